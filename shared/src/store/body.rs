@@ -1,0 +1,193 @@
+//! [`Body`]: bytes that are about to be stored, in memory or, when there are many, in an unnamed file.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use bytes::{Bytes, BytesMut};
+use futures::stream::{self, BoxStream, StreamExt};
+
+use crate::digest::{Digest, Hasher};
+
+/// Up to this many bytes a spool stays in memory; 64 uploads at a time then need 16 MiB.
+const SPOOL_IN_MEMORY: usize = 256 * 1024;
+/// How much of a file is read at a time.
+const CHUNK: usize = 64 * 1024;
+
+/// Bytes of known length and digest that can be read any number of times, by several readers at once.
+#[derive(Clone, Debug)]
+pub struct Body {
+    source: Source,
+    size: u64,
+    digest: OnceLock<Digest>,
+}
+
+#[derive(Clone, Debug)]
+enum Source {
+    Memory(Bytes),
+    File(Arc<File>),
+}
+
+impl Body {
+    /// Length in bytes.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// SHA-256 of the bytes; computed at the first call where it is not known yet.
+    pub fn digest(&self) -> Digest {
+        *self.digest.get_or_init(|| match &self.source {
+            Source::Memory(bytes) => Digest::of(bytes),
+            Source::File(_) => unreachable!("a spooled body is hashed as it is written"),
+        })
+    }
+
+    /// The bytes themselves, where they lie in memory.
+    pub fn in_memory(&self) -> Option<&Bytes> {
+        match &self.source {
+            Source::Memory(bytes) => Some(bytes),
+            Source::File(_) => None,
+        }
+    }
+
+    /// Fills `buffer` from `offset` on and returns how many bytes there were; fewer than asked for only at the end.
+    /// Blocks where the bytes lie in a file.
+    pub fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        match &self.source {
+            Source::Memory(bytes) => {
+                let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
+                let part = &bytes[start..bytes.len().min(start.saturating_add(buffer.len()))];
+                buffer[..part.len()].copy_from_slice(part);
+                Ok(part.len())
+            }
+            Source::File(file) => {
+                let mut filled = 0;
+                while filled < buffer.len() {
+                    match file.read_at(&mut buffer[filled..], offset + filled as u64) {
+                        Ok(0) => break,
+                        Ok(n) => filled += n,
+                        Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                        Err(e) => return Err(e),
+                    }
+                }
+                Ok(filled)
+            }
+        }
+    }
+
+    /// Writes all bytes to `target`, returning how many there were. Blocks.
+    pub fn write_to(&self, target: &mut impl Write) -> io::Result<u64> {
+        if let Source::Memory(bytes) = &self.source {
+            target.write_all(bytes)?;
+            return Ok(bytes.len() as u64);
+        }
+        let (mut buffer, mut offset) = (vec![0; CHUNK], 0);
+        loop {
+            let n = self.read_at(offset, &mut buffer)?;
+            if n == 0 {
+                return Ok(offset);
+            }
+            target.write_all(&buffer[..n])?;
+            offset += n as u64;
+        }
+    }
+
+    /// The bytes from the start, in chunks; file reads happen off the async threads.
+    pub fn stream(&self) -> BoxStream<'static, io::Result<Bytes>> {
+        if let Source::Memory(bytes) = &self.source {
+            return stream::iter([Ok(bytes.clone())]).boxed();
+        }
+        let body = self.clone();
+        stream::try_unfold(0, move |offset| {
+            let body = body.clone();
+            async move {
+                let read = move || {
+                    let mut buffer = BytesMut::zeroed(CHUNK);
+                    let n = body.read_at(offset, &mut buffer)?;
+                    buffer.truncate(n);
+                    Ok::<_, io::Error>(buffer.freeze())
+                };
+                let chunk = tokio::task::spawn_blocking(read).await.map_err(io::Error::other)??;
+                let next = offset + chunk.len() as u64;
+                Ok((!chunk.is_empty()).then_some((chunk, next)))
+            }
+        })
+        .boxed()
+    }
+}
+
+impl From<Bytes> for Body {
+    fn from(bytes: Bytes) -> Self {
+        Self { size: bytes.len() as u64, source: Source::Memory(bytes), digest: OnceLock::new() }
+    }
+}
+
+impl From<Vec<u8>> for Body {
+    fn from(bytes: Vec<u8>) -> Self {
+        Bytes::from(bytes).into()
+    }
+}
+
+/// Takes in bytes of unknown number, hashes them on the way, and becomes a [`Body`].
+///
+/// Small ones stay in memory; larger ones go to a file without a name, which the system frees when the last reader
+/// drops it or the process dies.
+#[derive(Debug)]
+pub struct Spool {
+    folder: PathBuf,
+    buffer: BytesMut,
+    file: Option<Arc<File>>,
+    written: u64,
+    hasher: Hasher,
+}
+
+impl Spool {
+    /// A spool whose large bodies lie in `folder`.
+    pub fn new(folder: &Path) -> Self {
+        let folder = folder.to_owned();
+        Self { folder, buffer: BytesMut::new(), file: None, written: 0, hasher: Hasher::default() }
+    }
+
+    /// Bytes taken in so far.
+    pub fn size(&self) -> u64 {
+        self.written + self.buffer.len() as u64
+    }
+
+    /// Takes in the next bytes.
+    pub async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.hasher.update(bytes);
+        self.buffer.extend_from_slice(bytes);
+        if self.buffer.len() > SPOOL_IN_MEMORY { self.flush().await } else { Ok(()) }
+    }
+
+    async fn flush(&mut self) -> io::Result<()> {
+        let (file, folder, offset) = (self.file.clone(), self.folder.clone(), self.written);
+        let bytes = std::mem::take(&mut self.buffer).freeze();
+        self.written += bytes.len() as u64;
+        let write = move || {
+            let file = match file {
+                Some(file) => file,
+                None => Arc::new(tempfile::tempfile_in(folder)?),
+            };
+            file.write_all_at(&bytes, offset)?;
+            Ok::<_, io::Error>(file)
+        };
+        self.file = Some(tokio::task::spawn_blocking(write).await.map_err(io::Error::other)??);
+        Ok(())
+    }
+
+    /// Ends the spool; what was written can now be read.
+    pub async fn finish(mut self) -> io::Result<Body> {
+        if self.file.is_some() && !self.buffer.is_empty() {
+            self.flush().await?;
+        }
+        let size = self.size();
+        let source = match self.file {
+            Some(file) => Source::File(file),
+            None => Source::Memory(self.buffer.freeze()),
+        };
+        Ok(Body { source, size, digest: OnceLock::from(self.hasher.finish()) })
+    }
+}

@@ -1,0 +1,148 @@
+//! [`Store`]: a backend seen below a prefix.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::stream::{BoxStream, StreamExt};
+use jiff::Timestamp;
+
+use super::{Body, ETag, ErrorKind, Key, Object, ObjectMeta, ObjectStore, PutMode, Result, Spool, StoreError, StoreStatus};
+use crate::digest::{Digest, Hasher};
+
+/// A backend seen below a prefix: the primary is a whole folder or bucket, the archive is by default the same one seen
+/// below `backups/`. Keys going in and coming out are relative to the prefix. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Store {
+    backend: Arc<dyn ObjectStore>,
+    /// Empty, or ending in `/`.
+    prefix: String,
+    /// Where bodies too large for memory wait.
+    spool_folder: PathBuf,
+}
+
+impl Store {
+    /// The whole of `backend`; bodies too large for memory wait in unnamed files in `spool_folder`.
+    pub fn new(backend: Arc<dyn ObjectStore>, spool_folder: &Path) -> Self {
+        Self { backend, prefix: String::new(), spool_folder: spool_folder.to_owned() }
+    }
+
+    /// What lies below `folder` of this store, as a store.
+    pub fn below(&self, folder: &Key) -> Self {
+        Self { prefix: format!("{}{folder}/", self.prefix), ..self.clone() }
+    }
+
+    /// A spool whose body can be put into this store.
+    pub fn spool(&self) -> Spool {
+        Spool::new(&self.spool_folder)
+    }
+
+    fn full(&self, key: &Key) -> Result<Key> {
+        if self.prefix.is_empty() {
+            return Ok(key.clone());
+        }
+        Key::new(format!("{}{key}", self.prefix)).map_err(|e| StoreError::caused("name", key, ErrorKind::Refused, e))
+    }
+
+    fn relative(prefix: &str, mut meta: ObjectMeta) -> Result<ObjectMeta> {
+        let name = meta.key.as_str().strip_prefix(prefix).unwrap_or(meta.key.as_str());
+        meta.key = Key::new(name).map_err(|e| StoreError::caused("name", name, ErrorKind::Corrupt, e))?;
+        Ok(meta)
+    }
+
+    /// See [`ObjectStore::put`].
+    pub async fn put(&self, key: &Key, body: &Body, mode: &PutMode) -> Result<ETag> {
+        self.backend.put(&self.full(key)?, body, mode).await
+    }
+
+    /// See [`ObjectStore::get`].
+    pub async fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<Object> {
+        let object = self.backend.get(&self.full(key)?, range).await?;
+        Ok(Object { meta: Self::relative(&self.prefix, object.meta)?, body: object.body })
+    }
+
+    /// A whole object in memory, with its version. Meant for metadata, not for images.
+    pub async fn read(&self, key: &Key) -> Result<(Bytes, ETag)> {
+        let object = self.get(key, None).await?;
+        let etag = object.meta.etag.clone();
+        Ok((object.bytes().await?, etag))
+    }
+
+    /// See [`ObjectStore::head`].
+    pub async fn head(&self, key: &Key) -> Result<ObjectMeta> {
+        Self::relative(&self.prefix, self.backend.head(&self.full(key)?).await?)
+    }
+
+    /// See [`ObjectStore::list`].
+    pub fn list(&self, prefix: &str, start_after: Option<&str>) -> BoxStream<'static, Result<ObjectMeta>> {
+        let start_after = start_after.map(|s| format!("{}{s}", self.prefix));
+        let own = self.prefix.clone();
+        let listing = self.backend.list(&format!("{own}{prefix}"), start_after.as_deref());
+        listing.map(move |meta| Self::relative(&own, meta?)).boxed()
+    }
+
+    /// See [`ObjectStore::delete`].
+    pub async fn delete(&self, key: &Key) -> Result<()> {
+        self.backend.delete(&self.full(key)?).await
+    }
+
+    /// See [`ObjectStore::signed_url`].
+    pub async fn signed_url(&self, key: &Key, valid_for: Duration) -> Result<Option<String>> {
+        self.backend.signed_url(&self.full(key)?, valid_for).await
+    }
+
+    /// See [`ObjectStore::status`].
+    pub async fn status(&self) -> Result<StoreStatus> {
+        self.backend.status().await
+    }
+
+    /// See [`ObjectStore::sweep_unfinished`].
+    pub async fn sweep_unfinished(&self, before: Timestamp) -> Result<u64> {
+        self.backend.sweep_unfinished(before).await
+    }
+
+    /// Reads an object through and hashes it; returns its length in bytes and its digest.
+    pub async fn hash(&self, key: &Key) -> Result<(u64, Digest)> {
+        let mut object = self.get(key, None).await?;
+        let (mut hasher, mut size) = (Hasher::default(), 0);
+        while let Some(chunk) = object.body.next().await.transpose()? {
+            hasher.update(&chunk);
+            size += chunk.len() as u64;
+        }
+        Ok((size, hasher.finish()))
+    }
+
+    /// Reads an object into a [`Body`], which also hashes it.
+    pub async fn fetch(&self, key: &Key) -> Result<Body> {
+        let mut object = self.get(key, None).await?;
+        let mut spool = self.spool();
+        while let Some(chunk) = object.body.next().await.transpose()? {
+            spool.write(&chunk).await.map_err(|e| StoreError::io("spool", key, e))?;
+        }
+        spool.finish().await.map_err(|e| StoreError::io("spool", key, e))
+    }
+
+    /// Copies an object to `to_key` of `to`, replacing what is there, and only if its bytes have this digest
+    /// ([`ErrorKind::Corrupt`] otherwise, with nothing written). Inside one backend that can, the bytes do not travel;
+    /// they are then hashed where they arrived.
+    pub async fn copy_to(&self, key: &Key, to: &Store, to_key: &Key, digest: Digest) -> Result<()> {
+        let corrupt = || StoreError::new("copy", key, ErrorKind::Corrupt);
+        if Arc::ptr_eq(&self.backend, &to.backend)
+            && self.backend.copy_within(&self.full(key)?, &to.full(to_key)?).await?.is_some()
+        {
+            if to.hash(to_key).await?.1 == digest {
+                return Ok(());
+            }
+            to.delete(to_key).await?;
+            return Err(corrupt());
+        }
+        let body = self.fetch(key).await?;
+        if body.digest() != digest {
+            return Err(corrupt());
+        }
+        to.put(to_key, &body, &PutMode::Overwrite).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,172 @@
+//! Where bytes lie: one small trait over objects, in the terms of S3, and its three backends.
+//!
+//! Everything above this module speaks to a [`Store`], which is a backend seen below a prefix. The contract of
+//! [`ObjectStore`] is written as numbered sentences; `tests/conformance.rs` holds one test per backend and sentence.
+//!
+//! Architecture invariant: nothing outside this module knows whether bytes lie on a disk or in a bucket, and nothing
+//! in it knows what an image, a commit or a backup is.
+
+mod body;
+mod disk;
+mod error;
+mod fault;
+mod handle;
+mod key;
+mod memory;
+mod s3;
+
+use std::fmt;
+use std::ops::Range;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use futures::stream::{BoxStream, StreamExt};
+use jiff::Timestamp;
+
+pub use body::{Body, Spool};
+pub use disk::DiskStore;
+pub use error::{ErrorKind, Optional, Result, StoreError};
+pub use fault::{Fault, FaultStore};
+pub use handle::Store;
+pub use key::{InvalidKey, Key};
+pub use memory::MemoryStore;
+pub use s3::{S3Options, S3Store};
+
+/// The version of one object, as its backend names it. Equal tags of one key mean equal bytes; nothing else may be
+/// read out of it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ETag(pub String);
+
+/// On what condition a put may take place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PutMode {
+    /// Whatever is there, replace it.
+    Overwrite,
+    /// Only if there is no object under this key.
+    Create,
+    /// Only if the object under this key is still this version of it.
+    Update(ETag),
+}
+
+/// What a store knows of an object without reading it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectMeta {
+    /// The object's key, relative to the store or handle that was asked.
+    pub key: Key,
+    /// Length in bytes.
+    pub size: u64,
+    /// The object's present version.
+    pub etag: ETag,
+    /// When the object was last put, by the backend's clock.
+    pub modified: Timestamp,
+}
+
+/// An object that is being read.
+pub struct Object {
+    /// What was known when the read began; `size` is the whole object's, also for a range.
+    pub meta: ObjectMeta,
+    /// The bytes asked for, in order. A stream that ends early ends with an error, never silently.
+    pub body: BoxStream<'static, Result<Bytes>>,
+}
+
+impl Object {
+    /// Reads the rest of the body into memory. Meant for metadata, not for images.
+    pub async fn bytes(mut self) -> Result<Bytes> {
+        let Some(first) = self.body.next().await.transpose()? else {
+            return Ok(Bytes::new());
+        };
+        let Some(second) = self.body.next().await.transpose()? else {
+            return Ok(first);
+        };
+        let mut all = BytesMut::with_capacity(self.meta.size as usize);
+        all.extend_from_slice(&first);
+        all.extend_from_slice(&second);
+        while let Some(chunk) = self.body.next().await.transpose()? {
+            all.extend_from_slice(&chunk);
+        }
+        Ok(all.freeze())
+    }
+}
+
+impl fmt::Debug for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Object").field("meta", &self.meta).finish_non_exhaustive()
+    }
+}
+
+/// What a store can say of itself without writing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoreStatus {
+    /// Why nothing can be written, in one plain sentence without a path; `None` when nothing speaks against it.
+    pub read_only: Option<String>,
+    /// Bytes that can still be written, where the backend knows.
+    pub free_bytes: Option<u64>,
+    /// Bytes the medium holds in all, where the backend knows.
+    pub total_bytes: Option<u64>,
+    /// `disk`, `s3` or `memory`.
+    pub kind: &'static str,
+    /// The file system's name (`ext4`, `overlay`, `tmpfs`, …), where there is one and it is known.
+    pub file_system: Option<String>,
+}
+
+/// A flat map from [`Key`] to bytes.
+///
+/// The contract, one sentence per test:
+///
+/// 1. **Durable.** When `put` returns `Ok`, the bytes survive the loss of the process and of power.
+/// 2. **Atomic.** A reader sees an object whole or not at all, and the old bytes or the new ones, never a mixture.
+/// 3. **Create.** Of any number of concurrent `Create` puts to one key exactly one succeeds; the others get
+///    [`ErrorKind::AlreadyExists`] and change nothing.
+/// 4. **Update.** An `Update` put succeeds only on the version it names, else [`ErrorKind::Changed`], also where the
+///    object is gone; of concurrent updates of one version exactly one succeeds.
+/// 5. **Overwrite.** An `Overwrite` put succeeds whether or not the object exists, and gives it a new etag.
+/// 6. **Exact.** `get` returns the bytes as they were put, including none at all; the body's size is checked on the way in.
+/// 7. **Ranges.** `get` of `a..b` returns those bytes, cut off at the object's end; a range that starts at or beyond the
+///    end of the object returns no bytes.
+/// 8. **Absent.** `get` and `head` of a key that holds nothing give [`ErrorKind::NotFound`], and only then: a missing
+///    bucket, a refused or an unreachable store is a failure, never an empty store.
+/// 9. **Head.** `head` gives the size and the etag that `put`, `get` and `list` give for the same version.
+/// 10. **List.** `list` gives every object whose key starts with the prefix (a plain string prefix) and is greater than
+///     `start_after`, each once, sorted by the bytes of the key, however many there are; what was put before the call
+///     is in it, unfinished puts never are.
+/// 11. **Delete.** `delete` removes the object; deleting what is not there succeeds.
+/// 12. **Contained.** Every [`Key`] addresses a place inside the store, whatever links or names lie there.
+/// 13. **Failed puts leave nothing.** After `put` returns an error other than [`ErrorKind::Unavailable`], the key holds
+///     what it held before. `Unavailable` means that the outcome is unknown.
+#[async_trait]
+pub trait ObjectStore: Send + Sync + fmt::Debug {
+    /// Stores `body` under `key` if `mode` allows; returns the etag of what was stored.
+    async fn put(&self, key: &Key, body: &Body, mode: &PutMode) -> Result<ETag>;
+
+    /// Opens an object for reading, whole or a range of its bytes.
+    async fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<Object>;
+
+    /// Describes an object without reading it.
+    async fn head(&self, key: &Key) -> Result<ObjectMeta>;
+
+    /// Lists objects; pages are fetched as the stream is read.
+    fn list(&self, prefix: &str, start_after: Option<&str>) -> BoxStream<'static, Result<ObjectMeta>>;
+
+    /// Removes an object.
+    async fn delete(&self, key: &Key) -> Result<()>;
+
+    /// Copies inside this store, replacing `to`, without the bytes passing through the caller; `None` where the
+    /// backend has no such thing (use [`Store::copy_to`], which falls back to reading and writing).
+    async fn copy_within(&self, _from: &Key, _to: &Key) -> Result<Option<ETag>> {
+        Ok(None)
+    }
+
+    /// A URL from which anyone can read the object until `valid_for` has passed; `None` where the backend has none.
+    async fn signed_url(&self, _key: &Key, _valid_for: Duration) -> Result<Option<String>> {
+        Ok(None)
+    }
+
+    /// Says how the store is, without writing to it.
+    async fn status(&self) -> Result<StoreStatus>;
+
+    /// Removes what puts that never finished left behind before `before`; returns how many such leftovers went.
+    async fn sweep_unfinished(&self, _before: Timestamp) -> Result<u64> {
+        Ok(0)
+    }
+}
