@@ -4,9 +4,23 @@
 //! status codes; only `store::s3` knows the AWS SDK; only [`config`] reads the environment; only [`clock`] reads the
 //! clock and makes identifiers.
 
+pub mod archive;
+pub mod backup;
+pub mod catalog;
 pub mod clock;
-pub mod config;
 pub mod digest;
+mod error;
+pub mod health;
+pub mod images;
+mod keepsake;
+pub mod layout;
+mod lease;
 pub mod media;
+pub mod recovery;
+pub mod restore;
+mod seal;
 pub mod store;
-pub mod telemetry;
+pub mod upload;
+
+pub use error::{Error, Result};
+pub use keepsake::{Keepsake, Settings};

@@ -1,7 +1,7 @@
 //! Where bytes lie: one small trait over objects, in the terms of S3, and its three backends.
 //!
 //! Everything above this module speaks to a [`Store`], which is a backend seen below a prefix. The contract of
-//! [`ObjectStore`] is written as numbered sentences; `tests/conformance.rs` holds one test per backend and sentence.
+//! [`ObjectStore`] is written as numbered sentences; `tests/conformance/` holds one test per backend and sentence.
 //!
 //! Architecture invariant: nothing outside this module knows whether bytes lie on a disk or in a bucket, and nothing
 //! in it knows what an image, a commit or a backup is.
@@ -27,7 +27,7 @@ use jiff::Timestamp;
 pub use body::{Body, Spool};
 pub use disk::DiskStore;
 pub use error::{ErrorKind, Optional, Result, StoreError};
-pub use fault::{Fault, FaultStore};
+pub use fault::{Fault, FaultStore, Operation};
 pub use handle::Store;
 pub use key::{InvalidKey, Key};
 pub use memory::MemoryStore;

@@ -1,0 +1,131 @@
+//! The automatic backup at each tenth upload: exactly once per ten, whoever uploads.
+//!
+//! How many images there ever were is the size of a set that only grows, so every process that has read the catalog
+//! counts the same. Which automatic backups are due is one small object, changed by compare-and-set: a process that
+//! sees the next ten complete claims it there, with the name that the backup gets; if it dies before the manifest
+//! stands, the claim stays, and whoever comes next makes the backup under that name, which can succeed but once.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+
+use jiff::SignedDuration;
+use serde::{Deserialize, Serialize};
+
+use super::Kind;
+use crate::error::Result;
+use crate::keepsake::Keepsake;
+use crate::layout::{self, BackupName};
+use crate::seal::{self, UNSEALED};
+use crate::store::{Body, ErrorKind, Optional, PutMode, StoreError};
+
+/// After this long a claim is taken for one whose process died. A mistake costs work, not a backup too many.
+const CLAIM_AGE: SignedDuration = SignedDuration::from_mins(10);
+
+/// Which automatic backups are due; sealed JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Sequence {
+    digest: String,
+    /// How many automatic backups have been claimed, or were not due when counting began.
+    claimed: u64,
+    /// Those claimed whose manifest is not known to stand.
+    pending: BTreeMap<u64, BackupName>,
+    /// The greatest name given out.
+    last: Option<BackupName>,
+}
+
+impl Sequence {
+    /// Claims the automatic backup `number` under a name that no other claim had.
+    fn claim(&mut self, number: u64, not_before: BackupName) -> BackupName {
+        let next = self.last.map(BackupName::next);
+        let name = next.map_or(not_before, |next| next.max(not_before));
+        self.last = Some(name);
+        self.pending.insert(number, name);
+        name
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        seal::check(bytes).ok()?;
+        let read: Self = serde_json::from_slice(bytes).ok()?;
+        Some(Self { digest: UNSEALED.to_owned(), ..read })
+    }
+}
+
+impl Keepsake {
+    /// Makes the automatic backups that are due, if any; returns the last one this call made. To be called after an
+    /// upload's commit.
+    pub async fn backup_if_due(&self) -> Result<Option<BackupName>> {
+        self.catalog.refresh().await?;
+        let due = self.due();
+        if due <= self.backups.claimed.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        let now = self.clock.now();
+        let claims = self
+            .change_sequence(due.saturating_sub(1), |sequence| {
+                let mut mine: BTreeMap<u64, BackupName> = sequence.pending.clone();
+                mine.retain(|_, name| now.duration_since(name.moment()) > CLAIM_AGE);
+                for number in sequence.claimed + 1..=due {
+                    mine.insert(number, sequence.claim(number, BackupName::at(now)));
+                }
+                sequence.claimed = sequence.claimed.max(due);
+                mine
+            })
+            .await?;
+        self.backups.claimed.fetch_max(due, Ordering::Relaxed);
+        self.make_claimed(claims).await
+    }
+
+    /// Starts the count where none is kept, and makes the backups that were claimed and never made. For recovery.
+    pub(crate) async fn resume_automatic_backups(&self) -> Result<Option<BackupName>> {
+        let due = self.due();
+        let pending = self.change_sequence(due, |sequence| sequence.pending.clone()).await?;
+        self.make_claimed(pending).await
+    }
+
+    fn due(&self) -> u64 {
+        self.catalog.read(|state| state.totals().uploads()) / self.settings.backup_every
+    }
+
+    async fn make_claimed(&self, claims: BTreeMap<u64, BackupName>) -> Result<Option<BackupName>> {
+        let mut last = None;
+        for (number, name) in claims {
+            last = Some(self.make_one(number, name).await?);
+        }
+        Ok(last)
+    }
+
+    /// Makes the automatic backup `number`, unless someone already has; returns its name.
+    async fn make_one(&self, number: u64, mut name: BackupName) -> Result<BackupName> {
+        while self.create_backup_named(name, Kind::Auto, Some(number)).await?.is_none() {
+            if self.manifest(name).await.is_ok_and(|made| made.sequence == Some(number)) {
+                break;
+            }
+            // Another kind of backup has this name.
+            name = self.change_sequence(number, |sequence| sequence.claim(number, name.next())).await?;
+        }
+        self.change_sequence(number, |sequence| sequence.pending.remove(&number)).await?;
+        Ok(name)
+    }
+
+    /// Changes the object by compare-and-set; where there is none that can be read, counting starts at `start`.
+    async fn change_sequence<T>(&self, start: u64, change: impl Fn(&mut Sequence) -> T) -> Result<T> {
+        let (archive, key) = (self.archive.store(), layout::sequence());
+        loop {
+            let (before, mode) = match archive.read(&key).await.optional()? {
+                None => (None, PutMode::Create),
+                Some((bytes, etag)) => (Sequence::decode(&bytes), PutMode::Update(etag)),
+            };
+            let fresh = || Sequence { digest: UNSEALED.to_owned(), claimed: start, pending: BTreeMap::new(), last: None };
+            let mut after = before.clone().unwrap_or_else(fresh);
+            let result = change(&mut after);
+            if before.as_ref() == Some(&after) {
+                return Ok(result);
+            }
+            match archive.put(&key, &Body::from(seal::seal(&after)), &mode).await {
+                Ok(_) => return Ok(result),
+                Err(e) if matches!(e.kind, ErrorKind::Changed | ErrorKind::AlreadyExists) => {}
+                Err(e) => return Err(StoreError::into(e)),
+            }
+        }
+    }
+}

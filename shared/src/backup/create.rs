@@ -1,0 +1,140 @@
+//! Making a backup.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use futures::stream::{self, StreamExt, TryStreamExt};
+
+use super::{Kind, Manifest};
+use crate::archive::Archived;
+use crate::catalog::{Chunk, ChunkSummary, Entry, Snapshot};
+use crate::digest::Digest;
+use crate::error::Result;
+use crate::keepsake::{Keepsake, blocking, lock};
+use crate::layout::{self, BackupName, ImageId};
+use crate::store::{Body, ErrorKind, PutMode, StoreError};
+
+/// Images and chunks checked at a time.
+const CHECKS: usize = 8;
+
+impl Keepsake {
+    /// Makes a backup of the state as it is now, under a new name.
+    pub async fn create_backup(&self, kind: Kind) -> Result<Manifest> {
+        let mut name = BackupName::at(self.clock.now());
+        loop {
+            if let Some(made) = self.create_backup_named(name, kind, None).await? {
+                return Ok(made);
+            }
+            name = name.next();
+        }
+    }
+
+    /// Makes a backup under a name that was given out before; `None` where a backup has that name already.
+    ///
+    /// What the newest backup names is there and was checked when that backup was made, so only chunks and images that
+    /// are not in it are stored, read back and hashed; the cost follows from what changed.
+    pub(super) async fn create_backup_named(
+        &self,
+        name: BackupName,
+        kind: Kind,
+        sequence: Option<u64>,
+    ) -> Result<Option<Manifest>> {
+        self.catalog.refresh().await?;
+        let (created, snapshot) = (self.clock.now(), self.catalog.read(|state| state.snapshot()));
+        let base = self.newest_manifest().await?;
+        let chunks = blocking(move || summarize(&snapshot)).await?;
+        let known: HashSet<Digest> = base.iter().flat_map(|m| &m.chunks).map(|c| c.sha256).collect();
+        let (kept, new): (Vec<_>, Vec<_>) = chunks.iter().partition(|(_, summary)| known.contains(&summary.digest));
+
+        self.store_chunks(&new).await?;
+        let replaced = {
+            let kept: HashSet<Digest> = kept.iter().map(|(_, summary)| summary.digest).collect();
+            base.iter().flat_map(|m| &m.chunks).map(|c| c.sha256).filter(|d| !kept.contains(d)).collect::<Vec<_>>()
+        };
+        let mut to_check = self.images_not_in(&new, &replaced).await?;
+        if let Some(base) = &base {
+            let missing_then: HashSet<&ImageId> = base.missing.iter().collect();
+            let still = kept.iter().flat_map(|(chunk, _)| chunk.live()).filter(|(id, _)| missing_then.contains(id));
+            to_check.extend(still.filter_map(|(id, entry)| Some((entry.live()?.sha256?, id.clone()))));
+        }
+        let missing = self.verify_images(to_check).await?;
+
+        let summaries: Vec<ChunkSummary> = chunks.iter().map(|(_, summary)| *summary).collect();
+        let manifest = Manifest::new(name, kind, sequence, &summaries, missing, (created, self.clock.now()));
+        let (archive, key) = (self.archive.store(), layout::manifest(name));
+        match archive.put(&key, &Body::from(manifest.encode()), &PutMode::Create).await {
+            Err(e) if e.kind == ErrorKind::AlreadyExists => return Ok(None),
+            done => done?,
+        };
+        let (bytes, _) = archive.read(&key).await?;
+        if Manifest::decode(&bytes).as_ref() != Ok(&manifest) {
+            return Err(StoreError::new("read back", key, ErrorKind::Corrupt).into());
+        }
+        *lock(&self.backups.base) = Some(Arc::new(manifest.clone()));
+        Ok(Some(manifest))
+    }
+
+    /// Stores chunks, and reads them back.
+    async fn store_chunks(&self, chunks: &[&(Arc<Chunk>, ChunkSummary)]) -> Result<(), StoreError> {
+        let archive = self.archive.store();
+        let store = async |&(chunk, summary): &&(Arc<Chunk>, ChunkSummary)| {
+            let key = layout::chunk(&summary.digest);
+            let body = Body::from(chunk.encode());
+            match archive.put(&key, &body, &PutMode::Create).await {
+                Err(e) if e.kind == ErrorKind::AlreadyExists => {}
+                done => _ = done?,
+            }
+            if archive.hash(&key).await?.1 != summary.digest {
+                archive.put(&key, &body, &PutMode::Overwrite).await?;
+                if archive.hash(&key).await?.1 != summary.digest {
+                    return Err(StoreError::new("read back", key, ErrorKind::Corrupt));
+                }
+            }
+            Ok(())
+        };
+        stream::iter(chunks).map(store).buffer_unordered(CHECKS).try_collect().await
+    }
+
+    /// The contents that the new chunks name and the replaced ones did not, each with an image that has it.
+    async fn images_not_in(
+        &self,
+        new: &[&(Arc<Chunk>, ChunkSummary)],
+        replaced: &[Digest],
+    ) -> Result<BTreeMap<Digest, ImageId>, StoreError> {
+        let content = |entry: &Entry| entry.live().and_then(|record| record.sha256);
+        let entries = new.iter().flat_map(|(chunk, _)| chunk.live());
+        let mut images: BTreeMap<Digest, ImageId> =
+            entries.filter_map(|(id, entry)| Some((content(entry)?, id.clone()))).collect();
+        for digest in replaced {
+            // A replaced chunk that cannot be read only means that more is checked than need be.
+            for (_, entry) in self.read_chunk(digest).await?.unwrap_or_default() {
+                if let Some(digest) = content(&entry) {
+                    images.remove(&digest);
+                }
+            }
+        }
+        Ok(images)
+    }
+
+    /// Makes sure that the archive holds these contents; returns the images whose bytes are nowhere.
+    async fn verify_images(&self, images: BTreeMap<Digest, ImageId>) -> Result<Vec<ImageId>, StoreError> {
+        let verify = async |(digest, id): (Digest, ImageId)| {
+            let archived = self.archive.verify(&self.primary, &id, digest).await?;
+            Ok::<_, StoreError>((archived == Archived::Missing).then_some(id))
+        };
+        let mut missing: Vec<ImageId> = stream::iter(images)
+            .map(verify)
+            .buffer_unordered(CHECKS)
+            .try_filter_map(async |missing| Ok(missing))
+            .try_collect()
+            .await?;
+        missing.sort();
+        Ok(missing)
+    }
+}
+
+/// The chunks that hold any live record, with what a manifest says of them.
+fn summarize(snapshot: &Snapshot) -> Vec<(Arc<Chunk>, ChunkSummary)> {
+    let chunks = snapshot.chunks().iter().map(|chunk| (Arc::clone(chunk), chunk.summary()));
+    chunks.filter(|(_, summary)| summary.records > 0).collect()
+}

@@ -1,0 +1,131 @@
+//! Backups: names for states.
+//!
+//! A backup is a manifest that names catalog chunks, which name images; all lie in the archive once each, by digest. It
+//! is written last, so a backup without a valid manifest does not exist.
+
+mod automatic;
+mod create;
+mod manifest;
+
+use std::collections::HashMap;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
+
+use futures::stream::TryStreamExt;
+use jiff::Timestamp;
+
+pub use manifest::{ChunkRef, Kind, Manifest};
+
+use crate::catalog::{Entry, decode_chunk};
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::keepsake::{Keepsake, lock};
+use crate::layout::{self, BackupName, ImageId};
+use crate::store::{Optional, StoreError};
+
+/// Manifests read at a time.
+const FETCHES: usize = 16;
+
+/// What a process knows of the backups, so that it reads no manifest twice.
+#[derive(Debug, Default)]
+pub struct Backups {
+    /// Manifests never change; `None` is one that is not valid.
+    seen: Mutex<HashMap<BackupName, Option<Listed>>>,
+    /// The newest valid manifest that is known: what it names need not be stored and checked again.
+    base: Mutex<Option<Arc<Manifest>>>,
+    /// The last automatic backup known to be claimed, in counts of `backup_every` uploads.
+    claimed: AtomicU64,
+}
+
+/// A backup as lists show it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Its name.
+    pub name: BackupName,
+    /// When it was made.
+    pub created: Timestamp,
+    /// When its manifest was last written, by the archive's clock.
+    pub modified: Timestamp,
+    /// How many images it names.
+    pub images: u64,
+    /// Length of those images in bytes.
+    pub bytes: u64,
+    /// Why it was made.
+    pub kind: Kind,
+    /// When its objects were last read back and found right.
+    pub verified_at: Timestamp,
+}
+
+impl Keepsake {
+    /// Every backup that has a valid manifest, newest first.
+    pub async fn list_backups(&self) -> Result<Vec<Listed>> {
+        let archive = self.archive.store();
+        let manifests = archive.list(layout::BACKUPS, None);
+        let found: Vec<_> = manifests
+            .try_filter_map(async |meta| Ok(layout::parse_manifest(&meta.key).map(|name| (name, meta.modified))))
+            .map_ok(async |(name, modified)| {
+                let seen = lock(&self.backups.seen).get(&name).cloned();
+                let listed = match seen {
+                    Some(seen) => seen,
+                    None => self.read_manifest(name).await?.map(|manifest| manifest.listed(modified)),
+                };
+                Ok::<_, StoreError>((name, listed))
+            })
+            .try_buffered(FETCHES)
+            .try_collect()
+            .await?;
+        let mut listed: Vec<Listed> = found.iter().filter_map(|(_, listed)| listed.clone()).collect();
+        *lock(&self.backups.seen) = found.into_iter().collect();
+        listed.reverse();
+        Ok(listed)
+    }
+
+    /// A backup's manifest; [`Error::NoSuchBackup`] where there is no valid one.
+    pub async fn manifest(&self, name: BackupName) -> Result<Manifest> {
+        self.read_manifest(name).await?.ok_or_else(|| Error::NoSuchBackup(name.to_string()))
+    }
+
+    /// Reads a manifest, or `None` where there is none that can be trusted.
+    async fn read_manifest(&self, name: BackupName) -> Result<Option<Manifest>, StoreError> {
+        let key = layout::manifest(name);
+        let Some((bytes, _)) = self.archive.store().read(&key).await.optional()? else { return Ok(None) };
+        match Manifest::decode(&bytes) {
+            Ok(manifest) if manifest.name == name => Ok(Some(manifest)),
+            Ok(_) => Ok(None),
+            Err(reason) => {
+                tracing::warn!(backup = %name, reason, "a manifest is not valid; the backup is not listed");
+                Ok(None)
+            }
+        }
+    }
+
+    /// Reads one chunk of a backup; `None` where it is missing or its bytes are not those its name promises.
+    pub(crate) async fn read_chunk(&self, digest: &Digest) -> Result<Option<Vec<(ImageId, Arc<Entry>)>>, StoreError> {
+        let Some((bytes, _)) = self.archive.store().read(&layout::chunk(digest)).await.optional()? else {
+            return Ok(None);
+        };
+        Ok(if Digest::of(&bytes) == *digest { decode_chunk(&bytes).ok() } else { None })
+    }
+
+    /// The newest valid backup, read from the archive where none is known yet.
+    pub(crate) async fn newest_manifest(&self) -> Result<Option<Arc<Manifest>>, StoreError> {
+        let known = lock(&self.backups.base).clone();
+        if let Some(known) = known
+            && self.archive.store().head(&layout::manifest(known.name)).await.optional()?.is_some()
+        {
+            return Ok(Some(known));
+        }
+        let manifests = self.archive.store().list(layout::BACKUPS, None);
+        let mut names: Vec<BackupName> =
+            manifests.try_filter_map(async |meta| Ok(layout::parse_manifest(&meta.key))).try_collect().await?;
+        while let Some(name) = names.pop() {
+            if let Some(manifest) = self.read_manifest(name).await? {
+                let newest = Arc::new(manifest);
+                *lock(&self.backups.base) = Some(Arc::clone(&newest));
+                return Ok(Some(newest));
+            }
+        }
+        *lock(&self.backups.base) = None;
+        Ok(None)
+    }
+}

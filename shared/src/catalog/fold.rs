@@ -1,0 +1,210 @@
+//! Folding: moving commits into the checkpoints.
+
+use std::collections::HashSet;
+
+use uuid::Uuid;
+
+use super::piece::{self, Checkpoint, PieceError, decode_checkpoint};
+use super::{Base, Catalog, CatalogError, TOMBSTONE_AGE, Tombstone, list_commits, offload, read_commit};
+use crate::{archive, layout};
+use crate::store::{Body, ETag, ErrorKind, Key, Optional, PutMode, Store, StoreError};
+
+/// About how long a record is in a checkpoint, in bytes; tells only whether encoding it is worth a thread.
+const RECORD_BYTES: usize = 500;
+
+/// What became of a fold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Folded {
+    /// There was nothing to fold.
+    Nothing,
+    /// This many commits are now in every checkpoint and gone.
+    Commits(usize),
+    /// Someone else folded at the same time, which is as good.
+    Lost,
+}
+
+impl Catalog {
+    /// Joins the commits into the primary's checkpoint, that into each mirror's, and deletes the commits.
+    pub async fn fold(&self) -> Result<Folded, CatalogError> {
+        let _turn = self.folding.lock().await;
+        self.refresh().await?;
+        self.expire_tombstones().await?;
+        if !self.needs_fold() {
+            return Ok(Folded::Nothing);
+        }
+        let (snapshot, store, base, held) = {
+            let cache = self.cache();
+            let store = cache.store_id.unwrap_or_else(|| self.clock.new_id());
+            (cache.state.snapshot(), store, cache.base.clone(), cache.listed.clone())
+        };
+        if let Base::Replaceable(_) = base {
+            self.set_aside(&self.primary, &layout::checkpoint()).await?;
+        }
+        let records = snapshot.totals().uploads() as usize;
+        let encode = move || {
+            let body = Body::from(piece::encode_checkpoint(&snapshot, store));
+            let digest = body.digest();
+            (body, digest)
+        };
+        let (body, digest) = offload(records.saturating_mul(RECORD_BYTES), encode).await;
+        let etag = match self.primary.put(&layout::checkpoint(), &body, &base.put_mode()).await {
+            Ok(etag) => etag,
+            Err(e) if matches!(e.kind, ErrorKind::Changed | ErrorKind::AlreadyExists) => return Ok(Folded::Lost),
+            Err(e) => return Err(e.into()),
+        };
+        {
+            let mut cache = self.cache_mut();
+            cache.base = Base::Known(etag, digest);
+            cache.store_id = Some(store);
+            cache.unsaved = false;
+        }
+        for place in 0..self.mirrors.len() {
+            self.join_into_mirror(place, &body).await?;
+        }
+        for mirror in &self.mirrors {
+            self.sweep_mirror(mirror, &held).await?;
+        }
+        for id in &held {
+            self.primary.delete(&layout::commit(*id)).await?;
+            self.cache_mut().listed.remove(id);
+        }
+        Ok(Folded::Commits(held.len()))
+    }
+
+    /// Copies the commits of the primary that a mirror lacks into it.
+    pub async fn mirror_commits(&self) -> Result<(), CatalogError> {
+        self.refresh().await?;
+        let held = self.cache().listed.clone();
+        for mirror in &self.mirrors {
+            let there = list_commits(mirror).await?;
+            for id in held.iter().filter(|id| !there.contains(id)) {
+                let key = layout::commit(*id);
+                // One that is gone by now was folded, and the checkpoint is in the mirror.
+                let Some(body) = self.primary.fetch(&key).await.optional()? else { continue };
+                match mirror.put(&key, &body, &PutMode::Create).await {
+                    Err(e) if e.kind != ErrorKind::AlreadyExists => return Err(e.into()),
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether enough commits wait for a fold to be worth its requests, where each request costs: a tenth at most of
+    /// what reading them costs anyway.
+    pub fn fold_is_worthwhile(&self) -> bool {
+        let records = self.read(|state| state.totals().uploads()) as usize;
+        self.unfolded() >= (records / 50).clamp(10, 256)
+    }
+
+    /// Writes the checkpoint `body` into a mirror by compare-and-set, joined with what the mirror has beyond it.
+    async fn join_into_mirror(&self, place: usize, body: &Body) -> Result<(), CatalogError> {
+        let (mirror, key) = (&self.mirrors[place], layout::checkpoint());
+        let mut known: Option<ETag> = self.cache().mirror_tags[place].clone();
+        loop {
+            let (mode, joined) = match known.take() {
+                Some(etag) => (PutMode::Update(etag), None),
+                None => self.join_with_mirror(place).await?,
+            };
+            match mirror.put(&key, joined.as_ref().unwrap_or(body), &mode).await {
+                Ok(etag) => {
+                    self.cache_mut().mirror_tags[place] = Some(etag);
+                    return Ok(());
+                }
+                Err(e) if matches!(e.kind, ErrorKind::Changed | ErrorKind::AlreadyExists) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+    }
+
+    /// Reads a mirror's checkpoint: on what condition it may be replaced, and by what, where it has something that the
+    /// primary's checkpoint has not.
+    async fn join_with_mirror(&self, place: usize) -> Result<(PutMode, Option<Body>), CatalogError> {
+        let Some((etag, more)) = self.join_mirror(place).await? else { return Ok((PutMode::Create, None)) };
+        let cache = self.cache();
+        let joined = cache.store_id.filter(|_| more).map(|store| piece::encode_checkpoint(&cache.state, store).into());
+        Ok((PutMode::Update(etag), joined))
+    }
+
+    /// Joins a mirror's checkpoint into the cache: its version and whether it had anything new; `None` where there is
+    /// no checkpoint. A damaged one is set aside.
+    pub(super) async fn join_mirror(&self, place: usize) -> Result<Option<(ETag, bool)>, CatalogError> {
+        let (mirror, key) = (&self.mirrors[place], layout::checkpoint());
+        let Some((bytes, etag)) = mirror.read(&key).await.optional()? else { return Ok(None) };
+        match offload(bytes.len(), move || decode_checkpoint(&bytes)).await {
+            Ok(Checkpoint::Ours(state, store)) => {
+                let mut cache = self.cache_mut();
+                cache.adopt_store(place + 1, store, &state)?;
+                let more = cache.state.join_all(&state);
+                cache.unsaved |= more;
+                Ok(Some((etag, more)))
+            }
+            Ok(Checkpoint::Older(older)) => {
+                self.set_aside(mirror, &key).await?;
+                Ok(Some((etag, self.cache_mut().join_older(older))))
+            }
+            Err(source @ PieceError::Newer(_)) => Err(CatalogError::Piece { key, source }),
+            Err(reason) => {
+                tracing::error!(place = place + 1, %reason, "a second copy of the checkpoint is damaged; it is replaced");
+                self.set_aside(mirror, &key).await?;
+                Ok(Some((etag, false)))
+            }
+        }
+    }
+
+    /// Joins whatever the mirrors' checkpoints hold into the cache, passing over those that cannot be read.
+    pub(super) async fn join_mirrored_checkpoints(&self) -> Result<(), CatalogError> {
+        for place in 0..self.mirrors.len() {
+            self.join_mirror(place).await?;
+        }
+        Ok(())
+    }
+
+    /// Deletes a mirror's commits that the checkpoints hold: the folded ones, and strays that a crash or a failure of
+    /// this place left behind earlier.
+    async fn sweep_mirror(&self, mirror: &Store, folded: &HashSet<Uuid>) -> Result<(), CatalogError> {
+        for id in list_commits(mirror).await? {
+            if folded.contains(&id) || self.is_stray(mirror, id).await? {
+                mirror.delete(&layout::commit(id)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a mirror's commit is held by the state that was just written to every checkpoint, and is not in the
+    /// primary any more. One that is not held yet belongs to a writer between its two puts.
+    async fn is_stray(&self, mirror: &Store, id: Uuid) -> Result<bool, CatalogError> {
+        let Some(Ok(commit)) = read_commit(mirror, id).await? else { return Ok(false) };
+        let held = self.read(|state| commit.entries.iter().all(|(name, entry)| state.covers(name, entry)));
+        Ok(held && self.primary.head(&layout::commit(id)).await.optional()?.is_none())
+    }
+
+    /// Drops tombstones that are old enough, while no commit is left in any place: any might be an older state of what
+    /// was deleted.
+    async fn expire_tombstones(&self) -> Result<(), CatalogError> {
+        let now = self.clock.now();
+        let old = |t: &Tombstone| now.duration_since(t.deleted_at) > TOMBSTONE_AGE;
+        if !self.read(|state| state.iter().any(|(_, entry)| entry.tombstone().is_some_and(old))) {
+            return Ok(());
+        }
+        for place in std::iter::once(&self.primary).chain(&self.mirrors) {
+            if !list_commits(place).await?.is_empty() {
+                return Ok(());
+            }
+        }
+        let mut cache = self.cache_mut();
+        if cache.listed.is_empty() && cache.mirror_tags.iter().all(Option::is_some) {
+            cache.state.expire_tombstones(old);
+            cache.unsaved = true;
+        }
+        Ok(())
+    }
+
+    /// Copies an object that is about to be replaced into the archive's quarantine.
+    pub(super) async fn set_aside(&self, place: &Store, key: &Key) -> Result<(), StoreError> {
+        match self.mirrors.first() {
+            Some(archive) => archive::quarantine(archive, place, key).await,
+            None => Ok(()),
+        }
+    }
+}

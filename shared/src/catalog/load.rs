@@ -1,0 +1,90 @@
+//! Loading at start: the join of every piece in every place.
+
+use uuid::Uuid;
+
+use super::{Base, Catalog, CatalogError, Readable, list_commits, lock, read_commit};
+use crate::layout;
+use crate::store::Optional;
+
+/// What loading found, for the start-up lines and for recovery.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Loaded {
+    /// No place held anything: the store is new.
+    pub is_new: bool,
+    /// No place held a checkpoint that Keepsake wrote.
+    pub no_checkpoint: bool,
+    /// Whether a second copy held something that the primary lacked.
+    pub from_mirrors: bool,
+    /// Commits that were damaged and have been set aside; their content was joined where any copy of it could be read.
+    pub damaged_commits: Vec<Uuid>,
+    /// Names in a checkpoint of the older format that cannot name a file here; the original has been set aside.
+    pub unusable_names: Vec<String>,
+}
+
+impl Catalog {
+    /// Joins every piece of every place into the cache, so that the next [`fold`](Self::fold) writes the whole back to
+    /// each. Damaged commits are moved to the archive's quarantine. Changes nothing else.
+    pub async fn load(&self) -> Result<Loaded, CatalogError> {
+        self.refresh().await?;
+        let mut loaded = Loaded::default();
+        let primary = self.read(|state| state.totals());
+        for place in 0..self.mirrors.len() {
+            self.load_mirror(place, &mut loaded).await?;
+        }
+        loaded.from_mirrors = primary != self.read(|state| state.totals()) || self.cache().unsaved;
+        let damaged: Vec<_> = lock(&self.damaged).clone().into_iter().collect();
+        for (id, readable) in damaged {
+            self.set_aside(&self.primary, &layout::commit(id)).await?;
+            if readable == Readable::Nowhere {
+                self.primary.delete(&layout::commit(id)).await?;
+            }
+            loaded.damaged_commits.push(id);
+        }
+        let mut cache = self.cache_mut();
+        loaded.no_checkpoint = cache.store_id.is_none();
+        loaded.is_new = cache.base == Base::Absent && loaded.no_checkpoint && cache.state.totals().uploads() == 0;
+        loaded.unusable_names = std::mem::take(&mut cache.unusable_names);
+        Ok(loaded)
+    }
+
+    async fn load_mirror(&self, place: usize, loaded: &mut Loaded) -> Result<(), CatalogError> {
+        if !self.mirror_is_same(place).await? {
+            let etag = self.join_mirror(place).await?.map(|(etag, _)| etag);
+            let mut cache = self.cache_mut();
+            cache.mirror_tags[place] = etag;
+            // Whatever differs is written anew, so that the next start finds equal bytes.
+            cache.unsaved = true;
+        }
+        let mirror = &self.mirrors[place];
+        for id in list_commits(mirror).await? {
+            match read_commit(mirror, id).await? {
+                Some(Ok(commit)) => {
+                    let mut cache = self.cache_mut();
+                    for (name, entry) in &commit.entries {
+                        let changed = cache.state.join(name, entry);
+                        cache.unsaved |= changed;
+                    }
+                }
+                Some(Err(_)) => {
+                    self.set_aside(mirror, &layout::commit(id)).await?;
+                    mirror.delete(&layout::commit(id)).await?;
+                    loaded.damaged_commits.push(id);
+                }
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a mirror's checkpoint has the very bytes of the primary's, which spares reading it as JSON.
+    async fn mirror_is_same(&self, place: usize) -> Result<bool, CatalogError> {
+        let Base::Known(_, digest) = self.cache().base.clone() else { return Ok(false) };
+        let (mirror, key) = (&self.mirrors[place], layout::checkpoint());
+        let Some(meta) = mirror.head(&key).await.optional()? else { return Ok(false) };
+        let same = mirror.hash(&key).await.optional()?.is_some_and(|(_, theirs)| theirs == digest);
+        if same {
+            self.cache_mut().mirror_tags[place] = Some(meta.etag);
+        }
+        Ok(same)
+    }
+}

@@ -1,0 +1,435 @@
+//! The catalog: what images there are, as the join of every surviving piece.
+//!
+//! A change is one immutable commit object, so writers never coordinate. A reader joins the checkpoint and the commits;
+//! [`fold`](Catalog::fold) moves commits into the checkpoint. The primary holds the pieces that are read; each mirror
+//! (the archive, and `uploads/.keepsake/` where `uploads/` is a file system of its own) holds a second copy of them.
+//!
+//! Order of writes, and why nothing acknowledged can be missed:
+//! - A commit goes to the mirrors first and to the primary last. Readers look at the primary alone, so a commit becomes
+//!   visible in one step, and a failed one can be taken back before anybody saw it.
+//! - A fold writes the primary's checkpoint by compare-and-set, joins it into each mirror's by compare-and-set, and
+//!   only then deletes the commits: a commit leaves no place before every checkpoint holds it.
+//! - A reader lists the commits after it has the checkpoint, and then confirms that the checkpoint is still the same
+//!   version: a commit that had left the listing by then was in that checkpoint.
+//!
+//! Architecture invariant: the catalog knows records, not image bytes; nothing here reads or writes `uploads/<id>`.
+
+mod fold;
+mod load;
+mod piece;
+mod record;
+mod state;
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+
+use futures::stream::{self, StreamExt, TryStreamExt};
+use jiff::SignedDuration;
+use uuid::Uuid;
+
+pub use fold::Folded;
+pub use load::Loaded;
+pub use piece::{Checkpoint, Commit, Older, PieceError, decode_checkpoint, decode_chunk};
+pub use record::{Change, Content, Entry, Record, Stamp, Tombstone};
+pub use state::{Chunk, ChunkSummary, Position, Snapshot, State, Totals};
+
+use crate::clock::Clock;
+use crate::digest::Digest;
+use crate::layout::{self, ImageId};
+use crate::store::{Body, ETag, ErrorKind, Key, Optional, PutMode, Store, StoreError};
+
+/// How long a tombstone is kept at least: as long as an older copy of the record might come back from somewhere.
+pub const TOMBSTONE_AGE: SignedDuration = SignedDuration::from_hours(30 * 24);
+/// Commits fetched at a time.
+const FETCHES: usize = 16;
+/// How often a reader starts again because folders were quicker; each round, someone else made progress.
+const ROUNDS: usize = 64;
+
+/// A failure of the catalog.
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogError {
+    /// A store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A checkpoint or commit was written by a newer Keepsake.
+    #[error("{key:?} cannot be used")]
+    Piece {
+        /// Where it lies.
+        key: Key,
+        /// What is wrong with it.
+        #[source]
+        source: PieceError,
+    },
+    /// Two places hold the metadata of different stores.
+    #[error(
+        "the place {place} belongs to another store ({found}, not {expected}); nothing was changed; point BACKUP_URL and \
+         DATA_DIR at places of one store, or at empty ones"
+    )]
+    ForeignStore {
+        /// 0 is the primary, 1 the archive, 2 the mirror in `uploads/`.
+        place: usize,
+        /// The store it belongs to.
+        found: Uuid,
+        /// The store that was expected.
+        expected: Uuid,
+    },
+    /// The checkpoint kept changing while it was read.
+    #[error("the checkpoint kept changing while it was read")]
+    Restless,
+}
+
+impl CatalogError {
+    /// The store's failure, where it was one.
+    pub fn store_kind(&self) -> Option<ErrorKind> {
+        match self {
+            Self::Store(e) => Some(e.kind),
+            Self::Restless => Some(ErrorKind::Unavailable),
+            Self::Piece { .. } | Self::ForeignStore { .. } => None,
+        }
+    }
+}
+
+/// Whether a failed commit may yet become visible.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// It was taken back or never written: nothing will ever show it.
+    #[error("the change was not stored")]
+    NotStored(#[source] StoreError),
+    /// A store did not answer, and the commit may lie there: the change may show up later.
+    #[error("it is not known whether the change was stored")]
+    Unknown(#[source] StoreError),
+}
+
+/// The catalog of one store. Shared by every request of a process; any number of processes may have one each.
+#[derive(Debug)]
+pub struct Catalog {
+    primary: Store,
+    mirrors: Vec<Store>,
+    /// Whether a commit's second copies are written before it is acknowledged.
+    mirror_at_once: bool,
+    clock: Clock,
+    cache: RwLock<Cache>,
+    refreshing: tokio::sync::Mutex<()>,
+    folding: tokio::sync::Mutex<()>,
+    started: AtomicU64,
+    finished: AtomicU64,
+    /// Commits whose copy in the primary is damaged, and whether they could be read elsewhere. Those that could not are
+    /// reported once and never folded away.
+    damaged: Mutex<BTreeMap<Uuid, Readable>>,
+}
+
+#[derive(Debug, Default)]
+struct Cache {
+    state: State,
+    /// The store's id, once a checkpoint has said it.
+    store_id: Option<Uuid>,
+    base: Base,
+    /// Commits of the primary that `state` holds.
+    listed: HashSet<Uuid>,
+    /// The version of each mirror's checkpoint that `state` holds.
+    mirror_tags: Vec<Option<ETag>>,
+    /// Whether `state` holds something that neither the checkpoint nor a commit does.
+    unsaved: bool,
+    /// Names in a checkpoint of the older format that cannot name a file here.
+    unusable_names: Vec<String>,
+}
+
+/// Where the content of a commit can be read whose copy in the primary is damaged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Readable {
+    InMirror,
+    Nowhere,
+}
+
+/// The primary's checkpoint as it was last seen.
+#[derive(Debug, Default, Clone, PartialEq)]
+enum Base {
+    #[default]
+    NotRead,
+    Absent,
+    /// The state holds all of it; the digest of its bytes.
+    Known(ETag, Digest),
+    /// It is torn, rotten or of the older format: to be set aside before it is replaced.
+    Replaceable(ETag),
+}
+
+impl Base {
+    fn etag(&self) -> Option<&ETag> {
+        match self {
+            Self::NotRead | Self::Absent => None,
+            Self::Known(etag, _) | Self::Replaceable(etag) => Some(etag),
+        }
+    }
+
+    /// On what condition this checkpoint may be replaced.
+    fn put_mode(&self) -> PutMode {
+        self.etag().map_or(PutMode::Create, |etag| PutMode::Update(etag.clone()))
+    }
+}
+
+impl Catalog {
+    /// A catalog whose pieces lie in `primary`, with second copies in `mirrors`, the archive first. With
+    /// `mirror_at_once`, a commit is acknowledged only once its second copies stand.
+    pub fn new(primary: Store, mirrors: Vec<Store>, mirror_at_once: bool, clock: Clock) -> Self {
+        let cache = Cache { mirror_tags: vec![None; mirrors.len()], ..Cache::default() };
+        Self {
+            primary,
+            mirrors,
+            mirror_at_once,
+            clock,
+            cache: RwLock::new(cache),
+            refreshing: tokio::sync::Mutex::default(),
+            folding: tokio::sync::Mutex::default(),
+            started: AtomicU64::new(0),
+            finished: AtomicU64::new(0),
+            damaged: Mutex::default(),
+        }
+    }
+
+    /// Reads from what is cached; call [`refresh`](Self::refresh) first to see what others did.
+    pub fn read<T>(&self, f: impl FnOnce(&State) -> T) -> T {
+        f(&self.cache().state)
+    }
+
+    /// Commits that could be read in no place, for health.
+    pub fn unreadable(&self) -> Vec<Uuid> {
+        let damaged = lock(&self.damaged);
+        damaged.iter().filter(|(_, readable)| **readable == Readable::Nowhere).map(|(id, _)| *id).collect()
+    }
+
+    /// How many commits of the primary wait to be folded, as far as is cached.
+    pub fn unfolded(&self) -> usize {
+        self.cache().listed.len()
+    }
+
+    /// Whether a fold would change anything, as far as is cached.
+    pub fn needs_fold(&self) -> bool {
+        let cache = self.cache();
+        cache.unsaved || !cache.listed.is_empty() || !matches!(cache.base, Base::Known(..))
+    }
+
+    fn cache(&self) -> std::sync::RwLockReadGuard<'_, Cache> {
+        self.cache.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn cache_mut(&self) -> std::sync::RwLockWriteGuard<'_, Cache> {
+        self.cache.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes the cache hold every change that was acknowledged before the call, by anyone. Two small requests where
+    /// nothing happened. Callers that arrive while one of these runs share the next one.
+    pub async fn refresh(&self) -> Result<(), CatalogError> {
+        let before = self.started.load(Ordering::SeqCst);
+        let _turn = self.refreshing.lock().await;
+        if self.finished.load(Ordering::SeqCst) > before {
+            return Ok(());
+        }
+        let mine = self.started.fetch_add(1, Ordering::SeqCst) + 1;
+        self.refresh_alone().await?;
+        self.finished.store(mine, Ordering::SeqCst);
+        Ok(())
+    }
+
+    async fn refresh_alone(&self) -> Result<(), CatalogError> {
+        if self.cache().base == Base::NotRead {
+            self.read_checkpoint().await?;
+        }
+        for _ in 0..ROUNDS {
+            let none_vanished = self.read_new_commits().await?;
+            let now = self.primary.head(&layout::checkpoint()).await.optional()?.map(|meta| meta.etag);
+            if self.cache().base.etag() != now.as_ref() {
+                self.read_checkpoint().await?;
+            } else if none_vanished {
+                return Ok(());
+            }
+        }
+        Err(CatalogError::Restless)
+    }
+
+    /// Joins the primary's checkpoint into the cache.
+    async fn read_checkpoint(&self) -> Result<(), CatalogError> {
+        let key = layout::checkpoint();
+        let Some((bytes, etag)) = self.primary.read(&key).await.optional()? else {
+            self.join_mirrored_checkpoints().await?;
+            let mut cache = self.cache_mut();
+            cache.unsaved |= cache.state.totals().uploads() > 0;
+            cache.base = Base::Absent;
+            return Ok(());
+        };
+        let (decoded, digest) = offload(bytes.len(), move || (decode_checkpoint(&bytes), Digest::of(&bytes))).await;
+        match decoded {
+            Ok(Checkpoint::Ours(state, store)) => {
+                let mut cache = self.cache_mut();
+                cache.adopt_store(0, store, &state)?;
+                cache.state.join_all(&state);
+                cache.base = Base::Known(etag, digest);
+            }
+            Ok(Checkpoint::Older(older)) => {
+                let mut cache = self.cache_mut();
+                cache.join_older(older);
+                cache.base = Base::Replaceable(etag);
+            }
+            Err(source @ PieceError::Newer(_)) => return Err(CatalogError::Piece { key, source }),
+            Err(reason) => {
+                tracing::error!(%key, %reason, "the checkpoint is damaged; its second copy is used");
+                self.join_mirrored_checkpoints().await?;
+                self.cache_mut().base = Base::Replaceable(etag);
+            }
+        }
+        Ok(())
+    }
+
+    /// Joins the commits that the cache does not hold yet; returns false when one vanished between listing and reading.
+    async fn read_new_commits(&self) -> Result<bool, CatalogError> {
+        let present = list_commits(&self.primary).await?;
+        let new: Vec<Uuid> = {
+            let mut cache = self.cache_mut();
+            cache.listed.retain(|id| present.contains(id));
+            let damaged = lock(&self.damaged);
+            let unreadable = |id: &Uuid| damaged.get(id) == Some(&Readable::Nowhere);
+            present.iter().filter(|id| !cache.listed.contains(id) && !unreadable(id)).copied().collect()
+        };
+        let mut none_vanished = true;
+        let mut fetched = stream::iter(new).map(|id| self.fetch_commit(id)).buffered(FETCHES);
+        while let Some(fetch) = fetched.try_next().await? {
+            match fetch {
+                Fetched::Commit(commit) => self.cache_mut().hold(&commit),
+                Fetched::Vanished => none_vanished = false,
+                Fetched::Unreadable => {}
+            }
+        }
+        Ok(none_vanished)
+    }
+
+    /// Reads a commit from the primary, or from a mirror where the primary's copy is damaged.
+    async fn fetch_commit(&self, id: Uuid) -> Result<Fetched, CatalogError> {
+        let Some(decoded) = read_commit(&self.primary, id).await? else { return Ok(Fetched::Vanished) };
+        let Err(reason) = decoded else { return Ok(decoded.map_or(Fetched::Vanished, Fetched::Commit)) };
+        for mirror in &self.mirrors {
+            if let Some(Ok(commit)) = read_commit(mirror, id).await? {
+                lock(&self.damaged).insert(id, Readable::InMirror);
+                return Ok(Fetched::Commit(commit));
+            }
+        }
+        tracing::error!(commit = %id, %reason, "a commit can be read in no place");
+        lock(&self.damaged).insert(id, Readable::Nowhere);
+        Ok(Fetched::Unreadable)
+    }
+
+    /// Makes a change durable and visible, in one step for all its images; returns the commit's id.
+    ///
+    /// The changes' versions are the caller's to choose: one more than the version each was made from.
+    pub async fn commit(&self, changes: Vec<(ImageId, Change)>) -> Result<Uuid, CommitError> {
+        let id = self.clock.new_id();
+        let entries = changes.into_iter().map(|(name, change)| (name, change.stamped(id))).collect();
+        let commit = Commit { id, entries };
+        let body = Body::from(commit.encode(self.clock.now()));
+        let key = layout::commit(id);
+        let mirrors = if self.mirror_at_once { &self.mirrors[..] } else { &[] };
+        for (written, mirror) in mirrors.iter().enumerate() {
+            if let Err(error) = mirror.put(&key, &body, &PutMode::Create).await {
+                return Err(take_back(mirror, mirrors[..written].iter(), &key, error).await);
+            }
+        }
+        if let Err(error) = self.primary.put(&key, &body, &PutMode::Create).await {
+            return Err(take_back(&self.primary, mirrors.iter(), &key, error).await);
+        }
+        self.cache_mut().hold(&commit);
+        Ok(id)
+    }
+}
+
+/// Deletes what a failed commit may have left and says whether that is certain. The place that failed goes first:
+/// while a copy may stand in the primary, those in the mirrors must.
+async fn take_back<'a>(
+    failed: &'a Store,
+    written: impl Iterator<Item = &'a Store>,
+    key: &Key,
+    error: StoreError,
+) -> CommitError {
+    let failed = Some(failed).filter(|_| error.kind == ErrorKind::Unavailable);
+    for place in failed.into_iter().chain(written) {
+        if let Err(deletion) = place.delete(key).await {
+            tracing::error!(%key, error = &deletion as &dyn std::error::Error, "a failed commit could not be taken back");
+            return CommitError::Unknown(error);
+        }
+    }
+    CommitError::NotStored(error)
+}
+
+enum Fetched {
+    Commit(Commit),
+    Vanished,
+    Unreadable,
+}
+
+impl Cache {
+    fn hold(&mut self, commit: &Commit) {
+        for (name, entry) in &commit.entries {
+            self.state.join(name, entry);
+        }
+        self.listed.insert(commit.id);
+    }
+
+    /// Joins a checkpoint of the older format; returns whether that changed the state.
+    fn join_older(&mut self, older: Older) -> bool {
+        let before = self.state.totals();
+        for (id, entry) in &older.records {
+            self.state.join(id, entry);
+        }
+        self.unusable_names.extend(older.unusable);
+        let changed = before != self.state.totals();
+        self.unsaved |= changed;
+        changed
+    }
+
+    /// Takes note of the store that a place belongs to. A place without a record yields to one that has some.
+    fn adopt_store(&mut self, place: usize, found: Uuid, theirs: &Snapshot) -> Result<(), CatalogError> {
+        let (ours, empty) = (self.state.totals().uploads(), theirs.totals().uploads() == 0);
+        match self.store_id {
+            Some(expected) if expected != found && ours > 0 && !empty => {
+                Err(CatalogError::ForeignStore { place, found, expected })
+            }
+            Some(expected) if expected != found => {
+                self.store_id = Some(if empty { expected } else { found });
+                self.unsaved = true;
+                Ok(())
+            }
+            _ => {
+                self.store_id = Some(found);
+                Ok(())
+            }
+        }
+    }
+}
+
+async fn list_commits(place: &Store) -> Result<BTreeSet<Uuid>, StoreError> {
+    place.list(layout::COMMITS, None).try_filter_map(async |meta| Ok(layout::parse_commit(&meta.key))).try_collect().await
+}
+
+/// Reads a commit: `None` where there is none, the reason where there is one that cannot be trusted.
+async fn read_commit(place: &Store, id: Uuid) -> Result<Option<Result<Commit, PieceError>>, CatalogError> {
+    let key = layout::commit(id);
+    let Some((bytes, _)) = place.read(&key).await.optional()? else { return Ok(None) };
+    match offload(bytes.len(), move || Commit::decode(&bytes)).await {
+        Err(source @ PieceError::Newer(_)) => Err(CatalogError::Piece { key, source }),
+        decoded => Ok(Some(decoded)),
+    }
+}
+
+/// Runs work whose cost grows with `size` bytes off the async threads where there are many of them.
+async fn offload<T: Send + 'static>(size: usize, work: impl FnOnce() -> T + Send + 'static) -> T {
+    const SMALL: usize = 256 * 1024;
+    if size <= SMALL {
+        return work();
+    }
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,293 @@
+//! [`Record`], [`Entry`] and the join's order between entries.
+
+use std::fmt;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::de::{MapAccess, Visitor};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use crate::digest::Digest;
+
+/// What is known of one image.
+///
+/// Its JSON has the documented names and nothing that is not set. A field of the older format that is unknown, or that
+/// is known but of another type, is kept as it was in `extra`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Record {
+    /// A free word to sort by, such as `fun`.
+    pub category: Option<String>,
+    /// Free text.
+    pub description: Option<String>,
+    /// When it was uploaded, RFC 3339; kept as the text it came as.
+    pub upload_date: Option<String>,
+    /// What it is: `image` for everything uploaded.
+    pub kind: Option<String>,
+    /// The group it belongs to.
+    pub group_id: Option<String>,
+    /// Its place in the group.
+    pub order: Option<i64>,
+    /// The file name the client gave.
+    pub original_name: Option<String>,
+    /// Media type, as judged by the bytes.
+    pub content_type: Option<String>,
+    /// Length in bytes.
+    pub size: Option<u64>,
+    /// Width in pixels.
+    pub width: Option<u64>,
+    /// Height in pixels.
+    pub height: Option<u64>,
+    /// Digest of the bytes.
+    pub sha256: Option<Digest>,
+    /// Digest of the request that made it under an `Idempotency-Key`.
+    pub request_digest: Option<Digest>,
+    /// Every other field.
+    pub extra: Map<String, Value>,
+}
+
+/// Where a state of a record stands among its other states: the higher version wins, then the greater commit id.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Stamp {
+    /// Grows by one with each change of the record; 0 for what was adopted or imported, so that any change made here
+    /// wins.
+    pub version: u64,
+    /// The commit that made the state; nil where none did.
+    pub commit: Uuid,
+}
+
+/// One state of one image's record.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// Its place among the other states.
+    pub stamp: Stamp,
+    /// The record, or the fact that the image was deleted.
+    pub content: Content,
+}
+
+/// What an [`Entry`] says.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Content {
+    /// The image exists.
+    Live(Record),
+    /// It was deleted.
+    Deleted(Tombstone),
+}
+
+/// The state of a deleted image.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tombstone {
+    /// When it was deleted.
+    pub deleted_at: Timestamp,
+    /// What its bytes were, where that was known.
+    pub sha256: Option<Digest>,
+}
+
+impl Entry {
+    /// The record of a live image.
+    pub fn live(&self) -> Option<&Record> {
+        match &self.content {
+            Content::Live(record) => Some(record),
+            Content::Deleted(_) => None,
+        }
+    }
+
+    /// The tombstone of a deleted one.
+    pub fn tombstone(&self) -> Option<&Tombstone> {
+        match &self.content {
+            Content::Live(_) => None,
+            Content::Deleted(tombstone) => Some(tombstone),
+        }
+    }
+
+    /// Whether this state replaces `other` in the join. A total order on states, so that the join is commutative: where
+    /// two stamps are equal (only older-format files and adopted images can bring that about) the content decides.
+    pub fn beats(&self, other: &Entry) -> bool {
+        match self.stamp.cmp(&other.stamp) {
+            std::cmp::Ordering::Equal => {
+                self != other && serde_json::to_string(self).ok() > serde_json::to_string(other).ok()
+            }
+            order => order.is_gt(),
+        }
+    }
+}
+
+/// A change of one image, before a commit gives it its stamp.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// The version that the new state gets.
+    pub version: u64,
+    /// The new state.
+    pub content: Content,
+}
+
+impl Change {
+    /// The entry this change makes in a commit.
+    pub fn stamped(self, commit: Uuid) -> Arc<Entry> {
+        Arc::new(Entry { stamp: Stamp { version: self.version, commit }, content: self.content })
+    }
+}
+
+fn put<M: SerializeMap, T: Serialize>(map: &mut M, name: &str, value: &Option<T>) -> Result<(), M::Error> {
+    match value {
+        Some(value) => map.serialize_entry(name, value),
+        None => Ok(()),
+    }
+}
+
+impl Record {
+    fn serialize_fields<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
+        put(map, "category", &self.category)?;
+        put(map, "description", &self.description)?;
+        put(map, "uploadDate", &self.upload_date)?;
+        put(map, "type", &self.kind)?;
+        put(map, "groupId", &self.group_id)?;
+        put(map, "order", &self.order)?;
+        put(map, "originalName", &self.original_name)?;
+        put(map, "contentType", &self.content_type)?;
+        put(map, "size", &self.size)?;
+        put(map, "width", &self.width)?;
+        put(map, "height", &self.height)?;
+        put(map, "sha256", &self.sha256)?;
+        put(map, "requestDigest", &self.request_digest)?;
+        self.extra.iter().try_for_each(|(name, value)| map.serialize_entry(name, value))
+    }
+
+    /// A record of the older format. What it says under a name that is Keepsake's own is kept under another.
+    pub fn from_older(fields: Map<String, Value>) -> Self {
+        let mut record = Self::default();
+        for (name, value) in fields {
+            match name.as_str() {
+                "version" | "commit" | "deletedAt" => record.set(format!("older:{name}"), value),
+                _ => record.set(name, value),
+            }
+        }
+        record
+    }
+
+    /// Takes in one field; what does not fit its name stays in `extra`, so that nothing is lost.
+    fn set(&mut self, name: String, value: Value) {
+        fn text(slot: &mut Option<String>, value: Value) -> Option<Value> {
+            match value {
+                Value::String(s) => {
+                    *slot = Some(s);
+                    None
+                }
+                other => Some(other),
+            }
+        }
+        fn parsed<T>(slot: &mut Option<T>, value: Value, parse: impl Fn(&Value) -> Option<T>) -> Option<Value> {
+            *slot = parse(&value);
+            if slot.is_some() { None } else { Some(value) }
+        }
+        let digest = |v: &Value| v.as_str()?.parse().ok();
+        let left = match name.as_str() {
+            "category" => text(&mut self.category, value),
+            "description" => text(&mut self.description, value),
+            "uploadDate" => text(&mut self.upload_date, value),
+            "type" => text(&mut self.kind, value),
+            "groupId" => text(&mut self.group_id, value),
+            "order" => parsed(&mut self.order, value, Value::as_i64),
+            "originalName" => text(&mut self.original_name, value),
+            "contentType" => text(&mut self.content_type, value),
+            "size" => parsed(&mut self.size, value, Value::as_u64),
+            "width" => parsed(&mut self.width, value, Value::as_u64),
+            "height" => parsed(&mut self.height, value, Value::as_u64),
+            "sha256" => parsed(&mut self.sha256, value, digest),
+            "requestDigest" => parsed(&mut self.request_digest, value, digest),
+            _ => Some(value),
+        };
+        if let Some(value) = left {
+            self.extra.insert(name, value);
+        }
+    }
+}
+
+impl Serialize for Record {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        self.serialize_fields(&mut map)?;
+        map.end()
+    }
+}
+
+impl Serialize for Entry {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        match &self.content {
+            Content::Live(record) => record.serialize_fields(&mut map)?,
+            Content::Deleted(tombstone) => {
+                map.serialize_entry("deletedAt", &crate::clock::format_millis(tombstone.deleted_at))?;
+                put(&mut map, "sha256", &tombstone.sha256)?;
+            }
+        }
+        map.serialize_entry("version", &self.stamp.version)?;
+        map.serialize_entry("commit", &self.stamp.commit)?;
+        map.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Entry {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct EntryVisitor;
+
+        impl<'de> Visitor<'de> for EntryVisitor {
+            type Value = Entry;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an image's record")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entry, A::Error> {
+                let (mut record, mut stamp, mut deleted_at) = (Record::default(), Stamp::default(), None);
+                while let Some(name) = map.next_key::<String>()? {
+                    let value: Value = map.next_value()?;
+                    match (name.as_str(), &value) {
+                        ("version", Value::Number(n)) if n.is_u64() => stamp.version = n.as_u64().unwrap_or_default(),
+                        ("commit", Value::String(s)) if Uuid::parse_str(s).is_ok() => {
+                            stamp.commit = Uuid::parse_str(s).unwrap_or_default();
+                        }
+                        ("deletedAt", Value::String(s)) if s.parse::<Timestamp>().is_ok() => {
+                            deleted_at = s.parse().ok();
+                        }
+                        _ => record.set(name, value),
+                    }
+                }
+                let content = match deleted_at {
+                    Some(deleted_at) => Content::Deleted(Tombstone { deleted_at, sha256: record.sha256 }),
+                    None => Content::Live(record),
+                };
+                Ok(Entry { stamp, content })
+            }
+        }
+
+        deserializer.deserialize_map(EntryVisitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_of_the_older_format_keeps_every_field() {
+        let older = r#"{"category":"fun","uploadDate":"2024-01-01","order":"7","size":-1,"x":{"y":[1,null]},"groupId":null}"#;
+        let entry: Entry = serde_json::from_str(older).unwrap();
+        let mut back: Value = serde_json::to_value(entry.live().unwrap()).unwrap();
+        assert_eq!(back.take(), serde_json::from_str::<Value>(older).unwrap());
+    }
+
+    #[test]
+    fn the_higher_version_wins_and_then_the_greater_commit() {
+        let entry = |version, commit, text: &str| Entry {
+            stamp: Stamp { version, commit: Uuid::from_u128(commit) },
+            content: Content::Live(Record { description: Some(text.into()), ..Record::default() }),
+        };
+        assert!(entry(2, 1, "a").beats(&entry(1, 9, "b")));
+        assert!(entry(1, 9, "a").beats(&entry(1, 1, "b")));
+        let (a, b) = (entry(0, 0, "a"), entry(0, 0, "b"));
+        assert!(b.beats(&a) && !a.beats(&b) && !a.beats(&a.clone()));
+    }
+}

@@ -1,0 +1,410 @@
+//! [`State`]: every record at one moment, and the join that makes one out of many pieces.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Deref;
+use std::sync::{Arc, OnceLock};
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::record::{Entry, Record, Tombstone};
+use crate::digest::Digest;
+use crate::layout::ImageId;
+
+/// On average this many records share a chunk. A power of two.
+const CHUNK_RECORDS: u64 = 1024;
+
+/// The newest state of every image that is known, deleted ones included, at one moment.
+///
+/// Entries lie in chunks that are shared, copy on write, between snapshots: one costs a pointer a chunk, so a fold or a
+/// backup works on one while uploads go on. Where one chunk ends and the next begins follows from the names alone, so
+/// equal states have equal chunks, and a change touches one.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    chunks: Vec<Arc<Chunk>>,
+    totals: Totals,
+}
+
+/// A [`Snapshot`] that grows, with the indexes that reading needs.
+#[derive(Debug, Default)]
+pub struct State {
+    all: Snapshot,
+    newest: Newest,
+    groups: HashMap<String, BTreeSet<ImageId>>,
+}
+
+type Newest = BTreeSet<(Reverse<Timestamp>, Reverse<ImageId>)>;
+
+/// Sums over a state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Images that exist.
+    pub live: u64,
+    /// Images that were deleted and whose tombstone is kept.
+    pub deleted: u64,
+    /// Tombstones that have been dropped.
+    pub dropped: u64,
+    /// Length in bytes of all images that exist.
+    pub bytes: u64,
+}
+
+impl Totals {
+    /// How many images were ever uploaded, imported or adopted.
+    pub fn uploads(&self) -> u64 {
+        self.live + self.deleted + self.dropped
+    }
+}
+
+/// A run of entries next to each other in the order of names.
+#[derive(Debug, Default)]
+pub struct Chunk {
+    entries: BTreeMap<ImageId, Arc<Entry>>,
+    summary: OnceLock<ChunkSummary>,
+}
+
+/// A chunk as a backup names it: the digest of its live records as JSON, and their sums.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChunkSummary {
+    /// Digest of [`Chunk::encode`].
+    pub digest: Digest,
+    /// Live records in it.
+    pub records: u64,
+    /// Length in bytes of their images.
+    pub bytes: u64,
+}
+
+impl Clone for Chunk {
+    /// The clone is about to change, so it forgets the summary.
+    fn clone(&self) -> Self {
+        Self { entries: self.entries.clone(), summary: OnceLock::new() }
+    }
+}
+
+impl Chunk {
+    /// The live records in the order of their names.
+    pub fn live(&self) -> impl Iterator<Item = (&ImageId, &Arc<Entry>)> {
+        self.entries.iter().filter(|(_, entry)| entry.live().is_some())
+    }
+
+    /// The live records as one JSON object keyed by file name: what a backup stores of this chunk.
+    pub fn encode(&self) -> Vec<u8> {
+        struct Live<'a>(&'a Chunk);
+        impl Serialize for Live<'_> {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_map(self.0.live())
+            }
+        }
+        serde_json::to_vec(&Live(self)).unwrap_or_else(|e| unreachable!("records serialise: {e}"))
+    }
+
+    /// What a backup writes down of this chunk; encodes it at the first call only.
+    pub fn summary(&self) -> ChunkSummary {
+        *self.summary.get_or_init(|| ChunkSummary {
+            digest: Digest::of(&self.encode()),
+            records: self.live().count() as u64,
+            bytes: self.live().map(|(_, entry)| size_of(entry)).sum(),
+        })
+    }
+}
+
+fn size_of(entry: &Entry) -> u64 {
+    entry.live().and_then(|r| r.size).unwrap_or(0)
+}
+
+/// Whether a chunk ends with this name: FNV-1a, so that it is the same everywhere and for ever.
+fn ends_chunk(id: &ImageId) -> bool {
+    let hash = id.as_str().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
+    (hash >> 20).is_multiple_of(CHUNK_RECORDS)
+}
+
+/// When an image was uploaded, for sorting; what cannot be read as a time is oldest.
+fn uploaded_at(record: &Record) -> Timestamp {
+    record.upload_date.as_deref().and_then(|d| d.parse().ok()).unwrap_or(Timestamp::MIN)
+}
+
+/// The moment and name that [`State::newest`] sorts by.
+pub type Position = (Timestamp, ImageId);
+
+impl Snapshot {
+    /// Sums over the state.
+    pub fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    /// The entry of an image, if any is known.
+    pub fn get(&self, id: &str) -> Option<&Arc<Entry>> {
+        self.chunks.get(self.chunk_of(id))?.entries.get(id)
+    }
+
+    /// Every entry in the order of names.
+    pub fn iter(&self) -> impl Iterator<Item = (&ImageId, &Arc<Entry>)> {
+        self.chunks.iter().flat_map(|chunk| chunk.entries.iter())
+    }
+
+    /// Every live record in the order of names.
+    pub fn live(&self) -> impl Iterator<Item = (&ImageId, &Record)> {
+        self.iter().filter_map(|(id, entry)| Some((id, entry.live()?)))
+    }
+
+    /// The chunks in the order of names.
+    pub fn chunks(&self) -> &[Arc<Chunk>] {
+        &self.chunks
+    }
+
+    /// Whether joining `entry` in would change nothing.
+    pub fn covers(&self, id: &ImageId, entry: &Entry) -> bool {
+        self.get(id.as_str()).is_some_and(|present| !entry.beats(present))
+    }
+
+    /// The chunk that holds this name or would: the first that ends with it or later, else the last.
+    fn chunk_of(&self, id: &str) -> usize {
+        let ends_before = |chunk: &Arc<Chunk>| chunk.entries.last_key_value().is_some_and(|(last, _)| last.as_str() < id);
+        let at = self.chunks.partition_point(ends_before);
+        // Names after the last one of a chunk that no boundary ends belong to that chunk.
+        let open = |chunk: &Arc<Chunk>| chunk.entries.last_key_value().is_some_and(|(last, _)| !ends_chunk(last));
+        if at > 0 && at == self.chunks.len() && open(&self.chunks[at - 1]) { at - 1 } else { at }
+    }
+
+    fn insert(&mut self, id: &ImageId, entry: &Arc<Entry>) {
+        let at = self.chunk_of(id.as_str());
+        if at == self.chunks.len() {
+            self.chunks.push(Arc::default());
+        }
+        let chunk = Arc::make_mut(&mut self.chunks[at]);
+        chunk.summary = OnceLock::new();
+        let is_new = chunk.entries.insert(id.clone(), Arc::clone(entry)).is_none();
+        if is_new && ends_chunk(id) {
+            let mut rest = chunk.entries.split_off(id);
+            if let Some((id, entry)) = rest.remove_entry(id) {
+                chunk.entries.insert(id, entry);
+            }
+            if !rest.is_empty() {
+                self.chunks.insert(at + 1, Arc::new(Chunk { entries: rest, summary: OnceLock::new() }));
+            }
+        }
+    }
+
+    fn remove(&mut self, id: &ImageId) {
+        let at = self.chunk_of(id.as_str());
+        let next = (ends_chunk(id) && at + 1 < self.chunks.len()).then(|| self.chunks.remove(at + 1));
+        let Some(chunk) = self.chunks.get_mut(at).map(Arc::make_mut) else { return };
+        chunk.summary = OnceLock::new();
+        chunk.entries.remove(id);
+        if let Some(next) = next {
+            chunk.entries.extend(next.entries.iter().map(|(id, entry)| (id.clone(), Arc::clone(entry))));
+        }
+        if chunk.entries.is_empty() {
+            self.chunks.remove(at);
+        }
+    }
+}
+
+impl Deref for State {
+    type Target = Snapshot;
+
+    fn deref(&self) -> &Snapshot {
+        &self.all
+    }
+}
+
+impl State {
+    /// The state at this moment; costs a pointer a chunk.
+    pub fn snapshot(&self) -> Snapshot {
+        self.all.clone()
+    }
+
+    /// Live images, newest first, after `after` where one is given.
+    pub fn newest(&self, after: Option<&Position>) -> impl Iterator<Item = (Position, &Arc<Entry>)> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let from = match after {
+            Some((at, id)) => Excluded((Reverse(*at), Reverse(id.clone()))),
+            None => Unbounded,
+        };
+        self.newest.range((from, Unbounded)).filter_map(|(at, id)| Some(((at.0, id.0.clone()), self.get(id.0.as_str())?)))
+    }
+
+    /// The place after the last image of a group, where the group has any.
+    pub fn next_order(&self, group_id: &str) -> Option<i64> {
+        let members = self.groups.get(group_id)?.iter();
+        members.filter_map(|id| self.get(id.as_str())?.live()?.order).max().map(|last| last.saturating_add(1))
+    }
+
+    /// Joins one entry in; returns whether it changed the state.
+    pub fn join(&mut self, id: &ImageId, entry: &Arc<Entry>) -> bool {
+        if let Some(present) = self.get(id.as_str()).cloned() {
+            if !entry.beats(&present) {
+                return false;
+            }
+            self.forget(id, &present);
+        }
+        self.remember(id, entry);
+        self.all.insert(id, entry);
+        true
+    }
+
+    /// Joins every entry of `other` in; returns whether that changed the state.
+    pub fn join_all(&mut self, other: &Snapshot) -> bool {
+        let mut changed = false;
+        for (id, entry) in other.iter() {
+            changed |= self.join(id, entry);
+        }
+        if other.totals.dropped > self.totals().dropped {
+            // Someone has dropped old tombstones. They must not come back from here, nor be counted twice.
+            self.drop_tombstones(|id, _| other.get(id.as_str()).is_none());
+            self.all.totals.dropped = other.totals.dropped;
+            changed = true;
+        }
+        changed
+    }
+
+    /// Drops the tombstones that `old` picks, counting them as dropped; returns how many those were.
+    pub fn expire_tombstones(&mut self, old: impl Fn(&Tombstone) -> bool) -> u64 {
+        let dropped = self.drop_tombstones(|_, tombstone| old(tombstone));
+        self.all.totals.dropped += dropped;
+        dropped
+    }
+
+    /// Takes over how many tombstones a checkpoint says have been dropped.
+    pub(super) fn set_dropped(&mut self, dropped: u64) {
+        self.all.totals.dropped = dropped;
+    }
+
+    fn drop_tombstones(&mut self, pick: impl Fn(&ImageId, &Tombstone) -> bool) -> u64 {
+        let picked = |(id, entry): (&ImageId, &Arc<Entry>)| pick(id, entry.tombstone()?).then(|| id.clone());
+        let picked: Vec<ImageId> = self.iter().filter_map(picked).collect();
+        for id in &picked {
+            self.all.remove(id);
+        }
+        self.all.totals.deleted -= picked.len() as u64;
+        picked.len() as u64
+    }
+
+    fn remember(&mut self, id: &ImageId, entry: &Entry) {
+        let Some(record) = entry.live() else {
+            self.all.totals.deleted += 1;
+            return;
+        };
+        self.all.totals.live += 1;
+        self.all.totals.bytes += record.size.unwrap_or(0);
+        self.newest.insert((Reverse(uploaded_at(record)), Reverse(id.clone())));
+        if let Some(group) = &record.group_id {
+            self.groups.entry(group.clone()).or_default().insert(id.clone());
+        }
+    }
+
+    fn forget(&mut self, id: &ImageId, entry: &Entry) {
+        let Some(record) = entry.live() else {
+            self.all.totals.deleted -= 1;
+            return;
+        };
+        self.all.totals.live -= 1;
+        self.all.totals.bytes -= record.size.unwrap_or(0);
+        self.newest.remove(&(Reverse(uploaded_at(record)), Reverse(id.clone())));
+        if let Some(group) = &record.group_id
+            && let Some(members) = self.groups.get_mut(group)
+        {
+            members.remove(id);
+            if members.is_empty() {
+                self.groups.remove(group);
+            }
+        }
+    }
+}
+
+impl PartialEq for Snapshot {
+    /// Equal when they hold the same entries.
+    fn eq(&self, other: &Self) -> bool {
+        self.totals == other.totals && self.iter().eq(other.iter())
+    }
+}
+
+impl FromIterator<(ImageId, Arc<Entry>)> for State {
+    fn from_iter<I: IntoIterator<Item = (ImageId, Arc<Entry>)>>(entries: I) -> Self {
+        let mut state = Self::default();
+        for (id, entry) in entries {
+            state.join(&id, &entry);
+        }
+        state
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::record::{Content, Stamp};
+    use proptest::prelude::*;
+    use uuid::Uuid;
+
+    fn entry(version: u64, commit: u128, live: bool) -> Arc<Entry> {
+        let content = if live {
+            Content::Live(Record { size: Some(version), group_id: Some(format!("g{commit}")), ..Record::default() })
+        } else {
+            Content::Deleted(Tombstone { deleted_at: Timestamp::UNIX_EPOCH, sha256: None })
+        };
+        Arc::new(Entry { stamp: Stamp { version, commit: Uuid::from_u128(commit) }, content })
+    }
+
+    fn pieces() -> impl Strategy<Value = Vec<(ImageId, Arc<Entry>)>> {
+        let one = (0..60u32, 0..4u64, 0..3u128, any::<bool>());
+        let image = |(n, version, commit, live)| (ImageId::new(&format!("{n}.jpg")).unwrap(), entry(version, commit, live));
+        prop::collection::vec(one.prop_map(image), 0..80)
+    }
+
+    fn state(pieces: &[&[(ImageId, Arc<Entry>)]]) -> State {
+        pieces.iter().flat_map(|p| p.iter().cloned()).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn the_join_is_commutative_associative_and_idempotent(a in pieces(), b in pieces(), c in pieces()) {
+            let left = state(&[&a, &b, &c]);
+            prop_assert_eq!(&*left, &*state(&[&c, &b, &a]));
+            let mut nested = state(&[&a]);
+            nested.join_all(&state(&[&b, &c]));
+            prop_assert_eq!(&*left, &*nested);
+            prop_assert!(!nested.join_all(&left), "joining what is known changes nothing");
+        }
+
+        #[test]
+        fn sums_and_indexes_follow_from_the_entries_alone(a in pieces(), b in pieces(), pick in 0..3u64) {
+            let mut state = state(&[&a, &b]);
+            state.expire_tombstones(|_| pick == 0);
+            let live: Vec<_> = state.live().map(|(id, r)| (id.clone(), r.clone())).collect();
+            prop_assert_eq!(state.totals().live, live.len() as u64);
+            prop_assert_eq!(state.totals().bytes, live.iter().filter_map(|(_, r)| r.size).sum::<u64>());
+            prop_assert_eq!(state.newest(None).count(), live.len());
+            prop_assert_eq!(state.groups.values().map(BTreeSet::len).sum::<usize>(), live.len());
+            let known: BTreeSet<_> = a.iter().chain(&b).map(|(id, _)| id).collect();
+            prop_assert_eq!(state.totals().uploads(), known.len() as u64);
+        }
+
+        #[test]
+        fn chunks_depend_on_the_names_alone_and_not_on_the_order_of_arrival(
+            names in prop::collection::hash_set(0..100_000u32, 0..3000), removed in 0..50u32,
+        ) {
+            let id = |n: &u32| ImageId::new(&format!("{n}.jpg")).unwrap();
+            let dead = |n: &u32| n % 50 == removed;
+            let mut arrived = State::default();
+            for n in &names {
+                arrived.join(&id(n), &entry(1, 1, !dead(n)));
+            }
+            arrived.expire_tombstones(|_| true);
+            let mut sorted: Vec<_> = names.iter().filter(|n| !dead(n)).map(id).collect();
+            sorted.sort();
+            let rebuilt: State = sorted.into_iter().map(|id| (id, entry(1, 1, true))).collect();
+            let summaries = |s: &State| s.chunks().iter().map(|c| c.summary()).collect::<Vec<_>>();
+            prop_assert_eq!(summaries(&arrived), summaries(&rebuilt));
+        }
+    }
+
+    #[test]
+    fn a_snapshot_stays_as_it_was() {
+        let mut state = State::default();
+        let id = ImageId::new("a.jpg").unwrap();
+        state.join(&id, &entry(1, 1, true));
+        let before = state.snapshot();
+        state.join(&id, &entry(2, 1, false));
+        assert!(before.get("a.jpg").unwrap().live().is_some() && state.get("a.jpg").unwrap().live().is_none());
+    }
+}

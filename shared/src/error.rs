@@ -1,0 +1,88 @@
+//! [`Error`]: what can go wrong with what a client asked for.
+//!
+//! Which error to use where: a store's or the catalog's failure is passed on as it is; everything a client did or can
+//! act on has a variant of its own, which `http::problem` turns into a status code. `Display` is one plain sentence fit
+//! for a client, except for the first three variants, whose text is for the log only.
+
+use crate::catalog::{CatalogError, CommitError};
+use crate::layout::BackupName;
+use crate::media::MediaError;
+use crate::store::{ErrorKind, StoreError};
+
+/// The result of what a client asked for.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// A failed request.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A store failed.
+    #[error("a store failed")]
+    Store(#[from] StoreError),
+    /// The catalog could not be read or folded.
+    #[error("the catalog failed")]
+    Catalog(#[from] CatalogError),
+    /// A change could not be made durable.
+    #[error("a change could not be stored")]
+    Commit(#[from] CommitError),
+    /// There is no such image.
+    #[error("There is no image {0:?}.")]
+    NoSuchImage(String),
+    /// There is no such backup, or none with a valid manifest.
+    #[error("There is no backup {0:?}.")]
+    NoSuchBackup(String),
+    /// A part of a backup is missing or damaged.
+    #[error("A part of {0} is missing or damaged, so nothing was changed. Another backup may serve.")]
+    DamagedBackup(BackupName),
+    /// The image is in the catalog, but its bytes are in neither place.
+    #[error("The image's bytes are missing from the store and from its archive.")]
+    MissingBytes,
+    /// The image is not the version that the client named.
+    #[error("The image has changed since the version that If-Match names.")]
+    Changed,
+    /// Another restore is under way.
+    #[error("Another restore is running. Try again when it has ended.")]
+    RestoreRunning,
+    /// Too little room is left to take more in.
+    #[error("There is too little room left in the store. Deleting images still works.")]
+    NoRoom,
+    /// The request carried no image.
+    #[error("The request holds no image: send one in the multipart field \"image\", or as the body.")]
+    NoFile,
+    /// An image was sent that has no bytes.
+    #[error("The image is empty.")]
+    EmptyFile,
+    /// Something in the request is malformed.
+    #[error("{0}")]
+    Invalid(String),
+    /// The body is longer than is taken.
+    #[error("The upload is larger than {limit} bytes.")]
+    TooLarge {
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// The bytes are not an image that is taken.
+    #[error(transparent)]
+    Media(#[from] MediaError),
+    /// The bytes are not those the client announced.
+    #[error("The bytes that arrived do not match the digest that was sent with them.")]
+    DigestMismatch,
+    /// An idempotency key was used before, for something else.
+    #[error("This Idempotency-Key was used before for another upload.")]
+    IdempotencyMismatch,
+    /// The upload of this idempotency key is still under way.
+    #[error("An upload with this Idempotency-Key is still running.")]
+    IdempotencyInProgress,
+}
+
+impl Error {
+    /// What kind of failure of a store was behind this, if one was.
+    pub fn store_kind(&self) -> Option<ErrorKind> {
+        match self {
+            Self::Store(e) => Some(e.kind),
+            Self::Catalog(e) => e.store_kind(),
+            Self::Commit(CommitError::NotStored(e) | CommitError::Unknown(e)) => Some(e.kind),
+            Self::NoRoom => Some(ErrorKind::Full),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Reading, listing, editing and deleting images.
+
+use std::sync::Arc;
+
+use crate::archive::Archived;
+use crate::catalog::{Change, Content, Entry, Position, Record, Tombstone};
+use crate::error::{Error, Result};
+use crate::keepsake::Keepsake;
+use crate::layout::{self, ImageId};
+use crate::upload::Fields;
+
+/// Which images a list shows.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// Those of this category.
+    pub category: Option<String>,
+    /// Those of this group.
+    pub group_id: Option<String>,
+    /// Those of this type.
+    pub kind: Option<String>,
+    /// Those with this text in description, original name or category, whatever its case.
+    pub text: Option<String>,
+}
+
+/// One page of a list.
+#[derive(Debug)]
+pub struct Page {
+    /// The images, newest first.
+    pub images: Vec<(ImageId, Arc<Entry>)>,
+    /// Where the next page starts, if there is one.
+    pub next: Option<Position>,
+}
+
+/// A change of one field: leave it, clear it, or set it.
+pub type Edit<T> = Option<Option<T>>;
+
+/// A change of what people say of an image. Fields that are `None` stay as they are.
+#[derive(Debug, Clone, Default)]
+pub struct Patch {
+    /// The category.
+    pub category: Edit<String>,
+    /// The description.
+    pub description: Edit<String>,
+    /// The group.
+    pub group_id: Edit<String>,
+    /// The place in the group.
+    pub order: Edit<i64>,
+}
+
+impl Filter {
+    fn takes(&self, record: &Record) -> bool {
+        let same = |wanted: &Option<String>, has: &Option<String>| wanted.is_none() || wanted == has;
+        same(&self.category, &record.category)
+            && same(&self.group_id, &record.group_id)
+            && same(&self.kind, &record.kind)
+            && self.text.as_ref().is_none_or(|text| {
+                let text = text.to_lowercase();
+                let fields = [&record.description, &record.original_name, &record.category];
+                fields.into_iter().flatten().any(|field| field.to_lowercase().contains(&text))
+            })
+    }
+}
+
+impl Patch {
+    fn apply(&self, record: &mut Record) {
+        fn set<T: Clone>(slot: &mut Option<T>, edit: &Edit<T>) {
+            if let Some(value) = edit {
+                *slot = value.clone();
+            }
+        }
+        set(&mut record.category, &self.category);
+        set(&mut record.description, &self.description);
+        set(&mut record.group_id, &self.group_id);
+        set(&mut record.order, &self.order);
+    }
+
+    fn check(&self) -> Result<()> {
+        let text = |edit: &Edit<String>| edit.clone().flatten();
+        let (category, description, group_id) = (text(&self.category), text(&self.description), text(&self.group_id));
+        Fields { category, description, group_id, order: None }.check()
+    }
+}
+
+impl Keepsake {
+    /// A page of at most `limit` images, newest first, after `after` where one is given.
+    pub async fn list_images(&self, filter: &Filter, after: Option<&Position>, limit: usize) -> Result<Page> {
+        self.catalog.refresh().await?;
+        Ok(self.catalog.read(|state| {
+            let takes = |entry: &Entry| entry.live().is_some_and(|record| filter.takes(record));
+            let mut found = state.newest(after).filter(|(_, entry)| takes(entry));
+            let page: Vec<(Position, &Arc<Entry>)> = found.by_ref().take(limit).collect();
+            let more = found.next().is_some();
+            let next = page.last().filter(|_| more).map(|(position, _)| position.clone());
+            let images = page.into_iter().map(|((_, id), entry)| (id, Arc::clone(entry))).collect();
+            Page { images, next }
+        }))
+    }
+
+    /// The state of a live image.
+    pub async fn image(&self, id: &str) -> Result<(ImageId, Arc<Entry>)> {
+        self.catalog.refresh().await?;
+        self.known_image(id)
+    }
+
+    fn known_image(&self, id: &str) -> Result<(ImageId, Arc<Entry>)> {
+        let unknown = || Error::NoSuchImage(id.to_owned());
+        let name = ImageId::new(id).map_err(|_| unknown())?;
+        let entry = self.catalog.read(|state| state.get(id).filter(|entry| entry.live().is_some()).cloned());
+        Ok((name, entry.ok_or_else(unknown)?))
+    }
+
+    /// Changes what people say of an image; `holds` decides whether the present state is the one the client meant.
+    pub async fn edit_image(
+        &self,
+        id: &str,
+        patch: &Patch,
+        holds: impl Fn(&Entry) -> bool,
+    ) -> Result<(ImageId, Arc<Entry>)> {
+        patch.check()?;
+        let (name, _) = self
+            .change_image(id, holds, |record| {
+                let mut record = record.clone();
+                patch.apply(&mut record);
+                Content::Live(record)
+            })
+            .await?;
+        self.known_image(name.as_str())
+    }
+
+    /// Deletes an image. Its second copy stays in the archive, so that a restore brings it back.
+    pub async fn delete_image(&self, id: &str, holds: impl Fn(&Entry) -> bool) -> Result<ImageId> {
+        let deleted_at = self.clock.now();
+        let tombstone = |record: &Record| Content::Deleted(Tombstone { deleted_at, sha256: record.sha256 });
+        let (name, before) = self.change_image(id, holds, tombstone).await?;
+        if let Err(error) = self.delete_bytes(&name, &before).await {
+            // The image is gone for every reader; recovery deletes what is left of it.
+            tracing::warn!(image = id, error = &error as &dyn std::error::Error, "a deleted image's bytes stay for now");
+        }
+        Ok(name)
+    }
+
+    /// Commits a new state of one image; returns the state before.
+    async fn change_image(
+        &self,
+        id: &str,
+        holds: impl Fn(&Entry) -> bool,
+        change: impl FnOnce(&Record) -> Content,
+    ) -> Result<(ImageId, Arc<Entry>)> {
+        let _turn = self.editing.lock().await;
+        self.catalog.refresh().await?;
+        let (name, entry) = self.known_image(id)?;
+        if !holds(&entry) {
+            return Err(Error::Changed);
+        }
+        let Some(record) = entry.live() else { return Err(Error::NoSuchImage(id.to_owned())) };
+        let change = Change { version: entry.stamp.version + 1, content: change(record) };
+        self.note_write(self.catalog.commit(vec![(name.clone(), change)]).await.map_err(Error::from))?;
+        self.changed.notify_one();
+        Ok((name, entry))
+    }
+
+    /// Deletes a deleted image's bytes once the archive has them.
+    async fn delete_bytes(&self, id: &ImageId, before: &Entry) -> Result<()> {
+        if let Some(record) = before.live()
+            && let Some(digest) = record.sha256
+            && !self.archive.has(&digest, record.size).await?
+            && self.archive.verify(&self.primary, id, digest).await? == Archived::Missing
+        {
+            return Ok(());
+        }
+        Ok(self.primary.delete(&layout::image(id)).await?)
+    }
+}

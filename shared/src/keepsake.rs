@@ -1,0 +1,154 @@
+//! [`Keepsake`]: one store with everything that serves it.
+
+use std::collections::{BTreeSet, HashSet};
+use std::sync::{Arc, Mutex};
+
+use jiff::Timestamp;
+
+use crate::archive::Archive;
+use crate::backup::Backups;
+use crate::catalog::Catalog;
+use crate::clock::Clock;
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::layout::ImageId;
+use crate::store::{ErrorKind, Store, StoreError};
+
+/// Limits and habits, as configured.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Longest image in bytes, and longest request body but for the form around it.
+    pub max_upload_bytes: u64,
+    /// Most pixels and frames an image may have.
+    pub media: crate::media::Limits,
+    /// Bytes that uploads leave free, so that deleting works on a full disk.
+    pub reserve_bytes: u64,
+    /// Uploads for each automatic backup.
+    pub backup_every: u64,
+    /// Whether second copies stand before an upload is acknowledged.
+    pub archive_sync: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            max_upload_bytes: 100 * 1024 * 1024,
+            media: crate::media::Limits::default(),
+            reserve_bytes: 64 * 1024 * 1024,
+            backup_every: 10,
+            archive_sync: true,
+        }
+    }
+}
+
+/// One store and everything that serves it; shared by all requests of a process.
+#[derive(Debug)]
+pub struct Keepsake {
+    /// Images and their metadata.
+    pub primary: Store,
+    /// Second copies, backups, quarantine.
+    pub archive: Archive,
+    /// What images there are.
+    pub catalog: Catalog,
+    /// The backups that are known.
+    pub backups: Backups,
+    /// Time and identifiers.
+    pub clock: Clock,
+    /// Limits and habits.
+    pub settings: Settings,
+    /// When this process began to serve.
+    pub started_at: Timestamp,
+    /// Changes of existing records wait for each other, so that none is made from a state that another just replaced.
+    pub(crate) editing: tokio::sync::Mutex<()>,
+    /// Digests of the idempotency keys of uploads under way.
+    pub(crate) uploading: Mutex<HashSet<Digest>>,
+    /// Wakes whoever folds, after each change.
+    pub changed: tokio::sync::Notify,
+    /// What the last recovery found.
+    pub(crate) recovered: Mutex<Option<Arc<crate::recovery::Report>>>,
+    /// Images uploaded here whose second copy is still to be made; empty where that is done before the answer.
+    unarchived: Mutex<BTreeSet<ImageId>>,
+    /// Why the last write failed, until one succeeds.
+    last_write_failure: Mutex<Option<ErrorKind>>,
+}
+
+impl Keepsake {
+    /// A store whose images lie in `primary` and whose second copies and backups lie in `archive`; `mirrors` are
+    /// further places for second copies of the metadata.
+    pub fn new(primary: Store, archive: Store, mirrors: Vec<Store>, clock: Clock, settings: Settings) -> Self {
+        let places = std::iter::once(archive.clone()).chain(mirrors).collect();
+        Self {
+            catalog: Catalog::new(primary.clone(), places, settings.archive_sync, clock.clone()),
+            archive: Archive::new(archive),
+            backups: Backups::default(),
+            started_at: clock.now(),
+            editing: tokio::sync::Mutex::default(),
+            uploading: Mutex::default(),
+            changed: tokio::sync::Notify::new(),
+            recovered: Mutex::default(),
+            unarchived: Mutex::default(),
+            last_write_failure: Mutex::default(),
+            primary,
+            clock,
+            settings,
+        }
+    }
+
+    /// Refuses what would leave less than the reserve free, in the primary or in the archive.
+    pub async fn check_room(&self, bytes: u64) -> Result<()> {
+        let needed = self.settings.reserve_bytes.saturating_add(bytes);
+        for store in [&self.primary, self.archive.store()] {
+            if store.status().await?.free_bytes.is_some_and(|free| free < needed) {
+                return Err(Error::NoRoom);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes note of images whose second copy [`catch_up`](Self::catch_up) is to make.
+    pub(crate) fn archive_later(&self, ids: impl IntoIterator<Item = ImageId>) {
+        lock(&self.unarchived).extend(ids);
+    }
+
+    /// How many images this process has stored that have one copy only.
+    pub fn unarchived(&self) -> u64 {
+        lock(&self.unarchived).len() as u64
+    }
+
+    /// Makes the second copies that were put off: of the commits first, then of the images.
+    pub async fn catch_up(&self) -> Result<()> {
+        self.catalog.mirror_commits().await?;
+        loop {
+            let Some(id) = lock(&self.unarchived).first().cloned() else { return Ok(()) };
+            let digest = self.catalog.read(|state| state.get(id.as_str())?.live()?.sha256);
+            if let Some(digest) = digest {
+                self.archive.verify(&self.primary, &id, digest).await?;
+            }
+            lock(&self.unarchived).remove(&id);
+        }
+    }
+
+    /// Takes note of how a write ended, for health.
+    pub(crate) fn note_write<T>(&self, outcome: Result<T>) -> Result<T> {
+        let failure = outcome.as_ref().err().and_then(Error::store_kind);
+        if outcome.is_ok() || failure.is_some() {
+            *lock(&self.last_write_failure) = failure;
+        }
+        outcome
+    }
+
+    /// Why the last write failed, if it did.
+    pub(crate) fn last_write_failure(&self) -> Option<ErrorKind> {
+        *lock(&self.last_write_failure)
+    }
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// Runs blocking work off the async threads.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    let joined = tokio::task::spawn_blocking(work).await;
+    joined.map_err(|e| StoreError::caused("wait", "", ErrorKind::Unavailable, e).into())
+}

@@ -1,0 +1,320 @@
+//! Every key of the layout: the one module that builds and parses them.
+//!
+//! ```text
+//! uploads/<id>                          image bytes
+//! image-metadata.json                   the checkpoint
+//! image-metadata.d/<commit-id>.json     commits not yet folded into it
+//! backups/…                             the archive, a store of its own (below)
+//! ```
+//!
+//! Inside the archive, which by default is `backups/` in the primary:
+//!
+//! ```text
+//! image-metadata.json, image-metadata.d/…   second copies of the above
+//! images/<sha256>                           second copy of each image, once per content
+//! catalog/<sha256>.json                     catalog chunks, shared between backups
+//! <backup-name>/manifest.json               a backup
+//! sequence.json                             which automatic backups are due
+//! restore.json                              the lease of a running restore
+//! quarantine/<sha256>/<file name>           what recovery could not explain
+//! ```
+//!
+//! The checkpoint and the commits have the same keys in every place that holds metadata, so one code reads them all.
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use uuid::Uuid;
+
+use crate::digest::Digest;
+use crate::store::Key;
+
+/// The folder of images, with the slash that ends it, as a listing prefix.
+pub const UPLOADS: &str = "uploads/";
+/// The folder of commits, likewise.
+pub const COMMITS: &str = "image-metadata.d/";
+/// The archive's folder of second copies of images, likewise.
+pub const ARCHIVED_IMAGES: &str = "images/";
+/// What the name of every backup starts with.
+pub const BACKUPS: &str = "backup-";
+/// The name under which a checkpoint keeps what is not a record.
+pub const RESERVED_NAME: &str = "$keepsake";
+
+/// Builds a key out of parts that were checked when they were made.
+fn key(raw: impl Into<String>) -> Key {
+    Key::new(raw).unwrap_or_else(|e| unreachable!("the layout makes valid keys only: {e}"))
+}
+
+/// The folder of images itself.
+pub fn uploads_folder() -> Key {
+    key("uploads")
+}
+
+/// Where the archive lies in the primary when no other place is configured.
+pub fn default_archive() -> Key {
+    key("backups")
+}
+
+/// Where a further copy of the metadata lies when `uploads/` is a file system of its own.
+pub fn uploads_mirror() -> Key {
+    key("uploads/.keepsake")
+}
+
+/// An image's bytes, in the primary.
+pub fn image(id: &ImageId) -> Key {
+    key(format!("{UPLOADS}{id}"))
+}
+
+/// The image whose bytes lie under this key of the primary, if any do.
+pub fn parse_image(key: &Key) -> Option<ImageId> {
+    ImageId::new(key.as_str().strip_prefix(UPLOADS)?).ok()
+}
+
+/// The checkpoint, in any place that holds metadata.
+pub fn checkpoint() -> Key {
+    key("image-metadata.json")
+}
+
+/// A commit, in any place that holds metadata.
+pub fn commit(id: Uuid) -> Key {
+    key(format!("{COMMITS}{id}.json"))
+}
+
+/// The commit that lies under this key, if one does.
+pub fn parse_commit(key: &Key) -> Option<Uuid> {
+    let name = key.as_str().strip_prefix(COMMITS)?.strip_suffix(".json")?;
+    Uuid::parse_str(name).ok().filter(|id| id.to_string() == name)
+}
+
+/// The second copy of an image, in the archive.
+pub fn archived_image(digest: &Digest) -> Key {
+    key(format!("{ARCHIVED_IMAGES}{digest}"))
+}
+
+/// The content whose second copy lies under this key of the archive, if one does.
+pub fn parse_archived_image(key: &Key) -> Option<Digest> {
+    key.as_str().strip_prefix(ARCHIVED_IMAGES)?.parse().ok()
+}
+
+/// A catalog chunk, in the archive.
+pub fn chunk(digest: &Digest) -> Key {
+    key(format!("catalog/{digest}.json"))
+}
+
+/// A backup's manifest, in the archive.
+pub fn manifest(name: BackupName) -> Key {
+    key(format!("{name}/manifest.json"))
+}
+
+/// The backup whose manifest lies under this key of the archive, if one does.
+pub fn parse_manifest(key: &Key) -> Option<BackupName> {
+    key.as_str().strip_suffix("/manifest.json")?.parse().ok()
+}
+
+/// Which automatic backups are due, in the archive.
+pub fn sequence() -> Key {
+    key("sequence.json")
+}
+
+/// The lease of a running restore, in the archive.
+pub fn restore_lease() -> Key {
+    key("restore.json")
+}
+
+/// Something that recovery could not explain, in the archive; by content, so that setting it aside twice is once.
+pub fn quarantined(digest: &Digest, name: &str) -> Key {
+    key(format!("quarantine/{digest}/{name}"))
+}
+
+/// The name of an image's file, which is also its id: one segment of a [`Key`] that does not start with a dot.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ImageId(Arc<str>);
+
+impl ImageId {
+    /// Checks a file name.
+    pub fn new(name: &str) -> Result<Self, InvalidName> {
+        let valid = !name.contains('/') && !name.starts_with('.') && name != RESERVED_NAME && Key::new(name).is_ok();
+        if valid { Ok(Self(name.into())) } else { Err(InvalidName(name.to_owned())) }
+    }
+
+    /// The id of a new image: a UUID and the extension of its format.
+    pub fn generate(uuid: Uuid, extension: &str) -> Self {
+        Self(format!("{uuid}.{extension}").into())
+    }
+
+    /// Whether the name has the form that [`ImageId::generate`] gives, so that Keepsake itself wrote the file.
+    pub fn is_generated(&self) -> bool {
+        self.0.split_once('.').is_some_and(|(stem, _)| stem.len() == 36 && Uuid::parse_str(stem).is_ok())
+    }
+
+    /// The name as a string.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A string that is not the name of an image or of a backup.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a valid name")]
+pub struct InvalidName(pub String);
+
+impl Borrow<str> for ImageId {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ImageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for ImageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl Serialize for ImageId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for ImageId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        Self::new(&name).map_err(serde::de::Error::custom)
+    }
+}
+
+/// The name of a backup: `backup-` and the moment it was named for, in UTC with milliseconds, as in
+/// `backup-2024-01-01T12-00-00-000Z`. Names sort by time.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BackupName(Timestamp);
+
+impl BackupName {
+    /// The name for a moment; what is finer than a millisecond is cut off.
+    pub fn at(moment: Timestamp) -> Self {
+        Self(Timestamp::from_millisecond(moment.as_millisecond()).unwrap_or(moment))
+    }
+
+    /// The name for the next millisecond.
+    pub fn next(self) -> Self {
+        Self(self.0.saturating_add(SignedDuration::from_millis(1)).unwrap_or(self.0))
+    }
+
+    /// The moment it was named for.
+    pub fn moment(self) -> Timestamp {
+        self.0
+    }
+}
+
+impl fmt::Display for BackupName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let moment = crate::clock::format_millis(self.0).replace([':', '.'], "-");
+        write!(f, "{BACKUPS}{moment}")
+    }
+}
+
+impl fmt::Debug for BackupName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for BackupName {
+    type Err = InvalidName;
+
+    /// Takes the documented form and nothing else, so that no other string ever becomes part of a key.
+    fn from_str(name: &str) -> Result<Self, InvalidName> {
+        let invalid = || InvalidName(name.to_owned());
+        let moment = name.strip_prefix(BACKUPS).filter(|m| m.len() == 24 && m.is_ascii()).ok_or_else(invalid)?;
+        let (date, time) = moment.split_once('T').ok_or_else(invalid)?;
+        let mut time = time.splitn(4, '-');
+        let mut next = || time.next().ok_or_else(invalid);
+        let rfc3339 = format!("{date}T{}:{}:{}.{}", next()?, next()?, next()?, next()?);
+        let parsed = Self(rfc3339.parse().map_err(|_| invalid())?);
+        if parsed.to_string() == name { Ok(parsed) } else { Err(invalid()) }
+    }
+}
+
+impl Serialize for BackupName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for BackupName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        name.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backup_name_reads_back_as_it_was_written() {
+        let name: BackupName = "backup-2024-01-01T12-00-00-000Z".parse().unwrap();
+        assert_eq!(name.to_string(), "backup-2024-01-01T12-00-00-000Z");
+        assert_eq!(parse_manifest(&manifest(name)), Some(name));
+    }
+
+    #[test]
+    fn nothing_but_the_documented_form_is_a_backup_name() {
+        for bad in [
+            "",
+            "backup-",
+            "backup-2024-01-01T12-00-00-000",
+            "backup-2024-01-01T12-00-00Z",
+            "backup-2024-13-01T12-00-00-000Z",
+            "backup-2024-01-01T12:00:00.000Z",
+            "backup-2024-01-01t12-00-00-000z",
+            "backup-2024-01-01T12-00-00-000Z/..",
+            "../backup-2024-01-01T12-00-00-000Z",
+            "backup-2024-01-01T24-00-00-000Z",
+        ] {
+            assert!(bad.parse::<BackupName>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_image_id_is_one_visible_file_name() {
+        for bad in ["", "a/b", ".hidden", "$keepsake", "..", "a\\b"] {
+            assert!(ImageId::new(bad).is_err(), "{bad}");
+        }
+        let id = ImageId::generate(Uuid::from_u128(7), "jpg");
+        assert!(id.is_generated() && !ImageId::new("holiday.jpg").unwrap().is_generated());
+        assert_eq!(parse_image(&image(&id)), Some(id));
+    }
+
+    #[test]
+    fn no_key_of_the_layout_is_a_path_prefix_of_another() {
+        let (digest, name) = (Digest::of(b""), BackupName::at(Timestamp::UNIX_EPOCH));
+        let archive = [
+            checkpoint(),
+            commit(Uuid::nil()),
+            archived_image(&digest),
+            chunk(&digest),
+            manifest(name),
+            sequence(),
+            restore_lease(),
+            quarantined(&digest, "x"),
+        ];
+        let mut all: Vec<String> = archive.iter().map(|k| format!("{}/{k}", default_archive())).collect();
+        all.extend([checkpoint(), commit(Uuid::nil())].map(|k| k.to_string()));
+        all.push(image(&ImageId::new("a.jpg").unwrap()).to_string());
+        all.push(format!("{}/{}", uploads_mirror(), checkpoint()));
+        for a in &all {
+            assert!(!all.iter().any(|b| b.starts_with(&format!("{a}/"))), "{a}");
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! Width and height in pixels, as the headers say.
+//!
+//! Where a crate reads a format's header faithfully, it does so here too. The formats written out below are those where
+//! `imagesize` refuses what viewers open (JPEG with fill bytes), misreads what is common (a BMP from the top down) or
+//! does not look closely enough to tell an image from a file that happens to begin like one (BMP, ICO).
+
+use super::reader::BodyReader;
+use super::{Fault, Format};
+
+/// Reads the dimensions of an image of this format; either may be zero.
+pub(super) fn read(format: Format, reader: &mut BodyReader<'_>) -> Result<(u32, u32), Fault> {
+    match format {
+        Format::Jpeg => jpeg(reader),
+        Format::Png => png(reader),
+        Format::WebP => webp(reader),
+        Format::Bmp => bmp(reader),
+        Format::Ico => ico(reader),
+        Format::Gif | Format::Avif | Format::Tiff | Format::Heic => by_imagesize(reader),
+    }
+}
+
+fn by_imagesize(reader: &mut BodyReader<'_>) -> Result<(u32, u32), Fault> {
+    const DAMAGED: Fault = Fault::Damaged("its header is damaged");
+    match imagesize::reader_size(reader) {
+        Ok(size) => {
+            let number = |pixels| u32::try_from(pixels).map_err(|_| DAMAGED);
+            Ok((number(size.width)?, number(size.height)?))
+        }
+        Err(imagesize::ImageError::IoError(error)) => Err(error.into()),
+        Err(_) => Err(DAMAGED),
+    }
+}
+
+/// Walks from segment to segment, over EXIF and colour profiles of any length, to the frame header and on to where the
+/// pixels begin, so that a header that is cut off is noticed.
+fn jpeg(reader: &mut BodyReader<'_>) -> Result<(u32, u32), Fault> {
+    let mut dimensions = None;
+    reader.skip(2);
+    loop {
+        // Fill bytes may precede a marker (ITU-T T.81, B.1.1.2), and like everyone else we forgive other bytes too.
+        while reader.bytes()? != [0xff] {}
+        let marker = loop {
+            match reader.bytes()? {
+                [0xff] => {}
+                [marker] => break marker,
+            }
+        };
+        match marker {
+            // A stuffed zero and the markers that stand alone.
+            0x00 | 0x01 | 0xd0..=0xd8 => {}
+            0xd9 => return Err(Fault::Damaged("it holds no picture")),
+            0xda => return dimensions.ok_or(Fault::Damaged("its pixels come before their dimensions")),
+            // Every kind of frame header; the three between them are tables.
+            0xc0..=0xcf if !matches!(marker, 0xc4 | 0xc8 | 0xcc) => {
+                let [length_1, length_2, _precision, h1, h2, w1, w2, components] = reader.bytes()?;
+                if u16::from_be_bytes([length_1, length_2]) != 8 + 3 * u16::from(components) {
+                    return Err(Fault::Damaged("its frame header is damaged"));
+                }
+                reader.skip(3 * u64::from(components));
+                dimensions = Some((u16::from_be_bytes([w1, w2]).into(), u16::from_be_bytes([h1, h2]).into()));
+            }
+            _ => {
+                let length = u16::from_be_bytes(reader.bytes()?);
+                reader.skip(u64::from(length).saturating_sub(2));
+            }
+        }
+    }
+}
+
+/// The `png` crate checks all of the first chunk, its checksum included.
+fn png(reader: &mut BodyReader<'_>) -> Result<(u32, u32), Fault> {
+    match png::Decoder::new(reader).read_header_info() {
+        Ok(info) => Ok((info.width, info.height)),
+        Err(png::DecodingError::IoError(error)) => Err(error.into()),
+        Err(_) => Err(Fault::Damaged("its header is damaged")),
+    }
+}
+
+/// The first chunk says it, in one of three ways.
+fn webp(reader: &mut BodyReader<'_>) -> Result<(u32, u32), Fault> {
+    match &reader.bytes_at(12)? {
+        b"VP8 " => {
+            let [_, _, _, 0x9d, 0x01, 0x2a, w1, w2, h1, h2] = reader.bytes_at(20)? else {
+                return Err(Fault::Damaged("its first frame is damaged"));
+            };
+            // The two upper bits are a hint for scaling.
+            let length = |bytes| u32::from(u16::from_le_bytes(bytes) & 0x3fff);
+            Ok((length([w1, w2]), length([h1, h2])))
+        }
+        b"VP8L" => {
+            let [0x2f, bits @ ..] = reader.bytes_at::<5>(20)? else {
+                return Err(Fault::Damaged("its first frame is damaged"));
+            };
+            let bits = u32::from_le_bytes(bits);
+            Ok(((bits & 0x3fff) + 1, (bits >> 14 & 0x3fff) + 1))
+        }
+        b"VP8X" => {
+            let [w1, w2, w3, h1, h2, h3] = reader.bytes_at(24)?;
+            Ok((u32::from_le_bytes([w1, w2, w3, 0]) + 1, u32::from_le_bytes([h1, h2, h3, 0]) + 1))
+        }
+        _ => Err(Fault::Damaged("its first chunk is not a picture")),
+    }
+}
+
+/// "BM" begins many a text: the length of the second header, which is one of few, tells.
+fn bmp(reader: &mut BodyReader<'_>) -> Result<(u32, u32), Fault> {
+    if reader.size() < 18 {
+        return Err(Fault::NotThisFormat);
+    }
+    let pixels_start: u64 = u32::from_le_bytes(reader.bytes_at(10)?).into();
+    let (width, height, _planes, depth): (_, _, [u8; 2], _) = match u32::from_le_bytes(reader.bytes()?) {
+        12 => {
+            let [width, height] = [reader.bytes()?, reader.bytes()?].map(u16::from_le_bytes);
+            (width.into(), height.into(), reader.bytes()?, reader.bytes()?)
+        }
+        16 | 40 | 52 | 56 | 64 | 108 | 124 => {
+            let [width, height] = [reader.bytes()?, reader.bytes()?].map(i32::from_le_bytes);
+            // A negative height means rows from the top down; a negative width means nothing.
+            (u32::try_from(width).unwrap_or(0), height.unsigned_abs(), reader.bytes()?, reader.bytes()?)
+        }
+        _ => return Err(Fault::NotThisFormat),
+    };
+    if !matches!(u16::from_le_bytes(depth), 0 | 1 | 2 | 4 | 8 | 16 | 24 | 32) {
+        return Err(Fault::Damaged("its header is damaged"));
+    }
+    if pixels_start >= reader.size() { Err(Fault::Damaged("it ends before its pixels")) } else { Ok((width, height)) }
+}
+
+/// The four bytes that begin an icon also begin other files: the directory has to fit the file, and a picture has to
+/// lie where each entry points. The pictures' own dimensions count, since those are what a decoder believes.
+fn ico(reader: &mut BodyReader<'_>) -> Result<(u32, u32), Fault> {
+    let count = u16::from_le_bytes(reader.bytes_at(4)?);
+    let directory_end = 6 + 16 * u64::from(count);
+    let mut largest = None;
+    for entry in 0..u64::from(count) {
+        // Dimensions, colours and a byte that should be zero come first and are not reliable; neither is the depth.
+        let [_, _, _, _, p1, p2, _, _, s1, s2, s3, s4, o1, o2, o3, o4] = reader.bytes_at(6 + 16 * entry)?;
+        let (size, offset) = (u32::from_le_bytes([s1, s2, s3, s4]), u32::from_le_bytes([o1, o2, o3, o4]).into());
+        if u16::from_le_bytes([p1, p2]) > 1 || size < 40 || offset < directory_end {
+            return Err(Fault::NotThisFormat);
+        }
+        if offset + u64::from(size) > reader.size() {
+            return Err(Fault::Damaged("it ends before its pictures do"));
+        }
+        let (width, height) = ico_picture(&reader.bytes_at(offset)?).ok_or(Fault::NotThisFormat)?;
+        let picture = (u64::from(width) * u64::from(height), width, height);
+        largest = largest.max(Some(picture));
+    }
+    largest.map(|(_, width, height)| (width, height)).ok_or(Fault::NotThisFormat)
+}
+
+/// Dimensions of one picture of an icon: a whole PNG, or a bitmap whose height counts its mask too.
+fn ico_picture(start: &[u8; 24]) -> Option<(u32, u32)> {
+    match start {
+        [
+            0x89,
+            b'P',
+            b'N',
+            b'G',
+            b'\r',
+            b'\n',
+            0x1a,
+            b'\n',
+            _,
+            _,
+            _,
+            _,
+            b'I',
+            b'H',
+            b'D',
+            b'R',
+            w1,
+            w2,
+            w3,
+            w4,
+            h1,
+            h2,
+            h3,
+            h4,
+        ] => Some((u32::from_be_bytes([*w1, *w2, *w3, *w4]), u32::from_be_bytes([*h1, *h2, *h3, *h4]))),
+        [40 | 108 | 124, 0, 0, 0, w1, w2, w3, w4, h1, h2, h3, h4, 1, 0, ..] => {
+            let width = i32::from_le_bytes([*w1, *w2, *w3, *w4]);
+            let height = i32::from_le_bytes([*h1, *h2, *h3, *h4]);
+            Some((u32::try_from(width).unwrap_or(0), height.unsigned_abs() / 2))
+        }
+        _ => None,
+    }
+}

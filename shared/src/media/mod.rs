@@ -1,0 +1,246 @@
+//! Content judged by its own bytes: what kind of image it is, how large, and whether it may be kept.
+//!
+//! Neither a file's name nor its declared type is looked at. Only headers are read, never pixels: what opens in a
+//! viewer should be accepted, with all the small sins that cameras and old programs commit, while what is no image, or
+//! would exhaust whoever decodes it, is refused.
+
+mod dimensions;
+mod frames;
+mod reader;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::io;
+
+use reader::BodyReader;
+
+use crate::store::Body;
+
+/// The image formats that are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Format {
+    /// JPEG, also with a second picture behind the first (MPO).
+    Jpeg,
+    /// PNG, also animated.
+    Png,
+    /// GIF, also animated.
+    Gif,
+    /// WebP, also animated.
+    WebP,
+    /// AVIF, also animated.
+    Avif,
+    /// Windows bitmap.
+    Bmp,
+    /// TIFF and BigTIFF, and with them the raw formats of cameras that are built like a TIFF.
+    Tiff,
+    /// Windows icon.
+    Ico,
+    /// HEIF with HEVC inside, as telephones make it.
+    Heic,
+}
+
+impl Format {
+    /// Every format.
+    pub const ALL: [Self; 9] =
+        [Self::Jpeg, Self::Png, Self::Gif, Self::WebP, Self::Avif, Self::Bmp, Self::Tiff, Self::Ico, Self::Heic];
+
+    /// The media type to serve such an image with.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::Jpeg => "image/jpeg",
+            Self::Png => "image/png",
+            Self::Gif => "image/gif",
+            Self::WebP => "image/webp",
+            Self::Avif => "image/avif",
+            Self::Bmp => "image/bmp",
+            Self::Tiff => "image/tiff",
+            Self::Ico => "image/vnd.microsoft.icon",
+            Self::Heic => "image/heic",
+        }
+    }
+
+    /// The usual end of such an image's file name, without a dot.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::Jpeg => "jpg",
+            Self::Png => "png",
+            Self::Gif => "gif",
+            Self::WebP => "webp",
+            Self::Avif => "avif",
+            Self::Bmp => "bmp",
+            Self::Tiff => "tiff",
+            Self::Ico => "ico",
+            Self::Heic => "heic",
+        }
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Jpeg => "JPEG",
+            Self::Png => "PNG",
+            Self::Gif => "GIF",
+            Self::WebP => "WebP",
+            Self::Avif => "AVIF",
+            Self::Bmp => "BMP",
+            Self::Tiff => "TIFF",
+            Self::Ico => "ICO",
+            Self::Heic => "HEIC",
+        })
+    }
+}
+
+/// What an image says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Media {
+    /// Its format.
+    pub format: Format,
+    /// Width in pixels, at least 1. Of an icon the largest picture's, of a TIFF the first page's. A rotation counts
+    /// where the format keeps it beside the dimensions (HEIC, AVIF); one in EXIF does not.
+    pub width: u32,
+    /// Height in pixels, at least 1; of the same picture as the width.
+    pub height: u32,
+}
+
+/// What an image may demand of whoever decodes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Width times height may be at most this.
+    pub max_pixels: u64,
+    /// A GIF, PNG or WebP may have at most this many frames.
+    pub max_frames: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { max_pixels: 100_000_000, max_frames: 1_000 }
+    }
+}
+
+/// Why content is not kept. All but `Read` are the content's fault, and each reads as a sentence for its sender.
+#[derive(Debug, thiserror::Error)]
+pub enum MediaError {
+    /// The bytes are not an image of an allowed format.
+    #[error("The content is not a JPEG, PNG, GIF, WebP, AVIF, BMP, TIFF, ICO or HEIC image.")]
+    NotAnImage,
+    /// The bytes begin as an image of this format and then are not one.
+    #[error("The {format} image cannot be read: {reason}.")]
+    Undecodable {
+        /// The format that the first bytes announce.
+        format: Format,
+        /// What is wrong, as half a sentence.
+        reason: &'static str,
+    },
+    /// The image is too large to be decoded safely.
+    #[error("The image has {pixels} pixels, and at most {limit} are allowed.")]
+    TooManyPixels {
+        /// Width times height.
+        pixels: u64,
+        /// What is allowed.
+        limit: u64,
+    },
+    /// The animation is too long to be decoded safely.
+    #[error("The image has more than {limit} frames, which is the most that is allowed.")]
+    TooManyFrames {
+        /// The frames that were counted, or that the image declares; counting stops when there are too many.
+        frames: u32,
+        /// What is allowed.
+        limit: u32,
+    },
+    /// The bytes could not be read back; the content is not to blame.
+    #[error("The content could not be read back.")]
+    Read(#[source] io::Error),
+}
+
+/// What the parts of this module find; [`inspect`] adds the format to it.
+#[derive(Debug)]
+enum Fault {
+    /// The first bytes suit the format by chance only.
+    NotThisFormat,
+    /// It is this format, and something is wrong with it.
+    Damaged(&'static str),
+    /// It is larger than allowed: width times height.
+    TooManyPixels(u64),
+    /// The body cannot be read.
+    Read(io::Error),
+}
+
+impl From<io::Error> for Fault {
+    fn from(error: io::Error) -> Self {
+        // What the system reports is about the body; what the decoders and our reader report is about its content.
+        match error.kind() {
+            _ if error.raw_os_error().is_some() => Self::Read(error),
+            io::ErrorKind::UnexpectedEof => Self::Damaged("it ends before its header does"),
+            _ => Self::Damaged("its header is damaged"),
+        }
+    }
+}
+
+/// Says what kind of image `body` holds and how large it is, or why it is not kept.
+///
+/// Reads the headers, and of an animation as much as it takes to count its frames. Blocks where the bytes lie in a
+/// file: call it off the async threads.
+pub fn inspect(body: &Body, limits: &Limits) -> Result<Media, MediaError> {
+    let mut start = [0; LONGEST_START];
+    let length = body.read_at(0, &mut start).map_err(MediaError::Read)?;
+    let format = recognise(&start[..length]).ok_or(MediaError::NotAnImage)?;
+    let refuse = |fault| match fault {
+        Fault::NotThisFormat => MediaError::NotAnImage,
+        Fault::Damaged(reason) => MediaError::Undecodable { format, reason },
+        Fault::TooManyPixels(pixels) => MediaError::TooManyPixels { pixels, limit: limits.max_pixels },
+        Fault::Read(error) => MediaError::Read(error),
+    };
+
+    let mut reader = BodyReader::new(body);
+    let (width, height) = dimensions::read(format, &mut reader).map_err(refuse)?;
+    if width == 0 || height == 0 {
+        return Err(refuse(Fault::Damaged("it has no width or no height")));
+    }
+    let pixels = u64::from(width) * u64::from(height);
+    if pixels > limits.max_pixels {
+        return Err(refuse(Fault::TooManyPixels(pixels)));
+    }
+    let frames = frames::count(format, &mut reader, limits).map_err(refuse)?;
+    if frames > limits.max_frames {
+        return Err(MediaError::TooManyFrames { frames, limit: limits.max_frames });
+    }
+    Ok(Media { format, width, height })
+}
+
+/// More than enough for every brand that an AVIF or HEIC lists.
+const LONGEST_START: usize = 512;
+
+/// The format that the first bytes of a file announce.
+fn recognise(start: &[u8]) -> Option<Format> {
+    match start {
+        [0xff, 0xd8, 0xff, ..] => Some(Format::Jpeg),
+        [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => Some(Format::Png),
+        [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => Some(Format::Gif),
+        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Some(Format::WebP),
+        [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => Some(Format::Tiff),
+        // The next two are short enough to occur by chance: their `dimensions` look closer.
+        [b'B', b'M', ..] => Some(Format::Bmp),
+        [0, 0, 1, 0, ..] => Some(Format::Ico),
+        [_, _, _, _, b'f', b't', b'y', b'p', ..] => recognise_brand(start),
+        _ => None,
+    }
+}
+
+/// The format of an ISO base media file, which is the family of MP4, by its brands.
+fn recognise_brand(start: &[u8]) -> Option<Format> {
+    let coding = |brand: &[u8]| match brand {
+        b"avif" | b"avis" => Some(Format::Avif),
+        b"heic" | b"heix" | b"heim" | b"heis" | b"hevc" | b"hevx" | b"hevm" | b"hevs" => Some(Format::Heic),
+        _ => None,
+    };
+    let (size, major) = (start.first_chunk()?, start.get(8..12)?);
+    let is_any_image = matches!(major, b"mif1" | b"mif2" | b"msf1" | b"miaf");
+    // A video may list an image's brand among its lesser ones; what counts is the first, unless it leaves the coding open.
+    coding(major).or_else(|| {
+        let end = start.len().min(u32::from_be_bytes(*size) as usize);
+        let lesser = start.get(16..end).filter(|_| is_any_image)?;
+        lesser.chunks_exact(4).find_map(coding)
+    })
+}

@@ -1,0 +1,99 @@
+//! [`BodyReader`]: a body as the decoders want it.
+
+use std::io::{self, BufRead, Read, Seek, SeekFrom};
+
+use crate::store::Body;
+
+/// How much is read ahead; a header usually fits.
+const WINDOW: usize = 8 * 1024;
+
+/// A buffered reader over a body.
+///
+/// It differs from [`io::BufReader`] in two ways that decoders depend on: a seek within the window keeps the window, so
+/// that walking over small pieces does not read each byte hundreds of times, and a read is short at the end only.
+pub(super) struct BodyReader<'a> {
+    body: &'a Body,
+    position: u64,
+    window: Vec<u8>,
+    window_start: u64,
+}
+
+impl<'a> BodyReader<'a> {
+    pub(super) fn new(body: &'a Body) -> Self {
+        Self { body, position: 0, window: Vec::new(), window_start: 0 }
+    }
+
+    /// Length of the whole body in bytes.
+    pub(super) fn size(&self) -> u64 {
+        self.body.size()
+    }
+
+    /// The `N` bytes from `offset` on; reading goes on behind them.
+    pub(super) fn bytes_at<const N: usize>(&mut self, offset: u64) -> io::Result<[u8; N]> {
+        self.position = offset;
+        self.bytes()
+    }
+
+    /// The next `N` bytes.
+    pub(super) fn bytes<const N: usize>(&mut self) -> io::Result<[u8; N]> {
+        let mut bytes = [0; N];
+        self.read_exact(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Passes over `count` bytes, beyond the end if need be.
+    pub(super) fn skip(&mut self, count: u64) {
+        self.position = self.position.saturating_add(count);
+    }
+}
+
+impl Read for BodyReader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            let ready = self.fill_buf()?;
+            if ready.is_empty() {
+                break;
+            }
+            let n = ready.len().min(buffer.len() - filled);
+            buffer[filled..filled + n].copy_from_slice(&ready[..n]);
+            self.consume(n);
+            filled += n;
+        }
+        Ok(filled)
+    }
+}
+
+impl BufRead for BodyReader<'_> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        let window = self.window_start..self.window_start + self.window.len() as u64;
+        if self.position >= self.body.size() {
+            // Not a question for the system, which refuses offsets that are absurd.
+            return Ok(&[]);
+        }
+        if !window.contains(&self.position) {
+            self.window.resize(WINDOW, 0);
+            let filled = self.body.read_at(self.position, &mut self.window);
+            self.window.truncate(*filled.as_ref().unwrap_or(&0));
+            self.window_start = self.position;
+            filled?;
+        }
+        Ok(&self.window[(self.position - self.window_start) as usize..])
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.skip(amount as u64);
+    }
+}
+
+impl Seek for BodyReader<'_> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let position = match to {
+            SeekFrom::Start(offset) => Some(offset),
+            SeekFrom::Current(by) => self.position.checked_add_signed(by),
+            SeekFrom::End(by) => self.body.size().checked_add_signed(by),
+        };
+        self.position = position.ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(self.position)
+    }
+}

@@ -1,0 +1,52 @@
+//! Opening the stores that a configuration names.
+
+use std::sync::Arc;
+
+use crate::clock::Clock;
+use crate::config::{ArchiveMode, Config, StoreUrl};
+use crate::keepsake::{Keepsake, Settings};
+use crate::layout;
+use crate::store::{DiskStore, Key, Result, S3Options, S3Store, Store};
+
+/// Opens the primary and the archive; writes nothing but the folders that hold them.
+///
+/// Where `uploads/` is a file system of its own, the metadata gets a further copy there, so that a volume mounted at
+/// `uploads/` alone keeps the records as well as the images.
+pub async fn open(config: &Config, clock: Clock) -> Result<Keepsake> {
+    let (primary, disk) = connect(&config.store_url).await?;
+    let archive = match &config.backup_url {
+        Some(url) => connect(url).await?.0,
+        None => primary.below(&layout::default_archive()),
+    };
+    let on_another_device = |disk: Arc<DiskStore>| {
+        disk.device_of(&layout::uploads_folder()).is_some_and(|device| device != disk.device())
+    };
+    let apart = disk.is_some_and(on_another_device);
+    let mirrors = if apart { vec![primary.below(&layout::uploads_mirror())] } else { Vec::new() };
+    let settings = Settings {
+        max_upload_bytes: config.max_upload_bytes,
+        media: crate::media::Limits { max_pixels: config.max_pixels, ..crate::media::Limits::default() },
+        reserve_bytes: config.reserve_bytes,
+        backup_every: config.backup_every,
+        archive_sync: config.archive == ArchiveMode::Sync,
+    };
+    Ok(Keepsake::new(primary, archive, mirrors, clock, settings))
+}
+
+async fn connect(url: &StoreUrl) -> Result<(Store, Option<Arc<DiskStore>>)> {
+    match url {
+        StoreUrl::File(folder) => {
+            let disk = Arc::new(DiskStore::open(folder)?);
+            Ok((Store::new(Arc::clone(&disk) as _, folder), Some(disk)))
+        }
+        StoreUrl::S3 { bucket, prefix } => {
+            let s3 = S3Store::connect(S3Options { bucket: bucket.clone(), ..S3Options::default() }).await?;
+            let whole = Store::new(Arc::new(s3), &std::env::temp_dir());
+            let store = match prefix.as_deref().map(Key::new) {
+                Some(Ok(prefix)) => whole.below(&prefix),
+                _ => whole,
+            };
+            Ok((store, None))
+        }
+    }
+}

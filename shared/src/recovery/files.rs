@@ -1,0 +1,111 @@
+//! Files in `uploads/` that no live record explains.
+
+use std::collections::HashMap;
+
+use super::{IN_FLIGHT, Listed, Report, vanished};
+use crate::catalog::{Change, Content, Loaded, Record, Tombstone};
+use crate::clock::format_millis;
+use crate::error::{Error, Result};
+use crate::keepsake::{Keepsake, blocking};
+use crate::layout::{self, ImageId};
+use crate::media::{self, Media};
+use crate::store::Body;
+use crate::upload::{DEFAULT_CATEGORY, DEFAULT_ORDER};
+
+impl Keepsake {
+    /// Adopts, sets aside or deletes what has no live record; returns the adopted ones' records.
+    ///
+    /// A name that Keepsake makes is never without a record unless an upload was cut off, so such a file is set aside:
+    /// a failed upload must not turn up later. Only where all metadata was lost are they adopted like any other.
+    pub(super) async fn settle_files(
+        &self,
+        uploads: &HashMap<ImageId, Listed>,
+        loaded: &Loaded,
+        report: &mut Report,
+    ) -> Result<Vec<(ImageId, Change)>> {
+        let now = self.clock.now();
+        let mut unexplained: Vec<(&ImageId, &Listed, Option<Tombstone>)> = self.catalog.read(|state| {
+            let entry_of = |id: &ImageId| state.get(id.as_str());
+            let live = |id: &ImageId| entry_of(id).is_some_and(|entry| entry.live().is_some());
+            let listed = uploads.iter().filter(|(id, _)| !live(id));
+            listed.map(|(id, listed)| (id, listed, entry_of(id).and_then(|e| e.tombstone().cloned()))).collect()
+        });
+        unexplained.sort_by_key(|(id, ..)| *id);
+        let mut adopted = Vec::new();
+        for (id, listed, tombstone) in unexplained {
+            let may_be_in_flight = now.duration_since(listed.modified) < IN_FLIGHT;
+            let settled = match tombstone {
+                Some(_) if may_be_in_flight => Ok(()),
+                Some(tombstone) => self.finish_delete(id, &tombstone, report).await,
+                None if id.is_generated() && !loaded.no_checkpoint => {
+                    if !may_be_in_flight {
+                        self.archive.quarantine(&self.primary, &layout::image(id)).await?;
+                        self.primary.delete(&layout::image(id)).await?;
+                        report.set_aside += 1;
+                    }
+                    Ok(())
+                }
+                None => self.adopt(id, listed).await.map(|record| {
+                    report.adopted += u64::from(record.is_some());
+                    adopted.extend(record.map(|r| (id.clone(), Change { version: 0, content: Content::Live(r) })));
+                }),
+            };
+            match settled {
+                Err(Error::Store(error)) if vanished(&error) => {}
+                settled => settled?,
+            }
+        }
+        Ok(adopted)
+    }
+
+    /// Deletes the bytes of a deleted image, if it is these bytes that were deleted.
+    async fn finish_delete(&self, id: &ImageId, tombstone: &Tombstone, report: &mut Report) -> Result<()> {
+        let body = self.primary.fetch(&layout::image(id)).await?;
+        if tombstone.sha256 == Some(body.digest()) {
+            self.archive.put(&body).await?;
+            self.primary.delete(&layout::image(id)).await?;
+            report.deletes_finished += 1;
+        }
+        Ok(())
+    }
+
+    /// The record of a file that has none; `None` where it is not an image, which is left alone.
+    async fn adopt(&self, id: &ImageId, listed: &Listed) -> Result<Option<Record>> {
+        let uploaded = format_millis(listed.modified);
+        let record = Record {
+            category: Some(DEFAULT_CATEGORY.to_owned()),
+            description: Some(String::new()),
+            upload_date: Some(uploaded),
+            order: Some(DEFAULT_ORDER),
+            original_name: Some(id.to_string()),
+            ..Record::default()
+        };
+        let (media, record) = self.describe(id, record).await?;
+        Ok(media.map(|_| record))
+    }
+
+    /// Completes a record from its file, and gives an image or what a record already names its second copy.
+    pub(super) async fn describe(&self, id: &ImageId, record: Record) -> Result<(Option<Media>, Record)> {
+        let body = self.primary.fetch(&layout::image(id)).await?;
+        let (limits, inspected) = (self.settings.media.clone(), body.clone());
+        let media = blocking(move || media::inspect(&inspected, &limits)).await?.ok();
+        let known = record.kind.is_some();
+        if media.is_some() || known {
+            self.archive.put(&body).await?;
+        }
+        Ok((media, complete(record, &body, media.as_ref())))
+    }
+}
+
+/// Adds what the bytes say where the record says nothing.
+fn complete(record: Record, body: &Body, media: Option<&Media>) -> Record {
+    Record {
+        kind: record.kind.or_else(|| media.map(|_| "image".to_owned())),
+        content_type: record.content_type.or_else(|| media.map(|m| m.format.content_type().to_owned())),
+        size: Some(body.size()),
+        width: record.width.or_else(|| media.map(|m| m.width.into())),
+        height: record.height.or_else(|| media.map(|m| m.height.into())),
+        sha256: Some(body.digest()),
+        ..record
+    }
+}

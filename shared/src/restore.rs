@@ -1,0 +1,208 @@
+//! Restoring a backup: a plan, which is read-only, and then its application, which is one commit.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use futures::stream::{self, StreamExt, TryStreamExt};
+
+use crate::archive::Archived;
+use crate::backup::Kind;
+use crate::catalog::{Change, Content, Entry, Record, Snapshot, Stamp, Tombstone};
+use crate::error::{Error, Result};
+use crate::keepsake::Keepsake;
+use crate::layout::{self, BackupName, ImageId};
+use crate::lease::Lease;
+use crate::store::StoreError;
+
+/// Images brought back at a time.
+const COPIES: usize = 8;
+
+/// What a restore does with images that came after the backup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// It keeps them.
+    #[default]
+    Merge,
+    /// It deletes them: the state is again what it was.
+    Exact,
+}
+
+/// What a restore would do, image by image.
+#[derive(Debug, Default)]
+pub struct Plan {
+    /// Deleted or unknown images that come back.
+    pub restored: BTreeSet<ImageId>,
+    /// Images whose record goes back to what it was.
+    pub changed: BTreeSet<ImageId>,
+    /// Images that stay as they are.
+    pub kept: u64,
+    /// Images that go.
+    pub removed: BTreeSet<ImageId>,
+    /// Images of the backup whose bytes lie in neither place; they are left as they are.
+    pub missing: BTreeSet<ImageId>,
+    /// Images of the backup whose bytes must be brought back from the archive.
+    pub bytes_to_bring: BTreeSet<ImageId>,
+    /// The change of each image, and the state of it that the change was planned from.
+    changes: BTreeMap<ImageId, (Option<Stamp>, Change)>,
+    records: HashMap<ImageId, Record>,
+}
+
+/// What a restore did.
+#[derive(Debug)]
+pub struct Restored {
+    /// The plan as it was carried out.
+    pub plan: Plan,
+    /// The backup of the state before, where anything was to be done; restoring it undoes the restore.
+    pub safety_backup: Option<BackupName>,
+}
+
+impl Keepsake {
+    /// What restoring a backup would do. Changes nothing.
+    pub async fn plan_restore(&self, name: BackupName, mode: Mode) -> Result<Plan> {
+        let manifest = self.manifest(name).await?;
+        let mut backup = Vec::new();
+        for chunk in &manifest.chunks {
+            let entries = self.read_chunk(&chunk.sha256).await?.ok_or(Error::DamagedBackup(name))?;
+            backup.extend(entries);
+        }
+        self.catalog.refresh().await?;
+        let now = self.catalog.read(|state| state.snapshot());
+        let mut plan = self.compare(&now, backup, mode);
+        self.plan_bytes(&mut plan).await?;
+        Ok(plan)
+    }
+
+    /// Compares the backup's records with those of now.
+    fn compare(&self, now: &Snapshot, backup: Vec<(ImageId, Arc<Entry>)>, mode: Mode) -> Plan {
+        let mut plan = Plan::default();
+        for (id, then) in backup {
+            let Some(record) = then.live() else { continue };
+            let present = now.get(id.as_str());
+            match present.map(|entry| entry.live()) {
+                Some(Some(live)) if live == record => plan.kept += 1,
+                Some(Some(_)) => _ = plan.changed.insert(id.clone()),
+                Some(None) | None => _ = plan.restored.insert(id.clone()),
+            }
+            if plan.changed.contains(&id) || plan.restored.contains(&id) {
+                let version = present.map_or(0, |entry| entry.stamp.version).max(then.stamp.version) + 1;
+                let change = Change { version, content: Content::Live(record.clone()) };
+                plan.changes.insert(id.clone(), (present.map(|entry| entry.stamp), change));
+            }
+            plan.records.insert(id, record.clone());
+        }
+        for (id, entry) in now.iter() {
+            let Some(record) = entry.live().filter(|_| !plan.records.contains_key(id)) else { continue };
+            if mode == Mode::Merge {
+                plan.kept += 1;
+                continue;
+            }
+            let tombstone = Tombstone { deleted_at: self.clock.now(), sha256: record.sha256 };
+            let change = Change { version: entry.stamp.version + 1, content: Content::Deleted(tombstone) };
+            plan.changes.insert(id.clone(), (Some(entry.stamp), change));
+            plan.removed.insert(id.clone());
+        }
+        plan
+    }
+
+    /// Finds out whose bytes must be brought back, and whose cannot be.
+    async fn plan_bytes(&self, plan: &mut Plan) -> Result<()> {
+        let mut present: HashMap<ImageId, u64> = HashMap::new();
+        let mut uploads = self.primary.list(layout::UPLOADS, None);
+        while let Some(meta) = uploads.try_next().await? {
+            present.extend(layout::parse_image(&meta.key).map(|id| (id, meta.size)));
+        }
+        let lacking = |(id, record): (&ImageId, &Record)| {
+            let digest = record.sha256?;
+            let there = present.get(id).is_some_and(|size| record.size.is_none_or(|wanted| wanted == *size));
+            (!there).then(|| (id.clone(), digest, record.size))
+        };
+        let lacking: Vec<_> = plan.records.iter().filter_map(lacking).collect();
+        let check = async |(id, digest, size)| Ok::<_, StoreError>((id, self.archive.has(&digest, size).await?));
+        let checked: Vec<(ImageId, bool)> =
+            stream::iter(lacking).map(check).buffer_unordered(COPIES).try_collect().await?;
+        for (id, archived) in checked {
+            if archived {
+                plan.bytes_to_bring.insert(id);
+            } else {
+                plan.give_up(id);
+            }
+        }
+        Ok(())
+    }
+
+    /// Restores a backup. A crash at any point leaves the old state or the new one; running it again finishes the job.
+    pub async fn restore(&self, name: BackupName, mode: Mode) -> Result<Restored> {
+        let lease = Lease::acquire(self.archive.store(), &self.clock).await?.ok_or(Error::RestoreRunning)?;
+        let outcome = self.restore_leased(name, mode, &lease).await;
+        let released = lease.release().await;
+        let restored = outcome?;
+        released?;
+        Ok(restored)
+    }
+
+    async fn restore_leased(&self, name: BackupName, mode: Mode, lease: &Lease<'_>) -> Result<Restored> {
+        let mut plan = self.plan_restore(name, mode).await?;
+        if plan.changes.is_empty() && plan.bytes_to_bring.is_empty() {
+            return Ok(Restored { plan, safety_backup: None });
+        }
+        let safety_backup = Some(self.create_backup(Kind::Safety).await?.name);
+        self.bring_bytes(&mut plan, lease).await?;
+        {
+            let _turn = self.editing.lock().await;
+            self.catalog.refresh().await?;
+            plan.leave_what_changed(&self.catalog.read(|state| state.snapshot()));
+            if !plan.changes.is_empty() {
+                let changes = std::mem::take(&mut plan.changes).into_iter().map(|(id, (_, change))| (id, change));
+                self.catalog.commit(changes.collect()).await?;
+            }
+        }
+        // The safety backup has made sure that the archive holds these bytes. What is left here goes at the next start.
+        for id in &plan.removed {
+            if let Err(error) = self.primary.delete(&layout::image(id)).await {
+                tracing::warn!(image = %id, error = &error as &dyn std::error::Error, "a removed image's bytes stay for now");
+            }
+        }
+        Ok(Restored { plan, safety_backup })
+    }
+
+    async fn bring_bytes(&self, plan: &mut Plan, lease: &Lease<'_>) -> Result<()> {
+        let wanted = plan.bytes_to_bring.iter().filter_map(|id| Some((id.clone(), plan.records.get(id)?.sha256?)));
+        let bring = async |(id, digest)| {
+            let outcome = self.archive.bring_back(&self.primary, &id, digest).await?;
+            lease.renew_if_due().await?;
+            Ok::<_, Error>((id, outcome))
+        };
+        let brought: Vec<_> = stream::iter(wanted.collect::<Vec<_>>()).map(bring).buffer_unordered(COPIES).try_collect().await?;
+        for (id, outcome) in brought {
+            if outcome == Archived::Missing {
+                plan.give_up(id);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Plan {
+    /// Leaves an image as it is because its bytes cannot be had.
+    fn give_up(&mut self, id: ImageId) {
+        self.restored.remove(&id);
+        self.changed.remove(&id);
+        self.changes.remove(&id);
+        self.bytes_to_bring.remove(&id);
+        self.missing.insert(id);
+    }
+
+    /// Leaves alone what someone changed after the plan was made, and with it after the safety backup.
+    fn leave_what_changed(&mut self, now: &Snapshot) {
+        let moved = |(id, (planned, _)): (&ImageId, &(Option<Stamp>, Change))| {
+            (now.get(id.as_str()).map(|entry| entry.stamp) != *planned).then(|| id.clone())
+        };
+        for id in self.changes.iter().filter_map(moved).collect::<Vec<_>>() {
+            self.changes.remove(&id);
+            self.restored.remove(&id);
+            self.changed.remove(&id);
+            self.removed.remove(&id);
+            self.kept += 1;
+        }
+    }
+}

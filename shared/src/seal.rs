@@ -1,0 +1,81 @@
+//! Sealed JSON: documents that carry the SHA-256 of all their other bytes, so that a torn or rotten one is told from a
+//! good one whatever part was hit.
+//!
+//! The first field named `digest` holds `sha256:` and 64 hexadecimal digits. The digest is taken over the whole
+//! document with those digits replaced by zeros.
+
+use serde::Serialize;
+
+use crate::digest::{Digest, Hasher};
+
+/// What a document holds in its `digest` field until it is sealed.
+pub const UNSEALED: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
+
+const DIGITS: usize = 64;
+/// The field stands this close to the start, so that it is not looked for in foreign text.
+const WITHIN: usize = 100;
+
+/// Why a document is not what was sealed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SealError {
+    /// There is no digest where one stands in a sealed document.
+    #[error("the document carries no digest")]
+    Missing,
+    /// The bytes are not those that were sealed.
+    #[error("the document's digest does not match its bytes")]
+    Broken,
+}
+
+/// Writes `document`, which has [`UNSEALED`] as the value of a `digest` field near its start, as sealed JSON with two
+/// spaces of indentation.
+pub fn seal(document: &impl Serialize) -> Vec<u8> {
+    let mut bytes = serde_json::to_vec_pretty(document).unwrap_or_else(|e| unreachable!("plain data serialises: {e}"));
+    bytes.push(b'\n');
+    let at = digits_at(&bytes).unwrap_or_else(|| unreachable!("a document to be sealed starts with its digest"));
+    let digest = Digest::of(&bytes).to_string();
+    bytes[at..at + DIGITS].copy_from_slice(digest.as_bytes());
+    bytes
+}
+
+/// Checks that `bytes` are what [`seal`] returned.
+pub fn check(bytes: &[u8]) -> Result<(), SealError> {
+    let at = digits_at(bytes).ok_or(SealError::Missing)?;
+    let mut hasher = Hasher::default();
+    hasher.update(&bytes[..at]);
+    hasher.update(&[b'0'; DIGITS]);
+    hasher.update(&bytes[at + DIGITS..]);
+    if hasher.finish().to_string().as_bytes() == &bytes[at..at + DIGITS] { Ok(()) } else { Err(SealError::Broken) }
+}
+
+/// Where the digest's digits start.
+fn digits_at(bytes: &[u8]) -> Option<usize> {
+    const FIELD: &[u8] = br#""digest": "sha256:"#;
+    let head = &bytes[..bytes.len().min(WITHIN)];
+    let at = head.windows(FIELD.len()).position(|w| w == FIELD)? + FIELD.len();
+    (bytes.len() >= at + DIGITS).then_some(at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[derive(Serialize)]
+    struct Document {
+        digest: &'static str,
+        text: String,
+    }
+
+    proptest! {
+        #[test]
+        fn any_changed_or_missing_byte_breaks_the_seal(text in ".{0,200}", at in any::<prop::sample::Index>(), bit in 0..8u8) {
+            let sealed = seal(&Document { digest: UNSEALED, text });
+            prop_assert_eq!(check(&sealed), Ok(()));
+            let at = at.index(sealed.len());
+            prop_assert!(check(&sealed[..at]).is_err());
+            let mut rotten = sealed;
+            rotten[at] ^= 1 << bit;
+            prop_assert!(check(&rotten).is_err());
+        }
+    }
+}

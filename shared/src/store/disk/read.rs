@@ -1,0 +1,82 @@
+//! Reading an object from the file that bore its name when the reading began.
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use futures::stream::{self, StreamExt};
+use rustix::fs::{FileType, Mode, OFlags, fstat, openat};
+use rustix::io::Errno;
+
+use super::blocking;
+use super::path::{At, Disk, Found, file_type, look, meta};
+use crate::store::{ErrorKind, Key, Object, ObjectMeta, Result};
+
+/// How much of a file is read at a time.
+const CHUNK: u64 = 128 * 1024;
+
+impl Disk {
+    pub(super) fn head(&self, key: &Key) -> Result<ObjectMeta> {
+        let at = At { operation: "head", key: key.as_str() };
+        let folder = self.folder(at, key)?.ok_or_else(|| at.error(ErrorKind::NotFound))?;
+        match look(at, &folder, key.name())? {
+            Found::Object(stat) => Ok(meta(key.clone(), &stat)),
+            Found::Folder | Found::Nothing => Err(at.error(ErrorKind::NotFound)),
+        }
+    }
+
+    /// Opens an object and reads the beginning of what was asked for, which for most objects is all of it.
+    pub(super) fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<Object> {
+        let at = At { operation: "get", key: key.as_str() };
+        let not_found = || at.error(ErrorKind::NotFound);
+        let folder = self.folder(at, key)?.ok_or_else(not_found)?;
+        let Found::Object(_) = look(at, &folder, key.name())? else { return Err(not_found()) };
+        // Should a pipe have come there since, opening it must not wait for a writer.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = match openat(&folder, key.name(), flags, Mode::empty()) {
+            Ok(file) => File::from(file),
+            Err(Errno::NOENT) => return Err(not_found()),
+            Err(e) => return Err(at.io(e)),
+        };
+        let stat = fstat(&file).map_err(|e| at.io(e))?;
+        if file_type(&stat) != FileType::RegularFile {
+            return Err(not_found());
+        }
+
+        let meta = meta(key.clone(), &stat);
+        let Range { start, end } = range.unwrap_or(0..meta.size);
+        let end = end.min(meta.size);
+        let first = read(at, &file, start, end)?;
+        let (file, name) = (Arc::new(file), key.to_string());
+        let next = start.saturating_add(first.len() as u64);
+        let rest = stream::try_unfold(next, move |start| {
+            let (file, name) = (file.clone(), name.clone());
+            async move {
+                if start >= end {
+                    return Ok(None);
+                }
+                let key = name.clone();
+                let work = move || read(At { operation: "get", key: &name }, &file, start, end);
+                let chunk = blocking("get", &key, work).await?;
+                let next = start + chunk.len() as u64;
+                Ok(Some((chunk, next)))
+            }
+        });
+        Ok(Object { meta, body: stream::iter([Ok(first)]).chain(rest).boxed() })
+    }
+}
+
+/// Reads the next bytes before `end`; none only where there is nothing left to read.
+fn read(at: At<'_>, file: &File, start: u64, end: u64) -> Result<Bytes> {
+    let mut buffer = BytesMut::zeroed(end.saturating_sub(start).min(CHUNK) as usize);
+    match file.read_exact_at(&mut buffer, start) {
+        Ok(()) => Ok(buffer.freeze()),
+        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
+            Err(at.because(ErrorKind::Corrupt, "the file has become shorter while it was read"))
+        }
+        Err(e) => Err(at.io(e)),
+    }
+}

@@ -1,0 +1,279 @@
+//! Taking in new images: all of a request or nothing of it.
+
+use std::sync::Arc;
+
+use futures::stream::{self, StreamExt, TryStreamExt};
+use uuid::Uuid;
+
+use crate::catalog::{Change, CommitError, Content, Entry, Record};
+use crate::clock::format_millis;
+use crate::digest::{Digest, Hasher};
+use crate::error::{Error, Result};
+use crate::keepsake::{Keepsake, blocking, lock};
+use crate::layout::{self, BackupName, ImageId};
+use crate::media::{self, Media};
+use crate::store::{Body, ErrorKind, PutMode, StoreError};
+
+/// The category of an image that was sent without one.
+pub const DEFAULT_CATEGORY: &str = "fun";
+/// The place of an image that was sent without one and belongs to no group that has one.
+pub const DEFAULT_ORDER: i64 = 999;
+/// Longest description in characters.
+pub const MAX_DESCRIPTION: usize = 10_000;
+/// Longest category, group id or original name in characters.
+pub const MAX_NAME: usize = 1_000;
+/// Images of one request that are written at a time.
+const PUTS: usize = 4;
+
+/// An image that has arrived in full.
+#[derive(Debug)]
+pub struct NewImage {
+    /// Its bytes.
+    pub body: Body,
+    /// The file name the client gave.
+    pub original_name: Option<String>,
+}
+
+/// What a client says of the images it uploads.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Fields {
+    /// [`DEFAULT_CATEGORY`] where none is given.
+    pub category: Option<String>,
+    /// Empty where none is given.
+    pub description: Option<String>,
+    /// The group the images join.
+    pub group_id: Option<String>,
+    /// The place of the first of them; the others follow it.
+    pub order: Option<i64>,
+}
+
+/// Images that are stored.
+#[derive(Debug)]
+pub struct Uploaded {
+    /// Their names and records, in the order in which they were sent.
+    pub images: Vec<(ImageId, Arc<Entry>)>,
+    /// How many copies of each stood when the upload was acknowledged.
+    pub copies: u8,
+    /// The automatic backup that this upload completed.
+    pub backup: Option<BackupName>,
+}
+
+struct Prepared {
+    id: ImageId,
+    body: Body,
+    record: Record,
+}
+
+impl Fields {
+    /// Refuses what is too long.
+    pub fn check(&self) -> Result<()> {
+        let too_long = |text: &Option<String>, most| text.as_ref().is_some_and(|t| t.chars().count() > most);
+        if too_long(&self.description, MAX_DESCRIPTION) {
+            return Err(Error::Invalid(format!("The description is longer than {MAX_DESCRIPTION} characters.")));
+        }
+        if too_long(&self.category, MAX_NAME) || too_long(&self.group_id, MAX_NAME) {
+            return Err(Error::Invalid(format!("A category or group id is longer than {MAX_NAME} characters.")));
+        }
+        Ok(())
+    }
+}
+
+impl Keepsake {
+    /// Stores images and their records, in one commit. With `idempotency_key`, doing so again with the same images
+    /// and fields changes nothing and returns what the first time did.
+    pub async fn upload(&self, images: Vec<NewImage>, fields: Fields, idempotency_key: Option<&str>) -> Result<Uploaded> {
+        fields.check()?;
+        if images.is_empty() {
+            return Err(Error::NoFile);
+        }
+        if images.iter().any(|image| image.body.size() == 0) {
+            return Err(Error::EmptyFile);
+        }
+        if images.iter().any(|i| i.original_name.as_ref().is_some_and(|name| name.chars().count() > MAX_NAME)) {
+            return Err(Error::Invalid(format!("A file name is longer than {MAX_NAME} characters.")));
+        }
+        let bytes = images.iter().map(|image| image.body.size()).sum();
+        self.note_write(self.check_room(bytes).await)?;
+        let key = idempotency_key.map(|key| Digest::of(key.as_bytes()));
+        let _guard = key.map(|key| InProgress::enter(self, key)).transpose()?;
+        let prepared = self.prepare(images, &fields, key).await?;
+        if let Some(key) = key
+            && let Some(earlier) = self.earlier_answer(key, &prepared).await?
+        {
+            return Ok(earlier);
+        }
+        let images = self.note_write(self.store(prepared, &fields).await)?;
+        if !self.settings.archive_sync {
+            self.archive_later(images.iter().map(|(id, _)| id.clone()));
+        }
+        self.changed.notify_one();
+        let backup = match self.backup_if_due().await {
+            Ok(backup) => backup,
+            Err(error) => {
+                // The upload stands; the claim stays, and whoever comes next makes the backup.
+                tracing::error!(error = &error as &dyn std::error::Error, "an automatic backup failed");
+                None
+            }
+        };
+        Ok(Uploaded { images, copies: self.copies(), backup })
+    }
+
+    fn copies(&self) -> u8 {
+        if self.settings.archive_sync { 2 } else { 1 }
+    }
+
+    /// Judges the images by their bytes and makes their records, all but their place in a group.
+    async fn prepare(&self, images: Vec<NewImage>, fields: &Fields, key: Option<Digest>) -> Result<Vec<Prepared>> {
+        let limits = self.settings.media.clone();
+        let inspect = move || {
+            let inspected = images.into_iter().map(|image| Ok((media::inspect(&image.body, &limits)?, image)));
+            inspected.collect::<Result<Vec<(Media, NewImage)>>>()
+        };
+        let inspected = blocking(inspect).await??;
+        let request = key.map(|_| request_digest(&inspected, fields));
+        let uploaded = format_millis(self.clock.now());
+        let prepare = |(index, (media, image)): (usize, (Media, NewImage))| {
+            let uuid = key.map_or_else(|| self.clock.new_id(), |key| idempotent_id(key, index));
+            let record = Record {
+                category: Some(fields.category.clone().unwrap_or_else(|| DEFAULT_CATEGORY.to_owned())),
+                description: Some(fields.description.clone().unwrap_or_default()),
+                upload_date: Some(uploaded.clone()),
+                group_id: fields.group_id.clone(),
+                original_name: image.original_name,
+                request_digest: request,
+                ..Record::of_bytes(&image.body, &media)
+            };
+            Prepared { id: ImageId::generate(uuid, media.format.extension()), body: image.body, record }
+        };
+        Ok(inspected.into_iter().enumerate().map(prepare).collect())
+    }
+
+    /// What an earlier upload with this key stored, if there was one.
+    async fn earlier_answer(&self, key: Digest, prepared: &[Prepared]) -> Result<Option<Uploaded>> {
+        self.catalog.refresh().await?;
+        let first = idempotent_id(key, 0);
+        let earlier = media::Format::ALL.iter().find_map(|format| {
+            let id = ImageId::generate(first, format.extension());
+            self.catalog.read(|state| state.get(id.as_str()).cloned())
+        });
+        let Some(earlier) = earlier else { return Ok(None) };
+        let wanted = prepared.first().and_then(|p| p.record.request_digest);
+        if earlier.live().is_none_or(|record| record.request_digest != wanted) {
+            return Err(Error::IdempotencyMismatch);
+        }
+        let entry = |p: &Prepared| self.catalog.read(|state| Some((p.id.clone(), Arc::clone(state.get(p.id.as_str())?))));
+        let images = prepared.iter().filter_map(entry).filter(|(_, entry)| entry.live().is_some()).collect();
+        Ok(Some(Uploaded { images, copies: self.copies(), backup: None }))
+    }
+
+    /// Writes the bytes, then the commit. What fails is taken back.
+    async fn store(&self, mut prepared: Vec<Prepared>, fields: &Fields) -> Result<Vec<(ImageId, Arc<Entry>)>> {
+        let ids: Vec<ImageId> = prepared.iter().map(|p| p.id.clone()).collect();
+        let put = async |p: &Prepared| {
+            let second_copy = async { if self.settings.archive_sync { self.archive.put(&p.body).await } else { Ok(()) } };
+            futures::try_join!(self.put_new(p), second_copy).map(drop)
+        };
+        let puts: Result<(), StoreError> = stream::iter(&prepared).map(put).buffer_unordered(PUTS).try_collect().await;
+        if let Err(error) = puts {
+            self.take_back_images(&ids).await;
+            return Err(error.into());
+        }
+        // Who takes the next place in a group keeps it until the commit stands.
+        let in_sequence = fields.group_id.is_some() && fields.order.is_none();
+        let _turn = if in_sequence { Some(self.editing.lock().await) } else { None };
+        if in_sequence {
+            self.catalog.refresh().await?;
+        }
+        let next = fields.group_id.as_ref().and_then(|group| self.catalog.read(|state| state.next_order(group)));
+        let mut order = fields.order.or(next);
+        for p in &mut prepared {
+            p.record.order = Some(order.unwrap_or(DEFAULT_ORDER));
+            order = order.map(|order| order.saturating_add(1));
+        }
+        let changes: Vec<(ImageId, Change)> = prepared
+            .into_iter()
+            .map(|p| (p.id, Change { version: 1, content: Content::Live(p.record) }))
+            .collect();
+        let commit = match self.catalog.commit(changes.clone()).await {
+            Ok(commit) => commit,
+            Err(error) => {
+                if matches!(error, CommitError::NotStored(_)) {
+                    self.take_back_images(&ids).await;
+                }
+                return Err(error.into());
+            }
+        };
+        Ok(changes.into_iter().map(|(id, change)| (id, change.stamped(commit))).collect())
+    }
+
+    /// Writes an image's bytes. They may lie there already only under an idempotency key, left by an earlier attempt
+    /// that was cut off; then they are written anew.
+    async fn put_new(&self, prepared: &Prepared) -> Result<(), StoreError> {
+        let key = layout::image(&prepared.id);
+        match self.primary.put(&key, &prepared.body, &PutMode::Create).await {
+            Err(e) if e.kind == ErrorKind::AlreadyExists && prepared.record.request_digest.is_some() => {
+                self.primary.put(&key, &prepared.body, &PutMode::Overwrite).await.map(drop)
+            }
+            done => done.map(drop),
+        }
+    }
+
+    /// Deletes the bytes of images that have no record. Second copies stay: another image may have the same content.
+    async fn take_back_images(&self, ids: &[ImageId]) {
+        for id in ids {
+            if let Err(error) = self.primary.delete(&layout::image(id)).await {
+                // Recovery sets aside what lies in `uploads/` without a record.
+                tracing::warn!(image = %id, error = &error as &dyn std::error::Error, "a failed upload's bytes stay for now");
+            }
+        }
+    }
+}
+
+impl Record {
+    /// What the bytes of an image say of it.
+    pub(crate) fn of_bytes(body: &Body, media: &Media) -> Self {
+        Self {
+            kind: Some("image".to_owned()),
+            content_type: Some(media.format.content_type().to_owned()),
+            size: Some(body.size()),
+            width: Some(media.width.into()),
+            height: Some(media.height.into()),
+            sha256: Some(body.digest()),
+            ..Self::default()
+        }
+    }
+}
+
+/// The id of the image at `index` of an upload with this idempotency key: the same each time.
+fn idempotent_id(key: Digest, index: usize) -> Uuid {
+    let mut hasher = Hasher::default();
+    hasher.update(key.as_bytes());
+    hasher.update(&(index as u64).to_be_bytes());
+    let digest = hasher.finish();
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&digest.as_bytes()[..16]);
+    Uuid::new_v8(bytes)
+}
+
+/// What an idempotency key stands for: these images with these fields.
+fn request_digest(images: &[(Media, NewImage)], fields: &Fields) -> Digest {
+    let files: Vec<_> = images.iter().map(|(_, i)| (i.body.digest(), i.original_name.as_deref())).collect();
+    let said = (&fields.category, &fields.description, &fields.group_id, fields.order);
+    let json = serde_json::to_vec(&(files, said)).unwrap_or_else(|e| unreachable!("plain data serialises: {e}"));
+    Digest::of(&json)
+}
+
+/// Marks an idempotency key as being worked on, until dropped.
+struct InProgress<'a>(&'a Keepsake, Digest);
+
+impl<'a> InProgress<'a> {
+    fn enter(keepsake: &'a Keepsake, key: Digest) -> Result<Self> {
+        if lock(&keepsake.uploading).insert(key) { Ok(Self(keepsake, key)) } else { Err(Error::IdempotencyInProgress) }
+    }
+}
+
+impl Drop for InProgress<'_> {
+    fn drop(&mut self) {
+        lock(&self.0.uploading).remove(&self.1);
+    }
+}
