@@ -93,10 +93,10 @@ impl CatalogError {
 /// Whether a failed commit may yet become visible.
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
-    /// It was taken back or never written: nothing will ever show it.
+    /// It never reached the primary and was taken back elsewhere: no reader will ever see it.
     #[error("the change was not stored")]
     NotStored(#[source] StoreError),
-    /// A store did not answer, and the commit may lie there: the change may show up later.
+    /// A store did not answer, so that the commit may have been there long enough to be read, or may be there still.
     #[error("it is not known whether the change was stored")]
     Unknown(#[source] StoreError),
 }
@@ -348,14 +348,15 @@ async fn take_back<'a>(
     key: &Key,
     error: StoreError,
 ) -> CommitError {
-    let failed = Some(failed).filter(|_| error.kind == ErrorKind::Unavailable);
-    for place in failed.into_iter().chain(written) {
+    let may_stand = error.kind == ErrorKind::Unavailable;
+    for place in Some(failed).filter(|_| may_stand).into_iter().chain(written) {
         if let Err(deletion) = place.delete(key).await {
             tracing::error!(%key, error = &deletion as &dyn std::error::Error, "a failed commit could not be taken back");
             return CommitError::Unknown(error);
         }
     }
-    CommitError::NotStored(error)
+    // A reader or a folder may have come by before the deletion.
+    if may_stand { CommitError::Unknown(error) } else { CommitError::NotStored(error) }
 }
 
 enum Fetched {

@@ -1,69 +1,151 @@
 //! [`S3Store`]: objects in a bucket of S3 or of a service that speaks its protocol.
+//!
+//! Architecture invariant: no other module knows the AWS SDK, and within this one only `errors` knows which of its
+//! errors means what.
+
+mod errors;
+mod put;
+mod read;
 
 use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::stream::{self, BoxStream, StreamExt};
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region};
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::Builder;
+use aws_sdk_s3::presigning::PresigningConfig;
+use aws_sdk_s3::types::{ChecksumAlgorithm, MetadataDirective};
+use futures::stream::BoxStream;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use uuid::Uuid;
 
+use self::errors::failure;
 use super::{Body, ETag, ErrorKind, Key, Object, ObjectMeta, ObjectStore, PutMode, Result, StoreError, StoreStatus};
 
-/// Where a bucket is.
+/// How long one attempt at a request may take, but for reading a body and for large puts, which get longer.
+const ATTEMPT: Duration = Duration::from_secs(60);
+const CONNECT: Duration = Duration::from_secs(5);
+/// The metadata under which a put leaves its own random name, so that it can tell its object from another's.
+const PUT_ID: &str = "put-id";
+
+/// Where a bucket is. Credentials come from where the AWS tools look for them: the environment, a profile, a web
+/// identity, the machine's or the function's role.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct S3Options {
     /// The bucket's name.
     pub bucket: String,
-    /// The bucket's region; by default the environment's.
+    /// The bucket's region; by default the one that the environment or the profile names.
     pub region: Option<String>,
-    /// The URL of a service other than AWS; by default the environment's.
+    /// The URL of a service other than AWS; by default the one that `AWS_ENDPOINT_URL` or the profile names.
     pub endpoint: Option<String>,
 }
 
-/// A store in one bucket.
-#[derive(Debug)]
+/// A store in one bucket, whole; see [`Store::below`](super::Store::below) for a part of it.
+///
+/// On S3 an etag follows from the bytes: to put the same bytes again does not change it.
+#[derive(Clone, Debug)]
 pub struct S3Store {
+    client: Client,
     bucket: String,
+    /// Whether the bucket is known to exist. A 404 to a HEAD does not say whether the object or the bucket is missing.
+    seen: Arc<AtomicBool>,
 }
 
 impl S3Store {
-    /// Connects to a bucket.
+    /// Makes a client for a bucket. No request is sent to the bucket yet.
     pub async fn connect(options: S3Options) -> Result<Self> {
-        Ok(Self { bucket: options.bucket })
+        let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
+            .retry_config(RetryConfig::standard().with_max_attempts(3))
+            .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT).operation_attempt_timeout(ATTEMPT).build());
+        if let Some(region) = options.region {
+            loader = loader.region(Region::new(region));
+        }
+        if let Some(endpoint) = options.endpoint {
+            loader = loader.endpoint_url(endpoint);
+        }
+        let shared = loader.load().await;
+        let mut config = Builder::from(&shared);
+        if shared.endpoint_url().is_some() {
+            // Other services are seldom reachable under one host name per bucket, and mind the region's name little.
+            let region = shared.region().cloned().unwrap_or(Region::from_static("us-east-1"));
+            config = config.force_path_style(true).region(region);
+        } else if shared.region().is_none() {
+            let reason = "no region is given, neither with the bucket nor by AWS_REGION nor by a profile";
+            return Err(StoreError::caused("open", options.bucket, ErrorKind::Refused, reason));
+        }
+        Ok(Self::from_client(Client::from_conf(config.build()), options.bucket))
     }
 
-    /// Uses an existing client.
-    pub fn from_client(_client: aws_sdk_s3::Client, bucket: impl Into<String>) -> Self {
-        Self { bucket: bucket.into() }
+    /// Uses a client as it is.
+    pub fn from_client(client: Client, bucket: impl Into<String>) -> Self {
+        Self { client, bucket: bucket.into(), seen: Arc::default() }
     }
 
-    /// Probes conditional writes.
-    pub async fn check_conditional_writes(&self, prefix: &Key) -> Result<()> {
-        Err(StoreError::new("probe", prefix, ErrorKind::Unavailable))
+    /// Asks for the bucket itself; `Ok` when it is there and may be read.
+    async fn check_bucket(&self, operation: &'static str, key: &str) -> Result<()> {
+        let request = self.client.head_bucket().bucket(&self.bucket);
+        request.send().await.map_err(|e| failure(operation, key, e))?;
+        self.seen.store(true, Ordering::Relaxed);
+        Ok(())
     }
 }
 
 #[async_trait]
 impl ObjectStore for S3Store {
-    async fn put(&self, key: &Key, _body: &Body, _mode: &PutMode) -> Result<ETag> {
-        Err(StoreError::new("put", key, ErrorKind::Unavailable))
+    async fn put(&self, key: &Key, body: &Body, mode: &PutMode) -> Result<ETag> {
+        self.put_object(key, body, mode).await
     }
 
-    async fn get(&self, key: &Key, _range: Option<Range<u64>>) -> Result<Object> {
-        Err(StoreError::new("get", key, ErrorKind::Unavailable))
+    async fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<Object> {
+        self.get_object(key, range).await
     }
 
     async fn head(&self, key: &Key) -> Result<ObjectMeta> {
-        Err(StoreError::new("head", key, ErrorKind::Unavailable))
+        Ok(self.describe("head", key).await?.meta)
     }
 
-    fn list(&self, prefix: &str, _start_after: Option<&str>) -> BoxStream<'static, Result<ObjectMeta>> {
-        stream::iter([Err(StoreError::new("list", prefix, ErrorKind::Unavailable))]).boxed()
+    fn list(&self, prefix: &str, start_after: Option<&str>) -> BoxStream<'static, Result<ObjectMeta>> {
+        read::list(self.clone(), prefix.to_owned(), start_after.map(str::to_owned))
     }
 
     async fn delete(&self, key: &Key) -> Result<()> {
-        Err(StoreError::new("delete", key, ErrorKind::Unavailable))
+        match self.client.delete_object().bucket(&self.bucket).key(key.as_str()).send().await {
+            Ok(_) => Ok(()),
+            // Not S3 itself, but some that speak its protocol.
+            Err(e) if errors::kind(&e) == ErrorKind::NotFound => Ok(()),
+            Err(e) => Err(failure("delete", key, e)),
+        }
+    }
+
+    async fn copy_within(&self, from: &Key, to: &Key) -> Result<Option<ETag>> {
+        const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+        let source = format!("{}/{}", self.bucket, utf8_percent_encode(from.as_str(), UNRESERVED));
+        let request = self.client.copy_object().bucket(&self.bucket).key(to.as_str()).copy_source(source);
+        let request = request.checksum_algorithm(ChecksumAlgorithm::Sha256);
+        // The source's put-id would make the copy look like another put's work.
+        let request = request.metadata_directive(MetadataDirective::Replace).metadata(PUT_ID, Uuid::new_v4());
+        let output = request.send().await.map_err(|e| failure("copy", from, e))?;
+        match output.copy_object_result.and_then(|copied| copied.e_tag) {
+            Some(etag) => Ok(Some(ETag(etag))),
+            None => Ok(Some(self.describe("copy", to).await?.meta.etag)),
+        }
+    }
+
+    async fn signed_url(&self, key: &Key, valid_for: Duration) -> Result<Option<String>> {
+        let refused = |e| StoreError::caused("sign", key, ErrorKind::Refused, e);
+        let config = PresigningConfig::expires_in(valid_for).map_err(refused)?;
+        let request = self.client.get_object().bucket(&self.bucket).key(key.as_str());
+        let signed = request.presigned(config).await.map_err(|e| failure("sign", key, e))?;
+        Ok(Some(signed.uri().to_owned()))
     }
 
     async fn status(&self) -> Result<StoreStatus> {
-        Err(StoreError::new("status", &self.bucket, ErrorKind::Unavailable))
+        self.check_bucket("status", &self.bucket).await?;
+        Ok(StoreStatus { kind: "s3", ..StoreStatus::default() })
     }
 }

@@ -1,0 +1,250 @@
+//! What can be set from outside, checked before anything starts.
+//!
+//! Architecture invariant: this is the only module that reads the environment. A value that cannot be right stops the
+//! start with one sentence that names the variable, the value and the remedy; nothing is guessed.
+
+mod parse;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+
+use parse::Values;
+
+/// The largest image, in bytes, that a Lambda function takes in itself: its request may have 6 MB, base64 included.
+pub const LAMBDA_MAX_UPLOAD_BYTES: u64 = 4_500_000;
+
+/// All settings, each of them valid.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `HOST`: the address to listen on. By default the loopback address, so that nobody else gets in, but every address
+    /// on a platform or in a container, where a loopback address could not be reached.
+    pub host: IpAddr,
+    /// `PORT`: the port to listen on, by default 3000; 0 means any free one.
+    pub port: u16,
+    /// The platform that this process runs on, where one is recognised.
+    pub platform: Option<Platform>,
+    /// `DATA_DIR`, an absolute path: the folder of the store where that is a disk, else where other files may lie.
+    /// By default `RAILWAY_VOLUME_MOUNT_PATH`, else the current folder.
+    pub data_dir: PathBuf,
+    /// `STORE_URL`: the primary store, by default the folder `data_dir`.
+    pub store: StoreUrl,
+    /// `BACKUP_URL`: the archive; `None` means `backups/` in the primary.
+    pub backup: Option<StoreUrl>,
+    /// `ARCHIVE`: when second copies are made, by default `sync` on a disk and `async` on S3.
+    pub archive: ArchiveMode,
+    /// `BACKUP_EVERY`: how many uploads make an automatic backup, by default 10.
+    pub backup_every: NonZeroU32,
+    /// `MAX_UPLOAD_BYTES`: how many bytes an upload may have, by default 100 MiB; on Lambda at most
+    /// [`LAMBDA_MAX_UPLOAD_BYTES`].
+    pub max_upload_bytes: u64,
+    /// `MAX_PIXELS`: how many pixels an image may have, by default 100 million.
+    pub max_pixels: u64,
+    /// `RESERVE_BYTES`: how many bytes of a disk uploads leave free, by default 64 MiB.
+    pub reserve_bytes: u64,
+    /// `API_TOKEN`: what a client has to present to change anything.
+    pub api_token: Option<Secret>,
+    /// `ALLOWED_ORIGINS`, separated by commas: the origins besides its own whose pages may use this server, each written
+    /// as browsers write it. By default none.
+    pub allowed_origins: Vec<String>,
+    /// `RUST_LOG`: what is logged, by default `info`; see `tracing_subscriber::EnvFilter` for its form.
+    pub log_filter: String,
+    /// `LOG_FORMAT`: how it is logged; `None` means text on a terminal, else JSON.
+    pub log_format: Option<LogFormat>,
+}
+
+/// Where a store lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreUrl {
+    /// `file:///path`: a folder, by its absolute path.
+    File(PathBuf),
+    /// `s3://bucket` or `s3://bucket/prefix`. Region, endpoint and credentials come from where the AWS SDK finds them.
+    S3 {
+        /// The bucket's name.
+        bucket: String,
+        /// What stands before every key, without a slash at either end; a valid `store::Key`.
+        prefix: Option<String>,
+    },
+}
+
+/// When the archive gets its second copy of a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ArchiveMode {
+    /// Before the change is acknowledged.
+    Sync,
+    /// Soon after it was acknowledged.
+    Async,
+}
+
+/// How a line of the log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines: one JSON object a line.
+    Json,
+}
+
+/// Places known to run this software, told by what they set in the environment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Platform {
+    /// Railway (`RAILWAY_PROJECT_ID`).
+    Railway,
+    /// Fly.io (`FLY_APP_NAME`).
+    Fly,
+    /// Render (`RENDER`).
+    Render,
+    /// Heroku (`DYNO`).
+    Heroku,
+    /// Google Cloud Run (`K_SERVICE`).
+    CloudRun,
+    /// AWS Lambda (`AWS_LAMBDA_FUNCTION_NAME`).
+    Lambda,
+    /// Kubernetes (`KUBERNETES_SERVICE_HOST`).
+    Kubernetes,
+    /// Some other container, told by the file that Docker and Podman leave in it.
+    Container,
+}
+
+impl Platform {
+    /// The platform's name in lower case, as health reports it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Railway => "railway",
+            Self::Fly => "fly",
+            Self::Render => "render",
+            Self::Heroku => "heroku",
+            Self::CloudRun => "cloud-run",
+            Self::Lambda => "lambda",
+            Self::Kubernetes => "kubernetes",
+            Self::Container => "container",
+        }
+    }
+
+    fn detect(values: &Values<'_>, in_container: bool) -> Option<Self> {
+        let signs = [
+            ("RAILWAY_PROJECT_ID", Self::Railway),
+            ("FLY_APP_NAME", Self::Fly),
+            ("RENDER", Self::Render),
+            ("DYNO", Self::Heroku),
+            ("K_SERVICE", Self::CloudRun),
+            ("AWS_LAMBDA_FUNCTION_NAME", Self::Lambda),
+            ("KUBERNETES_SERVICE_HOST", Self::Kubernetes),
+        ];
+        let sign = signs.into_iter().find(|(name, _)| values.is_set(name));
+        sign.map(|(_, platform)| platform).or(in_container.then_some(Self::Container))
+    }
+}
+
+/// A value that is never shown: its debug form is `***`, and it has no other.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Keeps `secret`.
+    pub fn new(secret: impl Into<String>) -> Self {
+        Self(secret.into())
+    }
+
+    /// The value itself. Compare it in constant time and do not log it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// A setting that cannot be right. Its display is the sentence to stop with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    /// The variable's name.
+    pub name: &'static str,
+    /// Its value without anything secret; `None` where it is the lack of one that is wrong.
+    pub value: Option<String>,
+    /// What to do, as an imperative half-sentence.
+    pub remedy: String,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.value {
+            Some(value) => write!(f, "{} is {value:?}; {}.", self.name, self.remedy),
+            None => write!(f, "{} is not set; {}.", self.name, self.remedy),
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// What is asked of the machine rather than of the environment.
+struct Surroundings {
+    current_dir: PathBuf,
+    in_container: bool,
+}
+
+impl Surroundings {
+    fn of_this_process() -> Self {
+        Self {
+            // Without one, only absolute paths will do, and any other is refused as such.
+            current_dir: std::env::current_dir().unwrap_or_default(),
+            in_container: ["/.dockerenv", "/run/.containerenv"].iter().any(|mark| Path::new(mark).exists()),
+        }
+    }
+}
+
+impl Config {
+    /// Reads the environment.
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+    pub fn from_env() -> Result<Self, ConfigError> {
+        Self::from_lookup(&|name| Some(std::env::var_os(name)?.to_string_lossy().into_owned()))
+    }
+
+    /// Reads the variables from `lookup`, which may put a command line's flags before the environment. An empty value
+    /// counts as none, and space around a value is dropped.
+    pub fn from_lookup(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        Self::assemble(&Values(lookup), &Surroundings::of_this_process())
+    }
+
+    fn assemble(values: &Values<'_>, surroundings: &Surroundings) -> Result<Self, ConfigError> {
+        let platform = Platform::detect(values, surroundings.in_container);
+        let default_host = if platform.is_some() { Ipv4Addr::UNSPECIFIED } else { Ipv4Addr::LOCALHOST };
+        let (store, data_dir) = values.store(platform, &surroundings.current_dir)?;
+        let backup = values.backup(&store)?;
+        let default_archive = match store {
+            StoreUrl::File(_) => ArchiveMode::Sync,
+            StoreUrl::S3 { .. } => ArchiveMode::Async,
+        };
+        let max_upload_bytes = match (values.size("MAX_UPLOAD_BYTES", 1)?, platform) {
+            (given, Some(Platform::Lambda)) => given.unwrap_or(u64::MAX).min(LAMBDA_MAX_UPLOAD_BYTES),
+            (given, _) => given.unwrap_or(100 << 20),
+        };
+        Ok(Self {
+            host: values.host()?.unwrap_or(default_host.into()),
+            port: values.number("PORT", "a number from 0 to 65535")?.unwrap_or(3000),
+            platform,
+            data_dir,
+            backup,
+            archive: values
+                .one_of("ARCHIVE", [("sync", ArchiveMode::Sync), ("async", ArchiveMode::Async)])?
+                .unwrap_or(default_archive),
+            backup_every: values.number("BACKUP_EVERY", "a whole number of uploads from 1 up")?.unwrap_or(TEN),
+            max_upload_bytes,
+            max_pixels: values.pixels()?.unwrap_or(100_000_000),
+            reserve_bytes: values.size("RESERVE_BYTES", 0)?.unwrap_or(64 << 20),
+            api_token: values.token()?,
+            allowed_origins: values.origins()?,
+            log_filter: values.get("RUST_LOG")?.unwrap_or_else(|| "info".to_owned()),
+            log_format: values.one_of("LOG_FORMAT", [("text", LogFormat::Text), ("json", LogFormat::Json)])?,
+            store,
+        })
+    }
+}
+
+const TEN: NonZeroU32 = NonZeroU32::MIN.saturating_add(9);

@@ -1,0 +1,297 @@
+//! One test for each row of the table of settings, and one for each kind of value that cannot be right.
+
+use super::*;
+
+/// Reads these variables in the folder `/srv/app`, outside a container.
+fn read(variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    read_in(variables, false)
+}
+
+fn read_in(variables: &[(&str, &str)], in_container: bool) -> Result<Config, ConfigError> {
+    let lookup = |name: &str| variables.iter().find(|(set, _)| *set == name).map(|(_, value)| (*value).to_owned());
+    Config::assemble(&Values(&lookup), &Surroundings { current_dir: "/srv/app".into(), in_container })
+}
+
+fn file(path: &str) -> StoreUrl {
+    StoreUrl::File(path.into())
+}
+
+fn s3(bucket: &str, prefix: Option<&str>) -> StoreUrl {
+    StoreUrl::S3 { bucket: bucket.to_owned(), prefix: prefix.map(str::to_owned) }
+}
+
+/// Each of these values is refused with a sentence that names the variable, the value and a remedy.
+fn refused(name: &str, values: &[&str]) {
+    for value in values {
+        let error = read(&[(name, value)]).unwrap_err();
+        assert_eq!((error.name, error.value.as_deref()), (name, Some(*value)));
+        let sentence = error.to_string();
+        assert!(sentence.starts_with(&format!("{name} is {value:?}; ")) && sentence.ends_with('.'), "{sentence}");
+    }
+}
+
+#[test]
+fn without_any_setting_it_serves_the_current_folder_to_this_machine_only() {
+    let config = read(&[]).unwrap();
+    assert_eq!((config.host, config.port), (Ipv4Addr::LOCALHOST.into(), 3000));
+    assert_eq!(config.platform, None);
+    assert_eq!((config.data_dir.as_path(), &config.store), (Path::new("/srv/app"), &file("/srv/app")));
+    assert_eq!((config.backup, config.archive, config.backup_every), (None, ArchiveMode::Sync, TEN));
+    assert_eq!(
+        (config.max_upload_bytes, config.max_pixels, config.reserve_bytes),
+        (104_857_600, 100_000_000, 67_108_864)
+    );
+    assert_eq!((config.api_token, config.allowed_origins), (None, vec![]));
+    assert_eq!((config.log_filter.as_str(), config.log_format), ("info", None));
+}
+
+#[test]
+fn an_empty_value_counts_as_none() {
+    let names = [
+        "HOST",
+        "PORT",
+        "DATA_DIR",
+        "PERSISTENT_DATA_DIR",
+        "RAILWAY_VOLUME_MOUNT_PATH",
+        "STORE_URL",
+        "BACKUP_URL",
+        "ARCHIVE",
+        "BACKUP_EVERY",
+        "MAX_UPLOAD_BYTES",
+        "MAX_PIXELS",
+        "RESERVE_BYTES",
+        "API_TOKEN",
+        "ALLOWED_ORIGINS",
+        "RUST_LOG",
+        "LOG_FORMAT",
+        "RAILWAY_PROJECT_ID",
+        "AWS_LAMBDA_FUNCTION_NAME",
+    ];
+    for blank in ["", " "] {
+        let config = read(&names.map(|name| (name, blank))).unwrap();
+        assert_eq!(format!("{config:?}"), format!("{:?}", read(&[]).unwrap()));
+    }
+}
+
+#[test]
+fn host_is_an_address() {
+    let host = |value| read(&[("HOST", value)]).unwrap().host.to_string();
+    assert_eq!(["0.0.0.0", "::", "[::1]", "localhost"].map(host), ["0.0.0.0", "::", "::1", "127.0.0.1"]);
+    refused("HOST", &["example.com", "127.0.0.1:3000", "256.0.0.1"]);
+}
+
+#[test]
+fn on_a_platform_or_in_a_container_every_address_is_listened_on() {
+    let signs = [
+        ("RAILWAY_PROJECT_ID", "railway"),
+        ("FLY_APP_NAME", "fly"),
+        ("RENDER", "render"),
+        ("DYNO", "heroku"),
+        ("K_SERVICE", "cloud-run"),
+        ("KUBERNETES_SERVICE_HOST", "kubernetes"),
+    ];
+    for (sign, name) in signs {
+        let config = read(&[(sign, "x")]).unwrap();
+        assert_eq!((config.host.to_string().as_str(), config.platform.unwrap().name()), ("0.0.0.0", name));
+        assert!(read(&[(sign, "x"), ("HOST", "127.0.0.1")]).unwrap().host.is_loopback());
+    }
+    let config = read_in(&[], true).unwrap();
+    assert_eq!((config.host.to_string().as_str(), config.platform), ("0.0.0.0", Some(Platform::Container)));
+    assert_eq!(read_in(&[("DYNO", "web.1")], true).unwrap().platform, Some(Platform::Heroku));
+}
+
+#[test]
+fn port_is_a_number() {
+    assert_eq!(read(&[("PORT", " 8080\n")]).unwrap().port, 8080);
+    assert_eq!(read(&[("PORT", "0")]).unwrap().port, 0);
+    refused("PORT", &["http", "65536", "-1", "80.0"]);
+}
+
+#[test]
+fn data_dir_is_a_folder_and_has_two_names() {
+    let folder = |variables: &[(&str, &str)]| {
+        let config = read(variables).unwrap();
+        assert_eq!(config.store, StoreUrl::File(config.data_dir.clone()));
+        config.data_dir.display().to_string()
+    };
+    assert_eq!(folder(&[("DATA_DIR", "./data/")]), "/srv/app/data");
+    assert_eq!(folder(&[("PERSISTENT_DATA_DIR", "/data")]), "/data");
+    assert_eq!(folder(&[("PERSISTENT_DATA_DIR", "/srv/app/data"), ("DATA_DIR", "data")]), "/srv/app/data");
+    assert_eq!(folder(&[("RAILWAY_VOLUME_MOUNT_PATH", "/vol")]), "/vol");
+    assert_eq!(folder(&[("RAILWAY_VOLUME_MOUNT_PATH", "/vol"), ("DATA_DIR", "/vol/photos")]), "/vol/photos");
+
+    refused("DATA_DIR", &["s3://bucket", "file:///data"]);
+    let error = read(&[("DATA_DIR", "/a"), ("PERSISTENT_DATA_DIR", "/b")]).unwrap_err();
+    let sentence = r#"PERSISTENT_DATA_DIR is "/b"; unset it, or DATA_DIR, which names another folder (/a)."#;
+    assert_eq!(error.to_string(), sentence);
+}
+
+#[test]
+fn a_value_that_is_not_utf_8_is_refused() {
+    let error = read(&[("DATA_DIR", "/data/\u{fffd}")]).unwrap_err();
+    assert_eq!(error.to_string(), r#"DATA_DIR is "***"; write it in UTF-8."#);
+}
+
+#[test]
+fn store_url_is_a_folder_or_a_bucket() {
+    let store = |value| read(&[("STORE_URL", value)]).unwrap().store;
+    assert_eq!(store("file:///data/my%20photos/"), file("/data/my photos"));
+    assert_eq!(store("s3://my-photos"), s3("my-photos", None));
+    assert_eq!(store("s3://my-photos/"), s3("my-photos", None));
+    assert_eq!(store("s3://my-photos/holiday%20pictures/2026/"), s3("my-photos", Some("holiday pictures/2026")));
+    refused(
+        "STORE_URL",
+        &["/data", "data", "file:data", "file://data", "file:///data?x=1", "https://example.com", "s3://", "s3:bucket"],
+    );
+    refused("STORE_URL", &["s3://ab", "s3://b%C3%BCcket", "s3://bucket:9000/x", "s3://bucket/a//b", "s3://bucket/%ff"]);
+}
+
+#[test]
+fn a_password_in_a_url_is_not_repeated() {
+    let error = read(&[("STORE_URL", "s3://AKIA:hun/ter2@bucket/prefix")]).unwrap_err();
+    assert_eq!(error.value.as_deref(), Some("s3://***@bucket/prefix"));
+}
+
+#[test]
+fn the_store_on_a_disk_is_the_data_folder_and_there_is_one() {
+    let config = read(&[("STORE_URL", "file:///data"), ("RAILWAY_VOLUME_MOUNT_PATH", "/vol")]).unwrap();
+    assert_eq!((config.store, config.data_dir.as_path()), (file("/data"), Path::new("/data")));
+    let config = read(&[("STORE_URL", "s3://bucket"), ("DATA_DIR", "/tmp")]).unwrap();
+    assert_eq!((config.store, config.data_dir.as_path()), (s3("bucket", None), Path::new("/tmp")));
+    assert!(read(&[("STORE_URL", "file:///data"), ("DATA_DIR", "/data/")]).is_ok());
+    let error = read(&[("STORE_URL", "file:///data"), ("DATA_DIR", "other")]).unwrap_err();
+    let sentence =
+        r#"STORE_URL is "file:///data"; unset it, or DATA_DIR, which names another folder (/srv/app/other)."#;
+    assert_eq!(error.to_string(), sentence);
+}
+
+#[test]
+fn backup_url_is_a_place_apart() {
+    let backup = |store, backup| read(&[("STORE_URL", store), ("BACKUP_URL", backup)]).map(|config| config.backup);
+    assert_eq!(backup("file:///data", "file:///mnt/usb"), Ok(Some(file("/mnt/usb"))));
+    assert_eq!(backup("file:///data", "file:///data/backups"), Ok(Some(file("/data/backups"))));
+    assert_eq!(backup("file:///data", "s3://bucket/archive"), Ok(Some(s3("bucket", Some("archive")))));
+    assert_eq!(
+        backup("s3://bucket/photos", "s3://bucket/photos-archive"),
+        Ok(Some(s3("bucket", Some("photos-archive"))))
+    );
+    assert_eq!(backup("s3://bucket", "s3://other/uploads"), Ok(Some(s3("other", Some("uploads")))));
+    let collisions = [
+        ("file:///data", "file:///data/"),
+        ("file:///data", "file:///data/uploads/backup"),
+        ("file:///data", "file:///data/image-metadata.d"),
+        ("s3://bucket", "s3://bucket"),
+        ("s3://bucket/photos", "s3://bucket/photos/uploads"),
+    ];
+    for (store, place) in collisions {
+        let error = backup(store, place).unwrap_err();
+        assert_eq!((error.name, error.value.as_deref()), ("BACKUP_URL", Some(place)));
+    }
+    refused("BACKUP_URL", &["/mnt/usb", "ftp://example.com/"]);
+}
+
+#[test]
+fn the_archive_is_made_at_once_on_a_disk_and_soon_on_s3() {
+    let archive = |variables: &[(&str, &str)]| read(variables).unwrap().archive;
+    assert_eq!(archive(&[("STORE_URL", "s3://bucket")]), ArchiveMode::Async);
+    assert_eq!(archive(&[("STORE_URL", "s3://bucket"), ("ARCHIVE", "sync")]), ArchiveMode::Sync);
+    assert_eq!(archive(&[("ARCHIVE", "ASYNC")]), ArchiveMode::Async);
+    assert_eq!(archive(&[("BACKUP_URL", "s3://bucket")]), ArchiveMode::Sync);
+    refused("ARCHIVE", &["off", "true"]);
+}
+
+#[test]
+fn backup_every_counts_uploads() {
+    assert_eq!(read(&[("BACKUP_EVERY", "25")]).unwrap().backup_every.get(), 25);
+    refused("BACKUP_EVERY", &["0", "-1", "ten", "2.5", "99999999999"]);
+}
+
+#[test]
+fn sizes_are_bytes_or_have_a_unit() {
+    let sizes = [
+        ("1", 1),
+        ("104_857_600", 104_857_600),
+        ("100MB", 100_000_000),
+        ("100 mb", 100_000_000),
+        ("64MiB", 67_108_864),
+        ("64 kib", 65_536),
+        ("5kB", 5_000),
+        ("2GB", 2_000_000_000),
+        ("2GiB", 2_147_483_648),
+        ("1TB", 1_000_000_000_000),
+        ("1TiB", 1_099_511_627_776),
+        ("7B", 7),
+    ];
+    for (value, bytes) in sizes {
+        let config = read(&[("MAX_UPLOAD_BYTES", value), ("RESERVE_BYTES", value)]).unwrap();
+        assert_eq!((config.max_upload_bytes, config.reserve_bytes), (bytes, bytes), "{value}");
+    }
+    assert_eq!(read(&[("RESERVE_BYTES", "0")]).unwrap().reserve_bytes, 0);
+    refused("MAX_UPLOAD_BYTES", &["0", "MB", "100M", "1.5GB", "-1", "100 apples", "99999999TiB", "1e6"]);
+    refused("RESERVE_BYTES", &["some", "64 MiB free"]);
+}
+
+#[test]
+fn max_pixels_is_a_number() {
+    assert_eq!(read(&[("MAX_PIXELS", "250_000_000")]).unwrap().max_pixels, 250_000_000);
+    refused("MAX_PIXELS", &["0", "100M", "10000x10000"]);
+}
+
+#[test]
+fn on_lambda_an_upload_is_never_larger_than_lambda_allows() {
+    let limit = |size| {
+        let lambda = ("AWS_LAMBDA_FUNCTION_NAME", "keepsake-upload");
+        let config = read(&[lambda, ("STORE_URL", "s3://bucket"), ("MAX_UPLOAD_BYTES", size)]).unwrap();
+        assert_eq!(config.platform, Some(Platform::Lambda));
+        config.max_upload_bytes
+    };
+    assert_eq!(["", "100MiB", "1MB"].map(limit), [4_500_000, 4_500_000, 1_000_000]);
+}
+
+#[test]
+fn on_lambda_the_store_has_to_be_named() {
+    let lambda = ("AWS_LAMBDA_FUNCTION_NAME", "keepsake-upload");
+    let error = read(&[lambda]).unwrap_err();
+    assert!(error.to_string().starts_with("STORE_URL is not set; set it to s3://bucket, because"), "{error}");
+    assert_eq!(read(&[lambda, ("DATA_DIR", "/mnt/efs")]).unwrap().store, file("/mnt/efs"));
+}
+
+#[test]
+fn the_token_is_never_shown() {
+    let config = read(&[("API_TOKEN", "hunter2+/=\n")]).unwrap();
+    assert_eq!(config.api_token.as_ref().map(Secret::expose), Some("hunter2+/="));
+    assert!(!format!("{config:?}").contains("hunter2"));
+    for token in ["hunter2 ", "hunter2\u{fffd}"] {
+        let error = read(&[("API_TOKEN", &format!("x {token} x"))]).unwrap_err();
+        assert!(error.name == "API_TOKEN" && !error.to_string().contains("hunter2"), "{error}");
+    }
+}
+
+#[test]
+fn allowed_origins_are_origins() {
+    let origins = |value| read(&[("ALLOWED_ORIGINS", value)]).unwrap().allowed_origins;
+    assert_eq!(
+        origins("https://Example.com, http://localhost:5173,"),
+        ["https://example.com", "http://localhost:5173"]
+    );
+    assert_eq!(origins("https://example.com:443/"), ["https://example.com"]);
+    for wrong in ["*", "null", "example.com", "https://example.com/app", "https://u@example.com", "ftp://example.com"] {
+        let error = read(&[("ALLOWED_ORIGINS", &format!("https://ok.example, {wrong}"))]).unwrap_err();
+        assert_eq!(error.name, "ALLOWED_ORIGINS");
+    }
+    refused("ALLOWED_ORIGINS", &["*", "example.com", "https://example.com/?x"]);
+}
+
+#[test]
+fn logs_are_set_by_two_variables() {
+    let config = read(&[("RUST_LOG", "warn,shared=debug"), ("LOG_FORMAT", "json")]).unwrap();
+    assert_eq!((config.log_filter.as_str(), config.log_format), ("warn,shared=debug", Some(LogFormat::Json)));
+    assert_eq!(read(&[("LOG_FORMAT", "Text")]).unwrap().log_format, Some(LogFormat::Text));
+    refused("LOG_FORMAT", &["xml"]);
+}
+
+#[test]
+fn the_public_ways_in_ask_this_machine() {
+    let config = Config::from_lookup(&|name| (name == "DATA_DIR").then(|| "photos".to_owned())).unwrap();
+    assert_eq!(config.data_dir, std::env::current_dir().unwrap().join("photos"));
+}

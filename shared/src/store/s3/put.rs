@@ -1,0 +1,197 @@
+//! Putting: one request, and the truth about it where the answer does not tell.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use aws_sdk_s3::config::interceptors::FinalizerInterceptorContextRef;
+use aws_sdk_s3::config::timeout::TimeoutConfig;
+use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
+use aws_sdk_s3::error::BoxError;
+use aws_sdk_s3::operation::put_object::PutObjectError;
+use aws_sdk_s3::primitives::{ByteStream, SdkBody};
+use bytes::Bytes;
+use futures::stream::{BoxStream, StreamExt};
+use http_body::{Frame, SizeHint};
+use uuid::Uuid;
+
+use super::errors::{Failure, failure, is_conflict, kind, status};
+use super::{ATTEMPT, CONNECT, PUT_ID, S3Store};
+use crate::store::{Body, ETag, ErrorKind, Key, ObjectStore, Optional, PutMode, Result, StoreError};
+
+/// How often a put is tried that meets another one under way; the waits between add up to three seconds.
+const CONFLICTS: u32 = 8;
+const FIRST_WAIT: Duration = Duration::from_millis(25);
+/// An upload slower than this is given up.
+const SLOWEST_BYTES_PER_SECOND: u64 = 256 * 1024;
+
+impl S3Store {
+    pub(super) async fn put_object(&self, key: &Key, body: &Body, mode: &PutMode) -> Result<ETag> {
+        let put_id = Uuid::new_v4().to_string();
+        let lost = LostReplies::default();
+        let mut tries = 1;
+        let error = loop {
+            match self.try_put(key, body, mode, &put_id, &lost).await {
+                Ok(Some(etag)) => return Ok(ETag(etag)),
+                Ok(None) => return Ok(self.describe("put", key).await?.meta.etag),
+                Err(e) if is_conflict(&e) && tries < CONFLICTS => {
+                    tokio::time::sleep(FIRST_WAIT * 2_u32.pow(tries - 1)).await;
+                    tries += 1;
+                }
+                Err(e) => break e,
+            }
+        };
+
+        let kind = refusal(&error, mode);
+        let unknown = kind == ErrorKind::Unavailable || lost.any();
+        // Both a lost reply and a failed condition can hide that this very put took place: the SDK tries again, and its
+        // second try meets what the first one left.
+        if unknown || status(&error) == Some(412) {
+            match self.describe("put", key).await.optional() {
+                Ok(Some(found)) if found.put_id.as_deref() == Some(&put_id) => return Ok(found.meta.etag),
+                // Someone else's, or nothing: if no reply was lost, this put cannot have been there in between.
+                Ok(_) if !unknown => {}
+                _ => return Err(StoreError::caused("put", key, ErrorKind::Unavailable, error)),
+            }
+        }
+        Err(StoreError::caused("put", key, kind, error))
+    }
+
+    async fn try_put(
+        &self,
+        key: &Key,
+        body: &Body,
+        mode: &PutMode,
+        put_id: &str,
+        lost: &LostReplies,
+    ) -> Result<Option<String>, Failure<PutObjectError>> {
+        let request = self.client.put_object().bucket(&self.bucket).key(key.as_str());
+        let request = match mode {
+            PutMode::Overwrite => request,
+            PutMode::Create => request.if_none_match("*"),
+            PutMode::Update(ETag(etag)) => request.if_match(etag),
+        };
+        let request = request
+            .metadata(PUT_ID, put_id)
+            .content_length(i64::try_from(body.size()).unwrap_or(i64::MAX))
+            .checksum_sha256(body.digest().to_base64())
+            .body(ByteStream::new(sdk_body(body)))
+            .customize()
+            .interceptor(lost.clone());
+        let needed = Duration::from_secs(body.size() / SLOWEST_BYTES_PER_SECOND);
+        let request = if needed <= ATTEMPT {
+            request
+        } else {
+            let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT).operation_attempt_timeout(needed).build();
+            request.config_override(aws_sdk_s3::Config::builder().timeout_config(timeouts))
+        };
+        let put = request.send().await?;
+        self.seen.store(true, Ordering::Relaxed);
+        Ok(put.e_tag)
+    }
+
+    /// Finds out whether the service behind this bucket keeps its word on conditional puts, by trying: it puts, fails
+    /// to put again, and deletes one small object below `prefix`. [`ErrorKind::Refused`] says that it does not.
+    pub async fn check_conditional_writes(&self, prefix: &Key) -> Result<()> {
+        let refused = |reason: &'static str| StoreError::caused("probe", prefix, ErrorKind::Refused, reason);
+        let probe = Key::new(format!("{prefix}/conditional-write-probe-{}", Uuid::new_v4()))
+            .map_err(|e| StoreError::caused("probe", prefix, ErrorKind::Refused, e))?;
+        self.put(&probe, &Body::from(Bytes::from_static(b"1")), &PutMode::Create).await?;
+        let second = self.put(&probe, &Body::from(Bytes::from_static(b"2")), &PutMode::Create).await;
+        let stale = ETag("\"00000000000000000000000000000000\"".to_owned());
+        let third = self.put(&probe, &Body::from(Bytes::from_static(b"3")), &PutMode::Update(stale)).await;
+        self.delete(&probe).await?;
+        match second.map_err(|e| (e.kind, e)) {
+            Ok(_) => {
+                return Err(refused(
+                    "this endpoint ignores If-None-Match, so two writers could overwrite each other's images; \
+                     use one with conditional writes",
+                ));
+            }
+            Err((ErrorKind::AlreadyExists, _)) => {}
+            Err((_, e)) => return Err(e),
+        }
+        match third.map_err(|e| (e.kind, e)) {
+            Ok(_) => Err(refused(
+                "this endpoint ignores If-Match, so two writers could undo each other's changes; \
+                 use one with conditional writes",
+            )),
+            Err((ErrorKind::Changed, _)) => Ok(()),
+            Err((_, e)) => Err(e),
+        }
+    }
+}
+
+/// What a failed put means if it did not take place.
+fn refusal(error: &Failure<PutObjectError>, mode: &PutMode) -> ErrorKind {
+    match (mode, status(error), kind(error)) {
+        (PutMode::Create, Some(412), _) => ErrorKind::AlreadyExists,
+        (PutMode::Update(_), Some(412), _) | (PutMode::Update(_), _, ErrorKind::NotFound) => ErrorKind::Changed,
+        (_, _, kind) => kind,
+    }
+}
+
+/// Whether any attempt at a request, retries by the SDK included, was left without a reply that says what became of it.
+#[derive(Clone, Debug, Default)]
+struct LostReplies(Arc<AtomicBool>);
+
+impl LostReplies {
+    fn any(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Intercept for LostReplies {
+    fn name(&self) -> &'static str {
+        "LostReplies"
+    }
+
+    fn read_after_attempt(
+        &self,
+        context: &FinalizerInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
+        _config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        if context.response().is_none_or(|response| response.status().as_u16() >= 500) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}
+
+/// A body that the SDK can send as often as it must.
+fn sdk_body(body: &Body) -> SdkBody {
+    if let Some(bytes) = body.in_memory() {
+        return SdkBody::from(bytes.clone());
+    }
+    let body = body.clone();
+    SdkBody::retryable(move || {
+        SdkBody::from_body_1_x(Upload { stream: Mutex::new(body.stream()), size: body.size() })
+    })
+}
+
+/// A body on its way out. The lock is never contended; it only makes the stream shareable, as the SDK wants it.
+struct Upload {
+    stream: Mutex<BoxStream<'static, io::Result<Bytes>>>,
+    size: u64,
+}
+
+impl http_body::Body for Upload {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        let stream = self.get_mut().stream.get_mut().unwrap_or_else(PoisonError::into_inner);
+        stream.poll_next_unpin(context).map_ok(Frame::data)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.size)
+    }
+}

@@ -1,0 +1,61 @@
+//! Where the log goes and in what form.
+
+use std::io::{IsTerminal, stderr};
+
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, fmt};
+
+use crate::config::{Config, ConfigError, LogFormat};
+
+/// Sends what `config.log_filter` lets through to standard error, in `config.log_format` or, where none is set, as text
+/// on a terminal and else as JSON.
+///
+/// Fails if the filter cannot be read. Where the process has a log already, that one stays: servers that are started
+/// side by side in a test share it.
+pub fn init(config: &Config) -> Result<(), ConfigError> {
+    let filter = EnvFilter::builder().parse(&config.log_filter).map_err(|_| ConfigError {
+        name: "RUST_LOG",
+        value: Some(config.log_filter.clone()),
+        remedy: "set it to a level, such as info, or to directives, such as info,shared=debug".to_owned(),
+    })?;
+    let on_terminal = stderr().is_terminal();
+    let default_format = if on_terminal { LogFormat::Text } else { LogFormat::Json };
+    let log = fmt().with_env_filter(filter).with_writer(stderr);
+    let _already_set = match config.log_format.unwrap_or(default_format) {
+        // On a terminal the crate itself decides about colours, by NO_COLOR.
+        LogFormat::Text if on_terminal => log.finish().try_init(),
+        LogFormat::Text => log.with_ansi(false).finish().try_init(),
+        LogFormat::Json => log.json().flatten_event(true).finish().try_init(),
+    };
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(filter: &str, format: &str) -> Config {
+        let (filter, format) = (filter.to_owned(), format.to_owned());
+        Config::from_lookup(&|name| match name {
+            "RUST_LOG" => Some(filter.clone()),
+            "LOG_FORMAT" => Some(format.clone()),
+            _ => None,
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn a_filter_that_cannot_be_read_is_named_with_its_remedy() {
+        for filter in ["info,shared=loud", "a=b=c"] {
+            let sentence = init(&config(filter, "json")).unwrap_err().to_string();
+            assert!(sentence.starts_with(&format!("RUST_LOG is {filter:?}; set it to")), "{sentence}");
+        }
+    }
+
+    #[test]
+    fn the_log_can_be_set_up_in_either_form_and_more_than_once() {
+        for format in ["json", "text", ""] {
+            init(&config("warn,shared=debug", format)).unwrap();
+        }
+    }
+}
