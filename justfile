@@ -11,7 +11,7 @@ run *arguments:
 test *arguments:
     cargo test --workspace {{arguments}}
 
-# Check format, lints, licences and where crates come from.
+# Check format and lints.
 lint:
     cargo fmt --all --check
     cargo clippy --workspace --all-targets -- --deny warnings

@@ -44,6 +44,8 @@ pub struct Health {
     pub uptime: SignedDuration,
     /// Whether uploads can be stored.
     pub writable: bool,
+    /// Why the images may not outlive a redeploy, as a sentence; `None` where nothing speaks against it.
+    pub ephemeral: Option<String>,
     /// The primary, where it can be asked.
     pub primary: Option<StoreStatus>,
     /// Sums over the catalog.
@@ -67,6 +69,7 @@ impl Keepsake {
         let mut checks = Vec::new();
         let primary = self.check_place("primary", &self.primary, &mut checks).await;
         self.check_place("archive", self.archive.store(), &mut checks).await;
+        let ephemeral = primary.as_ref().and_then(|status| check_persistence(status, &mut checks));
         self.check_catalog(&mut checks).await;
         self.check_recovery(&mut checks);
         let backups = self.check_backups(&mut checks).await;
@@ -78,6 +81,7 @@ impl Keepsake {
             now,
             uptime: now.duration_since(self.started_at),
             writable,
+            ephemeral,
             primary,
             totals,
             backups: backups.len(),
@@ -153,4 +157,21 @@ impl Keepsake {
         let since = newest.map_or(Timestamp::MIN, BackupName::moment);
         self.catalog.read(|state| state.newest(None).take_while(|((at, _), _)| *at > since).count() as u64)
     }
+}
+
+/// Looks for signs that the medium goes with the instance; returns the warning, if there is one.
+fn check_persistence(primary: &StoreStatus, checks: &mut Vec<Check>) -> Option<String> {
+    let passing = |name: &&str| ["overlay", "ramfs", "tmpfs"].contains(name);
+    let warning = primary.file_system.as_deref().filter(passing).map(|name| {
+        format!(
+            "Storage may be ephemeral: the images lie on {name}, which a redeploy or a restart may wipe. Mount a volume, \
+             and set DATA_DIR to its path."
+        )
+    });
+    let (status, message) = match &warning {
+        Some(warning) => (Status::Warn, warning.clone()),
+        None => (Status::Ok, "Nothing shows that the images would not outlive a redeploy.".to_owned()),
+    };
+    checks.push(Check { name: "persistence", status, message });
+    warning
 }

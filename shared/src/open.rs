@@ -13,8 +13,8 @@ use crate::store::{DiskStore, Key, Result, S3Options, S3Store, Store};
 /// Where `uploads/` is a file system of its own, the metadata gets a further copy there, so that a volume mounted at
 /// `uploads/` alone keeps the records as well as the images.
 pub async fn open(config: &Config, clock: Clock) -> Result<Keepsake> {
-    let (primary, disk) = connect(&config.store_url).await?;
-    let archive = match &config.backup_url {
+    let (primary, disk) = connect(&config.store).await?;
+    let archive = match &config.backup {
         Some(url) => connect(url).await?.0,
         None => primary.below(&layout::default_archive()),
     };
@@ -27,7 +27,7 @@ pub async fn open(config: &Config, clock: Clock) -> Result<Keepsake> {
         max_upload_bytes: config.max_upload_bytes,
         media: crate::media::Limits { max_pixels: config.max_pixels, ..crate::media::Limits::default() },
         reserve_bytes: config.reserve_bytes,
-        backup_every: config.backup_every,
+        backup_every: u64::from(config.backup_every.get()),
         archive_sync: config.archive == ArchiveMode::Sync,
     };
     Ok(Keepsake::new(primary, archive, mirrors, clock, settings))

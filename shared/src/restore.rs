@@ -84,7 +84,7 @@ impl Keepsake {
                 Some(None) | None => _ = plan.restored.insert(id.clone()),
             }
             if plan.changed.contains(&id) || plan.restored.contains(&id) {
-                let version = present.map_or(0, |entry| entry.stamp.version).max(then.stamp.version) + 1;
+                let version = now.next_version(id.as_str()).max(then.stamp.version + 1);
                 let change = Change { version, content: Content::Live(record.clone()) };
                 plan.changes.insert(id.clone(), (present.map(|entry| entry.stamp), change));
             }

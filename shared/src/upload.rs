@@ -192,7 +192,10 @@ impl Keepsake {
         }
         let changes: Vec<(ImageId, Change)> = prepared
             .into_iter()
-            .map(|p| (p.id, Change { version: 1, content: Content::Live(p.record) }))
+            .map(|p| {
+                let version = self.catalog.read(|state| state.next_version(p.id.as_str()));
+                (p.id, Change { version, content: Content::Live(p.record) })
+            })
             .collect();
         let commit = match self.catalog.commit(changes.clone()).await {
             Ok(commit) => commit,

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use uuid::Uuid;
 
 use super::piece::{self, Checkpoint, PieceError, decode_checkpoint};
-use super::{Base, Catalog, CatalogError, TOMBSTONE_AGE, Tombstone, list_commits, offload, read_commit};
+use super::{Base, Catalog, CatalogError, Snapshot, State, TOMBSTONE_AGE, Tombstone, list_commits, offload, read_commit};
 use crate::{archive, layout};
 use crate::store::{Body, ETag, ErrorKind, Key, Optional, PutMode, Store, StoreError};
 
@@ -41,6 +41,7 @@ impl Catalog {
             self.set_aside(&self.primary, &layout::checkpoint()).await?;
         }
         let records = snapshot.totals().uploads() as usize;
+        let written = snapshot.clone();
         let encode = move || {
             let body = Body::from(piece::encode_checkpoint(&snapshot, store));
             let digest = body.digest();
@@ -59,7 +60,7 @@ impl Catalog {
             cache.unsaved = false;
         }
         for place in 0..self.mirrors.len() {
-            self.join_into_mirror(place, &body).await?;
+            self.join_into_mirror(place, &body, &written).await?;
         }
         for mirror in &self.mirrors {
             self.sweep_mirror(mirror, &held).await?;
@@ -97,14 +98,15 @@ impl Catalog {
         self.unfolded() >= (records / 50).clamp(10, 256)
     }
 
-    /// Writes the checkpoint `body` into a mirror by compare-and-set, joined with what the mirror has beyond it.
-    async fn join_into_mirror(&self, place: usize, body: &Body) -> Result<(), CatalogError> {
+    /// Writes the checkpoint `body`, which holds `written`, into a mirror by compare-and-set, joined with what the mirror
+    /// has beyond it.
+    async fn join_into_mirror(&self, place: usize, body: &Body, written: &Snapshot) -> Result<(), CatalogError> {
         let (mirror, key) = (&self.mirrors[place], layout::checkpoint());
         let mut known: Option<ETag> = self.cache().mirror_tags[place].clone();
         loop {
             let (mode, joined) = match known.take() {
                 Some(etag) => (PutMode::Update(etag), None),
-                None => self.join_with_mirror(place).await?,
+                None => self.join_with_mirror(place, written).await?,
             };
             match mirror.put(&key, joined.as_ref().unwrap_or(body), &mode).await {
                 Ok(etag) => {
@@ -117,37 +119,39 @@ impl Catalog {
         }
     }
 
-    /// Reads a mirror's checkpoint: on what condition it may be replaced, and by what, where it has something that the
-    /// primary's checkpoint has not.
-    async fn join_with_mirror(&self, place: usize) -> Result<(PutMode, Option<Body>), CatalogError> {
-        let Some((etag, more)) = self.join_mirror(place).await? else { return Ok((PutMode::Create, None)) };
+    /// Reads a mirror's checkpoint: on what condition it may be replaced, and by what, where it holds something beyond
+    /// `written`. The cache is no measure of that: it may have grown since.
+    async fn join_with_mirror(&self, place: usize, written: &Snapshot) -> Result<(PutMode, Option<Body>), CatalogError> {
+        let Some((etag, theirs)) = self.join_mirror(place).await? else { return Ok((PutMode::Create, None)) };
+        let beyond = theirs.iter().any(|(id, entry)| !written.covers(id, entry));
         let cache = self.cache();
-        let joined = cache.store_id.filter(|_| more).map(|store| piece::encode_checkpoint(&cache.state, store).into());
+        let joined = cache.store_id.filter(|_| beyond).map(|store| piece::encode_checkpoint(&cache.state, store).into());
         Ok((PutMode::Update(etag), joined))
     }
 
-    /// Joins a mirror's checkpoint into the cache: its version and whether it had anything new; `None` where there is
-    /// no checkpoint. A damaged one is set aside.
-    pub(super) async fn join_mirror(&self, place: usize) -> Result<Option<(ETag, bool)>, CatalogError> {
+    /// Joins a mirror's checkpoint into the cache and returns its version and what it held; `None` where there is none.
+    /// A damaged one is set aside and held nothing.
+    pub(super) async fn join_mirror(&self, place: usize) -> Result<Option<(ETag, State)>, CatalogError> {
         let (mirror, key) = (&self.mirrors[place], layout::checkpoint());
         let Some((bytes, etag)) = mirror.read(&key).await.optional()? else { return Ok(None) };
         match offload(bytes.len(), move || decode_checkpoint(&bytes)).await {
             Ok(Checkpoint::Ours(state, store)) => {
                 let mut cache = self.cache_mut();
                 cache.adopt_store(place + 1, store, &state)?;
-                let more = cache.state.join_all(&state);
-                cache.unsaved |= more;
-                Ok(Some((etag, more)))
+                cache.unsaved |= cache.state.join_all(&state);
+                Ok(Some((etag, state)))
             }
             Ok(Checkpoint::Older(older)) => {
                 self.set_aside(mirror, &key).await?;
-                Ok(Some((etag, self.cache_mut().join_older(older))))
+                let state = older.records.iter().cloned().collect();
+                self.cache_mut().join_older(older);
+                Ok(Some((etag, state)))
             }
             Err(source @ PieceError::Newer(_)) => Err(CatalogError::Piece { key, source }),
             Err(reason) => {
                 tracing::error!(place = place + 1, %reason, "a second copy of the checkpoint is damaged; it is replaced");
                 self.set_aside(mirror, &key).await?;
-                Ok(Some((etag, false)))
+                Ok(Some((etag, State::default())))
             }
         }
     }

@@ -262,6 +262,10 @@ impl Catalog {
             Ok(Checkpoint::Ours(state, store)) => {
                 let mut cache = self.cache_mut();
                 cache.adopt_store(0, store, &state)?;
+                if state.totals().dropped > cache.state.totals().dropped {
+                    // Tombstones went that this cache may never have seen, so what it holds may be of deleted images.
+                    cache.start_again();
+                }
                 cache.state.join_all(&state);
                 cache.base = Base::Known(etag, digest);
             }
@@ -371,6 +375,14 @@ impl Cache {
             self.state.join(name, entry);
         }
         self.listed.insert(commit.id);
+    }
+
+    /// Forgets what was read, but not what place it was read from.
+    fn start_again(&mut self) {
+        self.state = State::default();
+        self.listed.clear();
+        self.mirror_tags.fill(None);
+        self.unsaved = false;
     }
 
     /// Joins a checkpoint of the older format; returns whether that changed the state.

@@ -76,6 +76,7 @@ struct Own<'a> {
     format: u32,
     store: Uuid,
     dropped_tombstones: u64,
+    dropped_version: u64,
     tombstones: Tombstones<'a>,
 }
 
@@ -94,6 +95,7 @@ impl Serialize for CheckpointJson<'_> {
             format: FORMAT,
             store: self.store,
             dropped_tombstones: self.state.totals().dropped,
+            dropped_version: self.state.floor(),
             tombstones: Tombstones(self.state),
         };
         let mut map = serializer.serialize_map(None)?;
@@ -123,6 +125,7 @@ fn decode_ours(bytes: &[u8]) -> Result<Checkpoint, PieceError> {
         format: u32,
         store: Uuid,
         dropped_tombstones: u64,
+        dropped_version: u64,
         tombstones: Entries,
     }
 
@@ -174,7 +177,7 @@ fn decode_ours(bytes: &[u8]) -> Result<Checkpoint, PieceError> {
         return Err(PieceError::Newer(own.format));
     }
     let mut state: State = records.into_iter().chain(own.tombstones.0).collect();
-    state.set_dropped(own.dropped_tombstones);
+    state.set_dropped(own.dropped_tombstones, own.dropped_version);
     Ok(Checkpoint::Ours(state, own.store))
 }
 

@@ -24,6 +24,8 @@ const CHUNK_RECORDS: u64 = 1024;
 pub struct Snapshot {
     chunks: Vec<Arc<Chunk>>,
     totals: Totals,
+    /// The highest version of a tombstone that was dropped.
+    floor: u64,
 }
 
 /// A [`Snapshot`] that grows, with the indexes that reading needs.
@@ -130,6 +132,17 @@ impl Snapshot {
     /// Sums over the state.
     pub fn totals(&self) -> Totals {
         self.totals
+    }
+
+    /// The version that the next state of an image gets. It is above that of every tombstone ever dropped, so that one
+    /// which survived somewhere never wins against an image that came back since.
+    pub fn next_version(&self, id: &str) -> u64 {
+        self.get(id).map_or(self.floor, |entry| entry.stamp.version) + 1
+    }
+
+    /// The highest version of a tombstone that was dropped.
+    pub(super) fn floor(&self) -> u64 {
+        self.floor
     }
 
     /// The entry of an image, if any is known.
@@ -252,7 +265,7 @@ impl State {
         if other.totals.dropped > self.totals().dropped {
             // Someone has dropped old tombstones. They must not come back from here, nor be counted twice.
             self.drop_tombstones(|id, _| other.get(id.as_str()).is_none());
-            self.all.totals.dropped = other.totals.dropped;
+            self.set_dropped(other.totals.dropped, other.floor);
             changed = true;
         }
         changed
@@ -265,16 +278,20 @@ impl State {
         dropped
     }
 
-    /// Takes over how many tombstones a checkpoint says have been dropped.
-    pub(super) fn set_dropped(&mut self, dropped: u64) {
+    /// Takes over how many tombstones a checkpoint says have been dropped, and the highest version of any.
+    pub(super) fn set_dropped(&mut self, dropped: u64, floor: u64) {
         self.all.totals.dropped = dropped;
+        self.all.floor = self.all.floor.max(floor);
     }
 
     fn drop_tombstones(&mut self, pick: impl Fn(&ImageId, &Tombstone) -> bool) -> u64 {
-        let picked = |(id, entry): (&ImageId, &Arc<Entry>)| pick(id, entry.tombstone()?).then(|| id.clone());
-        let picked: Vec<ImageId> = self.iter().filter_map(picked).collect();
-        for id in &picked {
+        let picked = |(id, entry): (&ImageId, &Arc<Entry>)| {
+            pick(id, entry.tombstone()?).then(|| (id.clone(), entry.stamp.version))
+        };
+        let picked: Vec<(ImageId, u64)> = self.iter().filter_map(picked).collect();
+        for (id, version) in &picked {
             self.all.remove(id);
+            self.all.floor = self.all.floor.max(*version);
         }
         self.all.totals.deleted -= picked.len() as u64;
         picked.len() as u64
@@ -315,7 +332,7 @@ impl State {
 impl PartialEq for Snapshot {
     /// Equal when they hold the same entries.
     fn eq(&self, other: &Self) -> bool {
-        self.totals == other.totals && self.iter().eq(other.iter())
+        self.totals == other.totals && self.floor == other.floor && self.iter().eq(other.iter())
     }
 }
 

@@ -139,8 +139,9 @@ impl Platform {
     }
 }
 
-/// A value that is never shown: its debug form is `***`, and it has no other.
-#[derive(Clone, PartialEq, Eq)]
+/// A value that is never shown: its debug form is `***`, and it has no other. It cannot be compared by `==`, whose
+/// duration would tell how much of a guess is right.
+#[derive(Clone)]
 pub struct Secret(String);
 
 impl Secret {

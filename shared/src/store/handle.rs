@@ -125,22 +125,17 @@ impl Store {
     }
 
     /// Copies an object to `to_key` of `to`, replacing what is there, and only if its bytes have this digest
-    /// ([`ErrorKind::Corrupt`] otherwise, with nothing written). Inside one backend that can, the bytes do not travel;
-    /// they are then hashed where they arrived.
+    /// ([`ErrorKind::Corrupt`] otherwise, with nothing written). The source is read through in any case, so that bad bytes
+    /// never replace good ones; inside one backend that can copy, they are not sent back.
     pub async fn copy_to(&self, key: &Key, to: &Store, to_key: &Key, digest: Digest) -> Result<()> {
-        let corrupt = || StoreError::new("copy", key, ErrorKind::Corrupt);
+        let body = self.fetch(key).await?;
+        if body.digest() != digest {
+            return Err(StoreError::new("copy", key, ErrorKind::Corrupt));
+        }
         if Arc::ptr_eq(&self.backend, &to.backend)
             && self.backend.copy_within(&self.full(key)?, &to.full(to_key)?).await?.is_some()
         {
-            if to.hash(to_key).await?.1 == digest {
-                return Ok(());
-            }
-            to.delete(to_key).await?;
-            return Err(corrupt());
-        }
-        let body = self.fetch(key).await?;
-        if body.digest() != digest {
-            return Err(corrupt());
+            return Ok(());
         }
         to.put(to_key, &body, &PutMode::Overwrite).await?;
         Ok(())

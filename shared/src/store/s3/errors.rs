@@ -53,3 +53,9 @@ pub(super) fn status<E>(failure: &Failure<E>) -> Option<u16> {
 pub(super) fn is_conflict<E: ProvideErrorMetadata>(failure: &Failure<E>) -> bool {
     matches!(failure.code(), Some("ConditionalRequestConflict" | "OperationAborted"))
 }
+
+/// Whether an attempt that was answered with this status, or not at all, may have taken place nevertheless.
+pub(super) fn is_lost(status: Option<u16>) -> bool {
+    // "Not implemented" and "insufficient storage" are refusals; any other 5xx may come from something in between.
+    !matches!(status, Some(0..=499 | 501 | 507))
+}

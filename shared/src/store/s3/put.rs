@@ -18,7 +18,7 @@ use futures::stream::{BoxStream, StreamExt};
 use http_body::{Frame, SizeHint};
 use uuid::Uuid;
 
-use super::errors::{Failure, failure, is_conflict, kind, status};
+use super::errors::{Failure, is_conflict, is_lost, kind, status};
 use super::{ATTEMPT, CONNECT, PUT_ID, S3Store};
 use crate::store::{Body, ETag, ErrorKind, Key, ObjectStore, Optional, PutMode, Result, StoreError};
 
@@ -36,7 +36,7 @@ impl S3Store {
         let error = loop {
             match self.try_put(key, body, mode, &put_id, &lost).await {
                 Ok(Some(etag)) => return Ok(ETag(etag)),
-                Ok(None) => return Ok(self.describe("put", key).await?.meta.etag),
+                Ok(None) => return self.etag_after_put(key).await,
                 Err(e) if is_conflict(&e) && tries < CONFLICTS => {
                     tokio::time::sleep(FIRST_WAIT * 2_u32.pow(tries - 1)).await;
                     tries += 1;
@@ -58,6 +58,14 @@ impl S3Store {
             }
         }
         Err(StoreError::caused("put", key, kind, error))
+    }
+
+    /// The etag of what was just put, for services that do not tell it in their answer.
+    async fn etag_after_put(&self, key: &Key) -> Result<ETag> {
+        match self.describe("put", key).await {
+            Ok(found) => Ok(found.meta.etag),
+            Err(e) => Err(StoreError::caused("put", key, ErrorKind::Unavailable, e)),
+        }
     }
 
     async fn try_put(
@@ -155,7 +163,7 @@ impl Intercept for LostReplies {
         _components: &RuntimeComponents,
         _config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        if context.response().is_none_or(|response| response.status().as_u16() >= 500) {
+        if is_lost(context.response().map(|response| response.status().as_u16())) {
             self.0.store(true, Ordering::Relaxed);
         }
         Ok(())

@@ -5,9 +5,11 @@ use std::ops::Range;
 use std::sync::atomic::Ordering;
 
 use aws_sdk_s3::primitives::{ByteStream, DateTime};
+use aws_sdk_s3::types::EncodingType;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use jiff::Timestamp;
+use percent_encoding::percent_decode_str;
 
 use super::errors::{failure, kind, status};
 use super::{PUT_ID, S3Store};
@@ -40,7 +42,8 @@ impl S3Store {
     }
 
     pub(super) async fn get_object(&self, key: &Key, range: Option<Range<u64>>) -> Result<Object> {
-        if range.as_ref().is_some_and(Range::is_empty) {
+        // Empty ranges cannot be written in a header, and no object is so long that the others make sense.
+        if range.as_ref().is_some_and(|range| range.is_empty() || i64::try_from(range.start).is_err()) {
             return self.get_nothing(key).await;
         }
         let header = range.as_ref().map(|range| match i64::try_from(range.end) {
@@ -117,7 +120,9 @@ pub(super) fn list(store: S3Store, prefix: String, start_after: Option<String>) 
     let pages = stream::try_unfold(Page::First(start_after), move |page| {
         let (store, prefix) = (store.clone(), prefix.clone());
         async move {
-            let request = store.client.list_objects_v2().bucket(&store.bucket).prefix(&prefix);
+            // Encoded, because an answer in XML cannot hold every name that an object can have.
+            let request = store.client.list_objects_v2().encoding_type(EncodingType::Url);
+            let request = request.bucket(&store.bucket).prefix(&prefix);
             let request = match page {
                 Page::First(start_after) => request.set_start_after(start_after),
                 Page::Next(token) => request.continuation_token(token),
@@ -125,9 +130,11 @@ pub(super) fn list(store: S3Store, prefix: String, start_after: Option<String>) 
             };
             let listed = request.send().await.map_err(|e| failure("list", &prefix, e))?;
             store.seen.store(true, Ordering::Relaxed);
+            let encoded = listed.encoding_type == Some(EncodingType::Url);
             let mut objects = Vec::new();
             for object in listed.contents.unwrap_or_default() {
-                match Key::new(object.key.unwrap_or_default()) {
+                let name = object.key.unwrap_or_default();
+                match Key::new(if encoded { decode(&name) } else { name }) {
                     Ok(key) => objects.push(meta("list", key, object.size, object.e_tag, object.last_modified)),
                     Err(e) => tracing::warn!(reason = %e, "left out of a listing what cannot be an object"),
                 }
@@ -141,6 +148,11 @@ pub(super) fn list(store: S3Store, prefix: String, start_after: Option<String>) 
         }
     });
     pages.try_flatten().boxed()
+}
+
+/// A name as it was before S3 encoded it, which it does the way forms do.
+fn decode(name: &str) -> String {
+    percent_decode_str(&name.replace('+', " ")).decode_utf8_lossy().into_owned()
 }
 
 /// What S3 tells of an object, complete or an error.

@@ -1,0 +1,134 @@
+//! [`Item`]: an image as clients see it.
+
+use std::sync::Arc;
+
+use headers::ETag;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+use serde_json::Value;
+
+use crate::catalog::{Entry, Record};
+use crate::layout::ImageId;
+
+/// What need not be encoded in a segment of a path.
+const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// An image as JSON: every documented field, `null` where it is not set, and then whatever else an imported record holds.
+#[derive(Debug, Clone, Copy)]
+pub struct Item<'a> {
+    id: &'a ImageId,
+    record: &'a Record,
+}
+
+impl<'a> Item<'a> {
+    /// The item of a live image.
+    pub fn new((id, entry): &'a (ImageId, Arc<Entry>)) -> Option<Self> {
+        Some(Self { id, record: entry.live()? })
+    }
+
+    /// Where the image's bytes are served. An imported record without bytes of its own says that itself.
+    pub fn url(&self) -> String {
+        match self.record.extra.get("url") {
+            Some(Value::String(elsewhere)) if self.record.sha256.is_none() => elsewhere.clone(),
+            _ => format!("/uploads/{}", utf8_percent_encode(self.id.as_str(), UNRESERVED)),
+        }
+    }
+}
+
+impl Serialize for Item<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Record { extra, .. } = self.record;
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("id", self.id)?;
+        map.serialize_entry("url", &self.url())?;
+        map.serialize_entry("filename", self.id)?;
+        let mut shown = vec!["id", "url", "filename", "requestDigest"];
+        {
+            // A documented field of another type than ours was kept as it came, and is shown so.
+            let mut documented = |name: &'static str, value: Option<Value>| {
+                shown.push(name);
+                map.serialize_entry(name, &value.as_ref().or_else(|| extra.get(name)))
+            };
+            let record = self.record;
+            documented("category", record.category.clone().map(Value::from))?;
+            documented("description", record.description.clone().map(Value::from))?;
+            documented("uploadDate", record.upload_date.clone().map(Value::from))?;
+            documented("type", record.kind.clone().map(Value::from))?;
+            documented("groupId", record.group_id.clone().map(Value::from))?;
+            documented("order", record.order.map(Value::from))?;
+            documented("originalName", record.original_name.clone().map(Value::from))?;
+            documented("contentType", record.content_type.clone().map(Value::from))?;
+            documented("size", record.size.map(Value::from))?;
+            documented("width", record.width.map(Value::from))?;
+            documented("height", record.height.map(Value::from))?;
+            documented("sha256", record.sha256.map(|digest| digest.to_string().into()))?;
+        }
+        for (name, value) in extra.iter().filter(|(name, _)| !shown.contains(&name.as_str())) {
+            map.serialize_entry(name, value)?;
+        }
+        map.end()
+    }
+}
+
+/// The version of an item, for `ETag` and `If-Match`: another after each change of the record, and the same in every
+/// process.
+pub fn etag(entry: &Entry) -> ETag {
+    let tag = format!("\"v{}-{}\"", entry.stamp.version, entry.stamp.commit);
+    tag.parse().unwrap_or_else(|_| unreachable!("a number and a UUID make a valid tag"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::catalog::{Content, Stamp};
+
+    fn json_of(name: &str, older: Value) -> Value {
+        let Value::Object(fields) = older else { panic!("a record is an object") };
+        let content = Content::Live(Record::from_older(fields));
+        let image = (ImageId::new(name).unwrap(), Arc::new(Entry { stamp: Stamp::default(), content }));
+        serde_json::to_value(Item::new(&image).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn every_documented_field_is_there_and_null_where_it_is_not_set() {
+        let item = json_of("a.jpg", json!({ "category": "fun" }));
+        let expected = json!({
+            "id": "a.jpg", "url": "/uploads/a.jpg", "filename": "a.jpg", "category": "fun", "description": null,
+            "uploadDate": null, "type": null, "groupId": null, "order": null, "originalName": null,
+            "contentType": null, "size": null, "width": null, "height": null, "sha256": null,
+        });
+        assert_eq!(item, expected);
+    }
+
+    #[test]
+    fn fields_of_an_imported_record_are_shown_and_internal_ones_are_not() {
+        let older = json!({ "tags": ["x"], "order": "7", "id": 5, "requestDigest": "x", "version": 3 });
+        let item = json_of("a.jpg", older);
+        assert_eq!((&item["tags"], &item["order"], &item["id"]), (&json!(["x"]), &json!("7"), &json!("a.jpg")));
+        assert_eq!(item.get("requestDigest"), None);
+    }
+
+    #[test]
+    fn any_file_name_makes_a_url_that_leads_to_it() {
+        assert_eq!(json_of("Ü 1#?%.jpg", json!({}))["url"], "/uploads/%C3%9C%201%23%3F%25.jpg");
+    }
+
+    #[test]
+    fn a_record_without_bytes_keeps_the_link_it_came_with() {
+        assert_eq!(json_of("a", json!({ "url": "https://example.com/a" }))["url"], "https://example.com/a");
+    }
+
+    #[test]
+    fn a_field_is_never_written_twice() {
+        let Value::Object(fields) = json!({ "order": "7", "url": "x", "width": -1 }) else { panic!() };
+        let content = Content::Live(Record::from_older(fields));
+        let image = (ImageId::new("a").unwrap(), Arc::new(Entry { stamp: Stamp::default(), content }));
+        let text = serde_json::to_string(&Item::new(&image).unwrap()).unwrap();
+        for name in ["order", "url", "width"] {
+            assert_eq!(text.matches(&format!("\"{name}\":")).count(), 1, "{text}");
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! What all routers share: the state they run on, who may ask, how errors look, and the layers around every route.
+//!
+//! A function's crate lists its [`Routes`]; [`finish`] puts the layers around them, or around those of several crates at
+//! once. From the outside in: a request id, one line of log, headers that every response has, [`Problem`]s as the client
+//! is to see them, panics as problems, CORS, [`Access`].
+//!
+//! Architecture invariant: this module and the routers are the only ones that know status codes.
+
+mod access;
+mod item;
+pub mod lambda;
+mod problem;
+mod routes;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::header::{CACHE_CONTROL, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::response::Response;
+use tower::ServiceBuilder;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::request_id::{MakeRequestId, PropagateRequestIdLayer, RequestId, SetRequestIdLayer};
+use tower_http::set_header::SetResponseHeaderLayer;
+use tower_http::trace::TraceLayer;
+use tracing::{Instrument, Span};
+
+pub use access::Access;
+pub use item::{Item, etag};
+pub use problem::Problem;
+pub use routes::Routes;
+
+use crate::clock::Clock;
+use crate::config::{Config, Platform};
+use crate::error::Result;
+use crate::keepsake::Keepsake;
+
+/// The header that names a request in the log; taken over from the client or a proxy where one has named it.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// What every handler is given. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct App {
+    /// The store and everything that serves it.
+    pub keepsake: Arc<Keepsake>,
+    /// Who may do what.
+    pub access: Arc<Access>,
+    /// Whether requests and responses pass through AWS Lambda, which takes 6 MB each way at most.
+    pub on_lambda: bool,
+}
+
+impl App {
+    /// Serves `keepsake` to whom `access` lets in, from a process of its own.
+    pub fn new(keepsake: Keepsake, access: Access) -> Self {
+        Self { keepsake: Arc::new(keepsake), access: Arc::new(access), on_lambda: false }
+    }
+
+    /// Serves `keepsake` as `config` says.
+    pub fn from_config(keepsake: Keepsake, config: &Config) -> Self {
+        let on_lambda = config.platform == Some(Platform::Lambda);
+        Self { on_lambda, ..Self::new(keepsake, Access::from_config(config)) }
+    }
+}
+
+/// Puts what every route has in common around `router`, unknown paths and wrong methods included.
+pub fn finish(router: Router, app: &App) -> Router {
+    let always = |name: HeaderName, value| SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value));
+    let trace = TraceLayer::new_for_http()
+        .make_span_with(request_span)
+        .on_request(())
+        .on_response(log_response)
+        // A failure is logged once, with its reason, where its problem is reported.
+        .on_failure(());
+    let layers = ServiceBuilder::new()
+        .layer(SetRequestIdLayer::new(REQUEST_ID, NewRequestId(app.keepsake.clock.clone())))
+        .layer(trace)
+        .layer(PropagateRequestIdLayer::new(REQUEST_ID))
+        .layer(always(X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .layer(always(CACHE_CONTROL, "no-store"))
+        .layer(from_fn(problem::report))
+        .layer(CatchPanicLayer::custom(problem::panicked))
+        .option_layer(app.access.cors())
+        .layer(from_fn_with_state(app.clone(), access::guard));
+    router.fallback(problem::unknown_path).method_not_allowed_fallback(problem::wrong_method).layer(layers)
+}
+
+/// Runs a change to its end, also when the client hangs up meanwhile: half of one would wait for the next recovery.
+pub async fn to_the_end<T: Send + 'static>(
+    change: impl Future<Output = Result<T>> + Send + 'static,
+) -> Result<T, Problem> {
+    tokio::spawn(change.in_current_span()).await.map_err(Problem::internal)?.map_err(Problem::from)
+}
+
+#[derive(Clone)]
+struct NewRequestId(Clock);
+
+impl MakeRequestId for NewRequestId {
+    fn make_request_id<B>(&mut self, _request: &axum::http::Request<B>) -> Option<RequestId> {
+        HeaderValue::try_from(self.0.new_id().to_string()).ok().map(RequestId::new)
+    }
+}
+
+fn request_span(request: &Request) -> Span {
+    let id = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok());
+    // The query stays out: what people search for is their own affair.
+    tracing::info_span!("request", request_id = id, method = %request.method(), path = request.uri().path())
+}
+
+fn log_response(response: &Response, latency: Duration, _span: &Span) {
+    tracing::info!(status = response.status().as_u16(), latency_ms = latency.as_millis() as u64, "answered");
+}

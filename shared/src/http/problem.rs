@@ -1,0 +1,229 @@
+//! [`Problem`]: how everything that goes wrong looks to a client.
+
+use std::any::Any;
+use std::error::Error as StdError;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use axum::http::{Method, StatusCode, Uri};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use crate::catalog::CommitError;
+use crate::error::Error;
+use crate::media::MediaError;
+use crate::store::ErrorKind;
+
+/// Seconds after which a client may try again what failed because a store did not answer.
+const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("5");
+
+/// An answer that says what went wrong: RFC 9457's `application/problem+json`, plus `error`, which older clients read,
+/// and on the routes of backups and restores `success: false`.
+///
+/// Its `type` is a stable word, such as `digest-mismatch`, and its `title` that word as text. The detail of a 5xx is one
+/// of a few fixed sentences; what happened, with every cause, is in the log, once, under the same request id.
+#[derive(Debug)]
+pub struct Problem {
+    status: StatusCode,
+    slug: &'static str,
+    detail: String,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+impl Problem {
+    /// A problem of the type `slug`; `detail` is one plain sentence for the client.
+    pub fn new(status: StatusCode, slug: &'static str, detail: impl Into<String>) -> Self {
+        Self { status, slug, detail: detail.into(), headers: Vec::new(), source: None }
+    }
+
+    /// Something that must not happen; only the log says what.
+    pub fn internal(source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        let detail = "Something unexpected went wrong. The server's log says more.";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail).caused_by(source)
+    }
+
+    /// Adds a header to the answer.
+    #[must_use]
+    pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    /// Says, for the log, what was behind it.
+    #[must_use]
+    pub fn caused_by(self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        Self { source: Some(source.into()), ..self }
+    }
+
+    fn body(&self, success: Option<bool>) -> Body {
+        #[derive(Serialize)]
+        struct Json<'a> {
+            r#type: &'a str,
+            title: String,
+            status: u16,
+            detail: &'a str,
+            error: &'a str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            success: Option<bool>,
+        }
+        let words = self.slug.replace('-', " ");
+        let title = words[..1].to_ascii_uppercase() + &words[1..];
+        let (status, detail) = (self.status.as_u16(), self.detail.as_str());
+        let json = Json { r#type: self.slug, title, status, detail, error: detail, success };
+        Body::from(serde_json::to_vec(&json).unwrap_or_default())
+    }
+
+    /// The causes from the outermost in, in one line.
+    fn causes(&self) -> String {
+        let first = self.source.as_deref().map(|source| source as &dyn StdError);
+        let causes = std::iter::successors(first, |cause| (*cause).source());
+        causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = self.body(None).into_response();
+        *response.status_mut() = self.status;
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        response.headers_mut().extend(self.headers.iter().cloned());
+        response.extensions_mut().insert(Arc::new(self));
+        response
+    }
+}
+
+/// What a failure of a store means to a client.
+fn store_failure(kind: ErrorKind) -> Problem {
+    let unavailable = StatusCode::SERVICE_UNAVAILABLE;
+    match kind {
+        ErrorKind::Full => {
+            let detail = "There is too little room left in the store. Reading and deleting still work.";
+            Problem::new(StatusCode::INSUFFICIENT_STORAGE, "no-room", detail)
+        }
+        ErrorKind::ReadOnly => Problem::new(unavailable, "read-only", "The store takes no writes. Reading still works."),
+        ErrorKind::Refused => Problem::new(unavailable, "store-refused", "The store refuses this. Its rights need a look."),
+        ErrorKind::Unavailable => {
+            let problem = Problem::new(unavailable, "store-unavailable", "The store does not answer. Try again later.");
+            problem.with_header(RETRY_AFTER, RETRY_SECONDS)
+        }
+        ErrorKind::Corrupt => {
+            let detail = "The store returned other bytes than were put there. Nothing was changed.";
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "store-corrupt", detail)
+        }
+        // These are the domain's to deal with; here they mean that it did not.
+        ErrorKind::NotFound | ErrorKind::AlreadyExists | ErrorKind::Changed => Problem::internal(kind.to_string()),
+    }
+}
+
+impl From<Error> for Problem {
+    /// The one place that says which error has which status:
+    ///
+    /// | Error | Status | `type` |
+    /// |---|---|---|
+    /// | no such image, no such backup | 404 | `no-such-image`, `no-such-backup` |
+    /// | `If-Match` that does not hold | 412 | `changed` |
+    /// | a restore or an upload of the same key is running | 409 | `restore-running`, `idempotency-in-progress` |
+    /// | a key used for something else, another digest | 422 | `idempotency-mismatch`, `digest-mismatch` |
+    /// | nothing sent, or something malformed | 400 | `no-file`, `empty-file`, `invalid-request` |
+    /// | too long | 413 | `too-large` |
+    /// | no image | 415 | `not-an-image` |
+    /// | a damaged or an excessive image | 422 | `undecodable`, `too-many-pixels`, `too-many-frames` |
+    /// | no room | 507 | `no-room` |
+    /// | a store that refuses, takes no writes or does not answer | 503 | `store-refused`, `read-only`, `store-unavailable` |
+    /// | a change that may or may not have been stored | 503 | `outcome-unknown` |
+    /// | bytes that no place has | 503 | `missing-bytes` |
+    /// | a catalog that this version must not touch | 503 | `catalog-unusable` |
+    /// | a backup or a store whose content is not what it was | 500 | `damaged-backup`, `store-corrupt` |
+    fn from(error: Error) -> Self {
+        use StatusCode as S;
+        let problem = |status, slug| Self::new(status, slug, error.to_string());
+        let answer = match &error {
+            Error::Commit(CommitError::Unknown(_)) => {
+                let detail = "It is not known whether the change was stored. Look, and repeat it if it was not.";
+                Self::new(S::SERVICE_UNAVAILABLE, "outcome-unknown", detail).with_header(RETRY_AFTER, RETRY_SECONDS)
+            }
+            Error::Store(_) | Error::Catalog(_) | Error::Commit(_) | Error::NoRoom => match error.store_kind() {
+                Some(kind) => store_failure(kind),
+                None => {
+                    let detail = "The catalog cannot be used. The server's log says why.";
+                    Self::new(S::SERVICE_UNAVAILABLE, "catalog-unusable", detail)
+                }
+            },
+            Error::NoSuchImage(_) => problem(S::NOT_FOUND, "no-such-image"),
+            Error::NoSuchBackup(_) => problem(S::NOT_FOUND, "no-such-backup"),
+            Error::DamagedBackup(_) => problem(S::INTERNAL_SERVER_ERROR, "damaged-backup"),
+            Error::MissingBytes => problem(S::SERVICE_UNAVAILABLE, "missing-bytes"),
+            Error::Changed => problem(S::PRECONDITION_FAILED, "changed"),
+            Error::RestoreRunning => problem(S::CONFLICT, "restore-running"),
+            Error::NoFile => problem(S::BAD_REQUEST, "no-file"),
+            Error::EmptyFile => problem(S::BAD_REQUEST, "empty-file"),
+            Error::Invalid(_) => problem(S::BAD_REQUEST, "invalid-request"),
+            Error::TooLarge { .. } => problem(S::PAYLOAD_TOO_LARGE, "too-large"),
+            Error::Media(MediaError::NotAnImage) => problem(S::UNSUPPORTED_MEDIA_TYPE, "not-an-image"),
+            Error::Media(MediaError::Undecodable { .. }) => problem(S::UNPROCESSABLE_ENTITY, "undecodable"),
+            Error::Media(MediaError::TooManyPixels { .. }) => problem(S::UNPROCESSABLE_ENTITY, "too-many-pixels"),
+            Error::Media(MediaError::TooManyFrames { .. }) => problem(S::UNPROCESSABLE_ENTITY, "too-many-frames"),
+            Error::Media(MediaError::Read(_)) => store_failure(ErrorKind::Unavailable),
+            Error::DigestMismatch => problem(S::UNPROCESSABLE_ENTITY, "digest-mismatch"),
+            Error::IdempotencyMismatch => problem(S::UNPROCESSABLE_ENTITY, "idempotency-mismatch"),
+            Error::IdempotencyInProgress => problem(S::CONFLICT, "idempotency-in-progress"),
+        };
+        answer.caused_by(error)
+    }
+}
+
+impl From<QueryRejection> for Problem {
+    fn from(rejection: QueryRejection) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid-request", format!("{}.", rejection.body_text()))
+    }
+}
+
+impl From<PathRejection> for Problem {
+    /// A path that is not text names nothing.
+    fn from(_: PathRejection) -> Self {
+        not_found()
+    }
+}
+
+fn not_found() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "not-found", "There is nothing under this path.")
+}
+
+/// Answers every path that no route has.
+pub(super) async fn unknown_path() -> Problem {
+    not_found()
+}
+
+/// Answers a route's path with another method; the router adds `Allow`.
+pub(super) async fn wrong_method(method: Method, uri: Uri) -> Problem {
+    let detail = format!("{} does not take {method}.", uri.path());
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", detail)
+}
+
+/// Answers a request whose handler panicked.
+pub(super) fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+    Problem::internal(format!("a handler panicked: {}", text.unwrap_or("without a word"))).into_response()
+}
+
+/// Logs a problem that is the server's own, and adds to one what older clients of its route expect.
+pub(super) async fn report(request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    let with_success = path.starts_with("/api/backup") || path.starts_with("/api/restore");
+    let mut response = next.run(request).await;
+    if let Some(problem) = response.extensions_mut().remove::<Arc<Problem>>() {
+        if problem.status.is_server_error() {
+            let status = problem.status.as_u16();
+            tracing::error!(status, problem = problem.slug, error = problem.causes(), "a request failed");
+        }
+        if with_success {
+            *response.body_mut() = problem.body(Some(false));
+        }
+    }
+    response
+}

@@ -1,0 +1,67 @@
+//! The stores that the contract is tried on, each empty and alone.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use shared::store::{Body, DiskStore, FaultStore, Key, MemoryStore, ObjectStore, PutMode, Store};
+use tempfile::TempDir;
+
+use crate::s3_server;
+
+/// A store and what has to live as long as it does.
+pub struct Backend {
+    pub store: Store,
+    reopen: Box<dyn Fn() -> Arc<dyn ObjectStore> + Send + Sync>,
+    folder: TempDir,
+}
+
+impl Backend {
+    pub fn new(folder: TempDir, reopen: impl Fn() -> Arc<dyn ObjectStore> + Send + Sync + 'static) -> Self {
+        Self { store: Store::new(reopen(), folder.path()), reopen: Box::new(reopen), folder }
+    }
+
+    /// Where the backend keeps what it keeps.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The same objects, seen by a store that knows nothing of the first one.
+    pub fn reopened(&self) -> Store {
+        Store::new((self.reopen)(), self.folder.path())
+    }
+}
+
+pub async fn memory() -> Backend {
+    let store = Arc::new(MemoryStore::new());
+    Backend::new(TempDir::new().unwrap(), move || store.clone())
+}
+
+pub async fn faulty_memory() -> Backend {
+    let store = Arc::new(MemoryStore::new());
+    Backend::new(TempDir::new().unwrap(), move || Arc::new(FaultStore::new(store.clone())))
+}
+
+pub async fn disk() -> Backend {
+    let folder = TempDir::new().unwrap();
+    let root = folder.path().join("store");
+    Backend::new(folder, move || Arc::new(DiskStore::open(&root).unwrap()))
+}
+
+pub async fn s3() -> Backend {
+    let (folder, endpoint) = s3_server::start().await;
+    Backend::new(folder, move || Arc::new(s3_server::client(&endpoint, s3_server::BUCKET)))
+}
+
+pub fn key(name: &str) -> Key {
+    Key::new(name).unwrap()
+}
+
+/// Puts `bytes` under `name`, whatever is there.
+pub async fn put(store: &Store, name: &str, bytes: &[u8]) -> shared::store::ETag {
+    store.put(&key(name), &Body::from(bytes.to_vec()), &PutMode::Overwrite).await.unwrap()
+}
+
+/// The bytes under `name`.
+pub async fn read(store: &Store, name: &str) -> Vec<u8> {
+    store.read(&key(name)).await.unwrap().0.to_vec()
+}

@@ -1,0 +1,124 @@
+//! An S3 service in this process: s3s over files, put right where it would lie to a test.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::error_handling::HandleError;
+use aws_sdk_s3::config::retry::{RetryConfig, RetryPartition};
+use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use s3s::auth::SimpleAuth;
+use s3s::dto::*;
+use s3s::service::S3ServiceBuilder;
+use s3s::{HttpError, S3, S3Request, S3Response, S3Result, s3_error};
+use s3s_fs::FileSystem;
+use shared::store::S3Store;
+use tempfile::TempDir;
+use tokio::sync::RwLock;
+
+pub const BUCKET: &str = "bucket";
+
+/// Starts a service with one empty bucket on a port of its own; it ends with the test's runtime.
+pub async fn start() -> (TempDir, String) {
+    let folder = TempDir::new().unwrap();
+    std::fs::create_dir(folder.path().join(BUCKET)).unwrap();
+    let files = Arc::new(FileSystem::new(folder.path()).unwrap());
+    let honest = Honest { files, folder: folder.path().to_owned(), lock: RwLock::default() };
+    let mut service = S3ServiceBuilder::new(honest);
+    service.set_auth(SimpleAuth::from_single("key", "secret"));
+    let answer_error = |_: HttpError| async { axum::http::StatusCode::INTERNAL_SERVER_ERROR };
+    let app = axum::Router::new().fallback_service(HandleError::new(service.build(), answer_error));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    (folder, endpoint)
+}
+
+/// A store on a service of this process. Retries come at once, since nothing is gained by waiting here, and out of a
+/// budget of its own: by default all clients of a process share one.
+pub fn client(endpoint: &str, bucket: &str) -> S3Store {
+    let config = aws_sdk_s3::Config::builder()
+        .behavior_version(BehaviorVersion::v2026_01_12())
+        .credentials_provider(Credentials::new("key", "secret", None, None, "test"))
+        .region(Region::new("us-east-1"))
+        .endpoint_url(endpoint)
+        .force_path_style(true)
+        .retry_partition(RetryPartition::custom("one test").build())
+        .retry_config(RetryConfig::standard().with_max_attempts(3).with_initial_backoff(Duration::from_millis(1)));
+    S3Store::from_client(aws_sdk_s3::Client::from_conf(config.build()), bucket)
+}
+
+/// s3s-fs, but as S3 is: conditions hold, since puts exclude each other and everything else; folders are no objects;
+/// listings have etags, encode their keys when asked to, and take prefixes as they are.
+struct Honest {
+    files: Arc<FileSystem>,
+    folder: PathBuf,
+    lock: RwLock<()>,
+}
+
+impl Honest {
+    /// Whether what lies under a key is but a part of others' keys; a file may also lie where a folder would be needed.
+    fn is_nothing(&self, bucket: &str, key: &str) -> bool {
+        !self.folder.join(bucket).join(key).is_file()
+    }
+}
+
+#[async_trait::async_trait]
+impl S3 for Honest {
+    async fn head_bucket(&self, req: S3Request<HeadBucketInput>) -> S3Result<S3Response<HeadBucketOutput>> {
+        self.files.head_bucket(req).await
+    }
+
+    async fn put_object(&self, req: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
+        let _alone = self.lock.write().await;
+        self.files.put_object(req).await
+    }
+
+    async fn copy_object(&self, req: S3Request<CopyObjectInput>) -> S3Result<S3Response<CopyObjectOutput>> {
+        let _alone = self.lock.write().await;
+        self.files.copy_object(req).await
+    }
+
+    async fn delete_object(&self, req: S3Request<DeleteObjectInput>) -> S3Result<S3Response<DeleteObjectOutput>> {
+        let _alone = self.lock.write().await;
+        if self.is_nothing(&req.input.bucket, &req.input.key) {
+            return Ok(S3Response::new(DeleteObjectOutput::default()));
+        }
+        self.files.delete_object(req).await
+    }
+
+    async fn get_object(&self, req: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
+        let _together = self.lock.read().await;
+        if self.is_nothing(&req.input.bucket, &req.input.key) {
+            return Err(s3_error!(NoSuchKey));
+        }
+        self.files.get_object(req).await
+    }
+
+    async fn head_object(&self, req: S3Request<HeadObjectInput>) -> S3Result<S3Response<HeadObjectOutput>> {
+        let _together = self.lock.read().await;
+        if self.is_nothing(&req.input.bucket, &req.input.key) {
+            return Err(s3_error!(NoSuchKey));
+        }
+        self.files.head_object(req).await
+    }
+
+    async fn list_objects_v2(&self, req: S3Request<ListObjectsV2Input>) -> S3Result<S3Response<ListObjectsV2Output>> {
+        let _together = self.lock.read().await;
+        let mut listed = self.files.list_objects_v2(req.clone()).await?;
+        let prefix = req.input.prefix.clone().unwrap_or_default();
+        let objects = listed.output.contents.get_or_insert_default();
+        objects.retain(|object| object.key.as_ref().is_some_and(|key| key.starts_with(&prefix)));
+        for object in objects {
+            let key = object.key.take().unwrap_or_default();
+            let head = HeadObjectInput::builder().bucket(req.input.bucket.clone()).key(key.clone()).build().unwrap();
+            object.e_tag = self.files.head_object(req.clone().map_input(|_| head)).await?.output.e_tag;
+            object.key = Some(match req.input.encoding_type {
+                Some(_) => utf8_percent_encode(&key, NON_ALPHANUMERIC).to_string().replace("%20", "+"),
+                None => key,
+            });
+        }
+        Ok(listed)
+    }
+}
