@@ -9,7 +9,9 @@ use bytes::Bytes;
 use futures::stream::{BoxStream, StreamExt};
 use jiff::Timestamp;
 
-use super::{Body, ETag, ErrorKind, Key, Object, ObjectMeta, ObjectStore, PutMode, Result, Spool, StoreError, StoreStatus};
+use super::{
+    Body, ETag, ErrorKind, Key, Object, ObjectMeta, ObjectStore, PutMode, Result, Spool, StoreError, StoreStatus,
+};
 use crate::digest::{Digest, Hasher};
 
 /// A backend seen below a prefix: the primary is a whole folder or bucket, the archive is by default the same one seen

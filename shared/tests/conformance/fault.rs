@@ -7,7 +7,9 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use futures::future::FutureExt;
 use futures::stream::{StreamExt, TryStreamExt};
-use shared::store::{Body, ErrorKind, Fault, FaultStore, MemoryStore, ObjectStore, Operation, Optional, PutMode, Result};
+use shared::store::{
+    Body, ErrorKind, Fault, FaultStore, MemoryStore, ObjectStore, Operation, Optional, PutMode, Result,
+};
 
 use crate::backend::key;
 

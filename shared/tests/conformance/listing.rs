@@ -10,8 +10,27 @@ use crate::backend::{Backend, key, put};
 
 /// Names of which a listing by folders, by characters or without regard to case would make another order.
 const NAMES: &[&str] = &[
-    "B", "Z/a", "a!/x", "a-b", "a.txt", "a/b", "a/b.c", "a/bc/d", "a0", "aa/x", "a~", "b/1", "b/10", "b/2", "b.d/x",
-    "c/d/e/f/g", "c/d/e-f", "c/d.e", "é", "z", "\u{ffff}",
+    "B",
+    "Z/a",
+    "a!/x",
+    "a-b",
+    "a.txt",
+    "a/b",
+    "a/b.c",
+    "a/bc/d",
+    "a0",
+    "aa/x",
+    "a~",
+    "b/1",
+    "b/10",
+    "b/2",
+    "b.d/x",
+    "c/d/e/f/g",
+    "c/d/e-f",
+    "c/d.e",
+    "é",
+    "z",
+    "\u{ffff}",
 ];
 
 async fn list(store: &Store, prefix: &str, start_after: Option<&str>) -> Vec<String> {
@@ -32,10 +51,12 @@ pub async fn s10_a_listing_can_be_taken_up_anywhere(backend: &Backend) {
     fill(&backend.store, NAMES.iter().copied()).await;
     let sorted: BTreeSet<_> = NAMES.iter().copied().collect();
     let prefixes = ["", "a", "a/", "a/b", "a/b.", "b", "b/", "b/1", "c/", "c/d", "c/d/", "c/d/e/f/g", "é"];
-    let starts = ["", "A", "a", "a!", "a.txt", "a/", "a/b", "a/b/", "a/bc", "a/bc/d", "b/1", "c/d/e", "c/d/e/", "z", "\u{ffff}"];
+    let starts =
+        ["", "A", "a", "a!", "a.txt", "a/", "a/b", "a/b/", "a/bc", "a/bc/d", "b/1", "c/d/e", "c/d/e/", "z", "\u{ffff}"];
     for prefix in prefixes {
         for start in [None].into_iter().chain(starts.map(Some)) {
-            let wanted = sorted.iter().filter(|name| name.starts_with(prefix) && start.is_none_or(|start| **name > start));
+            let wanted =
+                sorted.iter().filter(|name| name.starts_with(prefix) && start.is_none_or(|start| **name > start));
             let wanted: Vec<_> = wanted.copied().collect();
             assert_eq!(list(&backend.store, prefix, start).await, wanted, "prefix {prefix:?} after {start:?}");
         }

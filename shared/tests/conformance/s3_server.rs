@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::error_handling::HandleError;
 use aws_sdk_s3::config::retry::{RetryConfig, RetryPartition};
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
+use axum::error_handling::HandleError;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use s3s::auth::SimpleAuth;
 use s3s::dto::*;
@@ -108,6 +108,7 @@ impl S3 for Honest {
         let _together = self.lock.read().await;
         let mut listed = self.files.list_objects_v2(req.clone()).await?;
         let prefix = req.input.prefix.clone().unwrap_or_default();
+        (listed.output.prefix, listed.output.start_after) = (None, None);
         let objects = listed.output.contents.get_or_insert_default();
         objects.retain(|object| object.key.as_ref().is_some_and(|key| key.starts_with(&prefix)));
         for object in objects {

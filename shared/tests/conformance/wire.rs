@@ -26,7 +26,11 @@ impl Request {
 /// What becomes of a request.
 #[derive(Clone, Debug)]
 pub enum Reply {
-    Answer { status: u16, headers: Vec<(&'static str, String)>, body: Vec<u8> },
+    Answer {
+        status: u16,
+        headers: Vec<(&'static str, String)>,
+        body: Vec<u8>,
+    },
     /// As an answer, but the connection breaks before the last so many bytes of the body.
     Torn(Box<Reply>, usize),
     /// The request is read to its end, and the connection closed.
@@ -112,7 +116,8 @@ async fn serve(mut connection: TcpStream, script: Arc<Script>, seen: Arc<Mutex<V
         reply => (reply, 0),
     };
     let Reply::Answer { status, headers, body } = reply else { return };
-    let mut answer = format!("HTTP/1.1 {status} As Scripted\r\nconnection: close\r\ncontent-length: {}\r\n", body.len());
+    let mut answer =
+        format!("HTTP/1.1 {status} As Scripted\r\nconnection: close\r\ncontent-length: {}\r\n", body.len());
     for (name, value) in headers {
         answer.push_str(&format!("{name}: {value}\r\n"));
     }

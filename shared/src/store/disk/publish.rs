@@ -129,9 +129,14 @@ fn permit(at: At<'_>, mode: &PutMode, found: &Found) -> Result<()> {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "nobody above ever sees it, and it must be new in every process")]
+fn temp_name() -> String {
+    format!("{}{}", Key::RESERVED_PREFIX, Uuid::new_v4())
+}
+
 impl<'a> Temp<'a> {
     fn create(at: At<'a>, folder: &'a OwnedFd) -> Result<Self> {
-        let name = format!("{}{}", Key::RESERVED_PREFIX, Uuid::new_v4());
+        let name = temp_name();
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = openat(folder, &name, flags, Mode::from_raw_mode(0o644)).map_err(|e| at.io(e))?;
         Ok(Self { at, folder, name, file: file.into(), renamed: false })

@@ -17,12 +17,11 @@ use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region};
 use aws_sdk_s3::Client;
-use aws_sdk_s3::config::Builder;
+use aws_sdk_s3::config::{Builder, ProvideCredentials};
 use aws_sdk_s3::presigning::PresigningConfig;
 use aws_sdk_s3::types::{ChecksumAlgorithm, MetadataDirective};
 use futures::stream::BoxStream;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use uuid::Uuid;
 
 use self::errors::failure;
 use super::{Body, ETag, ErrorKind, Key, Object, ObjectMeta, ObjectStore, PutMode, Result, StoreError, StoreStatus};
@@ -57,11 +56,14 @@ pub struct S3Store {
 }
 
 impl S3Store {
-    /// Makes a client for a bucket. No request is sent to the bucket yet.
+    /// Makes a client for a bucket. Region and credentials must be found ([`ErrorKind::Refused`] otherwise), but no
+    /// request is sent to the bucket yet.
     pub async fn connect(options: S3Options) -> Result<Self> {
         let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
             .retry_config(RetryConfig::standard().with_max_attempts(3))
-            .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT).operation_attempt_timeout(ATTEMPT).build());
+            .timeout_config(
+                TimeoutConfig::builder().connect_timeout(CONNECT).operation_attempt_timeout(ATTEMPT).build(),
+            );
         if let Some(region) = options.region {
             loader = loader.region(Region::new(region));
         }
@@ -77,6 +79,11 @@ impl S3Store {
         } else if shared.region().is_none() {
             let reason = "no region is given, neither with the bucket nor by AWS_REGION nor by a profile";
             return Err(StoreError::caused("open", options.bucket, ErrorKind::Refused, reason));
+        }
+        // Asked for here, where a person looks on. Later a failure to renew them is an outage like others.
+        if let Some(credentials) = shared.credentials_provider() {
+            let found = credentials.provide_credentials().await;
+            found.map_err(|e| StoreError::caused("open", &options.bucket, ErrorKind::Refused, e))?;
         }
         Ok(Self::from_client(Client::from_conf(config.build()), options.bucket))
     }
@@ -123,12 +130,13 @@ impl ObjectStore for S3Store {
     }
 
     async fn copy_within(&self, from: &Key, to: &Key) -> Result<Option<ETag>> {
-        const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+        const UNRESERVED: &AsciiSet =
+            &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_').remove(b'~');
         let source = format!("{}/{}", self.bucket, utf8_percent_encode(from.as_str(), UNRESERVED));
         let request = self.client.copy_object().bucket(&self.bucket).key(to.as_str()).copy_source(source);
         let request = request.checksum_algorithm(ChecksumAlgorithm::Sha256);
         // The source's put-id would make the copy look like another put's work.
-        let request = request.metadata_directive(MetadataDirective::Replace).metadata(PUT_ID, Uuid::new_v4());
+        let request = request.metadata_directive(MetadataDirective::Replace).metadata(PUT_ID, put::new_put_id());
         let output = request.send().await.map_err(|e| failure("copy", from, e))?;
         match output.copy_object_result.and_then(|copied| copied.e_tag) {
             Some(etag) => Ok(Some(ETag(etag))),

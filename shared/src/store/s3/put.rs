@@ -30,7 +30,7 @@ const SLOWEST_BYTES_PER_SECOND: u64 = 256 * 1024;
 
 impl S3Store {
     pub(super) async fn put_object(&self, key: &Key, body: &Body, mode: &PutMode) -> Result<ETag> {
-        let put_id = Uuid::new_v4().to_string();
+        let put_id = new_put_id();
         let lost = LostReplies::default();
         let mut tries = 1;
         let error = loop {
@@ -38,7 +38,7 @@ impl S3Store {
                 Ok(Some(etag)) => return Ok(ETag(etag)),
                 Ok(None) => return self.etag_after_put(key).await,
                 Err(e) if is_conflict(&e) && tries < CONFLICTS => {
-                    tokio::time::sleep(FIRST_WAIT * 2_u32.pow(tries - 1)).await;
+                    wait(FIRST_WAIT * 2_u32.pow(tries - 1)).await;
                     tries += 1;
                 }
                 Err(e) => break e,
@@ -105,7 +105,7 @@ impl S3Store {
     /// to put again, and deletes one small object below `prefix`. [`ErrorKind::Refused`] says that it does not.
     pub async fn check_conditional_writes(&self, prefix: &Key) -> Result<()> {
         let refused = |reason: &'static str| StoreError::caused("probe", prefix, ErrorKind::Refused, reason);
-        let probe = Key::new(format!("{prefix}/conditional-write-probe-{}", Uuid::new_v4()))
+        let probe = Key::new(format!("{prefix}/conditional-write-probe-{}", new_put_id()))
             .map_err(|e| StoreError::caused("probe", prefix, ErrorKind::Refused, e))?;
         self.put(&probe, &Body::from(Bytes::from_static(b"1")), &PutMode::Create).await?;
         let second = self.put(&probe, &Body::from(Bytes::from_static(b"2")), &PutMode::Create).await;
@@ -131,6 +131,17 @@ impl S3Store {
             Err((_, e)) => Err(e),
         }
     }
+}
+
+/// A name for one put, to tell its object from another's.
+#[expect(clippy::disallowed_methods, reason = "nobody above ever sees it, and it must be new in every process")]
+pub(super) fn new_put_id() -> String {
+    Uuid::new_v4().to_string()
+}
+
+#[expect(clippy::disallowed_methods, reason = "S3 asks to try again later and has no way to say when")]
+async fn wait(duration: Duration) {
+    tokio::time::sleep(duration).await;
 }
 
 /// What a failed put means if it did not take place.
@@ -176,9 +187,7 @@ fn sdk_body(body: &Body) -> SdkBody {
         return SdkBody::from(bytes.clone());
     }
     let body = body.clone();
-    SdkBody::retryable(move || {
-        SdkBody::from_body_1_x(Upload { stream: Mutex::new(body.stream()), size: body.size() })
-    })
+    SdkBody::retryable(move || SdkBody::from_body_1_x(Upload { stream: Mutex::new(body.stream()), size: body.size() }))
 }
 
 /// A body on its way out. The lock is never contended; it only makes the stream shareable, as the SDK wants it.
@@ -191,10 +200,7 @@ impl http_body::Body for Upload {
     type Data = Bytes;
     type Error = io::Error;
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         let stream = self.get_mut().stream.get_mut().unwrap_or_else(PoisonError::into_inner);
         stream.poll_next_unpin(context).map_ok(Frame::data)
     }

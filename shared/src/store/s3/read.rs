@@ -116,7 +116,11 @@ enum Page {
     Last,
 }
 
-pub(super) fn list(store: S3Store, prefix: String, start_after: Option<String>) -> BoxStream<'static, Result<ObjectMeta>> {
+pub(super) fn list(
+    store: S3Store,
+    prefix: String,
+    start_after: Option<String>,
+) -> BoxStream<'static, Result<ObjectMeta>> {
     let pages = stream::try_unfold(Page::First(start_after), move |page| {
         let (store, prefix) = (store.clone(), prefix.clone());
         async move {
@@ -141,7 +145,9 @@ pub(super) fn list(store: S3Store, prefix: String, start_after: Option<String>) 
             }
             let next = match (listed.is_truncated, listed.next_continuation_token) {
                 (Some(true), Some(token)) => Page::Next(token),
-                (Some(true), None) => return Err(odd_answer("list", &prefix, "the list goes on, but does not say where")),
+                (Some(true), None) => {
+                    return Err(odd_answer("list", &prefix, "the list goes on, but does not say where"));
+                }
                 _ => Page::Last,
             };
             Ok(Some((stream::iter(objects), next)))

@@ -1,0 +1,86 @@
+//! The handler of `GET /api/images`.
+
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use headers::ETag;
+use serde::{Deserialize, Serialize};
+use shared::digest::Digest;
+use shared::http::{App, Item, Problem};
+use shared::images::{Filter, Page};
+use shared::{Error, Result};
+
+use crate::conditions::{Validators, Verdict};
+use crate::{cursor, show};
+
+/// The most images on one page, and as many as there are where no number is asked for.
+const MAX_LIMIT: usize = 1_000;
+/// The longest page that is sent through Lambda, in bytes.
+const LAMBDA_BYTES: usize = 4_500_000;
+
+/// What a list can be asked for. An empty value, as forms send what was not filled in, asks for nothing.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Wanted {
+    limit: Option<String>,
+    cursor: Option<String>,
+    category: Option<String>,
+    group_id: Option<String>,
+    r#type: Option<String>,
+    q: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    images: Vec<Item<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+}
+
+/// Lists images, newest first.
+pub(crate) async fn list(
+    State(app): State<App>,
+    wanted: Result<Query<Wanted>, QueryRejection>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let Query(wanted) = wanted?;
+    let given = |value: Option<String>| value.filter(|value| !value.is_empty());
+    let mut limit = given(wanted.limit).map_or(Ok(MAX_LIMIT), |limit| parse_limit(&limit))?;
+    let after = given(wanted.cursor).map(|cursor| {
+        cursor::decode(&cursor).ok_or_else(|| Error::Invalid("The cursor is none that a list gave.".to_owned()))
+    });
+    let after = after.transpose()?;
+    let filter = Filter {
+        category: given(wanted.category),
+        group_id: given(wanted.group_id),
+        kind: given(wanted.r#type),
+        text: given(wanted.q),
+    };
+    let body = loop {
+        let body = json(&app.keepsake.list_images(&filter, after.as_ref(), limit).await?)?;
+        if !app.on_lambda || body.len() <= LAMBDA_BYTES || limit == 1 {
+            break body;
+        }
+        limit /= 2;
+    };
+    let etag: ETag = format!("\"{}\"", Digest::of(&body)).parse().map_err(Problem::internal)?;
+    match (Validators { etag: etag.clone(), last_modified: None }).judge(&headers) {
+        Verdict::Proceed => Ok(show::revalidated(etag, ([(CONTENT_TYPE, "application/json")], body))),
+        Verdict::NotModified => Ok(show::revalidated(etag, StatusCode::NOT_MODIFIED)),
+        Verdict::Failed => Err(Error::Changed.into()),
+    }
+}
+
+fn parse_limit(limit: &str) -> Result<usize> {
+    let parsed = limit.parse().ok().filter(|limit| *limit > 0);
+    let invalid = || Error::Invalid(format!("The limit must be a number from 1 to {MAX_LIMIT}."));
+    Ok(parsed.ok_or_else(invalid)?.min(MAX_LIMIT))
+}
+
+fn json(page: &Page) -> Result<Vec<u8>, Problem> {
+    let images = page.images.iter().filter_map(Item::new).collect();
+    let answer = Answer { images, next: page.next.as_ref().map(cursor::encode) };
+    serde_json::to_vec(&answer).map_err(Problem::internal)
+}

@@ -1,0 +1,73 @@
+//! Byte ranges: RFC 9110, section 14. Read by hand, because `headers::Range` does not tell a malformed range, which is to
+//! be passed over, from one that cannot be satisfied.
+
+use std::ops::Range;
+
+/// What a `Range` header asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// All of it: also where the header makes no sense, and where it asks for several parts at once, for which the whole
+    /// is an allowed answer.
+    Whole,
+    /// These bytes, of which there is at least one.
+    Part(Range<u64>),
+    /// Bytes that are not there.
+    Nothing,
+}
+
+/// Reads a `Range` header for a representation of `length` bytes.
+pub(crate) fn wanted(header: &str, length: u64) -> Wanted {
+    let Some((unit, spec)) = header.split_once('=') else { return Wanted::Whole };
+    let Some((first, last)) = spec.trim().split_once('-').filter(|_| unit.trim().eq_ignore_ascii_case("bytes")) else {
+        return Wanted::Whole;
+    };
+    let range = match (number(first), number(last)) {
+        (Some(first), Some(last)) if first <= last => first..last.saturating_add(1).min(length),
+        (Some(first), None) if last.is_empty() => first..length,
+        (None, Some(suffix)) if first.is_empty() => length.saturating_sub(suffix)..length,
+        _ => return Wanted::Whole,
+    };
+    if range.is_empty() { Wanted::Nothing } else { Wanted::Part(range) }
+}
+
+/// Digits only; a number too large for us is larger than any length.
+fn number(digits: &str) -> Option<u64> {
+    let only_digits = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+    only_digits.then(|| digits.parse().unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_is_cut_off_at_the_end() {
+        for (header, part) in [
+            ("bytes=0-0", 0..1),
+            ("bytes=2-4", 2..5),
+            ("bytes=9-", 9..10),
+            ("bytes=0-99", 0..10),
+            ("bytes=-3", 7..10),
+            ("bytes=-99", 0..10),
+            ("Bytes= 4-5 ", 4..6),
+            ("bytes=0-99999999999999999999999", 0..10),
+        ] {
+            assert_eq!(wanted(header, 10), Wanted::Part(part), "{header}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_not_there_cannot_be_had() {
+        for header in ["bytes=10-", "bytes=10-12", "bytes=-0", "bytes=99999999999999999999999-"] {
+            assert_eq!(wanted(header, 10), Wanted::Nothing, "{header}");
+        }
+        assert_eq!(wanted("bytes=-5", 0), Wanted::Nothing);
+    }
+
+    #[test]
+    fn what_is_malformed_or_asks_for_several_parts_gets_the_whole() {
+        for header in ["bytes", "bytes=", "bytes=-", "bytes=5-3", "bytes=a-b", "bytes=+1-2", "bytes=0-1,3-4", "lines=1-2", "=1-2"] {
+            assert_eq!(wanted(header, 10), Wanted::Whole, "{header}");
+        }
+    }
+}

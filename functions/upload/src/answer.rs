@@ -1,0 +1,40 @@
+//! What is answered to an upload.
+
+use axum::Json;
+use axum::http::header::LOCATION;
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use shared::http::Item;
+use shared::layout::BackupName;
+use shared::upload::Uploaded;
+
+#[derive(Serialize)]
+struct Stored<'a> {
+    #[serde(flatten)]
+    item: Item<'a>,
+    copies: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    backup: Option<BackupName>,
+}
+
+#[derive(Serialize)]
+struct Several<'a> {
+    images: Vec<Stored<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    backup: Option<BackupName>,
+}
+
+/// One image as an object with all its fields, and where it is; `several`, also if only one is left of them, as a list.
+pub(crate) fn answer(uploaded: &Uploaded, several: bool) -> Response {
+    let Uploaded { images, copies, backup } = uploaded;
+    let items = images.iter().filter_map(Item::new);
+    if several {
+        let images = items.map(|item| Stored { item, copies: *copies, backup: None }).collect();
+        return (StatusCode::CREATED, Json(Several { images, backup: *backup })).into_response();
+    }
+    let location = |item: Item<'_>| HeaderValue::try_from(item.url()).ok();
+    let headers = items.clone().next().and_then(location).map(|url| [(LOCATION, url)]);
+    let one = items.map(|item| Stored { item, copies: *copies, backup: *backup }).next();
+    (StatusCode::CREATED, headers.map(|h| axum::response::AppendHeaders(h)), Json(one)).into_response()
+}

@@ -1,0 +1,65 @@
+//! The digests that a client sends along: RFC 9530.
+
+use axum::http::HeaderMap;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use shared::digest::Digest;
+use shared::{Error, Result};
+
+/// The SHA-256 digests in `Content-Digest` and `Repr-Digest`. Of a request's body, which has no content coding here, both
+/// say the same. Other algorithms are passed over.
+pub(crate) fn announced(headers: &HeaderMap) -> Result<Vec<Digest>> {
+    let values = ["content-digest", "repr-digest"].into_iter().flat_map(|name| headers.get_all(name));
+    let mut digests = Vec::new();
+    for value in values {
+        // Neither a comma nor a semicolon occurs in base64.
+        for member in value.to_str().unwrap_or_default().split(',') {
+            match member.trim().split_once('=') {
+                Some(("sha-256", value)) => digests.push(parse(value).ok_or_else(malformed)?),
+                _ => {}
+            }
+        }
+    }
+    Ok(digests)
+}
+
+/// A byte sequence of RFC 8941, such as `:RBNvo1WzZ4oRRq0W9+hknpT7T8If536DEMBg9hyq/4o=:`.
+fn parse(value: &str) -> Option<Digest> {
+    let sequence = value.split(';').next()?.trim();
+    let bytes = STANDARD.decode(sequence.strip_prefix(':')?.strip_suffix(':')?).ok()?;
+    Some(<[u8; 32]>::try_from(bytes).ok()?.into())
+}
+
+fn malformed() -> Error {
+    Error::Invalid("A digest must be written as sha-256=:<base64 of 32 bytes>:.".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(value: &str) -> Result<Vec<Digest>> {
+        announced(&HeaderMap::from_iter([("content-digest".parse().unwrap(), value.parse().unwrap())]))
+    }
+
+    #[test]
+    fn sha_256_is_found_among_others() {
+        let digest = Digest::of(b"x");
+        let text = digest.to_base64();
+        for value in [
+            format!("sha-256=:{text}:"),
+            format!("sha-512=:AAAA:, sha-256=:{text}:;q=1"),
+            format!("md5=x,sha-256=:{text}:"),
+        ] {
+            assert_eq!(read(&value).unwrap(), [digest], "{value}");
+        }
+        assert_eq!(read("sha-512=:AAAA:").unwrap(), []);
+    }
+
+    #[test]
+    fn a_malformed_digest_is_refused_rather_than_passed_over() {
+        for value in ["sha-256=abc", "sha-256=:AAAA:", "sha-256=:!:", "sha-256="] {
+            assert!(matches!(read(value), Err(Error::Invalid(_))), "{value}");
+        }
+    }
+}

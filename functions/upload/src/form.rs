@@ -1,0 +1,205 @@
+//! Reading an upload: a form with files in it, or a body that is one file.
+
+use axum::http::HeaderMap;
+use axum::http::header::CONTENT_DISPOSITION;
+use futures::StreamExt;
+use multer::{Field, Multipart};
+use percent_encoding::{percent_decode, percent_decode_str};
+use serde::Deserialize;
+use shared::store::{Store, StoreError};
+use shared::upload::{Fields, NewImage};
+use shared::{Error, Result};
+
+use crate::incoming::{GivenUp, Incoming, Used};
+
+/// The most files in one form.
+const MAX_FILES: usize = 1_000;
+/// The most bytes that are read of a text field; every field's own limit is below.
+const MAX_TEXT: usize = 64 * 1024;
+
+/// Everything that a request says and brings.
+#[derive(Debug, Default)]
+pub(crate) struct Form {
+    pub(crate) images: Vec<NewImage>,
+    pub(crate) fields: Fields,
+}
+
+/// The fields as a query gives them.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Query {
+    category: Option<String>,
+    description: Option<String>,
+    group_id: Option<String>,
+    order: Option<String>,
+}
+
+/// What a body is limited to and where it goes.
+pub(crate) struct Target<'a> {
+    /// Where the images will be put.
+    pub(crate) store: &'a Store,
+    /// The longest image.
+    pub(crate) limit: u64,
+}
+
+impl Form {
+    /// A form that only holds what the query says.
+    pub(crate) fn of_query(query: Query) -> Result<Self> {
+        let mut form = Self::default();
+        for (name, value) in [
+            ("category", query.category),
+            ("description", query.description),
+            ("groupId", query.group_id),
+            ("order", query.order),
+        ] {
+            form.set(name, value.unwrap_or_default())?;
+        }
+        Ok(form)
+    }
+
+    /// Takes in a field that is text. An empty one, as browsers send what was not filled in, says nothing.
+    fn set(&mut self, name: &str, value: String) -> Result<()> {
+        let Self { fields, .. } = self;
+        match name {
+            _ if value.is_empty() => {}
+            "category" => fields.category = Some(value),
+            "description" => fields.description = Some(value),
+            "groupId" => fields.group_id = Some(value),
+            "order" => {
+                let order = value.trim().parse();
+                fields.order = Some(order.map_err(|_| Error::Invalid("The order must be a whole number.".to_owned()))?);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Reads a body that is one image.
+    pub(crate) async fn read_raw(&mut self, body: &mut Incoming, headers: &HeaderMap, target: &Target<'_>) -> Result<()> {
+        let (used, mut spool) = (body.used(), target.store.spool());
+        while let Some(piece) = body.next().await {
+            let piece = piece.map_err(|reason| given_up(&reason, target))?;
+            used.add(piece.len());
+            spool.write(&piece).await.map_err(spool_failed)?;
+        }
+        if spool.size() == 0 {
+            return Err(Error::NoFile);
+        }
+        let body = spool.finish().await.map_err(spool_failed)?;
+        let original_name = headers.get("x-filename").map(|name| decoded(name.as_bytes())).and_then(|n| last_segment(&n));
+        self.images.push(NewImage { body, original_name });
+        Ok(())
+    }
+
+    /// Reads a form; its text fields may stand before or behind its files.
+    pub(crate) async fn read_parts(&mut self, body: &mut Incoming, boundary: String, target: &Target<'_>) -> Result<()> {
+        let used = body.used();
+        let mut parts = Multipart::new(body, boundary);
+        while let Some(mut part) = parts.next_field().await.map_err(|e| malformed(e, target))? {
+            let file_name = file_name(&part);
+            let name = part.name().unwrap_or_default().to_owned();
+            match name.strip_suffix("[]").unwrap_or(&name) {
+                "image" | "images" | "file" | "files" => self.read_file(&mut part, file_name, &used, target).await?,
+                _ if file_name.as_ref().is_some_and(|file| !file.is_empty()) => {
+                    let detail = format!("There is a file in the field {name:?}; send images in the field \"image\".");
+                    return Err(Error::Invalid(detail));
+                }
+                _ => {
+                    let text = read_text(&mut part, &used, target).await?;
+                    self.set(&name, text)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn read_file(
+        &mut self,
+        part: &mut Field<'_>,
+        file_name: Option<String>,
+        used: &Used,
+        target: &Target<'_>,
+    ) -> Result<()> {
+        let mut spool = target.store.spool();
+        while let Some(piece) = part.chunk().await.map_err(|e| malformed(e, target))? {
+            used.add(piece.len());
+            if spool.size() + piece.len() as u64 > target.limit {
+                return Err(Error::TooLarge { limit: target.limit });
+            }
+            spool.write(&piece).await.map_err(spool_failed)?;
+        }
+        // What a browser sends where no file was chosen.
+        let nothing_chosen = file_name.as_ref().is_some_and(String::is_empty) && spool.size() == 0;
+        if nothing_chosen {
+            return Ok(());
+        }
+        if self.images.len() == MAX_FILES {
+            return Err(Error::Invalid(format!("More than {MAX_FILES} images came at once.")));
+        }
+        let body = spool.finish().await.map_err(spool_failed)?;
+        self.images.push(NewImage { body, original_name: file_name.and_then(|name| last_segment(&name)) });
+        Ok(())
+    }
+}
+
+async fn read_text(part: &mut Field<'_>, used: &Used, target: &Target<'_>) -> Result<String> {
+    let name = part.name().unwrap_or_default().to_owned();
+    let mut bytes = Vec::new();
+    while let Some(piece) = part.chunk().await.map_err(|e| malformed(e, target))? {
+        used.add(piece.len());
+        if bytes.len() + piece.len() > MAX_TEXT {
+            return Err(Error::Invalid(format!("The field {name:?} is too long.")));
+        }
+        bytes.extend_from_slice(&piece);
+    }
+    String::from_utf8(bytes).map_err(|_| Error::Invalid(format!("The field {name:?} is not UTF-8.")))
+}
+
+/// The name of the file in a part; `multer` does not read the form in which some clients write names beyond ASCII:
+/// `filename*=UTF-8''%C3%9C.jpg`.
+fn file_name(part: &Field<'_>) -> Option<String> {
+    let extended = || {
+        let disposition = part.headers().get(CONTENT_DISPOSITION)?.to_str().ok()?;
+        let (_, value) = disposition.split_once("filename*=")?;
+        let (charset, rest) = value.split(';').next()?.trim().split_once('\'')?;
+        let (_language, name) = rest.split_once('\'')?;
+        charset.eq_ignore_ascii_case("utf-8").then(|| percent_decode_str(name).decode_utf8().ok())?.map(String::from)
+    };
+    extended().or_else(|| part.file_name().map(str::to_owned))
+}
+
+/// Takes percent-encoding away, where the name is text after that.
+fn decoded(name: &[u8]) -> String {
+    match percent_decode(name).decode_utf8() {
+        Ok(name) => name.into_owned(),
+        Err(_) => String::from_utf8_lossy(name).into_owned(),
+    }
+}
+
+/// A name without the folders that some clients send with it.
+fn last_segment(name: &str) -> Option<String> {
+    name.rsplit(['/', '\\']).next().filter(|name| !name.is_empty()).map(str::to_owned)
+}
+
+fn spool_failed(error: std::io::Error) -> Error {
+    StoreError::io("spool", "", error).into()
+}
+
+/// What a body that was given up means.
+pub(crate) fn given_up(reason: &GivenUp, target: &Target<'_>) -> Error {
+    match reason {
+        GivenUp::TooLong => Error::TooLarge { limit: target.limit },
+        GivenUp::Senseless => Error::Invalid("The form is malformed.".to_owned()),
+        GivenUp::Broken(_) => Error::Invalid("The body ended before it was complete.".to_owned()),
+    }
+}
+
+fn malformed(error: multer::Error, target: &Target<'_>) -> Error {
+    match &error {
+        multer::Error::StreamReadFailed(cause) => match cause.downcast_ref::<GivenUp>() {
+            Some(reason) => given_up(reason, target),
+            None => Error::Invalid("The form is malformed.".to_owned()),
+        },
+        _ => Error::Invalid(format!("The form is malformed: {error}.")),
+    }
+}

@@ -1,0 +1,159 @@
+//! [`Incoming`]: a request's body on its way in.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+
+use axum::body::{Body, BodyDataStream};
+use bytes::Bytes;
+use futures::{Stream, StreamExt};
+use shared::digest::{Digest, Hasher};
+
+/// Bytes given out at a time.
+const PIECE: usize = 64 * 1024;
+/// The most bytes that may lie between what was given out and what was made use of: far more than the headers of a part.
+const MAX_UNUSED: u64 = 256 * 1024;
+
+/// A request's body: counted, hashed where that is wanted, and given up where it is longer than is taken.
+///
+/// It gives out small pieces and pauses after each, because `multer` reads on until it would have to wait; and it gives
+/// up where too many of them find no use, because `multer` keeps all that it cannot make sense of yet. Together this
+/// bounds the memory that a request takes.
+pub(crate) struct Incoming {
+    body: BodyDataStream,
+    limit: u64,
+    arrived: u64,
+    hasher: Option<Hasher>,
+    /// What of the last chunk has not been given out yet.
+    rest: Bytes,
+    given: u64,
+    used: Used,
+    pause: bool,
+}
+
+/// Counts how many of the bytes given out have found a use.
+#[derive(Clone, Default)]
+pub(crate) struct Used(Arc<AtomicU64>);
+
+/// Why a body was given up.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum GivenUp {
+    /// It is longer than is taken.
+    #[error("the body is too long")]
+    TooLong,
+    /// It is no form that makes sense.
+    #[error("the body makes no sense")]
+    Senseless,
+    /// It ended early, or its encoding is broken.
+    #[error("the body cannot be read")]
+    Broken(#[source] axum::Error),
+}
+
+impl Used {
+    pub(crate) fn add(&self, bytes: usize) {
+        self.0.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+}
+
+impl Incoming {
+    /// The body, of which at most `limit` bytes are taken.
+    pub(crate) fn new(body: Body, limit: u64, hash: bool) -> Self {
+        Self {
+            body: body.into_data_stream(),
+            limit,
+            arrived: 0,
+            hasher: hash.then(Hasher::default),
+            rest: Bytes::new(),
+            given: 0,
+            used: Used::default(),
+            pause: false,
+        }
+    }
+
+    /// To be told of every piece that found a use.
+    pub(crate) fn used(&self) -> Used {
+        self.used.clone()
+    }
+
+    /// Reads what is left; returns the digest of the whole body where that was wanted.
+    pub(crate) async fn finish(mut self) -> Result<Option<Digest>, GivenUp> {
+        while let Some(piece) = self.next().await.transpose()? {
+            self.used.add(piece.len());
+        }
+        Ok(self.hasher.map(Hasher::finish))
+    }
+}
+
+impl Stream for Incoming {
+    type Item = Result<Bytes, GivenUp>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        if std::mem::take(&mut this.pause) {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        if this.given.saturating_sub(this.used.0.load(Ordering::Relaxed)) > MAX_UNUSED {
+            return Poll::Ready(Some(Err(GivenUp::Senseless)));
+        }
+        while this.rest.is_empty() {
+            match ready!(this.body.poll_next_unpin(context)) {
+                None => return Poll::Ready(None),
+                Some(Err(error)) => return Poll::Ready(Some(Err(GivenUp::Broken(error)))),
+                Some(Ok(chunk)) => this.rest = chunk,
+            }
+            this.arrived += this.rest.len() as u64;
+            if this.arrived > this.limit {
+                return Poll::Ready(Some(Err(GivenUp::TooLong)));
+            }
+            if let Some(hasher) = &mut this.hasher {
+                hasher.update(&this.rest);
+            }
+        }
+        let piece = this.rest.split_to(this.rest.len().min(PIECE));
+        this.given += piece.len() as u64;
+        this.pause = true;
+        Poll::Ready(Some(Ok(piece)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    #[test]
+    fn pieces_are_small_and_there_is_a_pause_after_each() {
+        let mut incoming = Incoming::new(Body::from(vec![7; 3 * PIECE]), u64::MAX, false);
+        let used = incoming.used();
+        for _ in 0..3 {
+            let piece = incoming.next().now_or_never().unwrap().unwrap().unwrap();
+            assert_eq!(piece.len(), PIECE);
+            used.add(piece.len());
+            assert!(incoming.next().now_or_never().is_none());
+        }
+        assert!(incoming.next().now_or_never().unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_body_that_nobody_makes_sense_of_is_given_up() {
+        let mut incoming = Incoming::new(Body::from(vec![7; 1 << 20]), u64::MAX, false);
+        let mut read = 0;
+        let error = loop {
+            match incoming.next().await.unwrap() {
+                Ok(piece) => read += piece.len() as u64,
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(error, GivenUp::Senseless) && read <= MAX_UNUSED + PIECE as u64);
+    }
+
+    #[tokio::test]
+    async fn a_body_of_the_limit_is_taken_and_hashed_and_one_byte_more_is_not() {
+        let finish = |length| Incoming::new(Body::from(vec![7; length]), 100_000, true).finish();
+        assert_eq!(finish(100_000).await.unwrap(), Some(Digest::of(&[7; 100_000])));
+        assert!(matches!(finish(100_001).await, Err(GivenUp::TooLong)));
+    }
+}

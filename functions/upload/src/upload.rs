@@ -1,0 +1,94 @@
+//! The handler of `POST /api/upload`.
+
+use std::sync::Arc;
+
+use axum::body::HttpBody;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, Request, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use headers::{ContentLength, HeaderMapExt};
+use shared::http::{App, Problem, to_the_end};
+use shared::{Error, Result};
+
+use crate::answer::answer;
+use crate::form::{self, Form, Target};
+use crate::{digests, incoming::Incoming};
+
+/// How much longer than its longest image a form may be in all.
+const FORM_BYTES: u64 = 64 * 1024;
+
+/// Takes in the images of one request: all of them or none.
+pub(crate) async fn upload(
+    State(app): State<App>,
+    query: Result<Query<form::Query>, QueryRejection>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let mut form = Form::of_query(query?.0)?;
+    let key = idempotency_key(request.headers())?;
+    receive(&app, request, &mut form).await.map_err(|error| refusal(error, &app))?;
+    let several = form.images.len() > 1;
+    // All bytes are here; from now on it does not matter whether the client still is.
+    let keepsake = Arc::clone(&app.keepsake);
+    let upload = async move { keepsake.upload(form.images, form.fields, key.as_deref()).await };
+    Ok(answer(&to_the_end(upload).await?, several))
+}
+
+/// Reads the whole body. What cannot be taken in the end is refused as early as can be, at best before any of it is read.
+async fn receive(app: &App, request: Request, form: &mut Form) -> Result<()> {
+    let (head, body) = request.into_parts();
+    let announced = digests::announced(&head.headers)?;
+    let boundary = boundary(&head.headers)?;
+    let target = Target { store: &app.keepsake.primary, limit: app.keepsake.settings.max_upload_bytes };
+    let limit = if boundary.is_some() { target.limit.saturating_add(FORM_BYTES) } else { target.limit };
+    let length = head.headers.typed_get::<ContentLength>().map(|length| length.0).or(body.size_hint().exact());
+    if length.is_some_and(|length| length > limit) {
+        return Err(Error::TooLarge { limit: target.limit });
+    }
+    app.keepsake.check_room(length.unwrap_or_default()).await?;
+
+    let mut incoming = Incoming::new(body, limit, !announced.is_empty());
+    match boundary {
+        Some(boundary) => form.read_parts(&mut incoming, boundary, &target).await?,
+        None => form.read_raw(&mut incoming, &head.headers, &target).await?,
+    }
+    let digest = incoming.finish().await.map_err(|reason| form::given_up(&reason, &target))?;
+    match digest {
+        Some(digest) if announced.iter().any(|announced| *announced != digest) => Err(Error::DigestMismatch),
+        _ => Ok(()),
+    }
+}
+
+/// What separates the parts of a form. Any other body is one image, whatever it calls itself: its own bytes decide.
+fn boundary(headers: &HeaderMap) -> Result<Option<String>> {
+    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let is_form = content_type.get(.."multipart/".len()).is_some_and(|start| start.eq_ignore_ascii_case("multipart/"));
+    if !is_form {
+        return Ok(None);
+    }
+    let malformed = |error| Error::Invalid(format!("The Content-Type is not that of a form: {error}."));
+    multer::parse_boundary(content_type).map(Some).map_err(malformed)
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    match value.to_str() {
+        Ok(key) if !key.trim().is_empty() => Ok(Some(key.trim().to_owned())),
+        _ => Err(Error::Invalid("An Idempotency-Key must be some visible ASCII characters.".to_owned())),
+    }
+}
+
+/// On Lambda the limit is not this server's own, so the answer says where larger images will go.
+fn refusal(error: Error, app: &App) -> Problem {
+    match error {
+        Error::TooLarge { limit } if app.on_lambda => {
+            let detail = format!(
+                "The upload is larger than {limit} bytes, which is what a Lambda function can take in. Larger images are \
+                 to go straight to the bucket, with a ticket from POST /api/upload/tickets; this version has no tickets yet."
+            );
+            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", detail)
+        }
+        error => error.into(),
+    }
+}
