@@ -1,1 +1,34 @@
-fn main() {}
+//! Keepsake on one machine: the routers of all functions in one process, on a disk or a bucket.
+
+mod cli;
+mod folding;
+mod greeting;
+mod server;
+mod token;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use shared::config::Config;
+use shared::telemetry;
+
+use crate::cli::Cli;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(&cli).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(sentence) => {
+            eprintln!("keepsake: {sentence}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Serves until the process is told to stop; the error is one sentence for whoever started it.
+async fn run(cli: &Cli) -> Result<(), String> {
+    let config = Config::from_flags(&|name| cli.flag(name)).map_err(|error| error.to_string())?;
+    telemetry::init(&config).map_err(|error| error.to_string())?;
+    server::serve(config).await
+}

@@ -92,6 +92,12 @@ impl Clock {
         }
     }
 
+    /// A secret that nobody can guess: 64 hexadecimal digits.
+    pub fn new_secret(&self) -> String {
+        let (first, second) = (self.random(0), self.random(1));
+        Digest::of(&[first.to_be_bytes(), second.to_be_bytes()].concat()).to_string()
+    }
+
     /// Moves a manual clock, forwards or (as clocks do at times) backwards.
     ///
     /// # Panics

@@ -7,6 +7,7 @@ use crate::catalog::{Change, Content, Entry, Position, Record, Tombstone};
 use crate::error::{Error, Result};
 use crate::keepsake::Keepsake;
 use crate::layout::{self, ImageId};
+use crate::store::{ObjectMeta, Optional, Store};
 use crate::upload::Fields;
 
 /// Which images a list shows.
@@ -100,6 +101,26 @@ impl Keepsake {
     pub async fn image(&self, id: &str) -> Result<(ImageId, Arc<Entry>)> {
         self.catalog.refresh().await?;
         self.known_image(id)
+    }
+
+    /// Where an image's bytes lie whole: in the primary, else in the archive. A copy of another length than the record
+    /// says is passed over.
+    pub async fn locate_bytes(&self, id: &ImageId, record: &Record) -> Result<(Store, ObjectMeta)> {
+        let whole = |meta: &ObjectMeta| record.size.is_none_or(|size| size == meta.size);
+        let primary = self.primary.head(&layout::image(id)).await.optional();
+        if let Ok(Some(meta)) = &primary
+            && whole(meta)
+        {
+            return Ok((self.primary.clone(), meta.clone()));
+        }
+        if let Some(digest) = &record.sha256 {
+            let archived = self.archive.store().head(&layout::archived_image(digest)).await.optional()?;
+            if let Some(meta) = archived.filter(whole) {
+                return Ok((self.archive.store().clone(), meta));
+            }
+        }
+        primary?;
+        Err(Error::MissingBytes)
     }
 
     fn known_image(&self, id: &str) -> Result<(ImageId, Arc<Entry>)> {

@@ -11,7 +11,7 @@ use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::layout::ImageId;
+use crate::layout::{self, ImageId};
 use crate::store::{ErrorKind, Store, StoreError};
 
 /// Limits and habits, as configured.
@@ -92,6 +92,14 @@ impl Keepsake {
             clock,
             settings,
         }
+    }
+
+    /// Finds out, by trying, whether the stores can do what everything here relies on. For a start; costs a few requests.
+    pub async fn check_stores(&self) -> Result<()> {
+        for store in [&self.primary, self.archive.store()] {
+            store.check_conditional_writes(&layout::scratch()).await?;
+        }
+        Ok(())
     }
 
     /// Refuses what would leave less than the reserve free, in the primary or in the archive.

@@ -125,6 +125,11 @@ pub fn restore_lease() -> Key {
     key("restore.json")
 }
 
+/// A folder that a start may write to and delete from, to try what a store can do.
+pub fn scratch() -> Key {
+    key("scratch")
+}
+
 /// Something that recovery could not explain, in the archive; by content, so that setting it aside twice is once.
 pub fn quarantined(digest: &Digest, name: &str) -> Key {
     key(format!("quarantine/{digest}/{name}"))

@@ -24,6 +24,8 @@ pub mod restore;
 mod seal;
 pub mod store;
 pub mod telemetry;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod upload;
 
 pub use error::{Error, Result};

@@ -1,1 +1,95 @@
-//! Keepsake
+//! `/api/backup` and `/api/backups`: making, listing and showing backups.
+
+use std::sync::Arc;
+
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::http::header::LOCATION;
+use axum::http::{HeaderName, StatusCode};
+use axum::{Json, Router};
+use serde::Serialize;
+use serde_json::{Value, json};
+use shared::Error;
+use shared::backup::{Kind, Listed};
+use shared::clock::format_millis;
+use shared::http::{App, Problem, Routes, finish, to_the_end};
+use shared::layout::BackupName;
+
+/// The routes of this function.
+pub fn routes() -> Routes {
+    Routes::new().post("/api/backup", create).get("/api/backups", list).get("/api/backups/{name}", show)
+}
+
+/// The routes with all that surrounds them, ready to be served.
+pub fn router(app: App) -> Router {
+    finish(routes().into_router(app.clone()), &app)
+}
+
+/// A backup as a list shows it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Item {
+    name: BackupName,
+    created: String,
+    modified: String,
+    /// Always true: a backup without its metadata is not listed. Older clients look at it.
+    has_metadata: bool,
+    file_count: u64,
+    bytes: u64,
+    kind: Kind,
+    verified_at: String,
+}
+
+impl From<Listed> for Item {
+    fn from(listed: Listed) -> Self {
+        Self {
+            name: listed.name,
+            created: format_millis(listed.created),
+            modified: format_millis(listed.modified),
+            has_metadata: true,
+            file_count: listed.images,
+            bytes: listed.bytes,
+            kind: listed.kind,
+            verified_at: format_millis(listed.verified_at),
+        }
+    }
+}
+
+async fn create(State(app): State<App>) -> Result<(StatusCode, [(HeaderName, String); 1], Json<Value>), Problem> {
+    let keepsake = Arc::clone(&app.keepsake);
+    let manifest = to_the_end(async move { keepsake.create_backup(Kind::Manual).await }).await?;
+    let message = match manifest.missing.len() {
+        0 => format!("{} holds {} images.", manifest.name, manifest.images),
+        missing => format!("{} holds {} images; the bytes of {missing} of them are missing.", manifest.name, manifest.images),
+    };
+    let answer = json!({
+        "success": true,
+        "backupName": manifest.name,
+        "message": message,
+        "fileCount": manifest.images,
+        "bytes": manifest.bytes,
+        "verifiedAt": format_millis(manifest.verified_at),
+    });
+    Ok((StatusCode::CREATED, [(LOCATION, format!("/api/backups/{}", manifest.name))], Json(answer)))
+}
+
+async fn list(State(app): State<App>) -> Result<Json<Value>, Problem> {
+    let backups: Vec<Item> = app.keepsake.list_backups().await?.into_iter().map(Item::from).collect();
+    Ok(Json(json!({ "backups": backups })))
+}
+
+async fn show(State(app): State<App>, name: Result<Path<String>, PathRejection>) -> Result<Json<Value>, Problem> {
+    let Path(name) = name?;
+    let manifest = app.keepsake.manifest(name.parse().map_err(|_| Error::NoSuchBackup(name))?).await?;
+    Ok(Json(json!({
+        "name": manifest.name,
+        "created": format_millis(manifest.created),
+        "kind": manifest.kind,
+        "sequence": manifest.sequence,
+        "fileCount": manifest.images,
+        "bytes": manifest.bytes,
+        "verifiedAt": format_millis(manifest.verified_at),
+        "missing": manifest.missing,
+        "chunks": manifest.chunks,
+    })))
+}

@@ -74,7 +74,7 @@ pub(crate) async fn list(
 }
 
 fn parse_limit(limit: &str) -> Result<usize> {
-    let parsed = limit.parse().ok().filter(|limit| *limit > 0);
+    let parsed = limit.parse().ok().filter(|limit: &usize| *limit > 0);
     let invalid = || Error::Invalid(format!("The limit must be a number from 1 to {MAX_LIMIT}."));
     Ok(parsed.ok_or_else(invalid)?.min(MAX_LIMIT))
 }

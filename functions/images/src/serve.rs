@@ -1,23 +1,25 @@
 //! The handler of `GET` and `HEAD /uploads/{file}`: an image's bytes.
 
-use std::time::Duration;
+use std::ops::Range;
+use std::time::{Duration, SystemTime};
 
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::header::{
-    CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, LOCATION,
+    CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_RANGE, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION,
 };
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures::TryStreamExt;
-use headers::{AcceptRanges, ContentRange, ETag, Header, HeaderMapExt, LastModified};
+use headers::{AcceptRanges, ContentLength, ContentRange, ETag, HeaderMapExt, LastModified};
 use jiff::Timestamp;
 use shared::catalog::Record;
 use shared::digest::Digest;
 use shared::http::{App, Problem};
-use shared::keepsake_ext::Located;
+use shared::layout::ImageId;
 use shared::media::Format;
+use shared::store::{ObjectMeta, Store};
 use shared::{Error, Result};
 
 use crate::conditions::{Validators, Verdict};
@@ -25,3 +27,140 @@ use crate::range::{self, Wanted};
 
 /// How long a signed URL works.
 const SIGNED_FOR: Duration = Duration::from_secs(15 * 60);
+/// How long the way to a signed URL may be remembered: well within that.
+const REDIRECT_CACHE: &str = "private, max-age=300";
+/// The bytes under a name never change.
+const CACHE: &str = "public, max-age=31536000, immutable";
+/// Should a browser take an image for a page after all, then it is one that can do nothing.
+const POLICY: &str = "default-src 'none'; sandbox";
+/// Its first second, which HTTP cannot say any more.
+const YEAR_10_000: u64 = 253_402_300_800;
+
+/// Serves an image's bytes, exactly as they were sent, or leads to where they can be had.
+pub(crate) async fn serve(
+    State(app): State<App>,
+    file: Result<Path<String>, PathRejection>,
+    method: Method,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let (id, entry) = app.keepsake.image(&file?.0).await?;
+    let Some(record) = entry.live() else { return Err(Error::NoSuchImage(id.to_string()).into()) };
+    // Where the record knows the digest, the conditions can be judged without a look at the store.
+    let located = if record.sha256.is_none() { Some(locate(&app, &id, record).await?) } else { None };
+    let (etag, digest) = match (record.sha256, &located) {
+        (Some(digest), _) => (digest, Some(digest)),
+        (None, Some((_, meta))) => (Digest::of(meta.etag.0.as_bytes()), None),
+        (None, None) => return Err(Error::MissingBytes.into()),
+    };
+    let etag: ETag = format!("\"{etag}\"").parse().map_err(Problem::internal)?;
+    let file = File { digest, validators: Validators { etag, last_modified: last_modified(record) }, record };
+    match file.validators.judge(&headers) {
+        Verdict::Failed => return Err(Error::Changed.into()),
+        Verdict::NotModified => return Ok(file.answer(StatusCode::NOT_MODIFIED, Body::empty())),
+        Verdict::Proceed => {}
+    }
+
+    let (store, meta) = match located {
+        Some(located) => located,
+        None => locate(&app, &id, record).await?,
+    };
+    if method == Method::HEAD {
+        return Ok(file.content(StatusCode::OK, meta.size, Body::empty()));
+    }
+    if let Some(url) = store.signed_url(&meta.key, SIGNED_FOR).await.map_err(Error::from)? {
+        return Ok((StatusCode::TEMPORARY_REDIRECT, [(LOCATION, url), (CACHE_CONTROL, REDIRECT_CACHE.to_owned())]).into_response());
+    }
+    match file.validators.range(&headers).map_or(Wanted::Whole, |range| range::wanted(range, meta.size)) {
+        Wanted::Whole => Ok(file.content(StatusCode::OK, meta.size, read(&id, &store, &meta, None).await?)),
+        Wanted::Nothing => Err(unsatisfiable(meta.size)),
+        Wanted::Part(part) => {
+            let body = read(&id, &store, &meta, Some(part.clone())).await?;
+            let mut response = file.content(StatusCode::PARTIAL_CONTENT, part.end - part.start, body);
+            response.headers_mut().typed_insert(ContentRange::bytes(part, meta.size).map_err(Problem::internal)?);
+            Ok(response)
+        }
+    }
+}
+
+/// What every answer about one file says of it.
+struct File<'a> {
+    record: &'a Record,
+    digest: Option<Digest>,
+    validators: Validators,
+}
+
+impl File<'_> {
+    fn answer(&self, status: StatusCode, body: Body) -> Response {
+        let mut response = (status, body).into_response();
+        let headers = response.headers_mut();
+        headers.typed_insert(self.validators.etag.clone());
+        if let Some(last_modified) = self.validators.last_modified {
+            headers.typed_insert(last_modified);
+        }
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static(CACHE));
+        response
+    }
+
+    fn content(&self, status: StatusCode, length: u64, body: Body) -> Response {
+        let mut response = self.answer(status, body);
+        let headers = response.headers_mut();
+        let recorded = self.record.content_type.as_deref();
+        match Format::ALL.iter().map(|format| format.content_type()).find(|known| Some(*known) == recorded) {
+            Some(content_type) => headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type)),
+            // An imported record may claim anything; what is not known to be an image is not shown.
+            None => {
+                headers.insert(CONTENT_DISPOSITION, HeaderValue::from_static("attachment"));
+                headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"))
+            }
+        };
+        headers.typed_insert(ContentLength(length));
+        headers.typed_insert(AcceptRanges::bytes());
+        headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+        if let Some(digest) = self.digest.and_then(|d| format!("sha-256=:{}:", d.to_base64()).try_into().ok()) {
+            headers.insert(HeaderName::from_static("repr-digest"), digest);
+        }
+        response
+    }
+}
+
+async fn locate(app: &App, id: &ImageId, record: &Record) -> Result<(Store, ObjectMeta)> {
+    match app.keepsake.locate_bytes(id, record).await {
+        // An imported link to an image elsewhere: there never was anything to serve.
+        Err(Error::MissingBytes) if record.sha256.is_none() && record.extra.contains_key("url") => {
+            Err(Error::NoSuchImage(id.to_string()))
+        }
+        located => located,
+    }
+}
+
+async fn read(id: &ImageId, store: &Store, meta: &ObjectMeta, range: Option<Range<u64>>) -> Result<Body> {
+    let object = match store.get(&meta.key, range).await {
+        Err(error) if error.is_not_found() => return Err(Error::NoSuchImage(id.to_string())),
+        object => object?,
+    };
+    if object.meta.size != meta.size {
+        return Err(Error::MissingBytes);
+    }
+    let id = id.clone();
+    let body = object.body.inspect_err(move |error| {
+        // The answer has begun, so all that is left is to break it off, which the server does.
+        tracing::error!(image = %id, error = error as &dyn std::error::Error, "an image could not be read to its end");
+    });
+    Ok(Body::from_stream(body))
+}
+
+/// An upload's moment, where HTTP can say it.
+fn last_modified(record: &Record) -> Option<LastModified> {
+    let uploaded: Timestamp = record.upload_date.as_deref()?.parse().ok()?;
+    let seconds = u64::try_from(uploaded.as_second()).ok().filter(|seconds| *seconds < YEAR_10_000)?;
+    Some((SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)).into())
+}
+
+fn unsatisfiable(length: u64) -> Problem {
+    let detail = format!("The image has {length} bytes, and none of those asked for.");
+    let problem = Problem::new(StatusCode::RANGE_NOT_SATISFIABLE, "range-not-satisfiable", detail);
+    match HeaderValue::try_from(format!("bytes */{length}")) {
+        Ok(value) => problem.with_header(CONTENT_RANGE, value),
+        Err(_) => problem,
+    }
+}

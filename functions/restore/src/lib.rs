@@ -1,1 +1,133 @@
-//! Keepsake
+//! `POST /api/restore/{backupName}`: restoring a backup, or showing what that would do.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::{Json, Router};
+use serde::{Deserialize, Serialize};
+use shared::Error;
+use shared::http::{App, Problem, Routes, finish, to_the_end};
+use shared::layout::{BackupName, ImageId};
+use shared::restore::{Mode, Plan};
+
+/// The routes of this function.
+pub fn routes() -> Routes {
+    Routes::new().post("/api/restore/{backupName}", restore)
+}
+
+/// The routes with all that surrounds them, ready to be served.
+pub fn router(app: App) -> Router {
+    finish(routes().into_router(app.clone()), &app)
+}
+
+/// How to restore. Anything else in the query is refused: a misspelt `dryRun` must not restore in earnest.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct How {
+    #[serde(default)]
+    mode: ModeName,
+    #[serde(default)]
+    dry_run: bool,
+}
+
+#[derive(Debug, Default, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum ModeName {
+    #[default]
+    Merge,
+    Exact,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Answer {
+    success: bool,
+    message: String,
+    restored: usize,
+    changed: usize,
+    kept: u64,
+    removed: usize,
+    /// Images of the backup whose bytes are nowhere.
+    #[serde(skip_serializing_if = "is_zero")]
+    missing: usize,
+    safety_backup: Option<BackupName>,
+    #[serde(flatten)]
+    dry_run: Option<DryRun>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct DryRun {
+    dry_run: bool,
+    restored_images: BTreeSet<ImageId>,
+    changed_images: BTreeSet<ImageId>,
+    removed_images: BTreeSet<ImageId>,
+    missing_images: BTreeSet<ImageId>,
+}
+
+async fn restore(
+    State(app): State<App>,
+    name: Result<Path<String>, PathRejection>,
+    how: Result<Query<How>, QueryRejection>,
+) -> Result<Json<Answer>, Problem> {
+    let Path(name) = name?;
+    let name: BackupName = name.parse().map_err(|_| Error::NoSuchBackup(name))?;
+    let Query(how) = how?;
+    let mode = match how.mode {
+        ModeName::Merge => Mode::Merge,
+        ModeName::Exact => Mode::Exact,
+    };
+    if how.dry_run {
+        let plan = app.keepsake.plan_restore(name, mode).await?;
+        return Ok(Json(Answer::new(name, plan, None, true)));
+    }
+    let keepsake = Arc::clone(&app.keepsake);
+    let done = to_the_end(async move { keepsake.restore(name, mode).await }).await?;
+    Ok(Json(Answer::new(name, done.plan, done.safety_backup, false)))
+}
+
+impl Answer {
+    /// An image that only its bytes come back to counts as restored as well: to whoever looks, it was gone.
+    fn new(name: BackupName, mut plan: Plan, safety_backup: Option<BackupName>, dry_run: bool) -> Self {
+        let bytes_only: BTreeSet<ImageId> =
+            plan.bytes_to_bring.iter().filter(|id| !plan.changed.contains(*id)).cloned().collect();
+        let known = plan.restored.len();
+        plan.restored.extend(bytes_only);
+        let kept = plan.kept.saturating_sub((plan.restored.len() - known) as u64);
+        let (restored, changed, removed) = (plan.restored.len(), plan.changed.len(), plan.removed.len());
+        let missing = plan.missing.len();
+        let [bring, change, keep, remove] = match dry_run {
+            true => ["would bring back", "change", "keep", "remove"],
+            false => ["brought back", "changed", "kept", "removed"],
+        };
+        let mut message = format!(
+            "Restoring {name} {bring} {restored} images, {change} {changed}, {keep} {kept} and {remove} {removed}."
+        );
+        if missing > 0 {
+            message += &format!(" The bytes of {missing} images are nowhere to be found; they stay as they are.");
+        }
+        Self {
+            success: true,
+            message,
+            restored,
+            changed,
+            kept,
+            removed,
+            missing,
+            safety_backup,
+            dry_run: dry_run.then_some(DryRun {
+                dry_run,
+                restored_images: plan.restored,
+                changed_images: plan.changed,
+                removed_images: plan.removed,
+                missing_images: plan.missing,
+            }),
+        }
+    }
+}
+
+fn is_zero(number: &usize) -> bool {
+    *number == 0
+}

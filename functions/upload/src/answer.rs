@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::http::header::LOCATION;
 use axum::http::{HeaderValue, StatusCode};
-use axum::response::{IntoResponse, Response};
+use axum::response::{AppendHeaders, IntoResponse, Response};
 use serde::Serialize;
 use shared::http::Item;
 use shared::layout::BackupName;
@@ -36,5 +36,5 @@ pub(crate) fn answer(uploaded: &Uploaded, several: bool) -> Response {
     let location = |item: Item<'_>| HeaderValue::try_from(item.url()).ok();
     let headers = items.clone().next().and_then(location).map(|url| [(LOCATION, url)]);
     let one = items.map(|item| Stored { item, copies: *copies, backup: *backup }).next();
-    (StatusCode::CREATED, headers.map(|h| axum::response::AppendHeaders(h)), Json(one)).into_response()
+    (StatusCode::CREATED, headers.map(AppendHeaders), Json(one)).into_response()
 }

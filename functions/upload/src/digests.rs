@@ -14,9 +14,8 @@ pub(crate) fn announced(headers: &HeaderMap) -> Result<Vec<Digest>> {
     for value in values {
         // Neither a comma nor a semicolon occurs in base64.
         for member in value.to_str().unwrap_or_default().split(',') {
-            match member.trim().split_once('=') {
-                Some(("sha-256", value)) => digests.push(parse(value).ok_or_else(malformed)?),
-                _ => {}
+            if let Some(("sha-256", value)) = member.trim().split_once('=') {
+                digests.push(parse(value).ok_or_else(malformed)?);
             }
         }
     }

@@ -202,13 +202,17 @@ impl Surroundings {
 
 impl Config {
     /// Reads the environment.
-    #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
     pub fn from_env() -> Result<Self, ConfigError> {
-        Self::from_lookup(&|name| Some(std::env::var_os(name)?.to_string_lossy().into_owned()))
+        Self::from_flags(&|_| None)
     }
 
-    /// Reads the variables from `lookup`, which may put a command line's flags before the environment. An empty value
-    /// counts as none, and space around a value is dropped.
+    /// Reads a command line's flags, by the names of the variables they stand for, and the environment for the rest.
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+    pub fn from_flags(flags: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        Self::from_lookup(&|name| flags(name).or_else(|| Some(std::env::var_os(name)?.to_string_lossy().into_owned())))
+    }
+
+    /// Reads the variables from `lookup`. An empty value counts as none, and space around a value is dropped.
     pub fn from_lookup(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         Self::assemble(&Values(lookup), &Surroundings::of_this_process())
     }

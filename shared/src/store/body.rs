@@ -191,3 +191,67 @@ impl Spool {
         Ok(Body { source, size, digest: OnceLock::from(self.hasher.finish()) })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::stream::TryStreamExt;
+
+    use super::*;
+
+    fn some_bytes(size: usize) -> Vec<u8> {
+        (0..size).map(|n| (n % 251) as u8).collect()
+    }
+
+    /// The same bytes as bodies of both kinds, spooled in chunks that fit no other size here.
+    async fn bodies(bytes: &[u8]) -> [Body; 2] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut spool = Spool::new(folder.path());
+        for chunk in bytes.chunks(9_999) {
+            spool.write(chunk).await.unwrap();
+        }
+        assert_eq!(spool.size(), bytes.len() as u64);
+        [Body::from(bytes.to_vec()), spool.finish().await.unwrap()]
+    }
+
+    #[tokio::test]
+    async fn a_body_reads_the_same_from_memory_and_from_a_file() {
+        for size in [0, 1, CHUNK, SPOOL_IN_MEMORY, SPOOL_IN_MEMORY + 1, 1_000_000] {
+            let bytes = some_bytes(size);
+            for body in bodies(&bytes).await {
+                assert_eq!((body.size(), body.digest()), (size as u64, Digest::of(&bytes)));
+                let mut written = Vec::new();
+                assert_eq!(body.write_to(&mut written).unwrap(), size as u64);
+                assert!(written == bytes, "write_to of {size} bytes");
+                // Twice and at the same time: a body is not used up, and readers do not share a position.
+                let chunks = || body.stream().try_collect::<Vec<Bytes>>();
+                let (first, second) = tokio::join!(chunks(), chunks());
+                assert!(
+                    first.unwrap().concat() == bytes && second.unwrap().concat() == bytes,
+                    "stream of {size} bytes"
+                );
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn only_large_bodies_go_to_a_file() {
+        let [_, small] = bodies(&some_bytes(SPOOL_IN_MEMORY)).await;
+        let [_, large] = bodies(&some_bytes(SPOOL_IN_MEMORY + 1)).await;
+        assert!(small.in_memory().is_some() && large.in_memory().is_none());
+    }
+
+    #[tokio::test]
+    async fn read_at_gives_what_there_is_up_to_the_end() {
+        let bytes = some_bytes(600_000);
+        for body in bodies(&bytes).await {
+            for (offset, length) in
+                [(0, 10), (CHUNK - 1, 2), (599_990, 10), (599_990, 20), (600_000, 1), (700_000, 1), (5, 0)]
+            {
+                let mut buffer = vec![0xff; length];
+                let n = body.read_at(offset as u64, &mut buffer).unwrap();
+                let expected = bytes.get(offset..600_000.min(offset + length)).unwrap_or_default();
+                assert!(buffer[..n] == *expected, "{length} bytes at {offset}");
+            }
+        }
+    }
+}

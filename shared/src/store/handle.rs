@@ -95,6 +95,11 @@ impl Store {
         self.backend.signed_url(&self.full(key)?, valid_for).await
     }
 
+    /// See [`ObjectStore::check_conditional_writes`].
+    pub async fn check_conditional_writes(&self, scratch: &Key) -> Result<()> {
+        self.backend.check_conditional_writes(&self.full(scratch)?).await
+    }
+
     /// See [`ObjectStore::status`].
     pub async fn status(&self) -> Result<StoreStatus> {
         self.backend.status().await

@@ -162,6 +162,13 @@ pub trait ObjectStore: Send + Sync + fmt::Debug {
         Ok(None)
     }
 
+    /// Finds out, by trying below `scratch`, whether the service behind this store keeps sentences 3 and 4;
+    /// [`ErrorKind::Refused`] says that it does not. Nothing is left behind. A backend whose own code keeps them has
+    /// nothing to try.
+    async fn check_conditional_writes(&self, _scratch: &Key) -> Result<()> {
+        Ok(())
+    }
+
     /// Says how the store is, without writing to it.
     async fn status(&self) -> Result<StoreStatus>;
 

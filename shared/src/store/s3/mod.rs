@@ -152,6 +152,10 @@ impl ObjectStore for S3Store {
         Ok(Some(signed.uri().to_owned()))
     }
 
+    async fn check_conditional_writes(&self, scratch: &Key) -> Result<()> {
+        self.probe(scratch).await
+    }
+
     async fn status(&self) -> Result<StoreStatus> {
         self.check_bucket("status", &self.bucket).await?;
         Ok(StoreStatus { kind: "s3", ..StoreStatus::default() })

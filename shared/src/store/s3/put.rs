@@ -101,9 +101,8 @@ impl S3Store {
         Ok(put.e_tag)
     }
 
-    /// Finds out whether the service behind this bucket keeps its word on conditional puts, by trying: it puts, fails
-    /// to put again, and deletes one small object below `prefix`. [`ErrorKind::Refused`] says that it does not.
-    pub async fn check_conditional_writes(&self, prefix: &Key) -> Result<()> {
+    /// Tries conditional puts: it puts, fails to put again, and deletes one small object below `prefix`.
+    pub(super) async fn probe(&self, prefix: &Key) -> Result<()> {
         let refused = |reason: &'static str| StoreError::caused("probe", prefix, ErrorKind::Refused, reason);
         let probe = Key::new(format!("{prefix}/conditional-write-probe-{}", new_put_id()))
             .map_err(|e| StoreError::caused("probe", prefix, ErrorKind::Refused, e))?;

@@ -1,0 +1,72 @@
+//! The command line: a flag for each variable of the configuration, which goes before the environment.
+
+use clap::Parser;
+
+/// Keeps images so that nothing it has acknowledged is ever lost.
+#[derive(Debug, Default, Parser)]
+#[command(name = "keepsake", version, about, long_about = None)]
+pub struct Cli {
+    /// Address to listen on: an IP address or localhost.
+    #[arg(long)]
+    host: Option<String>,
+    /// Port to listen on; 0 takes a free one.
+    #[arg(long)]
+    port: Option<String>,
+    /// Folder of uploads/, backups/ and image-metadata.json.
+    #[arg(long)]
+    data_dir: Option<String>,
+    /// The store: file:///path or s3://bucket/prefix.
+    #[arg(long)]
+    store_url: Option<String>,
+    /// The archive of second copies and backups, if not backups/ in the store.
+    #[arg(long)]
+    backup_url: Option<String>,
+    /// When second copies are made: sync or async.
+    #[arg(long)]
+    archive: Option<String>,
+    /// Uploads for each automatic backup.
+    #[arg(long)]
+    backup_every: Option<String>,
+    /// Longest upload, such as 100MiB.
+    #[arg(long)]
+    max_upload_bytes: Option<String>,
+    /// Most pixels an image may have.
+    #[arg(long)]
+    max_pixels: Option<String>,
+    /// Bytes that uploads leave free, such as 64MiB.
+    #[arg(long)]
+    reserve_bytes: Option<String>,
+    /// Origins whose pages may make changes, separated by commas.
+    #[arg(long)]
+    allowed_origins: Option<String>,
+    /// What to log, such as info or shared=debug.
+    #[arg(long)]
+    rust_log: Option<String>,
+    /// Form of the log: text or json.
+    #[arg(long)]
+    log_format: Option<String>,
+}
+
+impl Cli {
+    /// The flag that stands for a variable, if it was given. There is none for `API_TOKEN`: every program of a machine
+    /// can read another's command line.
+    pub fn flag(&self, name: &str) -> Option<String> {
+        let flag = match name {
+            "HOST" => &self.host,
+            "PORT" => &self.port,
+            "DATA_DIR" => &self.data_dir,
+            "STORE_URL" => &self.store_url,
+            "BACKUP_URL" => &self.backup_url,
+            "ARCHIVE" => &self.archive,
+            "BACKUP_EVERY" => &self.backup_every,
+            "MAX_UPLOAD_BYTES" => &self.max_upload_bytes,
+            "MAX_PIXELS" => &self.max_pixels,
+            "RESERVE_BYTES" => &self.reserve_bytes,
+            "ALLOWED_ORIGINS" => &self.allowed_origins,
+            "RUST_LOG" => &self.rust_log,
+            "LOG_FORMAT" => &self.log_format,
+            _ => &None,
+        };
+        flag.clone()
+    }
+}

@@ -1,0 +1,63 @@
+//! Folding in the background, so that who opens `image-metadata.json` sees what they just did.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use shared::Keepsake;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+
+/// When commits are folded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// Shortly after each burst of changes: on a disk, where that costs nobody anything.
+    EachBurst,
+    /// When there are enough of them: in a bucket, where each request costs.
+    WhenWorthwhile,
+}
+
+/// Changes that follow each other within this time are folded together.
+const BURST: Duration = Duration::from_millis(200);
+/// Of the time, at most one part in this many goes into folding; the checkpoint is written whole each time.
+const SHARE: u32 = 10;
+/// Without any change, a look is taken this often: tombstones grow old, and other processes may have died.
+const IDLE: Duration = Duration::from_secs(3600);
+
+/// Folds until told to stop, and once more then.
+pub async fn run(keepsake: Arc<Keepsake>, pace: Pace, mut stopped: watch::Receiver<bool>) {
+    loop {
+        let stopping = tokio::select! {
+            () = keepsake.changed.notified() => wait(BURST, &mut stopped).await,
+            stopping = wait(IDLE, &mut stopped) => stopping,
+        };
+        let took = fold(&keepsake, if stopping { Pace::EachBurst } else { pace }).await;
+        if stopping || wait(took * (SHARE - 1), &mut stopped).await {
+            break;
+        }
+    }
+    fold(&keepsake, Pace::EachBurst).await;
+}
+
+/// Makes the second copies that were put off, and folds; returns how long that took.
+#[expect(clippy::disallowed_methods, reason = "pacing needs the time that has passed, not the time of day")]
+async fn fold(keepsake: &Keepsake, pace: Pace) -> Duration {
+    let start = Instant::now();
+    if let Err(error) = keepsake.catch_up().await {
+        tracing::warn!(error = &error as &dyn std::error::Error, "second copies could not be made; they will be");
+    }
+    if (pace == Pace::EachBurst || keepsake.catalog.fold_is_worthwhile())
+        && let Err(error) = keepsake.catalog.fold().await
+    {
+        tracing::warn!(error = &error as &dyn std::error::Error, "commits could not be folded; they will be");
+    }
+    start.elapsed()
+}
+
+/// Waits; returns whether the process was told to stop.
+#[expect(clippy::disallowed_methods, reason = "the one place that paces folding")]
+async fn wait(time: Duration, stopped: &mut watch::Receiver<bool>) -> bool {
+    tokio::select! {
+        () = sleep(time) => false,
+        _ = stopped.wait_for(|stopped| *stopped) => true,
+    }
+}

@@ -1,0 +1,90 @@
+//! What a person sees when the server starts.
+
+use std::net::SocketAddr;
+
+use shared::Keepsake;
+use shared::config::{ArchiveMode, Config, StoreUrl};
+use shared::recovery::Report;
+
+/// The start-up lines: address, where data lies, how many images, what recovery did.
+pub async fn lines(
+    keepsake: &Keepsake,
+    config: &Config,
+    address: SocketAddr,
+    report: Option<&Report>,
+    made_token: Option<&str>,
+) -> Vec<String> {
+    let health = keepsake.health().await;
+    let mut lines = vec![format!("Keepsake {} serves http://{address}", env!("CARGO_PKG_VERSION"))];
+    let medium = health.primary.as_ref().and_then(|p| p.file_system.as_deref()).map(|fs| format!(" ({fs})"));
+    lines.push(format!("  images    {}{}", place(&config.store), medium.unwrap_or_default()));
+    let archive = match &config.backup {
+        Some(url) => place(url),
+        None => "backups/ beside them".to_owned(),
+    };
+    let when = match config.archive {
+        ArchiveMode::Sync => "before an upload is answered",
+        ArchiveMode::Async => "soon after an upload was answered",
+    };
+    lines.push(format!("  archive   {archive}; second copies are made {when}"));
+    let newest = health.newest.as_ref().map_or_else(String::new, |backup| format!(", the newest {}", backup.name));
+    lines.push(format!("  holding   {}, {}{newest}", count(health.totals.live, "image"), count(health.backups as u64, "backup")));
+    lines.push(format!("  recovery  {}", report.map_or_else(|| "not possible: the store takes no writes".to_owned(), told)));
+    if let Some(token) = made_token {
+        lines.push(format!("  token     {token} (shown once; kept in .keepsake-token; send it as Authorization: Bearer …)"));
+    }
+    if let Some(warning) = &health.ephemeral {
+        lines.push(format!("  warning   {warning}"));
+    }
+    lines
+}
+
+/// Prints the lines to standard output, where they are not mixed with the log.
+pub fn print(lines: &[String]) {
+    for line in lines {
+        println!("{line}");
+    }
+}
+
+fn place(url: &StoreUrl) -> String {
+    match url {
+        StoreUrl::File(folder) => folder.display().to_string(),
+        StoreUrl::S3 { bucket, prefix: Some(prefix) } => format!("s3://{bucket}/{prefix}"),
+        StoreUrl::S3 { bucket, prefix: None } => format!("s3://{bucket}"),
+    }
+}
+
+fn count(number: u64, noun: &str) -> String {
+    match number {
+        0 => format!("no {noun}s"),
+        1 => format!("1 {noun}"),
+        _ => format!("{number} {noun}s"),
+    }
+}
+
+/// What recovery did, in a few words each.
+fn told(report: &Report) -> String {
+    let mut did = Vec::new();
+    if report.metadata_restored {
+        did.push("metadata restored from its second copy".to_owned());
+    }
+    let mut add = |number: u64, noun: &str, what: &str| {
+        if number > 0 {
+            did.push(format!("{} {what}", count(number, noun)));
+        }
+    };
+    add(report.brought_back, "image", "brought back from the archive");
+    add(report.archived, "second copy", "made anew");
+    add(report.imported, "record", "imported from the older format");
+    add(report.adopted, "file", "without a record adopted");
+    add(report.set_aside, "file", "set aside in backups/quarantine/");
+    add(report.damaged_commits as u64, "damaged commit", "set aside");
+    add(report.deletes_finished, "delete", "finished");
+    add(report.missing.len() as u64, "image", "missing: their bytes are in neither place");
+    add(report.unusable_names.len() as u64, "record", "left in the older file, which is set aside");
+    match (did.is_empty(), report.is_new) {
+        (true, true) => "a new store".to_owned(),
+        (true, false) => "nothing was amiss".to_owned(),
+        (false, _) => did.join("; ").replace("second copys", "second copies"),
+    }
+}
