@@ -21,7 +21,7 @@ pub const LAMBDA_MAX_UPLOAD_BYTES: u64 = 4_500_000;
 #[derive(Clone, Debug)]
 pub struct Config {
     /// `HOST`: the address to listen on. By default the loopback address, so that nobody else gets in, but every address
-    /// on a platform or in a container, where a loopback address could not be reached.
+    /// on a platform, where a loopback address could not be reached.
     pub host: IpAddr,
     /// `PORT`: the port to listen on, by default 3000; 0 means any free one.
     pub port: u16,
@@ -219,7 +219,11 @@ impl Config {
 
     fn assemble(values: &Values<'_>, surroundings: &Surroundings) -> Result<Self, ConfigError> {
         let platform = Platform::detect(values, surroundings.in_container);
-        let default_host = if platform.is_some() { Ipv4Addr::UNSPECIFIED } else { Ipv4Addr::LOCALHOST };
+        let default_host = match platform {
+            // A container may be somebody's workshop as well as somebody's server; an image for servers sets HOST.
+            None | Some(Platform::Container) => Ipv4Addr::LOCALHOST,
+            Some(_) => Ipv4Addr::UNSPECIFIED,
+        };
         let (store, data_dir) = values.store(platform, &surroundings.current_dir)?;
         let backup = values.backup(&store)?;
         let default_archive = match store {

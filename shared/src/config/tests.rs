@@ -81,7 +81,7 @@ fn host_is_an_address() {
 }
 
 #[test]
-fn on_a_platform_or_in_a_container_every_address_is_listened_on() {
+fn on_a_platform_every_address_is_listened_on_and_in_a_plain_container_the_loopback() {
     let signs = [
         ("RAILWAY_PROJECT_ID", "railway"),
         ("FLY_APP_NAME", "fly"),
@@ -96,7 +96,7 @@ fn on_a_platform_or_in_a_container_every_address_is_listened_on() {
         assert!(read(&[(sign, "x"), ("HOST", "127.0.0.1")]).unwrap().host.is_loopback());
     }
     let config = read_in(&[], true).unwrap();
-    assert_eq!((config.host.to_string().as_str(), config.platform), ("0.0.0.0", Some(Platform::Container)));
+    assert_eq!((config.host.to_string().as_str(), config.platform), ("127.0.0.1", Some(Platform::Container)));
     assert_eq!(read_in(&[("DYNO", "web.1")], true).unwrap().platform, Some(Platform::Heroku));
 }
 

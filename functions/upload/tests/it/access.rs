@@ -1,0 +1,101 @@
+//! Who may upload, and what every answer has in common.
+
+use axum::body::Body;
+use shared::config::Secret;
+use shared::http::{Access, App};
+use shared::store::MemoryStore;
+use shared::testing::{Answer, app, get, keepsake_on, png, request, send};
+
+use super::{keys, router};
+
+fn app_with(access: Access) -> App {
+    App::new(keepsake_on(std::sync::Arc::new(MemoryStore::new()), Default::default()), access)
+}
+
+fn with_token() -> App {
+    app_with(Access::new(Some(Secret::new("right")), Vec::new(), false))
+}
+
+async fn upload(app: &App, headers: &[(&str, &str)]) -> Answer {
+    send(&router(app), request("POST", "/api/upload", headers, png(1))).await
+}
+
+#[tokio::test]
+async fn a_change_needs_the_token() {
+    let app = with_token();
+    for headers in [&[][..], &[("authorization", "Bearer wrong")], &[("authorization", "Basic right")], &[("authorization", "right")]] {
+        let answer = upload(&app, headers).await;
+        assert_eq!(answer.problem(), (401, "unauthorized".to_owned()), "{headers:?}");
+        assert_eq!(answer.header("www-authenticate"), "Bearer");
+    }
+    assert_eq!(keys(&app).await, Vec::<String>::new());
+    for scheme in ["Bearer", "bearer"] {
+        assert_eq!(upload(&app, &[("authorization", &format!("{scheme} right"))]).await.status, 201);
+    }
+}
+
+#[tokio::test]
+async fn a_page_of_another_origin_changes_nothing() {
+    let app = app_with(Access::new(None, vec!["https://friend.example".to_owned()], false));
+    let host = ("host", "images.example:3000");
+    for origin in ["https://evil.example", "http://images.example", "null", "http://images.example:3000.evil.example"] {
+        assert_eq!(upload(&app, &[host, ("origin", origin)]).await.problem(), (403, "forbidden-origin".to_owned()));
+    }
+    let own = upload(&app, &[host, ("origin", "http://images.example:3000")]).await;
+    assert_eq!((own.status.as_u16(), own.header("access-control-allow-origin")), (201, ""));
+    let friend = upload(&app, &[host, ("origin", "https://friend.example")]).await;
+    assert_eq!((friend.status.as_u16(), friend.header("access-control-allow-origin")), (201, "https://friend.example"));
+    assert_eq!(upload(&app, &[host]).await.status, 201);
+}
+
+#[tokio::test]
+async fn an_allowed_origin_may_ask_beforehand() {
+    let app = app_with(Access::new(Some(Secret::new("right")), vec!["https://friend.example".to_owned()], false));
+    let ask = async |origin| {
+        let headers = [
+            ("origin", origin),
+            ("access-control-request-method", "POST"),
+            ("access-control-request-headers", "authorization,content-digest"),
+        ];
+        send(&router(&app), request("OPTIONS", "/api/upload", &headers, Body::empty())).await
+    };
+    let friend = ask("https://friend.example").await;
+    assert_eq!((friend.status.as_u16(), friend.header("access-control-allow-origin")), (200, "https://friend.example"));
+    assert!(friend.header("access-control-allow-methods").contains("POST"));
+    assert_eq!(friend.header("access-control-allow-headers"), "authorization,content-digest");
+    assert_eq!(ask("https://evil.example").await.header("access-control-allow-origin"), "");
+}
+
+#[tokio::test]
+async fn a_server_on_a_loopback_address_answers_only_to_local_names() {
+    let app = app_with(Access::new(None, Vec::new(), true));
+    for host in ["rebound.evil.example", "192.168.0.1", "localhost.evil.example"] {
+        assert_eq!(upload(&app, &[("host", host)]).await.problem(), (403, "forbidden-host".to_owned()), "{host}");
+        let read = send(&router(&app), request("GET", "/", &[("host", host)], Body::empty())).await;
+        assert_eq!(read.problem(), (403, "forbidden-host".to_owned()), "{host}");
+    }
+    assert_eq!(upload(&app, &[]).await.problem(), (403, "forbidden-host".to_owned()));
+    for host in ["localhost:3000", "127.0.0.1:3000", "[::1]:3000", "localhost"] {
+        assert_eq!(upload(&app, &[("host", host)]).await.status, 201, "{host}");
+    }
+}
+
+#[tokio::test]
+async fn unknown_paths_and_wrong_methods_are_problems_too() {
+    let router = router(&app());
+    assert_eq!(get(&router, "/api/nothing").await.problem(), (404, "not-found".to_owned()));
+    let answer = get(&router, "/api/upload").await;
+    assert_eq!(answer.problem(), (405, "method-not-allowed".to_owned()));
+    assert_eq!(answer.header("allow"), "POST");
+    assert_eq!(answer.json().get("success"), None);
+}
+
+#[tokio::test]
+async fn every_answer_has_a_request_id_and_is_not_sniffed() {
+    let router = router(&app());
+    let answer = get(&router, "/api/nothing").await;
+    assert_eq!(answer.header("x-content-type-options"), "nosniff");
+    assert_eq!(answer.header("x-request-id").len(), 36);
+    let named = send(&router, request("GET", "/", &[("x-request-id", "mine")], Body::empty())).await;
+    assert_eq!(named.header("x-request-id"), "mine");
+}

@@ -1,0 +1,185 @@
+//! Uploads that succeed.
+
+use serde_json::{Value, json};
+use shared::digest::Digest;
+use shared::media::Format;
+use shared::testing::{app, app_on, png, samples, send, store_image};
+use shared::upload::Fields;
+
+use super::{Form, form_request, keys, router, send_raw};
+
+#[tokio::test]
+async fn a_form_with_one_image_is_answered_with_all_that_is_known_of_it() {
+    let app = app();
+    let form = Form::new().file("image", "C:\\photos\\Cat.PNG", &png(1)).text("category", "pets").text("groupId", "g");
+    let answer = form.text("description", "Ein Kätzchen").text("order", " 7 ").send(&app).await;
+    assert_eq!(answer.status, 201);
+    let item = answer.json();
+    let id = item["id"].as_str().unwrap();
+    let expected = json!({
+        "id": id, "url": format!("/uploads/{id}"), "filename": id, "category": "pets", "description": "Ein Kätzchen",
+        "uploadDate": "2026-11-20T08:00:00.000Z", "type": "image", "groupId": "g", "order": 7,
+        "originalName": "Cat.PNG", "contentType": "image/png", "size": png(1).len(), "width": 4, "height": 3,
+        "sha256": Digest::of(&png(1)).to_string(), "copies": 2,
+    });
+    assert_eq!(item, expected);
+    assert!(id.ends_with(".png"));
+    assert_eq!(answer.header("location"), format!("/uploads/{id}"));
+    assert_eq!((answer.header("x-content-type-options"), answer.header("cache-control")), ("nosniff", "no-store"));
+    assert!(keys(&app).await.contains(&format!("uploads/{id}")));
+}
+
+#[tokio::test]
+async fn fields_may_stand_before_the_image_and_are_not_needed() {
+    let app = app();
+    let before = Form::new().text("category", "pets").file("image", "a.png", &png(1)).send(&app).await.json();
+    assert_eq!(before["category"], "pets");
+    let without = Form::new().file("file", "a.png", &png(2)).send(&app).await.json();
+    assert_eq!((&without["category"], &without["description"]), (&json!("fun"), &json!("")));
+    assert_eq!((&without["groupId"], &without["order"]), (&Value::Null, &json!(999)));
+}
+
+#[tokio::test]
+async fn what_a_browser_sends_for_fields_that_were_left_empty_counts_as_nothing() {
+    let form = Form::new().text("category", "").text("groupId", "").text("order", "").text("description", "");
+    let item = form.file("image", "a.png", &png(1)).file("images", "", b"").send(&app()).await.json();
+    assert_eq!((&item["category"], &item["groupId"], &item["order"]), (&json!("fun"), &Value::Null, &json!(999)));
+}
+
+#[tokio::test]
+async fn several_images_are_one_commit_and_one_list() {
+    let app = app();
+    let form = Form::new().file("image", "a.png", &png(1)).file("images", "b.png", &png(2)).file("files", "c.png", &png(3));
+    let form = form.file("file", "d.png", &png(4)).file("images[]", "e.png", &png(5)).text("groupId", "g");
+    let answer = form.text("order", "5").send(&app).await;
+    assert_eq!((answer.status.as_u16(), answer.header("location")), (201, ""));
+    let images = answer.json()["images"].as_array().unwrap().clone();
+    let names: Vec<_> = images.iter().map(|image| image["originalName"].as_str().unwrap()).collect();
+    assert_eq!(names, ["a.png", "b.png", "c.png", "d.png", "e.png"]);
+    let orders: Vec<_> = images.iter().map(|image| image["order"].as_i64().unwrap()).collect();
+    assert_eq!(orders, [5, 6, 7, 8, 9]);
+    assert!(images.iter().all(|image| image["copies"] == 2 && image["groupId"] == "g"));
+    let commits = keys(&app).await.iter().filter(|key| key.starts_with("image-metadata.d/")).count();
+    assert_eq!(commits, 1);
+}
+
+#[tokio::test]
+async fn an_image_without_an_order_is_the_next_of_its_group() {
+    let app = app();
+    store_image_of_group(&app, Some(3)).await;
+    let next = Form::new().file("image", "a.png", &png(2)).text("groupId", "g").send(&app).await.json();
+    assert_eq!(next["order"], 4);
+}
+
+async fn store_image_of_group(app: &shared::http::App, order: Option<i64>) {
+    let fields = Fields { group_id: Some("g".to_owned()), order, ..Fields::default() };
+    shared::testing::store_image_as(&app.keepsake, png(1), fields).await;
+}
+
+#[tokio::test]
+async fn a_body_that_is_an_image_is_taken_whatever_it_is_declared_as() {
+    let app = app();
+    for headers in [
+        &[("content-type", "image/png")][..],
+        &[("content-type", "image/gif")],
+        &[("content-type", "application/octet-stream")],
+        &[("content-type", "application/x-www-form-urlencoded")],
+        &[],
+    ] {
+        let answer = send_raw(&app, "/api/upload", headers, png(1)).await;
+        let item = answer.json();
+        assert_eq!((answer.status.as_u16(), &item["contentType"]), (201, &json!("image/png")), "{headers:?}");
+        assert_eq!(item["originalName"], Value::Null);
+    }
+}
+
+#[tokio::test]
+async fn a_raw_image_has_its_fields_in_the_query_and_its_name_in_a_header() {
+    let target = "/api/upload?category=a%26b&description=x+y&groupId=g&order=-2&unknown=1";
+    for (header, name) in [("%C3%9Cber%20uns.png", "Über uns.png"), ("100%.png", "100%.png"), ("/tmp/x.png", "x.png")] {
+        let item = send_raw(&app(), target, &[("x-filename", header)], png(1)).await.json();
+        assert_eq!(item["originalName"], name);
+        assert_eq!((&item["category"], &item["description"]), (&json!("a&b"), &json!("x y")));
+        assert_eq!((&item["groupId"], &item["order"]), (&json!("g"), &json!(-2)));
+    }
+}
+
+#[tokio::test]
+async fn a_file_name_beyond_ascii_is_read_in_either_form() {
+    for disposition in [
+        "name=\"image\"; filename=\"Über.png\"",
+        "name=\"image\"; filename*=UTF-8''%C3%9Cber.png",
+        "name=\"image\"; filename=\"x.png\"; filename*=utf-8'de'%C3%9Cber.png",
+    ] {
+        let item = Form::new().part(disposition, &png(1)).send(&app()).await.json();
+        assert_eq!(item["originalName"], "Über.png", "{disposition}");
+    }
+}
+
+#[tokio::test]
+async fn every_format_is_taken_and_stored_bit_for_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    let app = app_on(std::sync::Arc::new(shared::store::DiskStore::open(folder.path()).unwrap()));
+    for (format, bytes) in samples() {
+        let item = Form::new().file("image", "x", &bytes).send(&app).await.json();
+        assert_eq!(item["contentType"], format.content_type());
+        let stored = std::fs::read(folder.path().join("uploads").join(item["id"].as_str().unwrap())).unwrap();
+        assert!(stored == bytes, "{format}");
+    }
+    assert_eq!(Format::ALL.len(), samples().len());
+}
+
+#[tokio::test]
+async fn an_image_too_large_for_memory_is_spooled() {
+    let folder = tempfile::tempdir().unwrap();
+    let app = app_on(std::sync::Arc::new(shared::store::DiskStore::open(folder.path()).unwrap()));
+    let large = [png(1), (0..3_000_000_u32).map(|n| n.wrapping_mul(2_654_435_761) as u8).collect()].concat();
+    let chunks: Vec<Result<Vec<u8>, std::io::Error>> =
+        Form::new().file("image", "x", &large).bytes().chunks(7_000).map(|chunk| Ok(chunk.to_vec())).collect();
+    let body = axum::body::Body::from_stream(futures::stream::iter(chunks));
+    let item = send(&router(&app), form_request(body, &[])).await.json();
+    let stored = std::fs::read(folder.path().join("uploads").join(item["id"].as_str().unwrap())).unwrap();
+    assert!(stored == large && item["sha256"] == Digest::of(&large).to_string());
+}
+
+#[tokio::test]
+async fn digests_that_match_are_no_obstacle() {
+    let app = app();
+    let digest = |bytes: &[u8]| format!("sha-512=:AAAA:, sha-256=:{}:", Digest::of(bytes).to_base64());
+    for name in ["content-digest", "repr-digest"] {
+        let answer = send_raw(&app, "/api/upload", &[(name, digest(&png(1)).as_str())], png(1)).await;
+        assert_eq!(answer.status, 201, "{name}");
+        let form = [Form::new().file("image", "a.png", &png(1)).bytes(), b"an epilogue".to_vec()].concat();
+        let announced = digest(&form);
+        let answer = send(&router(&app), form_request(form, &[(name, announced.as_str())])).await;
+        assert_eq!(answer.status, 201, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn an_idempotency_key_that_comes_again_gets_the_first_answer_again() {
+    let app = app();
+    let upload = || Form::new().file("image", "a.png", &png(1)).text("groupId", "g").request(&[("idempotency-key", "k1")]);
+    let first = send(&router(&app), upload()).await;
+    let second = send(&router(&app), upload()).await;
+    assert_eq!((first.status.as_u16(), &first.body), (second.status.as_u16(), &second.body));
+    assert_eq!(first.header("location"), second.header("location"));
+    assert_eq!(keys(&app).await.iter().filter(|key| key.starts_with("uploads/")).count(), 1);
+}
+
+#[tokio::test]
+async fn the_tenth_upload_names_the_backup_it_completed() {
+    let app = app();
+    for n in 0..9 {
+        store_image(&app.keepsake, png(n)).await;
+    }
+    let tenth = Form::new().file("image", "a.png", &png(9)).send(&app).await.json();
+    assert_eq!(tenth["backup"], "backup-2026-11-20T08-00-00-000Z");
+    assert_eq!(app.keepsake.list_backups().await.unwrap()[0].images, 10);
+    for n in 10..18 {
+        store_image(&app.keepsake, png(n)).await;
+    }
+    let form = Form::new().file("image", "a.png", &png(18)).file("image", "b.png", &png(19));
+    let several = form.send(&app).await.json();
+    assert_eq!(several["backup"], "backup-2026-11-20T08-00-00-001Z");
+}
