@@ -176,13 +176,18 @@ pub struct StubStore {
     /// What it says of itself.
     pub status: Mutex<StoreStatus>,
     /// What its signed URLs start with, where it has any.
-    pub signs: Option<&'static str>,
+    signs: Option<&'static str>,
 }
 
 impl StubStore {
     /// A store that says this of itself.
     pub fn with_status(status: StoreStatus) -> Self {
         Self { status: Mutex::new(status), ..Self::default() }
+    }
+
+    /// A store whose signed URLs start like this.
+    pub fn signing(start: &'static str) -> Self {
+        Self { signs: Some(start), ..Self::default() }
     }
 }
 

@@ -1,0 +1,134 @@
+//! A running server, and what a client asks of it.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use reqwest::multipart::{Form, Part};
+use reqwest::{Client, Response, StatusCode};
+use serde_json::Value;
+
+/// The binary, serving one folder; killed when dropped.
+pub struct Server {
+    child: Child,
+    url: String,
+    /// What it printed when it started.
+    pub greeting: Vec<String>,
+    client: Client,
+}
+
+impl Server {
+    /// Starts the binary on a free port, with `folder` as its current folder, and waits until it serves.
+    pub fn start(folder: &Path) -> Self {
+        Self::start_with(folder, &[])
+    }
+
+    /// Likewise, with further variables in its environment.
+    pub fn start_with(folder: &Path, variables: &[(&str, &str)]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_local"))
+            .current_dir(folder)
+            .env_clear()
+            .envs([("PORT", "0"), ("HOST", "127.0.0.1"), ("RUST_LOG", "warn")])
+            .envs(variables.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut greeting = Vec::new();
+        while !greeting.last().is_some_and(|line: &String| line.contains("  recovery ")) {
+            let line = lines.next().unwrap_or_else(|| panic!("it stopped after {greeting:?}"));
+            greeting.push(line.unwrap());
+        }
+        let url = greeting[0].split_once("serves ").unwrap().1.to_owned();
+        Self { child, url, greeting, client: Client::new() }
+    }
+
+    /// Kills it as the system does when it has had enough: at once.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Tells it to stop, and waits until it has.
+    pub fn stop(mut self) {
+        let told = Command::new("kill").arg("-TERM").arg(self.child.id().to_string()).status().unwrap();
+        assert!(told.success() && self.child.wait().unwrap().success());
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.url)
+    }
+
+    pub async fn get(&self, path: &str) -> Response {
+        self.client.get(self.url(path)).send().await.unwrap()
+    }
+
+    pub async fn get_json(&self, path: &str) -> Value {
+        json(self.get(path).await, StatusCode::OK).await
+    }
+
+    pub async fn post(&self, path: &str) -> Response {
+        self.client.post(self.url(path)).send().await.unwrap()
+    }
+
+    pub async fn delete(&self, id: &str) {
+        let answer = self.client.delete(self.url(&format!("/api/images/{id}"))).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK);
+    }
+
+    pub async fn edit(&self, id: &str, patch: &Value) -> Value {
+        let request = self.client.patch(self.url(&format!("/api/images/{id}"))).json(patch);
+        json(request.send().await.unwrap(), StatusCode::OK).await
+    }
+
+    /// Uploads an image and returns the answer.
+    pub async fn upload(&self, name: &str, bytes: &[u8], description: &str) -> Value {
+        let image = Part::bytes(bytes.to_vec()).file_name(name.to_owned());
+        let form = Form::new().part("image", image).text("description", description.to_owned()).text("category", "test");
+        let request = self.client.post(self.url("/api/upload")).multipart(form);
+        json(request.send().await.unwrap(), StatusCode::CREATED).await
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+pub async fn json(answer: Response, expected: StatusCode) -> Value {
+    let status = answer.status();
+    let text = answer.text().await.unwrap();
+    assert_eq!(status, expected, "{text}");
+    serde_json::from_str(&text).unwrap()
+}
+
+/// Waits until something holds, which it must within ten seconds even on a busy machine.
+#[expect(clippy::disallowed_methods, reason = "the one place that looks again until a condition holds")]
+pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    for _ in 0..1000 {
+        if holds() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("it never came to pass that {what}");
+}
+
+/// The names in a folder, none where it is not there.
+pub fn names(folder: PathBuf) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten();
+    let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// How many records the checkpoint of a folder shows to whoever opens it; `None` while it cannot be read as JSON.
+pub fn records(folder: &Path) -> Option<usize> {
+    let text = std::fs::read_to_string(folder.join("image-metadata.json")).ok()?;
+    let json: Value = serde_json::from_str(&text).ok()?;
+    Some(json.as_object()?.keys().filter(|name| *name != "$keepsake").count())
+}
