@@ -60,7 +60,9 @@ async fn create(State(app): State<App>) -> Result<(StatusCode, [(HeaderName, Str
     let manifest = to_the_end(async move { keepsake.create_backup(Kind::Manual).await }).await?;
     let message = match manifest.missing.len() {
         0 => format!("{} holds {} images.", manifest.name, manifest.images),
-        missing => format!("{} holds {} images; the bytes of {missing} of them are missing.", manifest.name, manifest.images),
+        missing => {
+            format!("{} holds {} images; the bytes of {missing} of them are missing.", manifest.name, manifest.images)
+        }
     };
     let answer = json!({
         "success": true,

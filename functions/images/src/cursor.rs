@@ -32,7 +32,8 @@ mod tests {
 
     #[test]
     fn nothing_else_is_a_cursor() {
-        let forged = ["1 ../x", "1 ", "x y", "1", "99999999999999999999999999 a"].map(|text| URL_SAFE_NO_PAD.encode(text));
+        let forged =
+            ["1 ../x", "1 ", "x y", "1", "99999999999999999999999999 a"].map(|text| URL_SAFE_NO_PAD.encode(text));
         for bad in forged.iter().map(String::as_str).chain(["", "!", "####", "AAAA"]) {
             assert_eq!(decode(bad), None, "{bad}");
         }

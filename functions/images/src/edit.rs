@@ -81,6 +81,9 @@ fn text(name: &str, value: Value) -> Result<Edit<String>> {
 fn order(value: &Value) -> Result<Option<i64>> {
     match value {
         Value::Null => Ok(None),
-        value => value.as_i64().map(Some).ok_or_else(|| Error::Invalid("\"order\" must be a whole number or null.".to_owned())),
+        value => value
+            .as_i64()
+            .map(Some)
+            .ok_or_else(|| Error::Invalid("\"order\" must be a whole number or null.".to_owned())),
     }
 }

@@ -66,7 +66,9 @@ mod tests {
 
     #[test]
     fn what_is_malformed_or_asks_for_several_parts_gets_the_whole() {
-        for header in ["bytes", "bytes=", "bytes=-", "bytes=5-3", "bytes=a-b", "bytes=+1-2", "bytes=0-1,3-4", "lines=1-2", "=1-2"] {
+        for header in
+            ["bytes", "bytes=", "bytes=-", "bytes=5-3", "bytes=a-b", "bytes=+1-2", "bytes=0-1,3-4", "lines=1-2", "=1-2"]
+        {
             assert_eq!(wanted(header, 10), Wanted::Whole, "{header}");
         }
     }

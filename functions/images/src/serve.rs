@@ -68,7 +68,8 @@ pub(crate) async fn serve(
         return Ok(file.content(StatusCode::OK, meta.size, Body::empty()));
     }
     if let Some(url) = store.signed_url(&meta.key, SIGNED_FOR).await.map_err(Error::from)? {
-        return Ok((StatusCode::TEMPORARY_REDIRECT, [(LOCATION, url), (CACHE_CONTROL, REDIRECT_CACHE.to_owned())]).into_response());
+        return Ok((StatusCode::TEMPORARY_REDIRECT, [(LOCATION, url), (CACHE_CONTROL, REDIRECT_CACHE.to_owned())])
+            .into_response());
     }
     match file.validators.range(&headers).map_or(Wanted::Whole, |range| range::wanted(range, meta.size)) {
         Wanted::Whole => Ok(file.content(StatusCode::OK, meta.size, read(&id, &store, &meta, None).await?)),

@@ -75,7 +75,12 @@ impl Form {
     }
 
     /// Reads a body that is one image.
-    pub(crate) async fn read_raw(&mut self, body: &mut Incoming, headers: &HeaderMap, target: &Target<'_>) -> Result<()> {
+    pub(crate) async fn read_raw(
+        &mut self,
+        body: &mut Incoming,
+        headers: &HeaderMap,
+        target: &Target<'_>,
+    ) -> Result<()> {
         let (used, mut spool) = (body.used(), target.store.spool());
         while let Some(piece) = body.next().await {
             let piece = piece.map_err(|reason| given_up(&reason, target))?;
@@ -86,13 +91,19 @@ impl Form {
             return Err(Error::NoFile);
         }
         let body = spool.finish().await.map_err(spool_failed)?;
-        let original_name = headers.get("x-filename").map(|name| decoded(name.as_bytes())).and_then(|n| last_segment(&n));
+        let original_name =
+            headers.get("x-filename").map(|name| decoded(name.as_bytes())).and_then(|n| last_segment(&n));
         self.images.push(NewImage { body, original_name });
         Ok(())
     }
 
     /// Reads a form; its text fields may stand before or behind its files.
-    pub(crate) async fn read_parts(&mut self, body: &mut Incoming, boundary: String, target: &Target<'_>) -> Result<()> {
+    pub(crate) async fn read_parts(
+        &mut self,
+        body: &mut Incoming,
+        boundary: String,
+        target: &Target<'_>,
+    ) -> Result<()> {
         let used = body.used();
         let mut parts = Multipart::new(body, boundary);
         while let Some(mut part) = parts.next_field().await.map_err(|e| malformed(e, target))? {

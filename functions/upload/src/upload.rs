@@ -46,7 +46,10 @@ async fn receive(app: &App, request: Request, form: &mut Form) -> Result<()> {
     if length.is_some_and(|length| length > limit) {
         return Err(Error::TooLarge { limit: target.limit });
     }
-    app.keepsake.check_room(length.unwrap_or_default()).await?;
+    if !app.on_lambda {
+        // There all of the body is here already, and asking the store now would only cost time.
+        app.keepsake.check_room(length.unwrap_or_default()).await?;
+    }
 
     let mut incoming = Incoming::new(body, limit, !announced.is_empty());
     match boundary {

@@ -5,8 +5,8 @@ use axum::http::header::{self, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN,
 use axum::http::{Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
-use headers::authorization::{Authorization, Bearer};
 use headers::HeaderMapExt;
+use headers::authorization::{Authorization, Bearer};
 use subtle::ConstantTimeEq;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
@@ -137,7 +137,8 @@ mod tests {
         for local in ["localhost", "localhost:3000", "LOCALHOST", "127.0.0.1", "127.0.0.1:80", "[::1]", "[::1]:3000"] {
             assert!(is_local(local), "{local}");
         }
-        for other in ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "127.0.0.2", "::1", "", ":80"] {
+        for other in ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "127.0.0.2", "::1", "", ":80"]
+        {
             assert!(!is_local(other), "{other}");
         }
     }

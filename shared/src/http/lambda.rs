@@ -66,3 +66,39 @@ fn answer_length(body: &Bytes, is_json: bool) -> usize {
         body.len().div_ceil(3) * 4
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::http::header::HeaderValue;
+    use futures::stream;
+
+    use super::*;
+
+    fn answer(content_type: &'static str, body: Body) -> Response {
+        let mut response = Response::new(body);
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        response
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_fits_passes_and_a_longer_one_is_a_problem() {
+        for (content_type, byte, fits) in [
+            ("image/png", 7, 4_500_000),
+            ("application/json", b'x', 6_000_000),
+            ("application/problem+json", b'"', 3_000_000),
+        ] {
+            let passed = collect(answer(content_type, Body::from(vec![byte; fits]))).await;
+            assert!(passed.status() == StatusCode::OK && passed.headers()[CONTENT_TYPE] == content_type);
+            let refused = collect(answer(content_type, Body::from(vec![byte; fits + 1]))).await;
+            assert_eq!(refused.status(), StatusCode::INTERNAL_SERVER_ERROR, "{content_type}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_breaks_off_is_a_problem() {
+        let parts = stream::iter([Ok(vec![1]), Err(std::io::Error::other("torn"))]);
+        let refused = collect(answer("image/png", Body::from_stream(parts))).await;
+        assert_eq!(refused.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(refused.headers()[CONTENT_TYPE], "application/problem+json");
+    }
+}

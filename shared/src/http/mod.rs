@@ -11,6 +11,8 @@ mod item;
 pub mod lambda;
 mod problem;
 mod routes;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,7 +68,8 @@ impl App {
 
 /// Puts what every route has in common around `router`, unknown paths and wrong methods included.
 pub fn finish(router: Router, app: &App) -> Router {
-    let always = |name: HeaderName, value| SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value));
+    let always =
+        |name: HeaderName, value| SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value));
     let trace = TraceLayer::new_for_http()
         .make_span_with(request_span)
         .on_request(())

@@ -105,8 +105,12 @@ fn store_failure(kind: ErrorKind) -> Problem {
             let detail = "There is too little room left in the store. Reading and deleting still work.";
             Problem::new(StatusCode::INSUFFICIENT_STORAGE, "no-room", detail)
         }
-        ErrorKind::ReadOnly => Problem::new(unavailable, "read-only", "The store takes no writes. Reading still works."),
-        ErrorKind::Refused => Problem::new(unavailable, "store-refused", "The store refuses this. Its rights need a look."),
+        ErrorKind::ReadOnly => {
+            Problem::new(unavailable, "read-only", "The store takes no writes. Reading still works.")
+        }
+        ErrorKind::Refused => {
+            Problem::new(unavailable, "store-refused", "The store refuses this. Its rights need a look.")
+        }
         ErrorKind::Unavailable => {
             let problem = Problem::new(unavailable, "store-unavailable", "The store does not answer. Try again later.");
             problem.with_header(RETRY_AFTER, RETRY_SECONDS)

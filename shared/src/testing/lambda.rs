@@ -33,7 +33,8 @@ pub enum EventBody<'a> {
 /// The event that an HTTP API of API Gateway makes of a request: payload format 2.0, with a `$default` stage.
 pub fn event(method: &str, target: &str, headers: &[(&str, &str)], body: EventBody<'_>) -> Value {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    let mut all = serde_json::Map::from_iter([("host".to_owned(), json!("abc.execute-api.eu-central-1.amazonaws.com"))]);
+    let mut all =
+        serde_json::Map::from_iter([("host".to_owned(), json!("abc.execute-api.eu-central-1.amazonaws.com"))]);
     all.extend(headers.iter().map(|(name, value)| (name.to_lowercase(), json!(value))));
     let (body, is_base64) = match body {
         EventBody::None => (None, false),
@@ -115,7 +116,10 @@ impl Respond for Events {
         ResponseTemplate::new(200)
             .insert_header("lambda-runtime-aws-request-id", format!("request-{}", events.len()))
             .insert_header("lambda-runtime-deadline-ms", "4102444800000")
-            .insert_header("lambda-runtime-invoked-function-arn", "arn:aws:lambda:eu-central-1:123456789012:function:test")
+            .insert_header(
+                "lambda-runtime-invoked-function-arn",
+                "arn:aws:lambda:eu-central-1:123456789012:function:test",
+            )
             .insert_header("lambda-runtime-trace-id", "Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=0")
             .set_body_json(event)
     }

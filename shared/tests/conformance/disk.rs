@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use futures::stream::TryStreamExt;
 use jiff::Timestamp;
@@ -239,6 +240,28 @@ async fn a_store_that_lost_its_root_is_unavailable_not_empty() {
     assert_eq!(kind(store.delete(&x).await), Some(ErrorKind::Unavailable));
     assert_eq!(kind(store.status().await), Some(ErrorKind::Unavailable));
     assert_eq!(kind(store.put(&x, &Body::from(vec![1]), &PutMode::Create).await), Some(ErrorKind::Unavailable));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_listing_misses_nothing_that_is_replaced_meanwhile() {
+    // Here a replaced file changes its place in the folder, and the names are read in several pieces.
+    let memory_disk = PathBuf::from("/dev/shm");
+    let folder = TempDir::new_in(if memory_disk.is_dir() { memory_disk } else { std::env::temp_dir() }).unwrap();
+    let store = Store::new(Arc::new(DiskStore::open(folder.path()).unwrap()), folder.path());
+    let names: Vec<_> = (0..700).map(|n| format!("folder/{n:03}")).collect();
+    for name in &names {
+        put(&store, name, b"first").await;
+    }
+    let (writer, replaced) = (store.clone(), names.clone());
+    let writer = tokio::spawn(async move {
+        for name in replaced.iter().cycle().step_by(7).take(1_500) {
+            put(&writer, name, b"again").await;
+        }
+    });
+    while !writer.is_finished() {
+        assert_eq!(keys(&store).await, names);
+    }
+    writer.await.unwrap();
 }
 
 #[tokio::test]

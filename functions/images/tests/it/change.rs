@@ -60,11 +60,13 @@ async fn an_edit_of_a_version_that_is_gone_changes_nothing() {
     let id = stored(&app).await;
     let path = format!("/api/images/{id}");
     let first = get(&app, &path).await.header("etag").to_owned();
-    let edit = async |tag: &str, text: &str| patch(&app, &id, &[MERGE_PATCH, ("if-match", tag)], json!({ "description": text })).await;
+    let edit = async |tag: &str, text: &str| {
+        patch(&app, &id, &[MERGE_PATCH, ("if-match", tag)], json!({ "description": text })).await
+    };
     assert_eq!(edit(&first, "one").await.status, 200);
     assert_eq!(edit(&first, "two").await.problem(), (412, "changed".to_owned()));
     assert_eq!(edit(&format!("W/{first}"), "two").await.problem().0, 412);
-    assert_eq!(edit("no tag", "two").await.problem(), (400, "invalid-request".to_owned()));
+    assert_eq!(edit("no tag", "two").await.problem().0, 412);
     assert_eq!(get(&app, &path).await.json()["description"], "one");
     let second = get(&app, &path).await.header("etag").to_owned();
     assert_eq!(edit(&format!("{first}, {second}"), "two").await.status, 200);
@@ -77,8 +79,20 @@ async fn an_edit_that_makes_no_sense_changes_nothing() {
     let id = stored(&app).await;
     let before = get(&app, &format!("/api/images/{id}")).await;
     for body in [
-        "", "null", "[]", "\"x\"", "{", "{\"description\":5}", "{\"category\":[]}", "{\"groupId\":{}}", "{\"order\":\"1\"}",
-        "{\"order\":1.5}", "{\"order\":1e300}", "{\"url\":\"x\"}", "{\"sha256\":null}", "{\"unknown\":1}",
+        "",
+        "null",
+        "[]",
+        "\"x\"",
+        "{",
+        "{\"description\":5}",
+        "{\"category\":[]}",
+        "{\"groupId\":{}}",
+        "{\"order\":\"1\"}",
+        "{\"order\":1.5}",
+        "{\"order\":1e300}",
+        "{\"url\":\"x\"}",
+        "{\"sha256\":null}",
+        "{\"unknown\":1}",
     ] {
         let answer = patch(&app, &id, &[MERGE_PATCH], body).await;
         assert_eq!(answer.problem(), (400, "invalid-request".to_owned()), "{body}");

@@ -37,7 +37,12 @@ async fn every_served_type_passes_through_api_gateway_bit_for_bit() {
 async fn bytes_of_no_known_type_pass_as_well() {
     let folder = tempfile::tempdir().unwrap();
     let app = on_disk(folder.path());
-    shared::testing::import(&app.keepsake, "old page.html", serde_json::json!({ "contentType": "text/html; charset=utf-16" })).await;
+    shared::testing::import(
+        &app.keepsake,
+        "old page.html",
+        serde_json::json!({ "contentType": "text/html; charset=utf-16" }),
+    )
+    .await;
     let bytes: Vec<u8> = (0..=255).rev().collect();
     std::fs::create_dir_all(folder.path().join("uploads")).unwrap();
     std::fs::write(folder.path().join("uploads/old page.html"), &bytes).unwrap();

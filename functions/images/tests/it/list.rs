@@ -42,8 +42,21 @@ async fn all_images_newest_first_with_every_field() {
     assert_eq!(list.get("next"), None);
     let fields: Vec<&String> = list["images"][0].as_object().unwrap().keys().collect();
     let documented = [
-        "category", "contentType", "description", "filename", "groupId", "height", "id", "order", "originalName", "sha256",
-        "size", "type", "uploadDate", "url", "width",
+        "category",
+        "contentType",
+        "description",
+        "filename",
+        "groupId",
+        "height",
+        "id",
+        "order",
+        "originalName",
+        "sha256",
+        "size",
+        "type",
+        "uploadDate",
+        "url",
+        "width",
     ];
     assert_eq!(fields, documented);
 }
@@ -92,7 +105,13 @@ async fn a_list_can_be_filtered() {
 async fn what_makes_no_sense_is_refused() {
     let app = app();
     for query in [
-        "limit=0", "limit=-1", "limit=ten", "limit=1.5", "limit=99999999999999999999999", "cursor=x", "cursor=AAAA",
+        "limit=0",
+        "limit=-1",
+        "limit=ten",
+        "limit=1.5",
+        "limit=99999999999999999999999",
+        "cursor=x",
+        "cursor=AAAA",
         "limit=1&limit=2",
     ] {
         let answer = get(&app, &format!("/api/images?{query}")).await;

@@ -23,7 +23,12 @@ async fn upload(app: &App, headers: &[(&str, &str)]) -> Answer {
 #[tokio::test]
 async fn a_change_needs_the_token() {
     let app = with_token();
-    for headers in [&[][..], &[("authorization", "Bearer wrong")], &[("authorization", "Basic right")], &[("authorization", "right")]] {
+    for headers in [
+        &[][..],
+        &[("authorization", "Bearer wrong")],
+        &[("authorization", "Basic right")],
+        &[("authorization", "right")],
+    ] {
         let answer = upload(&app, headers).await;
         assert_eq!(answer.problem(), (401, "unauthorized".to_owned()), "{headers:?}");
         assert_eq!(answer.header("www-authenticate"), "Bearer");

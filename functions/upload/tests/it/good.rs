@@ -49,7 +49,8 @@ async fn what_a_browser_sends_for_fields_that_were_left_empty_counts_as_nothing(
 #[tokio::test]
 async fn several_images_are_one_commit_and_one_list() {
     let app = app();
-    let form = Form::new().file("image", "a.png", &png(1)).file("images", "b.png", &png(2)).file("files", "c.png", &png(3));
+    let form =
+        Form::new().file("image", "a.png", &png(1)).file("images", "b.png", &png(2)).file("files", "c.png", &png(3));
     let form = form.file("file", "d.png", &png(4)).file("images[]", "e.png", &png(5)).text("groupId", "g");
     let answer = form.text("order", "5").send(&app).await;
     assert_eq!((answer.status.as_u16(), answer.header("location")), (201, ""));
@@ -96,7 +97,8 @@ async fn a_body_that_is_an_image_is_taken_whatever_it_is_declared_as() {
 #[tokio::test]
 async fn a_raw_image_has_its_fields_in_the_query_and_its_name_in_a_header() {
     let target = "/api/upload?category=a%26b&description=x+y&groupId=g&order=-2&unknown=1";
-    for (header, name) in [("%C3%9Cber%20uns.png", "Über uns.png"), ("100%.png", "100%.png"), ("/tmp/x.png", "x.png")] {
+    for (header, name) in [("%C3%9Cber%20uns.png", "Über uns.png"), ("100%.png", "100%.png"), ("/tmp/x.png", "x.png")]
+    {
         let item = send_raw(&app(), target, &[("x-filename", header)], png(1)).await.json();
         assert_eq!(item["originalName"], name);
         assert_eq!((&item["category"], &item["description"]), (&json!("a&b"), &json!("x y")));
@@ -159,7 +161,8 @@ async fn digests_that_match_are_no_obstacle() {
 #[tokio::test]
 async fn an_idempotency_key_that_comes_again_gets_the_first_answer_again() {
     let app = app();
-    let upload = || Form::new().file("image", "a.png", &png(1)).text("groupId", "g").request(&[("idempotency-key", "k1")]);
+    let upload =
+        || Form::new().file("image", "a.png", &png(1)).text("groupId", "g").request(&[("idempotency-key", "k1")]);
     let first = send(&router(&app), upload()).await;
     let second = send(&router(&app), upload()).await;
     assert_eq!((first.status.as_u16(), &first.body), (second.status.as_u16(), &second.body));

@@ -79,7 +79,8 @@ async fn a_form_that_never_comes_to_a_part_is_not_kept_in_memory() {
     let endless = || Body::from_stream(stream::repeat_with(|| Ok::<_, std::io::Error>(vec![b'x'; 10_000])).take(5_000));
     refused(&app, form_request(endless(), &[]), 400, "invalid-request").await;
     let head = format!("--{}\r\nContent-Disposition: form-data; name=\"", super::BOUNDARY).into_bytes();
-    let endless_head = stream::iter([Ok::<_, std::io::Error>(head)]).chain(endless().into_data_stream().map(|c| Ok(c.unwrap().to_vec())));
+    let endless_head = stream::iter([Ok::<_, std::io::Error>(head)])
+        .chain(endless().into_data_stream().map(|c| Ok(c.unwrap().to_vec())));
     refused(&app, form_request(Body::from_stream(endless_head), &[]), 400, "invalid-request").await;
 }
 
@@ -155,7 +156,8 @@ async fn content_that_is_no_image_whatever_it_says_of_itself() {
 
 #[tokio::test]
 async fn one_bad_image_among_good_ones() {
-    let form = Form::new().file("image", "a.png", &png(1)).file("image", "b.png", b"text").file("image", "c.png", &png(3));
+    let form =
+        Form::new().file("image", "a.png", &png(1)).file("image", "b.png", b"text").file("image", "c.png", &png(3));
     refused(&app(), form.request(&[]), 415, "not-an-image").await;
 }
 

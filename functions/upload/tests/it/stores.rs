@@ -38,7 +38,10 @@ async fn a_store_that_runs_full_while_it_is_written() {
 #[tokio::test]
 async fn a_store_that_takes_no_writes() {
     assert_eq!(upload_with("put", Fault::Before(ErrorKind::ReadOnly)).await.problem(), (503, "read-only".to_owned()));
-    assert_eq!(upload_with("put", Fault::Before(ErrorKind::Refused)).await.problem(), (503, "store-refused".to_owned()));
+    assert_eq!(
+        upload_with("put", Fault::Before(ErrorKind::Refused)).await.problem(),
+        (503, "store-refused".to_owned())
+    );
 }
 
 #[tokio::test]

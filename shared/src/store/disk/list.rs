@@ -1,16 +1,17 @@
 //! Walking the folder: listings in the order of keys, and the sweep of unfinished files.
 
+use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use jiff::Timestamp;
-use rustix::fs::{AtFlags, Dir, DirEntry, FileType, Stat, statat, unlinkat};
+use rustix::fs::{AtFlags, Dir, DirEntry, FileType, Stat, fstat, statat, unlinkat};
 use rustix::io::Errno;
 use uuid::Uuid;
 
 use super::blocking;
-use super::path::{At, Disk, LOCK, file_type, meta, modified_ns, step};
+use super::path::{At, Disk, LOCK, accessed_ns, file_type, meta, modified_ns, step};
 use crate::store::{ErrorKind, Key, ObjectMeta, Result};
 
 /// How many files are looked at in one go off the async threads.
@@ -96,19 +97,49 @@ impl Walk {
         }
     }
 
-    /// Reads the names in a folder, leaving out what the listing cannot need.
+    /// Goes down into a folder.
+    ///
+    /// On some file systems (tmpfs and btrfs among them) a file that replaces another goes to the end of its folder, and
+    /// one that is replaced while the names are read can be missed. So a reading counts only if nothing was replaced
+    /// meanwhile; after two that do not, the third keeps writers out.
     fn push(&mut self, at: At<'_>, folder: OwnedFd, path: String) -> Result<()> {
-        let mut names = Vec::new();
-        for entry in Dir::read_from(&folder).map_err(|e| at.io(e))? {
+        let replaced = |lock: Option<File>| match lock {
+            Some(lock) => fstat(lock).map(|stat| Some(accessed_ns(&stat))).map_err(|e| at.io(e)),
+            None => Ok(None),
+        };
+        let mut tries = 0;
+        let (mut names, left_out) = loop {
+            tries += 1;
+            let lock = self.disk.lock_shared(at)?;
+            if tries > 2 {
+                break self.read_names(at, &folder, &path)?;
+            }
+            let before = replaced(lock)?;
+            let read = self.read_names(at, &folder, &path)?;
+            // Whoever is replacing something right now has said so when the lock is free again.
+            if replaced(self.disk.lock_shared(at)?)? == before {
+                break read;
+            }
+        };
+        names.sort_unstable();
+        self.left_out += left_out;
+        self.levels.push(Level { folder, path, names: names.into_iter() });
+        Ok(())
+    }
+
+    /// The names in a folder, without those that the listing cannot need, and how many cannot be objects.
+    fn read_names(&self, at: At<'_>, folder: &OwnedFd, path: &str) -> Result<(Vec<String>, u64)> {
+        let (mut names, mut left_out) = (Vec::new(), 0);
+        for entry in Dir::read_from(folder).map_err(|e| at.io(e))? {
             let entry = entry.map_err(|e| at.io(e))?;
             let Ok(name) = entry.file_name().to_str() else {
-                self.left_out += 1;
+                left_out += 1;
                 continue;
             };
             if matches!(name, "." | ".." | LOCK) || name.starts_with(Key::RESERVED_PREFIX) {
                 continue;
             }
-            match kind(at, &folder, &entry)? {
+            match kind(at, folder, &entry)? {
                 Some(FileType::Directory) if self.wants(&format!("{path}{name}/"), true) => {
                     names.push(format!("{name}/"));
                 }
@@ -116,12 +147,10 @@ impl Walk {
                     names.push(name.to_owned());
                 }
                 Some(FileType::Directory | FileType::RegularFile) | None => {}
-                Some(_) => self.left_out += 1,
+                Some(_) => left_out += 1,
             }
         }
-        names.sort_unstable();
-        self.levels.push(Level { folder, path, names: names.into_iter() });
-        Ok(())
+        Ok((names, left_out))
     }
 
     /// Whether a file is part of the listing, or a folder can hold what is.

@@ -178,6 +178,20 @@ impl Disk {
             }
         }
     }
+
+    /// As [`Disk::lock`], but waits only for those that change something, and does not make the file; `None` where there
+    /// is none, because nothing has been put yet, or where this process may not open it.
+    pub(super) fn lock_shared(&self, at: At<'_>) -> Result<Option<File>> {
+        match openat(self.root(at)?, LOCK, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()) {
+            Ok(file) => {
+                let locked = rustix::io::retry_on_intr(|| rustix::fs::flock(&file, FlockOperation::LockShared));
+                locked.map_err(|e| at.io(e))?;
+                Ok(Some(file.into()))
+            }
+            Err(Errno::NOENT | Errno::ACCESS) => Ok(None),
+            Err(e) => Err(at.io(e)),
+        }
+    }
 }
 
 /// The names of the folders on the way to `key`.
@@ -259,6 +273,12 @@ pub(super) fn inode(stat: &Stat) -> u64 {
 #[allow(clippy::unnecessary_cast, reason = "the type differs between systems")]
 pub(super) fn modified_ns(stat: &Stat) -> i128 {
     stat.st_mtime as i128 * 1_000_000_000 + stat.st_mtime_nsec as i128
+}
+
+/// When a file was last read; of the lock file, the stamp of the last file that replaced another.
+#[allow(clippy::unnecessary_cast, reason = "the type differs between systems")]
+pub(super) fn accessed_ns(stat: &Stat) -> i128 {
+    stat.st_atime as i128 * 1_000_000_000 + stat.st_atime_nsec as i128
 }
 
 /// The version of a file: no two of one key have the same, because `publish` gives no two files the same time.

@@ -46,9 +46,11 @@ impl Disk {
         if *mode == PutMode::Create {
             temp.publish_new(key.name())?;
         } else {
-            let _lock = self.lock(at)?;
+            let lock = self.lock(at)?;
             permit(at, mode, &look(at, &folder, key.name())?)?;
             temp.publish_over(key.name())?;
+            // Listings compare this; should it fail, they are no worse off than with a file system's own word.
+            let _ = futimens(&lock, &Timestamps { last_access: timespec(modified_ns(&stat)), last_modification: KEEP });
         }
 
         let published = etag(&stat);
@@ -93,10 +95,7 @@ impl Disk {
         // Some file systems keep times only to the microsecond, to ten milliseconds or to two seconds.
         for granule in [1, 1_000, 10_000_000, 2_000_000_000] {
             let stamp = (after / granule + 1) * granule;
-            let last_modification =
-                Timespec { tv_sec: (stamp / 1_000_000_000) as i64, tv_nsec: (stamp % 1_000_000_000) as _ };
-            let last_access = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT as _ };
-            let times = Timestamps { last_access, last_modification };
+            let times = Timestamps { last_access: KEEP, last_modification: timespec(stamp) };
             futimens(&lock, &times).map_err(failed)?;
             futimens(file, &times).map_err(failed)?;
             let stat = fstat(file).map_err(failed)?;
@@ -116,6 +115,13 @@ impl Disk {
             let _ = unlinkat(folder, name, AtFlags::empty());
         }
     }
+}
+
+/// A time that is not to be changed.
+const KEEP: Timespec = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT as _ };
+
+fn timespec(nanoseconds: i128) -> Timespec {
+    Timespec { tv_sec: (nanoseconds / 1_000_000_000) as i64, tv_nsec: (nanoseconds % 1_000_000_000) as _ }
 }
 
 /// Whether a put of this mode may take place over what is there.

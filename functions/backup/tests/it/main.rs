@@ -1,0 +1,160 @@
+//! What the routes of backups do, row by row of the contract.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use serde_json::json;
+use shared::config::Secret;
+use shared::http::{Access, App};
+use shared::store::{DiskStore, ErrorKind, Fault, FaultStore, Key, MemoryStore, Operation, PutMode};
+use shared::testing::lambda::{EventBody, event, invoke};
+use shared::testing::{Answer, app, app_on, import, keepsake_on, png, request, send, store_image};
+
+async fn ask(app: &App, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+    send(&backup::router(app.clone()), request(method, path, headers, Body::empty())).await
+}
+
+#[tokio::test]
+async fn a_backup_is_made_reported_listed_and_shown() {
+    let app = app();
+    store_image(&app.keepsake, png(1)).await;
+    store_image(&app.keepsake, png(2)).await;
+    let bytes = png(1).len() + png(2).len();
+    let answer = ask(&app, "POST", "/api/backup", &[]).await;
+    assert_eq!(answer.status, 201);
+    let made = answer.json();
+    let name = "backup-2026-11-20T08-00-00-000Z";
+    let moment = "2026-11-20T08:00:00.000Z";
+    let expected = json!({
+        "success": true, "backupName": name, "message": made["message"], "fileCount": 2, "bytes": bytes, "verifiedAt": moment,
+    });
+    assert_eq!(made, expected);
+    assert!(made["message"].as_str().unwrap().contains(name));
+    assert_eq!(answer.header("location"), format!("/api/backups/{name}"));
+
+    let list = ask(&app, "GET", "/api/backups", &[]).await.json();
+    let modified = list["backups"][0]["modified"].clone();
+    let item = json!({
+        "name": name, "created": moment, "modified": modified, "hasMetadata": true, "fileCount": 2, "bytes": bytes,
+        "kind": "manual", "verifiedAt": moment,
+    });
+    assert_eq!(list, json!({ "backups": [item] }));
+
+    let shown = ask(&app, "GET", answer.header("location"), &[]).await.json();
+    assert_eq!((&shown["name"], &shown["fileCount"], &shown["missing"]), (&json!(name), &json!(2), &json!([])));
+    assert_eq!(shown["chunks"][0]["images"], 2);
+    assert_eq!(shown.get("digest"), None);
+}
+
+#[tokio::test]
+async fn backups_are_listed_newest_first_also_those_of_one_millisecond() {
+    let app = app();
+    let mut names = Vec::new();
+    for _ in 0..3 {
+        names.insert(0, ask(&app, "POST", "/api/backup", &[]).await.json()["backupName"].clone());
+    }
+    let list = ask(&app, "GET", "/api/backups", &[]).await.json();
+    let listed: Vec<_> = list["backups"].as_array().unwrap().iter().map(|backup| backup["name"].clone()).collect();
+    assert_eq!(listed, names);
+}
+
+#[tokio::test]
+async fn there_may_be_none() {
+    assert_eq!(ask(&app(), "GET", "/api/backups", &[]).await.json(), json!({ "backups": [] }));
+}
+
+#[tokio::test]
+async fn a_backup_that_is_half_made_or_tampered_with_is_not_listed() {
+    let app = app();
+    let whole = ask(&app, "POST", "/api/backup", &[]).await.json()["backupName"].clone();
+    for name in ["backup-2026-01-01T00-00-00-000Z", "backup-2026-01-02T00-00-00-000Z"] {
+        let key = Key::new(format!("backups/{name}/manifest.json")).unwrap();
+        let body = b"{\"digest\": \"sha256:00".to_vec().into();
+        app.keepsake.primary.put(&key, &body, &PutMode::Create).await.unwrap();
+        let answer = ask(&app, "GET", &format!("/api/backups/{name}"), &[]).await;
+        assert_eq!(answer.problem(), (404, "no-such-backup".to_owned()));
+    }
+    let list = ask(&app, "GET", "/api/backups", &[]).await.json();
+    assert_eq!((list["backups"].as_array().unwrap().len(), &list["backups"][0]["name"]), (1, &whole));
+}
+
+#[tokio::test]
+async fn a_name_of_another_form_is_not_found_and_asks_the_store_nothing() {
+    let store = Arc::new(FaultStore::new(Arc::new(MemoryStore::new())));
+    let app = app_on(store.clone());
+    for name in [
+        "x",
+        "..%2F..%2Fetc",
+        "backup-2026-13-01T00-00-00-000Z",
+        "backup-",
+        "%00",
+        "backup-2026-01-01T00-00-00-000Z%2F..",
+    ] {
+        let answer = ask(&app, "GET", &format!("/api/backups/{name}"), &[]).await;
+        assert_eq!(answer.problem(), (404, "no-such-backup".to_owned()), "{name}");
+        assert_eq!(answer.json()["success"], false);
+    }
+    assert!(store.counts().is_empty());
+}
+
+#[tokio::test]
+async fn an_image_whose_bytes_are_nowhere_is_named() {
+    let app = app();
+    import(&app.keepsake, "lost.png", json!({ "sha256": "0".repeat(64), "size": 5 })).await;
+    let made = ask(&app, "POST", "/api/backup", &[]).await.json();
+    assert!(made["message"].as_str().unwrap().contains("missing"), "{made}");
+    let shown = ask(&app, "GET", &format!("/api/backups/{}", made["backupName"].as_str().unwrap()), &[]).await.json();
+    assert_eq!(shown["missing"], json!(["lost.png"]));
+}
+
+#[tokio::test]
+async fn failures_say_that_there_was_no_success() {
+    let fails = |operation: &Operation| (operation.name == "put").then_some(Fault::Before(ErrorKind::Full));
+    let app = app_on(Arc::new(FaultStore::with_plan(Arc::new(MemoryStore::new()), fails)));
+    let answer = ask(&app, "POST", "/api/backup", &[]).await;
+    assert_eq!((answer.problem(), &answer.json()["success"]), ((507, "no-room".to_owned()), &json!(false)));
+    let answer = ask(&app, "DELETE", "/api/backup", &[]).await;
+    assert_eq!((answer.problem().0, answer.header("allow"), &answer.json()["success"]), (405, "POST", &json!(false)));
+}
+
+#[tokio::test]
+async fn making_one_needs_the_token_and_looking_does_not() {
+    let access = Access::new(Some(Secret::new("right")), Vec::new(), false);
+    let app = App::new(keepsake_on(Arc::new(MemoryStore::new()), Default::default()), access);
+    let answer = ask(&app, "POST", "/api/backup", &[]).await;
+    assert_eq!((answer.problem().0, &answer.json()["success"]), (401, &json!(false)));
+    assert_eq!(ask(&app, "GET", "/api/backups", &[]).await.json(), json!({ "backups": [] }));
+    assert_eq!(ask(&app, "POST", "/api/backup", &[("authorization", "Bearer right")]).await.status, 201);
+}
+
+#[tokio::test]
+async fn looking_never_writes() {
+    let store = Arc::new(FaultStore::new(Arc::new(MemoryStore::new())));
+    let app = app_on(store.clone());
+    let made = ask(&app, "POST", "/api/backup", &[]).await;
+    let puts = store.counts()["put"];
+    for method in ["GET", "HEAD"] {
+        assert_eq!(ask(&app, method, "/api/backups", &[]).await.status, 200);
+        assert_eq!(ask(&app, method, made.header("location"), &[]).await.status, 200);
+    }
+    assert_eq!((store.counts()["put"], store.counts().get("delete")), (puts, None));
+}
+
+#[tokio::test]
+async fn the_function_serves_its_routes_on_lambda() {
+    let folder = tempfile::tempdir().unwrap();
+    let app = app_on(Arc::new(DiskStore::open(folder.path()).unwrap()));
+    store_image(&app.keepsake, png(1)).await;
+    let events = vec![
+        event("POST", "/api/backup", &[], EventBody::None),
+        event("GET", "/api/backups", &[], EventBody::None),
+        event("GET", "/api/backups/x", &[], EventBody::None),
+    ];
+    let answers = invoke(env!("CARGO_BIN_EXE_backup"), folder.path(), &[], events).await;
+    let name = answers[0].json()["backupName"].clone();
+    assert_eq!((answers[0].status.as_u16(), &answers[0].json()["fileCount"]), (201, &json!(1)));
+    assert_eq!(answers[1].body, ask(&app, "GET", "/api/backups", &[]).await.body);
+    assert_eq!(answers[1].json()["backups"][0]["name"], name);
+    assert_eq!((answers[2].problem().0, &answers[2].json()["success"]), (404, &json!(false)));
+}

@@ -1,0 +1,157 @@
+//! What health tells, row by row of the contract.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
+
+use std::sync::Arc;
+
+use jiff::SignedDuration;
+use serde_json::{Value, json};
+use shared::backup::Kind;
+use shared::config::Secret;
+use shared::http::{Access, App};
+use shared::store::{ErrorKind, Fault, FaultStore, MemoryStore, Operation, StoreStatus};
+use shared::testing::lambda::{EventBody, event, invoke};
+use shared::testing::{Answer, StubStore, app, app_on, keepsake_on, png, store_image};
+
+async fn get(app: &App, path: &str) -> Answer {
+    shared::testing::get(&health::router(app.clone()), path).await
+}
+
+async fn health_of(status: StoreStatus) -> (u16, Value) {
+    let answer = get(&app_on(Arc::new(StubStore::with_status(status))), "/api/health").await;
+    (answer.status.as_u16(), answer.json())
+}
+
+#[tokio::test]
+async fn a_store_in_good_health_says_everything_there_is_to_say() {
+    let status = StoreStatus {
+        free_bytes: Some(1 << 40),
+        total_bytes: Some(1 << 41),
+        kind: "disk",
+        file_system: Some("ext4".to_owned()),
+        ..StoreStatus::default()
+    };
+    let app = app_on(Arc::new(StubStore::with_status(status)));
+    let deleted = store_image(&app.keepsake, png(1)).await;
+    store_image(&app.keepsake, png(2)).await;
+    app.keepsake.delete_image(&deleted, |_| true).await.unwrap();
+    app.keepsake.create_backup(Kind::Manual).await.unwrap();
+    app.keepsake.clock.advance(SignedDuration::from_millis(1_500));
+    store_image(&app.keepsake, png(3)).await;
+    let answer = get(&app, "/api/health").await;
+    assert_eq!((answer.status.as_u16(), answer.header("cache-control")), (200, "no-store"));
+    let health = answer.json();
+    let name = "backup-2026-11-20T08-00-00-000Z";
+    let expected = json!({
+        "status": "ok",
+        "timestamp": "2026-11-20T08:00:01.500Z",
+        "uptime": 1.5,
+        "version": env!("CARGO_PKG_VERSION"),
+        "persistence": {
+            "writable": true, "verdict": "unproven", "evidence": health["persistence"]["evidence"], "platform": null,
+            "mount": null, "fileSystem": "ext4", "warning": null,
+        },
+        "storage": {
+            "images": 2, "bytes": png(2).len() + png(3).len(), "deleted": 1, "freeBytes": 1_u64 << 40,
+            "totalBytes": 1_u64 << 41, "kind": "disk",
+        },
+        "backups": { "count": 1, "newest": name, "newestVerified": name, "notBackedUp": 1, "singleCopies": 0 },
+        "checks": health["checks"],
+    });
+    assert_eq!(health, expected);
+    for (name, check) in health["checks"].as_object().unwrap() {
+        assert_eq!(check["status"], "ok", "{name}");
+        assert!(check["message"].as_str().is_some_and(|message| message.ends_with('.')), "{name}");
+    }
+    let names: Vec<_> = health["checks"].as_object().unwrap().keys().collect();
+    assert_eq!(names, ["archive", "backups", "catalog", "persistence", "primary"]);
+}
+
+#[tokio::test]
+async fn an_empty_store_is_well() {
+    let health = get(&app(), "/api/health").await.json();
+    assert_eq!((&health["status"], &health["backups"]["newest"]), (&json!("ok"), &Value::Null));
+    assert_eq!((&health["storage"]["kind"], &health["storage"]["freeBytes"]), (&json!("memory"), &Value::Null));
+}
+
+#[tokio::test]
+async fn a_file_system_that_goes_with_its_instance_is_a_warning() {
+    for file_system in ["tmpfs", "ramfs", "overlay"] {
+        let status = StoreStatus { kind: "disk", file_system: Some(file_system.to_owned()), ..StoreStatus::default() };
+        let (code, health) = health_of(status).await;
+        assert_eq!((code, &health["status"]), (200, &json!("warn")));
+        let persistence = &health["persistence"];
+        assert_eq!((&persistence["verdict"], &persistence["fileSystem"]), (&json!("ephemeral"), &json!(file_system)));
+        assert!(persistence["warning"].as_str().unwrap().starts_with("Storage may be ephemeral"));
+        assert_eq!(persistence["writable"], true);
+        assert_eq!(health["checks"]["persistence"]["status"], "warn");
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_takes_no_writes_says_so_and_is_in_error() {
+    let read_only = StoreStatus { read_only: Some("It is mounted read-only.".to_owned()), ..StoreStatus::default() };
+    let full = StoreStatus { free_bytes: Some(1_000), ..StoreStatus::default() };
+    for status in [read_only, full] {
+        let (code, health) = health_of(status).await;
+        assert_eq!(
+            (code, &health["status"], &health["persistence"]["writable"]),
+            (503, &json!("error"), &json!(false))
+        );
+        assert_eq!(health["checks"]["primary"]["status"], "error");
+    }
+}
+
+#[tokio::test]
+async fn a_store_out_of_reach_is_an_error_without_a_word_about_where_it_is() {
+    let fails = |_: &Operation| Some(Fault::Before(ErrorKind::Unavailable));
+    let app = app_on(Arc::new(FaultStore::with_plan(Arc::new(MemoryStore::new()), fails)));
+    let answer = get(&app, "/api/health").await;
+    let health = answer.json();
+    assert_eq!(
+        (answer.status.as_u16(), &health["status"], &health["persistence"]["writable"]),
+        (503, &json!("error"), &json!(false))
+    );
+    let text = String::from_utf8(answer.body.to_vec()).unwrap();
+    assert!(!text.contains("image-metadata") && !text.contains("manifest"), "{text}");
+    let ready = get(&app, "/readyz").await;
+    assert_eq!(ready.status, 503);
+    assert!(ready.header("content-type").starts_with("text/plain"));
+    assert_eq!(get(&app, "/livez").await.status, 200);
+}
+
+#[tokio::test]
+async fn machines_get_an_answer_in_plain_text() {
+    let app = app();
+    for path in ["/livez", "/readyz"] {
+        let answer = get(&app, path).await;
+        assert_eq!((answer.status.as_u16(), &answer.body[..]), (200, &b"ok"[..]), "{path}");
+        assert!(answer.header("content-type").starts_with("text/plain"));
+    }
+}
+
+#[tokio::test]
+async fn looking_never_writes_and_needs_no_token() {
+    let store = Arc::new(FaultStore::new(Arc::new(MemoryStore::new())));
+    let access = Access::new(Some(Secret::new("x")), Vec::new(), false);
+    let app = App::new(keepsake_on(store.clone(), Default::default()), access);
+    for path in ["/api/health", "/livez", "/readyz"] {
+        for method in ["GET", "HEAD"] {
+            let request = shared::testing::request(method, path, &[], axum::body::Body::empty());
+            assert_eq!(shared::testing::send(&health::router(app.clone()), request).await.status, 200);
+        }
+    }
+    let writes: Vec<_> =
+        store.counts().into_keys().filter(|name| ["put", "delete", "copy", "sweep"].contains(name)).collect();
+    assert_eq!(writes, Vec::<&str>::new());
+}
+
+#[tokio::test]
+async fn the_function_serves_its_routes_on_lambda() {
+    let folder = tempfile::tempdir().unwrap();
+    let paths = ["/api/health", "/livez", "/readyz", "/healthz"];
+    let events = paths.iter().map(|path| event("GET", path, &[], EventBody::None)).collect();
+    let answers = invoke(env!("CARGO_BIN_EXE_health"), folder.path(), &[], events).await;
+    assert_eq!((answers[0].json()["storage"]["kind"].as_str(), answers[1].status.as_u16()), (Some("disk"), 200));
+    assert_eq!((&answers[1].body[..], &answers[2].body[..]), (&b"ok"[..], &b"ok"[..]));
+    assert_eq!(answers[3].problem(), (404, "not-found".to_owned()));
+}

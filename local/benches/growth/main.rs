@@ -1,0 +1,122 @@
+//! How Keepsake grows: the same work on stores of 1,000, 10,000 and 100,000 images of 100 kB.
+//!
+//! `just bench` starts the real server on each and prints one table; it fails where a bound is broken. It runs for about
+//! ten minutes and needs 10 GB on the disk of the target directory for a while.
+//!
+//! The stores take turns, so that whatever else the machine does meets all of them alike, and nobody folds commits when a
+//! turn begins. What a turn takes is compared with a few plain durable writes made in the same turn.
+
+mod measure;
+mod seed;
+mod server;
+mod table;
+
+use std::process::ExitCode;
+
+use crate::measure::{Counts, Store};
+use crate::table::{Bound, Row};
+
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+/// Images in each store to begin with.
+const SIZES: [usize; 3] = [1_000, 10_000, 100_000];
+/// Turns that each store has at uploading, and uploads in each; every tenth makes a backup.
+const TURNS: usize = 5;
+const UPLOADS: usize = 100;
+/// Backups by hand, each after ten uploads.
+const BACKUPS: usize = 7;
+/// Times that a page is asked for.
+const PAGES: usize = 200;
+const RESTARTS: usize = 3;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(rows) => {
+            table::print(&SIZES, &rows);
+            if rows.iter().all(Row::holds) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(error) => {
+            eprintln!("growth: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<Vec<Row>> {
+    let mut stores = Vec::new();
+    for images in SIZES {
+        eprintln!("growth: making a store of {images} images");
+        stores.push(Store::seeded(images).await?);
+    }
+    eprintln!("growth: uploading");
+    let before = count_all(&stores)?;
+    for _ in 0..TURNS {
+        for turn in 0..stores.len() {
+            settle(&stores).await?;
+            stores[turn].upload(UPLOADS).await?;
+        }
+    }
+    settle(&stores).await?;
+    let after = count_all(&stores)?;
+
+    eprintln!("growth: listing, restarting, backing up by hand");
+    for store in &mut stores {
+        store.list(PAGES).await?;
+        for _ in 0..RESTARTS {
+            store.restart().await?;
+        }
+        store.stop_automatic_backups().await?;
+    }
+    for _ in 0..BACKUPS {
+        for turn in 0..stores.len() {
+            settle(&stores).await?;
+            stores[turn].back_up_by_hand().await?;
+        }
+    }
+    settle(&stores).await?;
+    let last = count_all(&stores)?;
+    let mut rows = table_of(&mut stores, [&before, &after, &last])?;
+    drop(stores);
+
+    eprintln!("growth: 64 uploads of 50 MB at a time");
+    let peak = measure::many_large_uploads().await?;
+    rows.push(Row::once("memory, 64 uploads of 50 MB at a time, MB", peak, Bound::Below(200.0)));
+    Ok(rows)
+}
+
+/// Waits until no store has anything left to fold.
+async fn settle(stores: &[Store]) -> Result<()> {
+    for store in stores {
+        store.folded().await?;
+    }
+    Ok(())
+}
+
+fn count_all(stores: &[Store]) -> Result<Vec<Counts>> {
+    stores.iter().map(Store::count).collect()
+}
+
+fn table_of(stores: &mut [Store], [before, after, last]: [&[Counts]; 3]) -> Result<Vec<Row>> {
+    let uploads = (TURNS * UPLOADS) as f64;
+    let kilobytes = |of: fn(&Counts) -> u64| {
+        before.iter().zip(after).map(|(before, after)| (of(after) as f64 - of(before) as f64) / uploads / 1e3).collect()
+    };
+    let mut rows = Vec::new();
+    let mut row = |name: &'static str, values: Vec<f64>, bound| rows.push(Row { name, values, bound });
+    row("upload, ms", stores.iter().map(|s| s.upload.median()).collect(), Bound::Growth(1.5));
+    row("  slowest in a hundred, ms", stores.iter().map(|s| s.upload.worst_percent()).collect(), Bound::None);
+    row("  beside it: four plain durable writes, ms", stores.iter().map(|s| s.floor.median()).collect(), Bound::None);
+    row("  upload : plain writes", stores.iter().map(|s| s.upload.median() / s.floor.median()).collect(), Bound::None);
+    row("10th upload with its backup, ms", stores.iter().map(|s| s.tenth.median()).collect(), Bound::Growth(1.5));
+    row("backup by hand after 10 uploads, ms", stores.iter().map(|s| s.backup.median()).collect(), Bound::Growth(1.5));
+    row("page of 50, ms", stores.iter().map(|s| s.page.median()).collect(), Bound::Growth(1.5));
+    row("restart until ready, s", stores.iter().map(|s| s.restart.median() / 1e3).collect(), Bound::Below(2.0));
+    row("backups/ per upload: second copy, kB", kilobytes(|c| c.image_bytes), Bound::None);
+    row("backups/ per upload: metadata, kB", kilobytes(|c| c.other_bytes), Bound::None);
+    row("  the same as blocks on the disk, kB", kilobytes(|c| c.image_blocks + c.other_blocks), Bound::None);
+    row("peak memory of the server, MB", stores.iter_mut().map(|s| s.peak_megabytes()).collect::<Result<_>>()?, Bound::None);
+    let once = |(store, last): (&Store, &Counts)| last.images as f64 / store.images as f64;
+    row("files in backups/images per image", stores.iter().zip(last).map(once).collect(), Bound::Exactly(1.0));
+    Ok(rows)
+}

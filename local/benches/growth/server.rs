@@ -1,0 +1,74 @@
+//! The server as a process of its own.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+use reqwest::StatusCode;
+
+use crate::Result;
+
+/// A running server; killed when dropped.
+pub struct Server {
+    child: Child,
+    /// Open as long as the server may write to it.
+    _stdout: BufReader<ChildStdout>,
+    /// Where it listens, such as `http://127.0.0.1:3000`.
+    pub url: String,
+}
+
+impl Server {
+    /// Starts the server on a folder and waits until it is ready.
+    pub async fn start(folder: &Path, client: &reqwest::Client, backup_every: u32) -> Result<Self> {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_local"))
+            .current_dir(folder)
+            .env("DATA_DIR", folder)
+            .env("BACKUP_EVERY", backup_every.to_string())
+            .envs([("HOST", "127.0.0.1"), ("PORT", "0"), ("LOG_FORMAT", "json"), ("RUST_LOG", "warn")])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let stdout = child.stdout.take().ok_or("the server has no output")?;
+        let mut server = Self { child, _stdout: BufReader::new(stdout), url: String::new() };
+        let mut line = String::new();
+        server._stdout.read_line(&mut line)?;
+        let (_, address) = line.trim().split_once("http://").ok_or("the server did not start")?;
+        server.url = format!("http://{address}");
+        let ready = format!("{}/readyz", server.url);
+        while client.get(&ready).send().await.map(|answer| answer.status()).ok() != Some(StatusCode::OK) {
+            pause().await;
+        }
+        Ok(server)
+    }
+
+    /// The most memory it ever had, in MB.
+    pub fn peak_megabytes(&self) -> Result<f64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("no VmHWM")?;
+        let kibibytes: f64 = line.trim().trim_end_matches(" kB").parse()?;
+        Ok(kibibytes * 1024.0 / 1e6)
+    }
+
+    /// Asks it to stop, and waits until it has.
+    pub fn stop(mut self) -> Result<()> {
+        Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status()?;
+        let status = self.child.wait()?;
+        if status.success() { Ok(()) } else { Err(format!("the server stopped with {status}").into()) }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Of one that was stopped already there is nothing left to kill.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Between two looks at whether something has happened.
+#[expect(clippy::disallowed_methods, reason = "another process can only be asked again and again")]
+pub async fn pause() {
+    tokio::time::sleep(Duration::from_millis(2)).await;
+}

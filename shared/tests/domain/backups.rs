@@ -1,0 +1,71 @@
+//! Backups: when they are made, what they cost, and what becomes of those that are cut off.
+
+use std::sync::Arc;
+
+use shared::backup::Kind;
+use shared::store::{ErrorKind, Fault, FaultStore};
+
+use crate::{World, upload, upload_all};
+
+#[tokio::test]
+async fn an_automatic_backup_whose_process_dies_is_made_by_the_next_recovery_exactly_once() {
+    for n in 0..40 {
+        let world = World::new();
+        let keepsake = world.open();
+        keepsake.recover().await.unwrap();
+        upload_all(&keepsake, 0..9).await;
+        let dying = world.open_failing(move |operation| {
+            (operation.sequence >= n).then_some(Fault::Before(ErrorKind::Unavailable))
+        });
+        let acknowledged = upload(&dying, 9).await.is_ok();
+        let after = world.open();
+        after.recover().await.unwrap();
+        if !acknowledged {
+            upload(&after, 10).await.unwrap();
+        }
+        upload(&after, 11).await.unwrap();
+        let listed = after.list_backups().await.unwrap();
+        let automatic = listed.iter().filter(|backup| backup.kind == Kind::Auto).count();
+        assert_eq!(automatic, 1, "operation {n}");
+    }
+}
+
+#[tokio::test]
+async fn a_backup_writes_only_what_changed_since_the_last() {
+    let world = World::new();
+    let keepsake = world.open();
+    upload_all(&keepsake, 0..5).await;
+    keepsake.create_backup(Kind::Manual).await.unwrap();
+    let (images, chunks) = (world.keys("backups/images/").await.len(), world.keys("backups/catalog/").await.len());
+    keepsake.create_backup(Kind::Manual).await.unwrap();
+    assert_eq!(world.keys("backups/catalog/").await.len(), chunks, "an equal state has equal chunks");
+    upload(&keepsake, 1).await.unwrap();
+    assert_eq!(world.keys("backups/images/").await.len(), images, "equal bytes are kept once");
+    assert_eq!(keepsake.list_backups().await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_second_copy_that_rotted_before_its_first_backup_is_made_anew() {
+    let world = World::new();
+    let keepsake = world.open();
+    upload_all(&keepsake, 0..3).await;
+    let key = world.keys("backups/images/").await[0].clone();
+    let good = world.raw().read(&shared::store::Key::new(&*key).unwrap()).await.unwrap().0;
+    let mut rotten = good.to_vec();
+    rotten[10] ^= 1;
+    world.put(&key, &rotten).await;
+    keepsake.create_backup(Kind::Manual).await.unwrap();
+    assert_eq!(world.raw().read(&shared::store::Key::new(&*key).unwrap()).await.unwrap().0, good);
+}
+
+#[tokio::test]
+async fn a_warm_read_costs_two_requests_whatever_the_store_holds() {
+    let world = World::new();
+    upload_all(&world.open(), 0..30).await;
+    let counted = Arc::new(FaultStore::new(Arc::clone(&world.memory) as _));
+    let keepsake = world.open_on(Arc::clone(&counted) as _);
+    keepsake.catalog.fold().await.unwrap();
+    let before: u64 = counted.counts().values().sum();
+    keepsake.list_images(&shared::images::Filter::default(), None, 50).await.unwrap();
+    assert_eq!(counted.counts().values().sum::<u64>() - before, 2);
+}

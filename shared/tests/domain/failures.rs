@@ -1,0 +1,104 @@
+//! Requests whose store fails under them.
+
+use std::collections::BTreeMap;
+
+use shared::Error;
+use shared::store::{ErrorKind, Fault, Operation};
+
+use crate::{World, png, seen, upload, upload_all};
+
+/// Fails the `n`th operation of a process, and no other.
+fn nth(n: u64, fault: Fault) -> impl Fn(&Operation) -> Option<Fault> + Send + Sync + 'static {
+    move |operation| (operation.sequence == n).then_some(fault)
+}
+
+#[tokio::test]
+async fn an_upload_that_fails_anywhere_leaves_nothing_that_a_reader_or_a_recovery_shows() {
+    for kind in [ErrorKind::Full, ErrorKind::Refused] {
+        for n in 0.. {
+            let world = World::new();
+            world.open().recover().await.unwrap();
+            let outcome = upload(&world.open_failing(nth(n, Fault::Before(kind))), 1).await;
+            let after = world.open();
+            if let Ok(uploaded) = outcome {
+                assert_eq!(seen(&after).await[&uploaded.images[0].0].1, Some(png(1)));
+                if n > 20 {
+                    break;
+                }
+                continue;
+            }
+            assert_eq!(seen(&after).await, BTreeMap::new(), "operation {n}");
+            assert!(world.keys("uploads/").await.is_empty(), "operation {n} left bytes");
+            after.recover().await.unwrap();
+            assert_eq!(seen(&after).await, BTreeMap::new(), "operation {n} came back");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_upload_whose_reply_is_lost_is_there_in_full_or_not_at_all() {
+    for n in 0..25 {
+        let world = World::new();
+        world.open().recover().await.unwrap();
+        let outcome = upload(&world.open_failing(nth(n, Fault::After(ErrorKind::Unavailable))), 1).await;
+        let after = world.open();
+        after.recover().await.unwrap();
+        let seen = seen(&after).await;
+        assert!(seen.len() <= 1 && (outcome.is_err() || seen.len() == 1), "operation {n}: {outcome:?}");
+        assert!(seen.values().all(|(said, bytes)| said.as_deref() == Some("number 1") && *bytes == Some(png(1))));
+    }
+}
+
+#[tokio::test]
+async fn a_restore_that_dies_anywhere_leaves_the_old_state_or_the_new_and_can_be_run_again() {
+    let world = World::new();
+    let keepsake = world.open();
+    keepsake.recover().await.unwrap();
+    let ids = upload_all(&keepsake, 0..4).await;
+    let backup = keepsake.create_backup(shared::backup::Kind::Manual).await.unwrap().name;
+    let before_damage = seen(&keepsake).await;
+    for n in 0.. {
+        for id in &ids {
+            // Whether it is there depends on how far the last round came.
+            let _ = world.open().delete_image(id.as_str(), |_| true).await;
+        }
+        // Else each round would find more commits to read than the one before, and never come to its end.
+        world.open().catalog.fold().await.unwrap();
+        let deleted = seen(&world.open()).await;
+        assert!(deleted.is_empty());
+        let outcome = {
+            let failing = world.open_failing(move |operation| {
+                (operation.sequence >= n).then_some(Fault::Before(ErrorKind::Unavailable))
+            });
+            failing.restore(backup, shared::restore::Mode::Merge).await
+        };
+        let now = seen(&world.open()).await;
+        assert!(now == deleted || now == before_damage, "operation {n} left something between");
+        if outcome.is_ok() {
+            assert_eq!(now, before_damage);
+            break;
+        }
+        // Its lease ends by itself.
+        world.clock.advance(jiff::SignedDuration::from_secs(31));
+        world.open().restore(backup, shared::restore::Mode::Merge).await.unwrap();
+        assert_eq!(seen(&world.open()).await, before_damage, "running it again finishes the job");
+    }
+}
+
+#[tokio::test]
+async fn only_one_restore_runs_at_a_time() {
+    let world = World::new();
+    let keepsake = world.open();
+    upload_all(&keepsake, 0..1).await;
+    let backup = keepsake.create_backup(shared::backup::Kind::Manual).await.unwrap().name;
+    // A process that dies in mid-restore leaves its lease.
+    let dying = world.open_failing(|operation| {
+        (operation.name == "get" && operation.key.contains("manifest")).then_some(Fault::Before(ErrorKind::Unavailable))
+    });
+    let _ = dying.restore(backup, shared::restore::Mode::Merge).await;
+    world.put("backups/restore.json", br#"{"holder":"01a20c87-1075-7675-957c-7fc02efe5572","renewed":"2026-11-20T08:00:00.000Z"}"#).await;
+    let busy = keepsake.restore(backup, shared::restore::Mode::Merge).await;
+    assert!(matches!(busy, Err(Error::RestoreRunning)), "{busy:?}");
+    world.clock.advance(jiff::SignedDuration::from_secs(31));
+    keepsake.restore(backup, shared::restore::Mode::Merge).await.unwrap();
+}

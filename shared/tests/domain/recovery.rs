@@ -1,0 +1,153 @@
+//! What recovery does with each thing it can find.
+
+use jiff::SignedDuration;
+use shared::clock::Clock;
+use shared::layout::{self, ImageId};
+use shared::store::Store;
+use shared::{Keepsake, Settings};
+use std::sync::Arc;
+use uuid::Uuid;
+
+use crate::{World, png, seen, upload_all};
+
+#[tokio::test]
+async fn what_an_interrupted_upload_left_is_set_aside_but_not_while_it_may_still_run() {
+    let world = World::new();
+    let keepsake = world.open();
+    keepsake.recover().await.unwrap();
+    let ids = upload_all(&keepsake, 0..2).await;
+    let orphan = format!("uploads/{}", ImageId::generate(Uuid::from_u128(5), "png"));
+    world.put(&orphan, &png(5)).await;
+    world.clock.advance(SignedDuration::from_mins(59));
+    assert_eq!(world.open().recover().await.unwrap().set_aside, 0);
+    assert!(world.keys("uploads/").await.contains(&orphan));
+
+    world.clock.advance(SignedDuration::from_mins(2));
+    assert_eq!(world.open().recover().await.unwrap().set_aside, 1);
+    assert!(!world.keys("uploads/").await.contains(&orphan));
+    assert_eq!(world.keys("backups/quarantine/").await.len(), 1, "set aside is not deleted");
+    assert_eq!(seen(&world.open()).await.len(), ids.len(), "a failed upload does not turn up later");
+}
+
+#[tokio::test]
+async fn without_any_metadata_every_image_is_adopted_and_yields_to_its_real_record() {
+    let world = World::new();
+    let keepsake = world.open();
+    let ids = upload_all(&keepsake, 0..3).await;
+    keepsake.catalog.fold().await.unwrap();
+    let checkpoint = world.raw().read(&layout::checkpoint()).await.unwrap().0;
+    world.remove("image-metadata").await;
+    world.remove("backups/").await;
+
+    let again = world.open();
+    let report = again.recover().await.unwrap();
+    assert_eq!((report.adopted, report.archived), (3, 0));
+    let adopted = seen(&again).await;
+    assert_eq!(adopted.keys().collect::<Vec<_>>(), ids.iter().collect::<Vec<_>>());
+    assert_eq!(adopted[&ids[1]], (Some(String::new()), Some(png(1))));
+    assert_eq!(world.keys("backups/images/").await.len(), 3, "adopted images get their second copy");
+
+    world.put("image-metadata.json", &checkpoint).await;
+    world.remove("image-metadata.d/").await;
+    world.remove("backups/image-metadata").await;
+    let real = world.open();
+    real.recover().await.unwrap();
+    assert_eq!(seen(&real).await[&ids[1]].0.as_deref(), Some("number 1"));
+}
+
+#[tokio::test]
+async fn records_come_back_in_full_where_only_uploads_survives_with_its_own_mirror() {
+    let world = World::new();
+    let open = || {
+        let primary = Store::new(Arc::clone(&world.memory) as _, &std::env::temp_dir());
+        let (archive, mirror) = (primary.below(&layout::default_archive()), primary.below(&layout::uploads_mirror()));
+        Keepsake::new(primary, archive, vec![mirror], world.clock.clone(), Settings::default())
+    };
+    let keepsake = open();
+    keepsake.recover().await.unwrap();
+    let ids = upload_all(&keepsake, 0..12).await;
+    keepsake.catalog.fold().await.unwrap();
+    upload_all(&keepsake, 12..13).await;
+    keepsake.delete_image(ids[2].as_str(), |_| true).await.unwrap();
+    let before = seen(&keepsake).await;
+    drop(keepsake);
+    world.remove("image-metadata").await;
+    world.remove("backups/").await;
+
+    let again = open();
+    let report = again.recover().await.unwrap();
+    assert_eq!((report.metadata_restored, report.archived), (true, 12));
+    assert_eq!(seen(&again).await, before);
+}
+
+#[tokio::test]
+async fn a_delete_that_was_cut_off_is_finished_and_a_new_file_of_that_name_is_not_touched() {
+    let world = World::new();
+    let keepsake = world.open();
+    let ids = upload_all(&keepsake, 0..2).await;
+    for id in &ids {
+        keepsake.delete_image(id.as_str(), |_| true).await.unwrap();
+    }
+    let (deleted, other) = (format!("uploads/{}", ids[0]), format!("uploads/{}", ids[1]));
+    world.put(&deleted, &png(0)).await;
+    world.put(&other, &png(77)).await;
+    world.clock.advance(SignedDuration::from_hours(2));
+    assert_eq!(world.open().recover().await.unwrap().deletes_finished, 1);
+    assert_eq!(world.keys("uploads/").await, [other]);
+    assert!(seen(&world.open()).await.is_empty());
+}
+
+#[tokio::test]
+async fn an_image_that_is_nowhere_is_reported_and_its_record_kept() {
+    let world = World::new();
+    let keepsake = world.open();
+    let ids = upload_all(&keepsake, 0..2).await;
+    world.remove(&format!("uploads/{}", ids[0])).await;
+    world.remove("backups/images/").await;
+    let again = world.open();
+    let report = again.recover().await.unwrap();
+    assert_eq!((report.missing, report.archived), (vec![ids[0].clone()], 1));
+    assert_eq!(seen(&again).await[&ids[0]], (Some("number 0".to_owned()), None));
+    let health = again.health().await;
+    assert!(health.checks.iter().any(|check| check.name == "recovery" && check.status == shared::health::Status::Warn));
+}
+
+#[tokio::test]
+async fn a_truncated_image_is_set_aside_before_it_is_replaced() {
+    let world = World::new();
+    let ids = upload_all(&world.open(), 0..1).await;
+    world.put(&format!("uploads/{}", ids[0]), &png(0)[..20]).await;
+    let again = world.open();
+    let report = again.recover().await.unwrap();
+    assert_eq!((report.brought_back, report.set_aside), (1, 1));
+    assert_eq!(seen(&again).await[&ids[0]].1, Some(png(0)));
+}
+
+#[tokio::test]
+async fn a_recovery_of_a_healthy_store_changes_nothing() {
+    let world = World::new();
+    let keepsake = world.open();
+    upload_all(&keepsake, 0..12).await;
+    keepsake.recover().await.unwrap();
+    let before = world.keys("").await;
+    let report = world.open().recover().await.unwrap();
+    assert!(report.found_nothing(), "{report:?}");
+    assert_eq!(world.keys("").await, before);
+}
+
+#[tokio::test]
+async fn the_archive_of_another_store_is_refused() {
+    let (one, two) = (World::new(), World { clock: Clock::manual_seeded("2026-11-21T08:00:00Z".parse().unwrap(), 2), ..World::new() });
+    for world in [&one, &two] {
+        let keepsake = world.open();
+        keepsake.recover().await.unwrap();
+        upload_all(&keepsake, 0..1).await;
+        keepsake.catalog.fold().await.unwrap();
+    }
+    let (primary, archive) = (one.raw(), two.raw().below(&layout::default_archive()));
+    let before = one.keys("").await;
+    let mixed = Keepsake::new(primary, archive, Vec::new(), one.clock.clone(), Settings::default());
+    let error = mixed.recover().await.unwrap_err();
+    assert!(matches!(error, shared::Error::Catalog(shared::catalog::CatalogError::ForeignStore { .. })), "{error}");
+    assert_eq!(one.keys("").await, before);
+}

@@ -1,0 +1,75 @@
+//! Restores: what comes back, what stays, and what is refused.
+
+use shared::Error;
+use shared::backup::Kind;
+use shared::restore::Mode;
+
+use crate::{World, png, seen, upload, upload_all};
+
+#[tokio::test]
+async fn a_restore_refuses_a_tampered_image_and_brings_back_the_others() {
+    let world = World::new();
+    let keepsake = world.open();
+    let ids = upload_all(&keepsake, 0..3).await;
+    let backup = keepsake.create_backup(Kind::Manual).await.unwrap().name;
+    for id in &ids {
+        keepsake.delete_image(id.as_str(), |_| true).await.unwrap();
+    }
+    let tampered = shared::digest::Digest::of(&png(1));
+    let mut bytes = png(1);
+    bytes[30] ^= 1;
+    world.put(&format!("backups/images/{tampered}"), &bytes).await;
+
+    let restored = keepsake.restore(backup, Mode::Merge).await.unwrap();
+    assert_eq!(restored.plan.missing.iter().collect::<Vec<_>>(), [&ids[1]]);
+    let seen = seen(&keepsake).await;
+    assert_eq!(seen.keys().collect::<Vec<_>>(), [&ids[0], &ids[2]]);
+    assert_eq!(seen[&ids[2]].1, Some(png(2)));
+}
+
+#[tokio::test]
+async fn a_backup_with_a_damaged_chunk_is_refused_and_nothing_changes() {
+    let world = World::new();
+    let keepsake = world.open();
+    upload_all(&keepsake, 0..3).await;
+    let backup = keepsake.create_backup(Kind::Manual).await.unwrap().name;
+    let chunk = world.keys("backups/catalog/").await[0].clone();
+    world.put(&chunk, b"{}").await;
+    let before = seen(&keepsake).await;
+    let outcome = keepsake.restore(backup, Mode::Exact).await;
+    assert!(matches!(outcome, Err(Error::DamagedBackup(_))), "{outcome:?}");
+    assert_eq!(seen(&keepsake).await, before);
+    assert_eq!(keepsake.list_backups().await.unwrap().len(), 1, "not even a safety backup was made");
+}
+
+#[tokio::test]
+async fn a_plan_says_what_the_restore_then_does_and_changes_nothing() {
+    let world = World::new();
+    let keepsake = world.open();
+    let ids = upload_all(&keepsake, 0..4).await;
+    let backup = keepsake.create_backup(Kind::Manual).await.unwrap().name;
+    keepsake.delete_image(ids[0].as_str(), |_| true).await.unwrap();
+    let patch = shared::images::Patch { description: Some(Some("changed".to_owned())), ..Default::default() };
+    keepsake.edit_image(ids[1].as_str(), &patch, |_| true).await.unwrap();
+    let late = upload(&keepsake, 9).await.unwrap().images[0].0.clone();
+    world.remove(&format!("uploads/{}", ids[2])).await;
+
+    let keys = world.keys("").await;
+    let plan = keepsake.plan_restore(backup, Mode::Exact).await.unwrap();
+    assert_eq!(world.keys("").await, keys);
+    assert_eq!(plan.restored.iter().collect::<Vec<_>>(), [&ids[0]]);
+    assert_eq!(plan.changed.iter().collect::<Vec<_>>(), [&ids[1]]);
+    assert_eq!(plan.removed.iter().collect::<Vec<_>>(), [&late]);
+    assert_eq!((plan.kept, plan.bytes_to_bring.len()), (2, 2));
+
+    let done = keepsake.restore(backup, Mode::Exact).await.unwrap();
+    assert_eq!((done.plan.restored, done.plan.changed, done.plan.removed), (plan.restored, plan.changed, plan.removed));
+    let now = seen(&keepsake).await;
+    assert_eq!(now.keys().collect::<Vec<_>>(), ids.iter().collect::<Vec<_>>());
+    assert!(now.values().zip(0..).all(|((_, bytes), n)| *bytes == Some(png(n))));
+
+    keepsake.restore(done.safety_backup.unwrap(), Mode::Exact).await.unwrap();
+    let undone = seen(&keepsake).await;
+    assert_eq!(undone[&ids[1]].0.as_deref(), Some("changed"));
+    assert!(undone.contains_key(&late) && !undone.contains_key(&ids[0]));
+}
