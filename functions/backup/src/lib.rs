@@ -58,12 +58,10 @@ impl From<Listed> for Item {
 async fn create(State(app): State<App>) -> Result<(StatusCode, [(HeaderName, String); 1], Json<Value>), Problem> {
     let keepsake = Arc::clone(&app.keepsake);
     let manifest = to_the_end(async move { keepsake.create_backup(Kind::Manual).await }).await?;
-    let message = match manifest.missing.len() {
-        0 => format!("{} holds {} images.", manifest.name, manifest.images),
-        missing => {
-            format!("{} holds {} images; the bytes of {missing} of them are missing.", manifest.name, manifest.images)
-        }
-    };
+    let mut message = format!("{} was made and checked. Images in it: {}.", manifest.name, manifest.images);
+    if !manifest.missing.is_empty() {
+        message += &format!(" Images whose bytes are missing: {}.", manifest.missing.len());
+    }
     let answer = json!({
         "success": true,
         "backupName": manifest.name,

@@ -63,7 +63,7 @@ fn report(health: &Health) -> Value {
     json!({
         "status": word(health.status),
         "timestamp": format_millis(health.now),
-        "uptime": health.uptime.as_secs_f64(),
+        "uptime": health.uptime.as_millis() as f64 / 1_000.0,
         "version": env!("CARGO_PKG_VERSION"),
         "persistence": {
             "writable": health.writable,

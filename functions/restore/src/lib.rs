@@ -98,15 +98,11 @@ impl Answer {
         let kept = plan.kept.saturating_sub((plan.restored.len() - known) as u64);
         let (restored, changed, removed) = (plan.restored.len(), plan.changed.len(), plan.removed.len());
         let missing = plan.missing.len();
-        let [bring, change, keep, remove] = match dry_run {
-            true => ["would bring back", "change", "keep", "remove"],
-            false => ["brought back", "changed", "kept", "removed"],
-        };
-        let mut message = format!(
-            "Restoring {name} {bring} {restored} images, {change} {changed}, {keep} {kept} and {remove} {removed}."
-        );
+        let beginning = if dry_run { format!("Restoring {name} would mean") } else { format!("Restored {name}") };
+        let counts = format!("{restored} brought back, {changed} changed, {kept} kept, {removed} removed");
+        let mut message = format!("{beginning}: {counts}.");
         if missing > 0 {
-            message += &format!(" The bytes of {missing} images are nowhere to be found; they stay as they are.");
+            message += &format!(" Images whose bytes are nowhere to be found, and which stay as they are: {missing}.");
         }
         Self {
             success: true,

@@ -3,5 +3,8 @@
 mod crowd;
 mod damage;
 mod first_day;
+mod in_a_bucket;
 mod photos;
+#[path = "../../../shared/tests/conformance/s3_server.rs"]
+mod s3_server;
 mod server;

@@ -132,8 +132,8 @@ impl Store {
     }
 
     /// Copies an object to `to_key` of `to`, replacing what is there, and only if its bytes have this digest
-    /// ([`ErrorKind::Corrupt`] otherwise, with nothing written). The source is read through in any case, so that bad bytes
-    /// never replace good ones; inside one backend that can copy, they are not sent back.
+    /// ([`ErrorKind::Corrupt`] otherwise, with nothing written). The source is read through in any case, so that bad
+    /// bytes never replace good ones; inside one backend that can copy, they are not sent back.
     pub async fn copy_to(&self, key: &Key, to: &Store, to_key: &Key, digest: Digest) -> Result<()> {
         let body = self.fetch(key).await?;
         if body.digest() != digest {

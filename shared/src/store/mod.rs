@@ -121,9 +121,10 @@ pub struct StoreStatus {
 /// 4. **Update.** An `Update` put succeeds only on the version it names, else [`ErrorKind::Changed`], also where the
 ///    object is gone; of concurrent updates of one version exactly one succeeds.
 /// 5. **Overwrite.** An `Overwrite` put succeeds whether or not the object exists, and gives it a new etag.
-/// 6. **Exact.** `get` returns the bytes as they were put, including none at all; the body's size is checked on the way in.
-/// 7. **Ranges.** `get` of `a..b` returns those bytes, cut off at the object's end; a range that starts at or beyond the
-///    end of the object returns no bytes.
+/// 6. **Exact.** `get` returns the bytes as they were put, including none at all; the body's size is checked on the way
+///    in.
+/// 7. **Ranges.** `get` of `a..b` returns those bytes, cut off at the object's end; a range that starts at or beyond
+///    the end of the object returns no bytes.
 /// 8. **Absent.** `get` and `head` of a key that holds nothing give [`ErrorKind::NotFound`], and only then: a missing
 ///    bucket, a refused or an unreachable store is a failure, never an empty store.
 /// 9. **Head.** `head` gives the size and the etag that `put`, `get` and `list` give for the same version.

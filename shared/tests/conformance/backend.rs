@@ -2,8 +2,11 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use shared::store::{Body, DiskStore, FaultStore, Key, MemoryStore, ObjectStore, PutMode, Store};
+use aws_sdk_s3::config::retry::{RetryConfig, RetryPartition};
+use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
+use shared::store::{Body, DiskStore, FaultStore, Key, MemoryStore, ObjectStore, PutMode, S3Store, Store};
 use tempfile::TempDir;
 
 use crate::s3_server;
@@ -49,7 +52,7 @@ pub async fn disk() -> Backend {
 
 pub async fn s3() -> Backend {
     let (folder, endpoint) = s3_server::start().await;
-    Backend::new(folder, move || Arc::new(s3_server::client(&endpoint, s3_server::BUCKET)))
+    Backend::new(folder, move || Arc::new(client(&endpoint, s3_server::BUCKET)))
 }
 
 pub fn key(name: &str) -> Key {
@@ -64,4 +67,18 @@ pub async fn put(store: &Store, name: &str, bytes: &[u8]) -> shared::store::ETag
 /// The bytes under `name`.
 pub async fn read(store: &Store, name: &str) -> Vec<u8> {
     store.read(&key(name)).await.unwrap().0.to_vec()
+}
+
+/// A store on a service of this process. Retries come at once, since nothing is gained by waiting here, and out of a
+/// budget of its own: by default all clients of a process share one.
+pub fn client(endpoint: &str, bucket: &str) -> S3Store {
+    let config = aws_sdk_s3::Config::builder()
+        .behavior_version(BehaviorVersion::v2026_01_12())
+        .credentials_provider(Credentials::new("key", "secret", None, None, "test"))
+        .region(Region::new("us-east-1"))
+        .endpoint_url(endpoint)
+        .force_path_style(true)
+        .retry_partition(RetryPartition::custom("one test").build())
+        .retry_config(RetryConfig::standard().with_max_attempts(3).with_initial_backoff(Duration::from_millis(1)));
+    S3Store::from_client(aws_sdk_s3::Client::from_conf(config.build()), bucket)
 }

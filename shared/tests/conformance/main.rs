@@ -1,7 +1,7 @@
 //! The store's contract, tested sentence by sentence against every backend.
 //!
-//! [`contract`] holds the sentences as plain functions, [`backend`] the stores to try them on, and the macro below makes
-//! one named test of each pair. What only one backend can get wrong stands in a module of its own.
+//! [`contract`] holds the sentences as plain functions, [`backend`] the stores to try them on, and the macro below
+//! makes one named test of each pair. What only one backend can get wrong stands in a module of its own.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
 mod backend;

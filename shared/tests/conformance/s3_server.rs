@@ -1,11 +1,9 @@
-//! An S3 service in this process: s3s over files, put right where it would lie to a test.
+//! An S3 service in this process: s3s over files, put right where it would lie to a test. The end-to-end tests of
+//! `local` use it as well.
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
-use aws_sdk_s3::config::retry::{RetryConfig, RetryPartition};
-use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
 use axum::error_handling::HandleError;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use s3s::auth::SimpleAuth;
@@ -13,7 +11,6 @@ use s3s::dto::*;
 use s3s::service::S3ServiceBuilder;
 use s3s::{HttpError, S3, S3Request, S3Response, S3Result, s3_error};
 use s3s_fs::FileSystem;
-use shared::store::S3Store;
 use tempfile::TempDir;
 use tokio::sync::RwLock;
 
@@ -33,20 +30,6 @@ pub async fn start() -> (TempDir, String) {
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, app).await });
     (folder, endpoint)
-}
-
-/// A store on a service of this process. Retries come at once, since nothing is gained by waiting here, and out of a
-/// budget of its own: by default all clients of a process share one.
-pub fn client(endpoint: &str, bucket: &str) -> S3Store {
-    let config = aws_sdk_s3::Config::builder()
-        .behavior_version(BehaviorVersion::v2026_01_12())
-        .credentials_provider(Credentials::new("key", "secret", None, None, "test"))
-        .region(Region::new("us-east-1"))
-        .endpoint_url(endpoint)
-        .force_path_style(true)
-        .retry_partition(RetryPartition::custom("one test").build())
-        .retry_config(RetryConfig::standard().with_max_attempts(3).with_initial_backoff(Duration::from_millis(1)));
-    S3Store::from_client(aws_sdk_s3::Client::from_conf(config.build()), bucket)
 }
 
 /// s3s-fs, but as S3 is: conditions hold, since puts exclude each other and everything else; folders are no objects;

@@ -4,8 +4,8 @@ use futures::stream::TryStreamExt;
 use shared::digest::Digest;
 use shared::store::{Body, ETag, ErrorKind, ObjectStore, PutMode, Result, S3Options, S3Store, Spool};
 
+use crate::backend::client;
 use crate::backend::key;
-use crate::s3_server::client;
 use crate::wire::{Reply, Request, Server};
 
 /// A store on a server that gives these replies in turn, and the last one for ever.
@@ -288,8 +288,8 @@ async fn a_listing_asks_for_page_after_page() {
     };
     let more = "<IsTruncated>true</IsTruncated><NextContinuationToken>t+1/=</NextContinuationToken>";
     let encoded = "<IsTruncated>false</IsTruncated><EncodingType>url</EncodingType>";
-    // The second page's object is a folder that some console made, and no key. The last page's has a name that XML could
-    // not hold.
+    // The second page's object is a folder that some console made, and no key. The last page's has a name that XML
+    // could not hold.
     let pages = [page("a b+%20", more), page("folder/", more), page("z+%2B%EF%BF%BF", encoded)];
     let (server, store) = scripted(pages).await;
     let listed: Vec<_> = store.list("", Some("a")).try_collect().await.unwrap();

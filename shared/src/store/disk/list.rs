@@ -99,9 +99,9 @@ impl Walk {
 
     /// Goes down into a folder.
     ///
-    /// On some file systems (tmpfs and btrfs among them) a file that replaces another goes to the end of its folder, and
-    /// one that is replaced while the names are read can be missed. So a reading counts only if nothing was replaced
-    /// meanwhile; after two that do not, the third keeps writers out.
+    /// On some file systems (tmpfs is one) a file that replaces another goes to the end of its folder, and one that is
+    /// replaced while the names are read can be missed. So a reading counts only if nothing was replaced meanwhile;
+    /// after two that do not, the third keeps writers out.
     fn push(&mut self, at: At<'_>, folder: OwnedFd, path: String) -> Result<()> {
         let replaced = |lock: Option<File>| match lock {
             Some(lock) => fstat(lock).map(|stat| Some(accessed_ns(&stat))).map_err(|e| at.io(e)),

@@ -55,6 +55,11 @@ impl At<'_> {
         StoreError::caused(self.operation, self.key, kind, reason)
     }
 
+    /// A change was made, but not made durable: whatever the reason, it may or may not be there after a power cut.
+    pub(super) fn unknown(self, error: Errno) -> StoreError {
+        StoreError::caused(self.operation, self.key, ErrorKind::Unavailable, error)
+    }
+
     pub(super) fn io(self, error: impl Into<io::Error>) -> StoreError {
         let error = error.into();
         match Errno::from_io_error(&error) {
@@ -179,8 +184,8 @@ impl Disk {
         }
     }
 
-    /// As [`Disk::lock`], but waits only for those that change something, and does not make the file; `None` where there
-    /// is none, because nothing has been put yet, or where this process may not open it.
+    /// As [`Disk::lock`], but waits only for those that change something, and does not make the file; `None` where
+    /// there is none, because nothing has been put yet, or where this process may not open it.
     pub(super) fn lock_shared(&self, at: At<'_>) -> Result<Option<File>> {
         match openat(self.root(at)?, LOCK, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()) {
             Ok(file) => {

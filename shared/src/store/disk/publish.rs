@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use uuid::Uuid;
 
 use super::path::{At, Disk, Found, etag, look, modified_ns, sync};
-use crate::store::{Body, ETag, ErrorKind, Key, PutMode, Result, StoreError};
+use crate::store::{Body, ETag, ErrorKind, Key, PutMode, Result};
 
 /// An unfinished file; its name goes when this is dropped, unless it has become an object's.
 struct Temp<'a> {
@@ -36,10 +36,19 @@ impl Disk {
     pub(super) fn put(&self, key: &Key, body: &Body, mode: &PutMode) -> Result<ETag> {
         let at = At { operation: "put", key: key.as_str() };
         let folder = self.make_folder(at, key)?;
-        // Asked again when it counts; asked here so that a put that cannot succeed costs no writing.
-        permit(at, mode, &look(at, &folder, key.name())?)?;
+        let result = self.put_into(at, &folder, key, body, mode);
+        if result.as_ref().is_err_and(|e| e.kind == ErrorKind::AlreadyExists) {
+            // Who made the object may still be waiting for the medium, and the caller builds on its being there.
+            sync(&folder).map_err(|e| at.unknown(e))?;
+        }
+        result
+    }
 
-        let mut temp = Temp::create(at, &folder)?;
+    fn put_into(&self, at: At<'_>, folder: &OwnedFd, key: &Key, body: &Body, mode: &PutMode) -> Result<ETag> {
+        // Asked again when it counts; asked here so that a put that cannot succeed costs no writing.
+        permit(at, mode, &look(at, folder, key.name())?)?;
+
+        let mut temp = Temp::create(at, folder)?;
         temp.fill(body)?;
         let stat = self.stamp(at, &temp.file)?;
         sync(&temp.file).map_err(|e| at.io(e))?;
@@ -47,20 +56,19 @@ impl Disk {
             temp.publish_new(key.name())?;
         } else {
             let lock = self.lock(at)?;
-            permit(at, mode, &look(at, &folder, key.name())?)?;
+            permit(at, mode, &look(at, folder, key.name())?)?;
             temp.publish_over(key.name())?;
             // Listings compare this; should it fail, they are no worse off than with a file system's own word.
             let _ = futimens(&lock, &Timestamps { last_access: timespec(modified_ns(&stat)), last_modification: KEEP });
         }
 
         let published = etag(&stat);
-        if let Err(e) = sync(&folder) {
+        sync(folder).map_err(|e| {
             if *mode == PutMode::Create {
-                self.withdraw(at, &folder, key.name(), &published);
+                self.withdraw(at, folder, key.name(), &published);
             }
-            // The object may or may not be there after a power cut, whatever the reason was.
-            return Err(StoreError::caused(at.operation, at.key, ErrorKind::Unavailable, e));
-        }
+            at.unknown(e)
+        })?;
         Ok(published)
     }
 
@@ -68,20 +76,20 @@ impl Disk {
     pub(super) fn delete(&self, key: &Key) -> Result<()> {
         let at = At { operation: "delete", key: key.as_str() };
         let Some(folder) = self.folder(at, key)? else { return Ok(()) };
-        {
+        if let Found::Object(_) = look(at, &folder, key.name())? {
             // An update must not put back what was deleted after it had looked.
             let _lock = match self.lock(at) {
                 // On a full disk without a lock file nobody can be updating, and deleting is the way out.
                 Err(e) if e.kind == ErrorKind::Full => None,
                 lock => Some(lock?),
             };
-            let Found::Object(_) = look(at, &folder, key.name())? else { return Ok(()) };
             match unlinkat(&folder, key.name(), AtFlags::empty()) {
                 Ok(()) | Err(Errno::NOENT) => {}
                 Err(e) => return Err(at.io(e)),
             }
         }
-        sync(&folder).map_err(|e| StoreError::caused(at.operation, at.key, ErrorKind::Unavailable, e))
+        // Also where it was gone already: who removed it may still be waiting for the medium.
+        sync(&folder).map_err(|e| at.unknown(e))
     }
 
     /// Gives a file a time of modification that no object of this store has had before, and returns what the file then
