@@ -28,10 +28,19 @@ pub async fn lines(
     };
     lines.push(format!("  archive   {archive}; second copies are made {when}"));
     let newest = health.newest.as_ref().map_or_else(String::new, |backup| format!(", the newest {}", backup.name));
-    lines.push(format!("  holding   {}, {}{newest}", count(health.totals.live, "image"), count(health.backups as u64, "backup")));
-    lines.push(format!("  recovery  {}", report.map_or_else(|| "not possible: the store takes no writes".to_owned(), told)));
+    lines.push(format!(
+        "  holding   {}, {}{newest}",
+        count(health.totals.live, "image"),
+        count(health.backups as u64, "backup")
+    ));
+    lines.push(format!(
+        "  recovery  {}",
+        report.map_or_else(|| "not possible: the store takes no writes".to_owned(), told)
+    ));
     if let Some(token) = made_token {
-        lines.push(format!("  token     {token} (shown once; kept in .keepsake-token; send it as Authorization: Bearer …)"));
+        lines.push(format!(
+            "  token     {token} (shown once; kept in .keepsake-token; send it as Authorization: Bearer …)"
+        ));
     }
     if let Some(warning) = &health.ephemeral {
         lines.push(format!("  warning   {warning}"));

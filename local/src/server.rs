@@ -24,7 +24,8 @@ const DRAIN: Duration = Duration::from_secs(25);
 /// Opens the store, recovers it, and serves it until the process is told to stop.
 pub async fn serve(mut config: Config) -> Result<(), String> {
     let clock = Clock::system();
-    let keepsake = shared::open(&config, clock.clone()).await.map_err(|error| sentence("The store cannot be opened", &error))?;
+    let keepsake =
+        shared::open(&config, clock.clone()).await.map_err(|error| sentence("The store cannot be opened", &error))?;
     keepsake.check_stores().await.map_err(|error| sentence("The store cannot be used", &error))?;
     let report = recover(&keepsake).await?;
     let made_token = token::ensure(&mut config, &clock)?;
@@ -63,7 +64,9 @@ fn router(app: App) -> Router {
 async fn recover(keepsake: &Keepsake) -> Result<Option<Report>, String> {
     match keepsake.recover().await {
         Ok(report) => Ok(Some(report)),
-        Err(error) if matches!(error.store_kind(), Some(ErrorKind::Full | ErrorKind::ReadOnly | ErrorKind::Refused)) => {
+        Err(error)
+            if matches!(error.store_kind(), Some(ErrorKind::Full | ErrorKind::ReadOnly | ErrorKind::Refused)) =>
+        {
             tracing::error!(error = &error as &dyn StdError, "the store takes no writes; nothing was recovered");
             keepsake.catalog.refresh().await.map_err(|error| sentence("The catalog cannot be read", &error))?;
             Ok(None)
@@ -84,7 +87,8 @@ fn sentence(what: &str, error: &dyn StdError) -> String {
 }
 
 async fn stop_on_signal(stop: watch::Sender<bool>) {
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
         tracing::error!("signals cannot be received, so that stopping will cut off requests");
         return std::future::pending().await;
     };

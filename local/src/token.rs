@@ -19,7 +19,10 @@ pub fn ensure(config: &mut Config, clock: &Clock) -> Result<Option<String>, Stri
     }
     let path = config.data_dir.join(FILE);
     let failed = |error: io::Error| {
-        format!("API_TOKEN is not set, and none can be kept in {} ({error}); set API_TOKEN to a long random word", path.display())
+        format!(
+            "API_TOKEN is not set, and none can be kept in {} ({error}); set API_TOKEN to a long random word",
+            path.display()
+        )
     };
     let (token, made) = match read(&path).map_err(failed)? {
         Some(token) => (token, false),

@@ -135,7 +135,12 @@ impl Keepsake {
         let Some(report) = report else { return };
         let missing = report.missing.len();
         let (status, message) = if missing > 0 {
-            (Status::Warn, format!("{missing} images have a record but no bytes in any place; restore an older backup or archive."))
+            (
+                Status::Warn,
+                format!(
+                    "{missing} images have a record but no bytes in any place; restore an older backup or archive."
+                ),
+            )
         } else {
             (Status::Ok, format!("{} images were found whole at start.", report.images))
         };

@@ -155,7 +155,11 @@ impl Keepsake {
         let (name, before) = self.change_image(id, holds, tombstone).await?;
         if let Err(error) = self.delete_bytes(&name, &before).await {
             // The image is gone for every reader; recovery deletes what is left of it.
-            tracing::warn!(image = id, error = &error as &dyn std::error::Error, "a deleted image's bytes stay for now");
+            tracing::warn!(
+                image = id,
+                error = &error as &dyn std::error::Error,
+                "a deleted image's bytes stay for now"
+            );
         }
         Ok(name)
     }

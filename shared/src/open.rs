@@ -18,9 +18,8 @@ pub async fn open(config: &Config, clock: Clock) -> Result<Keepsake> {
         Some(url) => connect(url).await?.0,
         None => primary.below(&layout::default_archive()),
     };
-    let on_another_device = |disk: Arc<DiskStore>| {
-        disk.device_of(&layout::uploads_folder()).is_some_and(|device| device != disk.device())
-    };
+    let on_another_device =
+        |disk: Arc<DiskStore>| disk.device_of(&layout::uploads_folder()).is_some_and(|device| device != disk.device());
     let apart = disk.is_some_and(on_another_device);
     let mirrors = if apart { vec![primary.below(&layout::uploads_mirror())] } else { Vec::new() };
     let settings = Settings {

@@ -172,7 +172,8 @@ impl Keepsake {
             lease.renew_if_due().await?;
             Ok::<_, Error>((id, outcome))
         };
-        let brought: Vec<_> = stream::iter(wanted.collect::<Vec<_>>()).map(bring).buffer_unordered(COPIES).try_collect().await?;
+        let brought: Vec<_> =
+            stream::iter(wanted.collect::<Vec<_>>()).map(bring).buffer_unordered(COPIES).try_collect().await?;
         for (id, outcome) in brought {
             if outcome == Archived::Missing {
                 plan.give_up(id);

@@ -81,7 +81,12 @@ impl Fields {
 impl Keepsake {
     /// Stores images and their records, in one commit. With `idempotency_key`, doing so again with the same images
     /// and fields changes nothing and returns what the first time did.
-    pub async fn upload(&self, images: Vec<NewImage>, fields: Fields, idempotency_key: Option<&str>) -> Result<Uploaded> {
+    pub async fn upload(
+        &self,
+        images: Vec<NewImage>,
+        fields: Fields,
+        idempotency_key: Option<&str>,
+    ) -> Result<Uploaded> {
         fields.check()?;
         if images.is_empty() {
             return Err(Error::NoFile);
@@ -124,7 +129,7 @@ impl Keepsake {
 
     /// Judges the images by their bytes and makes their records, all but their place in a group.
     async fn prepare(&self, images: Vec<NewImage>, fields: &Fields, key: Option<Digest>) -> Result<Vec<Prepared>> {
-        let limits = self.settings.media.clone();
+        let limits = self.settings.media;
         let inspect = move || {
             let inspected = images.into_iter().map(|image| Ok((media::inspect(&image.body, &limits)?, image)));
             inspected.collect::<Result<Vec<(Media, NewImage)>>>()
@@ -161,7 +166,8 @@ impl Keepsake {
         if earlier.live().is_none_or(|record| record.request_digest != wanted) {
             return Err(Error::IdempotencyMismatch);
         }
-        let entry = |p: &Prepared| self.catalog.read(|state| Some((p.id.clone(), Arc::clone(state.get(p.id.as_str())?))));
+        let entry =
+            |p: &Prepared| self.catalog.read(|state| Some((p.id.clone(), Arc::clone(state.get(p.id.as_str())?))));
         let images = prepared.iter().filter_map(entry).filter(|(_, entry)| entry.live().is_some()).collect();
         Ok(Some(Uploaded { images, copies: self.copies(), backup: None }))
     }
@@ -170,7 +176,8 @@ impl Keepsake {
     async fn store(&self, mut prepared: Vec<Prepared>, fields: &Fields) -> Result<Vec<(ImageId, Arc<Entry>)>> {
         let ids: Vec<ImageId> = prepared.iter().map(|p| p.id.clone()).collect();
         let put = async |p: &Prepared| {
-            let second_copy = async { if self.settings.archive_sync { self.archive.put(&p.body).await } else { Ok(()) } };
+            let second_copy =
+                async { if self.settings.archive_sync { self.archive.put(&p.body).await } else { Ok(()) } };
             futures::try_join!(self.put_new(p), second_copy).map(drop)
         };
         let puts: Result<(), StoreError> = stream::iter(&prepared).map(put).buffer_unordered(PUTS).try_collect().await;

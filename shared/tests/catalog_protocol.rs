@@ -4,6 +4,7 @@
 //!
 //! After every single step the primary alone and the archive alone must hold everything acknowledged. At the end a
 //! fresh process must see, of each image, a state that was attempted and is no older than the last one acknowledged.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -92,7 +93,12 @@ fn open(primary: &Arc<dyn ObjectStore>, archive: &Arc<dyn ObjectStore>, clock: &
     Arc::new(Catalog::new(store(primary), vec![store(archive)], true, clock.clone()))
 }
 
-async fn change(catalog: Arc<Catalog>, world: Shared<World>, action: Action, clock: Clock) -> Result<(), TestCaseError> {
+async fn change(
+    catalog: Arc<Catalog>,
+    world: Shared<World>,
+    action: Action,
+    clock: Clock,
+) -> Result<(), TestCaseError> {
     let (Action::Upload(image) | Action::Edit(image) | Action::Delete(image)) = action else { return Ok(()) };
     if catalog.refresh().await.is_err() {
         return Ok(());
@@ -136,7 +142,8 @@ impl World {
     /// Whether `held` is the acknowledged state of an image or a newer one. After a deletion that was at least attempted
     /// it may be none at all, since old tombstones are dropped.
     fn allows(&self, id: &ImageId, acknowledged: &Entry, held: Option<&Arc<Entry>>) -> bool {
-        let may_be_deleted = || self.attempted.iter().any(|(name, attempt)| name == id && attempt.tombstone().is_some());
+        let may_be_deleted =
+            || self.attempted.iter().any(|(name, attempt)| name == id && attempt.tombstone().is_some());
         held.map_or_else(may_be_deleted, |held| !acknowledged.beats(held))
     }
 }
@@ -313,7 +320,8 @@ fn play(
         let same = |(name, attempt): &&(ImageId, Entry)| {
             *name == id && attempt.stamp.version == entry.stamp.version && attempt.content == entry.content
         };
-        let (attempted, refused) = (world.attempted.iter().filter(same).count(), world.refused.iter().filter(same).count());
+        let (attempted, refused) =
+            (world.attempted.iter().filter(same).count(), world.refused.iter().filter(same).count());
         prop_assert!(attempted > refused, "{id} is in a state that nobody stored: {entry:?}");
     }
     Ok(())

@@ -115,7 +115,11 @@ fn table_of(stores: &mut [Store], [before, after, last]: [&[Counts]; 3]) -> Resu
     row("backups/ per upload: second copy, kB", kilobytes(|c| c.image_bytes), Bound::None);
     row("backups/ per upload: metadata, kB", kilobytes(|c| c.other_bytes), Bound::None);
     row("  the same as blocks on the disk, kB", kilobytes(|c| c.image_blocks + c.other_blocks), Bound::None);
-    row("peak memory of the server, MB", stores.iter_mut().map(|s| s.peak_megabytes()).collect::<Result<_>>()?, Bound::None);
+    row(
+        "peak memory of the server, MB",
+        stores.iter_mut().map(|s| s.peak_megabytes()).collect::<Result<_>>()?,
+        Bound::None,
+    );
     let once = |(store, last): (&Store, &Counts)| last.images as f64 / store.images as f64;
     row("files in backups/images per image", stores.iter().zip(last).map(once).collect(), Bound::Exactly(1.0));
     Ok(rows)

@@ -221,7 +221,9 @@ pub async fn many_large_uploads() -> Result<f64> {
 fn plain_writes(folder: &Path) -> Result<Duration> {
     let image = vec![0x5a; IMAGE_BYTES];
     let begin = Instant::now();
-    for (name, bytes) in [("image", &image[..]), ("copy", &image), ("record", &image[..1_000]), ("second", &image[..1_000])] {
+    for (name, bytes) in
+        [("image", &image[..]), ("copy", &image), ("record", &image[..1_000]), ("second", &image[..1_000])]
+    {
         let (temporary, path) = (folder.join("temporary"), folder.join(name));
         let mut file = File::create(&temporary)?;
         file.write_all(bytes)?;

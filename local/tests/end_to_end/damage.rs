@@ -73,7 +73,11 @@ impl Gallery {
                 assert!(&on_disk == bytes, "{} has other bytes on the disk", item["id"]);
             }
             for id in &self.deleted {
-                assert_eq!(server.get(&format!("/uploads/{id}")).await.status(), StatusCode::NOT_FOUND, "{id} came back");
+                assert_eq!(
+                    server.get(&format!("/uploads/{id}")).await.status(),
+                    StatusCode::NOT_FOUND,
+                    "{id} came back"
+                );
             }
             server.kill();
         }

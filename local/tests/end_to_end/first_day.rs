@@ -53,7 +53,11 @@ async fn a_restore_brings_back_what_was_deleted_and_can_be_undone() {
     let path = format!("/api/restore/{}", backup["backupName"].as_str().unwrap());
     let plan = server::json(server.post(&format!("{path}?dryRun=true")).await, StatusCode::OK).await;
     assert_eq!((&plan["restored"], &plan["changed"], &plan["removed"]), (&json!(1), &json!(1), &json!(0)));
-    assert_eq!(server.get(&format!("/uploads/{}", id(0))).await.status(), StatusCode::NOT_FOUND, "a plan changes nothing");
+    assert_eq!(
+        server.get(&format!("/uploads/{}", id(0))).await.status(),
+        StatusCode::NOT_FOUND,
+        "a plan changes nothing"
+    );
 
     let exact = server::json(server.post(&format!("{path}?mode=exact")).await, StatusCode::OK).await;
     assert_eq!((&exact["restored"], &exact["changed"], &exact["removed"]), (&json!(1), &json!(1), &json!(1)));
@@ -93,7 +97,11 @@ async fn a_folder_of_the_older_format_is_imported_and_no_field_is_lost() {
     assert_eq!(item["size"], bytes.len());
     assert_eq!(server.get("/uploads/old%20one.jpg").await.bytes().await.unwrap(), bytes);
     assert_eq!(server.get_json("/api/images/gone.jpg").await["category"], "dogs", "a record without a file is kept");
-    assert_eq!(server.get_json("/api/images").await["images"].as_array().unwrap().len(), 3, "a file without one is adopted");
+    assert_eq!(
+        server.get_json("/api/images").await["images"].as_array().unwrap().len(),
+        3,
+        "a file without one is adopted"
+    );
     let all = server.get_json("/api/images").await;
     server.kill();
     let again = Server::start(folder.path());

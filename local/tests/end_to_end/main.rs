@@ -1,4 +1,5 @@
 //! The real binary, started, used, killed, its store damaged, and started again.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
 mod crowd;
 mod damage;

@@ -22,7 +22,8 @@ pub fn small(n: u32) -> Vec<u8> {
 
 fn encode(width: u32, height: u32, seed: u32, format: ImageFormat) -> Vec<u8> {
     let pixel = |x: u32, y: u32| {
-        let noise = (x.wrapping_mul(0x9e37_79b9) ^ y.wrapping_mul(0x85eb_ca6b) ^ seed.wrapping_mul(0xc2b2_ae35)).rotate_left(13);
+        let noise = (x.wrapping_mul(0x9e37_79b9) ^ y.wrapping_mul(0x85eb_ca6b) ^ seed.wrapping_mul(0xc2b2_ae35))
+            .rotate_left(13);
         Rgb([noise as u8, (noise >> 8) as u8, (x + seed) as u8])
     };
     let mut bytes = Cursor::new(Vec::new());

@@ -86,7 +86,8 @@ impl Server {
     /// Uploads an image and returns the answer.
     pub async fn upload(&self, name: &str, bytes: &[u8], description: &str) -> Value {
         let image = Part::bytes(bytes.to_vec()).file_name(name.to_owned());
-        let form = Form::new().part("image", image).text("description", description.to_owned()).text("category", "test");
+        let form =
+            Form::new().part("image", image).text("description", description.to_owned()).text("category", "test");
         let request = self.client.post(self.url("/api/upload")).multipart(form);
         json(request.send().await.unwrap(), StatusCode::CREATED).await
     }

@@ -115,7 +115,8 @@ impl Keepsake {
                 None => (None, PutMode::Create),
                 Some((bytes, etag)) => (Sequence::decode(&bytes), PutMode::Update(etag)),
             };
-            let fresh = || Sequence { digest: UNSEALED.to_owned(), claimed: start, pending: BTreeMap::new(), last: None };
+            let fresh =
+                || Sequence { digest: UNSEALED.to_owned(), claimed: start, pending: BTreeMap::new(), last: None };
             let mut after = before.clone().unwrap_or_else(fresh);
             let result = change(&mut after);
             if before.as_ref() == Some(&after) {

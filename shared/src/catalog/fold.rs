@@ -5,9 +5,11 @@ use std::collections::HashSet;
 use uuid::Uuid;
 
 use super::piece::{self, Checkpoint, PieceError, decode_checkpoint};
-use super::{Base, Catalog, CatalogError, Snapshot, State, TOMBSTONE_AGE, Tombstone, list_commits, offload, read_commit};
-use crate::{archive, layout};
+use super::{
+    Base, Catalog, CatalogError, Snapshot, State, TOMBSTONE_AGE, Tombstone, list_commits, offload, read_commit,
+};
 use crate::store::{Body, ETag, ErrorKind, Key, Optional, PutMode, Store, StoreError};
+use crate::{archive, layout};
 
 /// About how long a record is in a checkpoint, in bytes; tells only whether encoding it is worth a thread.
 const RECORD_BYTES: usize = 500;
@@ -121,11 +123,16 @@ impl Catalog {
 
     /// Reads a mirror's checkpoint: on what condition it may be replaced, and by what, where it holds something beyond
     /// `written`. The cache is no measure of that: it may have grown since.
-    async fn join_with_mirror(&self, place: usize, written: &Snapshot) -> Result<(PutMode, Option<Body>), CatalogError> {
+    async fn join_with_mirror(
+        &self,
+        place: usize,
+        written: &Snapshot,
+    ) -> Result<(PutMode, Option<Body>), CatalogError> {
         let Some((etag, theirs)) = self.join_mirror(place).await? else { return Ok((PutMode::Create, None)) };
         let beyond = theirs.iter().any(|(id, entry)| !written.covers(id, entry));
         let cache = self.cache();
-        let joined = cache.store_id.filter(|_| beyond).map(|store| piece::encode_checkpoint(&cache.state, store).into());
+        let joined =
+            cache.store_id.filter(|_| beyond).map(|store| piece::encode_checkpoint(&cache.state, store).into());
         Ok((PutMode::Update(etag), joined))
     }
 

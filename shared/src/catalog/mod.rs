@@ -418,7 +418,11 @@ impl Cache {
 }
 
 async fn list_commits(place: &Store) -> Result<BTreeSet<Uuid>, StoreError> {
-    place.list(layout::COMMITS, None).try_filter_map(async |meta| Ok(layout::parse_commit(&meta.key))).try_collect().await
+    place
+        .list(layout::COMMITS, None)
+        .try_filter_map(async |meta| Ok(layout::parse_commit(&meta.key)))
+        .try_collect()
+        .await
 }
 
 /// Reads a commit: `None` where there is none, the reason where there is one that cannot be trusted.

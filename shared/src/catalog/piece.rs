@@ -280,7 +280,8 @@ mod tests {
         for damaged in ["", "[]", "null", "garbage", "{\"$keepsake\": {}}", "{\"a.jpg\": {}"] {
             assert!(decode_checkpoint(damaged.as_bytes()).is_err(), "{damaged}");
         }
-        let Ok(Checkpoint::Older(older)) = decode_checkpoint(br#"{"a.jpg": {"category": "fun", "version": "x"}, "b/c": {}}"#)
+        let Ok(Checkpoint::Older(older)) =
+            decode_checkpoint(br#"{"a.jpg": {"category": "fun", "version": "x"}, "b/c": {}}"#)
         else {
             panic!("the older format is taken");
         };
@@ -290,7 +291,8 @@ mod tests {
 
     #[test]
     fn a_checkpoint_reads_back_as_the_state_it_was() {
-        let entry = |version, content| Arc::new(Entry { stamp: Stamp { version, commit: Uuid::from_u128(9) }, content });
+        let entry =
+            |version, content| Arc::new(Entry { stamp: Stamp { version, commit: Uuid::from_u128(9) }, content });
         let tombstone = super::super::Tombstone { deleted_at: Timestamp::UNIX_EPOCH, sha256: None };
         let state: State = [
             (ImageId::new("a.jpg").unwrap(), entry(3, Content::Live(Record::default()))),
@@ -298,7 +300,8 @@ mod tests {
         ]
         .into_iter()
         .collect();
-        let Ok(Checkpoint::Ours(back, store)) = decode_checkpoint(&encode_checkpoint(&state, Uuid::from_u128(1))) else {
+        let Ok(Checkpoint::Ours(back, store)) = decode_checkpoint(&encode_checkpoint(&state, Uuid::from_u128(1)))
+        else {
             panic!("it is ours");
         };
         assert_eq!((&*back, store), (&*state, Uuid::from_u128(1)));

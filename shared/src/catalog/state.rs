@@ -116,7 +116,8 @@ fn size_of(entry: &Entry) -> u64 {
 
 /// Whether a chunk ends with this name: FNV-1a, so that it is the same everywhere and for ever.
 fn ends_chunk(id: &ImageId) -> bool {
-    let hash = id.as_str().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
+    let hash =
+        id.as_str().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
     (hash >> 20).is_multiple_of(CHUNK_RECORDS)
 }
 
@@ -172,7 +173,8 @@ impl Snapshot {
 
     /// The chunk that holds this name or would: the first that ends with it or later, else the last.
     fn chunk_of(&self, id: &str) -> usize {
-        let ends_before = |chunk: &Arc<Chunk>| chunk.entries.last_key_value().is_some_and(|(last, _)| last.as_str() < id);
+        let ends_before =
+            |chunk: &Arc<Chunk>| chunk.entries.last_key_value().is_some_and(|(last, _)| last.as_str() < id);
         let at = self.chunks.partition_point(ends_before);
         // Names after the last one of a chunk that no boundary ends belong to that chunk.
         let open = |chunk: &Arc<Chunk>| chunk.entries.last_key_value().is_some_and(|(last, _)| !ends_chunk(last));
@@ -234,7 +236,9 @@ impl State {
             Some((at, id)) => Excluded((Reverse(*at), Reverse(id.clone()))),
             None => Unbounded,
         };
-        self.newest.range((from, Unbounded)).filter_map(|(at, id)| Some(((at.0, id.0.clone()), self.get(id.0.as_str())?)))
+        self.newest
+            .range((from, Unbounded))
+            .filter_map(|(at, id)| Some(((at.0, id.0.clone()), self.get(id.0.as_str())?)))
     }
 
     /// The place after the last image of a group, where the group has any.
@@ -364,7 +368,8 @@ mod tests {
 
     fn pieces() -> impl Strategy<Value = Vec<(ImageId, Arc<Entry>)>> {
         let one = (0..60u32, 0..4u64, 0..3u128, any::<bool>());
-        let image = |(n, version, commit, live)| (ImageId::new(&format!("{n}.jpg")).unwrap(), entry(version, commit, live));
+        let image =
+            |(n, version, commit, live)| (ImageId::new(&format!("{n}.jpg")).unwrap(), entry(version, commit, live));
         prop::collection::vec(one.prop_map(image), 0..80)
     }
 

@@ -87,7 +87,7 @@ impl Keepsake {
     /// Completes a record from its file, and gives an image or what a record already names its second copy.
     pub(super) async fn describe(&self, id: &ImageId, record: Record) -> Result<(Option<Media>, Record)> {
         let body = self.primary.fetch(&layout::image(id)).await?;
-        let (limits, inspected) = (self.settings.media.clone(), body.clone());
+        let (limits, inspected) = (self.settings.media, body.clone());
         let media = blocking(move || media::inspect(&inspected, &limits)).await?.ok();
         let known = record.kind.is_some();
         if media.is_some() || known {

@@ -20,7 +20,7 @@ use crate::digest::Digest;
 use crate::error::Result;
 use crate::keepsake::{Keepsake, lock};
 use crate::layout::{self, ImageId};
-use crate::store::{StoreError, ErrorKind};
+use crate::store::{ErrorKind, StoreError};
 
 /// What lies without an owner for less than this may belong to an upload or a restore that is still under way, in this
 /// process or another.
@@ -85,7 +85,7 @@ struct Listed {
 enum Need {
     SecondCopy(Digest),
     Bytes(Digest, Option<Listed>),
-    Import(Record),
+    Import(Box<Record>),
     Nothing,
     Missing,
 }
@@ -173,7 +173,7 @@ impl Keepsake {
                 }
                 Healed::Imported(record) => {
                     report.imported += 1;
-                    changes.push((id, Change { version: 0, content: Content::Live(record) }));
+                    changes.push((id, Change { version: 0, content: Content::Live(*record) }));
                 }
                 Healed::Missing => report.missing.push(id),
             }
@@ -184,12 +184,10 @@ impl Keepsake {
 
     async fn heal(&self, id: &ImageId, need: Need) -> Result<Healed> {
         match need {
-            Need::SecondCopy(digest) => {
-                Ok(match self.archive.verify(&self.primary, id, digest).await? {
-                    Archived::Yes => Healed::SecondCopy,
-                    Archived::Missing => Healed::Missing,
-                })
-            }
+            Need::SecondCopy(digest) => Ok(match self.archive.verify(&self.primary, id, digest).await? {
+                Archived::Yes => Healed::SecondCopy,
+                Archived::Missing => Healed::Missing,
+            }),
             Need::Bytes(digest, present) => {
                 let set_aside = present.is_some();
                 if set_aside {
@@ -201,8 +199,8 @@ impl Keepsake {
                 })
             }
             Need::Import(record) => {
-                let (_, record) = self.describe(id, record).await?;
-                Ok(Healed::Imported(record))
+                let (_, record) = self.describe(id, *record).await?;
+                Ok(Healed::Imported(Box::new(record)))
             }
             Need::Missing | Need::Nothing => Ok(Healed::Missing),
         }
@@ -212,14 +210,14 @@ impl Keepsake {
 enum Healed {
     SecondCopy,
     Bytes { set_aside: bool },
-    Imported(Record),
+    Imported(Box<Record>),
     Missing,
 }
 
 fn need(record: &Record, present: Option<Listed>, archived: &HashMap<Digest, u64>) -> Need {
     let Some(digest) = record.sha256 else {
         return match present {
-            Some(_) => Need::Import(record.clone()),
+            Some(_) => Need::Import(Box::new(record.clone())),
             // A link to a file elsewhere has no bytes here, and none are missed.
             None if record.extra.contains_key("url") => Need::Nothing,
             None => Need::Missing,

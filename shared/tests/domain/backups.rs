@@ -14,9 +14,8 @@ async fn an_automatic_backup_whose_process_dies_is_made_by_the_next_recovery_exa
         let keepsake = world.open();
         keepsake.recover().await.unwrap();
         upload_all(&keepsake, 0..9).await;
-        let dying = world.open_failing(move |operation| {
-            (operation.sequence >= n).then_some(Fault::Before(ErrorKind::Unavailable))
-        });
+        let dying = world
+            .open_failing(move |operation| (operation.sequence >= n).then_some(Fault::Before(ErrorKind::Unavailable)));
         let acknowledged = upload(&dying, 9).await.is_ok();
         let after = world.open();
         after.recover().await.unwrap();

@@ -96,7 +96,12 @@ async fn only_one_restore_runs_at_a_time() {
         (operation.name == "get" && operation.key.contains("manifest")).then_some(Fault::Before(ErrorKind::Unavailable))
     });
     let _ = dying.restore(backup, shared::restore::Mode::Merge).await;
-    world.put("backups/restore.json", br#"{"holder":"01a20c87-1075-7675-957c-7fc02efe5572","renewed":"2026-11-20T08:00:00.000Z"}"#).await;
+    world
+        .put(
+            "backups/restore.json",
+            br#"{"holder":"01a20c87-1075-7675-957c-7fc02efe5572","renewed":"2026-11-20T08:00:00.000Z"}"#,
+        )
+        .await;
     let busy = keepsake.restore(backup, shared::restore::Mode::Merge).await;
     assert!(matches!(busy, Err(Error::RestoreRunning)), "{busy:?}");
     world.clock.advance(jiff::SignedDuration::from_secs(31));

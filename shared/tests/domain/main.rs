@@ -1,4 +1,5 @@
 //! Uploads, backups, restores and recovery on stores in memory that fail where a test wants them to.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
 mod backups;
 mod failures;
@@ -94,9 +95,9 @@ async fn upload_all(keepsake: &Keepsake, numbers: std::ops::Range<u32>) -> Vec<I
 /// Every image that a reader sees: its description and, where they can be had, its bytes.
 async fn seen(keepsake: &Keepsake) -> BTreeMap<ImageId, (Option<String>, Option<Vec<u8>>)> {
     keepsake.catalog.refresh().await.unwrap();
-    let records: Vec<_> = keepsake.catalog.read(|state| {
-        state.live().map(|(id, record)| (id.clone(), record.description.clone())).collect()
-    });
+    let records: Vec<_> = keepsake
+        .catalog
+        .read(|state| state.live().map(|(id, record)| (id.clone(), record.description.clone())).collect());
     let mut seen = BTreeMap::new();
     for (id, description) in records {
         let bytes = keepsake.primary.read(&layout::image(&id)).await.ok().map(|(bytes, _)| bytes.to_vec());

@@ -137,7 +137,10 @@ async fn a_recovery_of_a_healthy_store_changes_nothing() {
 
 #[tokio::test]
 async fn the_archive_of_another_store_is_refused() {
-    let (one, two) = (World::new(), World { clock: Clock::manual_seeded("2026-11-21T08:00:00Z".parse().unwrap(), 2), ..World::new() });
+    let (one, two) = (
+        World::new(),
+        World { clock: Clock::manual_seeded("2026-11-21T08:00:00Z".parse().unwrap(), 2), ..World::new() },
+    );
     for world in [&one, &two] {
         let keepsake = world.open();
         keepsake.recover().await.unwrap();
