@@ -24,7 +24,7 @@ bench *arguments:
 build-lambda:
     cargo lambda build --profile lambda --arm64 --output-format zip
 
-# Build and deploy to AWS; asks for what it does not know the first time.
+# Build and deploy to AWS; the first time with --guided, which asks for what it does not know.
 deploy *arguments:
     sam build
     sam deploy {{arguments}}

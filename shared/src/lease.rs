@@ -7,12 +7,13 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::clock::{Clock, millis};
+use crate::error::{Error, Result};
 use crate::keepsake::lock;
 use crate::layout;
 use crate::store::{Body, ETag, ErrorKind, Optional, PutMode, Store, StoreError};
 
 /// A lease that was not renewed for this long belongs to a holder that died.
-const EXPIRY: SignedDuration = SignedDuration::from_secs(30);
+const EXPIRY: SignedDuration = SignedDuration::from_secs(60);
 /// How often a holder renews.
 const RENEWAL: SignedDuration = SignedDuration::from_secs(10);
 
@@ -61,15 +62,21 @@ impl<'a> Lease<'a> {
         }
     }
 
-    /// Renews the lease where that is due; to be called often. [`ErrorKind::Changed`] when another has taken it over.
-    pub(crate) async fn renew_if_due(&self) -> Result<(), StoreError> {
+    /// Renews the lease where that is due; to be called often. [`Error::RestoreRunning`] when another has taken it over.
+    pub(crate) async fn renew_if_due(&self) -> Result<()> {
+        let due = self.clock.now().duration_since(*lock(&self.renewed)) >= RENEWAL;
+        if due { self.renew().await } else { Ok(()) }
+    }
+
+    /// Renews the lease, which proves that it still holds.
+    pub(crate) async fn renew(&self) -> Result<()> {
         let now = self.clock.now();
-        if now.duration_since(*lock(&self.renewed)) < RENEWAL {
-            return Ok(());
-        }
         let mut held = self.held.lock().await;
         let mode = PutMode::Update(held.clone());
-        *held = self.archive.put(&layout::restore_lease(), &LeaseJson::body(self.holder, now), &mode).await?;
+        match self.archive.put(&layout::restore_lease(), &LeaseJson::body(self.holder, now), &mode).await {
+            Err(e) if e.kind == ErrorKind::Changed => return Err(Error::RestoreRunning),
+            renewed => *held = renewed?,
+        }
         *lock(&self.renewed) = now;
         Ok(())
     }

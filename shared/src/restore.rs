@@ -145,9 +145,12 @@ impl Keepsake {
         if plan.changes.is_empty() && plan.bytes_to_bring.is_empty() {
             return Ok(Restored { plan, safety_backup: None });
         }
+        lease.renew_if_due().await?;
         let safety_backup = Some(self.create_backup(Kind::Safety).await?.name);
+        lease.renew_if_due().await?;
         self.bring_bytes(&mut plan, lease).await?;
         {
+            lease.renew().await?;
             let _turn = self.editing.lock().await;
             self.catalog.refresh().await?;
             plan.leave_what_changed(&self.catalog.read(|state| state.snapshot()));

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use futures::stream::{self, StreamExt, TryStreamExt};
+use futures::stream::{self, StreamExt};
 use uuid::Uuid;
 
 use crate::catalog::{Change, CommitError, Content, Entry, Record};
@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::keepsake::{Keepsake, blocking, lock};
 use crate::layout::{self, BackupName, ImageId};
 use crate::media::{self, Media};
-use crate::store::{Body, ErrorKind, PutMode, StoreError};
+use crate::store::{Body, ErrorKind, PutMode};
 
 /// The category of an image that was sent without one.
 pub const DEFAULT_CATEGORY: &str = "fun";
@@ -178,12 +178,18 @@ impl Keepsake {
         let put = async |p: &Prepared| {
             let second_copy =
                 async { if self.settings.archive_sync { self.archive.put(&p.body).await } else { Ok(()) } };
-            futures::try_join!(self.put_new(p), second_copy).map(drop)
+            let (first, second) = futures::join!(self.put_new(p), second_copy);
+            first.and(second.map_err(Error::from))
         };
-        let puts: Result<(), StoreError> = stream::iter(&prepared).map(put).buffer_unordered(PUTS).try_collect().await;
-        if let Err(error) = puts {
-            self.take_back_images(&ids).await;
-            return Err(error.into());
+        // Every put is seen to its end, also after one has failed: what is still being written cannot be taken back.
+        let puts: Vec<Result<()>> = stream::iter(&prepared).map(put).buffer_unordered(PUTS).collect().await;
+        // Under an idempotency key the bytes may be another attempt's, which goes on; what nobody claims recovery finds.
+        let all_ours = prepared.iter().all(|p| p.record.request_digest.is_none());
+        if let Err(error) = puts.into_iter().collect::<Result<()>>() {
+            if all_ours {
+                self.take_back_images(&ids).await;
+            }
+            return Err(error);
         }
         // Who takes the next place in a group keeps it until the commit stands.
         let in_sequence = fields.group_id.is_some() && fields.order.is_none();
@@ -207,7 +213,7 @@ impl Keepsake {
         let commit = match self.catalog.commit(changes.clone()).await {
             Ok(commit) => commit,
             Err(error) => {
-                if matches!(error, CommitError::NotStored(_)) {
+                if all_ours && matches!(error, CommitError::NotStored(_)) {
                     self.take_back_images(&ids).await;
                 }
                 return Err(error.into());
@@ -216,15 +222,16 @@ impl Keepsake {
         Ok(changes.into_iter().map(|(id, change)| (id, change.stamped(commit))).collect())
     }
 
-    /// Writes an image's bytes. They may lie there already only under an idempotency key, left by an earlier attempt
-    /// that was cut off; then they are written anew.
-    async fn put_new(&self, prepared: &Prepared) -> Result<(), StoreError> {
+    /// Writes an image's bytes. Only under an idempotency key may they lie there already, left by an earlier attempt that
+    /// was cut off or by one that runs in another process; others than these are never replaced.
+    async fn put_new(&self, prepared: &Prepared) -> Result<()> {
         let key = layout::image(&prepared.id);
         match self.primary.put(&key, &prepared.body, &PutMode::Create).await {
             Err(e) if e.kind == ErrorKind::AlreadyExists && prepared.record.request_digest.is_some() => {
-                self.primary.put(&key, &prepared.body, &PutMode::Overwrite).await.map(drop)
+                let same = self.primary.hash(&key).await?.1 == prepared.body.digest();
+                if same { Ok(()) } else { Err(Error::IdempotencyMismatch) }
             }
-            done => done.map(drop),
+            done => Ok(done.map(drop)?),
         }
     }
 

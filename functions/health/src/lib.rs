@@ -25,7 +25,7 @@ async fn health(State(app): State<App>) -> (StatusCode, Json<Value>) {
         Status::Ok | Status::Warn => StatusCode::OK,
         Status::Error => StatusCode::SERVICE_UNAVAILABLE,
     };
-    (status, Json(report(&health)))
+    (status, Json(report(&health, app.platform)))
 }
 
 /// For machines: the process answers.
@@ -50,7 +50,7 @@ fn word(status: Status) -> &'static str {
     }
 }
 
-fn report(health: &Health) -> Value {
+fn report(health: &Health, platform: Option<&str>) -> Value {
     let primary = health.primary.as_ref();
     let newest = health.newest.as_ref().map(|backup| backup.name);
     let check = |check: &shared::health::Check| {
@@ -69,7 +69,7 @@ fn report(health: &Health) -> Value {
             "writable": health.writable,
             "verdict": verdict,
             "evidence": evidence,
-            "platform": null,
+            "platform": platform,
             "mount": null,
             "fileSystem": primary.and_then(|status| status.file_system.as_deref()),
             "warning": health.ephemeral,

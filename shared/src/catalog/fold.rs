@@ -25,6 +25,15 @@ pub enum Folded {
     Lost,
 }
 
+/// A mirror's checkpoint.
+pub(super) struct Mirrored {
+    pub(super) etag: ETag,
+    /// What it held; nothing where it is damaged.
+    pub(super) state: State,
+    /// It is damaged or of the older format: to be set aside before it is replaced.
+    pub(super) replaceable: bool,
+}
+
 impl Catalog {
     /// Joins the commits into the primary's checkpoint, that into each mirror's, and deletes the commits.
     pub async fn fold(&self) -> Result<Folded, CatalogError> {
@@ -128,17 +137,21 @@ impl Catalog {
         place: usize,
         written: &Snapshot,
     ) -> Result<(PutMode, Option<Body>), CatalogError> {
-        let Some((etag, theirs)) = self.join_mirror(place).await? else { return Ok((PutMode::Create, None)) };
-        let beyond = theirs.iter().any(|(id, entry)| !written.covers(id, entry));
+        let Some(Mirrored { etag, state, replaceable }) = self.join_mirror(place).await? else {
+            return Ok((PutMode::Create, None));
+        };
+        if replaceable {
+            self.set_aside(&self.mirrors[place], &layout::checkpoint()).await?;
+        }
+        let beyond = state.iter().any(|(id, entry)| !written.covers(id, entry));
         let cache = self.cache();
         let joined =
             cache.store_id.filter(|_| beyond).map(|store| piece::encode_checkpoint(&cache.state, store).into());
         Ok((PutMode::Update(etag), joined))
     }
 
-    /// Joins a mirror's checkpoint into the cache and returns its version and what it held; `None` where there is none.
-    /// A damaged one is set aside and held nothing.
-    pub(super) async fn join_mirror(&self, place: usize) -> Result<Option<(ETag, State)>, CatalogError> {
+    /// Joins a mirror's checkpoint into the cache and returns what it was; `None` where there is none. Writes nothing.
+    pub(super) async fn join_mirror(&self, place: usize) -> Result<Option<Mirrored>, CatalogError> {
         let (mirror, key) = (&self.mirrors[place], layout::checkpoint());
         let Some((bytes, etag)) = mirror.read(&key).await.optional()? else { return Ok(None) };
         match offload(bytes.len(), move || decode_checkpoint(&bytes)).await {
@@ -146,19 +159,17 @@ impl Catalog {
                 let mut cache = self.cache_mut();
                 cache.adopt_store(place + 1, store, &state)?;
                 cache.unsaved |= cache.state.join_all(&state);
-                Ok(Some((etag, state)))
+                Ok(Some(Mirrored { etag, state, replaceable: false }))
             }
             Ok(Checkpoint::Older(older)) => {
-                self.set_aside(mirror, &key).await?;
                 let state = older.records.iter().cloned().collect();
                 self.cache_mut().join_older(older);
-                Ok(Some((etag, state)))
+                Ok(Some(Mirrored { etag, state, replaceable: true }))
             }
             Err(source @ PieceError::Newer(_)) => Err(CatalogError::Piece { key, source }),
             Err(reason) => {
-                tracing::error!(place = place + 1, %reason, "a second copy of the checkpoint is damaged; it is replaced");
-                self.set_aside(mirror, &key).await?;
-                Ok(Some((etag, State::default())))
+                tracing::error!(place = place + 1, %reason, "a second copy of the checkpoint is damaged");
+                Ok(Some(Mirrored { etag, state: State::default(), replaceable: true }))
             }
         }
     }

@@ -27,11 +27,10 @@ impl Catalog {
     pub async fn load(&self) -> Result<Loaded, CatalogError> {
         self.refresh().await?;
         let mut loaded = Loaded::default();
-        let primary = self.read(|state| state.totals());
+        loaded.from_mirrors = matches!(self.cache().base, Base::Replaceable(_) | Base::Absent);
         for place in 0..self.mirrors.len() {
             self.load_mirror(place, &mut loaded).await?;
         }
-        loaded.from_mirrors = primary != self.read(|state| state.totals()) || self.cache().unsaved;
         let damaged: Vec<_> = lock(&self.damaged).clone().into_iter().collect();
         for (id, readable) in damaged {
             self.set_aside(&self.primary, &layout::commit(id)).await?;
@@ -49,9 +48,16 @@ impl Catalog {
 
     async fn load_mirror(&self, place: usize, loaded: &mut Loaded) -> Result<(), CatalogError> {
         if !self.mirror_is_same(place).await? {
-            let etag = self.join_mirror(place).await?.map(|(etag, _)| etag);
+            let before = self.read(|state| state.snapshot());
+            let mirrored = self.join_mirror(place).await?;
+            if mirrored.as_ref().is_some_and(|mirrored| mirrored.replaceable) {
+                self.set_aside(&self.mirrors[place], &layout::checkpoint()).await?;
+            }
+            loaded.from_mirrors |= mirrored.as_ref().is_some_and(|mirrored| {
+                mirrored.state.iter().any(|(id, entry)| !before.covers(id, entry))
+            });
             let mut cache = self.cache_mut();
-            cache.mirror_tags[place] = etag;
+            cache.mirror_tags[place] = mirrored.map(|mirrored| mirrored.etag);
             // Whatever differs is written anew, so that the next start finds equal bytes.
             cache.unsaved = true;
         }
@@ -63,6 +69,7 @@ impl Catalog {
                     for (name, entry) in &commit.entries {
                         let changed = cache.state.join(name, entry);
                         cache.unsaved |= changed;
+                        loaded.from_mirrors |= changed;
                     }
                 }
                 Some(Err(_)) => {

@@ -14,6 +14,7 @@
 //!
 //! Architecture invariant: the catalog knows records, not image bytes; nothing here reads or writes `uploads/<id>`.
 
+mod error;
 mod fold;
 mod load;
 mod piece;
@@ -28,6 +29,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::SignedDuration;
 use uuid::Uuid;
 
+pub use error::{CatalogError, CommitError};
 pub use fold::Folded;
 pub use load::Loaded;
 pub use piece::{Checkpoint, Commit, Older, PieceError, decode_checkpoint, decode_chunk};
@@ -45,61 +47,6 @@ pub const TOMBSTONE_AGE: SignedDuration = SignedDuration::from_hours(30 * 24);
 const FETCHES: usize = 16;
 /// How often a reader starts again because folders were quicker; each round, someone else made progress.
 const ROUNDS: usize = 64;
-
-/// A failure of the catalog.
-#[derive(Debug, thiserror::Error)]
-pub enum CatalogError {
-    /// A store failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// A checkpoint or commit was written by a newer Keepsake.
-    #[error("{key:?} cannot be used")]
-    Piece {
-        /// Where it lies.
-        key: Key,
-        /// What is wrong with it.
-        #[source]
-        source: PieceError,
-    },
-    /// Two places hold the metadata of different stores.
-    #[error(
-        "the place {place} belongs to another store ({found}, not {expected}); nothing was changed; point BACKUP_URL and \
-         DATA_DIR at places of one store, or at empty ones"
-    )]
-    ForeignStore {
-        /// 0 is the primary, 1 the archive, 2 the mirror in `uploads/`.
-        place: usize,
-        /// The store it belongs to.
-        found: Uuid,
-        /// The store that was expected.
-        expected: Uuid,
-    },
-    /// The checkpoint kept changing while it was read.
-    #[error("the checkpoint kept changing while it was read")]
-    Restless,
-}
-
-impl CatalogError {
-    /// The store's failure, where it was one.
-    pub fn store_kind(&self) -> Option<ErrorKind> {
-        match self {
-            Self::Store(e) => Some(e.kind),
-            Self::Restless => Some(ErrorKind::Unavailable),
-            Self::Piece { .. } | Self::ForeignStore { .. } => None,
-        }
-    }
-}
-
-/// Whether a failed commit may yet become visible.
-#[derive(Debug, thiserror::Error)]
-pub enum CommitError {
-    /// It never reached the primary and was taken back elsewhere: no reader will ever see it.
-    #[error("the change was not stored")]
-    NotStored(#[source] StoreError),
-    /// A store did not answer, so that the commit may have been there long enough to be read, or may be there still.
-    #[error("it is not known whether the change was stored")]
-    Unknown(#[source] StoreError),
-}
 
 /// The catalog of one store. Shared by every request of a process; any number of processes may have one each.
 #[derive(Debug)]

@@ -214,7 +214,7 @@ fn parse_store_url(value: &str) -> Result<StoreUrl, &'static str> {
     const FORMS: &str = "set it to file:///path/to/folder or s3://bucket/prefix";
     let url = Url::parse(value).map_err(|_| FORMS)?;
     if !url.username().is_empty() || url.password().is_some() || url.port().is_some() {
-        return Err("leave credentials to AWS_ACCESS_KEY_ID and the endpoint to AWS_ENDPOINT_URL_S3");
+        return Err("leave credentials to AWS_ACCESS_KEY_ID and the endpoint to AWS_ENDPOINT_URL");
     }
     if url.query().is_some() || url.fragment().is_some() {
         return Err("write a question mark as %3F and a number sign as %23, and leave out what follows the path");

@@ -51,18 +51,21 @@ pub struct App {
     pub access: Arc<Access>,
     /// Whether requests and responses pass through AWS Lambda, which takes 6 MB each way at most.
     pub on_lambda: bool,
+    /// The platform this process runs on, where one is recognised, for health.
+    pub platform: Option<&'static str>,
 }
 
 impl App {
     /// Serves `keepsake` to whom `access` lets in, from a process of its own.
     pub fn new(keepsake: Keepsake, access: Access) -> Self {
-        Self { keepsake: Arc::new(keepsake), access: Arc::new(access), on_lambda: false }
+        Self { keepsake: Arc::new(keepsake), access: Arc::new(access), on_lambda: false, platform: None }
     }
 
     /// Serves `keepsake` as `config` says.
     pub fn from_config(keepsake: Keepsake, config: &Config) -> Self {
         let on_lambda = config.platform == Some(Platform::Lambda);
-        Self { on_lambda, ..Self::new(keepsake, Access::from_config(config)) }
+        let platform = config.platform.map(Platform::name);
+        Self { on_lambda, platform, ..Self::new(keepsake, Access::from_config(config)) }
     }
 }
 

@@ -79,7 +79,7 @@ async fn a_restore_that_dies_anywhere_leaves_the_old_state_or_the_new_and_can_be
             break;
         }
         // Its lease ends by itself.
-        world.clock.advance(jiff::SignedDuration::from_secs(31));
+        world.clock.advance(jiff::SignedDuration::from_secs(61));
         world.open().restore(backup, shared::restore::Mode::Merge).await.unwrap();
         assert_eq!(seen(&world.open()).await, before_damage, "running it again finishes the job");
     }
@@ -104,6 +104,6 @@ async fn only_one_restore_runs_at_a_time() {
         .await;
     let busy = keepsake.restore(backup, shared::restore::Mode::Merge).await;
     assert!(matches!(busy, Err(Error::RestoreRunning)), "{busy:?}");
-    world.clock.advance(jiff::SignedDuration::from_secs(31));
+    world.clock.advance(jiff::SignedDuration::from_secs(61));
     keepsake.restore(backup, shared::restore::Mode::Merge).await.unwrap();
 }
