@@ -40,13 +40,16 @@ pub async fn serve(mut config: Config) -> Result<(), String> {
 
     let (stop, stopped) = watch::channel(false);
     let pace = if matches!(config.store, StoreUrl::File(_)) { Pace::EachBurst } else { Pace::WhenWorthwhile };
-    let folder = tokio::spawn(folding::run(Arc::clone(&app.keepsake), pace, stopped.clone()));
+    let (end_folding, ended) = watch::channel(false);
+    let folder = tokio::spawn(folding::run(Arc::clone(&app.keepsake), pace, ended));
     tokio::spawn(stop_on_signal(stop));
     let drained = axum::serve(listener, router(app)).with_graceful_shutdown(raised(stopped.clone()));
     tokio::select! {
         ended = drained => ended.map_err(|error| format!("the server failed ({error})"))?,
         () = too_late(stopped) => tracing::warn!("some requests were still running and are cut off"),
     }
+    // What the last requests changed is folded too.
+    end_folding.send_replace(true);
     folder.await.map_err(|error| format!("folding failed ({error})"))
 }
 

@@ -7,7 +7,7 @@ use crate::catalog::{Change, Content, Entry, Position, Record, Tombstone};
 use crate::error::{Error, Result};
 use crate::keepsake::Keepsake;
 use crate::layout::{self, ImageId};
-use crate::store::{ObjectMeta, Optional, Store};
+use crate::store::{ErrorKind, ObjectMeta, Optional, Store};
 use crate::upload::Fields;
 
 /// Which images a list shows.
@@ -138,21 +138,35 @@ impl Keepsake {
         holds: impl Fn(&Entry) -> bool,
     ) -> Result<(ImageId, Arc<Entry>)> {
         patch.check()?;
-        let (name, _) = self
-            .change_image(id, holds, |record| {
-                let mut record = record.clone();
-                patch.apply(&mut record);
-                Content::Live(record)
-            })
-            .await?;
-        self.known_image(name.as_str())
+        let patched = |record: &Record| {
+            let mut record = record.clone();
+            patch.apply(&mut record);
+            Content::Live(record)
+        };
+        let Changed { id, after, .. } = self.change_image(id, holds, patched).await?;
+        Ok((id, after))
     }
 
     /// Deletes an image. Its second copy stays in the archive, so that a restore brings it back.
     pub async fn delete_image(&self, id: &str, holds: impl Fn(&Entry) -> bool) -> Result<ImageId> {
+        self.catalog.refresh().await?;
+        let (name, entry) = self.known_image(id)?;
+        if entry.live().is_some_and(|record| record.sha256.is_none()) {
+            // What was imported and not yet looked at has no second copy either.
+            self.complete_records().await?;
+        }
         let deleted_at = self.clock.now();
         let tombstone = |record: &Record| Content::Deleted(Tombstone { deleted_at, sha256: record.sha256 });
-        let (name, before) = self.change_image(id, holds, tombstone).await?;
+        let mut outcome = self.change_image(id, &holds, tombstone).await;
+        if let Err(error) = &outcome
+            && error.store_kind() == Some(ErrorKind::Full)
+            && holds(&entry)
+        {
+            // Deleting is the way out of a full disk: the archive's copy holds the bytes until the tombstone stands.
+            self.delete_bytes(&name, &entry).await?;
+            outcome = self.change_image(id, &holds, tombstone).await;
+        }
+        let Changed { before, .. } = outcome?;
         if let Err(error) = self.delete_bytes(&name, &before).await {
             // The image is gone for every reader; recovery deletes what is left of it.
             tracing::warn!(
@@ -164,35 +178,42 @@ impl Keepsake {
         Ok(name)
     }
 
-    /// Commits a new state of one image; returns the state before.
+    /// Commits a new state of one image.
     async fn change_image(
         &self,
         id: &str,
         holds: impl Fn(&Entry) -> bool,
-        change: impl FnOnce(&Record) -> Content,
-    ) -> Result<(ImageId, Arc<Entry>)> {
+        change: impl Fn(&Record) -> Content,
+    ) -> Result<Changed> {
         let _turn = self.editing.lock().await;
         self.catalog.refresh().await?;
-        let (name, entry) = self.known_image(id)?;
-        if !holds(&entry) {
+        let (id, before) = self.known_image(id)?;
+        if !holds(&before) {
             return Err(Error::Changed);
         }
-        let Some(record) = entry.live() else { return Err(Error::NoSuchImage(id.to_owned())) };
-        let change = Change { version: entry.stamp.version + 1, content: change(record) };
-        self.note_write(self.catalog.commit(vec![(name.clone(), change)]).await.map_err(Error::from))?;
+        let Some(record) = before.live() else { return Err(Error::NoSuchImage(id.to_string())) };
+        let change = Change { version: before.stamp.version + 1, content: change(record) };
+        let committed = self.catalog.commit(vec![(id.clone(), change.clone())]).await;
+        let commit = self.note_write(committed.map_err(Error::from))?;
         self.changed.notify_one();
-        Ok((name, entry))
+        Ok(Changed { id, before, after: change.stamped(commit) })
     }
 
-    /// Deletes a deleted image's bytes once the archive has them.
-    async fn delete_bytes(&self, id: &ImageId, before: &Entry) -> Result<()> {
-        if let Some(record) = before.live()
-            && let Some(digest) = record.sha256
-            && !self.archive.has(&digest, record.size).await?
+    /// Deletes an image's bytes from the primary once the archive's copy of them has been read and found right; leaves
+    /// them where there is no such copy and none can be made.
+    pub(crate) async fn delete_bytes(&self, id: &ImageId, before: &Entry) -> Result<()> {
+        if let Some(digest) = before.live().and_then(|record| record.sha256)
             && self.archive.verify(&self.primary, id, digest).await? == Archived::Missing
         {
             return Ok(());
         }
         Ok(self.primary.delete(&layout::image(id)).await?)
     }
+}
+
+/// What a change of one image did.
+struct Changed {
+    id: ImageId,
+    before: Arc<Entry>,
+    after: Arc<Entry>,
 }

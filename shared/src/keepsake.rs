@@ -12,7 +12,7 @@ use crate::clock::Clock;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::layout::{self, ImageId};
-use crate::store::{ErrorKind, Store, StoreError};
+use crate::store::{ErrorKind, Optional, Store, StoreError};
 
 /// Limits and habits, as configured.
 #[derive(Clone, Debug)]
@@ -99,6 +99,10 @@ impl Keepsake {
         for store in [&self.primary, self.archive.store()] {
             store.check_conditional_writes(&layout::scratch()).await?;
         }
+        // A folder that is no folder (a link, say) would only show at the first upload.
+        for store in [&self.primary, self.archive.store()] {
+            store.head(&layout::probe()).await.optional()?;
+        }
         Ok(())
     }
 
@@ -138,6 +142,10 @@ impl Keepsake {
 
     /// Takes note of how a write ended, for health.
     pub(crate) fn note_write<T>(&self, outcome: Result<T>) -> Result<T> {
+        if matches!(outcome, Err(Error::NoRoom)) {
+            // Too little room for one upload is no failure of the store; less than the reserve shows in its status.
+            return outcome;
+        }
         let failure = outcome.as_ref().err().and_then(Error::store_kind);
         if outcome.is_ok() || failure.is_some() {
             *lock(&self.last_write_failure) = failure;

@@ -130,6 +130,11 @@ pub fn scratch() -> Key {
     key("scratch")
 }
 
+/// A key in the folder of images that holds nothing, to see whether that folder can be used.
+pub fn probe() -> Key {
+    key("uploads/.probe")
+}
+
 /// Something that recovery could not explain, in the archive; by content, so that setting it aside twice is once.
 pub fn quarantined(digest: &Digest, name: &str) -> Key {
     key(format!("quarantine/{digest}/{name}"))

@@ -60,10 +60,15 @@ impl Keepsake {
     /// What restoring a backup would do. Changes nothing.
     pub async fn plan_restore(&self, name: BackupName, mode: Mode) -> Result<Plan> {
         let manifest = self.manifest(name).await?;
+        let nowhere: BTreeSet<&ImageId> = manifest.missing.iter().collect();
         let mut backup = Vec::new();
         for chunk in &manifest.chunks {
             let entries = self.read_chunk(&chunk.sha256).await?.ok_or(Error::DamagedBackup(name))?;
-            backup.extend(entries);
+            backup.extend(entries.into_iter().filter(|(id, entry)| {
+                // A link has no bytes to miss; an image that had none then has none now.
+                let has_bytes = entry.live().is_some_and(|record| record.sha256.is_some());
+                has_bytes || !nowhere.contains(id)
+            }));
         }
         self.catalog.refresh().await?;
         let now = self.catalog.read(|state| state.snapshot());
@@ -134,10 +139,10 @@ impl Keepsake {
     pub async fn restore(&self, name: BackupName, mode: Mode) -> Result<Restored> {
         let lease = Lease::acquire(self.archive.store(), &self.clock).await?.ok_or(Error::RestoreRunning)?;
         let outcome = self.restore_leased(name, mode, &lease).await;
-        let released = lease.release().await;
-        let restored = outcome?;
-        released?;
-        Ok(restored)
+        if let Err(error) = lease.release().await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "a restore's lease stays until it ends by itself");
+        }
+        outcome
     }
 
     async fn restore_leased(&self, name: BackupName, mode: Mode, lease: &Lease<'_>) -> Result<Restored> {
@@ -149,19 +154,23 @@ impl Keepsake {
         let safety_backup = Some(self.create_backup(Kind::Safety).await?.name);
         lease.renew_if_due().await?;
         self.bring_bytes(&mut plan, lease).await?;
+        let removed: Vec<(ImageId, Arc<Entry>)>;
         {
             lease.renew().await?;
             let _turn = self.editing.lock().await;
             self.catalog.refresh().await?;
-            plan.leave_what_changed(&self.catalog.read(|state| state.snapshot()));
+            let now = self.catalog.read(|state| state.snapshot());
+            plan.leave_what_changed(&now);
+            let removing = plan.removed.iter().filter_map(|id| Some((id.clone(), Arc::clone(now.get(id.as_str())?))));
+            removed = removing.collect();
             if !plan.changes.is_empty() {
                 let changes = std::mem::take(&mut plan.changes).into_iter().map(|(id, (_, change))| (id, change));
                 self.catalog.commit(changes.collect()).await?;
             }
         }
-        // The safety backup has made sure that the archive holds these bytes. What is left here goes at the next start.
-        for id in &plan.removed {
-            if let Err(error) = self.primary.delete(&layout::image(id)).await {
+        // Each goes only once its second copy was read and found right. What is left here goes at the next start.
+        for (id, before) in &removed {
+            if let Err(error) = self.delete_bytes(id, before).await {
                 tracing::warn!(image = %id, error = &error as &dyn std::error::Error, "a removed image's bytes stay for now");
             }
         }

@@ -174,21 +174,19 @@ impl Keepsake {
 
     /// Writes the bytes, then the commit. What fails is taken back.
     async fn store(&self, mut prepared: Vec<Prepared>, fields: &Fields) -> Result<Vec<(ImageId, Arc<Entry>)>> {
-        let ids: Vec<ImageId> = prepared.iter().map(|p| p.id.clone()).collect();
+        // Every put is seen to its end, also after one has failed: what is still being written cannot be taken back.
         let put = async |p: &Prepared| {
             let second_copy =
                 async { if self.settings.archive_sync { self.archive.put(&p.body).await } else { Ok(()) } };
-            let (first, second) = futures::join!(self.put_new(p), second_copy);
-            first.and(second.map_err(Error::from))
+            let (put, archived) = futures::join!(self.put_new(p), second_copy);
+            let mine = matches!(put, Ok(true)).then(|| p.id.clone());
+            (mine, put.and(archived.map_err(Error::from)))
         };
-        // Every put is seen to its end, also after one has failed: what is still being written cannot be taken back.
-        let puts: Vec<Result<()>> = stream::iter(&prepared).map(put).buffer_unordered(PUTS).collect().await;
-        // Under an idempotency key the bytes may be another attempt's, which goes on; what nobody claims recovery finds.
-        let all_ours = prepared.iter().all(|p| p.record.request_digest.is_none());
-        if let Err(error) = puts.into_iter().collect::<Result<()>>() {
-            if all_ours {
-                self.take_back_images(&ids).await;
-            }
+        let puts: Vec<_> = stream::iter(&prepared).map(put).buffer_unordered(PUTS).collect().await;
+        let (mine, outcomes): (Vec<Option<ImageId>>, Vec<Result<()>>) = puts.into_iter().unzip();
+        let mine: Vec<ImageId> = mine.into_iter().flatten().collect();
+        if let Err(error) = outcomes.into_iter().collect::<Result<()>>() {
+            self.take_back_images(&mine).await;
             return Err(error);
         }
         // Who takes the next place in a group keeps it until the commit stands.
@@ -213,8 +211,8 @@ impl Keepsake {
         let commit = match self.catalog.commit(changes.clone()).await {
             Ok(commit) => commit,
             Err(error) => {
-                if all_ours && matches!(error, CommitError::NotStored(_)) {
-                    self.take_back_images(&ids).await;
+                if matches!(error, CommitError::NotStored(_)) {
+                    self.take_back_images(&mine).await;
                 }
                 return Err(error.into());
             }
@@ -222,16 +220,18 @@ impl Keepsake {
         Ok(changes.into_iter().map(|(id, change)| (id, change.stamped(commit))).collect())
     }
 
-    /// Writes an image's bytes. Only under an idempotency key may they lie there already, left by an earlier attempt that
-    /// was cut off or by one that runs in another process; others than these are never replaced.
-    async fn put_new(&self, prepared: &Prepared) -> Result<()> {
+    /// Writes an image's bytes; returns whether it was this call that did. Only under an idempotency key may they lie
+    /// there already, left by an earlier attempt that was cut off or by one that runs in another process; others than
+    /// these are never replaced.
+    async fn put_new(&self, prepared: &Prepared) -> Result<bool> {
         let key = layout::image(&prepared.id);
         match self.primary.put(&key, &prepared.body, &PutMode::Create).await {
+            Ok(_) => Ok(true),
             Err(e) if e.kind == ErrorKind::AlreadyExists && prepared.record.request_digest.is_some() => {
                 let same = self.primary.hash(&key).await?.1 == prepared.body.digest();
-                if same { Ok(()) } else { Err(Error::IdempotencyMismatch) }
+                if same { Ok(false) } else { Err(Error::IdempotencyMismatch) }
             }
-            done => Ok(done.map(drop)?),
+            Err(e) => Err(e.into()),
         }
     }
 

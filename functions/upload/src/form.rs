@@ -13,7 +13,7 @@ use shared::{Error, Result};
 use crate::incoming::{GivenUp, Incoming, Used};
 
 /// The most files in one form.
-const MAX_FILES: usize = 1_000;
+const MAX_FILES: usize = 100;
 /// The most bytes that are read of a text field; every field's own limit is below.
 const MAX_TEXT: usize = 64 * 1024;
 
@@ -131,7 +131,7 @@ impl Form {
         used: &Used,
         target: &Target<'_>,
     ) -> Result<()> {
-        let mut spool = target.store.spool();
+        let mut spool = target.store.spool().beside(self.images.iter().map(|image| &image.body));
         while let Some(piece) = part.chunk().await.map_err(|e| malformed(e, target))? {
             used.add(piece.len());
             if spool.size() + piece.len() as u64 > target.limit {

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Kind;
 use crate::error::Result;
-use crate::keepsake::Keepsake;
+use crate::keepsake::{Keepsake, lock};
 use crate::layout::{self, BackupName};
 use crate::seal::{self, UNSEALED};
 use crate::store::{Body, ErrorKind, Optional, PutMode, StoreError};
@@ -56,11 +56,12 @@ impl Keepsake {
     pub async fn backup_if_due(&self) -> Result<Option<BackupName>> {
         self.catalog.refresh().await?;
         let due = self.due();
+        let unfinished = || std::mem::take(&mut *lock(&self.backups.unfinished));
         if due <= self.backups.claimed.load(Ordering::Relaxed) {
-            return Ok(None);
+            return self.make_claimed(unfinished()).await;
         }
         let now = self.clock.now();
-        let claims = self
+        let mut claims = self
             .change_sequence(due.saturating_sub(1), |sequence| {
                 let mut mine: BTreeMap<u64, BackupName> = sequence.pending.clone();
                 mine.retain(|_, name| now.duration_since(name.moment()) > CLAIM_AGE);
@@ -72,6 +73,7 @@ impl Keepsake {
             })
             .await?;
         self.backups.claimed.fetch_max(due, Ordering::Relaxed);
+        claims.extend(unfinished());
         self.make_claimed(claims).await
     }
 
@@ -86,10 +88,18 @@ impl Keepsake {
         self.catalog.read(|state| state.totals().uploads()) / self.settings.backup_every
     }
 
-    async fn make_claimed(&self, claims: BTreeMap<u64, BackupName>) -> Result<Option<BackupName>> {
+    /// Makes backups that were claimed; those that cannot be made are left to the next upload.
+    async fn make_claimed(&self, mut claims: BTreeMap<u64, BackupName>) -> Result<Option<BackupName>> {
         let mut last = None;
-        for (number, name) in claims {
-            last = Some(self.make_one(number, name).await?);
+        while let Some((number, name)) = claims.first_key_value().map(|(number, name)| (*number, *name)) {
+            match self.make_one(number, name).await {
+                Ok(made) => last = Some(made),
+                Err(error) => {
+                    lock(&self.backups.unfinished).append(&mut claims);
+                    return Err(error);
+                }
+            }
+            claims.remove(&number);
         }
         Ok(last)
     }

@@ -40,8 +40,9 @@ impl Keepsake {
         sequence: Option<u64>,
     ) -> Result<Option<Manifest>> {
         self.catalog.refresh().await?;
+        self.complete_records().await?;
         let (created, snapshot) = (self.clock.now(), self.catalog.read(|state| state.snapshot()));
-        let base = self.newest_manifest().await?;
+        let base = self.newest_manifest(kind != Kind::Auto).await?;
         let chunks = blocking(move || summarize(&snapshot)).await?;
         let known: HashSet<Digest> = base.iter().flat_map(|m| &m.chunks).map(|c| c.sha256).collect();
         let (kept, new): (Vec<_>, Vec<_>) = chunks.iter().partition(|(_, summary)| known.contains(&summary.digest));
@@ -57,7 +58,9 @@ impl Keepsake {
             let still = kept.iter().flat_map(|(chunk, _)| chunk.live()).filter(|(id, _)| missing_then.contains(id));
             to_check.extend(still.filter_map(|(id, entry)| Some((entry.live()?.sha256?, id.clone()))));
         }
-        let missing = self.verify_images(to_check).await?;
+        let mut missing = self.verify_images(to_check).await?;
+        missing.extend(chunks.iter().flat_map(|(chunk, _)| chunk.without_bytes()));
+        missing.sort();
 
         let summaries: Vec<ChunkSummary> = chunks.iter().map(|(_, summary)| *summary).collect();
         let manifest = Manifest::new(name, kind, sequence, &summaries, missing, (created, self.clock.now()));

@@ -7,11 +7,11 @@ mod automatic;
 mod create;
 mod manifest;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
-use futures::stream::TryStreamExt;
+use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::Timestamp;
 
 pub use manifest::{ChunkRef, Kind, Manifest};
@@ -21,7 +21,7 @@ use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::keepsake::{Keepsake, lock};
 use crate::layout::{self, BackupName, ImageId};
-use crate::store::{Optional, StoreError};
+use crate::store::{ETag, Optional, StoreError};
 
 /// Manifests read at a time.
 const FETCHES: usize = 16;
@@ -29,12 +29,14 @@ const FETCHES: usize = 16;
 /// What a process knows of the backups, so that it reads no manifest twice.
 #[derive(Debug, Default)]
 pub struct Backups {
-    /// Manifests never change; `None` is one that is not valid.
-    seen: Mutex<HashMap<BackupName, Option<Listed>>>,
+    /// By the version that was read; `None` is one that is not valid.
+    seen: Mutex<HashMap<BackupName, (ETag, Option<Listed>)>>,
     /// The newest valid manifest that is known: what it names need not be stored and checked again.
     base: Mutex<Option<Arc<Manifest>>>,
     /// The last automatic backup known to be claimed, in counts of `backup_every` uploads.
     claimed: AtomicU64,
+    /// Automatic backups that this process claimed and failed to make; the next upload tries again.
+    unfinished: Mutex<BTreeMap<u64, BackupName>>,
 }
 
 /// A backup as lists show it.
@@ -62,19 +64,19 @@ impl Keepsake {
         let archive = self.archive.store();
         let manifests = archive.list(layout::BACKUPS, None);
         let found: Vec<_> = manifests
-            .try_filter_map(async |meta| Ok(layout::parse_manifest(&meta.key).map(|name| (name, meta.modified))))
-            .map_ok(async |(name, modified)| {
+            .try_filter_map(async |meta| Ok(layout::parse_manifest(&meta.key).map(|name| (name, meta))))
+            .map_ok(async |(name, meta)| {
                 let seen = lock(&self.backups.seen).get(&name).cloned();
                 let listed = match seen {
-                    Some(seen) => seen,
-                    None => self.read_manifest(name).await?.map(|manifest| manifest.listed(modified)),
+                    Some((etag, listed)) if etag == meta.etag => listed,
+                    _ => self.read_manifest(name).await?.map(|manifest| manifest.listed(meta.modified)),
                 };
-                Ok::<_, StoreError>((name, listed))
+                Ok::<_, StoreError>((name, (meta.etag, listed)))
             })
             .try_buffered(FETCHES)
             .try_collect()
             .await?;
-        let mut listed: Vec<Listed> = found.iter().filter_map(|(_, listed)| listed.clone()).collect();
+        let mut listed: Vec<Listed> = found.iter().filter_map(|(_, (_, listed))| listed.clone()).collect();
         *lock(&self.backups.seen) = found.into_iter().collect();
         listed.reverse();
         Ok(listed)
@@ -107,25 +109,42 @@ impl Keepsake {
         Ok(if Digest::of(&bytes) == *digest { decode_chunk(&bytes).ok() } else { None })
     }
 
-    /// The newest valid backup, read from the archive where none is known yet.
-    pub(crate) async fn newest_manifest(&self) -> Result<Option<Arc<Manifest>>, StoreError> {
+    /// The newest valid backup whose chunks are there, read from the archive where none is known yet; with `check_known`,
+    /// one that this process made or saw is looked at again as well.
+    pub(crate) async fn newest_manifest(&self, check_known: bool) -> Result<Option<Arc<Manifest>>, StoreError> {
         let known = lock(&self.backups.base).clone();
         if let Some(known) = known
             && self.archive.store().head(&layout::manifest(known.name)).await.optional()?.is_some()
+            && (!check_known || self.has_chunks(&known).await?)
         {
             return Ok(Some(known));
         }
         let manifests = self.archive.store().list(layout::BACKUPS, None);
         let mut names: Vec<BackupName> =
             manifests.try_filter_map(async |meta| Ok(layout::parse_manifest(&meta.key))).try_collect().await?;
-        while let Some(name) = names.pop() {
-            if let Some(manifest) = self.read_manifest(name).await? {
-                let newest = Arc::new(manifest);
-                *lock(&self.backups.base) = Some(Arc::clone(&newest));
-                return Ok(Some(newest));
+        let mut newest = None;
+        while let Some(name) = names.pop()
+            && newest.is_none()
+        {
+            if let Some(manifest) = self.read_manifest(name).await?
+                && self.has_chunks(&manifest).await?
+            {
+                newest = Some(Arc::new(manifest));
             }
         }
-        *lock(&self.backups.base) = None;
-        Ok(None)
+        lock(&self.backups.base).clone_from(&newest);
+        Ok(newest)
+    }
+
+    /// Whether the archive holds every chunk that a backup names.
+    async fn has_chunks(&self, manifest: &Manifest) -> Result<bool, StoreError> {
+        let head = async |chunk: &ChunkRef| self.archive.store().head(&layout::chunk(&chunk.sha256)).await.optional();
+        let mut heads = stream::iter(&manifest.chunks).map(head).buffered(FETCHES);
+        while let Some(head) = heads.try_next().await? {
+            if head.is_none() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 }

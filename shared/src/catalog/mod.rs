@@ -217,6 +217,8 @@ impl Catalog {
                 cache.base = Base::Known(etag, digest);
             }
             Ok(Checkpoint::Older(older)) => {
+                // It may have been put in the place of ours.
+                self.join_mirrored_checkpoints().await?;
                 let mut cache = self.cache_mut();
                 cache.join_older(older);
                 cache.base = Base::Replaceable(etag);

@@ -48,7 +48,8 @@ pub struct Record {
     pub extra: Map<String, Value>,
 }
 
-/// Where a state of a record stands among its other states: the higher version wins, then the greater commit id.
+/// Where a state of a record stands among its other states: the higher version wins; of one version a deletion, whose
+/// bytes may be gone already; then the greater commit id.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Stamp {
     /// Grows by one with each change of the record; 0 for what was adopted or imported, so that any change made here
@@ -103,10 +104,11 @@ impl Entry {
         }
     }
 
-    /// Whether this state replaces `other` in the join. A total order on states, so that the join is commutative: where
+    /// Whether this state replaces `other` in the join, by [`Stamp`]. A total order on states, so that the join is commutative: where
     /// two stamps are equal (only older-format files and adopted images can bring that about) the content decides.
     pub fn beats(&self, other: &Entry) -> bool {
-        match self.stamp.cmp(&other.stamp) {
+        let rank = |entry: &Entry| (entry.stamp.version, entry.tombstone().is_some(), entry.stamp.commit);
+        match rank(self).cmp(&rank(other)) {
             std::cmp::Ordering::Equal => {
                 self != other && serde_json::to_string(self).ok() > serde_json::to_string(other).ok()
             }
@@ -154,6 +156,11 @@ impl Record {
         put(map, "sha256", &self.sha256)?;
         put(map, "requestDigest", &self.request_digest)?;
         self.extra.iter().try_for_each(|(name, value)| map.serialize_entry(name, value))
+    }
+
+    /// Whether it stands for a file elsewhere, which has no bytes here.
+    pub fn is_link(&self) -> bool {
+        self.extra.contains_key("url")
     }
 
     /// A record of the older format. What it says under a name that is Keepsake's own is kept under another.
@@ -289,6 +296,9 @@ mod tests {
         };
         assert!(entry(2, 1, "a").beats(&entry(1, 9, "b")));
         assert!(entry(1, 9, "a").beats(&entry(1, 1, "b")));
+        let tombstone = Tombstone { deleted_at: Timestamp::UNIX_EPOCH, sha256: None };
+        let deleted = Entry { content: Content::Deleted(tombstone), ..entry(1, 1, "") };
+        assert!(deleted.beats(&entry(1, 9, "a")) && entry(2, 1, "a").beats(&deleted));
         let (a, b) = (entry(0, 0, "a"), entry(0, 0, "b"));
         assert!(b.beats(&a) && !a.beats(&b) && !a.beats(&a.clone()));
     }

@@ -47,6 +47,8 @@ pub struct Totals {
     pub deleted: u64,
     /// Tombstones that have been dropped.
     pub dropped: u64,
+    /// Images that exist and whose record has no digest: imported ones that were not looked at yet, and links.
+    pub undigested: u64,
     /// Length in bytes of all images that exist.
     pub bytes: u64,
 }
@@ -87,6 +89,12 @@ impl Chunk {
     /// The live records in the order of their names.
     pub fn live(&self) -> impl Iterator<Item = (&ImageId, &Arc<Entry>)> {
         self.entries.iter().filter(|(_, entry)| entry.live().is_some())
+    }
+
+    /// The live records that name no bytes although they are no links: a backup cannot bring their images back.
+    pub fn without_bytes(&self) -> impl Iterator<Item = ImageId> {
+        let lacks = |record: &Record| record.sha256.is_none() && !record.is_link();
+        self.live().filter(move |(_, entry)| entry.live().is_some_and(lacks)).map(|(id, _)| id.clone())
     }
 
     /// The live records as one JSON object keyed by file name: what a backup stores of this chunk.
@@ -307,6 +315,7 @@ impl State {
             return;
         };
         self.all.totals.live += 1;
+        self.all.totals.undigested += u64::from(record.sha256.is_none());
         self.all.totals.bytes += record.size.unwrap_or(0);
         self.newest.insert((Reverse(uploaded_at(record)), Reverse(id.clone())));
         if let Some(group) = &record.group_id {
@@ -320,6 +329,7 @@ impl State {
             return;
         };
         self.all.totals.live -= 1;
+        self.all.totals.undigested -= u64::from(record.sha256.is_none());
         self.all.totals.bytes -= record.size.unwrap_or(0);
         self.newest.remove(&(Reverse(uploaded_at(record)), Reverse(id.clone())));
         if let Some(group) = &record.group_id

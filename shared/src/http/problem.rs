@@ -102,7 +102,7 @@ fn store_failure(kind: ErrorKind) -> Problem {
     let unavailable = StatusCode::SERVICE_UNAVAILABLE;
     match kind {
         ErrorKind::Full => {
-            let detail = "There is too little room left in the store. Reading and deleting still work.";
+            let detail = "There is too little room left in the store. Reading still works.";
             Problem::new(StatusCode::INSUFFICIENT_STORAGE, "no-room", detail)
         }
         ErrorKind::ReadOnly => {

@@ -1,9 +1,10 @@
 //! Files in `uploads/` that no live record explains.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::{IN_FLIGHT, Listed, Report, vanished};
-use crate::catalog::{Change, Content, Loaded, Record, Tombstone};
+use crate::catalog::{Change, Content, Entry, Loaded, Record, Tombstone};
 use crate::clock::format_millis;
 use crate::error::{Error, Result};
 use crate::keepsake::{Keepsake, blocking};
@@ -56,6 +57,41 @@ impl Keepsake {
             }
         }
         Ok(adopted)
+    }
+
+    /// Completes records that have no digest (imported ones) from their files, and gives these their second copies;
+    /// returns how many those were. Until then a record is in no backup and must not be deleted.
+    pub(crate) async fn complete_records(&self) -> Result<u64> {
+        if self.catalog.read(|state| state.totals().undigested) == 0 {
+            return Ok(0);
+        }
+        let incomplete: Vec<(ImageId, Arc<Entry>)> = self.catalog.read(|state| {
+            let lacks_digest = |entry: &Entry| entry.live().is_some_and(|record| record.sha256.is_none());
+            state.iter().filter(|(_, entry)| lacks_digest(entry)).map(|(id, e)| (id.clone(), Arc::clone(e))).collect()
+        });
+        let mut completed = Vec::new();
+        for (id, entry) in incomplete {
+            let Some(record) = entry.live().cloned() else { continue };
+            match self.describe(&id, record).await {
+                Ok((_, record)) => {
+                    // What was imported yields to any real state. What was edited since must be replaced.
+                    let version = if entry.stamp.version == 0 { 0 } else { entry.stamp.version + 1 };
+                    completed.push((id, entry.stamp, Change { version, content: Content::Live(record) }));
+                }
+                Err(Error::Store(error)) if vanished(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let _turn = self.editing.lock().await;
+        self.catalog.refresh().await?;
+        let unchanged = |id: &ImageId, stamp| self.catalog.read(|s| s.get(id.as_str()).map(|e| e.stamp) == Some(stamp));
+        completed.retain(|(id, stamp, _)| unchanged(id, *stamp));
+        let count = completed.len() as u64;
+        if count > 0 {
+            self.catalog.commit(completed.into_iter().map(|(id, _, change)| (id, change)).collect()).await?;
+            self.changed.notify_one();
+        }
+        Ok(count)
     }
 
     /// Deletes the bytes of a deleted image, if it is these bytes that were deleted.

@@ -15,7 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::archive::Archived;
 use crate::backup::Kind;
-use crate::catalog::{Change, Content, Record};
+use crate::catalog::Record;
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::keepsake::{Keepsake, lock};
@@ -85,7 +85,6 @@ struct Listed {
 enum Need {
     SecondCopy(Digest),
     Bytes(Digest, Option<Listed>),
-    Import(Box<Record>),
     Nothing,
     Missing,
 }
@@ -102,23 +101,25 @@ impl Keepsake {
         let loaded = self.catalog.load().await?;
         // From here on the records are safe in every place, whatever happens to the rest.
         self.catalog.fold().await?;
+        let imported = self.complete_records().await?;
         let (uploads, archived) = futures::try_join!(self.list_uploads(), self.list_archived())?;
         let mut report = Report {
             is_new: loaded.is_new && uploads.is_empty(),
             metadata_restored: loaded.from_mirrors && !loaded.is_new,
+            imported,
             damaged_commits: loaded.damaged_commits.len(),
             unusable_names: loaded.unusable_names.clone(),
             ..Report::default()
         };
-        let mut changes = self.heal_images(&uploads, &archived, &mut report).await?;
-        changes.extend(self.settle_files(&uploads, &loaded, &mut report).await?);
-        if !changes.is_empty() {
-            self.catalog.commit(changes).await?;
-            self.catalog.fold().await?;
+        self.heal_images(&uploads, &archived, &mut report).await?;
+        let adopted = self.settle_files(&uploads, &loaded, &mut report).await?;
+        if !adopted.is_empty() {
+            self.catalog.commit(adopted).await?;
         }
+        self.catalog.fold().await?;
         self.resume_automatic_backups().await?;
         report.images = self.catalog.read(|state| state.totals().live);
-        if report.images > 0 && self.newest_manifest().await?.is_none() {
+        if report.images > 0 && self.newest_manifest(true).await?.is_none() {
             self.create_backup(Kind::Safety).await?;
         }
         let stale = self.clock.now() - IN_FLIGHT;
@@ -147,13 +148,13 @@ impl Keepsake {
             .await
     }
 
-    /// Gives every image that has a record its bytes in both places; returns changes for records that lacked digests.
+    /// Gives every image that has a record its bytes in both places.
     async fn heal_images(
         &self,
         uploads: &HashMap<ImageId, Listed>,
         archived: &HashMap<Digest, u64>,
         report: &mut Report,
-    ) -> Result<Vec<(ImageId, Change)>> {
+    ) -> Result<()> {
         let needs: Vec<(ImageId, Need)> = self.catalog.read(|state| {
             let needs = state.live().map(|(id, record)| (id, need(record, uploads.get(id).copied(), archived)));
             needs.filter(|(_, need)| !matches!(need, Need::Nothing)).map(|(id, need)| (id.clone(), need)).collect()
@@ -163,7 +164,6 @@ impl Keepsake {
             Ok::<_, crate::error::Error>((id, healed))
         };
         let mut healed = stream::iter(needs).map(heal).buffer_unordered(COPIES);
-        let mut changes = Vec::new();
         while let Some((id, healed)) = healed.try_next().await? {
             match healed {
                 Healed::SecondCopy => report.archived += 1,
@@ -171,15 +171,11 @@ impl Keepsake {
                     report.brought_back += 1;
                     report.set_aside += u64::from(set_aside);
                 }
-                Healed::Imported(record) => {
-                    report.imported += 1;
-                    changes.push((id, Change { version: 0, content: Content::Live(*record) }));
-                }
                 Healed::Missing => report.missing.push(id),
             }
         }
         report.missing.sort();
-        Ok(changes)
+        Ok(())
     }
 
     async fn heal(&self, id: &ImageId, need: Need) -> Result<Healed> {
@@ -198,10 +194,6 @@ impl Keepsake {
                     Archived::Missing => Healed::Missing,
                 })
             }
-            Need::Import(record) => {
-                let (_, record) = self.describe(id, *record).await?;
-                Ok(Healed::Imported(Box::new(record)))
-            }
             Need::Missing | Need::Nothing => Ok(Healed::Missing),
         }
     }
@@ -210,16 +202,16 @@ impl Keepsake {
 enum Healed {
     SecondCopy,
     Bytes { set_aside: bool },
-    Imported(Box<Record>),
     Missing,
 }
 
 fn need(record: &Record, present: Option<Listed>, archived: &HashMap<Digest, u64>) -> Need {
     let Some(digest) = record.sha256 else {
         return match present {
-            Some(_) => Need::Import(Box::new(record.clone())),
+            // It arrived since the records were completed.
+            Some(_) => Need::Nothing,
             // A link to a file elsewhere has no bytes here, and none are missed.
-            None if record.extra.contains_key("url") => Need::Nothing,
+            None if record.is_link() => Need::Nothing,
             None => Need::Missing,
         };
     };

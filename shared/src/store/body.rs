@@ -137,6 +137,8 @@ impl From<Vec<u8>> for Body {
 #[derive(Debug)]
 pub struct Spool {
     folder: PathBuf,
+    /// Up to this many bytes stay in memory.
+    in_memory: usize,
     buffer: BytesMut,
     file: Option<Arc<File>>,
     written: u64,
@@ -146,8 +148,15 @@ pub struct Spool {
 impl Spool {
     /// A spool whose large bodies lie in `folder`.
     pub fn new(folder: &Path) -> Self {
-        let folder = folder.to_owned();
-        Self { folder, buffer: BytesMut::new(), file: None, written: 0, hasher: Hasher::default() }
+        let (folder, in_memory) = (folder.to_owned(), SPOOL_IN_MEMORY);
+        Self { folder, in_memory, buffer: BytesMut::new(), file: None, written: 0, hasher: Hasher::default() }
+    }
+
+    /// The same, but with less in memory: what `others`, bodies that live as long, leave of the usual share. A request
+    /// of many files then needs no more memory than one of a single file.
+    pub fn beside<'a>(self, others: impl Iterator<Item = &'a Body>) -> Self {
+        let taken: usize = others.filter_map(Body::in_memory).map(Bytes::len).sum();
+        Self { in_memory: self.in_memory.saturating_sub(taken), ..self }
     }
 
     /// Bytes taken in so far.
@@ -159,7 +168,7 @@ impl Spool {
     pub async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.hasher.update(bytes);
         self.buffer.extend_from_slice(bytes);
-        if self.buffer.len() > SPOOL_IN_MEMORY { self.flush().await } else { Ok(()) }
+        if self.buffer.len() > self.in_memory && (self.file.is_none() || self.buffer.len() > SPOOL_IN_MEMORY) { self.flush().await } else { Ok(()) }
     }
 
     async fn flush(&mut self) -> io::Result<()> {

@@ -68,3 +68,52 @@ async fn a_warm_read_costs_two_requests_whatever_the_store_holds() {
     keepsake.list_images(&shared::images::Filter::default(), None, 50).await.unwrap();
     assert_eq!(counted.counts().values().sum::<u64>() - before, 2);
 }
+
+#[tokio::test]
+async fn a_backup_does_not_lean_on_chunks_that_are_gone() {
+    let world = World::new();
+    let keepsake = world.open();
+    let ids = upload_all(&keepsake, 0..11).await;
+    world.remove("backups/catalog/").await;
+    for keepsake in [keepsake, world.open()] {
+        let made = keepsake.create_backup(Kind::Manual).await.unwrap();
+        let plan = keepsake.plan_restore(made.name, shared::restore::Mode::Exact).await.unwrap();
+        assert_eq!(plan.kept, ids.len() as u64);
+    }
+}
+
+#[tokio::test]
+async fn an_automatic_backup_that_failed_is_made_by_the_next_upload() {
+    let world = World::new();
+    let broken = Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let plan = {
+        let broken = Arc::clone(&broken);
+        move |operation: &shared::store::Operation| {
+            let fails = broken.load(std::sync::atomic::Ordering::SeqCst) && operation.key.starts_with("backups/catalog/");
+            fails.then_some(Fault::Before(ErrorKind::Unavailable))
+        }
+    };
+    let keepsake = world.open_failing(plan);
+    upload_all(&keepsake, 0..10).await;
+    assert!(keepsake.list_backups().await.unwrap().is_empty());
+    broken.store(false, std::sync::atomic::Ordering::SeqCst);
+    let next = upload(&keepsake, 10).await.unwrap();
+    assert!(next.backup.is_some());
+    upload_all(&keepsake, 11..20).await;
+    assert_eq!(keepsake.list_backups().await.unwrap().len(), 2, "and the one after is made in its turn");
+}
+
+#[tokio::test]
+async fn a_manifest_that_changes_is_read_again() {
+    let world = World::new();
+    let keepsake = world.open();
+    upload_all(&keepsake, 0..1).await;
+    let name = keepsake.create_backup(Kind::Manual).await.unwrap().name;
+    let key = format!("backups/{name}/manifest.json");
+    let whole = world.raw().read(&shared::store::Key::new(&*key).unwrap()).await.unwrap().0;
+    assert_eq!(keepsake.list_backups().await.unwrap().len(), 1);
+    world.put(&key, &whole[..whole.len() / 2]).await;
+    assert!(keepsake.list_backups().await.unwrap().is_empty());
+    world.put(&key, &whole).await;
+    assert_eq!(keepsake.list_backups().await.unwrap().len(), 1);
+}

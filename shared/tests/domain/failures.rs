@@ -1,9 +1,11 @@
 //! Requests whose store fails under them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use shared::Error;
-use shared::store::{ErrorKind, Fault, Operation};
+use shared::store::{Body, DiskStore, ErrorKind, Fault, FaultStore, MemoryStore, ObjectStore, Operation, Store};
+use shared::upload::{Fields, NewImage};
+use shared::{Error, Keepsake, Settings};
 
 use crate::{World, png, seen, upload, upload_all};
 
@@ -106,4 +108,43 @@ async fn only_one_restore_runs_at_a_time() {
     assert!(matches!(busy, Err(Error::RestoreRunning)), "{busy:?}");
     world.clock.advance(jiff::SignedDuration::from_secs(61));
     keepsake.restore(backup, shared::restore::Mode::Merge).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_upload_to_a_disk_whose_second_copy_fails_leaves_no_bytes_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk: Arc<dyn ObjectStore> = Arc::new(DiskStore::open(folder.path()).unwrap());
+    let memory: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());
+    let failing = FaultStore::with_plan(memory, |operation| {
+        (operation.name == "put" && operation.key.starts_with("images/")).then_some(Fault::Before(ErrorKind::Unavailable))
+    });
+    let clock = World::new().clock;
+    let (primary, archive) = (Store::new(disk, folder.path()), Store::new(Arc::new(failing), folder.path()));
+    let keepsake = Keepsake::new(primary, archive, Vec::new(), clock, Settings { reserve_bytes: 0, ..Settings::default() });
+    for n in 0..20 {
+        upload(&keepsake, n).await.unwrap_err();
+        assert_eq!(std::fs::read_dir(folder.path().join("uploads")).unwrap().count(), 0, "upload {n}");
+    }
+}
+
+#[tokio::test]
+async fn one_idempotency_key_in_two_processes_never_mixes_two_images() {
+    let world = World::new();
+    world.open().recover().await.unwrap();
+    let send = async |keepsake: &Keepsake, n: u32| {
+        let image = NewImage { body: Body::from(png(n)), original_name: None };
+        keepsake.upload(vec![image], Fields::default(), Some("key")).await
+    };
+    // Neither has seen the other's commit when it writes its bytes.
+    let (one, two) = (world.open(), world.open());
+    let outcomes = futures::join!(send(&one, 1), send(&two, 2));
+    let answered = [outcomes.0.is_ok(), outcomes.1.is_ok()];
+    assert_ne!(answered, [true, true]);
+    for (id, (_, bytes)) in seen(&world.open()).await {
+        let record = one.image(id.as_str()).await.unwrap().1.live().unwrap().clone();
+        assert_eq!(record.sha256, bytes.map(|bytes| shared::digest::Digest::of(&bytes)));
+    }
+    let again = send(&world.open(), if answered[0] { 1 } else { 2 }).await.unwrap();
+    assert_eq!(again.images.len(), 1);
+    assert_eq!(seen(&world.open()).await.len(), 1);
 }

@@ -3,6 +3,7 @@
 
 mod backups;
 mod failures;
+mod older;
 mod recovery;
 mod restores;
 

@@ -73,3 +73,33 @@ async fn a_plan_says_what_the_restore_then_does_and_changes_nothing() {
     assert_eq!(undone[&ids[1]].0.as_deref(), Some("changed"));
     assert!(undone.contains_key(&late) && !undone.contains_key(&ids[0]));
 }
+
+#[tokio::test]
+async fn an_exact_restore_removes_no_image_whose_second_copy_is_not_there() {
+    let world = World::new();
+    let keepsake = world.open();
+    upload_all(&keepsake, 0..1).await;
+    let first = keepsake.create_backup(Kind::Manual).await.unwrap().name;
+    let late = upload(&keepsake, 1).await.unwrap().images[0].0.clone();
+    keepsake.create_backup(Kind::Manual).await.unwrap();
+    world.remove(&format!("backups/images/{}", shared::digest::Digest::of(&png(1)))).await;
+
+    let done = keepsake.restore(first, Mode::Exact).await.unwrap();
+    assert!(!seen(&keepsake).await.contains_key(&late));
+    keepsake.restore(done.safety_backup.unwrap(), Mode::Exact).await.unwrap();
+    assert_eq!(seen(&keepsake).await[&late].1, Some(png(1)));
+}
+
+#[tokio::test]
+async fn a_delete_mends_a_rotten_second_copy_before_the_good_one_goes() {
+    let world = World::new();
+    let keepsake = world.open();
+    let ids = upload_all(&keepsake, 0..1).await;
+    let backup = keepsake.create_backup(Kind::Manual).await.unwrap().name;
+    let mut rotten = png(0);
+    rotten[30] ^= 1;
+    world.put(&format!("backups/images/{}", shared::digest::Digest::of(&png(0))), &rotten).await;
+    keepsake.delete_image(ids[0].as_str(), |_| true).await.unwrap();
+    keepsake.restore(backup, Mode::Merge).await.unwrap();
+    assert_eq!(seen(&keepsake).await[&ids[0]].1, Some(png(0)));
+}

@@ -1,0 +1,62 @@
+//! Records of the older format, which have no digest until someone has looked at their files.
+
+use shared::backup::Kind;
+use shared::images::Patch;
+use shared::layout::ImageId;
+use shared::restore::Mode;
+
+use crate::{World, png, seen};
+
+/// A store that serves, into which someone copies a file and a checkpoint of the older format.
+async fn with_older_record() -> (World, ImageId) {
+    let world = World::new();
+    world.open().recover().await.unwrap();
+    world.put("uploads/old.png", &png(1)).await;
+    world.put("image-metadata.json", br#"{"old.png": {"description": "old", "camera": "Box"}}"#).await;
+    (world, ImageId::new("old.png").unwrap())
+}
+
+#[tokio::test]
+async fn deleting_an_image_that_was_only_just_imported_can_be_undone() {
+    let (world, id) = with_older_record().await;
+    let keepsake = world.open();
+    let backup = keepsake.create_backup(Kind::Manual).await.unwrap();
+    assert_eq!((backup.images, backup.bytes, backup.missing.len()), (1, png(1).len() as u64, 0));
+    keepsake.delete_image(id.as_str(), |_| true).await.unwrap();
+    assert!(world.keys("uploads/").await.is_empty());
+    keepsake.restore(backup.name, Mode::Merge).await.unwrap();
+    assert_eq!(seen(&keepsake).await[&id], (Some("old".to_owned()), Some(png(1))));
+
+    let (world, id) = with_older_record().await;
+    world.open().delete_image(id.as_str(), |_| true).await.unwrap();
+    assert_eq!(world.keys("backups/images/").await.len(), 1, "a second copy is made before the only one goes");
+}
+
+#[tokio::test]
+async fn an_imported_record_that_was_edited_first_still_gets_its_digest() {
+    let (world, id) = with_older_record().await;
+    let patch = Patch { description: Some(Some("edited".to_owned())), ..Patch::default() };
+    world.open().edit_image(id.as_str(), &patch, |_| true).await.unwrap();
+    world.open().recover().await.unwrap();
+    world.remove("uploads/").await;
+    let again = world.open();
+    assert_eq!(again.recover().await.unwrap().brought_back, 1);
+    assert_eq!(seen(&again).await[&id], (Some("edited".to_owned()), Some(png(1))));
+    assert_eq!(world.open().recover().await.unwrap().imported, 0, "once is enough");
+}
+
+#[tokio::test]
+async fn a_backup_says_which_images_it_cannot_bring_back() {
+    let world = World::new();
+    world.open().recover().await.unwrap();
+    let older = br#"{"gone.png": {"category": "x"}, "link": {"url": "https://example.com/a.png"}}"#;
+    world.put("image-metadata.json", older).await;
+    let keepsake = world.open();
+    let backup = keepsake.create_backup(Kind::Manual).await.unwrap();
+    assert_eq!(backup.missing, [ImageId::new("gone.png").unwrap()]);
+    for id in ["gone.png", "link"] {
+        keepsake.delete_image(id, |_| true).await.unwrap();
+    }
+    let restored = keepsake.restore(backup.name, Mode::Merge).await.unwrap();
+    assert_eq!(restored.plan.restored.len(), 1, "the link comes back, and nothing is claimed of the other");
+}
