@@ -201,7 +201,7 @@ pub(crate) fn given_up(reason: &GivenUp, target: &Target<'_>) -> Error {
     match reason {
         GivenUp::TooLong => Error::TooLarge { limit: target.limit },
         GivenUp::Senseless => Error::Invalid("The form is malformed.".to_owned()),
-        GivenUp::Broken(_) => Error::Invalid("The body ended before it was complete.".to_owned()),
+        GivenUp::Broken(_) | GivenUp::Stalled => Error::Invalid("The body ended before it was complete.".to_owned()),
     }
 }
 

@@ -4,16 +4,21 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use axum::body::{Body, BodyDataStream};
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use shared::digest::{Digest, Hasher};
+use tokio::time::Sleep;
 
 /// Bytes given out at a time.
 const PIECE: usize = 64 * 1024;
 /// The most bytes that may lie between what was given out and what was made use of: far more than the headers of a part.
 const MAX_UNUSED: u64 = 256 * 1024;
+
+/// A client that sends nothing for this long is taken to be gone.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A request's body: counted, hashed where that is wanted, and given up where it is longer than is taken.
 ///
@@ -30,6 +35,8 @@ pub(crate) struct Incoming {
     given: u64,
     used: Used,
     pause: bool,
+    /// Runs while nothing arrives.
+    patience: Option<Pin<Box<Sleep>>>,
 }
 
 /// Counts how many of the bytes given out have found a use.
@@ -45,9 +52,17 @@ pub(crate) enum GivenUp {
     /// It is no form that makes sense.
     #[error("the body makes no sense")]
     Senseless,
+    /// Nothing more of it came.
+    #[error("the body stopped arriving")]
+    Stalled,
     /// It ended early, or its encoding is broken.
     #[error("the body cannot be read")]
     Broken(#[source] axum::Error),
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place that gives a silent client up")]
+fn patience() -> Pin<Box<Sleep>> {
+    Box::pin(tokio::time::sleep(PATIENCE))
 }
 
 impl Used {
@@ -68,6 +83,7 @@ impl Incoming {
             given: 0,
             used: Used::default(),
             pause: false,
+            patience: None,
         }
     }
 
@@ -98,7 +114,12 @@ impl Stream for Incoming {
             return Poll::Ready(Some(Err(GivenUp::Senseless)));
         }
         while this.rest.is_empty() {
-            match ready!(this.body.poll_next_unpin(context)) {
+            let Poll::Ready(chunk) = this.body.poll_next_unpin(context) else {
+                ready!(this.patience.get_or_insert_with(patience).as_mut().poll(context));
+                return Poll::Ready(Some(Err(GivenUp::Stalled)));
+            };
+            this.patience = None;
+            match chunk {
                 None => return Poll::Ready(None),
                 Some(Err(error)) => return Poll::Ready(Some(Err(GivenUp::Broken(error)))),
                 Some(Ok(chunk)) => this.rest = chunk,
@@ -123,6 +144,14 @@ mod tests {
     use futures::FutureExt;
 
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_falls_silent_is_given_up() {
+        let silent = futures::stream::iter([Ok::<_, std::io::Error>("half")]).chain(futures::stream::pending());
+        let mut incoming = Incoming::new(Body::from_stream(silent), u64::MAX, false);
+        assert_eq!(incoming.next().await.unwrap().unwrap(), "half");
+        assert!(matches!(incoming.next().await, Some(Err(GivenUp::Stalled))));
+    }
 
     #[test]
     fn pieces_are_small_and_there_is_a_pause_after_each() {

@@ -1,5 +1,8 @@
 //! What a new user does on the first day.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
@@ -106,4 +109,36 @@ async fn a_folder_of_the_older_format_is_imported_and_no_field_is_lost() {
     server.kill();
     let again = Server::start(folder.path());
     assert_eq!(again.get_json("/api/images").await, all, "a second start changes nothing");
+}
+
+#[tokio::test]
+async fn stopping_finishes_an_upload_in_flight_and_folds_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path());
+    let (_, bytes) = photo(3);
+    let address = server.url("").replace("http://", "");
+    let mut client = TcpStream::connect(&address).unwrap();
+    let head = format!(
+        "POST /api/upload HTTP/1.1\r\nHost: {address}\r\nContent-Type: image/jpeg\r\nContent-Length: {}\r\n\
+         Expect: 100-continue\r\nConnection: close\r\n\r\n",
+        bytes.len()
+    );
+    client.write_all(head.as_bytes()).unwrap();
+    // The server asks for the body once the handler reads it: from then on the upload is in flight.
+    let mut go_on = [0; 25];
+    client.read_exact(&mut go_on).unwrap();
+    assert_eq!(&go_on, b"HTTP/1.1 100 Continue\r\n\r\n");
+    let (first, second) = bytes.split_at(bytes.len() / 2);
+    client.write_all(first).unwrap();
+    server.terminate();
+    client.write_all(second).unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 201 Created\r\n"), "{answer}");
+    let item: Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
+    server.wait();
+    assert!(names(folder.path().join("image-metadata.d")).is_empty(), "its commit is folded");
+    assert_eq!(records(folder.path()), Some(1));
+    let again = Server::start(folder.path());
+    assert_eq!(again.get(item["url"].as_str().unwrap()).await.bytes().await.unwrap(), bytes);
 }

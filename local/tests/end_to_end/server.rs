@@ -52,9 +52,20 @@ impl Server {
     }
 
     /// Tells it to stop, and waits until it has.
-    pub fn stop(mut self) {
+    pub fn stop(self) {
+        self.terminate();
+        self.wait();
+    }
+
+    /// Tells it to stop.
+    pub fn terminate(&self) {
         let told = Command::new("kill").arg("-TERM").arg(self.child.id().to_string()).status().unwrap();
-        assert!(told.success() && self.child.wait().unwrap().success());
+        assert!(told.success());
+    }
+
+    /// Waits until it has stopped, as it was told to.
+    pub fn wait(mut self) {
+        assert!(self.child.wait().unwrap().success());
     }
 
     pub fn url(&self, path: &str) -> String {

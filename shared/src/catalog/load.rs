@@ -26,8 +26,8 @@ impl Catalog {
     /// each. Damaged commits are moved to the archive's quarantine. Changes nothing else.
     pub async fn load(&self) -> Result<Loaded, CatalogError> {
         self.refresh().await?;
-        let mut loaded = Loaded::default();
-        loaded.from_mirrors = matches!(self.cache().base, Base::Replaceable(_) | Base::Absent);
+        let from_mirrors = matches!(self.cache().base, Base::Replaceable(_) | Base::Absent);
+        let mut loaded = Loaded { from_mirrors, ..Loaded::default() };
         for place in 0..self.mirrors.len() {
             self.load_mirror(place, &mut loaded).await?;
         }
@@ -53,9 +53,9 @@ impl Catalog {
             if mirrored.as_ref().is_some_and(|mirrored| mirrored.replaceable) {
                 self.set_aside(&self.mirrors[place], &layout::checkpoint()).await?;
             }
-            loaded.from_mirrors |= mirrored.as_ref().is_some_and(|mirrored| {
-                mirrored.state.iter().any(|(id, entry)| !before.covers(id, entry))
-            });
+            loaded.from_mirrors |= mirrored
+                .as_ref()
+                .is_some_and(|mirrored| mirrored.state.iter().any(|(id, entry)| !before.covers(id, entry)));
             let mut cache = self.cache_mut();
             cache.mirror_tags[place] = mirrored.map(|mirrored| mirrored.etag);
             // Whatever differs is written anew, so that the next start finds equal bytes.

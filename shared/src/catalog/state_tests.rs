@@ -16,8 +16,7 @@ fn entry(version: u64, commit: u128, live: bool) -> Arc<Entry> {
 
 fn pieces() -> impl Strategy<Value = Vec<(ImageId, Arc<Entry>)>> {
     let one = (0..60u32, 0..4u64, 0..3u128, any::<bool>());
-    let image =
-        |(n, version, commit, live)| (ImageId::new(&format!("{n}.jpg")).unwrap(), entry(version, commit, live));
+    let image = |(n, version, commit, live)| (ImageId::new(&format!("{n}.jpg")).unwrap(), entry(version, commit, live));
     prop::collection::vec(one.prop_map(image), 0..80)
 }
 

@@ -168,7 +168,11 @@ impl Spool {
     pub async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.hasher.update(bytes);
         self.buffer.extend_from_slice(bytes);
-        if self.buffer.len() > self.in_memory && (self.file.is_none() || self.buffer.len() > SPOOL_IN_MEMORY) { self.flush().await } else { Ok(()) }
+        if self.buffer.len() > self.in_memory && (self.file.is_none() || self.buffer.len() > SPOOL_IN_MEMORY) {
+            self.flush().await
+        } else {
+            Ok(())
+        }
     }
 
     async fn flush(&mut self) -> io::Result<()> {

@@ -89,7 +89,8 @@ async fn an_automatic_backup_that_failed_is_made_by_the_next_upload() {
     let plan = {
         let broken = Arc::clone(&broken);
         move |operation: &shared::store::Operation| {
-            let fails = broken.load(std::sync::atomic::Ordering::SeqCst) && operation.key.starts_with("backups/catalog/");
+            let fails =
+                broken.load(std::sync::atomic::Ordering::SeqCst) && operation.key.starts_with("backups/catalog/");
             fails.then_some(Fault::Before(ErrorKind::Unavailable))
         }
     };

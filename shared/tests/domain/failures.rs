@@ -116,11 +116,13 @@ async fn an_upload_to_a_disk_whose_second_copy_fails_leaves_no_bytes_behind() {
     let disk: Arc<dyn ObjectStore> = Arc::new(DiskStore::open(folder.path()).unwrap());
     let memory: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());
     let failing = FaultStore::with_plan(memory, |operation| {
-        (operation.name == "put" && operation.key.starts_with("images/")).then_some(Fault::Before(ErrorKind::Unavailable))
+        (operation.name == "put" && operation.key.starts_with("images/"))
+            .then_some(Fault::Before(ErrorKind::Unavailable))
     });
     let clock = World::new().clock;
     let (primary, archive) = (Store::new(disk, folder.path()), Store::new(Arc::new(failing), folder.path()));
-    let keepsake = Keepsake::new(primary, archive, Vec::new(), clock, Settings { reserve_bytes: 0, ..Settings::default() });
+    let keepsake =
+        Keepsake::new(primary, archive, Vec::new(), clock, Settings { reserve_bytes: 0, ..Settings::default() });
     for n in 0..20 {
         upload(&keepsake, n).await.unwrap_err();
         assert_eq!(std::fs::read_dir(folder.path().join("uploads")).unwrap().count(), 0, "upload {n}");
