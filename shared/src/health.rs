@@ -142,7 +142,7 @@ impl Keepsake {
                 ),
             )
         } else {
-            (Status::Ok, format!("{} images were found whole at start.", report.images))
+            (Status::Ok, format!("Images found whole at start: {}.", report.images))
         };
         checks.push(Check { name: "recovery", status, message });
     }

@@ -1,7 +1,7 @@
 //! How Keepsake grows: the same work on stores of 1,000, 10,000 and 100,000 images of 100 kB.
 //!
 //! `just bench` starts the real server on each and prints one table; it fails where a bound is broken. It runs for about
-//! ten minutes and needs 10 GB on the disk of the target directory for a while.
+//! four minutes and needs 10 GB on the disk of the target directory for a while.
 //!
 //! The stores take turns, so that whatever else the machine does meets all of them alike, and nobody folds commits when a
 //! turn begins. What a turn takes is compared with a few plain durable writes made in the same turn.
@@ -24,7 +24,7 @@ const SIZES: [usize; 3] = [1_000, 10_000, 100_000];
 const TURNS: usize = 5;
 const UPLOADS: usize = 100;
 /// Backups by hand, each after ten uploads.
-const BACKUPS: usize = 7;
+const BACKUPS: usize = 21;
 /// Times that a page is asked for.
 const PAGES: usize = 200;
 const RESTARTS: usize = 3;

@@ -142,3 +142,17 @@ async fn stopping_finishes_an_upload_in_flight_and_folds_it() {
     let again = Server::start(folder.path());
     assert_eq!(again.get(item["url"].as_str().unwrap()).await.bytes().await.unwrap(), bytes);
 }
+
+#[test]
+fn a_folder_of_images_that_is_a_link_stops_the_start_with_the_reason() {
+    let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    std::os::unix::fs::symlink(elsewhere.path(), folder.path().join("uploads")).unwrap();
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_local"))
+        .current_dir(folder.path())
+        .env_clear()
+        .envs([("PORT", "0"), ("HOST", "127.0.0.1")])
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && said.contains("symbolic link"), "{said}");
+}

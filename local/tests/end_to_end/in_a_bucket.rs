@@ -1,6 +1,7 @@
 //! The same server on a bucket: `STORE_URL=s3://…` and `AWS_ENDPOINT_URL`.
 
 use std::fs;
+use std::process::Command;
 
 use reqwest::StatusCode;
 use serde_json::json;
@@ -48,7 +49,7 @@ async fn a_bucket_holds_the_same_keys_and_bytes_as_a_folder_and_survives_the_sam
 
     // The bucket, copied into a folder, is a store on a disk.
     let copy = tempfile::tempdir().unwrap();
-    let copied = std::process::Command::new("cp").arg("-r").arg(store.join(".")).arg(copy.path()).status().unwrap();
+    let copied = Command::new("cp").arg("-r").arg(store.join(".")).arg(copy.path()).status().unwrap();
     assert!(copied.success());
     let on_disk = Server::start(copy.path());
     assert_eq!(on_disk.get_json("/api/images").await, listed);
@@ -57,4 +58,33 @@ async fn a_bucket_holds_the_same_keys_and_bytes_as_a_folder_and_survives_the_sam
     }
     let edited = on_disk.edit(items[0].0["id"].as_str().unwrap(), &json!({ "description": "on disk" })).await;
     assert_eq!(edited["description"], "on disk");
+}
+
+/// Starts the server with these variables and no others, which must fail, and returns what it says.
+fn refusal(variables: &[(&str, &str)]) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_local"))
+        .current_dir(folder.path())
+        .env_clear()
+        .envs([("PORT", "0"), ("HOST", "127.0.0.1"), ("AWS_EC2_METADATA_DISABLED", "true")])
+        .envs(variables.iter().copied())
+        .output()
+        .unwrap();
+    assert!(!output.status.success());
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_that_cannot_be_used_stops_the_start_with_the_reason() {
+    let (_folder, endpoint) = s3_server::start().await;
+    let (id, secret) = (("AWS_ACCESS_KEY_ID", "key"), ("AWS_SECRET_ACCESS_KEY", "secret"));
+    let (at, bucket) = (("AWS_ENDPOINT_URL", endpoint.as_str()), ("STORE_URL", "s3://bucket"));
+    for (variables, reason) in [
+        (&[bucket, id, secret][..], "AWS_REGION"),
+        (&[bucket, at], "The store cannot be opened"),
+        (&[("STORE_URL", "s3://no-such-bucket"), at, id, secret], "The store cannot be used"),
+    ] {
+        let said = refusal(variables);
+        assert!(said.starts_with("keepsake: ") && said.contains(reason), "{said}");
+    }
 }

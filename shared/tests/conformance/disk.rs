@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use futures::stream::TryStreamExt;
 use jiff::Timestamp;
@@ -26,6 +27,15 @@ fn kind<T>(result: Result<T>) -> Option<ErrorKind> {
 
 async fn keys(store: &Store) -> Vec<String> {
     store.list("", None).map_ok(|meta| meta.key.to_string()).try_collect().await.unwrap()
+}
+
+/// A store on tmpfs, where there is one: it makes many versions within one tick of the kernel's clock, and there a file
+/// that replaces another changes its place in the folder.
+fn fast_disk() -> (TempDir, Store) {
+    let memory = PathBuf::from("/dev/shm");
+    let folder = TempDir::new_in(if memory.is_dir() { memory } else { std::env::temp_dir() }).unwrap();
+    let store = Store::new(Arc::new(DiskStore::open(folder.path()).unwrap()), folder.path());
+    (folder, store)
 }
 
 /// Every name below `folder`, the store's lock file left out.
@@ -194,15 +204,35 @@ async fn unfinished_files_are_never_listed_and_swept_when_they_are_old() {
 
 #[tokio::test]
 async fn an_etag_never_comes_again() {
-    let backend = disk().await;
-    let mut seen = HashSet::new();
+    let (_folder, store) = fast_disk();
+    let (mut etags, mut times) = (HashSet::new(), HashSet::new());
     for round in 0..1_000_u32 {
-        let etag = put(&backend.store, "x", &round.to_le_bytes()).await;
-        assert!(seen.insert(etag.clone()), "{etag:?} came again in round {round}");
-        // Deleting frees the inode's number for the next one.
+        let etag = put(&store, "x", &round.to_le_bytes()).await;
+        assert!(etags.insert(etag.clone()), "{etag:?} came again in round {round}");
+        // The number of a deleted file's inode may come again, so that only the time can tell versions apart.
+        let time = store.head(&key("x")).await.unwrap().modified;
+        assert!(times.insert(time), "{time} came again in round {round}");
         if round % 3 == 0 {
+            store.delete(&key("x")).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_clock_that_was_set_back_brings_no_etag_back() {
+    let backend = disk().await;
+    put(&backend.store, "x", b"0").await;
+    let ahead = SystemTime::UNIX_EPOCH + Duration::from_secs(4_102_444_800);
+    fs::File::open(root(&backend).join(".keepsake.lock")).unwrap().set_modified(ahead).unwrap();
+    let mut last = Timestamp::try_from(ahead).unwrap();
+    for mode in [PutMode::Overwrite, PutMode::Create, PutMode::Create, PutMode::Overwrite] {
+        if mode == PutMode::Create {
             backend.store.delete(&key("x")).await.unwrap();
         }
+        backend.store.put(&key("x"), &Body::from(vec![1]), &mode).await.unwrap();
+        let time = backend.store.head(&key("x")).await.unwrap().modified;
+        assert!(time > last, "{time} after {last}");
+        last = time;
     }
 }
 
@@ -244,10 +274,7 @@ async fn a_store_that_lost_its_root_is_unavailable_not_empty() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_listing_misses_nothing_that_is_replaced_meanwhile() {
-    // Here a replaced file changes its place in the folder, and the names are read in several pieces.
-    let memory_disk = PathBuf::from("/dev/shm");
-    let folder = TempDir::new_in(if memory_disk.is_dir() { memory_disk } else { std::env::temp_dir() }).unwrap();
-    let store = Store::new(Arc::new(DiskStore::open(folder.path()).unwrap()), folder.path());
+    let (_folder, store) = fast_disk();
     let names: Vec<_> = (0..700).map(|n| format!("folder/{n:03}")).collect();
     for name in &names {
         put(&store, name, b"first").await;

@@ -2,7 +2,7 @@
 
 use futures::stream::TryStreamExt;
 use shared::digest::Digest;
-use shared::store::{Body, ETag, ErrorKind, ObjectStore, PutMode, Result, S3Options, S3Store, Spool};
+use shared::store::{Body, ETag, ErrorKind, ObjectStore, PutMode, Result, S3Store, Spool};
 
 use crate::backend::client;
 use crate::backend::key;
@@ -363,51 +363,4 @@ async fn a_signed_url_can_be_read_by_anyone() {
     assert_eq!(&reqwest::get(url).await.unwrap().bytes().await.unwrap()[..], b"bytes");
     let month = std::time::Duration::from_secs(31 * 24 * 3600);
     assert_eq!(store.signed_url(&name, month).await.unwrap_err().kind, ErrorKind::Refused);
-}
-
-/// Runs one of the ignored tests below in a process whose environment is this and nothing else.
-async fn in_a_process_of_its_own(test: &'static str, environment: &[(&'static str, &str)]) {
-    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
-    command.env_clear().env("AWS_EC2_METADATA_DISABLED", "true").envs(environment.iter().copied());
-    command.args(["--exact", "--ignored", &format!("s3_wire::{test}")]);
-    let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
-    let printed = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && printed.contains("1 passed"), "{printed}");
-}
-
-#[tokio::test]
-async fn the_environment_says_where_and_who() {
-    let (_folder, endpoint) = crate::s3_server::start().await;
-    let at = ("AWS_ENDPOINT_URL", endpoint.as_str());
-    let (id, secret) = (("AWS_ACCESS_KEY_ID", "key"), ("AWS_SECRET_ACCESS_KEY", "secret"));
-    in_a_process_of_its_own("connects_to_another_service", &[at, id, secret]).await;
-    in_a_process_of_its_own("needs_credentials", &[at]).await;
-    in_a_process_of_its_own("needs_a_region", &[id, secret]).await;
-}
-
-async fn connect() -> Result<S3Store> {
-    S3Store::connect(S3Options { bucket: "bucket".to_owned(), ..S3Options::default() }).await
-}
-
-#[tokio::test]
-#[ignore = "run by the_environment_says_where_and_who"]
-async fn connects_to_another_service() {
-    let store = connect().await.unwrap();
-    assert_eq!(store.status().await.unwrap().kind, "s3");
-    store.put(&key("x"), &Body::from(b"bytes".to_vec()), &PutMode::Create).await.unwrap();
-    assert_eq!(store.head(&key("x")).await.unwrap().size, 5);
-}
-
-#[tokio::test]
-#[ignore = "run by the_environment_says_where_and_who"]
-async fn needs_credentials() {
-    assert_eq!(connect().await.unwrap_err().kind, ErrorKind::Refused);
-}
-
-#[tokio::test]
-#[ignore = "run by the_environment_says_where_and_who"]
-async fn needs_a_region() {
-    let error = connect().await.unwrap_err();
-    assert_eq!(error.kind, ErrorKind::Refused);
-    assert!(std::error::Error::source(&error).unwrap().to_string().contains("AWS_REGION"));
 }

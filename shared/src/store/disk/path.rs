@@ -296,3 +296,18 @@ pub(super) fn meta(key: Key, stat: &Stat) -> ObjectMeta {
     let modified = Timestamp::from_nanosecond(modified_ns(stat)).unwrap_or(Timestamp::UNIX_EPOCH);
     ObjectMeta { key, size: stat.st_size as u64, etag: etag(stat), modified }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_root_on_another_file_system_than_before_is_unavailable() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = At { operation: "get", key: "x" };
+        let disk = Disk::open(folder.path()).unwrap();
+        assert!(disk.root(at).is_ok());
+        let unmounted = Disk { device: disk.device + 1, ..disk };
+        assert_eq!(unmounted.root(at).unwrap_err().kind, ErrorKind::Unavailable);
+    }
+}
