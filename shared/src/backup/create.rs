@@ -42,7 +42,7 @@ impl Keepsake {
         self.catalog.refresh().await?;
         self.complete_records().await?;
         let (created, snapshot) = (self.clock.now(), self.catalog.read(|state| state.snapshot()));
-        let base = self.newest_manifest(kind != Kind::Auto).await?;
+        let base = self.newest_manifest().await?;
         let chunks = blocking(move || summarize(&snapshot)).await?;
         let known: HashSet<Digest> = base.iter().flat_map(|m| &m.chunks).map(|c| c.sha256).collect();
         let (kept, new): (Vec<_>, Vec<_>) = chunks.iter().partition(|(_, summary)| known.contains(&summary.digest));
@@ -74,6 +74,7 @@ impl Keepsake {
             return Err(StoreError::new("read back", key, ErrorKind::Corrupt).into());
         }
         *lock(&self.backups.base) = Some(Arc::new(manifest.clone()));
+        *lock(&self.backups.made) = chunks.into_iter().map(|(chunk, summary)| (summary.digest, chunk)).collect();
         Ok(Some(manifest))
     }
 
@@ -108,11 +109,15 @@ impl Keepsake {
         let entries = new.iter().flat_map(|(chunk, _)| chunk.live());
         let mut images: BTreeMap<Digest, ImageId> =
             entries.filter_map(|(id, entry)| Some((content(entry)?, id.clone()))).collect();
+        let mut forget = |entry: &Entry| content(entry).is_some_and(|digest| images.remove(&digest).is_some());
         for digest in replaced {
-            // A replaced chunk that cannot be read only means that more is checked than need be.
-            for (_, entry) in self.read_chunk(digest).await?.unwrap_or_default() {
-                if let Some(digest) = content(&entry) {
-                    images.remove(&digest);
+            let known = lock(&self.backups.made).get(digest).cloned();
+            match known {
+                Some(chunk) => chunk.live().for_each(|(_, entry)| _ = forget(entry)),
+                // One that cannot be read only means that more is checked than need be.
+                None => {
+                    let entries = self.read_chunk(digest).await?.unwrap_or_default();
+                    entries.iter().for_each(|(_, entry)| _ = forget(entry));
                 }
             }
         }

@@ -16,7 +16,7 @@ use jiff::Timestamp;
 
 pub use manifest::{ChunkRef, Kind, Manifest};
 
-use crate::catalog::{Entry, decode_chunk};
+use crate::catalog::{Chunk, Entry, decode_chunk};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::keepsake::{Keepsake, lock};
@@ -33,6 +33,8 @@ pub struct Backups {
     seen: Mutex<HashMap<BackupName, (ETag, Option<Listed>)>>,
     /// The newest valid manifest that is known: what it names need not be stored and checked again.
     base: Mutex<Option<Arc<Manifest>>>,
+    /// The chunks of the last backup that this process made, so that they need not be read again to see what changed.
+    made: Mutex<HashMap<Digest, Arc<Chunk>>>,
     /// The last automatic backup known to be claimed, in counts of `backup_every` uploads.
     claimed: AtomicU64,
     /// Automatic backups that this process claimed and failed to make; the next upload tries again.
@@ -109,13 +111,14 @@ impl Keepsake {
         Ok(if Digest::of(&bytes) == *digest { decode_chunk(&bytes).ok() } else { None })
     }
 
-    /// The newest valid backup whose chunks are there, read from the archive where none is known yet; with `check_known`,
-    /// one that this process made or saw is looked at again as well.
-    pub(crate) async fn newest_manifest(&self, check_known: bool) -> Result<Option<Arc<Manifest>>, StoreError> {
+    /// The newest valid backup whose chunks are there, read from the archive where none is known yet. Of one that this
+    /// process knows, only the manifest and the first chunk are looked at again, so that what a backup costs does not
+    /// grow: that `catalog/` was removed shows at once, that a single chunk was at the next start.
+    pub(crate) async fn newest_manifest(&self) -> Result<Option<Arc<Manifest>>, StoreError> {
         let known = lock(&self.backups.base).clone();
         if let Some(known) = known
             && self.archive.store().head(&layout::manifest(known.name)).await.optional()?.is_some()
-            && (!check_known || self.has_chunks(&known).await?)
+            && self.has_chunks(&known.chunks[..known.chunks.len().min(1)]).await?
         {
             return Ok(Some(known));
         }
@@ -127,7 +130,7 @@ impl Keepsake {
             && newest.is_none()
         {
             if let Some(manifest) = self.read_manifest(name).await?
-                && self.has_chunks(&manifest).await?
+                && self.has_chunks(&manifest.chunks).await?
             {
                 newest = Some(Arc::new(manifest));
             }
@@ -136,10 +139,10 @@ impl Keepsake {
         Ok(newest)
     }
 
-    /// Whether the archive holds every chunk that a backup names.
-    async fn has_chunks(&self, manifest: &Manifest) -> Result<bool, StoreError> {
+    /// Whether the archive holds these chunks.
+    async fn has_chunks(&self, chunks: &[ChunkRef]) -> Result<bool, StoreError> {
         let head = async |chunk: &ChunkRef| self.archive.store().head(&layout::chunk(&chunk.sha256)).await.optional();
-        let mut heads = stream::iter(&manifest.chunks).map(head).buffered(FETCHES);
+        let mut heads = stream::iter(chunks).map(head).buffered(FETCHES);
         while let Some(head) = heads.try_next().await? {
             if head.is_none() {
                 return Ok(false);

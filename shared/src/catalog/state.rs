@@ -13,7 +13,7 @@ use crate::digest::Digest;
 use crate::layout::ImageId;
 
 /// On average this many records share a chunk. A power of two.
-const CHUNK_RECORDS: u64 = 512;
+const CHUNK_RECORDS: u64 = 256;
 
 /// The newest state of every image that is known, deleted ones included, at one moment.
 ///
