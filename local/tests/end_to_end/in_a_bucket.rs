@@ -79,11 +79,9 @@ async fn a_bucket_that_cannot_be_used_stops_the_start_with_the_reason() {
     let (_folder, endpoint) = s3_server::start().await;
     let (id, secret) = (("AWS_ACCESS_KEY_ID", "key"), ("AWS_SECRET_ACCESS_KEY", "secret"));
     let (at, bucket) = (("AWS_ENDPOINT_URL", endpoint.as_str()), ("STORE_URL", "s3://bucket"));
-    for (variables, reason) in [
-        (&[bucket, id, secret][..], "AWS_REGION"),
-        (&[bucket, at], "The store cannot be opened"),
-        (&[("STORE_URL", "s3://no-such-bucket"), at, id, secret], "The store cannot be used"),
-    ] {
+    for (variables, reason) in
+        [(&[bucket, id, secret][..], "AWS_REGION"), (&[bucket, at], "The store cannot be opened")]
+    {
         let said = refusal(variables);
         assert!(said.starts_with("keepsake: ") && said.contains(reason), "{said}");
     }
