@@ -43,6 +43,7 @@ impl Keepsake {
         self.complete_records().await?;
         let (created, snapshot) = (self.clock.now(), self.catalog.read(|state| state.snapshot()));
         let base = self.newest_manifest().await?;
+        let undigested = snapshot.totals().undigested;
         let chunks = blocking(move || summarize(&snapshot)).await?;
         let known: HashSet<Digest> = base.iter().flat_map(|m| &m.chunks).map(|c| c.sha256).collect();
         let (kept, new): (Vec<_>, Vec<_>) = chunks.iter().partition(|(_, summary)| known.contains(&summary.digest));
@@ -53,13 +54,16 @@ impl Keepsake {
             base.iter().flat_map(|m| &m.chunks).map(|c| c.sha256).filter(|d| !kept.contains(d)).collect::<Vec<_>>()
         };
         let mut to_check = self.images_not_in(&new, &replaced).await?;
-        if let Some(base) = &base {
+        if let Some(base) = base.as_ref().filter(|base| !base.missing.is_empty()) {
             let missing_then: HashSet<&ImageId> = base.missing.iter().collect();
             let still = kept.iter().flat_map(|(chunk, _)| chunk.live()).filter(|(id, _)| missing_then.contains(id));
             to_check.extend(still.filter_map(|(id, entry)| Some((entry.live()?.sha256?, id.clone()))));
         }
         let mut missing = self.verify_images(to_check).await?;
-        missing.extend(chunks.iter().flat_map(|(chunk, _)| chunk.without_bytes()));
+        // Looking at every record is for the stores that have such ones.
+        if undigested > 0 {
+            missing.extend(chunks.iter().flat_map(|(chunk, _)| chunk.without_bytes()));
+        }
         missing.sort();
 
         let summaries: Vec<ChunkSummary> = chunks.iter().map(|(_, summary)| *summary).collect();
