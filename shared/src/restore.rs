@@ -10,7 +10,7 @@ use crate::backup::Kind;
 use crate::catalog::{Change, Content, Entry, Record, Snapshot, Stamp, Tombstone};
 use crate::error::{Error, Result};
 use crate::keepsake::Keepsake;
-use crate::layout::{self, BackupName, ImageId};
+use crate::layout::{BackupName, ImageId};
 use crate::lease::Lease;
 use crate::store::StoreError;
 
@@ -111,14 +111,10 @@ impl Keepsake {
 
     /// Finds out whose bytes must be brought back, and whose cannot be.
     async fn plan_bytes(&self, plan: &mut Plan) -> Result<()> {
-        let mut present: HashMap<ImageId, u64> = HashMap::new();
-        let mut uploads = self.primary.list(layout::UPLOADS, None);
-        while let Some(meta) = uploads.try_next().await? {
-            present.extend(layout::parse_image(&meta.key).map(|id| (id, meta.size)));
-        }
+        let present = self.list_uploads().await?;
         let lacking = |(id, record): (&ImageId, &Record)| {
             let digest = record.sha256?;
-            let there = present.get(id).is_some_and(|size| record.size.is_none_or(|wanted| wanted == *size));
+            let there = present.get(id).is_some_and(|file| record.size.is_none_or(|wanted| wanted == file.size));
             (!there).then(|| (id.clone(), digest, record.size))
         };
         let lacking: Vec<_> = plan.records.iter().filter_map(lacking).collect();

@@ -76,8 +76,9 @@ impl Report {
 
 /// A file in `uploads/` as it was listed.
 #[derive(Debug, Clone, Copy)]
-struct Listed {
-    size: u64,
+pub(crate) struct Listed {
+    /// Length in bytes.
+    pub(crate) size: u64,
     modified: Timestamp,
 }
 
@@ -129,7 +130,8 @@ impl Keepsake {
         Ok(report)
     }
 
-    async fn list_uploads(&self) -> Result<HashMap<ImageId, Listed>, StoreError> {
+    /// The files in `uploads/`, by the image that each holds.
+    pub(crate) async fn list_uploads(&self) -> Result<HashMap<ImageId, Listed>, StoreError> {
         let uploads = self.primary.list(layout::UPLOADS, None);
         uploads
             .try_filter_map(async |meta| {

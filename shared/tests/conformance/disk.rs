@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use futures::stream::TryStreamExt;
 use jiff::Timestamp;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
-use shared::store::{Body, DiskStore, ErrorKind, ObjectStore, PutMode, Result, Store};
+use shared::store::{Body, DiskStore, ErrorKind, Key, ObjectStore, PutMode, Result, Store};
 use tempfile::TempDir;
 
 use crate::backend::{Backend, disk, key, put, read};
@@ -97,18 +97,23 @@ async fn a_link_to_a_folder_leads_nowhere() {
     symlink(outside.path(), root(&backend).join("link")).unwrap();
     for name in ["link/secret", "a/link/secret", "link/new", "link/new/deep"] {
         let (store, name) = (&backend.store, key(name));
-        assert_eq!(kind(store.get(&name, None).await), Some(ErrorKind::Refused));
-        assert_eq!(kind(store.head(&name).await), Some(ErrorKind::Refused));
-        assert_eq!(kind(store.delete(&name).await), Some(ErrorKind::Refused));
-        for mode in [PutMode::Create, PutMode::Overwrite] {
-            assert_eq!(kind(store.put(&name, &Body::from(vec![1]), &mode).await), Some(ErrorKind::Refused));
-        }
+        is_refused(store, &name).await;
         let listed = store.list(name.as_str(), None).try_collect::<Vec<_>>().await;
         assert_eq!(kind(listed), Some(ErrorKind::Refused));
     }
     assert_eq!(keys(&backend.store).await, ["a/b"]);
     assert_eq!(names(outside.path()), ["secret"]);
     assert_eq!(fs::read(outside.path().join("secret")).unwrap(), b"secret");
+}
+
+/// Nothing can be done under a key that leads over a link.
+async fn is_refused(store: &Store, name: &Key) {
+    assert_eq!(kind(store.get(name, None).await), Some(ErrorKind::Refused));
+    assert_eq!(kind(store.head(name).await), Some(ErrorKind::Refused));
+    assert_eq!(kind(store.delete(name).await), Some(ErrorKind::Refused));
+    for mode in [PutMode::Create, PutMode::Overwrite] {
+        assert_eq!(kind(store.put(name, &Body::from(vec![1]), &mode).await), Some(ErrorKind::Refused));
+    }
 }
 
 #[tokio::test]
@@ -123,12 +128,7 @@ async fn a_link_to_a_file_is_no_object() {
     symlink("nowhere", root(&backend).join("dangling")).unwrap();
     for name in ["link", "inside", "dangling"] {
         let (store, name) = (&backend.store, key(name));
-        assert_eq!(kind(store.get(&name, None).await), Some(ErrorKind::Refused));
-        assert_eq!(kind(store.head(&name).await), Some(ErrorKind::Refused));
-        assert_eq!(kind(store.delete(&name).await), Some(ErrorKind::Refused));
-        for mode in [PutMode::Create, PutMode::Overwrite] {
-            assert_eq!(kind(store.put(&name, &Body::from(vec![1]), &mode).await), Some(ErrorKind::Refused));
-        }
+        is_refused(store, &name).await;
     }
     assert_eq!(keys(&backend.store).await, ["real"]);
     assert_eq!(fs::read(&secret).unwrap(), b"secret");
