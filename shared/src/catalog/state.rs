@@ -12,14 +12,18 @@ use super::record::{Entry, Record, Tombstone};
 use crate::digest::Digest;
 use crate::layout::ImageId;
 
-/// On average this many records share a chunk. A power of two.
-const CHUNK_RECORDS: u64 = 256;
+/// The most records in a chunk: a backup after a change writes at least one anew.
+const CHUNK_RECORDS: usize = 256;
+/// On average so many records lie between two names that end a chunk whatever its length. A power of two.
+const RUN_RECORDS: u64 = 1024;
 
 /// The newest state of every image that is known, deleted ones included, at one moment.
 ///
 /// Entries lie in chunks that are shared, copy on write, between snapshots: one costs a pointer a chunk, so a fold or a
 /// backup works on one while uploads go on. Where one chunk ends and the next begins follows from the names alone, so
-/// equal states have equal chunks, and a change touches one.
+/// equal states have equal chunks: some names end a chunk, and between two of those each has [`CHUNK_RECORDS`] but the
+/// last. So a change of a record touches one chunk, and a record that comes or goes touches those up to the next such
+/// name.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     chunks: Vec<Arc<Chunk>>,
@@ -86,6 +90,11 @@ impl Clone for Chunk {
 }
 
 impl Chunk {
+    /// Whether it ends with a name that ends chunks.
+    fn is_ended(&self) -> bool {
+        self.entries.last_key_value().is_some_and(|(last, _)| ends_run(last))
+    }
+
     /// The live records in the order of their names.
     pub fn live(&self) -> impl Iterator<Item = (&ImageId, &Arc<Entry>)> {
         self.entries.iter().filter(|(_, entry)| entry.live().is_some())
@@ -123,10 +132,10 @@ fn size_of(entry: &Entry) -> u64 {
 }
 
 /// Whether a chunk ends with this name: FNV-1a, so that it is the same everywhere and for ever.
-fn ends_chunk(id: &ImageId) -> bool {
+fn ends_run(id: &ImageId) -> bool {
     let hash =
         id.as_str().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
-    (hash >> 20).is_multiple_of(CHUNK_RECORDS)
+    (hash >> 20).is_multiple_of(RUN_RECORDS)
 }
 
 /// When an image was uploaded, for sorting; what cannot be read as a time is oldest.
@@ -184,9 +193,8 @@ impl Snapshot {
         let ends_before =
             |chunk: &Arc<Chunk>| chunk.entries.last_key_value().is_some_and(|(last, _)| last.as_str() < id);
         let at = self.chunks.partition_point(ends_before);
-        // Names after the last one of a chunk that no boundary ends belong to that chunk.
-        let open = |chunk: &Arc<Chunk>| chunk.entries.last_key_value().is_some_and(|(last, _)| !ends_chunk(last));
-        if at > 0 && at == self.chunks.len() && open(&self.chunks[at - 1]) { at - 1 } else { at }
+        // What comes after all others belongs to the last chunk, unless that one has its end.
+        if at > 0 && at == self.chunks.len() && !self.chunks[at - 1].is_ended() { at - 1 } else { at }
     }
 
     fn insert(&mut self, id: &ImageId, entry: &Arc<Entry>) {
@@ -194,32 +202,69 @@ impl Snapshot {
         if at == self.chunks.len() {
             self.chunks.push(Arc::default());
         }
-        let chunk = Arc::make_mut(&mut self.chunks[at]);
-        chunk.summary = OnceLock::new();
-        let is_new = chunk.entries.insert(id.clone(), Arc::clone(entry)).is_none();
-        if is_new && ends_chunk(id) {
-            let mut rest = chunk.entries.split_off(id);
-            if let Some((id, entry)) = rest.remove_entry(id) {
-                chunk.entries.insert(id, entry);
-            }
+        let entries = self.change(at);
+        if entries.insert(id.clone(), Arc::clone(entry)).is_some() {
+            return;
+        }
+        if ends_run(id) {
+            let mut rest = entries.split_off(id);
+            entries.extend(rest.remove_entry(id));
             if !rest.is_empty() {
                 self.chunks.insert(at + 1, Arc::new(Chunk { entries: rest, summary: OnceLock::new() }));
+                self.settle(at + 1);
             }
         }
+        self.settle(at);
     }
 
     fn remove(&mut self, id: &ImageId) {
         let at = self.chunk_of(id.as_str());
-        let next = (ends_chunk(id) && at + 1 < self.chunks.len()).then(|| self.chunks.remove(at + 1));
-        let Some(chunk) = self.chunks.get_mut(at).map(Arc::make_mut) else { return };
-        chunk.summary = OnceLock::new();
-        chunk.entries.remove(id);
-        if let Some(next) = next {
-            chunk.entries.extend(next.entries.iter().map(|(id, entry)| (id.clone(), Arc::clone(entry))));
+        if at == self.chunks.len() || self.change(at).remove(id).is_none() {
+            return;
         }
-        if chunk.entries.is_empty() {
+        self.settle(at);
+        if self.chunks[at].entries.is_empty() {
             self.chunks.remove(at);
         }
+    }
+
+    /// The entries of a chunk, to change them.
+    fn change(&mut self, at: usize) -> &mut BTreeMap<ImageId, Arc<Entry>> {
+        let chunk = Arc::make_mut(&mut self.chunks[at]);
+        chunk.summary = OnceLock::new();
+        &mut chunk.entries
+    }
+
+    /// Gives a chunk that changed its right length, and those behind it as far as that changes them.
+    fn settle(&mut self, mut at: usize) {
+        while self.settle_one(at) {
+            at += 1;
+        }
+    }
+
+    /// Moves entries between a chunk and the next one; returns whether the next one has to be looked at.
+    fn settle_one(&mut self, at: usize) -> bool {
+        let ended = self.chunks[at].is_ended();
+        if self.chunks[at].entries.len() > CHUNK_RECORDS {
+            let last = self.change(at).pop_last();
+            if ended || at + 1 == self.chunks.len() {
+                self.chunks.insert(at + 1, Arc::default());
+            }
+            self.change(at + 1).extend(last);
+            return true;
+        }
+        let mut took = false;
+        while self.chunks[at].entries.len() < CHUNK_RECORDS && !self.chunks[at].is_ended() && at + 1 < self.chunks.len()
+        {
+            let first = self.change(at + 1).pop_first();
+            self.change(at).extend(first);
+            took = true;
+            if self.chunks[at + 1].entries.is_empty() {
+                self.chunks.remove(at + 1);
+                took = false;
+            }
+        }
+        took
     }
 }
 

@@ -64,6 +64,14 @@ proptest! {
         let rebuilt: State = sorted.into_iter().map(|id| (id, entry(1, 1, true))).collect();
         let summaries = |s: &State| s.chunks().iter().map(|c| c.summary()).collect::<Vec<_>>();
         prop_assert_eq!(summaries(&arrived), summaries(&rebuilt));
+        let lengths: Vec<_> = arrived.chunks().iter().map(|c| (c.entries.len(), c.is_ended())).collect();
+        let (last, others) = lengths.split_last().unwrap_or((&(1, true), &[]));
+        prop_assert!((1..=CHUNK_RECORDS).contains(&last.0));
+        prop_assert!(others.iter().all(|(length, ended)| *length == CHUNK_RECORDS || (*ended && *length < CHUNK_RECORDS)));
+        for chunk in arrived.chunks() {
+            let ends = chunk.entries.keys().filter(|id| ends_run(id)).count();
+            prop_assert_eq!(ends, usize::from(chunk.is_ended()), "only the last name of a chunk ends one");
+        }
     }
 }
 
