@@ -219,17 +219,22 @@ fn new_commits_come_to_maintenance_by_a_queue_that_gives_it_time() {
     assert_eq!(texts(&mapping["FunctionResponseTypes"]), ["ReportBatchItemFailures"]);
 }
 
+/// What stands behind an intrinsic function.
+fn argument(value: &Value) -> &Value {
+    let Value::Tagged(tagged) = value else { panic!("no intrinsic function: {value:?}") };
+    &tagged.value
+}
+
 #[test]
 fn the_queue_lets_in_the_bucket_of_images_by_the_name_it_will_have() {
-    let name = texts(&resource("Images")["Properties"]["BucketName"]);
-    let statement = &resource("CommitsPolicy")["Properties"]["PolicyDocument"]["Statement"][0];
-    let source = &statement["Condition"]["ArnEquals"]["aws:SourceArn"];
-    let Value::Tagged(source) = source else { panic!("{source:?}") };
-    assert_eq!(source.value[0], format!("arn:${{AWS::Partition}}:s3:::{}{}${{Stack}}", name[1], name[0]).as_str());
-    // Both end in the same part of the stack's id.
-    let end = &resource("Images")["Properties"]["BucketName"];
-    let Value::Tagged(end) = end else { panic!("{end:?}") };
-    assert_eq!(end.value[1][1], source.value[1]["Stack"]);
+    let (bucket, policy) = (resource("Images"), resource("CommitsPolicy"));
+    let name = argument(&bucket["Properties"]["BucketName"]);
+    let (between, first, last) = (name[0].as_str().unwrap(), name[1][0].as_str().unwrap(), &name[1][1]);
+    let condition = &policy["Properties"]["PolicyDocument"]["Statement"][0]["Condition"];
+    let source = argument(&condition["ArnEquals"]["aws:SourceArn"]);
+    assert_eq!(source[0], format!("arn:${{AWS::Partition}}:s3:::{first}{between}${{Stack}}").as_str());
+    assert_eq!(&source[1]["Stack"], last);
+    assert_eq!(texts(&condition["StringEquals"]["aws:SourceAccount"]), ["AWS::AccountId"]);
 }
 
 #[test]
