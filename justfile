@@ -28,3 +28,7 @@ build-lambda:
 deploy *arguments:
     sam build
     sam deploy {{arguments}}
+
+# Check template.yaml with the SAM CLI, cfn-lint and checkov, which it installs below target/.
+scan:
+    .ci/scan
