@@ -50,7 +50,7 @@ pub struct Config {
     /// `ALLOWED_ORIGINS`, separated by commas: the origins besides its own whose pages may use this server, each written
     /// as browsers write it. By default none.
     pub allowed_origins: Vec<String>,
-    /// `RUST_LOG`: what is logged, by default `info`; see `tracing_subscriber::EnvFilter` for its form.
+    /// `RUST_LOG`: what is logged, by default `info`; see `tracing_subscriber::filter::Targets` for its form.
     pub log_filter: String,
     /// `LOG_FORMAT`: how it is logged; `None` means text on a terminal, else JSON.
     pub log_format: Option<LogFormat>,
