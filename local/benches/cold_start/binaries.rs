@@ -8,19 +8,15 @@ use serde_json::Value;
 use crate::Result;
 
 /// Builds these binaries for this machine with the profile that Lambda gets, and returns where they are.
+///
+/// The target is given although it is the machine's own: without, Cargo would put a binary where `cargo lambda` keeps the
+/// folder of that function.
 pub fn build(names: &[&str]) -> Result<Vec<PathBuf>> {
     let version = output_of(&["-vV"])?;
-    let host =
-        version.lines().find_map(|line| line.strip_prefix("host: ")).ok_or("cargo does not say what it runs on")?;
+    let host = version.lines().find_map(|line| line.strip_prefix("host: ")).ok_or("cargo does not name its host")?;
     let metadata: Value = serde_json::from_str(&output_of(&["metadata", "--format-version", "1", "--no-deps"])?)?;
     let target = metadata["target_directory"].as_str().ok_or("cargo does not say where it builds")?;
-    let config =
-        metadata["metadata"]["lambda"]["build"]["config"].as_array().ok_or("there is no lambda.build.config")?;
-
     let mut cargo = cargo(&["build", "--profile", "lambda", "--target", host]);
-    for setting in config {
-        cargo.arg("--config").arg(setting.as_str().ok_or("a setting in lambda.build.config is no text")?);
-    }
     for name in names {
         cargo.args(["--package", name, "--bin", name]);
     }

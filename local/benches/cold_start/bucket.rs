@@ -26,6 +26,9 @@ use crate::s3_server::{self, BUCKET};
 /// Where distributions keep the certificates that they trust: Debian and its like, Amazon Linux and its like.
 const TRUSTED: [&str; 2] = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"];
 
+/// The folder of the store that the others are copies of.
+const ORIGINAL: &str = "store";
+
 /// A bucket with a store in it, of which each function gets a copy.
 pub struct Bucket {
     folder: TempDir,
@@ -33,8 +36,16 @@ pub struct Bucket {
     /// The certificates to trust.
     roots: PathBuf,
     copies: AtomicUsize,
-    /// The name of a backup that the store holds.
+    /// What the store holds.
+    pub store: Store,
+}
+
+/// What a store holds besides images.
+pub struct Store {
+    /// The name of a backup.
     pub backup: String,
+    /// The key of a commit that is not folded yet; neither it nor its image has a second copy.
+    pub commit: String,
 }
 
 impl Bucket {
@@ -47,15 +58,8 @@ impl Bucket {
         let trusted = TRUSTED.iter().find_map(|path| fs::read_to_string(path).ok());
         let trusted = trusted.ok_or_else(|| format!("this machine trusts nobody: none of {TRUSTED:?} can be read"))?;
         fs::write(&roots, trusted + "\n" + &certificate)?;
-        let mut bucket = Self {
-            folder,
-            endpoint: format!("https://{address}"),
-            roots,
-            copies: AtomicUsize::new(0),
-            backup: String::new(),
-        };
-        bucket.backup = fill(&bucket.place("store"), images, clock).await?;
-        Ok(bucket)
+        let store = fill(&folder.path().join(BUCKET).join(ORIGINAL), images, clock).await?;
+        Ok(Self { folder, endpoint: format!("https://{address}"), roots, copies: AtomicUsize::new(0), store })
     }
 
     fn place(&self, store: &str) -> PathBuf {
@@ -65,7 +69,7 @@ impl Bucket {
     /// Copies the store; returns the copy's name.
     pub fn copy(&self) -> Result<String> {
         let name = format!("copy-{}", self.copies.fetch_add(1, Ordering::Relaxed));
-        copy_folder(&self.place("store"), &self.place(&name))?;
+        copy_folder(&self.place(ORIGINAL), &self.place(&name))?;
         Ok(name)
     }
 
@@ -88,16 +92,28 @@ impl Bucket {
     }
 }
 
-/// Fills a folder, which lies in the bucket, and makes a backup; returns the backup's name.
-async fn fill(folder: &Path, images: u32, clock: Clock) -> Result<String> {
+/// Fills a folder, which lies in the bucket: so many images, folded and backed up, and one more.
+async fn fill(folder: &Path, images: u32, clock: Clock) -> Result<Store> {
     fs::create_dir(folder)?;
-    let config = Config::from_lookup(&|name| (name == "DATA_DIR").then(|| folder.display().to_string()))?;
-    let keepsake = shared::open(&config, clock).await?;
+    let open = async |archive: &str| {
+        let config = Config::from_lookup(&|name| match name {
+            "DATA_DIR" => Some(folder.display().to_string()),
+            "ARCHIVE" => Some(archive.to_owned()),
+            _ => None,
+        })?;
+        Ok::<_, Box<dyn std::error::Error + Send + Sync>>(shared::open(&config, clock.clone()).await?)
+    };
     let image =
         |number| NewImage { body: Body::from(png(number)), original_name: Some(format!("IMG_{number:04}.png")) };
+
+    let keepsake = open("sync").await?;
     keepsake.upload((0..images).map(image).collect(), Fields::default(), None).await?;
     keepsake.catalog.fold().await?;
-    Ok(keepsake.create_backup(Kind::Manual).await?.name.to_string())
+    let backup = keepsake.create_backup(Kind::Manual).await?.name.to_string();
+
+    open("async").await?.upload(vec![image(images)], Fields::default(), None).await?;
+    let commit = fs::read_dir(folder.join("image-metadata.d"))?.next().ok_or("the last upload made no commit")??;
+    Ok(Store { backup, commit: format!("image-metadata.d/{}", commit.file_name().to_string_lossy()) })
 }
 
 fn copy_folder(from: &Path, to: &Path) -> Result<()> {

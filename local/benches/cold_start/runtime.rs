@@ -46,8 +46,14 @@ struct Api {
     said: UnboundedSender<Said>,
 }
 
-/// Starts a function, hands it the events one after the other, checks that each is answered with this status, and ends it.
-pub async fn run(binary: &Path, settings: &[(&str, String)], events: Vec<Value>, status: u16) -> Result<Outcome> {
+/// Starts a function, hands it the events one after the other, checks that each is answered with this status (`None`: as a batch
+/// of messages of which none is to be sent again), and ends it.
+pub async fn run(
+    binary: &Path,
+    settings: &[(&str, String)],
+    events: Vec<Value>,
+    status: Option<u16>,
+) -> Result<Outcome> {
     let expected = events.len();
     let (said, mut heard) = unbounded_channel();
     let api = Api { events: Arc::new(Mutex::new(events.into())), said };
@@ -77,14 +83,14 @@ async fn measure(
     mut command: Command,
     heard: &mut UnboundedReceiver<Said>,
     expected: usize,
-    status: u16,
+    status: Option<u16>,
 ) -> Result<Outcome> {
     let begin = Instant::now();
     let mut function = Ended(command.spawn()?);
     let mut moments = Vec::new();
     loop {
         match tokio::time::timeout(LIMIT, heard.recv()).await.map_err(|_| "it does not answer")? {
-            Some(Said::Answer(moment, answer)) if answer["statusCode"] == status => moments.push(moment),
+            Some(Said::Answer(moment, answer)) if is_right(&answer, status) => moments.push(moment),
             Some(Said::Answer(_, answer)) => return Err(format!("it answered {answer}").into()),
             Some(Said::Failure(error)) => return Err(format!("it failed: {error}").into()),
             Some(Said::Idle) if moments.len() == expected => break,
@@ -93,6 +99,14 @@ async fn measure(
     }
     let first = moments.first().ok_or("nothing was asked")?.duration_since(begin);
     Ok(Outcome { first, resident_megabytes: function.resident_megabytes()? })
+}
+
+/// Whether an answer has this status, or leaves no message to be sent again where that is what it tells.
+fn is_right(answer: &Value, status: Option<u16>) -> bool {
+    match status {
+        Some(status) => answer["statusCode"] == status,
+        None => answer["batchItemFailures"].as_array().is_some_and(Vec::is_empty),
+    }
 }
 
 fn router(api: Api) -> Router {

@@ -1,4 +1,5 @@
-//! Folding in the background, so that who opens `image-metadata.json` sees what they just did.
+//! What goes on in the background: folding, so that who opens `image-metadata.json` sees what they just did, and
+//! clearing away.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,12 +39,24 @@ pub async fn run(keepsake: Arc<Keepsake>, pace: Pace, mut stopped: watch::Receiv
     fold(&keepsake, Pace::EachBurst).await;
 }
 
-/// Makes the second copies that were put off, and folds; returns how long that took.
+/// Clears away tickets that were not completed in time, until told to stop.
+pub async fn clear(keepsake: Arc<Keepsake>, mut stopped: watch::Receiver<bool>) {
+    while !wait(IDLE, &mut stopped).await {
+        if let Err(error) = keepsake.clear_tickets().await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "old tickets could not be cleared away");
+        }
+    }
+}
+
+/// Does what uploads left for later, and folds; returns how long that took.
 #[expect(clippy::disallowed_methods, reason = "pacing needs the time that has passed, not the time of day")]
 async fn fold(keepsake: &Keepsake, pace: Pace) -> Duration {
     let start = Instant::now();
     if let Err(error) = keepsake.catch_up().await {
-        tracing::warn!(error = &error as &dyn std::error::Error, "second copies could not be made; they will be");
+        tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "what uploads left for later could not be done; it will be"
+        );
     }
     if (pace == Pace::EachBurst || keepsake.catalog.fold_is_worthwhile())
         && let Err(error) = keepsake.catalog.fold().await
