@@ -1,4 +1,4 @@
-//! A bucket in this process, asked over TLS, with a store in it.
+//! Buckets in this process, asked over TLS, each with a store in it.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -21,15 +21,15 @@ use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
 
 use crate::Result;
-use crate::s3_server::{self, BUCKET};
+use crate::s3_server;
 
 /// Where distributions keep the certificates that they trust: Debian and its like, Amazon Linux and its like.
 const TRUSTED: [&str; 2] = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"];
 
-/// The folder of the store that the others are copies of.
+/// The bucket with the store that the others are copies of.
 const ORIGINAL: &str = "store";
 
-/// A bucket with a store in it, of which each function gets a copy.
+/// A bucket with a store in it, of which each function gets a copy in a bucket of its own.
 pub struct Bucket {
     folder: TempDir,
     endpoint: String,
@@ -58,12 +58,12 @@ impl Bucket {
         let trusted = TRUSTED.iter().find_map(|path| fs::read_to_string(path).ok());
         let trusted = trusted.ok_or_else(|| format!("this machine trusts nobody: none of {TRUSTED:?} can be read"))?;
         fs::write(&roots, trusted + "\n" + &certificate)?;
-        let store = fill(&folder.path().join(BUCKET).join(ORIGINAL), images, clock).await?;
+        let store = fill(&folder.path().join(ORIGINAL), images, clock).await?;
         Ok(Self { folder, endpoint: format!("https://{address}"), roots, copies: AtomicUsize::new(0), store })
     }
 
     fn place(&self, store: &str) -> PathBuf {
-        self.folder.path().join(BUCKET).join(store)
+        self.folder.path().join(store)
     }
 
     /// Copies the store; returns the copy's name.
@@ -81,7 +81,7 @@ impl Bucket {
     /// What Lambda and the template set for a function on this store.
     pub fn settings(&self, store: &str) -> Vec<(&'static str, String)> {
         vec![
-            ("STORE_URL", format!("s3://{BUCKET}/{store}")),
+            ("STORE_URL", format!("s3://{store}")),
             ("AWS_ENDPOINT_URL", self.endpoint.clone()),
             ("AWS_REGION", "us-east-1".to_owned()),
             ("AWS_DEFAULT_REGION", "us-east-1".to_owned()),
@@ -92,7 +92,7 @@ impl Bucket {
     }
 }
 
-/// Fills a folder, which lies in the bucket: so many images, folded and backed up, and one more.
+/// Fills a folder, which is a bucket: so many images, folded and backed up, and one more.
 async fn fill(folder: &Path, images: u32, clock: Clock) -> Result<Store> {
     fs::create_dir(folder)?;
     let open = async |archive: &str| {
