@@ -38,12 +38,15 @@ pub async fn run(keepsake: Arc<Keepsake>, pace: Pace, mut stopped: watch::Receiv
     fold(&keepsake, Pace::EachBurst).await;
 }
 
-/// Makes the second copies that were put off, and folds; returns how long that took.
+/// Does what uploads left for later, and folds; returns how long that took.
 #[expect(clippy::disallowed_methods, reason = "pacing needs the time that has passed, not the time of day")]
 async fn fold(keepsake: &Keepsake, pace: Pace) -> Duration {
     let start = Instant::now();
     if let Err(error) = keepsake.catch_up().await {
-        tracing::warn!(error = &error as &dyn std::error::Error, "second copies could not be made; they will be");
+        tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "what uploads left for later could not be done; it will be"
+        );
     }
     if (pace == Pace::EachBurst || keepsake.catalog.fold_is_worthwhile())
         && let Err(error) = keepsake.catalog.fold().await

@@ -50,19 +50,19 @@ impl Archive {
         Ok(meta.is_some_and(|meta| size.is_none_or(|size| size == meta.size)))
     }
 
-    /// Makes sure that a second copy of `id`'s bytes stands, reads it back and compares its digest. A copy that is
-    /// wrong is made anew from the primary, if the bytes there are right.
+    /// Makes sure that a second copy of `id`'s bytes stands and has their digest, as the backend keeps it or as reading it
+    /// back tells. A copy that is wrong is made anew from the primary, if the bytes there are right.
     pub async fn verify(&self, primary: &Store, id: &ImageId, digest: Digest) -> Result<Archived, StoreError> {
         let key = layout::archived_image(&digest);
-        if self.store.hash(&key).await.optional()?.is_some_and(|(_, found)| found == digest) {
+        if self.store.digest(&key).await.optional()?.is_some_and(|(_, found)| found == digest) {
             return Ok(Archived::Yes);
         }
-        match primary.copy_to(&layout::image(id), &self.store, &key, digest).await {
+        match primary.copy_to(&layout::image(id), &self.store, &key, digest, None).await {
             Ok(()) => {}
             Err(e) if matches!(e.kind, ErrorKind::NotFound | ErrorKind::Corrupt) => return Ok(Archived::Missing),
             Err(e) => return Err(e),
         }
-        match self.store.hash(&key).await? {
+        match self.store.digest(&key).await? {
             (_, found) if found == digest => Ok(Archived::Yes),
             _ => Err(StoreError::new("verify", key, ErrorKind::Corrupt)),
         }
@@ -70,7 +70,7 @@ impl Archive {
 
     /// Brings an image's bytes back into the primary, verified; replaces what lies there.
     pub async fn bring_back(&self, primary: &Store, id: &ImageId, digest: Digest) -> Result<Archived, StoreError> {
-        match self.store.copy_to(&layout::archived_image(&digest), primary, &layout::image(id), digest).await {
+        match self.store.copy_to(&layout::archived_image(&digest), primary, &layout::image(id), digest, None).await {
             Ok(()) => Ok(Archived::Yes),
             Err(e) if matches!(e.kind, ErrorKind::NotFound | ErrorKind::Corrupt) => Ok(Archived::Missing),
             Err(e) => Err(e),

@@ -27,6 +27,12 @@ impl Digest {
         &self.0
     }
 
+    /// Reads a digest in base64; `None` where it is none.
+    pub fn from_base64(text: &str) -> Option<Self> {
+        let bytes = base64::engine::general_purpose::STANDARD.decode(text).ok()?;
+        Some(Self(bytes.try_into().ok()?))
+    }
+
     /// Base64, as S3's checksum headers and RFC 9530's digest fields want it.
     pub fn to_base64(self) -> String {
         base64::engine::general_purpose::STANDARD.encode(self.0)

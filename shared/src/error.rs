@@ -51,6 +51,15 @@ pub enum Error {
     /// An image was sent that has no bytes.
     #[error("The image is empty.")]
     EmptyFile,
+    /// There is no such ticket, or it has been used or has expired.
+    #[error("There is no such ticket; it may have expired.")]
+    NoSuchTicket,
+    /// The bytes of a ticket have not arrived.
+    #[error("The bytes for this ticket have not arrived: send them to its uploadUrl first.")]
+    NothingArrived,
+    /// The bytes of a ticket arrived before.
+    #[error("The bytes for this ticket are here already: complete the upload.")]
+    ArrivedBefore,
     /// Something in the request is malformed.
     #[error("{0}")]
     Invalid(String),

@@ -158,7 +158,7 @@ impl Keepsake {
     }
 
     /// How many live images were uploaded after a backup was made, or in all where there is none.
-    fn uploaded_after(&self, newest: Option<BackupName>) -> u64 {
+    pub(crate) fn uploaded_after(&self, newest: Option<BackupName>) -> u64 {
         let since = newest.map_or(Timestamp::MIN, BackupName::moment);
         self.catalog.read(|state| state.newest(None).take_while(|((at, _), _)| *at > since).count() as u64)
     }

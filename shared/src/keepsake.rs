@@ -17,7 +17,8 @@ use crate::store::{ErrorKind, Optional, Store, StoreError};
 /// Limits and habits, as configured.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Longest image in bytes, and longest request body but for the form around it.
+    /// Longest image in bytes, and longest request body but for the form around it; a function that cannot take in so
+    /// much still gives out tickets for it.
     pub max_upload_bytes: u64,
     /// Most pixels and frames an image may have.
     pub media: crate::media::Limits,
@@ -110,7 +111,7 @@ impl Keepsake {
     pub async fn check_room(&self, bytes: u64) -> Result<()> {
         let needed = self.settings.reserve_bytes.saturating_add(bytes);
         for store in [&self.primary, self.archive.store()] {
-            if store.status().await?.free_bytes.is_some_and(|free| free < needed) {
+            if store.free_bytes().await?.is_some_and(|free| free < needed) {
                 return Err(Error::NoRoom);
             }
         }
@@ -127,8 +128,17 @@ impl Keepsake {
         lock(&self.unarchived).len() as u64
     }
 
-    /// Makes the second copies that were put off: of the commits first, then of the images.
+    /// Does what uploads left for later: second copies, and with them the automatic backups that are due.
     pub async fn catch_up(&self) -> Result<()> {
+        if self.settings.archive_sync {
+            return Ok(());
+        }
+        self.make_second_copies().await?;
+        self.backup_if_due().await.map(drop)
+    }
+
+    /// Makes the second copies that were put off: of the commits first, then of the images.
+    async fn make_second_copies(&self) -> Result<()> {
         self.catalog.mirror_commits().await?;
         loop {
             let Some(id) = lock(&self.unarchived).first().cloned() else { return Ok(()) };

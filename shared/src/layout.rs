@@ -4,6 +4,7 @@
 //! uploads/<id>                          image bytes
 //! image-metadata.json                   the checkpoint
 //! image-metadata.d/<commit-id>.json     commits not yet folded into it
+//! incoming/<ticket-id>[.json]           bytes that came under a ticket, and the ticket
 //! backups/…                             the archive, a store of its own (below)
 //! ```
 //!
@@ -37,6 +38,8 @@ use crate::store::Key;
 pub const UPLOADS: &str = "uploads/";
 /// The folder of commits, likewise.
 pub const COMMITS: &str = "image-metadata.d/";
+/// The folder of tickets and of the bytes that came under them, likewise. Nobody lists it but who clears it away.
+pub const INCOMING: &str = "incoming/";
 /// The archive's folder of second copies of images, likewise.
 pub const ARCHIVED_IMAGES: &str = "images/";
 /// What the name of every backup starts with.
@@ -72,6 +75,16 @@ pub fn image(id: &ImageId) -> Key {
 /// The image whose bytes lie under this key of the primary, if any do.
 pub fn parse_image(key: &Key) -> Option<ImageId> {
     ImageId::new(key.as_str().strip_prefix(UPLOADS)?).ok()
+}
+
+/// The bytes that came under a ticket and are no image yet, in the primary.
+pub fn incoming(ticket: Uuid) -> Key {
+    key(format!("{INCOMING}{ticket}"))
+}
+
+/// A ticket, in the primary.
+pub fn ticket(id: Uuid) -> Key {
+    key(format!("{INCOMING}{id}.json"))
 }
 
 /// The checkpoint, in any place that holds metadata.
@@ -321,6 +334,7 @@ mod tests {
         ];
         let mut all: Vec<String> = archive.iter().map(|k| format!("{}/{k}", default_archive())).collect();
         all.extend([checkpoint(), commit(Uuid::nil())].map(|k| k.to_string()));
+        all.extend([incoming(Uuid::nil()), ticket(Uuid::nil())].map(|k| k.to_string()));
         all.push(image(&ImageId::new("a.jpg").unwrap()).to_string());
         all.push(format!("{}/{}", uploads_mirror(), checkpoint()));
         for a in &all {

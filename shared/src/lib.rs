@@ -17,6 +17,7 @@ pub mod images;
 mod keepsake;
 pub mod layout;
 mod lease;
+pub mod maintenance;
 pub mod media;
 mod open;
 pub mod recovery;
@@ -26,6 +27,7 @@ pub mod store;
 pub mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod ticket;
 pub mod upload;
 
 pub use error::{Error, Result};

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use futures::stream::{self, StreamExt};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::catalog::{Change, CommitError, Content, Entry, Record};
@@ -35,7 +37,8 @@ pub struct NewImage {
 }
 
 /// What a client says of the images it uploads.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Fields {
     /// [`DEFAULT_CATEGORY`] where none is given.
     pub category: Option<String>,
@@ -94,9 +97,7 @@ impl Keepsake {
         if images.iter().any(|image| image.body.size() == 0) {
             return Err(Error::EmptyFile);
         }
-        if images.iter().any(|i| i.original_name.as_ref().is_some_and(|name| name.chars().count() > MAX_NAME)) {
-            return Err(Error::Invalid(format!("A file name is longer than {MAX_NAME} characters.")));
-        }
+        images.iter().try_for_each(|image| check_name(image.original_name.as_deref()))?;
         let bytes = images.iter().map(|image| image.body.size()).sum();
         self.note_write(self.check_room(bytes).await)?;
         let key = idempotency_key.map(|key| Digest::of(key.as_bytes()));
@@ -108,22 +109,29 @@ impl Keepsake {
             return Ok(earlier);
         }
         let images = self.note_write(self.store(prepared, &fields).await)?;
-        if !self.settings.archive_sync {
+        Ok(self.acknowledge(images).await)
+    }
+
+    /// What follows once images are stored. With `archive_sync` that is the automatic backup, if it is due; else
+    /// backups are made when the second copies are.
+    pub(crate) async fn acknowledge(&self, images: Vec<(ImageId, Arc<Entry>)>) -> Uploaded {
+        let mut backup = None;
+        if self.settings.archive_sync {
+            match self.backup_if_due().await {
+                Ok(made) => backup = made,
+                Err(error) => {
+                    // The upload stands; the claim stays, and whoever comes next makes the backup.
+                    tracing::error!(error = &error as &dyn std::error::Error, "an automatic backup failed");
+                }
+            }
+        } else {
             self.archive_later(images.iter().map(|(id, _)| id.clone()));
         }
         self.changed.notify_one();
-        let backup = match self.backup_if_due().await {
-            Ok(backup) => backup,
-            Err(error) => {
-                // The upload stands; the claim stays, and whoever comes next makes the backup.
-                tracing::error!(error = &error as &dyn std::error::Error, "an automatic backup failed");
-                None
-            }
-        };
-        Ok(Uploaded { images, copies: self.copies(), backup })
+        Uploaded { images, copies: self.copies(), backup }
     }
 
-    fn copies(&self) -> u8 {
+    pub(crate) fn copies(&self) -> u8 {
         if self.settings.archive_sync { 2 } else { 1 }
     }
 
@@ -136,19 +144,13 @@ impl Keepsake {
         };
         let inspected = blocking(inspect).await??;
         let request = key.map(|_| request_digest(&inspected, fields));
-        let uploaded = format_millis(self.clock.now());
+        let uploaded = self.clock.now();
         let prepare = |(index, (media, image)): (usize, (Media, NewImage))| {
             let uuid = key.map_or_else(|| self.clock.new_id(), |key| idempotent_id(key, index));
-            let record = Record {
-                category: Some(fields.category.clone().unwrap_or_else(|| DEFAULT_CATEGORY.to_owned())),
-                description: Some(fields.description.clone().unwrap_or_default()),
-                upload_date: Some(uploaded.clone()),
-                group_id: fields.group_id.clone(),
-                original_name: image.original_name,
-                request_digest: request,
-                ..Record::of_bytes(&image.body, &media)
-            };
-            Prepared { id: ImageId::generate(uuid, media.format.extension()), body: image.body, record }
+            let record = Record::of_bytes(image.body.size(), image.body.digest(), &media);
+            let record = Record { request_digest: request, ..record.described(fields, image.original_name, uploaded) };
+            let body = image.body.of_type(media.format.content_type());
+            Prepared { id: ImageId::generate(uuid, media.format.extension()), body, record }
         };
         Ok(inspected.into_iter().enumerate().map(prepare).collect())
     }
@@ -156,12 +158,7 @@ impl Keepsake {
     /// What an earlier upload with this key stored, if there was one.
     async fn earlier_answer(&self, key: Digest, prepared: &[Prepared]) -> Result<Option<Uploaded>> {
         self.catalog.refresh().await?;
-        let first = idempotent_id(key, 0);
-        let earlier = media::Format::ALL.iter().find_map(|format| {
-            let id = ImageId::generate(first, format.extension());
-            self.catalog.read(|state| state.get(id.as_str()).cloned())
-        });
-        let Some(earlier) = earlier else { return Ok(None) };
+        let Some((_, earlier)) = self.image_of_uuid(idempotent_id(key, 0)) else { return Ok(None) };
         let wanted = prepared.first().and_then(|p| p.record.request_digest);
         if earlier.live().is_none_or(|record| record.request_digest != wanted) {
             return Err(Error::IdempotencyMismatch);
@@ -173,7 +170,7 @@ impl Keepsake {
     }
 
     /// Writes the bytes, then the commit. What fails is taken back.
-    async fn store(&self, mut prepared: Vec<Prepared>, fields: &Fields) -> Result<Vec<(ImageId, Arc<Entry>)>> {
+    async fn store(&self, prepared: Vec<Prepared>, fields: &Fields) -> Result<Vec<(ImageId, Arc<Entry>)>> {
         // Every put is seen to its end, also after one has failed: what is still being written cannot be taken back.
         let put = async |p: &Prepared| {
             let second_copy =
@@ -189,6 +186,29 @@ impl Keepsake {
             self.take_back_images(&mine).await;
             return Err(error);
         }
+        let records = prepared.into_iter().map(|p| (p.id, p.record)).collect();
+        match self.commit_new(records, fields).await {
+            Err(Error::Commit(CommitError::NotStored(error))) => {
+                self.take_back_images(&mine).await;
+                Err(CommitError::NotStored(error).into())
+            }
+            committed => committed,
+        }
+    }
+
+    /// The image whose name a UUID makes, whatever its format, as far as is cached.
+    pub(crate) fn image_of_uuid(&self, uuid: Uuid) -> Option<(ImageId, Arc<Entry>)> {
+        let ids = media::Format::ALL.iter().map(|format| ImageId::generate(uuid, format.extension()));
+        self.catalog
+            .read(|state| ids.into_iter().find_map(|id| state.get(id.as_str()).cloned().map(|entry| (id, entry))))
+    }
+
+    /// Gives new images their place and commits their records. Their bytes must lie in the primary.
+    pub(crate) async fn commit_new(
+        &self,
+        mut records: Vec<(ImageId, Record)>,
+        fields: &Fields,
+    ) -> Result<Vec<(ImageId, Arc<Entry>)>> {
         // Who takes the next place in a group keeps it until the commit stands.
         let in_sequence = fields.group_id.is_some() && fields.order.is_none();
         let _turn = if in_sequence { Some(self.editing.lock().await) } else { None };
@@ -197,26 +217,16 @@ impl Keepsake {
         }
         let next = fields.group_id.as_ref().and_then(|group| self.catalog.read(|state| state.next_order(group)));
         let mut order = fields.order.or(next);
-        for p in &mut prepared {
-            p.record.order = Some(order.unwrap_or(DEFAULT_ORDER));
+        for (_, record) in &mut records {
+            record.order = Some(order.unwrap_or(DEFAULT_ORDER));
             order = order.map(|order| order.saturating_add(1));
         }
-        let changes: Vec<(ImageId, Change)> = prepared
-            .into_iter()
-            .map(|p| {
-                let version = self.catalog.read(|state| state.next_version(p.id.as_str()));
-                (p.id, Change { version, content: Content::Live(p.record) })
-            })
-            .collect();
-        let commit = match self.catalog.commit(changes.clone()).await {
-            Ok(commit) => commit,
-            Err(error) => {
-                if matches!(error, CommitError::NotStored(_)) {
-                    self.take_back_images(&mine).await;
-                }
-                return Err(error.into());
-            }
+        let change = |(id, record): (ImageId, Record)| {
+            let version = self.catalog.read(|state| state.next_version(id.as_str()));
+            (id, Change { version, content: Content::Live(record) })
         };
+        let changes: Vec<(ImageId, Change)> = records.into_iter().map(change).collect();
+        let commit = self.catalog.commit(changes.clone()).await?;
         Ok(changes.into_iter().map(|(id, change)| (id, change.stamped(commit))).collect())
     }
 
@@ -228,7 +238,7 @@ impl Keepsake {
         match self.primary.put(&key, &prepared.body, &PutMode::Create).await {
             Ok(_) => Ok(true),
             Err(e) if e.kind == ErrorKind::AlreadyExists && prepared.record.request_digest.is_some() => {
-                let same = self.primary.hash(&key).await?.1 == prepared.body.digest();
+                let same = self.primary.digest(&key).await?.1 == prepared.body.digest();
                 if same { Ok(false) } else { Err(Error::IdempotencyMismatch) }
             }
             Err(e) => Err(e.into()),
@@ -248,17 +258,37 @@ impl Keepsake {
 
 impl Record {
     /// What the bytes of an image say of it.
-    pub(crate) fn of_bytes(body: &Body, media: &Media) -> Self {
+    pub(crate) fn of_bytes(size: u64, digest: Digest, media: &Media) -> Self {
         Self {
             kind: Some("image".to_owned()),
             content_type: Some(media.format.content_type().to_owned()),
-            size: Some(body.size()),
+            size: Some(size),
             width: Some(media.width.into()),
             height: Some(media.height.into()),
-            sha256: Some(body.digest()),
+            sha256: Some(digest),
             ..Self::default()
         }
     }
+
+    /// Adds what a client says of an image that it uploads, but for its place.
+    pub(crate) fn described(self, fields: &Fields, original_name: Option<String>, uploaded: Timestamp) -> Self {
+        Self {
+            category: Some(fields.category.clone().unwrap_or_else(|| DEFAULT_CATEGORY.to_owned())),
+            description: Some(fields.description.clone().unwrap_or_default()),
+            upload_date: Some(format_millis(uploaded)),
+            group_id: fields.group_id.clone(),
+            original_name,
+            ..self
+        }
+    }
+}
+
+/// Refuses a file name that is too long to keep.
+pub(crate) fn check_name(name: Option<&str>) -> Result<()> {
+    if name.is_some_and(|name| name.chars().count() > MAX_NAME) {
+        return Err(Error::Invalid(format!("A file name is longer than {MAX_NAME} characters.")));
+    }
+    Ok(())
 }
 
 /// The id of the image at `index` of an upload with this idempotency key: the same each time.

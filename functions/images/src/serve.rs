@@ -33,7 +33,9 @@ const REDIRECT_CACHE: &str = "private, max-age=300";
 const CACHE: &str = "public, max-age=31536000, immutable";
 /// Should a browser take an image for a page after all, then it is one that can do nothing.
 const POLICY: &str = "default-src 'none'; sandbox";
-/// Its first second, which HTTP cannot say any more.
+/// What is served where it is not known what it is.
+const UNKNOWN_TYPE: &str = "application/octet-stream";
+/// The first second of that year, which HTTP cannot say any more.
 const YEAR_10_000: u64 = 253_402_300_800;
 
 /// Serves an image's bytes, exactly as they were sent, or leads to where they can be had.
@@ -67,7 +69,8 @@ pub(crate) async fn serve(
     if method == Method::HEAD {
         return Ok(file.content(StatusCode::OK, meta.size, Body::empty()));
     }
-    if let Some(url) = store.signed_url(&meta.key, SIGNED_FOR).await.map_err(Error::from)? {
+    let content_type = known_type(record).unwrap_or(UNKNOWN_TYPE);
+    if let Some(url) = store.signed_url(&meta.key, content_type, SIGNED_FOR).await.map_err(Error::from)? {
         return Ok((StatusCode::TEMPORARY_REDIRECT, [(LOCATION, url), (CACHE_CONTROL, REDIRECT_CACHE.to_owned())])
             .into_response());
     }
@@ -105,13 +108,12 @@ impl File<'_> {
     fn content(&self, status: StatusCode, length: u64, body: Body) -> Response {
         let mut response = self.answer(status, body);
         let headers = response.headers_mut();
-        let recorded = self.record.content_type.as_deref();
-        match Format::ALL.iter().map(|format| format.content_type()).find(|known| Some(*known) == recorded) {
+        match known_type(self.record) {
             Some(content_type) => headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type)),
-            // An imported record may claim anything; what is not known to be an image is not shown.
+            // What is not known to be an image is not shown.
             None => {
                 headers.insert(CONTENT_DISPOSITION, HeaderValue::from_static("attachment"));
-                headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"))
+                headers.insert(CONTENT_TYPE, HeaderValue::from_static(UNKNOWN_TYPE))
             }
         };
         headers.typed_insert(ContentLength(length));
@@ -122,6 +124,12 @@ impl File<'_> {
         }
         response
     }
+}
+
+/// The media type of a record, where it is one that images here can have: an imported record may claim anything.
+fn known_type(record: &Record) -> Option<&'static str> {
+    let recorded = record.content_type.as_deref();
+    Format::ALL.iter().map(|format| format.content_type()).find(|known| Some(*known) == recorded)
 }
 
 async fn locate(app: &App, id: &ImageId, record: &Record) -> Result<(Store, ObjectMeta)> {

@@ -1,8 +1,6 @@
 //! The digests that a client sends along: RFC 9530.
 
 use axum::http::HeaderMap;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use shared::digest::Digest;
 use shared::{Error, Result};
 
@@ -25,8 +23,7 @@ pub(crate) fn announced(headers: &HeaderMap) -> Result<Vec<Digest>> {
 /// A byte sequence of RFC 8941, such as `:RBNvo1WzZ4oRRq0W9+hknpT7T8If536DEMBg9hyq/4o=:`.
 fn parse(value: &str) -> Option<Digest> {
     let sequence = value.split(';').next()?.trim();
-    let bytes = STANDARD.decode(sequence.strip_prefix(':')?.strip_suffix(':')?).ok()?;
-    Some(<[u8; 32]>::try_from(bytes).ok()?.into())
+    Digest::from_base64(sequence.strip_prefix(':')?.strip_suffix(':')?)
 }
 
 fn malformed() -> Error {

@@ -6,7 +6,7 @@ use futures::StreamExt;
 use multer::{Field, Multipart};
 use percent_encoding::{percent_decode, percent_decode_str};
 use serde::Deserialize;
-use shared::store::{Store, StoreError};
+use shared::store::{Body, Store, StoreError};
 use shared::upload::{Fields, NewImage};
 use shared::{Error, Result};
 
@@ -81,16 +81,10 @@ impl Form {
         headers: &HeaderMap,
         target: &Target<'_>,
     ) -> Result<()> {
-        let (used, mut spool) = (body.used(), target.store.spool());
-        while let Some(piece) = body.next().await {
-            let piece = piece.map_err(|reason| given_up(&reason, target))?;
-            used.add(piece.len());
-            spool.write(&piece).await.map_err(spool_failed)?;
-        }
-        if spool.size() == 0 {
+        let body = read_whole(body, target).await?;
+        if body.size() == 0 {
             return Err(Error::NoFile);
         }
-        let body = spool.finish().await.map_err(spool_failed)?;
         let original_name =
             headers.get("x-filename").map(|name| decoded(name.as_bytes())).and_then(|n| last_segment(&n));
         self.images.push(NewImage { body, original_name });
@@ -153,6 +147,17 @@ impl Form {
     }
 }
 
+/// Reads a body that is nothing but the bytes of one image.
+pub(crate) async fn read_whole(body: &mut Incoming, target: &Target<'_>) -> Result<Body> {
+    let (used, mut spool) = (body.used(), target.store.spool());
+    while let Some(piece) = body.next().await {
+        let piece = piece.map_err(|reason| given_up(&reason, target))?;
+        used.add(piece.len());
+        spool.write(&piece).await.map_err(spool_failed)?;
+    }
+    spool.finish().await.map_err(spool_failed)
+}
+
 async fn read_text(part: &mut Field<'_>, used: &Used, target: &Target<'_>) -> Result<String> {
     let name = part.name().unwrap_or_default().to_owned();
     let mut bytes = Vec::new();
@@ -188,7 +193,7 @@ fn decoded(name: &[u8]) -> String {
 }
 
 /// A name without the folders that some clients send with it.
-fn last_segment(name: &str) -> Option<String> {
+pub(crate) fn last_segment(name: &str) -> Option<String> {
     name.rsplit(['/', '\\']).next().filter(|name| !name.is_empty()).map(str::to_owned)
 }
 

@@ -1,9 +1,10 @@
-//! `POST /api/upload`: taking in new images.
+//! `POST /api/upload` and the tickets below it: taking in new images.
 
 mod answer;
 mod digests;
 mod form;
 mod incoming;
+mod ticket;
 mod upload;
 
 use axum::Router;
@@ -11,7 +12,11 @@ use shared::http::{App, Routes, finish};
 
 /// The routes of this function.
 pub fn routes() -> Routes {
-    Routes::new().post("/api/upload", upload::upload)
+    Routes::new()
+        .post("/api/upload", upload::upload)
+        .post("/api/upload/tickets", ticket::issue)
+        .put("/api/upload/{id}", ticket::receive)
+        .post("/api/upload/{id}/complete", ticket::complete)
 }
 
 /// The routes with all that surrounds them, ready to be served.

@@ -40,7 +40,7 @@ async fn receive(app: &App, request: Request, form: &mut Form) -> Result<()> {
     let (head, body) = request.into_parts();
     let announced = digests::announced(&head.headers)?;
     let boundary = boundary(&head.headers)?;
-    let target = Target { store: &app.keepsake.primary, limit: app.keepsake.settings.max_upload_bytes };
+    let target = Target { store: &app.keepsake.primary, limit: app.max_body_bytes() };
     let limit = if boundary.is_some() { target.limit.saturating_add(FORM_BYTES) } else { target.limit };
     let length = head.headers.typed_get::<ContentLength>().map(|length| length.0).or(body.size_hint().exact());
     if length.is_some_and(|length| length > limit) {
@@ -82,13 +82,14 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>> {
     }
 }
 
-/// On Lambda the limit is not this server's own, so the answer says where larger images will go.
+/// Where a request can be too long for an image that may be kept, the answer says which way it can come.
 fn refusal(error: Error, app: &App) -> Problem {
     match error {
-        Error::TooLarge { limit } if app.on_lambda => {
+        Error::TooLarge { limit } if limit < app.keepsake.settings.max_upload_bytes => {
             let detail = format!(
-                "The upload is larger than {limit} bytes, which is what a Lambda function can take in. Larger images are \
-                 to go straight to the bucket, with a ticket from POST /api/upload/tickets; this version has no tickets yet."
+                "The upload is larger than {limit} bytes, which is what a request can bring here. Get a ticket for it with \
+                 POST /api/upload/tickets, which takes images of up to {} bytes.",
+                app.keepsake.settings.max_upload_bytes
             );
             Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", detail)
         }

@@ -6,7 +6,6 @@
 //! stands, the claim stays, and whoever comes next makes the backup under that name, which can succeed but once.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
 
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
@@ -52,27 +51,33 @@ impl Sequence {
 
 impl Keepsake {
     /// Makes the automatic backups that are due, if any; returns the last one this call made. To be called after an
-    /// upload's commit.
+    /// upload's commit, and before any fold of this process: where no count is kept yet, it starts at what the checkpoint
+    /// held when this process first looked.
     pub async fn backup_if_due(&self) -> Result<Option<BackupName>> {
         self.catalog.refresh().await?;
         let due = self.due();
         let unfinished = || std::mem::take(&mut *lock(&self.backups.unfinished));
-        if due <= self.backups.claimed.load(Ordering::Relaxed) {
+        let known = *lock(&self.backups.claimed);
+        if known.is_some_and(|claimed| due <= claimed) {
             return self.make_claimed(unfinished()).await;
         }
         let now = self.clock.now();
-        let mut claims = self
-            .change_sequence(due.saturating_sub(1), |sequence| {
+        let start = known.unwrap_or(self.catalog.uploads_at_first() / self.settings.backup_every);
+        let (claimed, mut claims) = self
+            .change_sequence(start, |sequence| {
                 let mut mine: BTreeMap<u64, BackupName> = sequence.pending.clone();
                 mine.retain(|_, name| now.duration_since(name.moment()) > CLAIM_AGE);
                 for number in sequence.claimed + 1..=due {
                     mine.insert(number, sequence.claim(number, BackupName::at(now)));
                 }
                 sequence.claimed = sequence.claimed.max(due);
-                mine
+                (sequence.claimed, mine)
             })
             .await?;
-        self.backups.claimed.fetch_max(due, Ordering::Relaxed);
+        {
+            let mut known = lock(&self.backups.claimed);
+            *known = (*known).max(Some(claimed));
+        }
         claims.extend(unfinished());
         self.make_claimed(claims).await
     }

@@ -42,7 +42,7 @@ impl Keepsake {
         self.catalog.refresh().await?;
         self.complete_records().await?;
         let (created, snapshot) = (self.clock.now(), self.catalog.read(|state| state.snapshot()));
-        let base = self.newest_manifest().await?;
+        let base = self.newest_manifest(false).await?;
         let undigested = snapshot.totals().undigested;
         let chunks = blocking(move || summarize(&snapshot)).await?;
         let known: HashSet<Digest> = base.iter().flat_map(|m| &m.chunks).map(|c| c.sha256).collect();

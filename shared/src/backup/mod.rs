@@ -8,7 +8,6 @@ mod create;
 mod manifest;
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -35,8 +34,9 @@ pub struct Backups {
     base: Mutex<Option<Arc<Manifest>>>,
     /// The chunks of the last backup that this process made, so that they need not be read again to see what changed.
     made: Mutex<HashMap<Digest, Arc<Chunk>>>,
-    /// The last automatic backup known to be claimed, in counts of `backup_every` uploads.
-    claimed: AtomicU64,
+    /// The last automatic backup known to be claimed, in counts of `backup_every` uploads; none before this process has
+    /// looked.
+    claimed: Mutex<Option<u64>>,
     /// Automatic backups that this process claimed and failed to make; the next upload tries again.
     unfinished: Mutex<BTreeMap<u64, BackupName>>,
 }
@@ -111,14 +111,16 @@ impl Keepsake {
         Ok(if Digest::of(&bytes) == *digest { decode_chunk(&bytes).ok() } else { None })
     }
 
-    /// The newest valid backup whose chunks are there, read from the archive where none is known yet. Of one that this
-    /// process knows, only the manifest and the first chunk are looked at again, so that what a backup costs does not
-    /// grow: that `catalog/` was removed shows at once, that a single chunk was at the next start.
-    pub(crate) async fn newest_manifest(&self) -> Result<Option<Arc<Manifest>>, StoreError> {
+    /// The newest valid backup whose chunks are there, read from the archive where none is known yet. Only the first
+    /// chunk is looked at, so that what a backup costs does not grow: that `catalog/` was removed shows at once, that a
+    /// single chunk was at the next recovery, which asks `thoroughly` and for all of them.
+    pub(crate) async fn newest_manifest(&self, thoroughly: bool) -> Result<Option<Arc<Manifest>>, StoreError> {
+        let to_check =
+            |manifest: &Manifest| if thoroughly { manifest.chunks.len() } else { manifest.chunks.len().min(1) };
         let known = lock(&self.backups.base).clone();
         if let Some(known) = known
             && self.archive.store().head(&layout::manifest(known.name)).await.optional()?.is_some()
-            && self.has_chunks(&known.chunks[..known.chunks.len().min(1)]).await?
+            && self.has_chunks(&known.chunks[..to_check(&known)]).await?
         {
             return Ok(Some(known));
         }
@@ -130,7 +132,7 @@ impl Keepsake {
             && newest.is_none()
         {
             if let Some(manifest) = self.read_manifest(name).await?
-                && self.has_chunks(&manifest.chunks).await?
+                && self.has_chunks(&manifest.chunks[..to_check(&manifest)]).await?
             {
                 newest = Some(Arc::new(manifest));
             }

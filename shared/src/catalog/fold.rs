@@ -90,16 +90,28 @@ impl Catalog {
         for mirror in &self.mirrors {
             let there = list_commits(mirror).await?;
             for id in held.iter().filter(|id| !there.contains(id)) {
-                let key = layout::commit(*id);
-                // One that is gone by now was folded, and the checkpoint is in the mirror.
-                let Some(body) = self.primary.fetch(&key).await.optional()? else { continue };
-                match mirror.put(&key, &body, &PutMode::Create).await {
-                    Err(e) if e.kind != ErrorKind::AlreadyExists => return Err(e.into()),
-                    _ => {}
-                }
+                self.mirror_commit_to(mirror, *id).await?;
             }
         }
         Ok(())
+    }
+
+    /// Copies one commit of the primary into every mirror.
+    pub(crate) async fn mirror_commit(&self, id: Uuid) -> Result<(), CatalogError> {
+        for mirror in &self.mirrors {
+            self.mirror_commit_to(mirror, id).await?;
+        }
+        Ok(())
+    }
+
+    async fn mirror_commit_to(&self, mirror: &Store, id: Uuid) -> Result<(), CatalogError> {
+        let key = layout::commit(id);
+        // One that is gone by now was folded, and the checkpoint is in the mirror.
+        let Some(body) = self.primary.fetch(&key).await.optional()? else { return Ok(()) };
+        match mirror.put(&key, &body, &PutMode::Create).await {
+            Err(e) if e.kind != ErrorKind::AlreadyExists => Err(e.into()),
+            _ => Ok(()),
+        }
     }
 
     /// Whether enough commits wait for a fold to be worth its requests, where each request costs: a tenth at most of

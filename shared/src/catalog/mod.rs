@@ -76,6 +76,8 @@ struct Cache {
     listed: HashSet<Uuid>,
     /// The version of each mirror's checkpoint that `state` holds.
     mirror_tags: Vec<Option<ETag>>,
+    /// How many uploads the checkpoint held when this process first looked, before it read any commit.
+    uploads_at_first: Option<u64>,
     /// Whether `state` holds something that neither the checkpoint nor a commit does.
     unsaved: bool,
     /// Names in a checkpoint of the older format that cannot name a file here.
@@ -145,6 +147,19 @@ impl Catalog {
         damaged.iter().filter(|(_, readable)| **readable == Readable::Nowhere).map(|(id, _)| *id).collect()
     }
 
+    /// How many uploads the checkpoint held when this process first looked; none before it has. What came since, commits
+    /// told it of.
+    pub(crate) fn uploads_at_first(&self) -> u64 {
+        self.cache().uploads_at_first.unwrap_or_default()
+    }
+
+    /// The live images whose present state one of these commits made, as far as is cached.
+    pub(crate) fn made_by(&self, commits: &HashSet<Uuid>) -> Vec<(ImageId, Uuid, Digest)> {
+        let cache = self.cache();
+        let made = cache.state.iter().filter(|(_, entry)| commits.contains(&entry.stamp.commit));
+        made.filter_map(|(id, entry)| Some((id.clone(), entry.stamp.commit, entry.live()?.sha256?))).collect()
+    }
+
     /// How many commits of the primary wait to be folded, as far as is cached.
     pub fn unfolded(&self) -> usize {
         self.cache().listed.len()
@@ -181,6 +196,9 @@ impl Catalog {
     async fn refresh_alone(&self) -> Result<(), CatalogError> {
         if self.cache().base == Base::NotRead {
             self.read_checkpoint().await?;
+            let mut cache = self.cache_mut();
+            let uploads = cache.state.totals().uploads();
+            cache.uploads_at_first.get_or_insert(uploads);
         }
         for _ in 0..ROUNDS {
             let none_vanished = self.read_new_commits().await?;

@@ -294,6 +294,11 @@ impl State {
             .filter_map(|(at, id)| Some(((at.0, id.0.clone()), self.get(id.0.as_str())?)))
     }
 
+    /// When the oldest live image was uploaded.
+    pub fn oldest(&self) -> Option<Timestamp> {
+        self.newest.last().map(|(at, _)| at.0)
+    }
+
     /// The place after the last image of a group, where the group has any.
     pub fn next_order(&self, group_id: &str) -> Option<i64> {
         let members = self.groups.get(group_id)?.iter();

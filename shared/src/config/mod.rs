@@ -14,9 +14,6 @@ use std::path::{Path, PathBuf};
 
 use parse::Values;
 
-/// The largest image, in bytes, that a Lambda function takes in itself: its request may have 6 MB, base64 included.
-pub const LAMBDA_MAX_UPLOAD_BYTES: u64 = 4_500_000;
-
 /// All settings, each of them valid.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -38,8 +35,7 @@ pub struct Config {
     pub archive: ArchiveMode,
     /// `BACKUP_EVERY`: how many uploads make an automatic backup, by default 10.
     pub backup_every: NonZeroU32,
-    /// `MAX_UPLOAD_BYTES`: how many bytes an upload may have, by default 100 MiB; on Lambda at most
-    /// [`LAMBDA_MAX_UPLOAD_BYTES`].
+    /// `MAX_UPLOAD_BYTES`: how many bytes an image may have, by default 100 MiB.
     pub max_upload_bytes: u64,
     /// `MAX_PIXELS`: how many pixels an image may have, by default 100 million.
     pub max_pixels: u64,
@@ -50,6 +46,8 @@ pub struct Config {
     /// `ALLOWED_ORIGINS`, separated by commas: the origins besides its own whose pages may use this server, each written
     /// as browsers write it. By default none.
     pub allowed_origins: Vec<String>,
+    /// `METRICS_STACK`: what the metrics that maintenance writes into its log are told apart by; none are written without.
+    pub metrics_stack: Option<String>,
     /// `RUST_LOG`: what is logged, by default `info`; see `tracing_subscriber::EnvFilter` for its form.
     pub log_filter: String,
     /// `LOG_FORMAT`: how it is logged; `None` means text on a terminal, else JSON.
@@ -230,10 +228,6 @@ impl Config {
             StoreUrl::File(_) => ArchiveMode::Sync,
             StoreUrl::S3 { .. } => ArchiveMode::Async,
         };
-        let max_upload_bytes = match (values.size("MAX_UPLOAD_BYTES", 1)?, platform) {
-            (given, Some(Platform::Lambda)) => given.unwrap_or(u64::MAX).min(LAMBDA_MAX_UPLOAD_BYTES),
-            (given, _) => given.unwrap_or(100 << 20),
-        };
         Ok(Self {
             host: values.host()?.unwrap_or(default_host.into()),
             port: values.number("PORT", "a number from 0 to 65535")?.unwrap_or(3000),
@@ -244,11 +238,12 @@ impl Config {
                 .one_of("ARCHIVE", [("sync", ArchiveMode::Sync), ("async", ArchiveMode::Async)])?
                 .unwrap_or(default_archive),
             backup_every: values.number("BACKUP_EVERY", "a whole number of uploads from 1 up")?.unwrap_or(TEN),
-            max_upload_bytes,
+            max_upload_bytes: values.size("MAX_UPLOAD_BYTES", 1)?.unwrap_or(100 << 20),
             max_pixels: values.pixels()?.unwrap_or(100_000_000),
             reserve_bytes: values.size("RESERVE_BYTES", 0)?.unwrap_or(64 << 20),
             api_token: values.token()?,
             allowed_origins: values.origins()?,
+            metrics_stack: values.get("METRICS_STACK")?,
             log_filter: values.get("RUST_LOG")?.unwrap_or_else(|| "info".to_owned()),
             log_format: values.one_of("LOG_FORMAT", [("text", LogFormat::Text), ("json", LogFormat::Json)])?,
             store,

@@ -238,17 +238,6 @@ fn max_pixels_is_a_number() {
 }
 
 #[test]
-fn on_lambda_an_upload_is_never_larger_than_lambda_allows() {
-    let limit = |size| {
-        let lambda = ("AWS_LAMBDA_FUNCTION_NAME", "keepsake-upload");
-        let config = read(&[lambda, ("STORE_URL", "s3://bucket"), ("MAX_UPLOAD_BYTES", size)]).unwrap();
-        assert_eq!(config.platform, Some(Platform::Lambda));
-        config.max_upload_bytes
-    };
-    assert_eq!(["", "100MiB", "1MB"].map(limit), [4_500_000, 4_500_000, 1_000_000]);
-}
-
-#[test]
 fn on_lambda_the_store_has_to_be_named() {
     let lambda = ("AWS_LAMBDA_FUNCTION_NAME", "keepsake-upload");
     let error = read(&[lambda]).unwrap_err();

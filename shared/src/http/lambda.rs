@@ -13,6 +13,7 @@ use http_body_util::BodyExt;
 use super::{App, Problem};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::keepsake::Keepsake;
 use crate::telemetry;
 
 /// The most that a function may answer, in bytes of JSON with the body in it; what surrounds the body fits into the rest
@@ -23,17 +24,23 @@ const MAX_ANSWER_BYTES: usize = 6_000_000;
 ///
 /// The error's debug form, which a failing `main` prints, is one plain sentence.
 pub async fn start(router: fn(App) -> Router) -> Result<Router, Box<dyn StdError + Send + Sync>> {
+    let (keepsake, config) = open().await?;
+    let app = App::from_config(keepsake, &config);
+    if app.access.is_open() {
+        tracing::warn!("API_TOKEN is not set: everyone who can reach this function can change images");
+    }
+    Ok(router(app).layer(map_response(collect)))
+}
+
+/// Reads the configuration and opens the store; an error is as of [`start`].
+pub async fn open() -> Result<(Keepsake, Config), Box<dyn StdError + Send + Sync>> {
     let config = Config::from_env().map_err(|error| error.to_string())?;
     telemetry::init(&config).map_err(|error| error.to_string())?;
     let keepsake = crate::open(&config, Clock::system()).await.map_err(|error| {
         tracing::error!(error = &error as &dyn StdError, "the store cannot be opened");
         error.to_string()
     })?;
-    let app = App::from_config(keepsake, &config);
-    if app.access.is_open() {
-        tracing::warn!("API_TOKEN is not set: everyone who can reach this function can change images");
-    }
-    Ok(router(app).layer(map_response(collect)))
+    Ok((keepsake, config))
 }
 
 /// Reads an answer's body whole. `lambda_http` does so as well, but it ends the process where reading fails, and what is

@@ -55,10 +55,19 @@ pub struct App {
     pub platform: Option<&'static str>,
 }
 
+/// The largest body, in bytes, that a Lambda function takes in itself: its request may have 6 MB, base64 included.
+pub const LAMBDA_MAX_BODY_BYTES: u64 = 4_500_000;
+
 impl App {
     /// Serves `keepsake` to whom `access` lets in, from a process of its own.
     pub fn new(keepsake: Keepsake, access: Access) -> Self {
         Self { keepsake: Arc::new(keepsake), access: Arc::new(access), on_lambda: false, platform: None }
+    }
+
+    /// The longest image in bytes that can come in the body of a request.
+    pub fn max_body_bytes(&self) -> u64 {
+        let most = self.keepsake.settings.max_upload_bytes;
+        if self.on_lambda { most.min(LAMBDA_MAX_BODY_BYTES) } else { most }
     }
 
     /// Serves `keepsake` as `config` says.

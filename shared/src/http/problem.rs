@@ -129,8 +129,9 @@ impl From<Error> for Problem {
     ///
     /// | Error | Status | `type` |
     /// |---|---|---|
-    /// | no such image, no such backup | 404 | `no-such-image`, `no-such-backup` |
-    /// | `If-Match` that does not hold | 412 | `changed` |
+    /// | no such image, backup or ticket | 404 | `no-such-image`, `no-such-backup`, `no-such-ticket` |
+    /// | `If-Match` that does not hold, bytes of a ticket that came before | 412 | `changed`, `arrived-before` |
+    /// | bytes of a ticket that have not come | 409 | `nothing-arrived` |
     /// | a restore or an upload of the same key is running | 409 | `restore-running`, `idempotency-in-progress` |
     /// | a key used for something else, another digest | 422 | `idempotency-mismatch`, `digest-mismatch` |
     /// | nothing sent, or something malformed | 400 | `no-file`, `empty-file`, `invalid-request` |
@@ -164,6 +165,9 @@ impl From<Error> for Problem {
             Error::MissingBytes => problem(S::SERVICE_UNAVAILABLE, "missing-bytes"),
             Error::Changed => problem(S::PRECONDITION_FAILED, "changed"),
             Error::RestoreRunning => problem(S::CONFLICT, "restore-running"),
+            Error::NoSuchTicket => problem(S::NOT_FOUND, "no-such-ticket"),
+            Error::NothingArrived => problem(S::CONFLICT, "nothing-arrived"),
+            Error::ArrivedBefore => problem(S::PRECONDITION_FAILED, "arrived-before"),
             Error::NoFile => problem(S::BAD_REQUEST, "no-file"),
             Error::EmptyFile => problem(S::BAD_REQUEST, "empty-file"),
             Error::Invalid(_) => problem(S::BAD_REQUEST, "invalid-request"),

@@ -35,6 +35,11 @@ impl Routes {
         self.add(Method::POST, path, routing::post(handler))
     }
 
+    /// Adds a route for PUT.
+    pub fn put<T: 'static>(self, path: &'static str, handler: impl Handler<T, App>) -> Self {
+        self.add(Method::PUT, path, routing::put(handler))
+    }
+
     /// Adds a route for PATCH.
     pub fn patch<T: 'static>(self, path: &'static str, handler: impl Handler<T, App>) -> Self {
         self.add(Method::PATCH, path, routing::patch(handler))

@@ -15,7 +15,7 @@ use std::io;
 
 use reader::BodyReader;
 
-use crate::store::Body;
+use crate::store::{ReadAt, StoreError};
 
 /// The image formats that are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -169,8 +169,9 @@ enum Fault {
 
 impl From<io::Error> for Fault {
     fn from(error: io::Error) -> Self {
-        // What the system reports is about the body; what the decoders and our reader report is about its content.
+        // What the system or a store reports is about the body; what the decoders report is about its content.
         match error.kind() {
+            _ if error.get_ref().is_some_and(|inner| inner.is::<StoreError>()) => Self::Read(error),
             _ if error.raw_os_error().is_some() => Self::Read(error),
             io::ErrorKind::UnexpectedEof => Self::Damaged("it ends before its header does"),
             _ => Self::Damaged("its header is damaged"),
@@ -182,7 +183,7 @@ impl From<io::Error> for Fault {
 ///
 /// Reads the headers, and of an animation as much as it takes to count its frames. Blocks where the bytes lie in a
 /// file: call it off the async threads.
-pub fn inspect(body: &Body, limits: &Limits) -> Result<Media, MediaError> {
+pub fn inspect(body: &dyn ReadAt, limits: &Limits) -> Result<Media, MediaError> {
     let mut start = [0; LONGEST_START];
     let length = body.read_at(0, &mut start).map_err(MediaError::Read)?;
     let format = recognise(&start[..length]).ok_or(MediaError::NotAnImage)?;

@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, Read, Seek, SeekFrom};
 
-use crate::store::Body;
+use crate::store::ReadAt;
 
 /// How much is read ahead; a header usually fits.
 const WINDOW: usize = 8 * 1024;
@@ -12,14 +12,14 @@ const WINDOW: usize = 8 * 1024;
 /// It differs from [`io::BufReader`] in two ways that decoders depend on: a seek within the window keeps the window, so
 /// that walking over small pieces does not read each byte hundreds of times, and a read is short at the end only.
 pub(super) struct BodyReader<'a> {
-    body: &'a Body,
+    body: &'a dyn ReadAt,
     position: u64,
     window: Vec<u8>,
     window_start: u64,
 }
 
 impl<'a> BodyReader<'a> {
-    pub(super) fn new(body: &'a Body) -> Self {
+    pub(super) fn new(body: &'a dyn ReadAt) -> Self {
         Self { body, position: 0, window: Vec::new(), window_start: 0 }
     }
 

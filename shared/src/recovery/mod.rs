@@ -120,9 +120,10 @@ impl Keepsake {
         self.catalog.fold().await?;
         self.resume_automatic_backups().await?;
         report.images = self.catalog.read(|state| state.totals().live);
-        if report.images > 0 && self.newest_manifest().await?.is_none() {
+        if report.images > 0 && self.newest_manifest(true).await?.is_none() {
             self.create_backup(Kind::Safety).await?;
         }
+        self.clear_tickets().await?;
         let stale = self.clock.now() - IN_FLIGHT;
         for store in [&self.primary, self.archive.store()] {
             store.sweep_unfinished(stale).await?;

@@ -22,6 +22,17 @@ pub struct Body {
     source: Source,
     size: u64,
     digest: OnceLock<Digest>,
+    content_type: Option<&'static str>,
+}
+
+/// Bytes that blocking code reads at any place.
+pub trait ReadAt: Send + Sync {
+    /// Length in bytes.
+    fn size(&self) -> u64;
+
+    /// Fills `buffer` from `offset` on and returns how many bytes there were; fewer than asked for only at the end.
+    /// Blocks where the bytes are not in memory.
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
 }
 
 #[derive(Clone, Debug)]
@@ -34,6 +45,17 @@ impl Body {
     /// Length in bytes.
     pub fn size(&self) -> u64 {
         self.size
+    }
+
+    /// The same bytes, to be stored with a media type where the backend keeps one.
+    #[must_use]
+    pub fn of_type(self, content_type: &'static str) -> Self {
+        Self { content_type: Some(content_type), ..self }
+    }
+
+    /// The media type to store the bytes with.
+    pub fn content_type(&self) -> Option<&'static str> {
+        self.content_type
     }
 
     /// SHA-256 of the bytes; computed at the first call where it is not known yet.
@@ -52,8 +74,7 @@ impl Body {
         }
     }
 
-    /// Fills `buffer` from `offset` on and returns how many bytes there were; fewer than asked for only at the end.
-    /// Blocks where the bytes lie in a file.
+    /// See [`ReadAt::read_at`].
     pub fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         match &self.source {
             Source::Memory(bytes) => {
@@ -118,9 +139,20 @@ impl Body {
     }
 }
 
+impl ReadAt for Body {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        Self::read_at(self, offset, buffer)
+    }
+}
+
 impl From<Bytes> for Body {
     fn from(bytes: Bytes) -> Self {
-        Self { size: bytes.len() as u64, source: Source::Memory(bytes), digest: OnceLock::new() }
+        let size = bytes.len() as u64;
+        Self { size, source: Source::Memory(bytes), digest: OnceLock::new(), content_type: None }
     }
 }
 
@@ -201,7 +233,7 @@ impl Spool {
             Some(file) => Source::File(file),
             None => Source::Memory(self.buffer.freeze()),
         };
-        Ok(Body { source, size, digest: OnceLock::from(self.hasher.finish()) })
+        Ok(Body { source, size, digest: OnceLock::from(self.hasher.finish()), content_type: None })
     }
 }
 

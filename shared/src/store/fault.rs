@@ -13,16 +13,20 @@ use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
 use jiff::Timestamp;
 
-use super::{Body, ETag, ErrorKind, Key, Object, ObjectMeta, ObjectStore, PutMode, Result, StoreError, StoreStatus};
+use super::{
+    Address, Body, ETag, ErrorKind, Key, Object, ObjectMeta, ObjectStore, PutMode, Result, SignedPut, StoreError,
+    StoreStatus, Terms,
+};
+use crate::digest::Digest;
 
 /// One operation that is about to take place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Operation {
     /// How many operations this store had before this one.
     pub sequence: u64,
-    /// `put`, `get`, `head`, `list`, `delete`, `copy`, `sign`, `status` or `sweep`.
+    /// `put`, `get`, `head`, `list`, `delete`, `copy`, `status` or `sweep`.
     pub name: &'static str,
-    /// The key, of a list the prefix, of a copy the source; empty where there is none.
+    /// The key, of a list the prefix, of a copy the destination; empty where there is none.
     pub key: String,
 }
 
@@ -46,6 +50,7 @@ type Plan = dyn Fn(&Operation) -> Option<Fault> + Send + Sync;
 /// order, without a runtime, and drop one to simulate a crash between any two operations. A listing yields once as
 /// well, before its first item, and is then taken as a whole. Operations are numbered in the order in which they take
 /// place; one that was dropped at its yield never did.
+#[derive(Clone)]
 pub struct FaultStore {
     inner: Arc<dyn ObjectStore>,
     control: Arc<Control>,
@@ -161,14 +166,32 @@ impl ObjectStore for FaultStore {
         reply(fault, "delete", key.as_str(), self.inner.delete(key).await)
     }
 
-    async fn copy_within(&self, from: &Key, to: &Key) -> Result<Option<ETag>> {
-        let fault = self.control.begin("copy", from.as_str()).await?;
-        reply(fault, "copy", from.as_str(), self.inner.copy_within(from, to).await)
+    async fn stored_digest(&self, key: &Key) -> Result<Option<(u64, Digest)>> {
+        let fault = self.control.begin("head", key.as_str()).await?;
+        reply(fault, "head", key.as_str(), self.inner.stored_digest(key).await)
     }
 
-    async fn signed_url(&self, key: &Key, valid_for: Duration) -> Result<Option<String>> {
-        let fault = self.control.begin("sign", key.as_str()).await?;
-        reply(fault, "sign", key.as_str(), self.inner.signed_url(key, valid_for).await)
+    fn address(&self, key: &Key) -> Option<Address> {
+        self.inner.address(key)
+    }
+
+    async fn copy_from(
+        &self,
+        from: &Address,
+        to: &Key,
+        digest: Digest,
+        content_type: Option<&str>,
+    ) -> Result<Option<ETag>> {
+        let fault = self.control.begin("copy", to.as_str()).await?;
+        reply(fault, "copy", to.as_str(), self.inner.copy_from(from, to, digest, content_type).await)
+    }
+
+    async fn signed_url(&self, key: &Key, content_type: &str, valid_for: Duration) -> Result<Option<String>> {
+        self.inner.signed_url(key, content_type, valid_for).await
+    }
+
+    async fn signed_put(&self, key: &Key, terms: &Terms, valid_for: Duration) -> Result<Option<SignedPut>> {
+        self.inner.signed_put(key, terms, valid_for).await
     }
 
     async fn status(&self) -> Result<StoreStatus> {

@@ -10,7 +10,8 @@ use futures::stream::{BoxStream, StreamExt};
 use jiff::Timestamp;
 
 use super::{
-    Body, ETag, ErrorKind, Key, Object, ObjectMeta, ObjectStore, PutMode, Result, Spool, StoreError, StoreStatus,
+    Body, ETag, ErrorKind, Key, Object, ObjectMeta, ObjectStore, PutMode, Result, SignedPut, Spool, StoreError,
+    StoreStatus, Terms,
 };
 use crate::digest::{Digest, Hasher};
 
@@ -91,8 +92,18 @@ impl Store {
     }
 
     /// See [`ObjectStore::signed_url`].
-    pub async fn signed_url(&self, key: &Key, valid_for: Duration) -> Result<Option<String>> {
-        self.backend.signed_url(&self.full(key)?, valid_for).await
+    pub async fn signed_url(&self, key: &Key, content_type: &str, valid_for: Duration) -> Result<Option<String>> {
+        self.backend.signed_url(&self.full(key)?, content_type, valid_for).await
+    }
+
+    /// See [`ObjectStore::signed_put`].
+    pub async fn signed_put(&self, key: &Key, terms: &Terms, valid_for: Duration) -> Result<Option<SignedPut>> {
+        self.backend.signed_put(&self.full(key)?, terms, valid_for).await
+    }
+
+    /// See [`ObjectStore::free_bytes`].
+    pub async fn free_bytes(&self) -> Result<Option<u64>> {
+        self.backend.free_bytes().await
     }
 
     /// See [`ObjectStore::check_conditional_writes`].
@@ -121,6 +132,14 @@ impl Store {
         Ok((size, hasher.finish()))
     }
 
+    /// An object's length in bytes and its digest: as the backend keeps them, or where it does not, by reading it through.
+    pub async fn digest(&self, key: &Key) -> Result<(u64, Digest)> {
+        match self.backend.stored_digest(&self.full(key)?).await? {
+            Some(stored) => Ok(stored),
+            None => self.hash(key).await,
+        }
+    }
+
     /// Reads an object into a [`Body`], which also hashes it.
     pub async fn fetch(&self, key: &Key) -> Result<Body> {
         let mut object = self.get(key, None).await?;
@@ -132,17 +151,28 @@ impl Store {
     }
 
     /// Copies an object to `to_key` of `to`, replacing what is there, and only if its bytes have this digest
-    /// ([`ErrorKind::Corrupt`] otherwise, with nothing written). The source is read through in any case, so that bad
-    /// bytes never replace good ones; inside one backend that can copy, they are not sent back.
-    pub async fn copy_to(&self, key: &Key, to: &Store, to_key: &Key, digest: Digest) -> Result<()> {
-        let body = self.fetch(key).await?;
+    /// ([`ErrorKind::Corrupt`] otherwise, with nothing written), so that bad bytes never replace good ones. Inside one
+    /// service that can copy, that one compares digests and no byte passes through here; else they are read, hashed and
+    /// sent. The copy has `content_type`, or the source's where the backend keeps one.
+    pub async fn copy_to(
+        &self,
+        key: &Key,
+        to: &Self,
+        to_key: &Key,
+        digest: Digest,
+        content_type: Option<&'static str>,
+    ) -> Result<()> {
+        if let Some(address) = self.backend.address(&self.full(key)?)
+            && to.backend.copy_from(&address, &to.full(to_key)?, digest, content_type).await?.is_some()
+        {
+            return Ok(());
+        }
+        let mut body = self.fetch(key).await?;
         if body.digest() != digest {
             return Err(StoreError::new("copy", key, ErrorKind::Corrupt));
         }
-        if Arc::ptr_eq(&self.backend, &to.backend)
-            && self.backend.copy_within(&self.full(key)?, &to.full(to_key)?).await?.is_some()
-        {
-            return Ok(());
+        if let Some(content_type) = content_type {
+            body = body.of_type(content_type);
         }
         to.put(to_key, &body, &PutMode::Overwrite).await?;
         Ok(())

@@ -132,11 +132,6 @@ impl ObjectStore for MemoryStore {
         Ok(())
     }
 
-    async fn copy_within(&self, from: &Key, to: &Key) -> Result<Option<ETag>> {
-        let bytes = self.find("copy", from)?.bytes;
-        Ok(Some(self.state().insert(to, bytes)))
-    }
-
     async fn status(&self) -> Result<StoreStatus> {
         Ok(StoreStatus { kind: "memory", ..StoreStatus::default() })
     }

@@ -13,6 +13,7 @@ mod fault;
 mod handle;
 mod key;
 mod memory;
+mod ranged;
 mod s3;
 
 use std::fmt;
@@ -24,13 +25,16 @@ use bytes::{Bytes, BytesMut};
 use futures::stream::{BoxStream, StreamExt};
 use jiff::Timestamp;
 
-pub use body::{Body, Spool};
+use crate::digest::Digest;
+
+pub use body::{Body, ReadAt, Spool};
 pub use disk::DiskStore;
 pub use error::{ErrorKind, Optional, Result, StoreError};
 pub use fault::{Fault, FaultStore, Operation};
 pub use handle::Store;
 pub use key::{InvalidKey, Key};
 pub use memory::MemoryStore;
+pub use ranged::Ranged;
 pub use s3::{S3Options, S3Store};
 
 /// The version of one object, as its backend names it. Equal tags of one key mean equal bytes; nothing else may be
@@ -95,6 +99,37 @@ impl fmt::Debug for Object {
     }
 }
 
+/// An object as the service that holds it knows it, so that another store of the same service can copy it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// Which service: stores can copy from each other where this is equal.
+    pub service: String,
+    /// The object's bucket.
+    pub bucket: String,
+    /// Its key there.
+    pub key: Key,
+}
+
+/// Exactly which bytes a signed put takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// Length in bytes.
+    pub size: u64,
+    /// SHA-256 of the bytes.
+    pub digest: Digest,
+    /// The media type that the sender has to state.
+    pub content_type: String,
+}
+
+/// A put that someone else can make, without rights of their own, until it expires.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignedPut {
+    /// Where to send the bytes by PUT.
+    pub url: String,
+    /// The headers to send, names in lower case.
+    pub headers: Vec<(String, String)>,
+}
+
 /// What a store can say of itself without writing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StoreStatus {
@@ -152,15 +187,46 @@ pub trait ObjectStore: Send + Sync + fmt::Debug {
     /// Removes an object.
     async fn delete(&self, key: &Key) -> Result<()>;
 
-    /// Copies inside this store, replacing `to`, without the bytes passing through the caller; `None` where the
-    /// backend has no such thing (use [`Store::copy_to`], which falls back to reading and writing).
-    async fn copy_within(&self, _from: &Key, _to: &Key) -> Result<Option<ETag>> {
+    /// The digest of an object's bytes as the backend itself keeps it, from when it took them in or copied them; `None`
+    /// where it keeps none (use [`Store::digest`], which falls back to reading).
+    async fn stored_digest(&self, _key: &Key) -> Result<Option<(u64, Digest)>> {
         Ok(None)
     }
 
-    /// A URL from which anyone can read the object until `valid_for` has passed; `None` where the backend has none.
-    async fn signed_url(&self, _key: &Key, _valid_for: Duration) -> Result<Option<String>> {
+    /// How other stores of the same service can find an object; `None` where the backend cannot copy.
+    fn address(&self, _key: &Key) -> Option<Address> {
+        None
+    }
+
+    /// Copies an object of the same service, replacing `to`, without the bytes passing through the caller; `None`, with
+    /// nothing written, where the backend cannot (use [`Store::copy_to`], which falls back to reading and writing).
+    /// An object whose bytes do not have `digest` is [`ErrorKind::Corrupt`] and is not copied. The copy has
+    /// `content_type`, or the source's.
+    async fn copy_from(
+        &self,
+        _from: &Address,
+        _to: &Key,
+        _digest: Digest,
+        _content_type: Option<&str>,
+    ) -> Result<Option<ETag>> {
         Ok(None)
+    }
+
+    /// A URL from which anyone can read the object, as `content_type`, until `valid_for` has passed; `None` where the
+    /// backend has none.
+    async fn signed_url(&self, _key: &Key, _content_type: &str, _valid_for: Duration) -> Result<Option<String>> {
+        Ok(None)
+    }
+
+    /// A create-only put that anyone can make until `valid_for` has passed, of exactly these bytes; `None` where the
+    /// backend has no such thing.
+    async fn signed_put(&self, _key: &Key, _terms: &Terms, _valid_for: Duration) -> Result<Option<SignedPut>> {
+        Ok(None)
+    }
+
+    /// Bytes that can still be written, where the backend knows. Cheap: no service is asked for it.
+    async fn free_bytes(&self) -> Result<Option<u64>> {
+        Ok(self.status().await?.free_bytes)
     }
 
     /// Finds out, by trying below `scratch`, whether the service behind this store keeps sentences 3 and 4;

@@ -70,6 +70,11 @@ pub fn event(method: &str, target: &str, headers: &[(&str, &str)], body: EventBo
 /// Starts `binary` on the disk store in `folder`, hands it the events one after the other, and returns what a client
 /// would see of its answers. The process is ended when all are there.
 pub async fn invoke(binary: &str, folder: &Path, settings: &[(&str, &str)], events: Vec<Value>) -> Vec<Answer> {
+    call(binary, folder, settings, events).await.iter().map(decode).collect()
+}
+
+/// Likewise, and returns the answers as they are; `{"errorMessage": …}` for an event that failed.
+pub async fn call(binary: &str, folder: &Path, settings: &[(&str, &str)], events: Vec<Value>) -> Vec<Value> {
     let (sender, mut answers) = unbounded_channel();
     let expected = events.len();
     let api = runtime_api(events, sender).await;
@@ -88,7 +93,7 @@ pub async fn invoke(binary: &str, folder: &Path, settings: &[(&str, &str)], even
     let mut received = Vec::new();
     while received.len() < expected {
         tokio::select! {
-            answer = tokio::time::timeout(LIMIT, answers.recv()) => received.push(decode(&answer.unwrap().unwrap())),
+            answer = tokio::time::timeout(LIMIT, answers.recv()) => received.push(answer.unwrap().unwrap()),
             ended = function.wait() => panic!("the function ended: {ended:?}"),
         }
     }
@@ -101,7 +106,7 @@ async fn runtime_api(events: Vec<Value>, answers: UnboundedSender<Value>) -> Moc
     let server = MockServer::start().await;
     let next = Mock::given(method("GET")).and(path(format!("{BASE}/invocation/next")));
     server.register(next.respond_with(Events(Mutex::new(events.into())))).await;
-    let response = Mock::given(method("POST")).and(path_regex(format!("^{BASE}/invocation/[^/]+/response$")));
+    let response = Mock::given(method("POST")).and(path_regex(format!("^{BASE}/invocation/[^/]+/(response|error)$")));
     server.register(response.respond_with(Answers(answers))).await;
     server
 }

@@ -213,7 +213,7 @@ impl ObjectStore for StubStore {
         self.inner.delete(key).await
     }
 
-    async fn signed_url(&self, key: &Key, _valid_for: Duration) -> Result<Option<String>> {
+    async fn signed_url(&self, key: &Key, _content_type: &str, _valid_for: Duration) -> Result<Option<String>> {
         Ok(self.signs.map(|start| format!("{start}{key}")))
     }
 

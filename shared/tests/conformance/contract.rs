@@ -241,7 +241,7 @@ pub async fn s12_a_key_may_be_any_name(backend: &Backend) {
         assert_eq!(read(&backend.store, name).await, name.as_bytes());
         assert_eq!(keys(&backend.store, name).await, [name.as_str()]);
         let digest = Digest::of(name.as_bytes());
-        backend.store.copy_to(&key(name), &backend.store, &key("copy"), digest).await.unwrap();
+        backend.store.copy_to(&key(name), &backend.store, &key("copy"), digest, None).await.unwrap();
         assert_eq!(read(&backend.store, "copy").await, name.as_bytes());
         backend.store.delete(&key(name)).await.unwrap();
     }
@@ -268,12 +268,17 @@ pub async fn a_copy_has_the_bytes_of_its_source(backend: &Backend) {
     put(&backend.store, "from", &bytes).await;
     put(&backend.store, "to", b"replaced").await;
     for to in [&backend.store, &backend.store.below(&key("below")), &backend.reopened(), &elsewhere.store] {
-        backend.store.copy_to(&key("from"), to, &key("to"), Digest::of(&bytes)).await.unwrap();
+        backend.store.copy_to(&key("from"), to, &key("to"), Digest::of(&bytes), None).await.unwrap();
         assert_eq!(to.hash(&key("to")).await.unwrap(), (400_000, Digest::of(&bytes)));
+        assert_eq!(to.digest(&key("to")).await.unwrap(), (400_000, Digest::of(&bytes)));
     }
-    elsewhere.store.copy_to(&key("to"), &backend.store, &key("back"), Digest::of(&bytes)).await.unwrap();
+    elsewhere
+        .store
+        .copy_to(&key("to"), &backend.store, &key("back"), Digest::of(&bytes), Some("image/png"))
+        .await
+        .unwrap();
     assert_eq!(read(&backend.store, "back").await, bytes);
-    let absent = backend.store.copy_to(&key("absent"), &backend.store, &key("to"), Digest::of(b"")).await;
+    let absent = backend.store.copy_to(&key("absent"), &backend.store, &key("to"), Digest::of(b""), None).await;
     assert!(absent.unwrap_err().is_not_found());
     assert_eq!(read(&backend.store, "to").await, bytes);
 }
@@ -283,7 +288,7 @@ pub async fn a_copy_with_the_wrong_digest_leaves_its_destination_alone(backend: 
     put(&backend.store, "to", b"good").await;
     let etag = backend.store.head(&key("to")).await.unwrap().etag;
     for to in ["to", "new"] {
-        let copied = backend.store.copy_to(&key("from"), &backend.store, &key(to), Digest::of(b"good")).await;
+        let copied = backend.store.copy_to(&key("from"), &backend.store, &key(to), Digest::of(b"good"), None).await;
         assert_eq!(copied.unwrap_err().kind, ErrorKind::Corrupt);
     }
     assert_eq!(read(&backend.store, "to").await, b"good");

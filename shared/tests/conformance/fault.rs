@@ -7,8 +7,9 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use futures::future::FutureExt;
 use futures::stream::{StreamExt, TryStreamExt};
+use shared::digest::Digest;
 use shared::store::{
-    Body, ErrorKind, Fault, FaultStore, MemoryStore, ObjectStore, Operation, Optional, PutMode, Result,
+    Address, Body, ErrorKind, Fault, FaultStore, MemoryStore, ObjectStore, Operation, Optional, PutMode, Result,
 };
 
 use crate::backend::key;
@@ -53,7 +54,8 @@ fn every_operation_yields_once_and_needs_no_runtime() {
     assert_eq!(step(store.get(&x, None)).0, 1);
     assert_eq!(step(store.head(&x)).0, 1);
     assert_eq!(step(store.list("", None).try_collect::<Vec<_>>()).0, 1);
-    assert_eq!(step(store.copy_within(&x, &key("y"))).0, 1);
+    let elsewhere = Address { service: "another".to_owned(), bucket: "b".to_owned(), key: x.clone() };
+    assert_eq!(step(store.copy_from(&elsewhere, &key("y"), Digest::of(b"1"), None)).0, 1);
     assert_eq!(step(store.status()).0, 1);
     assert_eq!(step(store.delete(&x)).0, 1);
     let counts: Vec<_> = store.counts().into_iter().collect();

@@ -1,8 +1,10 @@
 //! What an S3 service answers on bad days, and what the store makes of it.
 
+use std::time::Duration;
+
 use futures::stream::TryStreamExt;
 use shared::digest::Digest;
-use shared::store::{Body, ETag, ErrorKind, ObjectStore, PutMode, Result, S3Store, Spool};
+use shared::store::{Address, Body, ETag, ErrorKind, ObjectStore, PutMode, Result, S3Store, Spool, Terms};
 
 use crate::backend::client;
 use crate::backend::key;
@@ -149,6 +151,15 @@ async fn a_busy_service_is_asked_again() {
     assert_eq!(server.methods(), "HEAD HEAD");
 }
 
+fn address(store: &S3Store) -> Address {
+    store.address(&key("a/ü +%&?.png")).unwrap()
+}
+
+/// A HEAD's answer about an object with these bytes.
+fn described(bytes: &[u8]) -> Reply {
+    Reply::object("old", bytes).header("x-amz-checksum-sha256", Digest::of(bytes).to_base64())
+}
+
 /// Each operation once; the kinds of their errors.
 async fn every_operation(store: &S3Store) -> Vec<(&'static str, Option<ErrorKind>)> {
     fn kind<T>(result: Result<T>) -> Option<ErrorKind> {
@@ -165,7 +176,8 @@ async fn every_operation(store: &S3Store) -> Vec<(&'static str, Option<ErrorKind
         ("head", kind(store.head(&x).await)),
         ("list", kind(store.list("", None).try_collect::<Vec<_>>().await)),
         ("delete", kind(store.delete(&x).await)),
-        ("copy", kind(store.copy_within(&x, &key("y")).await)),
+        ("copy", kind(store.copy_from(&address(store), &key("y"), Digest::of(b"bytes"), None).await)),
+        ("digest", kind(store.stored_digest(&x).await)),
         ("status", kind(store.status().await)),
     ]
 }
@@ -303,24 +315,84 @@ async fn a_listing_asks_for_page_after_page() {
     assert!(store.list("", None).try_collect::<Vec<_>>().await.is_err(), "half a listing passed for a whole one");
 }
 
-#[tokio::test]
-async fn a_copy_names_its_source_in_a_header() {
-    let copied = b"<?xml version=\"1.0\"?><CopyObjectResult><ETag>&quot;new&quot;</ETag></CopyObjectResult>";
-    let answer = Reply::Answer { status: 200, headers: Vec::new(), body: copied.to_vec() };
-    let (server, store) = scripted([answer]).await;
-    let from = key("a/ü +%&?.png");
-    assert_eq!(store.copy_within(&from, &key("to")).await.unwrap(), Some(new().unwrap()));
-    let request = &server.requests()[0];
-    assert_eq!(request.header("x-amz-copy-source"), "bucket/a/%C3%BC%20%2B%25%26%3F.png");
-    assert_eq!(request.header("x-amz-checksum-algorithm"), "SHA256");
-    assert_eq!(request.header("x-amz-metadata-directive"), "REPLACE");
+/// A copy's answer; S3 writes into it what it hashed.
+fn copied(bytes: &[u8]) -> Reply {
+    let digest = Digest::of(bytes).to_base64();
+    let body = format!(
+        "<?xml version=\"1.0\"?><CopyObjectResult><ETag>&quot;new&quot;</ETag><ChecksumSHA256>{digest}</ChecksumSHA256>\
+         </CopyObjectResult>"
+    );
+    Reply::Answer { status: 200, headers: Vec::new(), body: body.into_bytes() }
+}
 
-    // S3 may send its 200 first and find out later.
-    let (_server, store) = scripted([Reply::error(200, "InternalError")]).await;
-    let failed = store.copy_within(&from, &key("to")).await.unwrap_err();
-    assert_eq!(failed.kind, ErrorKind::Unavailable);
-    let (_server, store) = scripted([Reply::error(404, "NoSuchKey")]).await;
-    assert!(store.copy_within(&from, &key("to")).await.unwrap_err().is_not_found());
+#[tokio::test]
+async fn a_copy_is_of_the_version_whose_digest_was_looked_at() {
+    let digest = Digest::of(b"bytes");
+    for (content_type, directive) in [(None, ""), (Some("image/png"), "REPLACE")] {
+        let (server, store) = scripted([described(b"bytes"), copied(b"bytes")]).await;
+        let etag = store.copy_from(&address(&store), &key("to"), digest, content_type).await.unwrap();
+        assert_eq!((etag, server.methods().as_str()), (Some(new().unwrap()), "HEAD PUT"));
+        let request = &server.requests()[1];
+        assert_eq!(request.header("x-amz-copy-source"), "bucket/a/%C3%BC%20%2B%25%26%3F.png");
+        assert_eq!(request.header("x-amz-copy-source-if-match"), "\"old\"");
+        assert_eq!(request.header("x-amz-checksum-algorithm"), "SHA256");
+        assert_eq!(request.header("x-amz-metadata-directive"), directive);
+        assert_eq!(request.header("content-type"), content_type.unwrap_or_default());
+    }
+}
+
+#[tokio::test]
+async fn a_copy_that_cannot_be_vouched_for_is_not_made_or_not_believed() {
+    let digest = Digest::of(b"bytes");
+    let copy = async |replies: Vec<Reply>| {
+        let (server, store) = scripted(replies).await;
+        let copied = store.copy_from(&address(&store), &key("to"), digest, None).await.map_err(|e| e.kind);
+        (copied.map(|etag| etag.is_some()), server.methods())
+    };
+    let in_parts = described(b"bytes").header("x-amz-checksum-type", "COMPOSITE");
+    let of_digests =
+        Reply::object("old", b"bytes").header("x-amz-checksum-sha256", format!("{}-2", digest.to_base64()));
+    let head_only = "HEAD".to_owned();
+    assert_eq!(copy(vec![Reply::object("old", b"bytes")]).await, (Ok(false), head_only.clone()), "no digest is kept");
+    assert_eq!(copy(vec![of_digests]).await, (Ok(false), head_only.clone()), "a digest of digests");
+    assert_eq!(copy(vec![in_parts]).await, (Ok(false), head_only.clone()), "a digest of digests, as S3 says");
+    assert_eq!(copy(vec![described(b"rotten")]).await, (Err(ErrorKind::Corrupt), head_only.clone()));
+    assert_eq!(copy(vec![Reply::status(404), Reply::status(200)]).await.0, Err(ErrorKind::NotFound));
+    assert_eq!(copy(vec![Reply::status(404)]).await.0, Err(ErrorKind::Refused), "nor is the bucket there");
+    for (reply, kind) in [
+        (Reply::error(412, "PreconditionFailed"), ErrorKind::Corrupt),
+        (copied(b"rotten"), ErrorKind::Corrupt),
+        (Reply::error(404, "NoSuchKey"), ErrorKind::NotFound),
+        // S3 may send its 200 first and find out later.
+        (Reply::error(200, "InternalError"), ErrorKind::Unavailable),
+    ] {
+        assert_eq!(copy(vec![described(b"bytes"), reply]).await.0, Err(kind));
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_copied_from_another_service() {
+    let (server, store) = scripted([Reply::status(500)]).await;
+    let elsewhere = Address { service: "another".to_owned(), ..address(&store) };
+    assert_eq!(store.copy_from(&elsewhere, &key("to"), Digest::of(b""), None).await.unwrap(), None);
+    assert!(server.requests().is_empty());
+}
+
+#[tokio::test]
+async fn a_signed_put_pins_length_digest_type_and_that_nothing_is_there() {
+    let (_server, store) = scripted([Reply::status(500)]).await;
+    let terms = Terms { size: 5, digest: Digest::of(b"bytes"), content_type: "image/png".to_owned() };
+    let signed = store.signed_put(&key("incoming/x"), &terms, Duration::from_secs(60)).await.unwrap().unwrap();
+    let header = |name: &str| signed.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
+    assert_eq!(header("content-length").unwrap(), "5");
+    assert_eq!(header("content-type").unwrap(), "image/png");
+    assert_eq!(header("if-none-match").unwrap(), "*");
+    assert_eq!(header("x-amz-checksum-sha256").unwrap(), Digest::of(b"bytes").to_base64());
+    let url = signed.url;
+    for name in ["content-length", "content-type", "host", "if-none-match", "x-amz-checksum-sha256"] {
+        let signed = url.split('&').find(|part| part.contains("X-Amz-SignedHeaders=")).unwrap();
+        assert!(signed.contains(name), "{name}: {url}");
+    }
 }
 
 #[tokio::test]
@@ -359,8 +431,8 @@ async fn a_signed_url_can_be_read_by_anyone() {
     let store = client(&endpoint, crate::s3_server::BUCKET);
     let name = key("a/ü +%&?.png");
     store.put(&name, &Body::from(b"bytes".to_vec()), &PutMode::Create).await.unwrap();
-    let url = store.signed_url(&name, std::time::Duration::from_secs(60)).await.unwrap().unwrap();
+    let url = store.signed_url(&name, "image/png", Duration::from_secs(60)).await.unwrap().unwrap();
     assert_eq!(&reqwest::get(url).await.unwrap().bytes().await.unwrap()[..], b"bytes");
-    let month = std::time::Duration::from_secs(31 * 24 * 3600);
-    assert_eq!(store.signed_url(&name, month).await.unwrap_err().kind, ErrorKind::Refused);
+    let month = Duration::from_secs(31 * 24 * 3600);
+    assert_eq!(store.signed_url(&name, "image/png", month).await.unwrap_err().kind, ErrorKind::Refused);
 }

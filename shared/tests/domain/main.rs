@@ -3,9 +3,11 @@
 
 mod backups;
 mod failures;
+mod maintenance;
 mod older;
 mod recovery;
 mod restores;
+mod tickets;
 
 use std::collections::BTreeMap;
 use std::io::Cursor;
@@ -39,9 +41,13 @@ impl World {
     }
 
     fn open_on(&self, backend: Arc<dyn ObjectStore>) -> Keepsake {
+        self.open_with(backend, Settings::default())
+    }
+
+    fn open_with(&self, backend: Arc<dyn ObjectStore>, settings: Settings) -> Keepsake {
         let primary = Store::new(backend, &std::env::temp_dir());
         let archive = primary.below(&layout::default_archive());
-        Keepsake::new(primary, archive, Vec::new(), self.clock.clone(), Settings::default())
+        Keepsake::new(primary, archive, Vec::new(), self.clock.clone(), settings)
     }
 
     /// A process whose store operations fail as `plan` says.

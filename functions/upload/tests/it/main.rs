@@ -6,6 +6,7 @@ mod good;
 mod lambda;
 mod refused;
 mod stores;
+mod tickets;
 
 use axum::Router;
 use axum::body::Body;

@@ -137,13 +137,6 @@ async fn an_image_of_exactly_the_limit_is_taken_in_either_way() {
 }
 
 #[tokio::test]
-async fn on_lambda_the_answer_says_where_larger_images_will_go() {
-    let app = App { on_lambda: true, ..limited(1_000, Limits::default()) };
-    let detail = refused(&app, raw(&[], vec![0; 1_001]), 413, "too-large").await;
-    assert!(detail.contains("POST /api/upload/tickets"), "{detail}");
-}
-
-#[tokio::test]
 async fn content_that_is_no_image_whatever_it_says_of_itself() {
     let app = app();
     let page = b"<html><script>alert(1)</script></html>";

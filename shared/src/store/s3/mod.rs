@@ -3,6 +3,7 @@
 //! Architecture invariant: no other module knows the AWS SDK, and within this one only `errors` knows which of its
 //! errors means what.
 
+mod copy;
 mod errors;
 mod put;
 mod read;
@@ -19,12 +20,14 @@ use aws_config::{BehaviorVersion, Region};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{Builder, ProvideCredentials};
 use aws_sdk_s3::presigning::PresigningConfig;
-use aws_sdk_s3::types::{ChecksumAlgorithm, MetadataDirective};
 use futures::stream::BoxStream;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use self::errors::failure;
-use super::{Body, ETag, ErrorKind, Key, Object, ObjectMeta, ObjectStore, PutMode, Result, StoreError, StoreStatus};
+use super::{
+    Address, Body, ETag, ErrorKind, Key, Object, ObjectMeta, ObjectStore, PutMode, Result, SignedPut, StoreError,
+    StoreStatus, Terms,
+};
+use crate::digest::Digest;
 
 /// How long one attempt at a request may take, but for reading a body and for large puts, which get longer.
 const ATTEMPT: Duration = Duration::from_secs(60);
@@ -51,6 +54,8 @@ pub struct S3Options {
 pub struct S3Store {
     client: Client,
     bucket: String,
+    /// The URL of the service, `aws` where it is S3 itself.
+    service: String,
     /// Whether the bucket is known to exist. A 404 to a HEAD does not say whether the object or the bucket is missing.
     seen: Arc<AtomicBool>,
 }
@@ -85,19 +90,21 @@ impl S3Store {
             let found = credentials.provide_credentials().await;
             found.map_err(|e| StoreError::caused("open", &options.bucket, ErrorKind::Refused, e))?;
         }
-        Ok(Self::from_client(Client::from_conf(config.build()), options.bucket))
+        let service = shared.endpoint_url().unwrap_or("aws").to_owned();
+        Ok(Self { service, ..Self::from_client(Client::from_conf(config.build()), options.bucket) })
     }
 
-    /// Uses a client as it is.
+    /// Uses a client as it is, for a service that no other store is taken to share.
     pub fn from_client(client: Client, bucket: impl Into<String>) -> Self {
-        Self { client, bucket: bucket.into(), seen: Arc::default() }
+        let bucket = bucket.into();
+        Self { client, service: format!("the client of {bucket}"), bucket, seen: Arc::default() }
     }
 
-    /// Asks for the bucket itself; `Ok` when it is there and may be read.
-    async fn check_bucket(&self, operation: &'static str, key: &str) -> Result<()> {
-        let request = self.client.head_bucket().bucket(&self.bucket);
+    /// Asks for a bucket itself; `Ok` when it is there and may be read.
+    async fn check_bucket(&self, bucket: &str, operation: &'static str, key: &str) -> Result<()> {
+        let request = self.client.head_bucket().bucket(bucket);
         request.send().await.map_err(|e| failure(operation, key, e))?;
-        self.seen.store(true, Ordering::Relaxed);
+        self.seen.fetch_or(bucket == self.bucket, Ordering::Relaxed);
         Ok(())
     }
 }
@@ -129,27 +136,41 @@ impl ObjectStore for S3Store {
         }
     }
 
-    async fn copy_within(&self, from: &Key, to: &Key) -> Result<Option<ETag>> {
-        const UNRESERVED: &AsciiSet =
-            &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-        let source = format!("{}/{}", self.bucket, utf8_percent_encode(from.as_str(), UNRESERVED));
-        let request = self.client.copy_object().bucket(&self.bucket).key(to.as_str()).copy_source(source);
-        let request = request.checksum_algorithm(ChecksumAlgorithm::Sha256);
-        // The source's put-id would make the copy look like another put's work.
-        let request = request.metadata_directive(MetadataDirective::Replace).metadata(PUT_ID, put::new_put_id());
-        let output = request.send().await.map_err(|e| failure("copy", from, e))?;
-        match output.copy_object_result.and_then(|copied| copied.e_tag) {
-            Some(etag) => Ok(Some(ETag(etag))),
-            None => Ok(Some(self.describe("copy", to).await?.meta.etag)),
-        }
+    async fn stored_digest(&self, key: &Key) -> Result<Option<(u64, Digest)>> {
+        let found = self.describe("verify", key).await?;
+        Ok(found.digest.map(|digest| (found.meta.size, digest)))
     }
 
-    async fn signed_url(&self, key: &Key, valid_for: Duration) -> Result<Option<String>> {
-        let refused = |e| StoreError::caused("sign", key, ErrorKind::Refused, e);
-        let config = PresigningConfig::expires_in(valid_for).map_err(refused)?;
+    fn address(&self, key: &Key) -> Option<Address> {
+        Some(Address { service: self.service.clone(), bucket: self.bucket.clone(), key: key.clone() })
+    }
+
+    async fn copy_from(
+        &self,
+        from: &Address,
+        to: &Key,
+        digest: Digest,
+        content_type: Option<&str>,
+    ) -> Result<Option<ETag>> {
+        if from.service == self.service { self.copy_object(from, to, digest, content_type).await } else { Ok(None) }
+    }
+
+    async fn signed_url(&self, key: &Key, content_type: &str, valid_for: Duration) -> Result<Option<String>> {
         let request = self.client.get_object().bucket(&self.bucket).key(key.as_str());
-        let signed = request.presigned(config).await.map_err(|e| failure("sign", key, e))?;
+        let request = request.response_content_type(content_type);
+        let signed = request.presigned(expiry(key, valid_for)?).await.map_err(|e| failure("sign", key, e))?;
         Ok(Some(signed.uri().to_owned()))
+    }
+
+    async fn signed_put(&self, key: &Key, terms: &Terms, valid_for: Duration) -> Result<Option<SignedPut>> {
+        let request = self.client.put_object().bucket(&self.bucket).key(key.as_str()).if_none_match("*");
+        let request = request
+            .content_length(i64::try_from(terms.size).unwrap_or(i64::MAX))
+            .content_type(&terms.content_type)
+            .checksum_sha256(terms.digest.to_base64());
+        let signed = request.presigned(expiry(key, valid_for)?).await.map_err(|e| failure("sign", key, e))?;
+        let headers = signed.headers().map(|(name, value)| (name.to_lowercase(), value.to_owned())).collect();
+        Ok(Some(SignedPut { url: signed.uri().to_owned(), headers }))
     }
 
     async fn check_conditional_writes(&self, scratch: &Key) -> Result<()> {
@@ -157,7 +178,15 @@ impl ObjectStore for S3Store {
     }
 
     async fn status(&self) -> Result<StoreStatus> {
-        self.check_bucket("status", &self.bucket).await?;
+        self.check_bucket(&self.bucket, "status", &self.bucket).await?;
         Ok(StoreStatus { kind: "s3", ..StoreStatus::default() })
     }
+
+    async fn free_bytes(&self) -> Result<Option<u64>> {
+        Ok(None)
+    }
+}
+
+fn expiry(key: &Key, valid_for: Duration) -> Result<PresigningConfig> {
+    PresigningConfig::expires_in(valid_for).map_err(|e| StoreError::caused("sign", key, ErrorKind::Refused, e))
 }

@@ -86,6 +86,7 @@ impl S3Store {
             .metadata(PUT_ID, put_id)
             .content_length(i64::try_from(body.size()).unwrap_or(i64::MAX))
             .checksum_sha256(body.digest().to_base64())
+            .set_content_type(body.content_type().map(str::to_owned))
             .body(ByteStream::new(sdk_body(body)))
             .customize()
             .interceptor(lost.clone());

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::atomic::Ordering;
 
 use aws_sdk_s3::primitives::{ByteStream, DateTime};
-use aws_sdk_s3::types::EncodingType;
+use aws_sdk_s3::types::{ChecksumMode, ChecksumType, EncodingType};
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use jiff::Timestamp;
@@ -13,6 +13,7 @@ use percent_encoding::percent_decode_str;
 
 use super::errors::{failure, kind, status};
 use super::{PUT_ID, S3Store};
+use crate::digest::Digest;
 use crate::store::{ETag, ErrorKind, Key, Object, ObjectMeta, Result, StoreError};
 
 /// What a HEAD tells.
@@ -20,20 +21,32 @@ pub(super) struct Description {
     pub(super) meta: ObjectMeta,
     /// Which put made the object, where one of ours did.
     pub(super) put_id: Option<String>,
+    /// The SHA-256 of the bytes, where the service keeps one of all of them.
+    pub(super) digest: Option<Digest>,
 }
 
 impl S3Store {
     pub(super) async fn describe(&self, operation: &'static str, key: &Key) -> Result<Description> {
-        match self.client.head_object().bucket(&self.bucket).key(key.as_str()).send().await {
+        self.describe_in(&self.bucket, operation, key).await
+    }
+
+    /// Describes an object of any bucket.
+    pub(super) async fn describe_in(&self, bucket: &str, operation: &'static str, key: &Key) -> Result<Description> {
+        let request = self.client.head_object().bucket(bucket).key(key.as_str()).checksum_mode(ChecksumMode::Enabled);
+        match request.send().await {
             Ok(head) => {
                 self.seen.store(true, Ordering::Relaxed);
                 let meta = meta(operation, key.clone(), head.content_length, head.e_tag, head.last_modified)?;
                 let put_id = head.metadata.as_ref().and_then(|m: &HashMap<_, _>| m.get(PUT_ID).cloned());
-                Ok(Description { meta, put_id })
+                // Of an object that came in parts it may be the digest of digests.
+                let of_digests = head.checksum_type == Some(ChecksumType::Composite);
+                let digest =
+                    head.checksum_sha256.filter(|_| !of_digests).and_then(|digest| Digest::from_base64(&digest));
+                Ok(Description { meta, put_id, digest })
             }
             Err(e) if status(&e) == Some(404) => {
-                if !self.seen.load(Ordering::Relaxed) {
-                    self.check_bucket(operation, key.as_str()).await?;
+                if bucket != self.bucket || !self.seen.load(Ordering::Relaxed) {
+                    self.check_bucket(bucket, operation, key.as_str()).await?;
                 }
                 Err(StoreError::new(operation, key, ErrorKind::NotFound))
             }

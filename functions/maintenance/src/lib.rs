@@ -1,0 +1,109 @@
+//! What follows a change on AWS: second copies, automatic backups, folding, and now and then a recovery.
+//!
+//! S3 tells a queue of each new commit, and the queue hands them here in batches; a schedule asks for the rest. Events
+//! come late, twice and out of order, and several of these functions run at once: every step may be done again.
+
+mod event;
+mod metrics;
+
+use std::collections::{HashMap, HashSet};
+
+use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent};
+use lambda_runtime::Error;
+use serde_json::{Value, json};
+use shared::Keepsake;
+use uuid::Uuid;
+
+pub use event::{Event, Task};
+
+/// One store, and what is done to it.
+#[derive(Debug)]
+pub struct Maintenance {
+    keepsake: Keepsake,
+    /// The dimension of the metrics it writes; it writes none without.
+    metrics: Option<String>,
+}
+
+impl Maintenance {
+    /// Looks after one store; writes metrics with the dimension `Stack` of this value, where there is one.
+    pub fn new(keepsake: Keepsake, metrics: Option<String>) -> Self {
+        Self { keepsake, metrics }
+    }
+
+    /// Deals with an event and returns what Lambda is to be told. After an error, whoever sent the event sends it again.
+    pub async fn handle(&self, event: Event) -> Result<Value, Error> {
+        let handled = match event {
+            Event::Queue(batch) => self.follow(batch).await,
+            Event::Task { task } => self.perform(task).await,
+        };
+        handled.inspect_err(|error| {
+            tracing::error!(error = &**error as &dyn std::error::Error, "an event could not be dealt with");
+        })
+    }
+
+    /// Follows the commits that a batch of messages tells of; names the messages that are to come again.
+    async fn follow(&self, batch: SqsEvent) -> Result<Value, Error> {
+        let mut failed = HashSet::new();
+        let mut told_by: HashMap<Uuid, Vec<String>> = HashMap::new();
+        let mut last = None;
+        for message in batch.records {
+            let name = message.message_id.unwrap_or_default();
+            match event::commits(message.body.as_deref().unwrap_or_default()) {
+                Ok(commits) => {
+                    for commit in commits {
+                        told_by.entry(commit).or_default().push(name.clone());
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(message = name, %error, "a message cannot be read");
+                    failed.insert(name.clone());
+                }
+            }
+            last = Some(name);
+        }
+        let commits: HashSet<Uuid> = told_by.keys().copied().collect();
+        for (commit, error) in self.keepsake.follow_commits(&commits).await? {
+            tracing::error!(%commit, error = &error as &dyn std::error::Error, "a commit could not be followed");
+            failed.extend(told_by.get(&commit).into_iter().flatten().cloned());
+        }
+        if let Err(error) = self.keepsake.follow_up().await {
+            // One message comes again for all of them.
+            tracing::error!(error = &error as &dyn std::error::Error, "backups and folding failed after a batch");
+            failed.extend(last);
+        }
+        let failure = |name| {
+            let mut failure = BatchItemFailure::default();
+            failure.item_identifier = name;
+            failure
+        };
+        let mut response = SqsBatchResponse::default();
+        response.batch_item_failures = failed.into_iter().map(failure).collect();
+        Ok(serde_json::to_value(response)?)
+    }
+
+    async fn perform(&self, task: Task) -> Result<Value, Error> {
+        let answer = match task {
+            Task::Fold => {
+                self.keepsake.tidy().await?;
+                json!({ "task": "fold" })
+            }
+            Task::Recover => {
+                self.keepsake.backup_if_due().await?;
+                let report = self.keepsake.recover().await?;
+                tracing::info!(?report, "recovered");
+                json!({
+                    "task": "recover",
+                    "images": report.images,
+                    "broughtBack": report.brought_back,
+                    "archived": report.archived,
+                    "missing": report.missing.len(),
+                })
+            }
+        };
+        if let Some(stack) = &self.metrics {
+            let overdue = self.keepsake.backup_overdue().await?;
+            println!("{}", metrics::line(stack, overdue, self.keepsake.clock.now()));
+        }
+        Ok(answer)
+    }
+}

@@ -1,0 +1,130 @@
+//! The handlers of tickets: an image's bytes go straight to the store, and are completed to an image afterwards.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::{HttpBody, to_bytes};
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query, Request, State};
+use axum::http::header::{CONTENT_TYPE, LOCATION};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{AppendHeaders, IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use shared::clock::format_millis;
+use shared::digest::Digest;
+use shared::http::{App, Problem, to_the_end};
+use shared::ticket::{Announcement, Destination};
+use shared::upload::Fields;
+use shared::{Error, Result};
+use uuid::Uuid;
+
+use crate::answer::answer;
+use crate::form::{Target, last_segment, read_whole};
+use crate::incoming::Incoming;
+
+/// The longest request for a ticket in bytes; the longest description takes 120,000 as JSON, if all of it is escaped.
+const MAX_BYTES: usize = 256 * 1024;
+/// What is stated for bytes of which the client states nothing.
+const UNKNOWN_TYPE: &str = "application/octet-stream";
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Asked {
+    filename: Option<String>,
+    content_type: Option<String>,
+    size: u64,
+    sha256: Digest,
+    #[serde(flatten)]
+    fields: Fields,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Ticket {
+    id: Uuid,
+    /// Relative to this API, or on another server.
+    upload_url: String,
+    method: &'static str,
+    headers: BTreeMap<String, String>,
+    expires: String,
+    complete_url: String,
+}
+
+/// Answers `POST /api/upload/tickets`.
+pub(crate) async fn issue(State(app): State<App>, request: Request) -> Result<Response, Problem> {
+    let too_large = |_| Error::TooLarge { limit: MAX_BYTES as u64 };
+    let body = to_bytes(request.into_body(), MAX_BYTES).await.map_err(too_large)?;
+    let asked: Asked = serde_json::from_slice(&body)
+        .map_err(|error| Error::Invalid(format!("The body does not describe an image that will come: {error}.")))?;
+    let announced = Announcement {
+        original_name: asked.filename.as_deref().and_then(last_segment),
+        content_type: asked.content_type.filter(|t| !t.is_empty()).unwrap_or_else(|| UNKNOWN_TYPE.to_owned()),
+        size: asked.size,
+        sha256: asked.sha256,
+        fields: asked.fields,
+    };
+    let content_type = announced.content_type.clone();
+    let keepsake = Arc::clone(&app.keepsake);
+    let issued = to_the_end(async move { keepsake.issue_ticket(announced).await }).await?;
+    let here = format!("/api/upload/{}", issued.id);
+    let complete_url = format!("{here}/complete");
+    let (upload_url, headers) = match issued.destination {
+        Destination::Signed(put) => (put.url, put.headers.into_iter().collect()),
+        Destination::Here { secret } => {
+            (format!("{here}?secret={secret}"), BTreeMap::from([("content-type".to_owned(), content_type)]))
+        }
+    };
+    let location = HeaderValue::try_from(&complete_url).map_err(Problem::internal)?;
+    let expires = format_millis(issued.expires);
+    let ticket = Ticket { id: issued.id, upload_url, method: "PUT", headers, expires, complete_url };
+    Ok((StatusCode::CREATED, AppendHeaders([(LOCATION, location)]), Json(ticket)).into_response())
+}
+
+#[derive(Deserialize)]
+pub(crate) struct Secret {
+    secret: Option<String>,
+}
+
+/// Answers `PUT /api/upload/{id}`: takes in the bytes of a ticket, where the store has no signed URLs of its own.
+///
+/// It answers as a bucket does to a signed URL: 200 without a body, and 412 where the bytes came before.
+pub(crate) async fn receive(
+    State(app): State<App>,
+    id: Result<Path<String>, PathRejection>,
+    query: Result<Query<Secret>, QueryRejection>,
+    request: Request,
+) -> Result<StatusCode, Problem> {
+    let (id, secret) = (ticket_id(id)?, query?.0.secret.unwrap_or_default());
+    let terms = app.keepsake.expected(id, &secret).await?;
+    let (head, body) = request.into_parts();
+    if head.headers.get(CONTENT_TYPE).is_none_or(|stated| stated.as_bytes() != terms.content_type.as_bytes()) {
+        let detail = format!("The ticket is for bytes with the header \"Content-Type: {}\".", terms.content_type);
+        return Err(Error::Invalid(detail).into());
+    }
+    if app.on_lambda && terms.size > app.max_body_bytes() || body.size_hint().lower() > terms.size {
+        return Err(Error::TooLarge { limit: terms.size.min(app.max_body_bytes()) }.into());
+    }
+    let target = Target { store: &app.keepsake.primary, limit: terms.size };
+    let body = read_whole(&mut Incoming::new(body, terms.size, false), &target).await?;
+    let keepsake = Arc::clone(&app.keepsake);
+    to_the_end(async move { keepsake.receive(id, &terms, &body).await }).await?;
+    Ok(StatusCode::OK)
+}
+
+/// Answers `POST /api/upload/{id}/complete` as an upload of the image would be answered.
+pub(crate) async fn complete(
+    State(app): State<App>,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<Response, Problem> {
+    let id = ticket_id(id)?;
+    let keepsake = Arc::clone(&app.keepsake);
+    Ok(answer(&to_the_end(async move { keepsake.complete(id).await }).await?, false))
+}
+
+/// What is not a ticket's name names no ticket.
+fn ticket_id(id: Result<Path<String>, PathRejection>) -> Result<Uuid, Problem> {
+    let Path(id) = id?;
+    let parsed = Uuid::parse_str(&id).ok().filter(|parsed| parsed.to_string() == id);
+    parsed.ok_or_else(|| Error::NoSuchTicket.into())
+}

@@ -1,0 +1,228 @@
+//! Tickets: uploads of images too large for the way through a server or function.
+//!
+//! A ticket says exactly which bytes will come. They are put straight into the store, under a key that nobody lists, by
+//! a signed URL where the store has such, and else by a URL of this server that holds a secret. Completing the ticket
+//! looks at them where they lie, copies them to `uploads/` and commits. What is never completed is cleared away.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use subtle::ConstantTimeEq;
+use uuid::Uuid;
+
+use crate::archive::Archived;
+use crate::catalog::Record;
+use crate::clock::millis;
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::keepsake::{Keepsake, blocking};
+use crate::layout::{self, ImageId};
+use crate::media;
+use crate::seal::{self, UNSEALED};
+use crate::store::{Body, ErrorKind, Optional, PutMode, Ranged, SignedPut, StoreError, Terms};
+use crate::upload::{Fields, Uploaded, check_name};
+
+/// How long the bytes may take until they begin to arrive.
+const OPEN_FOR: Duration = Duration::from_secs(60 * 60);
+/// How long a ticket and its bytes are kept at least. In a bucket a lifecycle rule of as many days does the same.
+const KEPT_FOR: SignedDuration = SignedDuration::from_hours(24);
+/// The longest media type that a client may state, in bytes.
+const MAX_CONTENT_TYPE: usize = 100;
+
+/// What a client says of the image it is going to send.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Announcement {
+    /// The file name it gives.
+    pub original_name: Option<String>,
+    /// The media type it will state when it sends the bytes. What the image is follows from its bytes.
+    pub content_type: String,
+    /// Length in bytes.
+    pub size: u64,
+    /// SHA-256 of the bytes.
+    pub sha256: Digest,
+    /// Everything else.
+    pub fields: Fields,
+}
+
+/// A ticket as its client gets it.
+#[derive(Debug)]
+pub struct Issued {
+    /// Its name.
+    pub id: Uuid,
+    /// Where the bytes go.
+    pub destination: Destination,
+    /// Until when they may begin to arrive.
+    pub expires: Timestamp,
+}
+
+/// Where the bytes of a ticket go.
+#[derive(Debug)]
+pub enum Destination {
+    /// To the store's own service.
+    Signed(SignedPut),
+    /// Through [`Keepsake::receive`], to whoever knows the secret.
+    Here {
+        /// The secret.
+        secret: String,
+    },
+}
+
+/// A ticket as it is kept; sealed JSON.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Ticket {
+    digest: String,
+    #[serde(with = "millis")]
+    expires: Timestamp,
+    original_name: Option<String>,
+    content_type: String,
+    size: u64,
+    sha256: Digest,
+    fields: Fields,
+    /// Digest of the secret, where the bytes come through this server.
+    secret: Option<Digest>,
+}
+
+impl Keepsake {
+    /// Gives out a ticket for the bytes that `announced` describes.
+    pub async fn issue_ticket(&self, announced: Announcement) -> Result<Issued> {
+        let Announcement { original_name, content_type, size, sha256, fields } = announced;
+        fields.check()?;
+        check_name(original_name.as_deref())?;
+        let visible = |byte: u8| matches!(byte, b' '..=b'~');
+        if content_type.is_empty() || content_type.len() > MAX_CONTENT_TYPE || !content_type.bytes().all(visible) {
+            return Err(Error::Invalid("The contentType is not a media type.".to_owned()));
+        }
+        if size == 0 {
+            return Err(Error::EmptyFile);
+        }
+        if size > self.settings.max_upload_bytes {
+            return Err(Error::TooLarge { limit: self.settings.max_upload_bytes });
+        }
+        self.check_room(size).await?;
+        let (id, expires) = (self.clock.new_id(), self.clock.now() + OPEN_FOR);
+        let terms = Terms { size, digest: sha256, content_type: content_type.clone() };
+        let destination = match self.primary.signed_put(&layout::incoming(id), &terms, OPEN_FOR).await? {
+            Some(signed) => Destination::Signed(signed),
+            None => Destination::Here { secret: self.clock.new_secret() },
+        };
+        let secret = match &destination {
+            Destination::Signed(_) => None,
+            Destination::Here { secret } => Some(Digest::of(secret.as_bytes())),
+        };
+        let digest = UNSEALED.to_owned();
+        let ticket = Ticket { digest, expires, original_name, content_type, size, sha256, fields, secret };
+        let put = self.primary.put(&layout::ticket(id), &Body::from(seal::seal(&ticket)), &PutMode::Create).await;
+        self.note_write(put.map_err(Error::from))?;
+        Ok(Issued { id, destination, expires })
+    }
+
+    /// How many bytes may come under a ticket now, from one who knows its secret; to be asked before any are read.
+    pub async fn expected(&self, id: Uuid, secret: &str) -> Result<Terms> {
+        let ticket = self.ticket(id).await?;
+        let given = Digest::of(secret.as_bytes());
+        let right = ticket.secret.is_some_and(|kept| given.as_bytes().ct_eq(kept.as_bytes()).into());
+        if !right || ticket.expires <= self.clock.now() {
+            return Err(Error::NoSuchTicket);
+        }
+        self.check_room(ticket.size).await?;
+        Ok(Terms { size: ticket.size, digest: ticket.sha256, content_type: ticket.content_type })
+    }
+
+    /// Takes in the bytes of a ticket, which must be those that it was given for.
+    pub async fn receive(&self, id: Uuid, terms: &Terms, body: &Body) -> Result<()> {
+        if (body.size(), body.digest()) != (terms.size, terms.digest) {
+            return Err(Error::DigestMismatch);
+        }
+        match self.primary.put(&layout::incoming(id), body, &PutMode::Create).await {
+            Err(e) if e.kind == ErrorKind::AlreadyExists => Err(Error::ArrivedBefore),
+            put => self.note_write(put.map(drop).map_err(Error::from)),
+        }
+    }
+
+    /// Makes an image of the bytes that came under a ticket. Doing so again changes nothing and returns the same image.
+    pub async fn complete(&self, id: Uuid) -> Result<Uploaded> {
+        self.catalog.refresh().await?;
+        if let Some(earlier) = self.completed(id)? {
+            return Ok(earlier);
+        }
+        let ticket = match self.ticket(id).await {
+            Err(Error::NoSuchTicket) => return self.completed_meanwhile(id, Error::NoSuchTicket).await,
+            ticket => ticket?,
+        };
+        let from = layout::incoming(id);
+        let Some((size, digest)) = self.primary.digest(&from).await.optional()? else {
+            return self.completed_meanwhile(id, Error::NothingArrived).await;
+        };
+        if (size, digest) != (ticket.size, ticket.sha256) {
+            return Err(Error::DigestMismatch);
+        }
+        let (bytes, limits) = (Ranged::new(&self.primary, from.clone(), size), self.settings.media);
+        let media = blocking(move || media::inspect(&bytes, &limits)).await??;
+        let image = ImageId::generate(id, media.format.extension());
+
+        let record = Record::of_bytes(size, digest, &media);
+        let record = record.described(&ticket.fields, ticket.original_name, self.clock.now());
+        let content_type = Some(media.format.content_type());
+        let copied = self.primary.copy_to(&from, &self.primary, &layout::image(&image), digest, content_type).await;
+        match copied {
+            Err(e) if e.is_not_found() => return self.completed_meanwhile(id, Error::NothingArrived).await,
+            copied => self.note_write(copied.map_err(Error::from))?,
+        }
+        if self.settings.archive_sync && self.archive.verify(&self.primary, &image, digest).await? != Archived::Yes {
+            return Err(StoreError::new("verify", layout::image(&image), ErrorKind::Corrupt).into());
+        }
+        // What fails from here on is not taken back: another may be completing the same ticket, and these are its bytes.
+        let images = self.commit_new(vec![(image, record)], &ticket.fields).await;
+        let images = self.note_write(images)?;
+        self.clear_ticket(id).await;
+        Ok(self.acknowledge(images).await)
+    }
+
+    /// The image that a ticket has become, as far as is cached.
+    fn completed(&self, id: Uuid) -> Result<Option<Uploaded>> {
+        match self.image_of_uuid(id) {
+            None => Ok(None),
+            Some((_, entry)) if entry.live().is_none() => Err(Error::NoSuchTicket),
+            Some(image) => Ok(Some(Uploaded { images: vec![image], copies: self.copies(), backup: None })),
+        }
+    }
+
+    /// What became of a ticket whose parts are gone: another may have completed it just now.
+    async fn completed_meanwhile(&self, id: Uuid, otherwise: Error) -> Result<Uploaded> {
+        self.catalog.refresh().await?;
+        self.completed(id)?.ok_or(otherwise)
+    }
+
+    async fn ticket(&self, id: Uuid) -> Result<Ticket> {
+        let kept = self.primary.read(&layout::ticket(id)).await.optional()?;
+        let (bytes, _) = kept.ok_or(Error::NoSuchTicket)?;
+        let sealed = seal::check(&bytes).is_ok();
+        let ticket = serde_json::from_slice(&bytes).ok().filter(|_| sealed);
+        ticket.ok_or_else(|| StoreError::new("read", layout::ticket(id), ErrorKind::Corrupt).into())
+    }
+
+    /// Deletes a ticket that was completed, its bytes first.
+    async fn clear_ticket(&self, id: Uuid) {
+        for key in [layout::incoming(id), layout::ticket(id)] {
+            if let Err(error) = self.primary.delete(&key).await {
+                tracing::warn!(%key, error = &error as &dyn std::error::Error, "what a ticket left stays for now");
+                return;
+            }
+        }
+    }
+
+    /// Deletes tickets that were not completed in time, and their bytes; returns how many objects those were.
+    pub async fn clear_tickets(&self) -> Result<u64> {
+        use futures::TryStreamExt;
+        let before = self.clock.now() - KEPT_FOR;
+        let listed: Vec<_> = self.primary.list(layout::INCOMING, None).try_collect().await?;
+        let mut cleared = 0;
+        for meta in listed.into_iter().filter(|meta| meta.modified < before) {
+            self.primary.delete(&meta.key).await?;
+            cleared += 1;
+        }
+        Ok(cleared)
+    }
+}

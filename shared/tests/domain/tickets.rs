@@ -1,0 +1,85 @@
+//! Tickets whose completion is cut off, fails, or is asked for twice at once.
+
+use jiff::SignedDuration;
+use shared::digest::Digest;
+use shared::store::{Body, ErrorKind, Fault};
+use shared::ticket::{Announcement, Destination};
+use shared::upload::Fields;
+use shared::{Error, Keepsake};
+use uuid::Uuid;
+
+use crate::{World, png, seen};
+
+fn announcement(bytes: &[u8]) -> Announcement {
+    Announcement {
+        original_name: Some("a.png".to_owned()),
+        content_type: "image/png".to_owned(),
+        size: bytes.len() as u64,
+        sha256: Digest::of(bytes),
+        fields: Fields { description: Some("under a ticket".to_owned()), ..Fields::default() },
+    }
+}
+
+/// A ticket whose bytes have arrived.
+async fn arrived(keepsake: &Keepsake, bytes: &[u8]) -> Uuid {
+    let issued = keepsake.issue_ticket(announcement(bytes)).await.unwrap();
+    let Destination::Here { secret } = issued.destination else { panic!("memory signs nothing") };
+    let terms = keepsake.expected(issued.id, &secret).await.unwrap();
+    keepsake.receive(issued.id, &terms, &Body::from(bytes.to_vec())).await.unwrap();
+    issued.id
+}
+
+#[tokio::test]
+async fn a_completion_that_fails_or_dies_anywhere_can_be_asked_for_again() {
+    for fault in [Fault::Before(ErrorKind::Refused), Fault::After(ErrorKind::Unavailable)] {
+        for (n, forever) in (0..40).flat_map(|n| [(n, false), (n, true)]) {
+            let world = World::new();
+            world.open().recover().await.unwrap();
+            let id = arrived(&world.open(), &png(1)).await;
+            let failing = world.open_failing(move |operation| {
+                (operation.sequence == n || forever && operation.sequence > n).then_some(fault)
+            });
+            let outcome = failing.complete(id).await;
+            let between = seen(&world.open()).await;
+            assert!(between.len() == 1 || outcome.is_err(), "operation {n}: {outcome:?}");
+            world.open().recover().await.unwrap();
+            let again = world.open().complete(id).await.unwrap();
+            let after = seen(&world.open()).await;
+            assert_eq!(after.len(), 1, "operation {n}");
+            assert_eq!(after[&again.images[0].0], (Some("under a ticket".to_owned()), Some(png(1))), "operation {n}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn of_two_completions_at_once_one_that_fails_takes_nothing_from_the_other() {
+    for n in 0..30 {
+        let world = World::new();
+        world.open().recover().await.unwrap();
+        let id = arrived(&world.open(), &png(1)).await;
+        let failing =
+            world.open_failing(move |operation| (operation.sequence == n).then_some(Fault::Before(ErrorKind::Refused)));
+        let good = world.open_failing(|_| None);
+        let (bad, good) = futures::join!(failing.complete(id), good.complete(id));
+        let id = &good.unwrap().images[0].0;
+        assert!(bad.is_err() || bad.unwrap().images[0].0 == *id);
+        let after = world.open();
+        after.recover().await.unwrap();
+        assert_eq!(seen(&after).await[id].1, Some(png(1)), "operation {n}");
+        assert_eq!(after.catalog.read(|state| state.totals().uploads()), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_ticket_that_is_never_completed_is_cleared_away_after_a_day() {
+    let world = World::new();
+    let keepsake = world.open();
+    let id = arrived(&keepsake, &png(1)).await;
+    world.clock.advance(SignedDuration::from_hours(23));
+    keepsake.recover().await.unwrap();
+    assert_eq!(world.keys("incoming/").await.len(), 2);
+    world.clock.advance(SignedDuration::from_hours(2));
+    keepsake.recover().await.unwrap();
+    assert!(world.keys("incoming/").await.is_empty());
+    assert!(matches!(keepsake.complete(id).await, Err(Error::NoSuchTicket)));
+}
