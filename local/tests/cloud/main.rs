@@ -6,9 +6,11 @@
 
 mod bucket;
 mod checks;
+mod costs;
 mod counts;
 mod crowd;
 mod lambda;
+mod moving;
 #[path = "../end_to_end/photos.rs"]
 #[allow(dead_code, reason = "not all of it is needed here")]
 mod photos;
@@ -16,6 +18,10 @@ mod proxy;
 mod queue;
 #[path = "../../../shared/tests/conformance/s3_server.rs"]
 mod s3_server;
+mod seed;
+#[path = "../end_to_end/server.rs"]
+#[allow(dead_code, reason = "not all of it is needed here")]
+mod server;
 
 use bucket::Bucket;
 use crowd::Plan;

@@ -1,12 +1,12 @@
 //! What stands between Keepsake and S3: it counts, and it fails as networks and S3 do.
 //!
 //! Requests go on as they came, with the host that they were signed for. Every tenth fails, in turn in each of the ways
-//! of [`Fault`], so that a run meets all of them whatever the timing.
+//! of [`Fault`], so that a run meets all of them whatever the timing. That a request is tried again gets around those;
+//! so every twenty-fifth image or commit that is put has more of them, until the client of Keepsake is told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -22,14 +22,21 @@ use hyper::{Request, Response, StatusCode, Uri};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use shared::layout;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::counts::{Counts, Kind, Target};
 
 /// One request in so many fails.
 const EVERY: u64 = 10;
+/// One new object in so many fails for good, as far as the SDK's three attempts can tell.
+const EVERY_OBJECT: u64 = 25;
+/// The faults of such an object, in turn, and how many requests for it they happen to. After a put whose reply was lost,
+/// Keepsake looks whether it took place; nobody tells it.
+const LASTING: [(Fault, u32); 2] = [(Fault::SlowDown, 3), (Fault::LostReply, 6)];
 const DELAY: Duration = Duration::from_millis(300);
 /// What S3 answers when there are too many requests.
 const SLOW_DOWN: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>SlowDown</Code><Message>Please reduce your \
@@ -66,10 +73,17 @@ struct Shared {
     upstream: String,
     client: Client<HttpConnector, Body>,
     fails: bool,
-    seen: AtomicU64,
-    faults: Mutex<BTreeMap<Fault, u64>>,
+    state: Mutex<State>,
     /// Told of each commit that S3 has stored, as S3 tells a queue.
     created: UnboundedSender<Target>,
+}
+
+#[derive(Default)]
+struct State {
+    requests: u64,
+    /// Images and commits that were put, each with the faults that still await it.
+    objects: HashMap<String, (Fault, u32)>,
+    faults: BTreeMap<Fault, u64>,
 }
 
 /// One door, for those whose requests are to be counted together.
@@ -77,7 +91,7 @@ struct Shared {
 pub struct Door {
     /// The URL to give to a client of S3.
     pub endpoint: String,
-    seen: Arc<Mutex<Seen>>,
+    seen: Arc<watch::Sender<Seen>>,
 }
 
 /// What went through a door.
@@ -96,7 +110,12 @@ pub struct Seen {
 
 impl Door {
     pub fn seen(&self) -> Seen {
-        self.seen.lock().unwrap().clone()
+        self.seen.borrow().clone()
+    }
+
+    /// Waits until so many requests have come.
+    pub async fn reaches(&self, requests: u64) {
+        self.seen.subscribe().wait_for(|seen| seen.counts.total() >= requests).await.unwrap();
     }
 
     pub fn counts(&self) -> Counts {
@@ -109,8 +128,8 @@ impl Proxy {
     pub fn new(endpoint: &str, fails: bool, created: UnboundedSender<Target>) -> Self {
         let upstream = endpoint.strip_prefix("http://").unwrap().trim_end_matches('/').to_owned();
         let client = Client::builder(TokioExecutor::new()).build_http();
-        let (seen, faults) = (AtomicU64::new(0), Mutex::default());
-        Self { shared: Arc::new(Shared { upstream, client, fails, seen, faults, created }), doors: Mutex::default() }
+        let shared = Shared { upstream, client, fails, state: Mutex::default(), created };
+        Self { shared: Arc::new(shared), doors: Mutex::default() }
     }
 
     /// Opens a door on a port of its own.
@@ -130,7 +149,7 @@ impl Proxy {
 
     /// How often each fault happened.
     pub fn faults(&self) -> BTreeMap<Fault, u64> {
-        self.shared.faults.lock().unwrap().clone()
+        self.shared.state.lock().unwrap().faults.clone()
     }
 }
 
@@ -140,7 +159,7 @@ impl Drop for Proxy {
     }
 }
 
-async fn serve(stream: TcpStream, shared: Arc<Shared>, seen: Arc<Mutex<Seen>>) {
+async fn serve(stream: TcpStream, shared: Arc<Shared>, seen: Arc<watch::Sender<Seen>>) {
     let answer = |request| {
         let (shared, seen) = (Arc::clone(&shared), Arc::clone(&seen));
         async move { shared.answer(request, &seen).await }
@@ -151,16 +170,15 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>, seen: Arc<Mutex<Seen>>) {
 
 impl Shared {
     /// The answer to a request; an error ends the connection without one.
-    async fn answer(&self, request: Request<Incoming>, seen: &Mutex<Seen>) -> io::Result<Response<Body>> {
+    async fn answer(&self, request: Request<Incoming>, seen: &watch::Sender<Seen>) -> io::Result<Response<Body>> {
         let (head, body) = request.into_parts();
         let target = Target::of(&head);
-        let fault = self.next_fault();
-        {
-            let mut seen = seen.lock().unwrap();
+        let fault = if self.fails { self.state.lock().unwrap().next_fault(&target) } else { None };
+        seen.send_modify(|seen| {
             seen.counts.add(&target);
             seen.retries += u64::from(is_retry(head.headers.get("amz-sdk-request")));
             seen.faults += u64::from(fault.is_some());
-        }
+        });
         let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
         let mut request = Request::from_parts(head, whole(body.clone()));
         let uri = format!("http://{}{}", self.upstream, request.uri().path_and_query().unwrap());
@@ -183,12 +201,12 @@ impl Shared {
             _ => {}
         }
         let Ok(answer) = self.client.request(request).await else {
-            seen.lock().unwrap().unanswered += 1;
+            seen.send_modify(|seen| seen.unanswered += 1);
             return Err(cut());
         };
         let status = answer.status();
         if status.is_client_error() || status.is_server_error() {
-            *seen.lock().unwrap().refusals.entry(status.as_u16()).or_default() += 1;
+            seen.send_modify(|seen| *seen.refusals.entry(status.as_u16()).or_default() += 1);
         }
         if target.kind == Kind::Put && status.is_success() {
             // Whoever does not listen to events needs none.
@@ -204,16 +222,34 @@ impl Shared {
             _ => Ok(Response::from_parts(head, whole(body))),
         }
     }
+}
 
-    fn next_fault(&self) -> Option<Fault> {
-        let number = self.seen.fetch_add(1, Ordering::Relaxed) + 1;
-        if !self.fails || !number.is_multiple_of(EVERY) {
-            return None;
-        }
-        let fault = Fault::ALL[(number / EVERY) as usize % Fault::ALL.len()];
-        *self.faults.lock().unwrap().entry(fault).or_default() += 1;
+impl State {
+    fn next_fault(&mut self, target: &Target) -> Option<Fault> {
+        self.requests += 1;
+        let every_tenth = self.requests.is_multiple_of(EVERY).then(|| one_of(&Fault::ALL, self.requests / EVERY));
+        let fault = self.next_of_object(target).or(every_tenth)?;
+        *self.faults.entry(fault).or_default() += 1;
         Some(fault)
     }
+
+    fn next_of_object(&mut self, target: &Target) -> Option<Fault> {
+        let is_new = target.kind == Kind::Put && !self.objects.contains_key(&target.key);
+        if is_new && [layout::UPLOADS, layout::COMMITS].iter().any(|folder| target.key.starts_with(folder)) {
+            let number = self.objects.len() as u64 + 1;
+            let (fault, times) = one_of(&LASTING, number / EVERY_OBJECT);
+            let times = if number.is_multiple_of(EVERY_OBJECT) { times } else { 0 };
+            self.objects.insert(target.key.clone(), (fault, times));
+        }
+        let (fault, left) = self.objects.get_mut(&target.key)?;
+        *left = left.checked_sub(1)?;
+        Some(*fault)
+    }
+}
+
+/// The items in turn.
+fn one_of<T: Copy>(items: &[T], number: u64) -> T {
+    items[number as usize % items.len()]
 }
 
 /// Whether the AWS SDK says of a request that it is not its first attempt, as in `attempt=2; max=3`.

@@ -94,6 +94,16 @@ impl Queue {
         }
     }
 
+    /// Hands a batch to a process which, as far as the queue learns, did not come to its end.
+    pub async fn feed_in_vain(&self, function: &Function, killed: impl Future<Output = ()>) {
+        let Some(batch) = self.take().await else { return };
+        let outcome = tokio::select! {
+            outcome = function.invoke(sqs_event(&batch)) => outcome,
+            () = killed => Err(Value::from("it was killed")),
+        };
+        self.settle(batch, outcome);
+    }
+
     async fn take(&self) -> Option<Vec<Message>> {
         loop {
             let changed = self.changed.notified();
@@ -166,6 +176,12 @@ fn s3_event(target: &Target) -> Value {
             "object": { "key": utf8_percent_encode(&target.key, PLAIN).to_string(), "size": 512, "sequencer": "0055AED6DCD9" },
         },
     }]})
+}
+
+/// The event that tells a function of these commits, each in a message of its own.
+pub fn event_of(commits: &[Target]) -> Value {
+    let message = |(n, target)| Message { id: format!("message-{n}"), body: s3_event(target).to_string(), received: 0 };
+    sqs_event(&commits.iter().enumerate().map(message).collect::<Vec<_>>())
 }
 
 /// What SQS hands to a function.
