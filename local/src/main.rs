@@ -1,7 +1,7 @@
 //! Keepsake on one machine: the routers of all functions in one process, on a disk or a bucket.
 
+mod background;
 mod cli;
-mod folding;
 mod greeting;
 mod server;
 mod token;

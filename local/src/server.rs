@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::folding::{self, Pace};
+use crate::background::{self, Pace};
 use crate::{greeting, token};
 
 /// How long requests in flight may take after the process was told to stop.
@@ -41,7 +41,8 @@ pub async fn serve(mut config: Config) -> Result<(), String> {
     let (stop, stopped) = watch::channel(false);
     let pace = if matches!(config.store, StoreUrl::File(_)) { Pace::EachBurst } else { Pace::WhenWorthwhile };
     let (end_folding, ended) = watch::channel(false);
-    let folder = tokio::spawn(folding::run(Arc::clone(&app.keepsake), pace, ended));
+    let folder = tokio::spawn(background::run(Arc::clone(&app.keepsake), pace, ended));
+    tokio::spawn(background::clear(Arc::clone(&app.keepsake), stopped.clone()));
     tokio::spawn(stop_on_signal(stop));
     let drained = axum::serve(listener, router(app)).with_graceful_shutdown(raised(stopped.clone()));
     tokio::select! {

@@ -64,6 +64,7 @@ async fn of_two_completions_at_once_one_that_fails_takes_nothing_from_the_other(
         let id = &good.unwrap().images[0].0;
         assert!(bad.is_err() || bad.unwrap().images[0].0 == *id);
         let after = world.open();
+        assert_eq!(seen(&after).await[id].1, Some(png(1)), "operation {n}");
         after.recover().await.unwrap();
         assert_eq!(seen(&after).await[id].1, Some(png(1)), "operation {n}");
         assert_eq!(after.catalog.read(|state| state.totals().uploads()), 1);

@@ -1,4 +1,5 @@
-//! Folding in the background, so that who opens `image-metadata.json` sees what they just did.
+//! What goes on in the background: folding, so that who opens `image-metadata.json` sees what they just did, and
+//! clearing away.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +37,15 @@ pub async fn run(keepsake: Arc<Keepsake>, pace: Pace, mut stopped: watch::Receiv
         }
     }
     fold(&keepsake, Pace::EachBurst).await;
+}
+
+/// Clears away tickets that were not completed in time, until told to stop.
+pub async fn clear(keepsake: Arc<Keepsake>, mut stopped: watch::Receiver<bool>) {
+    while !wait(IDLE, &mut stopped).await {
+        if let Err(error) = keepsake.clear_tickets().await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "old tickets could not be cleared away");
+        }
+    }
 }
 
 /// Does what uploads left for later, and folds; returns how long that took.
