@@ -20,7 +20,7 @@ use crate::counts::Kind;
 use crate::lambda::{Function, Lambda};
 use crate::photos::small;
 use crate::proxy::{Door, Fault, Proxy, Seen};
-use crate::queue::Queue;
+use crate::queue::{Passed, Queue};
 
 /// Uploads that make an automatic backup.
 pub const BACKUP_EVERY: usize = 10;
@@ -136,7 +136,10 @@ pub async fn run(access: &Access, plan: Plan) {
     let recovered = stage.perform(&maintainers[0], "recover").await;
     assert_eq!((&recovered["archived"], &recovered["broughtBack"]), (&json!(0), &json!(0)), "nothing was left to do");
     println!("{plan:?}: {:#}", clock.now().duration_since(began));
-    println!("{:?}, faults {:?}, refused {:?}", queue.passed(), proxy.faults(), stage.refused.lock().unwrap());
+    println!("faults {:?}, refused to clients {:?}", proxy.faults(), stage.refused.lock().unwrap());
+    let Passed { commits, messages, batches, redelivered } = queue.passed();
+    println!("{commits} commits told of in {messages} messages, {batches} batches, {redelivered} messages came again");
+    assert!(commits >= plan.uploads() as u64 && messages > commits, "each commit was told of, some twice");
     stage.report();
 
     let acknowledged: HashSet<String> = stage.acknowledged.ids().into_iter().collect();
@@ -172,6 +175,9 @@ impl Stage {
     fn report(&self) {
         for (name, door) in self.doors() {
             let Seen { counts, retries, faults, refusals, unanswered } = door.seen();
+            if counts.total() == 0 {
+                continue;
+            }
             println!("{name}: {} requests, {retries} retries, {faults} faults", counts.total());
             println!("  S3 refused {refusals:?} and left {unanswered} unanswered");
             print!("{counts}");
