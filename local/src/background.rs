@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shared::Keepsake;
+use shared::verify::Slice;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
@@ -39,11 +40,21 @@ pub async fn run(keepsake: Arc<Keepsake>, pace: Pace, mut stopped: watch::Receiv
     fold(&keepsake, Pace::EachBurst).await;
 }
 
-/// Clears away tickets that were not completed in time, until told to stop.
-pub async fn clear(keepsake: Arc<Keepsake>, mut stopped: watch::Receiver<bool>) {
+/// Once an hour, until told to stop: clears away tickets that were not completed in time, reads a slice of everything
+/// through, and repairs it.
+pub async fn look_after(keepsake: Arc<Keepsake>, mut stopped: watch::Receiver<bool>) {
     while !wait(IDLE, &mut stopped).await {
         if let Err(error) = keepsake.clear_tickets().await {
             tracing::warn!(error = &error as &dyn std::error::Error, "old tickets could not be cleared away");
+        }
+        match keepsake.verify(Slice::of_hour(keepsake.clock.now()), true).await {
+            Ok(findings) if findings.needs_attention() => {
+                tracing::error!(?findings, "something is damaged and cannot be repaired");
+            }
+            Ok(_) => {}
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "a part of the store could not be verified");
+            }
         }
     }
 }
@@ -52,6 +63,9 @@ pub async fn clear(keepsake: Arc<Keepsake>, mut stopped: watch::Receiver<bool>) 
 #[expect(clippy::disallowed_methods, reason = "pacing needs the time that has passed, not the time of day")]
 async fn fold(keepsake: &Keepsake, pace: Pace) -> Duration {
     let start = Instant::now();
+    if let Err(error) = keepsake.repair_suspects().await {
+        tracing::warn!(error = &error as &dyn std::error::Error, "a damaged image could not be repaired; it will be");
+    }
     if let Err(error) = keepsake.catch_up().await {
         tracing::warn!(
             error = &error as &dyn std::error::Error,

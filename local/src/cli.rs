@@ -1,50 +1,69 @@
 //! The command line: a flag for each variable of the configuration, which goes before the environment.
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 
 /// Keeps images so that nothing it has acknowledged is ever lost.
 #[derive(Debug, Default, Parser)]
 #[command(name = "keepsake", version, about, long_about = None)]
 pub struct Cli {
+    /// What to do; to serve, if nothing is said.
+    #[command(subcommand)]
+    pub command: Option<Command>,
     /// Address to listen on: an IP address or localhost.
-    #[arg(long)]
+    #[arg(long, global = true)]
     host: Option<String>,
     /// Port to listen on; 0 takes a free one.
-    #[arg(long)]
+    #[arg(long, global = true)]
     port: Option<String>,
     /// Folder of uploads/, backups/ and image-metadata.json.
-    #[arg(long)]
+    #[arg(long, global = true)]
     data_dir: Option<String>,
     /// The store: file:///path or s3://bucket/prefix.
-    #[arg(long)]
+    #[arg(long, global = true)]
     store_url: Option<String>,
     /// The archive of second copies and backups, if not backups/ in the store.
-    #[arg(long)]
+    #[arg(long, global = true)]
     backup_url: Option<String>,
     /// When second copies are made: sync or async.
-    #[arg(long)]
+    #[arg(long, global = true)]
     archive: Option<String>,
     /// Uploads for each automatic backup.
-    #[arg(long)]
+    #[arg(long, global = true)]
     backup_every: Option<String>,
     /// Longest upload, such as 100MiB.
-    #[arg(long)]
+    #[arg(long, global = true)]
     max_upload_bytes: Option<String>,
     /// Most pixels an image may have.
-    #[arg(long)]
+    #[arg(long, global = true)]
     max_pixels: Option<String>,
     /// Bytes that uploads leave free, such as 64MiB.
-    #[arg(long)]
+    #[arg(long, global = true)]
     reserve_bytes: Option<String>,
     /// Origins whose pages may make changes, separated by commas.
-    #[arg(long)]
+    #[arg(long, global = true)]
     allowed_origins: Option<String>,
     /// What to log, such as info or shared=debug.
-    #[arg(long)]
+    #[arg(long, global = true)]
     rust_log: Option<String>,
     /// Form of the log: text or json.
-    #[arg(long)]
+    #[arg(long, global = true)]
     log_format: Option<String>,
+}
+
+/// What to do.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Command {
+    /// Serve the store over HTTP.
+    Serve,
+    /// Read what is stored through and compare it with its digests.
+    Verify {
+        /// Only a part, such as 1/30: the first of thirty.
+        #[arg(long)]
+        slice: Option<String>,
+        /// Make anew what is wrong, where the other copy is right.
+        #[arg(long)]
+        repair: bool,
+    },
 }
 
 impl Cli {

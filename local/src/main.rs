@@ -5,6 +5,7 @@ mod cli;
 mod greeting;
 mod server;
 mod token;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -12,7 +13,7 @@ use clap::Parser;
 use shared::config::Config;
 use shared::telemetry;
 
-use crate::cli::Cli;
+use crate::cli::{Cli, Command};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -26,9 +27,12 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Serves until the process is told to stop; the error is one sentence for whoever started it.
+/// Does what the command line says; the error is one sentence for whoever started it.
 async fn run(cli: &Cli) -> Result<(), String> {
     let config = Config::from_flags(&|name| cli.flag(name)).map_err(|error| error.to_string())?;
     telemetry::init(&config).map_err(|error| error.to_string())?;
-    server::serve(config).await
+    match &cli.command {
+        None | Some(Command::Serve) => server::serve(config).await,
+        Some(Command::Verify { slice, repair }) => verify::verify(&config, slice.as_deref(), *repair).await,
+    }
 }

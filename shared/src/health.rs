@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::backup::Listed;
 use crate::catalog::Totals;
+use crate::clock::format_millis;
 use crate::keepsake::{Keepsake, lock};
 use crate::layout::BackupName;
 use crate::recovery;
@@ -72,6 +73,7 @@ impl Keepsake {
         let ephemeral = primary.as_ref().and_then(|status| check_persistence(status, &mut checks));
         self.check_catalog(&mut checks).await;
         self.check_recovery(&mut checks);
+        self.check_verifications(&mut checks).await;
         let backups = self.check_backups(&mut checks).await;
         let totals = self.catalog.read(|state| state.totals());
         let newest = backups.first().cloned();
@@ -145,6 +147,30 @@ impl Keepsake {
             (Status::Ok, format!("Images found whole at start: {}.", report.images))
         };
         checks.push(Check { name: "recovery", status, message });
+    }
+
+    async fn check_verifications(&self, checks: &mut Vec<Check>) {
+        let (status, message) = match self.verifications().await {
+            Err(_) => (Status::Warn, "What verifications found cannot be read.".to_owned()),
+            Ok(None) => (Status::Ok, "Nothing has been read through yet.".to_owned()),
+            Ok(Some(record)) => {
+                let findings = || record.slices.values().map(|verified| &verified.findings);
+                let lost: usize = findings().map(|found| found.lost.len()).sum();
+                let damaged: usize = findings().map(|found| found.damaged.len()).sum();
+                let backups: usize = findings().map(|found| found.damaged_backups.len()).sum();
+                if lost + damaged + backups > 0 {
+                    let message = format!(
+                        "Images right in no place: {lost}. Images with one wrong copy: {damaged}. Damaged backups: {backups}."
+                    );
+                    (Status::Warn, message)
+                } else if let Some(since) = record.complete_since() {
+                    (Status::Ok, format!("Everything was read through and is right, since {}.", format_millis(since)))
+                } else {
+                    (Status::Ok, "What has been read through so far is right.".to_owned())
+                }
+            }
+        };
+        checks.push(Check { name: "verification", status, message });
     }
 
     async fn check_backups(&self, checks: &mut Vec<Check>) -> Vec<Listed> {

@@ -17,6 +17,7 @@
 //! <backup-name>/manifest.json               a backup
 //! sequence.json                             which automatic backups are due
 //! restore.json                              the lease of a running restore
+//! verified.json                             what verifications found
 //! quarantine/<sha256>/<file name>           what recovery could not explain
 //! ```
 //!
@@ -42,6 +43,8 @@ pub const COMMITS: &str = "image-metadata.d/";
 pub const INCOMING: &str = "incoming/";
 /// The archive's folder of second copies of images, likewise.
 pub const ARCHIVED_IMAGES: &str = "images/";
+/// The archive's folder of catalog chunks, likewise.
+pub const CHUNKS: &str = "catalog/";
 /// What the name of every backup starts with.
 pub const BACKUPS: &str = "backup-";
 /// The name under which a checkpoint keeps what is not a record.
@@ -115,7 +118,12 @@ pub fn parse_archived_image(key: &Key) -> Option<Digest> {
 
 /// A catalog chunk, in the archive.
 pub fn chunk(digest: &Digest) -> Key {
-    key(format!("catalog/{digest}.json"))
+    key(format!("{CHUNKS}{digest}.json"))
+}
+
+/// The chunk that lies under this key of the archive, if one does.
+pub fn parse_chunk(key: &Key) -> Option<Digest> {
+    key.as_str().strip_prefix(CHUNKS)?.strip_suffix(".json")?.parse().ok()
 }
 
 /// A backup's manifest, in the archive.
@@ -131,6 +139,11 @@ pub fn parse_manifest(key: &Key) -> Option<BackupName> {
 /// Which automatic backups are due, in the archive.
 pub fn sequence() -> Key {
     key("sequence.json")
+}
+
+/// What verifications found, in the archive.
+pub fn verified() -> Key {
+    key("verified.json")
 }
 
 /// The lease of a running restore, in the archive.
@@ -330,6 +343,7 @@ mod tests {
             manifest(name),
             sequence(),
             restore_lease(),
+            verified(),
             quarantined(&digest, "x"),
         ];
         let mut all: Vec<String> = archive.iter().map(|k| format!("{}/{k}", default_archive())).collect();

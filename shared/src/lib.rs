@@ -29,6 +29,7 @@ pub mod telemetry;
 pub mod testing;
 pub mod ticket;
 pub mod upload;
+pub mod verify;
 
 pub use error::{Error, Result};
 pub use keepsake::{Keepsake, Settings};

@@ -1,23 +1,28 @@
-//! `/api/backup` and `/api/backups`: making, listing and showing backups.
+//! `/api/backup` and `/api/backups`: making, listing and showing backups; `/api/verify`: reading everything through.
 
 use std::sync::Arc;
 
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
 use axum::http::header::LOCATION;
 use axum::http::{HeaderName, StatusCode};
 use axum::{Json, Router};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use shared::Error;
 use shared::backup::{Kind, Listed};
 use shared::clock::format_millis;
 use shared::http::{App, Problem, Routes, finish, to_the_end};
 use shared::layout::BackupName;
+use shared::verify::{Findings, Slice};
 
 /// The routes of this function.
 pub fn routes() -> Routes {
-    Routes::new().post("/api/backup", create).get("/api/backups", list).get("/api/backups/{name}", show)
+    Routes::new()
+        .post("/api/backup", create)
+        .get("/api/backups", list)
+        .get("/api/backups/{name}", show)
+        .post("/api/verify", verify)
 }
 
 /// The routes with all that surrounds them, ready to be served.
@@ -92,4 +97,31 @@ async fn show(State(app): State<App>, name: Result<Path<String>, PathRejection>)
         "missing": manifest.missing,
         "chunks": manifest.chunks,
     })))
+}
+
+#[derive(Deserialize)]
+struct VerifyQuery {
+    slice: Option<String>,
+    #[serde(default)]
+    repair: bool,
+}
+
+/// What a verification found; `ok` where nothing is left to be done.
+#[derive(Serialize)]
+struct VerifyAnswer {
+    slice: String,
+    ok: bool,
+    #[serde(flatten)]
+    findings: Findings,
+}
+
+async fn verify(
+    State(app): State<App>,
+    query: Result<Query<VerifyQuery>, QueryRejection>,
+) -> Result<Json<VerifyAnswer>, Problem> {
+    let Query(query) = query?;
+    let slice = query.slice.map_or(Ok(Slice::WHOLE), |slice| slice.parse())?;
+    let keepsake = Arc::clone(&app.keepsake);
+    let findings = to_the_end(async move { keepsake.verify(slice, query.repair).await }).await?;
+    Ok(Json(VerifyAnswer { slice: slice.to_string(), ok: !findings.needs_attention(), findings }))
 }

@@ -29,6 +29,8 @@ pub enum Task {
     Fold,
     /// All of that, and make every place whole.
     Recover,
+    /// Read a slice of everything through, and repair it.
+    Verify,
 }
 
 /// What S3 tells of objects, as far as it matters here.

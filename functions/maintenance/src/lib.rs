@@ -12,6 +12,7 @@ use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent};
 use lambda_runtime::Error;
 use serde_json::{Value, json};
 use shared::Keepsake;
+use shared::verify::Slice;
 use uuid::Uuid;
 
 pub use event::{Event, Task};
@@ -98,6 +99,14 @@ impl Maintenance {
                     "archived": report.archived,
                     "missing": report.missing.len(),
                 })
+            }
+            Task::Verify => {
+                let slice = Slice::of_hour(self.keepsake.clock.now());
+                let findings = self.keepsake.verify(slice, true).await?;
+                if findings.needs_attention() {
+                    tracing::error!(%slice, ?findings, "something is damaged and cannot be repaired");
+                }
+                json!({ "task": "verify", "slice": slice.to_string(), "findings": findings })
             }
         };
         if let Some(stack) = &self.metrics {

@@ -191,3 +191,28 @@ async fn half_made_backups_are_never_listed() {
     assert!(listed.as_array().unwrap().iter().all(|backup| backup["name"] != *broken), "{listed}");
     assert_eq!(server.post(&format!("/api/restore/{broken}")).await.status(), StatusCode::NOT_FOUND);
 }
+
+#[tokio::test]
+async fn rot_is_found_by_the_command_line_and_repaired_when_an_image_is_asked_for() {
+    let gallery = Gallery::used().await;
+    let verify = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_local"));
+        let output = command.current_dir(gallery.path()).env_clear().arg("verify").args(arguments).output().unwrap();
+        (output.status.success(), String::from_utf8(output.stdout).unwrap())
+    };
+    assert!(verify(&[]).0);
+    let path = gallery.first_image();
+    let name = path.file_name().unwrap().to_str().unwrap();
+    rot(&path);
+    let (good, said) = verify(&[]);
+    assert!(!good && said.contains(&format!("damaged   {name}")), "{said}");
+    let (good, said) = verify(&["--repair"]);
+    assert!(good && said.contains(&format!("repaired  {name}")), "{said}");
+    assert!(fs::read(&path).unwrap() == gallery.images[0].1);
+
+    let server = Server::start(gallery.path());
+    rot(&path);
+    let served = server.get(&format!("/uploads/{name}")).await.bytes().await.unwrap();
+    assert!(served == gallery.images[0].1, "the second copy is served");
+    eventually("the image is repaired", || fs::read(&path).unwrap() == gallery.images[0].1).await;
+}

@@ -6,6 +6,7 @@ mod damage;
 mod first_day;
 mod in_a_bucket;
 mod photos;
+mod readme;
 #[path = "../../../shared/tests/conformance/s3_server.rs"]
 mod s3_server;
 mod server;

@@ -84,6 +84,14 @@ impl Server {
         self.client.post(self.url(path)).send().await.unwrap()
     }
 
+    pub async fn send(&self, method: reqwest::Method, path: &str) -> Response {
+        self.client.request(method, self.url(path)).send().await.unwrap()
+    }
+
+    pub async fn post_json(&self, path: &str, body: &Value) -> Response {
+        self.client.post(self.url(path)).json(body).send().await.unwrap()
+    }
+
     pub async fn delete(&self, id: &str) {
         let answer = self.client.delete(self.url(&format!("/api/images/{id}"))).send().await.unwrap();
         assert_eq!(answer.status(), StatusCode::OK);

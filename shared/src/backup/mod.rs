@@ -90,7 +90,7 @@ impl Keepsake {
     }
 
     /// Reads a manifest, or `None` where there is none that can be trusted.
-    async fn read_manifest(&self, name: BackupName) -> Result<Option<Manifest>, StoreError> {
+    pub(crate) async fn read_manifest(&self, name: BackupName) -> Result<Option<Manifest>, StoreError> {
         let key = layout::manifest(name);
         let Some((bytes, _)) = self.archive.store().read(&key).await.optional()? else { return Ok(None) };
         match Manifest::decode(&bytes) {

@@ -8,6 +8,7 @@ mod older;
 mod recovery;
 mod restores;
 mod tickets;
+mod verify;
 
 use std::collections::BTreeMap;
 use std::io::Cursor;

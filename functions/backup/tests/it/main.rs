@@ -158,3 +158,26 @@ async fn the_function_serves_its_routes_on_lambda() {
     assert_eq!(answers[1].json()["backups"][0]["name"], name);
     assert_eq!((answers[2].problem().0, &answers[2].json()["success"]), (404, &json!(false)));
 }
+
+#[tokio::test]
+async fn a_verification_says_what_it_found_and_repairs_where_that_is_asked_for() {
+    let app = app();
+    let id = store_image(&app.keepsake, png(1)).await;
+    store_image(&app.keepsake, png(2)).await;
+    let bytes = png(1).len() + png(2).len();
+    let all_is_well = json!({
+        "slice": "1/1", "ok": true, "images": 2, "bytes": bytes, "pieces": 0, "repaired": [], "copied": [], "damaged": [],
+        "lost": [], "damagedBackups": [],
+    });
+    let good = ask(&app, "POST", "/api/verify", &[]).await;
+    assert_eq!((good.status.as_u16(), good.json()), (200, all_is_well));
+    let key = Key::new(format!("uploads/{id}")).unwrap();
+    app.keepsake.primary.put(&key, &vec![7; png(1).len()].into(), &PutMode::Overwrite).await.unwrap();
+    let found = ask(&app, "POST", "/api/verify?slice=1/1", &[]).await.json();
+    assert_eq!((&found["ok"], &found["damaged"]), (&json!(false), &json!([id])));
+    let repaired = ask(&app, "POST", "/api/verify?repair=true", &[]).await.json();
+    assert_eq!((&repaired["ok"], &repaired["repaired"]), (&json!(true), &json!([id])));
+    for bad in ["/api/verify?slice=3/2", "/api/verify?slice=x", "/api/verify?repair=perhaps"] {
+        assert_eq!(ask(&app, "POST", bad, &[]).await.problem(), (400, "invalid-request".to_owned()), "{bad}");
+    }
+}

@@ -63,7 +63,7 @@ async fn a_store_in_good_health_says_everything_there_is_to_say() {
         assert!(check["message"].as_str().is_some_and(|message| message.ends_with('.')), "{name}");
     }
     let names: Vec<_> = health["checks"].as_object().unwrap().keys().collect();
-    assert_eq!(names, ["archive", "backups", "catalog", "persistence", "primary"]);
+    assert_eq!(names, ["archive", "backups", "catalog", "persistence", "primary", "verification"]);
 }
 
 #[tokio::test]

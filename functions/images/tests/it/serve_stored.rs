@@ -1,6 +1,7 @@
 //! Serving what lies in the store: imported, damaged, elsewhere, or not an image's at all.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::json;
 use shared::http::App;
@@ -70,6 +71,23 @@ async fn a_missing_or_truncated_image_is_served_from_the_archive() {
 }
 
 #[tokio::test]
+async fn what_has_rotted_is_never_served() {
+    let app = app();
+    let id = store_image(&app.keepsake, png(1)).await;
+    let (path, digest) = (format!("/uploads/{id}"), shared::digest::Digest::of(&png(1)));
+    let mut rotten = png(1);
+    rotten[30] ^= 1;
+    put(&app.keepsake.primary, &format!("uploads/{id}"), &rotten).await;
+    for headers in [&[][..], &[("range", "bytes=5-50")]] {
+        let answer = ask(&app, "GET", &path, headers).await;
+        let expected = if headers.is_empty() { png(1) } else { png(1)[5..=50].to_vec() };
+        assert!(answer.body == expected, "the second copy");
+    }
+    put(&app.keepsake.primary, &format!("backups/images/{digest}"), &rotten).await;
+    assert_eq!(get(&app, &path).await.problem(), (503, "missing-bytes".to_owned()));
+}
+
+#[tokio::test]
 async fn an_image_whose_bytes_are_nowhere_whole_is_never_served() {
     let app = app();
     let id = store_image(&app.keepsake, png(1)).await;
@@ -102,8 +120,11 @@ async fn an_image_in_a_store_with_signed_urls_is_fetched_from_there() {
 
 #[tokio::test]
 async fn an_image_that_breaks_off_while_it_is_read_ends_with_an_error() {
-    let truncated = |operation: &Operation| {
-        (operation.name == "get" && operation.key.starts_with("uploads/")).then_some(Fault::Truncate(10))
+    // The bytes are read twice: to see that they are right, and to be sent.
+    let reads = AtomicU32::new(0);
+    let truncated = move |operation: &Operation| {
+        let read = operation.name == "get" && operation.key.starts_with("uploads/");
+        (read && reads.fetch_add(1, Ordering::Relaxed) == 1).then_some(Fault::Truncate(10))
     };
     let app = app_on(Arc::new(FaultStore::with_plan(Arc::new(MemoryStore::new()), truncated)));
     let id = store_image(&app.keepsake, png(1)).await;
@@ -111,6 +132,17 @@ async fn an_image_that_breaks_off_while_it_is_read_ends_with_an_error() {
     let response = tower_response(&app, request).await;
     assert_eq!(response.status(), 200);
     assert!(axum::body::to_bytes(response.into_body(), 10_000).await.is_err());
+}
+
+#[tokio::test]
+async fn a_store_that_fails_while_an_image_is_checked_is_passed_over_for_the_archive() {
+    let fails = |operation: &Operation| {
+        (operation.name == "get" && operation.key.starts_with("uploads/"))
+            .then_some(Fault::Before(ErrorKind::Unavailable))
+    };
+    let app = app_on(Arc::new(FaultStore::with_plan(Arc::new(MemoryStore::new()), fails)));
+    let id = store_image(&app.keepsake, png(1)).await;
+    assert!(get(&app, &format!("/uploads/{id}")).await.body == png(1));
 }
 
 async fn tower_response(app: &App, request: axum::http::Request<axum::body::Body>) -> axum::response::Response {

@@ -77,6 +77,10 @@ fn read(at: At<'_>, file: &File, start: u64, end: u64) -> Result<Bytes> {
         Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
             Err(at.because(ErrorKind::Corrupt, "the file has become shorter while it was read"))
         }
+        // A bad sector says nothing of the rest of the disk.
+        Err(e) if e.raw_os_error() == Some(Errno::IO.raw_os_error()) => {
+            Err(at.because(ErrorKind::Corrupt, "the disk cannot read it"))
+        }
         Err(e) => Err(at.io(e)),
     }
 }

@@ -1,0 +1,151 @@
+//! Rot: what is read through, what is repaired from what, and what is never served.
+
+use std::collections::BTreeSet;
+
+use shared::backup::Kind;
+use shared::digest::Digest;
+use shared::health::Status;
+use shared::layout::{self, ImageId};
+use shared::verify::{Findings, Slice};
+use shared::{Error, Keepsake};
+
+use crate::{World, png, seen, upload_all};
+
+/// Other bytes of the same length.
+fn rotten(bytes: &[u8]) -> Vec<u8> {
+    let mut rotten = bytes.to_vec();
+    let middle = rotten.len() / 2;
+    rotten[middle] ^= 0x10;
+    rotten
+}
+
+/// A store with so many images and a backup of them.
+async fn world_of(images: u32) -> (World, Keepsake, Vec<ImageId>) {
+    let world = World::new();
+    let keepsake = world.open();
+    keepsake.recover().await.unwrap();
+    let ids = upload_all(&keepsake, 0..images).await;
+    keepsake.create_backup(Kind::Manual).await.unwrap();
+    (world, keepsake, ids)
+}
+
+fn set(id: &ImageId) -> BTreeSet<ImageId> {
+    BTreeSet::from([id.clone()])
+}
+
+impl World {
+    async fn rot_image(&self, id: &ImageId, n: u32) {
+        self.put(layout::image(id).as_str(), &rotten(&png(n))).await;
+    }
+
+    async fn rot_copy(&self, n: u32) {
+        self.put(&format!("backups/images/{}", Digest::of(&png(n))), &rotten(&png(n))).await;
+    }
+}
+
+#[tokio::test]
+async fn each_copy_is_repaired_from_the_other_and_only_where_that_is_asked_for() {
+    let (world, keepsake, ids) = world_of(4).await;
+    world.rot_image(&ids[0], 0).await;
+    world.rot_copy(1).await;
+    world.remove(layout::image(&ids[2]).as_str()).await;
+    world.remove(&format!("backups/images/{}", Digest::of(&png(3)))).await;
+
+    let looked = keepsake.verify(Slice::WHOLE, false).await.unwrap();
+    assert_eq!((looked.images, looked.damaged.len()), (4, 4));
+    assert!(looked.needs_attention() && looked.repaired.is_empty() && looked.copied.is_empty());
+    let repaired = keepsake.verify(Slice::WHOLE, true).await.unwrap();
+    assert!(!repaired.needs_attention());
+    assert_eq!(repaired.repaired, BTreeSet::from([ids[0].clone(), ids[2].clone()]));
+    assert_eq!(repaired.copied, BTreeSet::from([ids[1].clone(), ids[3].clone()]));
+    assert_eq!(world.keys("backups/quarantine/").await.len(), 2, "what was replaced is kept for a person to look at");
+    let after = keepsake.verify(Slice::WHOLE, false).await.unwrap();
+    assert_eq!(after, Findings { images: 4, bytes: after.bytes, pieces: after.pieces, ..Findings::default() });
+    let seen = seen(&keepsake).await;
+    assert!(ids.iter().zip(0..).all(|(id, n)| seen[id].1 == Some(png(n))));
+}
+
+#[tokio::test]
+async fn an_image_that_is_right_in_no_place_is_reported_and_left_as_it_is() {
+    let (world, keepsake, ids) = world_of(2).await;
+    world.rot_image(&ids[1], 1).await;
+    world.rot_copy(1).await;
+    let found = keepsake.verify(Slice::WHOLE, true).await.unwrap();
+    assert_eq!((found.lost, found.repaired.len()), (set(&ids[1]), 0));
+    assert_eq!(seen(&keepsake).await[&ids[1]].1, Some(rotten(&png(1))), "a person may still make something of it");
+    let health = keepsake.health().await;
+    let check = health.checks.iter().find(|check| check.name == "verification").unwrap();
+    assert!(check.status == Status::Warn && check.message.contains("right in no place: 1"), "{}", check.message);
+}
+
+#[tokio::test]
+async fn what_rotted_is_not_served_but_its_second_copy_is_and_a_repair_follows() {
+    let (world, keepsake, ids) = world_of(2).await;
+    world.rot_image(&ids[0], 0).await;
+    let (store, meta) = keepsake.sound_bytes(&ids[0], Digest::of(&png(0))).await.unwrap();
+    assert_eq!(store.read(&meta.key).await.unwrap().0, png(0));
+    keepsake.repair_suspects().await.unwrap();
+    assert_eq!(seen(&keepsake).await[&ids[0]].1, Some(png(0)));
+
+    world.rot_image(&ids[1], 1).await;
+    world.rot_copy(1).await;
+    assert!(matches!(keepsake.sound_bytes(&ids[1], Digest::of(&png(1))).await, Err(Error::MissingBytes)));
+    keepsake.repair_suspects().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_rotten_chunk_is_written_again_where_the_state_still_has_it_and_else_names_its_backups() {
+    let (world, keepsake, ids) = world_of(3).await;
+    let [chunk] = &world.keys("backups/catalog/").await[..] else { panic!("one chunk") };
+    for damage in [Some(&b"{}"[..]), None] {
+        match damage {
+            Some(bytes) => world.put(chunk, bytes).await,
+            None => world.remove(chunk).await,
+        }
+        let found = keepsake.verify(Slice::WHOLE, false).await.unwrap();
+        assert!(!found.damaged_backups.is_empty() && found.needs_attention());
+        assert!(!keepsake.verify(Slice::WHOLE, true).await.unwrap().needs_attention());
+    }
+    keepsake.delete_image(ids[0].as_str(), |_| true).await.unwrap();
+    world.put(chunk, b"{}").await;
+    let found = keepsake.verify(Slice::WHOLE, true).await.unwrap();
+    let listed = keepsake.list_backups().await.unwrap();
+    let names: BTreeSet<_> = listed.iter().map(|backup| backup.name).collect();
+    assert_eq!(found.damaged_backups, names, "each of them has this chunk");
+
+    world.put(&format!("backups/{}/manifest.json", listed[0].name), b"{}").await;
+    assert!(keepsake.verify(Slice::WHOLE, true).await.unwrap().damaged_backups.contains(&listed[0].name));
+}
+
+#[tokio::test]
+async fn all_slices_together_are_the_whole_and_health_says_since_when() {
+    let (world, keepsake, _) = world_of(20).await;
+    let whole = keepsake.verify(Slice::WHOLE, false).await.unwrap();
+    let mut sum = Findings::default();
+    for number in 1..=5 {
+        let health = keepsake.health().await;
+        let check = health.checks.iter().find(|check| check.name == "verification").unwrap();
+        assert_eq!(check.message.contains("Everything"), number == 1, "{}", check.message);
+        let found = keepsake.verify(Slice::new(number, 5).unwrap(), false).await.unwrap();
+        assert!(found.images < 20);
+        sum.images += found.images;
+        sum.bytes += found.bytes;
+        sum.pieces += found.pieces;
+        world.clock.advance(jiff::SignedDuration::from_hours(1));
+    }
+    assert_eq!(sum, whole);
+    let since = keepsake.verifications().await.unwrap().unwrap().complete_since().unwrap();
+    assert_eq!(world.clock.now().duration_since(since), jiff::SignedDuration::from_hours(5));
+}
+
+#[test]
+fn a_slice_is_one_of_so_many() {
+    for good in ["1/1", "30/30", "7/720"] {
+        assert_eq!(good.parse::<Slice>().unwrap().to_string(), good);
+    }
+    for bad in ["", "1", "0/3", "4/3", "1/0", "-1/3", "a/b", "1/3/5"] {
+        assert!(bad.parse::<Slice>().is_err(), "{bad}");
+    }
+    let hours = |n: i64| Slice::of_hour(jiff::Timestamp::from_second(3600 * n).unwrap()).to_string();
+    assert_eq!([hours(0), hours(719), hours(720), hours(-1)], ["1/720", "720/720", "1/720", "720/720"]);
+}
