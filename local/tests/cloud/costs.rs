@@ -62,8 +62,8 @@ impl Stage {
     }
 }
 
-/// Uploads whose cost is measured: enough for a fold at 10,000 images.
-const UPLOADS: usize = 300;
+/// Uploads whose cost is measured: ten backups, and five folds at 1,000 images.
+const UPLOADS: usize = 100;
 
 fn writes(counts: &Counts) -> u64 {
     counts.of(|kind, _| matches!(kind, Kind::Put | Kind::Copy))
@@ -131,8 +131,16 @@ async fn an_automatic_backup_costs_the_same_at_a_hundred_and_at_ten_thousand_ima
             stage.upload_and_follow(10, &upload, &maintenance).await;
             let all = door.counts().since(&before);
             println!("ten uploads followed by a {process} function, {images} images\n{all}");
-            assert_eq!(all.of(|kind, place| kind == Kind::Put && place == "backups/backup-…/"), 1, "one backup:\n{all}");
-            counts.push(all.without(|kind, place| !is_of_backups(kind, place)));
+            assert_eq!(
+                all.of(|kind, place| kind == Kind::Put && place == "backups/backup-…/"),
+                1,
+                "one backup:\n{all}"
+            );
+            let backup = all.without(|kind, place| !is_of_backups(kind, place));
+            // One chunk is put, read back and compared with the one that it follows. Where ten images happen to fill it,
+            // there is a second one.
+            assert!(backup.of(|_, place| place == "backups/catalog/") <= 7, "{backup}");
+            counts.push(backup.without(|_, place| place == "backups/catalog/"));
         }
         costs.push(counts);
     }
@@ -146,10 +154,10 @@ fn dollars(counts: &Counts) -> f64 {
     dear as f64 * 0.005 / 1000.0 + cheap as f64 * 0.0004 / 1000.0
 }
 
-/// What a million uploads to a store of 10,000 images cost in requests to S3, on the way and for all that follows, if
+/// What a million uploads to a store of 1,000 images cost in requests to S3, on the way and for all that follows, if
 /// the queue hands over so many commits at a time.
 async fn dollars_for_a_million(batch: usize) -> f64 {
-    let mut stage = Stage::on(bucket_of(10_000).await).await;
+    let mut stage = Stage::on(bucket_of(1_000).await).await;
     let (upload, upload_door) = stage.function("upload").await;
     let (maintenance, maintenance_door) = stage.function("maintenance").await;
     // The first event finds out what there is.
@@ -191,8 +199,8 @@ async fn a_backup_by_hand_after_ten_uploads_costs_little() {
         assert_eq!(made.status, StatusCode::CREATED, "{made:?}");
         let counts = door.counts().since(&before);
         println!("a backup by a {process} function\n{counts}");
-        // One chunk and one manifest, and second copies where the events have not come yet.
-        assert_eq!(counts.of(|kind, _| kind == Kind::Put), 2, "{counts}");
-        assert!(counts.total() <= 4 * 10 + 15, "{counts}");
+        // A manifest and a chunk, or two; the rest is reading ten commits and making the second copies of ten images, which
+        // no event has called for here.
+        assert!(counts.of(|kind, _| kind == Kind::Put) <= 3 && counts.total() <= 5 * 10 + 15, "{counts}");
     }
 }

@@ -187,7 +187,8 @@ impl Stage {
     /// An upload is two requests, and nothing but a failure of S3 makes it try again: no upload met another.
     fn check_uploading(&self) {
         let Seen { counts, retries, faults, refusals, unanswered } = self.uploading.seen();
-        let failures = faults + unanswered + refusals.iter().filter(|(status, _)| **status >= 500).map(|(_, n)| n).sum::<u64>();
+        let failures =
+            faults + unanswered + refusals.iter().filter(|(status, _)| **status >= 500).map(|(_, n)| n).sum::<u64>();
         assert!(retries <= failures, "{retries} retries after {failures} failures");
         assert!(!refusals.contains_key(&409), "no put met another one");
         if failures == 0 {

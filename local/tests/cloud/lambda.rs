@@ -166,19 +166,11 @@ async fn next(State(lines): State<Lines>, Path(function): Path<String>) -> Respo
     (headers, Json(event)).into_response()
 }
 
-async fn respond(
-    State(lines): State<Lines>,
-    Path((function, _)): Path<(String, String)>,
-    answer: Bytes,
-) -> StatusCode {
+async fn respond(State(lines): State<Lines>, Path((function, _)): Path<(String, String)>, answer: Bytes) -> StatusCode {
     settle(&lines, &function, Ok(serde_json::from_slice(&answer).unwrap()))
 }
 
-async fn fail(
-    State(lines): State<Lines>,
-    Path((function, _)): Path<(String, String)>,
-    error: Bytes,
-) -> StatusCode {
+async fn fail(State(lines): State<Lines>, Path((function, _)): Path<(String, String)>, error: Bytes) -> StatusCode {
     settle(&lines, &function, Err(serde_json::from_slice(&error).unwrap()))
 }
 

@@ -135,8 +135,7 @@ impl Proxy {
     /// Opens a door on a port of its own.
     pub async fn door(&self) -> Door {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let door =
-            Door { endpoint: format!("http://{}", listener.local_addr().unwrap()), seen: Arc::default() };
+        let door = Door { endpoint: format!("http://{}", listener.local_addr().unwrap()), seen: Arc::default() };
         let (shared, seen) = (Arc::clone(&self.shared), Arc::clone(&door.seen));
         let serve = async move {
             while let Ok((stream, _)) = listener.accept().await {
