@@ -22,6 +22,7 @@ mod seed;
 #[path = "../end_to_end/server.rs"]
 #[allow(dead_code, reason = "not all of it is needed here")]
 mod server;
+mod tickets;
 
 use bucket::Bucket;
 use crowd::Plan;
