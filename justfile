@@ -16,15 +16,28 @@ lint:
     cargo fmt --all --check
     cargo clippy --workspace --all-targets -- --deny warnings
 
-# Measure.
+# Measure how costs grow with the store.
 bench *arguments:
-    cargo bench --package local {{arguments}}
+    cargo bench --package local --bench growth {{arguments}}
 
-# Build the functions as AWS Lambda wants them.
-build-lambda:
-    cargo lambda build --profile lambda --arm64 --output-format zip
+# Build the functions as they are deployed, and measure how large they are and how soon they answer.
+bench-cold-start *arguments:
+    cargo bench --package local --bench cold_start -- {{arguments}}
+
+# Build the functions as AWS Lambda wants them: target/lambda/<function>/bootstrap.zip, for arm64 or, with `just
+# build-lambda --x86-64`, for the other machines that Lambda has.
+build-lambda machine="--arm64":
+    cargo lambda build --profile lambda {{machine}} --output-format zip --workspace --exclude local --exclude hello
+
+# Serve the functions on http://127.0.0.1:9000 as AWS Lambda would, without AWS, on a store in target/watch.
+watch *arguments:
+    cargo lambda watch --invoke-address 127.0.0.1 --env-var STORE_URL=file://{{justfile_directory()}}/target/watch {{arguments}}
 
 # Build and deploy to AWS; the first time with --guided, which asks for what it does not know.
 deploy *arguments:
     sam build
     sam deploy {{arguments}}
+
+# Check template.yaml with the SAM CLI, cfn-lint and checkov, which it installs below target/.
+scan:
+    .ci/scan

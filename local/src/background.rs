@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shared::Keepsake;
-use shared::verify::Slice;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
@@ -40,23 +39,30 @@ pub async fn run(keepsake: Arc<Keepsake>, pace: Pace, mut stopped: watch::Receiv
     fold(&keepsake, Pace::EachBurst).await;
 }
 
-/// Once an hour, until told to stop: clears away tickets that were not completed in time, reads a slice of everything
-/// through, and repairs it.
-pub async fn look_after(keepsake: Arc<Keepsake>, mut stopped: watch::Receiver<bool>) {
+/// Once an hour, until told to stop: clears away tickets that were not completed in time and, on a disk, reads a slice
+/// of everything through and repairs it. A bucket's service checks what it stores by itself, and to read everything out
+/// of it could cost more than to keep it.
+pub async fn look_after(keepsake: Arc<Keepsake>, pace: Pace, mut stopped: watch::Receiver<bool>) {
     while !wait(IDLE, &mut stopped).await {
         if let Err(error) = keepsake.clear_tickets().await {
             tracing::warn!(error = &error as &dyn std::error::Error, "old tickets could not be cleared away");
         }
-        match keepsake.verify(Slice::of_hour(keepsake.clock.now()), true).await {
-            Ok(findings) if findings.needs_attention() => {
-                tracing::error!(?findings, "something is damaged and cannot be repaired");
-            }
-            Ok(_) => {}
-            Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "a part of the store could not be verified");
-            }
+        if pace == Pace::EachBurst
+            && let Err(error) = verify(&keepsake).await
+        {
+            tracing::warn!(error = &error as &dyn std::error::Error, "a part of the store could not be verified");
         }
     }
+}
+
+/// Verifies and repairs the slice that has waited longest.
+async fn verify(keepsake: &Keepsake) -> shared::Result<()> {
+    let slice = keepsake.verifications().await?.next_slice();
+    let findings = keepsake.verify(slice, true).await?;
+    if findings.needs_attention() {
+        tracing::error!(?findings, "something is damaged and cannot be repaired");
+    }
+    Ok(())
 }
 
 /// Does what uploads left for later, and folds; returns how long that took.
@@ -67,10 +73,10 @@ async fn fold(keepsake: &Keepsake, pace: Pace) -> Duration {
         tracing::warn!(error = &error as &dyn std::error::Error, "a damaged image could not be repaired; it will be");
     }
     if let Err(error) = keepsake.catch_up().await {
-        tracing::warn!(
-            error = &error as &dyn std::error::Error,
-            "what uploads left for later could not be done; it will be"
-        );
+        // Folding waits as well: the count of automatic backups may have to start at what is not folded yet.
+        let error = &error as &dyn std::error::Error;
+        tracing::warn!(error, "what uploads left for later could not be done; it will be");
+        return start.elapsed();
     }
     if (pace == Pace::EachBurst || keepsake.catalog.fold_is_worthwhile())
         && let Err(error) = keepsake.catalog.fold().await

@@ -42,7 +42,7 @@ pub async fn serve(mut config: Config) -> Result<(), String> {
     let pace = if matches!(config.store, StoreUrl::File(_)) { Pace::EachBurst } else { Pace::WhenWorthwhile };
     let (end_folding, ended) = watch::channel(false);
     let folder = tokio::spawn(background::run(Arc::clone(&app.keepsake), pace, ended));
-    tokio::spawn(background::look_after(Arc::clone(&app.keepsake), stopped.clone()));
+    tokio::spawn(background::look_after(Arc::clone(&app.keepsake), pace, stopped.clone()));
     tokio::spawn(stop_on_signal(stop));
     let drained = axum::serve(listener, router(app)).with_graceful_shutdown(raised(stopped.clone()));
     tokio::select! {

@@ -22,13 +22,15 @@ fn lines(slice: Slice, found: &Findings) -> Vec<String> {
     let mut lines = vec![
         format!("slice     {slice}"),
         format!("images    {} read in both places, {} bytes each", found.images, found.bytes),
-        format!("backups   {} manifests and chunks read", found.pieces),
+        format!("deleted   {} images read, of which the archive keeps a copy", found.deleted),
+        format!("backups   {} manifests and chunks read, {} written again", found.pieces, found.rewritten),
     ];
     for (what, ids) in
         [("repaired", &found.repaired), ("copied", &found.copied), ("damaged", &found.damaged), ("lost", &found.lost)]
     {
         lines.extend(ids.iter().map(|id| format!("{what:<9} {id}")));
     }
+    lines.extend(found.lost_copies.iter().map(|digest| format!("lost      backups/images/{digest}")));
     lines.extend(found.damaged_backups.iter().map(|name| format!("damaged   {name}")));
     lines
 }

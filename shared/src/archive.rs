@@ -54,7 +54,7 @@ impl Archive {
     /// back tells. A copy that is wrong is made anew from the primary, if the bytes there are right.
     pub async fn verify(&self, primary: &Store, id: &ImageId, digest: Digest) -> Result<Archived, StoreError> {
         let key = layout::archived_image(&digest);
-        if self.store.digest(&key).await.optional()?.is_some_and(|(_, found)| found == digest) {
+        if self.store.digest(&key).await.sound()?.is_some_and(|(_, found)| found == digest) {
             return Ok(Archived::Yes);
         }
         match primary.copy_to(&layout::image(id), &self.store, &key, digest, None).await {
@@ -85,7 +85,8 @@ impl Archive {
 
 /// Copies an object of `place` into the quarantine of `archive`.
 pub(crate) async fn quarantine(archive: &Store, place: &Store, key: &Key) -> Result<(), StoreError> {
-    let Some(body) = place.fetch(key).await.optional()? else { return Ok(()) };
+    // What cannot be read cannot be kept either.
+    let Some(body) = place.fetch(key).await.sound()? else { return Ok(()) };
     let to = layout::quarantined(&body.digest(), key.name());
     match archive.put(&to, &body, &PutMode::Create).await {
         Err(e) if e.kind != ErrorKind::AlreadyExists => Err(e),

@@ -57,6 +57,12 @@ pub enum Error {
     /// The bytes of a ticket have not arrived.
     #[error("The bytes for this ticket have not arrived: send them to its uploadUrl first.")]
     NothingArrived,
+    /// The bytes of a ticket are arriving over another connection.
+    #[error("The bytes for this ticket are arriving already.")]
+    ArrivingNow,
+    /// Another verification is under way.
+    #[error("Another verification is running. Try again when it has ended.")]
+    VerificationRunning,
     /// The bytes of a ticket arrived before.
     #[error("The bytes for this ticket are here already: complete the upload.")]
     ArrivedBefore,

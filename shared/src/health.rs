@@ -152,15 +152,13 @@ impl Keepsake {
     async fn check_verifications(&self, checks: &mut Vec<Check>) {
         let (status, message) = match self.verifications().await {
             Err(_) => (Status::Warn, "What verifications found cannot be read.".to_owned()),
-            Ok(None) => (Status::Ok, "Nothing has been read through yet.".to_owned()),
-            Ok(Some(record)) => {
-                let findings = || record.slices.values().map(|verified| &verified.findings);
-                let lost: usize = findings().map(|found| found.lost.len()).sum();
-                let damaged: usize = findings().map(|found| found.damaged.len()).sum();
-                let backups: usize = findings().map(|found| found.damaged_backups.len()).sum();
-                if lost + damaged + backups > 0 {
+            Ok(record) => {
+                let (lost, damaged) = (record.lost.len(), record.damaged.len());
+                let (copies, backups) = (record.lost_copies.len(), record.damaged_backups.len());
+                if lost + damaged + copies + backups > 0 {
                     let message = format!(
-                        "Images right in no place: {lost}. Images with one wrong copy: {damaged}. Damaged backups: {backups}."
+                        "Images right in no place: {lost}. Images with one wrong copy: {damaged}. Deleted images that no \
+                         backup can bring back: {copies}. Damaged backups: {backups}."
                     );
                     (Status::Warn, message)
                 } else if let Some(since) = record.complete_since() {

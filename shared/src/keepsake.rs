@@ -69,6 +69,8 @@ pub struct Keepsake {
     pub(crate) recovered: Mutex<Option<Arc<crate::recovery::Report>>>,
     /// Images uploaded here whose second copy is still to be made; empty where that is done before the answer.
     unarchived: Mutex<BTreeSet<ImageId>>,
+    /// One verification at a time.
+    pub(crate) verifying: tokio::sync::Mutex<()>,
     /// Images whose bytes were found wrong when they were to be served, to be repaired soon.
     pub(crate) suspects: Mutex<BTreeSet<ImageId>>,
     /// Why the last write failed, until one succeeds.
@@ -90,6 +92,7 @@ impl Keepsake {
             changed: tokio::sync::Notify::new(),
             recovered: Mutex::default(),
             unarchived: Mutex::default(),
+            verifying: tokio::sync::Mutex::default(),
             suspects: Mutex::default(),
             last_write_failure: Mutex::default(),
             primary,

@@ -90,6 +90,11 @@ pub fn ticket(id: Uuid) -> Key {
     key(format!("{INCOMING}{id}.json"))
 }
 
+/// The ticket that lies under this key of the primary, if one does.
+pub fn parse_ticket(key: &Key) -> Option<Uuid> {
+    Uuid::parse_str(key.as_str().strip_prefix(INCOMING)?.strip_suffix(".json")?).ok()
+}
+
 /// The checkpoint, in any place that holds metadata.
 pub fn checkpoint() -> Key {
     key("image-metadata.json")
@@ -182,9 +187,10 @@ impl ImageId {
         Self(format!("{uuid}.{extension}").into())
     }
 
-    /// Whether the name has the form that [`ImageId::generate`] gives, so that Keepsake itself wrote the file.
-    pub fn is_generated(&self) -> bool {
-        self.0.split_once('.').is_some_and(|(stem, _)| stem.len() == 36 && Uuid::parse_str(stem).is_ok())
+    /// The UUID in a name of the form that [`ImageId::generate`] gives; where there is one, Keepsake itself wrote the file.
+    pub fn uuid(&self) -> Option<Uuid> {
+        let (stem, _) = self.0.split_once('.')?;
+        Uuid::parse_str(stem).ok().filter(|_| stem.len() == 36)
     }
 
     /// The name as a string.
@@ -328,7 +334,7 @@ mod tests {
             assert!(ImageId::new(bad).is_err(), "{bad}");
         }
         let id = ImageId::generate(Uuid::from_u128(7), "jpg");
-        assert!(id.is_generated() && !ImageId::new("holiday.jpg").unwrap().is_generated());
+        assert!(id.uuid() == Some(Uuid::from_u128(7)) && ImageId::new("holiday.jpg").unwrap().uuid().is_none());
         assert_eq!(parse_image(&image(&id)), Some(id));
     }
 

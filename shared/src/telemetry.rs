@@ -2,8 +2,10 @@
 
 use std::io::{IsTerminal, stderr};
 
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt;
+use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, fmt};
 
 use crate::config::{Config, ConfigError, LogFormat};
 
@@ -13,19 +15,21 @@ use crate::config::{Config, ConfigError, LogFormat};
 /// Fails if the filter cannot be read. Where the process has a log already, that one stays: servers that are started
 /// side by side in a test share it.
 pub fn init(config: &Config) -> Result<(), ConfigError> {
-    let filter = EnvFilter::builder().parse(&config.log_filter).map_err(|_| ConfigError {
+    // Not `EnvFilter`, which can also tell spans by their fields: its regular expressions would be a large part of a
+    // Lambda function's binary.
+    let filter: Targets = config.log_filter.parse().map_err(|_| ConfigError {
         name: "RUST_LOG",
         value: Some(config.log_filter.clone()),
         remedy: "set it to a level, such as info, or to directives, such as info,shared=debug".to_owned(),
     })?;
     let on_terminal = stderr().is_terminal();
     let default_format = if on_terminal { LogFormat::Text } else { LogFormat::Json };
-    let log = fmt().with_env_filter(filter).with_writer(stderr);
+    let (log, lines) = (tracing_subscriber::registry().with(filter), fmt::layer().with_writer(stderr));
     let _already_set = match config.log_format.unwrap_or(default_format) {
         // On a terminal the crate itself decides about colours, by NO_COLOR.
-        LogFormat::Text if on_terminal => log.finish().try_init(),
-        LogFormat::Text => log.with_ansi(false).finish().try_init(),
-        LogFormat::Json => log.json().flatten_event(true).finish().try_init(),
+        LogFormat::Text if on_terminal => log.with(lines).try_init(),
+        LogFormat::Text => log.with(lines.with_ansi(false)).try_init(),
+        LogFormat::Json => log.with(lines.json().flatten_event(true)).try_init(),
     };
     Ok(())
 }

@@ -4,24 +4,26 @@
 //! a signed URL where the store has such, and else by a URL of this server that holds a secret. Completing the ticket
 //! looks at them where they lie, copies them to `uploads/` and commits. What is never completed is cleared away.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
+use futures::TryStreamExt;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 use uuid::Uuid;
 
 use crate::archive::Archived;
-use crate::catalog::Record;
+use crate::catalog::{IfUnknown, Record};
 use crate::clock::millis;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::keepsake::{Keepsake, blocking};
 use crate::layout::{self, ImageId};
-use crate::media;
+use crate::media::{self, Media, MediaError};
 use crate::seal::{self, UNSEALED};
-use crate::store::{Body, ErrorKind, Optional, PutMode, Ranged, SignedPut, StoreError, Terms};
-use crate::upload::{Fields, Uploaded, check_name};
+use crate::store::{Body, ErrorKind, Key, Optional, PutMode, Ranged, SignedPut, StoreError, Terms};
+use crate::upload::{Fields, InProgress, Uploaded, check_name};
 
 /// How long the bytes may take until they begin to arrive.
 const OPEN_FOR: Duration = Duration::from_secs(60 * 60);
@@ -84,6 +86,15 @@ struct Ticket {
     secret: Option<Digest>,
 }
 
+/// Whether an error says that bytes are not what they should be, rather than that they could not be read.
+fn is_about_the_bytes(error: &Error) -> bool {
+    match error {
+        Error::DigestMismatch => true,
+        Error::Media(error) => !matches!(error, MediaError::Read(_)),
+        _ => false,
+    }
+}
+
 impl Keepsake {
     /// Gives out a ticket for the bytes that `announced` describes.
     pub async fn issue_ticket(&self, announced: Announcement) -> Result<Issued> {
@@ -118,13 +129,25 @@ impl Keepsake {
         Ok(Issued { id, destination, expires })
     }
 
+    /// Marks a ticket as one whose bytes are arriving, until the mark is dropped; an error where they already are.
+    pub fn enter_ticket(&self, id: Uuid) -> Result<InProgress<'_>> {
+        let entered = InProgress::enter(self, Digest::of(id.as_bytes()));
+        entered.map_err(|_| Error::ArrivingNow)
+    }
+
     /// How many bytes may come under a ticket now, from one who knows its secret; to be asked before any are read.
     pub async fn expected(&self, id: Uuid, secret: &str) -> Result<Terms> {
+        if secret.is_empty() {
+            return Err(Error::NoSuchTicket);
+        }
         let ticket = self.ticket(id).await?;
         let given = Digest::of(secret.as_bytes());
         let right = ticket.secret.is_some_and(|kept| given.as_bytes().ct_eq(kept.as_bytes()).into());
         if !right || ticket.expires <= self.clock.now() {
             return Err(Error::NoSuchTicket);
+        }
+        if self.primary.head(&layout::incoming(id)).await.optional()?.is_some() {
+            return Err(Error::ArrivedBefore);
         }
         self.check_room(ticket.size).await?;
         Ok(Terms { size: ticket.size, digest: ticket.sha256, content_type: ticket.content_type })
@@ -155,11 +178,15 @@ impl Keepsake {
         let Some((size, digest)) = self.primary.digest(&from).await.optional()? else {
             return self.completed_meanwhile(id, Error::NothingArrived).await;
         };
-        if (size, digest) != (ticket.size, ticket.sha256) {
-            return Err(Error::DigestMismatch);
-        }
-        let (bytes, limits) = (Ranged::new(&self.primary, from.clone(), size), self.settings.media);
-        let media = blocking(move || media::inspect(&bytes, &limits)).await??;
+        let media = match self.inspect_arrived(&ticket, &from, size, digest).await {
+            Err(error) if is_about_the_bytes(&error) => {
+                // These bytes never become an image, so they go at once.
+                self.clear_ticket(id).await;
+                return Err(error);
+            }
+            media => media?,
+        };
+        let begun = self.clock.now();
         let image = ImageId::generate(id, media.format.extension());
 
         let record = Record::of_bytes(size, digest, &media);
@@ -174,10 +201,23 @@ impl Keepsake {
             return Err(StoreError::new("verify", layout::image(&image), ErrorKind::Corrupt).into());
         }
         // What fails from here on is not taken back: another may be completing the same ticket, and these are its bytes.
-        let images = self.commit_new(vec![(image, record)], &ticket.fields).await;
+        self.catalog.refresh().await?;
+        if let Some(earlier) = self.completed(id)? {
+            return Ok(earlier);
+        }
+        let images = self.commit_new(vec![(image, record)], &ticket.fields, begun, IfUnknown::Leave).await;
         let images = self.note_write(images)?;
         self.clear_ticket(id).await;
         Ok(self.acknowledge(images).await)
+    }
+
+    /// Looks at bytes where they lie.
+    async fn inspect_arrived(&self, ticket: &Ticket, from: &Key, size: u64, digest: Digest) -> Result<Media> {
+        if (size, digest) != (ticket.size, ticket.sha256) {
+            return Err(Error::DigestMismatch);
+        }
+        let (bytes, limits) = (Ranged::new(&self.primary, from.clone(), size), self.settings.media);
+        Ok(blocking(move || media::inspect(&bytes, &limits)).await??)
     }
 
     /// The image that a ticket has become, as far as is cached.
@@ -213,9 +253,14 @@ impl Keepsake {
         }
     }
 
+    /// The tickets that can still be completed.
+    pub(crate) async fn open_tickets(&self) -> Result<HashSet<Uuid>> {
+        let listed = self.primary.list(layout::INCOMING, None);
+        Ok(listed.try_filter_map(async |meta| Ok(layout::parse_ticket(&meta.key))).try_collect().await?)
+    }
+
     /// Deletes tickets that were not completed in time, and their bytes; returns how many objects those were.
     pub async fn clear_tickets(&self) -> Result<u64> {
-        use futures::TryStreamExt;
         let before = self.clock.now() - KEPT_FOR;
         let listed: Vec<_> = self.primary.list(layout::INCOMING, None).try_collect().await?;
         let mut cleared = 0;

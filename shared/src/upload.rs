@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use futures::stream::{self, StreamExt};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::catalog::{Change, CommitError, Content, Entry, Record};
+use crate::catalog::{Change, CommitError, Content, Entry, IfUnknown, Record};
 use crate::clock::format_millis;
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result};
@@ -24,6 +24,9 @@ pub const DEFAULT_ORDER: i64 = 999;
 pub const MAX_DESCRIPTION: usize = 10_000;
 /// Longest category, group id or original name in characters.
 pub const MAX_NAME: usize = 1_000;
+/// An upload that took longer than this looks whether its bytes are still there; recovery leaves them alone for twice as
+/// long.
+const PATIENCE: SignedDuration = SignedDuration::from_mins(30);
 /// Images of one request that are written at a time.
 const PUTS: usize = 4;
 
@@ -68,6 +71,14 @@ struct Prepared {
 }
 
 impl Fields {
+    /// The same without what is empty, which says nothing.
+    #[must_use]
+    pub fn without_empty(self) -> Self {
+        let said = |text: Option<String>| text.filter(|text| !text.is_empty());
+        let Self { category, description, group_id, order } = self;
+        Self { category: said(category), description: said(description), group_id: said(group_id), order }
+    }
+
     /// Refuses what is too long.
     pub fn check(&self) -> Result<()> {
         let too_long = |text: &Option<String>, most| text.as_ref().is_some_and(|t| t.chars().count() > most);
@@ -171,6 +182,7 @@ impl Keepsake {
 
     /// Writes the bytes, then the commit. What fails is taken back.
     async fn store(&self, prepared: Vec<Prepared>, fields: &Fields) -> Result<Vec<(ImageId, Arc<Entry>)>> {
+        let (begun, retried) = (self.clock.now(), prepared.iter().any(|p| p.record.request_digest.is_some()));
         // Every put is seen to its end, also after one has failed: what is still being written cannot be taken back.
         let put = async |p: &Prepared| {
             let second_copy =
@@ -183,13 +195,16 @@ impl Keepsake {
         let (mine, outcomes): (Vec<Option<ImageId>>, Vec<Result<()>>) = puts.into_iter().unzip();
         let mine: Vec<ImageId> = mine.into_iter().flatten().collect();
         if let Err(error) = outcomes.into_iter().collect::<Result<()>>() {
-            self.take_back_images(&mine).await;
+            self.take_back_images(&mine, retried).await;
             return Err(error);
         }
         let records = prepared.into_iter().map(|p| (p.id, p.record)).collect();
-        match self.commit_new(records, fields).await {
+        match self
+            .commit_new(records, fields, begun, if retried { IfUnknown::Leave } else { IfUnknown::TakeBack })
+            .await
+        {
             Err(Error::Commit(CommitError::NotStored(error))) => {
-                self.take_back_images(&mine).await;
+                self.take_back_images(&mine, retried).await;
                 Err(CommitError::NotStored(error).into())
             }
             committed => committed,
@@ -203,11 +218,14 @@ impl Keepsake {
             .read(|state| ids.into_iter().find_map(|id| state.get(id.as_str()).cloned().map(|entry| (id, entry))))
     }
 
-    /// Gives new images their place and commits their records. Their bytes must lie in the primary.
+    /// Gives new images their place and commits their records. Their bytes must lie in the primary, where they were put
+    /// since `begun`.
     pub(crate) async fn commit_new(
         &self,
         mut records: Vec<(ImageId, Record)>,
         fields: &Fields,
+        begun: Timestamp,
+        if_unknown: IfUnknown,
     ) -> Result<Vec<(ImageId, Arc<Entry>)>> {
         // Who takes the next place in a group keeps it until the commit stands.
         let in_sequence = fields.group_id.is_some() && fields.order.is_none();
@@ -221,12 +239,16 @@ impl Keepsake {
             record.order = Some(order.unwrap_or(DEFAULT_ORDER));
             order = order.map(|order| order.saturating_add(1));
         }
-        let change = |(id, record): (ImageId, Record)| {
-            let version = self.catalog.read(|state| state.next_version(id.as_str()));
-            (id, Change { version, content: Content::Live(record) })
-        };
+        let version = self.catalog.read(|state| state.first_version());
+        let change = |(id, record): (ImageId, Record)| (id, Change { version, content: Content::Live(record) });
         let changes: Vec<(ImageId, Change)> = records.into_iter().map(change).collect();
-        let commit = self.catalog.commit(changes.clone()).await?;
+        let commit = self.catalog.commit_or(changes.clone(), if_unknown).await?;
+        if self.clock.now().duration_since(begun) > PATIENCE {
+            // A recovery may have taken the bytes for what an interrupted upload left.
+            for (id, _) in &changes {
+                self.primary.head(&layout::image(id)).await?;
+            }
+        }
         Ok(changes.into_iter().map(|(id, change)| (id, change.stamped(commit))).collect())
     }
 
@@ -238,16 +260,21 @@ impl Keepsake {
         match self.primary.put(&key, &prepared.body, &PutMode::Create).await {
             Ok(_) => Ok(true),
             Err(e) if e.kind == ErrorKind::AlreadyExists && prepared.record.request_digest.is_some() => {
-                let same = self.primary.digest(&key).await?.1 == prepared.body.digest();
-                if same { Ok(false) } else { Err(Error::IdempotencyMismatch) }
+                if self.primary.digest(&key).await?.1 != prepared.body.digest() {
+                    return Err(Error::IdempotencyMismatch);
+                }
+                // Put anew, so that a recovery sees them as young as this attempt.
+                self.primary.put(&key, &prepared.body, &PutMode::Overwrite).await?;
+                Ok(false)
             }
             Err(e) => Err(e.into()),
         }
     }
 
-    /// Deletes the bytes of images that have no record. Second copies stay: another image may have the same content.
-    async fn take_back_images(&self, ids: &[ImageId]) {
-        for id in ids {
+    /// Deletes the bytes of images that have no record. Second copies stay: another image may have the same content. Where
+    /// the upload may be `retried`, all stays: another attempt may be storing the same image.
+    async fn take_back_images(&self, ids: &[ImageId], retried: bool) {
+        for id in ids.iter().filter(|_| !retried) {
             if let Err(error) = self.primary.delete(&layout::image(id)).await {
                 // Recovery sets aside what lies in `uploads/` without a record.
                 tracing::warn!(image = %id, error = &error as &dyn std::error::Error, "a failed upload's bytes stay for now");
@@ -310,11 +337,12 @@ fn request_digest(images: &[(Media, NewImage)], fields: &Fields) -> Digest {
     Digest::of(&json)
 }
 
-/// Marks an idempotency key as being worked on, until dropped.
-struct InProgress<'a>(&'a Keepsake, Digest);
+/// Marks an idempotency key or a ticket as being worked on, until dropped.
+#[derive(Debug)]
+pub struct InProgress<'a>(&'a Keepsake, Digest);
 
 impl<'a> InProgress<'a> {
-    fn enter(keepsake: &'a Keepsake, key: Digest) -> Result<Self> {
+    pub(crate) fn enter(keepsake: &'a Keepsake, key: Digest) -> Result<Self> {
         if lock(&keepsake.uploading).insert(key) { Ok(Self(keepsake, key)) } else { Err(Error::IdempotencyInProgress) }
     }
 }

@@ -152,7 +152,7 @@ async fn read(id: &ImageId, store: &Store, meta: &ObjectMeta, range: Option<Rang
         Err(error) if error.is_not_found() => return Err(Error::NoSuchImage(id.to_string())),
         object => object?,
     };
-    if object.meta.size != meta.size {
+    if object.meta.etag != meta.etag {
         return Err(Error::MissingBytes);
     }
     let id = id.clone();

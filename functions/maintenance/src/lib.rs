@@ -12,7 +12,6 @@ use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent};
 use lambda_runtime::Error;
 use serde_json::{Value, json};
 use shared::Keepsake;
-use shared::verify::Slice;
 use uuid::Uuid;
 
 pub use event::{Event, Task};
@@ -101,7 +100,7 @@ impl Maintenance {
                 })
             }
             Task::Verify => {
-                let slice = Slice::of_hour(self.keepsake.clock.now());
+                let slice = self.keepsake.verifications().await?.next_slice();
                 let findings = self.keepsake.verify(slice, true).await?;
                 if findings.needs_attention() {
                     tracing::error!(%slice, ?findings, "something is damaged and cannot be repaired");

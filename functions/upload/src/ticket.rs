@@ -1,6 +1,7 @@
 //! The handlers of tickets: an image's bytes go straight to the store, and are completed to an image afterwards.
 
 use std::collections::BTreeMap;
+use std::error::Error as _;
 use std::sync::Arc;
 
 use axum::Json;
@@ -10,6 +11,7 @@ use axum::extract::{Path, Query, Request, State};
 use axum::http::header::{CONTENT_TYPE, LOCATION};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{AppendHeaders, IntoResponse, Response};
+use http_body_util::LengthLimitError;
 use serde::{Deserialize, Serialize};
 use shared::clock::format_millis;
 use shared::digest::Digest;
@@ -53,8 +55,15 @@ struct Ticket {
 
 /// Answers `POST /api/upload/tickets`.
 pub(crate) async fn issue(State(app): State<App>, request: Request) -> Result<Response, Problem> {
-    let too_large = |_| Error::TooLarge { limit: MAX_BYTES as u64 };
-    let body = to_bytes(request.into_body(), MAX_BYTES).await.map_err(too_large)?;
+    let unread = |error: axum::Error| {
+        let too_long = error.source().is_some_and(|source| source.is::<LengthLimitError>());
+        if too_long {
+            Error::TooLarge { limit: MAX_BYTES as u64 }
+        } else {
+            Error::Invalid("The body ended early.".to_owned())
+        }
+    };
+    let body = to_bytes(request.into_body(), MAX_BYTES).await.map_err(unread)?;
     let asked: Asked = serde_json::from_slice(&body)
         .map_err(|error| Error::Invalid(format!("The body does not describe an image that will come: {error}.")))?;
     let announced = Announcement {
@@ -62,7 +71,7 @@ pub(crate) async fn issue(State(app): State<App>, request: Request) -> Result<Re
         content_type: asked.content_type.filter(|t| !t.is_empty()).unwrap_or_else(|| UNKNOWN_TYPE.to_owned()),
         size: asked.size,
         sha256: asked.sha256,
-        fields: asked.fields,
+        fields: asked.fields.without_empty(),
     };
     let content_type = announced.content_type.clone();
     let keepsake = Arc::clone(&app.keepsake);
@@ -96,6 +105,8 @@ pub(crate) async fn receive(
     request: Request,
 ) -> Result<StatusCode, Problem> {
     let (id, secret) = (ticket_id(id)?, query?.0.secret.unwrap_or_default());
+    // Who holds the URL has one try at a time, so that many at once cannot fill the disk.
+    let _turn = app.keepsake.enter_ticket(id)?;
     let terms = app.keepsake.expected(id, &secret).await?;
     let (head, body) = request.into_parts();
     if head.headers.get(CONTENT_TYPE).is_none_or(|stated| stated.as_bytes() != terms.content_type.as_bytes()) {

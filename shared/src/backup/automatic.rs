@@ -11,7 +11,7 @@ use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
 use super::Kind;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::keepsake::{Keepsake, lock};
 use crate::layout::{self, BackupName};
 use crate::seal::{self, UNSEALED};
@@ -112,11 +112,21 @@ impl Keepsake {
     /// Makes the automatic backup `number`, unless someone already has; returns its name.
     async fn make_one(&self, number: u64, mut name: BackupName) -> Result<BackupName> {
         while self.create_backup_named(name, Kind::Auto, Some(number)).await?.is_none() {
-            if self.manifest(name).await.is_ok_and(|made| made.sequence == Some(number)) {
-                break;
+            match self.manifest(name).await {
+                Ok(made) if made.sequence == Some(number) => break,
+                Ok(_) | Err(Error::NoSuchBackup(_)) => {}
+                Err(error) => return Err(error),
             }
-            // Another kind of backup has this name.
-            name = self.change_sequence(number, |sequence| sequence.claim(number, name.next())).await?;
+            // Another kind of backup has this name. Whoever else makes this one may have found that out before.
+            let again = |sequence: &mut Sequence| match sequence.pending.get(&number) {
+                Some(theirs) if *theirs != name => Some(*theirs),
+                Some(_) => Some(sequence.claim(number, name.next())),
+                None => None,
+            };
+            match self.change_sequence(number, again).await? {
+                Some(other) => name = other,
+                None => return Ok(name),
+            }
         }
         self.change_sequence(number, |sequence| sequence.pending.remove(&number)).await?;
         Ok(name)

@@ -92,7 +92,7 @@ impl Keepsake {
     /// Reads a manifest, or `None` where there is none that can be trusted.
     pub(crate) async fn read_manifest(&self, name: BackupName) -> Result<Option<Manifest>, StoreError> {
         let key = layout::manifest(name);
-        let Some((bytes, _)) = self.archive.store().read(&key).await.optional()? else { return Ok(None) };
+        let Some((bytes, _)) = self.archive.store().read(&key).await.sound()? else { return Ok(None) };
         match Manifest::decode(&bytes) {
             Ok(manifest) if manifest.name == name => Ok(Some(manifest)),
             Ok(_) => Ok(None),
@@ -105,7 +105,7 @@ impl Keepsake {
 
     /// Reads one chunk of a backup; `None` where it is missing or its bytes are not those its name promises.
     pub(crate) async fn read_chunk(&self, digest: &Digest) -> Result<Option<Vec<(ImageId, Arc<Entry>)>>, StoreError> {
-        let Some((bytes, _)) = self.archive.store().read(&layout::chunk(digest)).await.optional()? else {
+        let Some((bytes, _)) = self.archive.store().read(&layout::chunk(digest)).await.sound()? else {
             return Ok(None);
         };
         Ok(if Digest::of(&bytes) == *digest { decode_chunk(&bytes).ok() } else { None })

@@ -215,7 +215,17 @@ impl Catalog {
     /// Joins the primary's checkpoint into the cache.
     async fn read_checkpoint(&self) -> Result<(), CatalogError> {
         let key = layout::checkpoint();
-        let Some((bytes, etag)) = self.primary.read(&key).await.optional()? else {
+        let read = match self.primary.read(&key).await {
+            Err(reason) if reason.kind == ErrorKind::Corrupt => {
+                tracing::error!(%key, %reason, "the checkpoint cannot be read; its second copy is used");
+                let etag = self.primary.head(&key).await?.etag;
+                self.join_mirrored_checkpoints().await?;
+                self.cache_mut().base = Base::Replaceable(etag);
+                return Ok(());
+            }
+            read => read.optional()?,
+        };
+        let Some((bytes, etag)) = read else {
             self.join_mirrored_checkpoints().await?;
             let mut cache = self.cache_mut();
             cache.unsaved |= cache.state.totals().uploads() > 0;
@@ -292,6 +302,15 @@ impl Catalog {
     ///
     /// The changes' versions are the caller's to choose: one more than the version each was made from.
     pub async fn commit(&self, changes: Vec<(ImageId, Change)>) -> Result<Uuid, CommitError> {
+        self.commit_or(changes, IfUnknown::TakeBack).await
+    }
+
+    /// Likewise, and says what becomes of a commit of which it is not known whether it stands.
+    pub(crate) async fn commit_or(
+        &self,
+        changes: Vec<(ImageId, Change)>,
+        if_unknown: IfUnknown,
+    ) -> Result<Uuid, CommitError> {
         let id = self.clock.new_id();
         let entries = changes.into_iter().map(|(name, change)| (name, change.stamped(id))).collect();
         let commit = Commit { id, entries };
@@ -304,11 +323,24 @@ impl Catalog {
             }
         }
         if let Err(error) = self.primary.put(&key, &body, &PutMode::Create).await {
-            return Err(take_back(&self.primary, mirrors.iter(), &key, error).await);
+            if error.kind == ErrorKind::Unavailable && if_unknown == IfUnknown::Leave {
+                return Err(CommitError::Unknown(error));
+            }
+            // Someone may have mirrored it already.
+            return Err(take_back(&self.primary, self.mirrors.iter(), &key, error).await);
         }
         self.cache_mut().hold(&commit);
         Ok(id)
     }
+}
+
+/// What becomes of a commit of which it is not known whether it stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum IfUnknown {
+    /// It is deleted wherever it may stand.
+    TakeBack,
+    /// It is left: another may have seen it, and have acknowledged the same upload because of it.
+    Leave,
 }
 
 /// Deletes what a failed commit may have left and says whether that is certain. The place that failed goes first:
@@ -395,7 +427,13 @@ async fn list_commits(place: &Store) -> Result<BTreeSet<Uuid>, StoreError> {
 /// Reads a commit: `None` where there is none, the reason where there is one that cannot be trusted.
 async fn read_commit(place: &Store, id: Uuid) -> Result<Option<Result<Commit, PieceError>>, CatalogError> {
     let key = layout::commit(id);
-    let Some((bytes, _)) = place.read(&key).await.optional()? else { return Ok(None) };
+    let bytes = match place.read(&key).await {
+        Err(e) if e.kind == ErrorKind::Corrupt => return Ok(Some(Err(PieceError::Unreadable(e)))),
+        read => match read.optional()? {
+            Some((bytes, _)) => bytes,
+            None => return Ok(None),
+        },
+    };
     match offload(bytes.len(), move || Commit::decode(&bytes)).await {
         Err(source @ PieceError::Newer(_)) => Err(CatalogError::Piece { key, source }),
         decoded => Ok(Some(decoded)),

@@ -24,6 +24,9 @@ pub enum PieceError {
     /// It is torn, rotten or was changed by hand.
     #[error(transparent)]
     Seal(#[from] seal::SealError),
+    /// It cannot be read at all.
+    #[error("the document cannot be read from where it lies")]
+    Unreadable(#[source] crate::store::StoreError),
     /// It is not the JSON that was expected.
     #[error("the document cannot be read")]
     Json(#[from] serde_json::Error),

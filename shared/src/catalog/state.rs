@@ -158,6 +158,12 @@ impl Snapshot {
         self.get(id).map_or(self.floor, |entry| entry.stamp.version) + 1
     }
 
+    /// The version that a new image gets, whatever is known under its name: any edit or deletion of it wins against an
+    /// upload that comes late, and two attempts at one upload are one image.
+    pub fn first_version(&self) -> u64 {
+        self.floor + 1
+    }
+
     /// The highest version of a tombstone that was dropped.
     pub(super) fn floor(&self) -> u64 {
         self.floor

@@ -48,7 +48,7 @@ pub struct Config {
     pub allowed_origins: Vec<String>,
     /// `METRICS_STACK`: what the metrics that maintenance writes into its log are told apart by; none are written without.
     pub metrics_stack: Option<String>,
-    /// `RUST_LOG`: what is logged, by default `info`; see `tracing_subscriber::EnvFilter` for its form.
+    /// `RUST_LOG`: what is logged, by default `info`; see `tracing_subscriber::filter::Targets` for its form.
     pub log_filter: String,
     /// `LOG_FORMAT`: how it is logged; `None` means text on a terminal, else JSON.
     pub log_format: Option<LogFormat>,

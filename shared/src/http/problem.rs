@@ -131,8 +131,8 @@ impl From<Error> for Problem {
     /// |---|---|---|
     /// | no such image, backup or ticket | 404 | `no-such-image`, `no-such-backup`, `no-such-ticket` |
     /// | `If-Match` that does not hold, bytes of a ticket that came before | 412 | `changed`, `arrived-before` |
-    /// | bytes of a ticket that have not come | 409 | `nothing-arrived` |
-    /// | a restore or an upload of the same key is running | 409 | `restore-running`, `idempotency-in-progress` |
+    /// | bytes of a ticket that have not come, or are coming | 409 | `nothing-arrived`, `arriving-now` |
+    /// | a restore, a verification or an upload of the same key is running | 409 | `restore-running`, `verification-running`, `idempotency-in-progress` |
     /// | a key used for something else, another digest | 422 | `idempotency-mismatch`, `digest-mismatch` |
     /// | nothing sent, or something malformed | 400 | `no-file`, `empty-file`, `invalid-request` |
     /// | too long | 413 | `too-large` |
@@ -167,6 +167,8 @@ impl From<Error> for Problem {
             Error::RestoreRunning => problem(S::CONFLICT, "restore-running"),
             Error::NoSuchTicket => problem(S::NOT_FOUND, "no-such-ticket"),
             Error::NothingArrived => problem(S::CONFLICT, "nothing-arrived"),
+            Error::ArrivingNow => problem(S::CONFLICT, "arriving-now"),
+            Error::VerificationRunning => problem(S::CONFLICT, "verification-running"),
             Error::ArrivedBefore => problem(S::PRECONDITION_FAILED, "arrived-before"),
             Error::NoFile => problem(S::BAD_REQUEST, "no-file"),
             Error::EmptyFile => problem(S::BAD_REQUEST, "empty-file"),

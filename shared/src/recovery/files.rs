@@ -32,14 +32,20 @@ impl Keepsake {
             listed.map(|(id, listed)| (id, listed, entry_of(id).and_then(|e| e.tombstone().cloned()))).collect()
         });
         unexplained.sort_by_key(|(id, ..)| *id);
+        let tickets = self.open_tickets().await?;
         let mut adopted = Vec::new();
         for (id, listed, tombstone) in unexplained {
             let may_be_in_flight = now.duration_since(listed.modified) < IN_FLIGHT;
             let settled = match tombstone {
                 Some(_) if may_be_in_flight => Ok(()),
-                Some(tombstone) => self.finish_delete(id, &tombstone, report).await,
-                None if id.is_generated() && !loaded.no_checkpoint => {
-                    if !may_be_in_flight {
+                Some(tombstone) if self.is_still_unexplained(id, listed).await? => {
+                    self.finish_delete(id, &tombstone, report).await
+                }
+                Some(_) => Ok(()),
+                // What a ticket has brought this far, it can still be completed with.
+                None if id.uuid().is_some_and(|uuid| tickets.contains(&uuid)) => Ok(()),
+                None if id.uuid().is_some() && !loaded.no_checkpoint => {
+                    if !may_be_in_flight && self.is_still_unexplained(id, listed).await? {
                         self.archive.quarantine(&self.primary, &layout::image(id)).await?;
                         self.primary.delete(&layout::image(id)).await?;
                         report.set_aside += 1;
@@ -57,6 +63,15 @@ impl Keepsake {
             }
         }
         Ok(adopted)
+    }
+
+    /// Whether a file is the one that was listed and still has no live record: what was listed may be long ago, and a
+    /// ticket or a repeated upload may have put the same bytes there anew.
+    async fn is_still_unexplained(&self, id: &ImageId, listed: &Listed) -> Result<bool> {
+        let now = self.primary.head(&layout::image(id)).await?;
+        self.catalog.refresh().await?;
+        let live = self.catalog.read(|state| state.get(id.as_str()).is_some_and(|entry| entry.live().is_some()));
+        Ok(!live && (now.size, now.modified) == (listed.size, listed.modified))
     }
 
     /// Completes records that have no digest (imported ones) from their files, and gives these their second copies;

@@ -95,6 +95,9 @@ impl StoreError {
 pub trait Optional<T> {
     /// `Ok(None)` for [`ErrorKind::NotFound`], every other error as it is.
     fn optional(self) -> Result<Option<T>>;
+
+    /// Likewise, and `Ok(None)` for [`ErrorKind::Corrupt`] too: for what another copy can take the place of.
+    fn sound(self) -> Result<Option<T>>;
 }
 
 impl<T> Optional<T> for Result<T> {
@@ -103,6 +106,13 @@ impl<T> Optional<T> for Result<T> {
             Ok(value) => Ok(Some(value)),
             Err(e) if e.is_not_found() => Ok(None),
             Err(e) => Err(e),
+        }
+    }
+
+    fn sound(self) -> Result<Option<T>> {
+        match self.optional() {
+            Err(e) if e.kind == ErrorKind::Corrupt => Ok(None),
+            other => other,
         }
     }
 }

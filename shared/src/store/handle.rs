@@ -123,13 +123,18 @@ impl Store {
 
     /// Reads an object through and hashes it; returns its length in bytes and its digest.
     pub async fn hash(&self, key: &Key) -> Result<(u64, Digest)> {
+        let (meta, digest) = self.inspect(key).await?;
+        Ok((meta.size, digest))
+    }
+
+    /// Likewise; returns all that is known of the version that was read.
+    pub async fn inspect(&self, key: &Key) -> Result<(ObjectMeta, Digest)> {
         let mut object = self.get(key, None).await?;
-        let (mut hasher, mut size) = (Hasher::default(), 0);
+        let mut hasher = Hasher::default();
         while let Some(chunk) = object.body.next().await.transpose()? {
             hasher.update(&chunk);
-            size += chunk.len() as u64;
         }
-        Ok((size, hasher.finish()))
+        Ok((object.meta, hasher.finish()))
     }
 
     /// An object's length in bytes and its digest: as the backend keeps them, or where it does not, by reading it through.

@@ -13,6 +13,9 @@ const FIRST_BLOCK: u64 = 64 * 1024;
 /// How much is read at a time, once reading has turned out to go on and on.
 const LARGEST_BLOCK: u64 = 4 * 1024 * 1024;
 
+/// No image's header takes more; one that is made to would keep its reader busy for minutes.
+const MOST_BLOCKS: u32 = 256;
+
 /// An object of known length, read a block at a time, for code that blocks; the next block is twice as long where
 /// reading goes on behind the last one.
 ///
@@ -30,6 +33,8 @@ pub struct Ranged {
 struct Block {
     start: u64,
     bytes: Bytes,
+    /// How many blocks have been read, this one included.
+    count: u32,
 }
 
 impl Block {
@@ -67,7 +72,11 @@ impl ReadAt for Ranged {
                 if bytes.is_empty() {
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }
-                *block = Block { start: at, bytes };
+                let count = block.count + 1;
+                if count > MOST_BLOCKS {
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, "its header is spread too widely"));
+                }
+                *block = Block { start: at, bytes, count };
             }
             let ready = &block.bytes[(at - block.start) as usize..];
             let n = ready.len().min(buffer.len() - filled);

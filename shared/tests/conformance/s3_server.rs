@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::error_handling::HandleError;
+use axum::serve::ListenerExt;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use s3s::auth::SimpleAuth;
 use s3s::dto::*;
@@ -28,6 +29,8 @@ pub async fn start() -> (TempDir, String) {
     let app = axum::Router::new().fallback_service(HandleError::new(service.build(), answer_error));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    // Else each answer in two pieces waits 40 milliseconds for its first one to be acknowledged.
+    let listener = listener.tap_io(|stream| stream.set_nodelay(true).unwrap());
     tokio::spawn(async move { axum::serve(listener, app).await });
     (folder, endpoint)
 }

@@ -84,3 +84,85 @@ async fn a_ticket_that_is_never_completed_is_cleared_away_after_a_day() {
     assert!(world.keys("incoming/").await.is_empty());
     assert!(matches!(keepsake.complete(id).await, Err(Error::NoSuchTicket)));
 }
+
+/// Completes a ticket in a process that is stopped before its operation number `stop`, runs `meanwhile`, and lets it go
+/// on; returns how it ended. `None` where it needed fewer operations.
+async fn interrupted(
+    world: &World,
+    id: Uuid,
+    stop: usize,
+    meanwhile: impl AsyncFnOnce(),
+) -> Option<shared::Result<shared::upload::Uploaded>> {
+    let slow = world.open_failing(|_| None);
+    let mut completing = std::pin::pin!(slow.complete(id));
+    for _ in 0..stop {
+        // Each poll is an operation, or a piece of work on another thread to wait for.
+        if let std::task::Poll::Ready(_) = futures::poll!(&mut completing) {
+            return None;
+        }
+        tokio::task::yield_now().await;
+    }
+    meanwhile().await;
+    Some(completing.await)
+}
+
+#[tokio::test]
+async fn a_completion_that_comes_late_takes_back_neither_an_edit_nor_a_deletion() {
+    for delete in [false, true] {
+        for stop in 0..60 {
+            let world = World::new();
+            world.open().recover().await.unwrap();
+            let id = arrived(&world.open(), &png(1)).await;
+            let quick = world.open();
+            let meanwhile = async || {
+                let image = quick.complete(id).await.unwrap().images[0].0.clone();
+                if delete {
+                    quick.delete_image(image.as_str(), |_| true).await.unwrap();
+                } else {
+                    let patch =
+                        shared::images::Patch { description: Some(Some("edited".to_owned())), ..Default::default() };
+                    quick.edit_image(image.as_str(), &patch, |_| true).await.unwrap();
+                }
+            };
+            let Some(_) = interrupted(&world, id, stop, meanwhile).await else { continue };
+            let after = seen(&world.open()).await;
+            if delete {
+                assert!(after.is_empty(), "stopped at {stop}");
+            } else {
+                let said: Vec<_> = after.values().map(|(said, _)| said.as_deref()).collect();
+                assert_eq!(said, [Some("edited")], "stopped at {stop}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_recovery_that_listed_long_ago_takes_nothing_from_a_completion_since() {
+    for stop in 0..40 {
+        let world = World::new();
+        world.open().recover().await.unwrap();
+        let id = arrived(&world.open(), &png(1)).await;
+        // An attempt that got as far as copying.
+        let failing = world.open_failing(|operation| {
+            (operation.name == "put" && operation.key.starts_with("image-metadata.d/"))
+                .then_some(Fault::Before(ErrorKind::Refused))
+        });
+        failing.complete(id).await.unwrap_err();
+        world.clock.advance(SignedDuration::from_hours(2));
+        world.memory.set_now(world.clock.now());
+        let recovering = world.open_failing(|_| None);
+        let mut recovery = std::pin::pin!(recovering.recover());
+        let mut done = false;
+        for _ in 0..stop {
+            done = done || futures::poll!(&mut recovery).is_ready();
+            tokio::task::yield_now().await;
+        }
+        let completed = world.open().complete(id).await;
+        if !done {
+            recovery.await.unwrap();
+        }
+        if let Ok(uploaded) = completed {
+            assert_eq!(seen(&world.open()).await[&uploaded.images[0].0].1, Some(png(1)), "stopped at {stop}");
+        }
+    }
+}

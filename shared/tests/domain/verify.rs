@@ -6,7 +6,8 @@ use shared::backup::Kind;
 use shared::digest::Digest;
 use shared::health::Status;
 use shared::layout::{self, ImageId};
-use shared::verify::{Findings, Slice};
+use shared::store::{ErrorKind, Fault};
+use shared::verify::{Findings, SLICES, Slice};
 use shared::{Error, Keepsake};
 
 use crate::{World, png, seen, upload_all};
@@ -60,7 +61,7 @@ async fn each_copy_is_repaired_from_the_other_and_only_where_that_is_asked_for()
     assert_eq!(repaired.copied, BTreeSet::from([ids[1].clone(), ids[3].clone()]));
     assert_eq!(world.keys("backups/quarantine/").await.len(), 2, "what was replaced is kept for a person to look at");
     let after = keepsake.verify(Slice::WHOLE, false).await.unwrap();
-    assert_eq!(after, Findings { images: 4, bytes: after.bytes, pieces: after.pieces, ..Findings::default() });
+    assert!((after.images, after.repaired.len() + after.copied.len()) == (4, 0) && !after.needs_attention());
     let seen = seen(&keepsake).await;
     assert!(ids.iter().zip(0..).all(|(id, n)| seen[id].1 == Some(png(n))));
 }
@@ -118,24 +119,99 @@ async fn a_rotten_chunk_is_written_again_where_the_state_still_has_it_and_else_n
 }
 
 #[tokio::test]
-async fn all_slices_together_are_the_whole_and_health_says_since_when() {
-    let (world, keepsake, _) = world_of(20).await;
+async fn the_second_copy_of_a_deleted_image_is_read_too() {
+    let (world, keepsake, ids) = world_of(3).await;
+    keepsake.delete_image(ids[1].as_str(), |_| true).await.unwrap();
+    let well = keepsake.verify(Slice::WHOLE, true).await.unwrap();
+    assert_eq!((well.images, well.deleted, well.needs_attention()), (2, 1, false));
+    world.rot_copy(1).await;
+    let found = keepsake.verify(Slice::WHOLE, true).await.unwrap();
+    assert_eq!(found.lost_copies, BTreeSet::from([Digest::of(&png(1))]));
+    let listed = keepsake.list_backups().await.unwrap();
+    assert!(!listed.is_empty() && listed.iter().all(|backup| found.damaged_backups.contains(&backup.name)));
+}
+
+#[tokio::test]
+async fn what_fails_for_one_image_keeps_no_other_from_being_repaired_and_is_kept_for_health() {
+    let (world, keepsake, ids) = world_of(4).await;
+    for (id, n) in ids.iter().zip(0..) {
+        world.rot_image(id, n).await;
+    }
+    let unlucky = layout::image(&ids[0]);
+    let failing = world.open_failing(move |operation| {
+        (operation.name == "put" && operation.key == unlucky.as_str()).then_some(Fault::Before(ErrorKind::Refused))
+    });
+    assert!(failing.verify(Slice::WHOLE, true).await.is_err());
+    let seen = seen(&keepsake).await;
+    assert!((1..4).all(|n: usize| seen[&ids[n]].1 == Some(png(n as u32))));
+    assert_eq!(keepsake.verifications().await.unwrap().damaged.keys().collect::<Vec<_>>(), [&ids[0]]);
+    let health = keepsake.health().await;
+    let check = health.checks.iter().find(|check| check.name == "verification").unwrap();
+    assert!(check.status == Status::Warn && check.message.contains("one wrong copy: 1"), "{}", check.message);
+
+    // A store that takes no writes is verified all the same.
+    let read_only =
+        world.open_failing(|operation| (operation.name == "put").then_some(Fault::Before(ErrorKind::ReadOnly)));
+    assert_eq!(read_only.verify(Slice::WHOLE, false).await.unwrap().damaged, set(&ids[0]));
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_remembered_until_a_verification_that_looks_there_finds_it_put_right() {
+    let (world, keepsake, ids) = world_of(20).await;
+    world.rot_image(&ids[7], 7).await;
+    world.rot_copy(7).await;
+    keepsake.verify(Slice::WHOLE, false).await.unwrap();
+    let slices = |of| (1..=of).map(move |number| Slice::new(number, of).unwrap());
+    for slice in slices(7) {
+        keepsake.verify(slice, false).await.unwrap();
+        assert_eq!(keepsake.verifications().await.unwrap().lost.len(), 1, "{slice}");
+    }
+    world.put(layout::image(&ids[7]).as_str(), &png(7)).await;
+    for slice in slices(5) {
+        keepsake.verify(slice, true).await.unwrap();
+    }
+    assert!(keepsake.verifications().await.unwrap().lost.is_empty());
+}
+
+#[tokio::test]
+async fn all_slices_together_are_the_whole_and_the_one_that_waits_longest_is_next() {
+    let (world, keepsake, ids) = world_of(20).await;
+    keepsake.delete_image(ids[3].as_str(), |_| true).await.unwrap();
     let whole = keepsake.verify(Slice::WHOLE, false).await.unwrap();
+    assert_eq!(keepsake.verifications().await.unwrap().complete_since(), Some(world.clock.now()));
     let mut sum = Findings::default();
     for number in 1..=5 {
-        let health = keepsake.health().await;
-        let check = health.checks.iter().find(|check| check.name == "verification").unwrap();
-        assert_eq!(check.message.contains("Everything"), number == 1, "{}", check.message);
         let found = keepsake.verify(Slice::new(number, 5).unwrap(), false).await.unwrap();
         assert!(found.images < 20);
         sum.images += found.images;
         sum.bytes += found.bytes;
+        sum.deleted += found.deleted;
         sum.pieces += found.pieces;
-        world.clock.advance(jiff::SignedDuration::from_hours(1));
     }
     assert_eq!(sum, whole);
-    let since = keepsake.verifications().await.unwrap().unwrap().complete_since().unwrap();
-    assert_eq!(world.clock.now().duration_since(since), jiff::SignedDuration::from_hours(5));
+
+    let mut taken = BTreeSet::new();
+    for _ in 0..SLICES {
+        world.clock.advance(jiff::SignedDuration::from_hours(1));
+        let next = keepsake.verifications().await.unwrap().next_slice();
+        assert!(taken.insert(next.to_string()));
+        keepsake.verify(next, false).await.unwrap();
+    }
+    let record = keepsake.verifications().await.unwrap();
+    assert_eq!(record.next_slice().to_string(), format!("1/{SLICES}"));
+    let since = world.clock.now().duration_since(record.complete_since().unwrap());
+    assert_eq!(since, jiff::SignedDuration::from_hours(i64::from(SLICES) - 1));
+}
+
+#[tokio::test]
+async fn a_second_copy_that_is_still_on_its_way_is_no_damage() {
+    let world = World::new();
+    let settings = shared::Settings { archive_sync: false, ..shared::Settings::default() };
+    let keepsake = world.open_with(std::sync::Arc::clone(&world.memory) as _, settings);
+    upload_all(&keepsake, 0..2).await;
+    assert!(!keepsake.verify(Slice::WHOLE, false).await.unwrap().needs_attention());
+    world.clock.advance(jiff::SignedDuration::from_hours(2));
+    assert_eq!(keepsake.verify(Slice::WHOLE, false).await.unwrap().damaged.len(), 2);
 }
 
 #[test]
@@ -146,6 +222,4 @@ fn a_slice_is_one_of_so_many() {
     for bad in ["", "1", "0/3", "4/3", "1/0", "-1/3", "a/b", "1/3/5"] {
         assert!(bad.parse::<Slice>().is_err(), "{bad}");
     }
-    let hours = |n: i64| Slice::of_hour(jiff::Timestamp::from_second(3600 * n).unwrap()).to_string();
-    assert_eq!([hours(0), hours(719), hours(720), hours(-1)], ["1/720", "720/720", "1/720", "720/720"]);
 }

@@ -167,7 +167,7 @@ async fn a_verification_says_what_it_found_and_repairs_where_that_is_asked_for()
     let bytes = png(1).len() + png(2).len();
     let all_is_well = json!({
         "slice": "1/1", "ok": true, "images": 2, "bytes": bytes, "pieces": 0, "repaired": [], "copied": [], "damaged": [],
-        "lost": [], "damagedBackups": [],
+        "lost": [], "deleted": 0, "lostCopies": [], "rewritten": 0, "damagedBackups": [],
     });
     let good = ask(&app, "POST", "/api/verify", &[]).await;
     assert_eq!((good.status.as_u16(), good.json()), (200, all_is_well));

@@ -127,12 +127,24 @@ async fn what_is_no_image_never_becomes_one() {
         let app = shared::testing::app();
         let ticket = ticket(&app, &announcement(&bytes, "image/png")).await;
         put(&app, &ticket, &bytes).await;
-        for _ in 0..2 {
-            assert_eq!(complete(&app, &ticket).await.problem(), (problem.0, problem.1.to_owned()));
-        }
-        let left = keys(&app).await;
-        assert!(left.iter().all(|key| key.starts_with("incoming/")), "{left:?}");
+        assert_eq!(complete(&app, &ticket).await.problem(), (problem.0, problem.1.to_owned()));
+        assert_eq!(complete(&app, &ticket).await.problem(), (404, "no-such-ticket".to_owned()));
+        assert!(keys(&app).await.is_empty(), "nothing is left behind");
     }
+}
+
+#[tokio::test]
+async fn what_a_ticket_leaves_empty_says_nothing() {
+    let app = shared::testing::app();
+    let bytes = png(1);
+    let mut announced = announcement(&bytes, "");
+    for name in ["category", "description", "groupId"] {
+        announced[name] = json!("");
+    }
+    let ticket = ticket(&app, &announced).await;
+    put(&app, &ticket, &bytes).await;
+    let item = complete(&app, &ticket).await.json();
+    assert_eq!((&item["category"], &item["description"], &item["groupId"]), (&json!("fun"), &json!(""), &Value::Null));
 }
 
 #[tokio::test]

@@ -20,6 +20,7 @@ use aws_config::{BehaviorVersion, Region};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{Builder, ProvideCredentials};
 use aws_sdk_s3::presigning::PresigningConfig;
+use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use futures::stream::BoxStream;
 
 use self::errors::failure;
@@ -47,6 +48,11 @@ pub struct S3Options {
     pub endpoint: Option<String>,
 }
 
+/// The SDK's own HTTP client, but with `ring` under its TLS: see docs/adr/0016.
+fn http_client() -> aws_sdk_s3::config::SharedHttpClient {
+    aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https()
+}
+
 /// A store in one bucket, whole; see [`Store::below`](super::Store::below) for a part of it.
 ///
 /// On S3 an etag follows from the bytes: to put the same bytes again does not change it.
@@ -65,6 +71,7 @@ impl S3Store {
     /// request is sent to the bucket yet.
     pub async fn connect(options: S3Options) -> Result<Self> {
         let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
+            .http_client(http_client())
             .retry_config(RetryConfig::standard().with_max_attempts(3))
             .timeout_config(
                 TimeoutConfig::builder().connect_timeout(CONNECT).operation_attempt_timeout(ATTEMPT).build(),

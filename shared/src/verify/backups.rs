@@ -1,0 +1,127 @@
+//! What backups consist of, beyond the images that live.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use futures::stream::{self, StreamExt, TryStreamExt};
+
+use super::{Findings, READS, Slice, has};
+use crate::catalog::Chunk;
+use crate::digest::Digest;
+use crate::error::Result;
+use crate::keepsake::{Keepsake, blocking};
+use crate::layout::{self, BackupName};
+use crate::store::{Body, PutMode, StoreError};
+
+impl Keepsake {
+    /// Reads the second copies that no live image has: only they can bring back what was deleted.
+    pub(super) async fn verify_deleted(&self, slice: Slice, findings: &mut Findings) -> Result<()> {
+        let archive = self.archive.store();
+        let live: HashSet<Digest> =
+            self.catalog.read(|state| state.live().filter_map(|(_, record)| record.sha256).collect());
+        let copies: Vec<Digest> = archive
+            .list(layout::ARCHIVED_IMAGES, None)
+            .try_filter_map(async |meta| Ok(layout::parse_archived_image(&meta.key)))
+            .try_filter(|digest| std::future::ready(slice.takes(digest) && !live.contains(digest)))
+            .try_collect()
+            .await?;
+        let read = async |digest: Digest| {
+            Ok::<_, StoreError>((digest, has(archive, &layout::archived_image(&digest), digest).await?))
+        };
+        let mut read = stream::iter(copies).map(read).buffer_unordered(READS);
+        while let Some((digest, right)) = read.try_next().await? {
+            findings.deleted += 1;
+            if !right {
+                tracing::error!(%digest, "the second copy of a deleted image is not what it should be");
+                findings.lost_copies.insert(digest);
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads manifests and catalog chunks through. A chunk that the present state still has can be written again.
+    pub(super) async fn verify_backups(&self, slice: Slice, repair: bool, findings: &mut Findings) -> Result<()> {
+        let archive = self.archive.store();
+        let manifests = archive.list(layout::BACKUPS, None);
+        let names: Vec<BackupName> =
+            manifests.try_filter_map(async |meta| Ok(layout::parse_manifest(&meta.key))).try_collect().await?;
+        let mut named: HashSet<Digest> = HashSet::new();
+        for name in names.iter().copied().filter(|name| slice.takes(&Digest::of(name.to_string().as_bytes()))) {
+            findings.pieces += 1;
+            match self.read_manifest(name).await? {
+                Some(manifest) => named.extend(manifest.chunks.iter().map(|chunk| chunk.sha256)),
+                None => _ = findings.damaged_backups.insert(name),
+            }
+        }
+        let listed = archive.list(layout::CHUNKS, None);
+        let listed: HashSet<Digest> =
+            listed.try_filter_map(async |meta| Ok(layout::parse_chunk(&meta.key))).try_collect().await?;
+        let mut bad: HashSet<Digest> = named.difference(&listed).copied().collect();
+        let read = async |digest: Digest| Ok::<_, StoreError>((digest, self.read_chunk(&digest).await?.is_some()));
+        let mine = listed.into_iter().filter(|digest| slice.takes(digest));
+        let mut read = stream::iter(mine).map(read).buffer_unordered(READS);
+        while let Some((digest, right)) = read.try_next().await? {
+            findings.pieces += 1;
+            if !right {
+                bad.insert(digest);
+            }
+        }
+        if repair && !bad.is_empty() {
+            let before = bad.len();
+            bad = self.rewrite_chunks(bad).await?;
+            findings.rewritten += (before - bad.len()) as u64;
+        }
+        self.name_damaged(&names, &bad, findings).await
+    }
+
+    /// Names the backups that hold something wrong; asked only where something is.
+    async fn name_damaged(
+        &self,
+        names: &[BackupName],
+        bad_chunks: &HashSet<Digest>,
+        findings: &mut Findings,
+    ) -> Result<()> {
+        if bad_chunks.is_empty() && findings.lost_copies.is_empty() {
+            return Ok(());
+        }
+        let mut lost_in: HashMap<Digest, bool> = bad_chunks.iter().map(|digest| (*digest, true)).collect();
+        for name in names {
+            let Some(manifest) = self.read_manifest(*name).await? else { continue };
+            for chunk in &manifest.chunks {
+                let hit = match lost_in.get(&chunk.sha256) {
+                    Some(hit) => *hit,
+                    None => {
+                        let records = self.read_chunk(&chunk.sha256).await?.unwrap_or_default();
+                        let digests = records.iter().filter_map(|(_, entry)| entry.live()?.sha256);
+                        let hit = digests.into_iter().any(|digest| findings.lost_copies.contains(&digest));
+                        lost_in.insert(chunk.sha256, hit);
+                        hit
+                    }
+                };
+                if hit {
+                    findings.damaged_backups.insert(*name);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes chunks again that the present state has; returns those that it has not.
+    async fn rewrite_chunks(&self, mut bad: HashSet<Digest>) -> Result<HashSet<Digest>> {
+        let snapshot = self.catalog.read(|state| state.snapshot());
+        let by_digest = move || {
+            let chunks = snapshot.chunks().iter();
+            chunks.map(|chunk| (chunk.summary().digest, Arc::clone(chunk))).collect::<HashMap<Digest, Arc<Chunk>>>()
+        };
+        let chunks = blocking(by_digest).await?;
+        let archive = self.archive.store();
+        for digest in bad.clone() {
+            let Some(chunk) = chunks.get(&digest) else { continue };
+            let key = layout::chunk(&digest);
+            self.archive.quarantine(archive, &key).await?;
+            archive.put(&key, &Body::from(chunk.encode()), &PutMode::Overwrite).await?;
+            bad.remove(&digest);
+        }
+        Ok(bad)
+    }
+}

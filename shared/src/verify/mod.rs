@@ -1,0 +1,260 @@
+//! Verifying: what is stored is read through and compared with its digests, a slice at a time, and each copy that is not
+//! what it should be is made anew from the other.
+//!
+//! What fails for one object never keeps the others from being looked at.
+
+mod backups;
+mod record;
+mod serving;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::str::FromStr;
+
+use futures::stream::{self, StreamExt};
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+pub use record::Record;
+
+use crate::archive::Archived;
+use crate::catalog;
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::keepsake::Keepsake;
+use crate::layout::{self, BackupName, ImageId};
+use crate::store::{Body, ErrorKind, Key, Optional, PutMode, Store, StoreError};
+
+/// Objects read through at a time.
+const READS: usize = 4;
+/// The slices of a schedule: with one an hour, everything is read through in thirty days.
+pub const SLICES: u32 = 720;
+/// Where second copies follow later, that of an image this young may still be on its way.
+const FOLLOWS: SignedDuration = SignedDuration::from_hours(1);
+
+/// A part of all that is stored, picked by digests: the `number`th of so many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slice {
+    number: u32,
+    of: u32,
+}
+
+impl Slice {
+    /// All there is.
+    pub const WHOLE: Self = Self { number: 1, of: 1 };
+
+    /// The `number`th of `of` slices, counted from 1; `None` where there is no such slice.
+    pub fn new(number: u32, of: u32) -> Option<Self> {
+        (1..=of).contains(&number).then_some(Self { number, of })
+    }
+
+    fn takes(self, digest: &Digest) -> bool {
+        let [a, b, c, d, ..] = *digest.as_bytes();
+        u32::from_be_bytes([a, b, c, d]) % self.of == self.number - 1
+    }
+}
+
+impl fmt::Display for Slice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.number, self.of)
+    }
+}
+
+impl FromStr for Slice {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let parsed = text.split_once('/').and_then(|(number, of)| Self::new(number.parse().ok()?, of.parse().ok()?));
+        parsed.ok_or_else(|| Error::Invalid("A slice is written as 1/30: the first of thirty.".to_owned()))
+    }
+}
+
+/// What a verification found and did.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Findings {
+    /// Images whose copies were read.
+    pub images: u64,
+    /// Length of those images in bytes.
+    pub bytes: u64,
+    /// Images whose bytes in the primary were missing or not theirs, and came back from the archive.
+    pub repaired: BTreeSet<ImageId>,
+    /// Images whose second copy was missing or not theirs, and was made anew.
+    pub copied: BTreeSet<ImageId>,
+    /// Images of which one copy is missing or wrong, because no repair was asked for or it failed.
+    pub damaged: BTreeSet<ImageId>,
+    /// Images whose bytes are right in neither place.
+    pub lost: BTreeSet<ImageId>,
+    /// Second copies of deleted images that were read.
+    pub deleted: u64,
+    /// Those of them that are wrong: no restore can bring these back.
+    pub lost_copies: BTreeSet<Digest>,
+    /// Catalog chunks and manifests that were read.
+    pub pieces: u64,
+    /// Chunks that were wrong and were written again from the present state.
+    pub rewritten: u64,
+    /// Backups of which a part is missing or damaged, and could not be made anew.
+    pub damaged_backups: BTreeSet<BackupName>,
+    /// What the images in `damaged` and `lost` should be.
+    #[serde(skip)]
+    pub(crate) wrong: BTreeMap<ImageId, Digest>,
+}
+
+impl Findings {
+    /// Whether something is not as it should be and still is not.
+    pub fn needs_attention(&self) -> bool {
+        let well = self.damaged.is_empty() && self.lost.is_empty();
+        !(well && self.lost_copies.is_empty() && self.damaged_backups.is_empty())
+    }
+}
+
+/// What is wrong with an image's copies.
+enum Fault {
+    Primary,
+    SecondCopy,
+    Both,
+}
+
+impl Keepsake {
+    /// Reads one slice of everything through; with `repair`, makes what is wrong anew where the other copy is right.
+    /// [`Error::VerificationRunning`] while another runs in this process.
+    pub async fn verify(&self, slice: Slice, repair: bool) -> Result<Findings> {
+        let _turn = self.verifying.try_lock().map_err(|_| Error::VerificationRunning)?;
+        self.catalog.refresh().await?;
+        let mut findings = Findings::default();
+        let mut failure = self.verify_slice(slice, repair, &mut findings).await.err();
+        failure = failure.or(self.verify_deleted(slice, &mut findings).await.err());
+        failure = failure.or(self.verify_backups(slice, repair, &mut findings).await.err());
+        if let Err(error) = self.note_findings(slice, &findings, failure.is_none()).await {
+            // A store that takes no writes is one to be looked at, not one to say nothing about.
+            tracing::warn!(error = &error as &dyn std::error::Error, ?findings, "what was found cannot be kept");
+        }
+        failure.map_or(Ok(findings), Err)
+    }
+
+    async fn verify_slice(&self, slice: Slice, repair: bool, findings: &mut Findings) -> Result<()> {
+        let settled = self.clock.now() - FOLLOWS;
+        let images: Vec<(ImageId, Digest, u64, bool)> = self.catalog.read(|state| {
+            let live = state.live().filter_map(|(id, record)| Some((id, record, record.sha256?)));
+            let mine = live.filter(|(_, _, digest)| slice.takes(digest));
+            let may_wait = |record: &catalog::Record| !self.settings.archive_sync && uploaded_after(record, settled);
+            mine.map(|(id, r, digest)| (id.clone(), digest, r.size.unwrap_or(0), may_wait(r))).collect()
+        });
+        let look = async |(id, digest, size, may_wait)| (self.look_at(&id, digest).await, id, digest, size, may_wait);
+        let mut looked = stream::iter(images).map(look).buffer_unordered(READS);
+        let mut failure = None;
+        while let Some((found, id, digest, size, may_wait)) = looked.next().await {
+            findings.images += 1;
+            findings.bytes += size;
+            let settled = match found {
+                Ok(None) => Ok(()),
+                Ok(Some(Fault::SecondCopy)) if may_wait => Ok(()),
+                // One that was deleted since is as it should be.
+                Ok(Some(_)) if matches!(self.image(id.as_str()).await, Err(Error::NoSuchImage(_))) => Ok(()),
+                Ok(Some(fault)) => self.settle(&id, digest, &fault, repair, findings).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = settled {
+                tracing::error!(image = %id, error = &error as &dyn std::error::Error, "an image could not be verified");
+                failure = failure.or(Some(error));
+            }
+        }
+        failure.map_or(Ok(()), Err)
+    }
+
+    async fn look_at(&self, id: &ImageId, digest: Digest) -> Result<Option<Fault>> {
+        let (image, copy) = (layout::image(id), layout::archived_image(&digest));
+        let both = futures::try_join!(has(&self.primary, &image, digest), has(self.archive.store(), &copy, digest))?;
+        Ok(match both {
+            (true, true) => None,
+            (false, true) => Some(Fault::Primary),
+            (true, false) => Some(Fault::SecondCopy),
+            (false, false) => Some(Fault::Both),
+        })
+    }
+
+    async fn settle(
+        &self,
+        id: &ImageId,
+        digest: Digest,
+        fault: &Fault,
+        repair: bool,
+        findings: &mut Findings,
+    ) -> Result<()> {
+        tracing::warn!(image = %id, "a copy of an image is missing or not what it should be");
+        let repaired = match fault {
+            Fault::Both => {
+                findings.lost.insert(id.clone());
+                findings.wrong.insert(id.clone(), digest);
+                return Ok(());
+            }
+            Fault::Primary if repair => self.repair_image(id, digest).await.map(|()| &mut findings.repaired),
+            Fault::SecondCopy if repair => self.repair_copy(id, digest).await.map(|()| &mut findings.copied),
+            Fault::Primary | Fault::SecondCopy => Ok(&mut findings.damaged),
+        };
+        let failed = match repaired {
+            Ok(found) => {
+                found.insert(id.clone());
+                Ok(())
+            }
+            Err(error) => {
+                findings.damaged.insert(id.clone());
+                Err(error)
+            }
+        };
+        if findings.damaged.contains(id) {
+            findings.wrong.insert(id.clone(), digest);
+        }
+        failed
+    }
+
+    /// Puts what lies in the place of an image's bytes into quarantine, and brings them back from the archive.
+    async fn repair_image(&self, id: &ImageId, digest: Digest) -> Result<()> {
+        self.archive.quarantine(&self.primary, &layout::image(id)).await?;
+        match self.note_write(self.archive.bring_back(&self.primary, id, digest).await.map_err(Error::from))? {
+            Archived::Yes => Ok(()),
+            Archived::Missing => Err(Error::MissingBytes),
+        }
+    }
+
+    /// Likewise the other way round.
+    async fn repair_copy(&self, id: &ImageId, digest: Digest) -> Result<()> {
+        let (archive, to) = (self.archive.store(), layout::archived_image(&digest));
+        self.archive.quarantine(archive, &to).await?;
+        let copied = self.primary.copy_to(&layout::image(id), archive, &to, digest, None).await;
+        self.note_write(copied.map_err(Error::from))
+    }
+
+    /// What verifications have found, as far as is kept.
+    pub async fn verifications(&self) -> Result<Record> {
+        let kept = self.archive.store().read(&layout::verified()).await.sound()?;
+        Ok(kept.and_then(|(bytes, _)| Record::decode(&bytes)).unwrap_or_else(Record::new))
+    }
+
+    /// Keeps what a verification found; only one that saw all of its slice takes anything back.
+    async fn note_findings(&self, slice: Slice, findings: &Findings, saw_all: bool) -> Result<()> {
+        let (archive, key) = (self.archive.store(), layout::verified());
+        loop {
+            let (kept, mode) = match archive.read(&key).await.optional()? {
+                None => (None, PutMode::Create),
+                Some((bytes, etag)) => (Record::decode(&bytes), PutMode::Update(etag)),
+            };
+            let mut record = kept.unwrap_or_else(Record::new);
+            record.note(slice, findings, self.clock.now(), saw_all);
+            match archive.put(&key, &Body::from(record.encode()), &mode).await {
+                Err(e) if matches!(e.kind, ErrorKind::Changed | ErrorKind::AlreadyExists) => {}
+                done => return Ok(done.map(drop)?),
+            }
+        }
+    }
+}
+
+fn uploaded_after(record: &catalog::Record, moment: Timestamp) -> bool {
+    record.upload_date.as_deref().and_then(|date| date.parse::<Timestamp>().ok()).is_some_and(|at| at > moment)
+}
+
+/// Whether an object has this digest, read through. What cannot be read is as bad as what is not there; that the store
+/// does not answer is an error.
+async fn has(store: &Store, key: &Key, digest: Digest) -> Result<bool, StoreError> {
+    Ok(store.hash(key).await.sound()?.is_some_and(|(_, found)| found == digest))
+}

@@ -1,0 +1,50 @@
+//! Looking at an image before it is served.
+
+use super::Fault;
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::keepsake::{Keepsake, lock};
+use crate::layout::{self, ImageId};
+use crate::store::{ObjectMeta, Optional, Store};
+
+impl Keepsake {
+    /// Where an image's bytes lie that have its digest, read through: in the primary, else in the archive. What is wrong
+    /// is noted for [`repair_suspects`](Self::repair_suspects).
+    pub async fn sound_bytes(&self, id: &ImageId, digest: Digest) -> Result<(Store, ObjectMeta)> {
+        let mut failure = None;
+        for (store, key) in
+            [(&self.primary, layout::image(id)), (self.archive.store(), layout::archived_image(&digest))]
+        {
+            match store.inspect(&key).await.sound() {
+                Ok(Some((meta, found))) if found == digest => return Ok((store.clone(), meta)),
+                Ok(_) => {
+                    if lock(&self.suspects).insert(id.clone()) {
+                        tracing::error!(image = %id, "an image's bytes are missing or not theirs where they were read");
+                        self.changed.notify_one();
+                    }
+                }
+                Err(error) => failure = failure.or(Some(error)),
+            }
+        }
+        Err(failure.map_or(Error::MissingBytes, Error::from))
+    }
+
+    /// Repairs the images that were found wrong when they were to be served; those that cannot be are left to the next
+    /// verification.
+    pub async fn repair_suspects(&self) -> Result<()> {
+        let suspects = std::mem::take(&mut *lock(&self.suspects));
+        let mut failure = None;
+        for id in suspects {
+            let digest = self.catalog.read(|state| state.get(id.as_str())?.live()?.sha256);
+            let Some(digest) = digest else { continue };
+            let repaired = match self.look_at(&id, digest).await {
+                Ok(Some(Fault::Primary)) => self.repair_image(&id, digest).await,
+                Ok(Some(Fault::SecondCopy)) => self.repair_copy(&id, digest).await,
+                Ok(_) => Ok(()),
+                Err(error) => Err(error),
+            };
+            failure = failure.or(repaired.err());
+        }
+        failure.map_or(Ok(()), Err)
+    }
+}
