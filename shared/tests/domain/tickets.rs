@@ -97,7 +97,7 @@ async fn interrupted(
     let mut completing = std::pin::pin!(slow.complete(id));
     for _ in 0..stop {
         // Each poll is an operation, or a piece of work on another thread to wait for.
-        if let std::task::Poll::Ready(_) = futures::poll!(&mut completing) {
+        if futures::poll!(&mut completing).is_ready() {
             return None;
         }
         tokio::task::yield_now().await;
