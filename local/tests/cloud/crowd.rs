@@ -30,9 +30,9 @@ const READERS: usize = 2;
 /// Lists that each reader asks for, spread over the uploads.
 const LISTS: usize = 20;
 /// A reader is a new process, which knows nothing yet, at one list in so many.
-const COLD: usize = 5;
+const COLD: usize = 10;
 /// One writer in so many has clients that send an idempotency key, for which a function reads the whole catalog first.
-const KEYED: usize = 8;
+const KEYED: usize = 16;
 /// Backups by hand, likewise.
 const BACKUPS: usize = 4;
 /// Requests to S3 that a process makes before it is killed: in the small run too, it has then begun its work.

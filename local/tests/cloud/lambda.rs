@@ -25,8 +25,8 @@ use tokio::task::JoinHandle;
 
 use crate::bucket::Access;
 
-/// Nothing here takes so long, not even the backups of a whole run on a busy machine; who waits longer has failed.
-const LIMIT: Duration = Duration::from_secs(300);
+/// The longest that Lambda lets a function run. Nothing here takes as long; who waits longer has failed.
+const LIMIT: Duration = Duration::from_secs(900);
 const BASE: &str = "/{function}/2018-06-01/runtime";
 
 /// What a function made of an event: its answer, or the error that it reported.
