@@ -152,6 +152,7 @@ impl Keepsake {
     async fn check_verifications(&self, checks: &mut Vec<Check>) {
         let (status, message) = match self.verifications().await {
             Err(_) => (Status::Warn, "What verifications found cannot be read.".to_owned()),
+            Ok(record) if record.is_empty() => (Status::Ok, "Nothing has been read through yet.".to_owned()),
             Ok(record) => {
                 let (lost, damaged) = (record.lost.len(), record.damaged.len());
                 let (copies, backups) = (record.lost_copies.len(), record.damaged_backups.len());

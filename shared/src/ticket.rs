@@ -184,7 +184,9 @@ impl Keepsake {
                 self.clear_ticket(id).await;
                 return Err(error);
             }
-            media => media?,
+            // Another may have completed it meanwhile, and have cleared the bytes away.
+            Err(error) => return self.completed_meanwhile(id, error).await,
+            Ok(media) => media,
         };
         let begun = self.clock.now();
         let image = ImageId::generate(id, media.format.extension());

@@ -1,11 +1,9 @@
 //! A bucket to work on: in a service of this process, or in LocalStack.
 
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
-use aws_smithy_http_client::Builder;
-use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use shared::clock::Clock;
 use shared::layout;
-use shared::store::{S3Store, Store};
+use shared::store::{S3Store, Store, s3_http_client};
 use shared::{Keepsake, Settings};
 use tempfile::TempDir;
 
@@ -41,7 +39,7 @@ impl Access {
     pub fn store(&self) -> Store {
         let config = aws_sdk_s3::Config::builder()
             .behavior_version(BehaviorVersion::v2026_01_12())
-            .http_client(Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https())
+            .http_client(s3_http_client())
             .credentials_provider(Credentials::new(self.key_id, self.secret, None, None, "test"))
             .region(Region::new("us-east-1"))
             .endpoint_url(&self.endpoint)

@@ -35,7 +35,7 @@ pub use handle::Store;
 pub use key::{InvalidKey, Key};
 pub use memory::MemoryStore;
 pub use ranged::Ranged;
-pub use s3::{S3Options, S3Store};
+pub use s3::{S3Options, S3Store, http_client as s3_http_client};
 
 /// The version of one object, as its backend names it. Equal tags of one key mean equal bytes; nothing else may be
 /// read out of it.

@@ -81,6 +81,11 @@ impl Record {
         self.damaged_backups.extend(&findings.damaged_backups);
     }
 
+    /// Whether nothing has been verified yet.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::new()
+    }
+
     /// The slice that waits longest.
     pub fn next_slice(&self) -> Slice {
         let waiting = (1..=SLICES).find(|number| !self.slices.contains_key(number));

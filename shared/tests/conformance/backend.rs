@@ -74,6 +74,7 @@ pub async fn read(store: &Store, name: &str) -> Vec<u8> {
 pub fn client(endpoint: &str, bucket: &str) -> S3Store {
     let config = aws_sdk_s3::Config::builder()
         .behavior_version(BehaviorVersion::v2026_01_12())
+        .http_client(shared::store::s3_http_client())
         .credentials_provider(Credentials::new("key", "secret", None, None, "test"))
         .region(Region::new("us-east-1"))
         .endpoint_url(endpoint)

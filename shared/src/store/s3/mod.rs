@@ -49,7 +49,7 @@ pub struct S3Options {
 }
 
 /// The SDK's own HTTP client, but with `ring` under its TLS: see docs/adr/0016.
-fn http_client() -> aws_sdk_s3::config::SharedHttpClient {
+pub fn http_client() -> aws_sdk_s3::config::SharedHttpClient {
     aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https()
 }
 
