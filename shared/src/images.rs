@@ -199,7 +199,7 @@ impl Keepsake {
         Ok(Changed { id, before, after: change.stamped(commit) })
     }
 
-    /// Deletes an image's bytes from the primary once the archive's copy of them has been read and found right; leaves
+    /// Deletes an image's bytes from the primary once the archive's copy of them has been found right; leaves
     /// them where there is no such copy and none can be made.
     pub(crate) async fn delete_bytes(&self, id: &ImageId, before: &Entry) -> Result<()> {
         if let Some(digest) = before.live().and_then(|record| record.sha256)

@@ -29,7 +29,7 @@ impl Keepsake {
         let mirror = async |commit: Uuid| (commit, self.catalog.mirror_commit(commit).await.map_err(Error::from));
         let copied = stream::iter(images).map(copy).buffer_unordered(COPIES);
         let mirrored = stream::iter(commits.iter().copied()).map(mirror).buffer_unordered(COPIES);
-        let outcomes: Vec<(Uuid, Result<()>)> = copied.chain(mirrored).collect().await;
+        let outcomes: Vec<(Uuid, Result<()>)> = stream::select(copied, mirrored).collect().await;
         Ok(outcomes.into_iter().filter_map(|(commit, outcome)| Some((commit, outcome.err()?))).collect())
     }
 

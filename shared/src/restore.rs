@@ -6,12 +6,13 @@ use std::sync::Arc;
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use crate::archive::Archived;
-use crate::backup::Kind;
+use crate::backup::{ChunkRef, Kind};
 use crate::catalog::{Change, Content, Entry, Record, Snapshot, Stamp, Tombstone};
 use crate::error::{Error, Result};
 use crate::keepsake::Keepsake;
 use crate::layout::{BackupName, ImageId};
 use crate::lease::Lease;
+use crate::recovery::Listed;
 use crate::store::StoreError;
 
 /// Images brought back at a time.
@@ -59,22 +60,32 @@ pub struct Restored {
 impl Keepsake {
     /// What restoring a backup would do. Changes nothing.
     pub async fn plan_restore(&self, name: BackupName, mode: Mode) -> Result<Plan> {
+        let refresh = async { Ok(self.catalog.refresh().await?) };
+        let list = async { Ok(self.list_uploads().await?) };
+        let (backup, (), present) = futures::try_join!(self.records_of(name), refresh, list)?;
+        let now = self.catalog.read(|state| state.snapshot());
+        let mut plan = self.compare(&now, backup, mode);
+        self.plan_bytes(&mut plan, &present).await?;
+        Ok(plan)
+    }
+
+    /// What a backup holds, but for the images that had no bytes when it was made.
+    async fn records_of(&self, name: BackupName) -> Result<Vec<(ImageId, Arc<Entry>)>> {
         let manifest = self.manifest(name).await?;
         let nowhere: BTreeSet<&ImageId> = manifest.missing.iter().collect();
+        let read = async |chunk: &ChunkRef| -> Result<_> {
+            self.read_chunk(&chunk.sha256).await?.ok_or(Error::DamagedBackup(name))
+        };
+        let mut chunks = stream::iter(&manifest.chunks).map(read).buffered(COPIES);
         let mut backup = Vec::new();
-        for chunk in &manifest.chunks {
-            let entries = self.read_chunk(&chunk.sha256).await?.ok_or(Error::DamagedBackup(name))?;
+        while let Some(entries) = chunks.try_next().await? {
             backup.extend(entries.into_iter().filter(|(id, entry)| {
                 // A link has no bytes to miss; an image that had none then has none now.
                 let has_bytes = entry.live().is_some_and(|record| record.sha256.is_some());
                 has_bytes || !nowhere.contains(id)
             }));
         }
-        self.catalog.refresh().await?;
-        let now = self.catalog.read(|state| state.snapshot());
-        let mut plan = self.compare(&now, backup, mode);
-        self.plan_bytes(&mut plan).await?;
-        Ok(plan)
+        Ok(backup)
     }
 
     /// Compares the backup's records with those of now.
@@ -110,8 +121,7 @@ impl Keepsake {
     }
 
     /// Finds out whose bytes must be brought back, and whose cannot be.
-    async fn plan_bytes(&self, plan: &mut Plan) -> Result<()> {
-        let present = self.list_uploads().await?;
+    async fn plan_bytes(&self, plan: &mut Plan, present: &HashMap<ImageId, Listed>) -> Result<()> {
         let lacking = |(id, record): (&ImageId, &Record)| {
             let digest = record.sha256?;
             let there = present.get(id).is_some_and(|file| record.size.is_none_or(|wanted| wanted == file.size));
@@ -164,7 +174,7 @@ impl Keepsake {
                 self.catalog.commit(changes.collect()).await?;
             }
         }
-        // Each goes only once its second copy was read and found right. What is left here goes at the next start.
+        // Each goes only once its second copy was found right. What is left here goes at the next start.
         for (id, before) in &removed {
             if let Err(error) = self.delete_bytes(id, before).await {
                 tracing::warn!(image = %id, error = &error as &dyn std::error::Error, "a removed image's bytes stay for now");
