@@ -59,7 +59,7 @@ impl Keepsake {
         self.backup_if_due().await?;
         self.resume_automatic_backups().await?;
         self.catalog.fold().await?;
-        Ok(())
+        Ok(self.catalog.sweep_strays().await?)
     }
 
     /// For how long an automatic backup has been overdue: nothing while fewer uploads than make one are outside the

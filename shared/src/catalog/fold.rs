@@ -194,6 +194,17 @@ impl Catalog {
         Ok(())
     }
 
+    /// Deletes second copies of commits that every checkpoint holds, where a fold does not come by for want of commits: one
+    /// that was written while its commit was being folded came too late for that fold.
+    pub(crate) async fn sweep_strays(&self) -> Result<(), CatalogError> {
+        let _turn = self.folding.lock().await;
+        self.refresh().await?;
+        for mirror in &self.mirrors {
+            self.sweep_mirror(mirror, &HashSet::new()).await?;
+        }
+        Ok(())
+    }
+
     /// Deletes a mirror's commits that the checkpoints hold: the folded ones, and strays that a crash or a failure of
     /// this place left behind earlier.
     async fn sweep_mirror(&self, mirror: &Store, folded: &HashSet<Uuid>) -> Result<(), CatalogError> {
@@ -205,8 +216,8 @@ impl Catalog {
         Ok(())
     }
 
-    /// Whether a mirror's commit is held by the state that was just written to every checkpoint, and is not in the
-    /// primary any more. One that is not held yet belongs to a writer between its two puts.
+    /// Whether a mirror's commit is held by the state, and is not in the primary any more: it left there after every
+    /// checkpoint held it. One that is not held yet belongs to a writer between its two puts.
     async fn is_stray(&self, mirror: &Store, id: Uuid) -> Result<bool, CatalogError> {
         let Some(Ok(commit)) = read_commit(mirror, id).await? else { return Ok(false) };
         let held = self.read(|state| commit.entries.iter().all(|(name, entry)| state.covers(name, entry)));

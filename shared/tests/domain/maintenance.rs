@@ -81,6 +81,20 @@ async fn following_a_commit_makes_its_second_copies_however_often_and_late_that_
 }
 
 #[tokio::test]
+async fn a_second_copy_of_a_commit_that_came_too_late_for_its_fold_is_swept_by_the_schedule() {
+    let world = World::new();
+    upload_all(&world.open_deferring(), 0..2).await;
+    let [first, _] = &world.keys("image-metadata.d/").await[..] else { panic!("two commits") };
+    let bytes = world.raw().read(&shared::store::Key::new(first.as_str()).unwrap()).await.unwrap().0;
+    let maintenance = world.open_deferring();
+    maintenance.tidy().await.unwrap();
+    world.put(&format!("backups/{first}"), &bytes).await;
+    maintenance.tidy().await.unwrap();
+    assert!(world.keys("backups/image-metadata.d/").await.is_empty());
+    assert_eq!(seen(&maintenance).await.len(), 2);
+}
+
+#[tokio::test]
 async fn only_the_commits_that_could_not_be_followed_are_named() {
     let world = World::new();
     let deferring = world.open_deferring();
