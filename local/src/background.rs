@@ -48,21 +48,11 @@ pub async fn look_after(keepsake: Arc<Keepsake>, pace: Pace, mut stopped: watch:
             tracing::warn!(error = &error as &dyn std::error::Error, "old tickets could not be cleared away");
         }
         if pace == Pace::EachBurst
-            && let Err(error) = verify(&keepsake).await
+            && let Err(error) = keepsake.verify_next().await
         {
             tracing::warn!(error = &error as &dyn std::error::Error, "a part of the store could not be verified");
         }
     }
-}
-
-/// Verifies and repairs the slice that has waited longest.
-async fn verify(keepsake: &Keepsake) -> shared::Result<()> {
-    let slice = keepsake.verifications().await?.next_slice();
-    let findings = keepsake.verify(slice, true).await?;
-    if findings.needs_attention() {
-        tracing::error!(?findings, "something is damaged and cannot be repaired");
-    }
-    Ok(())
 }
 
 /// Does what uploads left for later, and folds; returns how long that took.

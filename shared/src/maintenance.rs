@@ -12,7 +12,7 @@ use crate::archive::Archived;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::keepsake::Keepsake;
-use crate::layout::ImageId;
+use crate::layout::{BackupName, ImageId};
 
 /// Commits and images worked on at a time.
 const COPIES: usize = 8;
@@ -38,8 +38,7 @@ impl Keepsake {
             Archived::Yes => Ok(()),
             Archived::Missing => {
                 self.catalog.refresh().await?;
-                let lives =
-                    self.catalog.read(|state| state.get(id.as_str()).is_some_and(|entry| entry.live().is_some()));
+                let lives = self.catalog.read(|state| state.lives(id.as_str()));
                 if lives { Err(Error::MissingBytes) } else { Ok(()) }
             }
         }
@@ -71,7 +70,7 @@ impl Keepsake {
         if self.uploaded_after(name) < self.settings.backup_every {
             return Ok(SignedDuration::ZERO);
         }
-        let since = name.map(|name| name.moment()).or_else(|| self.catalog.read(|state| state.oldest()));
+        let since = name.map(BackupName::moment).or_else(|| self.catalog.read(|state| state.oldest()));
         Ok(since.map_or(SignedDuration::ZERO, |since| self.clock.now().duration_since(since)))
     }
 }

@@ -100,11 +100,7 @@ impl Maintenance {
                 })
             }
             Task::Verify => {
-                let slice = self.keepsake.verifications().await?.next_slice();
-                let findings = self.keepsake.verify(slice, true).await?;
-                if findings.needs_attention() {
-                    tracing::error!(%slice, ?findings, "something is damaged and cannot be repaired");
-                }
+                let (slice, findings) = self.keepsake.verify_next().await?;
                 json!({ "task": "verify", "slice": slice.to_string(), "findings": findings })
             }
         };

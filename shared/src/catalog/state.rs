@@ -174,6 +174,11 @@ impl Snapshot {
         self.chunks.get(self.chunk_of(id))?.entries.get(id)
     }
 
+    /// Whether there is an image of this name that was not deleted.
+    pub fn lives(&self, id: &str) -> bool {
+        self.get(id).is_some_and(|entry| entry.live().is_some())
+    }
+
     /// Every entry in the order of names.
     pub fn iter(&self) -> impl Iterator<Item = (&ImageId, &Arc<Entry>)> {
         self.chunks.iter().flat_map(|chunk| chunk.entries.iter())

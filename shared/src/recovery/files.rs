@@ -70,7 +70,7 @@ impl Keepsake {
     async fn is_still_unexplained(&self, id: &ImageId, listed: &Listed) -> Result<bool> {
         let now = self.primary.head(&layout::image(id)).await?;
         self.catalog.refresh().await?;
-        let live = self.catalog.read(|state| state.get(id.as_str()).is_some_and(|entry| entry.live().is_some()));
+        let live = self.catalog.read(|state| state.lives(id.as_str()));
         Ok(!live && (now.size, now.modified) == (listed.size, listed.modified))
     }
 

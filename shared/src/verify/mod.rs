@@ -132,6 +132,16 @@ impl Keepsake {
         failure.map_or(Ok(findings), Err)
     }
 
+    /// Verifies and repairs the slice that has waited longest: for a schedule, which nobody watches.
+    pub async fn verify_next(&self) -> Result<(Slice, Findings)> {
+        let slice = self.verifications().await?.next_slice();
+        let findings = self.verify(slice, true).await?;
+        if findings.needs_attention() {
+            tracing::error!(%slice, ?findings, "something is damaged and cannot be repaired");
+        }
+        Ok((slice, findings))
+    }
+
     async fn verify_slice(&self, slice: Slice, repair: bool, findings: &mut Findings) -> Result<()> {
         let settled = self.clock.now() - FOLLOWS;
         let images: Vec<(ImageId, Digest, u64, bool)> = self.catalog.read(|state| {

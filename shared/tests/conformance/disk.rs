@@ -80,9 +80,9 @@ async fn the_root_may_be_a_link_and_is_made_where_it_is_missing() {
     let folder = TempDir::new().unwrap();
     fs::create_dir(folder.path().join("real")).unwrap();
     symlink(folder.path().join("real"), folder.path().join("link")).unwrap();
-    let store = DiskStore::open(&folder.path().join("link/deep/root")).unwrap();
+    let store = DiskStore::open(&folder.path().join("link/deep/store")).unwrap();
     store.put(&key("x"), &Body::from(vec![1]), &PutMode::Create).await.unwrap();
-    assert!(folder.path().join("real/deep/root/x").is_file());
+    assert!(folder.path().join("real/deep/store/x").is_file());
     fs::write(folder.path().join("file"), b"").unwrap();
     assert_eq!(kind(DiskStore::open(&folder.path().join("file"))), Some(ErrorKind::Refused));
 }
