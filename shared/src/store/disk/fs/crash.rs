@@ -51,6 +51,16 @@ impl Moment {
         tree
     }
 
+    /// Another disk that holds the same, as if all of it had been synced.
+    pub fn copy(&self) -> SimulatedDisk {
+        let current = |node: &Node| match &node.content {
+            Content::File { bytes, .. } => Content::file(bytes.clone(), node.modified_ns),
+            Content::Folder { entries, .. } => Content::folder(entries.clone()),
+        };
+        let outcome = self.state.nodes.iter().map(|(id, node)| (*id, current(node))).collect();
+        SimulatedDisk::with_state(self.survive(&outcome))
+    }
+
     /// Every disk that this one can be after a crash at this moment.
     ///
     /// # Panics
@@ -153,12 +163,7 @@ fn choices(node: &Node) -> Vec<Content> {
                 choices.extend(choices.iter().map(after).collect::<Vec<_>>());
                 assert!(choices.len() <= MOST_OUTCOMES, "too many unsynced names");
             }
-            let folder = |names: BTreeMap<String, u64>| Content::Folder {
-                entries: names.clone(),
-                durable: names,
-                pending: Vec::new(),
-            };
-            choices.into_iter().map(folder).collect()
+            choices.into_iter().map(Content::folder).collect()
         }
     }
 }

@@ -197,7 +197,7 @@ impl Handle for Simulated {
     fn make_folder_at(&self, name: &str) -> Result<()> {
         let mut inner = self.disk.inner();
         inner.state.must_be_free(self.node, name)?;
-        let id = inner.state.make(Content::folder());
+        let id = inner.state.make(Content::folder(BTreeMap::new()));
         inner.change(self.node, vec![(name.to_owned(), Some(id))]);
         inner.changed(|| format!("make folder {name}"));
         Ok(())
