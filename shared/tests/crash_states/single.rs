@@ -135,6 +135,29 @@ survives_every_crash! {
 }
 
 #[test]
+fn the_first_operations_of_a_new_store_survive_every_crash() {
+    for operation in [Operation::UploadOne, Operation::UploadSeveral, Operation::UploadKeyed, Operation::IssueTicket] {
+        let world = World::new();
+        recover(&world).unwrap();
+        Recorded::new(world, operation).survives_every_crash();
+    }
+}
+
+#[test]
+fn the_first_start_of_a_new_store_survives_every_crash() {
+    let world = World::new();
+    world.disk.record();
+    recover(&world).unwrap();
+    let (mut states, empty) = (States::default(), View::new());
+    for moment in world.disk.recorded() {
+        let expected = Expected { world: &world, views: vec![&empty], backups: world.backups.clone(), rotten: false };
+        for disk in states.new_at(&moment) {
+            expected.check(&disk, |_| Ok(())).unwrap_or_else(|e| panic!("after {moment:?}: {e}"));
+        }
+    }
+}
+
+#[test]
 fn a_crash_in_the_midst_of_a_recovery_is_recovered_from() {
     for operation in [Operation::UploadOne, Operation::Delete] {
         Recorded::new(used(), operation).survives_a_crash_of_the_recovery();
@@ -142,7 +165,7 @@ fn a_crash_in_the_midst_of_a_recovery_is_recovered_from() {
 }
 
 #[test]
-#[ignore = "takes long; `just crash` runs it"]
+#[ignore = "takes long; `just crash-states` runs it"]
 fn a_crash_in_the_midst_of_a_recovery_is_recovered_from_whatever_went_before() {
     for operation in ALL {
         Recorded::new(used(), operation).survives_a_crash_of_the_recovery();
