@@ -28,7 +28,7 @@ use jiff::Timestamp;
 use crate::digest::Digest;
 
 pub use body::{Body, ReadAt, Spool};
-pub use disk::DiskStore;
+pub use disk::{DiskStore, fs};
 pub use error::{ErrorKind, Optional, Result, StoreError};
 pub use fault::{Fault, FaultStore, Operation};
 pub use handle::Store;

@@ -18,6 +18,7 @@ macro_rules! on_every_backend {
         on_every_backend! { @on on_memory memory $($file::{ $($test),* }),* }
         on_every_backend! { @on on_faulty_memory faulty_memory $($file::{ $($test),* }),* }
         on_every_backend! { @on on_disk disk $($file::{ $($test),* }),* }
+        on_every_backend! { @on on_a_simulated_disk simulated_disk $($file::{ $($test),* }),* }
         on_every_backend! { @on on_s3 s3 $($file::{ $($test),* }),* }
     };
     (@on $module:ident $backend:ident $($file:ident :: { $($test:ident),* }),*) => {
