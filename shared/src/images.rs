@@ -203,7 +203,7 @@ impl Keepsake {
     /// them where there is no such copy and none can be made.
     pub(crate) async fn delete_bytes(&self, id: &ImageId, before: &Entry) -> Result<()> {
         if let Some(digest) = before.live().and_then(|record| record.sha256)
-            && self.archive.verify(&self.primary, id, digest).await? == Archived::Missing
+            && self.archive.verify_named(&self.primary, id, digest).await? == Archived::Missing
         {
             return Ok(());
         }

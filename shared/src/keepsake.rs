@@ -12,6 +12,7 @@ use crate::clock::Clock;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::layout::{self, ImageId};
+use crate::prune::Keep;
 use crate::store::{ErrorKind, Optional, Store, StoreError};
 
 /// Limits and habits, as configured.
@@ -26,6 +27,8 @@ pub struct Settings {
     pub reserve_bytes: u64,
     /// Uploads for each automatic backup.
     pub backup_every: u64,
+    /// Which automatic backups a prune keeps.
+    pub keep: Keep,
     /// Whether second copies stand before an upload is acknowledged.
     pub archive_sync: bool,
 }
@@ -37,6 +40,7 @@ impl Default for Settings {
             media: crate::media::Limits::default(),
             reserve_bytes: 64 * 1024 * 1024,
             backup_every: 10,
+            keep: Keep::default(),
             archive_sync: true,
         }
     }
@@ -84,7 +88,7 @@ impl Keepsake {
         let places = std::iter::once(archive.clone()).chain(mirrors).collect();
         Self {
             catalog: Catalog::new(primary.clone(), places, settings.archive_sync, clock.clone()),
-            archive: Archive::new(archive),
+            archive: Archive::new(archive, clock.clone()),
             backups: Backups::default(),
             started_at: clock.now(),
             editing: tokio::sync::Mutex::default(),

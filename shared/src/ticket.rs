@@ -22,7 +22,7 @@ use crate::keepsake::{Keepsake, blocking};
 use crate::layout::{self, ImageId};
 use crate::media::{self, Media, MediaError};
 use crate::seal::{self, UNSEALED};
-use crate::store::{Body, ErrorKind, Key, Optional, PutMode, Ranged, SignedPut, StoreError, Terms};
+use crate::store::{Body, ErrorKind, Key, ObjectMeta, Optional, PutMode, Ranged, SignedPut, StoreError, Terms};
 use crate::upload::{Fields, InProgress, Uploaded, check_name};
 
 /// How long the bytes may take until they begin to arrive.
@@ -175,7 +175,7 @@ impl Keepsake {
             ticket => ticket?,
         };
         let from = layout::incoming(id);
-        let Some((size, digest)) = self.primary.digest(&from).await.optional()? else {
+        let Some((ObjectMeta { size, .. }, digest)) = self.primary.digest(&from).await.optional()? else {
             return self.completed_meanwhile(id, Error::NothingArrived).await;
         };
         let media = match self.inspect_arrived(&ticket, &from, size, digest).await {

@@ -104,6 +104,14 @@ impl Entry {
         }
     }
 
+    /// The digest of the image's bytes, deleted or not, where it is known.
+    pub fn content_digest(&self) -> Option<Digest> {
+        match &self.content {
+            Content::Live(record) => record.sha256,
+            Content::Deleted(tombstone) => tombstone.sha256,
+        }
+    }
+
     /// Whether this state replaces `other` in the join, by [`Stamp`]. A total order on states, so that the join is commutative: where
     /// two stamps are equal (only older-format files and adopted images can bring that about) the content decides.
     pub fn beats(&self, other: &Entry) -> bool {

@@ -184,7 +184,7 @@ impl Keepsake {
 
     async fn heal(&self, id: &ImageId, need: Need) -> Result<Healed> {
         match need {
-            Need::SecondCopy(digest) => Ok(match self.archive.verify(&self.primary, id, digest).await? {
+            Need::SecondCopy(digest) => Ok(match self.archive.verify_named(&self.primary, id, digest).await? {
                 Archived::Yes => Healed::SecondCopy,
                 Archived::Missing => Healed::Missing,
             }),

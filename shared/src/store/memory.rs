@@ -132,6 +132,15 @@ impl ObjectStore for MemoryStore {
         Ok(())
     }
 
+    async fn delete_version(&self, version: &ObjectMeta) -> Result<()> {
+        let (mut state, key) = (self.state(), version.key.as_str());
+        if state.objects.get(key).is_none_or(|entry| entry.etag != version.etag) {
+            return Err(StoreError::new("delete", key, ErrorKind::Changed));
+        }
+        state.objects.remove(key);
+        Ok(())
+    }
+
     async fn status(&self) -> Result<StoreStatus> {
         Ok(StoreStatus { kind: "memory", ..StoreStatus::default() })
     }

@@ -213,6 +213,10 @@ impl ObjectStore for StubStore {
         self.inner.delete(key).await
     }
 
+    async fn delete_version(&self, version: &ObjectMeta) -> Result<()> {
+        self.inner.delete_version(version).await
+    }
+
     async fn signed_url(&self, key: &Key, _content_type: &str, _valid_for: Duration) -> Result<Option<String>> {
         Ok(self.signs.map(|start| format!("{start}{key}")))
     }

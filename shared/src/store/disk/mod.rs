@@ -101,7 +101,12 @@ impl ObjectStore for DiskStore {
     }
 
     async fn delete(&self, key: &Key) -> Result<()> {
-        self.run("delete", key, Disk::delete).await
+        self.run("delete", key, |disk, key| disk.delete(key, None)).await
+    }
+
+    async fn delete_version(&self, version: &ObjectMeta) -> Result<()> {
+        let etag = version.etag.clone();
+        self.run("delete", &version.key, move |disk, key| disk.delete(key, Some(&etag))).await
     }
 
     async fn status(&self) -> Result<StoreStatus> {

@@ -68,10 +68,14 @@ impl Disk {
         Ok(published)
     }
 
-    /// Removes the object under `key`, which need not exist.
-    pub(super) fn delete(&self, key: &Key) -> Result<()> {
+    /// Removes the object under `key`; without a `version` it need not exist, with one it must be that.
+    pub(super) fn delete(&self, key: &Key, version: Option<&ETag>) -> Result<()> {
         let at = At { operation: "delete", key: key.as_str() };
-        let Some(folder) = self.folder(at, key)? else { return Ok(()) };
+        let expect = |found: &Found| match version {
+            Some(etag) => permit(at, &PutMode::Update(etag.clone()), found),
+            None => Ok(()),
+        };
+        let Some(folder) = self.folder(at, key)? else { return expect(&Found::Nothing) };
         if let Found::Object(_) = look(at, &*folder, key.name())? {
             // An update must not put back what was deleted after it had looked.
             let _lock = match self.lock(at) {
@@ -79,10 +83,13 @@ impl Disk {
                 Err(e) if e.kind == ErrorKind::Full => None,
                 lock => Some(lock?),
             };
+            expect(&look(at, &*folder, key.name())?)?;
             match folder.unlink_at(key.name()) {
                 Ok(()) | Err(Errno::NOENT) => {}
                 Err(e) => return Err(at.io(e)),
             }
+        } else {
+            expect(&Found::Nothing)?;
         }
         // Also where it was gone already: who removed it may still be waiting for the medium.
         folder.sync().map_err(|e| at.unknown(e))
