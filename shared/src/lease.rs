@@ -28,7 +28,7 @@ pub(crate) struct Lease<'a> {
 }
 
 #[derive(Serialize, Deserialize)]
-struct LeaseJson {
+pub(crate) struct LeaseJson {
     holder: Uuid,
     #[serde(with = "millis")]
     renewed: Timestamp,

@@ -3,7 +3,7 @@
 //! A backup is a manifest that names catalog chunks, which name images; all lie in the archive once each, by digest. It
 //! is written last, so a backup without a valid manifest does not exist.
 
-mod automatic;
+pub(crate) mod automatic;
 mod create;
 mod manifest;
 

@@ -34,6 +34,8 @@ pub(crate) use commit::IfUnknown;
 pub use error::{CatalogError, CommitError};
 pub use fold::Folded;
 pub use load::Loaded;
+#[cfg(feature = "testing")]
+pub(crate) use piece::encode_checkpoint;
 pub use piece::{Checkpoint, Commit, Older, PieceError, decode_checkpoint, decode_chunk};
 pub use record::{Change, Content, Entry, Record, Stamp, Tombstone};
 pub use state::{Chunk, ChunkSummary, Position, Snapshot, State, Totals};
