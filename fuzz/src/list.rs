@@ -32,18 +32,19 @@ fn router() -> &'static Router {
 
 pub fn list(data: &[u8]) {
     let Ok(query) = std::str::from_utf8(data) else { return };
+    let router = router();
     run(async {
-        let Some(page) = listed(query).await else { return };
+        let Some(page) = listed(router, query).await else { return };
         if page["next"].is_null() && !query.contains("limit") {
             assert!(page["images"].as_array().is_some_and(|images| images.len() <= 6));
         }
         // The same list one image at a time is the same list.
         let is_page = |pair: &&str| matches!(pair.split('=').next(), Some("limit" | "cursor"));
         let filter = query.split('&').filter(|pair| !is_page(pair)).collect::<Vec<_>>().join("&");
-        let Some(whole) = listed(&filter).await else { return };
+        let Some(whole) = listed(router, &filter).await else { return };
         let (mut one_by_one, mut cursor) = (Vec::new(), String::new());
         loop {
-            let Some(mut page) = listed(&format!("{filter}&limit=1&cursor={cursor}")).await else { return };
+            let Some(mut page) = listed(router, &format!("{filter}&limit=1&cursor={cursor}")).await else { return };
             let Some([image]) = page["images"].as_array_mut().map(Vec::as_mut_slice) else { break };
             one_by_one.push(image.take());
             assert!(one_by_one.len() <= 6, "it goes on for ever");
@@ -57,9 +58,9 @@ pub fn list(data: &[u8]) {
 }
 
 /// The page that a query asks for; nothing where it is refused or cannot be sent at all.
-async fn listed(query: &str) -> Option<Value> {
+async fn listed(router: &Router, query: &str) -> Option<Value> {
     let uri: Uri = format!("/api/images?{query}").parse().ok()?;
-    let answer = ask(router(), Request::builder().uri(uri).body(Body::empty()).ok()?).await;
+    let answer = ask(router, Request::builder().uri(uri).body(Body::empty()).ok()?).await;
     match answer.status.as_u16() {
         200 => Some(answer.json()),
         400 => None,

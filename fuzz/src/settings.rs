@@ -1,6 +1,7 @@
 //! What operators set.
 
 use std::collections::BTreeMap;
+use std::path::Component;
 
 use shared::config::{Config, StoreUrl};
 use shared::store::Key;
@@ -42,6 +43,10 @@ fn reads_back(place: &StoreUrl) {
     let url = match place {
         StoreUrl::File(path) => {
             assert!(path.is_absolute());
+            if path.components().any(|part| part == Component::ParentDir) {
+                // A URL cannot say it, but a folder's path may, and an encoded slash brings it in.
+                return;
+            }
             let encoded = |byte: &u8| {
                 if byte.is_ascii_alphanumeric() || *byte == b'/' {
                     char::from(*byte).to_string()
