@@ -1,7 +1,7 @@
 //! [`Keepsake`]: one store with everything that serves it.
 
 use std::collections::{BTreeSet, HashSet};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -13,6 +13,9 @@ use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::layout::{self, ImageId};
 use crate::store::{ErrorKind, Optional, Store, StoreError};
+use crate::sync::{self, Mutex};
+
+pub(crate) use crate::sync::lock;
 
 /// Limits and habits, as configured.
 #[derive(Clone, Debug)]
@@ -175,12 +178,8 @@ impl Keepsake {
     }
 }
 
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-}
-
 /// Runs blocking work off the async threads.
 pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
-    let joined = tokio::task::spawn_blocking(work).await;
+    let joined = sync::spawn_blocking(work).await;
     joined.map_err(|e| StoreError::caused("wait", "", ErrorKind::Unavailable, e).into())
 }

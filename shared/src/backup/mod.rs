@@ -8,7 +8,7 @@ mod create;
 mod manifest;
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::Timestamp;
@@ -21,6 +21,7 @@ use crate::error::{Error, Result};
 use crate::keepsake::{Keepsake, lock};
 use crate::layout::{self, BackupName, ImageId};
 use crate::store::{ETag, Optional, StoreError};
+use crate::sync::Mutex;
 
 /// Manifests read at a time.
 const FETCHES: usize = 16;

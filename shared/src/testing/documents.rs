@@ -47,8 +47,8 @@ impl Document {
             Self::Chunk => {
                 let state: State = decode_chunk(bytes).ok()?.into_iter().collect();
                 match state.chunks() {
-                    [chunk] => Some(chunk.encode()),
-                    // Of none there is nothing to write, and of several each would have to be told from the next.
+                    // One without a live record is never written, and of several each would have to be told from the next.
+                    [chunk] if chunk.live().next().is_some() => Some(chunk.encode()),
                     _ => None,
                 }
             }

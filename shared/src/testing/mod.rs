@@ -6,7 +6,7 @@ pub mod lambda;
 
 use std::io::Cursor;
 use std::ops::Range;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -29,6 +29,7 @@ use crate::media::Format;
 use crate::store::{
     Body, ETag, Key, MemoryStore, Object, ObjectMeta, ObjectStore, PutMode, Result, Store, StoreStatus,
 };
+use crate::sync::Mutex;
 use crate::upload::{Fields, NewImage};
 
 /// The moment at which the clock of [`keepsake_on`] stands.
