@@ -1,7 +1,7 @@
 //! [`Keepsake`]: one store with everything that serves it.
 
 use std::collections::{BTreeSet, HashSet};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -14,6 +14,9 @@ use crate::error::{Error, Result};
 use crate::layout::{self, ImageId};
 use crate::prune::Keep;
 use crate::store::{ErrorKind, Optional, Store, StoreError};
+use crate::sync::{self, Mutex};
+
+pub(crate) use crate::sync::lock;
 
 /// Limits and habits, as configured.
 #[derive(Clone, Debug)]
@@ -179,13 +182,8 @@ impl Keepsake {
     }
 }
 
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-}
-
-/// Runs blocking work off the async threads; at once where no runtime drives the caller, so that a test can poll by hand.
+/// Runs blocking work off the async threads.
 pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
-    let Ok(runtime) = tokio::runtime::Handle::try_current() else { return Ok(work()) };
-    let joined = runtime.spawn_blocking(work).await;
+    let joined = sync::spawn_blocking(work).await;
     joined.map_err(|e| StoreError::caused("wait", "", ErrorKind::Unavailable, e).into())
 }

@@ -95,7 +95,7 @@ pub fn ticket(id: Uuid) -> Key {
 
 /// The ticket that lies under this key of the primary, if one does.
 pub fn parse_ticket(key: &Key) -> Option<Uuid> {
-    Uuid::parse_str(key.as_str().strip_prefix(INCOMING)?.strip_suffix(".json")?).ok()
+    parse_uuid(key.as_str().strip_prefix(INCOMING)?.strip_suffix(".json")?)
 }
 
 /// The checkpoint, in any place that holds metadata.
@@ -110,8 +110,12 @@ pub fn commit(id: Uuid) -> Key {
 
 /// The commit that lies under this key, if one does.
 pub fn parse_commit(key: &Key) -> Option<Uuid> {
-    let name = key.as_str().strip_prefix(COMMITS)?.strip_suffix(".json")?;
-    Uuid::parse_str(name).ok().filter(|id| id.to_string() == name)
+    parse_uuid(key.as_str().strip_prefix(COMMITS)?.strip_suffix(".json")?)
+}
+
+/// A UUID in the one form in which Keepsake writes it: others name files by UUIDs too, telephones in capital letters.
+fn parse_uuid(text: &str) -> Option<Uuid> {
+    Uuid::parse_str(text).ok().filter(|uuid| uuid.to_string() == text)
 }
 
 /// The second copy of an image, in the archive.
@@ -211,7 +215,7 @@ impl ImageId {
     /// The UUID in a name of the form that [`ImageId::generate`] gives; where there is one, Keepsake itself wrote the file.
     pub fn uuid(&self) -> Option<Uuid> {
         let (stem, _) = self.0.split_once('.')?;
-        Uuid::parse_str(stem).ok().filter(|_| stem.len() == 36)
+        parse_uuid(stem)
     }
 
     /// The name as a string.
@@ -357,6 +361,14 @@ mod tests {
         let id = ImageId::generate(Uuid::from_u128(7), "jpg");
         assert!(id.uuid() == Some(Uuid::from_u128(7)) && ImageId::new("holiday.jpg").unwrap().uuid().is_none());
         assert_eq!(parse_image(&image(&id)), Some(id));
+    }
+
+    #[test]
+    fn a_uuid_that_is_written_otherwise_is_not_one_of_ours() {
+        let telephone = ImageId::new("3F2504E0-4F89-11D3-9A0C-0305E82C3301.JPG").unwrap();
+        assert_eq!(telephone.uuid(), None);
+        let key = Key::new("incoming/3F2504E0-4F89-11D3-9A0C-0305E82C3301.json").unwrap();
+        assert_eq!(parse_ticket(&key), None);
     }
 
     #[test]

@@ -1,7 +1,5 @@
 //! [`Lease`]: a claim, visible to every process, that ends by itself when its holder dies.
 
-use std::sync::Mutex;
-
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -11,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::keepsake::lock;
 use crate::layout;
 use crate::store::{Body, ETag, ErrorKind, Optional, PutMode, Store, StoreError};
+use crate::sync::Mutex;
 
 /// A lease that was not renewed for this long belongs to a holder that died.
 const EXPIRY: SignedDuration = SignedDuration::from_secs(60);
@@ -30,7 +29,7 @@ pub(crate) struct Lease<'a> {
 }
 
 #[derive(Serialize, Deserialize)]
-struct LeaseJson {
+pub(crate) struct LeaseJson {
     holder: Uuid,
     #[serde(with = "millis")]
     renewed: Timestamp,

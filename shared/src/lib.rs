@@ -25,6 +25,7 @@ pub mod recovery;
 pub mod restore;
 mod seal;
 pub mod store;
+mod sync;
 pub mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;

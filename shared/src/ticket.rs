@@ -73,7 +73,7 @@ pub enum Destination {
 /// A ticket as it is kept; sealed JSON.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Ticket {
+pub(crate) struct Ticket {
     digest: String,
     #[serde(with = "millis")]
     expires: Timestamp,
@@ -84,6 +84,14 @@ struct Ticket {
     fields: Fields,
     /// Digest of the secret, where the bytes come through this server.
     secret: Option<Digest>,
+}
+
+impl Ticket {
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        seal::check(bytes).ok()?;
+        let read: Self = serde_json::from_slice(bytes).ok()?;
+        Some(Self { digest: UNSEALED.to_owned(), ..read })
+    }
 }
 
 /// Whether an error says that bytes are not what they should be, rather than that they could not be read.
@@ -240,9 +248,7 @@ impl Keepsake {
     async fn ticket(&self, id: Uuid) -> Result<Ticket> {
         let kept = self.primary.read(&layout::ticket(id)).await.optional()?;
         let (bytes, _) = kept.ok_or(Error::NoSuchTicket)?;
-        let sealed = seal::check(&bytes).is_ok();
-        let ticket = serde_json::from_slice(&bytes).ok().filter(|_| sealed);
-        ticket.ok_or_else(|| StoreError::new("read", layout::ticket(id), ErrorKind::Corrupt).into())
+        Ticket::decode(&bytes).ok_or_else(|| StoreError::new("read", layout::ticket(id), ErrorKind::Corrupt).into())
     }
 
     /// Deletes a ticket that was completed, its bytes first.

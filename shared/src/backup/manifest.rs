@@ -90,12 +90,12 @@ impl Manifest {
     }
 
     /// Writes the manifest.
-    pub(super) fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         seal::seal(self)
     }
 
     /// Reads a manifest; the reason where it is not one that can be trusted.
-    pub(super) fn decode(bytes: &[u8]) -> Result<Self, &'static str> {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, &'static str> {
         seal::check(bytes).map_err(|_| "its digest does not match")?;
         let manifest: Self = serde_json::from_slice(bytes).map_err(|_| "it cannot be read")?;
         if manifest.format > FORMAT {

@@ -3,12 +3,12 @@
 //! A backup is a manifest that names catalog chunks, which name images; all lie in the archive once each, by digest. It
 //! is written last, so a backup without a valid manifest does not exist.
 
-mod automatic;
+pub(crate) mod automatic;
 mod create;
 mod manifest;
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::Timestamp;
@@ -23,6 +23,7 @@ use crate::keepsake::{Keepsake, lock};
 use crate::layout::{self, BackupName, ImageId};
 use crate::lease::Lease;
 use crate::store::{ETag, Optional, StoreError};
+use crate::sync::Mutex;
 
 /// Manifests read at a time.
 const FETCHES: usize = 16;

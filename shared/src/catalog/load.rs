@@ -4,10 +4,11 @@ use std::collections::HashSet;
 
 use uuid::Uuid;
 
-use super::{Base, Catalog, CatalogError, Readable, list_commits, lock, read_commit};
+use super::{Base, Catalog, CatalogError, Readable, list_commits, read_commit};
 use crate::digest::Digest;
 use crate::layout;
 use crate::store::Optional;
+use crate::sync::lock;
 
 /// What loading found, for the start-up lines and for recovery.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]

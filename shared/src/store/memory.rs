@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::ops::{Bound, Range};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -10,6 +9,7 @@ use futures::stream::{self, BoxStream, StreamExt};
 use jiff::Timestamp;
 
 use super::{Body, ETag, ErrorKind, Key, Object, ObjectMeta, ObjectStore, PutMode, Result, StoreError, StoreStatus};
+use crate::sync::{Mutex, MutexGuard, lock};
 
 /// A store in memory: what every backend does, and nothing else.
 ///
@@ -64,8 +64,7 @@ impl MemoryStore {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // A panic elsewhere cannot leave the map half changed: every change of it is one call.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     fn find(&self, operation: &'static str, key: &Key) -> Result<Entry> {

@@ -27,6 +27,7 @@ use jiff::Timestamp;
 use self::fs::{FileSystem, RealFolder};
 use self::path::{At, Disk};
 use super::{Body, ETag, ErrorKind, Key, Object, ObjectMeta, ObjectStore, PutMode, Result, StoreError, StoreStatus};
+use crate::sync;
 
 /// A store of files below one folder, which other processes may use at the same time.
 ///
@@ -120,15 +121,13 @@ impl ObjectStore for DiskStore {
     }
 }
 
-/// Runs `work` off the async threads. Once begun it runs to its end, whether or not anyone waits for it. Where no runtime
-/// drives the caller there are no such threads, and it runs at once: a test polls a store by hand.
+/// Runs `work` off the async threads. Once begun it runs to its end, whether or not anyone waits for it.
 async fn blocking<T: Send + 'static>(
     operation: &'static str,
     key: &str,
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
-    let Ok(runtime) = tokio::runtime::Handle::try_current() else { return work() };
-    match runtime.spawn_blocking(work).await {
+    match sync::spawn_blocking(work).await {
         Ok(result) => result,
         Err(e) => Err(StoreError::caused(operation, key, ErrorKind::Unavailable, e)),
     }
