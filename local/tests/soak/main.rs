@@ -1,0 +1,36 @@
+//! The real binary under load, as it is killed, stopped and started again and again.
+//!
+//! Every request and every answer is noted by the test, outside the servers. After each cycle the store must show exactly
+//! what was acknowledged, and of what got no answer all or nothing.
+//!
+//! `KEEPSAKE_SOAK_CYCLES=1000 KEEPSAKE_SOAK_SEED=7 cargo test --workspace --test soak -- --show-output` makes the soak
+//! longer and another one.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
+
+mod clients;
+mod kills;
+mod model;
+#[path = "../end_to_end/photos.rs"]
+#[allow(dead_code, reason = "not all of it is needed here")]
+mod photos;
+#[path = "../end_to_end/server.rs"]
+#[allow(dead_code, reason = "not all of it is needed here")]
+mod server;
+
+use kills::Soak;
+
+#[expect(clippy::disallowed_methods, reason = "only who starts the test knows how long it may take")]
+fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |value| value.parse().unwrap_or_else(|_| panic!("{name} is {value:?}")))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_acknowledged_is_lost_however_servers_end() {
+    let (cycles, seed) = (setting("KEEPSAKE_SOAK_CYCLES", 50), setting("KEEPSAKE_SOAK_SEED", 1));
+    println!("{cycles} cycles with the seed {seed}");
+    let mut soak = Soak::new(seed);
+    for cycle in 0..cycles {
+        soak.cycle(cycle as u32).await;
+    }
+    soak.end().await;
+}
