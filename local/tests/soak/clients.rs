@@ -44,6 +44,13 @@ pub struct Round {
     /// How many requests have been answered.
     answered: watch::Sender<u64>,
     over: AtomicBool,
+    uploading: AtomicU32,
+}
+
+/// Lets some time pass, so that what comes next comes at another moment each time.
+#[expect(clippy::disallowed_methods, reason = "chooses the moment of a fault; whatever it is, the store must be right")]
+pub async fn a_while(rng: &mut Rng, most_ms: u64) {
+    tokio::time::sleep(Duration::from_micros(rng.u64(..most_ms * 1000))).await;
 }
 
 /// What a client learns.
@@ -61,6 +68,22 @@ impl World {
 
     pub fn model(&self) -> MutexGuard<'_, Model> {
         self.model.lock().unwrap()
+    }
+
+    /// Compares what each server shows with what it must show.
+    pub async fn check(&self, servers: &[Server], after: &str) {
+        let mut model = std::mem::take(&mut *self.model());
+        for server in servers {
+            model.check(server, after).await;
+        }
+        *self.model() = model;
+    }
+
+    /// Lets the next check look for all images that were ever deleted, not only for those of late.
+    pub fn recall_all(&self) {
+        let mut model = self.model();
+        let all = model.images.clone();
+        model.changed(all);
     }
 
     /// One to three images that differ from all others in their names, and in most cases in their bytes.
@@ -95,6 +118,7 @@ impl Round {
             endpoints: servers.iter().map(endpoint).collect(),
             answered: watch::Sender::new(0),
             over: AtomicBool::new(false),
+            uploading: AtomicU32::new(0),
         })
     }
 
@@ -114,6 +138,11 @@ impl Round {
         let mut answered = self.answered.subscribe();
         let waited = tokio::time::timeout(HANGS, answered.wait_for(|n| *n >= target)).await;
         waited.expect("the clients get no answers any more").unwrap();
+    }
+
+    /// How many uploads have been sent and not answered.
+    pub fn uploading(&self) -> u32 {
+        self.uploading.load(Ordering::SeqCst)
     }
 
     fn endpoint(&self, rng: &mut Rng) -> Option<&Endpoint> {
@@ -165,7 +194,10 @@ impl Round {
             form = form.text(*field, value.clone());
         }
         let request = self.request(endpoint, Method::POST, "/api/upload").multipart(form);
-        match self.ask(request, StatusCode::CREATED).await {
+        self.uploading.fetch_add(1, Ordering::SeqCst);
+        let answer = self.ask(request, StatusCode::CREATED).await;
+        self.uploading.fetch_sub(1, Ordering::SeqCst);
+        match answer {
             Answer::Json(answer) => mine.extend(self.world.model().uploaded(&sent, answer)),
             Answer::Unknown => self.world.model().upload_unanswered(sent),
         }

@@ -5,13 +5,12 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
 
 use fastrand::Rng;
 use rustix::process::Signal;
 use tokio::task::JoinSet;
 
-use crate::clients::{Round, World};
+use crate::clients::{Round, World, a_while};
 use crate::model::State;
 use crate::server::{self, Server};
 
@@ -45,12 +44,6 @@ pub struct Soak {
     backup: Option<(String, BTreeMap<String, State>)>,
 }
 
-/// Lets some time pass, so that what comes next comes at another moment each time.
-#[expect(clippy::disallowed_methods, reason = "chooses the moment of a fault; whatever it is, the store must be right")]
-async fn a_while(rng: &mut Rng, most_ms: u64) {
-    tokio::time::sleep(Duration::from_micros(rng.u64(..most_ms * 1000))).await;
-}
-
 impl Soak {
     pub fn new(seed: u64) -> Self {
         Self {
@@ -69,7 +62,7 @@ impl Soak {
             self.kill_while_starting().await;
         }
         let mut servers: Vec<Server> = (0..self.rng.u8(1..3)).map(|_| Server::start(self.folder.path())).collect();
-        self.check(&servers, &after).await;
+        self.world.check(&servers, &after).await;
         match number % 6 {
             5 => self.restore(&mut servers).await,
             which => {
@@ -79,14 +72,6 @@ impl Soak {
                 self.use_and_end(&mut servers).await;
             }
         }
-    }
-
-    async fn check(&self, servers: &[Server], after: &str) {
-        let mut model = std::mem::take(&mut *self.world.model());
-        for server in servers {
-            model.check(server, after).await;
-        }
-        *self.world.model() = model;
     }
 
     async fn kill_while_starting(&mut self) {
@@ -186,7 +171,7 @@ impl Soak {
         let mut tasks = if exact { JoinSet::new() } else { self.begin(&round, |id| !then.contains_key(id)) };
         let restoring = Arc::clone(&round);
         tasks.spawn(async move { restoring.restore(&name, mode, before, after).await });
-        a_while(&mut self.rng, 150).await;
+        a_while(&mut self.rng, 250).await;
         round.end();
         for server in servers.drain(..) {
             server.kill();
@@ -217,10 +202,8 @@ impl Soak {
 
     async fn starts_whole(&mut self, after: &str) {
         let server = Server::start(self.folder.path());
-        let all: BTreeMap<String, State> = self.world.model().images.clone();
-        // All that were ever deleted, not only those of late.
-        self.world.model().changed(all);
-        self.check(&[server], after).await;
+        self.world.recall_all();
+        self.world.check(&[server], after).await;
         self.counts.killed += 1;
     }
 

@@ -10,9 +10,11 @@
 mod clients;
 mod kills;
 mod model;
+mod mounts;
 #[path = "../end_to_end/photos.rs"]
 #[allow(dead_code, reason = "not all of it is needed here")]
 mod photos;
+mod power;
 #[path = "../end_to_end/server.rs"]
 #[allow(dead_code, reason = "not all of it is needed here")]
 mod server;
@@ -33,4 +35,16 @@ async fn nothing_acknowledged_is_lost_however_servers_end() {
         soak.cycle(cycle as u32).await;
     }
     soak.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs root and loop devices: .ci/disks"]
+async fn nothing_acknowledged_is_lost_by_power_cuts_of_ext4() {
+    power::cuts("ext4", setting("KEEPSAKE_POWER_CUTS", 20), setting("KEEPSAKE_SOAK_SEED", 1)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs root and loop devices: .ci/disks"]
+async fn nothing_acknowledged_is_lost_by_power_cuts_of_xfs() {
+    power::cuts("xfs", setting("KEEPSAKE_POWER_CUTS", 20), setting("KEEPSAKE_SOAK_SEED", 1)).await;
 }
