@@ -27,7 +27,12 @@ impl Server {
 
     /// Likewise, with further variables in its environment.
     pub fn start_with(folder: &Path, variables: &[(&str, &str)]) -> Self {
-        let mut child = spawn(folder, variables);
+        Self::started(&mut command(folder, variables))
+    }
+
+    /// Starts what serves on a free port, and waits until it does.
+    pub fn started(command: &mut Command) -> Self {
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut greeting = Vec::new();
         while !greeting.last().is_some_and(|line: &String| line.contains("  recovery ")) {
@@ -121,17 +126,12 @@ impl Drop for Server {
     }
 }
 
-/// Starts the binary without waiting for it.
-pub fn spawn(folder: &Path, variables: &[(&str, &str)]) -> Child {
-    Command::new(env!("CARGO_BIN_EXE_local"))
-        .current_dir(folder)
-        .env_clear()
-        .envs([("PORT", "0"), ("HOST", "127.0.0.1"), ("RUST_LOG", "warn")])
-        .envs(variables.iter().copied())
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap()
+/// The binary on a free port, with `folder` as its current folder and these variables in its environment.
+pub fn command(folder: &Path, variables: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_local"));
+    command.current_dir(folder).env_clear().envs([("PORT", "0"), ("HOST", "127.0.0.1"), ("RUST_LOG", "warn")]);
+    command.envs(variables.iter().copied());
+    command
 }
 
 pub async fn json(answer: Response, expected: StatusCode) -> Value {
