@@ -20,6 +20,11 @@ pub fn small(n: u32) -> Vec<u8> {
     encode(4, 4, n, ImageFormat::Png)
 }
 
+/// A PNG of some twenty kilobytes that differs for each `n`.
+pub fn medium(n: u32) -> Vec<u8> {
+    encode(96, 64, n, ImageFormat::Png)
+}
+
 /// An image too large to be kept in memory while it is taken in.
 pub fn large(n: u32) -> Vec<u8> {
     encode(400, 256, n, ImageFormat::Bmp)
