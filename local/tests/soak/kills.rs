@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use fastrand::Rng;
@@ -75,7 +75,7 @@ impl Soak {
     }
 
     async fn kill_while_starting(&mut self) {
-        let mut child = server::spawn(self.folder.path(), &[]);
+        let mut child = server::command(self.folder.path(), &[]).stdout(Stdio::null()).spawn().unwrap();
         a_while(&mut self.rng, 120).await;
         child.kill().unwrap();
         child.wait().unwrap();

@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
 mod clients;
+mod full;
 mod kills;
 mod model;
 mod mounts;
@@ -47,4 +48,26 @@ async fn nothing_acknowledged_is_lost_by_power_cuts_of_ext4() {
 #[ignore = "needs root and loop devices: .ci/disks"]
 async fn nothing_acknowledged_is_lost_by_power_cuts_of_xfs() {
     power::cuts("xfs", setting("KEEPSAKE_POWER_CUTS", 20), setting("KEEPSAKE_SOAK_SEED", 1)).await;
+}
+
+/// One test for each file system.
+macro_rules! on_small_disks {
+    ($($name:ident: $test:expr;)*) => {$(
+        #[tokio::test(flavor = "multi_thread")]
+        #[ignore = "needs root and loop devices: .ci/disks"]
+        async fn $name() {
+            $test.await;
+        }
+    )*};
+}
+
+on_small_disks! {
+    uploads_that_fill_a_tmpfs_are_refused_in_time: full::fills_up("tmpfs", 24, "4MiB");
+    uploads_that_fill_an_ext4_are_refused_in_time: full::fills_up("ext4", 32, "4MiB");
+    uploads_that_fill_a_tmpfs_without_a_reserve_leave_nothing_behind: full::fills_up("tmpfs", 24, "0");
+    uploads_that_fill_an_ext4_without_a_reserve_leave_nothing_behind: full::fills_up("ext4", 32, "0");
+    each_kind_of_write_may_find_a_tmpfs_full: full::nearly_full("tmpfs", 24);
+    each_kind_of_write_may_find_an_ext4_full: full::nearly_full("ext4", 32);
+    a_tmpfs_may_turn_read_only_and_back: full::turns_read_only("tmpfs");
+    an_ext4_may_turn_read_only_and_back: full::turns_read_only("ext4");
 }

@@ -1,6 +1,6 @@
 //! Power cuts under load: what was acknowledged had reached the medium.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use fastrand::Rng;
@@ -18,7 +18,7 @@ pub async fn cuts(kind: &'static str, rounds: u64, seed: u64) {
     let (mut in_flight, mut while_starting) = (0, 0);
     for number in 0..rounds {
         if rng.u8(..4) == 0 {
-            let mut child = server::spawn(&mount.data(), &[]);
+            let mut child = server::command(&mount.data(), &[]).stdout(Stdio::null()).spawn().unwrap();
             a_while(&mut rng, 150).await;
             mount.cut_power();
             child.kill().unwrap();
@@ -26,12 +26,12 @@ pub async fn cuts(kind: &'static str, rounds: u64, seed: u64) {
             mount.power_on();
             while_starting += 1;
         }
-        let server = Server::start(&mount.data());
+        let server = Server::start_with(&mount.data(), &[("RUST_LOG", "off")]);
         world.check(std::slice::from_ref(&server), &format!("{kind}, power cut {number}")).await;
         let round = Round::new(&world, std::slice::from_ref(&server));
         let mut clients = JoinSet::new();
         let ids: Vec<String> = world.model().live().into_keys().collect();
-        let count = rng.usize(1..5);
+        let count = rng.usize(1..8);
         for client in 0..count {
             let mine = ids.iter().skip(client).step_by(count).cloned().collect();
             clients.spawn(Arc::clone(&round).client(mine, rng.fork()));
@@ -54,7 +54,7 @@ pub async fn cuts(kind: &'static str, rounds: u64, seed: u64) {
         }
         mount.power_on();
     }
-    let server = Server::start(&mount.data());
+    let server = Server::start_with(&mount.data(), &[("RUST_LOG", "off")]);
     world.recall_all();
     world.check(&[server], &format!("{kind}, the last power cut")).await;
     let mut verify = Command::new(env!("CARGO_BIN_EXE_local"));
