@@ -174,7 +174,7 @@ impl Round {
                 11..14 => self.edit(endpoint, &mut mine, &mut rng).await,
                 14..18 => self.read(endpoint, &mine, &mut rng).await,
                 18 => self.list(endpoint, &mine).await,
-                _ => self.back_up(endpoint).await,
+                _ => self.back_up_by(endpoint).await,
             }
         }
     }
@@ -282,7 +282,12 @@ impl Round {
         }
     }
 
-    async fn back_up(&self, endpoint: &Endpoint) {
+    /// Makes a backup when the clients are gone.
+    pub async fn back_up(&self) {
+        self.back_up_by(&self.endpoints[0]).await;
+    }
+
+    async fn back_up_by(&self, endpoint: &Endpoint) {
         if let Answer::Json(answer) =
             self.ask(self.request(endpoint, Method::POST, "/api/backup"), StatusCode::CREATED).await
         {

@@ -18,7 +18,8 @@ pub async fn cuts(kind: &'static str, rounds: u64, seed: u64) {
     let (mut in_flight, mut while_starting) = (0, 0);
     for number in 0..rounds {
         if rng.u8(..4) == 0 {
-            let mut child = server::command(&mount.data(), &[]).stdout(Stdio::null()).spawn().unwrap();
+            let mut child =
+                server::command(&mount.data(), &[]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
             a_while(&mut rng, 150).await;
             mount.cut_power();
             child.kill().unwrap();
@@ -26,7 +27,9 @@ pub async fn cuts(kind: &'static str, rounds: u64, seed: u64) {
             mount.power_on();
             while_starting += 1;
         }
-        let server = Server::start_with(&mount.data(), &[("RUST_LOG", "off")]);
+        // Where second copies come later, no other write follows the last one of an upload.
+        let archive = rng.choice(["sync", "async"]).unwrap();
+        let server = Server::start_with(&mount.data(), &[("RUST_LOG", "off"), ("ARCHIVE", archive)]);
         world.check(std::slice::from_ref(&server), &format!("{kind}, power cut {number}")).await;
         let round = Round::new(&world, std::slice::from_ref(&server));
         let mut clients = JoinSet::new();
@@ -49,6 +52,9 @@ pub async fn cuts(kind: &'static str, rounds: u64, seed: u64) {
             // Right after the last answer, so that no other write takes to the medium what this one did not.
             round.end();
             clients.join_all().await;
+            if rng.bool() {
+                round.back_up().await;
+            }
             mount.cut_power();
             server.kill();
         }
