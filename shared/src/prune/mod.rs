@@ -33,7 +33,7 @@ use jiff::SignedDuration;
 
 pub use keep::Keep;
 
-use self::named::{DAMAGED_BACKUP, Named};
+use self::named::Named;
 use crate::backup::Manifest;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
@@ -114,10 +114,7 @@ impl Keepsake {
         let names = |backups: &[(ObjectMeta, Manifest)]| backups.iter().map(|(_, m)| m.name).collect::<Vec<_>>();
         let mut pruned = Pruned { kept: names(&stay), removed: names(&go), ..Pruned::default() };
         let mut named = Named::default();
-        let reason = match self.read_names(&stay, &go, &mut named).await? {
-            _ if standing.damaged => Some(DAMAGED_BACKUP),
-            reason => reason,
-        };
+        let reason = self.read_names(&stay, &go, &mut named).await?;
         if reason.is_some() {
             let mut kept = [pruned.kept, pruned.removed].concat();
             kept.sort_by(|a, b| b.cmp(a));

@@ -19,7 +19,7 @@ const FETCHES: usize = 16;
 const UNREADABLE_CATALOG: &str = "A part of the catalog cannot be read, so that what it names is not known.";
 const EMPTY_CATALOG: &str = "The catalog knows of no image, which may mean that it was lost.";
 const DAMAGED_COMMIT: &str = "A damaged commit lies in the quarantine; remove it there once it is of no use any more.";
-pub(super) const DAMAGED_BACKUP: &str =
+const DAMAGED_BACKUP: &str =
     "A part of a backup is damaged, so that what it names is not known; repair it by a verification, or delete it.";
 
 /// What backups and the catalog name.
@@ -52,8 +52,6 @@ impl Named {
 pub(super) struct Standing {
     /// The valid ones, newest first.
     pub(super) manifests: Vec<(ObjectMeta, Manifest)>,
-    /// Whether there is one that is not valid.
-    pub(super) damaged: bool,
     /// What backups left that were cut off long ago.
     pub(super) old_intents: Vec<ObjectMeta>,
 }
@@ -84,6 +82,7 @@ impl Keepsake {
         Ok(old)
     }
 
+    /// The backups that there are; one that is not valid is found by [`read_names`](Self::read_names).
     pub(super) async fn standing_backups(&self) -> Result<Standing, StoreError> {
         let listed: Vec<ObjectMeta> = self.archive.store().list(layout::BACKUPS, None).try_collect().await?;
         let before = self.safe_before();
@@ -91,16 +90,12 @@ impl Keepsake {
         let old_intents = intents.into_iter().filter(|meta| meta.modified < before).collect();
         let read = async |meta: ObjectMeta| {
             let Some(name) = layout::parse_manifest(&meta.key) else { return Ok(None) };
-            Ok::<_, StoreError>(Some((self.present_manifest(name).await?, meta)))
+            Ok::<_, StoreError>(self.read_manifest(name).await?.map(|manifest| (meta, manifest)))
         };
         let mut standing = Standing { old_intents, ..Standing::default() };
         let mut read = stream::iter(manifests).map(read).buffered(FETCHES);
         while let Some(found) = read.try_next().await? {
-            match found {
-                Some((Present::Valid(manifest), meta)) => standing.manifests.push((meta, manifest)),
-                Some((Present::Damaged, _)) => standing.damaged = true,
-                Some((Present::Gone, _)) | None => {}
-            }
+            standing.manifests.extend(found);
         }
         standing.manifests.reverse();
         Ok(standing)

@@ -259,7 +259,8 @@ impl Keepsake {
     }
 }
 
-fn uploaded_after(record: &catalog::Record, moment: Timestamp) -> bool {
+/// Whether a record says that its image was uploaded after this moment.
+pub(crate) fn uploaded_after(record: &catalog::Record, moment: Timestamp) -> bool {
     record.upload_date.as_deref().and_then(|date| date.parse::<Timestamp>().ok()).is_some_and(|at| at > moment)
 }
 
