@@ -33,8 +33,7 @@ use jiff::SignedDuration;
 
 pub use keep::Keep;
 
-use self::named::Named;
-use crate::backup::Manifest;
+use self::named::{Named, Stored};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::keepsake::Keepsake;
@@ -111,7 +110,7 @@ impl Keepsake {
         let candidates = self.old_objects().await?;
         let standing = self.standing_backups().await?;
         let (stay, go) = self.thin_out(standing.manifests);
-        let names = |backups: &[(ObjectMeta, Manifest)]| backups.iter().map(|(_, m)| m.name).collect::<Vec<_>>();
+        let names = |backups: &[Stored]| backups.iter().map(|(_, m)| m.name).collect::<Vec<_>>();
         let mut pruned = Pruned { kept: names(&stay), removed: names(&go), ..Pruned::default() };
         let mut named = Named::default();
         let reason = self.read_names(&stay, &go, &mut named).await?;

@@ -22,6 +22,9 @@ const DAMAGED_COMMIT: &str = "A damaged commit lies in the quarantine; remove it
 const DAMAGED_BACKUP: &str =
     "A part of a backup is damaged, so that what it names is not known; repair it by a verification, or delete it.";
 
+/// A backup with the version of its manifest.
+pub(super) type Stored = (ObjectMeta, Manifest);
+
 /// What backups and the catalog name.
 #[derive(Default)]
 pub(super) struct Named {
@@ -51,7 +54,7 @@ impl Named {
 #[derive(Default)]
 pub(super) struct Standing {
     /// The valid ones, newest first.
-    pub(super) manifests: Vec<(ObjectMeta, Manifest)>,
+    pub(super) manifests: Vec<Stored>,
     /// What backups left that were cut off long ago.
     pub(super) old_intents: Vec<ObjectMeta>,
 }
@@ -64,8 +67,8 @@ impl Keepsake {
     /// The chunks and images in the archive that are old enough to be removed.
     pub(super) async fn old_objects(&self) -> Result<Vec<Candidate>, StoreError> {
         let (archive, before) = (self.archive.store(), self.safe_before());
-        let kinds: [(&str, What, fn(&Key) -> Option<Digest>); 2] = [
-            (layout::CHUNKS, What::Chunk, layout::parse_chunk),
+        let kinds = [
+            (layout::CHUNKS, What::Chunk, layout::parse_chunk as fn(&Key) -> Option<Digest>),
             (layout::ARCHIVED_IMAGES, What::Image, layout::parse_archived_image),
         ];
         let mut old = Vec::new();
@@ -110,10 +113,7 @@ impl Keepsake {
     }
 
     /// Splits backups, newest first, into those that stay and those that go.
-    pub(super) fn thin_out(
-        &self,
-        backups: Vec<(ObjectMeta, Manifest)>,
-    ) -> (Vec<(ObjectMeta, Manifest)>, Vec<(ObjectMeta, Manifest)>) {
+    pub(super) fn thin_out(&self, backups: Vec<Stored>) -> (Vec<Stored>, Vec<Stored>) {
         let before = self.safe_before();
         let by_itself = |manifest: &Manifest| manifest.kind != Kind::Manual;
         let automatic = backups.iter().filter(|(_, manifest)| by_itself(manifest)).map(|(_, manifest)| manifest.name);
@@ -128,8 +128,8 @@ impl Keepsake {
     /// read.
     pub(super) async fn read_names(
         &self,
-        stay: &[(ObjectMeta, Manifest)],
-        go: &[(ObjectMeta, Manifest)],
+        stay: &[Stored],
+        go: &[Stored],
         named: &mut Named,
     ) -> Result<Option<&'static str>> {
         let Some(images) = self.catalog.named_anywhere().await? else { return Ok(Some(UNREADABLE_CATALOG)) };
