@@ -76,6 +76,12 @@ pub enum Command {
         #[arg(long)]
         repair: bool,
     },
+    /// Thin out automatic backups, and remove what no backup and no image needs any more.
+    Prune {
+        /// Only say what would go.
+        #[arg(long)]
+        dry_run: bool,
+    },
 }
 
 impl Cli {

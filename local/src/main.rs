@@ -3,6 +3,7 @@
 mod background;
 mod cli;
 mod greeting;
+mod prune;
 mod server;
 mod token;
 mod verify;
@@ -34,5 +35,6 @@ async fn run(cli: &Cli) -> Result<(), String> {
     match &cli.command {
         None | Some(Command::Serve) => server::serve(config).await,
         Some(Command::Verify { slice, repair }) => verify::verify(&config, slice.as_deref(), *repair).await,
+        Some(Command::Prune { dry_run }) => prune::prune(&config, *dry_run).await,
     }
 }

@@ -151,10 +151,10 @@ impl Keepsake {
             if pruned.held_back.is_some() {
                 break;
             }
-            let unnamed = batch.iter().filter(|candidate| !named.names(candidate));
-            let delete = async |candidate: &'_ Candidate| {
+            let unnamed: Vec<Candidate> = batch.iter().filter(|candidate| !named.names(candidate)).cloned().collect();
+            let delete = async |candidate: Candidate| {
                 let deleted = self.delete_if_same(&candidate.version).await?;
-                Ok::<_, StoreError>(deleted.then(|| candidate.clone()))
+                Ok::<_, StoreError>(deleted.then_some(candidate))
             };
             let mut deleted = stream::iter(unnamed).map(delete).buffered(DELETES);
             while let Some(deleted) = deleted.try_next().await? {

@@ -215,7 +215,8 @@ impl Keepsake {
     async fn take_in(&self, version: &ObjectMeta, manifest: &Manifest, named: &mut Named) -> Result<bool, StoreError> {
         let new: Vec<Digest> =
             manifest.chunks.iter().map(|chunk| chunk.sha256).filter(|digest| named.chunks.insert(*digest)).collect();
-        let mut chunks = stream::iter(&new).map(|digest| self.read_chunk(digest)).buffered(FETCHES);
+        let read = async |digest: Digest| self.read_chunk(&digest).await;
+        let mut chunks = stream::iter(new).map(read).buffered(FETCHES);
         while let Some(chunk) = chunks.try_next().await? {
             let Some(entries) = chunk else { return Ok(false) };
             named.images.extend(entries.iter().filter_map(|(_, entry)| entry.content_digest()));

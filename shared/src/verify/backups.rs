@@ -45,6 +45,7 @@ impl Keepsake {
         let manifests = archive.list(layout::BACKUPS, None);
         let names: Vec<BackupName> =
             manifests.try_filter_map(async |meta| Ok(layout::parse_manifest(&meta.key))).try_collect().await?;
+        findings.standing = Some(names.iter().copied().collect());
         let mut named: HashSet<Digest> = HashSet::new();
         for name in names.iter().copied().filter(|name| slice.takes(&Digest::of(name.to_string().as_bytes()))) {
             findings.pieces += 1;

@@ -95,6 +95,9 @@ pub struct Findings {
     pub rewritten: u64,
     /// Backups of which a part is missing or damaged, and could not be made anew.
     pub damaged_backups: BTreeSet<BackupName>,
+    /// The backups that there are, where they were listed.
+    #[serde(skip)]
+    pub(crate) standing: Option<BTreeSet<BackupName>>,
     /// What the images in `damaged` and `lost` should be.
     #[serde(skip)]
     pub(crate) wrong: BTreeMap<ImageId, Digest>,

@@ -272,6 +272,21 @@ async fn a_chunk_of_a_backup_that_stays_holds_a_prune_back() {
 }
 
 #[tokio::test]
+async fn a_damaged_backup_that_was_deleted_is_damaged_no_longer() {
+    let world = worn().await;
+    let keepsake = keepsake(&world, 1);
+    let oldest = keepsake.list_backups().await.unwrap().pop().unwrap().name;
+    world.put(&format!("backups/{oldest}/manifest.json"), b"rotten").await;
+    keepsake.verify(shared::verify::Slice::WHOLE, true).await.unwrap();
+    let damaged = async || keepsake.verifications().await.unwrap().damaged_backups;
+    assert_eq!(damaged().await, BTreeSet::from([oldest]));
+    keepsake.delete_backup(oldest).await.unwrap();
+    keepsake.verify_next().await.unwrap();
+    assert!(damaged().await.is_empty());
+    assert_eq!(keepsake.prune(false).await.unwrap().held_back, None);
+}
+
+#[tokio::test]
 async fn a_manifest_that_does_not_answer_ends_a_prune_before_anything_goes() {
     let world = worn().await;
     let before = world.keys("").await;
