@@ -95,9 +95,6 @@ pub struct Findings {
     pub rewritten: u64,
     /// Backups of which a part is missing or damaged, and could not be made anew.
     pub damaged_backups: BTreeSet<BackupName>,
-    /// The backups that there are, where they were listed.
-    #[serde(skip)]
-    pub(crate) standing: Option<BTreeSet<BackupName>>,
     /// What the images in `damaged` and `lost` should be.
     #[serde(skip)]
     pub(crate) wrong: BTreeMap<ImageId, Digest>,
@@ -127,8 +124,10 @@ impl Keepsake {
         let mut findings = Findings::default();
         let mut failure = self.verify_slice(slice, repair, &mut findings).await.err();
         failure = failure.or(self.verify_deleted(slice, &mut findings).await.err());
-        failure = failure.or(self.verify_backups(slice, repair, &mut findings).await.err());
-        if let Err(error) = self.note_findings(slice, &findings, failure.is_none()).await {
+        let backups = self.verify_backups(slice, repair, &mut findings).await;
+        let (backups, failed) = backups.map_or_else(|error| (None, Some(error)), |names| (Some(names), None));
+        failure = failure.or(failed);
+        if let Err(error) = self.note_findings(slice, &findings, backups.as_deref(), failure.is_none()).await {
             // A store that takes no writes is one to be looked at, not one to say nothing about.
             tracing::warn!(error = &error as &dyn std::error::Error, ?findings, "what was found cannot be kept");
         }
@@ -245,7 +244,13 @@ impl Keepsake {
     }
 
     /// Keeps what a verification found; only one that saw all of its slice takes anything back.
-    async fn note_findings(&self, slice: Slice, findings: &Findings, saw_all: bool) -> Result<()> {
+    async fn note_findings(
+        &self,
+        slice: Slice,
+        findings: &Findings,
+        backups: Option<&[BackupName]>,
+        saw_all: bool,
+    ) -> Result<()> {
         let (archive, key) = (self.archive.store(), layout::verified());
         loop {
             let (kept, mode) = match archive.read(&key).await.optional()? {
@@ -253,6 +258,10 @@ impl Keepsake {
                 Some((bytes, etag)) => (Record::decode(&bytes), PutMode::Update(etag)),
             };
             let mut record = kept.unwrap_or_else(Record::new);
+            if let Some(backups) = backups {
+                // What was deleted since is not damaged any more.
+                record.damaged_backups.retain(|name| backups.contains(name));
+            }
             record.note(slice, findings, self.clock.now(), saw_all);
             match archive.put(&key, &Body::from(record.encode()), &mode).await {
                 Err(e) if matches!(e.kind, ErrorKind::Changed | ErrorKind::AlreadyExists) => {}

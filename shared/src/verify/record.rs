@@ -78,9 +78,6 @@ impl Record {
         if verified == Some(Slice::WHOLE) {
             self.damaged_backups.clear();
         }
-        if let Some(standing) = &findings.standing {
-            self.damaged_backups.retain(|name| standing.contains(name));
-        }
         self.damaged_backups.extend(&findings.damaged_backups);
     }
 
