@@ -41,9 +41,15 @@ pub async fn run(keepsake: Arc<Keepsake>, pace: Pace, mut stopped: watch::Receiv
 
 /// Once an hour, until told to stop: clears away tickets that were not completed in time and, on a disk, reads a slice
 /// of everything through and repairs it. A bucket's service checks what it stores by itself, and to read everything out
-/// of it could cost more than to keep it.
+/// of it could cost more than to keep it. Once a day, and an hour after the start, it prunes.
 pub async fn look_after(keepsake: Arc<Keepsake>, pace: Pace, mut stopped: watch::Receiver<bool>) {
-    while !wait(IDLE, &mut stopped).await {
+    for hour in 0_u64.. {
+        if wait(IDLE, &mut stopped).await {
+            return;
+        }
+        if hour.is_multiple_of(24) {
+            prune(&keepsake).await;
+        }
         if let Err(error) = keepsake.clear_tickets().await {
             tracing::warn!(error = &error as &dyn std::error::Error, "old tickets could not be cleared away");
         }
@@ -52,6 +58,16 @@ pub async fn look_after(keepsake: Arc<Keepsake>, pace: Pace, mut stopped: watch:
         {
             tracing::warn!(error = &error as &dyn std::error::Error, "a part of the store could not be verified");
         }
+    }
+}
+
+async fn prune(keepsake: &Keepsake) {
+    match keepsake.prune(false).await {
+        Ok(pruned) => match pruned.held_back {
+            Some(reason) => tracing::warn!(reason, "nothing more is pruned"),
+            None => tracing::info!(backups = pruned.removed.len(), bytes = pruned.bytes, "pruned"),
+        },
+        Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "the store could not be pruned"),
     }
 }
 

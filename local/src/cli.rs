@@ -30,6 +30,18 @@ pub struct Cli {
     /// Uploads for each automatic backup.
     #[arg(long, global = true)]
     backup_every: Option<String>,
+    /// Newest automatic backups that a prune keeps.
+    #[arg(long, global = true)]
+    keep_last: Option<String>,
+    /// Days of which it keeps one.
+    #[arg(long, global = true)]
+    keep_daily: Option<String>,
+    /// Weeks of which it keeps one.
+    #[arg(long, global = true)]
+    keep_weekly: Option<String>,
+    /// Months of which it keeps one.
+    #[arg(long, global = true)]
+    keep_monthly: Option<String>,
     /// Longest upload, such as 100MiB.
     #[arg(long, global = true)]
     max_upload_bytes: Option<String>,
@@ -64,6 +76,12 @@ pub enum Command {
         #[arg(long)]
         repair: bool,
     },
+    /// Thin out automatic backups, and remove what no backup and no image needs any more.
+    Prune {
+        /// Only say what would go.
+        #[arg(long)]
+        dry_run: bool,
+    },
 }
 
 impl Cli {
@@ -78,6 +96,10 @@ impl Cli {
             "BACKUP_URL" => &self.backup_url,
             "ARCHIVE" => &self.archive,
             "BACKUP_EVERY" => &self.backup_every,
+            "KEEP_LAST" => &self.keep_last,
+            "KEEP_DAILY" => &self.keep_daily,
+            "KEEP_WEEKLY" => &self.keep_weekly,
+            "KEEP_MONTHLY" => &self.keep_monthly,
             "MAX_UPLOAD_BYTES" => &self.max_upload_bytes,
             "MAX_PIXELS" => &self.max_pixels,
             "RESERVE_BYTES" => &self.reserve_bytes,

@@ -4,6 +4,7 @@ mod background;
 mod cli;
 mod connections;
 mod greeting;
+mod prune;
 mod server;
 mod token;
 mod verify;
@@ -35,5 +36,6 @@ async fn run(cli: &Cli) -> Result<(), String> {
     match &cli.command {
         None | Some(Command::Serve) => server::serve(config).await,
         Some(Command::Verify { slice, repair }) => verify::verify(&config, slice.as_deref(), *repair).await,
+        Some(Command::Prune { dry_run }) => prune::prune(&config, *dry_run).await,
     }
 }

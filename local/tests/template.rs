@@ -145,14 +145,17 @@ fn allowed(function: &Value, action: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn no_function_can_delete_a_second_copy_or_a_backup() {
+fn only_what_prunes_can_delete_a_second_copy_or_a_backup() {
+    let prunes = ["backup-*/intent-*", "backup-*/manifest.json", "catalog/*", "images/*", "restore.json", "scratch/*"]
+        .as_slice();
     for (name, function) in functions() {
         let deletes = allowed(&function, "s3:DeleteObject");
         let in_the_archive: Vec<_> = deletes.iter().filter_map(|place| place.strip_prefix("${Archive.Arn}/")).collect();
-        let expected: &[&str] = match name.as_str() {
-            MAINTENANCE => &["image-metadata.d/*"],
-            "restore" => &["restore.json"],
-            _ => &[],
+        let expected: Vec<&str> = match name.as_str() {
+            MAINTENANCE => [&prunes[..3], &["image-metadata.d/*"], &prunes[3..]].concat(),
+            "backup" => prunes.to_vec(),
+            "restore" => vec!["backup-*/intent-*", "restore.json"],
+            _ => Vec::new(),
         };
         assert_eq!(in_the_archive, expected, "{name}");
     }

@@ -7,8 +7,10 @@ use crate::catalog::{Change, Content, Entry, Position, Record, Tombstone};
 use crate::error::{Error, Result};
 use crate::keepsake::Keepsake;
 use crate::layout::{self, ImageId};
+use crate::prune;
 use crate::store::{ErrorKind, ObjectMeta, Optional, Store};
 use crate::upload::Fields;
+use crate::verify::uploaded_after;
 
 /// Which images a list shows.
 #[derive(Debug, Clone, Default)]
@@ -208,10 +210,23 @@ impl Keepsake {
     /// Deletes an image's bytes from the primary once the archive's copy of them has been found right; leaves
     /// them where there is no such copy and none can be made.
     pub(crate) async fn delete_bytes(&self, id: &ImageId, before: &Entry) -> Result<()> {
-        if let Some(digest) = before.live().and_then(|record| record.sha256)
-            && self.archive.verify_named(&self.primary, id, digest).await? == Archived::Missing
+        if let Some(record) = before.live()
+            && let Some(digest) = record.sha256
         {
-            return Ok(());
+            // A prune may not have seen yet that a record so young names this content. Deleting goes on a full disk too.
+            let young = uploaded_after(record, self.clock.now() - prune::AGING);
+            let named = || self.archive.verify_named(&self.primary, id, digest);
+            let verified = match young {
+                true => self.archive.verify(&self.primary, id, digest).await,
+                false => named().await,
+            };
+            let verified = match verified {
+                Err(e) if e.kind == ErrorKind::Full => named().await?,
+                verified => verified?,
+            };
+            if verified == Archived::Missing {
+                return Ok(());
+            }
         }
         Ok(self.primary.delete(&layout::image(id)).await?)
     }

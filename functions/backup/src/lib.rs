@@ -1,4 +1,5 @@
-//! `/api/backup` and `/api/backups`: making, listing and showing backups; `/api/verify`: reading everything through.
+//! `/api/backup` and `/api/backups`: making, listing, showing and deleting backups; `/api/prune`: thinning them out;
+//! `/api/verify`: reading everything through.
 
 use std::sync::Arc;
 
@@ -22,6 +23,8 @@ pub fn routes() -> Routes {
         .post("/api/backup", create)
         .get("/api/backups", list)
         .get("/api/backups/{name}", show)
+        .delete("/api/backups/{name}", delete)
+        .post("/api/prune", prune)
         .post("/api/verify", verify)
 }
 
@@ -84,8 +87,7 @@ async fn list(State(app): State<App>) -> Result<Json<Value>, Problem> {
 }
 
 async fn show(State(app): State<App>, name: Result<Path<String>, PathRejection>) -> Result<Json<Value>, Problem> {
-    let Path(name) = name?;
-    let manifest = app.keepsake.manifest(name.parse().map_err(|_| Error::NoSuchBackup(name))?).await?;
+    let manifest = app.keepsake.manifest(parse(name)?).await?;
     Ok(Json(json!({
         "name": manifest.name,
         "created": format_millis(manifest.created),
@@ -96,6 +98,44 @@ async fn show(State(app): State<App>, name: Result<Path<String>, PathRejection>)
         "verifiedAt": format_millis(manifest.verified_at),
         "missing": manifest.missing,
         "chunks": manifest.chunks,
+    })))
+}
+
+fn parse(name: Result<Path<String>, PathRejection>) -> Result<BackupName, Problem> {
+    let Path(name) = name?;
+    Ok(name.parse().map_err(|_| Error::NoSuchBackup(name))?)
+}
+
+async fn delete(State(app): State<App>, name: Result<Path<String>, PathRejection>) -> Result<Json<Value>, Problem> {
+    let name = parse(name)?;
+    let keepsake = Arc::clone(&app.keepsake);
+    to_the_end(async move { keepsake.delete_backup(name).await }).await?;
+    let message = format!("{name} was deleted. What only it needed is removed by the next prune.");
+    Ok(Json(json!({ "success": true, "message": message, "name": name })))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PruneQuery {
+    #[serde(default)]
+    dry_run: bool,
+}
+
+async fn prune(
+    State(app): State<App>,
+    query: Result<Query<PruneQuery>, QueryRejection>,
+) -> Result<Json<Value>, Problem> {
+    let Query(PruneQuery { dry_run }) = query?;
+    let keepsake = Arc::clone(&app.keepsake);
+    let pruned = to_the_end(async move { keepsake.prune(dry_run).await }).await?;
+    Ok(Json(json!({
+        "success": true,
+        "dryRun": dry_run,
+        "removed": pruned.removed,
+        "kept": pruned.kept,
+        "objects": pruned.chunks.len() + pruned.images.len(),
+        "bytes": pruned.bytes,
+        "heldBack": pruned.held_back,
     })))
 }
 

@@ -31,6 +31,8 @@ pub enum Task {
     Recover,
     /// Read a slice of everything through, and repair it.
     Verify,
+    /// Thin out backups, and remove what nothing names any more.
+    Prune,
 }
 
 /// What S3 tells of objects, as far as it matters here.

@@ -103,6 +103,19 @@ impl Maintenance {
                 let (slice, findings) = self.keepsake.verify_next().await?;
                 json!({ "task": "verify", "slice": slice.to_string(), "findings": findings })
             }
+            Task::Prune => {
+                let pruned = self.keepsake.prune(false).await?;
+                if let Some(reason) = pruned.held_back {
+                    tracing::error!(reason, "nothing more is pruned");
+                }
+                json!({
+                    "task": "prune",
+                    "backups": pruned.removed.len(),
+                    "objects": pruned.chunks.len() + pruned.images.len(),
+                    "bytes": pruned.bytes,
+                    "heldBack": pruned.held_back,
+                })
+            }
         };
         if let Some(stack) = &self.metrics {
             let overdue = self.keepsake.backup_overdue().await?;

@@ -80,3 +80,14 @@ async fn the_schedule_recovers_without_any_event_and_nonsense_is_refused() {
     assert_eq!(answers[2]["archived"], 0);
     assert_eq!(names(&folder.path().join("backups/images")).len(), 1);
 }
+
+#[tokio::test]
+async fn the_schedule_prunes() {
+    let folder = tempfile::tempdir().unwrap();
+    store_image(&uploading(folder.path()), png(1)).await;
+    let events = vec![json!({ "task": "prune" }), json!({ "task": "recover" }), json!({ "task": "prune" })];
+    let answers = call(BINARY, folder.path(), &[DEFERRED], events).await;
+    assert!(answers[0]["heldBack"].is_string(), "{}", answers[0]);
+    let expected = json!({ "task": "prune", "backups": 0, "objects": 0, "bytes": 0, "heldBack": null });
+    assert_eq!(answers[2], expected);
+}

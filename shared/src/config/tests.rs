@@ -57,6 +57,10 @@ fn an_empty_value_counts_as_none() {
         "BACKUP_URL",
         "ARCHIVE",
         "BACKUP_EVERY",
+        "KEEP_LAST",
+        "KEEP_DAILY",
+        "KEEP_WEEKLY",
+        "KEEP_MONTHLY",
         "MAX_UPLOAD_BYTES",
         "MAX_PIXELS",
         "RESERVE_BYTES",
@@ -283,4 +287,15 @@ fn logs_are_set_by_two_variables() {
 fn the_public_ways_in_ask_this_machine() {
     let config = Config::from_lookup(&|name| (name == "DATA_DIR").then(|| "photos".to_owned())).unwrap();
     assert_eq!(config.data_dir, std::env::current_dir().unwrap().join("photos"));
+}
+
+#[test]
+fn the_backups_that_a_prune_keeps_are_counted_by_last_day_week_and_month() {
+    let config = read(&[]).unwrap();
+    assert_eq!(config.keep, Keep { last: 20, daily: 14, weekly: 8, monthly: 12 });
+    let set = [("KEEP_LAST", "1"), ("KEEP_DAILY", "2"), ("KEEP_WEEKLY", "3"), ("KEEP_MONTHLY", "0")];
+    assert_eq!(read(&set).unwrap().keep, Keep { last: 1, daily: 2, weekly: 3, monthly: 0 });
+    for (name, _) in set {
+        refused(name, &["-1", "many", "1.5", "5000000000"]);
+    }
 }

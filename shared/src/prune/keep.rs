@@ -30,12 +30,7 @@ impl Default for Keep {
 impl Keep {
     /// Those of these backups, newest first, that stay. Days are those of UTC, as they stand in the names.
     pub fn of(&self, newest_first: &[BackupName]) -> HashSet<BackupName> {
-        let day = |date: Date| (i32::from(date.year()), i32::from(date.day_of_year()));
-        let week = |date: Date| (i32::from(date.iso_week_date().year()), i32::from(date.iso_week_date().week()));
-        let month = |date: Date| (i32::from(date.year()), i32::from(date.month()));
-        let rules: [(u32, &dyn Fn(Date) -> (i32, i32)); 3] =
-            [(self.daily, &day), (self.weekly, &week), (self.monthly, &month)];
-
+        let rules = [(self.daily, day as Period), (self.weekly, week), (self.monthly, month)];
         let mut kept: HashSet<BackupName> = newest_first.iter().take(self.last.max(1) as usize).copied().collect();
         for (count, period) in rules {
             let mut periods = Vec::new();
@@ -49,4 +44,20 @@ impl Keep {
         }
         kept
     }
+}
+
+/// The year and the number in it of the day, week or month that a date is in.
+type Period = fn(Date) -> (i16, i16);
+
+fn day(date: Date) -> (i16, i16) {
+    (date.year(), date.day_of_year())
+}
+
+fn week(date: Date) -> (i16, i16) {
+    let week = date.iso_week_date();
+    (week.year(), week.week().into())
+}
+
+fn month(date: Date) -> (i16, i16) {
+    (date.year(), date.month().into())
 }

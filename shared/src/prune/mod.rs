@@ -33,8 +33,7 @@ use jiff::SignedDuration;
 
 pub use keep::Keep;
 
-use self::named::{DAMAGED_BACKUP, Named};
-use crate::backup::Manifest;
+use self::named::{Named, Stored};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::keepsake::Keepsake;
@@ -111,13 +110,10 @@ impl Keepsake {
         let candidates = self.old_objects().await?;
         let standing = self.standing_backups().await?;
         let (stay, go) = self.thin_out(standing.manifests);
-        let names = |backups: &[(ObjectMeta, Manifest)]| backups.iter().map(|(_, m)| m.name).collect::<Vec<_>>();
+        let names = |backups: &[Stored]| backups.iter().map(|(_, m)| m.name).collect::<Vec<_>>();
         let mut pruned = Pruned { kept: names(&stay), removed: names(&go), ..Pruned::default() };
         let mut named = Named::default();
-        let reason = match self.read_names(&stay, &go, &mut named).await? {
-            _ if standing.damaged => Some(DAMAGED_BACKUP),
-            reason => reason,
-        };
+        let reason = self.read_names(&stay, &go, &mut named).await?;
         if reason.is_some() {
             let mut kept = [pruned.kept, pruned.removed].concat();
             kept.sort_by(|a, b| b.cmp(a));
@@ -155,10 +151,10 @@ impl Keepsake {
             if pruned.held_back.is_some() {
                 break;
             }
-            let unnamed = batch.iter().filter(|candidate| !named.names(candidate));
-            let delete = async |candidate: &'_ Candidate| {
+            let unnamed: Vec<Candidate> = batch.iter().filter(|candidate| !named.names(candidate)).cloned().collect();
+            let delete = async |candidate: Candidate| {
                 let deleted = self.delete_if_same(&candidate.version).await?;
-                Ok::<_, StoreError>(deleted.then(|| candidate.clone()))
+                Ok::<_, StoreError>(deleted.then_some(candidate))
             };
             let mut deleted = stream::iter(unnamed).map(delete).buffered(DELETES);
             while let Some(deleted) = deleted.try_next().await? {

@@ -19,8 +19,11 @@ const FETCHES: usize = 16;
 const UNREADABLE_CATALOG: &str = "A part of the catalog cannot be read, so that what it names is not known.";
 const EMPTY_CATALOG: &str = "The catalog knows of no image, which may mean that it was lost.";
 const DAMAGED_COMMIT: &str = "A damaged commit lies in the quarantine; remove it there once it is of no use any more.";
-pub(super) const DAMAGED_BACKUP: &str =
+const DAMAGED_BACKUP: &str =
     "A part of a backup is damaged, so that what it names is not known; repair it by a verification, or delete it.";
+
+/// A backup with the version of its manifest.
+pub(super) type Stored = (ObjectMeta, Manifest);
 
 /// What backups and the catalog name.
 #[derive(Default)]
@@ -51,9 +54,7 @@ impl Named {
 #[derive(Default)]
 pub(super) struct Standing {
     /// The valid ones, newest first.
-    pub(super) manifests: Vec<(ObjectMeta, Manifest)>,
-    /// Whether there is one that is not valid.
-    pub(super) damaged: bool,
+    pub(super) manifests: Vec<Stored>,
     /// What backups left that were cut off long ago.
     pub(super) old_intents: Vec<ObjectMeta>,
 }
@@ -66,8 +67,8 @@ impl Keepsake {
     /// The chunks and images in the archive that are old enough to be removed.
     pub(super) async fn old_objects(&self) -> Result<Vec<Candidate>, StoreError> {
         let (archive, before) = (self.archive.store(), self.safe_before());
-        let kinds: [(&str, What, fn(&Key) -> Option<Digest>); 2] = [
-            (layout::CHUNKS, What::Chunk, layout::parse_chunk),
+        let kinds = [
+            (layout::CHUNKS, What::Chunk, layout::parse_chunk as fn(&Key) -> Option<Digest>),
             (layout::ARCHIVED_IMAGES, What::Image, layout::parse_archived_image),
         ];
         let mut old = Vec::new();
@@ -84,6 +85,7 @@ impl Keepsake {
         Ok(old)
     }
 
+    /// The backups that there are; one that is not valid is found by [`read_names`](Self::read_names).
     pub(super) async fn standing_backups(&self) -> Result<Standing, StoreError> {
         let listed: Vec<ObjectMeta> = self.archive.store().list(layout::BACKUPS, None).try_collect().await?;
         let before = self.safe_before();
@@ -91,16 +93,12 @@ impl Keepsake {
         let old_intents = intents.into_iter().filter(|meta| meta.modified < before).collect();
         let read = async |meta: ObjectMeta| {
             let Some(name) = layout::parse_manifest(&meta.key) else { return Ok(None) };
-            Ok::<_, StoreError>(Some((self.present_manifest(name).await?, meta)))
+            Ok::<_, StoreError>(self.read_manifest(name).await?.map(|manifest| (meta, manifest)))
         };
         let mut standing = Standing { old_intents, ..Standing::default() };
         let mut read = stream::iter(manifests).map(read).buffered(FETCHES);
         while let Some(found) = read.try_next().await? {
-            match found {
-                Some((Present::Valid(manifest), meta)) => standing.manifests.push((meta, manifest)),
-                Some((Present::Damaged, _)) => standing.damaged = true,
-                Some((Present::Gone, _)) | None => {}
-            }
+            standing.manifests.extend(found);
         }
         standing.manifests.reverse();
         Ok(standing)
@@ -115,10 +113,7 @@ impl Keepsake {
     }
 
     /// Splits backups, newest first, into those that stay and those that go.
-    pub(super) fn thin_out(
-        &self,
-        backups: Vec<(ObjectMeta, Manifest)>,
-    ) -> (Vec<(ObjectMeta, Manifest)>, Vec<(ObjectMeta, Manifest)>) {
+    pub(super) fn thin_out(&self, backups: Vec<Stored>) -> (Vec<Stored>, Vec<Stored>) {
         let before = self.safe_before();
         let by_itself = |manifest: &Manifest| manifest.kind != Kind::Manual;
         let automatic = backups.iter().filter(|(_, manifest)| by_itself(manifest)).map(|(_, manifest)| manifest.name);
@@ -133,8 +128,8 @@ impl Keepsake {
     /// read.
     pub(super) async fn read_names(
         &self,
-        stay: &[(ObjectMeta, Manifest)],
-        go: &[(ObjectMeta, Manifest)],
+        stay: &[Stored],
+        go: &[Stored],
         named: &mut Named,
     ) -> Result<Option<&'static str>> {
         let Some(images) = self.catalog.named_anywhere().await? else { return Ok(Some(UNREADABLE_CATALOG)) };
@@ -220,7 +215,8 @@ impl Keepsake {
     async fn take_in(&self, version: &ObjectMeta, manifest: &Manifest, named: &mut Named) -> Result<bool, StoreError> {
         let new: Vec<Digest> =
             manifest.chunks.iter().map(|chunk| chunk.sha256).filter(|digest| named.chunks.insert(*digest)).collect();
-        let mut chunks = stream::iter(&new).map(|digest| self.read_chunk(digest)).buffered(FETCHES);
+        let read = async |digest: Digest| self.read_chunk(&digest).await;
+        let mut chunks = stream::iter(new).map(read).buffered(FETCHES);
         while let Some(chunk) = chunks.try_next().await? {
             let Some(entries) = chunk else { return Ok(false) };
             named.images.extend(entries.iter().filter_map(|(_, entry)| entry.content_digest()));

@@ -39,8 +39,14 @@ impl Keepsake {
         Ok(())
     }
 
-    /// Reads manifests and catalog chunks through. A chunk that the present state still has can be written again.
-    pub(super) async fn verify_backups(&self, slice: Slice, repair: bool, findings: &mut Findings) -> Result<()> {
+    /// Reads manifests and catalog chunks through. A chunk that the present state still has can be written again. Returns
+    /// the names of all backups that there are.
+    pub(super) async fn verify_backups(
+        &self,
+        slice: Slice,
+        repair: bool,
+        findings: &mut Findings,
+    ) -> Result<Vec<BackupName>> {
         let archive = self.archive.store();
         let manifests = archive.list(layout::BACKUPS, None);
         let names: Vec<BackupName> =
@@ -71,7 +77,8 @@ impl Keepsake {
             bad = self.rewrite_chunks(bad).await?;
             findings.rewritten += (before - bad.len()) as u64;
         }
-        self.name_damaged(&names, &bad, findings).await
+        self.name_damaged(&names, &bad, findings).await?;
+        Ok(names)
     }
 
     /// Names the backups that hold something wrong; asked only where something is.

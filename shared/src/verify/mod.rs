@@ -124,8 +124,10 @@ impl Keepsake {
         let mut findings = Findings::default();
         let mut failure = self.verify_slice(slice, repair, &mut findings).await.err();
         failure = failure.or(self.verify_deleted(slice, &mut findings).await.err());
-        failure = failure.or(self.verify_backups(slice, repair, &mut findings).await.err());
-        if let Err(error) = self.note_findings(slice, &findings, failure.is_none()).await {
+        let backups = self.verify_backups(slice, repair, &mut findings).await;
+        let (backups, failed) = backups.map_or_else(|error| (None, Some(error)), |names| (Some(names), None));
+        failure = failure.or(failed);
+        if let Err(error) = self.note_findings(slice, &findings, backups.as_deref(), failure.is_none()).await {
             // A store that takes no writes is one to be looked at, not one to say nothing about.
             tracing::warn!(error = &error as &dyn std::error::Error, ?findings, "what was found cannot be kept");
         }
@@ -242,7 +244,13 @@ impl Keepsake {
     }
 
     /// Keeps what a verification found; only one that saw all of its slice takes anything back.
-    async fn note_findings(&self, slice: Slice, findings: &Findings, saw_all: bool) -> Result<()> {
+    async fn note_findings(
+        &self,
+        slice: Slice,
+        findings: &Findings,
+        backups: Option<&[BackupName]>,
+        saw_all: bool,
+    ) -> Result<()> {
         let (archive, key) = (self.archive.store(), layout::verified());
         loop {
             let (kept, mode) = match archive.read(&key).await.optional()? {
@@ -250,6 +258,10 @@ impl Keepsake {
                 Some((bytes, etag)) => (Record::decode(&bytes), PutMode::Update(etag)),
             };
             let mut record = kept.unwrap_or_else(Record::new);
+            if let Some(backups) = backups {
+                // What was deleted since is not damaged any more.
+                record.damaged_backups.retain(|name| backups.contains(name));
+            }
             record.note(slice, findings, self.clock.now(), saw_all);
             match archive.put(&key, &Body::from(record.encode()), &mode).await {
                 Err(e) if matches!(e.kind, ErrorKind::Changed | ErrorKind::AlreadyExists) => {}
@@ -259,7 +271,8 @@ impl Keepsake {
     }
 }
 
-fn uploaded_after(record: &catalog::Record, moment: Timestamp) -> bool {
+/// Whether a record says that its image was uploaded after this moment.
+pub(crate) fn uploaded_after(record: &catalog::Record, moment: Timestamp) -> bool {
     record.upload_date.as_deref().and_then(|date| date.parse::<Timestamp>().ok()).is_some_and(|at| at > moment)
 }
 

@@ -9,6 +9,7 @@ mod contract;
 mod disk;
 mod fault;
 mod listing;
+mod s3_delete;
 mod s3_server;
 mod s3_wire;
 mod wire;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use futures::FutureExt;
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 use shared::backup::Kind;
@@ -11,7 +12,7 @@ use shared::digest::Digest;
 use shared::layout::{BackupName, parse_manifest};
 use shared::prune::{Keep, Pruned};
 use shared::restore::Mode;
-use shared::store::{Body, ErrorKind, Fault, Key, Operation, PutMode};
+use shared::store::{Body, ErrorKind, Fault, FaultStore, Key, ObjectStore, Operation, PutMode};
 use shared::upload::{Fields, NewImage};
 use shared::{Error, Keepsake, Settings};
 
@@ -172,7 +173,7 @@ async fn a_prune_that_dies_anywhere_leaves_every_backup_whole_and_is_finished_by
         for fault in [Fault::Before(ErrorKind::Unavailable), Fault::After(ErrorKind::Unavailable)] {
             let world = worn().await;
             let plan = move |operation: &Operation| (operation.sequence >= n).then_some(fault);
-            let failing = Arc::new(shared::store::FaultStore::with_plan(Arc::clone(&world.memory) as _, plan));
+            let failing = Arc::new(FaultStore::with_plan(Arc::clone(&world.memory) as _, plan));
             let outcome = world.open_with(failing, few(1)).prune(false).await;
             assert_whole(&world, &format!("died at operation {n}")).await;
             world.clock.advance(SignedDuration::from_secs(61));
@@ -192,7 +193,7 @@ async fn a_prune_that_dies_anywhere_leaves_every_backup_whole_and_is_finished_by
 async fn on_a_full_disk_a_prune_and_the_delete_of_a_backup_go_on() {
     let world = worn().await;
     let full = |operation: &Operation| (operation.name == "put").then_some(Fault::Before(ErrorKind::Full));
-    let failing = Arc::new(shared::store::FaultStore::with_plan(Arc::clone(&world.memory) as _, full));
+    let failing = Arc::new(FaultStore::with_plan(Arc::clone(&world.memory) as _, full));
     let keepsake = world.open_with(failing, few(1));
     let newest = keepsake.list_backups().await.unwrap()[0].name;
     keepsake.delete_backup(newest).await.unwrap();
@@ -271,6 +272,21 @@ async fn a_chunk_of_a_backup_that_stays_holds_a_prune_back() {
 }
 
 #[tokio::test]
+async fn a_damaged_backup_that_was_deleted_is_damaged_no_longer() {
+    let world = worn().await;
+    let keepsake = keepsake(&world, 1);
+    let oldest = keepsake.list_backups().await.unwrap().pop().unwrap().name;
+    world.put(&format!("backups/{oldest}/manifest.json"), b"rotten").await;
+    keepsake.verify(shared::verify::Slice::WHOLE, true).await.unwrap();
+    let damaged = async || keepsake.verifications().await.unwrap().damaged_backups;
+    assert_eq!(damaged().await, BTreeSet::from([oldest]));
+    keepsake.delete_backup(oldest).await.unwrap();
+    keepsake.verify_next().await.unwrap();
+    assert!(damaged().await.is_empty());
+    assert_eq!(keepsake.prune(false).await.unwrap().held_back, None);
+}
+
+#[tokio::test]
 async fn a_manifest_that_does_not_answer_ends_a_prune_before_anything_goes() {
     let world = worn().await;
     let before = world.keys("").await;
@@ -278,7 +294,7 @@ async fn a_manifest_that_does_not_answer_ends_a_prune_before_anything_goes() {
         (operation.name == "get" && operation.key.ends_with("manifest.json"))
             .then_some(Fault::Before(ErrorKind::Unavailable))
     };
-    let failing = Arc::new(shared::store::FaultStore::with_plan(Arc::clone(&world.memory) as _, silent));
+    let failing = Arc::new(FaultStore::with_plan(Arc::clone(&world.memory) as _, silent));
     world.open_with(failing, few(1)).prune(false).await.unwrap_err();
     assert_eq!(world.keys("").await, before);
 }
@@ -424,4 +440,28 @@ async fn who_relies_on_an_old_copy_makes_it_young() {
     keepsake.upload(vec![image], Fields::default(), None).await.unwrap();
     assert_ne!(head().await.etag, first.etag);
     assert_eq!(head().await.modified, world.clock.now());
+}
+
+#[tokio::test]
+async fn what_the_catalog_names_while_a_prune_runs_stays() {
+    let world = worn().await;
+    let id = upload(&world.open(), 0).await.unwrap().images[0].0.clone();
+    // The commit vanishes, and comes back once the prune has read what is named; its second copy was never made young.
+    let key = Key::new(world.keys("image-metadata.d/").await.pop().unwrap()).unwrap();
+    let commit = world.raw().fetch(&key).await.unwrap();
+    world.raw().delete(&key).await.unwrap();
+    world.raw().delete(&Key::new(format!("backups/{key}")).unwrap()).await.unwrap();
+    world.pass(2 * DAY);
+    let memory = Arc::clone(&world.memory);
+    let hook = move |operation: &Operation| {
+        if operation.name == "list" && operation.key == "backups/quarantine/" {
+            memory.put(&key, &commit, &PutMode::Overwrite).now_or_never().unwrap().unwrap();
+        }
+        None
+    };
+    let store = Arc::new(FaultStore::with_plan(Arc::clone(&world.memory) as _, hook));
+    let pruned = world.open_with(store, few(1)).prune(false).await.unwrap();
+    assert!(!pruned.images.contains(&Digest::of(&png(0))) && pruned.images.contains(&Digest::of(&png(1))));
+    assert!(world.open().image(id.as_str()).await.is_ok());
+    assert_whole(&world, "after a prune").await;
 }

@@ -51,14 +51,26 @@ enum Rival {
     Backup,
     /// One by a process that knows none.
     BackupOfAnother,
+    /// One by a process that takes for the newest the one that the prune itself removes.
+    BackupOnThinned,
     /// A restore of the backup that is being deleted.
     Restore,
+    /// Where second copies follow later, an upload of bytes that lie in the archive, and the delete of that image.
+    UploadThenDelete,
     /// An image is deleted whose content only a record names.
     Delete,
 }
 
-const RIVALS: [Rival; 6] =
-    [Rival::Upload, Rival::UploadThenCatchUp, Rival::Backup, Rival::BackupOfAnother, Rival::Restore, Rival::Delete];
+const RIVALS: [Rival; 8] = [
+    Rival::Upload,
+    Rival::UploadThenCatchUp,
+    Rival::UploadThenDelete,
+    Rival::Backup,
+    Rival::BackupOfAnother,
+    Rival::BackupOnThinned,
+    Rival::Restore,
+    Rival::Delete,
+];
 
 /// A place where the only backup, its chunk and one image are old and nothing else names that image; and its processes.
 struct Scene {
@@ -78,7 +90,10 @@ async fn scene(rival: Rival) -> Scene {
         world.open_with(Arc::clone(store) as _, settings)
     };
     let stores = [0, 1].map(|_| Arc::new(FaultStore::new(Arc::clone(&world.memory) as _)));
-    let (pruner, actor) = (open(&stores[0], true), open(&stores[1], rival != Rival::UploadThenCatchUp));
+    let (pruner, actor) = (
+        open(&stores[0], true),
+        open(&stores[1], !matches!(rival, Rival::UploadThenCatchUp | Rival::UploadThenDelete)),
+    );
     pruner.recover().await.unwrap();
     let ids = upload_all(&pruner, 0..2).await;
     pruner.delete_image(ids[0].as_str(), |_| true).await.unwrap();
@@ -86,8 +101,10 @@ async fn scene(rival: Rival) -> Scene {
     // The tombstone goes.
     pruner.catalog.fold().await.unwrap();
     pruner.catalog.fold().await.unwrap();
-    let maker = if rival == Rival::Backup { &actor } else { &pruner };
-    let backup = maker.create_backup(Kind::Manual).await.unwrap().name;
+    let maker = if matches!(rival, Rival::Backup | Rival::BackupOnThinned) { &actor } else { &pruner };
+    let kind = if rival == Rival::BackupOnThinned { Kind::Auto } else { Kind::Manual };
+    let backup = maker.create_backup(kind).await.unwrap().name;
+    world.pass(SignedDuration::from_secs(1));
     if rival == Rival::Restore {
         // So that there is something to bring back.
         pruner.delete_image(ids[1].as_str(), |_| true).await.unwrap();
@@ -95,10 +112,10 @@ async fn scene(rival: Rival) -> Scene {
         pruner.catalog.fold().await.unwrap();
         pruner.catalog.fold().await.unwrap();
     }
-    if rival == Rival::BackupOfAnother {
+    if matches!(rival, Rival::BackupOfAnother | Rival::BackupOnThinned) {
         // The state of the old backup comes back, and with it its chunk.
         let id = upload_all(&pruner, 5..6).await.remove(0);
-        pruner.create_backup(Kind::Manual).await.unwrap();
+        pruner.create_backup(kind).await.unwrap();
         pruner.delete_image(id.as_str(), |_| true).await.unwrap();
     }
     world.pass(2 * DAY);
@@ -118,9 +135,11 @@ async fn race(rival: Rival, mut turn: impl FnMut() -> Option<bool>, what: &str) 
     let mut outcome = Ok(());
     {
         let prune = async {
-            match scene.pruner.delete_backup(scene.backup).await {
-                Ok(()) | Err(Error::RestoreRunning) => {}
-                Err(error) => panic!("{what}: {error:?}"),
+            if rival != Rival::BackupOnThinned {
+                match scene.pruner.delete_backup(scene.backup).await {
+                    Ok(()) | Err(Error::RestoreRunning) => {}
+                    Err(error) => panic!("{what}: {error:?}"),
+                }
             }
             match scene.pruner.prune(false).await {
                 Ok(pruned) => assert_eq!(pruned.held_back, None, "{what}"),
@@ -136,7 +155,13 @@ async fn race(rival: Rival, mut turn: impl FnMut() -> Option<bool>, what: &str) 
                     upload(keepsake, 0).await.unwrap();
                     keepsake.catch_up().await
                 }
-                Rival::Backup | Rival::BackupOfAnother => keepsake.create_backup(Kind::Manual).await.map(drop),
+                Rival::UploadThenDelete => {
+                    let id = upload(keepsake, 0).await.unwrap().images[0].0.clone();
+                    keepsake.delete_image(id.as_str(), |_| true).await.map(drop)
+                }
+                Rival::Backup | Rival::BackupOfAnother | Rival::BackupOnThinned => {
+                    keepsake.create_backup(Kind::Manual).await.map(drop)
+                }
                 Rival::Restore => keepsake.restore(scene.backup, Mode::Merge).await.map(drop),
                 Rival::Delete => keepsake.delete_image(scene.kept.as_str(), |_| true).await.map(drop),
             };
@@ -195,11 +220,13 @@ async fn every_two_changes_of_turn(rival: Rival) {
 async fn an_upload_of_bytes_that_a_prune_is_removing_keeps_its_second_copy() {
     every_two_changes_of_turn(Rival::Upload).await;
     every_two_changes_of_turn(Rival::UploadThenCatchUp).await;
+    every_two_changes_of_turn(Rival::UploadThenDelete).await;
 }
 
 #[tokio::test]
 async fn a_backup_made_while_its_base_is_deleted_and_pruned_is_whole() {
     every_two_changes_of_turn(Rival::Backup).await;
+    every_two_changes_of_turn(Rival::BackupOnThinned).await;
 }
 
 #[tokio::test]

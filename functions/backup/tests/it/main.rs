@@ -4,9 +4,13 @@
 use std::sync::Arc;
 
 use axum::body::Body;
+use jiff::SignedDuration;
 use serde_json::json;
+use shared::Settings;
+use shared::backup::Kind;
 use shared::config::Secret;
 use shared::http::{Access, App};
+use shared::prune::Keep;
 use shared::store::{DiskStore, ErrorKind, Fault, FaultStore, Key, MemoryStore, Operation, PutMode};
 use shared::testing::lambda::{EventBody, event, invoke};
 use shared::testing::{Answer, app, app_on, import, keepsake_on, png, request, send, store_image};
@@ -133,12 +137,13 @@ async fn looking_never_writes() {
     let store = Arc::new(FaultStore::new(Arc::new(MemoryStore::new())));
     let app = app_on(store.clone());
     let made = ask(&app, "POST", "/api/backup", &[]).await;
-    let puts = store.counts()["put"];
+    let written = || (store.counts()["put"], store.counts().get("delete").copied());
+    let before = written();
     for method in ["GET", "HEAD"] {
         assert_eq!(ask(&app, method, "/api/backups", &[]).await.status, 200);
         assert_eq!(ask(&app, method, made.header("location"), &[]).await.status, 200);
     }
-    assert_eq!((store.counts()["put"], store.counts().get("delete")), (puts, None));
+    assert_eq!(written(), before);
 }
 
 #[tokio::test]
@@ -179,5 +184,61 @@ async fn a_verification_says_what_it_found_and_repairs_where_that_is_asked_for()
     assert_eq!((&repaired["ok"], &repaired["repaired"]), (&json!(true), &json!([id])));
     for bad in ["/api/verify?slice=3/2", "/api/verify?slice=x", "/api/verify?repair=perhaps"] {
         assert_eq!(ask(&app, "POST", bad, &[]).await.problem(), (400, "invalid-request".to_owned()), "{bad}");
+    }
+}
+
+#[tokio::test]
+async fn a_backup_is_deleted_once_and_then_there_is_none() {
+    let app = app();
+    store_image(&app.keepsake, png(1)).await;
+    let path = ask(&app, "POST", "/api/backup", &[]).await.header("location").to_owned();
+    let name = path.rsplit('/').next().unwrap();
+    let deleted = ask(&app, "DELETE", &path, &[]).await;
+    let expected = json!({ "success": true, "message": deleted.json()["message"], "name": name });
+    assert_eq!((deleted.status.as_u16(), deleted.json()), (200, expected));
+    assert_eq!(ask(&app, "GET", "/api/backups", &[]).await.json(), json!({ "backups": [] }));
+    for path in [&*path, "/api/backups/x", "/api/backups/backup-2026-01-01T00-00-00-000Z"] {
+        assert_eq!(ask(&app, "DELETE", path, &[]).await.problem(), (404, "no-such-backup".to_owned()), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_prune_says_what_it_removed_and_a_dry_run_what_it_would() {
+    let memory = Arc::new(MemoryStore::new());
+    let keep = Keep { last: 1, daily: 0, weekly: 0, monthly: 0 };
+    let app = App::new(keepsake_on(memory.clone(), Settings { keep, ..Settings::default() }), Access::default());
+    memory.set_now(app.keepsake.clock.now());
+    store_image(&app.keepsake, png(1)).await;
+    app.keepsake.catalog.fold().await.unwrap();
+    let first = app.keepsake.create_backup(Kind::Auto).await.unwrap().name;
+    store_image(&app.keepsake, png(2)).await;
+    let second = app.keepsake.create_backup(Kind::Auto).await.unwrap().name;
+    app.keepsake.clock.advance(SignedDuration::from_hours(48));
+    memory.set_now(app.keepsake.clock.now());
+    for (path, dry_run) in [("/api/prune?dryRun=true", true), ("/api/prune", false)] {
+        let told = ask(&app, "POST", path, &[]).await.json();
+        let expected = json!({
+            "success": true, "dryRun": dry_run, "removed": [first], "kept": [second], "objects": 1, "bytes": told["bytes"],
+            "heldBack": null,
+        });
+        assert_eq!(told, expected);
+        assert!(told["bytes"].as_u64().unwrap() > 0);
+    }
+    let again = ask(&app, "POST", "/api/prune?dryRun=false", &[]).await.json();
+    assert_eq!((&again["removed"], &again["objects"]), (&json!([]), &json!(0)));
+    assert_eq!(ask(&app, "POST", "/api/prune?dryRun=x", &[]).await.problem(), (400, "invalid-request".to_owned()));
+}
+
+#[tokio::test]
+async fn neither_runs_beside_a_restore_nor_without_the_token() {
+    let access = Access::new(Some(Secret::new("right")), Vec::new(), false);
+    let app = App::new(keepsake_on(Arc::new(MemoryStore::new()), Default::default()), access);
+    let lease = br#"{"holder":"01a20c87-1075-7675-957c-7fc02efe5572","renewed":"2026-11-20T08:00:00.000Z"}"#;
+    let key = Key::new("backups/restore.json").unwrap();
+    app.keepsake.primary.put(&key, &lease.to_vec().into(), &PutMode::Overwrite).await.unwrap();
+    for (method, path) in [("POST", "/api/prune"), ("DELETE", "/api/backups/backup-2026-01-01T00-00-00-000Z")] {
+        assert_eq!(ask(&app, method, path, &[]).await.problem().0, 401, "{path}");
+        let busy = ask(&app, method, path, &[("authorization", "Bearer right")]).await;
+        assert_eq!(busy.problem(), (409, "restore-running".to_owned()), "{path}");
     }
 }
