@@ -40,11 +40,14 @@ fn objects(store: &Store) -> Objects {
 /// Whatever a crash leaves while `work` runs, there are the objects of before or those of after it, and after it those of
 /// after it. Unfinished files are not seen, and go.
 fn all_or_nothing(disk: &SimulatedDisk, work: impl FnOnce(&Store)) -> usize {
-    let store = open(disk);
-    let before = objects(&store);
+    all_or_nothing_on(disk, &open(disk), work)
+}
+
+fn all_or_nothing_on(disk: &SimulatedDisk, store: &Store, work: impl FnOnce(&Store)) -> usize {
+    let before = objects(store);
     disk.record();
-    work(&store);
-    let after = objects(&store);
+    work(store);
+    let after = objects(store);
     let (mut states, done) = (States::default(), disk.moment());
     let moments: Vec<_> = disk.recorded().into_iter().map(|moment| (moment, false)).chain([(done, true)]).collect();
     let mut count = 0;
@@ -86,6 +89,14 @@ fn a_put_is_there_whole_or_not_at_all_and_once_acknowledged_it_is_there() {
             assert!(count > 5, "{count} states of {name}");
         }
     }
+}
+
+#[test]
+fn a_put_is_all_or_nothing_also_where_a_file_system_has_links_in_the_place_of_renames() {
+    let disk = used();
+    let plan = |call: &Call| (call.name == "rename_new_at").then_some(CallFault::Fails(Errno::INVAL));
+    let files = FaultyFileSystem::with_plan(Arc::new(disk.clone()), plan);
+    all_or_nothing_on(&disk, &open_on(Arc::new(files)), |store| put(store, "a/new", b"new", &PutMode::Create).unwrap());
 }
 
 #[test]
