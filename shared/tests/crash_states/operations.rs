@@ -204,38 +204,42 @@ impl Operation {
         Ok(())
     }
 
-    /// Does it once more after the crash, as a client would who was not told: then it must stand, and only once.
-    pub fn again(self, keepsake: &Keepsake, notes: &Notes) -> Result<(), String> {
+    /// Does it once more after the crash, as a client would who was not told: then it must stand, and only once. What was
+    /// acknowledged of a ticket must be enough to complete it.
+    pub fn again(self, keepsake: &Keepsake, notes: &Notes, acknowledged: bool) -> Result<(), String> {
         let notes = &Notes { ticket: Mutex::new(notes.ticket.lock().unwrap().clone()), ..Notes::default() };
-        if matches!(self, PutTicket) {
-            let id = notes.ticket.lock().unwrap().clone().unwrap().0;
-            return match now(self.run(keepsake, notes)) {
-                Ok(()) | Err(shared::Error::ArrivedBefore) => {
-                    complete(keepsake, id).map_err(|e| format!("the ticket cannot be completed: {e:?}"))
-                }
-                Err(e) => Err(format!("{e:?}")),
-            };
-        }
         let outcome = match self {
-            CompleteTicket => complete(keepsake, notes.ticket.lock().unwrap().clone().unwrap().0),
+            IssueTicket => {
+                if !acknowledged {
+                    now(IssueTicket.run(keepsake, notes)).unwrap();
+                }
+                now(PutTicket.run(keepsake, notes)).and_then(|()| complete(keepsake, notes))
+            }
+            PutTicket => match now(self.run(keepsake, notes)) {
+                Err(shared::Error::ArrivedBefore) => complete(keepsake, notes),
+                Ok(()) if acknowledged => return Err("the bytes did not stay".to_owned()),
+                put => put.and_then(|()| complete(keepsake, notes)),
+            },
+            CompleteTicket => complete(keepsake, notes),
             // What was deleted cannot be found to be deleted again.
-            _ => match now(self.run(keepsake, notes)) {
-                Err(shared::Error::NoSuchImage(_)) if self == Delete => Ok(()),
+            Delete => match now(self.run(keepsake, notes)) {
+                Err(shared::Error::NoSuchImage(_)) => Ok(()),
                 outcome => outcome,
             },
+            _ => now(self.run(keepsake, notes)),
         };
         outcome.map_err(|e| format!("{e:?}"))
     }
 
     /// Whether doing it twice is the same as doing it once.
     pub fn can_be_repeated(self) -> bool {
-        !matches!(self, UploadOne | UploadSeveral | IssueTicket | PutTicket | Sweep)
+        !matches!(self, UploadOne | UploadSeveral | Sweep)
     }
 }
 
 /// Completing reads the image's headers out of the store while it blocks, for which it needs a runtime.
-fn complete(keepsake: &Keepsake, ticket: Uuid) -> shared::Result<()> {
-    runtime().block_on(keepsake.complete(ticket)).map(drop)
+fn complete(keepsake: &Keepsake, notes: &Notes) -> shared::Result<()> {
+    runtime().block_on(CompleteTicket.run(keepsake, notes))
 }
 
 pub fn runtime() -> tokio::runtime::Runtime {

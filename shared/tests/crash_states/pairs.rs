@@ -106,7 +106,7 @@ fn interleaved(operations: [Operation; 2]) {
             views.extend((told == [false; 2]).then_some(&before));
             let backups = two.world.backups.clone();
             let rotten = operations.contains(&Verify);
-            let expected = Expected { world: &two.world, views, backups, rotten };
+            let expected = Expected { world: &two.world, views, backups, acknowledged: false, rotten };
             for disk in states.entry(told).or_default().new_at(&moment) {
                 count += 1;
                 let outcome = expected.check(&disk, |_| Ok(()));
