@@ -17,7 +17,7 @@ use shared::upload::Fields;
 use shared::verify::Slice;
 use uuid::Uuid;
 
-use crate::{View, World, now, png, try_upload, upload, view};
+use crate::{Copies, View, World, now, png, try_upload, upload, view};
 
 /// What a process does that loses power meanwhile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +36,10 @@ pub enum Operation {
     RestoreExact,
     Fold,
     Recover,
+    /// A recovery after so long that tombstones are dropped.
+    RecoverLate,
+    /// What a schedule asks for.
+    Tidy,
     Verify,
     Sweep,
 }
@@ -43,7 +47,7 @@ pub enum Operation {
 use Operation::*;
 
 /// All of them.
-pub const ALL: [Operation; 15] = [
+pub const ALL: [Operation; 17] = [
     UploadOne,
     UploadSeveral,
     UploadKeyed,
@@ -57,6 +61,8 @@ pub const ALL: [Operation; 15] = [
     RestoreExact,
     Fold,
     Recover,
+    RecoverLate,
+    Tidy,
     Verify,
     Sweep,
 ];
@@ -71,18 +77,20 @@ pub struct Notes {
 
 /// A store in use: images that are there, edited and deleted, an automatic backup and one by hand, and commits that are
 /// folded and that are not.
-pub fn used() -> World {
-    let mut world = World::new();
+pub fn used(copies: Copies) -> World {
+    let mut world = World::new(copies);
     let keepsake = world.open();
     now(keepsake.recover()).unwrap();
     upload(&keepsake, &[1], None);
     upload(&keepsake, &[2, 3], None);
+    now(keepsake.catch_up()).unwrap();
     let automatic = now(keepsake.list_backups()).unwrap()[0].name;
     world.backups.insert(automatic, view(&keepsake).unwrap());
     now(keepsake.delete_image(id_of(&keepsake, 2).unwrap().as_str(), |_| true)).unwrap();
     backup(&mut world, &keepsake);
     now(keepsake.catalog.fold()).unwrap();
     upload(&keepsake, &[4], None);
+    now(keepsake.catch_up()).unwrap();
     world.advance(SignedDuration::from_mins(5));
     world
 }
@@ -152,6 +160,11 @@ impl Operation {
                     folder.sync().unwrap();
                 }
             }
+            RecoverLate => {
+                now(keepsake.catalog.fold()).unwrap();
+                world.advance(SignedDuration::from_hours(31 * 24));
+            }
+            Tidy => drop(upload(&keepsake, &[11, 12], None)),
             UploadOne | UploadSeveral | UploadKeyed | IssueTicket | Edit | Delete | Backup | Fold => {}
         }
         drop(keepsake);
@@ -196,7 +209,8 @@ impl Operation {
                 return keepsake.restore(by_hand.unwrap().name, mode).await.map(drop);
             }
             Fold => return Ok(keepsake.catalog.fold().await.map(drop)?),
-            Recover => return keepsake.recover().await.map(drop),
+            Tidy => return keepsake.tidy().await,
+            Recover | RecoverLate => return keepsake.recover().await.map(drop),
             Verify => return keepsake.verify(Slice::WHOLE, true).await.map(drop),
             Sweep => return Ok(keepsake.primary.sweep_unfinished(keepsake.clock.now()).await.map(drop)?),
         };
