@@ -274,8 +274,13 @@ fn damage(keepsake: &Keepsake) {
     for (key, bytes) in old {
         now(primary.put(&key, &Body::from(bytes), &PutMode::Overwrite)).unwrap();
     }
-    now(primary.delete(&layout::image(&id_of(keepsake, 1).unwrap()))).unwrap();
-    now(archive.delete(&layout::archived_image(&Digest::of(&png(3))))).unwrap();
+    let first = id_of(keepsake, 1).unwrap();
+    now(primary.delete(&layout::image(&first))).unwrap();
+    let other = keepsake.catalog.read(|state| {
+        let mut live = state.live();
+        live.find_map(|(id, record)| record.sha256.filter(|_| *id != first)).unwrap()
+    });
+    now(archive.delete(&layout::archived_image(&other))).unwrap();
     now(archive.delete(&layout::checkpoint())).unwrap();
 }
 
