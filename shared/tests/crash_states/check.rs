@@ -18,6 +18,8 @@ pub struct Expected<'a> {
     pub views: Vec<&'a View>,
     /// Backups that were acknowledged, with what they hold.
     pub backups: BTreeMap<BackupName, View>,
+    /// Whether the operation had been acknowledged.
+    pub acknowledged: bool,
     /// Whether bytes were rotten before, which a recovery does not look for.
     pub rotten: bool,
 }
@@ -79,7 +81,7 @@ impl Expected<'_> {
             let file = path.strip_prefix("uploads/");
             path.ends_with(".tmp")
                 || path.starts_with("incoming/")
-                || file.is_some_and(|name| !seen.keys().any(|id| id.as_str() == name))
+                || file.is_some_and(|name| !name.starts_with(".keepsake") && !seen.keys().any(|id| id.as_str() == name))
         };
         if let Some(left) = paths.iter().find(left) {
             return Err(format!("{left} was left behind"));

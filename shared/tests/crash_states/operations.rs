@@ -17,7 +17,7 @@ use shared::upload::Fields;
 use shared::verify::Slice;
 use uuid::Uuid;
 
-use crate::{View, World, now, png, try_upload, upload, view};
+use crate::{Copies, View, World, now, png, try_upload, upload, view};
 
 /// What a process does that loses power meanwhile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +36,10 @@ pub enum Operation {
     RestoreExact,
     Fold,
     Recover,
+    /// A recovery after so long that tombstones are dropped.
+    RecoverLate,
+    /// What a schedule asks for.
+    Tidy,
     Verify,
     Sweep,
 }
@@ -43,7 +47,7 @@ pub enum Operation {
 use Operation::*;
 
 /// All of them.
-pub const ALL: [Operation; 15] = [
+pub const ALL: [Operation; 17] = [
     UploadOne,
     UploadSeveral,
     UploadKeyed,
@@ -57,6 +61,8 @@ pub const ALL: [Operation; 15] = [
     RestoreExact,
     Fold,
     Recover,
+    RecoverLate,
+    Tidy,
     Verify,
     Sweep,
 ];
@@ -71,18 +77,20 @@ pub struct Notes {
 
 /// A store in use: images that are there, edited and deleted, an automatic backup and one by hand, and commits that are
 /// folded and that are not.
-pub fn used() -> World {
-    let mut world = World::new();
+pub fn used(copies: Copies) -> World {
+    let mut world = World::new(copies);
     let keepsake = world.open();
     now(keepsake.recover()).unwrap();
     upload(&keepsake, &[1], None);
     upload(&keepsake, &[2, 3], None);
+    now(keepsake.catch_up()).unwrap();
     let automatic = now(keepsake.list_backups()).unwrap()[0].name;
     world.backups.insert(automatic, view(&keepsake).unwrap());
     now(keepsake.delete_image(id_of(&keepsake, 2).unwrap().as_str(), |_| true)).unwrap();
     backup(&mut world, &keepsake);
     now(keepsake.catalog.fold()).unwrap();
     upload(&keepsake, &[4], None);
+    now(keepsake.catch_up()).unwrap();
     world.advance(SignedDuration::from_mins(5));
     world
 }
@@ -152,6 +160,11 @@ impl Operation {
                     folder.sync().unwrap();
                 }
             }
+            RecoverLate => {
+                now(keepsake.catalog.fold()).unwrap();
+                world.advance(SignedDuration::from_hours(31 * 24));
+            }
+            Tidy => drop(upload(&keepsake, &[11, 12], None)),
             UploadOne | UploadSeveral | UploadKeyed | IssueTicket | Edit | Delete | Backup | Fold => {}
         }
         drop(keepsake);
@@ -196,7 +209,8 @@ impl Operation {
                 return keepsake.restore(by_hand.unwrap().name, mode).await.map(drop);
             }
             Fold => return Ok(keepsake.catalog.fold().await.map(drop)?),
-            Recover => return keepsake.recover().await.map(drop),
+            Tidy => return keepsake.tidy().await,
+            Recover | RecoverLate => return keepsake.recover().await.map(drop),
             Verify => return keepsake.verify(Slice::WHOLE, true).await.map(drop),
             Sweep => return Ok(keepsake.primary.sweep_unfinished(keepsake.clock.now()).await.map(drop)?),
         };
@@ -204,38 +218,42 @@ impl Operation {
         Ok(())
     }
 
-    /// Does it once more after the crash, as a client would who was not told: then it must stand, and only once.
-    pub fn again(self, keepsake: &Keepsake, notes: &Notes) -> Result<(), String> {
+    /// Does it once more after the crash, as a client would who was not told: then it must stand, and only once. What was
+    /// acknowledged of a ticket must be enough to complete it.
+    pub fn again(self, keepsake: &Keepsake, notes: &Notes, acknowledged: bool) -> Result<(), String> {
         let notes = &Notes { ticket: Mutex::new(notes.ticket.lock().unwrap().clone()), ..Notes::default() };
-        if matches!(self, PutTicket) {
-            let id = notes.ticket.lock().unwrap().clone().unwrap().0;
-            return match now(self.run(keepsake, notes)) {
-                Ok(()) | Err(shared::Error::ArrivedBefore) => {
-                    complete(keepsake, id).map_err(|e| format!("the ticket cannot be completed: {e:?}"))
-                }
-                Err(e) => Err(format!("{e:?}")),
-            };
-        }
         let outcome = match self {
-            CompleteTicket => complete(keepsake, notes.ticket.lock().unwrap().clone().unwrap().0),
+            IssueTicket => {
+                if !acknowledged {
+                    now(IssueTicket.run(keepsake, notes)).unwrap();
+                }
+                now(PutTicket.run(keepsake, notes)).and_then(|()| complete(keepsake, notes))
+            }
+            PutTicket => match now(self.run(keepsake, notes)) {
+                Err(shared::Error::ArrivedBefore) => complete(keepsake, notes),
+                Ok(()) if acknowledged => return Err("the bytes did not stay".to_owned()),
+                put => put.and_then(|()| complete(keepsake, notes)),
+            },
+            CompleteTicket => complete(keepsake, notes),
             // What was deleted cannot be found to be deleted again.
-            _ => match now(self.run(keepsake, notes)) {
-                Err(shared::Error::NoSuchImage(_)) if self == Delete => Ok(()),
+            Delete => match now(self.run(keepsake, notes)) {
+                Err(shared::Error::NoSuchImage(_)) => Ok(()),
                 outcome => outcome,
             },
+            _ => now(self.run(keepsake, notes)),
         };
         outcome.map_err(|e| format!("{e:?}"))
     }
 
     /// Whether doing it twice is the same as doing it once.
     pub fn can_be_repeated(self) -> bool {
-        !matches!(self, UploadOne | UploadSeveral | IssueTicket | PutTicket | Sweep)
+        !matches!(self, UploadOne | UploadSeveral | Sweep)
     }
 }
 
 /// Completing reads the image's headers out of the store while it blocks, for which it needs a runtime.
-fn complete(keepsake: &Keepsake, ticket: Uuid) -> shared::Result<()> {
-    runtime().block_on(keepsake.complete(ticket)).map(drop)
+fn complete(keepsake: &Keepsake, notes: &Notes) -> shared::Result<()> {
+    runtime().block_on(CompleteTicket.run(keepsake, notes))
 }
 
 pub fn runtime() -> tokio::runtime::Runtime {
@@ -256,8 +274,13 @@ fn damage(keepsake: &Keepsake) {
     for (key, bytes) in old {
         now(primary.put(&key, &Body::from(bytes), &PutMode::Overwrite)).unwrap();
     }
-    now(primary.delete(&layout::image(&id_of(keepsake, 1).unwrap()))).unwrap();
-    now(archive.delete(&layout::archived_image(&Digest::of(&png(3))))).unwrap();
+    let first = id_of(keepsake, 1).unwrap();
+    now(primary.delete(&layout::image(&first))).unwrap();
+    let other = keepsake.catalog.read(|state| {
+        let mut live = state.live();
+        live.find_map(|(id, record)| record.sha256.filter(|_| *id != first)).unwrap()
+    });
+    now(archive.delete(&layout::archived_image(&other))).unwrap();
     now(archive.delete(&layout::checkpoint())).unwrap();
 }
 

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::TryStreamExt;
 use jiff::Timestamp;
-use shared::store::fs::{FileSystem, Open, SimulatedDisk};
+use rustix::io::Errno;
+use shared::store::fs::{Call, CallFault, FaultyFileSystem, FileSystem, Open, SimulatedDisk};
 use shared::store::{Body, DiskStore, ErrorKind, Key, PutMode, Store};
 
 use crate::check::States;
@@ -18,7 +20,11 @@ fn key(name: &str) -> Key {
 }
 
 fn open(disk: &SimulatedDisk) -> Store {
-    Store::new(Arc::new(DiskStore::open_on(Arc::new(disk.clone()), "/").unwrap()), "memory".as_ref())
+    open_on(Arc::new(disk.clone()))
+}
+
+fn open_on(files: Arc<dyn FileSystem>) -> Store {
+    Store::new(Arc::new(DiskStore::open_on(files, "/").unwrap()), "bodies here stay in memory".as_ref())
 }
 
 fn put(store: &Store, name: &str, bytes: &[u8], mode: &PutMode) -> Result<(), ErrorKind> {
@@ -34,11 +40,14 @@ fn objects(store: &Store) -> Objects {
 /// Whatever a crash leaves while `work` runs, there are the objects of before or those of after it, and after it those of
 /// after it. Unfinished files are not seen, and go.
 fn all_or_nothing(disk: &SimulatedDisk, work: impl FnOnce(&Store)) -> usize {
-    let store = open(disk);
-    let before = objects(&store);
+    all_or_nothing_on(disk, &open(disk), work)
+}
+
+fn all_or_nothing_on(disk: &SimulatedDisk, store: &Store, work: impl FnOnce(&Store)) -> usize {
+    let before = objects(store);
     disk.record();
-    work(&store);
-    let after = objects(&store);
+    work(store);
+    let after = objects(store);
     let (mut states, done) = (States::default(), disk.moment());
     let moments: Vec<_> = disk.recorded().into_iter().map(|moment| (moment, false)).chain([(done, true)]).collect();
     let mut count = 0;
@@ -80,6 +89,14 @@ fn a_put_is_there_whole_or_not_at_all_and_once_acknowledged_it_is_there() {
             assert!(count > 5, "{count} states of {name}");
         }
     }
+}
+
+#[test]
+fn a_put_is_all_or_nothing_also_where_a_file_system_has_links_in_the_place_of_renames() {
+    let disk = used();
+    let plan = |call: &Call| (call.name == "rename_new_at").then_some(CallFault::Fails(Errno::INVAL));
+    let files = FaultyFileSystem::with_plan(Arc::new(disk.clone()), plan);
+    all_or_nothing_on(&disk, &open_on(Arc::new(files)), |store| put(store, "a/new", b"new", &PutMode::Create).unwrap());
 }
 
 #[test]
@@ -148,4 +165,47 @@ fn a_delete_of_what_another_has_just_deleted_is_durable() {
     others(&disk, "a", |folder| folder.unlink_at("y").unwrap());
     now(open(&disk).delete(&key("a/y"))).unwrap();
     certain(&disk, &["a/b/x"]);
+}
+
+/// Whether the work is done, or why not.
+type Work = fn(&Store) -> Result<(), ErrorKind>;
+
+#[test]
+fn a_sync_that_failed_is_never_acknowledged_and_to_try_again_is_to_be_certain() {
+    let create: Work = |store| put(store, "a/c/new", b"new", &PutMode::Create);
+    let overwrite: Work = |store| put(store, "a/b/x", b"after", &PutMode::Overwrite);
+    let delete: Work = |store| now(store.delete(&key("a/b/x"))).map_err(|e| e.kind);
+    let mut failures = 0;
+    for work in [create, overwrite, delete] {
+        let after = {
+            let disk = used();
+            work(&open(&disk)).unwrap();
+            objects(&open(&disk))
+        };
+        for nth in 0.. {
+            let (disk, syncs) = (used(), AtomicU64::new(0));
+            let before = objects(&open(&disk));
+            let plan = move |call: &Call| {
+                let fails = call.name == "sync" && syncs.fetch_add(1, Ordering::SeqCst) == nth;
+                fails.then_some(CallFault::Fails(Errno::IO))
+            };
+            let files = FaultyFileSystem::with_plan(Arc::new(disk.clone()), plan);
+            let outcome = work(&open_on(Arc::new(files)));
+            if outcome.is_ok() {
+                break;
+            }
+            failures += 1;
+            assert_eq!(outcome, Err(ErrorKind::Unavailable), "sync {nth}");
+            for survivor in disk.moment().crashes() {
+                let found = objects(&open(&survivor));
+                assert!(found == before || found == after, "sync {nth}: {found:?}");
+            }
+            work(&open(&disk)).unwrap();
+            for survivor in disk.moment().crashes() {
+                assert_eq!(objects(&open(&survivor)), after, "sync {nth}, tried again");
+            }
+        }
+    }
+    // A new process makes sure of each folder on the way, then of the file, then of its name.
+    assert_eq!(failures, 4 + 4 + 1);
 }

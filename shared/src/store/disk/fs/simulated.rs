@@ -110,7 +110,7 @@ impl SimulatedDisk {
 
     /// Sets how many bytes fit on the disk in all.
     pub fn set_capacity(&self, bytes: u64) {
-        self.inner().state.free_bytes = bytes;
+        self.inner().state.capacity_bytes = bytes;
     }
 
     /// How many files and folders are open.
@@ -326,7 +326,7 @@ impl Handle for Simulated {
             return Err(Errno::BADF);
         }
         let state = &mut inner.state;
-        let room = state.free_bytes.saturating_sub(state.used_bytes);
+        let room = state.capacity_bytes.saturating_sub(state.used_bytes);
         let length = new.len().min(usize::try_from(room).unwrap_or(usize::MAX));
         if length == 0 && !new.is_empty() {
             return Err(Errno::NOSPC);
@@ -359,8 +359,8 @@ impl Handle for Simulated {
 
     fn space(&self) -> Result<Space> {
         let state = &self.disk.inner().state;
-        let free_bytes = state.free_bytes.saturating_sub(state.used_bytes);
-        Ok(Space { free_bytes, total_bytes: state.free_bytes, read_only: false })
+        let free_bytes = state.capacity_bytes.saturating_sub(state.used_bytes);
+        Ok(Space { free_bytes, total_bytes: state.capacity_bytes, read_only: false })
     }
 
     fn may_write(&self) -> Result<()> {
