@@ -51,6 +51,21 @@ impl Moment {
         tree
     }
 
+    /// The disk as it was then, with nothing open.
+    pub fn disk(&self) -> SimulatedDisk {
+        SimulatedDisk::with_state(self.state.clone())
+    }
+
+    /// The disk after a crash at this moment that kept what was synced and nothing else.
+    pub fn least(&self) -> SimulatedDisk {
+        let synced = |id: &u64| match &self.state.nodes[id].content {
+            Content::File { synced: (bytes, modified_ns), .. } => Content::file(bytes.clone(), *modified_ns),
+            Content::Folder { durable, .. } => folder(durable.clone()),
+        };
+        let outcome = self.reachable().iter().map(|id| (*id, synced(id))).collect();
+        SimulatedDisk::with_state(self.survive(&outcome))
+    }
+
     /// Every disk that this one can be after a crash at this moment.
     ///
     /// # Panics
@@ -153,14 +168,14 @@ fn choices(node: &Node) -> Vec<Content> {
                 choices.extend(choices.iter().map(after).collect::<Vec<_>>());
                 assert!(choices.len() <= MOST_OUTCOMES, "too many unsynced names");
             }
-            let folder = |names: BTreeMap<String, u64>| Content::Folder {
-                entries: names.clone(),
-                durable: names,
-                pending: Vec::new(),
-            };
             choices.into_iter().map(folder).collect()
         }
     }
+}
+
+/// A folder whose names are all durable.
+fn folder(names: BTreeMap<String, u64>) -> Content {
+    Content::Folder { entries: names.clone(), durable: names, pending: Vec::new() }
 }
 
 fn walk(state: &State, folder: u64, path: &str, tree: &mut BTreeMap<String, Option<Arc<Vec<u8>>>>) {
