@@ -112,7 +112,7 @@ impl Place {
     /// A place with the same content, which nobody has open.
     pub(crate) fn copy(&self) -> Self {
         match self {
-            Self::Disk(disk) => Self::Disk(disk.moment().disk()),
+            Self::Disk(disk) => Self::Disk(disk.moment().copy()),
             Self::Memory(primary, archive) => Self::Memory(copy(primary), archive.as_ref().map(copy)),
         }
     }

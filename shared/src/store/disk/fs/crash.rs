@@ -51,18 +51,23 @@ impl Moment {
         tree
     }
 
-    /// The disk as it was then, with nothing open.
-    pub fn disk(&self) -> SimulatedDisk {
-        SimulatedDisk::with_state(self.state.clone())
+    /// Another disk that holds the same, as if all of it had been synced.
+    pub fn copy(&self) -> SimulatedDisk {
+        let current = |node: &Node| match &node.content {
+            Content::File { bytes, .. } => Content::file(bytes.clone(), node.modified_ns),
+            Content::Folder { entries, .. } => Content::folder(entries.clone()),
+        };
+        let outcome = self.state.nodes.iter().map(|(id, node)| (*id, current(node))).collect();
+        SimulatedDisk::with_state(self.survive(&outcome))
     }
 
     /// The disk after a crash at this moment that kept what was synced and nothing else.
     pub fn least(&self) -> SimulatedDisk {
-        let synced = |id: &u64| match &self.state.nodes[id].content {
+        let synced = |node: &Node| match &node.content {
             Content::File { synced: (bytes, modified_ns), .. } => Content::file(bytes.clone(), *modified_ns),
-            Content::Folder { durable, .. } => folder(durable.clone()),
+            Content::Folder { durable, .. } => Content::folder(durable.clone()),
         };
-        let outcome = self.reachable().iter().map(|id| (*id, synced(id))).collect();
+        let outcome = self.state.nodes.iter().map(|(id, node)| (*id, synced(node))).collect();
         SimulatedDisk::with_state(self.survive(&outcome))
     }
 
@@ -168,14 +173,9 @@ fn choices(node: &Node) -> Vec<Content> {
                 choices.extend(choices.iter().map(after).collect::<Vec<_>>());
                 assert!(choices.len() <= MOST_OUTCOMES, "too many unsynced names");
             }
-            choices.into_iter().map(folder).collect()
+            choices.into_iter().map(Content::folder).collect()
         }
     }
-}
-
-/// A folder whose names are all durable.
-fn folder(names: BTreeMap<String, u64>) -> Content {
-    Content::Folder { entries: names.clone(), durable: names, pending: Vec::new() }
 }
 
 fn walk(state: &State, folder: u64, path: &str, tree: &mut BTreeMap<String, Option<Arc<Vec<u8>>>>) {

@@ -211,7 +211,7 @@ impl Handle for Simulated {
         let mut inner = self.disk.inner();
         inner.takes_writes()?;
         inner.state.must_be_free(self.node, name)?;
-        let id = inner.state.make(Content::folder());
+        let id = inner.state.make(Content::folder(BTreeMap::new()));
         inner.change(self.node, vec![(name.to_owned(), Some(id))]);
         inner.changed(|| format!("make folder {name}"));
         Ok(())

@@ -59,7 +59,7 @@ impl State {
         let (nodes, free_inodes) = (BTreeMap::new(), BTreeSet::new());
         let (next_node, next_inode, used_bytes, now_ns) = (ROOT, 2, 0, 0);
         let mut state = Self { nodes, next_node, free_inodes, next_inode, used_bytes, free_bytes: TOTAL_BYTES, now_ns };
-        let root = state.make(Content::folder());
+        let root = state.make(Content::folder(BTreeMap::new()));
         state.node_mut(root).links = 1;
         state
     }
@@ -157,10 +157,12 @@ impl State {
 }
 
 impl Content {
-    pub(super) fn folder() -> Self {
-        Self::Folder { entries: BTreeMap::new(), durable: BTreeMap::new(), pending: Vec::new() }
+    /// A folder that holds nothing but what is durable.
+    pub(super) fn folder(entries: BTreeMap<String, u64>) -> Self {
+        Self::Folder { durable: entries.clone(), entries, pending: Vec::new() }
     }
 
+    /// A file of which all is durable.
     pub(super) fn file(bytes: Arc<Vec<u8>>, modified_ns: i128) -> Self {
         Self::File { bytes: bytes.clone(), synced: (bytes, modified_ns) }
     }
