@@ -17,7 +17,7 @@ use uuid::Uuid;
 use crate::operations::{Known, On, UNDER_TICKET, announcement};
 use crate::places::Place;
 use crate::run;
-use crate::world::{png, upload, upload_all};
+use crate::world::{png, upload_all};
 
 /// Uploads for each automatic backup.
 const BACKUP_EVERY: u64 = 5;
