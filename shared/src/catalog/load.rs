@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::{Base, Catalog, CatalogError, Readable, list_commits, lock, read_commit};
+use super::{Base, Catalog, CatalogError, PieceError, Readable, list_commits, lock, read_commit};
 use crate::layout;
 use crate::store::Optional;
 
@@ -32,7 +32,8 @@ impl Catalog {
             self.load_mirror(place, &mut loaded).await?;
         }
         let damaged: Vec<_> = lock(&self.damaged).clone().into_iter().collect();
-        for (id, readable) in damaged {
+        // What cannot be read now is no proof that it is damaged, and stays where it lies.
+        for (id, readable) in damaged.into_iter().filter(|(_, readable)| *readable != Readable::NotNow) {
             self.set_aside(&self.primary, &layout::commit(id)).await?;
             if readable == Readable::Nowhere {
                 self.primary.delete(&layout::commit(id)).await?;
@@ -72,6 +73,9 @@ impl Catalog {
                         loaded.from_mirrors |= changed;
                     }
                 }
+                Some(Err(PieceError::Unreadable(reason))) => {
+                    tracing::error!(commit = %id, %reason, "a second copy of a commit cannot be read");
+                }
                 Some(Err(_)) => {
                     self.set_aside(mirror, &layout::commit(id)).await?;
                     mirror.delete(&layout::commit(id)).await?;
@@ -88,7 +92,7 @@ impl Catalog {
         let Base::Known(_, digest) = self.cache().base.clone() else { return Ok(false) };
         let (mirror, key) = (&self.mirrors[place], layout::checkpoint());
         let Some(meta) = mirror.head(&key).await.optional()? else { return Ok(false) };
-        let same = mirror.hash(&key).await.optional()?.is_some_and(|(_, theirs)| theirs == digest);
+        let same = mirror.hash(&key).await.sound()?.is_some_and(|(_, theirs)| theirs == digest);
         if same {
             self.cache_mut().mirror_tags[place] = Some(meta.etag);
         }

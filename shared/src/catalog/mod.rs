@@ -91,6 +91,8 @@ struct Cache {
 enum Readable {
     InMirror,
     Nowhere,
+    /// Perhaps later: where a copy lies, it could not be read at all, which may pass.
+    NotNow,
 }
 
 /// The primary's checkpoint as it was last seen.
@@ -146,7 +148,7 @@ impl Catalog {
     /// Commits that could be read in no place, for health.
     pub fn unreadable(&self) -> Vec<Uuid> {
         let damaged = lock(&self.damaged);
-        damaged.iter().filter(|(_, readable)| **readable == Readable::Nowhere).map(|(id, _)| *id).collect()
+        damaged.iter().filter(|(_, readable)| **readable != Readable::InMirror).map(|(id, _)| *id).collect()
     }
 
     /// How many uploads the checkpoint held when this process first looked; none before it has. What came since, commits
@@ -221,7 +223,10 @@ impl Catalog {
             Err(reason) if reason.kind == ErrorKind::Corrupt => {
                 tracing::error!(%key, %reason, "the checkpoint cannot be read; its second copy is used");
                 let etag = self.primary.head(&key).await?.etag;
-                self.join_mirrored_checkpoints().await?;
+                // It may be readable again, so without a second copy nothing must take its place.
+                if !self.join_mirrored_checkpoints().await? {
+                    return Err(reason.into());
+                }
                 self.cache_mut().base = Base::Replaceable(etag);
                 return Ok(());
             }
@@ -288,16 +293,35 @@ impl Catalog {
     /// Reads a commit from the primary, or from a mirror where the primary's copy is damaged.
     async fn fetch_commit(&self, id: Uuid) -> Result<Fetched, CatalogError> {
         let Some(decoded) = read_commit(&self.primary, id).await? else { return Ok(Fetched::Vanished) };
-        let Err(reason) = decoded else { return Ok(decoded.map_or(Fetched::Vanished, Fetched::Commit)) };
-        for mirror in &self.mirrors {
-            if let Some(Ok(commit)) = read_commit(mirror, id).await? {
-                lock(&self.damaged).insert(id, Readable::InMirror);
+        let reason = match decoded {
+            Ok(commit) => {
+                lock(&self.damaged).remove(&id);
                 return Ok(Fetched::Commit(commit));
             }
+            Err(reason) => reason,
+        };
+        let mut readable = Readable::after(&reason);
+        for mirror in &self.mirrors {
+            match read_commit(mirror, id).await? {
+                Some(Ok(commit)) => {
+                    lock(&self.damaged).insert(id, Readable::InMirror);
+                    return Ok(Fetched::Commit(commit));
+                }
+                Some(Err(reason)) if Readable::after(&reason) == Readable::NotNow => readable = Readable::NotNow,
+                _ => {}
+            }
         }
-        tracing::error!(commit = %id, %reason, "a commit can be read in no place");
-        lock(&self.damaged).insert(id, Readable::Nowhere);
+        if lock(&self.damaged).insert(id, readable) != Some(readable) {
+            tracing::error!(commit = %id, %reason, "a commit can be read in no place");
+        }
         Ok(Fetched::Unreadable)
+    }
+}
+
+impl Readable {
+    /// What is known of a commit of which one copy gave this.
+    fn after(reason: &PieceError) -> Self {
+        if matches!(reason, PieceError::Unreadable(_)) { Self::NotNow } else { Self::Nowhere }
     }
 }
 

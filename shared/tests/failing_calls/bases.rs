@@ -81,6 +81,12 @@ impl Base {
         })
     }
 
+    /// Whether no unfinished file came to those that a place began with.
+    pub(crate) fn has_only_its_unfinished(&self, place: &Place) -> bool {
+        let before = self.place.unfinished();
+        place.unfinished().iter().all(|file| before.contains(file))
+    }
+
     /// The images whose bytes lie in the place, and those that it should hold.
     pub(crate) fn files(&self, place: &Place, keepsake: &Keepsake) -> (Vec<String>, Vec<String>) {
         let live = keepsake.catalog.read(|state| state.live().map(|(id, _)| layout::image(id).to_string()).collect());

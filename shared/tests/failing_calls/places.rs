@@ -108,6 +108,13 @@ impl Injector {
     }
 }
 
+impl Fault {
+    /// Whether it makes a copy of something wrong, as far as a reader can tell.
+    pub(crate) fn spoils_a_copy(&self) -> bool {
+        self.problems.contains(&"store-corrupt")
+    }
+}
+
 impl Place {
     /// A place with the same content, which nobody has open.
     pub(crate) fn copy(&self) -> Self {
