@@ -256,11 +256,12 @@ impl Catalog {
         Ok(())
     }
 
-    /// Copies an object that is about to be replaced into the archive's quarantine.
-    pub(super) async fn set_aside(&self, place: &Store, key: &Key) -> Result<(), StoreError> {
+    /// Copies an object that is about to be replaced or deleted into the archive's quarantine; returns whether it lies there
+    /// now.
+    pub(super) async fn set_aside(&self, place: &Store, key: &Key) -> Result<bool, StoreError> {
         match self.mirrors.first() {
             Some(archive) => archive::quarantine(archive, place, key).await,
-            None => Ok(()),
+            None => Ok(false),
         }
     }
 }

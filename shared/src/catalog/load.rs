@@ -17,6 +17,9 @@ pub struct Loaded {
     pub from_mirrors: bool,
     /// Commits that were damaged and have been set aside; their content was joined where any copy of it could be read.
     pub damaged_commits: Vec<Uuid>,
+    /// Whether a commit was left where it is because it cannot be read, which may pass: it may hold records that are not
+    /// known here.
+    pub some_unreadable: bool,
     /// Names in a checkpoint of the older format that cannot name a file here; the original has been set aside.
     pub unusable_names: Vec<String>,
 }
@@ -32,10 +35,13 @@ impl Catalog {
             self.load_mirror(place, &mut loaded).await?;
         }
         let damaged: Vec<_> = lock(&self.damaged).clone().into_iter().collect();
-        // What cannot be read now is no proof that it is damaged, and stays where it lies.
-        for (id, readable) in damaged.into_iter().filter(|(_, readable)| *readable != Readable::NotNow) {
-            self.set_aside(&self.primary, &layout::commit(id)).await?;
-            if readable == Readable::Nowhere {
+        for (id, readable) in damaged {
+            if readable == Readable::NotNow {
+                loaded.some_unreadable = true;
+                continue;
+            }
+            let kept = self.set_aside(&self.primary, &layout::commit(id)).await?;
+            if kept && readable == Readable::Nowhere {
                 self.primary.delete(&layout::commit(id)).await?;
             }
             loaded.damaged_commits.push(id);
@@ -75,10 +81,12 @@ impl Catalog {
                 }
                 Some(Err(PieceError::Unreadable(reason))) => {
                     tracing::error!(commit = %id, %reason, "a second copy of a commit cannot be read");
+                    loaded.some_unreadable = true;
                 }
                 Some(Err(_)) => {
-                    self.set_aside(mirror, &layout::commit(id)).await?;
-                    mirror.delete(&layout::commit(id)).await?;
+                    if self.set_aside(mirror, &layout::commit(id)).await? {
+                        mirror.delete(&layout::commit(id)).await?;
+                    }
                     loaded.damaged_commits.push(id);
                 }
                 None => {}
