@@ -6,9 +6,11 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
 mod bases;
+mod disk_full;
 mod faults;
 mod operations;
 mod places;
+mod read_only;
 #[path = "../domain/world.rs"]
 #[allow(dead_code, reason = "what only the other tests that share this need")]
 mod world;
@@ -61,6 +63,14 @@ fn status_of(problem: &str) -> u16 {
 struct Expected {
     before: View,
     after: View,
+    /// The files of images and commits after it.
+    files: Vec<String>,
+}
+
+/// The files of images and commits, wherever they lie; those of new images have names that come from the clock.
+fn files(place: &Place) -> Vec<String> {
+    let places = ["uploads/", "image-metadata", "incoming/", "backups/images/", "backups/image-metadata"];
+    places.iter().flat_map(|prefix| place.keys(prefix)).collect()
 }
 
 impl Expected {
@@ -68,7 +78,7 @@ impl Expected {
         let (place, clock) = (base.place.copy(), base.clock());
         let keepsake = place.open(&clock, &base.settings, None).unwrap();
         run((operation.run)(&keepsake, &base.known)).unwrap();
-        Self { before: base.view(&base.place, &clock), after: base.view(&place, &clock) }
+        Self { before: base.view(&base.place, &clock), after: base.view(&place, &clock), files: files(&place) }
     }
 }
 
@@ -129,6 +139,9 @@ fn check(base: &Base, operation: &Operation, expected: &Expected, fault: Fault, 
             }
             try_again(base, operation, &keepsake, &clock, stands, &problem);
             assert_eq!(base.seen(&keepsake), after, "after another try");
+            if ["recover", "start"].contains(&operation.name) {
+                assert_eq!(files(&place), expected.files, "other files than after a recovery that never failed");
+            }
         }
     }
     settle(base, &place, &keepsake, removing_failed, &may_come_later);
@@ -199,16 +212,22 @@ fn covers(view: &View, other: &View) -> bool {
     other.iter().all(|(image, count)| view.get(image).is_some_and(|has| has >= count))
 }
 
-/// All cases of these faults on such places; returns how many there were. Rows that fail do not keep others from being
-/// looked at.
-fn check_all(new: fn() -> Place, faults: &[Fault], stride: u64) -> u64 {
-    let bases: Vec<Base> = [On::Sound, On::Damaged, On::Deferred].map(|on| Base::new(new(), on)).into();
+/// Which call fails at the Nth try of a row, from the first N on.
+type Row = fn(u64) -> When;
+
+const ONCE: Row = When::Once;
+const FROM: Row = When::From;
+
+/// All cases of these operations and faults on such places; returns how many there were. With a `stride`, each row leaves
+/// out some, each another part of them. Rows that fail do not keep others from being looked at.
+fn check_all(new: fn() -> Place, wanted: impl Fn(&Operation) -> bool, faults: &[Fault], rows: &[Row], stride: u64) -> u64 {
+    let bases = [On::Sound, On::Damaged, On::Deferred].map(|on| Base::new(new(), on));
     let (mut cases, mut failed) = (0, 0);
-    for operation in OPERATIONS {
+    for operation in OPERATIONS.iter().filter(|operation| wanted(operation)) {
         let base = bases.iter().find(|base| base.on == operation.on).unwrap();
         let expected = Expected::new(base, operation);
         for fault in faults {
-            for when in [When::Once as fn(u64) -> When, When::From] {
+            for when in rows {
                 let row = || {
                     let mut n = cases % stride;
                     while check(base, operation, &expected, *fault, when(n)) {
@@ -236,20 +255,78 @@ fn on_disk() -> Place {
     Place::Disk(SimulatedDisk::new())
 }
 
+fn all(_: &Operation) -> bool {
+    true
+}
+
 #[test]
 fn whatever_operation_of_a_store_fails_nothing_is_lost_and_the_process_goes_on() {
-    let cases = check_all(in_memory, faults::STORE, 1);
-    assert!(cases > 1_000, "{cases} cases");
+    let cases = check_all(in_memory, all, faults::STORE, &[ONCE, FROM], 1);
+    assert!(cases > 5_000, "{cases} cases");
 }
 
 #[test]
 fn whatever_operation_of_two_stores_fails_nothing_is_lost_and_the_process_goes_on() {
-    let cases = check_all(archive_apart, faults::STORE, 3);
-    assert!(cases > 1_000, "{cases} cases");
+    let cases = check_all(archive_apart, all, faults::STORE, &[ONCE, FROM], 4);
+    assert!(cases > 1_200, "{cases} cases");
 }
 
 #[test]
 fn whatever_call_of_the_file_system_fails_nothing_is_lost_and_the_process_goes_on() {
-    let cases = check_all(on_disk, faults::DISK, 23);
+    let cases = check_all(on_disk, all, faults::DISK, &[ONCE, FROM], 11);
+    assert!(cases > 2_000, "{cases} cases");
+}
+
+#[test]
+#[ignore = "takes minutes; `just test-faults` runs it"]
+fn each_single_call_of_the_file_system_may_fail() {
+    let cases = check_all(on_disk, all, faults::DISK, &[ONCE, FROM], 1);
+    assert!(cases > 20_000, "{cases} cases");
+}
+
+#[test]
+fn calls_that_are_interrupted_or_write_too_little_harm_nothing() {
+    let interrupted = check_all(on_disk, all, &faults::HARMLESS[..1], &[ONCE], 7);
+    let short = check_all(on_disk, all, &faults::HARMLESS[1..], &[ONCE, FROM], 7);
+    assert!(interrupted > 300 && short > 100, "{interrupted} and {short} cases");
+}
+
+/// Two calls of an upload or of a deletion fail.
+#[test]
+fn two_faults_in_one_operation_do_no_more_harm_than_one() {
+    let wanted = |operation: &Operation| ["upload one", "upload under a key", "delete"].contains(&operation.name);
+    let mut cases = 0;
+    for gap in 1.. {
+        let pairs: &[Row] = match gap {
+            1 => &[|n| When::Both(n, n + 1)],
+            2 => &[|n| When::Both(n, n + 2)],
+            3 => &[|n| When::Both(n, n + 4)],
+            4 => &[|n| When::Both(n, n + 7)],
+            _ => break,
+        };
+        cases += check_all(in_memory, wanted, faults::STORE, pairs, 1);
+    }
     assert!(cases > 1_000, "{cases} cases");
+}
+
+#[test]
+fn a_store_that_cannot_be_opened_can_be_opened_when_the_fault_is_gone() {
+    let place = on_disk();
+    let base = Base::new(place, On::Sound);
+    let mut cases = 0;
+    for fault in faults::DISK {
+        for n in 0.. {
+            let injector = Injector::new(*fault, When::From(n));
+            injector.arm(true);
+            let opened = base.place.open(&base.clock(), &base.settings, Some(&injector));
+            if injector.struck().is_empty() {
+                break;
+            }
+            assert_eq!(opened.unwrap_err().kind, shared::store::ErrorKind::Unavailable);
+            cases += 1;
+        }
+    }
+    assert_eq!(base.place.open_handles(), 0);
+    assert!(base.place.open(&base.clock(), &base.settings, None).is_ok());
+    assert!(cases >= 3, "{cases} cases");
 }
