@@ -11,6 +11,10 @@ run *arguments:
 test *arguments:
     cargo test --workspace {{arguments}}
 
+# Cut off every operation after every other, and every two processes that meet, at each of their system calls. Takes long.
+crash-states *arguments:
+    cargo test --workspace --test crash_states -- --ignored --nocapture {{arguments}}
+
 # Check format and lints.
 lint:
     cargo fmt --all --check

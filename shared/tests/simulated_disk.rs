@@ -3,11 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use proptest::prelude::*;
 use rustix::fs::FileType;
 use rustix::io::Errno;
-use shared::store::fs::{FileSystem, Handle, Open, RealFolder, SimulatedDisk, Stat};
+use shared::store::fs::{CallFault, FaultyFileSystem, FileSystem, Handle, Open, RealFolder, SimulatedDisk, Stat};
 
 /// One call, on one of the handles that are open.
 #[derive(Debug, Clone)]
@@ -154,7 +155,7 @@ proptest! {
 
 /// What each crash can leave: every file with its bytes, every folder with a slash.
 fn outcomes(disk: &SimulatedDisk) -> BTreeSet<Vec<String>> {
-    let text = |(path, bytes): (String, Option<std::sync::Arc<Vec<u8>>>)| match bytes {
+    let text = |(path, bytes): (String, Option<Arc<Vec<u8>>>)| match bytes {
         Some(bytes) => format!("{path}={}", String::from_utf8_lossy(&bytes).replace('\0', "0")),
         None => format!("{path}/"),
     };
@@ -262,4 +263,23 @@ fn a_lock_that_nobody_could_give_up_is_not_waited_for() {
     let (first, second) = (root.open_at("x", Open::Lock).unwrap(), root.open_at("x", Open::Lock).unwrap());
     first.lock(false).unwrap();
     let _ = second.lock(true);
+}
+
+#[test]
+fn a_call_that_is_to_fail_fails_before_anything_has_happened() {
+    let disk = SimulatedDisk::new();
+    let plan = |call: &shared::store::fs::Call| match (call.name, call.on.as_str()) {
+        ("make_folder_at", "f") => Some(CallFault::Fails(Errno::NOSPC)),
+        ("write", "x") => Some(CallFault::Short(2)),
+        ("sync", "/") => Some(CallFault::Fails(Errno::IO)),
+        _ => None,
+    };
+    let faulty = FaultyFileSystem::with_plan(Arc::new(disk.clone()), plan);
+    let root = faulty.root().unwrap();
+    assert_eq!(root.make_folder_at("f"), Err(Errno::NOSPC));
+    let file = root.open_at("x", Open::New).unwrap();
+    assert_eq!(file.write(b"word"), Ok(2));
+    assert_eq!((file.sync(), root.sync()), (Ok(()), Err(Errno::IO)));
+    assert_eq!(outcomes(&disk), set(&[&[], &["x=wo"]]));
+    assert_eq!(faulty.calls(), 6);
 }

@@ -18,6 +18,8 @@ pub struct Expected<'a> {
     pub views: Vec<&'a View>,
     /// Backups that were acknowledged, with what they hold.
     pub backups: BTreeMap<BackupName, View>,
+    /// Whether the operation had been acknowledged.
+    pub acknowledged: bool,
     /// Whether bytes were rotten before, which a recovery does not look for.
     pub rotten: bool,
 }

@@ -79,7 +79,7 @@ pub fn used() -> World {
     upload(&keepsake, &[2, 3], None);
     let automatic = now(keepsake.list_backups()).unwrap()[0].name;
     world.backups.insert(automatic, view(&keepsake).unwrap());
-    now(keepsake.delete_image(id_of(&keepsake, 2).as_str(), |_| true)).unwrap();
+    now(keepsake.delete_image(id_of(&keepsake, 2).unwrap().as_str(), |_| true)).unwrap();
     backup(&mut world, &keepsake);
     now(keepsake.catalog.fold()).unwrap();
     upload(&keepsake, &[4], None);
@@ -94,12 +94,12 @@ fn backup(world: &mut World, keepsake: &Keepsake) -> BackupName {
 }
 
 /// The live image that was uploaded under this number.
-pub fn id_of(keepsake: &Keepsake, number: u8) -> ImageId {
+fn id_of(keepsake: &Keepsake, number: u8) -> shared::Result<ImageId> {
     let name = format!("{number}.png");
     keepsake.catalog.read(|state| {
         let mut live = state.live();
         let named = live.find(|(_, record)| record.original_name.as_deref() == Some(&name));
-        named.map(|(id, _)| id.clone()).unwrap()
+        named.map(|(id, _)| id.clone()).ok_or(shared::Error::NoSuchImage(name))
     })
 }
 
@@ -128,12 +128,16 @@ impl Operation {
                 }
             }
             RestoreMerge | RestoreExact => {
-                now(keepsake.delete_image(id_of(&keepsake, 1).as_str(), |_| true)).unwrap();
+                now(keepsake.delete_image(id_of(&keepsake, 1).unwrap().as_str(), |_| true)).unwrap();
                 now(Edit.run(&keepsake, notes)).unwrap();
             }
-            Recover => damage(&keepsake),
+            Recover => {
+                damage(&keepsake);
+                // What is young may belong to someone.
+                world.advance(SignedDuration::from_hours(2));
+            }
             Verify => {
-                let rotten = layout::image(&id_of(&keepsake, 1));
+                let rotten = layout::image(&id_of(&keepsake, 1).unwrap());
                 now(keepsake.primary.put(&rotten, &Body::from(vec![0; png(1).len()]), &PutMode::Overwrite)).unwrap();
             }
             Sweep => {
@@ -176,10 +180,10 @@ impl Operation {
             }
             Edit => {
                 let patch = Patch { description: Some(Some("edited".to_owned())), ..Patch::default() };
-                return keepsake.edit_image(id_of(keepsake, 3).as_str(), &patch, |_| true).await.map(drop);
+                return keepsake.edit_image(id_of(keepsake, 3)?.as_str(), &patch, |_| true).await.map(drop);
             }
             Delete => {
-                return keepsake.delete_image(id_of(keepsake, 3).as_str(), |_| true).await.map(drop);
+                return keepsake.delete_image(id_of(keepsake, 3)?.as_str(), |_| true).await.map(drop);
             }
             Backup => {
                 let made = keepsake.create_backup(Kind::Manual).await?.name;
@@ -200,22 +204,28 @@ impl Operation {
         Ok(())
     }
 
-    /// Does it once more after the crash, as a client would who was not told: then it must stand, and only once.
-    pub fn again(self, keepsake: &Keepsake, notes: &Notes) -> Result<(), String> {
+    /// Does it once more after the crash, as a client would who was not told: then it must stand, and only once. What was
+    /// acknowledged of a ticket must be enough to complete it.
+    pub fn again(self, keepsake: &Keepsake, notes: &Notes, acknowledged: bool) -> Result<(), String> {
         let notes = &Notes { ticket: Mutex::new(notes.ticket.lock().unwrap().clone()), ..Notes::default() };
-        if matches!(self, PutTicket) {
-            let id = notes.ticket.lock().unwrap().clone().unwrap().0;
-            return match now(self.run(keepsake, notes)) {
-                Ok(()) | Err(shared::Error::ArrivedBefore) => {
-                    complete(keepsake, id).map_err(|e| format!("the ticket cannot be completed: {e:?}"))
-                }
-                Err(e) => Err(format!("{e:?}")),
-            };
-        }
         let outcome = match self {
-            CompleteTicket => complete(keepsake, notes.ticket.lock().unwrap().clone().unwrap().0),
+            IssueTicket => {
+                if !acknowledged {
+                    now(IssueTicket.run(keepsake, notes)).unwrap();
+                }
+                now(PutTicket.run(keepsake, notes)).and_then(|()| complete(keepsake, notes))
+            }
+            PutTicket => match now(self.run(keepsake, notes)) {
+                Err(shared::Error::ArrivedBefore) => complete(keepsake, notes),
+                Ok(()) if acknowledged => return Err("the bytes did not stay".to_owned()),
+                put => put.and_then(|()| complete(keepsake, notes)),
+            },
+            CompleteTicket => complete(keepsake, notes),
             // What was deleted cannot be found to be deleted again.
-            Delete if !has(keepsake, 3) => Ok(()),
+            Delete => match now(self.run(keepsake, notes)) {
+                Err(shared::Error::NoSuchImage(_)) => Ok(()),
+                outcome => outcome,
+            },
             _ => now(self.run(keepsake, notes)),
         };
         outcome.map_err(|e| format!("{e:?}"))
@@ -223,23 +233,17 @@ impl Operation {
 
     /// Whether doing it twice is the same as doing it once.
     pub fn can_be_repeated(self) -> bool {
-        !matches!(self, UploadOne | UploadSeveral | IssueTicket | PutTicket | Sweep)
+        !matches!(self, UploadOne | UploadSeveral | Sweep)
     }
 }
 
 /// Completing reads the image's headers out of the store while it blocks, for which it needs a runtime.
-fn complete(keepsake: &Keepsake, ticket: Uuid) -> shared::Result<()> {
-    runtime().block_on(keepsake.complete(ticket)).map(drop)
+fn complete(keepsake: &Keepsake, notes: &Notes) -> shared::Result<()> {
+    runtime().block_on(CompleteTicket.run(keepsake, notes))
 }
 
 pub fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().build().unwrap()
-}
-
-fn has(keepsake: &Keepsake, number: u8) -> bool {
-    now(keepsake.catalog.refresh()).unwrap();
-    let name = format!("{number}.png");
-    keepsake.catalog.read(|state| state.live().any(|(_, record)| record.original_name.as_deref() == Some(&name)))
 }
 
 /// Everything that a recovery puts right: bytes and second copies that are missing, a file without a record, the bytes
@@ -256,7 +260,7 @@ fn damage(keepsake: &Keepsake) {
     for (key, bytes) in old {
         now(primary.put(&key, &Body::from(bytes), &PutMode::Overwrite)).unwrap();
     }
-    now(primary.delete(&layout::image(&id_of(keepsake, 1)))).unwrap();
+    now(primary.delete(&layout::image(&id_of(keepsake, 1).unwrap()))).unwrap();
     now(archive.delete(&layout::archived_image(&Digest::of(&png(3))))).unwrap();
     now(archive.delete(&layout::checkpoint())).unwrap();
 }

@@ -19,7 +19,7 @@ pub(super) fn make(root: &Path) -> io::Result<PathBuf> {
     let root = absolute.canonicalize()?;
     settle(&root, |folder| match RealFolder::new(folder).root().and_then(|folder| folder.sync()) {
         // Whoever may not look into a folder has made nothing in it.
-        Err(Errno::ACCESS) => Ok(()),
+        Err(Errno::ACCESS | Errno::PERM) => Ok(()),
         synced => Ok(synced?),
     })?;
     Ok(root)
