@@ -274,7 +274,8 @@ impl Catalog {
         let new: Vec<Uuid> = {
             let mut cache = self.cache_mut();
             cache.listed.retain(|id| present.contains(id));
-            let damaged = lock(&self.damaged);
+            let mut damaged = lock(&self.damaged);
+            damaged.retain(|id, readable| *readable != Readable::NotNow || present.contains(id));
             let unreadable = |id: &Uuid| damaged.get(id) == Some(&Readable::Nowhere);
             present.iter().filter(|id| !cache.listed.contains(id) && !unreadable(id)).copied().collect()
         };

@@ -8,6 +8,7 @@ mod older;
 mod recovery;
 mod restores;
 mod tickets;
+mod unreadable;
 mod verify;
 mod world;
 

@@ -38,7 +38,12 @@ impl Base {
     pub(crate) fn new(place: Place, on: On) -> Self {
         let clock = Clock::manual("2026-11-20T08:00:00Z".parse().unwrap());
         place.set_now(clock.now());
-        let settings = Settings { backup_every: BACKUP_EVERY, reserve_bytes: 0, archive_sync: on != On::Deferred, ..Settings::default() };
+        let settings = Settings {
+            backup_every: BACKUP_EVERY,
+            reserve_bytes: 0,
+            archive_sync: on != On::Deferred,
+            ..Settings::default()
+        };
         let keepsake = place.open(&clock, &settings, None).unwrap();
         let (ids, known) = run(fill(&keepsake));
         drop(keepsake);
@@ -118,14 +123,23 @@ async fn fill(keepsake: &Keepsake) -> (Vec<ImageId>, Known) {
     keepsake.edit_image(ids[0].as_str(), &patch, |_| true).await.unwrap();
     keepsake.delete_image(ids[1].as_str(), |_| true).await.unwrap();
     let image = NewImage { body: Body::from(png(3)), original_name: None };
-    let fields = Fields { description: Some("number 3".to_owned()), group_id: Some("g".to_owned()), ..Fields::default() };
+    let fields =
+        Fields { description: Some("number 3".to_owned()), group_id: Some("g".to_owned()), ..Fields::default() };
     ids.push(keepsake.upload(vec![image], fields, None).await.unwrap().images[0].0.clone());
     let (waiting, _) = ticket(keepsake, UNDER_TICKET).await;
     let (arrived, bytes) = ticket(keepsake, UNDER_TICKET + 2).await;
     let terms = keepsake.expected(arrived.0, &arrived.1).await.unwrap();
     keepsake.receive(arrived.0, &terms, &Body::from(bytes)).await.unwrap();
     let (edited, backed_up) = (ids[0].clone(), ids[2].clone());
-    let known = Known { ids: ids.iter().cloned().collect(), edited, backed_up, backup, arrived: arrived.0, waiting, commits: Default::default() };
+    let known = Known {
+        ids: ids.iter().cloned().collect(),
+        edited,
+        backed_up,
+        backup,
+        arrived: arrived.0,
+        waiting,
+        commits: Default::default(),
+    };
     (ids, known)
 }
 

@@ -10,8 +10,8 @@ use shared::{Keepsake, Result, Settings};
 
 use crate::bases::Told;
 use crate::places::Place;
-use crate::{answered, run};
 use crate::world::png;
+use crate::{answered, run};
 
 /// An image with something behind it, as long as an image that takes up room.
 fn large(n: u32) -> Vec<u8> {

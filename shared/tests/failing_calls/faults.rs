@@ -47,7 +47,9 @@ fn needs_room(call: &Call) -> bool {
 }
 
 fn writes(call: &Call) -> bool {
-    makes_a_file(call) || changes_names(call) || ["write", "unlink_at", "remove_folder_at", "set_times"].contains(&call.name)
+    makes_a_file(call)
+        || changes_names(call)
+        || ["write", "unlink_at", "remove_folder_at", "set_times"].contains(&call.name)
 }
 
 fn opens(call: &Call) -> bool {

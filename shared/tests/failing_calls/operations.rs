@@ -85,7 +85,13 @@ pub(crate) const OPERATIONS: &[Operation] = &[
     op("show a backup", Sound, Reads, |k, w| async { k.manifest(w.backup).await.map(drop) }.boxed()),
     op("plan a merge", Sound, Reads, |k, w| async { k.plan_restore(w.backup, Mode::Merge).await.map(drop) }.boxed()),
     op("plan a rewind", Sound, Reads, |k, w| async { k.plan_restore(w.backup, Mode::Exact).await.map(drop) }.boxed()),
-    op("health", Sound, Reads, |k, _| async { _ = k.health().await; Ok(()) }.boxed()),
+    op("health", Sound, Reads, |k, _| {
+        async {
+            _ = k.health().await;
+            Ok(())
+        }
+        .boxed()
+    }),
     op("ask for overdue backups", Sound, Reads, |k, _| async { k.backup_overdue().await.map(drop) }.boxed()),
     op("ask what verifications found", Sound, Reads, |k, _| async { k.verifications().await.map(drop) }.boxed()),
     op("check the stores", Sound, Reads, |k, _| async { k.check_stores().await }.boxed()),
@@ -110,8 +116,16 @@ pub(crate) const OPERATIONS: &[Operation] = &[
     op("start", Damaged, Repairs, |k, _| start(k).boxed()),
     op("verify and repair", Damaged, Repairs, |k, _| async { k.verify(Slice::WHOLE, true).await.map(drop) }.boxed()),
     op("serve what is damaged", Damaged, Reads, |k, w| serve(k, &w.edited).boxed()),
-    op("serve and repair", Damaged, Repairs, |k, w| async { serve(k, &w.edited).await?; k.repair_suspects().await }.boxed()),
-    op("back up what is damaged", Damaged, Repairs, |k, _| async { k.create_backup(Kind::Manual).await.map(drop) }.boxed()),
+    op("serve and repair", Damaged, Repairs, |k, w| {
+        async {
+            serve(k, &w.edited).await?;
+            k.repair_suspects().await
+        }
+        .boxed()
+    }),
+    op("back up what is damaged", Damaged, Repairs, |k, _| {
+        async { k.create_backup(Kind::Manual).await.map(drop) }.boxed()
+    }),
     op("rewind what is damaged", Damaged, Repairs, |k, w| restore(k, w, Mode::Exact).boxed()),
     op("upload for later", Deferred, Adds, |k, _| async { upload(k, 50).await.map(drop) }.boxed()),
     op("follow commits", Deferred, Keeps, |k, w| follow(k, w).boxed()),
@@ -142,7 +156,8 @@ async fn serve(keepsake: &Keepsake, id: &ImageId) -> Result<()> {
 /// Uploads three images in one request.
 async fn send(keepsake: &Keepsake, key: Option<&str>) -> Result<()> {
     let image = |n| NewImage { body: Body::from(png(n)), original_name: None };
-    let fields = Fields { description: Some("several".to_owned()), group_id: Some("g".to_owned()), ..Fields::default() };
+    let fields =
+        Fields { description: Some("several".to_owned()), group_id: Some("g".to_owned()), ..Fields::default() };
     let uploaded = keepsake.upload((51..54).map(image).collect(), fields, key).await?;
     assert_eq!(uploaded.images.len(), 3);
     Ok(())
