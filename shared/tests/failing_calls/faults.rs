@@ -6,6 +6,8 @@ use shared::store::{ErrorKind, Fault as StoreFault, Operation};
 
 use crate::places::{Fault, How};
 
+const EIO: CallFault = CallFault::Fails(Errno::IO);
+
 const UNAVAILABLE: &[&str] = &["store-unavailable", "outcome-unknown"];
 /// A sector that cannot be read is rot.
 const UNREADABLE: &[&str] =
@@ -52,6 +54,10 @@ fn writes(call: &Call) -> bool {
         || ["write", "unlink_at", "remove_folder_at", "set_times"].contains(&call.name)
 }
 
+fn syncs_a_file(call: &Call) -> bool {
+    call.name == "sync" && call.on.starts_with(".tmp-")
+}
+
 fn opens(call: &Call) -> bool {
     ["root", "open_at"].contains(&call.name)
 }
@@ -62,11 +68,12 @@ fn may_be_interrupted(call: &Call) -> bool {
 
 /// Faults of the file system that an operation may fail of, once and for ever.
 pub(crate) const DISK: &[Fault] = &[
-    disk("EIO", |_| true, CallFault::Fails(Errno::IO), UNREADABLE),
+    disk("EIO", |_| true, EIO, UNREADABLE),
     disk("ENOSPC", needs_room, CallFault::Fails(Errno::NOSPC), FULL),
     disk("EROFS", writes, CallFault::Fails(Errno::ROFS), READ_ONLY),
     disk("EMFILE", opens, CallFault::Fails(Errno::MFILE), UNAVAILABLE),
-    disk("a sync that loses", |call| call.name == "sync", CallFault::LosesSync, UNAVAILABLE),
+    disk("a file's sync that loses", syncs_a_file, CallFault::LosesSync, UNAVAILABLE),
+    disk("a folder's sync", |call| call.name == "sync" && !syncs_a_file(call), EIO, UNAVAILABLE),
 ];
 
 /// Faults of the file system that nobody may notice.
