@@ -15,6 +15,10 @@ test *arguments:
 crash-states *arguments:
     cargo test --workspace --test crash_states -- --ignored --nocapture {{arguments}}
 
+# Let every single call of the file system fail in every operation, once and from there on. Takes minutes.
+failing-calls *arguments:
+    cargo test --workspace --test failing_calls -- --ignored {{arguments}}
+
 # Check format and lints.
 lint:
     cargo fmt --all --check

@@ -119,19 +119,19 @@ impl Archive {
         }
     }
 
-    /// Copies an object of `place` into quarantine, where a person can look at it; does nothing where it is gone.
-    pub async fn quarantine(&self, place: &Store, key: &Key) -> Result<(), StoreError> {
+    /// Copies an object of `place` into quarantine, where a person can look at it; returns whether it lies there now, which
+    /// it does not where it is gone or cannot be read.
+    pub async fn quarantine(&self, place: &Store, key: &Key) -> Result<bool, StoreError> {
         quarantine(&self.store, place, key).await
     }
 }
 
 /// Copies an object of `place` into the quarantine of `archive`.
-pub(crate) async fn quarantine(archive: &Store, place: &Store, key: &Key) -> Result<(), StoreError> {
-    // What cannot be read cannot be kept either.
-    let Some(body) = place.fetch(key).await.sound()? else { return Ok(()) };
+pub(crate) async fn quarantine(archive: &Store, place: &Store, key: &Key) -> Result<bool, StoreError> {
+    let Some(body) = place.fetch(key).await.sound()? else { return Ok(false) };
     let to = layout::quarantined(&body.digest(), key.name());
     match archive.put(&to, &body, &PutMode::Create).await {
         Err(e) if e.kind != ErrorKind::AlreadyExists => Err(e),
-        _ => Ok(()),
+        _ => Ok(true),
     }
 }

@@ -97,6 +97,11 @@ impl Error {
             Self::Catalog(e) => e.store_kind(),
             Self::Commit(CommitError::NotStored(e) | CommitError::Unknown(e)) => Some(e.kind),
             Self::NoRoom => Some(ErrorKind::Full),
+            // Where the bytes lie in a store, that is what failed.
+            Self::Media(MediaError::Read(e)) => {
+                let store = e.get_ref().and_then(|inner| inner.downcast_ref::<StoreError>());
+                Some(store.map_or(ErrorKind::Unavailable, |store| store.kind))
+            }
             _ => None,
         }
     }

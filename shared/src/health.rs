@@ -123,8 +123,9 @@ impl Keepsake {
     }
 
     async fn check_catalog(&self, checks: &mut Vec<Check>) {
+        let refreshed = self.catalog.refresh().await;
         let unreadable = self.catalog.unreadable().len();
-        let (status, message) = match self.catalog.refresh().await {
+        let (status, message) = match refreshed {
             Err(_) => (Status::Error, "The catalog cannot be read.".to_owned()),
             Ok(()) if unreadable > 0 => (Status::Warn, format!("{unreadable} commits can be read in no place.")),
             Ok(()) => (Status::Ok, "It is readable in full.".to_owned()),

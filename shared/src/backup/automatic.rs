@@ -114,7 +114,7 @@ impl Keepsake {
         while self.create_backup_named(name, Kind::Auto, Some(number)).await?.is_none() {
             match self.manifest(name).await {
                 Ok(made) if made.sequence == Some(number) => break,
-                Ok(_) | Err(Error::NoSuchBackup(_)) => {}
+                Ok(_) | Err(Error::NoSuchBackup(_) | Error::DamagedBackup(_)) => {}
                 Err(error) => return Err(error),
             }
             // Another kind of backup has this name. Whoever else makes this one may have found that out before.

@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 use crate::keepsake::{Keepsake, lock};
 use crate::layout::{self, BackupName, ImageId};
 use crate::lease::Lease;
-use crate::store::{ETag, Optional, StoreError};
+use crate::store::{ETag, ErrorKind, Optional, StoreError};
 use crate::sync::Mutex;
 
 /// Manifests read at a time.
@@ -74,11 +74,16 @@ impl Keepsake {
                 let seen = lock(&self.backups.seen).get(&name).cloned();
                 let listed = match seen {
                     Some((etag, listed)) if etag == meta.etag => listed,
-                    _ => self.read_manifest(name).await?.map(|manifest| manifest.listed(meta.modified)),
+                    _ => match self.try_manifest(name).await {
+                        // It may be readable again when next asked for.
+                        Err(e) if e.kind == ErrorKind::Corrupt => return Ok(None),
+                        read => read?.map(|manifest| manifest.listed(meta.modified)),
+                    },
                 };
-                Ok::<_, StoreError>((name, (meta.etag, listed)))
+                Ok::<_, StoreError>(Some((name, (meta.etag, listed))))
             })
             .try_buffered(FETCHES)
+            .try_filter_map(async |found| Ok(found))
             .try_collect()
             .await?;
         let mut listed: Vec<Listed> = found.iter().filter_map(|(_, (_, listed))| listed.clone()).collect();
@@ -89,13 +94,21 @@ impl Keepsake {
 
     /// A backup's manifest; [`Error::NoSuchBackup`] where there is no valid one.
     pub async fn manifest(&self, name: BackupName) -> Result<Manifest> {
-        self.read_manifest(name).await?.ok_or_else(|| Error::NoSuchBackup(name.to_string()))
+        match self.try_manifest(name).await {
+            Err(e) if e.kind == ErrorKind::Corrupt => Err(Error::DamagedBackup(name)),
+            read => read?.ok_or_else(|| Error::NoSuchBackup(name.to_string())),
+        }
     }
 
     /// Reads a manifest, or `None` where there is none that can be trusted.
     pub(crate) async fn read_manifest(&self, name: BackupName) -> Result<Option<Manifest>, StoreError> {
+        Ok(self.try_manifest(name).await.sound()?.flatten())
+    }
+
+    /// Likewise, but one that cannot be read from where it lies is [`ErrorKind::Corrupt`].
+    async fn try_manifest(&self, name: BackupName) -> Result<Option<Manifest>, StoreError> {
         let key = layout::manifest(name);
-        let Some((bytes, _)) = self.archive.store().read(&key).await.sound()? else { return Ok(None) };
+        let Some((bytes, _)) = self.archive.store().read(&key).await.optional()? else { return Ok(None) };
         match Manifest::decode(&bytes) {
             Ok(manifest) if manifest.name == name => Ok(Some(manifest)),
             Ok(_) => Ok(None),

@@ -165,7 +165,16 @@ impl Catalog {
     /// Joins a mirror's checkpoint into the cache and returns what it was; `None` where there is none. Writes nothing.
     pub(super) async fn join_mirror(&self, place: usize) -> Result<Option<Mirrored>, CatalogError> {
         let (mirror, key) = (&self.mirrors[place], layout::checkpoint());
-        let Some((bytes, etag)) = mirror.read(&key).await.optional()? else { return Ok(None) };
+        let read = match mirror.read(&key).await {
+            // Then the primary's holds all that this one does: it is written first.
+            Err(reason) if reason.kind == ErrorKind::Corrupt && matches!(self.cache().base, Base::Known(..)) => {
+                tracing::error!(place = place + 1, %reason, "a second copy of the checkpoint cannot be read");
+                let there = mirror.head(&key).await.optional()?;
+                return Ok(there.map(|meta| Mirrored { etag: meta.etag, state: State::default(), replaceable: true }));
+            }
+            read => read.optional()?,
+        };
+        let Some((bytes, etag)) = read else { return Ok(None) };
         match offload(bytes.len(), move || decode_checkpoint(&bytes)).await {
             Ok(Checkpoint::Ours(state, store)) => {
                 let mut cache = self.cache_mut();
@@ -186,12 +195,14 @@ impl Catalog {
         }
     }
 
-    /// Joins whatever the mirrors' checkpoints hold into the cache, passing over those that cannot be read.
-    pub(super) async fn join_mirrored_checkpoints(&self) -> Result<(), CatalogError> {
+    /// Joins whatever the mirrors' checkpoints hold into the cache, passing over those that are damaged; returns whether
+    /// one of them is whole.
+    pub(super) async fn join_mirrored_checkpoints(&self) -> Result<bool, CatalogError> {
+        let mut whole = false;
         for place in 0..self.mirrors.len() {
-            self.join_mirror(place).await?;
+            whole |= self.join_mirror(place).await?.is_some_and(|mirrored| !mirrored.replaceable);
         }
-        Ok(())
+        Ok(whole)
     }
 
     /// Deletes second copies of commits that every checkpoint holds, where a fold does not come by for want of commits: one
@@ -245,11 +256,12 @@ impl Catalog {
         Ok(())
     }
 
-    /// Copies an object that is about to be replaced into the archive's quarantine.
-    pub(super) async fn set_aside(&self, place: &Store, key: &Key) -> Result<(), StoreError> {
+    /// Copies an object that is about to be replaced or deleted into the archive's quarantine; returns whether it lies there
+    /// now.
+    pub(super) async fn set_aside(&self, place: &Store, key: &Key) -> Result<bool, StoreError> {
         match self.mirrors.first() {
             Some(archive) => archive::quarantine(archive, place, key).await,
-            None => Ok(()),
+            None => Ok(false),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use uuid::Uuid;
 
-use super::{Base, Catalog, CatalogError, Readable, list_commits, read_commit};
+use super::{Base, Catalog, CatalogError, PieceError, Readable, list_commits, read_commit};
 use crate::digest::Digest;
 use crate::layout;
 use crate::store::Optional;
@@ -21,6 +21,9 @@ pub struct Loaded {
     pub from_mirrors: bool,
     /// Commits that were damaged and have been set aside; their content was joined where any copy of it could be read.
     pub damaged_commits: Vec<Uuid>,
+    /// Whether a commit was left where it is because it cannot be read, which may pass: it may hold records that are not
+    /// known here.
+    pub some_unreadable: bool,
     /// Names in a checkpoint of the older format that cannot name a file here; the original has been set aside.
     pub unusable_names: Vec<String>,
 }
@@ -37,8 +40,12 @@ impl Catalog {
         }
         let damaged: Vec<_> = lock(&self.damaged).clone().into_iter().collect();
         for (id, readable) in damaged {
-            self.set_aside(&self.primary, &layout::commit(id)).await?;
-            if readable == Readable::Nowhere {
+            if readable == Readable::NotNow {
+                loaded.some_unreadable = true;
+                continue;
+            }
+            let kept = self.set_aside(&self.primary, &layout::commit(id)).await?;
+            if kept && readable == Readable::Nowhere {
                 self.primary.delete(&layout::commit(id)).await?;
             }
             loaded.damaged_commits.push(id);
@@ -105,9 +112,14 @@ impl Catalog {
                         loaded.from_mirrors |= changed;
                     }
                 }
+                Some(Err(PieceError::Unreadable(reason))) => {
+                    tracing::error!(commit = %id, %reason, "a second copy of a commit cannot be read");
+                    loaded.some_unreadable = true;
+                }
                 Some(Err(_)) => {
-                    self.set_aside(mirror, &layout::commit(id)).await?;
-                    mirror.delete(&layout::commit(id)).await?;
+                    if self.set_aside(mirror, &layout::commit(id)).await? {
+                        mirror.delete(&layout::commit(id)).await?;
+                    }
                     loaded.damaged_commits.push(id);
                 }
                 None => {}
@@ -121,7 +133,7 @@ impl Catalog {
         let Base::Known(_, digest) = self.cache().base.clone() else { return Ok(false) };
         let (mirror, key) = (&self.mirrors[place], layout::checkpoint());
         let Some(meta) = mirror.head(&key).await.optional()? else { return Ok(false) };
-        let same = mirror.hash(&key).await.optional()?.is_some_and(|(_, theirs)| theirs == digest);
+        let same = mirror.hash(&key).await.sound()?.is_some_and(|(_, theirs)| theirs == digest);
         if same {
             self.cache_mut().mirror_tags[place] = Some(meta.etag);
         }

@@ -93,6 +93,8 @@ struct Cache {
 enum Readable {
     InMirror,
     Nowhere,
+    /// Perhaps later: where a copy lies, it could not be read at all, which may pass.
+    NotNow,
 }
 
 /// The primary's checkpoint as it was last seen.
@@ -148,7 +150,7 @@ impl Catalog {
     /// Commits that could be read in no place, for health.
     pub fn unreadable(&self) -> Vec<Uuid> {
         let damaged = lock(&self.damaged);
-        damaged.iter().filter(|(_, readable)| **readable == Readable::Nowhere).map(|(id, _)| *id).collect()
+        damaged.iter().filter(|(_, readable)| **readable != Readable::InMirror).map(|(id, _)| *id).collect()
     }
 
     /// How many uploads the checkpoint held when this process first looked; none before it has. What came since, commits
@@ -233,7 +235,10 @@ impl Catalog {
             Err(reason) if reason.kind == ErrorKind::Corrupt => {
                 tracing::error!(%key, %reason, "the checkpoint cannot be read; its second copy is used");
                 let etag = self.primary.head(&key).await?.etag;
-                self.join_mirrored_checkpoints().await?;
+                // It may be readable again, so without a second copy nothing must take its place.
+                if !self.join_mirrored_checkpoints().await? {
+                    return Err(reason.into());
+                }
                 self.cache_mut().base = Base::Replaceable(etag);
                 return Ok(true);
             }
@@ -314,7 +319,8 @@ impl Catalog {
         let new: Vec<Uuid> = {
             let mut cache = self.cache_mut();
             cache.listed.retain(|id| present.contains(id));
-            let damaged = lock(&self.damaged);
+            let mut damaged = lock(&self.damaged);
+            damaged.retain(|id, readable| *readable != Readable::NotNow || present.contains(id));
             let unreadable = |id: &Uuid| damaged.get(id) == Some(&Readable::Nowhere);
             present.iter().filter(|id| !cache.listed.contains(id) && !unreadable(id)).copied().collect()
         };
@@ -333,16 +339,35 @@ impl Catalog {
     /// Reads a commit from the primary, or from a mirror where the primary's copy is damaged.
     async fn fetch_commit(&self, id: Uuid) -> Result<Fetched, CatalogError> {
         let Some(decoded) = read_commit(&self.primary, id).await? else { return Ok(Fetched::Vanished) };
-        let Err(reason) = decoded else { return Ok(decoded.map_or(Fetched::Vanished, Fetched::Commit)) };
-        for mirror in &self.mirrors {
-            if let Some(Ok(commit)) = read_commit(mirror, id).await? {
-                lock(&self.damaged).insert(id, Readable::InMirror);
+        let reason = match decoded {
+            Ok(commit) => {
+                lock(&self.damaged).remove(&id);
                 return Ok(Fetched::Commit(commit));
             }
+            Err(reason) => reason,
+        };
+        let mut readable = Readable::after(&reason);
+        for mirror in &self.mirrors {
+            match read_commit(mirror, id).await? {
+                Some(Ok(commit)) => {
+                    lock(&self.damaged).insert(id, Readable::InMirror);
+                    return Ok(Fetched::Commit(commit));
+                }
+                Some(Err(reason)) if Readable::after(&reason) == Readable::NotNow => readable = Readable::NotNow,
+                _ => {}
+            }
         }
-        tracing::error!(commit = %id, %reason, "a commit can be read in no place");
-        lock(&self.damaged).insert(id, Readable::Nowhere);
+        if lock(&self.damaged).insert(id, readable) != Some(readable) {
+            tracing::error!(commit = %id, %reason, "a commit can be read in no place");
+        }
         Ok(Fetched::Unreadable)
+    }
+}
+
+impl Readable {
+    /// What is known of a commit of which one copy gave this.
+    fn after(reason: &PieceError) -> Self {
+        if matches!(reason, PieceError::Unreadable(_)) { Self::NotNow } else { Self::Nowhere }
     }
 }
 

@@ -152,7 +152,11 @@ impl From<Error> for Problem {
                 let detail = "It is not known whether the change was stored. Look, and repeat it if it was not.";
                 Self::new(S::SERVICE_UNAVAILABLE, "outcome-unknown", detail).with_header(RETRY_AFTER, RETRY_SECONDS)
             }
-            Error::Store(_) | Error::Catalog(_) | Error::Commit(_) | Error::NoRoom => match error.store_kind() {
+            Error::Store(_)
+            | Error::Catalog(_)
+            | Error::Commit(_)
+            | Error::Media(MediaError::Read(_))
+            | Error::NoRoom => match error.store_kind() {
                 Some(kind) => store_failure(kind),
                 None => {
                     let detail = "The catalog cannot be used. The server's log says why.";
@@ -178,7 +182,6 @@ impl From<Error> for Problem {
             Error::Media(MediaError::Undecodable { .. }) => problem(S::UNPROCESSABLE_ENTITY, "undecodable"),
             Error::Media(MediaError::TooManyPixels { .. }) => problem(S::UNPROCESSABLE_ENTITY, "too-many-pixels"),
             Error::Media(MediaError::TooManyFrames { .. }) => problem(S::UNPROCESSABLE_ENTITY, "too-many-frames"),
-            Error::Media(MediaError::Read(_)) => store_failure(ErrorKind::Unavailable),
             Error::DigestMismatch => problem(S::UNPROCESSABLE_ENTITY, "digest-mismatch"),
             Error::IdempotencyMismatch => problem(S::UNPROCESSABLE_ENTITY, "idempotency-mismatch"),
             Error::IdempotencyInProgress => problem(S::CONFLICT, "idempotency-in-progress"),

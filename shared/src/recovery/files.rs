@@ -44,9 +44,13 @@ impl Keepsake {
                 Some(_) => Ok(()),
                 // What a ticket has brought this far, it can still be completed with.
                 None if id.uuid().is_some_and(|uuid| tickets.contains(&uuid)) => Ok(()),
+                // A commit that cannot be read now may be the one that made it.
+                None if id.uuid().is_some() && loaded.some_unreadable => Ok(()),
                 None if id.uuid().is_some() && !loaded.no_checkpoint => {
-                    if !may_be_in_flight && self.is_still_unexplained(id, listed).await? {
-                        self.archive.quarantine(&self.primary, &layout::image(id)).await?;
+                    if !may_be_in_flight
+                        && self.is_still_unexplained(id, listed).await?
+                        && self.archive.quarantine(&self.primary, &layout::image(id)).await?
+                    {
                         self.primary.delete(&layout::image(id)).await?;
                         report.set_aside += 1;
                     }

@@ -20,7 +20,7 @@ pub struct MemoryStore {
     state: Mutex<State>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct State {
     objects: BTreeMap<String, Entry>,
     /// How many puts succeeded, which also makes the etags.
@@ -61,6 +61,11 @@ impl MemoryStore {
     /// Sets the time at which everything put from now on counts as modified; until then it is 1970.
     pub fn set_now(&self, now: Timestamp) {
         self.state().now = now;
+    }
+
+    /// A store with the same objects, which from now on changes by itself.
+    pub fn snapshot(&self) -> Self {
+        Self { state: Mutex::new(self.state().clone()) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

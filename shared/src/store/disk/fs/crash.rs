@@ -61,6 +61,16 @@ impl Moment {
         SimulatedDisk::with_state(self.survive(&outcome))
     }
 
+    /// The disk after a crash at this moment that kept what was synced and nothing else.
+    pub fn least(&self) -> SimulatedDisk {
+        let synced = |node: &Node| match &node.content {
+            Content::File { synced: (bytes, modified_ns), .. } => Content::file(bytes.clone(), *modified_ns),
+            Content::Folder { durable, .. } => Content::folder(durable.clone()),
+        };
+        let outcome = self.state.nodes.iter().map(|(id, node)| (*id, synced(node))).collect();
+        SimulatedDisk::with_state(self.survive(&outcome))
+    }
+
     /// Every disk that this one can be after a crash at this moment.
     ///
     /// # Panics

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rustix::io::Errno;
 
@@ -27,6 +27,9 @@ pub enum CallFault {
     Fails(Errno),
     /// Of a write: it writes at most so many bytes. No other call minds.
     Short(usize),
+    /// Of a sync: it fails with `EIO`, and the system takes what was written for clean. A later sync through the same
+    /// handle succeeds and does nothing. No other call minds.
+    LosesSync,
 }
 
 impl From<Errno> for CallFault {
@@ -52,17 +55,18 @@ struct Control {
 struct Faulty {
     inner: Box<dyn Handle>,
     name: String,
+    /// A sync failed, and what it was for is lost.
+    lost: AtomicBool,
     control: Arc<Control>,
 }
 
 impl Control {
-    /// Numbers the call and asks the plan; returns how many bytes a write may write.
-    fn begin(&self, name: &'static str, on: &str) -> Result<usize> {
+    /// Numbers the call and asks the plan; returns a fault that is left to the call itself.
+    fn begin(&self, name: &'static str, on: &str) -> Result<Option<CallFault>> {
         let sequence = self.calls.fetch_add(1, Ordering::SeqCst);
         match (self.plan)(&Call { sequence, name, on: on.to_owned() }) {
             Some(CallFault::Fails(errno)) => Err(errno),
-            Some(CallFault::Short(most)) => Ok(most),
-            None => Ok(usize::MAX),
+            fault => Ok(fault),
         }
     }
 }
@@ -97,12 +101,16 @@ impl fmt::Debug for Faulty {
 impl FileSystem for FaultyFileSystem {
     fn root(&self) -> Result<Box<dyn Handle>> {
         self.control.begin("root", "/")?;
-        Ok(Box::new(Faulty { inner: self.inner.root()?, name: "/".to_owned(), control: self.control.clone() }))
+        Ok(Faulty::new(self.inner.root()?, "/", &self.control))
     }
 }
 
 impl Faulty {
-    fn itself(&self, call: &'static str) -> Result<usize> {
+    fn new(inner: Box<dyn Handle>, name: &str, control: &Arc<Control>) -> Box<dyn Handle> {
+        Box::new(Self { inner, name: name.to_owned(), lost: AtomicBool::new(false), control: control.clone() })
+    }
+
+    fn itself(&self, call: &'static str) -> Result<Option<CallFault>> {
         self.control.begin(call, &self.name)
     }
 }
@@ -110,8 +118,7 @@ impl Faulty {
 impl Handle for Faulty {
     fn open_at(&self, name: &str, how: Open) -> Result<Box<dyn Handle>> {
         self.control.begin("open_at", name)?;
-        let inner = self.inner.open_at(name, how)?;
-        Ok(Box::new(Self { inner, name: name.to_owned(), control: self.control.clone() }))
+        Ok(Self::new(self.inner.open_at(name, how)?, name, &self.control))
     }
 
     fn make_folder_at(&self, name: &str) -> Result<()> {
@@ -165,8 +172,11 @@ impl Handle for Faulty {
     }
 
     fn sync(&self) -> Result<()> {
-        self.itself("sync")?;
-        self.inner.sync()
+        if self.itself("sync")? == Some(CallFault::LosesSync) {
+            self.lost.store(true, Ordering::SeqCst);
+            return Err(Errno::IO);
+        }
+        if self.lost.load(Ordering::SeqCst) { Ok(()) } else { self.inner.sync() }
     }
 
     fn lock(&self, shared: bool) -> Result<()> {
@@ -175,8 +185,11 @@ impl Handle for Faulty {
     }
 
     fn write(&self, bytes: &[u8]) -> Result<usize> {
-        let most = self.itself("write")?;
-        self.inner.write(&bytes[..bytes.len().min(most)])
+        let most = match self.itself("write")? {
+            Some(CallFault::Short(most)) => bytes.len().min(most),
+            _ => bytes.len(),
+        };
+        self.inner.write(&bytes[..most])
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {

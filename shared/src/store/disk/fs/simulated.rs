@@ -35,6 +35,7 @@ struct Inner {
     open: BTreeMap<u64, usize>,
     locks: Vec<Lock>,
     handles: u64,
+    read_only: bool,
     /// The moments after each change, while they are recorded.
     recorded: Option<Vec<Moment>>,
 }
@@ -67,6 +68,10 @@ impl Inner {
         }
     }
 
+    fn takes_writes(&self) -> Result<()> {
+        if self.read_only { Err(Errno::ROFS) } else { Ok(()) }
+    }
+
     fn changed(&mut self, call: impl FnOnce() -> String) {
         let state = &self.state;
         if let Some(recorded) = &mut self.recorded {
@@ -95,7 +100,7 @@ impl SimulatedDisk {
 
     pub(super) fn with_state(state: State) -> Self {
         let (open, locks) = (BTreeMap::new(), Vec::new());
-        let inner = Mutex::new(Inner { state, open, locks, handles: 0, recorded: None });
+        let inner = Mutex::new(Inner { state, open, locks, handles: 0, read_only: false, recorded: None });
         Self { shared: Arc::new(Shared { inner, unlocked: Condvar::new() }) }
     }
 
@@ -111,6 +116,11 @@ impl SimulatedDisk {
     /// Sets how many bytes fit on the disk in all.
     pub fn set_capacity(&self, bytes: u64) {
         self.inner().state.capacity_bytes = bytes;
+    }
+
+    /// Makes the disk one that takes no writes, or takes them again.
+    pub fn set_read_only(&self, read_only: bool) {
+        self.inner().read_only = read_only;
     }
 
     /// How many files and folders are open.
@@ -182,6 +192,9 @@ impl Handle for Simulated {
             (Open::Lock, Some(id)) if inner.state.is_folder(id) => return Err(Errno::ISDIR),
             (_, Some(_)) => false,
         };
+        if makes || how == Open::Lock {
+            inner.takes_writes()?;
+        }
         let Some(id) = found.filter(|_| !makes) else {
             inner.state.must_be_free(self.node, name)?;
             let now = inner.state.now_ns;
@@ -196,6 +209,7 @@ impl Handle for Simulated {
 
     fn make_folder_at(&self, name: &str) -> Result<()> {
         let mut inner = self.disk.inner();
+        inner.takes_writes()?;
         inner.state.must_be_free(self.node, name)?;
         let id = inner.state.make(Content::folder(BTreeMap::new()));
         inner.change(self.node, vec![(name.to_owned(), Some(id))]);
@@ -210,6 +224,7 @@ impl Handle for Simulated {
 
     fn rename_at(&self, from: &str, to: &str) -> Result<()> {
         let mut inner = self.disk.inner();
+        inner.takes_writes()?;
         let (state, id) = (&inner.state, inner.state.existing(self.node, from)?);
         if let Some(other) = state.find(self.node, to)? {
             if other == id {
@@ -229,6 +244,7 @@ impl Handle for Simulated {
 
     fn rename_new_at(&self, from: &str, to: &str) -> Result<()> {
         let mut inner = self.disk.inner();
+        inner.takes_writes()?;
         let id = inner.state.existing(self.node, from)?;
         inner.state.must_be_free(self.node, to)?;
         inner.change(self.node, vec![(from.to_owned(), None), (to.to_owned(), Some(id))]);
@@ -238,6 +254,7 @@ impl Handle for Simulated {
 
     fn link_at(&self, from: &str, to: &str) -> Result<()> {
         let mut inner = self.disk.inner();
+        inner.takes_writes()?;
         let id = inner.state.existing(self.node, from)?;
         inner.state.must_be_free(self.node, to)?;
         if inner.state.is_folder(id) {
@@ -250,6 +267,7 @@ impl Handle for Simulated {
 
     fn unlink_at(&self, name: &str) -> Result<()> {
         let mut inner = self.disk.inner();
+        inner.takes_writes()?;
         let id = inner.state.existing(self.node, name)?;
         if inner.state.is_folder(id) {
             return Err(Errno::ISDIR);
@@ -261,6 +279,7 @@ impl Handle for Simulated {
 
     fn remove_folder_at(&self, name: &str) -> Result<()> {
         let mut inner = self.disk.inner();
+        inner.takes_writes()?;
         let id = inner.state.existing(self.node, name)?;
         if !inner.state.entries(id)?.is_empty() {
             return Err(Errno::NOTEMPTY);
@@ -284,6 +303,7 @@ impl Handle for Simulated {
 
     fn set_times(&self, accessed_ns: Option<i128>, modified_ns: Option<i128>) -> Result<()> {
         let mut inner = self.disk.inner();
+        inner.takes_writes()?;
         let node = inner.state.node_mut(self.node);
         node.accessed_ns = accessed_ns.unwrap_or(node.accessed_ns);
         node.modified_ns = modified_ns.unwrap_or(node.modified_ns);
@@ -325,6 +345,7 @@ impl Handle for Simulated {
         if !matches!(self.how, Open::New | Open::Lock) {
             return Err(Errno::BADF);
         }
+        inner.takes_writes()?;
         let state = &mut inner.state;
         let room = state.capacity_bytes.saturating_sub(state.used_bytes);
         let length = new.len().min(usize::try_from(room).unwrap_or(usize::MAX));
@@ -358,13 +379,14 @@ impl Handle for Simulated {
     }
 
     fn space(&self) -> Result<Space> {
-        let state = &self.disk.inner().state;
-        let free_bytes = state.capacity_bytes.saturating_sub(state.used_bytes);
-        Ok(Space { free_bytes, total_bytes: state.capacity_bytes, read_only: false })
+        let inner = self.disk.inner();
+        let total_bytes = inner.state.capacity_bytes;
+        let free_bytes = total_bytes.saturating_sub(inner.state.used_bytes);
+        Ok(Space { free_bytes, total_bytes, read_only: inner.read_only })
     }
 
     fn may_write(&self) -> Result<()> {
-        Ok(())
+        self.disk.inner().takes_writes()
     }
 
     fn file_system(&self) -> Option<&'static str> {

@@ -1,0 +1,217 @@
+//! Everything that can be asked of a store, as data.
+
+use std::collections::HashSet;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use shared::backup::Kind;
+use shared::images::{Filter, Patch};
+use shared::layout::{BackupName, ImageId};
+use shared::restore::Mode;
+use shared::store::Body;
+use shared::upload::{Fields, NewImage};
+use shared::verify::Slice;
+use shared::{Error, Keepsake, Result};
+use uuid::Uuid;
+
+use crate::world::{png, upload};
+
+/// What there is in the place that an operation runs on.
+pub(crate) struct Known {
+    /// Uploaded, backed up and edited since.
+    pub(crate) edited: ImageId,
+    /// Uploaded and backed up.
+    pub(crate) backed_up: ImageId,
+    pub(crate) backup: BackupName,
+    /// A ticket whose bytes have come.
+    pub(crate) arrived: Uuid,
+    /// A ticket that waits for its bytes, and its secret.
+    pub(crate) waiting: (Uuid, String),
+    pub(crate) commits: HashSet<Uuid>,
+    /// Every image that there is or was.
+    pub(crate) ids: HashSet<ImageId>,
+}
+
+/// The place that an operation runs on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum On {
+    /// A store that is well, one upload before an automatic backup.
+    Sound,
+    /// One with a bit of everything that recovery and verification repair.
+    Damaged,
+    /// One whose second copies were left for later.
+    Deferred,
+}
+
+/// What an operation may do to what a client sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// Nothing, and it writes nothing at all.
+    Reads,
+    /// Nothing.
+    Keeps,
+    /// All of it or nothing; it says which unless it says that it does not know.
+    Changes,
+    /// All of it or nothing; to do it again does it twice.
+    Adds,
+    /// Steps that each may stand.
+    Repairs,
+}
+
+type Run = for<'a> fn(&'a Keepsake, &'a Known) -> BoxFuture<'a, Result<()>>;
+
+pub(crate) struct Operation {
+    pub(crate) name: &'static str,
+    pub(crate) on: On,
+    pub(crate) effect: Effect,
+    pub(crate) run: Run,
+}
+
+const fn op(name: &'static str, on: On, effect: Effect, run: Run) -> Operation {
+    Operation { name, on, effect, run }
+}
+
+use Effect::{Adds, Changes, Keeps, Reads, Repairs};
+use On::{Damaged, Deferred, Sound};
+
+/// The image that an upload under a ticket brings.
+pub(crate) const UNDER_TICKET: u32 = 60;
+
+pub(crate) const OPERATIONS: &[Operation] = &[
+    op("list images", Sound, Reads, |k, _| async { k.list_images(&all(), None, 9).await.map(drop) }.boxed()),
+    op("show an image", Sound, Reads, |k, w| async { k.image(w.edited.as_str()).await.map(drop) }.boxed()),
+    op("serve an image", Sound, Reads, |k, w| serve(k, &w.edited).boxed()),
+    op("list backups", Sound, Reads, |k, _| async { k.list_backups().await.map(drop) }.boxed()),
+    op("show a backup", Sound, Reads, |k, w| async { k.manifest(w.backup).await.map(drop) }.boxed()),
+    op("plan a merge", Sound, Reads, |k, w| async { k.plan_restore(w.backup, Mode::Merge).await.map(drop) }.boxed()),
+    op("plan a rewind", Sound, Reads, |k, w| async { k.plan_restore(w.backup, Mode::Exact).await.map(drop) }.boxed()),
+    op("health", Sound, Reads, |k, _| {
+        async {
+            _ = k.health().await;
+            Ok(())
+        }
+        .boxed()
+    }),
+    op("ask for overdue backups", Sound, Reads, |k, _| async { k.backup_overdue().await.map(drop) }.boxed()),
+    op("ask what verifications found", Sound, Reads, |k, _| async { k.verifications().await.map(drop) }.boxed()),
+    op("check the stores", Sound, Reads, |k, _| async { k.check_stores().await }.boxed()),
+    op("upload one", Sound, Adds, |k, _| async { upload(k, 50).await.map(drop) }.boxed()),
+    op("upload three", Sound, Adds, |k, _| send(k, None).boxed()),
+    op("upload under a key", Sound, Changes, |k, _| send(k, Some("key")).boxed()),
+    op("issue a ticket", Sound, Keeps, |k, _| async { k.issue_ticket(announcement(61)).await.map(drop) }.boxed()),
+    op("receive a ticket's bytes", Sound, Keeps, |k, w| receive(k, w).boxed()),
+    op("complete a ticket", Sound, Changes, |k, w| async { threaded(k.complete(w.arrived)).map(drop) }.boxed()),
+    op("edit", Sound, Changes, |k, w| edit(k, w).boxed()),
+    op("delete", Sound, Changes, |k, w| async { delete(k, &w.backed_up).await }.boxed()),
+    op("back up", Sound, Keeps, |k, _| async { k.create_backup(Kind::Manual).await.map(drop) }.boxed()),
+    op("merge", Sound, Changes, |k, w| restore(k, w, Mode::Merge).boxed()),
+    op("rewind", Sound, Changes, |k, w| restore(k, w, Mode::Exact).boxed()),
+    op("fold", Sound, Keeps, |k, _| async { Ok(k.catalog.fold().await.map(drop)?) }.boxed()),
+    op("tidy", Sound, Keeps, |k, _| async { k.tidy().await }.boxed()),
+    op("verify", Sound, Keeps, |k, _| async { k.verify(Slice::WHOLE, false).await.map(drop) }.boxed()),
+    op("sweep", Sound, Keeps, |k, _| sweep(k).boxed()),
+    op("clear tickets", Sound, Keeps, |k, _| async { k.clear_tickets().await.map(drop) }.boxed()),
+    op("recover what is well", Sound, Keeps, |k, _| async { k.recover().await.map(drop) }.boxed()),
+    op("recover", Damaged, Repairs, |k, _| async { k.recover().await.map(drop) }.boxed()),
+    op("start", Damaged, Repairs, |k, _| start(k).boxed()),
+    op("verify and repair", Damaged, Repairs, |k, _| async { k.verify(Slice::WHOLE, true).await.map(drop) }.boxed()),
+    op("serve what is damaged", Damaged, Reads, |k, w| serve(k, &w.edited).boxed()),
+    op("serve and repair", Damaged, Repairs, |k, w| {
+        async {
+            serve(k, &w.edited).await?;
+            k.repair_suspects().await
+        }
+        .boxed()
+    }),
+    op("back up what is damaged", Damaged, Repairs, |k, _| {
+        async { k.create_backup(Kind::Manual).await.map(drop) }.boxed()
+    }),
+    op("rewind what is damaged", Damaged, Repairs, |k, w| restore(k, w, Mode::Exact).boxed()),
+    op("upload for later", Deferred, Adds, |k, _| async { upload(k, 50).await.map(drop) }.boxed()),
+    op("follow commits", Deferred, Keeps, |k, w| follow(k, w).boxed()),
+    op("delete what has one copy", Deferred, Changes, |k, w| async { delete(k, &w.backed_up).await }.boxed()),
+];
+
+/// Drives a future that reads from threads of its own.
+fn threaded<F: Future>(future: F) -> F::Output {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+}
+
+fn all() -> Filter {
+    Filter::default()
+}
+
+/// Reads an image as it is served.
+async fn serve(keepsake: &Keepsake, id: &ImageId) -> Result<()> {
+    let (id, entry) = keepsake.image(id.as_str()).await?;
+    let record = entry.live().unwrap();
+    keepsake.locate_bytes(&id, record).await?;
+    let digest = record.sha256.unwrap();
+    let (store, meta) = keepsake.sound_bytes(&id, digest).await?;
+    let (bytes, _) = store.read(&meta.key).await?;
+    assert_eq!(shared::digest::Digest::of(&bytes), digest, "other bytes are served");
+    Ok(())
+}
+
+/// Uploads three images in one request.
+async fn send(keepsake: &Keepsake, key: Option<&str>) -> Result<()> {
+    let image = |n| NewImage { body: Body::from(png(n)), original_name: None };
+    let fields =
+        Fields { description: Some("several".to_owned()), group_id: Some("g".to_owned()), ..Fields::default() };
+    let uploaded = keepsake.upload((51..54).map(image).collect(), fields, key).await?;
+    assert_eq!(uploaded.images.len(), 3);
+    Ok(())
+}
+
+pub(crate) fn announcement(n: u32) -> shared::ticket::Announcement {
+    let bytes = png(n);
+    shared::ticket::Announcement {
+        original_name: None,
+        content_type: "image/png".to_owned(),
+        size: bytes.len() as u64,
+        sha256: shared::digest::Digest::of(&bytes),
+        fields: Fields { description: Some("under a ticket".to_owned()), ..Fields::default() },
+    }
+}
+
+async fn receive(keepsake: &Keepsake, known: &Known) -> Result<()> {
+    let (id, secret) = &known.waiting;
+    let terms = keepsake.expected(*id, secret).await?;
+    keepsake.receive(*id, &terms, &Body::from(png(UNDER_TICKET))).await
+}
+
+async fn edit(keepsake: &Keepsake, known: &Known) -> Result<()> {
+    let patch = Patch { description: Some(Some("edited again".to_owned())), ..Patch::default() };
+    keepsake.edit_image(known.edited.as_str(), &patch, |_| true).await.map(drop)
+}
+
+async fn delete(keepsake: &Keepsake, id: &ImageId) -> Result<()> {
+    keepsake.delete_image(id.as_str(), |_| true).await.map(drop)
+}
+
+/// A restore says which images it had to leave as they are; here, that is not all that was asked for.
+async fn restore(keepsake: &Keepsake, known: &Known, mode: Mode) -> Result<()> {
+    let restored = keepsake.restore(known.backup, mode).await?;
+    if restored.plan.missing.is_empty() { Ok(()) } else { Err(Error::MissingBytes) }
+}
+
+async fn sweep(keepsake: &Keepsake) -> Result<()> {
+    let before = keepsake.clock.now() - jiff::SignedDuration::from_hours(1);
+    for store in [&keepsake.primary, keepsake.archive.store()] {
+        store.sweep_unfinished(before).await?;
+    }
+    Ok(())
+}
+
+/// What a server does before its first request.
+async fn start(keepsake: &Keepsake) -> Result<()> {
+    keepsake.check_stores().await?;
+    keepsake.recover().await.map(drop)
+}
+
+async fn follow(keepsake: &Keepsake, known: &Known) -> Result<()> {
+    match keepsake.follow_commits(&known.commits).await?.pop() {
+        Some((_, error)) => Err(error),
+        None => keepsake.follow_up().await,
+    }
+}
