@@ -306,7 +306,11 @@ fn every_upload_completes_just_one_automatic_backup_where_each_is_due_one() {
         block_on(here.recover()).unwrap();
         let uploader = |image: usize| {
             let (here, bytes) = (Arc::clone(&here), images[image].clone());
-            move || _ = block_on(upload(&here, &bytes, None)).unwrap()
+            move || {
+                // So that two claims of one backup would not happen to give it the same name.
+                here.clock.advance(SignedDuration::from_millis(1));
+                _ = block_on(upload(&here, &bytes, None)).unwrap();
+            }
         };
         at_once![uploader(0), uploader(1)];
         block_on(async {
