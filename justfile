@@ -24,6 +24,17 @@ lint:
     cargo fmt --all --check
     cargo clippy --workspace --all-targets -- --deny warnings
 
+# Explore what the threads of a process do to what they share, at every lock, with shuttle in the place of std's.
+interleavings *arguments:
+    cargo test --workspace --features shared/interleavings --test interleavings {{arguments}}
+
+# Feed one target in fuzz/ with what libFuzzer makes up; needs a nightly toolchain and cargo-fuzz. What it finds new goes
+# into target/, not into the corpus.
+fuzz target *arguments:
+    mkdir -p target/fuzz/found/{{target}}
+    CARGO_TARGET_DIR=target/fuzz cargo +nightly fuzz run --sanitizer none {{target}} \
+        target/fuzz/found/{{target}} fuzz/corpus/{{target}} -- -rss_limit_mb=2048 -timeout=10 {{arguments}}
+
 # Measure how costs grow with the store.
 bench *arguments:
     cargo bench --package local --bench growth {{arguments}}

@@ -26,6 +26,19 @@ pub fn commit(data: &[u8]) {
 
 pub fn chunk(data: &[u8]) {
     document(Document::Chunk, data);
+    // A chunk in which no name stands twice keeps all that it says of each live image.
+    let Ok(said) = serde_json::from_slice::<Map<String, Value>>(data) else { return };
+    let Some(kept) = Document::Chunk.rewritten(data) else { return };
+    let kept: Value = serde_json::from_slice(&kept).expect("it was written as JSON");
+    if serde_json::to_string(&said).map(|text| text.len()).ok() != Some(data.len()) {
+        return;
+    }
+    for (id, record) in said.iter().filter_map(|(id, record)| Some((id, record.as_object()?))) {
+        let own = |name: &str| matches!(name, "version" | "commit" | "deletedAt");
+        for (name, value) in record.iter().filter(|(name, _)| !record.contains_key("deletedAt") && !own(name)) {
+            assert_eq!(kept[id].get(name), Some(value), "{id}: {name}");
+        }
+    }
 }
 
 pub fn manifest(data: &[u8]) {

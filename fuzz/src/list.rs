@@ -31,7 +31,8 @@ fn router() -> &'static Router {
 }
 
 pub fn list(data: &[u8]) {
-    let Ok(query) = std::str::from_utf8(data) else { return };
+    // What follows a number sign is no part of the query, nor of what a client sends.
+    let Ok(query) = std::str::from_utf8(data.split(|byte| *byte == b'#').next().unwrap_or_default()) else { return };
     let router = router();
     run(async {
         let Some(page) = listed(router, query).await else { return };

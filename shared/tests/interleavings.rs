@@ -26,7 +26,7 @@ use shuttle::thread;
 use uuid::Uuid;
 
 /// Schedules of each kind that each test tries.
-const SCHEDULES: usize = 5_000;
+const SCHEDULES: usize = 2_000;
 /// Switches that a bug may take; each more costs many times as many schedules.
 const PCT_DEPTH: usize = 3;
 
@@ -277,6 +277,27 @@ fn two_uploads_with_one_idempotency_key_are_one_image_in_one_process_and_in_two(
 }
 
 #[test]
+fn images_that_join_a_group_at_once_get_a_place_each() {
+    let images = [png(1), png(2), png(3)];
+    explore(move || {
+        let (memory, clock) = (Arc::new(MemoryStore::new()), clock());
+        let here = keepsake(&memory, &clock, Settings::default());
+        let join = |image: usize, order: Option<i64>| {
+            let (here, body) = (Arc::clone(&here), Body::from(images[image].clone()));
+            let fields = Fields { group_id: Some("group".to_owned()), order, ..Fields::default() };
+            move || {
+                let image = NewImage { body, original_name: None };
+                _ = block_on(here.upload(vec![image], fields, None)).unwrap();
+            }
+        };
+        join(0, Some(1))();
+        at_once![join(1, None), join(2, None)];
+        let places: BTreeSet<_> = here.catalog.read(|state| state.live().map(|(_, record)| record.order).collect());
+        assert_eq!(places, BTreeSet::from([Some(1), Some(2), Some(3)]));
+    });
+}
+
+#[test]
 fn every_upload_completes_just_one_automatic_backup_where_each_is_due_one() {
     let images = [png(1), png(2)];
     explore(move || {
@@ -285,7 +306,11 @@ fn every_upload_completes_just_one_automatic_backup_where_each_is_due_one() {
         block_on(here.recover()).unwrap();
         let uploader = |image: usize| {
             let (here, bytes) = (Arc::clone(&here), images[image].clone());
-            move || _ = block_on(upload(&here, &bytes, None)).unwrap()
+            move || {
+                // So that two claims of one backup would not happen to give it the same name.
+                here.clock.advance(SignedDuration::from_millis(1));
+                _ = block_on(upload(&here, &bytes, None)).unwrap();
+            }
         };
         at_once![uploader(0), uploader(1)];
         block_on(async {

@@ -323,6 +323,17 @@ mod tests {
     }
 
     #[test]
+    fn a_number_of_an_imported_record_is_the_same_however_often_it_is_read_and_written() {
+        let mut text =
+            r#"{"score":8.88888888888889e+62,"version":0,"commit":"00000000-0000-0000-0000-000000000000"}"#.to_owned();
+        for _ in 0..3 {
+            let again = serde_json::to_string(&serde_json::from_str::<Entry>(&text).unwrap()).unwrap();
+            assert_eq!(again, text);
+            text = again;
+        }
+    }
+
+    #[test]
     fn the_higher_version_wins_and_then_the_greater_commit() {
         let entry = |version, commit, text: &str| Entry {
             stamp: Stamp { version, commit: Uuid::from_u128(commit) },

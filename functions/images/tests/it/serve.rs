@@ -27,6 +27,16 @@ async fn every_format_comes_back_bit_for_bit_with_its_own_type() {
 }
 
 #[tokio::test]
+async fn an_entity_tag_that_no_server_gives_is_no_failure_of_this_one() {
+    let app = app();
+    let (path, bytes, _) = one(&app).await;
+    for (header, status) in [("if-none-match", 200), ("if-match", 412)] {
+        let answer = ask(&app, "GET", &path, &[(header, "\"of another kind\"")]).await;
+        assert_eq!((answer.status.as_u16(), answer.body == bytes), (status, status == 200), "{header}");
+    }
+}
+
+#[tokio::test]
 async fn the_headers_let_an_image_be_cached_for_ever_and_do_nothing_else() {
     let app = app();
     let (path, bytes, etag) = one(&app).await;
