@@ -62,10 +62,10 @@ macro_rules! on_small_disks {
 }
 
 on_small_disks! {
-    uploads_that_fill_a_tmpfs_are_refused_in_time: full::fills_up("tmpfs", 24, "4MiB");
-    uploads_that_fill_an_ext4_are_refused_in_time: full::fills_up("ext4", 32, "4MiB");
-    uploads_that_fill_a_tmpfs_without_a_reserve_leave_nothing_behind: full::fills_up("tmpfs", 24, "0");
-    uploads_that_fill_an_ext4_without_a_reserve_leave_nothing_behind: full::fills_up("ext4", 32, "0");
+    uploads_that_fill_a_tmpfs_are_refused_in_time: full::fills_up("tmpfs", 24, 4);
+    uploads_that_fill_an_ext4_are_refused_in_time: full::fills_up("ext4", 32, 4);
+    uploads_that_fill_a_tmpfs_without_a_reserve_leave_nothing_behind: full::fills_up("tmpfs", 24, 0);
+    uploads_that_fill_an_ext4_without_a_reserve_leave_nothing_behind: full::fills_up("ext4", 32, 0);
     each_kind_of_write_may_find_a_tmpfs_full: full::nearly_full("tmpfs", 24);
     each_kind_of_write_may_find_an_ext4_full: full::nearly_full("ext4", 32);
     a_tmpfs_may_turn_read_only_and_back: full::turns_read_only("tmpfs");
