@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::clients::World;
 use crate::model::{Sent, State};
-use crate::mounts::Mount;
+use super::mounts::Mount;
 use crate::photos;
 use crate::server::{Server, eventually, names};
 
