@@ -11,9 +11,9 @@ use rustix::fs::{FallocateFlags, fallocate, statvfs};
 use rustix::io::Errno;
 use serde_json::{Value, json};
 
+use super::mounts::Mount;
 use crate::clients::World;
 use crate::model::{Sent, State};
-use super::mounts::Mount;
 use crate::photos;
 use crate::server::{Server, eventually, names};
 

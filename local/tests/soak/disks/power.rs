@@ -6,8 +6,8 @@ use std::sync::Arc;
 use fastrand::Rng;
 use tokio::task::JoinSet;
 
-use crate::clients::{Round, World, a_while};
 use super::mounts::Mount;
+use crate::clients::{Round, World, a_while};
 use crate::server::{self, Server};
 
 /// Uses a store, cuts the power, and finds everything that was acknowledged; so many times.
