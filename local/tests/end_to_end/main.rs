@@ -8,6 +8,7 @@ mod in_a_bucket;
 #[allow(dead_code, reason = "some of it is for the soak")]
 mod photos;
 mod readme;
+#[cfg(target_os = "linux")]
 mod rude_clients;
 #[path = "../../../shared/tests/conformance/s3_server.rs"]
 mod s3_server;

@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use reqwest::multipart::{Form, Part};
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
-use rustix::fs::{FallocateFlags, fallocate};
+use rustix::fs::{FallocateFlags, fallocate, statvfs};
 use rustix::io::Errno;
 use serde_json::{Value, json};
 
+use super::mounts::Mount;
 use crate::clients::World;
 use crate::model::{Sent, State};
-use crate::mounts::Mount;
 use crate::photos;
 use crate::server::{Server, eventually, names};
 
@@ -23,26 +23,22 @@ struct Small {
     world: Arc<World>,
     server: Server,
     client: Client,
-    variables: Vec<(&'static str, &'static str)>,
+    reserve: String,
     uploads: u32,
     /// What the backup holds that is restored.
     restorable: BTreeMap<String, State>,
 }
 
 impl Small {
-    fn new(kind: &'static str, mebibytes: u32, reserve: &'static str) -> Self {
+    fn new(kind: &'static str, mebibytes: u32, reserve_mebibytes: u64) -> Self {
         let mount = Mount::new(kind, mebibytes);
-        let variables = vec![("RESERVE_BYTES", reserve), ("RUST_LOG", "warn")];
-        let server = Server::start_with(&mount.data(), &variables);
-        Self {
-            mount,
-            world: World::new(false),
-            server,
-            client: Client::new(),
-            variables,
-            uploads: 0,
-            restorable: BTreeMap::new(),
-        }
+        let reserve = format!("{reserve_mebibytes}MiB");
+        let (server, world) = (Self::start(&mount, &reserve), World::new(false));
+        Self { mount, world, server, client: Client::new(), reserve, uploads: 0, restorable: BTreeMap::new() }
+    }
+
+    fn start(mount: &Mount, reserve: &str) -> Server {
+        Server::start_with(&mount.data(), &[("RESERVE_BYTES", reserve), ("RUST_LOG", "off")])
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
@@ -128,7 +124,7 @@ impl Small {
     }
 
     async fn restart(&mut self) {
-        let server = Server::start_with(&self.mount.data(), &self.variables);
+        let server = Self::start(&self.mount, &self.reserve);
         std::mem::replace(&mut self.server, server).kill();
     }
 
@@ -156,8 +152,8 @@ impl Small {
 }
 
 /// Fills a disk with uploads: the first one that finds too little room is refused and leaves nothing behind.
-pub async fn fills_up(kind: &'static str, mebibytes: u32, reserve: &'static str) {
-    let mut small = Small::new(kind, mebibytes, reserve);
+pub async fn fills_up(kind: &'static str, mebibytes: u32, reserve_mebibytes: u64) {
+    let mut small = Small::new(kind, mebibytes, reserve_mebibytes);
     let fitted = loop {
         let n = small.uploads;
         if let Err(status) = small.upload(photos::large(n)).await {
@@ -166,6 +162,10 @@ pub async fn fills_up(kind: &'static str, mebibytes: u32, reserve: &'static str)
         }
     };
     assert!(fitted > 10, "{kind}: only {fitted} uploads fitted in");
+    // Automatic backups and checkpoints may take a little of the reserve.
+    let space = statvfs(small.mount.data()).unwrap();
+    let free = space.f_bavail * space.f_frsize;
+    assert!(free + (1 << 20) > reserve_mebibytes << 20, "{kind}: only {free} bytes are left");
     small.check("the first upload that was refused").await;
     small.restart().await;
     small.check("a start on a full disk").await;
@@ -181,7 +181,7 @@ pub async fn fills_up(kind: &'static str, mebibytes: u32, reserve: &'static str)
 
 /// Leaves more and more room, so that each kind of write in turn is the first to find none.
 pub async fn nearly_full(kind: &'static str, mebibytes: u32) {
-    let mut small = Small::new(kind, mebibytes, "0");
+    let mut small = Small::new(kind, mebibytes, 0);
     for n in 0..25 {
         small.upload(photos::medium(n)).await.unwrap();
     }
@@ -228,7 +228,7 @@ pub async fn nearly_full(kind: &'static str, mebibytes: u32) {
 
 /// Turns a file system read-only under a running server, starts one on it, and makes it writable again.
 pub async fn turns_read_only(kind: &'static str) {
-    let mut small = Small::new(kind, 64, "1MiB");
+    let mut small = Small::new(kind, 64, 1);
     for n in 0..12 {
         small.upload(photos::photo(n).1).await.unwrap();
     }

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use fastrand::Rng;
 use tokio::task::JoinSet;
 
+use super::mounts::Mount;
 use crate::clients::{Round, World, a_while};
-use crate::mounts::Mount;
 use crate::server::{self, Server};
 
 /// Uses a store, cuts the power, and finds everything that was acknowledged; so many times.
-pub async fn cuts(kind: &'static str, rounds: u64, seed: u64) {
+pub async fn cuts(kind: &'static str, (rounds, seed): (u64, u64)) {
     let mount = Mount::new(kind, 512);
     let world = World::new(true);
     let mut rng = Rng::with_seed(seed);
