@@ -179,8 +179,11 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-/// Runs blocking work off the async threads.
+/// Runs blocking work off the async threads, or in place where a future is polled without a runtime.
 pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    if tokio::runtime::Handle::try_current().is_err() {
+        return Ok(work());
+    }
     let joined = tokio::task::spawn_blocking(work).await;
     joined.map_err(|e| StoreError::caused("wait", "", ErrorKind::Unavailable, e).into())
 }

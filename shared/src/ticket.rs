@@ -218,7 +218,7 @@ impl Keepsake {
         if (size, digest) != (ticket.size, ticket.sha256) {
             return Err(Error::DigestMismatch);
         }
-        let (bytes, limits) = (Ranged::new(&self.primary, from.clone(), size), self.settings.media);
+        let (bytes, limits) = (Ranged::open(&self.primary, from.clone(), size).await?, self.settings.media);
         Ok(blocking(move || media::inspect(&bytes, &limits)).await??)
     }
 

@@ -22,7 +22,7 @@ mod piece;
 mod record;
 mod state;
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
@@ -75,7 +75,7 @@ struct Cache {
     store_id: Option<Uuid>,
     base: Base,
     /// Commits of the primary that `state` holds.
-    listed: HashSet<Uuid>,
+    listed: BTreeSet<Uuid>,
     /// The version of each mirror's checkpoint that `state` holds.
     mirror_tags: Vec<Option<ETag>>,
     /// How many uploads the checkpoint held when this process first looked, before it read any commit.
@@ -156,7 +156,7 @@ impl Catalog {
     }
 
     /// The live images whose present state one of these commits made, as far as is cached.
-    pub(crate) fn made_by(&self, commits: &HashSet<Uuid>) -> Vec<(ImageId, Uuid, Digest)> {
+    pub(crate) fn made_by(&self, commits: &BTreeSet<Uuid>) -> Vec<(ImageId, Uuid, Digest)> {
         let cache = self.cache();
         let made = cache.state.iter().filter(|(_, entry)| commits.contains(&entry.stamp.commit));
         made.filter_map(|(id, entry)| Some((id.clone(), entry.stamp.commit, entry.live()?.sha256?))).collect()
@@ -379,10 +379,10 @@ async fn read_commit(place: &Store, id: Uuid) -> Result<Option<Result<Commit, Pi
     }
 }
 
-/// Runs work whose cost grows with `size` bytes off the async threads where there are many of them.
+/// Runs work whose cost grows with `size` bytes off the async threads where there are many of them, and a runtime.
 async fn offload<T: Send + 'static>(size: usize, work: impl FnOnce() -> T + Send + 'static) -> T {
     const SMALL: usize = 256 * 1024;
-    if size <= SMALL {
+    if size <= SMALL || tokio::runtime::Handle::try_current().is_err() {
         return work();
     }
     match tokio::task::spawn_blocking(work).await {
