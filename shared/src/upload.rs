@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::catalog::{Change, CommitError, Content, Entry, IfUnknown, Record};
+use crate::catalog::{Change, CommitError, Content, Entry, Record};
 use crate::clock::format_millis;
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result};
@@ -199,10 +199,7 @@ impl Keepsake {
             return Err(error);
         }
         let records = prepared.into_iter().map(|p| (p.id, p.record)).collect();
-        match self
-            .commit_new(records, fields, begun, if retried { IfUnknown::Leave } else { IfUnknown::TakeBack })
-            .await
-        {
+        match self.commit_new(records, fields, begun).await {
             Err(Error::Commit(CommitError::NotStored(error))) => {
                 self.take_back_images(&mine, retried).await;
                 Err(CommitError::NotStored(error).into())
@@ -225,7 +222,6 @@ impl Keepsake {
         mut records: Vec<(ImageId, Record)>,
         fields: &Fields,
         begun: Timestamp,
-        if_unknown: IfUnknown,
     ) -> Result<Vec<(ImageId, Arc<Entry>)>> {
         // Who takes the next place in a group keeps it until the commit stands.
         let in_sequence = fields.group_id.is_some() && fields.order.is_none();
@@ -242,7 +238,7 @@ impl Keepsake {
         let version = self.catalog.read(|state| state.first_version());
         let change = |(id, record): (ImageId, Record)| (id, Change { version, content: Content::Live(record) });
         let changes: Vec<(ImageId, Change)> = records.into_iter().map(change).collect();
-        let commit = self.catalog.commit_or(changes.clone(), if_unknown).await?;
+        let commit = self.catalog.commit(changes.clone()).await?;
         if self.clock.now().duration_since(begun) > PATIENCE {
             // A recovery may have taken the bytes for what an interrupted upload left.
             for (id, _) in &changes {

@@ -30,7 +30,6 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::SignedDuration;
 use uuid::Uuid;
 
-pub(crate) use commit::IfUnknown;
 pub use error::{CatalogError, CommitError};
 pub use fold::Folded;
 pub use load::Loaded;

@@ -114,7 +114,7 @@ impl World {
 
     /// One of the last few.
     fn recent<'a, T>(&self, all: &'a [T], rng: &mut Rng) -> Option<&'a T> {
-        let among = all.len().min(6);
+        let among = all.len().min(3);
         all.get(all.len() - among + rng.below(among.max(1) as u64) as usize)
     }
 
@@ -134,8 +134,9 @@ impl World {
     }
 
     fn backup(&self, rng: &mut Rng) -> Option<BackupName> {
-        let among = self.model.backups.len() as u64;
-        self.model.backups.keys().nth(rng.below(among.max(1)) as usize).copied()
+        let sound = self.model.backups.iter().filter(|(_, backup)| !backup.excused || rng.below(10) == 0);
+        let names: Vec<BackupName> = sound.map(|(name, _)| *name).collect();
+        names.get(rng.below(names.len().max(1) as u64) as usize).copied()
     }
 }
 

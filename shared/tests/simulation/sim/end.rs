@@ -38,10 +38,10 @@ impl World {
 
     /// Whether it is certain that nothing was stored.
     fn outcome(&self, running: &Running, error: &Error) -> Outcome {
-        if self.model.attempts[running.action].commits.is_empty() {
-            return Outcome::Refused;
-        }
         match error {
+            // The commit may be on its way.
+            Error::Commit(CommitError::Unknown(_)) => Outcome::Open,
+            _ if self.model.attempts[running.action].commits.is_empty() => Outcome::Refused,
             // Who loads meanwhile may find it in the archive.
             Error::Commit(CommitError::NotStored(_)) if self.nobody_loaded(running) => Outcome::Refused,
             _ => Outcome::Open,

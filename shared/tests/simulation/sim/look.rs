@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde_json::Value;
+use serde::Deserialize;
 use shared::backup::Kind;
 use shared::catalog::{Checkpoint, Commit, Entry, decode_checkpoint, decode_chunk};
 use shared::digest::Digest;
@@ -27,6 +27,21 @@ pub(crate) struct Kept {
     pub(crate) missing: Vec<ImageId>,
     /// A part of it was damaged before.
     pub(crate) excused: bool,
+}
+
+/// A manifest as it is written, as far as it matters here.
+#[derive(Deserialize)]
+struct Written {
+    kind: Kind,
+    sequence: Option<u64>,
+    #[serde(default)]
+    missing: Vec<ImageId>,
+    chunks: Vec<Named>,
+}
+
+#[derive(Deserialize)]
+struct Named {
+    sha256: Digest,
 }
 
 impl World {
@@ -212,16 +227,10 @@ impl World {
     /// Reads a backup where it lies; an error where a part of it is wrong that was never damaged.
     pub(crate) fn kept_backup(&self, name: BackupName) -> Checked<Option<Kept>> {
         let Some(bytes) = self.places.read(Side::Archive, layout::manifest(name).as_str()) else { return Ok(None) };
-        let Ok(manifest) = serde_json::from_slice::<Value>(&bytes) else { return Ok(None) };
-        let mut kept = Kept {
-            view: BTreeMap::new(),
-            sequence: manifest["sequence"].as_u64(),
-            kind: serde_json::from_value(manifest["kind"].clone()).map_err(|e| e.to_string())?,
-            missing: serde_json::from_value(manifest["missing"].clone()).unwrap_or_default(),
-            excused: false,
-        };
-        for chunk in manifest["chunks"].as_array().into_iter().flatten() {
-            let digest: Digest = serde_json::from_value(chunk["sha256"].clone()).map_err(|e| e.to_string())?;
+        let Ok(manifest) = serde_json::from_slice::<Written>(&bytes) else { return Ok(None) };
+        let Written { kind, sequence, missing, chunks } = manifest;
+        let mut kept = Kept { view: BTreeMap::new(), sequence, kind, missing, excused: false };
+        for Named { sha256: digest } in chunks {
             let key = layout::chunk(&digest);
             let bytes = self.places.read(Side::Archive, key.as_str()).filter(|bytes| Digest::of(bytes) == digest);
             match bytes.as_deref().map(decode_chunk) {

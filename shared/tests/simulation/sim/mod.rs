@@ -52,10 +52,19 @@ pub(crate) fn play(setup: Setup, turns: &[Turn], trace: Option<&mut Vec<String>>
     }
 }
 
-/// A schedule that fails, as short as it could be made, and what happens in it.
-pub(crate) fn explain(seed: u64, turns: Vec<Turn>, tries: usize) -> String {
-    let setup = Setup::of(seed);
-    let turns = shrink(turns, tries, |turns| play(setup, turns, None).is_err());
+impl Failure {
+    /// The reason without whatever differs from run to run.
+    fn kind(&self) -> String {
+        let plain = |word: &&str| word.chars().all(|c| c.is_ascii_lowercase() || c == ',');
+        self.reason.split_whitespace().filter(plain).take(20).collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// A schedule that fails as this one did, as short as it could be made, and what happens in it.
+pub(crate) fn explain(seed: u64, turns: Vec<Turn>, first: &Failure, tries: usize) -> String {
+    let (setup, kind) = (Setup::of(seed), first.kind());
+    let fails = |turns: &[Turn]| play(setup, turns, None).is_err_and(|failure| failure.kind() == kind);
+    let turns = shrink(turns, tries, fails);
     let mut trace = Vec::new();
     let reason = match play(setup, &turns, Some(&mut trace)) {
         Err(failure) => failure.reason,

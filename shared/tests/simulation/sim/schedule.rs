@@ -148,7 +148,7 @@ pub(crate) fn generate(seed: u64, turns: usize) -> Vec<Turn> {
     let (mishaps, breaks) = (rng.pick(&[u64::MAX, 300, 60, 20]), rng.pick(&[0, 0, 2]));
     let (skews, crashes) = (rng.pick(&[0, 2]), rng.pick(&[1, 6]));
     let choices = [
-        (150, Choice::Start),
+        (220, Choice::Start),
         (1800, Choice::Step),
         (4, Choice::Cancel),
         (crashes, Choice::Crash),
@@ -228,8 +228,8 @@ const ACTIONS: [(u64, Action); 24] = [
     (22, Action::Upload),
     (8, Action::UploadWithKey),
     (5, Action::Issue),
-    (5, Action::Send),
-    (6, Action::Complete),
+    (8, Action::Send),
+    (9, Action::Complete),
     (14, Action::Edit),
     (9, Action::Delete),
     (12, Action::List),

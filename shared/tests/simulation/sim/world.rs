@@ -218,7 +218,7 @@ impl World {
         }
     }
 
-    fn advance(&mut self, by: SignedDuration) {
+    pub(crate) fn advance(&mut self, by: SignedDuration) {
         self.now += by;
         self.processes.iter().for_each(|process| process.clock.advance(by));
         self.places.set_now(self.now);
