@@ -15,7 +15,8 @@ fn run(seeds: std::ops::Range<u64>) -> Stats {
             Ok(played) => stats.join(&played),
             Err(failure) => {
                 let turns = turns[..(failure.turn as usize).min(TURNS)].to_vec();
-                panic!("{}\nfirst: {}", explain(seed, turns, &failure, 300), failure.reason);
+                let steps = failure.stats.steps;
+                panic!("{}\nfirst, after {steps} steps: {}", explain(seed, turns, &failure, 300), failure.reason);
             }
         }
     }

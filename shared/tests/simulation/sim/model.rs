@@ -49,7 +49,7 @@ pub(crate) struct Attempt {
     /// The floors when it began.
     pub(crate) floors: Rc<View>,
     pub(crate) outcome: Outcome,
-    /// When it ended, counted in turns; none while it runs and where it never told.
+    /// When it ended, counted in turns; none while it is open, since it may still take place.
     pub(crate) ended: Option<u64>,
     pub(crate) commits: Vec<Uuid>,
 }
@@ -106,7 +106,8 @@ impl Model {
 
     /// An action has ended.
     pub(crate) fn end(&mut self, action: usize, outcome: Outcome, now: u64) -> Checked {
-        (self.attempts[action].outcome, self.attempts[action].ended) = (outcome, Some(now));
+        self.attempts[action].outcome = outcome;
+        self.attempts[action].ended = (outcome != Outcome::Open).then_some(now);
         let seen = |commit: &&Uuid| self.changes[commit].seen;
         match self.attempts[action].commits.iter().find(seen) {
             Some(commit) if outcome == Outcome::Refused => Err(format!("commit {commit} was refused after it was seen")),
