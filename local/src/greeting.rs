@@ -1,5 +1,6 @@
 //! What a person sees when the server starts.
 
+use std::io::Write;
 use std::net::SocketAddr;
 
 use shared::Keepsake;
@@ -48,10 +49,12 @@ pub async fn lines(
     lines
 }
 
-/// Prints the lines to standard output, where they are not mixed with the log.
+/// Prints the lines to standard output, where they are not mixed with the log. Nobody has to read them: that it cannot be
+/// written to is no reason not to serve.
 pub fn print(lines: &[String]) {
+    let mut output = std::io::stdout();
     for line in lines {
-        println!("{line}");
+        let _ = writeln!(output, "{line}");
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod background;
 mod cli;
+mod connections;
 mod greeting;
 mod server;
 mod token;

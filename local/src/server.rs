@@ -16,13 +16,14 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::background::{self, Pace};
-use crate::{greeting, token};
+use crate::{connections, greeting, token};
 
 /// How long requests in flight may take after the process was told to stop.
 const DRAIN: Duration = Duration::from_secs(25);
 
 /// Opens the store, recovers it, and serves it until the process is told to stop.
 pub async fn serve(mut config: Config) -> Result<(), String> {
+    connections::raise_limit();
     let clock = Clock::system();
     let keepsake =
         shared::open(&config, clock.clone()).await.map_err(|error| sentence("The store cannot be opened", &error))?;
@@ -44,9 +45,8 @@ pub async fn serve(mut config: Config) -> Result<(), String> {
     let folder = tokio::spawn(background::run(Arc::clone(&app.keepsake), pace, ended));
     tokio::spawn(background::look_after(Arc::clone(&app.keepsake), pace, stopped.clone()));
     tokio::spawn(stop_on_signal(stop));
-    let drained = axum::serve(listener, router(app)).with_graceful_shutdown(raised(stopped.clone()));
     tokio::select! {
-        ended = drained => ended.map_err(|error| format!("the server failed ({error})"))?,
+        () = connections::serve(listener, router(app), stopped.clone()) => {}
         () = too_late(stopped) => tracing::warn!("some requests were still running and are cut off"),
     }
     // What the last requests changed is folded too.

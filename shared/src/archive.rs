@@ -1,13 +1,16 @@
 //! [`Archive`]: the second copies of images, each content once.
 
+use crate::clock::Clock;
 use crate::digest::Digest;
 use crate::layout::{self, ImageId};
-use crate::store::{Body, ErrorKind, Key, Optional, PutMode, Store, StoreError};
+use crate::prune;
+use crate::store::{Body, ErrorKind, Key, ObjectMeta, Optional, PutMode, Store, StoreError};
 
 /// The place of second copies, backups and quarantine.
 #[derive(Debug, Clone)]
 pub struct Archive {
     store: Store,
+    clock: Clock,
 }
 
 /// What became of one image whose second copy was asked for.
@@ -21,8 +24,8 @@ pub enum Archived {
 
 impl Archive {
     /// An archive in `store`.
-    pub fn new(store: Store) -> Self {
-        Self { store }
+    pub fn new(store: Store, clock: Clock) -> Self {
+        Self { store, clock }
     }
 
     /// The store it lies in.
@@ -30,18 +33,33 @@ impl Archive {
         &self.store
     }
 
-    /// Stores a second copy of an image's bytes. Does nothing where one of the same length stands: it lies under the
-    /// digest of its bytes.
+    /// Stores a second copy of an image's bytes, which no record needs to name yet. Where one of the same length stands, it
+    /// lies under the digest of its bytes and is left alone, but for one so old that a prune might take it away.
     pub async fn put(&self, body: &Body) -> Result<(), StoreError> {
+        self.put_unless(body, |meta| meta.size == body.size() && !self.is_aging(meta)).await
+    }
+
+    /// Likewise for bytes that a record or a tombstone names, so that no prune takes them away: writes nothing where a
+    /// second copy stands, which goes on a full disk too.
+    pub async fn put_named(&self, body: &Body) -> Result<(), StoreError> {
+        self.put_unless(body, |meta| meta.size == body.size()).await
+    }
+
+    async fn put_unless(&self, body: &Body, serves: impl Fn(&ObjectMeta) -> bool) -> Result<(), StoreError> {
         let key = layout::archived_image(&body.digest());
         match self.store.put(&key, body, &PutMode::Create).await {
             Err(e) if e.kind == ErrorKind::AlreadyExists => {}
             done => return done.map(drop),
         }
-        if self.store.head(&key).await?.size != body.size() {
+        if !self.store.head(&key).await.optional()?.is_some_and(|meta| serves(&meta)) {
             self.store.put(&key, body, &PutMode::Overwrite).await?;
         }
         Ok(())
+    }
+
+    /// Whether whoever relies on an object of this age without being named in the catalog or in a backup must put it anew.
+    pub(crate) fn is_aging(&self, meta: &ObjectMeta) -> bool {
+        self.clock.now().duration_since(meta.modified) > prune::AGING
     }
 
     /// Whether a second copy stands that has the right length.
@@ -51,15 +69,39 @@ impl Archive {
     }
 
     /// Makes sure that a second copy of `id`'s bytes stands and has their digest, as the backend keeps it or as reading it
-    /// back tells. A copy that is wrong is made anew from the primary, if the bytes there are right.
+    /// back tells. A copy that is wrong is made anew from the primary, if the bytes there are right, and so is one that is
+    /// so old that a prune might take it away.
     pub async fn verify(&self, primary: &Store, id: &ImageId, digest: Digest) -> Result<Archived, StoreError> {
+        self.verify_unless(primary, id, digest, |meta| self.is_aging(meta)).await
+    }
+
+    /// Likewise for bytes that a record has named for a while, so that no prune takes them away: what is right is left
+    /// alone, which goes on a full disk too.
+    pub async fn verify_named(&self, primary: &Store, id: &ImageId, digest: Digest) -> Result<Archived, StoreError> {
+        self.verify_unless(primary, id, digest, |_| false).await
+    }
+
+    async fn verify_unless(
+        &self,
+        primary: &Store,
+        id: &ImageId,
+        digest: Digest,
+        is_old: impl Fn(&ObjectMeta) -> bool,
+    ) -> Result<Archived, StoreError> {
         let key = layout::archived_image(&digest);
-        if self.store.digest(&key).await.sound()?.is_some_and(|(_, found)| found == digest) {
+        let present = self.store.digest(&key).await.sound()?.filter(|(_, found)| *found == digest);
+        if present.as_ref().is_some_and(|(meta, _)| !is_old(meta)) {
             return Ok(Archived::Yes);
         }
         match primary.copy_to(&layout::image(id), &self.store, &key, digest, None).await {
             Ok(()) => {}
-            Err(e) if matches!(e.kind, ErrorKind::NotFound | ErrorKind::Corrupt) => return Ok(Archived::Missing),
+            Err(e) if matches!(e.kind, ErrorKind::NotFound | ErrorKind::Corrupt) => {
+                if present.is_none() {
+                    return Ok(Archived::Missing);
+                }
+                let body = self.store.fetch(&key).await?;
+                self.store.put(&key, &body, &PutMode::Overwrite).await?;
+            }
             Err(e) => return Err(e),
         }
         match self.store.digest(&key).await? {

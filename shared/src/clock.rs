@@ -4,12 +4,13 @@
 //! given a [`Clock`], so a test decides what time it is and gets the same identifiers at every run.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 use crate::digest::Digest;
+use crate::sync::{Mutex, lock};
 
 /// A source of the time and of identifiers. Clones share one source; any number of threads may use it.
 #[derive(Clone)]
@@ -118,11 +119,6 @@ impl fmt::Debug for Clock {
             Source::Manual { now, seed } => write!(f, "Clock::manual({}, seed {seed})", *lock(now)),
         }
     }
-}
-
-/// A poisoned lock is as good as another: what it guards is never left half changed.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Spreads milliseconds and random bits over a UUID and sets the six bits that say that it is a version 7.

@@ -64,15 +64,21 @@ impl Filter {
 
 impl Patch {
     fn apply(&self, record: &mut Record) {
-        fn set<T: Clone>(slot: &mut Option<T>, edit: &Edit<T>) {
+        let Record { category, description, group_id, order, extra, .. } = record;
+        let mut set_text = |name: &str, slot: &mut Option<String>, edit: &Edit<String>| {
             if let Some(value) = edit {
-                *slot = value.clone();
+                slot.clone_from(value);
+                // What an import left there, of another type, has been replaced too.
+                extra.remove(name);
             }
+        };
+        set_text("category", category, &self.category);
+        set_text("description", description, &self.description);
+        set_text("groupId", group_id, &self.group_id);
+        if let Some(value) = self.order {
+            *order = value;
+            extra.remove("order");
         }
-        set(&mut record.category, &self.category);
-        set(&mut record.description, &self.description);
-        set(&mut record.group_id, &self.group_id);
-        set(&mut record.order, &self.order);
     }
 
     fn check(&self) -> Result<()> {
@@ -203,7 +209,7 @@ impl Keepsake {
     /// them where there is no such copy and none can be made.
     pub(crate) async fn delete_bytes(&self, id: &ImageId, before: &Entry) -> Result<()> {
         if let Some(digest) = before.live().and_then(|record| record.sha256)
-            && self.archive.verify(&self.primary, id, digest).await? == Archived::Missing
+            && self.archive.verify_named(&self.primary, id, digest).await? == Archived::Missing
         {
             return Ok(());
         }

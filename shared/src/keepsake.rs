@@ -1,7 +1,7 @@
 //! [`Keepsake`]: one store with everything that serves it.
 
 use std::collections::{BTreeSet, HashSet};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -12,7 +12,11 @@ use crate::clock::Clock;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::layout::{self, ImageId};
+use crate::prune::Keep;
 use crate::store::{ErrorKind, Optional, Store, StoreError};
+use crate::sync::{self, Mutex};
+
+pub(crate) use crate::sync::lock;
 
 /// Limits and habits, as configured.
 #[derive(Clone, Debug)]
@@ -26,6 +30,8 @@ pub struct Settings {
     pub reserve_bytes: u64,
     /// Uploads for each automatic backup.
     pub backup_every: u64,
+    /// Which automatic backups a prune keeps.
+    pub keep: Keep,
     /// Whether second copies stand before an upload is acknowledged.
     pub archive_sync: bool,
 }
@@ -37,6 +43,7 @@ impl Default for Settings {
             media: crate::media::Limits::default(),
             reserve_bytes: 64 * 1024 * 1024,
             backup_every: 10,
+            keep: Keep::default(),
             archive_sync: true,
         }
     }
@@ -84,7 +91,7 @@ impl Keepsake {
         let places = std::iter::once(archive.clone()).chain(mirrors).collect();
         Self {
             catalog: Catalog::new(primary.clone(), places, settings.archive_sync, clock.clone()),
-            archive: Archive::new(archive),
+            archive: Archive::new(archive, clock.clone()),
             backups: Backups::default(),
             started_at: clock.now(),
             editing: tokio::sync::Mutex::default(),
@@ -175,15 +182,8 @@ impl Keepsake {
     }
 }
 
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-}
-
-/// Runs blocking work off the async threads, or in place where a future is polled without a runtime.
+/// Runs blocking work off the async threads.
 pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
-    if tokio::runtime::Handle::try_current().is_err() {
-        return Ok(work());
-    }
-    let joined = tokio::task::spawn_blocking(work).await;
+    let joined = sync::spawn_blocking(work).await;
     joined.map_err(|e| StoreError::caused("wait", "", ErrorKind::Unavailable, e).into())
 }

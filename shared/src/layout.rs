@@ -15,8 +15,9 @@
 //! images/<sha256>                           second copy of each image, once per content
 //! catalog/<sha256>.json                     catalog chunks, shared between backups
 //! <backup-name>/manifest.json               a backup
+//! <backup-name>/intent-<uuid>.json          what a backup that is being made will name
 //! sequence.json                             which automatic backups are due
-//! restore.json                              the lease of a running restore
+//! restore.json                              the lease of a running restore or prune
 //! verified.json                             what verifications found
 //! quarantine/<sha256>/<file name>           what recovery could not explain
 //! ```
@@ -45,6 +46,8 @@ pub const INCOMING: &str = "incoming/";
 pub const ARCHIVED_IMAGES: &str = "images/";
 /// The archive's folder of catalog chunks, likewise.
 pub const CHUNKS: &str = "catalog/";
+/// The archive's folder of what could not be explained, likewise.
+pub const QUARANTINE: &str = "quarantine/";
 /// What the name of every backup starts with.
 pub const BACKUPS: &str = "backup-";
 /// The name under which a checkpoint keeps what is not a record.
@@ -92,7 +95,7 @@ pub fn ticket(id: Uuid) -> Key {
 
 /// The ticket that lies under this key of the primary, if one does.
 pub fn parse_ticket(key: &Key) -> Option<Uuid> {
-    Uuid::parse_str(key.as_str().strip_prefix(INCOMING)?.strip_suffix(".json")?).ok()
+    parse_uuid(key.as_str().strip_prefix(INCOMING)?.strip_suffix(".json")?)
 }
 
 /// The checkpoint, in any place that holds metadata.
@@ -107,8 +110,12 @@ pub fn commit(id: Uuid) -> Key {
 
 /// The commit that lies under this key, if one does.
 pub fn parse_commit(key: &Key) -> Option<Uuid> {
-    let name = key.as_str().strip_prefix(COMMITS)?.strip_suffix(".json")?;
-    Uuid::parse_str(name).ok().filter(|id| id.to_string() == name)
+    parse_uuid(key.as_str().strip_prefix(COMMITS)?.strip_suffix(".json")?)
+}
+
+/// A UUID in the one form in which Keepsake writes it: others name files by UUIDs too, telephones in capital letters.
+fn parse_uuid(text: &str) -> Option<Uuid> {
+    Uuid::parse_str(text).ok().filter(|uuid| uuid.to_string() == text)
 }
 
 /// The second copy of an image, in the archive.
@@ -141,6 +148,18 @@ pub fn parse_manifest(key: &Key) -> Option<BackupName> {
     key.as_str().strip_suffix("/manifest.json")?.parse().ok()
 }
 
+/// What a backup that is being made will name, in the archive. Sorts before its manifest, so that a listing that misses
+/// the one for being too late finds the other.
+pub fn intent(name: BackupName, id: Uuid) -> Key {
+    key(format!("{name}/intent-{id}.json"))
+}
+
+/// Whether a key of the archive is that of an [`intent`].
+pub fn is_intent(key: &Key) -> bool {
+    let rest = key.as_str().split_once("/intent-").filter(|(name, _)| name.parse::<BackupName>().is_ok());
+    rest.and_then(|(_, id)| id.strip_suffix(".json")).is_some_and(|id| Uuid::parse_str(id).is_ok())
+}
+
 /// Which automatic backups are due, in the archive.
 pub fn sequence() -> Key {
     key("sequence.json")
@@ -151,7 +170,13 @@ pub fn verified() -> Key {
     key("verified.json")
 }
 
-/// The lease of a running restore, in the archive.
+/// The commit whose damaged bytes lie under this key of the archive's quarantine, if any do.
+pub fn parse_quarantined_commit(key: &Key) -> Option<Uuid> {
+    let (_, name) = key.as_str().strip_prefix(QUARANTINE)?.split_once('/')?;
+    Uuid::parse_str(name.strip_suffix(".json")?).ok()
+}
+
+/// The lease of a running restore or prune, in the archive.
 pub fn restore_lease() -> Key {
     key("restore.json")
 }
@@ -168,7 +193,7 @@ pub fn probe() -> Key {
 
 /// Something that recovery could not explain, in the archive; by content, so that setting it aside twice is once.
 pub fn quarantined(digest: &Digest, name: &str) -> Key {
-    key(format!("quarantine/{digest}/{name}"))
+    key(format!("{QUARANTINE}{digest}/{name}"))
 }
 
 /// The name of an image's file, which is also its id: one segment of a [`Key`] that does not start with a dot.
@@ -190,7 +215,7 @@ impl ImageId {
     /// The UUID in a name of the form that [`ImageId::generate`] gives; where there is one, Keepsake itself wrote the file.
     pub fn uuid(&self) -> Option<Uuid> {
         let (stem, _) = self.0.split_once('.')?;
-        Uuid::parse_str(stem).ok().filter(|_| stem.len() == 36)
+        parse_uuid(stem)
     }
 
     /// The name as a string.
@@ -339,6 +364,14 @@ mod tests {
     }
 
     #[test]
+    fn a_uuid_that_is_written_otherwise_is_not_one_of_ours() {
+        let telephone = ImageId::new("3F2504E0-4F89-11D3-9A0C-0305E82C3301.JPG").unwrap();
+        assert_eq!(telephone.uuid(), None);
+        let key = Key::new("incoming/3F2504E0-4F89-11D3-9A0C-0305E82C3301.json").unwrap();
+        assert_eq!(parse_ticket(&key), None);
+    }
+
+    #[test]
     fn no_key_of_the_layout_is_a_path_prefix_of_another() {
         let (digest, name) = (Digest::of(b""), BackupName::at(Timestamp::UNIX_EPOCH));
         let archive = [
@@ -347,6 +380,7 @@ mod tests {
             archived_image(&digest),
             chunk(&digest),
             manifest(name),
+            intent(name, Uuid::nil()),
             sequence(),
             restore_lease(),
             verified(),

@@ -1,7 +1,5 @@
 //! [`Lease`]: a claim, visible to every process, that ends by itself when its holder dies.
 
-use std::sync::Mutex;
-
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -11,24 +9,27 @@ use crate::error::{Error, Result};
 use crate::keepsake::lock;
 use crate::layout;
 use crate::store::{Body, ETag, ErrorKind, Optional, PutMode, Store, StoreError};
+use crate::sync::Mutex;
 
 /// A lease that was not renewed for this long belongs to a holder that died.
 const EXPIRY: SignedDuration = SignedDuration::from_secs(60);
 /// How often a holder renews.
 const RENEWAL: SignedDuration = SignedDuration::from_secs(10);
 
-/// The lease of a running restore.
+/// The lease of a running restore, or of what must not run beside one.
 #[derive(Debug)]
 pub(crate) struct Lease<'a> {
     archive: &'a Store,
     clock: &'a Clock,
     holder: Uuid,
-    held: tokio::sync::Mutex<ETag>,
+    /// `None` while there is no room for it; only for who deletes.
+    held: tokio::sync::Mutex<Option<ETag>>,
     renewed: Mutex<Timestamp>,
+    only_deletes: bool,
 }
 
 #[derive(Serialize, Deserialize)]
-struct LeaseJson {
+pub(crate) struct LeaseJson {
     holder: Uuid,
     #[serde(with = "millis")]
     renewed: Timestamp,
@@ -44,19 +45,39 @@ impl LeaseJson {
 impl<'a> Lease<'a> {
     /// Takes the lease; `None` while another holds it.
     pub(crate) async fn acquire(archive: &'a Store, clock: &'a Clock) -> Result<Option<Self>, StoreError> {
-        let (key, now, holder) = (layout::restore_lease(), clock.now(), clock.new_id());
+        let holder = clock.new_id();
+        let taken = Self::take(archive, clock, holder).await?;
+        Ok(taken.map(|etag| Self::new(archive, clock, holder, Some(etag), false)))
+    }
+
+    /// Likewise for one who only deletes, which has to go on a full disk: where there is no room for a lease, it is enough
+    /// that nobody holds one. Neither can a restore begin there.
+    pub(crate) async fn acquire_to_delete(archive: &'a Store, clock: &'a Clock) -> Result<Option<Self>, StoreError> {
+        let holder = clock.new_id();
+        let held = match Self::take(archive, clock, holder).await {
+            Ok(None) => return Ok(None),
+            Err(e) if e.kind == ErrorKind::Full => None,
+            taken => taken?,
+        };
+        Ok(Some(Self::new(archive, clock, holder, held, true)))
+    }
+
+    fn new(archive: &'a Store, clock: &'a Clock, holder: Uuid, held: Option<ETag>, only_deletes: bool) -> Self {
+        let (held, renewed) = (tokio::sync::Mutex::new(held), Mutex::new(clock.now()));
+        Self { archive, clock, holder, held, renewed, only_deletes }
+    }
+
+    async fn take(archive: &Store, clock: &Clock, holder: Uuid) -> Result<Option<ETag>, StoreError> {
+        let (key, now) = (layout::restore_lease(), clock.now());
         let mode = match archive.read(&key).await.optional()? {
             None => PutMode::Create,
             Some((bytes, etag)) => match serde_json::from_slice::<LeaseJson>(&bytes) {
-                Ok(other) if now.duration_since(other.renewed) < EXPIRY => return Ok(None),
+                Ok(other) if other.holder != holder && now.duration_since(other.renewed) < EXPIRY => return Ok(None),
                 _ => PutMode::Update(etag),
             },
         };
         match archive.put(&key, &LeaseJson::body(holder, now), &mode).await {
-            Ok(etag) => {
-                let (held, renewed) = (tokio::sync::Mutex::new(etag), Mutex::new(now));
-                Ok(Some(Self { archive, clock, holder, held, renewed }))
-            }
+            Ok(etag) => Ok(Some(etag)),
             Err(e) if matches!(e.kind, ErrorKind::Changed | ErrorKind::AlreadyExists) => Ok(None),
             Err(e) => Err(e),
         }
@@ -72,17 +93,34 @@ impl<'a> Lease<'a> {
     pub(crate) async fn renew(&self) -> Result<()> {
         let now = self.clock.now();
         let mut held = self.held.lock().await;
-        let mode = PutMode::Update(held.clone());
-        match self.archive.put(&layout::restore_lease(), &LeaseJson::body(self.holder, now), &mode).await {
+        let renewed = match held.clone() {
+            Some(etag) => {
+                let body = LeaseJson::body(self.holder, now);
+                self.archive.put(&layout::restore_lease(), &body, &PutMode::Update(etag)).await.map(Some)
+            }
+            None => Self::take(self.archive, self.clock, self.holder).await,
+        };
+        *held = match renewed {
+            Ok(Some(etag)) => Some(etag),
+            Ok(None) => return Err(Error::RestoreRunning),
             Err(e) if e.kind == ErrorKind::Changed => return Err(Error::RestoreRunning),
-            renewed => *held = renewed?,
-        }
+            // The next try reads who holds it; until then it is as if there had never been room for it.
+            Err(e) if e.kind == ErrorKind::Full && self.only_deletes => None,
+            Err(e) => return Err(e.into()),
+        };
         *lock(&self.renewed) = now;
         Ok(())
     }
 
-    /// Gives the lease up, unless another has taken it over.
-    pub(crate) async fn release(self) -> Result<(), StoreError> {
+    /// Gives the lease up; one that cannot be given up ends by itself.
+    pub(crate) async fn end(self) {
+        if let Err(error) = self.release().await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "a lease stays until it ends by itself");
+        }
+    }
+
+    /// Deletes the lease, unless another has taken it over.
+    async fn release(self) -> Result<(), StoreError> {
         let key = layout::restore_lease();
         let Some((bytes, _)) = self.archive.read(&key).await.optional()? else { return Ok(()) };
         match serde_json::from_slice::<LeaseJson>(&bytes) {

@@ -20,10 +20,12 @@ mod lease;
 pub mod maintenance;
 pub mod media;
 mod open;
+pub mod prune;
 pub mod recovery;
 pub mod restore;
 mod seal;
 pub mod store;
+mod sync;
 pub mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;

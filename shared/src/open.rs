@@ -27,6 +27,7 @@ pub async fn open(config: &Config, clock: Clock) -> Result<Keepsake> {
         media: crate::media::Limits { max_pixels: config.max_pixels, ..crate::media::Limits::default() },
         reserve_bytes: config.reserve_bytes,
         backup_every: u64::from(config.backup_every.get()),
+        keep: config.keep,
         archive_sync: config.archive == ArchiveMode::Sync,
     };
     Ok(Keepsake::new(primary, archive, mirrors, clock, settings))

@@ -145,9 +145,7 @@ impl Keepsake {
     pub async fn restore(&self, name: BackupName, mode: Mode) -> Result<Restored> {
         let lease = Lease::acquire(self.archive.store(), &self.clock).await?.ok_or(Error::RestoreRunning)?;
         let outcome = self.restore_leased(name, mode, &lease).await;
-        if let Err(error) = lease.release().await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "a restore's lease stays until it ends by itself");
-        }
+        lease.end().await;
         outcome
     }
 

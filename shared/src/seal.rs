@@ -31,20 +31,33 @@ pub enum SealError {
 pub fn seal(document: &impl Serialize) -> Vec<u8> {
     let mut bytes = serde_json::to_vec_pretty(document).unwrap_or_else(|e| unreachable!("plain data serialises: {e}"));
     bytes.push(b'\n');
-    let at = digits_at(&bytes).unwrap_or_else(|| unreachable!("a document to be sealed starts with its digest"));
-    let digest = Digest::of(&bytes).to_string();
-    bytes[at..at + DIGITS].copy_from_slice(digest.as_bytes());
+    if !write_digest(&mut bytes) {
+        unreachable!("a document to be sealed starts with its digest");
+    }
     bytes
+}
+
+/// Writes the digest of a document into it; false where it has no room for one.
+pub(crate) fn write_digest(document: &mut [u8]) -> bool {
+    let Some(at) = digits_at(document) else { return false };
+    let digest = digest(document, at).to_string();
+    document[at..at + DIGITS].copy_from_slice(digest.as_bytes());
+    true
 }
 
 /// Checks that `bytes` are what [`seal`] returned.
 pub fn check(bytes: &[u8]) -> Result<(), SealError> {
     let at = digits_at(bytes).ok_or(SealError::Missing)?;
+    if digest(bytes, at).to_string().as_bytes() == &bytes[at..at + DIGITS] { Ok(()) } else { Err(SealError::Broken) }
+}
+
+/// The digest of a document whose digits start at `at`.
+fn digest(bytes: &[u8], at: usize) -> Digest {
     let mut hasher = Hasher::default();
     hasher.update(&bytes[..at]);
     hasher.update(&[b'0'; DIGITS]);
     hasher.update(&bytes[at + DIGITS..]);
-    if hasher.finish().to_string().as_bytes() == &bytes[at..at + DIGITS] { Ok(()) } else { Err(SealError::Broken) }
+    hasher.finish()
 }
 
 /// Where the digest's digits start.

@@ -22,7 +22,7 @@ use crate::keepsake::{Keepsake, blocking};
 use crate::layout::{self, ImageId};
 use crate::media::{self, Media, MediaError};
 use crate::seal::{self, UNSEALED};
-use crate::store::{Body, ErrorKind, Key, Optional, PutMode, Ranged, SignedPut, StoreError, Terms};
+use crate::store::{Body, ErrorKind, Key, ObjectMeta, Optional, PutMode, Ranged, SignedPut, StoreError, Terms};
 use crate::upload::{Fields, InProgress, Uploaded, check_name};
 
 /// How long the bytes may take until they begin to arrive.
@@ -73,7 +73,7 @@ pub enum Destination {
 /// A ticket as it is kept; sealed JSON.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Ticket {
+pub(crate) struct Ticket {
     digest: String,
     #[serde(with = "millis")]
     expires: Timestamp,
@@ -84,6 +84,14 @@ struct Ticket {
     fields: Fields,
     /// Digest of the secret, where the bytes come through this server.
     secret: Option<Digest>,
+}
+
+impl Ticket {
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        seal::check(bytes).ok()?;
+        let read: Self = serde_json::from_slice(bytes).ok()?;
+        Some(Self { digest: UNSEALED.to_owned(), ..read })
+    }
 }
 
 /// Whether an error says that bytes are not what they should be, rather than that they could not be read.
@@ -175,7 +183,7 @@ impl Keepsake {
             ticket => ticket?,
         };
         let from = layout::incoming(id);
-        let Some((size, digest)) = self.primary.digest(&from).await.optional()? else {
+        let Some((ObjectMeta { size, .. }, digest)) = self.primary.digest(&from).await.optional()? else {
             return self.completed_meanwhile(id, Error::NothingArrived).await;
         };
         let media = match self.inspect_arrived(&ticket, &from, size, digest).await {
@@ -240,9 +248,7 @@ impl Keepsake {
     async fn ticket(&self, id: Uuid) -> Result<Ticket> {
         let kept = self.primary.read(&layout::ticket(id)).await.optional()?;
         let (bytes, _) = kept.ok_or(Error::NoSuchTicket)?;
-        let sealed = seal::check(&bytes).is_ok();
-        let ticket = serde_json::from_slice(&bytes).ok().filter(|_| sealed);
-        ticket.ok_or_else(|| StoreError::new("read", layout::ticket(id), ErrorKind::Corrupt).into())
+        Ticket::decode(&bytes).ok_or_else(|| StoreError::new("read", layout::ticket(id), ErrorKind::Corrupt).into())
     }
 
     /// Deletes a ticket that was completed, its bytes first.

@@ -1,7 +1,7 @@
 //! What a new user does on the first day.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -141,6 +141,30 @@ async fn stopping_finishes_an_upload_in_flight_and_folds_it() {
     assert_eq!(records(folder.path()), Some(1));
     let again = Server::start(folder.path());
     assert_eq!(again.get(item["url"].as_str().unwrap()).await.bytes().await.unwrap(), bytes);
+}
+
+#[tokio::test]
+async fn nobody_has_to_read_what_it_prints_at_its_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = free.local_addr().unwrap();
+    drop(free);
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let port = address.port().to_string();
+    let mut child = server::command(folder.path(), &[("PORT", &port)]).stdout(writer).spawn().unwrap();
+    let lives = move || {
+        let mut answer = String::new();
+        let asked = TcpStream::connect(address).and_then(|mut client| {
+            client.write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+            client.read_to_string(&mut answer)
+        });
+        asked.is_ok() && answer.starts_with("HTTP/1.1 200 OK\r\n")
+    };
+    let served = tokio::spawn(eventually("it serves", lives)).await;
+    child.kill().unwrap();
+    child.wait().unwrap();
+    served.unwrap();
 }
 
 #[test]

@@ -5,8 +5,10 @@ mod crowd;
 mod damage;
 mod first_day;
 mod in_a_bucket;
+#[allow(dead_code, reason = "some of it is for the soak")]
 mod photos;
 mod readme;
+mod rude_clients;
 #[path = "../../../shared/tests/conformance/s3_server.rs"]
 mod s3_server;
 mod server;

@@ -20,6 +20,16 @@ pub fn small(n: u32) -> Vec<u8> {
     encode(4, 4, n, ImageFormat::Png)
 }
 
+/// A PNG of some twenty kilobytes that differs for each `n`.
+pub fn medium(n: u32) -> Vec<u8> {
+    encode(96, 64, n, ImageFormat::Png)
+}
+
+/// An image too large to be kept in memory while it is taken in.
+pub fn large(n: u32) -> Vec<u8> {
+    encode(400, 256, n, ImageFormat::Bmp)
+}
+
 fn encode(width: u32, height: u32, seed: u32, format: ImageFormat) -> Vec<u8> {
     let pixel = |x: u32, y: u32| {
         let noise = (x.wrapping_mul(0x9e37_79b9) ^ y.wrapping_mul(0x85eb_ca6b) ^ seed.wrapping_mul(0xc2b2_ae35))

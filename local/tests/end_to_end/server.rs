@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use reqwest::multipart::{Form, Part};
 use reqwest::{Client, Response, StatusCode};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 /// The binary, serving one folder; killed when dropped.
@@ -26,15 +27,12 @@ impl Server {
 
     /// Likewise, with further variables in its environment.
     pub fn start_with(folder: &Path, variables: &[(&str, &str)]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_local"))
-            .current_dir(folder)
-            .env_clear()
-            .envs([("PORT", "0"), ("HOST", "127.0.0.1"), ("RUST_LOG", "warn")])
-            .envs(variables.iter().copied())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        Self::started(&mut command(folder, variables))
+    }
+
+    /// Starts what serves on a free port, and waits until it does.
+    pub fn started(command: &mut Command) -> Self {
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut greeting = Vec::new();
         while !greeting.last().is_some_and(|line: &String| line.contains("  recovery ")) {
@@ -59,8 +57,17 @@ impl Server {
 
     /// Tells it to stop.
     pub fn terminate(&self) {
-        let told = Command::new("kill").arg("-TERM").arg(self.child.id().to_string()).status().unwrap();
-        assert!(told.success());
+        self.signal(Signal::TERM);
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// What the system calls it.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Waits until it has stopped, as it was told to.
@@ -117,6 +124,14 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The binary on a free port, with `folder` as its current folder and these variables in its environment.
+pub fn command(folder: &Path, variables: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_local"));
+    command.current_dir(folder).env_clear().envs([("PORT", "0"), ("HOST", "127.0.0.1"), ("RUST_LOG", "warn")]);
+    command.envs(variables.iter().copied());
+    command
 }
 
 pub async fn json(answer: Response, expected: StatusCode) -> Value {

@@ -22,7 +22,7 @@ const CLAIM_AGE: SignedDuration = SignedDuration::from_mins(10);
 
 /// Which automatic backups are due; sealed JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Sequence {
+pub(crate) struct Sequence {
     digest: String,
     /// How many automatic backups have been claimed, or were not due when counting began.
     claimed: u64,
@@ -42,7 +42,7 @@ impl Sequence {
         name
     }
 
-    fn decode(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         seal::check(bytes).ok()?;
         let read: Self = serde_json::from_slice(bytes).ok()?;
         Some(Self { digest: UNSEALED.to_owned(), ..read })

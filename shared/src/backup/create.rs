@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
+use jiff::Timestamp;
 
+use super::manifest::Intent;
 use super::{Kind, Manifest};
 use crate::archive::Archived;
 use crate::catalog::{Chunk, ChunkSummary, Entry, Snapshot};
@@ -12,7 +14,7 @@ use crate::digest::Digest;
 use crate::error::Result;
 use crate::keepsake::{Keepsake, blocking, lock};
 use crate::layout::{self, BackupName, ImageId};
-use crate::store::{Body, ErrorKind, PutMode, StoreError};
+use crate::store::{Body, ErrorKind, Key, Optional, PutMode, StoreError};
 
 /// Images and chunks checked at a time.
 const CHECKS: usize = 8;
@@ -42,9 +44,29 @@ impl Keepsake {
         self.catalog.refresh().await?;
         self.complete_records().await?;
         let (created, snapshot) = (self.clock.now(), self.catalog.read(|state| state.snapshot()));
-        let base = self.newest_manifest(false).await?;
         let undigested = snapshot.totals().undigested;
         let chunks = blocking(move || summarize(&snapshot)).await?;
+        // From here on a prune knows what this backup will name, whatever becomes of the one that it is based on.
+        let intent = self.put_intent(name, &chunks).await?;
+        let made = self.create_intended(name, kind, sequence, chunks, (created, undigested)).await;
+        // Where it is not known what was stored, the next prune clears it away in its time.
+        if !made.as_ref().is_err_and(|error| error.store_kind() == Some(ErrorKind::Unavailable))
+            && let Err(error) = self.archive.store().delete(&intent).await
+        {
+            tracing::warn!(key = %intent, error = &error as &dyn std::error::Error, "what a backup left stays for now");
+        }
+        made
+    }
+
+    async fn create_intended(
+        &self,
+        name: BackupName,
+        kind: Kind,
+        sequence: Option<u64>,
+        chunks: Vec<(Arc<Chunk>, ChunkSummary)>,
+        (created, undigested): (Timestamp, u64),
+    ) -> Result<Option<Manifest>> {
+        let base = self.newest_manifest(false).await?;
         let known: HashSet<Digest> = base.iter().flat_map(|m| &m.chunks).map(|c| c.sha256).collect();
         let (kept, new): (Vec<_>, Vec<_>) = chunks.iter().partition(|(_, summary)| known.contains(&summary.digest));
 
@@ -82,7 +104,15 @@ impl Keepsake {
         Ok(Some(manifest))
     }
 
-    /// Stores chunks, and reads them back.
+    /// Writes down which chunks a backup will name; returns where.
+    async fn put_intent(&self, name: BackupName, chunks: &[(Arc<Chunk>, ChunkSummary)]) -> Result<Key, StoreError> {
+        let intent = Intent::new(chunks.iter().map(|(_, summary)| summary.digest).collect());
+        let key = layout::intent(name, self.clock.new_id());
+        self.archive.store().put(&key, &Body::from(intent.encode()), &PutMode::Create).await?;
+        Ok(key)
+    }
+
+    /// Stores chunks, and reads them back. One that a prune might take away for its age is put anew.
     async fn store_chunks(&self, chunks: &[&(Arc<Chunk>, ChunkSummary)]) -> Result<(), StoreError> {
         let archive = self.archive.store();
         let store = async |&(chunk, summary): &&(Arc<Chunk>, ChunkSummary)| {
@@ -92,7 +122,8 @@ impl Keepsake {
                 Err(e) if e.kind == ErrorKind::AlreadyExists => {}
                 done => _ = done?,
             }
-            if archive.hash(&key).await?.1 != summary.digest {
+            let found = archive.inspect(&key).await.optional()?;
+            if !found.is_some_and(|(meta, digest)| digest == summary.digest && !self.archive.is_aging(&meta)) {
                 archive.put(&key, &body, &PutMode::Overwrite).await?;
                 if archive.hash(&key).await?.1 != summary.digest {
                     return Err(StoreError::new("read back", key, ErrorKind::Corrupt));
@@ -131,7 +162,7 @@ impl Keepsake {
     /// Makes sure that the archive holds these contents; returns the images whose bytes are nowhere.
     async fn verify_images(&self, images: BTreeMap<Digest, ImageId>) -> Result<Vec<ImageId>, StoreError> {
         let verify = async |(digest, id): (Digest, ImageId)| {
-            let archived = self.archive.verify(&self.primary, &id, digest).await?;
+            let archived = self.archive.verify_named(&self.primary, &id, digest).await?;
             Ok::<_, StoreError>((archived == Archived::Missing).then_some(id))
         };
         let mut missing: Vec<ImageId> = stream::iter(images)

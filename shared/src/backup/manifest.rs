@@ -90,12 +90,12 @@ impl Manifest {
     }
 
     /// Writes the manifest.
-    pub(super) fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         seal::seal(self)
     }
 
     /// Reads a manifest; the reason where it is not one that can be trusted.
-    pub(super) fn decode(bytes: &[u8]) -> Result<Self, &'static str> {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, &'static str> {
         seal::check(bytes).map_err(|_| "its digest does not match")?;
         let manifest: Self = serde_json::from_slice(bytes).map_err(|_| "it cannot be read")?;
         if manifest.format > FORMAT {
@@ -115,5 +115,32 @@ impl Manifest {
             kind: self.kind,
             verified_at: self.verified_at,
         }
+    }
+}
+
+/// Which chunks a backup that is being made will name; sealed JSON.
+///
+/// It stands before the backup looks for one to be based on. So whoever finds its base gone does not rely on it, and
+/// whoever deletes the base later finds this.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Intent {
+    digest: String,
+    /// The chunks, by their digests.
+    pub(crate) chunks: Vec<Digest>,
+}
+
+impl Intent {
+    pub(super) fn new(chunks: Vec<Digest>) -> Self {
+        Self { digest: UNSEALED.to_owned(), chunks }
+    }
+
+    pub(super) fn encode(&self) -> Vec<u8> {
+        seal::seal(self)
+    }
+
+    /// Reads an intent; `None` where its bytes are not those that were written.
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        seal::check(bytes).ok()?;
+        serde_json::from_slice(bytes).ok()
     }
 }

@@ -3,16 +3,17 @@
 //! A backup is a manifest that names catalog chunks, which name images; all lie in the archive once each, by digest. It
 //! is written last, so a backup without a valid manifest does not exist.
 
-mod automatic;
+pub(crate) mod automatic;
 mod create;
 mod manifest;
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::Timestamp;
 
+pub(crate) use manifest::Intent;
 pub use manifest::{ChunkRef, Kind, Manifest};
 
 use crate::catalog::{Chunk, Entry, decode_chunk};
@@ -20,7 +21,9 @@ use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::keepsake::{Keepsake, lock};
 use crate::layout::{self, BackupName, ImageId};
+use crate::lease::Lease;
 use crate::store::{ETag, Optional, StoreError};
+use crate::sync::Mutex;
 
 /// Manifests read at a time.
 const FETCHES: usize = 16;
@@ -139,6 +142,31 @@ impl Keepsake {
         }
         lock(&self.backups.base).clone_from(&newest);
         Ok(newest)
+    }
+
+    /// Deletes a backup. What only it named is left to the next prune. [`Error::RestoreRunning`] beside a restore.
+    pub async fn delete_backup(&self, name: BackupName) -> Result<()> {
+        let archive = self.archive.store();
+        let lease = Lease::acquire_to_delete(archive, &self.clock).await?.ok_or(Error::RestoreRunning)?;
+        let deleted = self.delete_manifest(name).await;
+        lease.end().await;
+        self.note_write(deleted)
+    }
+
+    async fn delete_manifest(&self, name: BackupName) -> Result<()> {
+        let (archive, key) = (self.archive.store(), layout::manifest(name));
+        // Also one that is damaged: nothing else removes it.
+        archive.head(&key).await.optional()?.ok_or_else(|| Error::NoSuchBackup(name.to_string()))?;
+        archive.delete(&key).await?;
+        self.forget_backup(name);
+        Ok(())
+    }
+
+    /// Forgets what is known of a backup that is gone.
+    pub(crate) fn forget_backup(&self, name: BackupName) {
+        lock(&self.backups.seen).remove(&name);
+        let mut base = lock(&self.backups.base);
+        *base = base.take().filter(|base| base.name != name);
     }
 
     /// Whether the archive holds these chunks.

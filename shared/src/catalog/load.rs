@@ -1,10 +1,14 @@
 //! Loading at start: the join of every piece in every place.
 
+use std::collections::HashSet;
+
 use uuid::Uuid;
 
-use super::{Base, Catalog, CatalogError, Readable, list_commits, lock, read_commit};
+use super::{Base, Catalog, CatalogError, Readable, list_commits, read_commit};
+use crate::digest::Digest;
 use crate::layout;
 use crate::store::Optional;
+use crate::sync::lock;
 
 /// What loading found, for the start-up lines and for recovery.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -44,6 +48,35 @@ impl Catalog {
         loaded.is_new = cache.base == Base::Absent && loaded.no_checkpoint && cache.state.totals().uploads() == 0;
         loaded.unusable_names = std::mem::take(&mut cache.unusable_names);
         Ok(loaded)
+    }
+
+    /// The contents that anything in any place names, deleted images' included; `None` where a piece cannot be read, so
+    /// that what it names is not known. Writes nothing.
+    pub(crate) async fn named_anywhere(&self) -> Result<Option<HashSet<Digest>>, CatalogError> {
+        self.refresh().await?;
+        let mut all_read = self.unreadable().is_empty() && matches!(self.cache().base, Base::Known(..));
+        let mut named = HashSet::new();
+        for (place, mirror) in self.mirrors.iter().enumerate() {
+            if !self.mirror_is_same(place).await? {
+                all_read &= self.join_mirror(place).await?.is_none_or(|mirrored| !mirrored.replaceable);
+            }
+            // Not joined in: its writer may take it back yet.
+            for id in list_commits(mirror).await? {
+                match read_commit(mirror, id).await? {
+                    Some(Ok(commit)) => {
+                        named.extend(commit.entries.iter().filter_map(|(_, entry)| entry.content_digest()))
+                    }
+                    Some(Err(_)) => all_read = false,
+                    None => {}
+                }
+            }
+        }
+        // Once more, for what was folded while the mirrors were read.
+        self.refresh().await?;
+        named.extend(
+            self.read(|state| state.iter().filter_map(|(_, entry)| entry.content_digest()).collect::<Vec<_>>()),
+        );
+        Ok(all_read.then_some(named))
     }
 
     async fn load_mirror(&self, place: usize, loaded: &mut Loaded) -> Result<(), CatalogError> {

@@ -22,9 +22,8 @@ mod piece;
 mod record;
 mod state;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::PoisonError;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::SignedDuration;
@@ -33,6 +32,8 @@ use uuid::Uuid;
 pub use error::{CatalogError, CommitError};
 pub use fold::Folded;
 pub use load::Loaded;
+#[cfg(feature = "testing")]
+pub(crate) use piece::encode_checkpoint;
 pub use piece::{Checkpoint, Commit, Older, PieceError, decode_checkpoint, decode_chunk};
 pub use record::{Change, Content, Entry, Record, Stamp, Tombstone};
 pub use state::{Chunk, ChunkSummary, Position, Snapshot, State, Totals};
@@ -41,6 +42,7 @@ use crate::clock::Clock;
 use crate::digest::Digest;
 use crate::layout::{self, ImageId};
 use crate::store::{ETag, ErrorKind, Optional, PutMode, Store, StoreError};
+use crate::sync::{self, AtomicU64, Mutex, Ordering, RwLock, RwLockReadGuard, RwLockWriteGuard, lock};
 
 /// How long a tombstone is kept at least: as long as an older copy of the record might come back from somewhere.
 pub const TOMBSTONE_AGE: SignedDuration = SignedDuration::from_hours(30 * 24);
@@ -172,11 +174,11 @@ impl Catalog {
         cache.unsaved || !cache.listed.is_empty() || !matches!(cache.base, Base::Known(..))
     }
 
-    fn cache(&self) -> std::sync::RwLockReadGuard<'_, Cache> {
+    fn cache(&self) -> RwLockReadGuard<'_, Cache> {
         self.cache.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn cache_mut(&self) -> std::sync::RwLockWriteGuard<'_, Cache> {
+    fn cache_mut(&self) -> RwLockWriteGuard<'_, Cache> {
         self.cache.write().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -215,6 +217,16 @@ impl Catalog {
 
     /// Joins the primary's checkpoint into the cache.
     async fn read_checkpoint(&self) -> Result<(), CatalogError> {
+        for _ in 0..ROUNDS {
+            if self.join_checkpoint().await? {
+                return Ok(());
+            }
+        }
+        Err(CatalogError::Restless)
+    }
+
+    /// Likewise; returns false, with nothing joined, where a commit has gone into a newer one meanwhile.
+    async fn join_checkpoint(&self) -> Result<bool, CatalogError> {
         let key = layout::checkpoint();
         let read = match self.primary.read(&key).await {
             Err(reason) if reason.kind == ErrorKind::Corrupt => {
@@ -222,7 +234,7 @@ impl Catalog {
                 let etag = self.primary.head(&key).await?.etag;
                 self.join_mirrored_checkpoints().await?;
                 self.cache_mut().base = Base::Replaceable(etag);
-                return Ok(());
+                return Ok(true);
             }
             read => read.optional()?,
         };
@@ -231,19 +243,19 @@ impl Catalog {
             let mut cache = self.cache_mut();
             cache.unsaved |= cache.state.totals().uploads() > 0;
             cache.base = Base::Absent;
-            return Ok(());
+            return Ok(true);
         };
         let (decoded, digest) = offload(bytes.len(), move || (decode_checkpoint(&bytes), Digest::of(&bytes))).await;
         match decoded {
             Ok(Checkpoint::Ours(state, store)) => {
-                let mut cache = self.cache_mut();
-                cache.adopt_store(0, store, &state)?;
-                if state.totals().dropped > cache.state.totals().dropped {
-                    // Tombstones went that this cache may never have seen, so what it holds may be of deleted images.
-                    cache.start_again();
+                self.cache_mut().adopt_store(0, store, &state)?;
+                let base = Base::Known(etag, digest);
+                if state.totals().dropped > self.read(|ours| ours.totals().dropped) {
+                    return self.start_again(&state, base).await;
                 }
+                let mut cache = self.cache_mut();
                 cache.state.join_all(&state);
-                cache.base = Base::Known(etag, digest);
+                cache.base = base;
             }
             Ok(Checkpoint::Older(older)) => {
                 // It may have been put in the place of ours.
@@ -259,7 +271,40 @@ impl Catalog {
                 self.cache_mut().base = Base::Replaceable(etag);
             }
         }
-        Ok(())
+        Ok(true)
+    }
+
+    /// Puts a checkpoint in the place of all that the cache holds: tombstones went that it may never have seen, so what it
+    /// holds may be of deleted images. The commits that it holds are read anew first, so that it goes over in one step and
+    /// nobody misses what was acknowledged. Returns false where one of them has gone into a newer checkpoint.
+    async fn start_again(&self, state: &State, base: Base) -> Result<bool, CatalogError> {
+        let mut anew: HashMap<Uuid, Fetched> = HashMap::new();
+        loop {
+            let missing: Vec<Uuid> = {
+                let mut cache = self.cache_mut();
+                let missing: Vec<Uuid> = cache.listed.iter().filter(|id| !anew.contains_key(id)).copied().collect();
+                if missing.is_empty() {
+                    cache.start_again();
+                    cache.state.join_all(state);
+                    for fetched in anew.values() {
+                        if let Fetched::Commit(commit) = fetched {
+                            cache.hold(commit);
+                        }
+                    }
+                    cache.base = base;
+                    return Ok(true);
+                }
+                missing
+            };
+            for id in missing {
+                let fetched = self.fetch_commit(id).await?;
+                if matches!(fetched, Fetched::Vanished) {
+                    self.cache_mut().listed.remove(&id);
+                    return Ok(false);
+                }
+                anew.insert(id, fetched);
+            }
+        }
     }
 
     /// Joins the commits that the cache does not hold yet; returns false when one vanished between listing and reading.
@@ -378,18 +423,14 @@ async fn read_commit(place: &Store, id: Uuid) -> Result<Option<Result<Commit, Pi
     }
 }
 
-/// Runs work whose cost grows with `size` bytes off the async threads where there are many of them, and a runtime.
+/// Runs work whose cost grows with `size` bytes off the async threads where there are many of them.
 async fn offload<T: Send + 'static>(size: usize, work: impl FnOnce() -> T + Send + 'static) -> T {
     const SMALL: usize = 256 * 1024;
-    if size <= SMALL || tokio::runtime::Handle::try_current().is_err() {
+    if size <= SMALL {
         return work();
     }
-    match tokio::task::spawn_blocking(work).await {
+    match sync::spawn_blocking(work).await {
         Ok(done) => done,
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -114,10 +114,12 @@ impl Serialize for CheckpointJson<'_> {
 pub fn decode_checkpoint(bytes: &[u8]) -> Result<Checkpoint, PieceError> {
     match seal::check(bytes) {
         Ok(()) => decode_ours(bytes),
-        Err(sealed) => match serde_json::from_slice::<Map<String, Value>>(bytes) {
+        Err(missing @ seal::SealError::Missing) => match serde_json::from_slice::<Map<String, Value>>(bytes) {
             Ok(map) if !map.contains_key(RESERVED_NAME) => Ok(Checkpoint::Older(older(map))),
-            _ => Err(sealed.into()),
+            _ => Err(missing.into()),
         },
+        // What was sealed is ours, also where its reserved name is what has rotted.
+        Err(broken @ seal::SealError::Broken) => Err(broken.into()),
     }
 }
 
@@ -290,6 +292,17 @@ mod tests {
         };
         assert_eq!(older.records.len(), 1);
         assert_eq!(older.unusable, ["b/c"]);
+    }
+
+    #[test]
+    fn a_checkpoint_of_ours_whose_reserved_name_has_rotted_is_not_taken_for_the_older_format() {
+        let whole = encode_checkpoint(&Snapshot::default(), Uuid::from_u128(1));
+        let name_at = whole.windows(RESERVED_NAME.len()).position(|w| w == RESERVED_NAME.as_bytes()).unwrap();
+        for at in name_at..name_at + RESERVED_NAME.len() {
+            let mut rotten = whole.clone();
+            rotten[at] ^= 1;
+            assert!(decode_checkpoint(&rotten).is_err(), "{}", String::from_utf8_lossy(&rotten));
+        }
     }
 
     #[test]

@@ -44,7 +44,7 @@ pub struct Record {
     pub sha256: Option<Digest>,
     /// Digest of the request that made it under an `Idempotency-Key`.
     pub request_digest: Option<Digest>,
-    /// Every other field.
+    /// Every other field. One that has a place of its own above stands here while nothing stands there.
     pub extra: Map<String, Value>,
 }
 
@@ -104,6 +104,14 @@ impl Entry {
         }
     }
 
+    /// The digest of the image's bytes, deleted or not, where it is known.
+    pub fn content_digest(&self) -> Option<Digest> {
+        match &self.content {
+            Content::Live(record) => record.sha256,
+            Content::Deleted(tombstone) => tombstone.sha256,
+        }
+    }
+
     /// Whether this state replaces `other` in the join, by [`Stamp`]. A total order on states, so that the join is commutative: where
     /// two stamps are equal (only older-format files and adopted images can bring that about) the content decides.
     pub fn beats(&self, other: &Entry) -> bool {
@@ -155,7 +163,28 @@ impl Record {
         put(map, "height", &self.height)?;
         put(map, "sha256", &self.sha256)?;
         put(map, "requestDigest", &self.request_digest)?;
-        self.extra.iter().try_for_each(|(name, value)| map.serialize_entry(name, value))
+        let mut others = self.extra.iter().filter(|(name, _)| !self.has(name));
+        others.try_for_each(|(name, value)| map.serialize_entry(name, value))
+    }
+
+    /// Whether this field stands in its own place, so that what an import left in `extra` is not written beside it.
+    fn has(&self, name: &str) -> bool {
+        match name {
+            "category" => self.category.is_some(),
+            "description" => self.description.is_some(),
+            "uploadDate" => self.upload_date.is_some(),
+            "type" => self.kind.is_some(),
+            "groupId" => self.group_id.is_some(),
+            "order" => self.order.is_some(),
+            "originalName" => self.original_name.is_some(),
+            "contentType" => self.content_type.is_some(),
+            "size" => self.size.is_some(),
+            "width" => self.width.is_some(),
+            "height" => self.height.is_some(),
+            "sha256" => self.sha256.is_some(),
+            "requestDigest" => self.request_digest.is_some(),
+            _ => false,
+        }
     }
 
     /// Whether it stands for a file elsewhere, which has no bytes here.
@@ -187,8 +216,13 @@ impl Record {
             }
         }
         fn parsed<T>(slot: &mut Option<T>, value: Value, parse: impl Fn(&Value) -> Option<T>) -> Option<Value> {
-            *slot = parse(&value);
-            if slot.is_some() { None } else { Some(value) }
+            match parse(&value) {
+                Some(parsed) => {
+                    *slot = Some(parsed);
+                    None
+                }
+                None => Some(value),
+            }
         }
         let digest = |v: &Value| v.as_str()?.parse().ok();
         let left = match name.as_str() {

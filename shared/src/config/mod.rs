@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 
 use parse::Values;
 
+use crate::prune::Keep;
+
 /// All settings, each of them valid.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -35,6 +37,9 @@ pub struct Config {
     pub archive: ArchiveMode,
     /// `BACKUP_EVERY`: how many uploads make an automatic backup, by default 10.
     pub backup_every: NonZeroU32,
+    /// `KEEP_LAST`, `KEEP_DAILY`, `KEEP_WEEKLY`, `KEEP_MONTHLY`: how many automatic backups a prune keeps, by default 20,
+    /// and then one a day for 14 days, one a week for 8 weeks and one a month for 12 months.
+    pub keep: Keep,
     /// `MAX_UPLOAD_BYTES`: how many bytes an image may have, by default 100 MiB.
     pub max_upload_bytes: u64,
     /// `MAX_PIXELS`: how many pixels an image may have, by default 100 million.
@@ -238,6 +243,7 @@ impl Config {
                 .one_of("ARCHIVE", [("sync", ArchiveMode::Sync), ("async", ArchiveMode::Async)])?
                 .unwrap_or(default_archive),
             backup_every: values.number("BACKUP_EVERY", "a whole number of uploads from 1 up")?.unwrap_or(TEN),
+            keep: values.keep()?,
             max_upload_bytes: values.size("MAX_UPLOAD_BYTES", 1)?.unwrap_or(100 << 20),
             max_pixels: values.pixels()?.unwrap_or(100_000_000),
             reserve_bytes: values.size("RESERVE_BYTES", 0)?.unwrap_or(64 << 20),

@@ -8,6 +8,7 @@ use percent_encoding::percent_decode_str;
 use url::Url;
 
 use super::{ConfigError, Platform, Secret, StoreUrl};
+use crate::prune::Keep;
 use crate::store::Key;
 
 /// The variables, wherever they come from.
@@ -65,6 +66,19 @@ impl Values<'_> {
     pub(super) fn pixels(&self) -> Result<Option<u64>, ConfigError> {
         let pixels = self.number::<std::num::NonZeroU64>("MAX_PIXELS", "a whole number of pixels from 1 up")?;
         Ok(pixels.map(u64::from))
+    }
+
+    pub(super) fn keep(&self) -> Result<Keep, ConfigError> {
+        let default = Keep::default();
+        let number = |name, default| {
+            Ok::<u32, ConfigError>(self.number(name, "a whole number of backups from 0 up")?.unwrap_or(default))
+        };
+        Ok(Keep {
+            last: number("KEEP_LAST", default.last)?,
+            daily: number("KEEP_DAILY", default.daily)?,
+            weekly: number("KEEP_WEEKLY", default.weekly)?,
+            monthly: number("KEEP_MONTHLY", default.monthly)?,
+        })
     }
 
     pub(super) fn host(&self) -> Result<Option<IpAddr>, ConfigError> {

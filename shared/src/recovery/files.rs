@@ -113,7 +113,7 @@ impl Keepsake {
     async fn finish_delete(&self, id: &ImageId, tombstone: &Tombstone, report: &mut Report) -> Result<()> {
         let body = self.primary.fetch(&layout::image(id)).await?;
         if tombstone.sha256 == Some(body.digest()) {
-            self.archive.put(&body).await?;
+            self.archive.put_named(&body).await?;
             self.primary.delete(&layout::image(id)).await?;
             report.deletes_finished += 1;
         }

@@ -103,6 +103,8 @@ impl Keepsake {
         // From here on the records are safe in every place, whatever happens to the rest.
         self.catalog.fold().await?;
         let imported = self.complete_records().await?;
+        // Before the files are listed: with its ticket, what a completion that was cut off left loses its owner.
+        self.clear_tickets().await?;
         let (uploads, archived) = futures::try_join!(self.list_uploads(), self.list_archived())?;
         let mut report = Report {
             is_new: loaded.is_new && uploads.is_empty(),
@@ -123,7 +125,6 @@ impl Keepsake {
         if report.images > 0 && self.newest_manifest(true).await?.is_none() {
             self.create_backup(Kind::Safety).await?;
         }
-        self.clear_tickets().await?;
         let stale = self.clock.now() - IN_FLIGHT;
         for store in [&self.primary, self.archive.store()] {
             store.sweep_unfinished(stale).await?;
@@ -183,7 +184,7 @@ impl Keepsake {
 
     async fn heal(&self, id: &ImageId, need: Need) -> Result<Healed> {
         match need {
-            Need::SecondCopy(digest) => Ok(match self.archive.verify(&self.primary, id, digest).await? {
+            Need::SecondCopy(digest) => Ok(match self.archive.verify_named(&self.primary, id, digest).await? {
                 Archived::Yes => Healed::SecondCopy,
                 Archived::Missing => Healed::Missing,
             }),

@@ -27,7 +27,7 @@ pub enum ErrorKind {
     NotFound,
     /// A `Create` put found an object.
     AlreadyExists,
-    /// An `Update` put found another version, or none.
+    /// An `Update` put or the delete of a version found another version, or none.
     Changed,
     /// There is no room: disk full, quota reached.
     Full,

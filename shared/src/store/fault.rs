@@ -224,7 +224,12 @@ impl ObjectStore for FaultStore {
         reply(fault, "delete", key.as_str(), self.inner.delete(key).await)
     }
 
-    async fn stored_digest(&self, key: &Key) -> Result<Option<(u64, Digest)>> {
+    async fn delete_version(&self, version: &ObjectMeta) -> Result<()> {
+        let fault = self.control.begin("delete", version.key.as_str()).await?;
+        reply(fault, "delete", version.key.as_str(), self.inner.delete_version(version).await)
+    }
+
+    async fn stored_digest(&self, key: &Key) -> Result<Option<(ObjectMeta, Digest)>> {
         let fault = self.control.begin("head", key.as_str()).await?;
         reply(fault, "head", key.as_str(), self.inner.stored_digest(key).await)
     }

@@ -91,6 +91,11 @@ impl Store {
         self.backend.delete(&self.full(key)?).await
     }
 
+    /// See [`ObjectStore::delete_version`].
+    pub async fn delete_version(&self, version: &ObjectMeta) -> Result<()> {
+        self.backend.delete_version(&ObjectMeta { key: self.full(&version.key)?, ..version.clone() }).await
+    }
+
     /// See [`ObjectStore::signed_url`].
     pub async fn signed_url(&self, key: &Key, content_type: &str, valid_for: Duration) -> Result<Option<String>> {
         self.backend.signed_url(&self.full(key)?, content_type, valid_for).await
@@ -109,6 +114,11 @@ impl Store {
     /// See [`ObjectStore::check_conditional_writes`].
     pub async fn check_conditional_writes(&self, scratch: &Key) -> Result<()> {
         self.backend.check_conditional_writes(&self.full(scratch)?).await
+    }
+
+    /// See [`ObjectStore::check_conditional_deletes`].
+    pub async fn check_conditional_deletes(&self, scratch: &Key) -> Result<()> {
+        self.backend.check_conditional_deletes(&self.full(scratch)?).await
     }
 
     /// See [`ObjectStore::status`].
@@ -137,11 +147,11 @@ impl Store {
         Ok((object.meta, hasher.finish()))
     }
 
-    /// An object's length in bytes and its digest: as the backend keeps them, or where it does not, by reading it through.
-    pub async fn digest(&self, key: &Key) -> Result<(u64, Digest)> {
+    /// What is known of an object, and its digest: as the backend keeps it, or where it does not, by reading it through.
+    pub async fn digest(&self, key: &Key) -> Result<(ObjectMeta, Digest)> {
         match self.backend.stored_digest(&self.full(key)?).await? {
-            Some(stored) => Ok(stored),
-            None => self.hash(key).await,
+            Some((meta, digest)) => Ok((Self::relative(&self.prefix, meta)?, digest)),
+            None => self.inspect(key).await,
         }
     }
 

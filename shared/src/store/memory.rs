@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::ops::{Bound, Range};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -10,6 +9,7 @@ use futures::stream::{self, BoxStream, StreamExt};
 use jiff::Timestamp;
 
 use super::{Body, ETag, ErrorKind, Key, Object, ObjectMeta, ObjectStore, PutMode, Result, StoreError, StoreStatus};
+use crate::sync::{Mutex, MutexGuard, lock};
 
 /// A store in memory: what every backend does, and nothing else.
 ///
@@ -64,8 +64,7 @@ impl MemoryStore {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // A panic elsewhere cannot leave the map half changed: every change of it is one call.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     fn find(&self, operation: &'static str, key: &Key) -> Result<Entry> {
@@ -129,6 +128,15 @@ impl ObjectStore for MemoryStore {
 
     async fn delete(&self, key: &Key) -> Result<()> {
         self.state().objects.remove(key.as_str());
+        Ok(())
+    }
+
+    async fn delete_version(&self, version: &ObjectMeta) -> Result<()> {
+        let (mut state, key) = (self.state(), version.key.as_str());
+        if state.objects.get(key).is_none_or(|entry| entry.etag != version.etag) {
+            return Err(StoreError::new("delete", key, ErrorKind::Changed));
+        }
+        state.objects.remove(key);
         Ok(())
     }
 

@@ -28,7 +28,7 @@ use jiff::Timestamp;
 use crate::digest::Digest;
 
 pub use body::{Body, ReadAt, Spool};
-pub use disk::DiskStore;
+pub use disk::{DiskStore, fs};
 pub use error::{ErrorKind, Optional, Result, StoreError};
 pub use fault::{Fault, FaultStore, Operation};
 pub use handle::Store;
@@ -170,6 +170,9 @@ pub struct StoreStatus {
 /// 12. **Contained.** Every [`Key`] addresses a place inside the store, whatever links or names lie there.
 /// 13. **Failed puts leave nothing.** After `put` returns an error other than [`ErrorKind::Unavailable`], the key holds
 ///     what it held before. `Unavailable` means that the outcome is unknown.
+/// 14. **Delete a version.** `delete_version` removes the object only if it still is the version that `head` or `list`
+///     described, else [`ErrorKind::Changed`], also where the object is gone. The same bytes put again are another version,
+///     at the latest when they are put a second later.
 #[async_trait]
 pub trait ObjectStore: Send + Sync + fmt::Debug {
     /// Stores `body` under `key` if `mode` allows; returns the etag of what was stored.
@@ -187,9 +190,12 @@ pub trait ObjectStore: Send + Sync + fmt::Debug {
     /// Removes an object.
     async fn delete(&self, key: &Key) -> Result<()>;
 
-    /// The digest of an object's bytes as the backend itself keeps it, from when it took them in or copied them; `None`
-    /// where it keeps none (use [`Store::digest`], which falls back to reading).
-    async fn stored_digest(&self, _key: &Key) -> Result<Option<(u64, Digest)>> {
+    /// Removes an object if it still is this version of it.
+    async fn delete_version(&self, version: &ObjectMeta) -> Result<()>;
+
+    /// An object's present version and the digest of its bytes as the backend itself keeps it, from when it took them in
+    /// or copied them; `None` where it keeps none (use [`Store::digest`], which falls back to reading).
+    async fn stored_digest(&self, _key: &Key) -> Result<Option<(ObjectMeta, Digest)>> {
         Ok(None)
     }
 
@@ -233,6 +239,11 @@ pub trait ObjectStore: Send + Sync + fmt::Debug {
     /// [`ErrorKind::Refused`] says that it does not. Nothing is left behind. A backend whose own code keeps them has
     /// nothing to try.
     async fn check_conditional_writes(&self, _scratch: &Key) -> Result<()> {
+        Ok(())
+    }
+
+    /// Likewise for sentence 14, which only pruning relies on.
+    async fn check_conditional_deletes(&self, _scratch: &Key) -> Result<()> {
         Ok(())
     }
 

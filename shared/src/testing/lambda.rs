@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::path::Path;
-use std::sync::Mutex;
 use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -15,6 +14,7 @@ use wiremock::matchers::{method, path, path_regex};
 use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate};
 
 use super::Answer;
+use crate::sync::Mutex;
 
 /// Nothing here takes this long; a test that waits longer has failed.
 const LIMIT: Duration = Duration::from_secs(120);

@@ -1,11 +1,12 @@
 //! What the tests of the functions share: a store to serve, images to send, and somewhere to send them.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
+pub mod documents;
 pub mod lambda;
 
 use std::io::Cursor;
 use std::ops::Range;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -28,6 +29,7 @@ use crate::media::Format;
 use crate::store::{
     Body, ETag, Key, MemoryStore, Object, ObjectMeta, ObjectStore, PutMode, Result, Store, StoreStatus,
 };
+use crate::sync::Mutex;
 use crate::upload::{Fields, NewImage};
 
 /// The moment at which the clock of [`keepsake_on`] stands.
@@ -211,6 +213,10 @@ impl ObjectStore for StubStore {
 
     async fn delete(&self, key: &Key) -> Result<()> {
         self.inner.delete(key).await
+    }
+
+    async fn delete_version(&self, version: &ObjectMeta) -> Result<()> {
+        self.inner.delete_version(version).await
     }
 
     async fn signed_url(&self, key: &Key, _content_type: &str, _valid_for: Duration) -> Result<Option<String>> {

@@ -49,11 +49,11 @@ impl Record {
         }
     }
 
-    pub(super) fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         seal::seal(self)
     }
 
-    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         seal::check(bytes).ok()?;
         let read: Self = serde_json::from_slice(bytes).ok()?;
         Some(Self { digest: UNSEALED.to_owned(), ..read })

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use aws_sdk_s3::config::retry::{RetryConfig, RetryPartition};
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
+use shared::store::fs::SimulatedDisk;
 use shared::store::{Body, DiskStore, FaultStore, Key, MemoryStore, ObjectStore, PutMode, S3Store, Store};
 use tempfile::TempDir;
 
@@ -48,6 +49,11 @@ pub async fn disk() -> Backend {
     let folder = TempDir::new().unwrap();
     let root = folder.path().join("store");
     Backend::new(folder, move || Arc::new(DiskStore::open(&root).unwrap()))
+}
+
+pub async fn simulated_disk() -> Backend {
+    let disk = SimulatedDisk::new();
+    Backend::new(TempDir::new().unwrap(), move || Arc::new(DiskStore::open_on(Arc::new(disk.clone()), "/").unwrap()))
 }
 
 pub async fn s3() -> Backend {

@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::future::join_all;
 use futures::stream::TryStreamExt;
+use jiff::Timestamp;
 use shared::digest::Digest;
-use shared::store::{Body, ETag, ErrorKind, PutMode, Store};
+use shared::store::{Body, ETag, ErrorKind, ObjectMeta, PutMode, Store};
 
 use crate::backend::{Backend, key, put, read};
 
@@ -262,6 +263,63 @@ pub async fn s13_a_failed_put_leaves_everything_as_it_was(backend: &Backend) {
     assert_eq!(keys(store, "").await, ["x"]);
 }
 
+pub async fn s14_a_version_is_deleted_only_while_it_is_the_present_one(backend: &Backend) {
+    let store = backend.store.below(&key("below"));
+    for name in ["x", "folder/y"] {
+        put(&store, name, b"first").await;
+        let first = store.head(&key(name)).await.unwrap();
+        put(&store, name, b"other").await;
+        assert_eq!(store.delete_version(&first).await.unwrap_err().kind, ErrorKind::Changed);
+        assert_eq!(read(&store, name).await, b"other");
+        let listed: Vec<_> = store.list(name, None).try_collect().await.unwrap();
+        store.delete_version(&listed[0]).await.unwrap();
+        assert!(store.head(&key(name)).await.unwrap_err().is_not_found());
+        assert_eq!(store.delete_version(&listed[0]).await.unwrap_err().kind, ErrorKind::Changed, "it is gone");
+        assert_eq!(keys(&store, name).await, [""; 0]);
+    }
+    let below_an_object = { put(&store, "z", b"z").await };
+    let absent = ObjectMeta { key: key("z/below"), size: 1, etag: below_an_object, modified: Timestamp::UNIX_EPOCH };
+    assert_eq!(store.delete_version(&absent).await.unwrap_err().kind, ErrorKind::Changed);
+}
+
+pub async fn s14_of_updates_and_deletes_of_one_version_exactly_one_succeeds(backend: &Backend) {
+    put(&backend.store, "x", b"start").await;
+    let version = backend.store.head(&key("x")).await.unwrap();
+    let tasks = (0..MANY).map(|n| {
+        let (store, version) = (backend.store.clone(), version.clone());
+        tokio::spawn(async move {
+            match n % 2 {
+                0 => store.delete_version(&version).await.map_err(|e| e.kind),
+                _ => update(&store, "x", n.to_string().into_bytes(), &version.etag).await.map(drop),
+            }
+        })
+    });
+    let results: Vec<_> = join_all(tasks).await.into_iter().map(Result::unwrap).collect();
+    let winners: Vec<_> = (0..MANY).filter(|n| results[*n].is_ok()).collect();
+    assert_eq!(winners.len(), 1, "{results:?}");
+    assert!(results.iter().all(|r| r.is_ok() || *r == Err(ErrorKind::Changed)), "{results:?}");
+    match winners[0] % 2 {
+        0 => assert!(backend.store.head(&key("x")).await.unwrap_err().is_not_found()),
+        _ => assert_eq!(read(&backend.store, "x").await, winners[0].to_string().into_bytes()),
+    }
+}
+
+pub async fn s14_a_service_that_minds_conditions_of_deletes_is_taken(backend: &Backend) {
+    backend.store.check_conditional_deletes(&key("scratch")).await.unwrap();
+    assert_eq!(keys(&backend.store, "").await, [""; 0]);
+}
+
+/// For the backends that tell versions of the same bytes apart also within a second.
+pub async fn s14_the_same_bytes_put_again_are_another_version(backend: &Backend) {
+    for _ in 0..20 {
+        put(&backend.store, "x", b"same").await;
+        let version = backend.store.head(&key("x")).await.unwrap();
+        put(&backend.store, "x", b"same").await;
+        assert_eq!(backend.store.delete_version(&version).await.unwrap_err().kind, ErrorKind::Changed);
+        assert_eq!(read(&backend.store, "x").await, b"same");
+    }
+}
+
 pub async fn a_copy_has_the_bytes_of_its_source(backend: &Backend) {
     let elsewhere = crate::backend::memory().await;
     let bytes = vec![7; 400_000];
@@ -270,7 +328,9 @@ pub async fn a_copy_has_the_bytes_of_its_source(backend: &Backend) {
     for to in [&backend.store, &backend.store.below(&key("below")), &backend.reopened(), &elsewhere.store] {
         backend.store.copy_to(&key("from"), to, &key("to"), Digest::of(&bytes), None).await.unwrap();
         assert_eq!(to.hash(&key("to")).await.unwrap(), (400_000, Digest::of(&bytes)));
-        assert_eq!(to.digest(&key("to")).await.unwrap(), (400_000, Digest::of(&bytes)));
+        let (meta, digest) = to.digest(&key("to")).await.unwrap();
+        assert_eq!((meta.size, digest), (400_000, Digest::of(&bytes)));
+        assert_eq!(meta, to.head(&key("to")).await.unwrap());
     }
     elsewhere
         .store

@@ -357,3 +357,8 @@ async fn the_status_names_the_medium_and_its_room() {
     assert_eq!(store.device_of(&key("absent")), None);
     assert_eq!(store.device_of(&key("uploads/x")), None);
 }
+
+#[tokio::test]
+async fn the_same_bytes_put_again_are_another_version() {
+    crate::contract::s14_the_same_bytes_put_again_are_another_version(&disk().await).await;
+}

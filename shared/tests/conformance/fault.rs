@@ -130,3 +130,9 @@ fn a_torn_body_ends_with_an_error() {
         assert_eq!(torn.as_ref().unwrap_err().kind, ErrorKind::Unavailable);
     }
 }
+
+#[tokio::test]
+async fn the_same_bytes_put_again_are_another_version() {
+    crate::contract::s14_the_same_bytes_put_again_are_another_version(&crate::backend::memory().await).await;
+    crate::contract::s14_the_same_bytes_put_again_are_another_version(&crate::backend::faulty_memory().await).await;
+}

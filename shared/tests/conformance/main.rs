@@ -18,6 +18,7 @@ macro_rules! on_every_backend {
         on_every_backend! { @on on_memory memory $($file::{ $($test),* }),* }
         on_every_backend! { @on on_faulty_memory faulty_memory $($file::{ $($test),* }),* }
         on_every_backend! { @on on_disk disk $($file::{ $($test),* }),* }
+        on_every_backend! { @on on_a_simulated_disk simulated_disk $($file::{ $($test),* }),* }
         on_every_backend! { @on on_s3 s3 $($file::{ $($test),* }),* }
     };
     (@on $module:ident $backend:ident $($file:ident :: { $($test:ident),* }),*) => {
@@ -49,6 +50,9 @@ on_every_backend! {
         s11_delete_removes_one_object_and_may_be_repeated,
         s12_a_key_may_be_any_name,
         s13_a_failed_put_leaves_everything_as_it_was,
+        s14_a_version_is_deleted_only_while_it_is_the_present_one,
+        s14_of_updates_and_deletes_of_one_version_exactly_one_succeeds,
+        s14_a_service_that_minds_conditions_of_deletes_is_taken,
         a_copy_has_the_bytes_of_its_source,
         a_copy_with_the_wrong_digest_leaves_its_destination_alone,
         a_folder_of_a_store_is_a_store,

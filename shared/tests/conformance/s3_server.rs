@@ -71,6 +71,14 @@ impl S3 for Honest {
         if self.is_nothing(&req.input.bucket, &req.input.key) {
             return Ok(S3Response::new(DeleteObjectOutput::default()));
         }
+        if let Some(condition) = &req.input.if_match {
+            let (bucket, key) = (req.input.bucket.clone(), req.input.key.clone());
+            let head = HeadObjectInput::builder().bucket(bucket).key(key).build().unwrap();
+            let etag = self.files.head_object(req.clone().map_input(|_| head)).await?.output.e_tag;
+            if etag.as_ref() != condition.as_etag() {
+                return Err(s3_error!(PreconditionFailed));
+            }
+        }
         self.files.delete_object(req).await
     }
 

@@ -5,6 +5,8 @@ mod backups;
 mod failures;
 mod maintenance;
 mod older;
+mod prune;
+mod prune_races;
 mod recovery;
 mod restores;
 mod tickets;
@@ -16,6 +18,7 @@ use std::sync::Arc;
 
 use futures::TryStreamExt;
 use image::{ImageFormat, RgbImage};
+use jiff::SignedDuration;
 use shared::clock::Clock;
 use shared::layout::{self, ImageId};
 use shared::store::{Body, Fault, FaultStore, Key, MemoryStore, ObjectStore, Operation, PutMode, Store};
@@ -54,6 +57,12 @@ impl World {
     /// A process whose store operations fail as `plan` says.
     fn open_failing(&self, plan: impl Fn(&Operation) -> Option<Fault> + Send + Sync + 'static) -> Keepsake {
         self.open_on(Arc::new(FaultStore::with_plan(Arc::clone(&self.memory) as _, plan)))
+    }
+
+    /// Lets time pass, for the processes and for the place.
+    fn pass(&self, time: SignedDuration) {
+        self.clock.advance(time);
+        self.memory.set_now(self.clock.now());
     }
 
     fn raw(&self) -> Store {

@@ -46,6 +46,25 @@ async fn an_imported_record_that_was_edited_first_still_gets_its_digest() {
 }
 
 #[tokio::test]
+async fn an_edit_of_a_field_that_was_imported_with_another_type_is_there_after_a_restart() {
+    let world = World::new();
+    world.open().recover().await.unwrap();
+    world.put("uploads/old.png", &png(1)).await;
+    let older = br#"{"old.png": {"order": null, "groupId": 5, "category": 7, "size": "70", "sha256": ""}}"#;
+    world.put("image-metadata.json", older).await;
+    let patch = Patch { order: Some(Some(3)), group_id: Some(None), ..Patch::default() };
+    let edited = world.open().edit_image("old.png", &patch, |_| true).await.unwrap().1;
+    assert!(world.open().recover().await.unwrap().imported > 0);
+    let again = world.open();
+    assert_eq!(again.recover().await.unwrap().imported, 0, "what its bytes say of it is kept as well");
+    let (_, entry) = again.image("old.png").await.unwrap();
+    let (record, edited) = (entry.live().unwrap(), edited.live().unwrap());
+    assert_eq!((record.order, record.size), (Some(3), Some(png(1).len() as u64)));
+    assert_eq!((record.extra.get("category"), record.extra.get("groupId")), (Some(&7.into()), None));
+    assert_eq!(edited.extra.get("groupId"), None, "what was cleared does not show through");
+}
+
+#[tokio::test]
 async fn a_backup_says_which_images_it_cannot_bring_back() {
     let world = World::new();
     world.open().recover().await.unwrap();

@@ -56,6 +56,16 @@ async fn without_any_metadata_every_image_is_adopted_and_yields_to_its_real_reco
 }
 
 #[tokio::test]
+async fn a_photo_that_a_telephone_named_is_adopted_like_any_other() {
+    let world = World::new();
+    world.open().recover().await.unwrap();
+    world.put("uploads/3F2504E0-4F89-11D3-9A0C-0305E82C3301.JPG", &png(1)).await;
+    world.clock.advance(SignedDuration::from_hours(2));
+    let report = world.open().recover().await.unwrap();
+    assert_eq!((report.adopted, report.set_aside), (1, 0));
+}
+
+#[tokio::test]
 async fn records_come_back_in_full_where_only_uploads_survives_with_its_own_mirror() {
     let world = World::new();
     let open = || {

@@ -1,17 +1,16 @@
 //! Walking the folder: listings in the order of keys, and the sweep of unfinished files.
 
-use std::fs::File;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use jiff::Timestamp;
-use rustix::fs::{AtFlags, Dir, DirEntry, FileType, Stat, fstat, statat, unlinkat};
+use rustix::fs::FileType;
 use rustix::io::Errno;
 use uuid::Uuid;
 
 use super::blocking;
-use super::path::{At, Disk, LOCK, accessed_ns, file_type, meta, modified_ns, step};
+use super::fs::{Handle, Stat};
+use super::path::{At, Disk, LOCK, meta, step};
 use crate::store::{ErrorKind, Key, ObjectMeta, Result};
 
 /// How many files are looked at in one go off the async threads.
@@ -29,7 +28,7 @@ struct Walk {
 }
 
 struct Level {
-    folder: OwnedFd,
+    folder: Box<dyn Handle>,
     /// What the keys in this folder start with: nothing, or a path that ends in `/`.
     path: String,
     /// Sorted names that are still to come. A folder's ends in `/`, which puts it where its keys belong: `a.txt` comes
@@ -66,10 +65,10 @@ impl Walk {
             };
             let path = format!("{}{name}", level.path);
             if let Some(segment) = name.strip_suffix('/') {
-                if let Some(folder) = enter(at, &level.folder, segment)? {
+                if let Some(folder) = enter(at, &*level.folder, segment)? {
                     self.push(at, folder, path)?;
                 }
-            } else if let Some(stat) = file(at, &level.folder, &name)? {
+            } else if let Some(stat) = file(at, &*level.folder, &name)? {
                 match Key::new(path) {
                     Ok(key) => page.push(meta(key, &stat)),
                     Err(_) => self.left_out += 1,
@@ -102,9 +101,10 @@ impl Walk {
     /// On some file systems (tmpfs is one) a file that replaces another goes to the end of its folder, and one that is
     /// replaced while the names are read can be missed. So a reading counts only if nothing was replaced meanwhile;
     /// after two that do not, the third keeps writers out.
-    fn push(&mut self, at: At<'_>, folder: OwnedFd, path: String) -> Result<()> {
-        let replaced = |lock: Option<File>| match lock {
-            Some(lock) => fstat(lock).map(|stat| Some(accessed_ns(&stat))).map_err(|e| at.io(e)),
+    fn push(&mut self, at: At<'_>, folder: Box<dyn Handle>, path: String) -> Result<()> {
+        // The time of reading of the lock file is the stamp of the last file that replaced another.
+        let replaced = |lock: Option<Box<dyn Handle>>| match lock {
+            Some(lock) => lock.stat().map(|stat| Some(stat.accessed_ns)).map_err(|e| at.io(e)),
             None => Ok(None),
         };
         let mut tries = 0;
@@ -112,10 +112,10 @@ impl Walk {
             tries += 1;
             let lock = self.disk.lock_shared(at)?;
             if tries > 2 {
-                break self.read_names(at, &folder, &path)?;
+                break self.read_names(at, &*folder, &path)?;
             }
             let before = replaced(lock)?;
-            let read = self.read_names(at, &folder, &path)?;
+            let read = self.read_names(at, &*folder, &path)?;
             // Whoever is replacing something right now has said so when the lock is free again.
             if replaced(self.disk.lock_shared(at)?)? == before {
                 break read;
@@ -128,23 +128,23 @@ impl Walk {
     }
 
     /// The names in a folder, without those that the listing cannot need, and how many cannot be objects.
-    fn read_names(&self, at: At<'_>, folder: &OwnedFd, path: &str) -> Result<(Vec<String>, u64)> {
+    fn read_names(&self, at: At<'_>, folder: &dyn Handle, path: &str) -> Result<(Vec<String>, u64)> {
         let (mut names, mut left_out) = (Vec::new(), 0);
-        for entry in Dir::read_from(folder).map_err(|e| at.io(e))? {
-            let entry = entry.map_err(|e| at.io(e))?;
-            let Ok(name) = entry.file_name().to_str() else {
+        for entry in folder.entries().map_err(|e| at.io(e))? {
+            let (name, kind) = entry.map_err(|e| at.io(e))?;
+            let Ok(name) = name.into_string() else {
                 left_out += 1;
                 continue;
             };
-            if matches!(name, "." | ".." | LOCK) || name.starts_with(Key::RESERVED_PREFIX) {
+            if name == LOCK || name.starts_with(Key::RESERVED_PREFIX) {
                 continue;
             }
-            match kind(at, folder, &entry)? {
+            match kind_of(at, folder, &name, kind)? {
                 Some(FileType::Directory) if self.wants(&format!("{path}{name}/"), true) => {
                     names.push(format!("{name}/"));
                 }
                 Some(FileType::RegularFile) if self.wants(&format!("{path}{name}"), false) => {
-                    names.push(name.to_owned());
+                    names.push(name);
                 }
                 Some(FileType::Directory | FileType::RegularFile) | None => {}
                 Some(_) => left_out += 1,
@@ -164,28 +164,28 @@ impl Walk {
 }
 
 /// What kind of thing a directory entry names; not every file system says so at once. `None` if it is gone.
-fn kind(at: At<'_>, folder: &OwnedFd, entry: &DirEntry) -> Result<Option<FileType>> {
-    if entry.file_type() != FileType::Unknown {
-        return Ok(Some(entry.file_type()));
+fn kind_of(at: At<'_>, folder: &dyn Handle, name: &str, kind: FileType) -> Result<Option<FileType>> {
+    if kind != FileType::Unknown {
+        return Ok(Some(kind));
     }
-    match statat(folder, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(stat) => Ok(Some(file_type(&stat))),
+    match folder.stat_at(name) {
+        Ok(stat) => Ok(Some(stat.kind)),
         Err(Errno::NOENT) => Ok(None),
         Err(e) => Err(at.io(e)),
     }
 }
 
 /// The file `name`, `None` if it is gone or no file any more.
-fn file(at: At<'_>, folder: &OwnedFd, name: &str) -> Result<Option<Stat>> {
-    match statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(stat) => Ok((file_type(&stat) == FileType::RegularFile).then_some(stat)),
+fn file(at: At<'_>, folder: &dyn Handle, name: &str) -> Result<Option<Stat>> {
+    match folder.stat_at(name) {
+        Ok(stat) => Ok((stat.kind == FileType::RegularFile).then_some(stat)),
         Err(Errno::NOENT) => Ok(None),
         Err(e) => Err(at.io(e)),
     }
 }
 
 /// Opens a folder that the walk came across; `None` if it is gone.
-fn enter(at: At<'_>, folder: &OwnedFd, name: &str) -> Result<Option<OwnedFd>> {
+fn enter(at: At<'_>, folder: &dyn Handle, name: &str) -> Result<Option<Box<dyn Handle>>> {
     match step(at, folder, name) {
         // Every fresh ext4 volume has one that only root may read, and no object lies in it. Any other folder that
         // cannot be read may hold objects, and a listing without them would be a false one.
@@ -200,19 +200,19 @@ impl Disk {
         let at = At { operation: "sweep", key: "" };
         let (mut folders, mut swept) = (vec![self.root(at)?], 0);
         while let Some(folder) = folders.pop() {
-            for entry in Dir::read_from(&folder).map_err(|e| at.io(e))? {
-                let entry = entry.map_err(|e| at.io(e))?;
-                let Ok(name) = entry.file_name().to_str() else { continue };
-                match kind(at, &folder, &entry)? {
-                    Some(FileType::Directory) if name != "." && name != ".." => {
-                        folders.extend(enter(at, &folder, name)?);
+            for entry in folder.entries().map_err(|e| at.io(e))? {
+                let (name, kind) = entry.map_err(|e| at.io(e))?;
+                let Some(name) = name.to_str() else { continue };
+                match kind_of(at, &*folder, name, kind)? {
+                    Some(FileType::Directory) => {
+                        folders.extend(enter(at, &*folder, name)?);
                     }
                     Some(FileType::RegularFile) if is_temp(name) => {
-                        let Some(stat) = file(at, &folder, name)? else { continue };
-                        if modified_ns(&stat) >= before.as_nanosecond() {
+                        let Some(stat) = file(at, &*folder, name)? else { continue };
+                        if stat.modified_ns >= before.as_nanosecond() {
                             continue;
                         }
-                        match unlinkat(&folder, name, AtFlags::empty()) {
+                        match folder.unlink_at(name) {
                             Ok(()) => swept += 1,
                             Err(Errno::NOENT) => {}
                             Err(e) => return Err(at.io(e)),

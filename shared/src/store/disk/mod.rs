@@ -8,10 +8,12 @@
 //! there are paths. Everything that blocks runs off the async threads, one job per operation, which runs to its end
 //! also when the caller no longer waits.
 
+pub mod fs;
 mod list;
 mod path;
 mod publish;
 mod read;
+mod root;
 mod status;
 
 use std::ops::Range;
@@ -21,10 +23,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use jiff::Timestamp;
-use rustix::fs::fstat;
 
-use self::path::{At, Disk, device};
+use self::fs::{FileSystem, RealFolder};
+use self::path::{At, Disk};
 use super::{Body, ETag, ErrorKind, Key, Object, ObjectMeta, ObjectStore, PutMode, Result, StoreError, StoreStatus};
+use crate::sync;
 
 /// A store of files below one folder, which other processes may use at the same time.
 ///
@@ -42,7 +45,14 @@ impl DiskStore {
     /// From then on `root` must lie on the file system it lies on now: a store whose volume was unmounted is
     /// [`ErrorKind::Unavailable`], not empty. Blocks for a moment.
     pub fn open(root: &Path) -> Result<Self> {
-        Ok(Self { disk: Arc::new(Disk::open(root)?) })
+        let shown = root.display().to_string();
+        let files = root::make(root).map_err(|e| At { operation: "open", key: &shown }.io(e))?;
+        Self::open_on(Arc::new(RealFolder::new(files)), &shown)
+    }
+
+    /// Opens the store in the root of another file system; `shown` names it in errors.
+    pub fn open_on(files: Arc<dyn FileSystem>, shown: &str) -> Result<Self> {
+        Ok(Self { disk: Arc::new(Disk::open(files, shown)?) })
     }
 
     /// The number of the file system that the root lies on.
@@ -55,7 +65,7 @@ impl DiskStore {
     pub fn device_of(&self, folder: &Key) -> Option<u64> {
         let at = At { operation: "open", key: folder.as_str() };
         let folder = self.disk.descend(at, folder.segments()).ok()??;
-        fstat(folder).ok().map(|stat| device(&stat))
+        folder.stat().ok().map(|stat| stat.device)
     }
 }
 
@@ -92,7 +102,12 @@ impl ObjectStore for DiskStore {
     }
 
     async fn delete(&self, key: &Key) -> Result<()> {
-        self.run("delete", key, Disk::delete).await
+        self.run("delete", key, |disk, key| disk.delete(key, None)).await
+    }
+
+    async fn delete_version(&self, version: &ObjectMeta) -> Result<()> {
+        let etag = version.etag.clone();
+        self.run("delete", &version.key, move |disk, key| disk.delete(key, Some(&etag))).await
     }
 
     async fn status(&self) -> Result<StoreStatus> {
@@ -112,7 +127,7 @@ async fn blocking<T: Send + 'static>(
     key: &str,
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
-    match tokio::task::spawn_blocking(work).await {
+    match sync::spawn_blocking(work).await {
         Ok(result) => result,
         Err(e) => Err(StoreError::caused(operation, key, ErrorKind::Unavailable, e)),
     }

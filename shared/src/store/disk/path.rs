@@ -1,29 +1,24 @@
 //! How a key becomes an open folder and a name in it, without ever following a symbolic link.
 
 use std::collections::HashSet;
-use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
-use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, Stat, fstat, mkdirat, openat, statat, unlinkat};
-use rustix::io::Errno;
+use rustix::fs::FileType;
+use rustix::io::{Errno, retry_on_intr};
 
+use super::fs::{FileSystem, Handle, Open, Stat};
 use crate::store::{ETag, ErrorKind, Key, ObjectMeta, Result, StoreError};
 
 /// The file in a store's root that writers lock; it is no object.
 pub(super) const LOCK: &str = ".keepsake.lock";
-/// How a folder is opened: itself, not what a link in its place leads to.
-const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 const LINK: &str = "a symbolic link lies in the way, and links are never followed";
 
 /// The folder itself: everything that the blocking half of an operation needs.
 #[derive(Debug)]
 pub(super) struct Disk {
-    /// Absolute, and free of links when the store was opened.
-    root: PathBuf,
+    files: Arc<dyn FileSystem>,
     /// The file system the root lay on when the store was opened.
     pub(super) device: u64,
     /// Folders, by device and inode, whose own entry in their parent is known to be durable.
@@ -74,29 +69,25 @@ impl At<'_> {
 }
 
 impl Disk {
-    pub(super) fn open(root: &Path) -> Result<Self> {
-        let shown = root.display().to_string();
-        let at = At { operation: "open", key: &shown };
-        let absolute = std::path::absolute(root).map_err(|e| at.io(e))?;
-        create_durably(&absolute).map_err(|e| at.io(e))?;
-        let root = absolute.canonicalize().map_err(|e| at.io(e))?;
-        let folder = rustix::fs::open(&root, FOLDER, Mode::empty()).map_err(|e| match e {
+    pub(super) fn open(files: Arc<dyn FileSystem>, shown: &str) -> Result<Self> {
+        let at = At { operation: "open", key: shown };
+        let root = files.root().map_err(|e| match e {
             Errno::NOTDIR => at.because(ErrorKind::Refused, "it is not a folder"),
             e => at.io(e),
         })?;
-        let device = device(&fstat(folder).map_err(|e| at.io(e))?);
-        Ok(Self { root, device, settled: Mutex::default() })
+        let device = root.stat().map_err(|e| at.io(e))?.device;
+        Ok(Self { files, device, settled: Mutex::default() })
     }
 
     /// Opens the root anew for every operation: a store whose folder went away or was unmounted is not an empty store.
-    pub(super) fn root(&self, at: At<'_>) -> Result<OwnedFd> {
-        let root = rustix::fs::open(&self.root, FOLDER, Mode::empty()).map_err(|e| match e {
+    pub(super) fn root(&self, at: At<'_>) -> Result<Box<dyn Handle>> {
+        let root = self.files.root().map_err(|e| match e {
             Errno::NOENT | Errno::NOTDIR | Errno::LOOP => {
                 at.because(ErrorKind::Unavailable, "the store's own folder is gone")
             }
             e => at.io(e),
         })?;
-        if device(&fstat(&root).map_err(|e| at.io(e))?) != self.device {
+        if root.stat().map_err(|e| at.io(e))?.device != self.device {
             let reason = "the store's folder lies on another file system than when it was opened; was it unmounted?";
             return Err(at.because(ErrorKind::Unavailable, reason));
         }
@@ -104,15 +95,19 @@ impl Disk {
     }
 
     /// Opens the folder that holds `key`, `None` where there is no such folder.
-    pub(super) fn folder(&self, at: At<'_>, key: &Key) -> Result<Option<OwnedFd>> {
+    pub(super) fn folder(&self, at: At<'_>, key: &Key) -> Result<Option<Box<dyn Handle>>> {
         self.descend(at, folders(at, key)?)
     }
 
     /// Opens a folder below the root, `None` where there is none.
-    pub(super) fn descend<'a>(&self, at: At<'_>, path: impl Iterator<Item = &'a str>) -> Result<Option<OwnedFd>> {
+    pub(super) fn descend<'a>(
+        &self,
+        at: At<'_>,
+        path: impl Iterator<Item = &'a str>,
+    ) -> Result<Option<Box<dyn Handle>>> {
         let mut folder = self.root(at)?;
         for segment in path {
-            match step(at, &folder, segment)? {
+            match step(at, &*folder, segment)? {
                 Some(next) => folder = next,
                 None => return Ok(None),
             }
@@ -122,26 +117,26 @@ impl Disk {
 
     /// Opens the folder that is to hold `key`, making what is missing of it. When it returns, every folder on the way
     /// is durable but for what it holds.
-    pub(super) fn make_folder(&self, at: At<'_>, key: &Key) -> Result<OwnedFd> {
+    pub(super) fn make_folder(&self, at: At<'_>, key: &Key) -> Result<Box<dyn Handle>> {
         let mut folder = self.root(at)?;
         for segment in folders(at, key)? {
             let mut made = false;
-            let next = match step(at, &folder, segment)? {
+            let next = match step(at, &*folder, segment)? {
                 Some(next) => next,
                 None => {
-                    match mkdirat(&folder, segment, Mode::from_raw_mode(0o755)) {
+                    match folder.make_folder_at(segment) {
                         Ok(()) => made = true,
                         Err(Errno::EXIST) => {}
                         Err(e) => return Err(at.io(e)),
                     }
                     let in_the_way = || at.because(ErrorKind::Refused, "a file lies where a folder is needed");
-                    step(at, &folder, segment)?.ok_or_else(in_the_way)?
+                    step(at, &*folder, segment)?.ok_or_else(in_the_way)?
                 }
             };
-            if let Err(e) = self.settle(&folder, &next, made) {
+            if let Err(e) = self.settle(&*folder, &*next, made) {
                 // Whoever comes next makes it anew, rather than trust a second sync after the first one failed.
                 if made {
-                    let _ = unlinkat(&folder, segment, AtFlags::REMOVEDIR);
+                    let _ = folder.remove_folder_at(segment);
                 }
                 return Err(at.io(e));
             }
@@ -151,13 +146,13 @@ impl Disk {
     }
 
     /// Makes the entry of a folder in its parent durable; once per process is enough, whoever made the folder.
-    fn settle(&self, parent: &OwnedFd, folder: &OwnedFd, made: bool) -> Result<(), Errno> {
-        let stat = fstat(folder)?;
-        let id = (device(&stat), inode(&stat));
+    fn settle(&self, parent: &dyn Handle, folder: &dyn Handle, made: bool) -> Result<(), Errno> {
+        let stat = folder.stat()?;
+        let id = (stat.device, stat.inode);
         if !made && self.settled().contains(&id) {
             return Ok(());
         }
-        sync(parent)?;
+        parent.sync()?;
         self.settled().insert(id);
         Ok(())
     }
@@ -167,31 +162,29 @@ impl Disk {
     }
 
     /// Waits for the store's one lock, which excludes other threads and other processes until the file is dropped.
-    pub(super) fn lock(&self, at: At<'_>) -> Result<File> {
+    pub(super) fn lock(&self, at: At<'_>) -> Result<Box<dyn Handle>> {
         let failed = |e: Errno| {
             let error = io::Error::from(e);
             at.io(io::Error::new(error.kind(), format!("{LOCK}: {error}")))
         };
         let root = self.root(at)?;
-        let flags = OFlags::CREATE | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         loop {
-            let file = openat(&root, LOCK, flags, Mode::from_raw_mode(0o600)).map_err(failed)?;
-            rustix::io::retry_on_intr(|| rustix::fs::flock(&file, FlockOperation::LockExclusive)).map_err(failed)?;
+            let file = root.open_at(LOCK, Open::Lock).map_err(failed)?;
+            retry_on_intr(|| file.lock(false)).map_err(failed)?;
             // Whoever removed the file while we waited has let others lock a new one.
-            if fstat(&file).map_err(failed)?.st_nlink > 0 {
-                return Ok(file.into());
+            if file.stat().map_err(failed)?.links > 0 {
+                return Ok(file);
             }
         }
     }
 
     /// As [`Disk::lock`], but waits only for those that change something, and does not make the file; `None` where
     /// there is none, because nothing has been put yet, or where this process may not open it.
-    pub(super) fn lock_shared(&self, at: At<'_>) -> Result<Option<File>> {
-        match openat(self.root(at)?, LOCK, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()) {
+    pub(super) fn lock_shared(&self, at: At<'_>) -> Result<Option<Box<dyn Handle>>> {
+        match self.root(at)?.open_at(LOCK, Open::Read) {
             Ok(file) => {
-                let locked = rustix::io::retry_on_intr(|| rustix::fs::flock(&file, FlockOperation::LockShared));
-                locked.map_err(|e| at.io(e))?;
-                Ok(Some(file.into()))
+                retry_on_intr(|| file.lock(true)).map_err(|e| at.io(e))?;
+                Ok(Some(file))
             }
             Err(Errno::NOENT | Errno::ACCESS) => Ok(None),
             Err(e) => Err(at.io(e)),
@@ -210,13 +203,13 @@ fn folders<'a>(at: At<'_>, key: &'a Key) -> Result<impl Iterator<Item = &'a str>
 }
 
 /// Opens the folder `segment` of `folder`; `None` where there is no folder of this name.
-pub(super) fn step(at: At<'_>, folder: impl AsFd, segment: &str) -> Result<Option<OwnedFd>> {
-    match openat(&folder, segment, FOLDER, Mode::empty()) {
+pub(super) fn step(at: At<'_>, folder: &dyn Handle, segment: &str) -> Result<Option<Box<dyn Handle>>> {
+    match folder.open_at(segment, Open::Folder) {
         Ok(next) => Ok(Some(next)),
         Err(Errno::NOENT) => Ok(None),
         // Systems differ in what they answer for a link; a file is no folder, and nothing lies below it.
-        Err(Errno::NOTDIR | Errno::LOOP) => match statat(&folder, segment, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) if file_type(&stat) == FileType::Symlink => Err(at.because(ErrorKind::Refused, LINK)),
+        Err(Errno::NOTDIR | Errno::LOOP) => match folder.stat_at(segment) {
+            Ok(stat) if stat.kind == FileType::Symlink => Err(at.because(ErrorKind::Refused, LINK)),
             Ok(_) | Err(Errno::NOENT) => Ok(None),
             Err(e) => Err(at.io(e)),
         },
@@ -225,9 +218,9 @@ pub(super) fn step(at: At<'_>, folder: impl AsFd, segment: &str) -> Result<Optio
 }
 
 /// Looks at what lies under `name`; what is neither a file nor a folder is refused.
-pub(super) fn look(at: At<'_>, folder: impl AsFd, name: &str) -> Result<Found> {
-    match statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(stat) => match file_type(&stat) {
+pub(super) fn look(at: At<'_>, folder: &dyn Handle, name: &str) -> Result<Found> {
+    match folder.stat_at(name) {
+        Ok(stat) => match stat.kind {
             FileType::RegularFile => Ok(Found::Object(stat)),
             FileType::Directory => Ok(Found::Folder),
             FileType::Symlink => Err(at.because(ErrorKind::Refused, LINK)),
@@ -238,74 +231,26 @@ pub(super) fn look(at: At<'_>, folder: impl AsFd, name: &str) -> Result<Found> {
     }
 }
 
-/// Waits until the medium has what was written to a file or folder.
-pub(super) fn sync(file: impl AsFd) -> Result<(), Errno> {
-    // On macOS a plain fsync leaves the bytes in the drive's cache.
-    #[cfg(target_vendor = "apple")]
-    return rustix::fs::fcntl_fullfsync(file);
-    #[cfg(not(target_vendor = "apple"))]
-    rustix::fs::fsync(file)
-}
-
-/// Creates a folder and those above it, each one durable before the next.
-fn create_durably(path: &Path) -> io::Result<()> {
-    if path.is_dir() {
-        return Ok(());
-    }
-    let parent = path.parent().unwrap_or(Path::new("/"));
-    create_durably(parent)?;
-    match std::fs::create_dir(path) {
-        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(e),
-        _ => Ok(sync(File::open(parent)?)?),
-    }
-}
-
-pub(super) fn file_type(stat: &Stat) -> FileType {
-    FileType::from_raw_mode(stat.st_mode)
-}
-
-#[allow(clippy::unnecessary_cast, reason = "the type differs between systems")]
-pub(super) fn device(stat: &Stat) -> u64 {
-    stat.st_dev as u64
-}
-
-#[allow(clippy::unnecessary_cast, reason = "the type differs between systems")]
-pub(super) fn inode(stat: &Stat) -> u64 {
-    stat.st_ino as u64
-}
-
-/// When a file was last written, in nanoseconds since 1970.
-#[allow(clippy::unnecessary_cast, reason = "the type differs between systems")]
-pub(super) fn modified_ns(stat: &Stat) -> i128 {
-    stat.st_mtime as i128 * 1_000_000_000 + stat.st_mtime_nsec as i128
-}
-
-/// When a file was last read; of the lock file, the stamp of the last file that replaced another.
-#[allow(clippy::unnecessary_cast, reason = "the type differs between systems")]
-pub(super) fn accessed_ns(stat: &Stat) -> i128 {
-    stat.st_atime as i128 * 1_000_000_000 + stat.st_atime_nsec as i128
-}
-
 /// The version of a file: no two of one key have the same, because `publish` gives no two files the same time.
 pub(super) fn etag(stat: &Stat) -> ETag {
-    ETag(format!("{:x}-{:x}-{:x}", inode(stat), stat.st_size, modified_ns(stat)))
+    ETag(format!("{:x}-{:x}-{:x}", stat.inode, stat.size, stat.modified_ns))
 }
 
 pub(super) fn meta(key: Key, stat: &Stat) -> ObjectMeta {
     // A time that jiff cannot hold lies ten thousand years off; whoever asks for an age gets a very old one.
-    let modified = Timestamp::from_nanosecond(modified_ns(stat)).unwrap_or(Timestamp::UNIX_EPOCH);
-    ObjectMeta { key, size: stat.st_size as u64, etag: etag(stat), modified }
+    let modified = Timestamp::from_nanosecond(stat.modified_ns).unwrap_or(Timestamp::UNIX_EPOCH);
+    ObjectMeta { key, size: stat.size, etag: etag(stat), modified }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::disk::fs::SimulatedDisk;
 
     #[test]
     fn a_root_on_another_file_system_than_before_is_unavailable() {
-        let folder = tempfile::tempdir().unwrap();
         let at = At { operation: "get", key: "x" };
-        let disk = Disk::open(folder.path()).unwrap();
+        let disk = Disk::open(Arc::new(SimulatedDisk::new()), "/").unwrap();
         assert!(disk.root(at).is_ok());
         let unmounted = Disk { device: disk.device + 1, ..disk };
         assert_eq!(unmounted.root(at).unwrap_err().kind, ErrorKind::Unavailable);

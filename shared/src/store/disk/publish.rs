@@ -1,24 +1,20 @@
 //! How bytes become an object: written beside it, made durable, then put in its place at once.
 
-use std::fs::File;
-use std::os::fd::OwnedFd;
+use std::io::{self, Write};
 
-use rustix::fs::{
-    AtFlags, Mode, OFlags, RenameFlags, Stat, Timespec, Timestamps, UTIME_OMIT, fstat, futimens, linkat, openat,
-    renameat, renameat_with, unlinkat,
-};
 use rustix::io::Errno;
 use uuid::Uuid;
 
-use super::path::{At, Disk, Found, etag, look, modified_ns, sync};
+use super::fs::{Handle, Open, Stat};
+use super::path::{At, Disk, Found, etag, look};
 use crate::store::{Body, ETag, ErrorKind, Key, PutMode, Result};
 
 /// An unfinished file; its name goes when this is dropped, unless it has become an object's.
 struct Temp<'a> {
     at: At<'a>,
-    folder: &'a OwnedFd,
+    folder: &'a dyn Handle,
     name: String,
-    file: File,
+    file: Box<dyn Handle>,
     renamed: bool,
 }
 
@@ -26,7 +22,7 @@ impl Drop for Temp<'_> {
     fn drop(&mut self) {
         if !self.renamed {
             // What cannot be removed now is never listed, and swept later.
-            let _ = unlinkat(self.folder, &self.name, AtFlags::empty());
+            let _ = self.folder.unlink_at(&self.name);
         }
     }
 }
@@ -36,22 +32,22 @@ impl Disk {
     pub(super) fn put(&self, key: &Key, body: &Body, mode: &PutMode) -> Result<ETag> {
         let at = At { operation: "put", key: key.as_str() };
         let folder = self.make_folder(at, key)?;
-        let result = self.put_into(at, &folder, key, body, mode);
+        let result = self.put_into(at, &*folder, key, body, mode);
         if result.as_ref().is_err_and(|e| e.kind == ErrorKind::AlreadyExists) {
             // Who made the object may still be waiting for the medium, and the caller builds on its being there.
-            sync(&folder).map_err(|e| at.unknown(e))?;
+            folder.sync().map_err(|e| at.unknown(e))?;
         }
         result
     }
 
-    fn put_into(&self, at: At<'_>, folder: &OwnedFd, key: &Key, body: &Body, mode: &PutMode) -> Result<ETag> {
+    fn put_into(&self, at: At<'_>, folder: &dyn Handle, key: &Key, body: &Body, mode: &PutMode) -> Result<ETag> {
         // Asked again when it counts; asked here so that a put that cannot succeed costs no writing.
         permit(at, mode, &look(at, folder, key.name())?)?;
 
         let mut temp = Temp::create(at, folder)?;
         temp.fill(body)?;
-        let stat = self.stamp(at, &temp.file)?;
-        sync(&temp.file).map_err(|e| at.io(e))?;
+        let stat = self.stamp(at, &*temp.file)?;
+        temp.file.sync().map_err(|e| at.io(e))?;
         if *mode == PutMode::Create {
             temp.publish_new(key.name())?;
         } else {
@@ -59,11 +55,11 @@ impl Disk {
             permit(at, mode, &look(at, folder, key.name())?)?;
             temp.publish_over(key.name())?;
             // Listings compare this; should it fail, they are no worse off than with a file system's own word.
-            let _ = futimens(&lock, &Timestamps { last_access: timespec(modified_ns(&stat)), last_modification: KEEP });
+            let _ = lock.set_times(Some(stat.modified_ns), None);
         }
 
         let published = etag(&stat);
-        sync(folder).map_err(|e| {
+        folder.sync().map_err(|e| {
             if *mode == PutMode::Create {
                 self.withdraw(at, folder, key.name(), &published);
             }
@@ -72,42 +68,48 @@ impl Disk {
         Ok(published)
     }
 
-    /// Removes the object under `key`, which need not exist.
-    pub(super) fn delete(&self, key: &Key) -> Result<()> {
+    /// Removes the object under `key`; without a `version` it need not exist, with one it must be that.
+    pub(super) fn delete(&self, key: &Key, version: Option<&ETag>) -> Result<()> {
         let at = At { operation: "delete", key: key.as_str() };
-        let Some(folder) = self.folder(at, key)? else { return Ok(()) };
-        if let Found::Object(_) = look(at, &folder, key.name())? {
+        let expect = |found: &Found| match version {
+            Some(etag) => permit(at, &PutMode::Update(etag.clone()), found),
+            None => Ok(()),
+        };
+        let Some(folder) = self.folder(at, key)? else { return expect(&Found::Nothing) };
+        if let Found::Object(_) = look(at, &*folder, key.name())? {
             // An update must not put back what was deleted after it had looked.
             let _lock = match self.lock(at) {
                 // On a full disk without a lock file nobody can be updating, and deleting is the way out.
                 Err(e) if e.kind == ErrorKind::Full => None,
                 lock => Some(lock?),
             };
-            match unlinkat(&folder, key.name(), AtFlags::empty()) {
+            expect(&look(at, &*folder, key.name())?)?;
+            match folder.unlink_at(key.name()) {
                 Ok(()) | Err(Errno::NOENT) => {}
                 Err(e) => return Err(at.io(e)),
             }
+        } else {
+            expect(&Found::Nothing)?;
         }
         // Also where it was gone already: who removed it may still be waiting for the medium.
-        sync(&folder).map_err(|e| at.unknown(e))
+        folder.sync().map_err(|e| at.unknown(e))
     }
 
     /// Gives a file a time of modification that no object of this store has had before, and returns what the file then
     /// is. Inode numbers are used again and the kernel's clock stands still for milliseconds, so that without this two
     /// versions of an object could look the same.
-    fn stamp(&self, at: At<'_>, file: &File) -> Result<Stat> {
+    fn stamp(&self, at: At<'_>, file: &dyn Handle) -> Result<Stat> {
         let failed = |e: Errno| at.io(e);
         // The latest stamp is kept as the lock file's own time.
         let lock = self.lock(at)?;
-        let after = modified_ns(&fstat(&lock).map_err(failed)?).max(modified_ns(&fstat(file).map_err(failed)?));
+        let after = lock.stat().map_err(failed)?.modified_ns.max(file.stat().map_err(failed)?.modified_ns);
         // Some file systems keep times only to the microsecond, to ten milliseconds or to two seconds.
         for granule in [1, 1_000, 10_000_000, 2_000_000_000] {
             let stamp = (after / granule + 1) * granule;
-            let times = Timestamps { last_access: KEEP, last_modification: timespec(stamp) };
-            futimens(&lock, &times).map_err(failed)?;
-            futimens(file, &times).map_err(failed)?;
-            let stat = fstat(file).map_err(failed)?;
-            if modified_ns(&stat) == stamp && modified_ns(&fstat(&lock).map_err(failed)?) == stamp {
+            lock.set_times(None, Some(stamp)).map_err(failed)?;
+            file.set_times(None, Some(stamp)).map_err(failed)?;
+            let stat = file.stat().map_err(failed)?;
+            if stat.modified_ns == stamp && lock.stat().map_err(failed)?.modified_ns == stamp {
                 return Ok(stat);
             }
         }
@@ -115,21 +117,14 @@ impl Disk {
     }
 
     /// Takes a new object back whose place could not be made durable, unless it has been replaced since.
-    fn withdraw(&self, at: At<'_>, folder: &OwnedFd, name: &str, published: &ETag) {
+    fn withdraw(&self, at: At<'_>, folder: &dyn Handle, name: &str, published: &ETag) {
         let Ok(_lock) = self.lock(at) else { return };
         if let Ok(Found::Object(stat)) = look(at, folder, name)
             && etag(&stat) == *published
         {
-            let _ = unlinkat(folder, name, AtFlags::empty());
+            let _ = folder.unlink_at(name);
         }
     }
-}
-
-/// A time that is not to be changed.
-const KEEP: Timespec = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT as _ };
-
-fn timespec(nanoseconds: i128) -> Timespec {
-    Timespec { tv_sec: (nanoseconds / 1_000_000_000) as i64, tv_nsec: (nanoseconds % 1_000_000_000) as _ }
 }
 
 /// Whether a put of this mode may take place over what is there.
@@ -149,17 +144,16 @@ fn temp_name() -> String {
 }
 
 impl<'a> Temp<'a> {
-    fn create(at: At<'a>, folder: &'a OwnedFd) -> Result<Self> {
+    fn create(at: At<'a>, folder: &'a dyn Handle) -> Result<Self> {
         let name = temp_name();
-        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = openat(folder, &name, flags, Mode::from_raw_mode(0o644)).map_err(|e| at.io(e))?;
-        Ok(Self { at, folder, name, file: file.into(), renamed: false })
+        let file = folder.open_at(&name, Open::New).map_err(|e| at.io(e))?;
+        Ok(Self { at, folder, name, file, renamed: false })
     }
 
     fn fill(&mut self, body: &Body) -> Result<()> {
-        let written = body.write_to(&mut self.file).map_err(|e| self.at.io(e))?;
-        let stat = fstat(&self.file).map_err(|e| self.at.io(e))?;
-        if written != body.size() || stat.st_size as u64 != written {
+        let written = body.write_to(&mut Writer(&*self.file)).map_err(|e| self.at.io(e))?;
+        let stat = self.file.stat().map_err(|e| self.at.io(e))?;
+        if written != body.size() || stat.size != written {
             return Err(self.at.error(ErrorKind::Corrupt));
         }
         Ok(())
@@ -168,11 +162,9 @@ impl<'a> Temp<'a> {
     /// Gives the file its name only if there is nothing of that name.
     fn publish_new(&mut self, name: &str) -> Result<()> {
         let (at, folder) = (self.at, self.folder);
-        let result = match renameat_with(folder, &self.name, folder, name, RenameFlags::NOREPLACE) {
+        let result = match folder.rename_new_at(&self.name, name) {
             // NFS and others have no such rename; a link does not replace either, and leaves the first name to drop.
-            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
-                linkat(folder, &self.name, folder, name, AtFlags::empty())
-            }
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => folder.link_at(&self.name, name),
             result => result.inspect(|()| self.renamed = true),
         };
         match result {
@@ -187,8 +179,21 @@ impl<'a> Temp<'a> {
 
     /// Gives the file its name, replacing what bears it.
     fn publish_over(&mut self, name: &str) -> Result<()> {
-        renameat(self.folder, &self.name, self.folder, name).map_err(|e| self.at.io(e))?;
+        self.folder.rename_at(&self.name, name).map_err(|e| self.at.io(e))?;
         self.renamed = true;
+        Ok(())
+    }
+}
+
+/// An open file as `io` writes to it.
+struct Writer<'a>(&'a dyn Handle);
+
+impl Write for Writer<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(self.0.write(bytes)?)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
 }

@@ -4,6 +4,7 @@
 //! errors means what.
 
 mod copy;
+mod delete;
 mod errors;
 mod put;
 mod read;
@@ -55,7 +56,8 @@ pub fn http_client() -> aws_sdk_s3::config::SharedHttpClient {
 
 /// A store in one bucket, whole; see [`Store::below`](super::Store::below) for a part of it.
 ///
-/// On S3 an etag follows from the bytes: to put the same bytes again does not change it.
+/// On S3 an etag follows from the bytes: to put the same bytes again does not change it. So a version that is to be
+/// deleted is told by its time as well, a moment before: the same bytes put again within that round trip go all the same.
 #[derive(Clone, Debug)]
 pub struct S3Store {
     client: Client,
@@ -143,9 +145,13 @@ impl ObjectStore for S3Store {
         }
     }
 
-    async fn stored_digest(&self, key: &Key) -> Result<Option<(u64, Digest)>> {
+    async fn delete_version(&self, version: &ObjectMeta) -> Result<()> {
+        self.delete_object_version(version).await
+    }
+
+    async fn stored_digest(&self, key: &Key) -> Result<Option<(ObjectMeta, Digest)>> {
         let found = self.describe("verify", key).await?;
-        Ok(found.digest.map(|digest| (found.meta.size, digest)))
+        Ok(found.digest.map(|digest| (found.meta, digest)))
     }
 
     fn address(&self, key: &Key) -> Option<Address> {
@@ -182,6 +188,10 @@ impl ObjectStore for S3Store {
 
     async fn check_conditional_writes(&self, scratch: &Key) -> Result<()> {
         self.probe(scratch).await
+    }
+
+    async fn check_conditional_deletes(&self, scratch: &Key) -> Result<()> {
+        self.probe_deletes(scratch).await
     }
 
     async fn status(&self) -> Result<StoreStatus> {

@@ -155,10 +155,10 @@ fn refusal(error: &Failure<PutObjectError>, mode: &PutMode) -> ErrorKind {
 
 /// Whether any attempt at a request, retries by the SDK included, was left without a reply that says what became of it.
 #[derive(Clone, Debug, Default)]
-struct LostReplies(Arc<AtomicBool>);
+pub(super) struct LostReplies(Arc<AtomicBool>);
 
 impl LostReplies {
-    fn any(&self) -> bool {
+    pub(super) fn any(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }

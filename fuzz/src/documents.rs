@@ -1,0 +1,90 @@
+//! Documents that lie in a store, where anything may have happened to them.
+
+use serde_json::{Map, Value};
+use shared::catalog::{Checkpoint, Entry, Older, decode_checkpoint};
+use shared::digest::Digest;
+use shared::testing::documents::{Document, sealed};
+
+pub fn checkpoint(data: &[u8]) {
+    for bytes in [data, &sealed(data)] {
+        match decode_checkpoint(bytes) {
+            Ok(Checkpoint::Ours(state, _)) => {
+                let totals = state.totals();
+                let live = state.iter().filter(|(_, entry)| entry.live().is_some()).count() as u64;
+                assert_eq!((totals.live, totals.live + totals.deleted), (live, state.iter().count() as u64));
+            }
+            Ok(Checkpoint::Older(older)) => keeps_every_field(bytes, &older),
+            Err(_) => {}
+        }
+    }
+    document(Document::Checkpoint, data);
+}
+
+pub fn commit(data: &[u8]) {
+    document(Document::Commit, data);
+}
+
+pub fn chunk(data: &[u8]) {
+    document(Document::Chunk, data);
+}
+
+pub fn manifest(data: &[u8]) {
+    document(Document::Manifest, data);
+}
+
+/// The small documents; the first byte says which.
+pub fn notes(data: &[u8]) {
+    const KINDS: [Document; 4] = [Document::Sequence, Document::Verified, Document::Ticket, Document::Lease];
+    if let Some((first, rest)) = data.split_first() {
+        document(KINDS[usize::from(*first) % KINDS.len()], rest);
+    }
+}
+
+/// What is read and written again reads the same from then on; and nothing that was sealed is taken once a byte of it
+/// has changed or is missing.
+fn document(kind: Document, data: &[u8]) {
+    for bytes in [data, &sealed(data)] {
+        let Some(once) = kind.rewritten(bytes) else { continue };
+        let twice = kind.rewritten(&once).expect("what was written can be read");
+        assert_eq!(String::from_utf8_lossy(&once), String::from_utf8_lossy(&twice), "it drifts");
+        if kind.is_sealed() {
+            notices_damage(kind, &once);
+        }
+    }
+}
+
+fn notices_damage(kind: Document, whole: &[u8]) {
+    let taken = |bytes: &[u8]| match kind {
+        // What is taken for the older format has not been noticed either.
+        Document::Checkpoint => decode_checkpoint(bytes).is_ok(),
+        _ => kind.rewritten(bytes).is_some(),
+    };
+    // All of the start, where the seal is, and some places of the rest.
+    let digest = Digest::of(whole);
+    let elsewhere = digest.as_bytes().iter().map(|byte| usize::from(*byte) * whole.len() / 256);
+    for at in (0..whole.len().min(128)).chain(elsewhere) {
+        let mut rotten = whole.to_vec();
+        rotten[at] ^= 1 << (at % 8);
+        assert!(!taken(&rotten), "a changed byte at {at} goes unnoticed in {}", String::from_utf8_lossy(&rotten));
+        assert!(!taken(&whole[..at]), "the loss of all from {at} on goes unnoticed");
+    }
+}
+
+/// No name and no field of the older format is lost.
+fn keeps_every_field(bytes: &[u8], older: &Older) {
+    let map: Map<String, Value> = serde_json::from_slice(bytes).expect("it was read as JSON");
+    assert_eq!(older.records.len() + older.unusable.len(), map.len());
+    for (id, entry) in &older.records {
+        let Some(Value::Object(fields)) = map.get(id.as_str()) else { panic!("{id} is new") };
+        for (name, value) in fields {
+            assert!(kept(entry, name).as_ref() == Some(value), "{id}: {name} was {value}, and now {:?}", entry.live());
+        }
+    }
+}
+
+/// A field as it is kept; what the older format says under a name that is Keepsake's own has another one.
+fn kept(entry: &Entry, name: &str) -> Option<Value> {
+    let record = serde_json::to_value(entry.live()?).ok()?;
+    let own = matches!(name, "version" | "commit" | "deletedAt");
+    record.get(if own { format!("older:{name}") } else { name.to_owned() }).cloned()
+}

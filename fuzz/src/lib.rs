@@ -1,0 +1,41 @@
+//! What must hold of everything that reads bytes which others wrote: one function for each target, which panics where
+//! something does not hold.
+//!
+//! Two things run them, so that neither can drift from the other: the targets in `fuzz_targets/`, which cargo-fuzz feeds
+//! with what it makes up, and `local/tests/corpus.rs`, which feeds them with every file in `corpus/`.
+
+mod documents;
+mod form;
+mod headers;
+mod http;
+mod image;
+mod list;
+mod names;
+mod paths;
+mod settings;
+
+/// A target by its name, which is also that of its corpus.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// Every target.
+pub const TARGETS: [Target; 13] = [
+    ("checkpoint", documents::checkpoint),
+    ("chunk", documents::chunk),
+    ("commit", documents::commit),
+    ("form", form::form),
+    ("headers", headers::headers),
+    ("image", image::image),
+    ("list", list::list),
+    ("manifest", documents::manifest),
+    ("names", names::names),
+    ("notes", documents::notes),
+    ("parts", form::parts),
+    ("paths", paths::paths),
+    ("settings", settings::settings),
+];
+
+/// The target of this name.
+pub fn target(name: &str) -> fn(&[u8]) {
+    let found = TARGETS.iter().find(|(known, _)| *known == name);
+    found.unwrap_or_else(|| panic!("there is no target {name}")).1
+}

@@ -1,0 +1,159 @@
+//! Accepting connections and serving each of them, so that no client can keep one for nothing.
+//!
+//! What is limited is silence, not duration: whoever sends steadily, however slowly, is served to the end.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::serve::Listener;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tower_http::timeout::RequestBodyTimeoutLayer;
+
+/// The headers of a request must have arrived this long after the connection was made or the request before it was
+/// answered; so a connection that nobody uses is closed as well.
+const HEADERS: Duration = Duration::from_secs(60);
+/// Something of a request's body must arrive this often. Uploads lose patience a little sooner, and say so.
+const BODY: Duration = Duration::from_secs(75);
+
+/// Serves whoever connects, until told to stop; then takes no more connections, and ends when all requests are answered.
+pub async fn serve(mut listener: TcpListener, router: Router, mut stopped: watch::Receiver<bool>) {
+    let connections = Connections::new(router);
+    loop {
+        tokio::select! {
+            // This listener logs what goes wrong, waits a little where files have run out, and goes on.
+            (stream, _) = Listener::accept(&mut listener) => connections.serve(stream),
+            _ = stopped.wait_for(|stopped| *stopped) => break,
+        }
+    }
+    drop(listener);
+    connections.open.shutdown().await;
+}
+
+/// Lets this process have as many files and connections open as the system permits. Less is what most systems give at
+/// first, for the sake of old programs that cannot count any further.
+pub fn raise_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "no more files can be opened than {:?}",
+            limit.current
+        );
+    }
+}
+
+struct Connections {
+    router: Router,
+    protocol: http1::Builder,
+    open: GracefulShutdown,
+}
+
+impl Connections {
+    fn new(router: Router) -> Self {
+        let mut protocol = http1::Builder::new();
+        protocol.timer(TokioTimer::new()).header_read_timeout(HEADERS);
+        let router = router.layer(RequestBodyTimeoutLayer::new(BODY));
+        Self { router, protocol, open: GracefulShutdown::new() }
+    }
+
+    fn serve(&self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) {
+        let service = TowerToHyperService::new(self.router.clone());
+        let connection = self.open.watch(self.protocol.serve_connection(TokioIo::new(stream), service));
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                // Clients vanish all the time; what became of a request is logged with it.
+                tracing::debug!(error = &error as &dyn std::error::Error, "a connection broke off");
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::post;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio::time::Instant;
+
+    use super::*;
+
+    /// A connection to a server that answers with the length of what it is sent. Time passes by itself where all wait.
+    fn connect() -> (Connections, DuplexStream) {
+        let length = |body: Result<axum::body::Bytes, _>| async move {
+            body.map(|body| body.len().to_string()).map_err(|_: axum::extract::rejection::BytesRejection| "gave up")
+        };
+        let connections = Connections::new(Router::new().route("/", post(length)));
+        let (client, server) = duplex(4096);
+        connections.serve(server);
+        (connections, client)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "in these tests time is not that of a clock")]
+    async fn closed_after(mut client: DuplexStream) -> (Duration, String) {
+        let (start, mut answer) = (Instant::now(), String::new());
+        client.read_to_string(&mut answer).await.unwrap();
+        (start.elapsed(), answer)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "in these tests time is not that of a clock")]
+    async fn pause(time: Duration) {
+        tokio::time::sleep(time).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_without_a_request_is_closed() {
+        let (_server, client) = connect();
+        assert_eq!(closed_after(client).await, (HEADERS, String::new()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn headers_that_come_byte_by_byte_and_never_end_are_not_waited_for() {
+        let (_server, mut client) = connect();
+        client.write_all(b"POST / HTTP/1.1\r\n").await.unwrap();
+        let mut sent = 0;
+        while client.write_all(b"a").await.is_ok() {
+            pause(Duration::from_secs(7)).await;
+            sent += 1;
+            assert!(sent < 100, "it waits on and on");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_is_kept_and_not_used_is_closed() {
+        let (_server, mut client) = connect();
+        client.write_all(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nab").await.unwrap();
+        let (after, answer) = closed_after(client).await;
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\n2"), "{answer}");
+        assert_eq!(after, HEADERS);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_stops_arriving_is_given_up() {
+        let (_server, mut client) = connect();
+        client.write_all(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nab").await.unwrap();
+        let (after, answer) = closed_after(client).await;
+        assert!(answer.ends_with("gave up"), "{answer}");
+        assert_eq!(after, BODY);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_takes_hours_is_waited_for_as_long_as_it_goes_on() {
+        let (_server, mut client) = connect();
+        client
+            .write_all(b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 600\r\n\r\n")
+            .await
+            .unwrap();
+        for _ in 0..600 {
+            pause(Duration::from_secs(50)).await;
+            client.write_all(b"a").await.unwrap();
+        }
+        let (_, answer) = closed_after(client).await;
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\n600"), "{answer}");
+    }
+}

@@ -1,0 +1,170 @@
+//! Pruning: older automatic backups are thinned out, and what nothing names any more is removed from the archive.
+//!
+//! Chunks and images lie in the archive by digest and are shared, so that who stores one may find it there, put by
+//! another long ago. What keeps a prune from removing an object on which someone has just begun to rely:
+//!
+//! - **An object younger than [`SAFE_AGE`] stays.** Nothing relies on an object for a day without being seen to name it.
+//! - **Who relies on an object of more than [`AGING`] before anything names it puts it anew**, which makes it young and
+//!   another version: `Archive::put` and `Archive::verify` for images, `store_chunks` for chunks. A prune deletes only
+//!   the version that it listed, so of a prune and such a put one fails or comes after the other.
+//! - **What might go is listed first, and what names it is read after that**, and again before each [`BATCH`]: the
+//!   manifests, the intents, and the catalog, in which deleted images name their contents for as long as their tombstones
+//!   are kept. What was named before the last look stays. What is named after it was put anew before.
+//! - **A backup writes down what it will name before it looks for one to be based on** (an *intent*). A prune deletes
+//!   manifests first and then looks for intents, so either the backup does not find its base or the prune finds the intent.
+//!   So nothing that a new backup takes over from its base has to be touched.
+//! - **A prune and the delete of a backup take the lease of a restore**, which reads a backup for as long as it runs.
+//! - **Nothing goes where something that names contents cannot be read**: a damaged manifest, chunk or commit.
+//!
+//! Who relies on an archived image, and why that is safe: an upload, the completion of a ticket and recovery, where it
+//! adopts a file or completes a record, put it anew before their commit; `follow_commits` and `catch_up` after it, and
+//! they run for each commit. A backup checks images that live records name. Deleting an image and finishing a delete rely
+//! on the copy of what a record and then its tombstone names. Repairs write. A restore holds the lease, and its backup
+//! names what it brings back.
+//!
+//! A crash leaves manifests without some that were to go, or objects that nothing names; the next prune removes them. No
+//! manifest ever stands without its parts.
+
+mod keep;
+mod named;
+
+use futures::stream::{self, StreamExt, TryStreamExt};
+use jiff::SignedDuration;
+
+pub use keep::Keep;
+
+use self::named::{DAMAGED_BACKUP, Named};
+use crate::backup::Manifest;
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::keepsake::Keepsake;
+use crate::layout::{self, BackupName};
+use crate::lease::Lease;
+use crate::store::{ObjectMeta, StoreError};
+
+/// What was put within this time is never removed.
+pub const SAFE_AGE: SignedDuration = SignedDuration::from_hours(24);
+/// What is older than this is put anew by who relies on it, so that it stays young until something names it.
+pub const AGING: SignedDuration = SignedDuration::from_hours(12);
+/// Objects removed between two looks at what names them.
+const BATCH: usize = 100;
+/// Objects removed at a time.
+const DELETES: usize = 8;
+
+/// What a prune removed, or would.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// Backups that went, newest first.
+    pub removed: Vec<BackupName>,
+    /// Backups that stay, newest first.
+    pub kept: Vec<BackupName>,
+    /// Catalog chunks that went.
+    pub chunks: Vec<Digest>,
+    /// Second copies of images that went.
+    pub images: Vec<Digest>,
+    /// Length of those chunks and images in bytes.
+    pub bytes: u64,
+    /// Why nothing was removed, or no more: one plain sentence.
+    pub held_back: Option<&'static str>,
+}
+
+/// Something in the archive that is named by its digest.
+#[derive(Clone)]
+struct Candidate {
+    what: What,
+    digest: Digest,
+    version: ObjectMeta,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum What {
+    Chunk,
+    Image,
+}
+
+impl Pruned {
+    fn add(&mut self, candidate: &Candidate) {
+        self.bytes += candidate.version.size;
+        match candidate.what {
+            What::Chunk => self.chunks.push(candidate.digest),
+            What::Image => self.images.push(candidate.digest),
+        }
+    }
+}
+
+impl Keepsake {
+    /// Thins out automatic backups as [`Keep`] says, those made for safety among them, and removes chunks and second
+    /// copies that neither a remaining backup nor the catalog names. Backups made by hand stay. With `dry_run`, only tells
+    /// what would go. [`Error::RestoreRunning`] beside a restore or another prune.
+    pub async fn prune(&self, dry_run: bool) -> Result<Pruned> {
+        if dry_run {
+            return self.prune_leased(None).await;
+        }
+        let lease = Lease::acquire_to_delete(self.archive.store(), &self.clock).await?.ok_or(Error::RestoreRunning)?;
+        let pruned = self.prune_leased(Some(&lease)).await;
+        lease.end().await;
+        self.note_write(pruned)
+    }
+
+    /// Without a lease nothing is changed.
+    async fn prune_leased(&self, lease: Option<&Lease<'_>>) -> Result<Pruned> {
+        let candidates = self.old_objects().await?;
+        let standing = self.standing_backups().await?;
+        let (stay, go) = self.thin_out(standing.manifests);
+        let names = |backups: &[(ObjectMeta, Manifest)]| backups.iter().map(|(_, m)| m.name).collect::<Vec<_>>();
+        let mut pruned = Pruned { kept: names(&stay), removed: names(&go), ..Pruned::default() };
+        let mut named = Named::default();
+        let reason = match self.read_names(&stay, &go, &mut named).await? {
+            _ if standing.damaged => Some(DAMAGED_BACKUP),
+            reason => reason,
+        };
+        if reason.is_some() {
+            let mut kept = [pruned.kept, pruned.removed].concat();
+            kept.sort_by(|a, b| b.cmp(a));
+            return Ok(Pruned { kept, held_back: reason, ..Pruned::default() });
+        }
+        let Some(lease) = lease else {
+            candidates.iter().filter(|candidate| !named.names(candidate)).for_each(|candidate| pruned.add(candidate));
+            return Ok(pruned);
+        };
+        if !(go.is_empty() && candidates.is_empty()) {
+            self.archive.store().check_conditional_deletes(&layout::scratch()).await?;
+        }
+        for (version, manifest) in go {
+            lease.renew_if_due().await?;
+            self.delete_if_same(&version).await?;
+            self.forget_backup(manifest.name);
+        }
+        for version in standing.old_intents {
+            self.delete_if_same(&version).await?;
+        }
+        self.remove(candidates, named, lease, pruned).await
+    }
+
+    /// Removes those candidates that nothing names.
+    async fn remove(
+        &self,
+        candidates: Vec<Candidate>,
+        mut named: Named,
+        lease: &Lease<'_>,
+        mut pruned: Pruned,
+    ) -> Result<Pruned> {
+        for batch in candidates.chunks(BATCH) {
+            lease.renew_if_due().await?;
+            pruned.held_back = self.look_again(batch, &mut named).await?;
+            if pruned.held_back.is_some() {
+                break;
+            }
+            let unnamed = batch.iter().filter(|candidate| !named.names(candidate));
+            let delete = async |candidate: &'_ Candidate| {
+                let deleted = self.delete_if_same(&candidate.version).await?;
+                Ok::<_, StoreError>(deleted.then(|| candidate.clone()))
+            };
+            let mut deleted = stream::iter(unnamed).map(delete).buffered(DELETES);
+            while let Some(deleted) = deleted.try_next().await? {
+                deleted.iter().for_each(|candidate| pruned.add(candidate));
+            }
+        }
+        Ok(pruned)
+    }
+}

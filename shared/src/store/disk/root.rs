@@ -1,0 +1,61 @@
+//! The folder that a store lies in, and the way to it.
+
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+
+use super::fs::{FileSystem, RealFolder};
+
+/// Makes a store's folder where it is missing and every name on the way to it durable; returns its path, free of links.
+pub(super) fn make(root: &Path) -> io::Result<PathBuf> {
+    let absolute = std::path::absolute(root)?;
+    match std::fs::create_dir_all(&absolute) {
+        // A file lies there, which whoever opens it will see.
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+        made => made?,
+    }
+    let root = absolute.canonicalize()?;
+    settle(&root, |folder| match RealFolder::new(folder).root().and_then(|folder| folder.sync()) {
+        // Whoever may not look into a folder has made nothing in it.
+        Err(Errno::ACCESS) => Ok(()),
+        synced => Ok(synced?),
+    })?;
+    Ok(root)
+}
+
+/// Syncs each folder above `root` that holds a name on the way to it, up to the top of its file system. Also where all are
+/// there already: who made them, a process that died or a person, may not have done so.
+fn settle(root: &Path, mut sync: impl FnMut(&Path) -> io::Result<()>) -> io::Result<()> {
+    let device = root.metadata()?.dev();
+    for folder in root.ancestors().skip(1) {
+        let above = folder.metadata()?.dev();
+        if above != device {
+            break;
+        }
+        sync(folder)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_on_the_way_to_a_root_is_made_durable_also_where_it_is_there_already() {
+        let folder = tempfile::tempdir().unwrap();
+        let top = folder.path().canonicalize().unwrap();
+        for _ in 0..2 {
+            let root = make(&top.join("a/b/store")).unwrap();
+            let mut synced = Vec::new();
+            settle(&root, |folder| {
+                synced.push(folder.to_owned());
+                Ok(())
+            })
+            .unwrap();
+            assert_eq!(synced[..3], [top.join("a/b"), top.join("a"), top.clone()]);
+        }
+    }
+}

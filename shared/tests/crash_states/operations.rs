@@ -1,0 +1,268 @@
+//! The operations that are cut off, and the store that they find.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use jiff::SignedDuration;
+use shared::Keepsake;
+use shared::backup::Kind;
+use shared::digest::Digest;
+use shared::images::Patch;
+use shared::layout::{self, BackupName, ImageId};
+use shared::restore::Mode;
+use shared::store::fs::{FileSystem, Open};
+use shared::store::{Body, PutMode};
+use shared::ticket::{Announcement, Destination};
+use shared::upload::Fields;
+use shared::verify::Slice;
+use uuid::Uuid;
+
+use crate::{View, World, now, png, try_upload, upload, view};
+
+/// What a process does that loses power meanwhile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    UploadOne,
+    /// Three at once, which also makes an automatic backup due.
+    UploadSeveral,
+    UploadKeyed,
+    IssueTicket,
+    PutTicket,
+    CompleteTicket,
+    Edit,
+    Delete,
+    Backup,
+    RestoreMerge,
+    RestoreExact,
+    Fold,
+    Recover,
+    Verify,
+    Sweep,
+}
+
+use Operation::*;
+
+/// All of them.
+pub const ALL: [Operation; 15] = [
+    UploadOne,
+    UploadSeveral,
+    UploadKeyed,
+    IssueTicket,
+    PutTicket,
+    CompleteTicket,
+    Edit,
+    Delete,
+    Backup,
+    RestoreMerge,
+    RestoreExact,
+    Fold,
+    Recover,
+    Verify,
+    Sweep,
+];
+
+/// What an operation needs to know from its preparation, and what it was told.
+#[derive(Debug, Default)]
+pub struct Notes {
+    ticket: Mutex<Option<(Uuid, String)>>,
+    /// Backups that were acknowledged.
+    pub backups: Mutex<Vec<BackupName>>,
+}
+
+/// A store in use: images that are there, edited and deleted, an automatic backup and one by hand, and commits that are
+/// folded and that are not.
+pub fn used() -> World {
+    let mut world = World::new();
+    let keepsake = world.open();
+    now(keepsake.recover()).unwrap();
+    upload(&keepsake, &[1], None);
+    upload(&keepsake, &[2, 3], None);
+    let automatic = now(keepsake.list_backups()).unwrap()[0].name;
+    world.backups.insert(automatic, view(&keepsake).unwrap());
+    now(keepsake.delete_image(id_of(&keepsake, 2).unwrap().as_str(), |_| true)).unwrap();
+    backup(&mut world, &keepsake);
+    now(keepsake.catalog.fold()).unwrap();
+    upload(&keepsake, &[4], None);
+    world.advance(SignedDuration::from_mins(5));
+    world
+}
+
+fn backup(world: &mut World, keepsake: &Keepsake) -> BackupName {
+    let name = now(keepsake.create_backup(Kind::Manual)).unwrap().name;
+    world.backups.insert(name, view(keepsake).unwrap());
+    name
+}
+
+/// The live image that was uploaded under this number.
+fn id_of(keepsake: &Keepsake, number: u8) -> shared::Result<ImageId> {
+    let name = format!("{number}.png");
+    keepsake.catalog.read(|state| {
+        let mut live = state.live();
+        let named = live.find(|(_, record)| record.original_name.as_deref() == Some(&name));
+        named.map(|(id, _)| id.clone()).ok_or(shared::Error::NoSuchImage(name))
+    })
+}
+
+fn announcement(number: u8) -> Announcement {
+    Announcement {
+        original_name: Some(format!("{number}.png")),
+        content_type: "image/png".to_owned(),
+        size: png(number).len() as u64,
+        sha256: Digest::of(&png(number)),
+        fields: Fields::default(),
+    }
+}
+
+impl Operation {
+    /// Brings the store into the state that the operation is for.
+    pub fn prepare(self, world: &World, notes: &Notes) {
+        let keepsake = world.open();
+        now(keepsake.catalog.refresh()).unwrap();
+        match self {
+            PutTicket | CompleteTicket => {
+                let issued = now(keepsake.issue_ticket(announcement(9))).unwrap();
+                let Destination::Here { secret } = issued.destination else { panic!("a disk signs nothing") };
+                *notes.ticket.lock().unwrap() = Some((issued.id, secret));
+                if self == CompleteTicket {
+                    now(PutTicket.run(&keepsake, notes)).unwrap();
+                }
+            }
+            RestoreMerge | RestoreExact => {
+                now(keepsake.delete_image(id_of(&keepsake, 1).unwrap().as_str(), |_| true)).unwrap();
+                now(Edit.run(&keepsake, notes)).unwrap();
+            }
+            Recover => {
+                damage(&keepsake);
+                // What is young may belong to someone.
+                world.advance(SignedDuration::from_hours(2));
+            }
+            Verify => {
+                let rotten = layout::image(&id_of(&keepsake, 1).unwrap());
+                now(keepsake.primary.put(&rotten, &Body::from(vec![0; png(1).len()]), &PutMode::Overwrite)).unwrap();
+            }
+            Sweep => {
+                let root = world.disk.root().unwrap();
+                for folder in ["uploads", "image-metadata.d"] {
+                    let folder = root.open_at(folder, Open::Folder).unwrap();
+                    for n in 0..2 {
+                        let file = folder.open_at(&format!(".tmp-{}", Uuid::from_u128(n)), Open::New).unwrap();
+                        file.write(b"half").unwrap();
+                        file.sync().unwrap();
+                    }
+                    folder.sync().unwrap();
+                }
+            }
+            UploadOne | UploadSeveral | UploadKeyed | IssueTicket | Edit | Delete | Backup | Fold => {}
+        }
+        drop(keepsake);
+        world.advance(SignedDuration::from_secs(1));
+    }
+
+    /// Does it; what it is told of that lasts, it notes.
+    pub async fn run(self, keepsake: &Keepsake, notes: &Notes) -> shared::Result<()> {
+        keepsake.catalog.refresh().await?;
+        let ticket = notes.ticket.lock().unwrap().clone();
+        let uploaded = match self {
+            UploadOne => try_upload(keepsake, &[5], None).await?,
+            UploadSeveral => try_upload(keepsake, &[6, 7, 8], None).await?,
+            UploadKeyed => try_upload(keepsake, &[10], Some("key")).await?,
+            CompleteTicket => keepsake.complete(ticket.unwrap().0).await?,
+            IssueTicket => {
+                let issued = keepsake.issue_ticket(announcement(9)).await?;
+                let Destination::Here { secret } = issued.destination else { panic!("a disk signs nothing") };
+                *notes.ticket.lock().unwrap() = Some((issued.id, secret));
+                return Ok(());
+            }
+            PutTicket => {
+                let (id, secret) = ticket.unwrap();
+                let terms = keepsake.expected(id, &secret).await?;
+                return keepsake.receive(id, &terms, &Body::from(png(9))).await;
+            }
+            Edit => {
+                let patch = Patch { description: Some(Some("edited".to_owned())), ..Patch::default() };
+                return keepsake.edit_image(id_of(keepsake, 3)?.as_str(), &patch, |_| true).await.map(drop);
+            }
+            Delete => {
+                return keepsake.delete_image(id_of(keepsake, 3)?.as_str(), |_| true).await.map(drop);
+            }
+            Backup => {
+                let made = keepsake.create_backup(Kind::Manual).await?.name;
+                notes.backups.lock().unwrap().push(made);
+                return Ok(());
+            }
+            RestoreMerge | RestoreExact => {
+                let mode = if self == RestoreExact { Mode::Exact } else { Mode::Merge };
+                let by_hand = keepsake.list_backups().await?.into_iter().find(|listed| listed.kind == Kind::Manual);
+                return keepsake.restore(by_hand.unwrap().name, mode).await.map(drop);
+            }
+            Fold => return Ok(keepsake.catalog.fold().await.map(drop)?),
+            Recover => return keepsake.recover().await.map(drop),
+            Verify => return keepsake.verify(Slice::WHOLE, true).await.map(drop),
+            Sweep => return Ok(keepsake.primary.sweep_unfinished(keepsake.clock.now()).await.map(drop)?),
+        };
+        notes.backups.lock().unwrap().extend(uploaded.backup);
+        Ok(())
+    }
+
+    /// Does it once more after the crash, as a client would who was not told: then it must stand, and only once.
+    pub fn again(self, keepsake: &Keepsake, notes: &Notes) -> Result<(), String> {
+        let notes = &Notes { ticket: Mutex::new(notes.ticket.lock().unwrap().clone()), ..Notes::default() };
+        if matches!(self, PutTicket) {
+            let id = notes.ticket.lock().unwrap().clone().unwrap().0;
+            return match now(self.run(keepsake, notes)) {
+                Ok(()) | Err(shared::Error::ArrivedBefore) => {
+                    complete(keepsake, id).map_err(|e| format!("the ticket cannot be completed: {e:?}"))
+                }
+                Err(e) => Err(format!("{e:?}")),
+            };
+        }
+        let outcome = match self {
+            CompleteTicket => complete(keepsake, notes.ticket.lock().unwrap().clone().unwrap().0),
+            // What was deleted cannot be found to be deleted again.
+            _ => match now(self.run(keepsake, notes)) {
+                Err(shared::Error::NoSuchImage(_)) if self == Delete => Ok(()),
+                outcome => outcome,
+            },
+        };
+        outcome.map_err(|e| format!("{e:?}"))
+    }
+
+    /// Whether doing it twice is the same as doing it once.
+    pub fn can_be_repeated(self) -> bool {
+        !matches!(self, UploadOne | UploadSeveral | IssueTicket | PutTicket | Sweep)
+    }
+}
+
+/// Completing reads the image's headers out of the store while it blocks, for which it needs a runtime.
+fn complete(keepsake: &Keepsake, ticket: Uuid) -> shared::Result<()> {
+    runtime().block_on(keepsake.complete(ticket)).map(drop)
+}
+
+pub fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().build().unwrap()
+}
+
+/// Everything that a recovery puts right: bytes and second copies that are missing, a file without a record, the bytes
+/// of a deleted image, and checkpoints that are gone.
+fn damage(keepsake: &Keepsake) {
+    let (primary, archive) = (&keepsake.primary, keepsake.archive.store());
+    let deleted = keepsake.catalog.read(|state| {
+        let mut entries = state.iter();
+        entries.find(|(_, entry)| entry.tombstone().is_some()).map(|(id, _)| id.clone()).unwrap()
+    });
+    let old: BTreeMap<_, _> =
+        [(layout::image(&ImageId::generate(Uuid::from_u128(7), "png")), png(77)), (layout::image(&deleted), png(2))]
+            .into();
+    for (key, bytes) in old {
+        now(primary.put(&key, &Body::from(bytes), &PutMode::Overwrite)).unwrap();
+    }
+    now(primary.delete(&layout::image(&id_of(keepsake, 1).unwrap()))).unwrap();
+    now(archive.delete(&layout::archived_image(&Digest::of(&png(3))))).unwrap();
+    now(archive.delete(&layout::checkpoint())).unwrap();
+}
+
+/// Whether two views show the same images with the same bytes, whatever their records say.
+pub fn same_images(a: &View, b: &View) -> bool {
+    let plain = |view: &View| view.iter().map(|(id, (_, bytes))| (id.clone(), bytes.clone())).collect::<Vec<_>>();
+    plain(a) == plain(b)
+}

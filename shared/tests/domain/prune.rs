@@ -1,0 +1,427 @@
+//! Pruning and deleting backups: what goes, what never does, and what a crash leaves.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use proptest::prelude::*;
+use shared::backup::Kind;
+use shared::catalog::decode_chunk;
+use shared::digest::Digest;
+use shared::layout::{BackupName, parse_manifest};
+use shared::prune::{Keep, Pruned};
+use shared::restore::Mode;
+use shared::store::{Body, ErrorKind, Fault, Key, Operation, PutMode};
+use shared::upload::{Fields, NewImage};
+use shared::{Error, Keepsake, Settings};
+
+use crate::{World, png, upload, upload_all};
+
+pub const DAY: SignedDuration = SignedDuration::from_hours(24);
+
+fn name(moment: &str) -> BackupName {
+    BackupName::at(moment.parse::<Timestamp>().unwrap())
+}
+
+fn few(last: u32) -> Settings {
+    Settings { keep: Keep { last, daily: 0, weekly: 0, monthly: 0 }, ..Settings::default() }
+}
+
+pub fn keepsake(world: &World, last: u32) -> Keepsake {
+    world.open_with(Arc::clone(&world.memory) as _, few(last))
+}
+
+/// Looks at every object: each backup that is listed has all its parts, and what a record or a tombstone names is there.
+pub async fn assert_whole(world: &World, when: &str) {
+    let fresh = world.open();
+    fresh.catalog.refresh().await.unwrap();
+    let archive = fresh.archive.store();
+    let right = async |digest: &Digest| {
+        let key = shared::layout::archived_image(digest);
+        archive.hash(&key).await.is_ok_and(|(_, found)| found == *digest)
+    };
+    let named: Vec<Digest> = fresh.catalog.read(|s| s.iter().filter_map(|(_, e)| e.content_digest()).collect());
+    for digest in &named {
+        assert!(right(digest).await, "{when}: the second copy of {digest}, which the catalog names, is gone");
+    }
+    for key in world.keys("backups/backup-").await {
+        let key = Key::new(key.strip_prefix("backups/").unwrap()).unwrap();
+        let Some(backup) = parse_manifest(&key) else { continue };
+        let manifest = fresh.manifest(backup).await.unwrap_or_else(|e| panic!("{when}: {backup}: {e}"));
+        for chunk in &manifest.chunks {
+            let bytes = archive.read(&shared::layout::chunk(&chunk.sha256)).await;
+            let (bytes, _) = bytes.unwrap_or_else(|e| panic!("{when}: {backup} lacks a chunk: {e}"));
+            assert_eq!(Digest::of(&bytes), chunk.sha256, "{when}");
+            for (id, entry) in decode_chunk(&bytes).unwrap() {
+                let Some(digest) = entry.content_digest().filter(|_| !manifest.missing.contains(&id)) else { continue };
+                assert!(right(&digest).await, "{when}: {backup} lacks the bytes of {id}");
+            }
+        }
+    }
+}
+
+#[test]
+fn backups_are_thinned_by_last_day_week_and_month() {
+    let keep = |last, daily, weekly, monthly| Keep { last, daily, weekly, monthly };
+    // Newest first; 2026-11-16 is a Monday, 2026-01-01 a Thursday of the week that began in 2025.
+    let all = [
+        "2026-11-20T18:00:00Z",
+        "2026-11-20T09:00:00Z",
+        "2026-11-19T23:59:59.999Z",
+        "2026-11-16T00:00:00Z",
+        "2026-11-15T23:59:59Z",
+        "2026-10-31T12:00:00Z",
+        "2026-01-01T00:00:00Z",
+        "2025-12-31T23:00:00Z",
+        "2025-11-20T00:00:00Z",
+    ];
+    let table = [
+        (keep(0, 0, 0, 0), vec![0]),
+        (keep(1, 0, 0, 0), vec![0]),
+        (keep(3, 0, 0, 0), vec![0, 1, 2]),
+        (keep(99, 0, 0, 0), (0..9).collect()),
+        (keep(0, 1, 0, 0), vec![0]),
+        (keep(0, 3, 0, 0), vec![0, 2, 3]),
+        (keep(0, 99, 0, 0), vec![0, 2, 3, 4, 5, 6, 7, 8]),
+        (keep(0, 0, 2, 0), vec![0, 4]),
+        (keep(0, 0, 4, 0), vec![0, 4, 5, 6]),
+        (keep(0, 0, 99, 0), vec![0, 4, 5, 6, 8]),
+        (keep(0, 0, 0, 2), vec![0, 5]),
+        (keep(0, 0, 0, 99), vec![0, 5, 6, 7, 8]),
+        (keep(2, 2, 2, 2), vec![0, 1, 2, 4, 5]),
+    ];
+    let names: Vec<BackupName> = all.iter().map(|moment| name(moment)).collect();
+    for (keep, stay) in table {
+        let expected: BTreeSet<BackupName> = stay.into_iter().map(|at: usize| names[at]).collect();
+        assert_eq!(keep.of(&names).into_iter().collect::<BTreeSet<_>>(), expected, "{keep:?}");
+    }
+    assert!(Keep::default().of(&[]).is_empty());
+}
+
+/// A place with every kind of thing that may go or must stay; the last upload is two days old.
+pub async fn worn() -> World {
+    let world = World::new();
+    let keepsake = keepsake(&world, 1);
+    keepsake.recover().await.unwrap();
+    let ids = upload_all(&keepsake, 0..4).await;
+    keepsake.create_backup(Kind::Auto).await.unwrap();
+    world.pass(DAY);
+    // In the first backup only, and then in none but for its tombstone.
+    keepsake.delete_image(ids[0].as_str(), |_| true).await.unwrap();
+    keepsake.delete_image(ids[1].as_str(), |_| true).await.unwrap();
+    keepsake.create_backup(Kind::Safety).await.unwrap();
+    world.pass(31 * DAY);
+    keepsake.delete_image(ids[2].as_str(), |_| true).await.unwrap();
+    // The first two tombstones go.
+    keepsake.catalog.fold().await.unwrap();
+    keepsake.catalog.fold().await.unwrap();
+    upload_all(&keepsake, 10..12).await;
+    keepsake.create_backup(Kind::Manual).await.unwrap();
+    world.pass(SignedDuration::from_mins(1));
+    keepsake.create_backup(Kind::Auto).await.unwrap();
+    world.pass(2 * DAY);
+    world
+}
+
+#[tokio::test]
+async fn a_dry_run_tells_what_a_run_then_removes() {
+    let world = worn().await;
+    let before = world.keys("").await;
+    let planned = keepsake(&world, 1).prune(true).await.unwrap();
+    assert_eq!(world.keys("").await, before, "a dry run changes nothing");
+    assert_eq!((planned.removed.len(), planned.kept.len()), (2, 2), "{planned:?}");
+    assert_eq!(
+        planned.images,
+        [0, 1].map(|n| Digest::of(&png(n))).into_iter().collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>()
+    );
+    assert_eq!((planned.chunks.len(), planned.held_back), (2, None));
+    let pruned = keepsake(&world, 1).prune(false).await.unwrap();
+    assert_eq!(pruned, planned);
+    let after = world.keys("").await;
+    assert_eq!(after.len(), before.len() - 2 - 2 - 2, "{after:#?}");
+    assert_whole(&world, "after a prune").await;
+    let again = keepsake(&world, 1).prune(false).await.unwrap();
+    assert_eq!(again, Pruned { kept: planned.kept, ..Pruned::default() });
+}
+
+#[tokio::test]
+async fn nothing_of_the_last_day_goes() {
+    let world = worn().await;
+    let keepsake = keepsake(&world, 1);
+    // Young by its bytes, though nothing names it; old by its name, though put today; put long ago, though named for today.
+    world.put(&format!("backups/images/{}", Digest::of(b"young")), b"young").await;
+    let old = keepsake.list_backups().await.unwrap().into_iter().find(|backup| backup.kind == Kind::Safety).unwrap();
+    let key = format!("backups/{}/manifest.json", old.name);
+    let bytes = world.raw().read(&Key::new(&*key).unwrap()).await.unwrap().0;
+    world.put(&key, &bytes).await;
+    let pruned = keepsake.prune(false).await.unwrap();
+    assert!(pruned.kept.contains(&old.name) && pruned.removed.len() == 1, "{pruned:?}");
+    assert!(world.keys("backups/images/").await.contains(&format!("backups/images/{}", Digest::of(b"young"))));
+    assert_whole(&world, "after a prune").await;
+    world.pass(DAY + SignedDuration::from_mins(1));
+    assert_eq!(keepsake.prune(false).await.unwrap().removed, [old.name]);
+    assert!(!world.keys("backups/images/").await.contains(&format!("backups/images/{}", Digest::of(b"young"))));
+}
+
+#[tokio::test]
+async fn a_prune_that_dies_anywhere_leaves_every_backup_whole_and_is_finished_by_the_next() {
+    let mut complete = None;
+    for n in 0.. {
+        let world = worn().await;
+        let expected = complete.get_or_insert(keepsake(&world, 1).prune(true).await.unwrap()).clone();
+        for fault in [Fault::Before(ErrorKind::Unavailable), Fault::After(ErrorKind::Unavailable)] {
+            let world = worn().await;
+            let plan = move |operation: &Operation| (operation.sequence >= n).then_some(fault);
+            let failing = Arc::new(shared::store::FaultStore::with_plan(Arc::clone(&world.memory) as _, plan));
+            let outcome = world.open_with(failing, few(1)).prune(false).await;
+            assert_whole(&world, &format!("died at operation {n}")).await;
+            world.clock.advance(SignedDuration::from_secs(61));
+            keepsake(&world, 1).prune(false).await.unwrap();
+            assert_whole(&world, &format!("died at operation {n}, then finished")).await;
+            let left = keepsake(&world, 1).prune(true).await.unwrap();
+            assert_eq!(left, Pruned { kept: expected.kept.clone(), ..Pruned::default() }, "operation {n}");
+            if outcome.is_ok() {
+                assert!(n > 15);
+                return;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn on_a_full_disk_a_prune_and_the_delete_of_a_backup_go_on() {
+    let world = worn().await;
+    let full = |operation: &Operation| (operation.name == "put").then_some(Fault::Before(ErrorKind::Full));
+    let failing = Arc::new(shared::store::FaultStore::with_plan(Arc::clone(&world.memory) as _, full));
+    let keepsake = world.open_with(failing, few(1));
+    let newest = keepsake.list_backups().await.unwrap()[0].name;
+    keepsake.delete_backup(newest).await.unwrap();
+    assert_eq!(keepsake.list_backups().await.unwrap().len(), 3);
+    let planned = keepsake.prune(true).await.unwrap();
+    assert!(!planned.removed.is_empty() && !planned.images.is_empty());
+    assert_eq!(keepsake.prune(false).await.unwrap(), planned);
+    assert_whole(&world, "after a prune of a full disk").await;
+    // Beside a restore it waits there too.
+    let lease = r#"{"holder":"01a20c87-1075-7675-957c-7fc02efe5572","renewed":"NOW"}"#;
+    world
+        .put("backups/restore.json", lease.replace("NOW", &shared::clock::format_millis(world.clock.now())).as_bytes())
+        .await;
+    assert!(matches!(keepsake.prune(false).await, Err(Error::RestoreRunning)));
+    assert!(matches!(keepsake.delete_backup(planned.kept[0]).await, Err(Error::RestoreRunning)));
+    world.clock.advance(SignedDuration::from_secs(61));
+    keepsake.delete_backup(planned.kept[0]).await.unwrap();
+}
+
+/// Nothing is removed where something that names contents cannot be read; after `repair` it is.
+async fn held_back_by(what: &str, damage: impl AsyncFn(&World), reason: &str) {
+    let world = worn().await;
+    damage(&world).await;
+    let before = world.keys("").await;
+    let pruned = keepsake(&world, 1).prune(false).await.unwrap();
+    assert!(pruned.held_back.is_some_and(|told| told.contains(reason)), "{what}: {pruned:?}");
+    assert_eq!((pruned.removed, pruned.bytes, world.keys("").await), (vec![], 0, before), "{what}");
+}
+
+#[tokio::test]
+async fn nothing_goes_where_something_that_names_contents_cannot_be_read() {
+    let spoil = async |world: &World, prefix: &str, at: usize| {
+        let keys: Vec<_> = world.keys(prefix).await.into_iter().filter(|key| key.ends_with(".json")).collect();
+        world.put(&keys[at], b"rotten").await;
+    };
+    held_back_by("an old manifest", async |world| spoil(world, "backups/backup-", 0).await, "backup").await;
+    held_back_by("a new manifest", async |world| spoil(world, "backups/backup-", 3).await, "backup").await;
+    held_back_by("the checkpoint", async |world| spoil(world, "image-metadata.json", 0).await, "catalog").await;
+    let second_copy = "backups/image-metadata.json";
+    held_back_by("its second copy", async |world| spoil(world, second_copy, 0).await, "catalog").await;
+    held_back_by(
+        "a commit in the archive",
+        async |world| spoil(world, "backups/image-metadata.d/", 0).await,
+        "catalog",
+    )
+    .await;
+    let both_copies = async |world: &World| {
+        spoil(world, "image-metadata.d/", 0).await;
+        spoil(world, "backups/image-metadata.d/", 0).await;
+    };
+    held_back_by("a commit in both places", both_copies, "catalog").await;
+    let set_aside = async |world: &World| {
+        both_copies(world).await;
+        world.open().recover().await.unwrap();
+    };
+    held_back_by("a commit in quarantine", set_aside, "quarantine").await;
+    let all_gone = async |world: &World| {
+        for place in ["image-metadata", "backups/image-metadata", "uploads/"] {
+            world.remove(place).await;
+        }
+        world.open().recover().await.unwrap();
+    };
+    held_back_by("a catalog that was lost", all_gone, "lost").await;
+}
+
+#[tokio::test]
+async fn a_chunk_of_a_backup_that_stays_holds_a_prune_back() {
+    let world = worn().await;
+    let keepsake = keepsake(&world, 1);
+    let newest = keepsake.list_backups().await.unwrap()[0].name;
+    let chunk = keepsake.manifest(newest).await.unwrap().chunks[0].sha256;
+    world.put(&format!("backups/catalog/{chunk}.json"), b"{}").await;
+    assert!(keepsake.prune(false).await.unwrap().held_back.is_some());
+    assert!(keepsake.verify(shared::verify::Slice::WHOLE, true).await.unwrap().rewritten > 0);
+    assert_eq!(keepsake.prune(false).await.unwrap().held_back, None, "once it is repaired");
+}
+
+#[tokio::test]
+async fn a_manifest_that_does_not_answer_ends_a_prune_before_anything_goes() {
+    let world = worn().await;
+    let before = world.keys("").await;
+    let silent = |operation: &Operation| {
+        (operation.name == "get" && operation.key.ends_with("manifest.json"))
+            .then_some(Fault::Before(ErrorKind::Unavailable))
+    };
+    let failing = Arc::new(shared::store::FaultStore::with_plan(Arc::clone(&world.memory) as _, silent));
+    world.open_with(failing, few(1)).prune(false).await.unwrap_err();
+    assert_eq!(world.keys("").await, before);
+}
+
+#[tokio::test]
+async fn a_backup_can_be_deleted_and_no_process_leans_on_it_afterwards() {
+    let world = World::new();
+    let keepsakes = [keepsake(&world, 1), keepsake(&world, 1)];
+    keepsakes[0].recover().await.unwrap();
+    upload_all(&keepsakes[0], 0..3).await;
+    let made = keepsakes[1].create_backup(Kind::Manual).await.unwrap();
+    let unknown = name("2020-01-01T00:00:00Z");
+    assert!(matches!(keepsakes[0].delete_backup(unknown).await, Err(Error::NoSuchBackup(_))));
+    world.pass(2 * DAY);
+    keepsakes[0].delete_backup(made.name).await.unwrap();
+    assert!(matches!(keepsakes[0].delete_backup(made.name).await, Err(Error::NoSuchBackup(_))));
+    for keepsake in &keepsakes {
+        assert!(keepsake.list_backups().await.unwrap().is_empty());
+        assert!(matches!(keepsake.restore(made.name, Mode::Merge).await, Err(Error::NoSuchBackup(_))));
+    }
+    assert_eq!(keepsakes[0].prune(false).await.unwrap().chunks.len(), 1, "its chunk was left to the prune");
+    for keepsake in &keepsakes {
+        world.pass(SignedDuration::from_secs(1));
+        keepsake.create_backup(Kind::Manual).await.unwrap();
+        assert_whole(&world, "a backup after the one before was deleted").await;
+    }
+}
+
+#[tokio::test]
+async fn what_a_backup_left_when_it_was_cut_off_goes_after_a_day() {
+    let world = worn().await;
+    let key = format!("backups/backup-2026-11-20T08-00-00-000Z/intent-{}.json", world.clock.new_id());
+    let left = async || world.keys("backups/backup-").await.iter().any(|key| key.contains("intent-"));
+    let dying =
+        world.open_failing(|o| o.key.ends_with("manifest.json").then_some(Fault::Before(ErrorKind::Unavailable)));
+    dying.create_backup(Kind::Manual).await.unwrap_err();
+    assert!(left().await, "{key}");
+    keepsake(&world, 1).prune(false).await.unwrap();
+    assert!(left().await, "it may be under way");
+    world.pass(2 * DAY);
+    keepsake(&world, 1).prune(false).await.unwrap();
+    assert!(!left().await);
+    keepsake(&world, 1).create_backup(Kind::Manual).await.unwrap();
+    assert!(!left().await, "one that is finished leaves nothing");
+}
+
+/// One thing that happens to a store.
+#[derive(Debug, Clone)]
+enum Event {
+    Upload(u32),
+    Delete(prop::sample::Index),
+    Backup(Kind),
+    DeleteBackup(prop::sample::Index),
+    Restore(prop::sample::Index, bool),
+    Fold,
+    Prune(u32),
+    Pass(i64),
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let index = any::<prop::sample::Index>;
+    prop_oneof![
+        6 => (0..5_u32).prop_map(Event::Upload),
+        3 => index().prop_map(Event::Delete),
+        3 => prop_oneof![Just(Kind::Auto), Just(Kind::Manual), Just(Kind::Safety)].prop_map(Event::Backup),
+        1 => index().prop_map(Event::DeleteBackup),
+        1 => (index(), any::<bool>()).prop_map(|(at, exact)| Event::Restore(at, exact)),
+        2 => Just(Event::Fold),
+        4 => (0..3_u32).prop_map(Event::Prune),
+        4 => prop_oneof![Just(1_i64), Just(7), Just(13), Just(25), Just(24 * 31)].prop_map(Event::Pass),
+    ]
+}
+
+async fn play(events: Vec<Event>) {
+    let world = World::new();
+    let processes = [keepsake(&world, 1), keepsake(&world, 2)];
+    processes[0].recover().await.unwrap();
+    let mut backups: BTreeMap<BackupName, BTreeSet<Digest>> = BTreeMap::new();
+    for (n, event) in events.iter().enumerate() {
+        world.pass(SignedDuration::from_secs(1));
+        let keepsake = &processes[n % 2];
+        let live: Vec<_> = {
+            keepsake.catalog.refresh().await.unwrap();
+            keepsake.catalog.read(|s| s.live().map(|(id, record)| (id.clone(), record.sha256.unwrap())).collect())
+        };
+        let standing: Vec<BackupName> = backups.keys().copied().collect();
+        match event {
+            Event::Upload(image) => _ = upload(keepsake, *image).await.unwrap(),
+            Event::Delete(at) if !live.is_empty() => {
+                keepsake.delete_image(at.get(&live).0.as_str(), |_| true).await.unwrap();
+            }
+            Event::Backup(kind) => {
+                let made = keepsake.create_backup(*kind).await.unwrap();
+                backups.insert(made.name, live.iter().map(|(_, digest)| *digest).collect());
+            }
+            Event::DeleteBackup(at) if !standing.is_empty() => {
+                keepsake.delete_backup(*at.get(&standing)).await.unwrap();
+                backups.remove(at.get(&standing));
+            }
+            Event::Restore(at, exact) if !standing.is_empty() => {
+                let mode = if *exact { Mode::Exact } else { Mode::Merge };
+                let restored = keepsake.restore(*at.get(&standing), mode).await.unwrap();
+                assert!(restored.plan.missing.is_empty());
+            }
+            Event::Fold => _ = keepsake.catalog.fold().await.unwrap(),
+            Event::Prune(last) => {
+                let keepsake = crate::prune::keepsake(&world, *last);
+                let planned = keepsake.prune(true).await.unwrap();
+                assert_eq!(keepsake.prune(false).await.unwrap(), planned);
+                backups.retain(|name, _| !planned.removed.contains(name));
+            }
+            Event::Pass(hours) => world.pass(SignedDuration::from_hours(*hours)),
+            _ => {}
+        }
+        assert_whole(&world, &format!("{event:?}, number {n}")).await;
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happened_no_prune_removes_what_is_named(events in prop::collection::vec(event(), 1..40)) {
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(play(events));
+    }
+}
+
+/// Bytes that were stored long ago and that nothing names: whoever stores them now gets a copy that stays.
+#[tokio::test]
+async fn who_relies_on_an_old_copy_makes_it_young() {
+    let world = World::new();
+    let keepsake = keepsake(&world, 1);
+    keepsake.recover().await.unwrap();
+    let (old, key) = (png(7), Key::new(format!("backups/images/{}", Digest::of(&png(7)))).unwrap());
+    let head = async || world.raw().head(&key).await.unwrap();
+    world.raw().put(&key, &Body::from(old.clone()), &PutMode::Create).await.unwrap();
+    let first = head().await;
+    world.pass(SignedDuration::from_hours(11));
+    upload(&keepsake, 7).await.unwrap();
+    assert_eq!(head().await, first, "a young one is left as it is");
+    world.pass(SignedDuration::from_hours(2));
+    let image = NewImage { body: Body::from(old), original_name: None };
+    keepsake.upload(vec![image], Fields::default(), None).await.unwrap();
+    assert_ne!(head().await.etag, first.etag);
+    assert_eq!(head().await.modified, world.clock.now());
+}
