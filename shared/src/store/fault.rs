@@ -52,6 +52,7 @@ type Gate = dyn Fn() -> bool + Send + Sync;
 enum Late {
     Put(Key, Body, PutMode),
     Delete(Key),
+    DeleteVersion(ObjectMeta),
 }
 
 /// Another store, where every operation can be stopped, counted and made to fail.
@@ -161,6 +162,10 @@ impl FaultStore {
                 let _ = self.inner.delete(&key).await;
                 ("delete", key)
             }
+            Late::DeleteVersion(version) => {
+                let _ = self.inner.delete_version(&version).await;
+                ("delete", version.key)
+            }
         })
     }
 
@@ -226,6 +231,10 @@ impl ObjectStore for FaultStore {
 
     async fn delete_version(&self, version: &ObjectMeta) -> Result<()> {
         let fault = self.control.begin("delete", version.key.as_str()).await?;
+        if fault == Some(Fault::Late) {
+            self.control.late().push(Late::DeleteVersion(version.clone()));
+            return Err(StoreError::new("delete", &version.key, ErrorKind::Unavailable));
+        }
         reply(fault, "delete", version.key.as_str(), self.inner.delete_version(version).await)
     }
 

@@ -100,7 +100,8 @@ impl World {
             Action::FollowUp => Request::FollowUp,
             Action::Tidy => Request::Tidy,
             Action::Recover => Request::Recover,
-            Action::Prune | Action::DeleteBackup => return None,
+            Action::Prune => Request::Prune { dry_run: rng.below(3) == 0 },
+            Action::DeleteBackup => Request::DeleteBackup(self.backup(rng)?),
         })
     }
 

@@ -72,7 +72,7 @@ impl World {
             }
             (Request::Restore { name, .. } | Request::Plan { name, .. }, Error::DamagedBackup(_)) => {
                 match self.model.backups.get(name) {
-                    Some(backup) if !backup.excused => Err(format!("{name} is damaged")),
+                    Some(backup) if !backup.excused && !backup.going => Err(format!("{name} is damaged")),
                     _ => Ok(()),
                 }
             }
@@ -136,6 +136,12 @@ impl World {
                 }
             }
             (Request::Plan { .. }, Answer::Plan(plan)) => self.accept_missing(&plan.missing),
+            (Request::Prune { dry_run: false }, Answer::Pruned(pruned)) => {
+                self.stats.add("backups pruned", pruned.removed.len() as u64);
+                self.stats.add("copies pruned", pruned.images.len() as u64);
+                self.stats.add("chunks pruned", pruned.chunks.len() as u64);
+                Ok(())
+            }
             (Request::Restore { name, mode }, Answer::Restored(restored)) => {
                 self.accept_restore(running, *name, *mode, &restored)
             }
@@ -242,7 +248,7 @@ impl World {
             let attempt = change.map(|change| &self.model.attempts[change.action]);
             attempt.is_none_or(|attempt| attempt.ended.is_none_or(|ended| ended >= running.began))
         };
-        if backup.excused {
+        if backup.excused || backup.going {
             return Ok(());
         }
         for (id, then) in backup.view.iter().filter(|(id, _)| !restored.plan.missing.contains(*id)) {

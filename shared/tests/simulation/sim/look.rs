@@ -1,6 +1,7 @@
 //! What is checked at each single operation: what it wrote or deleted is looked at where it lies.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use serde::Deserialize;
@@ -17,7 +18,7 @@ use super::model::{Backup, Checked, View};
 use super::places::Op;
 use super::request::{Request, patched};
 use super::schedule::Side;
-use super::world::World;
+use super::world::{KEEP, World};
 
 /// A backup as it lies in the archive.
 pub(crate) struct Kept {
@@ -63,10 +64,8 @@ impl World {
         if let Some(id) = layout::parse_image(&key).filter(|_| op.side == Side::Primary) {
             return if op.name == "delete" && here.is_none() { self.look_at_deleted_image(action, &id) } else { Ok(()) };
         }
-        if layout::parse_archived_image(&key).is_some() && op.side == Side::Archive && here.is_none() && !self.hurt {
-            if op.name == "delete" {
-                return Err(format!("{} has deleted a second copy: {key}", self.requests[action].name()));
-            }
+        if op.side == Side::Archive && op.name == "delete" && here.is_none() {
+            self.look_at_deleted(action, &key)?;
         }
         match layout::parse_manifest(&key).filter(|_| op.side == Side::Archive) {
             Some(name) if here.is_some() => self.look_at_manifest(action, name),
@@ -201,7 +200,8 @@ impl World {
 
     /// A manifest is written last: whatever it names is there, and is what the state was at some moment.
     fn look_at_manifest(&mut self, action: usize, name: BackupName) -> Checked {
-        if self.model.backups.contains_key(&name) {
+        // A name that was claimed and whose backup was deleted may be used again.
+        if self.model.backups.get(&name).is_some_and(|known| !known.going) {
             return Ok(());
         }
         let Some(kept) = self.kept_backup(name)? else { return Err(format!("{name} is no manifest")) };
@@ -214,13 +214,46 @@ impl World {
                 return Err(format!("{name} names {id}, of which the archive has no copy"));
             }
         }
-        let twice = self.model.backups.iter().find(|(_, b)| b.sequence.is_some() && b.sequence == kept.sequence);
+        let same = |b: &Backup| b.sequence.is_some() && b.sequence == kept.sequence && !b.going;
+        let twice = self.model.backups.iter().find(|(_, backup)| same(backup));
         if let Some((other, _)) = twice.filter(|_| self.counted) {
             return Err(format!("{name} and {other} are the same automatic backup"));
         }
-        let Kept { view, sequence, excused, .. } = kept;
-        self.model.backups.insert(name, Backup { view, acknowledged: None, sequence, excused, going: false });
+        let Kept { view, sequence, excused, kind, .. } = kept;
+        self.model.backups.insert(name, Backup { view, acknowledged: None, kind, sequence, excused, going: false });
         self.stats.count("backups checked");
+        Ok(())
+    }
+
+    /// Only a prune removes what the archive holds, and only what nothing names; a backup goes when it is asked to, or when
+    /// it was made automatically and newer ones stand.
+    fn look_at_deleted(&mut self, action: usize, key: &Key) -> Checked {
+        let request = std::rc::Rc::clone(&self.requests[action]);
+        let prunes = matches!(*request, Request::Prune { dry_run: false });
+        let wrong = |why: &str| Err(format!("{} has deleted {key}, {why}", request.name()));
+        if let Some(name) = layout::parse_manifest(key) {
+            let newer = self.model.backups.range((Bound::Excluded(name), Bound::Unbounded));
+            let newer = newer.filter(|(_, backup)| !backup.going && backup.kind != Kind::Manual).count();
+            let Some(backup) = self.model.backups.get_mut(&name) else { return Ok(()) };
+            backup.going |= prunes;
+            return match backup.kind {
+                _ if matches!(*request, Request::DeleteBackup(asked) if asked == name) => Ok(()),
+                Kind::Auto | Kind::Safety if prunes && newer >= KEEP.last as usize => Ok(()),
+                _ => wrong("a backup that was to be kept"),
+            };
+        }
+        let standing = || self.model.backups.iter().filter(|(_, backup)| !backup.going && !backup.excused);
+        if let Some(digest) = layout::parse_archived_image(key) {
+            let names = |view: &View| view.values().any(|e| e.live().is_some_and(|record| record.sha256 == Some(digest)));
+            if !prunes || names(&self.model.floors) || standing().any(|(_, backup)| names(&backup.view)) {
+                return wrong("which is named");
+            }
+        }
+        if layout::parse_chunk(key).is_some() {
+            for (name, _) in standing() {
+                self.kept_backup(*name)?;
+            }
+        }
         Ok(())
     }
 

@@ -24,6 +24,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use shared::backup::Kind;
 use shared::catalog::Entry;
 use shared::layout::{BackupName, ImageId};
 use uuid::Uuid;
@@ -68,11 +69,12 @@ pub(crate) struct Change {
 pub(crate) struct Backup {
     pub(crate) view: View,
     pub(crate) acknowledged: Option<u64>,
+    pub(crate) kind: Kind,
     /// Which automatic backup it is.
     pub(crate) sequence: Option<u64>,
     /// A part of it that lies in one place only has rotted or was lost, so that nothing is promised of it.
     pub(crate) excused: bool,
-    /// Someone has asked for its deletion.
+    /// Someone has begun to delete it.
     pub(crate) going: bool,
 }
 

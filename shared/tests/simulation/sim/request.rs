@@ -8,6 +8,7 @@ use shared::backup::{Kind, Listed, Manifest};
 use shared::catalog::{Entry, Record, Stamp};
 use shared::images::{Filter, Page, Patch};
 use shared::layout::{BackupName, ImageId};
+use shared::prune::Pruned;
 use shared::restore::{Mode, Plan, Restored};
 use shared::store::Body;
 use shared::ticket::{Announcement, Destination};
@@ -52,6 +53,8 @@ pub(crate) enum Request {
     FollowUp,
     Tidy,
     Recover,
+    Prune { dry_run: bool },
+    DeleteBackup(BackupName),
 }
 
 /// What came back.
@@ -70,6 +73,7 @@ pub(crate) enum Answer {
     Found(Findings),
     Followed(Vec<Uuid>),
     Missing(Vec<ImageId>),
+    Pruned(Pruned),
 }
 
 impl Spec {
@@ -151,6 +155,9 @@ impl Request {
             Self::FollowUp => "follow up",
             Self::Tidy => "tidy",
             Self::Recover => "recover",
+            Self::Prune { dry_run: true } => "prune dry run",
+            Self::Prune { dry_run: false } => "prune",
+            Self::DeleteBackup(_) => "delete backup",
         }
     }
 
@@ -224,6 +231,11 @@ impl Request {
             }
             Self::Tidy => {
                 keepsake.tidy().await?;
+                Answer::Done
+            }
+            Self::Prune { dry_run } => Answer::Pruned(keepsake.prune(dry_run).await?),
+            Self::DeleteBackup(name) => {
+                keepsake.delete_backup(name).await?;
                 Answer::Done
             }
             Self::Recover => Answer::Missing(keepsake.recover().await?.missing),

@@ -11,6 +11,7 @@ use shared::catalog::{Snapshot, State};
 use shared::clock::Clock;
 use shared::digest::Digest;
 use shared::layout::ImageId;
+use shared::prune::Keep;
 use shared::store::{ErrorKind, Fault};
 use shared::{Keepsake, Result, Settings};
 use uuid::Uuid;
@@ -27,6 +28,8 @@ pub(crate) const FOLLOWER: usize = SERVING;
 pub(crate) const CHECKER: usize = SERVING + 1;
 /// So many actions run at a time at most.
 const MOST_RUNNING: usize = 7;
+/// Few, so that pruning has something to do.
+pub(crate) const KEEP: Keep = Keep { last: 3, daily: 2, weekly: 1, monthly: 1 };
 /// So long takes one step.
 const STEP: SignedDuration = SignedDuration::from_millis(40);
 
@@ -150,6 +153,7 @@ impl World {
         let settings = Settings {
             backup_every: self.setup.backup_every,
             archive_sync: self.setup.sync,
+            keep: KEEP,
             ..Settings::default()
         };
         let [primary, archive] = self.places.stores();
@@ -242,6 +246,9 @@ impl World {
         if let Request::Recover = request {
             self.loads += 1;
             self.processes[process].loading = true;
+        }
+        if let Request::DeleteBackup(name) = &request {
+            self.model.backups.entry(*name).and_modify(|backup| backup.going = true);
         }
         let action = self.model.begin();
         self.note(|| format!("process {process} begins {action}: {request:?}"));
