@@ -24,8 +24,7 @@ pub const DEFAULT_ORDER: i64 = 999;
 pub const MAX_DESCRIPTION: usize = 10_000;
 /// Longest category, group id or original name in characters.
 pub const MAX_NAME: usize = 1_000;
-/// An upload that took longer than this looks whether its bytes are still there; recovery leaves them alone for twice as
-/// long.
+/// An upload that took longer than this looks whether its bytes are still there; recovery leaves them alone for a day.
 const PATIENCE: SignedDuration = SignedDuration::from_mins(30);
 /// Images of one request that are written at a time.
 const PUTS: usize = 4;

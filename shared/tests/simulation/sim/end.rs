@@ -64,12 +64,10 @@ impl World {
             (Request::Get { id } | Request::Edit { id, .. } | Request::Delete { id, .. }, Error::NoSuchImage(_)) => {
                 self.model.show_none(floors, id)
             }
-            (Request::Get { id }, Error::MissingBytes) if running.mishaps == 0 && !self.hurt => {
-                match floors.get(id) {
-                    Some(floor) if !self.model.may_be_gone(id, floor) => Err(format!("the bytes of {id} are missing")),
-                    _ => Ok(()),
-                }
-            }
+            (Request::Get { id }, Error::MissingBytes) if running.mishaps == 0 && !self.hurt => match floors.get(id) {
+                Some(floor) if !self.model.may_be_gone(id, floor) => Err(format!("the bytes of {id} are missing")),
+                _ => Ok(()),
+            },
             (Request::Restore { name, .. } | Request::Plan { name, .. }, Error::DamagedBackup(_)) => {
                 match self.model.backups.get(name) {
                     Some(backup) if !backup.excused && !backup.going => Err(format!("{name} is damaged")),
@@ -108,11 +106,11 @@ impl World {
                 let view = self.view(running.process);
                 self.model.read(&floors, &view)?;
                 let live = view.values().filter(|entry| entry.live().is_some()).count();
-                let newest = |entry: &shared::catalog::Entry| entry.live().and_then(|record| record.upload_date.clone());
+                let newest =
+                    |entry: &shared::catalog::Entry| entry.live().and_then(|record| record.upload_date.clone());
                 let all_there = page.images.len() == live.min(*limit) && page.next.is_some() == (live > *limit);
                 let same = page.images.iter().all(|(id, entry)| view.get(id) == Some(entry));
-                let ordered =
-                    page.images.is_sorted_by(|(a, left), (b, right)| (newest(left), a) > (newest(right), b));
+                let ordered = page.images.is_sorted_by(|(a, left), (b, right)| (newest(left), a) > (newest(right), b));
                 if all_there && same && ordered { Ok(()) } else { Err("the page is not what there is".to_owned()) }
             }
             (Request::Get { id }, Answer::Bytes(entry, bytes)) => {

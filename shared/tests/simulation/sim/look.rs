@@ -62,7 +62,11 @@ impl World {
             return self.look_at_checkpoint(op.side);
         }
         if let Some(id) = layout::parse_image(&key).filter(|_| op.side == Side::Primary) {
-            return if op.name == "delete" && here.is_none() { self.look_at_deleted_image(action, &id) } else { Ok(()) };
+            return if op.name == "delete" && here.is_none() {
+                self.look_at_deleted_image(action, &id)
+            } else {
+                Ok(())
+            };
         }
         if op.side == Side::Archive && op.name == "delete" && here.is_none() {
             self.look_at_deleted(action, &key)?;
@@ -109,16 +113,25 @@ impl World {
                         && condition.is_none_or(|stamp| stamp == base.stamp)
                         && base.live().map(|record| patched(record, patch)).as_ref() == entry.live()
                 };
-                if self.model.states_of(id).iter().any(|base| made(&base)) { Ok(()) } else { wrong("what it was not asked") }
+                if self.model.states_of(id).iter().any(|base| made(&base)) {
+                    Ok(())
+                } else {
+                    wrong("what it was not asked")
+                }
             }
             Request::Delete { id, condition } => {
                 let Some(entry) = entries.get(id).filter(|_| entries.len() == 1) else { return wrong("another image") };
                 let made = |base: &&Arc<Entry>| {
                     base.stamp.version + 1 == entry.stamp.version
                         && condition.is_none_or(|stamp| stamp == base.stamp)
-                        && base.live().map(|record| record.sha256) == entry.tombstone().map(|tombstone| tombstone.sha256)
+                        && base.live().map(|record| record.sha256)
+                            == entry.tombstone().map(|tombstone| tombstone.sha256)
                 };
-                if self.model.states_of(id).iter().any(|base| made(&base)) { Ok(()) } else { wrong("what it was not asked") }
+                if self.model.states_of(id).iter().any(|base| made(&base)) {
+                    Ok(())
+                } else {
+                    wrong("what it was not asked")
+                }
             }
             Request::Restore { name, mode } => {
                 let Some(backup) = self.model.backups.get(name) else { return wrong("a backup that nobody made") };
@@ -200,13 +213,19 @@ impl World {
 
     /// A manifest is written last: whatever it names is there, and is what the state was at some moment.
     fn look_at_manifest(&mut self, action: usize, name: BackupName) -> Checked {
-        // A name that was claimed and whose backup was deleted may be used again.
-        if self.model.backups.get(&name).is_some_and(|known| !known.going) {
+        let known = self.model.backups.get(&name);
+        if known.is_some_and(|known| !known.going) {
             return Ok(());
         }
         let Some(kept) = self.kept_backup(name)? else { return Err(format!("{name} is no manifest")) };
+        // A name that was claimed and whose backup was deleted may be used again; or it stands still.
+        if known.is_some_and(|known| known.view == kept.view) {
+            return Ok(());
+        }
         if !kept.excused {
-            self.model.check_view(&self.model.attempts[action].floors, &kept.view).map_err(|e| format!("{name}: {e}"))?;
+            self.model
+                .check_view(&self.model.attempts[action].floors, &kept.view)
+                .map_err(|e| format!("{name}: {e}"))?;
         }
         for (id, entry) in &kept.view {
             let Some(digest) = entry.live().and_then(|record| record.sha256) else { continue };
@@ -244,7 +263,8 @@ impl World {
         }
         let standing = || self.model.backups.iter().filter(|(_, backup)| !backup.going && !backup.excused);
         if let Some(digest) = layout::parse_archived_image(key) {
-            let names = |view: &View| view.values().any(|e| e.live().is_some_and(|record| record.sha256 == Some(digest)));
+            let names =
+                |view: &View| view.values().any(|e| e.live().is_some_and(|record| record.sha256 == Some(digest)));
             if !prunes || names(&self.model.floors) || standing().any(|(_, backup)| names(&backup.view)) {
                 return wrong("which is named");
             }

@@ -71,9 +71,5 @@ pub(crate) fn explain(seed: u64, turns: Vec<Turn>, first: &Failure, tries: usize
         Ok(_) => "it does not fail again".to_owned(),
     };
     let schedule: Vec<String> = turns.iter().map(|turn| format!("  {turn:?}")).collect();
-    format!(
-        "seed {seed}, {setup:?}\nschedule:\n{}\ntrace:\n  {}\n{reason}",
-        schedule.join("\n"),
-        trace.join("\n  ")
-    )
+    format!("seed {seed}, {setup:?}\nschedule:\n{}\ntrace:\n  {}\n{reason}", schedule.join("\n"), trace.join("\n  "))
 }

@@ -112,7 +112,9 @@ impl Model {
         self.attempts[action].ended = (outcome != Outcome::Open).then_some(now);
         let seen = |commit: &&Uuid| self.changes[commit].seen;
         match self.attempts[action].commits.iter().find(seen) {
-            Some(commit) if outcome == Outcome::Refused => Err(format!("commit {commit} was refused after it was seen")),
+            Some(commit) if outcome == Outcome::Refused => {
+                Err(format!("commit {commit} was refused after it was seen"))
+            }
             _ => Ok(()),
         }
     }

@@ -6,9 +6,7 @@ use bytes::Bytes;
 use futures::{FutureExt, TryStreamExt};
 use jiff::Timestamp;
 use shared::layout;
-use shared::store::{
-    Body, ErrorKind, Fault, FaultStore, Key, MemoryStore, ObjectStore, Operation, PutMode, Store,
-};
+use shared::store::{Body, ErrorKind, Fault, FaultStore, Key, MemoryStore, ObjectStore, Operation, PutMode, Store};
 
 use super::schedule::{Mishap, Side};
 

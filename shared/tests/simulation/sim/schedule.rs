@@ -99,26 +99,51 @@ pub(crate) enum Damage {
 /// One turn of the schedule.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Turn {
-    Start { process: usize, action: Action, pick: u64 },
+    Start {
+        process: usize,
+        action: Action,
+        pick: u64,
+    },
     /// Lets one running action make one store operation; of several that it could make, passes over so many first.
-    Step { who: u64, pass_over: u8, mishap: Option<Mishap> },
+    Step {
+        who: u64,
+        pass_over: u8,
+        mishap: Option<Mishap>,
+    },
     /// A request is dropped in the middle, as when its client goes away.
-    Cancel { who: u64 },
+    Cancel {
+        who: u64,
+    },
     /// A process dies with everything that it was doing.
-    Crash { process: usize },
+    Crash {
+        process: usize,
+    },
     /// From now on everything fails like this, in one place or both, until it is healed.
-    Break { side: Option<Side>, kind: ErrorKind },
+    Break {
+        side: Option<Side>,
+        kind: ErrorKind,
+    },
     Heal,
     /// One process's clock jumps.
-    Jump { process: usize, minutes: i64 },
+    Jump {
+        process: usize,
+        minutes: i64,
+    },
     /// Time passes for all.
-    Pass { minutes: i64 },
+    Pass {
+        minutes: i64,
+    },
     /// The oldest operation that its caller gave up takes place now.
     Deliver,
     /// All comes to rest, and everything is checked.
-    Rest { abruptly: bool },
+    Rest {
+        abruptly: bool,
+    },
     /// All comes to rest, and then this happens.
-    Damage { damage: Damage, pick: u64 },
+    Damage {
+        damage: Damage,
+        pick: u64,
+    },
 }
 
 /// How a store is set up.
@@ -200,7 +225,7 @@ fn turn(rng: &mut Rng, choices: &[(u64, Choice)], mishaps: u64) -> Turn {
             let process = rng.below(SERVING as u64 + 1) as usize;
             Turn::Jump { process, minutes: rng.below(361) as i64 - 180 }
         }
-        Choice::Pass => Turn::Pass { minutes: rng.pick(&[1, 1, 12, 12, 45, 75, 60 * 24 * 11]) },
+        Choice::Pass => Turn::Pass { minutes: rng.pick(&[1, 1, 12, 12, 45, 75, 60 * 24 * 2, 60 * 24 * 11]) },
         Choice::Deliver => Turn::Deliver,
         Choice::Rest => Turn::Rest { abruptly: rng.below(2) == 0 },
         Choice::Damage => {
@@ -247,7 +272,7 @@ const ACTIONS: [(u64, Action); 24] = [
     (4, Action::FollowUp),
     (3, Action::Tidy),
     (1, Action::Recover),
-    (2, Action::Prune),
+    (5, Action::Prune),
     (2, Action::DeleteBackup),
 ];
 
