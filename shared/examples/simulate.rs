@@ -66,7 +66,8 @@ fn simulate(first: u64, steps: u64) -> ExitCode {
                 }
                 Err(failure) => {
                     if !failed.swap(true, Ordering::Relaxed) {
-                        println!("seed {seed} fails in turn {}, after {} steps", failure.turn, failure.stats.steps);
+                        let steps = failure.stats.steps + total.lock().map_or(0, |total| total.steps);
+                        println!("seed {seed} fails in turn {}, after {steps} steps in all", failure.turn);
                         turns.truncate(failure.turn as usize);
                         println!("{}\nfirst: {}", explain(seed, turns, &failure, TRIES), failure.reason);
                     }
