@@ -252,7 +252,8 @@ impl World {
         let wrong = |why: &str| Err(format!("{} has deleted {key}, {why}", request.name()));
         if let Some(name) = layout::parse_manifest(key) {
             let newer = self.model.backups.range((Bound::Excluded(name), Bound::Unbounded));
-            let newer = newer.filter(|(_, backup)| !backup.going && backup.kind != Kind::Manual).count();
+            let stands = |name| self.places.read(Side::Archive, layout::manifest(name).as_str()).is_some();
+            let newer = newer.filter(|(name, backup)| backup.kind != Kind::Manual && stands(**name)).count();
             let Some(backup) = self.model.backups.get_mut(&name) else { return Ok(()) };
             backup.going |= prunes;
             return match backup.kind {

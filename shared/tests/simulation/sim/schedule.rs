@@ -159,7 +159,7 @@ pub(crate) struct Setup {
 impl Setup {
     pub(crate) fn of(seed: u64) -> Self {
         let mut rng = Rng::new(seed ^ 0x5e70);
-        Self { apart: rng.below(2) == 0, sync: rng.below(3) > 0, backup_every: 2 + rng.below(4) }
+        Self { apart: rng.below(2) == 0, sync: rng.below(3) > 0, backup_every: rng.pick(&[2, 3, 5, 10]) }
     }
 }
 
@@ -272,7 +272,7 @@ const ACTIONS: [(u64, Action); 24] = [
     (4, Action::FollowUp),
     (3, Action::Tidy),
     (1, Action::Recover),
-    (5, Action::Prune),
+    (8, Action::Prune),
     (2, Action::DeleteBackup),
 ];
 
