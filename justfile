@@ -39,6 +39,10 @@ fuzz target *arguments:
 bench *arguments:
     cargo bench --package local --bench growth {{arguments}}
 
+# Play whole stores with everything that can go wrong, on both cores: `just simulate --steps 10000000 --seed 1`.
+simulate *arguments:
+    cargo run --release --package shared --example simulate -- {{arguments}}
+
 # Build the functions as they are deployed, and measure how large they are and how soon they answer.
 bench-cold-start *arguments:
     cargo bench --package local --bench cold_start -- {{arguments}}

@@ -2,7 +2,7 @@
 //!
 //! Each step may be done again, late, by several processes at once and in any order.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 use futures::stream::{self, StreamExt};
 use jiff::SignedDuration;
@@ -22,7 +22,7 @@ impl Keepsake {
     ///
     /// A commit that has been folded meanwhile is found by the records it made. One of which nothing is left was taken
     /// back, or its records have changed since, and then the commit that did that has the same images.
-    pub async fn follow_commits(&self, commits: &HashSet<Uuid>) -> Result<Vec<(Uuid, Error)>> {
+    pub async fn follow_commits(&self, commits: &BTreeSet<Uuid>) -> Result<Vec<(Uuid, Error)>> {
         self.catalog.refresh().await?;
         let images = self.catalog.made_by(commits);
         let copy = async |(id, commit, digest): (ImageId, Uuid, Digest)| (commit, self.second_copy(&id, digest).await);

@@ -45,7 +45,7 @@ pub struct Plan {
     pub bytes_to_bring: BTreeSet<ImageId>,
     /// The change of each image, and the state of it that the change was planned from.
     changes: BTreeMap<ImageId, (Option<Stamp>, Change)>,
-    records: HashMap<ImageId, Record>,
+    records: BTreeMap<ImageId, Record>,
 }
 
 /// What a restore did.

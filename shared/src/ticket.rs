@@ -14,7 +14,7 @@ use subtle::ConstantTimeEq;
 use uuid::Uuid;
 
 use crate::archive::Archived;
-use crate::catalog::{IfUnknown, Record};
+use crate::catalog::Record;
 use crate::clock::millis;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
@@ -215,7 +215,7 @@ impl Keepsake {
         if let Some(earlier) = self.completed(id)? {
             return Ok(earlier);
         }
-        let images = self.commit_new(vec![(image, record)], &ticket.fields, begun, IfUnknown::Leave).await;
+        let images = self.commit_new(vec![(image, record)], &ticket.fields, begun).await;
         let images = self.note_write(images)?;
         self.clear_ticket(id).await;
         Ok(self.acknowledge(images).await)
@@ -226,7 +226,7 @@ impl Keepsake {
         if (size, digest) != (ticket.size, ticket.sha256) {
             return Err(Error::DigestMismatch);
         }
-        let (bytes, limits) = (Ranged::new(&self.primary, from.clone(), size), self.settings.media);
+        let (bytes, limits) = (Ranged::open(&self.primary, from.clone(), size).await?, self.settings.media);
         Ok(blocking(move || media::inspect(&bytes, &limits)).await??)
     }
 

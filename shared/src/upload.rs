@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::catalog::{Change, CommitError, Content, Entry, IfUnknown, Record};
+use crate::catalog::{Change, CommitError, Content, Entry, Record};
 use crate::clock::format_millis;
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result};
@@ -24,8 +24,7 @@ pub const DEFAULT_ORDER: i64 = 999;
 pub const MAX_DESCRIPTION: usize = 10_000;
 /// Longest category, group id or original name in characters.
 pub const MAX_NAME: usize = 1_000;
-/// An upload that took longer than this looks whether its bytes are still there; recovery leaves them alone for twice as
-/// long.
+/// An upload that took longer than this looks whether its bytes are still there; recovery leaves them alone for a day.
 const PATIENCE: SignedDuration = SignedDuration::from_mins(30);
 /// Images of one request that are written at a time.
 const PUTS: usize = 4;
@@ -199,10 +198,7 @@ impl Keepsake {
             return Err(error);
         }
         let records = prepared.into_iter().map(|p| (p.id, p.record)).collect();
-        match self
-            .commit_new(records, fields, begun, if retried { IfUnknown::Leave } else { IfUnknown::TakeBack })
-            .await
-        {
+        match self.commit_new(records, fields, begun).await {
             Err(Error::Commit(CommitError::NotStored(error))) => {
                 self.take_back_images(&mine, retried).await;
                 Err(CommitError::NotStored(error).into())
@@ -225,7 +221,6 @@ impl Keepsake {
         mut records: Vec<(ImageId, Record)>,
         fields: &Fields,
         begun: Timestamp,
-        if_unknown: IfUnknown,
     ) -> Result<Vec<(ImageId, Arc<Entry>)>> {
         // Who takes the next place in a group keeps it until the commit stands.
         let in_sequence = fields.group_id.is_some() && fields.order.is_none();
@@ -242,7 +237,7 @@ impl Keepsake {
         let version = self.catalog.read(|state| state.first_version());
         let change = |(id, record): (ImageId, Record)| (id, Change { version, content: Content::Live(record) });
         let changes: Vec<(ImageId, Change)> = records.into_iter().map(change).collect();
-        let commit = self.catalog.commit_or(changes.clone(), if_unknown).await?;
+        let commit = self.catalog.commit(changes.clone()).await?;
         if self.clock.now().duration_since(begun) > PATIENCE {
             // A recovery may have taken the bytes for what an interrupted upload left.
             for (id, _) in &changes {

@@ -6,7 +6,7 @@
 mod event;
 mod metrics;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent};
 use lambda_runtime::Error;
@@ -61,7 +61,7 @@ impl Maintenance {
             }
             last = Some(name);
         }
-        let commits: HashSet<Uuid> = told_by.keys().copied().collect();
+        let commits: BTreeSet<Uuid> = told_by.keys().copied().collect();
         for (commit, error) in self.keepsake.follow_commits(&commits).await? {
             tracing::error!(%commit, error = &error as &dyn std::error::Error, "a commit could not be followed");
             failed.extend(told_by.get(&commit).into_iter().flatten().cloned());

@@ -10,16 +10,10 @@ impl Catalog {
     /// Makes a change durable and visible, in one step for all its images; returns the commit's id.
     ///
     /// The changes' versions are the caller's to choose: one more than the version each was made from.
+    ///
+    /// What failed is taken back, unless the primary did not answer: then someone may have read the commit there, and
+    /// have acted on it, so that it is left wherever it may stand.
     pub async fn commit(&self, changes: Vec<(ImageId, Change)>) -> Result<Uuid, CommitError> {
-        self.commit_or(changes, IfUnknown::TakeBack).await
-    }
-
-    /// Likewise, and says what becomes of a commit of which it is not known whether it stands.
-    pub(crate) async fn commit_or(
-        &self,
-        changes: Vec<(ImageId, Change)>,
-        if_unknown: IfUnknown,
-    ) -> Result<Uuid, CommitError> {
         let id = self.clock.new_id();
         let entries = changes.into_iter().map(|(name, change)| (name, change.stamped(id))).collect();
         let commit = Commit { id, entries };
@@ -32,28 +26,17 @@ impl Catalog {
             }
         }
         if let Err(error) = self.primary.put(&key, &body, &PutMode::Create).await {
-            if error.kind == ErrorKind::Unavailable && if_unknown == IfUnknown::Leave {
+            if error.kind == ErrorKind::Unavailable {
                 return Err(CommitError::Unknown(error));
             }
-            // Someone may have mirrored it already.
-            return Err(take_back(&self.primary, self.mirrors.iter(), &key, error).await);
+            return Err(take_back(&self.primary, mirrors.iter(), &key, error).await);
         }
         self.cache_mut().hold(&commit);
         Ok(id)
     }
 }
 
-/// What becomes of a commit of which it is not known whether it stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum IfUnknown {
-    /// It is deleted wherever it may stand.
-    TakeBack,
-    /// It is left: another may have seen it, and have acknowledged the same upload because of it.
-    Leave,
-}
-
-/// Deletes what a failed commit may have left and says whether that is certain. The place that failed goes first:
-/// while a copy may stand in the primary, those in the mirrors must.
+/// Deletes what a commit that did not reach the primary may have left, and says whether that is certain.
 async fn take_back<'a>(
     failed: &'a Store,
     written: impl Iterator<Item = &'a Store>,
@@ -67,6 +50,6 @@ async fn take_back<'a>(
             return CommitError::Unknown(error);
         }
     }
-    // A reader or a folder may have come by before the deletion.
+    // It may still arrive, and a recovery would find it then.
     if may_stand { CommitError::Unknown(error) } else { CommitError::NotStored(error) }
 }

@@ -1,6 +1,6 @@
 //! Folding: moving commits into the checkpoints.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 use uuid::Uuid;
 
@@ -211,14 +211,14 @@ impl Catalog {
         let _turn = self.folding.lock().await;
         self.refresh().await?;
         for mirror in &self.mirrors {
-            self.sweep_mirror(mirror, &HashSet::new()).await?;
+            self.sweep_mirror(mirror, &BTreeSet::new()).await?;
         }
         Ok(())
     }
 
     /// Deletes a mirror's commits that the checkpoints hold: the folded ones, and strays that a crash or a failure of
     /// this place left behind earlier.
-    async fn sweep_mirror(&self, mirror: &Store, folded: &HashSet<Uuid>) -> Result<(), CatalogError> {
+    async fn sweep_mirror(&self, mirror: &Store, folded: &BTreeSet<Uuid>) -> Result<(), CatalogError> {
         for id in list_commits(mirror).await? {
             if folded.contains(&id) || self.is_stray(mirror, id).await? {
                 mirror.delete(&layout::commit(id)).await?;

@@ -22,14 +22,13 @@ mod piece;
 mod record;
 mod state;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::PoisonError;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::SignedDuration;
 use uuid::Uuid;
 
-pub(crate) use commit::IfUnknown;
 pub use error::{CatalogError, CommitError};
 pub use fold::Folded;
 pub use load::Loaded;
@@ -77,7 +76,7 @@ struct Cache {
     store_id: Option<Uuid>,
     base: Base,
     /// Commits of the primary that `state` holds.
-    listed: HashSet<Uuid>,
+    listed: BTreeSet<Uuid>,
     /// The version of each mirror's checkpoint that `state` holds.
     mirror_tags: Vec<Option<ETag>>,
     /// How many uploads the checkpoint held when this process first looked, before it read any commit.
@@ -160,7 +159,7 @@ impl Catalog {
     }
 
     /// The live images whose present state one of these commits made, as far as is cached.
-    pub(crate) fn made_by(&self, commits: &HashSet<Uuid>) -> Vec<(ImageId, Uuid, Digest)> {
+    pub(crate) fn made_by(&self, commits: &BTreeSet<Uuid>) -> Vec<(ImageId, Uuid, Digest)> {
         let cache = self.cache();
         let made = cache.state.iter().filter(|(_, entry)| commits.contains(&entry.stamp.commit));
         made.filter_map(|(id, entry)| Some((id.clone(), entry.stamp.commit, entry.live()?.sha256?))).collect()

@@ -23,8 +23,8 @@ use crate::layout::{self, ImageId};
 use crate::store::{ErrorKind, StoreError};
 
 /// What lies without an owner for less than this may belong to an upload or a restore that is still under way, in this
-/// process or another.
-const IN_FLIGHT: SignedDuration = SignedDuration::from_hours(1);
+/// process or another. Nothing is under way for so long; the rest is for clocks that differ.
+const IN_FLIGHT: SignedDuration = SignedDuration::from_hours(24);
 /// Images worked on at a time.
 const COPIES: usize = 8;
 

@@ -37,11 +37,23 @@ pub enum Fault {
     Before(ErrorKind),
     /// It takes place, but the caller gets this error instead of the reply.
     After(ErrorKind),
+    /// Of a put or a delete: the caller gets [`ErrorKind::Unavailable`], and it takes place when
+    /// [`FaultStore::deliver`] says so. Any other operation fails and never takes place.
+    Late,
     /// Of a get: the body breaks off with [`ErrorKind::Unavailable`] after this many bytes. No other operation minds.
     Truncate(u64),
 }
 
 type Plan = dyn Fn(&Operation) -> Option<Fault> + Send + Sync;
+type Gate = dyn Fn() -> bool + Send + Sync;
+
+/// A change that its caller has given up and that is still on its way.
+#[derive(Clone)]
+enum Late {
+    Put(Key, Body, PutMode),
+    Delete(Key),
+    DeleteVersion(ObjectMeta),
+}
 
 /// Another store, where every operation can be stopped, counted and made to fail.
 ///
@@ -50,6 +62,9 @@ type Plan = dyn Fn(&Operation) -> Option<Fault> + Send + Sync;
 /// order, without a runtime, and drop one to simulate a crash between any two operations. A listing yields once as
 /// well, before its first item, and is then taken as a whole. Operations are numbered in the order in which they take
 /// place; one that was dropped at its yield never did.
+///
+/// With a gate, an operation yields until the gate lets it pass, so that a test decides which of several operations that
+/// one future makes at a time comes next.
 #[derive(Clone)]
 pub struct FaultStore {
     inner: Arc<dyn ObjectStore>,
@@ -58,6 +73,8 @@ pub struct FaultStore {
 
 struct Control {
     plan: Box<Plan>,
+    gate: Box<Gate>,
+    late: Mutex<Vec<Late>>,
     /// How many operations of each name there were.
     counts: Mutex<BTreeMap<&'static str, u64>>,
 }
@@ -67,11 +84,15 @@ impl Control {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Yields once, counts the operation and asks the plan; an `Err` is a fault before it.
+    fn late(&self) -> MutexGuard<'_, Vec<Late>> {
+        self.late.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Yields once and until the gate opens, counts the operation and asks the plan; an `Err` is a fault before it.
     async fn begin(&self, name: &'static str, key: &str) -> Result<Option<Fault>> {
         let mut yielded = false;
         poll_fn(|context| {
-            if yielded {
+            if yielded && (self.gate)() {
                 return Poll::Ready(());
             }
             yielded = true;
@@ -87,6 +108,9 @@ impl Control {
         };
         match (self.plan)(&operation) {
             Some(Fault::Before(kind)) => Err(StoreError::new(name, key, kind)),
+            Some(Fault::Late) if !matches!(name, "put" | "delete") => {
+                Err(StoreError::new(name, key, ErrorKind::Unavailable))
+            }
             fault => Ok(fault),
         }
     }
@@ -111,7 +135,38 @@ impl FaultStore {
         inner: Arc<dyn ObjectStore>,
         plan: impl Fn(&Operation) -> Option<Fault> + Send + Sync + 'static,
     ) -> Self {
-        Self { inner, control: Arc::new(Control { plan: Box::new(plan), counts: Mutex::default() }) }
+        Self::with_gate(inner, plan, || true)
+    }
+
+    /// A store that fails as `plan` says, and whose operations wait until `gate` lets them pass, one at each `true`.
+    pub fn with_gate(
+        inner: Arc<dyn ObjectStore>,
+        plan: impl Fn(&Operation) -> Option<Fault> + Send + Sync + 'static,
+        gate: impl Fn() -> bool + Send + Sync + 'static,
+    ) -> Self {
+        let (plan, gate) = (Box::new(plan), Box::new(gate));
+        Self { inner, control: Arc::new(Control { plan, gate, late: Mutex::default(), counts: Mutex::default() }) }
+    }
+
+    /// Lets the oldest change that is [late](Fault::Late) take place, if it still can; returns its name and key.
+    pub async fn deliver(&self) -> Option<(&'static str, Key)> {
+        let oldest = |late: &mut Vec<Late>| if late.is_empty() { None } else { Some(late.remove(0)) };
+        let late = oldest(&mut self.control.late())?;
+        // Nobody waits for its outcome.
+        Some(match late {
+            Late::Put(key, body, mode) => {
+                let _ = self.inner.put(&key, &body, &mode).await;
+                ("put", key)
+            }
+            Late::Delete(key) => {
+                let _ = self.inner.delete(&key).await;
+                ("delete", key)
+            }
+            Late::DeleteVersion(version) => {
+                let _ = self.inner.delete_version(&version).await;
+                ("delete", version.key)
+            }
+        })
     }
 
     /// How many operations of each name have taken place, those that failed included.
@@ -130,6 +185,10 @@ impl fmt::Debug for FaultStore {
 impl ObjectStore for FaultStore {
     async fn put(&self, key: &Key, body: &Body, mode: &PutMode) -> Result<ETag> {
         let fault = self.control.begin("put", key.as_str()).await?;
+        if fault == Some(Fault::Late) {
+            self.control.late().push(Late::Put(key.clone(), body.clone(), mode.clone()));
+            return Err(StoreError::new("put", key, ErrorKind::Unavailable));
+        }
         reply(fault, "put", key.as_str(), self.inner.put(key, body, mode).await)
     }
 
@@ -163,11 +222,19 @@ impl ObjectStore for FaultStore {
 
     async fn delete(&self, key: &Key) -> Result<()> {
         let fault = self.control.begin("delete", key.as_str()).await?;
+        if fault == Some(Fault::Late) {
+            self.control.late().push(Late::Delete(key.clone()));
+            return Err(StoreError::new("delete", key, ErrorKind::Unavailable));
+        }
         reply(fault, "delete", key.as_str(), self.inner.delete(key).await)
     }
 
     async fn delete_version(&self, version: &ObjectMeta) -> Result<()> {
         let fault = self.control.begin("delete", version.key.as_str()).await?;
+        if fault == Some(Fault::Late) {
+            self.control.late().push(Late::DeleteVersion(version.clone()));
+            return Err(StoreError::new("delete", &version.key, ErrorKind::Unavailable));
+        }
         reply(fault, "delete", version.key.as_str(), self.inner.delete_version(version).await)
     }
 

@@ -25,7 +25,8 @@ pub struct Ranged {
     store: Store,
     key: Key,
     size: u64,
-    runtime: Handle,
+    /// None where futures are polled without a runtime; then the first block is all there is.
+    runtime: Option<Handle>,
     block: Mutex<Block>,
 }
 
@@ -44,9 +45,12 @@ impl Block {
 }
 
 impl Ranged {
-    /// The object under `key`, which has `size` bytes. To be called on an async thread.
-    pub fn new(store: &Store, key: Key, size: u64) -> Self {
-        Self { store: store.clone(), key, size, runtime: Handle::current(), block: Mutex::default() }
+    /// The object under `key`, which has `size` bytes; reads its first block. To be called on an async thread.
+    pub async fn open(store: &Store, key: Key, size: u64) -> Result<Self> {
+        let runtime = Handle::try_current().ok();
+        let ranged = Self { store: store.clone(), key, size, runtime, block: Mutex::default() };
+        let first = Block { start: 0, bytes: ranged.read(0, FIRST_BLOCK).await?, count: 1 };
+        Ok(Self { block: Mutex::new(first), ..ranged })
     }
 
     async fn read(&self, start: u64, length: u64) -> Result<Bytes> {
@@ -68,7 +72,8 @@ impl ReadAt for Ranged {
             if !(block.start..block.end()).contains(&at) {
                 let goes_on = at == block.end() && at > 0;
                 let length = if goes_on { (2 * block.bytes.len() as u64).min(LARGEST_BLOCK) } else { FIRST_BLOCK };
-                let bytes = self.runtime.block_on(self.read(at, length)).map_err(failed)?;
+                let runtime = self.runtime.as_ref().ok_or(io::ErrorKind::Unsupported)?;
+                let bytes = runtime.block_on(self.read(at, length)).map_err(failed)?;
                 if bytes.is_empty() {
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }

@@ -1,6 +1,6 @@
 //! What backups consist of, beyond the images that live.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -51,7 +51,7 @@ impl Keepsake {
         let manifests = archive.list(layout::BACKUPS, None);
         let names: Vec<BackupName> =
             manifests.try_filter_map(async |meta| Ok(layout::parse_manifest(&meta.key))).try_collect().await?;
-        let mut named: HashSet<Digest> = HashSet::new();
+        let mut named: BTreeSet<Digest> = BTreeSet::new();
         for name in names.iter().copied().filter(|name| slice.takes(&Digest::of(name.to_string().as_bytes()))) {
             findings.pieces += 1;
             match self.read_manifest(name).await? {
@@ -60,9 +60,9 @@ impl Keepsake {
             }
         }
         let listed = archive.list(layout::CHUNKS, None);
-        let listed: HashSet<Digest> =
+        let listed: BTreeSet<Digest> =
             listed.try_filter_map(async |meta| Ok(layout::parse_chunk(&meta.key))).try_collect().await?;
-        let mut bad: HashSet<Digest> = named.difference(&listed).copied().collect();
+        let mut bad: BTreeSet<Digest> = named.difference(&listed).copied().collect();
         let read = async |digest: Digest| Ok::<_, StoreError>((digest, self.read_chunk(&digest).await?.is_some()));
         let mine = listed.into_iter().filter(|digest| slice.takes(digest));
         let mut read = stream::iter(mine).map(read).buffer_unordered(READS);
@@ -85,7 +85,7 @@ impl Keepsake {
     async fn name_damaged(
         &self,
         names: &[BackupName],
-        bad_chunks: &HashSet<Digest>,
+        bad_chunks: &BTreeSet<Digest>,
         findings: &mut Findings,
     ) -> Result<()> {
         if bad_chunks.is_empty() && findings.lost_copies.is_empty() {
@@ -114,7 +114,7 @@ impl Keepsake {
     }
 
     /// Writes chunks again that the present state has; returns those that it has not.
-    async fn rewrite_chunks(&self, mut bad: HashSet<Digest>) -> Result<HashSet<Digest>> {
+    async fn rewrite_chunks(&self, mut bad: BTreeSet<Digest>) -> Result<BTreeSet<Digest>> {
         let snapshot = self.catalog.read(|state| state.snapshot());
         let by_digest = move || {
             let chunks = snapshot.chunks().iter();

@@ -119,6 +119,36 @@ fn a_fault_comes_before_or_after_the_operation() {
 }
 
 #[test]
+fn a_late_change_takes_place_when_it_is_delivered_and_not_before() {
+    let memory = Arc::new(MemoryStore::new());
+    run(memory.put(&key("old"), &body(b"1"), &PutMode::Create)).unwrap();
+    let store = FaultStore::with_plan(Arc::clone(&memory) as _, |_| Some(Fault::Late));
+    let kind = |result: Result<()>| result.unwrap_err().kind;
+    assert_eq!(kind(run(store.put(&key("new"), &body(b"2"), &PutMode::Create)).map(drop)), ErrorKind::Unavailable);
+    assert_eq!(kind(run(store.delete(&key("old")))), ErrorKind::Unavailable);
+    assert_eq!(kind(run(store.head(&key("old"))).map(drop)), ErrorKind::Unavailable);
+    let there = |name: &str| run(memory.head(&key(name))).optional().unwrap().is_some();
+    assert!(!there("new") && there("old"));
+    assert_eq!(run(store.deliver()), Some(("put", key("new"))));
+    assert!(there("new") && there("old"));
+    assert_eq!(run(store.deliver()), Some(("delete", key("old"))));
+    assert!(!there("old"));
+    assert_eq!(run(store.deliver()), None);
+}
+
+#[test]
+fn a_gate_lets_operations_pass_one_by_one() {
+    let (asked, memory) = (Arc::new(AtomicU64::new(0)), Arc::new(MemoryStore::new()));
+    let gate = {
+        let asked = Arc::clone(&asked);
+        move || asked.fetch_add(1, Ordering::Relaxed) % 3 == 2
+    };
+    let store = FaultStore::with_gate(memory, |_| None, gate);
+    assert_eq!(step(store.put(&key("x"), &body(b"1"), &PutMode::Create)).0, 3);
+    assert_eq!((step(store.head(&key("x"))).0, asked.load(Ordering::Relaxed)), (3, 6));
+}
+
+#[test]
 fn a_torn_body_ends_with_an_error() {
     for length in [0, 1, 4, 5, 9] {
         let store = FaultStore::with_plan(Arc::new(MemoryStore::new()), move |_| Some(Fault::Truncate(length)));

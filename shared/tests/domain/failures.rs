@@ -150,3 +150,27 @@ async fn one_idempotency_key_in_two_processes_never_mixes_two_images() {
     assert_eq!(again.images.len(), 1);
     assert_eq!(seen(&world.open()).await.len(), 1);
 }
+
+/// Between the put that was not answered and anything that its uploader does next, a reader may have come by.
+#[tokio::test]
+async fn a_change_whose_outcome_is_unknown_is_not_taken_from_who_was_shown_it() {
+    let world = World::new();
+    world.open().recover().await.unwrap();
+    let unanswered = || {
+        world.open_failing(|operation| {
+            (operation.name == "put" && operation.key.starts_with("image-metadata.d/"))
+                .then_some(Fault::After(ErrorKind::Unavailable))
+        })
+    };
+    let error = upload(&unanswered(), 1).await.unwrap_err();
+    assert!(matches!(error, Error::Commit(shared::catalog::CommitError::Unknown(_))));
+    let shown = seen(&world.open()).await;
+    assert_eq!(shown.values().next(), Some(&(Some("number 1".to_owned()), Some(png(1)))));
+
+    let id = shown.keys().next().unwrap();
+    unanswered().delete_image(id.as_str(), |_| true).await.unwrap_err();
+    assert!(seen(&world.open()).await.is_empty());
+    let after = world.open();
+    after.recover().await.unwrap();
+    assert!(seen(&after).await.is_empty());
+}

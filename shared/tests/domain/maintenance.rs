@@ -1,6 +1,6 @@
 //! What follows a change where uploads leave it to others.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::SignedDuration;
@@ -27,7 +27,7 @@ impl World {
     }
 
     /// The ids of the commits that lie in the primary.
-    async fn commits(&self) -> HashSet<Uuid> {
+    async fn commits(&self) -> BTreeSet<Uuid> {
         let keys = self.keys("image-metadata.d/").await;
         let name = |key: String| Some(key.strip_prefix("image-metadata.d/")?.strip_suffix(".json")?.parse().unwrap());
         keys.into_iter().filter_map(name).collect()
@@ -67,7 +67,7 @@ async fn following_a_commit_makes_its_second_copies_however_often_and_late_that_
 
     // Folded before anyone followed it.
     let (late, id) = (world.open_deferring(), upload(&world.open_deferring(), 7).await.unwrap().images[0].0.clone());
-    let commits: HashSet<Uuid> = world.commits().await.difference(&commits).copied().collect();
+    let commits: BTreeSet<Uuid> = world.commits().await.difference(&commits).copied().collect();
     maintenance.catalog.fold().await.unwrap();
     assert!(world.commits().await.is_empty());
     assert!(late.follow_commits(&commits).await.unwrap().is_empty());
@@ -101,13 +101,13 @@ async fn only_the_commits_that_could_not_be_followed_are_named() {
     upload(&deferring, 0).await.unwrap();
     let good = world.commits().await;
     upload(&deferring, 1).await.unwrap();
-    let bad: HashSet<Uuid> = world.commits().await.difference(&good).copied().collect();
+    let bad: BTreeSet<Uuid> = world.commits().await.difference(&good).copied().collect();
     let unlucky = format!("backups/images/{}", Digest::of(&png(1)));
     let failing = world.deferring_with(move |operation| {
         (operation.name == "put" && operation.key == unlucky).then_some(Fault::Before(ErrorKind::Unavailable))
     });
     let failed = failing.follow_commits(&world.commits().await).await.unwrap();
-    assert_eq!(failed.iter().map(|(commit, _)| *commit).collect::<HashSet<_>>(), bad);
+    assert_eq!(failed.iter().map(|(commit, _)| *commit).collect::<BTreeSet<_>>(), bad);
     assert!(failing.archive.has(&Digest::of(&png(0)), None).await.unwrap());
 
     // Bytes that are nowhere are not passed over.

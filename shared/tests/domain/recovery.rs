@@ -18,11 +18,11 @@ async fn what_an_interrupted_upload_left_is_set_aside_but_not_while_it_may_still
     let ids = upload_all(&keepsake, 0..2).await;
     let orphan = format!("uploads/{}", ImageId::generate(Uuid::from_u128(5), "png"));
     world.put(&orphan, &png(5)).await;
-    world.clock.advance(SignedDuration::from_mins(59));
+    world.clock.advance(SignedDuration::from_hours(23));
     assert_eq!(world.open().recover().await.unwrap().set_aside, 0);
     assert!(world.keys("uploads/").await.contains(&orphan));
 
-    world.clock.advance(SignedDuration::from_mins(2));
+    world.clock.advance(SignedDuration::from_hours(2));
     assert_eq!(world.open().recover().await.unwrap().set_aside, 1);
     assert!(!world.keys("uploads/").await.contains(&orphan));
     assert_eq!(world.keys("backups/quarantine/").await.len(), 1, "set aside is not deleted");
@@ -101,10 +101,24 @@ async fn a_delete_that_was_cut_off_is_finished_and_a_new_file_of_that_name_is_no
     let (deleted, other) = (format!("uploads/{}", ids[0]), format!("uploads/{}", ids[1]));
     world.put(&deleted, &png(0)).await;
     world.put(&other, &png(77)).await;
-    world.clock.advance(SignedDuration::from_hours(2));
+    world.clock.advance(SignedDuration::from_hours(25));
     assert_eq!(world.open().recover().await.unwrap().deletes_finished, 1);
     assert_eq!(world.keys("uploads/").await, [other]);
     assert!(seen(&world.open()).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_process_whose_clock_is_hours_ahead_leaves_an_upload_under_way_alone() {
+    let world = World::new();
+    world.open().recover().await.unwrap();
+    let under_way = format!("uploads/{}", ImageId::generate(world.clock.new_id(), "png"));
+    world.put(&under_way, &png(1)).await;
+    let ahead = Clock::manual(world.clock.now() + SignedDuration::from_hours(20));
+    let primary = Store::new(Arc::clone(&world.memory) as _, &std::env::temp_dir());
+    let archive = primary.below(&layout::default_archive());
+    let other = Keepsake::new(primary, archive, Vec::new(), ahead, Settings::default());
+    assert_eq!(other.recover().await.unwrap().set_aside, 0);
+    assert_eq!(world.keys("uploads/").await, [under_way]);
 }
 
 #[tokio::test]

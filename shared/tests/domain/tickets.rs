@@ -148,7 +148,7 @@ async fn a_recovery_that_listed_long_ago_takes_nothing_from_a_completion_since()
                 .then_some(Fault::Before(ErrorKind::Refused))
         });
         failing.complete(id).await.unwrap_err();
-        world.clock.advance(SignedDuration::from_hours(2));
+        world.clock.advance(SignedDuration::from_hours(25));
         world.memory.set_now(world.clock.now());
         let recovering = world.open_failing(|_| None);
         let mut recovery = std::pin::pin!(recovering.recover());

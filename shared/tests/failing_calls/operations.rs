@@ -1,6 +1,6 @@
 //! Everything that can be asked of a store, as data.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -27,9 +27,9 @@ pub(crate) struct Known {
     pub(crate) arrived: Uuid,
     /// A ticket that waits for its bytes, and its secret.
     pub(crate) waiting: (Uuid, String),
-    pub(crate) commits: HashSet<Uuid>,
+    pub(crate) commits: BTreeSet<Uuid>,
     /// Every image that there is or was.
-    pub(crate) ids: HashSet<ImageId>,
+    pub(crate) ids: BTreeSet<ImageId>,
 }
 
 /// The place that an operation runs on.
