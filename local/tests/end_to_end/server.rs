@@ -141,10 +141,10 @@ pub async fn json(answer: Response, expected: StatusCode) -> Value {
     serde_json::from_str(&text).unwrap()
 }
 
-/// Waits until something holds, which it must within ten seconds even on a busy machine.
+/// Waits until something holds, which it must within a minute even on a busy machine with a slow disk.
 #[expect(clippy::disallowed_methods, reason = "the one place that looks again until a condition holds")]
 pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    for _ in 0..1000 {
+    for _ in 0..6000 {
         if holds() {
             return;
         }

@@ -21,15 +21,15 @@ const POPULATION: usize = 120;
 const HANGS: Duration = Duration::from_secs(60);
 
 /// A server as the clients know it.
-pub struct Endpoint {
+struct Endpoint {
     url: String,
     /// Unset before the server is ended.
-    pub alive: AtomicBool,
+    alive: AtomicBool,
 }
 
 /// What all clients of a round share.
 pub struct World {
-    pub model: Mutex<Model>,
+    model: Mutex<Model>,
     /// Makes names and contents different throughout a run.
     counter: AtomicU32,
     client: Client,

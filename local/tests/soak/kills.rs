@@ -197,6 +197,10 @@ impl Soak {
         lose(&["image-metadata.json", "image-metadata.d"]);
         self.starts_whole("the loss of the metadata").await;
         self.verify(&folder);
+        self.print_figures();
+    }
+
+    pub fn print_figures(&self) {
         println!("{:?} {:?}", self.counts, self.world.model().figures);
     }
 

@@ -3,7 +3,7 @@
 //! Every request and every answer is noted by the test, outside the servers. After each cycle the store must show exactly
 //! what was acknowledged, and of what got no answer all or nothing.
 //!
-//! `KEEPSAKE_SOAK_CYCLES=1000 KEEPSAKE_SOAK_SEED=7 cargo test --workspace --test soak -- --show-output` makes the soak
+//! `KEEPSAKE_SOAK_CYCLES=1000 KEEPSAKE_SOAK_SEED=7 cargo test --workspace --test soak -- --nocapture` makes the soak
 //! longer and another one. What needs file systems of its own is in `disks`.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
@@ -33,6 +33,10 @@ async fn nothing_acknowledged_is_lost_however_servers_end() {
     let mut soak = Soak::new(seed);
     for cycle in 0..cycles {
         soak.cycle(cycle as u32).await;
+        if cycle % 100 == 99 {
+            println!("{} cycles", cycle + 1);
+            soak.print_figures();
+        }
     }
     soak.end().await;
 }

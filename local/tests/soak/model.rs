@@ -13,7 +13,7 @@ use crate::server::Server;
 /// An image as it is shown, or `None` where it was deleted.
 pub type State = Option<Value>;
 
-/// Images that have bytes: what came of them and what was asked for.
+/// What was acknowledged, and what was asked for without an answer.
 #[derive(Default)]
 pub struct Model {
     /// Every image that was acknowledged or seen, and what it is now.
