@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::body::to_bytes;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::header::CONTENT_TYPE;
@@ -10,7 +9,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
 use serde_json::{Map, Value};
 use shared::catalog::Entry;
-use shared::http::{App, Problem, etag, to_the_end};
+use shared::http::{App, Problem, etag, read_body, to_the_end};
 use shared::images::{Edit, Patch};
 use shared::{Error, Result};
 
@@ -29,8 +28,7 @@ pub(crate) async fn edit(
     let (head, body) = request.into_parts();
     check_type(&head.headers)?;
     let if_match = conditions::if_match(&head.headers)?;
-    let too_large = |_| Error::TooLarge { limit: MAX_BYTES as u64 };
-    let patch = read(&to_bytes(body, MAX_BYTES).await.map_err(too_large)?)?;
+    let patch = read(&read_body(body, MAX_BYTES).await?)?;
     let keepsake = Arc::clone(&app.keepsake);
     let change = async move {
         let holds = |entry: &Entry| if_match.as_ref().is_none_or(|tags| tags.precondition_passes(&etag(entry)));

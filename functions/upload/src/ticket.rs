@@ -1,21 +1,19 @@
 //! The handlers of tickets: an image's bytes go straight to the store, and are completed to an image afterwards.
 
 use std::collections::BTreeMap;
-use std::error::Error as _;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::body::{HttpBody, to_bytes};
+use axum::body::HttpBody;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, Request, State};
 use axum::http::header::{CONTENT_TYPE, LOCATION};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{AppendHeaders, IntoResponse, Response};
-use http_body_util::LengthLimitError;
 use serde::{Deserialize, Serialize};
 use shared::clock::format_millis;
 use shared::digest::Digest;
-use shared::http::{App, Problem, to_the_end};
+use shared::http::{App, Problem, read_body, to_the_end};
 use shared::ticket::{Announcement, Destination};
 use shared::upload::Fields;
 use shared::{Error, Result};
@@ -55,15 +53,7 @@ struct Ticket {
 
 /// Answers `POST /api/upload/tickets`.
 pub(crate) async fn issue(State(app): State<App>, request: Request) -> Result<Response, Problem> {
-    let unread = |error: axum::Error| {
-        let too_long = error.source().is_some_and(|source| source.is::<LengthLimitError>());
-        if too_long {
-            Error::TooLarge { limit: MAX_BYTES as u64 }
-        } else {
-            Error::Invalid("The body ended early.".to_owned())
-        }
-    };
-    let body = to_bytes(request.into_body(), MAX_BYTES).await.map_err(unread)?;
+    let body = read_body(request.into_body(), MAX_BYTES).await?;
     let asked: Asked = serde_json::from_slice(&body)
         .map_err(|error| Error::Invalid(format!("The body does not describe an image that will come: {error}.")))?;
     let announced = Announcement {

@@ -14,14 +14,18 @@ mod routes;
 #[cfg(test)]
 mod tests;
 
+use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::{Body, to_bytes};
 use axum::extract::Request;
 use axum::http::header::{CACHE_CONTROL, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::Response;
+use bytes::Bytes;
+use http_body_util::LengthLimitError;
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::request_id::{MakeRequestId, PropagateRequestIdLayer, RequestId, SetRequestIdLayer};
@@ -36,7 +40,7 @@ pub use routes::Routes;
 
 use crate::clock::Clock;
 use crate::config::{Config, Platform};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::keepsake::Keepsake;
 
 /// The header that names a request in the log; taken over from the client or a proxy where one has named it.
@@ -106,6 +110,18 @@ pub async fn to_the_end<T: Send + 'static>(
     change: impl Future<Output = Result<T>> + Send + 'static,
 ) -> Result<T, Problem> {
     tokio::spawn(change.in_current_span()).await.map_err(Problem::internal)?.map_err(Problem::from)
+}
+
+/// Reads a whole body of at most `limit` bytes, such as a description of something.
+pub async fn read_body(body: Body, limit: usize) -> Result<Bytes> {
+    to_bytes(body, limit).await.map_err(|error| {
+        let too_long = error.source().is_some_and(|source| source.is::<LengthLimitError>());
+        if too_long {
+            Error::TooLarge { limit: limit as u64 }
+        } else {
+            Error::Invalid("The body ended before it was complete.".to_owned())
+        }
+    })
 }
 
 #[derive(Clone)]

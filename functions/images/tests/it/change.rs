@@ -1,5 +1,7 @@
 //! Editing and deleting.
 
+use axum::body::Body;
+use futures::stream;
 use serde_json::{Value, json};
 use shared::config::Secret;
 use shared::http::{Access, App};
@@ -101,6 +103,9 @@ async fn an_edit_that_makes_no_sense_changes_nothing() {
     assert_eq!(patch(&app, &id, &[MERGE_PATCH], long).await.problem(), (400, "invalid-request".to_owned()));
     let huge = json!({ "description": "x".repeat(300_000) });
     assert_eq!(patch(&app, &id, &[MERGE_PATCH], huge).await.problem(), (413, "too-large".to_owned()));
+    let broken = Body::from_stream(stream::iter([Ok("{\"order\":"), Err(std::io::Error::other("it ended"))]));
+    let answer = send(&router(&app), request("PATCH", &format!("/api/images/{id}"), &[MERGE_PATCH], broken)).await;
+    assert_eq!(answer.problem(), (400, "invalid-request".to_owned()));
     for headers in [&[][..], &[("content-type", "text/plain")], &[("content-type", "application/json-patch+json")]] {
         let answer = patch(&app, &id, headers, json!({ "order": 1 })).await;
         assert_eq!(answer.problem(), (415, "unsupported-media-type".to_owned()));
