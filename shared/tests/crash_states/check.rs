@@ -81,7 +81,7 @@ impl Expected<'_> {
             let file = path.strip_prefix("uploads/");
             path.ends_with(".tmp")
                 || path.starts_with("incoming/")
-                || file.is_some_and(|name| !seen.keys().any(|id| id.as_str() == name))
+                || file.is_some_and(|name| !name.starts_with(".keepsake") && !seen.keys().any(|id| id.as_str() == name))
         };
         if let Some(left) = paths.iter().find(left) {
             return Err(format!("{left} was left behind"));

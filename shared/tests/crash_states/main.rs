@@ -41,24 +41,34 @@ struct World {
     clock: Clock,
     /// The backups that were acknowledged, with what they hold.
     backups: BTreeMap<BackupName, View>,
+    copies: Copies,
+}
+
+/// Where second copies are made, and when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Copies {
+    /// In the archive, before the answer.
+    AtOnce,
+    /// In the archive, and of the metadata beside the images as well.
+    AtOnceAndBesideTheImages,
+    /// In the archive, some time after the answer.
+    Later,
 }
 
 impl World {
-    /// An empty disk that a process has served.
-    fn new() -> Self {
+    /// An empty disk.
+    fn new(copies: Copies) -> Self {
         let start: Timestamp = "2026-11-20T08:00:00Z".parse().unwrap();
-        Self::on(SimulatedDisk::new(), Clock::manual(start))
-    }
-
-    fn on(disk: SimulatedDisk, clock: Clock) -> Self {
+        let (disk, clock) = (SimulatedDisk::new(), Clock::manual(start));
         disk.set_now(clock.now());
-        Self { disk, clock, backups: BTreeMap::new() }
+        Self { disk, clock, backups: BTreeMap::new(), copies }
     }
 
     /// This world as it is after a crash or a copy of its disk: a little later, and with identifiers of its own.
     fn with_disk(&self, disk: SimulatedDisk, seed: u64) -> Self {
         let clock = Clock::manual_seeded(self.clock.now() + SignedDuration::from_secs(1), seed);
-        Self { backups: self.backups.clone(), ..Self::on(disk, clock) }
+        disk.set_now(clock.now());
+        Self { disk, clock, ..self.clone() }
     }
 
     fn advance(&self, by: SignedDuration) {
@@ -77,8 +87,11 @@ impl World {
     fn open_over(&self, backend: Arc<dyn ObjectStore>, clock: Clock) -> Keepsake {
         let primary = Store::new(backend, "bodies here stay in memory".as_ref());
         let archive = primary.below(&layout::default_archive());
-        let settings = Settings { backup_every: 3, ..Settings::default() };
-        Keepsake::new(primary, archive, Vec::new(), clock, settings)
+        let beside =
+            (self.copies == Copies::AtOnceAndBesideTheImages).then(|| primary.below(&layout::uploads_mirror()));
+        let archive_sync = self.copies != Copies::Later;
+        let settings = Settings { backup_every: 3, archive_sync, ..Settings::default() };
+        Keepsake::new(primary, archive, beside.into_iter().collect(), clock, settings)
     }
 
     fn tree(&self) -> Tree {
@@ -138,9 +151,12 @@ fn view(keepsake: &Keepsake) -> Result<View, String> {
         keepsake.catalog.read(|state| state.live().map(|(id, record)| (id.clone(), record.clone())).collect());
     let mut view = View::new();
     for (id, record) in live {
-        let digest = record.sha256.ok_or_else(|| format!("{id} has no digest"))?;
         let bytes = now(async {
-            let (store, meta) = keepsake.sound_bytes(&id, digest).await?;
+            let (store, meta) = match record.sha256 {
+                Some(digest) => keepsake.sound_bytes(&id, digest).await?,
+                // What was imported has none at first.
+                None => keepsake.locate_bytes(&id, &record).await?,
+            };
             Ok::<_, shared::Error>(store.read(&meta.key).await?.0.to_vec())
         });
         let bytes = bytes.map_err(|e| format!("{id} cannot be read: {e:?}"))?;

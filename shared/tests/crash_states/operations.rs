@@ -1,6 +1,5 @@
 //! The operations that are cut off, and the store that they find.
 
-use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use jiff::SignedDuration;
@@ -17,7 +16,7 @@ use shared::upload::Fields;
 use shared::verify::Slice;
 use uuid::Uuid;
 
-use crate::{View, World, now, png, try_upload, upload, view};
+use crate::{Copies, View, World, now, png, try_upload, upload, view};
 
 /// What a process does that loses power meanwhile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +35,10 @@ pub enum Operation {
     RestoreExact,
     Fold,
     Recover,
+    /// A recovery after so long that tombstones are dropped.
+    RecoverLate,
+    /// What a schedule asks for.
+    Tidy,
     Verify,
     Sweep,
 }
@@ -43,7 +46,7 @@ pub enum Operation {
 use Operation::*;
 
 /// All of them.
-pub const ALL: [Operation; 15] = [
+pub const ALL: [Operation; 17] = [
     UploadOne,
     UploadSeveral,
     UploadKeyed,
@@ -57,6 +60,8 @@ pub const ALL: [Operation; 15] = [
     RestoreExact,
     Fold,
     Recover,
+    RecoverLate,
+    Tidy,
     Verify,
     Sweep,
 ];
@@ -71,18 +76,20 @@ pub struct Notes {
 
 /// A store in use: images that are there, edited and deleted, an automatic backup and one by hand, and commits that are
 /// folded and that are not.
-pub fn used() -> World {
-    let mut world = World::new();
+pub fn used(copies: Copies) -> World {
+    let mut world = World::new(copies);
     let keepsake = world.open();
     now(keepsake.recover()).unwrap();
     upload(&keepsake, &[1], None);
     upload(&keepsake, &[2, 3], None);
+    now(keepsake.catch_up()).unwrap();
     let automatic = now(keepsake.list_backups()).unwrap()[0].name;
     world.backups.insert(automatic, view(&keepsake).unwrap());
     now(keepsake.delete_image(id_of(&keepsake, 2).unwrap().as_str(), |_| true)).unwrap();
     backup(&mut world, &keepsake);
     now(keepsake.catalog.fold()).unwrap();
     upload(&keepsake, &[4], None);
+    now(keepsake.catch_up()).unwrap();
     world.advance(SignedDuration::from_mins(5));
     world
 }
@@ -152,6 +159,11 @@ impl Operation {
                     folder.sync().unwrap();
                 }
             }
+            RecoverLate => {
+                now(keepsake.catalog.fold()).unwrap();
+                world.advance(SignedDuration::from_hours(31 * 24));
+            }
+            Tidy => drop(upload(&keepsake, &[11, 12], None)),
             UploadOne | UploadSeveral | UploadKeyed | IssueTicket | Edit | Delete | Backup | Fold => {}
         }
         drop(keepsake);
@@ -196,7 +208,8 @@ impl Operation {
                 return keepsake.restore(by_hand.unwrap().name, mode).await.map(drop);
             }
             Fold => return Ok(keepsake.catalog.fold().await.map(drop)?),
-            Recover => return keepsake.recover().await.map(drop),
+            Tidy => return keepsake.tidy().await,
+            Recover | RecoverLate => return keepsake.recover().await.map(drop),
             Verify => return keepsake.verify(Slice::WHOLE, true).await.map(drop),
             Sweep => return Ok(keepsake.primary.sweep_unfinished(keepsake.clock.now()).await.map(drop)?),
         };
@@ -250,18 +263,23 @@ pub fn runtime() -> tokio::runtime::Runtime {
 /// of a deleted image, and checkpoints that are gone.
 fn damage(keepsake: &Keepsake) {
     let (primary, archive) = (&keepsake.primary, keepsake.archive.store());
+    let orphan = layout::image(&ImageId::generate(Uuid::from_u128(7), "png"));
+    now(primary.put(&orphan, &Body::from(png(77)), &PutMode::Overwrite)).unwrap();
     let deleted = keepsake.catalog.read(|state| {
         let mut entries = state.iter();
-        entries.find(|(_, entry)| entry.tombstone().is_some()).map(|(id, _)| id.clone()).unwrap()
+        entries.find(|(_, entry)| entry.tombstone().is_some()).map(|(id, _)| layout::image(id))
     });
-    let old: BTreeMap<_, _> =
-        [(layout::image(&ImageId::generate(Uuid::from_u128(7), "png")), png(77)), (layout::image(&deleted), png(2))]
-            .into();
-    for (key, bytes) in old {
-        now(primary.put(&key, &Body::from(bytes), &PutMode::Overwrite)).unwrap();
+    // Where tombstones are gone already, there is nothing to finish.
+    if let Some(deleted) = deleted {
+        now(primary.put(&deleted, &Body::from(png(2)), &PutMode::Overwrite)).unwrap();
     }
-    now(primary.delete(&layout::image(&id_of(keepsake, 1).unwrap()))).unwrap();
-    now(archive.delete(&layout::archived_image(&Digest::of(&png(3))))).unwrap();
+    let first = id_of(keepsake, 1).unwrap();
+    now(primary.delete(&layout::image(&first))).unwrap();
+    let other = keepsake.catalog.read(|state| {
+        let mut live = state.live();
+        live.find_map(|(id, record)| record.sha256.filter(|_| *id != first)).unwrap()
+    });
+    now(archive.delete(&layout::archived_image(&other))).unwrap();
     now(archive.delete(&layout::checkpoint())).unwrap();
 }
 

@@ -13,7 +13,7 @@ use shared::store::fs::Moment;
 use crate::check::{Expected, States};
 use crate::operations::{ALL, Notes, Operation, used};
 use crate::single::Recorded;
-use crate::{View, World, view};
+use crate::{Copies, View, World, view};
 
 use Operation::*;
 
@@ -24,7 +24,7 @@ fn follows(first: Operation, second: Operation) -> bool {
 
 fn one_after_the_other(first: Operation, seconds: &[Operation]) {
     for second in seconds.iter().copied().filter(|second| follows(first, *second)) {
-        let done = Recorded::new(used(), first);
+        let done = Recorded::new(used(Copies::AtOnce), first);
         let world = World { backups: done.expected(true).backups, ..done.world.clone() };
         let recorded = Recorded::new(world, second);
         let count = recorded.each(|moment, disk, expected| {
@@ -47,7 +47,7 @@ type Told = (Moment, [bool; 2]);
 
 impl Two {
     fn new(operations: [Operation; 2]) -> Self {
-        let (world, notes) = (used(), [Notes::default(), Notes::default()]);
+        let (world, notes) = (used(Copies::AtOnce), [Notes::default(), Notes::default()]);
         for (operation, notes) in operations.iter().zip(&notes) {
             operation.prepare(&world, notes);
         }

@@ -2,10 +2,11 @@
 
 use jiff::SignedDuration;
 use shared::store::fs::{Moment, SimulatedDisk};
+use shared::store::{Body, Key, PutMode};
 
 use crate::check::{Expected, States, recover};
 use crate::operations::{ALL, Notes, Operation, runtime, same_images, used};
-use crate::{View, World, now, view};
+use crate::{Copies, View, World, now, png, view};
 
 /// An operation that was seen to its end, with the disk after each of its calls.
 pub struct Recorded {
@@ -111,7 +112,7 @@ macro_rules! survives_every_crash {
     ($($name:ident: $operation:ident),* $(,)?) => { $(
         #[test]
         fn $name() {
-            Recorded::new(used(), Operation::$operation).survives_every_crash();
+            Recorded::new(used(Copies::AtOnce), Operation::$operation).survives_every_crash();
         }
     )* };
 }
@@ -130,14 +131,66 @@ survives_every_crash! {
     an_exact_restore_survives_every_crash: RestoreExact,
     a_fold_survives_every_crash: Fold,
     a_recovery_survives_every_crash: Recover,
+    a_recovery_that_drops_tombstones_survives_every_crash: RecoverLate,
+    the_work_of_a_schedule_survives_every_crash: Tidy,
     a_verification_survives_every_crash: Verify,
     a_sweep_survives_every_crash: Sweep,
 }
 
 #[test]
+fn where_second_copies_follow_later_every_operation_survives_every_crash() {
+    for operation in ALL {
+        Recorded::new(used(Copies::Later), operation).survives_every_crash();
+    }
+}
+
+#[test]
+fn where_metadata_lies_beside_the_images_too_every_operation_survives_every_crash() {
+    for operation in ALL {
+        Recorded::new(used(Copies::AtOnceAndBesideTheImages), operation).survives_every_crash();
+    }
+}
+
+#[test]
+fn the_import_of_a_folder_of_the_older_format_survives_every_crash() {
+    let world = World::new(Copies::AtOnce);
+    let older = r#"{"a.png": {"category": "pets", "description": "one", "uploadDate": "2024-01-01T12:00:00.000Z", "type": "image",
+        "mood": "good"}}"#;
+    let keepsake = world.open();
+    for (name, bytes) in
+        [("image-metadata.json", older.as_bytes()), ("uploads/a.png", &png(1)), ("uploads/b.png", &png(2))]
+    {
+        let body = Body::from(bytes.to_vec());
+        now(keepsake.primary.put(&Key::new(name).unwrap(), &body, &PutMode::Create)).unwrap();
+    }
+    world.advance(SignedDuration::from_hours(2));
+    let before = view(&world.open()).unwrap();
+    world.disk.record();
+    recover(&world).unwrap();
+    let (after, mut states, mut count) = (view(&world.open()).unwrap(), States::default(), 0);
+    assert_eq!((before.len(), after.len()), (1, 2));
+    for moment in world.disk.recorded() {
+        for disk in states.new_at(&moment) {
+            let again = world.with_disk(disk, 2);
+            let seen = view(&again.open()).unwrap();
+            for (id, (then, same)) in &before {
+                let (record, bytes) = &seen[id];
+                assert_eq!((&record.description, &record.extra, bytes), (&then.description, &then.extra, same));
+            }
+            recover(&again).unwrap();
+            let (views, backups) = (vec![&after], world.backups.clone());
+            let expected = Expected { world: &world, views, backups, acknowledged: true, rotten: false };
+            expected.settled(&again).unwrap_or_else(|e| panic!("after {moment:?}: {e}"));
+            count += 1;
+        }
+    }
+    println!("{count} states");
+}
+
+#[test]
 fn the_first_operations_of_a_new_store_survive_every_crash() {
     for operation in [Operation::UploadOne, Operation::UploadSeveral, Operation::UploadKeyed, Operation::IssueTicket] {
-        let world = World::new();
+        let world = World::new(Copies::AtOnce);
         recover(&world).unwrap();
         Recorded::new(world, operation).survives_every_crash();
     }
@@ -145,7 +198,7 @@ fn the_first_operations_of_a_new_store_survive_every_crash() {
 
 #[test]
 fn the_first_start_of_a_new_store_survives_every_crash() {
-    let world = World::new();
+    let world = World::new(Copies::AtOnce);
     world.disk.record();
     recover(&world).unwrap();
     let (mut states, empty) = (States::default(), View::new());
@@ -161,7 +214,7 @@ fn the_first_start_of_a_new_store_survives_every_crash() {
 #[test]
 fn a_crash_in_the_midst_of_a_recovery_is_recovered_from() {
     for operation in [Operation::UploadOne, Operation::Delete] {
-        Recorded::new(used(), operation).survives_a_crash_of_the_recovery();
+        Recorded::new(used(Copies::AtOnce), operation).survives_a_crash_of_the_recovery();
     }
 }
 
@@ -169,6 +222,6 @@ fn a_crash_in_the_midst_of_a_recovery_is_recovered_from() {
 #[ignore = "takes long; `just crash-states` runs it"]
 fn a_crash_in_the_midst_of_a_recovery_is_recovered_from_whatever_went_before() {
     for operation in ALL {
-        Recorded::new(used(), operation).survives_a_crash_of_the_recovery();
+        Recorded::new(used(Copies::AtOnce), operation).survives_a_crash_of_the_recovery();
     }
 }

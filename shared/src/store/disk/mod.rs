@@ -4,6 +4,8 @@
 //! opens the name sees all of it. What must not happen at once, a comparison of versions and the change that depends on
 //! it, happens under one advisory lock for the whole store, which is never held while bytes are written or synced.
 //!
+//! Every system call goes through [`fs`], so that tests can run the store on a disk that loses power or fails.
+//!
 //! Architecture invariants: nothing here follows a symbolic link below the root, and nothing but this module knows that
 //! there are paths. Everything that blocks runs off the async threads, one job per operation, which runs to its end
 //! also when the caller no longer waits.

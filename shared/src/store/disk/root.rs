@@ -10,6 +10,16 @@ use super::fs::{FileSystem, RealFolder};
 
 /// Makes a store's folder where it is missing and every name on the way to it durable; returns its path, free of links.
 pub(super) fn make(root: &Path) -> io::Result<PathBuf> {
+    make_with(root, |folder| match RealFolder::new(folder).root().and_then(|folder| folder.sync()) {
+        // Whoever may not look into a folder has made nothing in it.
+        Err(Errno::ACCESS | Errno::PERM) => Ok(()),
+        synced => Ok(synced?),
+    })
+}
+
+/// Syncs each folder above the root that holds a name on the way to it, up to the top of its file system. Also where all
+/// are there already: who made them, a process that died or a person, may not have done so.
+fn make_with(root: &Path, mut sync: impl FnMut(&Path) -> io::Result<()>) -> io::Result<PathBuf> {
     let absolute = std::path::absolute(root)?;
     match std::fs::create_dir_all(&absolute) {
         // A file lies there, which whoever opens it will see.
@@ -17,26 +27,14 @@ pub(super) fn make(root: &Path) -> io::Result<PathBuf> {
         made => made?,
     }
     let root = absolute.canonicalize()?;
-    settle(&root, |folder| match RealFolder::new(folder).root().and_then(|folder| folder.sync()) {
-        // Whoever may not look into a folder has made nothing in it.
-        Err(Errno::ACCESS | Errno::PERM) => Ok(()),
-        synced => Ok(synced?),
-    })?;
-    Ok(root)
-}
-
-/// Syncs each folder above `root` that holds a name on the way to it, up to the top of its file system. Also where all are
-/// there already: who made them, a process that died or a person, may not have done so.
-fn settle(root: &Path, mut sync: impl FnMut(&Path) -> io::Result<()>) -> io::Result<()> {
     let device = root.metadata()?.dev();
     for folder in root.ancestors().skip(1) {
-        let above = folder.metadata()?.dev();
-        if above != device {
+        if folder.metadata()?.dev() != device {
             break;
         }
         sync(folder)?;
     }
-    Ok(())
+    Ok(root)
 }
 
 #[cfg(test)]
@@ -48,14 +46,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let top = folder.path().canonicalize().unwrap();
         for _ in 0..2 {
-            let root = make(&top.join("a/b/store")).unwrap();
             let mut synced = Vec::new();
-            settle(&root, |folder| {
+            let made = make_with(&top.join("a/b/store"), |folder| {
                 synced.push(folder.to_owned());
                 Ok(())
-            })
-            .unwrap();
+            });
+            assert_eq!(made.unwrap(), top.join("a/b/store"));
             assert_eq!(synced[..3], [top.join("a/b"), top.join("a"), top.clone()]);
         }
+        let failed = make_with(&top.join("a/b/store"), |_| Err(io::Error::other("the disk is gone")));
+        assert!(failed.is_err(), "a root that may not be there after a crash is not opened");
     }
 }

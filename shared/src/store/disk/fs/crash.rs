@@ -115,7 +115,7 @@ impl Moment {
             free_inodes: BTreeSet::new(),
             next_inode: self.state.next_inode,
             used_bytes: 0,
-            free_bytes: self.state.free_bytes,
+            capacity_bytes: self.state.capacity_bytes,
             now_ns: self.state.now_ns,
         };
         let mut links: BTreeMap<u64, u64> = BTreeMap::new();
@@ -137,11 +137,18 @@ impl Moment {
             }
             state.nodes.insert(id, Arc::new(node));
         }
-        let used: BTreeSet<u64> = state.nodes.values().map(|node| node.inode).collect();
-        state.free_inodes = (2..state.next_inode).filter(|inode| !used.contains(inode)).collect();
+        let mut used = BTreeSet::new();
         for (id, node) in &mut state.nodes {
-            Arc::make_mut(node).links = links[id];
+            let node = Arc::make_mut(node);
+            node.links = links[id];
+            if !used.insert(node.inode) {
+                // Its number was given out again by one whose removal has not happened.
+                node.inode = state.next_inode;
+                state.next_inode += 1;
+                used.insert(node.inode);
+            }
         }
+        state.free_inodes = (2..state.next_inode).filter(|inode| !used.contains(inode)).collect();
         state
     }
 }

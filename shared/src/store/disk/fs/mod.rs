@@ -1,8 +1,9 @@
 //! The seam between the disk store and the system: what can be asked of an open file or folder.
 //!
 //! Each method is one system call of the same meaning and fails with that call's `errno`. All names are single names in
-//! an open folder, and a rename never leaves its folder, so nothing here knows a path. [`real`] is the operating system,
-//! [`simulated`] a file system in memory that can lose power, and [`fault`] makes calls of either one fail.
+//! an open folder, and a rename never leaves its folder, so nothing here knows a path. [`RealFolder`] is the operating
+//! system, [`SimulatedDisk`] a file system in memory that can lose power, and [`FaultyFileSystem`] makes calls of either one
+//! fail.
 
 mod crash;
 mod fault;

@@ -115,7 +115,7 @@ impl SimulatedDisk {
 
     /// Sets how many bytes fit on the disk in all.
     pub fn set_capacity(&self, bytes: u64) {
-        self.inner().state.free_bytes = bytes;
+        self.inner().state.capacity_bytes = bytes;
     }
 
     /// Makes the disk one that takes no writes, or takes them again.
@@ -347,7 +347,7 @@ impl Handle for Simulated {
         }
         inner.takes_writes()?;
         let state = &mut inner.state;
-        let room = state.free_bytes.saturating_sub(state.used_bytes);
+        let room = state.capacity_bytes.saturating_sub(state.used_bytes);
         let length = new.len().min(usize::try_from(room).unwrap_or(usize::MAX));
         if length == 0 && !new.is_empty() {
             return Err(Errno::NOSPC);
@@ -380,7 +380,7 @@ impl Handle for Simulated {
 
     fn space(&self) -> Result<Space> {
         let inner = self.disk.inner();
-        let total_bytes = inner.state.free_bytes;
+        let total_bytes = inner.state.capacity_bytes;
         let free_bytes = total_bytes.saturating_sub(inner.state.used_bytes);
         Ok(Space { free_bytes, total_bytes, read_only: inner.read_only })
     }

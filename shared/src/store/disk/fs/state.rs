@@ -21,7 +21,7 @@ pub(super) struct State {
     pub(super) free_inodes: BTreeSet<u64>,
     pub(super) next_inode: u64,
     pub(super) used_bytes: u64,
-    pub(super) free_bytes: u64,
+    pub(super) capacity_bytes: u64,
     pub(super) now_ns: i128,
 }
 
@@ -58,7 +58,8 @@ impl State {
     pub(super) fn new() -> Self {
         let (nodes, free_inodes) = (BTreeMap::new(), BTreeSet::new());
         let (next_node, next_inode, used_bytes, now_ns) = (ROOT, 2, 0, 0);
-        let mut state = Self { nodes, next_node, free_inodes, next_inode, used_bytes, free_bytes: TOTAL_BYTES, now_ns };
+        let mut state =
+            Self { nodes, next_node, free_inodes, next_inode, used_bytes, capacity_bytes: TOTAL_BYTES, now_ns };
         let root = state.make(Content::folder(BTreeMap::new()));
         state.node_mut(root).links = 1;
         state
