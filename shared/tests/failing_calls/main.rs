@@ -293,7 +293,7 @@ fn whatever_call_of_the_file_system_fails_reading_writes_nothing_and_goes_on() {
 #[test]
 fn whatever_call_of_the_file_system_fails_an_upload_is_whole_or_absent() {
     let cases = check_calls(|operation| operation.effect == Effect::Adds);
-    assert!(cases > 300, "{cases} cases");
+    assert!(cases > 250, "{cases} cases");
 }
 
 #[test]

@@ -101,13 +101,13 @@ impl fmt::Debug for Faulty {
 impl FileSystem for FaultyFileSystem {
     fn root(&self) -> Result<Box<dyn Handle>> {
         self.control.begin("root", "/")?;
-        Ok(Faulty::new(self.inner.root()?, "/", &self.control))
+        Ok(Box::new(Faulty::new(self.inner.root()?, "/", &self.control)))
     }
 }
 
 impl Faulty {
-    fn new(inner: Box<dyn Handle>, name: &str, control: &Arc<Control>) -> Box<dyn Handle> {
-        Box::new(Self { inner, name: name.to_owned(), lost: AtomicBool::new(false), control: control.clone() })
+    fn new(inner: Box<dyn Handle>, name: &str, control: &Arc<Control>) -> Self {
+        Self { inner, name: name.to_owned(), lost: AtomicBool::new(false), control: control.clone() }
     }
 
     fn itself(&self, call: &'static str) -> Result<Option<CallFault>> {
@@ -118,7 +118,7 @@ impl Faulty {
 impl Handle for Faulty {
     fn open_at(&self, name: &str, how: Open) -> Result<Box<dyn Handle>> {
         self.control.begin("open_at", name)?;
-        Ok(Self::new(self.inner.open_at(name, how)?, name, &self.control))
+        Ok(Box::new(Self::new(self.inner.open_at(name, how)?, name, &self.control)))
     }
 
     fn make_folder_at(&self, name: &str) -> Result<()> {
