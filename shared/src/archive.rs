@@ -33,16 +33,16 @@ impl Archive {
         &self.store
     }
 
-    /// Stores a second copy of an image's bytes, which no record needs to name yet. Where one of the same length stands, it
-    /// lies under the digest of its bytes and is left alone, but for one so old that a prune might take it away.
+    /// Stores a second copy of an image's bytes, which no record needs to name yet. Where one stands that is right, it is
+    /// left alone, but for one so old that a prune might take it away.
     pub async fn put(&self, body: &Body) -> Result<(), StoreError> {
-        self.put_unless(body, |meta| meta.size == body.size() && !self.is_aging(meta)).await
+        self.put_unless(body, |meta| !self.is_aging(meta)).await
     }
 
     /// Likewise for bytes that a record or a tombstone names, so that no prune takes them away: writes nothing where a
     /// second copy stands, which goes on a full disk too.
     pub async fn put_named(&self, body: &Body) -> Result<(), StoreError> {
-        self.put_unless(body, |meta| meta.size == body.size()).await
+        self.put_unless(body, |_| true).await
     }
 
     async fn put_unless(&self, body: &Body, serves: impl Fn(&ObjectMeta) -> bool) -> Result<(), StoreError> {
@@ -51,7 +51,9 @@ impl Archive {
             Err(e) if e.kind == ErrorKind::AlreadyExists => {}
             done => return done.map(drop),
         }
-        if !self.store.head(&key).await.optional()?.is_some_and(|meta| serves(&meta)) {
+        // It may have rotted since the last image of this content was deleted, and it would stand for this one then.
+        let stands = self.store.digest(&key).await.sound()?;
+        if !stands.is_some_and(|(meta, digest)| digest == body.digest() && serves(&meta)) {
             self.store.put(&key, body, &PutMode::Overwrite).await?;
         }
         Ok(())

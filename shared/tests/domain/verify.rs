@@ -204,6 +204,17 @@ async fn all_slices_together_are_the_whole_and_the_one_that_waits_longest_is_nex
 }
 
 #[tokio::test]
+async fn an_upload_does_not_take_a_second_copy_that_has_rotted_for_its_own() {
+    let (world, keepsake, ids) = world_of(1).await;
+    keepsake.delete_image(ids[0].as_str(), |_| true).await.unwrap();
+    world.rot_copy(0).await;
+    let again = upload_all(&keepsake, 0..1).await;
+    world.remove("uploads/").await;
+    world.open().recover().await.unwrap();
+    assert_eq!(seen(&world.open()).await[&again[0]].1, Some(png(0)));
+}
+
+#[tokio::test]
 async fn a_second_copy_that_is_still_on_its_way_is_no_damage() {
     let world = World::new();
     let settings = shared::Settings { archive_sync: false, ..shared::Settings::default() };

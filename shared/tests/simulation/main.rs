@@ -19,7 +19,7 @@ fn run(seeds: Range<u64>) -> Stats {
             Err(failure) => {
                 turns.truncate(failure.turn as usize);
                 let steps = failure.stats.steps + stats.steps;
-                panic!("{}\nfirst, after {steps} steps: {}", explain(seed, turns, &failure, 200), failure.reason);
+                panic!("{}\nfirst, after {steps} steps: {}", explain(seed, turns, &failure, 100), failure.reason);
             }
         }
     }

@@ -239,7 +239,9 @@ impl World {
             return Err(format!("{name} and {other} are the same automatic backup"));
         }
         let Kept { view, sequence, excused, kind, .. } = kept;
-        self.model.backups.insert(name, Backup { view, acknowledged: None, kind, sequence, excused, going: false });
+        self.model
+            .backups
+            .insert(name, Backup { view, acknowledged: None, kind, sequence, excused, going: false, gone: None });
         self.stats.count("backups checked");
         Ok(())
     }
@@ -251,11 +253,15 @@ impl World {
         let prunes = matches!(*request, Request::Prune { dry_run: false });
         let wrong = |why: &str| Err(format!("{} has deleted {key}, {why}", request.name()));
         if let Some(name) = layout::parse_manifest(key) {
+            // What stands now, and what another has deleted since this prune began: clocks that differ void its lease.
+            let began = self.running.iter().find(|running| running.action == action).map_or(0, |running| running.began);
+            let stood = |backup: &Backup| backup.gone.is_none_or(|gone| gone >= began);
             let newer = self.model.backups.range((Bound::Excluded(name), Bound::Unbounded));
-            let stands = |name| self.places.read(Side::Archive, layout::manifest(name).as_str()).is_some();
-            let newer = newer.filter(|(name, backup)| backup.kind != Kind::Manual && stands(**name)).count();
+            let newer = newer.filter(|(_, backup)| backup.kind != Kind::Manual && stood(backup)).count();
+            let now = self.turn;
             let Some(backup) = self.model.backups.get_mut(&name) else { return Ok(()) };
             backup.going |= prunes;
+            backup.gone = Some(now);
             return match backup.kind {
                 _ if matches!(*request, Request::DeleteBackup(asked) if asked == name) => Ok(()),
                 Kind::Auto | Kind::Safety if prunes && newer >= KEEP.last as usize => Ok(()),

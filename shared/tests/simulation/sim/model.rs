@@ -76,6 +76,8 @@ pub(crate) struct Backup {
     pub(crate) excused: bool,
     /// Someone has begun to delete it.
     pub(crate) going: bool,
+    /// In which turn it went.
+    pub(crate) gone: Option<u64>,
 }
 
 /// See above.
