@@ -92,7 +92,6 @@ pub(crate) struct World {
     clocks: u64,
     /// Something is damaged and not yet repaired.
     pub(crate) hurt: bool,
-    /// The metadata of a place was lost: nobody serves before having recovered.
     /// Contents of deleted images whose only copy was damaged.
     pub(crate) excused: BTreeSet<Digest>,
     /// Chunks that were damaged.
