@@ -25,7 +25,7 @@ impl World {
         };
         self.stats.ended(running.request.name(), outcome);
         let who = || format!("action {action}, {:?}", running.request);
-        self.model.end(action, outcome, self.turn).map_err(|e| format!("{}: {e}", who()))?;
+        self.model.end(action, outcome, self.stats.steps).map_err(|e| format!("{}: {e}", who()))?;
         if let Request::Recover = *running.request {
             self.end_recovery(running.process, result.is_ok());
         }
@@ -124,7 +124,7 @@ impl World {
             (Request::Backups, Answer::Listed(listed)) => {
                 let names: BTreeSet<_> = listed.iter().map(|backup| backup.name).collect();
                 let gone = self.model.backups.iter().find(|(name, backup)| {
-                    let promised = backup.acknowledged.is_some_and(|at| at <= running.began);
+                    let promised = backup.acknowledged.is_some_and(|at| at < running.began);
                     promised && !backup.going && !backup.excused && !names.contains(name)
                 });
                 let new = names.iter().find(|name| !self.model.backups.contains_key(name));
@@ -207,7 +207,7 @@ impl World {
     }
 
     fn acknowledge_backup(&mut self, name: shared::layout::BackupName) -> Checked {
-        let now = self.turn;
+        let now = self.stats.steps;
         let backup = self.model.backups.get_mut(&name).ok_or_else(|| format!("{name} was never written"))?;
         backup.acknowledged.get_or_insert(now);
         Ok(())

@@ -258,7 +258,7 @@ impl World {
             let stood = |backup: &Backup| backup.gone.is_none_or(|gone| gone >= began);
             let newer = self.model.backups.range((Bound::Excluded(name), Bound::Unbounded));
             let newer = newer.filter(|(_, backup)| backup.kind != Kind::Manual && stood(backup)).count();
-            let now = self.turn;
+            let now = self.stats.steps;
             let Some(backup) = self.model.backups.get_mut(&name) else { return Ok(()) };
             backup.going |= prunes;
             backup.gone = Some(now);

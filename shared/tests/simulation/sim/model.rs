@@ -50,7 +50,7 @@ pub(crate) struct Attempt {
     /// The floors when it began.
     pub(crate) floors: Rc<View>,
     pub(crate) outcome: Outcome,
-    /// When it ended, counted in turns; none while it is open, since it may still take place.
+    /// When it ended, counted in steps; none while it is open, since it may still take place.
     pub(crate) ended: Option<u64>,
     pub(crate) commits: Vec<Uuid>,
 }
@@ -76,7 +76,7 @@ pub(crate) struct Backup {
     pub(crate) excused: bool,
     /// Someone has begun to delete it.
     pub(crate) going: bool,
-    /// In which turn it went.
+    /// When it went, counted in steps.
     pub(crate) gone: Option<u64>,
 }
 

@@ -53,7 +53,7 @@ pub(crate) struct Running {
     pub(crate) process: usize,
     pub(crate) request: Rc<Request>,
     future: Pin<Box<dyn Future<Output = Result<Answer>>>>,
-    /// When it began, in turns.
+    /// When it began, in steps.
     pub(crate) began: u64,
     /// How many loads had begun by then; none where one was running.
     pub(crate) loads: Option<u64>,
@@ -92,7 +92,6 @@ pub(crate) struct World {
     clocks: u64,
     /// Something is damaged and not yet repaired.
     pub(crate) hurt: bool,
-    /// The metadata of a place was lost: nobody serves before having recovered.
     /// Contents of deleted images whose only copy was damaged.
     pub(crate) excused: BTreeSet<Digest>,
     /// Chunks that were damaged.
@@ -256,7 +255,7 @@ impl World {
         let request = Rc::new(request);
         self.requests.push(Rc::clone(&request));
         let loads = (!loading).then_some(self.loads);
-        let (began, mishaps, found_no_room) = (self.turn, 0, false);
+        let (began, mishaps, found_no_room) = (self.stats.steps, 0, false);
         self.running.push(Running { action, process, request, future, began, loads, mishaps, found_no_room });
         self.running.len() - 1
     }
