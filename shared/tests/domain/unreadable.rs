@@ -45,7 +45,7 @@ async fn filled() -> (World, Vec<ImageId>) {
 #[tokio::test]
 async fn commits_that_cannot_be_read_for_a_while_stay_and_so_do_the_images_that_they_made() {
     let (world, ids) = filled().await;
-    world.clock.advance(jiff::SignedDuration::from_hours(2));
+    world.clock.advance(jiff::SignedDuration::from_hours(25));
     let before = world.keys("").await;
     let (keepsake, broken) = open(&world, |key| key.contains("image-metadata.d/"));
     broken.set(true);
@@ -66,7 +66,7 @@ async fn a_file_without_a_record_that_cannot_be_read_is_not_set_aside() {
     let (world, _) = filled().await;
     let orphan = format!("uploads/{}", ImageId::generate(Uuid::from_u128(5), "png"));
     world.put(&orphan, &png(5)).await;
-    world.clock.advance(jiff::SignedDuration::from_hours(2));
+    world.clock.advance(jiff::SignedDuration::from_hours(25));
     let (unreadable, kept) = (orphan.clone(), orphan.clone());
     let (keepsake, broken) = open(&world, move |key| key == unreadable);
     broken.set(true);

@@ -50,7 +50,7 @@ impl Base {
         let commits = place.keys(layout::COMMITS).iter().map(|key| commit_id(key)).collect();
         if on == On::Damaged {
             damage(&place, &ids);
-            clock.advance(SignedDuration::from_hours(2));
+            clock.advance(SignedDuration::from_hours(25));
         }
         Self { place, on, known: Known { commits, ..known }, settings, now: clock.now() + SignedDuration::from_mins(1) }
     }
