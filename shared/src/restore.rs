@@ -10,10 +10,10 @@ use crate::backup::{ChunkRef, Kind};
 use crate::catalog::{Change, Content, Entry, Record, Snapshot, Stamp, Tombstone};
 use crate::error::{Error, Result};
 use crate::keepsake::Keepsake;
-use crate::layout::{BackupName, ImageId};
+use crate::layout::{self, BackupName, ImageId};
 use crate::lease::Lease;
 use crate::recovery::Listed;
-use crate::store::StoreError;
+use crate::store::{Optional, StoreError};
 
 /// Images brought back at a time.
 const COPIES: usize = 8;
@@ -43,6 +43,8 @@ pub struct Plan {
     pub missing: BTreeSet<ImageId>,
     /// Images of the backup whose bytes must be brought back from the archive.
     pub bytes_to_bring: BTreeSet<ImageId>,
+    /// Those of them under whose name a file lies that is not theirs.
+    in_the_way: BTreeSet<ImageId>,
     /// The change of each image, and the state of it that the change was planned from.
     changes: BTreeMap<ImageId, (Option<Stamp>, Change)>,
     records: BTreeMap<ImageId, Record>,
@@ -122,9 +124,11 @@ impl Keepsake {
 
     /// Finds out whose bytes must be brought back, and whose cannot be.
     async fn plan_bytes(&self, plan: &mut Plan, present: &HashMap<ImageId, Listed>) -> Result<()> {
+        let wrong = self.wrong_leftovers(plan, present).await?;
         let lacking = |(id, record): (&ImageId, &Record)| {
             let digest = record.sha256?;
-            let there = present.get(id).is_some_and(|file| record.size.is_none_or(|wanted| wanted == file.size));
+            let right = |file: &Listed| record.size.is_none_or(|wanted| wanted == file.size) && !wrong.contains(id);
+            let there = present.get(id).is_some_and(right);
             (!there).then(|| (id.clone(), digest, record.size))
         };
         let lacking: Vec<_> = plan.records.iter().filter_map(lacking).collect();
@@ -133,12 +137,32 @@ impl Keepsake {
             stream::iter(lacking).map(check).buffer_unordered(COPIES).try_collect().await?;
         for (id, archived) in checked {
             if archived {
+                if present.contains_key(&id) {
+                    plan.in_the_way.insert(id.clone());
+                }
                 plan.bytes_to_bring.insert(id);
             } else {
                 plan.give_up(id);
             }
         }
         Ok(())
+    }
+
+    /// The images that come back and under whose name a file lies that is not theirs. Nobody has looked at the file of a
+    /// deleted image since, so that its length alone proves nothing.
+    async fn wrong_leftovers(
+        &self,
+        plan: &Plan,
+        present: &HashMap<ImageId, Listed>,
+    ) -> Result<BTreeSet<ImageId>, StoreError> {
+        let left = plan.restored.iter().filter(|id| present.contains_key(*id));
+        let left = left.filter_map(|id| Some((id.clone(), plan.records.get(id)?.sha256?)));
+        let look = async |(id, wanted)| {
+            let found = self.primary.digest(&layout::image(&id)).await.sound()?;
+            Ok(found.is_none_or(|(_, digest)| digest != wanted).then_some(id))
+        };
+        let looked = stream::iter(left.collect::<Vec<_>>()).map(look).buffer_unordered(COPIES);
+        looked.try_filter_map(async |wrong| Ok(wrong)).try_collect().await
     }
 
     /// Restores a backup. A crash at any point leaves the old state or the new one; running it again finishes the job.
@@ -183,7 +207,11 @@ impl Keepsake {
 
     async fn bring_bytes(&self, plan: &mut Plan, lease: &Lease<'_>) -> Result<()> {
         let wanted = plan.bytes_to_bring.iter().filter_map(|id| Some((id.clone(), plan.records.get(id)?.sha256?)));
+        let in_the_way = std::mem::take(&mut plan.in_the_way);
         let bring = async |(id, digest)| {
+            if in_the_way.contains(&id) {
+                self.archive.quarantine(&self.primary, &layout::image(&id)).await?;
+            }
             let outcome = self.archive.bring_back(&self.primary, &id, digest).await?;
             lease.renew_if_due().await?;
             Ok::<_, Error>((id, outcome))

@@ -28,6 +28,27 @@ async fn a_restore_refuses_a_tampered_image_and_brings_back_the_others() {
 }
 
 #[tokio::test]
+async fn a_restore_does_not_take_what_lies_under_a_deleted_images_name_for_its_bytes() {
+    let world = World::new();
+    let keepsake = world.open();
+    let ids = upload_all(&keepsake, 0..2).await;
+    let backup = keepsake.create_backup(Kind::Manual).await.unwrap().name;
+    for id in &ids {
+        keepsake.delete_image(id.as_str(), |_| true).await.unwrap();
+    }
+    // A deletion that was cut off left the file of one, and that has rotted since.
+    let mut rotten = png(0);
+    rotten[30] ^= 1;
+    world.put(&format!("uploads/{}", ids[0]), &rotten).await;
+
+    let restored = keepsake.restore(backup, Mode::Merge).await.unwrap();
+    assert_eq!(restored.plan.bytes_to_bring.len(), 2);
+    let seen = seen(&keepsake).await;
+    assert_eq!((&seen[&ids[0]].1, &seen[&ids[1]].1), (&Some(png(0)), &Some(png(1))));
+    assert_eq!(world.keys("backups/quarantine/").await.len(), 1, "what cannot be explained is kept");
+}
+
+#[tokio::test]
 async fn a_backup_with_a_damaged_chunk_is_refused_and_nothing_changes() {
     let world = World::new();
     let keepsake = world.open();
