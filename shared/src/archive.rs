@@ -101,7 +101,9 @@ impl Archive {
                 if present.is_none() {
                     return Ok(Archived::Missing);
                 }
-                let body = self.store.fetch(&key).await?;
+                let Some(body) = self.store.fetch(&key).await.sound()?.filter(|body| body.digest() == digest) else {
+                    return Ok(Archived::Missing);
+                };
                 self.store.put(&key, &body, &PutMode::Overwrite).await?;
             }
             Err(e) => return Err(e),

@@ -157,7 +157,7 @@ pub fn intent(name: BackupName, id: Uuid) -> Key {
 /// Whether a key of the archive is that of an [`intent`].
 pub fn is_intent(key: &Key) -> bool {
     let rest = key.as_str().split_once("/intent-").filter(|(name, _)| name.parse::<BackupName>().is_ok());
-    rest.and_then(|(_, id)| id.strip_suffix(".json")).is_some_and(|id| Uuid::parse_str(id).is_ok())
+    rest.and_then(|(_, id)| id.strip_suffix(".json")).is_some_and(|id| parse_uuid(id).is_some())
 }
 
 /// Which automatic backups are due, in the archive.
@@ -173,7 +173,7 @@ pub fn verified() -> Key {
 /// The commit whose damaged bytes lie under this key of the archive's quarantine, if any do.
 pub fn parse_quarantined_commit(key: &Key) -> Option<Uuid> {
     let (_, name) = key.as_str().strip_prefix(QUARANTINE)?.split_once('/')?;
-    Uuid::parse_str(name.strip_suffix(".json")?).ok()
+    parse_uuid(name.strip_suffix(".json")?)
 }
 
 /// The lease of a running restore or prune, in the archive.

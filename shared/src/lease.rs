@@ -85,8 +85,10 @@ impl<'a> Lease<'a> {
 
     /// Renews the lease where that is due; to be called often. [`Error::RestoreRunning`] when another has taken it over.
     pub(crate) async fn renew_if_due(&self) -> Result<()> {
+        // Where there was no room for it, another may have found some since.
+        let held = self.held.lock().await.is_some();
         let due = self.clock.now().duration_since(*lock(&self.renewed)) >= RENEWAL;
-        if due { self.renew().await } else { Ok(()) }
+        if due || !held { self.renew().await } else { Ok(()) }
     }
 
     /// Renews the lease, which proves that it still holds.

@@ -114,8 +114,9 @@ async fn delete(State(app): State<App>, name: Result<Path<String>, PathRejection
     Ok(Json(json!({ "success": true, "message": message, "name": name })))
 }
 
+/// Anything else in the query is refused: a misspelt `dryRun` must not prune in earnest.
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct PruneQuery {
     #[serde(default)]
     dry_run: bool,

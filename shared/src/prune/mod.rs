@@ -111,15 +111,16 @@ impl Keepsake {
         let standing = self.standing_backups().await?;
         let (stay, go) = self.thin_out(standing.manifests);
         let names = |backups: &[Stored]| backups.iter().map(|(_, m)| m.name).collect::<Vec<_>>();
-        let mut pruned = Pruned { kept: names(&stay), removed: names(&go), ..Pruned::default() };
+        let mut pruned = Pruned { kept: names(&stay), ..Pruned::default() };
         let mut named = Named::default();
         let reason = self.read_names(&stay, &go, &mut named).await?;
         if reason.is_some() {
-            let mut kept = [pruned.kept, pruned.removed].concat();
+            let mut kept = [pruned.kept, names(&go)].concat();
             kept.sort_by(|a, b| b.cmp(a));
             return Ok(Pruned { kept, held_back: reason, ..Pruned::default() });
         }
         let Some(lease) = lease else {
+            pruned.removed = names(&go);
             candidates.iter().filter(|candidate| !named.names(candidate)).for_each(|candidate| pruned.add(candidate));
             return Ok(pruned);
         };
@@ -128,7 +129,8 @@ impl Keepsake {
         }
         for (version, manifest) in go {
             lease.renew_if_due().await?;
-            self.delete_if_same(&version).await?;
+            let target = if self.delete_if_same(&version).await? { &mut pruned.removed } else { &mut pruned.kept };
+            target.push(manifest.name);
             self.forget_backup(manifest.name);
         }
         for version in standing.old_intents {
@@ -140,11 +142,13 @@ impl Keepsake {
     /// Removes those candidates that nothing names.
     async fn remove(
         &self,
-        candidates: Vec<Candidate>,
+        mut candidates: Vec<Candidate>,
         mut named: Named,
         lease: &Lease<'_>,
         mut pruned: Pruned,
     ) -> Result<Pruned> {
+        // What is named stays named, whatever comes: only the rest is worth a second look.
+        candidates.retain(|candidate| !named.names(candidate));
         for batch in candidates.chunks(BATCH) {
             lease.renew_if_due().await?;
             pruned.held_back = self.look_again(batch, &mut named).await?;

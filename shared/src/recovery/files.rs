@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::keepsake::{Keepsake, blocking};
 use crate::layout::{self, ImageId};
 use crate::media::{self, Media};
-use crate::store::Body;
+use crate::store::{Body, ErrorKind, ObjectMeta};
 use crate::upload::{DEFAULT_CATEGORY, DEFAULT_ORDER};
 
 impl Keepsake {
@@ -38,20 +38,20 @@ impl Keepsake {
             let may_be_in_flight = now.duration_since(listed.modified) < IN_FLIGHT;
             let settled = match tombstone {
                 Some(_) if may_be_in_flight => Ok(()),
-                Some(tombstone) if self.is_still_unexplained(id, listed).await? => {
-                    self.finish_delete(id, &tombstone, report).await
-                }
-                Some(_) => Ok(()),
+                Some(tombstone) => match self.still_unexplained(id, listed).await? {
+                    Some(file) => self.finish_delete(&file, &tombstone, report).await,
+                    None => Ok(()),
+                },
                 // What a ticket has brought this far, it can still be completed with.
                 None if id.uuid().is_some_and(|uuid| tickets.contains(&uuid)) => Ok(()),
                 // A commit that cannot be read now may be the one that made it.
                 None if id.uuid().is_some() && loaded.some_unreadable => Ok(()),
                 None if id.uuid().is_some() && !loaded.no_checkpoint => {
                     if !may_be_in_flight
-                        && self.is_still_unexplained(id, listed).await?
-                        && self.archive.quarantine(&self.primary, &layout::image(id)).await?
+                        && let Some(file) = self.still_unexplained(id, listed).await?
+                        && self.archive.quarantine(&self.primary, &file.key).await?
                     {
-                        self.primary.delete(&layout::image(id)).await?;
+                        self.primary.delete_version(&file).await?;
                         report.set_aside += 1;
                     }
                     Ok(())
@@ -62,20 +62,22 @@ impl Keepsake {
                 }),
             };
             match settled {
-                Err(Error::Store(error)) if vanished(&error) => {}
+                // Gone, or put anew meanwhile: then someone has a use for it.
+                Err(Error::Store(error)) if vanished(&error) || error.kind == ErrorKind::Changed => {}
                 settled => settled?,
             }
         }
         Ok(adopted)
     }
 
-    /// Whether a file is the one that was listed and still has no live record: what was listed may be long ago, and a
+    /// A file, if it is the one that was listed and still has no live record: what was listed may be long ago, and a
     /// ticket or a repeated upload may have put the same bytes there anew.
-    async fn is_still_unexplained(&self, id: &ImageId, listed: &Listed) -> Result<bool> {
+    async fn still_unexplained(&self, id: &ImageId, listed: &Listed) -> Result<Option<ObjectMeta>> {
         let now = self.primary.head(&layout::image(id)).await?;
         self.catalog.refresh().await?;
         let live = self.catalog.read(|state| state.lives(id.as_str()));
-        Ok(!live && (now.size, now.modified) == (listed.size, listed.modified))
+        let same = (now.size, now.modified) == (listed.size, listed.modified);
+        Ok((!live && same).then_some(now))
     }
 
     /// Completes records that have no digest (imported ones) from their files, and gives these their second copies;
@@ -114,11 +116,11 @@ impl Keepsake {
     }
 
     /// Deletes the bytes of a deleted image, if it is these bytes that were deleted.
-    async fn finish_delete(&self, id: &ImageId, tombstone: &Tombstone, report: &mut Report) -> Result<()> {
-        let body = self.primary.fetch(&layout::image(id)).await?;
+    async fn finish_delete(&self, file: &ObjectMeta, tombstone: &Tombstone, report: &mut Report) -> Result<()> {
+        let body = self.primary.fetch(&file.key).await?;
         if tombstone.sha256 == Some(body.digest()) {
             self.archive.put_named(&body).await?;
-            self.primary.delete(&layout::image(id)).await?;
+            self.primary.delete_version(file).await?;
             report.deletes_finished += 1;
         }
         Ok(())

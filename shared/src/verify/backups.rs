@@ -11,7 +11,7 @@ use crate::digest::Digest;
 use crate::error::Result;
 use crate::keepsake::{Keepsake, blocking};
 use crate::layout::{self, BackupName};
-use crate::store::{Body, PutMode, StoreError};
+use crate::store::{Body, Optional, PutMode, StoreError};
 
 impl Keepsake {
     /// Reads the second copies that no live image has: only they can bring back what was deleted.
@@ -31,7 +31,9 @@ impl Keepsake {
         let mut read = stream::iter(copies).map(read).buffer_unordered(READS);
         while let Some((digest, right)) = read.try_next().await? {
             findings.deleted += 1;
-            if !right {
+            let gone = !right && archive.head(&layout::archived_image(&digest)).await.optional()?.is_none();
+            // One that is gone by now was pruned.
+            if !right && !gone {
                 tracing::error!(%digest, "the second copy of a deleted image is not what it should be");
                 findings.lost_copies.insert(digest);
             }
@@ -56,6 +58,8 @@ impl Keepsake {
             findings.pieces += 1;
             match self.read_manifest(name).await? {
                 Some(manifest) => named.extend(manifest.chunks.iter().map(|chunk| chunk.sha256)),
+                // One that is gone by now was deleted or pruned.
+                None if archive.head(&layout::manifest(name)).await.optional()?.is_none() => {}
                 None => _ = findings.damaged_backups.insert(name),
             }
         }

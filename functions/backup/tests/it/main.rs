@@ -226,7 +226,10 @@ async fn a_prune_says_what_it_removed_and_a_dry_run_what_it_would() {
     }
     let again = ask(&app, "POST", "/api/prune?dryRun=false", &[]).await.json();
     assert_eq!((&again["removed"], &again["objects"]), (&json!([]), &json!(0)));
-    assert_eq!(ask(&app, "POST", "/api/prune?dryRun=x", &[]).await.problem(), (400, "invalid-request".to_owned()));
+    for query in ["dryRun=x", "dryrun=true", "dry_run=true"] {
+        let answer = ask(&app, "POST", &format!("/api/prune?{query}"), &[]).await;
+        assert_eq!(answer.problem(), (400, "invalid-request".to_owned()), "{query}");
+    }
 }
 
 #[tokio::test]

@@ -51,7 +51,10 @@ impl S3Store {
         let stale = "\"00000000000000000000000000000000\"";
         match self.try_delete(&probe, stale, &LostReplies::default()).await {
             Err(e) if status(&e) == Some(412) => self.delete(&probe).await,
-            Err(e) => Err(failure("probe", prefix, e)),
+            Err(e) => {
+                self.delete(&probe).await?;
+                Err(failure("probe", prefix, e))
+            }
             Ok(()) => Err(refused(
                 "this endpoint ignores the If-Match of a delete, so what is relied on again could be deleted; \
                  nothing can be pruned in it"

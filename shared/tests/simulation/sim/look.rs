@@ -189,9 +189,8 @@ impl World {
     /// No byte goes before the image is gone for everybody and its second copy was read.
     fn look_at_deleted_image(&self, action: usize, id: &ImageId) -> Checked {
         let Some(floor) = self.model.floors.get(id) else { return Ok(()) };
-        let found_no_room = self.running.iter().any(|running| running.action == action && running.found_no_room);
         let gone = self.model.states_of(id).iter().any(|state| state.tombstone().is_some());
-        if floor.live().is_some() && !gone && !found_no_room {
+        if floor.live().is_some() && !gone && !self.found_no_room.contains(&action) {
             return Err(format!("{} deletes the bytes of {id}, which lives", self.requests[action].name()));
         }
         let digests = self.model.states_of(id).iter().find_map(|state| state.live()?.sha256);

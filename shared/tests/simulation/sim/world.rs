@@ -59,7 +59,6 @@ pub(crate) struct Running {
     pub(crate) loads: Option<u64>,
     /// How many of its operations went wrong.
     pub(crate) mishaps: u64,
-    pub(crate) found_no_room: bool,
 }
 
 pub(crate) struct Ticket {
@@ -92,6 +91,8 @@ pub(crate) struct World {
     clocks: u64,
     /// Something is damaged and not yet repaired.
     pub(crate) hurt: bool,
+    /// Actions that found no room: a deletion then frees the bytes before its tombstone stands.
+    pub(crate) found_no_room: BTreeSet<usize>,
     /// Contents of deleted images whose only copy was damaged.
     pub(crate) excused: BTreeSet<Digest>,
     /// Chunks that were damaged.
@@ -122,6 +123,7 @@ impl World {
             loads: 0,
             clocks: 0,
             hurt: false,
+            found_no_room: BTreeSet::new(),
             excused: BTreeSet::new(),
             bad_chunks: BTreeSet::new(),
             counted: true,
@@ -255,8 +257,8 @@ impl World {
         let request = Rc::new(request);
         self.requests.push(Rc::clone(&request));
         let loads = (!loading).then_some(self.loads);
-        let (began, mishaps, found_no_room) = (self.stats.steps, 0, false);
-        self.running.push(Running { action, process, request, future, began, loads, mishaps, found_no_room });
+        let (began, mishaps) = (self.stats.steps, 0);
+        self.running.push(Running { action, process, request, future, began, loads, mishaps });
         self.running.len() - 1
     }
 
@@ -295,7 +297,9 @@ impl World {
         self.stats.steps += 1;
         if let Some(fault) = op.fault {
             running.mishaps += 1;
-            running.found_no_room |= fault == Fault::Before(ErrorKind::Full);
+            if fault == Fault::Before(ErrorKind::Full) {
+                self.found_no_room.insert(running.action);
+            }
             self.stats.count(match fault {
                 Fault::Before(ErrorKind::Unavailable) => "fault: unavailable",
                 Fault::Before(ErrorKind::Full) => "fault: full",
