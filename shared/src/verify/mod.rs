@@ -160,7 +160,12 @@ impl Keepsake {
             findings.bytes += size;
             let settled = match found {
                 Ok(None) => Ok(()),
-                Ok(Some(Fault::SecondCopy)) if may_wait => Ok(()),
+                // One that is not there yet; one that is there must be right.
+                Ok(Some(Fault::SecondCopy))
+                    if may_wait && matches!(self.archive.has(&digest, None).await, Ok(false)) =>
+                {
+                    Ok(())
+                }
                 // One that was deleted since is as it should be.
                 Ok(Some(_)) if matches!(self.image(id.as_str()).await, Err(Error::NoSuchImage(_))) => Ok(()),
                 Ok(Some(fault)) => self.settle(&id, digest, &fault, repair, findings).await,

@@ -221,6 +221,10 @@ async fn a_second_copy_that_is_still_on_its_way_is_no_damage() {
     let keepsake = world.open_with(std::sync::Arc::clone(&world.memory) as _, settings);
     upload_all(&keepsake, 0..2).await;
     assert!(!keepsake.verify(Slice::WHOLE, false).await.unwrap().needs_attention());
+    // One that is there and wrong was not on its way.
+    world.put(&format!("backups/images/{}", Digest::of(&png(0))), &rotten(&png(0))).await;
+    assert_eq!(keepsake.verify(Slice::WHOLE, true).await.unwrap().copied.len(), 1);
+    world.remove("backups/images/").await;
     world.clock.advance(jiff::SignedDuration::from_hours(2));
     assert_eq!(keepsake.verify(Slice::WHOLE, false).await.unwrap().damaged.len(), 2);
 }
