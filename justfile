@@ -19,6 +19,10 @@ crash-states *arguments:
 failing-calls *arguments:
     cargo test --workspace --test failing_calls -- --ignored {{arguments}}
 
+# Plant the faults of planted/ one by one, and demand that the checks catch each. Takes about an hour.
+planted *names:
+    .ci/planted {{names}}
+
 # Check format and lints.
 lint:
     cargo fmt --all --check
