@@ -4,12 +4,11 @@ use shared::clock::Clock;
 use shared::config::Config;
 use shared::prune::Pruned;
 
-use crate::server::sentence;
+use crate::server::{open, sentence};
 
 /// Prunes the store, or says what that would remove; an error where it was held back.
 pub async fn prune(config: &Config, dry_run: bool) -> Result<(), String> {
-    let keepsake =
-        shared::open(config, Clock::system()).await.map_err(|error| sentence("The store cannot be opened", &error))?;
+    let keepsake = open(config, Clock::system()).await?;
     let pruned = keepsake.prune(dry_run).await.map_err(|error| sentence("The store could not be pruned", &error))?;
     for line in lines(dry_run, &pruned) {
         println!("{line}");

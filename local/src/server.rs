@@ -25,8 +25,7 @@ const DRAIN: Duration = Duration::from_secs(25);
 pub async fn serve(mut config: Config) -> Result<(), String> {
     connections::raise_limit();
     let clock = Clock::system();
-    let keepsake =
-        shared::open(&config, clock.clone()).await.map_err(|error| sentence("The store cannot be opened", &error))?;
+    let keepsake = open(&config, clock.clone()).await?;
     keepsake.check_stores().await.map_err(|error| sentence("The store cannot be used", &error))?;
     let report = recover(&keepsake).await?;
     let made_token = token::ensure(&mut config, &clock)?;
@@ -77,6 +76,11 @@ async fn recover(keepsake: &Keepsake) -> Result<Option<Report>, String> {
         }
         Err(error) => Err(sentence("The store cannot be recovered", &error)),
     }
+}
+
+/// Opens the store that a configuration names; the error is one sentence.
+pub async fn open(config: &Config, clock: Clock) -> Result<Keepsake, String> {
+    shared::open(config, clock).await.map_err(|error| sentence("The store cannot be opened", &error))
 }
 
 /// An error and what caused it, as one sentence.

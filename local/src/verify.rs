@@ -4,13 +4,12 @@ use shared::clock::Clock;
 use shared::config::Config;
 use shared::verify::{Findings, Slice};
 
-use crate::server::sentence;
+use crate::server::{open, sentence};
 
 /// Verifies a slice of the store, or all of it, and says what was found; an error where something needs attention.
 pub async fn verify(config: &Config, slice: Option<&str>, repair: bool) -> Result<(), String> {
     let slice = slice.map_or(Ok(Slice::WHOLE), str::parse).map_err(|error: shared::Error| error.to_string())?;
-    let keepsake =
-        shared::open(config, Clock::system()).await.map_err(|error| sentence("The store cannot be opened", &error))?;
+    let keepsake = open(config, Clock::system()).await?;
     let found = keepsake.verify(slice, repair).await.map_err(|error| sentence("Nothing was verified", &error))?;
     for line in lines(slice, &found) {
         println!("{line}");

@@ -74,13 +74,13 @@ impl Archive {
     /// back tells. A copy that is wrong is made anew from the primary, if the bytes there are right, and so is one that is
     /// so old that a prune might take it away.
     pub async fn verify(&self, primary: &Store, id: &ImageId, digest: Digest) -> Result<Archived, StoreError> {
-        self.verify_unless(primary, id, digest, |meta| self.is_aging(meta)).await
+        self.verify_unless(primary, id, digest, |meta| !self.is_aging(meta)).await
     }
 
     /// Likewise for bytes that a record has named for a while, so that no prune takes them away: what is right is left
     /// alone, which goes on a full disk too.
     pub async fn verify_named(&self, primary: &Store, id: &ImageId, digest: Digest) -> Result<Archived, StoreError> {
-        self.verify_unless(primary, id, digest, |_| false).await
+        self.verify_unless(primary, id, digest, |_| true).await
     }
 
     async fn verify_unless(
@@ -88,11 +88,11 @@ impl Archive {
         primary: &Store,
         id: &ImageId,
         digest: Digest,
-        is_old: impl Fn(&ObjectMeta) -> bool,
+        serves: impl Fn(&ObjectMeta) -> bool,
     ) -> Result<Archived, StoreError> {
         let key = layout::archived_image(&digest);
         let present = self.store.digest(&key).await.sound()?.filter(|(_, found)| *found == digest);
-        if present.as_ref().is_some_and(|(meta, _)| !is_old(meta)) {
+        if present.as_ref().is_some_and(|(meta, _)| serves(meta)) {
             return Ok(Archived::Yes);
         }
         match primary.copy_to(&layout::image(id), &self.store, &key, digest, None).await {

@@ -7,10 +7,11 @@ use jiff::{SignedDuration, Timestamp};
 use crate::backup::Listed;
 use crate::catalog::Totals;
 use crate::clock::format_millis;
-use crate::keepsake::{Keepsake, lock};
+use crate::keepsake::Keepsake;
 use crate::layout::BackupName;
 use crate::recovery;
 use crate::store::{ErrorKind, StoreStatus};
+use crate::sync::lock;
 
 /// How well the store is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -213,16 +213,15 @@ impl Keepsake {
         if let Some(record) = before.live()
             && let Some(digest) = record.sha256
         {
-            // A prune may not have seen yet that a record so young names this content. Deleting goes on a full disk too.
-            let young = uploaded_after(record, self.clock.now() - prune::AGING);
-            let named = || self.archive.verify_named(&self.primary, id, digest);
-            let verified = match young {
-                true => self.archive.verify(&self.primary, id, digest).await,
-                false => named().await,
-            };
-            let verified = match verified {
-                Err(e) if e.kind == ErrorKind::Full => named().await?,
-                verified => verified?,
+            // A prune may not have seen yet that a record so young names this content.
+            let verified = if uploaded_after(record, self.clock.now() - prune::AGING) {
+                match self.archive.verify(&self.primary, id, digest).await {
+                    // Deleting goes on a full disk too.
+                    Err(e) if e.kind == ErrorKind::Full => self.archive.verify_named(&self.primary, id, digest).await?,
+                    renewed => renewed?,
+                }
+            } else {
+                self.archive.verify_named(&self.primary, id, digest).await?
             };
             if verified == Archived::Missing {
                 return Ok(());

@@ -14,9 +14,7 @@ use crate::error::{Error, Result};
 use crate::layout::{self, ImageId};
 use crate::prune::Keep;
 use crate::store::{ErrorKind, Optional, Store, StoreError};
-use crate::sync::{self, Mutex};
-
-pub(crate) use crate::sync::lock;
+use crate::sync::{self, Mutex, lock};
 
 /// Limits and habits, as configured.
 #[derive(Clone, Debug)]

@@ -6,10 +6,9 @@ use uuid::Uuid;
 
 use crate::clock::{Clock, millis};
 use crate::error::{Error, Result};
-use crate::keepsake::lock;
 use crate::layout;
 use crate::store::{Body, ETag, ErrorKind, Optional, PutMode, Store, StoreError};
-use crate::sync::Mutex;
+use crate::sync::{Mutex, lock};
 
 /// A lease that was not renewed for this long belongs to a holder that died.
 const EXPIRY: SignedDuration = SignedDuration::from_secs(60);

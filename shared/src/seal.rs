@@ -5,6 +5,7 @@
 //! document with those digits replaced by zeros.
 
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::digest::{Digest, Hasher};
 
@@ -49,6 +50,12 @@ pub(crate) fn write_digest(document: &mut [u8]) -> bool {
 pub fn check(bytes: &[u8]) -> Result<(), SealError> {
     let at = digits_at(bytes).ok_or(SealError::Missing)?;
     if digest(bytes, at).to_string().as_bytes() == &bytes[at..at + DIGITS] { Ok(()) } else { Err(SealError::Broken) }
+}
+
+/// Reads a sealed document; `None` where its bytes are not those that were sealed, or of another kind.
+pub(crate) fn open<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+    check(bytes).ok()?;
+    serde_json::from_slice(bytes).ok()
 }
 
 /// The digest of a document whose digits start at `at`.

@@ -11,10 +11,11 @@ use crate::catalog::{Change, CommitError, Content, Entry, Record};
 use crate::clock::format_millis;
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result};
-use crate::keepsake::{Keepsake, blocking, lock};
+use crate::keepsake::{Keepsake, blocking};
 use crate::layout::{self, BackupName, ImageId};
 use crate::media::{self, Media};
 use crate::store::{Body, ErrorKind, PutMode};
+use crate::sync::lock;
 
 /// The category of an image that was sent without one.
 pub const DEFAULT_CATEGORY: &str = "fun";

@@ -134,7 +134,7 @@ async fn prune(
         "dryRun": dry_run,
         "removed": pruned.removed,
         "kept": pruned.kept,
-        "objects": pruned.chunks.len() + pruned.images.len(),
+        "objects": pruned.objects(),
         "bytes": pruned.bytes,
         "heldBack": pruned.held_back,
     })))

@@ -111,7 +111,7 @@ impl Maintenance {
                 json!({
                     "task": "prune",
                     "backups": pruned.removed.len(),
-                    "objects": pruned.chunks.len() + pruned.images.len(),
+                    "objects": pruned.objects(),
                     "bytes": pruned.bytes,
                     "heldBack": pruned.held_back,
                 })

@@ -12,10 +12,11 @@ use serde::{Deserialize, Serialize};
 
 use super::Kind;
 use crate::error::{Error, Result};
-use crate::keepsake::{Keepsake, lock};
+use crate::keepsake::Keepsake;
 use crate::layout::{self, BackupName};
 use crate::seal::{self, UNSEALED};
 use crate::store::{Body, ErrorKind, Optional, PutMode, StoreError};
+use crate::sync::lock;
 
 /// After this long a claim is taken for one whose process died. A mistake costs work, not a backup too many.
 const CLAIM_AGE: SignedDuration = SignedDuration::from_mins(10);
@@ -43,8 +44,7 @@ impl Sequence {
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
-        seal::check(bytes).ok()?;
-        let read: Self = serde_json::from_slice(bytes).ok()?;
+        let read: Self = seal::open(bytes)?;
         Some(Self { digest: UNSEALED.to_owned(), ..read })
     }
 }

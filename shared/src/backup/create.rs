@@ -12,9 +12,10 @@ use crate::archive::Archived;
 use crate::catalog::{Chunk, ChunkSummary, Entry, Snapshot};
 use crate::digest::Digest;
 use crate::error::Result;
-use crate::keepsake::{Keepsake, blocking, lock};
+use crate::keepsake::{Keepsake, blocking};
 use crate::layout::{self, BackupName, ImageId};
 use crate::store::{Body, ErrorKind, Key, Optional, PutMode, StoreError};
+use crate::sync::lock;
 
 /// Images and chunks checked at a time.
 const CHECKS: usize = 8;

@@ -19,11 +19,11 @@ pub use manifest::{ChunkRef, Kind, Manifest};
 use crate::catalog::{Chunk, Entry, decode_chunk};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::keepsake::{Keepsake, lock};
+use crate::keepsake::Keepsake;
 use crate::layout::{self, BackupName, ImageId};
 use crate::lease::Lease;
 use crate::store::{ETag, ErrorKind, Optional, StoreError};
-use crate::sync::Mutex;
+use crate::sync::{Mutex, lock};
 
 /// Manifests read at a time.
 const FETCHES: usize = 16;

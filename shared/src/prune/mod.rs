@@ -39,10 +39,11 @@ use crate::error::{Error, Result};
 use crate::keepsake::Keepsake;
 use crate::layout::{self, BackupName};
 use crate::lease::Lease;
+use crate::recovery::IN_FLIGHT;
 use crate::store::{ObjectMeta, StoreError};
 
-/// What was put within this time is never removed.
-pub const SAFE_AGE: SignedDuration = SignedDuration::from_hours(24);
+/// What was put within this time is never removed: as recovery does, a prune takes it that nothing is under way for longer.
+pub const SAFE_AGE: SignedDuration = IN_FLIGHT;
 /// What is older than this is put anew by who relies on it, so that it stays young until something names it.
 pub const AGING: SignedDuration = SignedDuration::from_hours(12);
 /// Objects removed between two looks at what names them.
@@ -82,6 +83,11 @@ enum What {
 }
 
 impl Pruned {
+    /// How many chunks and images went.
+    pub fn objects(&self) -> usize {
+        self.chunks.len() + self.images.len()
+    }
+
     fn add(&mut self, candidate: &Candidate) {
         self.bytes += candidate.version.size;
         match candidate.what {

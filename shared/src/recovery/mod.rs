@@ -18,13 +18,14 @@ use crate::backup::Kind;
 use crate::catalog::Record;
 use crate::digest::Digest;
 use crate::error::Result;
-use crate::keepsake::{Keepsake, lock};
+use crate::keepsake::Keepsake;
 use crate::layout::{self, ImageId};
 use crate::store::{ErrorKind, StoreError};
+use crate::sync::lock;
 
 /// What lies without an owner for less than this may belong to an upload or a restore that is still under way, in this
 /// process or another. Nothing is under way for so long; the rest is for clocks that differ.
-const IN_FLIGHT: SignedDuration = SignedDuration::from_hours(24);
+pub(crate) const IN_FLIGHT: SignedDuration = SignedDuration::from_hours(24);
 /// Images worked on at a time.
 const COPIES: usize = 8;
 

@@ -10,6 +10,7 @@ use bytes::{Bytes, BytesMut};
 use futures::stream::{self, BoxStream, StreamExt};
 
 use crate::digest::{Digest, Hasher};
+use crate::sync;
 
 /// Up to this many bytes a spool stays in memory; 64 uploads at a time then need 16 MiB.
 const SPOOL_IN_MEMORY: usize = 256 * 1024;
@@ -130,7 +131,7 @@ impl Body {
                     buffer.truncate(n);
                     Ok::<_, io::Error>(buffer.freeze())
                 };
-                let chunk = tokio::task::spawn_blocking(read).await.map_err(io::Error::other)??;
+                let chunk = sync::spawn_blocking(read).await.map_err(io::Error::other)??;
                 let next = offset + chunk.len() as u64;
                 Ok((!chunk.is_empty()).then_some((chunk, next)))
             }
@@ -219,7 +220,7 @@ impl Spool {
             file.write_all_at(&bytes, offset)?;
             Ok::<_, io::Error>(file)
         };
-        self.file = Some(tokio::task::spawn_blocking(write).await.map_err(io::Error::other)??);
+        self.file = Some(sync::spawn_blocking(write).await.map_err(io::Error::other)??);
         Ok(())
     }
 

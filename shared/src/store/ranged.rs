@@ -1,12 +1,12 @@
 //! [`Ranged`]: an object that blocking code reads at any place.
 
 use std::io;
-use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 use tokio::runtime::Handle;
 
 use super::{Key, ReadAt, Result, Store, StoreError};
+use crate::sync::{Mutex, lock};
 
 /// How much is read at first: most headers fit.
 const FIRST_BLOCK: u64 = 64 * 1024;
@@ -65,7 +65,7 @@ impl ReadAt for Ranged {
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut block = self.block.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut block = lock(&self.block);
         let mut filled = 0;
         while filled < buffer.len() && offset + (filled as u64) < self.size {
             let at = offset + filled as u64;

@@ -116,7 +116,7 @@ struct Events(Mutex<VecDeque<Value>>);
 
 impl Respond for Events {
     fn respond(&self, _request: &Request) -> ResponseTemplate {
-        let mut events = crate::keepsake::lock(&self.0);
+        let mut events = crate::sync::lock(&self.0);
         let Some(event) = events.pop_front() else { return ResponseTemplate::new(200).set_delay(10 * LIMIT) };
         ResponseTemplate::new(200)
             .insert_header("lambda-runtime-aws-request-id", format!("request-{}", events.len()))

@@ -224,7 +224,7 @@ impl ObjectStore for StubStore {
     }
 
     async fn status(&self) -> Result<StoreStatus> {
-        Ok(crate::keepsake::lock(&self.status).clone())
+        Ok(crate::sync::lock(&self.status).clone())
     }
 
     async fn sweep_unfinished(&self, _before: Timestamp) -> Result<u64> {

@@ -54,8 +54,7 @@ impl Record {
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
-        seal::check(bytes).ok()?;
-        let read: Self = serde_json::from_slice(bytes).ok()?;
+        let read: Self = seal::open(bytes)?;
         Some(Self { digest: UNSEALED.to_owned(), ..read })
     }
 

@@ -3,9 +3,10 @@
 use super::Fault;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::keepsake::{Keepsake, lock};
+use crate::keepsake::Keepsake;
 use crate::layout::{self, ImageId};
 use crate::store::{ObjectMeta, Optional, Store};
+use crate::sync::lock;
 
 impl Keepsake {
     /// Where an image's bytes lie that have its digest, read through: in the primary, else in the archive. What is wrong

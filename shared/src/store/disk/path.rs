@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use rustix::fs::FileType;
@@ -10,6 +10,7 @@ use rustix::io::{Errno, retry_on_intr};
 
 use super::fs::{FileSystem, Handle, Open, Stat};
 use crate::store::{ETag, ErrorKind, Key, ObjectMeta, Result, StoreError};
+use crate::sync::{Mutex, lock};
 
 /// The file in a store's root that writers lock; it is no object.
 pub(super) const LOCK: &str = ".keepsake.lock";
@@ -149,16 +150,12 @@ impl Disk {
     fn settle(&self, parent: &dyn Handle, folder: &dyn Handle, made: bool) -> Result<(), Errno> {
         let stat = folder.stat()?;
         let id = (stat.device, stat.inode);
-        if !made && self.settled().contains(&id) {
+        if !made && lock(&self.settled).contains(&id) {
             return Ok(());
         }
         parent.sync()?;
-        self.settled().insert(id);
+        lock(&self.settled).insert(id);
         Ok(())
-    }
-
-    fn settled(&self) -> std::sync::MutexGuard<'_, HashSet<(u64, u64)>> {
-        self.settled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits for the store's one lock, which excludes other threads and other processes until the file is dropped.
