@@ -19,13 +19,14 @@ mod error;
 mod fold;
 mod load;
 mod piece;
+mod read;
 mod record;
 mod state;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::PoisonError;
 
-use futures::stream::{self, StreamExt, TryStreamExt};
+use futures::stream::TryStreamExt;
 use jiff::SignedDuration;
 use uuid::Uuid;
 
@@ -42,14 +43,10 @@ use crate::clock::Clock;
 use crate::digest::Digest;
 use crate::layout::{self, ImageId};
 use crate::store::{ETag, ErrorKind, Optional, PutMode, Store, StoreError};
-use crate::sync::{self, AtomicU64, Mutex, Ordering, RwLock, RwLockReadGuard, RwLockWriteGuard, lock};
+use crate::sync::{self, AtomicU64, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard, lock};
 
 /// How long a tombstone is kept at least: as long as an older copy of the record might come back from somewhere.
 pub const TOMBSTONE_AGE: SignedDuration = SignedDuration::from_hours(30 * 24);
-/// Commits fetched at a time.
-const FETCHES: usize = 16;
-/// How often a reader starts again because folders were quicker; each round, someone else made progress.
-const ROUNDS: usize = 64;
 
 /// The catalog of one store. Shared by every request of a process; any number of processes may have one each.
 #[derive(Debug)]
@@ -183,197 +180,6 @@ impl Catalog {
     fn cache_mut(&self) -> RwLockWriteGuard<'_, Cache> {
         self.cache.write().unwrap_or_else(PoisonError::into_inner)
     }
-
-    /// Makes the cache hold every change that was acknowledged before the call, by anyone. Two small requests where
-    /// nothing happened. Callers that arrive while one of these runs share the next one.
-    pub async fn refresh(&self) -> Result<(), CatalogError> {
-        let before = self.started.load(Ordering::SeqCst);
-        let _turn = self.refreshing.lock().await;
-        if self.finished.load(Ordering::SeqCst) > before {
-            return Ok(());
-        }
-        let mine = self.started.fetch_add(1, Ordering::SeqCst) + 1;
-        self.refresh_alone().await?;
-        self.finished.store(mine, Ordering::SeqCst);
-        Ok(())
-    }
-
-    async fn refresh_alone(&self) -> Result<(), CatalogError> {
-        if self.cache().base == Base::NotRead {
-            self.read_checkpoint().await?;
-            let mut cache = self.cache_mut();
-            let uploads = cache.state.totals().uploads();
-            cache.uploads_at_first.get_or_insert(uploads);
-        }
-        for _ in 0..ROUNDS {
-            let none_vanished = self.read_new_commits().await?;
-            let now = self.primary.head(&layout::checkpoint()).await.optional()?.map(|meta| meta.etag);
-            if self.cache().base.etag() != now.as_ref() {
-                self.read_checkpoint().await?;
-            } else if none_vanished {
-                return Ok(());
-            }
-        }
-        Err(CatalogError::Restless)
-    }
-
-    /// Joins the primary's checkpoint into the cache.
-    async fn read_checkpoint(&self) -> Result<(), CatalogError> {
-        for _ in 0..ROUNDS {
-            if self.join_checkpoint().await? {
-                return Ok(());
-            }
-        }
-        Err(CatalogError::Restless)
-    }
-
-    /// Likewise; returns false, with nothing joined, where a commit has gone into a newer one meanwhile.
-    async fn join_checkpoint(&self) -> Result<bool, CatalogError> {
-        let key = layout::checkpoint();
-        let read = match self.primary.read(&key).await {
-            Err(reason) if reason.kind == ErrorKind::Corrupt => {
-                tracing::error!(%key, %reason, "the checkpoint cannot be read; its second copy is used");
-                let etag = self.primary.head(&key).await?.etag;
-                // It may be readable again, so without a second copy nothing must take its place.
-                if !self.join_mirrored_checkpoints().await? {
-                    return Err(reason.into());
-                }
-                self.cache_mut().base = Base::Replaceable(etag);
-                return Ok(true);
-            }
-            read => read.optional()?,
-        };
-        let Some((bytes, etag)) = read else {
-            self.join_mirrored_checkpoints().await?;
-            let mut cache = self.cache_mut();
-            cache.unsaved |= cache.state.totals().uploads() > 0;
-            cache.base = Base::Absent;
-            return Ok(true);
-        };
-        let (decoded, digest) = offload(bytes.len(), move || (decode_checkpoint(&bytes), Digest::of(&bytes))).await;
-        match decoded {
-            Ok(Checkpoint::Ours(state, store)) => {
-                self.cache_mut().adopt_store(0, store, &state)?;
-                let base = Base::Known(etag, digest);
-                if state.totals().dropped > self.read(|ours| ours.totals().dropped) {
-                    return self.start_again(&state, base).await;
-                }
-                let mut cache = self.cache_mut();
-                cache.state.join_all(&state);
-                cache.base = base;
-            }
-            Ok(Checkpoint::Older(older)) => {
-                // It may have been put in the place of ours.
-                self.join_mirrored_checkpoints().await?;
-                let mut cache = self.cache_mut();
-                cache.join_older(older);
-                cache.base = Base::Replaceable(etag);
-            }
-            Err(source @ PieceError::Newer(_)) => return Err(CatalogError::Piece { key, source }),
-            Err(reason) => {
-                tracing::error!(%key, %reason, "the checkpoint is damaged; its second copy is used");
-                self.join_mirrored_checkpoints().await?;
-                self.cache_mut().base = Base::Replaceable(etag);
-            }
-        }
-        Ok(true)
-    }
-
-    /// Puts a checkpoint in the place of all that the cache holds: tombstones went that it may never have seen, so what it
-    /// holds may be of deleted images. The commits that it holds are read anew first, so that it goes over in one step and
-    /// nobody misses what was acknowledged. Returns false where one of them has gone into a newer checkpoint.
-    async fn start_again(&self, state: &State, base: Base) -> Result<bool, CatalogError> {
-        let mut anew: HashMap<Uuid, Fetched> = HashMap::new();
-        loop {
-            let missing: Vec<Uuid> = {
-                let mut cache = self.cache_mut();
-                let missing: Vec<Uuid> = cache.listed.iter().filter(|id| !anew.contains_key(id)).copied().collect();
-                if missing.is_empty() {
-                    cache.start_again();
-                    cache.state.join_all(state);
-                    for fetched in anew.values() {
-                        if let Fetched::Commit(commit) = fetched {
-                            cache.hold(commit);
-                        }
-                    }
-                    cache.base = base;
-                    return Ok(true);
-                }
-                missing
-            };
-            for id in missing {
-                let fetched = self.fetch_commit(id).await?;
-                if matches!(fetched, Fetched::Vanished) {
-                    self.cache_mut().listed.remove(&id);
-                    return Ok(false);
-                }
-                anew.insert(id, fetched);
-            }
-        }
-    }
-
-    /// Joins the commits that the cache does not hold yet; returns false when one vanished between listing and reading.
-    async fn read_new_commits(&self) -> Result<bool, CatalogError> {
-        let present = list_commits(&self.primary).await?;
-        let new: Vec<Uuid> = {
-            let mut cache = self.cache_mut();
-            cache.listed.retain(|id| present.contains(id));
-            let mut damaged = lock(&self.damaged);
-            damaged.retain(|id, readable| *readable != Readable::NotNow || present.contains(id));
-            let unreadable = |id: &Uuid| damaged.get(id) == Some(&Readable::Nowhere);
-            present.iter().filter(|id| !cache.listed.contains(id) && !unreadable(id)).copied().collect()
-        };
-        let mut none_vanished = true;
-        let mut fetched = stream::iter(new).map(|id| self.fetch_commit(id)).buffered(FETCHES);
-        while let Some(fetch) = fetched.try_next().await? {
-            match fetch {
-                Fetched::Commit(commit) => self.cache_mut().hold(&commit),
-                Fetched::Vanished => none_vanished = false,
-                Fetched::Unreadable => {}
-            }
-        }
-        Ok(none_vanished)
-    }
-
-    /// Reads a commit from the primary, or from a mirror where the primary's copy is damaged.
-    async fn fetch_commit(&self, id: Uuid) -> Result<Fetched, CatalogError> {
-        let Some(decoded) = read_commit(&self.primary, id).await? else { return Ok(Fetched::Vanished) };
-        let reason = match decoded {
-            Ok(commit) => {
-                lock(&self.damaged).remove(&id);
-                return Ok(Fetched::Commit(commit));
-            }
-            Err(reason) => reason,
-        };
-        let mut readable = Readable::after(&reason);
-        for mirror in &self.mirrors {
-            match read_commit(mirror, id).await? {
-                Some(Ok(commit)) => {
-                    lock(&self.damaged).insert(id, Readable::InMirror);
-                    return Ok(Fetched::Commit(commit));
-                }
-                Some(Err(reason)) if Readable::after(&reason) == Readable::NotNow => readable = Readable::NotNow,
-                _ => {}
-            }
-        }
-        if lock(&self.damaged).insert(id, readable) != Some(readable) {
-            tracing::error!(commit = %id, %reason, "a commit can be read in no place");
-        }
-        Ok(Fetched::Unreadable)
-    }
-}
-
-impl Readable {
-    /// What is known of a commit of which one copy gave this.
-    fn after(reason: &PieceError) -> Self {
-        if matches!(reason, PieceError::Unreadable(_)) { Self::NotNow } else { Self::Nowhere }
-    }
-}
-
-enum Fetched {
-    Commit(Commit),
-    Vanished,
-    Unreadable,
 }
 
 impl Cache {

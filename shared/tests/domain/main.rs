@@ -6,6 +6,7 @@ mod failures;
 mod maintenance;
 mod older;
 mod prune;
+mod prune_held_back;
 mod prune_races;
 mod recovery;
 mod restores;

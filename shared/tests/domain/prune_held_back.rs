@@ -1,0 +1,95 @@
+//! What holds a prune back: something that names contents and cannot be read.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use shared::store::{ErrorKind, Fault, FaultStore, Operation};
+
+use crate::World;
+use crate::prune::{few, keepsake, worn};
+
+/// Nothing is removed where something that names contents cannot be read.
+async fn held_back_by(what: &str, damage: impl AsyncFn(&World), reason: &str) {
+    let world = worn().await;
+    damage(&world).await;
+    let before = world.keys("").await;
+    let pruned = keepsake(&world, 1).prune(false).await.unwrap();
+    assert!(pruned.held_back.is_some_and(|told| told.contains(reason)), "{what}: {pruned:?}");
+    assert_eq!((pruned.removed, pruned.bytes, world.keys("").await), (vec![], 0, before), "{what}");
+}
+
+#[tokio::test]
+async fn nothing_goes_where_something_that_names_contents_cannot_be_read() {
+    let spoil = async |world: &World, prefix: &str, at: usize| {
+        let keys: Vec<_> = world.keys(prefix).await.into_iter().filter(|key| key.ends_with(".json")).collect();
+        world.put(&keys[at], b"rotten").await;
+    };
+    held_back_by("an old manifest", async |world| spoil(world, "backups/backup-", 0).await, "backup").await;
+    held_back_by("a new manifest", async |world| spoil(world, "backups/backup-", 3).await, "backup").await;
+    held_back_by("the checkpoint", async |world| spoil(world, "image-metadata.json", 0).await, "catalog").await;
+    let second_copy = "backups/image-metadata.json";
+    held_back_by("its second copy", async |world| spoil(world, second_copy, 0).await, "catalog").await;
+    held_back_by(
+        "a commit in the archive",
+        async |world| spoil(world, "backups/image-metadata.d/", 0).await,
+        "catalog",
+    )
+    .await;
+    let both_copies = async |world: &World| {
+        spoil(world, "image-metadata.d/", 0).await;
+        spoil(world, "backups/image-metadata.d/", 0).await;
+    };
+    held_back_by("a commit in both places", both_copies, "catalog").await;
+    let set_aside = async |world: &World| {
+        both_copies(world).await;
+        world.open().recover().await.unwrap();
+    };
+    held_back_by("a commit in quarantine", set_aside, "quarantine").await;
+    let all_gone = async |world: &World| {
+        for place in ["image-metadata", "backups/image-metadata", "uploads/"] {
+            world.remove(place).await;
+        }
+        world.open().recover().await.unwrap();
+    };
+    held_back_by("a catalog that was lost", all_gone, "lost").await;
+}
+
+#[tokio::test]
+async fn a_chunk_of_a_backup_that_stays_holds_a_prune_back() {
+    let world = worn().await;
+    let keepsake = keepsake(&world, 1);
+    let newest = keepsake.list_backups().await.unwrap()[0].name;
+    let chunk = keepsake.manifest(newest).await.unwrap().chunks[0].sha256;
+    world.put(&format!("backups/catalog/{chunk}.json"), b"{}").await;
+    assert!(keepsake.prune(false).await.unwrap().held_back.is_some());
+    assert!(keepsake.verify(shared::verify::Slice::WHOLE, true).await.unwrap().rewritten > 0);
+    assert_eq!(keepsake.prune(false).await.unwrap().held_back, None, "once it is repaired");
+}
+
+#[tokio::test]
+async fn a_damaged_backup_that_was_deleted_is_damaged_no_longer() {
+    let world = worn().await;
+    let keepsake = keepsake(&world, 1);
+    let oldest = keepsake.list_backups().await.unwrap().pop().unwrap().name;
+    world.put(&format!("backups/{oldest}/manifest.json"), b"rotten").await;
+    keepsake.verify(shared::verify::Slice::WHOLE, true).await.unwrap();
+    let damaged = async || keepsake.verifications().await.unwrap().damaged_backups;
+    assert_eq!(damaged().await, BTreeSet::from([oldest]));
+    keepsake.delete_backup(oldest).await.unwrap();
+    keepsake.verify_next().await.unwrap();
+    assert!(damaged().await.is_empty());
+    assert_eq!(keepsake.prune(false).await.unwrap().held_back, None);
+}
+
+#[tokio::test]
+async fn a_manifest_that_does_not_answer_ends_a_prune_before_anything_goes() {
+    let world = worn().await;
+    let before = world.keys("").await;
+    let silent = |operation: &Operation| {
+        (operation.name == "get" && operation.key.ends_with("manifest.json"))
+            .then_some(Fault::Before(ErrorKind::Unavailable))
+    };
+    let failing = Arc::new(FaultStore::with_plan(Arc::clone(&world.memory) as _, silent));
+    world.open_with(failing, few(1)).prune(false).await.unwrap_err();
+    assert_eq!(world.keys("").await, before);
+}
