@@ -167,6 +167,33 @@ fn a_delete_of_what_another_has_just_deleted_is_durable() {
     certain(&disk, &["a/b/x"]);
 }
 
+/// XFS lets the sync of a folder succeed where it has just shut itself down and thrown the change away.
+#[test]
+fn a_sync_is_not_believed_of_a_file_system_that_has_shut_itself_down() {
+    let create: Work = |store| put(store, "a/c/new", b"new", &PutMode::Create);
+    let overwrite: Work = |store| put(store, "a/b/x", b"after", &PutMode::Overwrite);
+    let delete: Work = |store| now(store.delete(&key("a/b/x"))).map_err(|e| e.kind);
+    let taken: Work = |store| put(store, "a/b/x", b"after", &PutMode::Create);
+    let mut cases = 0;
+    for work in [create, overwrite, delete, taken] {
+        for nth in 0.. {
+            let (disk, syncs) = (used(), AtomicU64::new(0));
+            let plan = move |call: &Call| {
+                let strikes = call.name == "sync" && syncs.fetch_add(1, Ordering::SeqCst) == nth;
+                strikes.then_some(CallFault::ShutsDown)
+            };
+            let files = Arc::new(FaultyFileSystem::with_plan(Arc::new(disk), plan));
+            let outcome = work(&open_on(Arc::clone(&files) as _));
+            if files.root().is_ok() {
+                break;
+            }
+            cases += 1;
+            assert_eq!(outcome, Err(ErrorKind::Unavailable), "sync {nth}");
+        }
+    }
+    assert_eq!(cases, 4 + 4 + 1 + 3);
+}
+
 /// Whether the work is done, or why not.
 type Work = fn(&Store) -> Result<(), ErrorKind>;
 

@@ -153,7 +153,7 @@ impl Disk {
         if !made && lock(&self.settled).contains(&id) {
             return Ok(());
         }
-        parent.sync()?;
+        sync_names(parent)?;
         lock(&self.settled).insert(id);
         Ok(())
     }
@@ -226,6 +226,15 @@ pub(super) fn look(at: At<'_>, folder: &dyn Handle, name: &str) -> Result<Found>
         Err(Errno::NOENT) => Ok(Found::Nothing),
         Err(e) => Err(at.io(e)),
     }
+}
+
+/// Waits until the medium has the names in a folder.
+///
+/// Where XFS shuts itself down after a name was made and before this, it throws the name away and says that the folder is
+/// synced. Asked for anything else it fails from then on, so that it is asked for the folder itself.
+pub(super) fn sync_names(folder: &dyn Handle) -> Result<(), Errno> {
+    folder.sync()?;
+    folder.stat().map(drop)
 }
 
 /// The version of a file: no two of one key have the same, because `publish` gives no two files the same time.

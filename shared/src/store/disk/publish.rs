@@ -6,7 +6,7 @@ use rustix::io::Errno;
 use uuid::Uuid;
 
 use super::fs::{Handle, Open, Stat};
-use super::path::{At, Disk, Found, etag, look};
+use super::path::{At, Disk, Found, etag, look, sync_names};
 use crate::store::{Body, ETag, ErrorKind, Key, PutMode, Result};
 
 /// An unfinished file; its name goes when this is dropped, unless it has become an object's.
@@ -35,7 +35,7 @@ impl Disk {
         let result = self.put_into(at, &*folder, key, body, mode);
         if result.as_ref().is_err_and(|e| e.kind == ErrorKind::AlreadyExists) {
             // Who made the object may still be waiting for the medium, and the caller builds on its being there.
-            folder.sync().map_err(|e| at.unknown(e))?;
+            sync_names(&*folder).map_err(|e| at.unknown(e))?;
         }
         result
     }
@@ -59,7 +59,7 @@ impl Disk {
         }
 
         let published = etag(&stat);
-        folder.sync().map_err(|e| {
+        sync_names(folder).map_err(|e| {
             if *mode == PutMode::Create {
                 self.withdraw(at, folder, key.name(), &published);
             }
@@ -92,7 +92,7 @@ impl Disk {
             expect(&Found::Nothing)?;
         }
         // Also where it was gone already: who removed it may still be waiting for the medium.
-        folder.sync().map_err(|e| at.unknown(e))
+        sync_names(&*folder).map_err(|e| at.unknown(e))
     }
 
     /// Gives a file a time of modification that no object of this store has had before, and returns what the file then

@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 
 use super::fs::{FileSystem, RealFolder};
+use super::path::sync_names;
 
 /// Makes a store's folder where it is missing and every name on the way to it durable; returns its path, free of links.
 pub(super) fn make(root: &Path) -> io::Result<PathBuf> {
-    make_with(root, |folder| match RealFolder::new(folder).root().and_then(|folder| folder.sync()) {
+    make_with(root, |folder| match RealFolder::new(folder).root().and_then(|folder| sync_names(&*folder)) {
         // Whoever may not look into a folder has made nothing in it.
         Err(Errno::ACCESS | Errno::PERM) => Ok(()),
         synced => Ok(synced?),

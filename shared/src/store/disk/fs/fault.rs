@@ -30,6 +30,9 @@ pub enum CallFault {
     /// Of a sync: it fails with `EIO`, and the system takes what was written for clean. A later sync through the same
     /// handle succeeds and does nothing. No other call minds.
     LosesSync,
+    /// Of a sync: it succeeds and does nothing, and each call after it, of any handle, fails with `EIO`. So does XFS with
+    /// a folder where it shuts itself down in between. No other call minds.
+    ShutsDown,
 }
 
 impl From<Errno> for CallFault {
@@ -50,6 +53,7 @@ pub struct FaultyFileSystem {
 struct Control {
     plan: Box<Plan>,
     calls: AtomicU64,
+    shut_down: AtomicBool,
 }
 
 struct Faulty {
@@ -64,6 +68,9 @@ impl Control {
     /// Numbers the call and asks the plan; returns a fault that is left to the call itself.
     fn begin(&self, name: &'static str, on: &str) -> Result<Option<CallFault>> {
         let sequence = self.calls.fetch_add(1, Ordering::SeqCst);
+        if self.shut_down.load(Ordering::SeqCst) {
+            return Err(Errno::IO);
+        }
         match (self.plan)(&Call { sequence, name, on: on.to_owned() }) {
             Some(CallFault::Fails(errno)) => Err(errno),
             fault => Ok(fault),
@@ -77,7 +84,14 @@ impl FaultyFileSystem {
         inner: Arc<dyn FileSystem>,
         plan: impl Fn(&Call) -> Option<CallFault> + Send + Sync + 'static,
     ) -> Self {
-        Self { inner, control: Arc::new(Control { plan: Box::new(plan), calls: AtomicU64::new(0) }) }
+        Self {
+            inner,
+            control: Arc::new(Control {
+                plan: Box::new(plan),
+                calls: AtomicU64::new(0),
+                shut_down: AtomicBool::new(false),
+            }),
+        }
     }
 
     /// How many calls there were, those that failed included.
@@ -172,11 +186,18 @@ impl Handle for Faulty {
     }
 
     fn sync(&self) -> Result<()> {
-        if self.itself("sync")? == Some(CallFault::LosesSync) {
-            self.lost.store(true, Ordering::SeqCst);
-            return Err(Errno::IO);
+        match self.itself("sync")? {
+            Some(CallFault::LosesSync) => {
+                self.lost.store(true, Ordering::SeqCst);
+                Err(Errno::IO)
+            }
+            Some(CallFault::ShutsDown) => {
+                self.control.shut_down.store(true, Ordering::SeqCst);
+                Ok(())
+            }
+            _ if self.lost.load(Ordering::SeqCst) => Ok(()),
+            _ => self.inner.sync(),
         }
-        if self.lost.load(Ordering::SeqCst) { Ok(()) } else { self.inner.sync() }
     }
 
     fn lock(&self, shared: bool) -> Result<()> {
