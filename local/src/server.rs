@@ -13,6 +13,7 @@ use shared::config::{Config, StoreUrl};
 use shared::http::{self, App};
 use shared::recovery::Report;
 use shared::store::ErrorKind;
+use shared::telemetry::with_causes;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -93,13 +94,7 @@ pub async fn open(config: &Config, clock: Clock) -> Result<Keepsake, String> {
 
 /// An error and what caused it, as one sentence.
 pub fn sentence(what: &str, error: &dyn StdError) -> String {
-    let mut sentence = format!("{what}: {error}");
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        sentence.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    sentence
+    format!("{what}: {}", with_causes(error))
 }
 
 async fn stop_on_signal(stop: watch::Sender<bool>) {

@@ -33,6 +33,10 @@ use self::look::Looks;
 const SECONDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0, 60.0];
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
+/// What ends an operation because something is wrong with the store, and not because of what it was asked for.
+const FAILURES: [ErrorKind; 5] =
+    [ErrorKind::Full, ErrorKind::ReadOnly, ErrorKind::Refused, ErrorKind::Corrupt, ErrorKind::Unavailable];
+
 type Labels<const N: usize> = [(&'static str, String); N];
 
 /// What this process has counted and measured.
@@ -47,6 +51,7 @@ pub struct Metrics {
 #[derive(Clone, Debug)]
 struct Stores {
     operations: Family<Labels<3>, Counter>,
+    errors: Family<Labels<2>, Counter>,
     seconds: Family<Labels<2>, Histogram>,
 }
 
@@ -65,7 +70,7 @@ impl Metrics {
     /// Nothing counted yet.
     pub fn new() -> Arc<Self> {
         let mut registry = Registry::with_prefix("keepsake");
-        let (requests, operations) = (Family::default(), Family::default());
+        let (requests, operations, errors) = (Family::default(), Family::default(), Family::default());
         let request_seconds = Family::new_with_constructor(histogram as fn() -> _);
         let seconds = Family::new_with_constructor(histogram as fn() -> _);
         registry.register("http_requests", "Requests answered", requests.clone());
@@ -76,13 +81,18 @@ impl Metrics {
         );
         registry.register("store_operations", "Operations of the stores, by how they ended", operations.clone());
         registry.register("store_operation_seconds", "How long operations of the stores took", seconds.clone());
-        let stores = Stores { operations, seconds };
+        registry.register("store_errors", "Operations that failed because the store did", errors.clone());
+        let stores = Stores { operations, errors, seconds };
         Arc::new(Self { registry, requests, request_seconds, stores, looks: Looks::default() })
     }
 
     /// Who counts the operations of the two places.
     pub fn meters(&self) -> Meters {
-        let place = |name| Arc::new(Place { name, stores: self.stores.clone() });
+        let place = |name| {
+            // From the first scrape on, since nothing can be said of the growth of what was not there before.
+            FAILURES.iter().for_each(|kind| _ = self.stores.errors.get_or_create(&error_of(name, *kind)));
+            Arc::new(Place { name, stores: self.stores.clone() })
+        };
         Meters { primary: place("primary"), archive: place("archive") }
     }
 
@@ -132,9 +142,16 @@ impl Meter for Place {
     fn note(&self, operation: &'static str, failure: Option<ErrorKind>, took: Duration) {
         let (place, operation) = (("place", self.name.to_owned()), ("operation", operation.to_owned()));
         let outcome = ("outcome", outcome(failure).to_owned());
+        if let Some(kind) = failure.filter(|kind| FAILURES.contains(kind)) {
+            self.stores.errors.get_or_create(&error_of(self.name, kind)).inc();
+        }
         self.stores.operations.get_or_create(&[place.clone(), operation.clone(), outcome]).inc();
         self.stores.seconds.get_or_create(&[place, operation]).observe(took.as_secs_f64());
     }
+}
+
+fn error_of(place: &str, kind: ErrorKind) -> Labels<2> {
+    [("place", place.to_owned()), ("kind", outcome(Some(kind)).to_owned())]
 }
 
 fn outcome(failure: Option<ErrorKind>) -> &'static str {
