@@ -19,6 +19,7 @@ pub mod layout;
 mod lease;
 pub mod maintenance;
 pub mod media;
+pub mod metrics;
 mod open;
 pub mod prune;
 pub mod recovery;
@@ -35,4 +36,4 @@ pub mod verify;
 
 pub use error::{Error, Result};
 pub use keepsake::{Keepsake, Settings};
-pub use open::open;
+pub use open::{Meters, open, open_metered};

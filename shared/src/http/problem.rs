@@ -17,6 +17,7 @@ use crate::catalog::CommitError;
 use crate::error::Error;
 use crate::media::MediaError;
 use crate::store::ErrorKind;
+use crate::telemetry::with_causes;
 
 /// Seconds after which a client may try again what failed because a store did not answer.
 const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("5");
@@ -80,9 +81,7 @@ impl Problem {
 
     /// The causes from the outermost in, in one line.
     fn causes(&self) -> String {
-        let first = self.source.as_deref().map(|source| source as &dyn StdError);
-        let causes = std::iter::successors(first, |cause| (*cause).source());
-        causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+        self.source.as_deref().map_or_else(String::new, |source| with_causes(source))
     }
 }
 
