@@ -21,6 +21,7 @@ pub mod maintenance;
 pub mod media;
 pub mod metrics;
 mod open;
+pub mod persistence;
 pub mod portable;
 pub mod prune;
 pub mod recovery;

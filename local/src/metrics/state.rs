@@ -71,7 +71,9 @@ fn add_look(registry: &mut Registry, look: &Health, now: Timestamp) {
     registry.register("check_status", "What each check of /api/health says: 0 ok, 1 warn, 2 error", checks);
     let verdicts = Family::<Labels<1>, Gauge>::default();
     for verdict in ["proven", "unproven", "ephemeral"] {
-        verdicts.get_or_create(&[("verdict", verdict.to_owned())]).set((verdict == look.verdict()).into());
+        verdicts
+            .get_or_create(&[("verdict", verdict.to_owned())])
+            .set((verdict == look.persistence.verdict.name()).into());
     }
     registry.register("persistence", "1 for the verdict on whether images outlive a redeploy", verdicts);
     add_room(registry, look);
