@@ -9,7 +9,8 @@ use crate::catalog::Totals;
 use crate::clock::format_millis;
 use crate::keepsake::Keepsake;
 use crate::layout::BackupName;
-use crate::recovery;
+use crate::recovery::{self, Restoring};
+use crate::second_copies::Behind;
 use crate::store::{ErrorKind, StoreStatus};
 use crate::sync::lock;
 
@@ -58,10 +59,32 @@ pub struct Health {
     pub newest: Option<Listed>,
     /// How many images were uploaded since the newest one.
     pub not_backed_up: u64,
-    /// How many images this process has stored that have one copy only.
-    pub single_copies: u64,
+    /// How well the archive follows.
+    pub archive: ArchiveHealth,
     /// Every check.
     pub checks: Vec<Check>,
+}
+
+/// How well the archive follows.
+#[derive(Debug)]
+pub struct ArchiveHealth {
+    /// Whether second copies stand before a change is acknowledged.
+    pub sync: bool,
+    /// Whether it answers.
+    pub reachable: bool,
+    /// What the loss of the primary would lose now; `None` where that is not known.
+    pub behind: Option<Behind>,
+    /// The recovery that goes on in the background, if one does.
+    pub restoring: Option<Restoring>,
+}
+
+impl Health {
+    /// For how long the oldest change has had no second copy; `None` where that is not known.
+    pub fn behind_seconds(&self) -> Option<f64> {
+        let since = self.archive.behind?.since;
+        // Another's clock may be ahead.
+        Some(since.map_or(0.0, |since| self.now.duration_since(since).as_secs_f64().max(0.0)))
+    }
 }
 
 impl Keepsake {
@@ -70,12 +93,21 @@ impl Keepsake {
         let now = self.clock.now();
         let mut checks = Vec::new();
         let primary = self.check_place("primary", &self.primary, &mut checks).await;
-        self.check_place("archive", self.archive.store(), &mut checks).await;
+        let reachable = self.check_place("archive", self.archive.store(), &mut checks).await.is_some();
         let ephemeral = primary.as_ref().and_then(|status| check_persistence(status, &mut checks));
         self.check_catalog(&mut checks).await;
         self.check_recovery(&mut checks);
-        self.check_verifications(&mut checks).await;
-        let backups = self.check_backups(&mut checks).await;
+        let mut backups = Vec::new();
+        if reachable {
+            self.check_verifications(&mut checks).await;
+            backups = self.check_backups(&mut checks).await;
+        } else {
+            let message = "They cannot be listed while the archive is away.".to_owned();
+            checks.push(Check { name: "backups", status: Status::Warn, message });
+        }
+        let sync = self.settings.archive_sync;
+        let (behind, restoring) = (self.behind(reachable).await, self.restoring());
+        let archive = ArchiveHealth { sync, reachable, behind, restoring };
         let totals = self.catalog.read(|state| state.totals());
         let newest = backups.first().cloned();
         let writable = !checks.iter().any(|c| matches!(c.name, "primary" | "archive") && c.status == Status::Error);
@@ -90,7 +122,7 @@ impl Keepsake {
             backups: backups.len(),
             not_backed_up: self.uploaded_after(newest.as_ref().map(|b| b.name)),
             newest,
-            single_copies: self.unarchived(),
+            archive,
             checks,
         }
     }
@@ -108,6 +140,9 @@ impl Keepsake {
     ) -> Option<StoreStatus> {
         let status = store.status().await;
         let (level, message) = match &status {
+            Err(_) if name == "archive" && !self.settings.archive_sync => {
+                (Status::Warn, "It cannot be reached; second copies will follow when it is back.".to_owned())
+            }
             Err(_) => (Status::Error, "The store cannot be reached.".to_owned()),
             Ok(StoreStatus { read_only: Some(why), .. }) => (Status::Error, why.clone()),
             Ok(StoreStatus { free_bytes: Some(free), .. }) if *free < self.settings.reserve_bytes => {

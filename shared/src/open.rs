@@ -29,6 +29,7 @@ pub async fn open(config: &Config, clock: Clock) -> Result<Keepsake> {
         backup_every: u64::from(config.backup_every.get()),
         keep: config.keep,
         archive_sync: config.archive == ArchiveMode::Sync,
+        behind_max: config.archive_behind_max,
     };
     Ok(Keepsake::new(primary, archive, mirrors, clock, settings))
 }

@@ -32,6 +32,7 @@ use uuid::Uuid;
 
 pub use error::{CatalogError, CommitError};
 pub use fold::Folded;
+pub(crate) use fold::Begun;
 pub use load::Loaded;
 #[cfg(feature = "testing")]
 pub(crate) use piece::encode_checkpoint;
