@@ -95,7 +95,7 @@ impl Keepsake {
         let primary = self.check_place("primary", &self.primary, &mut checks).await;
         let reachable = self.check_place("archive", self.archive.store(), &mut checks).await.is_some();
         let ephemeral = primary.as_ref().and_then(|status| check_persistence(status, &mut checks));
-        self.check_catalog(&mut checks).await;
+        let known = self.check_catalog(&mut checks).await;
         self.check_recovery(&mut checks);
         let mut backups = Vec::new();
         if reachable {
@@ -106,7 +106,8 @@ impl Keepsake {
             checks.push(Check { name: "backups", status: Status::Warn, message });
         }
         let sync = self.settings.archive_sync;
-        let (behind, restoring) = (self.behind(reachable).await, self.restoring());
+        let behind = if known { self.behind(reachable).await } else { None };
+        let restoring = self.restoring();
         let archive = ArchiveHealth { sync, reachable, behind, restoring };
         let totals = self.catalog.read(|state| state.totals());
         let newest = backups.first().cloned();
@@ -158,8 +159,9 @@ impl Keepsake {
         status.ok()
     }
 
-    async fn check_catalog(&self, checks: &mut Vec<Check>) {
+    async fn check_catalog(&self, checks: &mut Vec<Check>) -> bool {
         let refreshed = self.catalog.refresh().await;
+        let known = refreshed.is_ok();
         let unreadable = self.catalog.unreadable().len();
         let (status, message) = match refreshed {
             Err(_) => (Status::Error, "The catalog cannot be read.".to_owned()),
@@ -167,6 +169,7 @@ impl Keepsake {
             Ok(()) => (Status::Ok, "It is readable in full.".to_owned()),
         };
         checks.push(Check { name: "catalog", status, message });
+        known
     }
 
     fn check_recovery(&self, checks: &mut Vec<Check>) {

@@ -9,6 +9,7 @@ mod prune;
 mod prune_held_back;
 mod prune_races;
 mod recovery;
+mod second_copies;
 mod restores;
 mod tickets;
 mod unreadable;
