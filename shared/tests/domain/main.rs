@@ -10,6 +10,7 @@ mod prune_held_back;
 mod prune_races;
 mod recovery;
 mod restores;
+mod second_copies;
 mod tickets;
 mod unreadable;
 mod verify;
