@@ -120,7 +120,8 @@ async fn an_export_of_a_backup_that_is_deleted_and_pruned_meanwhile_fails_instea
     let manifest = format!("backups/{backup}/manifest.json");
     let raw = world.raw();
     let pruning = world.open_failing(move |operation: &Operation| {
-        let reads = operation.name == "get" && operation.key.as_str() == format!("backups/images/{}", Digest::of(&png(0)));
+        let reads =
+            operation.name == "get" && operation.key.as_str() == format!("backups/images/{}", Digest::of(&png(0)));
         if reads {
             for key in [&manifest, &lost] {
                 futures::executor::block_on(raw.delete(&shared::store::Key::new(key).unwrap())).unwrap();
@@ -152,7 +153,8 @@ async fn what_was_taken_out_is_a_folder_that_a_store_can_start_on() {
     let world = World::new();
     let keepsake = world.open();
     upload_all(&keepsake, 0..3).await;
-    super::import(&keepsake, &super::zip_of([("image-metadata.json", super::older(json!({ "l": { "url": "x" } })))])).await;
+    super::import(&keepsake, &super::zip_of([("image-metadata.json", super::older(json!({ "l": { "url": "x" } })))]))
+        .await;
     let (before, zip) = (records(&keepsake).await, export(&keepsake, What::Now).await.unwrap().1);
     let other = World::new();
     for (name, bytes) in entries_of(&zip) {

@@ -153,7 +153,8 @@ async fn metadata_that_cannot_be_read_refuse_the_zip() {
 #[tokio::test]
 async fn a_zip_inside_is_not_opened_and_no_file_leaves_the_store() {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("a.zip"), zip_of([("a.png", png(1)), ("b.zip", zip_of([("c.png", png(2))]))])).unwrap();
+    std::fs::write(folder.path().join("a.zip"), zip_of([("a.png", png(1)), ("b.zip", zip_of([("c.png", png(2))]))]))
+        .unwrap();
     let keepsake = World::new().open();
     let source = Source::zip_file(&folder.path().join("a.zip")).await.unwrap();
     let imported = keepsake.import(&source, &quiet).await.unwrap();

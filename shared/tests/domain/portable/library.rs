@@ -77,7 +77,9 @@ async fn import_library(count: u32) {
     }
     assert!(keepsake.primary.read(&layout::image(&id("orphan.png"))).await.is_ok());
 
-    let state = |keepsake: &Keepsake| keepsake.catalog.read(|state| state.iter().map(|(id, e)| (id.clone(), e.stamp)).collect::<Vec<_>>());
+    let state = |keepsake: &Keepsake| {
+        keepsake.catalog.read(|state| state.iter().map(|(id, e)| (id.clone(), e.stamp)).collect::<Vec<_>>())
+    };
     let (stamps, backups) = (state(&keepsake), keepsake.list_backups().await.unwrap().len());
     let again = keepsake.import(&source, &quiet).await.unwrap();
     assert_eq!((again.plan.kept, again.safety_backup), (metadata.len() as u64 + 1, None));
