@@ -5,6 +5,7 @@ mod backups;
 mod failures;
 mod maintenance;
 mod older;
+mod persistence;
 mod prune;
 mod prune_held_back;
 mod prune_races;
