@@ -5,6 +5,7 @@ use std::path::Path;
 
 use futures::TryStreamExt;
 use shared::health::{Health, Status};
+use shared::layout::{self, ImageId};
 use shared::persistence::{Circumstances, Instance, Machine, Place, Spot, Verdict, Withheld};
 use shared::store::{DiskStore, ErrorKind, Fault, FaultStore, Store};
 use shared::{Keepsake, Settings};
@@ -131,7 +132,7 @@ async fn what_a_wiped_disk_remembers_is_its_own_starts_only() {
     world.remove("").await;
     let health = start(&world, on_fly(on_the_root("two"))).await.health().await;
     assert_eq!((health.persistence.verdict, health.status), (Verdict::Ephemeral, Status::Warn));
-    let warning = health.persistence.warning.unwrap();
+    let warning = health.persistence.warning.clone().unwrap();
     assert!(warning.starts_with("Storage may be ephemeral") && warning.contains("fly volumes create"), "{warning}");
     assert_eq!(check(&health, "persistence"), (Status::Warn, warning.as_str()));
 }
