@@ -5,7 +5,8 @@ use jiff::Timestamp;
 use super::*;
 
 /// The root of a container, of a micro virtual machine, and of a plain host.
-const OVERLAY: &str = "1 0 0:50 / / rw - overlay overlay rw,lowerdir=/l,upperdir=/var/lib/docker/overlay2/ab12/diff,workdir=/w\n";
+const OVERLAY: &str =
+    "1 0 0:50 / / rw - overlay overlay rw,lowerdir=/l,upperdir=/var/lib/docker/overlay2/ab12/diff,workdir=/w\n";
 const VDA: &str = "1 0 254:0 / / rw - ext4 /dev/vda rw\n";
 const VOLUME: &str = "2 1 8:16 / /data rw,relatime - ext4 /dev/sdb rw\n";
 const AT_UPLOADS: &str = "2 1 8:16 / /app/uploads rw,relatime - ext4 /dev/sdb rw\n";
@@ -16,7 +17,8 @@ const EMPTY_DIR: &str =
 const CLAIM: &str = "2 1 8:48 / /data rw - ext4 /dev/sdd rw\n4 1 8:1 /var/lib/kubelet/pods/7f9c-42/etc-hosts /etc/hosts rw - ext4 /dev/sda1 rw\n";
 
 const RAILWAY: &str = "RAILWAY_PROJECT_ID=p RAILWAY_DEPLOYMENT_ID=4f1c2d3e-aaaa RAILWAY_REPLICA_ID=r1";
-const FLY: &str = "FLY_APP_NAME=a FLY_MACHINE_ID=3d8d FLY_MACHINE_VERSION=01HV FLY_IMAGE_REF=registry.fly.io/a:deployment-01";
+const FLY: &str =
+    "FLY_APP_NAME=a FLY_MACHINE_ID=3d8d FLY_MACHINE_VERSION=01HV FLY_IMAGE_REF=registry.fly.io/a:deployment-01";
 const RENDER: &str = "RENDER=true RENDER_GIT_COMMIT=deadbeef RENDER_INSTANCE_ID=srv-1-x";
 
 /// What is known where these variables are set and this is mounted; a plain host where no platform is among them.
@@ -86,7 +88,11 @@ fn a_volume_is_unproven_until_it_has_outlived_an_instance() {
         let known = known(&variables, &format!("{VDA}{VOLUME}"));
         let judged = known.judge(None, None, None, true);
         assert_eq!((judged.verdict, judged.warning), (Verdict::Unproven, None), "{variables}");
-        assert_eq!((judged.mount.as_deref(), judged.file_system.as_deref()), (Some(point), Some("ext4")), "{variables}");
+        assert_eq!(
+            (judged.mount.as_deref(), judged.file_system.as_deref()),
+            (Some(point), Some("ext4")),
+            "{variables}"
+        );
         let judged = known.judge(Some(&outlived("deployment")), None, None, true);
         assert_eq!((judged.verdict, judged.archive_passes), (Verdict::Proven, false), "{variables}");
         let told = "data written by deployment 4f1c2d3e… on 2026-11-20T08:00:00.000Z was still here after 3 restarts";
@@ -100,7 +106,11 @@ fn railways_word_for_a_volume_counts_also_where_it_cannot_be_seen() {
     let judged = known.judge(None, None, None, true);
     assert_eq!((judged.verdict, judged.mount.as_deref()), (Verdict::Unproven, Some("/vol")));
     let beside = format!("{RAILWAY} RAILWAY_VOLUME_MOUNT_PATH=/vol DATA_DIR=/photos");
-    assert_eq!(self::known(&beside, VDA).judge(None, None, None, true).verdict, Verdict::Ephemeral, "beside the volume");
+    assert_eq!(
+        self::known(&beside, VDA).judge(None, None, None, true).verdict,
+        Verdict::Ephemeral,
+        "beside the volume"
+    );
 }
 
 #[test]
@@ -174,7 +184,13 @@ fn an_instance_stays_the_same_while_its_process_is_started_again_and_changes_wit
         ("deployment", "DYNO=web.1", here(), "DYNO=web.1", machine(OVERLAY, "boot-1", "host-2")),
         ("deployment", "DYNO=w HEROKU_RELEASE_VERSION=v1", here(), "DYNO=w HEROKU_RELEASE_VERSION=v2", here()),
         ("deployment", "K_SERVICE=s K_REVISION=s-1", here(), "K_SERVICE=s K_REVISION=s-2", here()),
-        ("pod", "KUBERNETES_SERVICE_HOST=10.0.0.1", machine(CLAIM, "boot-1", "host-1"), "KUBERNETES_SERVICE_HOST=10.0.0.1", other_pod()),
+        (
+            "pod",
+            "KUBERNETES_SERVICE_HOST=10.0.0.1",
+            machine(CLAIM, "boot-1", "host-1"),
+            "KUBERNETES_SERVICE_HOST=10.0.0.1",
+            other_pod(),
+        ),
         ("container", "CONTAINER=1", here(), "CONTAINER=1", other_layer()),
         ("container", "CONTAINER=1", machine(VDA, "b", "host-1"), "CONTAINER=1", machine(VDA, "b", "host-2")),
         ("boot", "", machine(VDA, "boot-1", "host-1"), "", rebooted()),

@@ -213,7 +213,8 @@ async fn a_ledger_that_cannot_be_written_or_read_stops_no_start() {
         assert_eq!(verdict(&keepsake).await, expected, "{kind:?}: what is read counts though nothing is written");
     }
     let unreadable = world.open_failing(|operation| {
-        (operation.name == "get" && operation.key.ends_with("starts.json")).then_some(Fault::Before(ErrorKind::Unavailable))
+        (operation.name == "get" && operation.key.ends_with("starts.json"))
+            .then_some(Fault::Before(ErrorKind::Unavailable))
     });
     assert_eq!(verdict(&start_with(unreadable, on_a_volume("two")).await).await, Verdict::Unproven);
 }
@@ -232,7 +233,10 @@ async fn a_volume_at_uploads_alone_keeps_images_and_records_and_health_says_what
     assert_eq!(seen(&redeployed).await, before);
     assert_eq!(served(&redeployed, &ids[0]).await, png(0));
     let health = redeployed.health().await;
-    assert_eq!((health.persistence.verdict, health.persistence.mount.as_deref()), (Verdict::Proven, Some("/data/uploads")));
+    assert_eq!(
+        (health.persistence.verdict, health.persistence.mount.as_deref()),
+        (Verdict::Proven, Some("/data/uploads"))
+    );
     let (status, message) = check(&health, "backups");
     assert!(status == Status::Warn && message.contains("BACKUP_URL"), "{message}");
 }
@@ -291,7 +295,10 @@ async fn uploads_that_are_not_mounted_are_served_from_the_archive_and_nothing_is
     let health = keepsake.health().await;
     assert!(health.status == Status::Error && !health.writable);
     let (_, message) = check(&health, "persistence");
-    assert!(message.contains("ACCEPT_UNMOUNTED=uploads") && message.starts_with("uploads/ was on a volume"), "{message}");
+    assert!(
+        message.contains("ACCEPT_UNMOUNTED=uploads") && message.starts_with("uploads/ was on a volume"),
+        "{message}"
+    );
     assert_eq!(all(&unmounted).await, before, "nothing was written, adopted, set aside or deleted");
 
     // Mounted again, all is as it was.
