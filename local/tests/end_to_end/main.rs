@@ -7,6 +7,7 @@ mod first_day;
 mod in_a_bucket;
 #[allow(dead_code, reason = "some of it is for the soak")]
 mod photos;
+mod persistence;
 mod readme;
 #[cfg(target_os = "linux")]
 mod rude_clients;
