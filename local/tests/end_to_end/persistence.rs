@@ -101,7 +101,7 @@ async fn a_data_folder_that_is_not_mounted_stays_empty_until_someone_says_that_i
     let left: Vec<String> = names(volume.clone()).into_iter().filter(|name| !name.starts_with('.')).collect();
     assert!(left.is_empty() && names(copies.path().to_owned()) == before, "{left:?}");
 
-    start(&[("ACCEPT_UNMOUNTED", "data")]).stop();
+    start(&[("ACCEPT_UNMOUNTED", "data")]).kill();
     assert!(fs::read(volume.join("uploads").join(id)).unwrap() == bytes, "it came back");
     let server = start(&[]);
     assert_eq!(server.get_json("/api/images").await["images"][0]["description"], "kept");
