@@ -5,6 +5,7 @@ mod backups;
 mod failures;
 mod maintenance;
 mod older;
+mod persistence;
 mod portable;
 mod prune;
 mod prune_held_back;
