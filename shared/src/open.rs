@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::clock::Clock;
-use crate::config::{ArchiveMode, Config, StoreUrl};
+use crate::config::{ArchiveMode, AwsCredentials, Config, StoreUrl};
 use crate::keepsake::{Keepsake, Settings};
 use crate::layout;
 use crate::store::{DiskStore, Key, Result, S3Options, S3Store, Store};
@@ -13,9 +13,9 @@ use crate::store::{DiskStore, Key, Result, S3Options, S3Store, Store};
 /// Where `uploads/` is a file system of its own, the metadata gets a further copy there, so that a volume mounted at
 /// `uploads/` alone keeps the records as well as the images.
 pub async fn open(config: &Config, clock: Clock) -> Result<Keepsake> {
-    let (primary, disk) = connect(&config.store).await?;
+    let (primary, disk) = connect(&config.store, None).await?;
     let archive = match &config.backup {
-        Some(url) => connect(url).await?.0,
+        Some(url) => connect(url, config.backup_credentials.as_ref()).await?.0,
         None => primary.below(&layout::default_archive()),
     };
     let on_another_device =
@@ -33,20 +33,40 @@ pub async fn open(config: &Config, clock: Clock) -> Result<Keepsake> {
     Ok(Keepsake::new(primary, archive, mirrors, clock, settings))
 }
 
-async fn connect(url: &StoreUrl) -> Result<(Store, Option<Arc<DiskStore>>)> {
+/// Opens one store; `credentials` are for S3, where they are not those of the environment. No service is asked for
+/// anything yet.
+async fn connect(
+    url: &StoreUrl,
+    credentials: Option<&AwsCredentials>,
+) -> Result<(Store, Option<Arc<DiskStore>>)> {
     match url {
         StoreUrl::File(folder) => {
             let disk = Arc::new(DiskStore::open(folder)?);
             Ok((Store::new(Arc::clone(&disk) as _, folder), Some(disk)))
         }
-        StoreUrl::S3 { bucket, prefix } => {
-            let s3 = S3Store::connect(S3Options { bucket: bucket.clone(), ..S3Options::default() }).await?;
-            let whole = Store::new(Arc::new(s3), &std::env::temp_dir());
+        StoreUrl::S3 { bucket, prefix, endpoint, region } => {
+            let (bucket, region, endpoint) = (bucket.clone(), region.clone(), endpoint.clone());
+            let options = S3Options { bucket, region, endpoint, credentials: credentials.cloned() };
+            let whole = Store::new(Arc::new(S3Store::connect(options).await?), &std::env::temp_dir());
             let store = match prefix.as_deref().map(Key::new) {
                 Some(Ok(prefix)) => whole.below(&prefix),
                 _ => whole,
             };
             Ok((store, None))
         }
+        StoreUrl::Cloudinary { .. } => connect_to_cloudinary(url).map(|store| (store, None)),
     }
+}
+
+#[cfg(feature = "cloudinary")]
+fn connect_to_cloudinary(url: &StoreUrl) -> Result<Store> {
+    let options = crate::store::CloudinaryOptions::new(url, layout::ARCHIVED_IMAGES);
+    Ok(Store::new(Arc::new(crate::store::CloudinaryStore::connect(options)?), &std::env::temp_dir()))
+}
+
+#[cfg(not(feature = "cloudinary"))]
+fn connect_to_cloudinary(url: &StoreUrl) -> Result<Store> {
+    use crate::store::{ErrorKind, StoreError};
+    let reason = "this program was built without Cloudinary; build shared with the feature cloudinary, as local does";
+    Err(StoreError::caused("open", url, ErrorKind::Refused, reason))
 }

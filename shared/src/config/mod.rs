@@ -4,6 +4,7 @@
 //! start with one sentence that names the variable, the value and the remedy; nothing is guessed.
 
 mod parse;
+mod store_url;
 #[cfg(test)]
 mod tests;
 
@@ -13,6 +14,8 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use parse::Values;
+pub use store_url::{AwsCredentials, StoreUrl};
+use subtle::ConstantTimeEq;
 
 use crate::prune::Keep;
 
@@ -33,6 +36,9 @@ pub struct Config {
     pub store: StoreUrl,
     /// `BACKUP_URL`: the archive; `None` means `backups/` in the primary.
     pub backup: Option<StoreUrl>,
+    /// `BACKUP_AWS_ACCESS_KEY_ID`, `BACKUP_AWS_SECRET_ACCESS_KEY`: what an archive in S3 is reached with; by default what the
+    /// primary is.
+    pub backup_credentials: Option<AwsCredentials>,
     /// `ARCHIVE`: when second copies are made, by default `sync` on a disk and `async` on S3.
     pub archive: ArchiveMode,
     /// `BACKUP_EVERY`: how many uploads make an automatic backup, by default 10.
@@ -57,20 +63,6 @@ pub struct Config {
     pub log_filter: String,
     /// `LOG_FORMAT`: how it is logged; `None` means text on a terminal, else JSON.
     pub log_format: Option<LogFormat>,
-}
-
-/// Where a store lies.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum StoreUrl {
-    /// `file:///path`: a folder, by its absolute path.
-    File(PathBuf),
-    /// `s3://bucket` or `s3://bucket/prefix`. Region, endpoint and credentials come from where the AWS SDK finds them.
-    S3 {
-        /// The bucket's name.
-        bucket: String,
-        /// What stands before every key, without a slash at either end; a valid `store::Key`.
-        prefix: Option<String>,
-    },
 }
 
 /// When the archive gets its second copy of a change.
@@ -142,9 +134,9 @@ impl Platform {
     }
 }
 
-/// A value that is never shown: its debug form is `***`, and it has no other. It cannot be compared by `==`, whose
-/// duration would tell how much of a guess is right.
-#[derive(Clone)]
+/// A value that is never shown: its debug form is `***`, and it has no other. How long it takes to compare two of equal length
+/// does not tell how much of a guess is right.
+#[derive(Clone, Eq)]
 pub struct Secret(String);
 
 impl Secret {
@@ -156,6 +148,12 @@ impl Secret {
     /// The value itself. Compare it in constant time and do not log it.
     pub fn expose(&self) -> &str {
         &self.0
+    }
+}
+
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_bytes().ct_eq(other.0.as_bytes()).into()
     }
 }
 
@@ -231,7 +229,7 @@ impl Config {
         let backup = values.backup(&store)?;
         let default_archive = match store {
             StoreUrl::File(_) => ArchiveMode::Sync,
-            StoreUrl::S3 { .. } => ArchiveMode::Async,
+            StoreUrl::S3 { .. } | StoreUrl::Cloudinary { .. } => ArchiveMode::Async,
         };
         Ok(Self {
             host: values.host()?.unwrap_or(default_host.into()),
@@ -239,6 +237,7 @@ impl Config {
             platform,
             data_dir,
             backup,
+            backup_credentials: values.backup_credentials()?,
             archive: values
                 .one_of("ARCHIVE", [("sync", ArchiveMode::Sync), ("async", ArchiveMode::Async)])?
                 .unwrap_or(default_archive),
