@@ -6,7 +6,11 @@ use crate::clock::Clock;
 use crate::config::{ArchiveMode, AwsCredentials, Config, StoreUrl};
 use crate::keepsake::{Keepsake, Settings};
 use crate::layout;
+#[cfg(feature = "cloudinary")]
+use crate::store::{CloudinaryOptions, CloudinaryStore};
 use crate::store::{DiskStore, Key, Result, S3Options, S3Store, Store};
+#[cfg(not(feature = "cloudinary"))]
+use crate::store::{ErrorKind, StoreError};
 
 /// Opens the primary and the archive; writes nothing but the folders that hold them.
 ///
@@ -35,10 +39,7 @@ pub async fn open(config: &Config, clock: Clock) -> Result<Keepsake> {
 
 /// Opens one store; `credentials` are for S3, where they are not those of the environment. No service is asked for
 /// anything yet.
-async fn connect(
-    url: &StoreUrl,
-    credentials: Option<&AwsCredentials>,
-) -> Result<(Store, Option<Arc<DiskStore>>)> {
+async fn connect(url: &StoreUrl, credentials: Option<&AwsCredentials>) -> Result<(Store, Option<Arc<DiskStore>>)> {
     match url {
         StoreUrl::File(folder) => {
             let disk = Arc::new(DiskStore::open(folder)?);
@@ -54,19 +55,23 @@ async fn connect(
             };
             Ok((store, None))
         }
-        StoreUrl::Cloudinary { .. } => connect_to_cloudinary(url).map(|store| (store, None)),
+        #[cfg(feature = "cloudinary")]
+        StoreUrl::Cloudinary { cloud, key, secret, folder, endpoint } => {
+            let store = CloudinaryStore::connect(CloudinaryOptions {
+                cloud: cloud.clone(),
+                key: key.clone(),
+                secret: secret.clone(),
+                folder: folder.clone(),
+                endpoint: endpoint.clone(),
+                ..CloudinaryOptions::new(layout::ARCHIVED_IMAGES)
+            })?;
+            Ok((Store::new(Arc::new(store), &std::env::temp_dir()), None))
+        }
+        #[cfg(not(feature = "cloudinary"))]
+        StoreUrl::Cloudinary { .. } => {
+            let reason =
+                "this program was built without Cloudinary, which the server alone has; use another BACKUP_URL";
+            Err(StoreError::caused("open", url, ErrorKind::Refused, reason))
+        }
     }
-}
-
-#[cfg(feature = "cloudinary")]
-fn connect_to_cloudinary(url: &StoreUrl) -> Result<Store> {
-    let options = crate::store::CloudinaryOptions::new(url, layout::ARCHIVED_IMAGES);
-    Ok(Store::new(Arc::new(crate::store::CloudinaryStore::connect(options)?), &std::env::temp_dir()))
-}
-
-#[cfg(not(feature = "cloudinary"))]
-fn connect_to_cloudinary(url: &StoreUrl) -> Result<Store> {
-    use crate::store::{ErrorKind, StoreError};
-    let reason = "this program was built without Cloudinary; build shared with the feature cloudinary, as local does";
-    Err(StoreError::caused("open", url, ErrorKind::Refused, reason))
 }

@@ -194,8 +194,10 @@ fn parse_store_url(value: &str) -> Result<StoreUrl, &'static str> {
         return parse_cloudinary(&url);
     }
     if !url.username().is_empty() || url.password().is_some() || url.port().is_some() {
-        return Err("leave credentials to AWS_ACCESS_KEY_ID, or BACKUP_AWS_ACCESS_KEY_ID for the archive alone, and name a \
-                    service as in s3://bucket/prefix?endpoint=https://host:port");
+        return Err(
+            "leave credentials to AWS_ACCESS_KEY_ID, or BACKUP_AWS_ACCESS_KEY_ID for the archive alone, and name a \
+                    service as in s3://bucket/prefix?endpoint=https://host:port",
+        );
     }
     match url.scheme() {
         "file" if url.query().is_some() => Err("write a question mark as %3F, and leave out what follows the path"),
@@ -231,8 +233,10 @@ fn parse_cloudinary(url: &Url) -> Result<StoreUrl, &'static str> {
     // Between the folders of a URL, Cloudinary takes such a name for a version.
     let is_version = |name: &str| name.strip_prefix('v').is_some_and(|n| n.bytes().all(|b| b.is_ascii_digit()));
     if folder.len() > 60 || !folder.split('/').all(|name| plain(name) && !is_version(name)) {
-        return Err("give the folder as at most 60 letters, digits, hyphens and underscores with single slashes between \
-                    them, and no folder a name like v1");
+        return Err(
+            "give the folder as at most 60 letters, digits, hyphens and underscores with single slashes between \
+                    them, and no folder a name like v1",
+        );
     }
     let Way { endpoint, region } = parse_way(url)?;
     if region.is_some() {

@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use super::errors::{Failure, is_conflict, is_lost, kind, status};
 use super::{ATTEMPT, CONNECT, PUT_ID, S3Store};
-use crate::store::{Body, ETag, ErrorKind, Key, ObjectStore, Optional, PutMode, Result, StoreError};
+use crate::store::{Body, ETag, ErrorKind, Key, Optional, PutMode, Result, StoreError};
 
 /// How often a put is tried that meets another one under way; the waits between add up to three seconds.
 const CONFLICTS: u32 = 8;
