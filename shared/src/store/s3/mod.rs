@@ -16,6 +16,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use aws_config::environment::EnvironmentVariableRegionProvider;
+use aws_config::meta::region::RegionProviderChain;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region};
@@ -36,6 +38,8 @@ use crate::digest::Digest;
 /// How long one attempt at a request may take, but for reading a body and for large puts, which get longer.
 const ATTEMPT: Duration = Duration::from_secs(60);
 const CONNECT: Duration = Duration::from_secs(5);
+/// The region of a service that is not AWS, where none is named: they mind its name little.
+const ELSEWHERE: Region = Region::from_static("us-east-1");
 /// The metadata under which a put leaves its own random name, so that it can tell its object from another's.
 const PUT_ID: &str = "put-id";
 
@@ -44,7 +48,7 @@ const PUT_ID: &str = "put-id";
 pub struct S3Options {
     /// The bucket's name.
     pub bucket: String,
-    /// The bucket's region; by default the one that the environment or the profile names.
+    /// The bucket's region; by default the one that the environment or, without an endpoint, the profile names.
     pub region: Option<String>,
     /// The URL of a service other than AWS; by default the one that `AWS_ENDPOINT_URL` or the profile names.
     pub endpoint: Option<String>,
@@ -86,6 +90,10 @@ impl S3Store {
             );
         if let Some(region) = options.region {
             loader = loader.region(Region::new(region));
+        } else if options.endpoint.is_some() {
+            // No machine of AWS need be asked which region it is in, which takes its time where there is none.
+            let named = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new());
+            loader = loader.region(named.or_else(ELSEWHERE));
         }
         if let Some(endpoint) = options.endpoint {
             loader = loader.endpoint_url(endpoint);
@@ -98,8 +106,8 @@ impl S3Store {
         let shared = loader.load().await;
         let mut config = Builder::from(&shared);
         if shared.endpoint_url().is_some() {
-            // Other services are seldom reachable under one host name per bucket, and mind the region's name little.
-            let region = shared.region().cloned().unwrap_or(Region::from_static("us-east-1"));
+            // Other services are seldom reachable under one host name per bucket.
+            let region = shared.region().cloned().unwrap_or(ELSEWHERE);
             config = config.force_path_style(true).region(region);
         } else if shared.region().is_none() {
             let reason = "no region is given, neither with the bucket nor by AWS_REGION nor by a profile";
