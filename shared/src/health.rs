@@ -13,6 +13,7 @@ use crate::persistence::Judgement;
 use crate::recovery;
 use crate::store::{ErrorKind, StoreStatus};
 use crate::sync::lock;
+use crate::verify;
 
 /// How well the store is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,16 +52,22 @@ pub struct Health {
     pub persistence: Judgement,
     /// The primary, where it can be asked.
     pub primary: Option<StoreStatus>,
+    /// Likewise the archive.
+    pub archive: Option<StoreStatus>,
     /// Sums over the catalog.
     pub totals: Totals,
     /// How many valid backups there are.
     pub backups: usize,
     /// The newest one.
     pub newest: Option<Listed>,
+    /// The newest one of which no verification has found a part damaged. All were read back when they were made.
+    pub newest_verified: Option<Listed>,
     /// How many images were uploaded since the newest one.
     pub not_backed_up: u64,
     /// How many images this process has stored that have one copy only.
     pub single_copies: u64,
+    /// What verifications found, where that can be read.
+    pub verifications: Option<verify::Record>,
     /// Every check.
     pub checks: Vec<Check>,
 }
@@ -71,14 +78,17 @@ impl Keepsake {
         let now = self.clock.now();
         let mut checks = Vec::new();
         let primary = self.check_place("primary", &self.primary, &mut checks).await;
-        self.check_place("archive", self.archive.store(), &mut checks).await;
+        let archive = self.check_place("archive", self.archive.store(), &mut checks).await;
         let persistence = self.check_persistence(primary.as_ref(), &mut checks);
         self.check_catalog(&mut checks).await;
         self.check_recovery(&mut checks);
-        self.check_verifications(&mut checks).await;
+        let verifications = self.check_verifications(&mut checks).await;
         let backups = self.check_backups(persistence.archive_passes, &mut checks).await;
         let totals = self.catalog.read(|state| state.totals());
         let newest = backups.first().cloned();
+        let damaged =
+            |backup: &&Listed| verifications.as_ref().is_some_and(|r| r.damaged_backups.contains(&backup.name));
+        let newest_verified = backups.iter().find(|backup| !damaged(backup)).cloned();
         let writable = self.withheld().is_none()
             && !checks.iter().any(|c| matches!(c.name, "primary" | "archive") && c.status == Status::Error);
         Health {
@@ -88,10 +98,13 @@ impl Keepsake {
             writable,
             persistence,
             primary,
+            archive,
             totals,
             backups: backups.len(),
             not_backed_up: self.uploaded_after(newest.as_ref().map(|b| b.name)),
             newest,
+            newest_verified,
+            verifications,
             single_copies: self.unarchived(),
             checks,
         }
@@ -153,8 +166,9 @@ impl Keepsake {
         checks.push(Check { name: "recovery", status, message });
     }
 
-    async fn check_verifications(&self, checks: &mut Vec<Check>) {
-        let (status, message) = match self.verifications().await {
+    async fn check_verifications(&self, checks: &mut Vec<Check>) -> Option<verify::Record> {
+        let found = self.verifications().await;
+        let (status, message) = match &found {
             Err(_) => (Status::Warn, "What verifications found cannot be read.".to_owned()),
             Ok(record) if record.is_empty() => (Status::Ok, "Nothing has been read through yet.".to_owned()),
             Ok(record) => {
@@ -174,6 +188,7 @@ impl Keepsake {
             }
         };
         checks.push(Check { name: "verification", status, message });
+        found.ok()
     }
 
     fn check_persistence(&self, primary: Option<&StoreStatus>, checks: &mut Vec<Check>) -> Judgement {

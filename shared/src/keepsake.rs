@@ -12,6 +12,7 @@ use crate::clock::Clock;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::layout::{self, ImageId};
+use crate::metrics::Counts;
 use crate::persistence::Persistence;
 use crate::prune::Keep;
 use crate::store::{ErrorKind, Optional, Store, StoreError};
@@ -69,6 +70,8 @@ pub struct Keepsake {
     pub(crate) editing: tokio::sync::Mutex<()>,
     /// Digests of the idempotency keys of uploads under way.
     pub(crate) uploading: Mutex<HashSet<Digest>>,
+    /// What this process has done.
+    pub counts: Counts,
     /// Wakes whoever folds, after each change.
     pub changed: tokio::sync::Notify,
     /// What the last recovery found.
@@ -97,6 +100,7 @@ impl Keepsake {
             started_at: clock.now(),
             editing: tokio::sync::Mutex::default(),
             uploading: Mutex::default(),
+            counts: Counts::default(),
             changed: tokio::sync::Notify::new(),
             recovered: Mutex::default(),
             unarchived: Mutex::default(),

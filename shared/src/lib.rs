@@ -19,8 +19,10 @@ pub mod layout;
 mod lease;
 pub mod maintenance;
 pub mod media;
+pub mod metrics;
 mod open;
 pub mod persistence;
+pub mod portable;
 pub mod prune;
 pub mod recovery;
 pub mod restore;
@@ -36,4 +38,4 @@ pub mod verify;
 
 pub use error::{Error, Result};
 pub use keepsake::{Keepsake, Settings};
-pub use open::open;
+pub use open::{Meters, open, open_metered};
