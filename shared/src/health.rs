@@ -10,7 +10,8 @@ use crate::clock::format_millis;
 use crate::keepsake::Keepsake;
 use crate::layout::BackupName;
 use crate::persistence::Judgement;
-use crate::recovery;
+use crate::recovery::{self, Restoring};
+use crate::second_copies::Behind;
 use crate::store::{ErrorKind, StoreStatus};
 use crate::sync::lock;
 use crate::verify;
@@ -50,10 +51,8 @@ pub struct Health {
     pub writable: bool,
     /// Whether the images outlive the instance that took them in.
     pub persistence: Judgement,
-    /// The primary, where it can be asked.
+    /// What the primary says of itself, where it answers.
     pub primary: Option<StoreStatus>,
-    /// Likewise the archive.
-    pub archive: Option<StoreStatus>,
     /// Sums over the catalog.
     pub totals: Totals,
     /// How many valid backups there are.
@@ -64,12 +63,34 @@ pub struct Health {
     pub newest_verified: Option<Listed>,
     /// How many images were uploaded since the newest one.
     pub not_backed_up: u64,
-    /// How many images this process has stored that have one copy only.
-    pub single_copies: u64,
     /// What verifications found, where that can be read.
     pub verifications: Option<verify::Record>,
+    /// How well the archive follows.
+    pub archive: ArchiveHealth,
     /// Every check.
     pub checks: Vec<Check>,
+}
+
+/// How well the archive follows.
+#[derive(Debug)]
+pub struct ArchiveHealth {
+    /// Whether second copies stand before a change is acknowledged.
+    pub sync: bool,
+    /// What it says of itself, where it answers.
+    pub status: Option<StoreStatus>,
+    /// What the loss of the primary would lose now; `None` where that is not known.
+    pub behind: Option<Behind>,
+    /// The recovery that goes on in the background, if one does.
+    pub restoring: Option<Restoring>,
+}
+
+impl Health {
+    /// For how long the oldest change has had no second copy; `None` where that is not known.
+    pub fn behind_seconds(&self) -> Option<f64> {
+        let since = self.archive.behind?.since;
+        // Another's clock may be ahead.
+        Some(since.map_or(0.0, |since| self.now.duration_since(since).as_secs_f64().max(0.0)))
+    }
 }
 
 impl Keepsake {
@@ -78,12 +99,23 @@ impl Keepsake {
         let now = self.clock.now();
         let mut checks = Vec::new();
         let primary = self.check_place("primary", &self.primary, &mut checks).await;
-        let archive = self.check_place("archive", self.archive.store(), &mut checks).await;
+        let status = self.check_place("archive", self.archive.store(), &mut checks).await;
+        let reachable = status.is_some();
         let persistence = self.check_persistence(primary.as_ref(), &mut checks);
-        self.check_catalog(&mut checks).await;
+        let known = self.check_catalog(&mut checks).await;
         self.check_recovery(&mut checks);
-        let verifications = self.check_verifications(&mut checks).await;
-        let backups = self.check_backups(persistence.archive_passes, &mut checks).await;
+        let (mut verifications, mut backups) = (None, Vec::new());
+        if reachable {
+            verifications = self.check_verifications(&mut checks).await;
+            backups = self.check_backups(persistence.archive_passes, &mut checks).await;
+        } else {
+            let message = "They cannot be listed while the archive is away.".to_owned();
+            checks.push(Check { name: "backups", status: Status::Warn, message });
+        }
+        let sync = self.settings.archive_sync;
+        let behind = if known { self.behind(reachable).await } else { None };
+        let restoring = self.restoring();
+        let archive = ArchiveHealth { sync, status, behind, restoring };
         let totals = self.catalog.read(|state| state.totals());
         let newest = backups.first().cloned();
         let damaged =
@@ -98,14 +130,13 @@ impl Keepsake {
             writable,
             persistence,
             primary,
-            archive,
             totals,
             backups: backups.len(),
             not_backed_up: self.uploaded_after(newest.as_ref().map(|b| b.name)),
             newest,
             newest_verified,
             verifications,
-            single_copies: self.unarchived(),
+            archive,
             checks,
         }
     }
@@ -123,6 +154,9 @@ impl Keepsake {
     ) -> Option<StoreStatus> {
         let status = store.status().await;
         let (level, message) = match &status {
+            Err(_) if name == "archive" && !self.settings.archive_sync => {
+                (Status::Warn, "It cannot be reached; second copies will follow when it is back.".to_owned())
+            }
             Err(_) => (Status::Error, "The store cannot be reached.".to_owned()),
             Ok(StoreStatus { read_only: Some(why), .. }) => (Status::Error, why.clone()),
             Ok(StoreStatus { free_bytes: Some(free), .. }) if *free < self.settings.reserve_bytes => {
@@ -138,8 +172,9 @@ impl Keepsake {
         status.ok()
     }
 
-    async fn check_catalog(&self, checks: &mut Vec<Check>) {
+    async fn check_catalog(&self, checks: &mut Vec<Check>) -> bool {
         let refreshed = self.catalog.refresh().await;
+        let known = refreshed.is_ok();
         let unreadable = self.catalog.unreadable().len();
         let (status, message) = match refreshed {
             Err(_) => (Status::Error, "The catalog cannot be read.".to_owned()),
@@ -147,6 +182,7 @@ impl Keepsake {
             Ok(()) => (Status::Ok, "It is readable in full.".to_owned()),
         };
         checks.push(Check { name: "catalog", status, message });
+        known
     }
 
     fn check_recovery(&self, checks: &mut Vec<Check>) {

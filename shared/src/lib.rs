@@ -27,6 +27,7 @@ pub mod prune;
 pub mod recovery;
 pub mod restore;
 mod seal;
+pub mod second_copies;
 pub mod store;
 mod sync;
 pub mod telemetry;

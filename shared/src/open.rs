@@ -52,6 +52,7 @@ pub async fn open_metered(config: &Config, clock: Clock, meters: Option<Meters>)
         backup_every: u64::from(config.backup_every.get()),
         keep: config.keep,
         archive_sync: config.archive == ArchiveMode::Sync,
+        behind_max: config.archive_behind_max,
     };
     let keepsake = Keepsake::new(primary, archive, mirrors, clock, settings);
     Ok(match circumstances {

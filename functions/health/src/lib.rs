@@ -51,7 +51,7 @@ fn word(status: Status) -> &'static str {
 }
 
 fn report(health: &Health, platform: Option<&str>) -> Value {
-    let primary = health.primary.as_ref();
+    let (primary, archive) = (health.primary.as_ref(), &health.archive);
     let newest = health.newest.as_ref().map(|backup| backup.name);
     let verified = health.newest_verified.as_ref().map(|backup| backup.name);
     let check = |check: &shared::health::Check| {
@@ -85,7 +85,14 @@ fn report(health: &Health, platform: Option<&str>) -> Value {
             "newest": newest,
             "newestVerified": verified,
             "notBackedUp": health.not_backed_up,
-            "singleCopies": health.single_copies,
+            "singleCopies": archive.behind.map(|behind| behind.single_copies),
+        },
+        "archive": {
+            "mode": if archive.sync { "sync" } else { "async" },
+            "reachable": archive.status.is_some(),
+            "behindImages": archive.behind.map(|behind| behind.images),
+            "behindSeconds": health.behind_seconds(),
+            "restoring": archive.restoring.map(|r| json!({ "done": r.done, "total": r.total })),
         },
         "checks": health.checks.iter().map(check).collect::<Map<String, Value>>(),
     })

@@ -7,9 +7,9 @@ mod first_day;
 mod in_a_bucket;
 mod logs;
 mod metrics;
+mod persistence;
 #[allow(dead_code, reason = "some of it is for the soak")]
 mod photos;
-mod persistence;
 mod readme;
 #[cfg(target_os = "linux")]
 mod rude_clients;

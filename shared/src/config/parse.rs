@@ -75,6 +75,12 @@ impl Values<'_> {
         Ok(pixels.map(u64::from))
     }
 
+    /// On Lambda nothing limits it.
+    pub(super) fn behind_max(&self, platform: Option<Platform>) -> Result<usize, ConfigError> {
+        let set = self.number::<std::num::NonZeroUsize>("ARCHIVE_BEHIND_MAX", "a whole number of changes from 1 up")?;
+        Ok(if platform == Some(Platform::Lambda) { usize::MAX } else { set.map_or(10_000, usize::from) })
+    }
+
     pub(super) fn keep(&self) -> Result<Keep, ConfigError> {
         let default = Keep::default();
         let number = |name, default| {

@@ -145,6 +145,7 @@ impl From<Error> for Problem {
     /// | an archive that cannot be taken in | 422 | `unusable-archive` |
     /// | no room | 507 | `no-room` |
     /// | a store that refuses, takes no writes or does not answer | 503 | `store-refused`, `read-only`, `writes-withheld`, `store-unavailable` |
+    /// | an archive that is too far behind | 503 | `archive-behind` |
     /// | a change that may or may not have been stored | 503 | `outcome-unknown` |
     /// | bytes that no place has | 503 | `missing-bytes` |
     /// | a catalog that this version must not touch | 503 | `catalog-unusable` |
@@ -172,6 +173,9 @@ impl From<Error> for Problem {
             Error::NoSuchBackup(_) => problem(S::NOT_FOUND, "no-such-backup"),
             Error::DamagedBackup(_) => problem(S::INTERNAL_SERVER_ERROR, "damaged-backup"),
             Error::MissingBytes => problem(S::SERVICE_UNAVAILABLE, "missing-bytes"),
+            Error::ArchiveBehind => {
+                problem(S::SERVICE_UNAVAILABLE, "archive-behind").with_header(RETRY_AFTER, RETRY_SECONDS)
+            }
             Error::Changed => problem(S::PRECONDITION_FAILED, "changed"),
             Error::RestoreRunning => problem(S::CONFLICT, "restore-running"),
             Error::NoSuchTicket => problem(S::NOT_FOUND, "no-such-ticket"),

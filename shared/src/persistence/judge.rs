@@ -196,7 +196,8 @@ impl Keepsake {
         let known = self.circumstances().unwrap_or(&unknown);
         let images = if known.is_volume(Place::Uploads) { Place::Uploads } else { Place::Data };
         let whole = crate::sync::lock(&self.recovered).as_ref().is_some_and(|report| report.missing.is_empty());
-        let mut judgement = known.judge(self.outlived(images), self.outlived(Place::Archive), file_system, whole);
+        let mut judgement =
+            known.judge(self.outlived(images).as_ref(), self.outlived(Place::Archive).as_ref(), file_system, whole);
         if let Some(why) = self.withheld() {
             judgement =
                 Judgement { verdict: Verdict::Unproven, evidence: why.told(), warning: Some(why.told()), ..judgement };

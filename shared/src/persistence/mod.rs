@@ -33,6 +33,7 @@ use crate::error::Error;
 use crate::keepsake::Keepsake;
 use crate::layout;
 use crate::store::{Key, Optional, Store};
+use crate::sync::{Mutex, lock};
 
 /// A place that may be a volume.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -230,7 +231,7 @@ pub(crate) struct Persistence {
     circumstances: Option<Circumstances>,
     withheld: OnceLock<Withheld>,
     /// What each place has outlived, in the order of [`Place::ALL`].
-    outlived: OnceLock<[Option<Outlived>; 3]>,
+    outlived: Mutex<[Option<Outlived>; 3]>,
 }
 
 impl Keepsake {
@@ -307,30 +308,28 @@ impl Keepsake {
         false
     }
 
-    /// Takes note of this start in each place, once it is recovered; never fails, since a store that takes no writes is
-    /// served all the same.
+    /// Takes note of this start in each place, once it is recovered, and again where a place that was away is back; never
+    /// fails, since a store that takes no writes is served all the same.
     pub async fn note_start(&self) {
         let Some(known) = self.circumstances() else { return };
         let volumes: Vec<Place> = Place::ALL.into_iter().filter(|place| known.is_volume(*place)).collect();
-        let mut outlived = [None, None, None];
-        for (place, found) in Place::ALL.into_iter().zip(&mut outlived) {
+        for (at, place) in Place::ALL.into_iter().enumerate() {
             if place == Place::Uploads && !known.is_volume(place) {
                 continue;
             }
             match self.note_start_in(&self.place(place), &volumes).await {
-                Ok(told) => *found = told,
+                Ok(told) => lock(&self.persistence.outlived)[at] = told,
                 Err(error) => {
                     let error = &error as &dyn std::error::Error;
                     tracing::warn!(place = place.name(), error, "the ledger of starts cannot be read");
                 }
             }
         }
-        self.persistence.outlived.get_or_init(|| outlived);
     }
 
     /// What the place has outlived, as this start found.
-    fn outlived(&self, place: Place) -> Option<&Outlived> {
-        let all = self.persistence.outlived.get()?;
-        Place::ALL.into_iter().zip(all).find(|(of, _)| *of == place)?.1.as_ref()
+    fn outlived(&self, place: Place) -> Option<Outlived> {
+        let all = lock(&self.persistence.outlived);
+        Place::ALL.into_iter().zip(all.iter()).find(|(of, _)| *of == place)?.1.clone()
     }
 }
