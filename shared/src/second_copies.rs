@@ -130,9 +130,8 @@ impl Keepsake {
             let made = self.catalog.made_by(&folded).into_iter();
             images.extend(made.map(|(id, commit, digest)| ((commit, digest), id)));
         }
-        let copy = async |((commit, digest), id): ((Uuid, Digest), ImageId)| {
-            (commit, self.second_copy(&id, digest).await)
-        };
+        let copy =
+            async |((commit, digest), id): ((Uuid, Digest), ImageId)| (commit, self.second_copy(&id, digest).await);
         let mut copying = stream::iter(images).map(copy).buffer_unordered(COPIES);
         while let Some((commit, copied)) = copying.next().await {
             if let Err(error) = copied {
@@ -217,7 +216,8 @@ impl Keepsake {
                 images += 1;
                 live += u64::from(entry.live().is_some());
             }
-            let stored = owed.iter().filter_map(|id| state.get(id.as_str())?.live()?.upload_date.as_deref()?.parse().ok());
+            let stored =
+                owed.iter().filter_map(|id| state.get(id.as_str())?.live()?.upload_date.as_deref()?.parse().ok());
             (images, live, stored.min())
         });
         Some(Behind { images, single_copies, since: queued.into_iter().chain(stored).min() })

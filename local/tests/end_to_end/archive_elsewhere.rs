@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-use crate::photos::photo;
+use crate::photos::{medium, photo};
 use crate::s3_server::{self, BUCKET};
 use crate::server::{self, Server, eventually, names};
 
@@ -237,10 +237,7 @@ async fn change(
         let said = format!("{client}-{n}");
         let sent = match (&last, n % 3) {
             (Some(id), 2) => server.send_edit(id, &json!({ "description": said })).await,
-            _ => {
-                let (name, bytes) = photo(client * 1_000 + n);
-                server.send_image(&name, &bytes, &said).await
-            }
+            _ => server.send_image("medium.png", &medium(client * 1_000 + n), &said).await,
         };
         // A change that was cut off is the last one, and what became of it is not known.
         let Ok(answer) = sent else { return };

@@ -31,8 +31,8 @@ use jiff::SignedDuration;
 use uuid::Uuid;
 
 pub use error::{CatalogError, CommitError};
-pub use fold::Folded;
 pub(crate) use fold::Begun;
+pub use fold::Folded;
 pub use load::Loaded;
 #[cfg(feature = "testing")]
 pub(crate) use piece::encode_checkpoint;
