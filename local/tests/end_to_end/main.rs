@@ -4,6 +4,7 @@
 mod archives_elsewhere;
 #[path = "../../../shared/tests/conformance/cloudinary_server.rs"]
 mod cloudinary_server;
+mod archive_elsewhere;
 mod crowd;
 mod damage;
 mod first_day;
