@@ -41,7 +41,7 @@ pub struct Stored {
 pub struct State {
     pub objects: BTreeMap<Id, Stored>,
     /// By path, whatever was delivered there once.
-    pub cache: BTreeMap<String, Vec<u8>>,
+    cache: BTreeMap<String, Vec<u8>>,
     uploads: u64,
     /// How many uploads there are in a second.
     pub uploads_in_a_second: u64,
@@ -158,6 +158,17 @@ impl State {
                     }
                 }
             }
+            ("GET", ["v1_1", _, kind, "download"]) => {
+                let query: Vec<(String, String)> = request.url.query_pairs().into_owned().collect();
+                let fields = query.into_iter().map(|(name, value)| (name, value.into_bytes())).collect();
+                let text = |name: &str| String::from_utf8(BTreeMap::get(&fields, name).unwrap().clone()).unwrap();
+                let found = self.objects.get(&((*kind).to_owned(), text("type"), text("public_id")));
+                match (refusal(&fields), found) {
+                    (Some(reason), _) => error(401, &reason),
+                    (None, None) => error(404, &format!("Resource not found - {}", text("public_id"))),
+                    (None, Some(found)) => ResponseTemplate::new(200).set_body_bytes(found.bytes.clone()),
+                }
+            }
             ("GET", ["v1_1", _, rest @ ..]) => {
                 let pair = format!("Basic {}", BASE64_STANDARD.encode(format!("{KEY}:{SECRET}")));
                 if request.headers.get("authorization").is_none_or(|given| given.as_bytes() != pair.as_bytes()) {
@@ -203,8 +214,7 @@ impl State {
 
     fn told(&self, id: &Id, existing: bool) -> Value {
         let (Stored { bytes, version }, (kind, delivery, name)) = (&self.objects[id], id);
-        let signature = if delivery == "authenticated" { "s--Ab_-12Cd--/" } else { "" };
-        let url = format!("{}/{CLOUD}/{kind}/{delivery}/{signature}v{version}/{name}", self.endpoint);
+        let url = format!("{}/{CLOUD}/{kind}/{delivery}/v{version}/{name}", self.endpoint);
         let mut told = json!({
             "asset_id": "3515c6000a548515f1134043f9785c2f",
             "public_id": name,
@@ -240,11 +250,9 @@ impl State {
     fn deliver(&mut self, path: &str) -> ResponseTemplate {
         let parts: Vec<&str> = path.trim_start_matches('/').splitn(4, '/').collect();
         let [_, kind, delivery, rest] = parts[..] else { return ResponseTemplate::new(404) };
-        let rest = match delivery {
-            "authenticated" if !rest.starts_with("s--") => return ResponseTemplate::new(401),
-            "authenticated" => rest.split_once('/').unwrap().1,
-            _ => rest,
-        };
+        if delivery == "authenticated" {
+            return ResponseTemplate::new(401).insert_header("x-cld-error", "deny or ACL failure");
+        }
         let id = (kind.to_owned(), delivery.to_owned(), rest.split_once('/').unwrap().1.to_owned());
         if !self.cache.contains_key(path) {
             let Some(stored) = self.objects.get(&id) else {

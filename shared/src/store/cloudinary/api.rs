@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::CloudinaryOptions;
-use super::http::{Answer, Failed, Http, OutBody, empty};
+use super::http::{Answer, Failed, Http, Opened, OutBody, empty};
 use crate::digest::{Digest, Hasher};
 use crate::store::{Body, ErrorKind};
 
@@ -32,7 +32,7 @@ const PAGE: &str = "500";
 pub(super) enum Kind {
     /// A picture, which pages can show in all sizes, and which whoever knows its digest can fetch.
     Image,
-    /// Bytes, for whom a signed URL is made.
+    /// Bytes, which only a signed request can fetch.
     Raw,
 }
 
@@ -45,7 +45,7 @@ impl Kind {
         }
     }
 
-    /// Who may fetch it: all, or who has a signed URL.
+    /// Who may fetch it: all, or the owner.
     fn delivery(self) -> &'static str {
         match self {
             Self::Image => "upload",
@@ -61,7 +61,7 @@ pub(super) struct Resource {
     /// The second in which it was last uploaded.
     pub(super) version: u64,
     pub(super) bytes: u64,
-    /// Where its bytes are delivered, with the version in the path, so that no cache holds older ones.
+    /// Where a picture is delivered, with the version in the path, so that no cache holds an older one.
     pub(super) secure_url: String,
     /// Of an upload that was not to overwrite: whether there was an object already, which is what is told of.
     #[serde(default)]
@@ -123,8 +123,7 @@ impl Api {
         let url = format!("{}/{}/destroy", self.base, kind.path());
         let request = || {
             let fields = self.signed([("invalidate", "true"), ("public_id", id), ("type", kind.delivery())]);
-            let fields: Vec<_> = fields.iter().map(|(name, value)| format!("{name}={value}")).collect();
-            let body = Full::from(fields.join("&")).map_err(|never| match never {}).boxed_unsync();
+            let body = Full::from(joined(&fields)).map_err(|never| match never {}).boxed_unsync();
             post(&url, "application/x-www-form-urlencoded".to_owned(), body)
         };
         let done: Answer<Outcome> = self.http.json(0, request).await?;
@@ -164,9 +163,19 @@ impl Api {
         self.http.json::<serde_json::Value>(0, || self.asked(&url)).await.map(drop)
     }
 
-    /// Reads an object through, as it is delivered; length and digest.
-    pub(super) async fn hash(&self, resource: &Resource) -> Result<(u64, Digest), Failed> {
-        let (_, mut bytes) = self.http.open(&resource.secure_url).await?;
+    /// Opens an object as everyone is shown it, so that what pages show is what was put; plain bytes are shown to nobody, and
+    /// are asked for.
+    pub(super) async fn open(&self, kind: Kind, resource: &Resource) -> Result<Opened, Failed> {
+        if kind == Kind::Image {
+            return self.http.open(&resource.secure_url).await;
+        }
+        let fields = self.signed([("public_id", &resource.public_id), ("type", kind.delivery())]);
+        self.http.open(&format!("{}/{}/download?{}", self.base, kind.path(), joined(&fields))).await
+    }
+
+    /// Reads an object through; length and digest.
+    pub(super) async fn hash(&self, kind: Kind, resource: &Resource) -> Result<(u64, Digest), Failed> {
+        let (_, mut bytes) = self.open(kind, resource).await?;
         let (mut hasher, mut size) = (Hasher::default(), 0);
         while let Some(chunk) = bytes.next().await {
             let chunk = chunk.map_err(|e| Failed::unavailable(format!("Cloudinary's answer broke off ({e})")))?;
@@ -180,8 +189,7 @@ impl Api {
     fn signed<const N: usize>(&self, fields: [(&'static str, &str); N]) -> BTreeMap<&'static str, String> {
         let mut fields: BTreeMap<_, _> = fields.into_iter().map(|(name, value)| (name, value.to_owned())).collect();
         fields.insert("timestamp", seconds().to_string());
-        let told: Vec<_> = fields.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        let signature = Digest::of(format!("{}{}", told.join("&"), self.options.secret.expose()).as_bytes());
+        let signature = Digest::of(format!("{}{}", joined(&fields), self.options.secret.expose()).as_bytes());
         fields.insert("signature", signature.to_string());
         fields.insert("api_key", self.options.key.clone());
         fields
@@ -193,6 +201,11 @@ impl Api {
         let request = Request::get(url).header(AUTHORIZATION, format!("Basic {}", BASE64_STANDARD.encode(pair)));
         request.body(empty()).unwrap_or_else(|e| unreachable!("every part of it was checked: {e}"))
     }
+}
+
+/// Fields as they are signed, and as they stand in a URL: nothing in them need be encoded.
+fn joined(fields: &BTreeMap<&'static str, String>) -> String {
+    fields.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&")
 }
 
 /// Now: Cloudinary takes a signature for an hour.

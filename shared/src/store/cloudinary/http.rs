@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use axum::http::header::CONTENT_LENGTH;
+use axum::http::header::{CONTENT_LENGTH, LOCATION};
 use axum::http::{HeaderMap, Request, Response, StatusCode};
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
@@ -19,9 +19,11 @@ use tokio_rustls::rustls::crypto::ring;
 use crate::store::ErrorKind;
 
 pub(super) type OutBody = UnsyncBoxBody<Bytes, io::Error>;
+pub(super) type Opened = (Option<u64>, BoxStream<'static, io::Result<Bytes>>);
 
 /// How often a request is tried whose failure may pass; the waits between grow from the first one by doubling.
 const TRIES: u32 = 4;
+const REDIRECTS: u32 = 3;
 const CONNECT: Duration = Duration::from_secs(5);
 /// How long the head of an answer, or the next piece of its body, may take to come.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -161,11 +163,11 @@ impl Http {
         tokio::time::timeout(patience, whole).await.unwrap_or_else(|_| Err(silent()))
     }
 
-    /// Opens what lies at `url`: its length and its bytes.
-    pub(super) async fn open(&self, url: &str) -> Result<(Option<u64>, BoxStream<'static, io::Result<Bytes>>), Failed> {
-        let mut tries = 1;
+    /// Opens what lies at `url`: its length, where that is told, and its bytes.
+    pub(super) async fn open(&self, url: &str) -> Result<Opened, Failed> {
+        let (mut url, mut tries, mut redirects) = (url.to_owned(), 1, 0);
         loop {
-            let request = Request::get(url).body(empty());
+            let request = Request::get(&url).body(empty());
             let request = request.map_err(|e| Failed::unavailable(format!("Cloudinary gave no usable URL ({e})")))?;
             let failed = match tokio::time::timeout(SILENCE, self.client.request(request)).await {
                 Ok(Ok(response)) if response.status() == StatusCode::OK => return Ok(opened(response)),
@@ -174,6 +176,12 @@ impl Http {
                         kind: ErrorKind::NotFound,
                         sentence: "nothing is delivered there".to_owned(),
                     });
+                }
+                Ok(Ok(response)) if response.status().is_redirection() && redirects < REDIRECTS => {
+                    let to = response.headers().get(LOCATION).and_then(|to| to.to_str().ok()).map(str::to_owned);
+                    url = to.ok_or_else(|| Failed::unavailable("Cloudinary leads to nowhere"))?;
+                    redirects += 1;
+                    continue;
                 }
                 Ok(Ok(response)) => Failed::of(response.status(), response.headers(), b""),
                 Ok(Err(e)) => unanswered(&e),
@@ -189,7 +197,7 @@ impl Http {
 }
 
 /// An answer's length and bytes; a silence in their midst ends them with an error.
-fn opened<B>(response: Response<B>) -> (Option<u64>, BoxStream<'static, io::Result<Bytes>>)
+fn opened<B>(response: Response<B>) -> Opened
 where
     B: http_body::Body<Data = Bytes, Error: std::error::Error + Send + Sync> + Send + 'static,
 {

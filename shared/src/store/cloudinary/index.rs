@@ -3,7 +3,7 @@
 //! A list costs a request of the few that an hour has, and nothing says how soon it shows what was just put. So it is read
 //! once, and from then on this process, which is the only one that writes, keeps count itself.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use jiff::Timestamp;
 
@@ -39,7 +39,12 @@ pub(super) struct Index {
     entries: BTreeMap<Key, Entry>,
     /// Keys of which it is not known what became of the last change.
     unsure: BTreeSet<Key>,
+    /// The last objects that went, with their versions.
+    gone: VecDeque<(Key, u64)>,
 }
+
+/// More than this do not go within a second.
+const GONE: usize = 1000;
 
 impl Index {
     /// Takes in what a list told. Of an object that is there as both kinds, which a crash can leave, the later one counts.
@@ -60,8 +65,21 @@ impl Index {
         self.unsure.remove(key);
         match entry {
             Some(entry) => drop(self.entries.insert(key.clone(), entry)),
-            None => drop(self.entries.remove(key)),
+            None => {
+                if let Some(entry) = self.entries.remove(key) {
+                    self.gone.push_back((key.clone(), entry.resource.version));
+                    if self.gone.len() > GONE {
+                        self.gone.pop_front();
+                    }
+                }
+            }
         }
+    }
+
+    /// Whether this version of an object was another's: Cloudinary counts versions by the second.
+    pub(super) fn is_used(&self, key: &Key, version: u64) -> bool {
+        self.entries.get(key).is_some_and(|entry| entry.resource.version == version)
+            || self.gone.iter().any(|(gone, of)| gone == key && *of == version)
     }
 
     /// Notes that what is there has to be asked.

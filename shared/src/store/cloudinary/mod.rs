@@ -32,7 +32,7 @@ use super::{Body, ETag, ErrorKind, Key, Object, ObjectMeta, ObjectStore, PutMode
 use crate::config::Secret;
 use crate::sync::{Mutex, lock};
 
-/// How often bytes are sent anew that a cache goes on delivering as they were.
+/// How often bytes are sent that get a version which another object of that name had.
 const ROUNDS: u32 = 3;
 
 /// Where an archive at Cloudinary is, and what identifies its owner.
@@ -135,6 +135,8 @@ impl Shared {
 
     /// The index, read at first use.
     async fn index(&self, operation: &'static str) -> Result<&Mutex<Index>> {
+        // What is answered from memory never waits, and who asks on and on would keep everyone else from going on.
+        tokio::task::consume_budget().await;
         let load = async || {
             let mut index = Index::default();
             for kind in [Kind::Image, Kind::Raw] {
@@ -206,14 +208,13 @@ impl Shared {
     /// Stores the bytes as the first kind that gives them back as they are, and sees that there is no other.
     async fn store(&self, key: &Key, id: &str, body: &Body, overwrite: bool, present: Option<&Entry>) -> Result<Entry> {
         for kind in self.kinds(key) {
-            let before = present.filter(|entry| entry.kind == *kind);
-            let Some(entry) = self.store_as(*kind, key, id, body, overwrite, before).await? else { continue };
+            let Some(entry) = self.store_as(*kind, key, id, body, overwrite).await? else { continue };
             if let Some(other) = present.filter(|entry| entry.kind != *kind) {
                 self.told("put", key, self.api.destroy(other.kind, id).await)?;
             }
             return Ok(entry);
         }
-        let reason = "Cloudinary delivers other bytes than it was sent";
+        let reason = "Cloudinary delivers other bytes than it was sent, or gives them no version of their own";
         Err(StoreError::caused("put", key, ErrorKind::Unavailable, reason))
     }
 
@@ -225,7 +226,6 @@ impl Shared {
         id: &str,
         body: &Body,
         mut overwrite: bool,
-        before: Option<&Entry>,
     ) -> Result<Option<Entry>> {
         for round in 1..=ROUNDS {
             let uploaded = match self.api.upload(kind, id, body, overwrite).await {
@@ -237,21 +237,20 @@ impl Shared {
             if resource.existing && !lost {
                 return Err(StoreError::new("put", key, ErrorKind::AlreadyExists));
             }
-            let read = self.told("put", key, self.api.hash(&resource).await.map_err(Failed::unknown))?;
+            let read = self.told("put", key, self.api.hash(kind, &resource).await.map_err(Failed::unknown))?;
             let is_right = read == (body.size(), body.digest());
             // An object that is there after a reply was lost may be this put's own, which its bytes tell.
             if resource.existing && !is_right {
                 return Err(StoreError::new("put", key, ErrorKind::Unavailable));
             }
-            if is_right && before.is_none_or(|before| before.resource.version != resource.version) {
-                return Ok(Some(Entry { kind, resource }));
-            }
-            if kind == Kind::Image && !is_right {
+            if !is_right && kind == Kind::Image {
                 self.told("put", key, self.api.destroy(kind, id).await)?;
                 return Ok(None);
             }
-            // A version is a second, and a second time within it has the URL of the first, for which caches hold the bytes
-            // of then.
+            if is_right && !lock(self.index("put").await?).is_used(key, resource.version) {
+                return Ok(Some(Entry { kind, resource }));
+            }
+            // The next second has another version.
             self.api.http.wait(round + 1).await;
             overwrite = true;
         }
@@ -281,7 +280,7 @@ impl Shared {
         let _turn = self.turn(key).await;
         let mut entry = self.find("get", key).await?.ok_or_else(absent)?;
         for look_again in [true, false] {
-            match self.api.http.open(&entry.resource.secure_url).await {
+            match self.api.open(entry.kind, &entry.resource).await {
                 Ok((length, bytes)) if length.is_none_or(|length| length == entry.resource.bytes) => {
                     self.answers.store(true, Ordering::Relaxed);
                     let meta = entry.meta(key);
