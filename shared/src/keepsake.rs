@@ -68,6 +68,8 @@ pub struct Keepsake {
     pub(crate) editing: tokio::sync::Mutex<()>,
     /// Digests of the idempotency keys of uploads under way.
     pub(crate) uploading: Mutex<HashSet<Digest>>,
+    /// How far the long operation is that this process runs.
+    pub progress: crate::progress::Progress,
     /// Wakes whoever folds, after each change.
     pub changed: tokio::sync::Notify,
     /// What the last recovery found.
@@ -94,6 +96,7 @@ impl Keepsake {
             started_at: clock.now(),
             editing: tokio::sync::Mutex::default(),
             uploading: Mutex::default(),
+            progress: crate::progress::Progress::default(),
             changed: tokio::sync::Notify::new(),
             recovered: Mutex::default(),
             unarchived: Mutex::default(),

@@ -141,6 +141,7 @@ impl From<Error> for Problem {
     /// | no room | 507 | `no-room` |
     /// | a store that refuses, takes no writes or does not answer | 503 | `store-refused`, `read-only`, `store-unavailable` |
     /// | a change that may or may not have been stored | 503 | `outcome-unknown` |
+    /// | a migration between places that do not fit, or one that has not ended | 409, 503 | `migration-refused`, `migration-unfinished` |
     /// | bytes that no place has | 503 | `missing-bytes` |
     /// | a catalog that this version must not touch | 503 | `catalog-unusable` |
     /// | a backup or a store whose content is not what it was | 500 | `damaged-backup`, `store-corrupt` |
@@ -169,6 +170,8 @@ impl From<Error> for Problem {
             Error::MissingBytes => problem(S::SERVICE_UNAVAILABLE, "missing-bytes"),
             Error::Changed => problem(S::PRECONDITION_FAILED, "changed"),
             Error::RestoreRunning => problem(S::CONFLICT, "restore-running"),
+            Error::MigrationUnfinished => problem(S::SERVICE_UNAVAILABLE, "migration-unfinished"),
+            Error::MigrationRefused(_) => problem(S::CONFLICT, "migration-refused"),
             Error::NoSuchTicket => problem(S::NOT_FOUND, "no-such-ticket"),
             Error::NothingArrived => problem(S::CONFLICT, "nothing-arrived"),
             Error::ArrivingNow => problem(S::CONFLICT, "arriving-now"),

@@ -100,6 +100,7 @@ impl Keepsake {
     }
 
     async fn recover_all(&self) -> Result<Report> {
+        self.check_migration().await?;
         let loaded = self.catalog.load().await?;
         // From here on the records are safe in every place, whatever happens to the rest.
         self.catalog.fold().await?;
