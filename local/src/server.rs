@@ -54,7 +54,7 @@ pub async fn serve(mut config: Config) -> Result<(), String> {
 }
 
 /// The routers of all functions as one.
-fn router(app: App) -> Router {
+pub fn router(app: App) -> Router {
     let routes = upload::routes()
         .merge(images::routes())
         .merge(backup::routes())
