@@ -13,7 +13,7 @@ use serde_json::Value;
 use shared::Keepsake;
 use shared::clock::Clock;
 use shared::config::{Config, StoreUrl};
-use shared::http::App;
+use shared::http::{self, App};
 use tower::ServiceExt;
 
 use crate::output::{FAILED, Failure};
@@ -35,7 +35,11 @@ impl Api {
         let config = Config { host: Ipv4Addr::LOCALHOST.into(), api_token: None, ..config.clone() };
         let app = App::from_config(keepsake, &config);
         let is_disk = matches!(config.store, StoreUrl::File(_));
-        Ok(Self { keepsake: Arc::clone(&app.keepsake), router: server::router(app), is_disk })
+        Ok(Self {
+            keepsake: Arc::clone(&app.keepsake),
+            router: http::finish(server::routes().into_router(app.clone()), &app),
+            is_disk,
+        })
     }
 
     /// Asks a route, and shows how far it is; a problem is a failure.

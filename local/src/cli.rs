@@ -1,5 +1,7 @@
 //! The command line: the commands, and a flag for each variable of the configuration, which goes before the environment.
 
+use std::path::PathBuf;
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use shared::verify::Slice;
 
@@ -173,6 +175,42 @@ Examples:
         /// Only say what would go.
         #[arg(long)]
         dry_run: bool,
+    },
+    /// Take in images and records from a zip or a folder: an export, a folder of the older format, or plain images.
+    ///
+    /// It adds and replaces nothing: what lives in the store stays as it is, what was deleted comes back. Before anything
+    /// changes, a safety backup is made. A second run changes nothing, and one after a cut-off does the rest.
+    #[command(after_help = concat!("\
+Examples:
+  local import photos.zip --dry-run
+  local import photos.zip
+  local import /srv/old-photos
+", exit_codes!(), "
+
+It ends with 3 where records came in whose images are missing, or something could not be taken in."))]
+    Import {
+        /// A zip, or a folder.
+        path: PathBuf,
+        /// Only show what would be done.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Write images and records out as plain files: into a zip where PATH ends in .zip, else into a folder.
+    ///
+    /// Inside are uploads/, image-metadata.json, and SHA256SUMS, as any program can open them.
+    #[command(allow_missing_positional = true, after_help = concat!("\
+Examples:
+  local export photos.zip                the store as it is now
+  local export backup-2026-11-24T10-51-01-760Z photos.zip
+  local export /mnt/stick/photos
+", exit_codes!(), "
+
+It ends with 3 where the bytes of an image are nowhere to be found; missing.txt names it."))]
+    Export {
+        /// The backup to write out, as `local backups` lists it; the store as it is now, if none is named.
+        backup: Option<String>,
+        /// The zip to make, or the folder. A file that is there is not replaced.
+        path: PathBuf,
     },
     /// Make another place hold this very store: images, records, backups.
     ///

@@ -7,6 +7,7 @@ mod cli;
 mod commands;
 mod connections;
 mod greeting;
+mod metrics;
 mod output;
 mod server;
 mod token;

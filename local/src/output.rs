@@ -3,6 +3,7 @@
 use std::io::{IsTerminal, Write, stderr, stdin, stdout};
 
 use serde_json::{Value, json};
+use shared::http::Problem;
 
 /// Done.
 pub const DONE: u8 = 0;
@@ -50,6 +51,19 @@ impl Failure {
         for field in ["detail", "error"] {
             self.problem[field] = json!(detail);
         }
+    }
+}
+
+impl From<shared::Error> for Failure {
+    /// The problem that the API would answer. Who runs a command may see what was behind it.
+    fn from(error: shared::Error) -> Self {
+        let causes = shared::telemetry::with_causes(&error);
+        let problem = Problem::from(error);
+        let mut failure = Self { code: FAILED, problem: problem.json() };
+        if problem.is_server_error() {
+            failure.add(&format!("({causes})"));
+        }
+        failure
     }
 }
 

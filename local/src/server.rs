@@ -5,17 +5,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::State;
+use axum::middleware::from_fn_with_state;
 use shared::Keepsake;
 use shared::clock::Clock;
 use shared::config::{Config, StoreUrl};
-use shared::http::{self, App};
+use shared::http::{self, App, Routes};
 use shared::recovery::Report;
 use shared::store::ErrorKind;
+use shared::telemetry::with_causes;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::background::{self, Pace};
+use crate::metrics::{self, Metrics};
 use crate::{connections, greeting, token};
 
 /// How long requests in flight may take after the process was told to stop.
@@ -25,7 +29,9 @@ const DRAIN: Duration = Duration::from_secs(25);
 pub async fn serve(mut config: Config) -> Result<(), String> {
     connections::raise_limit();
     let clock = Clock::system();
-    let keepsake = open(&config, clock.clone()).await?;
+    let metrics = Metrics::new();
+    let opened = shared::open_metered(&config, clock.clone(), Some(metrics.meters())).await;
+    let keepsake = opened.map_err(|error| sentence("The store cannot be opened", &error))?;
     keepsake.check_stores().await.map_err(|error| sentence("The store cannot be used", &error))?;
     let report = recover(&keepsake).await?;
     let made_token = token::ensure(&mut config, &clock)?;
@@ -45,7 +51,7 @@ pub async fn serve(mut config: Config) -> Result<(), String> {
     tokio::spawn(background::look_after(Arc::clone(&app.keepsake), pace, stopped.clone()));
     tokio::spawn(stop_on_signal(stop));
     tokio::select! {
-        () = connections::serve(listener, router(app), stopped.clone()) => {}
+        () = connections::serve(listener, router(app, metrics), stopped.clone()) => {}
         () = too_late(stopped) => tracing::warn!("some requests were still running and are cut off"),
     }
     // What the last requests changed is folded too.
@@ -53,14 +59,17 @@ pub async fn serve(mut config: Config) -> Result<(), String> {
     folder.await.map_err(|error| format!("folding failed ({error})"))
 }
 
-/// The routers of all functions as one.
-pub fn router(app: App) -> Router {
-    let routes = upload::routes()
-        .merge(images::routes())
-        .merge(backup::routes())
-        .merge(restore::routes())
-        .merge(health::routes());
-    http::finish(routes.into_router(app.clone()), &app)
+/// The routers of all functions as one, and what only a server of its own has.
+fn router(app: App, metrics: Arc<Metrics>) -> Router {
+    let exposed = Arc::clone(&metrics);
+    let scrape = move |State(app), headers| metrics::scrape(Arc::clone(&exposed), app, headers);
+    let routes = routes().get("/metrics", scrape);
+    http::finish(routes.into_router(app.clone()), &app).layer(from_fn_with_state(metrics, metrics::observe))
+}
+
+/// The routes of all functions.
+pub fn routes() -> Routes {
+    upload::routes().merge(images::routes()).merge(backup::routes()).merge(restore::routes()).merge(health::routes())
 }
 
 /// Recovers the store. One that takes no writes is served all the same, as it is: reading goes on.
@@ -85,13 +94,7 @@ pub async fn open(config: &Config, clock: Clock) -> Result<Keepsake, String> {
 
 /// An error and what caused it, as one sentence.
 pub fn sentence(what: &str, error: &dyn StdError) -> String {
-    let mut sentence = format!("{what}: {error}");
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        sentence.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    sentence
+    format!("{what}: {}", with_causes(error))
 }
 
 async fn stop_on_signal(stop: watch::Sender<bool>) {

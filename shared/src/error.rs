@@ -84,6 +84,9 @@ pub enum Error {
     /// The bytes are not an image that is taken.
     #[error(transparent)]
     Media(#[from] MediaError),
+    /// What was to be taken in is not what can be, as a whole; nothing of it was.
+    #[error("{0}")]
+    UnusableArchive(String),
     /// The bytes are not those the client announced.
     #[error("The bytes that arrived do not match the digest that was sent with them.")]
     DigestMismatch,

@@ -12,6 +12,7 @@ use crate::layout::BackupName;
 use crate::recovery;
 use crate::store::{ErrorKind, StoreStatus};
 use crate::sync::lock;
+use crate::verify;
 
 /// How well the store is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,16 +51,22 @@ pub struct Health {
     pub ephemeral: Option<String>,
     /// The primary, where it can be asked.
     pub primary: Option<StoreStatus>,
+    /// Likewise the archive.
+    pub archive: Option<StoreStatus>,
     /// Sums over the catalog.
     pub totals: Totals,
     /// How many valid backups there are.
     pub backups: usize,
     /// The newest one.
     pub newest: Option<Listed>,
+    /// The newest one of which no verification has found a part damaged. All were read back when they were made.
+    pub newest_verified: Option<Listed>,
     /// How many images were uploaded since the newest one.
     pub not_backed_up: u64,
     /// How many images this process has stored that have one copy only.
     pub single_copies: u64,
+    /// What verifications found, where that can be read.
+    pub verifications: Option<verify::Record>,
     /// Every check.
     pub checks: Vec<Check>,
 }
@@ -70,14 +77,17 @@ impl Keepsake {
         let now = self.clock.now();
         let mut checks = Vec::new();
         let primary = self.check_place("primary", &self.primary, &mut checks).await;
-        self.check_place("archive", self.archive.store(), &mut checks).await;
+        let archive = self.check_place("archive", self.archive.store(), &mut checks).await;
         let ephemeral = primary.as_ref().and_then(|status| check_persistence(status, &mut checks));
         self.check_catalog(&mut checks).await;
         self.check_recovery(&mut checks);
-        self.check_verifications(&mut checks).await;
+        let verifications = self.check_verifications(&mut checks).await;
         let backups = self.check_backups(&mut checks).await;
         let totals = self.catalog.read(|state| state.totals());
         let newest = backups.first().cloned();
+        let damaged =
+            |backup: &&Listed| verifications.as_ref().is_some_and(|r| r.damaged_backups.contains(&backup.name));
+        let newest_verified = backups.iter().find(|backup| !damaged(backup)).cloned();
         let writable = !checks.iter().any(|c| matches!(c.name, "primary" | "archive") && c.status == Status::Error);
         Health {
             status: checks.iter().map(|c| c.status).max().unwrap_or(Status::Ok),
@@ -86,10 +96,13 @@ impl Keepsake {
             writable,
             ephemeral,
             primary,
+            archive,
             totals,
             backups: backups.len(),
             not_backed_up: self.uploaded_after(newest.as_ref().map(|b| b.name)),
             newest,
+            newest_verified,
+            verifications,
             single_copies: self.unarchived(),
             checks,
         }
@@ -151,8 +164,9 @@ impl Keepsake {
         checks.push(Check { name: "recovery", status, message });
     }
 
-    async fn check_verifications(&self, checks: &mut Vec<Check>) {
-        let (status, message) = match self.verifications().await {
+    async fn check_verifications(&self, checks: &mut Vec<Check>) -> Option<verify::Record> {
+        let found = self.verifications().await;
+        let (status, message) = match &found {
             Err(_) => (Status::Warn, "What verifications found cannot be read.".to_owned()),
             Ok(record) if record.is_empty() => (Status::Ok, "Nothing has been read through yet.".to_owned()),
             Ok(record) => {
@@ -172,6 +186,7 @@ impl Keepsake {
             }
         };
         checks.push(Check { name: "verification", status, message });
+        found.ok()
     }
 
     async fn check_backups(&self, checks: &mut Vec<Check>) -> Vec<Listed> {
@@ -188,6 +203,13 @@ impl Keepsake {
     pub(crate) fn uploaded_after(&self, newest: Option<BackupName>) -> u64 {
         let since = newest.map_or(Timestamp::MIN, BackupName::moment);
         self.catalog.read(|state| state.newest(None).take_while(|((at, _), _)| *at > since).count() as u64)
+    }
+}
+
+impl Health {
+    /// Whether the images outlive a redeploy, in a word: `unproven` or `ephemeral`.
+    pub fn verdict(&self) -> &'static str {
+        if self.ephemeral.is_some() { "ephemeral" } else { "unproven" }
     }
 }
 

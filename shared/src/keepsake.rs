@@ -12,6 +12,7 @@ use crate::clock::Clock;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::layout::{self, ImageId};
+use crate::metrics::Counts;
 use crate::prune::Keep;
 use crate::store::{ErrorKind, Optional, Store, StoreError};
 use crate::sync::{self, Mutex, lock};
@@ -70,6 +71,8 @@ pub struct Keepsake {
     pub(crate) uploading: Mutex<HashSet<Digest>>,
     /// How far the long operation is that this process runs.
     pub progress: crate::progress::Progress,
+    /// What this process has done.
+    pub counts: Counts,
     /// Wakes whoever folds, after each change.
     pub changed: tokio::sync::Notify,
     /// What the last recovery found.
@@ -97,6 +100,7 @@ impl Keepsake {
             editing: tokio::sync::Mutex::default(),
             uploading: Mutex::default(),
             progress: crate::progress::Progress::default(),
+            counts: Counts::default(),
             changed: tokio::sync::Notify::new(),
             recovered: Mutex::default(),
             unarchived: Mutex::default(),

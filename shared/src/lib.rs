@@ -19,8 +19,10 @@ pub mod layout;
 mod lease;
 pub mod maintenance;
 pub mod media;
+pub mod metrics;
 pub mod migrate;
 mod open;
+pub mod portable;
 pub mod progress;
 pub mod prune;
 pub mod recovery;
@@ -37,4 +39,4 @@ pub mod verify;
 
 pub use error::{Error, Result};
 pub use keepsake::{Keepsake, Settings};
-pub use open::open;
+pub use open::{Meters, open, open_metered};

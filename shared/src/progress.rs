@@ -25,8 +25,13 @@ pub struct Seen {
 impl Progress {
     /// Begins with a step of so many parts; 0 where it is not known how many.
     pub fn begin(&self, step: &'static str, total: u64) {
+        self.note(step, 0, total);
+    }
+
+    /// Takes over how far something is that counts for itself.
+    pub fn note(&self, step: &'static str, done: u64, total: u64) {
         *lock(&self.step) = step;
-        self.done.store(0, Ordering::SeqCst);
+        self.done.store(done, Ordering::SeqCst);
         self.total.store(total, Ordering::SeqCst);
     }
 

@@ -235,10 +235,12 @@ impl Keepsake {
             record.order = Some(order.unwrap_or(DEFAULT_ORDER));
             order = order.map(|order| order.saturating_add(1));
         }
+        let sizes: Vec<u64> = records.iter().filter_map(|(_, record)| record.size).collect();
         let version = self.catalog.read(|state| state.first_version());
         let change = |(id, record): (ImageId, Record)| (id, Change { version, content: Content::Live(record) });
         let changes: Vec<(ImageId, Change)> = records.into_iter().map(change).collect();
         let commit = self.catalog.commit(changes.clone()).await?;
+        sizes.into_iter().for_each(|size| self.counts.add_upload(size));
         if self.clock.now().duration_since(begun) > PATIENCE {
             // A recovery may have taken the bytes for what an interrupted upload left.
             for (id, _) in &changes {

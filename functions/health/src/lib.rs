@@ -53,6 +53,7 @@ fn word(status: Status) -> &'static str {
 fn report(health: &Health, platform: Option<&str>) -> Value {
     let primary = health.primary.as_ref();
     let newest = health.newest.as_ref().map(|backup| backup.name);
+    let verified = health.newest_verified.as_ref().map(|backup| backup.name);
     let check = |check: &shared::health::Check| {
         (check.name.to_owned(), json!({ "status": word(check.status), "message": check.message }))
     };
@@ -85,8 +86,7 @@ fn report(health: &Health, platform: Option<&str>) -> Value {
         "backups": {
             "count": health.backups,
             "newest": newest,
-            // A backup is listed only once what it added has been read back, so the newest one is verified.
-            "newestVerified": newest,
+            "newestVerified": verified,
             "notBackedUp": health.not_backed_up,
             "singleCopies": health.single_copies,
         },

@@ -2,6 +2,8 @@
 
 mod backup;
 mod backups;
+mod export;
+mod import;
 mod migrate;
 mod prune;
 mod restore;
@@ -10,6 +12,8 @@ mod verify;
 
 use serde_json::Value;
 use shared::config::Config;
+use shared::portable::{self, Stage};
+use shared::progress::Progress;
 use shared::telemetry;
 
 use crate::api::Api;
@@ -41,6 +45,8 @@ pub async fn run(cli: &Cli, output: &Output) -> Result<u8, Failure> {
         }
         Command::Verify { slice, repair } => verify::run(&api, output, *slice, *repair).await,
         Command::Prune { dry_run } => prune::run(&api, output, *dry_run).await,
+        Command::Import { path, dry_run } => import::run(&api, output, path, *dry_run).await,
+        Command::Export { backup, path } => export::run(&api, output, backup.as_deref(), path).await,
         Command::Serve | Command::Migrate { .. } => unreachable!("these have gone their own way"),
     }
 }
@@ -52,6 +58,17 @@ fn log_warnings(mut config: Config) -> Result<Config, Failure> {
     }
     telemetry::init(&config).map_err(|error| Failure::usage(error.to_string()))?;
     Ok(config)
+}
+
+/// Passes on how far an import or an export is.
+fn note(progress: &Progress, told: portable::Progress) {
+    let step = match told.stage {
+        Stage::Exporting => "exporting",
+        Stage::Reading => "reading",
+        Stage::Archiving => "second copies",
+        Stage::Storing => "images",
+    };
+    progress.note(step, told.done, told.total);
 }
 
 /// A number of an answer.

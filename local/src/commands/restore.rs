@@ -77,7 +77,7 @@ fn lines(plan: &Value) -> Vec<String> {
 }
 
 /// Names the backups whose names are most like the one that there is none of.
-async fn with_nearest(api: &Api, name: &str, mut failure: Failure) -> Failure {
+pub async fn with_nearest(api: &Api, name: &str, mut failure: Failure) -> Failure {
     if failure.problem["type"] != "no-such-backup" {
         return failure;
     }

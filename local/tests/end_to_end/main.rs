@@ -5,6 +5,8 @@ mod crowd;
 mod damage;
 mod first_day;
 mod in_a_bucket;
+mod logs;
+mod metrics;
 #[allow(dead_code, reason = "some of it is for the soak")]
 mod photos;
 mod readme;

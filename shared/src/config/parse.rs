@@ -15,10 +15,11 @@ use crate::store::Key;
 pub(super) struct Values<'a>(pub(super) &'a dyn Fn(&str) -> Option<String>);
 
 fn wrong(name: &'static str, value: &str, remedy: impl Into<String>) -> ConfigError {
-    // A URL may carry a password.
-    let shown = match value.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.rsplit_once('@')?.1))) {
-        Some((scheme, rest)) => format!("{scheme}://***@{rest}"),
-        None => value.to_owned(),
+    // A URL may carry a password, also one that is not written as it should be.
+    let shown = match (value.split_once("://"), value.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, rest))) => format!("{scheme}://***@{rest}"),
+        (None, Some((_, rest))) => format!("***@{rest}"),
+        (_, None) => value.to_owned(),
     };
     ConfigError { name, value: Some(shown), remedy: remedy.into() }
 }

@@ -17,6 +17,7 @@ use crate::catalog::CommitError;
 use crate::error::Error;
 use crate::media::MediaError;
 use crate::store::ErrorKind;
+use crate::telemetry::with_causes;
 
 /// Seconds after which a client may try again what failed because a store did not answer.
 const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("5");
@@ -60,7 +61,21 @@ impl Problem {
         Self { source: Some(source.into()), ..self }
     }
 
+    /// The document, for who has no HTTP to answer by.
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::to_value(self.document(None)).unwrap_or_default()
+    }
+
+    /// Whether it is the server's own, so that the detail does not say what happened.
+    pub fn is_server_error(&self) -> bool {
+        self.status.is_server_error()
+    }
+
     fn body(&self, success: Option<bool>) -> Body {
+        Body::from(serde_json::to_vec(&self.document(success)).unwrap_or_default())
+    }
+
+    fn document(&self, success: Option<bool>) -> impl Serialize {
         #[derive(Serialize)]
         struct Json<'a> {
             r#type: &'a str,
@@ -74,15 +89,12 @@ impl Problem {
         let words = self.slug.replace('-', " ");
         let title = words[..1].to_ascii_uppercase() + &words[1..];
         let (status, detail) = (self.status.as_u16(), self.detail.as_str());
-        let json = Json { r#type: self.slug, title, status, detail, error: detail, success };
-        Body::from(serde_json::to_vec(&json).unwrap_or_default())
+        Json { r#type: self.slug, title, status, detail, error: detail, success }
     }
 
     /// The causes from the outermost in, in one line.
     fn causes(&self) -> String {
-        let first = self.source.as_deref().map(|source| source as &dyn StdError);
-        let causes = std::iter::successors(first, |cause| (*cause).source());
-        causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+        self.source.as_deref().map_or_else(String::new, |source| with_causes(source))
     }
 }
 
@@ -138,6 +150,7 @@ impl From<Error> for Problem {
     /// | too long | 413 | `too-large` |
     /// | no image | 415 | `not-an-image` |
     /// | a damaged or an excessive image | 422 | `undecodable`, `too-many-pixels`, `too-many-frames` |
+    /// | an archive that cannot be taken in | 422 | `unusable-archive` |
     /// | no room | 507 | `no-room` |
     /// | a store that refuses, takes no writes or does not answer | 503 | `store-refused`, `read-only`, `store-unavailable` |
     /// | a change that may or may not have been stored | 503 | `outcome-unknown` |
@@ -185,6 +198,7 @@ impl From<Error> for Problem {
             Error::Media(MediaError::Undecodable { .. }) => problem(S::UNPROCESSABLE_ENTITY, "undecodable"),
             Error::Media(MediaError::TooManyPixels { .. }) => problem(S::UNPROCESSABLE_ENTITY, "too-many-pixels"),
             Error::Media(MediaError::TooManyFrames { .. }) => problem(S::UNPROCESSABLE_ENTITY, "too-many-frames"),
+            Error::UnusableArchive(_) => problem(S::UNPROCESSABLE_ENTITY, "unusable-archive"),
             Error::DigestMismatch => problem(S::UNPROCESSABLE_ENTITY, "digest-mismatch"),
             Error::IdempotencyMismatch => problem(S::UNPROCESSABLE_ENTITY, "idempotency-mismatch"),
             Error::IdempotencyInProgress => problem(S::CONFLICT, "idempotency-in-progress"),

@@ -10,6 +10,7 @@ mod files;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+pub(crate) use files::completed;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::{SignedDuration, Timestamp};
 
