@@ -1,19 +1,52 @@
-//! The command line: a flag for each variable of the configuration, which goes before the environment.
+//! The command line: the commands, and a flag for each variable of the configuration, which goes before the environment.
 
-use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use shared::verify::Slice;
+
+/// What every command ends with.
+macro_rules! exit_codes {
+    () => {
+        "\nExit codes:
+  0  done
+  1  failed, and nothing was changed unless the message says so
+  2  the command line or the configuration is wrong
+  3  done, but something needs attention; the output says what"
+    };
+}
 
 /// Keeps images so that nothing it has acknowledged is ever lost.
+///
+/// Every command works on the store that DATA_DIR or STORE_URL names, beside a running server as well as without one.
 #[derive(Debug, Default, Parser)]
-#[command(name = "keepsake", version, about, long_about = None)]
+#[command(name = "keepsake", version, about, after_help = concat!("\
+Examples:
+  local                                  serve the current folder
+  local status --data-dir /srv/photos
+  local backups --json
+  local migrate /srv/photos s3://bucket/photos
+", exit_codes!()))]
 pub struct Cli {
     /// What to do; to serve, if nothing is said.
     #[command(subcommand)]
     pub command: Option<Command>,
-    /// Address to listen on: an IP address or localhost.
+    /// Print one JSON document, as the HTTP API answers it; of a failure, the problem.
     #[arg(long, global = true)]
+    pub json: bool,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+/// The configuration.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Settings, each also a variable of the environment, as DATA_DIR is for --data-dir")]
+struct Settings {
+    /// Address to listen on: an IP address or localhost.
+    #[arg(long, global = true, hide_short_help = true)]
     host: Option<String>,
     /// Port to listen on; 0 takes a free one.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, hide_short_help = true)]
     port: Option<String>,
     /// Folder of uploads/, backups/ and image-metadata.json.
     #[arg(long, global = true)]
@@ -25,46 +58,46 @@ pub struct Cli {
     #[arg(long, global = true)]
     backup_url: Option<String>,
     /// When second copies are made: sync or async.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, hide_short_help = true)]
     archive: Option<String>,
     /// Changes that may wait for their second copies before no more is taken in.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, hide_short_help = true)]
     archive_behind_max: Option<String>,
     /// Uploads for each automatic backup.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, hide_short_help = true)]
     backup_every: Option<String>,
     /// Newest automatic backups that a prune keeps.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, hide_short_help = true)]
     keep_last: Option<String>,
     /// Days of which it keeps one.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, hide_short_help = true)]
     keep_daily: Option<String>,
     /// Weeks of which it keeps one.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, hide_short_help = true)]
     keep_weekly: Option<String>,
     /// Months of which it keeps one.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, hide_short_help = true)]
     keep_monthly: Option<String>,
     /// Longest upload, such as 100MiB.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, hide_short_help = true)]
     max_upload_bytes: Option<String>,
     /// Most pixels an image may have.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, hide_short_help = true)]
     max_pixels: Option<String>,
     /// Bytes that uploads leave free, such as 64MiB.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, hide_short_help = true)]
     reserve_bytes: Option<String>,
     /// Places whose volume is gone for good: data, uploads or archive, separated by commas.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, hide_short_help = true)]
     accept_unmounted: Option<String>,
     /// Origins whose pages may make changes, separated by commas.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, hide_short_help = true)]
     allowed_origins: Option<String>,
     /// What to log, such as info or shared=debug.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, hide_short_help = true)]
     rust_log: Option<String>,
     /// Form of the log: text or json.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, hide_short_help = true)]
     log_format: Option<String>,
 }
 
@@ -72,48 +105,185 @@ pub struct Cli {
 #[derive(Debug, Clone, Subcommand)]
 pub enum Command {
     /// Serve the store over HTTP.
+    #[command(after_help = concat!("\
+Examples:
+  local serve --data-dir /srv/photos --port 8080
+  STORE_URL=s3://bucket/photos local serve
+", exit_codes!()))]
     Serve,
+    /// Tell how the store is: images, backups, and every check.
+    #[command(after_help = concat!("\
+Examples:
+  local status
+  local status --json | jq .backups.newestVerified
+", exit_codes!(), "
+
+A store whose status is warn ends with 3, one whose status is error with 1."))]
+    Status,
+    /// Make a backup.
+    #[command(after_help = concat!("Example:\n  local backup\n", exit_codes!()))]
+    Backup,
+    /// List the backups, newest first.
+    #[command(after_help = concat!("\
+Examples:
+  local backups
+  local backups --json | jq -r '.backups[].name'
+", exit_codes!()))]
+    Backups,
+    /// Show what restoring a backup would do, and do it once that is confirmed.
+    ///
+    /// Images that came after the backup stay, unless --mode exact removes them. Before anything changes, a safety backup
+    /// is made: restoring that one undoes it.
+    #[command(after_help = concat!("\
+Examples:
+  local restore backup-2026-11-24T10-51-01-760Z --dry-run
+  local restore backup-2026-11-24T10-51-01-760Z
+  local restore backup-2026-11-24T10-51-01-760Z --mode exact --yes
+", exit_codes!(), "
+
+Where nobody can be asked, because this is no terminal or by --json, it takes --yes or --dry-run."))]
+    Restore {
+        /// The backup, as `local backups` lists it.
+        #[arg(value_name = "BACKUP")]
+        name: String,
+        /// What becomes of images that came after the backup.
+        #[arg(long, value_enum, default_value_t)]
+        mode: Mode,
+        /// Only show what would be done.
+        #[arg(long)]
+        dry_run: bool,
+        /// Do not ask.
+        #[arg(long, short)]
+        yes: bool,
+    },
     /// Read what is stored through and compare it with its digests.
+    #[command(after_help = concat!("\
+Examples:
+  local verify
+  local verify --repair
+  local verify --slice 1/30
+", exit_codes!()))]
     Verify {
         /// Only a part, such as 1/30: the first of thirty.
-        #[arg(long)]
-        slice: Option<String>,
+        #[arg(long, value_parser = slice)]
+        slice: Option<Slice>,
         /// Make anew what is wrong, where the other copy is right.
         #[arg(long)]
         repair: bool,
     },
     /// Thin out automatic backups, and remove what no backup and no image needs any more.
+    #[command(after_help = concat!("\
+Examples:
+  local prune --dry-run
+  local prune --keep-last 5
+", exit_codes!()))]
     Prune {
         /// Only say what would go.
         #[arg(long)]
         dry_run: bool,
     },
+    /// Take in images and records from a zip or a folder: an export, a folder of the older format, or plain images.
+    ///
+    /// It adds and replaces nothing: what lives in the store stays as it is, what was deleted comes back. Before anything
+    /// changes, a safety backup is made. A second run changes nothing, and one after a cut-off does the rest.
+    #[command(after_help = concat!("\
+Examples:
+  local import photos.zip --dry-run
+  local import photos.zip
+  local import /srv/old-photos
+", exit_codes!(), "
+
+It ends with 3 where records came in whose images are missing, or something could not be taken in."))]
+    Import {
+        /// A zip, or a folder.
+        path: PathBuf,
+        /// Only show what would be done.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Write images and records out as plain files: into a zip where PATH ends in .zip, else into a folder.
+    ///
+    /// Inside are uploads/, image-metadata.json, and SHA256SUMS, as any program can open them.
+    #[command(allow_missing_positional = true, after_help = concat!("\
+Examples:
+  local export photos.zip                the store as it is now
+  local export backup-2026-11-24T10-51-01-760Z photos.zip
+  local export /mnt/stick/photos
+", exit_codes!(), "
+
+It ends with 3 where the bytes of an image are nowhere to be found; missing.txt names it."))]
+    Export {
+        /// The backup to write out, as `local backups` lists it; the store as it is now, if none is named.
+        backup: Option<String>,
+        /// The zip to make, or the folder. A file that is there is not replaced.
+        path: PathBuf,
+    },
+    /// Make another place hold this very store: images, records, backups.
+    ///
+    /// FROM is only read, and may be served meanwhile. TO is empty, or holds an unfinished migration or an older state of
+    /// the same store; it becomes a store in one step, at the end. Run it again after it was cut off, or to bring what came
+    /// later; what is there is not copied again. Run it the other way round to bring later changes back.
+    #[command(after_help = concat!("\
+Examples:
+  local migrate /srv/photos s3://bucket/photos
+  local migrate s3://bucket/photos file:///srv/photos
+  local migrate . /mnt/new --from-backup /mnt/archive --to-backup s3://bucket/archive
+", exit_codes!(), "
+
+It ends with 3 where FROM holds something damaged, or changed so quickly that another run is needed."))]
+    Migrate {
+        /// The store: a folder, file:///path or s3://bucket/prefix.
+        from: String,
+        /// The place to hold it as well, likewise.
+        to: String,
+        /// The archive of FROM, if not backups/ in it.
+        #[arg(long, value_name = "URL")]
+        from_backup: Option<String>,
+        /// The archive of TO, if not backups/ in it.
+        #[arg(long, value_name = "URL")]
+        to_backup: Option<String>,
+    },
+}
+
+/// What a restore does with images that came after the backup.
+#[derive(Debug, Default, Clone, Copy, ValueEnum)]
+pub enum Mode {
+    /// It keeps them.
+    #[default]
+    Merge,
+    /// It removes them.
+    Exact,
+}
+
+fn slice(text: &str) -> Result<Slice, String> {
+    text.parse().map_err(|error: shared::Error| error.to_string())
 }
 
 impl Cli {
     /// The flag that stands for a variable, if it was given. There is none for `API_TOKEN`: every program of a machine
     /// can read another's command line.
     pub fn flag(&self, name: &str) -> Option<String> {
+        let settings = &self.settings;
         let flag = match name {
-            "HOST" => &self.host,
-            "PORT" => &self.port,
-            "DATA_DIR" => &self.data_dir,
-            "STORE_URL" => &self.store_url,
-            "BACKUP_URL" => &self.backup_url,
-            "ARCHIVE" => &self.archive,
-            "ARCHIVE_BEHIND_MAX" => &self.archive_behind_max,
-            "BACKUP_EVERY" => &self.backup_every,
-            "KEEP_LAST" => &self.keep_last,
-            "KEEP_DAILY" => &self.keep_daily,
-            "KEEP_WEEKLY" => &self.keep_weekly,
-            "KEEP_MONTHLY" => &self.keep_monthly,
-            "MAX_UPLOAD_BYTES" => &self.max_upload_bytes,
-            "MAX_PIXELS" => &self.max_pixels,
-            "RESERVE_BYTES" => &self.reserve_bytes,
-            "ACCEPT_UNMOUNTED" => &self.accept_unmounted,
-            "ALLOWED_ORIGINS" => &self.allowed_origins,
-            "RUST_LOG" => &self.rust_log,
-            "LOG_FORMAT" => &self.log_format,
+            "HOST" => &settings.host,
+            "PORT" => &settings.port,
+            "DATA_DIR" => &settings.data_dir,
+            "STORE_URL" => &settings.store_url,
+            "BACKUP_URL" => &settings.backup_url,
+            "ARCHIVE" => &settings.archive,
+            "ARCHIVE_BEHIND_MAX" => &settings.archive_behind_max,
+            "BACKUP_EVERY" => &settings.backup_every,
+            "KEEP_LAST" => &settings.keep_last,
+            "KEEP_DAILY" => &settings.keep_daily,
+            "KEEP_WEEKLY" => &settings.keep_weekly,
+            "KEEP_MONTHLY" => &settings.keep_monthly,
+            "MAX_UPLOAD_BYTES" => &settings.max_upload_bytes,
+            "MAX_PIXELS" => &settings.max_pixels,
+            "RESERVE_BYTES" => &settings.reserve_bytes,
+            "ACCEPT_UNMOUNTED" => &settings.accept_unmounted,
+            "ALLOWED_ORIGINS" => &settings.allowed_origins,
+            "RUST_LOG" => &settings.rust_log,
+            "LOG_FORMAT" => &settings.log_format,
             _ => &None,
         };
         flag.clone()

@@ -1,42 +1,28 @@
-//! Keepsake on one machine: the routers of all functions in one process, on a disk or a bucket.
+//! Keepsake on one machine: the routers of all functions in one process, on a disk or a bucket, and the command line.
 
+mod api;
 mod background;
+mod bar;
 mod cli;
+mod commands;
 mod connections;
 mod greeting;
 mod metrics;
-mod prune;
+mod output;
 mod server;
 mod token;
-mod verify;
 
 use std::process::ExitCode;
 
 use clap::Parser;
-use shared::config::Config;
-use shared::telemetry;
 
-use crate::cli::{Cli, Command};
+use crate::cli::Cli;
+use crate::output::Output;
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let cli = Cli::parse();
-    match run(&cli).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(sentence) => {
-            eprintln!("keepsake: {sentence}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-/// Does what the command line says; the error is one sentence for whoever started it.
-async fn run(cli: &Cli) -> Result<(), String> {
-    let config = Config::from_flags(&|name| cli.flag(name)).map_err(|error| error.to_string())?;
-    telemetry::init(&config).map_err(|error| error.to_string())?;
-    match &cli.command {
-        None | Some(Command::Serve) => server::serve(config).await,
-        Some(Command::Verify { slice, repair }) => verify::verify(&config, slice.as_deref(), *repair).await,
-        Some(Command::Prune { dry_run }) => prune::prune(&config, *dry_run).await,
-    }
+    let output = Output::new(cli.json);
+    let code = commands::run(&cli, &output).await.unwrap_or_else(|failure| output.fail(&failure));
+    ExitCode::from(code)
 }

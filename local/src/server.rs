@@ -10,7 +10,7 @@ use axum::middleware::from_fn_with_state;
 use shared::Keepsake;
 use shared::clock::Clock;
 use shared::config::{Config, StoreUrl};
-use shared::http::{self, App};
+use shared::http::{self, App, Routes};
 use shared::store::ErrorKind;
 use shared::telemetry::with_causes;
 use tokio::net::TcpListener;
@@ -65,13 +65,13 @@ pub async fn serve(mut config: Config) -> Result<(), String> {
 fn router(app: App, metrics: Arc<Metrics>) -> Router {
     let exposed = Arc::clone(&metrics);
     let scrape = move |State(app), headers| metrics::scrape(Arc::clone(&exposed), app, headers);
-    let routes = upload::routes()
-        .merge(images::routes())
-        .merge(backup::routes())
-        .merge(restore::routes())
-        .merge(health::routes())
-        .get("/metrics", scrape);
+    let routes = routes().get("/metrics", scrape);
     http::finish(routes.into_router(app.clone()), &app).layer(from_fn_with_state(metrics, metrics::observe))
+}
+
+/// The routes of all functions.
+pub fn routes() -> Routes {
+    upload::routes().merge(images::routes()).merge(backup::routes()).merge(restore::routes()).merge(health::routes())
 }
 
 /// Recovers the store: records now, and files too where few are amiss; the rest goes on in the background. A store that

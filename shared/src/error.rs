@@ -63,6 +63,12 @@ pub enum Error {
     /// The bytes of a ticket are arriving over another connection.
     #[error("The bytes for this ticket are arriving already.")]
     ArrivingNow,
+    /// A migration into this store was begun and has not ended.
+    #[error("A migration into this store has not ended, so that images may be missing from it. Run `migrate` again.")]
+    MigrationUnfinished,
+    /// A migration cannot be made between these places.
+    #[error("{0}")]
+    MigrationRefused(String),
     /// Another verification is under way.
     #[error("Another verification is running. Try again when it has ended.")]
     VerificationRunning,

@@ -74,6 +74,8 @@ pub struct Keepsake {
     pub(crate) editing: tokio::sync::Mutex<()>,
     /// Digests of the idempotency keys of uploads under way.
     pub(crate) uploading: Mutex<HashSet<Digest>>,
+    /// How far the long operation is that this process runs.
+    pub progress: crate::progress::Progress,
     /// What this process has done.
     pub counts: Counts,
     /// Wakes whoever folds, after each change.
@@ -106,6 +108,7 @@ impl Keepsake {
             started_at: clock.now(),
             editing: tokio::sync::Mutex::default(),
             uploading: Mutex::default(),
+            progress: crate::progress::Progress::default(),
             counts: Counts::default(),
             changed: tokio::sync::Notify::new(),
             recovering: tokio::sync::watch::Sender::default(),

@@ -5,6 +5,7 @@
 //! image-metadata.json                   the checkpoint
 //! image-metadata.d/<commit-id>.json     commits not yet folded into it
 //! incoming/<ticket-id>[.json]           bytes that came under a ticket, and the ticket
+//! migration.json                        the marker of a migration into this store that has not ended
 //! starts.json                           which instances started here; in every place that holds metadata
 //! backups/…                             the archive, a store of its own (below)
 //! ```
@@ -107,6 +108,11 @@ pub fn checkpoint() -> Key {
 /// Which instances started with a place, in any place that holds metadata.
 pub fn starts() -> Key {
     key("starts.json")
+}
+
+/// The marker of a migration into this store that has not ended, in the primary.
+pub fn migration() -> Key {
+    key("migration.json")
 }
 
 /// A commit, in any place that holds metadata.
@@ -220,6 +226,11 @@ pub fn probe() -> Key {
 /// Something that recovery could not explain, in the archive; by content, so that setting it aside twice is once.
 pub fn quarantined(digest: &Digest, name: &str) -> Key {
     key(format!("{QUARANTINE}{digest}/{name}"))
+}
+
+/// The content that lies under this key of the archive's quarantine, if any does.
+pub fn parse_quarantined(key: &Key) -> Option<Digest> {
+    key.as_str().strip_prefix(QUARANTINE)?.split_once('/')?.0.parse().ok()
 }
 
 /// The name of an image's file, which is also its id: one segment of a [`Key`] that does not start with a dot.

@@ -208,11 +208,13 @@ impl Keepsake {
     async fn bring_bytes(&self, plan: &mut Plan, lease: &Lease<'_>) -> Result<()> {
         let wanted = plan.bytes_to_bring.iter().filter_map(|id| Some((id.clone(), plan.records.get(id)?.sha256?)));
         let in_the_way = std::mem::take(&mut plan.in_the_way);
+        self.progress.begin("images", plan.bytes_to_bring.len() as u64);
         let bring = async |(id, digest)| {
             if in_the_way.contains(&id) {
                 self.archive.quarantine(&self.primary, &layout::image(&id)).await?;
             }
             let outcome = self.archive.bring_back(&self.primary, &id, digest).await?;
+            self.progress.advance();
             lease.renew_if_due().await?;
             Ok::<_, Error>((id, outcome))
         };

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::Timestamp;
 
+pub(crate) use automatic::Sequence;
 pub(crate) use manifest::Intent;
 pub use manifest::{ChunkRef, Kind, Manifest};
 

@@ -22,6 +22,7 @@ mod piece;
 mod read;
 mod record;
 mod state;
+mod take_over;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::PoisonError;

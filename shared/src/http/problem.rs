@@ -61,7 +61,21 @@ impl Problem {
         Self { source: Some(source.into()), ..self }
     }
 
+    /// The document, for who has no HTTP to answer by.
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::to_value(self.document(None)).unwrap_or_default()
+    }
+
+    /// Whether it is the server's own, so that the detail does not say what happened.
+    pub fn is_server_error(&self) -> bool {
+        self.status.is_server_error()
+    }
+
     fn body(&self, success: Option<bool>) -> Body {
+        Body::from(serde_json::to_vec(&self.document(success)).unwrap_or_default())
+    }
+
+    fn document(&self, success: Option<bool>) -> impl Serialize {
         #[derive(Serialize)]
         struct Json<'a> {
             r#type: &'a str,
@@ -75,8 +89,7 @@ impl Problem {
         let words = self.slug.replace('-', " ");
         let title = words[..1].to_ascii_uppercase() + &words[1..];
         let (status, detail) = (self.status.as_u16(), self.detail.as_str());
-        let json = Json { r#type: self.slug, title, status, detail, error: detail, success };
-        Body::from(serde_json::to_vec(&json).unwrap_or_default())
+        Json { r#type: self.slug, title, status, detail, error: detail, success }
     }
 
     /// The causes from the outermost in, in one line.
@@ -147,6 +160,7 @@ impl From<Error> for Problem {
     /// | a store that refuses, takes no writes or does not answer | 503 | `store-refused`, `read-only`, `writes-withheld`, `store-unavailable` |
     /// | an archive that is too far behind | 503 | `archive-behind` |
     /// | a change that may or may not have been stored | 503 | `outcome-unknown` |
+    /// | a migration between places that do not fit, or one that has not ended | 409, 503 | `migration-refused`, `migration-unfinished` |
     /// | bytes that no place has | 503 | `missing-bytes` |
     /// | a catalog that this version must not touch | 503 | `catalog-unusable` |
     /// | a backup or a store whose content is not what it was | 500 | `damaged-backup`, `store-corrupt` |
@@ -178,6 +192,8 @@ impl From<Error> for Problem {
             }
             Error::Changed => problem(S::PRECONDITION_FAILED, "changed"),
             Error::RestoreRunning => problem(S::CONFLICT, "restore-running"),
+            Error::MigrationUnfinished => problem(S::SERVICE_UNAVAILABLE, "migration-unfinished"),
+            Error::MigrationRefused(_) => problem(S::CONFLICT, "migration-refused"),
             Error::NoSuchTicket => problem(S::NOT_FOUND, "no-such-ticket"),
             Error::NothingArrived => problem(S::CONFLICT, "nothing-arrived"),
             Error::ArrivingNow => problem(S::CONFLICT, "arriving-now"),

@@ -102,6 +102,7 @@ impl Keepsake {
     /// copies that neither a remaining backup nor the catalog names. Backups made by hand stay. With `dry_run`, only tells
     /// what would go. [`Error::RestoreRunning`] beside a restore or another prune.
     pub async fn prune(&self, dry_run: bool) -> Result<Pruned> {
+        self.check_migration().await?;
         if dry_run {
             return self.prune_leased(None).await;
         }

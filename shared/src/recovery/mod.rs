@@ -141,6 +141,7 @@ impl Keepsake {
     }
 
     async fn join_records(&self) -> Result<Records> {
+        self.check_migration().await?;
         let loaded = self.catalog.load().await?;
         if self.settings.archive_sync {
             // From here on the records are safe in every place, whatever happens to the rest.

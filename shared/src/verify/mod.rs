@@ -152,11 +152,13 @@ impl Keepsake {
             let may_wait = |record: &catalog::Record| !self.settings.archive_sync && uploaded_after(record, settled);
             mine.map(|(id, r, digest)| (id.clone(), digest, r.size.unwrap_or(0), may_wait(r))).collect()
         });
+        self.progress.begin("images", images.len() as u64);
         let look = async |(id, digest, size, may_wait)| (self.look_at(&id, digest).await, id, digest, size, may_wait);
         let mut looked = stream::iter(images).map(look).buffer_unordered(READS);
         let mut failure = None;
         while let Some((found, id, digest, size, may_wait)) = looked.next().await {
             findings.images += 1;
+            self.progress.advance();
             findings.bytes += size;
             let settled = match found {
                 Ok(None) => Ok(()),

@@ -4,6 +4,8 @@
 mod backups;
 mod failures;
 mod maintenance;
+mod migrate;
+mod migrate_cut_off;
 mod older;
 mod persistence;
 mod portable;

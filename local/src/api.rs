@@ -1,0 +1,91 @@
+//! [`Api`]: the HTTP API without a network. Commands ask the very routes that the server has, so that both say the same.
+
+use std::error::Error as StdError;
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::header::HOST;
+use axum::http::{Method, Request};
+use serde_json::Value;
+use shared::Keepsake;
+use shared::clock::Clock;
+use shared::config::{Config, StoreUrl};
+use shared::http::{self, App};
+use tower::ServiceExt;
+
+use crate::output::{FAILED, Failure};
+use crate::{bar, server};
+
+/// The routes on a store that this process has opened. It recovers nothing: a server may be running beside it.
+pub struct Api {
+    /// The store.
+    pub keepsake: Arc<Keepsake>,
+    router: Router,
+    is_disk: bool,
+}
+
+impl Api {
+    /// Opens the store that a configuration names.
+    pub async fn open(config: &Config) -> Result<Self, Failure> {
+        let keepsake = open(config).await?;
+        // Who may start a command here may do all that it does.
+        let config = Config { host: Ipv4Addr::LOCALHOST.into(), api_token: None, ..config.clone() };
+        let app = App::from_config(keepsake, &config);
+        let is_disk = matches!(config.store, StoreUrl::File(_));
+        Ok(Self {
+            keepsake: Arc::clone(&app.keepsake),
+            router: http::finish(server::routes().into_router(app.clone()), &app),
+            is_disk,
+        })
+    }
+
+    /// Asks a route, and shows how far it is; a problem is a failure.
+    pub async fn ask(&self, method: Method, path: &str) -> Result<Value, Failure> {
+        let (succeeded, answer) = bar::watch(&self.keepsake.progress, self.answer(method, path)).await?;
+        if succeeded { Ok(answer) } else { Err(Failure { code: FAILED, problem: answer }) }
+    }
+
+    /// Asks a route; the answer whatever its status, and whether that is one of success.
+    pub async fn answer(&self, method: Method, path: &str) -> Result<(bool, Value), Failure> {
+        let unexpected = |error: &dyn StdError| Failure::failed(server::sentence("The answer cannot be read", error));
+        let request = Request::builder().method(method).uri(path).header(HOST, "localhost").body(Body::empty());
+        let request = request.map_err(|error| unexpected(&error))?;
+        let Ok(answer) = self.router.clone().oneshot(request).await;
+        let status = answer.status();
+        let bytes = to_bytes(answer.into_body(), usize::MAX).await.map_err(|error| unexpected(&error))?;
+        let answer = serde_json::from_slice(&bytes).map_err(|error| unexpected(&error))?;
+        Ok((status.is_success(), answer))
+    }
+
+    /// Does what a change leaves for later, as the server does in the background: whoever opens `image-metadata.json` then
+    /// sees what was done.
+    pub async fn settle(&self) {
+        let mut settled = self.keepsake.catch_up().await;
+        if self.is_disk && settled.is_ok() {
+            settled = self.keepsake.catalog.fold().await.map(drop).map_err(shared::Error::from);
+        }
+        if let Err(error) = settled {
+            tracing::warn!(error = &error as &dyn StdError, "what is left for later could not be done; a server will");
+        }
+    }
+}
+
+/// Opens a store that is there: a folder that is not is a misspelt one, and none is made.
+pub async fn open(config: &Config) -> Result<Keepsake, Failure> {
+    for place in std::iter::once(&config.store).chain(&config.backup) {
+        if let StoreUrl::File(folder) = place {
+            check_folder(folder)?;
+        }
+    }
+    Ok(server::open(config, Clock::system()).await?)
+}
+
+fn check_folder(folder: &Path) -> Result<(), Failure> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    Err(Failure::usage(format!("There is no folder {}. Name one that holds a store.", folder.display())))
+}

@@ -1,0 +1,15 @@
+//! The command `backup`.
+
+use axum::http::Method;
+
+use super::text;
+use crate::api::Api;
+use crate::output::{Failure, Output};
+
+/// Makes a backup.
+pub async fn run(api: &Api, output: &Output) -> Result<u8, Failure> {
+    let made = api.ask(Method::POST, "/api/backup").await?;
+    output.print(&made, |made| vec![text(made, "message").to_owned()]);
+    let manifest = api.ask(Method::GET, &format!("/api/backups/{}", text(&made, "backupName"))).await?;
+    Ok(output.end(manifest["missing"].as_array().is_some_and(|missing| !missing.is_empty())))
+}

@@ -1,0 +1,29 @@
+//! The command `backups`.
+
+use axum::http::Method;
+use indicatif::DecimalBytes;
+use serde_json::Value;
+
+use super::{number, text};
+use crate::api::Api;
+use crate::output::{DONE, Failure, Output};
+
+/// Lists the backups.
+pub async fn run(api: &Api, output: &Output) -> Result<u8, Failure> {
+    output.print(&api.ask(Method::GET, "/api/backups").await?, lines);
+    Ok(DONE)
+}
+
+fn lines(answer: &Value) -> Vec<String> {
+    let backups = answer["backups"].as_array().map_or(&[][..], Vec::as_slice);
+    if backups.is_empty() {
+        return vec!["There are no backups.".to_owned()];
+    }
+    let header = format!("{:<32}  {:<6}  {:>8}  {:>10}  VERIFIED", "NAME", "KIND", "IMAGES", "SIZE");
+    let line = |backup: &Value| {
+        let size = DecimalBytes(number(backup, "bytes")).to_string();
+        let (name, kind, verified) = (text(backup, "name"), text(backup, "kind"), text(backup, "verifiedAt"));
+        format!("{name:<32}  {kind:<6}  {:>8}  {size:>10}  {verified}", number(backup, "fileCount"))
+    };
+    std::iter::once(header).chain(backups.iter().map(line)).collect()
+}

@@ -1,0 +1,130 @@
+//! The command `migrate`.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+use shared::clock::Clock;
+use shared::config::{Config, StoreUrl};
+use shared::migrate::{Migrated, migrate};
+
+use super::{number, text, texts};
+use crate::cli::Cli;
+use crate::output::{FAILED, Failure, Output};
+use crate::{api, bar, server};
+
+/// The configuration of a store that the command line names by a path or a URL. What the environment says of where a store
+/// lies is of another one.
+pub fn place(cli: &Cli, store: &str, archive: Option<&str>) -> Result<Config, Failure> {
+    let is_url = store.contains("://");
+    let archive = match archive {
+        Some(path) if !path.contains("://") => Some(url(path)?),
+        archive => archive.map(str::to_owned),
+    };
+    let config = Config::from_flags(&|name| match name {
+        "STORE_URL" => Some(if is_url { store.to_owned() } else { String::new() }),
+        "DATA_DIR" => Some(if is_url { String::new() } else { store.to_owned() }),
+        "PERSISTENT_DATA_DIR" | "RAILWAY_VOLUME_MOUNT_PATH" => Some(String::new()),
+        "BACKUP_URL" => Some(archive.clone().unwrap_or_default()),
+        other => cli.flag(other),
+    });
+    config.map_err(|error| Failure::usage(error.to_string()))
+}
+
+/// A path as a URL.
+fn url(path: &str) -> Result<String, Failure> {
+    let absolute =
+        std::path::absolute(path).map_err(|error| Failure::usage(format!("{path:?} is no path ({error}).")))?;
+    Ok(format!("file://{}", absolute.display().to_string().replace('%', "%25").replace('?', "%3F").replace('#', "%23")))
+}
+
+/// Migrates one store to another place.
+pub async fn run(from: &Config, to: &Config, output: &Output) -> Result<u8, Failure> {
+    check_apart(from, to)?;
+    let from = api::open(from).await?;
+    let to = server::open(to, Clock::system()).await?;
+    let done = bar::watch(&to.progress, migrate(&from, &to)).await.map_err(failure)?;
+    output.print(&answer(&done), lines);
+    Ok(output.end(done.needs_attention()))
+}
+
+fn failure(error: shared::Error) -> Failure {
+    match error {
+        shared::Error::MigrationRefused(sentence) => {
+            Failure::new(FAILED, "migration-refused", "Migration refused", sentence)
+        }
+        error => Failure::failed(format!(
+            "{}. What was copied stays; run it again to go on.",
+            server::sentence("The migration was cut off", &error)
+        )),
+    }
+}
+
+/// No two of the four places may be the same, or lie in each other where they are folders, but for an archive in its own
+/// store.
+fn check_apart(from: &Config, to: &Config) -> Result<(), Failure> {
+    let places = |config: &Config| [Some(config.store.clone()), config.backup.clone()].into_iter().flatten();
+    for one in places(from) {
+        for other in places(to) {
+            if overlap(&one, &other) || overlap(&other, &one) {
+                let detail = "The two stores lie in the same place, or one in the other. Name places that are apart.";
+                return Err(Failure::usage(detail));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether `inner` is `outer` or lies in it.
+fn overlap(outer: &StoreUrl, inner: &StoreUrl) -> bool {
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    match (outer, inner) {
+        (StoreUrl::File(outer), StoreUrl::File(inner)) => real(inner).starts_with(real(outer)),
+        (
+            StoreUrl::S3 { bucket: a, prefix: outer, endpoint: at, .. },
+            StoreUrl::S3 { bucket: b, prefix: inner, endpoint: there, .. },
+        ) => {
+            let [outer, inner] = [outer, inner].map(|prefix| Path::new(prefix.as_deref().unwrap_or_default()));
+            (a, at) == (b, there) && inner.starts_with(outer)
+        }
+        _ => false,
+    }
+}
+
+fn answer(done: &Migrated) -> Value {
+    let mut answer = json!({ "success": true, "message": message(done) });
+    if let (Some(answer), Ok(Value::Object(fields))) = (answer.as_object_mut(), serde_json::to_value(done)) {
+        answer.extend(fields);
+    }
+    answer
+}
+
+fn message(done: &Migrated) -> String {
+    let Migrated { images, copied, bytes, second_copies, backups, .. } = done;
+    let mut message = format!(
+        "The store is there with {images} images. Copied: {copied} images ({bytes} bytes), {second_copies} second copies, \
+         {backups} backups."
+    );
+    if done.caught_up > 0 {
+        message += &format!(" Changes that came meanwhile and are there as well: {}.", done.caught_up);
+    }
+    if done.behind > 0 {
+        message += &format!(" Changes that came after that: {}. Run it again to bring them.", done.behind);
+    }
+    message
+}
+
+fn lines(answer: &Value) -> Vec<String> {
+    let mut lines = vec![text(answer, "message").to_owned()];
+    for (what, field) in
+        [("repaired", "repaired"), ("missing", "missing"), ("lost", "lostCopies"), ("damaged", "damagedBackups")]
+    {
+        lines.extend(texts(answer, field).map(|name| format!("{what:<9} {name}")));
+    }
+    if number(answer, "unreadableCommits") > 0 {
+        let count = number(answer, "unreadableCommits");
+        lines.push(format!(
+            "not read  {count} changes that only a start of the old server can take in; then run it again"
+        ));
+    }
+    lines
+}

@@ -1,0 +1,87 @@
+//! What the command line does, one file for each command.
+
+mod backup;
+mod backups;
+mod export;
+mod import;
+mod migrate;
+mod prune;
+mod restore;
+mod status;
+mod verify;
+
+use serde_json::Value;
+use shared::config::Config;
+use shared::portable::{self, Stage};
+use shared::progress::Progress;
+use shared::telemetry;
+
+use crate::api::Api;
+use crate::cli::{Cli, Command};
+use crate::output::{DONE, Failure, Output};
+use crate::server;
+
+/// Does what the command line says; returns what the process ends with.
+pub async fn run(cli: &Cli, output: &Output) -> Result<u8, Failure> {
+    if let Some(Command::Migrate { from, to, from_backup, to_backup }) = &cli.command {
+        let from = migrate::place(cli, from, from_backup.as_deref())?;
+        let to = migrate::place(cli, to, to_backup.as_deref())?;
+        log_warnings(to.clone())?;
+        return migrate::run(&from, &to, output).await;
+    }
+    let config = Config::from_flags(&|name| cli.flag(name)).map_err(|error| Failure::usage(error.to_string()))?;
+    let Some(command) = cli.command.as_ref().filter(|command| !matches!(command, Command::Serve)) else {
+        telemetry::init(&config).map_err(|error| Failure::usage(error.to_string()))?;
+        return Ok(server::serve(config).await.map(|()| DONE)?);
+    };
+    let config = log_warnings(config)?;
+    let api = Api::open(&config).await?;
+    match command {
+        Command::Status => status::run(&api, output).await,
+        Command::Backup => backup::run(&api, output).await,
+        Command::Backups => backups::run(&api, output).await,
+        Command::Restore { name, mode, dry_run, yes } => {
+            restore::run(&api, output, restore::Asked { name, mode: *mode, dry_run: *dry_run, yes: *yes }).await
+        }
+        Command::Verify { slice, repair } => verify::run(&api, output, *slice, *repair).await,
+        Command::Prune { dry_run } => prune::run(&api, output, *dry_run).await,
+        Command::Import { path, dry_run } => import::run(&api, output, path, *dry_run).await,
+        Command::Export { backup, path } => export::run(&api, output, backup.as_deref(), path).await,
+        Command::Serve | Command::Migrate { .. } => unreachable!("these have gone their own way"),
+    }
+}
+
+/// A command says itself what it did; what it logs besides are warnings, unless something else was set.
+fn log_warnings(mut config: Config) -> Result<Config, Failure> {
+    if config.log_filter == "info" {
+        config.log_filter = "warn".to_owned();
+    }
+    telemetry::init(&config).map_err(|error| Failure::usage(error.to_string()))?;
+    Ok(config)
+}
+
+/// Passes on how far an import or an export is.
+fn note(progress: &Progress, told: portable::Progress) {
+    let step = match told.stage {
+        Stage::Exporting => "exporting",
+        Stage::Reading => "reading",
+        Stage::Archiving => "second copies",
+        Stage::Storing => "images",
+    };
+    progress.note(step, told.done, told.total);
+}
+
+/// A number of an answer.
+fn number(answer: &Value, field: &str) -> u64 {
+    answer[field].as_u64().unwrap_or_default()
+}
+
+/// A text of an answer; empty where there is none.
+fn text<'a>(answer: &'a Value, field: &str) -> &'a str {
+    answer[field].as_str().unwrap_or_default()
+}
+
+/// The texts of a list in an answer.
+fn texts<'a>(answer: &'a Value, field: &str) -> impl Iterator<Item = &'a str> {
+    answer[field].as_array().into_iter().flatten().filter_map(Value::as_str)
+}

@@ -1,0 +1,98 @@
+//! The command `restore`.
+
+use axum::http::Method;
+use serde_json::{Value, json};
+
+use super::{number, text, texts};
+use crate::api::Api;
+use crate::cli::Mode;
+use crate::output::{FAILED, Failure, Output, WRONG_USAGE};
+
+/// How many images of a kind are named; `--json` names all.
+const NAMED: usize = 10;
+
+/// What was asked for.
+pub struct Asked<'a> {
+    pub name: &'a str,
+    pub mode: Mode,
+    pub dry_run: bool,
+    pub yes: bool,
+}
+
+/// Shows what a restore would do, asks, and does it.
+pub async fn run(api: &Api, output: &Output, asked: Asked<'_>) -> Result<u8, Failure> {
+    let mode = match asked.mode {
+        Mode::Merge => "merge",
+        Mode::Exact => "exact",
+    };
+    // What is no name of a backup stays one segment of a path.
+    let name: String =
+        asked.name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect();
+    let path = format!("/api/restore/{name}?mode={mode}");
+    let plan = match api.ask(Method::POST, &format!("{path}&dryRun=true")).await {
+        Err(failure) => return Err(with_nearest(api, asked.name, failure).await),
+        plan => plan?,
+    };
+    if asked.dry_run {
+        output.print(&plan, lines);
+        return Ok(output.end(number(&plan, "missing") > 0));
+    }
+    output.tell(&lines(&plan));
+    let does_something = ["restored", "changed", "removed"].iter().any(|field| number(&plan, field) > 0);
+    if !asked.yes && does_something {
+        if !output.can_ask() {
+            let detail =
+                "Nobody can be asked here whether to restore: add --yes, or --dry-run to see only what would be done.";
+            return Err(Failure::new(WRONG_USAGE, "not-confirmed", "Not confirmed", detail));
+        }
+        if !output.ask("Restore it?") {
+            return Err(Failure::new(FAILED, "not-confirmed", "Not confirmed", "Nothing was changed."));
+        }
+    }
+    let done = api.ask(Method::POST, &path).await?;
+    api.settle().await;
+    output.print(&done, |done| {
+        let undo =
+            done["safetyBackup"].as_str().map(|safety| format!("To undo it: local restore {safety} --mode exact"));
+        std::iter::once(text(done, "message").to_owned()).chain(undo).collect()
+    });
+    Ok(output.end(number(&done, "missing") > 0))
+}
+
+fn lines(plan: &Value) -> Vec<String> {
+    let mut lines = vec![text(plan, "message").to_owned()];
+    for (what, field) in [
+        ("comes back", "restoredImages"),
+        ("changes", "changedImages"),
+        ("goes", "removedImages"),
+        ("is missing", "missingImages"),
+    ] {
+        let all = texts(plan, field).count();
+        lines.extend(texts(plan, field).take(NAMED).map(|id| format!("  {what:<10} {id}")));
+        if all > NAMED {
+            lines.push(format!("  {what:<10} and {} more", all - NAMED));
+        }
+    }
+    lines
+}
+
+/// Names the backups whose names are most like the one that there is none of.
+pub async fn with_nearest(api: &Api, name: &str, mut failure: Failure) -> Failure {
+    if failure.problem["type"] != "no-such-backup" {
+        return failure;
+    }
+    // The API was asked for a name that fits into a path.
+    let detail = format!("There is no backup {name:?}.");
+    failure.problem["detail"] = json!(detail);
+    failure.problem["error"] = json!(detail);
+    let Ok(listed) = api.ask(Method::GET, "/api/backups").await else { return failure };
+    let mut names: Vec<&str> = listed["backups"].as_array().into_iter().flatten().map(|b| text(b, "name")).collect();
+    names.sort_by_key(|other| strsim::levenshtein(name, other));
+    names.truncate(3);
+    failure.problem["nearest"] = json!(names);
+    match names.is_empty() {
+        true => failure.add("There are no backups at all."),
+        false => failure.add(&format!("The names most like it: {}.", names.join(", "))),
+    }
+    failure
+}

@@ -1,0 +1,142 @@
+//! What commands print: text for people or one JSON document, and what they end with.
+
+use std::io::{IsTerminal, Write, stderr, stdin, stdout};
+
+use serde_json::{Value, json};
+use shared::http::Problem;
+
+/// Done.
+pub const DONE: u8 = 0;
+/// Failed.
+pub const FAILED: u8 = 1;
+/// The command line or the configuration is wrong; clap's own code for that.
+pub const WRONG_USAGE: u8 = 2;
+/// Done, but something needs attention.
+pub const ATTENTION: u8 = 3;
+
+/// Why a command failed.
+#[derive(Debug)]
+pub struct Failure {
+    /// What the process ends with.
+    pub code: u8,
+    /// The problem, as the HTTP API answers it.
+    pub problem: Value,
+}
+
+impl Failure {
+    /// A failure of this type; `detail` is a sentence for whoever started the command.
+    pub fn new(code: u8, slug: &str, title: &str, detail: impl Into<String>) -> Self {
+        let detail = detail.into();
+        Self { code, problem: json!({ "type": slug, "title": title, "detail": detail, "error": detail }) }
+    }
+
+    /// One of the command line or the configuration.
+    pub fn usage(detail: impl Into<String>) -> Self {
+        Self::new(WRONG_USAGE, "wrong-configuration", "Wrong configuration", detail)
+    }
+
+    /// One of the store or of the machine.
+    pub fn failed(detail: impl Into<String>) -> Self {
+        Self::new(FAILED, "failed", "Failed", detail)
+    }
+
+    /// The sentence that says what went wrong.
+    pub fn sentence(&self) -> &str {
+        self.problem["detail"].as_str().unwrap_or("Something unexpected went wrong.")
+    }
+
+    /// Says more, after the sentence.
+    pub fn add(&mut self, more: &str) {
+        let detail = format!("{} {more}", self.sentence());
+        for field in ["detail", "error"] {
+            self.problem[field] = json!(detail);
+        }
+    }
+}
+
+impl From<shared::Error> for Failure {
+    /// The problem that the API would answer. Who runs a command may see what was behind it.
+    fn from(error: shared::Error) -> Self {
+        let causes = shared::telemetry::with_causes(&error);
+        let problem = Problem::from(error);
+        let mut failure = Self { code: FAILED, problem: problem.json() };
+        if problem.is_server_error() {
+            failure.add(&format!("({causes})"));
+        }
+        failure
+    }
+}
+
+impl From<String> for Failure {
+    fn from(sentence: String) -> Self {
+        Self::failed(sentence)
+    }
+}
+
+/// Where a command's answer goes: standard output, as text or as one JSON document. Nobody has to read it: that it cannot be
+/// written to undoes nothing.
+#[derive(Debug)]
+pub struct Output {
+    json: bool,
+}
+
+impl Output {
+    /// Output as text, or as JSON.
+    pub fn new(json: bool) -> Self {
+        Self { json }
+    }
+
+    /// Prints an answer: as it is, or as these lines.
+    pub fn print(&self, answer: &Value, lines: impl FnOnce(&Value) -> Vec<String>) {
+        let mut output = stdout().lock();
+        if self.json {
+            let _ = writeln!(output, "{answer}");
+            return;
+        }
+        for line in lines(answer) {
+            let _ = writeln!(output, "{line}");
+        }
+    }
+
+    /// Prints lines that are no part of the JSON.
+    pub fn tell(&self, lines: &[String]) {
+        if !self.json {
+            self.print(&Value::Null, |_| lines.to_vec());
+        }
+    }
+
+    /// Says what failed; returns what the process ends with. With `--json` the one document is the problem.
+    pub fn fail(&self, failure: &Failure) -> u8 {
+        if self.json {
+            self.print(&failure.problem, |_| Vec::new());
+        } else {
+            let _ = writeln!(stderr(), "keepsake: {}", failure.sentence());
+        }
+        failure.code
+    }
+
+    /// What a command ends with that is done: text says as well that something needs attention.
+    pub fn end(&self, needs_attention: bool) -> u8 {
+        if !needs_attention {
+            return DONE;
+        }
+        if !self.json {
+            let _ = writeln!(stderr(), "keepsake: something needs attention");
+        }
+        ATTENTION
+    }
+
+    /// Whether somebody can be asked.
+    pub fn can_ask(&self) -> bool {
+        !self.json && stdin().is_terminal() && stderr().is_terminal()
+    }
+
+    /// Asks; anything but yes is no.
+    pub fn ask(&self, question: &str) -> bool {
+        let _ = write!(stderr(), "{question} [y/N] ");
+        let _ = stderr().flush();
+        let mut answer = String::new();
+        let read = stdin().read_line(&mut answer);
+        read.is_ok() && matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
+    }
+}
