@@ -162,11 +162,7 @@ impl Circumstances {
                 "Add a disk and set DATA_DIR to its mount path, or on the free tier set BACKUP_URL to a place elsewhere, such \
                  as s3://bucket/prefix."
             }
-            Some(Platform::Heroku) => {
-                "Set STORE_URL=s3://bucket/prefix, or BACKUP_URL to a place elsewhere, from which each start brings \
-                 everything back."
-            }
-            Some(Platform::CloudRun) => {
+            Some(Platform::Heroku | Platform::CloudRun) => {
                 "Set STORE_URL=s3://bucket/prefix, or BACKUP_URL to a place elsewhere, from which each start brings \
                  everything back."
             }
@@ -199,8 +195,8 @@ impl Keepsake {
         let mut judgement =
             known.judge(self.outlived(images).as_ref(), self.outlived(Place::Archive).as_ref(), file_system, whole);
         if let Some(why) = self.withheld() {
-            judgement =
-                Judgement { verdict: Verdict::Unproven, evidence: why.told(), warning: Some(why.told()), ..judgement };
+            let evidence = "what is here now is not what was here before".to_owned();
+            judgement = Judgement { verdict: Verdict::Unproven, evidence, warning: Some(why.told()), ..judgement };
         }
         judgement
     }

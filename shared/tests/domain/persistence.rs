@@ -363,6 +363,8 @@ async fn an_archive_that_is_not_mounted_gets_no_second_archive_beneath_it() {
     assert_eq!(keepsake.withheld(), Some(Withheld::NotMounted(Place::Archive)));
     assert_eq!(served(&keepsake, &ids[0]).await, png(0));
     assert!(upload(&keepsake, 9).await.is_err());
+    // It would write the primary first.
+    assert!(keepsake.catalog.fold().await.is_err());
     assert!(all(&unmounted).await.is_empty() && all(&disk).await == before);
 }
 
