@@ -31,7 +31,6 @@ use jiff::SignedDuration;
 use uuid::Uuid;
 
 pub use error::{CatalogError, CommitError};
-pub(crate) use fold::Begun;
 pub use fold::Folded;
 pub use load::Loaded;
 #[cfg(feature = "testing")]
