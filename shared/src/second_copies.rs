@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::archive::Archived;
-use crate::catalog::{Begun, Commit, Folded};
+use crate::catalog::{Commit, Folded};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::keepsake::Keepsake;
@@ -62,8 +62,8 @@ impl Keepsake {
     /// they call for.
     pub async fn fold(&self) -> Result<Folded> {
         match self.catalog.begin_fold().await? {
-            Begun::Ended(folded) => Ok(folded),
-            Begun::Half(fold) => {
+            Err(ended) => Ok(ended),
+            Ok(fold) => {
                 if !self.settings.archive_sync {
                     self.follow_queue(fold.commits()).await?;
                 }

@@ -48,15 +48,6 @@ pub(crate) struct Fold<'a> {
     done: bool,
 }
 
-/// What became of the first half of a fold.
-#[derive(Debug)]
-pub(crate) enum Begun<'a> {
-    /// There was nothing to do, or someone else was quicker.
-    Ended(Folded),
-    /// The primary's checkpoint stands.
-    Half(Fold<'a>),
-}
-
 impl Fold<'_> {
     /// The commits that it folds.
     pub(crate) fn commits(&self) -> &BTreeSet<Uuid> {
@@ -134,19 +125,19 @@ impl Catalog {
     /// Joins the commits into the primary's checkpoint, that into each mirror's, and deletes the commits.
     pub async fn fold(&self) -> Result<Folded, CatalogError> {
         match self.begin_fold().await? {
-            Begun::Ended(folded) => Ok(folded),
-            Begun::Half(fold) => fold.finish().await,
+            Ok(fold) => fold.finish().await,
+            Err(ended) => Ok(ended),
         }
     }
 
     /// Joins the commits into the primary's checkpoint, and leaves them where they are. What is committed from here on is no
-    /// part of this fold.
-    pub(crate) async fn begin_fold(&self) -> Result<Begun<'_>, CatalogError> {
+    /// part of this fold. Where there is nothing to do, or someone else was quicker, it has ended by that.
+    pub(crate) async fn begin_fold(&self) -> Result<Result<Fold<'_>, Folded>, CatalogError> {
         let turn = self.folding.lock().await;
         self.refresh().await?;
         self.expire_tombstones().await?;
         if !self.needs_fold() {
-            return Ok(Begun::Ended(Folded::Nothing));
+            return Ok(Err(Folded::Nothing));
         }
         let (snapshot, store, base, held, mirror_tags) = {
             let cache = self.cache();
@@ -167,7 +158,7 @@ impl Catalog {
         let etag = match self.primary.put(&layout::checkpoint(), &body, &base.put_mode()).await {
             Ok(etag) => etag,
             Err(e) if matches!(e.kind, ErrorKind::Changed | ErrorKind::AlreadyExists) => {
-                return Ok(Begun::Ended(Folded::Lost));
+                return Ok(Err(Folded::Lost));
             }
             Err(e) => return Err(e.into()),
         };
@@ -177,7 +168,7 @@ impl Catalog {
             cache.store_id = Some(store);
             cache.unsaved = false;
         }
-        Ok(Begun::Half(Fold { catalog: self, _turn: turn, body, written, held, mirror_tags, done: false }))
+        Ok(Ok(Fold { catalog: self, _turn: turn, body, written, held, mirror_tags, done: false }))
     }
 
     /// The commits of the primary, as far as is cached: those that wait to be folded.

@@ -148,7 +148,7 @@ impl Keepsake {
             self.catalog.fold().await?;
         } else {
             // Safe in the primary. The archive follows as far as it has the images, which can take long.
-            self.catalog.begin_fold().await?;
+            drop(self.catalog.begin_fold().await?);
         }
         Ok(Records { loaded })
     }
