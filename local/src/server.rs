@@ -57,7 +57,7 @@ pub async fn serve(mut config: Config) -> Result<(), String> {
 fn router(app: App) -> Router {
     let routes = upload::routes()
         .merge(images::routes())
-        .merge(backup::routes())
+        .merge(backup::server_routes())
         .merge(restore::routes())
         .merge(health::routes());
     http::finish(routes.into_router(app.clone()), &app)

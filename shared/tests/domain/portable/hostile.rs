@@ -32,7 +32,6 @@ fn with_field(mut zip: Vec<u8>, local: usize, value: &[u8]) -> Vec<u8> {
 }
 
 /// Reads a zip and imports it, which must fail with a sentence that holds `says`.
-#[track_caller]
 async fn refuse(zip: Vec<u8>, says: &str) {
     let world = World::new();
     let keepsake = world.open();
