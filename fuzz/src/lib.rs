@@ -13,12 +13,13 @@ mod list;
 mod names;
 mod paths;
 mod settings;
+mod zip;
 
 /// A target by its name, which is also that of its corpus.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 13] = [
+pub const TARGETS: [Target; 14] = [
     ("checkpoint", documents::checkpoint),
     ("chunk", documents::chunk),
     ("commit", documents::commit),
@@ -32,6 +33,7 @@ pub const TARGETS: [Target; 13] = [
     ("parts", form::parts),
     ("paths", paths::paths),
     ("settings", settings::settings),
+    ("zip", zip::zip),
 ];
 
 /// The target of this name.

@@ -62,13 +62,21 @@ pub struct Restored {
 impl Keepsake {
     /// What restoring a backup would do. Changes nothing.
     pub async fn plan_restore(&self, name: BackupName, mode: Mode) -> Result<Plan> {
+        let [plan] = self.plan_restores(name, [mode]).await?;
+        Ok(plan)
+    }
+
+    /// Likewise for several modes, out of one look at the backup and at the store.
+    pub async fn plan_restores<const N: usize>(&self, name: BackupName, modes: [Mode; N]) -> Result<[Plan; N]> {
         let refresh = async { Ok(self.catalog.refresh().await?) };
         let list = async { Ok(self.list_uploads().await?) };
         let (backup, (), present) = futures::try_join!(self.records_of(name), refresh, list)?;
         let now = self.catalog.read(|state| state.snapshot());
-        let mut plan = self.compare(&now, backup, mode);
-        self.plan_bytes(&mut plan, &present).await?;
-        Ok(plan)
+        let mut plans = modes.map(|mode| self.compare(&now, &backup, mode));
+        for plan in &mut plans {
+            self.plan_bytes(plan, &present).await?;
+        }
+        Ok(plans)
     }
 
     /// What a backup holds, but for the images that had no bytes when it was made.
@@ -91,7 +99,7 @@ impl Keepsake {
     }
 
     /// Compares the backup's records with those of now.
-    fn compare(&self, now: &Snapshot, backup: Vec<(ImageId, Arc<Entry>)>, mode: Mode) -> Plan {
+    fn compare(&self, now: &Snapshot, backup: &[(ImageId, Arc<Entry>)], mode: Mode) -> Plan {
         let mut plan = Plan::default();
         for (id, then) in backup {
             let Some(record) = then.live() else { continue };
@@ -101,12 +109,12 @@ impl Keepsake {
                 Some(Some(_)) => _ = plan.changed.insert(id.clone()),
                 Some(None) | None => _ = plan.restored.insert(id.clone()),
             }
-            if plan.changed.contains(&id) || plan.restored.contains(&id) {
+            if plan.changed.contains(id) || plan.restored.contains(id) {
                 let version = now.next_version(id.as_str()).max(then.stamp.version + 1);
                 let change = Change { version, content: Content::Live(record.clone()) };
                 plan.changes.insert(id.clone(), (present.map(|entry| entry.stamp), change));
             }
-            plan.records.insert(id, record.clone());
+            plan.records.insert(id.clone(), record.clone());
         }
         for (id, entry) in now.iter() {
             let Some(record) = entry.live().filter(|_| !plan.records.contains_key(id)) else { continue };
@@ -230,6 +238,16 @@ impl Keepsake {
 }
 
 impl Plan {
+    /// The plan as people see it: an image that only its bytes come back to is restored as well, since to whoever looks it
+    /// was gone.
+    #[must_use]
+    pub fn with_bytes_restored(mut self) -> Self {
+        let before = self.restored.len();
+        self.restored.extend(self.bytes_to_bring.iter().filter(|id| !self.changed.contains(*id)).cloned());
+        self.kept = self.kept.saturating_sub((self.restored.len() - before) as u64);
+        self
+    }
+
     /// Leaves an image as it is because its bytes cannot be had.
     fn give_up(&mut self, id: ImageId) {
         self.restored.remove(&id);

@@ -1,5 +1,8 @@
-//! `/api/backup` and `/api/backups`: making, listing, showing and deleting backups; `/api/prune`: thinning them out;
-//! `/api/verify`: reading everything through.
+//! `/api/backup` and `/api/backups`: making, listing, showing, downloading, taking in and deleting backups; `/api/prune`:
+//! thinning them out; `/api/verify`: reading everything through.
+
+mod download;
+mod import;
 
 use std::sync::Arc;
 
@@ -15,10 +18,21 @@ use shared::backup::{Kind, Listed};
 use shared::clock::format_millis;
 use shared::http::{App, Problem, Routes, finish, to_the_end};
 use shared::layout::BackupName;
+use shared::restore::{Mode, Plan};
 use shared::verify::{Findings, Slice};
 
-/// The routes of this function.
+/// The routes of this function. Neither a request nor an answer of a function can hold a backup, so that the two routes
+/// for whole backups only say how else it goes; what they need is no part of the function.
 pub fn routes() -> Routes {
+    common().get("/api/backups/{name}/download", not_in_a_function).post("/api/backups", not_in_a_function)
+}
+
+/// The routes of a server, which can send and take whole backups.
+pub fn server_routes() -> Routes {
+    common().get("/api/backups/{name}/download", download::download).post("/api/backups", import::import)
+}
+
+fn common() -> Routes {
     Routes::new()
         .post("/api/backup", create)
         .get("/api/backups", list)
@@ -63,6 +77,12 @@ impl From<Listed> for Item {
     }
 }
 
+async fn not_in_a_function() -> Problem {
+    let detail = "A backup is larger than what a function can send or take. Use the command line on a machine with \
+                  STORE_URL and BACKUP_URL of this store: \"local export\" takes a backup out, \"local import\" takes one in.";
+    Problem::new(StatusCode::NOT_IMPLEMENTED, "needs-command-line", detail)
+}
+
 async fn create(State(app): State<App>) -> Result<(StatusCode, [(HeaderName, String); 1], Json<Value>), Problem> {
     let keepsake = Arc::clone(&app.keepsake);
     let manifest = to_the_end(async move { keepsake.create_backup(Kind::Manual).await }).await?;
@@ -88,6 +108,12 @@ async fn list(State(app): State<App>) -> Result<Json<Value>, Problem> {
 
 async fn show(State(app): State<App>, name: Result<Path<String>, PathRejection>) -> Result<Json<Value>, Problem> {
     let manifest = app.keepsake.manifest(parse(name)?).await?;
+    let plan = match app.keepsake.plan_restores(manifest.name, [Mode::Merge, Mode::Exact]).await {
+        Ok([merge, exact]) => json!({ "merge": counts(merge), "exact": counts(exact) }),
+        // It can still be shown.
+        Err(Error::DamagedBackup(_)) => Value::Null,
+        Err(error) => return Err(error.into()),
+    };
     Ok(Json(json!({
         "name": manifest.name,
         "created": format_millis(manifest.created),
@@ -98,7 +124,20 @@ async fn show(State(app): State<App>, name: Result<Path<String>, PathRejection>)
         "verifiedAt": format_millis(manifest.verified_at),
         "missing": manifest.missing,
         "chunks": manifest.chunks,
+        "plan": plan,
     })))
+}
+
+/// What a restore would do now, in numbers.
+fn counts(plan: Plan) -> Value {
+    let plan = plan.with_bytes_restored();
+    json!({
+        "restored": plan.restored.len(),
+        "changed": plan.changed.len(),
+        "kept": plan.kept,
+        "removed": plan.removed.len(),
+        "missing": plan.missing.len(),
+    })
 }
 
 fn parse(name: Result<Path<String>, PathRejection>) -> Result<BackupName, Problem> {

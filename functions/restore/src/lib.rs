@@ -89,15 +89,10 @@ async fn restore(
 }
 
 impl Answer {
-    /// An image that only its bytes come back to counts as restored as well: to whoever looks, it was gone.
-    fn new(name: BackupName, mut plan: Plan, safety_backup: Option<BackupName>, dry_run: bool) -> Self {
-        let bytes_only: BTreeSet<ImageId> =
-            plan.bytes_to_bring.iter().filter(|id| !plan.changed.contains(*id)).cloned().collect();
-        let known = plan.restored.len();
-        plan.restored.extend(bytes_only);
-        let kept = plan.kept.saturating_sub((plan.restored.len() - known) as u64);
+    fn new(name: BackupName, plan: Plan, safety_backup: Option<BackupName>, dry_run: bool) -> Self {
+        let plan = plan.with_bytes_restored();
         let (restored, changed, removed) = (plan.restored.len(), plan.changed.len(), plan.removed.len());
-        let missing = plan.missing.len();
+        let (kept, missing) = (plan.kept, plan.missing.len());
         let beginning = if dry_run { format!("Restoring {name} would mean") } else { format!("Restored {name}") };
         let counts = format!("{restored} brought back, {changed} changed, {kept} kept, {removed} removed");
         let mut message = format!("{beginning}: {counts}.");

@@ -16,8 +16,8 @@ use crate::digest::Digest;
 
 /// Who may ask for what.
 ///
-/// Reading is open to all that reach the server. A change needs the token, where there is one, and may come from a web
-/// page only if that page is the server's own or of an allowed origin: a browser sends what any page asks it to, also to
+/// Reading is open to all that reach the server, but for whole backups, which hold what was deleted since. Such a download
+/// and every change need the token, where there is one, and may come from a web page only if that page is the server's own or of an allowed origin: a browser sends what any page asks it to, also to
 /// a server that only listens to its own machine. There, in addition, every request must name the machine as local, so
 /// that no page can read through a name of its own that leads to 127.0.0.1 (DNS rebinding).
 #[derive(Debug, Clone, Default)]
@@ -51,7 +51,8 @@ impl Access {
         if self.only_local && !host.is_some_and(is_local) {
             return forbidden("forbidden-host", "This server answers only as localhost, 127.0.0.1 or [::1].");
         }
-        if method.is_safe() || has_secret_of_its_own(method, path) {
+        let open = method.is_safe() && !shows_what_was_deleted(path);
+        if open || has_secret_of_its_own(method, path) {
             return Ok(());
         }
         if headers.contains_key(ORIGIN) {
@@ -109,6 +110,11 @@ pub(super) async fn guard(State(app): State<App>, request: Request, next: Next) 
 /// secret in it is checked where the ticket is.
 fn has_secret_of_its_own(method: &Method, path: &str) -> bool {
     method == Method::PUT && path.strip_prefix("/api/upload/").is_some_and(|id| !id.contains('/'))
+}
+
+/// Whether this is the download of a backup: someone who deleted an image has taken it from everyone's sight.
+fn shows_what_was_deleted(path: &str) -> bool {
+    path.strip_prefix("/api/backups/").is_some_and(|rest| rest.trim_end_matches('/').ends_with("/download"))
 }
 
 fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {

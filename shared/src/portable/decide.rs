@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::keepsake::{Keepsake, blocking};
 use crate::layout::{self, ImageId};
 use crate::lease::Lease;
-use crate::media::{self, Media, MediaError};
+use crate::media::{self, Format, Media, MediaError};
 use crate::recovery::{Listed, completed};
 use crate::store::Optional;
 use crate::upload::{DEFAULT_CATEGORY, DEFAULT_ORDER};
@@ -58,7 +58,7 @@ pub(super) enum TakenBytes {
     /// It has none.
     Nowhere,
     /// From a file that was read and found to be this.
-    File { file: SourceFile, digest: Digest, content_type: Option<&'static str> },
+    File { file: SourceFile, digest: Digest, format: Option<Format> },
     /// The archive has had them before.
     Archive(Digest),
 }
@@ -350,8 +350,8 @@ impl Keepsake {
 
 impl Seen {
     fn bytes(&self, file: SourceFile) -> TakenBytes {
-        let content_type = self.media.as_ref().ok().map(|media| media.format.content_type());
-        TakenBytes::File { file, digest: self.digest, content_type }
+        let format = self.media.as_ref().ok().map(|media| media.format);
+        TakenBytes::File { file, digest: self.digest, format }
     }
 }
 

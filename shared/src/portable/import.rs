@@ -23,6 +23,7 @@ use crate::error::{Error, Result};
 use crate::keepsake::Keepsake;
 use crate::layout::{self, BackupName, ImageId};
 use crate::lease::Lease;
+use crate::media::Format;
 use crate::store::{Body, ErrorKind, PutMode};
 
 /// What an import did.
@@ -100,11 +101,16 @@ impl Keepsake {
         told: OnProgress<'_>,
         lease: &Lease<'_>,
     ) -> Result<()> {
-        let files = plan.takes.values().filter_map(|take| take.file());
-        let meter = Meter::new(told, Stage::Archiving, files.clone().count() as u64);
-        let store = async |(file, digest, content_type)| {
-            let body = self.read_again(source, file, digest).await?;
-            let body = of_type(body, content_type);
+        let mut files = Vec::new();
+        for take in plan.takes.values() {
+            if let TakenBytes::File { file, digest, format } = &take.bytes {
+                files.push((file.clone(), *digest, *format));
+            }
+        }
+        let meter = Meter::new(told, Stage::Archiving, files.len() as u64);
+        let store = async |(file, digest, format): (SourceFile, Digest, Option<Format>)| {
+            let body = self.read_again(source, &file, digest).await?;
+            let body = of_type(body, format);
             self.archive.put(&body).await?;
             meter.add(body.size());
             lease.renew_if_due().await
@@ -142,49 +148,50 @@ impl Keepsake {
         told: OnProgress<'_>,
         lease: &Lease<'_>,
     ) -> Result<()> {
-        let meter = Meter::new(told, Stage::Storing, plan.takes.len() as u64);
-        let store = async |(id, take): (&ImageId, &Take)| {
-            let stored = match &take.bytes {
-                TakenBytes::Nowhere => Archived::Yes,
-                TakenBytes::Archive(digest) => self.archive.bring_back(&self.primary, id, *digest).await?,
-                TakenBytes::File { file, digest, content_type } => {
-                    match self.read_again(source, file, *digest).await {
-                        Ok(body) => self.put_taken(id, &of_type(body, *content_type)).await?,
+        let takes = std::mem::take(&mut plan.takes);
+        let meter = Meter::new(told, Stage::Storing, takes.len() as u64);
+        let store = async |(id, take): (ImageId, Take)| {
+            let (stored, size) = match take.bytes {
+                TakenBytes::Nowhere => (Archived::Yes, 0),
+                TakenBytes::Archive(digest) => (self.archive.bring_back(&self.primary, &id, digest).await?, 0),
+                TakenBytes::File { file, digest, format } => {
+                    let stored = match self.read_again(source, &file, digest).await {
+                        Ok(body) => self.put_taken(&id, &of_type(body, format)).await?,
                         // The source is gone; its bytes are not.
-                        Err(_) => _ = self.archive.bring_back(&self.primary, id, *digest).await?,
-                    }
-                    Archived::Yes
+                        Err(_) => self.archive.bring_back(&self.primary, &id, digest).await?,
+                    };
+                    (stored, file.size)
                 }
             };
-            meter.add(take.file().map_or(0, |(file, ..)| file.size));
+            meter.add(size);
             lease.renew_if_due().await?;
-            Ok::<_, Error>((stored == Archived::Missing).then(|| id.clone()))
+            Ok::<_, Error>((stored == Archived::Missing).then_some(id))
         };
-        let lost: Vec<Option<ImageId>> =
-            stream::iter(&plan.takes).map(store).buffer_unordered(COPIES).try_collect().await?;
+        let stored = stream::iter(takes).map(store).buffer_unordered(COPIES);
+        let lost: Vec<Option<ImageId>> = stored.try_collect().await?;
         plan.missing.extend(lost.into_iter().flatten());
         Ok(())
     }
 
     /// Puts the bytes of an image whose record stands and whose second copy stands.
-    async fn put_taken(&self, id: &ImageId, body: &Body) -> Result<()> {
+    async fn put_taken(&self, id: &ImageId, body: &Body) -> Result<Archived> {
         let key = layout::image(id);
         match self.primary.put(&key, body, &PutMode::Create).await {
             Err(e) if e.kind == ErrorKind::AlreadyExists => {}
-            put => return Ok(put.map(drop)?),
+            put => return Ok(put.map(|_| Archived::Yes)?),
         }
         if self.primary.digest(&key).await?.1 == body.digest() {
-            return Ok(());
+            return Ok(Archived::Yes);
         }
         let differs_in_case = |other: &ImageId| other != id && other.as_str().eq_ignore_ascii_case(id.as_str());
         if self.catalog.read(|state| state.live().any(|(other, _)| differs_in_case(other))) {
             // On a file system that takes both names for one, the file is the other image's.
             tracing::warn!(image = %id, "another image has this name but for capital letters; the archive serves this one");
-            return Ok(());
+            return Ok(Archived::Yes);
         }
         self.archive.quarantine(&self.primary, &key).await?;
         self.primary.put(&key, body, &PutMode::Overwrite).await?;
-        Ok(())
+        Ok(Archived::Yes)
     }
 
     /// What was taken in is no row of uploads, of which each tenth makes a backup: one backup is made for all of it.
@@ -200,19 +207,10 @@ impl Keepsake {
     }
 }
 
-fn of_type(body: Body, content_type: Option<&'static str>) -> Body {
-    match content_type {
-        Some(content_type) => body.of_type(content_type),
+fn of_type(body: Body, format: Option<Format>) -> Body {
+    match format {
+        Some(format) => body.of_type(format.content_type()),
         None => body,
-    }
-}
-
-impl Take {
-    fn file(&self) -> Option<(&SourceFile, Digest, Option<&'static str>)> {
-        match &self.bytes {
-            TakenBytes::File { file, digest, content_type } => Some((file, *digest, *content_type)),
-            TakenBytes::Nowhere | TakenBytes::Archive(_) => None,
-        }
     }
 }
 

@@ -1,6 +1,8 @@
 //! What the routes of backups do, row by row of the contract.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
+mod by_hand;
+
 use std::sync::Arc;
 
 use axum::body::Body;

@@ -30,6 +30,7 @@ async fn a_backup_that_was_taken_out_comes_back_whole_after_everything_is_lost()
 
     let other = World::new();
     let wiped = other.open();
+    wiped.recover().await.unwrap();
     let imported = import(&wiped, &zip).await;
     assert_eq!((imported.plan.restored.len(), imported.plan.kept, imported.plan.missing.len()), (6, 0, 0));
     assert!(imported.plan.adopted.is_empty() && imported.plan.renamed.is_empty() && imported.plan.skipped.is_empty());
@@ -37,7 +38,8 @@ async fn a_backup_that_was_taken_out_comes_back_whole_after_everything_is_lost()
     assert_eq!(seen(&wiped).await, images);
     // Both copies of each stand, and a start finds nothing to do.
     assert_eq!(other.keys("backups/images/").await.len(), 5);
-    assert!(other.open().recover().await.unwrap().found_nothing());
+    let report = other.open().recover().await.unwrap();
+    assert!(report.found_nothing(), "{report:?}");
 
     let again = import(&wiped, &zip).await;
     assert_eq!((again.plan.restored.len(), again.plan.kept, again.safety_backup), (0, 6, None));

@@ -1,0 +1,144 @@
+//! The handler of `POST /api/backups`: taking in a zip.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::HttpBody;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, Request, State};
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use futures::StreamExt;
+use headers::{ContentLength, HeaderMapExt};
+use serde::{Deserialize, Serialize};
+use shared::http::{App, Problem, to_the_end};
+use shared::layout::{BackupName, ImageId};
+use shared::portable::{ImportPlan, Source};
+use shared::store::{Body, StoreError};
+use shared::{Error, Result};
+
+/// How often it is asked whether there is still room while a zip arrives, in bytes.
+const LOOK_EVERY: u64 = 64 * 1024 * 1024;
+/// The most names of one kind that an answer lists.
+const MOST_NAMES: usize = 1_000;
+
+/// Anything else in the query is refused: a misspelt `dryRun` must not take in anything.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct How {
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// What came in, in numbers, and by name whatever someone may want to look at.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Answer {
+    success: bool,
+    dry_run: bool,
+    message: String,
+    restored: usize,
+    kept: u64,
+    adopted: usize,
+    missing: usize,
+    unusable: usize,
+    damaged: usize,
+    skipped: usize,
+    safety_backup: Option<BackupName>,
+    missing_images: Vec<ImageId>,
+    unusable_names: Vec<String>,
+    damaged_files: Vec<String>,
+    skipped_files: Vec<String>,
+    renamed_images: BTreeMap<String, ImageId>,
+}
+
+/// Takes in what a zip holds and is not here, or says what that would be.
+pub(crate) async fn import(
+    State(app): State<App>,
+    how: Result<Query<How>, QueryRejection>,
+    request: Request,
+) -> Result<Json<Answer>, Problem> {
+    let Query(How { dry_run }) = how?;
+    let form = request.headers().get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"multipart/"));
+    if form {
+        let detail = "Send the zip itself as the body, with the Content-Type application/zip, and not in a form.";
+        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not-a-zip", detail));
+    }
+    let source = Source::zip(receive(&app, request).await?).await?;
+    if dry_run {
+        let plan = app.keepsake.plan_import(&source, &|_| {}).await?;
+        return Ok(Json(Answer::new(plan, None, true)));
+    }
+    // All bytes are here; from now on it does not matter whether the client still is.
+    let keepsake = Arc::clone(&app.keepsake);
+    let imported = to_the_end(async move { keepsake.import(&source, &|_| {}).await }).await?;
+    Ok(Json(Answer::new(imported.plan, imported.safety_backup, false)))
+}
+
+/// Reads the whole body into an unnamed file. What limits it is the room there is.
+async fn receive(app: &App, request: Request) -> Result<Body> {
+    let body = request.body();
+    let announced = request.headers().typed_get::<ContentLength>().map(|length| length.0).or(body.size_hint().exact());
+    app.keepsake.check_room(announced.unwrap_or_default()).await?;
+    let mut chunks = request.into_body().into_data_stream();
+    let (mut spool, mut looked_at) = (app.keepsake.primary.spool(), 0);
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|_| Error::Invalid("The body ended before it was complete.".to_owned()))?;
+        spool.write(&chunk).await.map_err(spool_failed)?;
+        if spool.size() - looked_at > LOOK_EVERY {
+            looked_at = spool.size();
+            app.keepsake.check_room(0).await?;
+        }
+    }
+    if spool.size() == 0 {
+        return Err(Error::Invalid("The request holds no zip: send one as the body.".to_owned()));
+    }
+    spool.finish().await.map_err(spool_failed)
+}
+
+fn spool_failed(error: std::io::Error) -> Error {
+    StoreError::io("spool", "", error).into()
+}
+
+impl Answer {
+    fn new(plan: ImportPlan, safety_backup: Option<BackupName>, dry_run: bool) -> Self {
+        let unusable = plan.unusable.len() + plan.renamed.len();
+        let beginning = if dry_run { "Taking this in would mean" } else { "Taken in" };
+        let (restored, adopted) = (plan.restored.len(), plan.adopted.len());
+        let mut message =
+            format!("{beginning}: {restored} restored, {adopted} adopted, {} kept as they are.", plan.kept);
+        for (count, what) in [
+            (plan.missing.len(), "Images whose bytes are nowhere to be found"),
+            (plan.renamed.len(), "Images that got a new name"),
+            (plan.unusable.len(), "Names without a record, set aside with the metadata"),
+            (plan.damaged.len(), "Files that are not what their record promises, set aside"),
+            (plan.skipped.len(), "Files that were not taken in"),
+        ] {
+            if count > 0 {
+                message += &format!(" {what}: {count}.");
+            }
+        }
+        fn some<T>(names: impl IntoIterator<Item = T>) -> Vec<T> {
+            names.into_iter().take(MOST_NAMES).collect()
+        }
+        Self {
+            success: true,
+            dry_run,
+            message,
+            restored,
+            kept: plan.kept,
+            adopted,
+            missing: plan.missing.len(),
+            unusable,
+            damaged: plan.damaged.len(),
+            skipped: plan.skipped.len(),
+            safety_backup,
+            missing_images: some(plan.missing),
+            unusable_names: some(plan.unusable),
+            damaged_files: some(plan.damaged),
+            skipped_files: some(plan.skipped),
+            renamed_images: plan.renamed.into_iter().take(MOST_NAMES).collect(),
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! Whole backups over HTTP: downloads and what is taken in.
+
+use std::io::{Cursor, Read, Write};
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use futures::StreamExt;
+use serde_json::json;
+use shared::backup::Kind;
+use shared::config::Secret;
+use shared::digest::Digest;
+use shared::http::{Access, App, finish};
+use shared::store::{ErrorKind, Fault, FaultStore, Key, MemoryStore, Operation};
+use shared::testing::{Answer, app, app_on, keepsake_on, png, request, send, store_image};
+use shared::{Error, Settings};
+use tower::ServiceExt;
+
+fn server(app: &App) -> Router {
+    finish(backup::server_routes().into_router(app.clone()), app)
+}
+
+async fn ask(app: &App, method: &str, path: &str, body: impl Into<Body>) -> Answer {
+    send(&server(app), request(method, path, &[], body)).await
+}
+
+fn zip_of(name: &str, bytes: &[u8]) -> Vec<u8> {
+    let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
+    zip.start_file(name, zip::write::SimpleFileOptions::default()).unwrap();
+    zip.write_all(bytes).unwrap();
+    zip.finish().unwrap().into_inner()
+}
+
+/// Every image: its item without the version that its entity tag tells of.
+async fn images(app: &App) -> Vec<(String, shared::catalog::Record)> {
+    app.keepsake.catalog.refresh().await.unwrap();
+    app.keepsake.catalog.read(|state| state.live().map(|(id, record)| (id.to_string(), record.clone())).collect())
+}
+
+#[tokio::test]
+async fn a_backup_is_downloaded_and_taken_in_by_an_empty_store_with_all_bytes_and_records() {
+    let app_before = app();
+    for number in 0..3 {
+        store_image(&app_before.keepsake, png(number)).await;
+    }
+    let name = app_before.keepsake.create_backup(Kind::Manual).await.unwrap().name;
+    let path = format!("/api/backups/{name}/download");
+    let download = ask(&app_before, "GET", &path, Body::empty()).await;
+    assert_eq!((download.status.as_u16(), download.header("content-type")), (200, "application/zip"));
+    assert_eq!(download.header("content-disposition"), format!("attachment; filename=\"{name}.zip\""));
+    let head = ask(&app_before, "HEAD", &path, Body::empty()).await;
+    assert_eq!((head.status.as_u16(), head.body.len(), head.header("content-type")), (200, 0, "application/zip"));
+    let mut zip = zip::ZipArchive::new(Cursor::new(download.body.clone())).unwrap();
+    let mut metadata = String::new();
+    zip.by_name("image-metadata.json").unwrap().read_to_string(&mut metadata).unwrap();
+    assert!(metadata.contains("photo.png"));
+
+    let app_after = app();
+    let dry = ask(&app_after, "POST", "/api/backups?dryRun=true", download.body.clone()).await.json();
+    assert_eq!((&dry["restored"], &dry["dryRun"], images(&app_after).await.len()), (&json!(3), &json!(true), 0));
+    let answer = ask(&app_after, "POST", "/api/backups", download.body.clone()).await;
+    let done = answer.json();
+    assert_eq!((answer.status.as_u16(), &done["success"], &done["restored"]), (200, &json!(true), &json!(3)));
+    for nothing in ["kept", "adopted", "missing", "unusable"] {
+        assert_eq!(done[nothing], 0, "{nothing}");
+    }
+    assert!(done["safetyBackup"].as_str().unwrap().starts_with("backup-") && done["message"].is_string());
+    assert_eq!(images(&app_after).await, images(&app_before).await);
+    for (id, record) in images(&app_after).await {
+        let key = Key::new(format!("uploads/{id}")).unwrap();
+        assert_eq!(Some(app_after.keepsake.primary.hash(&key).await.unwrap().1), record.sha256);
+    }
+    let again = ask(&app_after, "POST", "/api/backups", download.body).await.json();
+    assert_eq!((&again["kept"], &again["restored"], &again["safetyBackup"]), (&json!(3), &json!(0), &json!(null)));
+}
+
+#[tokio::test]
+async fn what_is_no_zip_is_refused_with_a_sentence() {
+    let app = app();
+    for (path, body, problem) in [
+        ("/api/backups", b"PK no zip".to_vec(), (422, "unusable-archive")),
+        ("/api/backups", zip_of("../x.png", &png(1)), (422, "unusable-archive")),
+        ("/api/backups", Vec::new(), (400, "invalid-request")),
+        ("/api/backups?dryrun=true", zip_of("x.png", &png(1)), (400, "invalid-request")),
+    ] {
+        let answer = ask(&app, "POST", path, body).await;
+        assert_eq!((answer.problem(), &answer.json()["success"]), ((problem.0, problem.1.to_owned()), &json!(false)));
+    }
+    let form = [("content-type", "multipart/form-data; boundary=x")];
+    let answer = send(&server(&app), request("POST", "/api/backups", &form, "--x--")).await;
+    assert_eq!(answer.problem(), (415, "not-a-zip".to_owned()));
+    assert!(images(&app).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_download_of_what_is_not_there_is_a_problem_and_no_answer_that_breaks_off() {
+    let app = app();
+    store_image(&app.keepsake, png(1)).await;
+    for name in ["x", "backup-2026-01-01T00-00-00-000Z", "..%2Fx"] {
+        for method in ["GET", "HEAD"] {
+            let answer = ask(&app, method, &format!("/api/backups/{name}/download"), Body::empty()).await;
+            assert_eq!(answer.status.as_u16(), 404, "{name}");
+        }
+    }
+    let backup = app.keepsake.create_backup(Kind::Manual).await.unwrap();
+    let chunk = Key::new(format!("backups/catalog/{}.json", backup.chunks[0].sha256)).unwrap();
+    app.keepsake.primary.delete(&chunk).await.unwrap();
+    let answer = ask(&app, "GET", &format!("/api/backups/{}/download", backup.name), Body::empty()).await;
+    assert_eq!(answer.problem(), (500, "damaged-backup".to_owned()));
+    let shown = ask(&app, "GET", &format!("/api/backups/{}", backup.name), Body::empty()).await.json();
+    assert_eq!((&shown["plan"], &shown["fileCount"]), (&json!(null), &json!(1)), "it can still be shown");
+}
+
+#[tokio::test]
+async fn a_download_breaks_off_where_its_backup_is_deleted_and_pruned_meanwhile() {
+    let memory = Arc::new(MemoryStore::new());
+    let quiet = app_on(memory.clone());
+    let large = |n: u32| [png(n), vec![7; 2 << 20]].concat();
+    let mut ids = Vec::new();
+    for n in 0..20 {
+        ids.push(store_image(&quiet.keepsake, large(n)).await);
+    }
+    let name = quiet.keepsake.create_backup(Kind::Manual).await.unwrap().name;
+    for id in &ids {
+        quiet.keepsake.delete_image(id, |_| true).await.unwrap();
+    }
+    let response = server(&quiet)
+        .oneshot(request("GET", &format!("/api/backups/{name}/download"), &[], Body::empty()))
+        .await
+        .unwrap();
+    assert_eq!(response.status(), 200);
+    let mut body = response.into_body().into_data_stream();
+    body.next().await.unwrap().unwrap();
+    // It waits for its reader now. The delete is not kept waiting for that, and a prune a day later is neither.
+    assert_eq!(ask(&quiet, "DELETE", &format!("/api/backups/{name}"), Body::empty()).await.status, 200);
+    for n in 0..20 {
+        let key = Key::new(format!("backups/images/{}", Digest::of(&large(n)))).unwrap();
+        quiet.keepsake.primary.delete(&key).await.unwrap();
+    }
+    let mut failed = false;
+    while let Some(chunk) = body.next().await {
+        failed |= chunk.is_err();
+    }
+    assert!(failed, "the answer ended as if it were whole");
+}
+
+#[tokio::test]
+async fn a_download_needs_the_token_since_it_holds_what_was_deleted() {
+    let keepsake = keepsake_on(Arc::new(MemoryStore::new()), Settings::default());
+    store_image(&keepsake, png(1)).await;
+    let name = keepsake.create_backup(Kind::Manual).await.unwrap().name;
+    let app = App::new(keepsake, Access::new(Some(Secret::new("secret".to_owned())), Vec::new(), false));
+    let path = format!("/api/backups/{name}/download");
+    for method in ["GET", "HEAD"] {
+        assert_eq!(ask(&app, method, &path, Body::empty()).await.status, 401);
+        let token = [("authorization", "Bearer secret")];
+        assert_eq!(send(&server(&app), request(method, &path, &token, Body::empty())).await.status, 200);
+    }
+    assert_eq!(ask(&app, "GET", &format!("/api/backups/{name}"), Body::empty()).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_function_names_the_command_line_instead() {
+    let app = app();
+    let router = backup::router(app.clone());
+    for (method, path) in [("GET", "/api/backups/backup-2026-01-01T00-00-00-000Z/download"), ("POST", "/api/backups")] {
+        let answer = send(&router, request(method, path, &[], Body::empty())).await;
+        assert_eq!(answer.problem(), (501, "needs-command-line".to_owned()));
+        assert!(answer.json()["detail"].as_str().unwrap().contains("local export"));
+    }
+}
+
+#[tokio::test]
+async fn a_backup_shows_what_restoring_it_would_do_now() {
+    let app = app();
+    let ids = [store_image(&app.keepsake, png(1)).await, store_image(&app.keepsake, png(2)).await];
+    let name = app.keepsake.create_backup(Kind::Manual).await.unwrap().name;
+    app.keepsake.delete_image(&ids[0], |_| true).await.unwrap();
+    store_image(&app.keepsake, png(3)).await;
+    let shown = ask(&app, "GET", &format!("/api/backups/{name}"), Body::empty()).await.json();
+    let counts = |kept, removed| json!({ "restored": 1, "changed": 0, "kept": kept, "removed": removed, "missing": 0 });
+    assert_eq!(shown["plan"], json!({ "merge": counts(2, 0), "exact": counts(1, 1) }));
+}
+
+#[tokio::test]
+async fn a_full_disk_takes_nothing_in_and_still_gives_out() {
+    let memory = Arc::new(MemoryStore::new());
+    let before = app_on(memory.clone());
+    store_image(&before.keepsake, [png(1), vec![7; 5 << 20]].concat()).await;
+    let name = before.keepsake.create_backup(Kind::Manual).await.unwrap().name;
+    let full = |operation: &Operation| (operation.name == "put").then_some(Fault::Before(ErrorKind::Full));
+    let app = app_on(Arc::new(FaultStore::with_plan(memory, full)));
+    let answer = ask(&app, "POST", "/api/backups", zip_of("x.png", &png(2))).await;
+    assert_eq!(answer.problem(), (507, "no-room".to_owned()));
+    let download = ask(&app, "GET", &format!("/api/backups/{name}/download"), Body::empty()).await;
+    assert!(zip::ZipArchive::new(Cursor::new(download.body)).is_ok());
+    assert!(matches!(app.keepsake.image("x.png").await, Err(Error::NoSuchImage(_))));
+}
