@@ -60,6 +60,9 @@ struct Settings {
     /// When second copies are made: sync or async.
     #[arg(long, global = true, hide_short_help = true)]
     archive: Option<String>,
+    /// Changes that may wait for their second copies before no more is taken in.
+    #[arg(long, global = true, hide_short_help = true)]
+    archive_behind_max: Option<String>,
     /// Uploads for each automatic backup.
     #[arg(long, global = true, hide_short_help = true)]
     backup_every: Option<String>,
@@ -84,6 +87,9 @@ struct Settings {
     /// Bytes that uploads leave free, such as 64MiB.
     #[arg(long, global = true, hide_short_help = true)]
     reserve_bytes: Option<String>,
+    /// Places whose volume is gone for good: data, uploads or archive, separated by commas.
+    #[arg(long, global = true, hide_short_help = true)]
+    accept_unmounted: Option<String>,
     /// Origins whose pages may make changes, separated by commas.
     #[arg(long, global = true, hide_short_help = true)]
     allowed_origins: Option<String>,
@@ -265,6 +271,7 @@ impl Cli {
             "STORE_URL" => &settings.store_url,
             "BACKUP_URL" => &settings.backup_url,
             "ARCHIVE" => &settings.archive,
+            "ARCHIVE_BEHIND_MAX" => &settings.archive_behind_max,
             "BACKUP_EVERY" => &settings.backup_every,
             "KEEP_LAST" => &settings.keep_last,
             "KEEP_DAILY" => &settings.keep_daily,
@@ -273,6 +280,7 @@ impl Cli {
             "MAX_UPLOAD_BYTES" => &settings.max_upload_bytes,
             "MAX_PIXELS" => &settings.max_pixels,
             "RESERVE_BYTES" => &settings.reserve_bytes,
+            "ACCEPT_UNMOUNTED" => &settings.accept_unmounted,
             "ALLOWED_ORIGINS" => &settings.allowed_origins,
             "RUST_LOG" => &settings.rust_log,
             "LOG_FORMAT" => &settings.log_format,

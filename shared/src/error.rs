@@ -45,6 +45,9 @@ pub enum Error {
     /// Too little room is left to take more in.
     #[error("There is too little room left in the store. Deleting images still works.")]
     NoRoom,
+    /// Second copies have fallen too far behind for more to be taken in.
+    #[error("The archive is too far behind. Deleting images still works; try the rest again later.")]
+    ArchiveBehind,
     /// The request carried no image.
     #[error("The request holds no image: send one in the multipart field \"image\", or as the body.")]
     NoFile,

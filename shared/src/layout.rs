@@ -6,6 +6,7 @@
 //! image-metadata.d/<commit-id>.json     commits not yet folded into it
 //! incoming/<ticket-id>[.json]           bytes that came under a ticket, and the ticket
 //! migration.json                        the marker of a migration into this store that has not ended
+//! starts.json                           which instances started here; in every place that holds metadata
 //! backups/…                             the archive, a store of its own (below)
 //! ```
 //!
@@ -107,6 +108,11 @@ pub fn checkpoint() -> Key {
 /// The marker of a migration into this store that has not ended, in the primary.
 pub fn migration() -> Key {
     key("migration.json")
+}
+
+/// Which instances started with a place, in any place that holds metadata.
+pub fn starts() -> Key {
+    key("starts.json")
 }
 
 /// A commit, in any place that holds metadata.
@@ -407,6 +413,7 @@ mod tests {
         let (digest, name) = (Digest::of(b""), BackupName::at(Timestamp::UNIX_EPOCH));
         let archive = [
             checkpoint(),
+            starts(),
             commit(Uuid::nil()),
             archived_image(&digest),
             chunk(&digest),
@@ -418,7 +425,7 @@ mod tests {
             quarantined(&digest, "x"),
         ];
         let mut all: Vec<String> = archive.iter().map(|k| format!("{}/{k}", default_archive())).collect();
-        all.extend([checkpoint(), commit(Uuid::nil())].map(|k| k.to_string()));
+        all.extend([checkpoint(), starts(), commit(Uuid::nil())].map(|k| k.to_string()));
         all.extend([incoming(Uuid::nil()), ticket(Uuid::nil())].map(|k| k.to_string()));
         all.push(image(&ImageId::new("a.jpg").unwrap()).to_string());
         all.push(format!("{}/{}", uploads_mirror(), checkpoint()));

@@ -109,6 +109,7 @@ impl Keepsake {
             return Err(Error::EmptyFile);
         }
         images.iter().try_for_each(|image| check_name(image.original_name.as_deref()))?;
+        self.check_behind()?;
         let bytes = images.iter().map(|image| image.body.size()).sum();
         self.note_write(self.check_room(bytes).await)?;
         let key = idempotency_key.map(|key| Digest::of(key.as_bytes()));
@@ -135,8 +136,6 @@ impl Keepsake {
                     tracing::error!(error = &error as &dyn std::error::Error, "an automatic backup failed");
                 }
             }
-        } else {
-            self.archive_later(images.iter().map(|(id, _)| id.clone()));
         }
         self.changed.notify_one();
         Uploaded { images, copies: self.copies(), backup }

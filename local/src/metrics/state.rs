@@ -43,13 +43,24 @@ fn add_catalog(registry: &mut Registry, keepsake: &Keepsake) {
     let totals = keepsake.catalog.read(|state| state.totals());
     gauge(registry, "images", "Images that there are", totals.live as f64);
     gauge(registry, "image_bytes", "Length of those images", totals.bytes as f64);
-    gauge(registry, "archive_lag_images", "Images whose second copy is still to be made", keepsake.unarchived() as f64);
 }
 
 /// What the stores were asked for.
 fn add_look(registry: &mut Registry, look: &Health, now: Timestamp) {
     gauge(registry, "look_age_seconds", "Time since the stores were last asked for what follows", age(now, look.now));
-    gauge(registry, "single_copy_images", "Images that have one copy only", look.single_copies as f64);
+    if let Some(behind) = &look.archive.behind {
+        gauge(registry, "single_copy_images", "Images that have one copy only", behind.single_copies as f64);
+        gauge(
+            registry,
+            "archive_lag_images",
+            "Images of which the archive has no state or an older one",
+            behind.images as f64,
+        );
+    }
+    if let Some(seconds) = look.behind_seconds() {
+        let help = "For how long the oldest change has had no second copy";
+        gauge(registry, "archive_lag_seconds", help, seconds);
+    }
     gauge(registry, "backups", "Backups that there are", look.backups as f64);
     gauge(registry, "uploads_not_backed_up", "Images uploaded since the newest backup", look.not_backed_up as f64);
     if let Some(newest) = &look.newest {
@@ -71,7 +82,9 @@ fn add_look(registry: &mut Registry, look: &Health, now: Timestamp) {
     registry.register("check_status", "What each check of /api/health says: 0 ok, 1 warn, 2 error", checks);
     let verdicts = Family::<Labels<1>, Gauge>::default();
     for verdict in ["proven", "unproven", "ephemeral"] {
-        verdicts.get_or_create(&[("verdict", verdict.to_owned())]).set((verdict == look.verdict()).into());
+        verdicts
+            .get_or_create(&[("verdict", verdict.to_owned())])
+            .set((verdict == look.persistence.verdict.name()).into());
     }
     registry.register("persistence", "1 for the verdict on whether images outlive a redeploy", verdicts);
     add_room(registry, look);
@@ -80,7 +93,7 @@ fn add_look(registry: &mut Registry, look: &Health, now: Timestamp) {
 
 fn add_room(registry: &mut Registry, look: &Health) {
     let (free, total) = (Family::<Labels<1>, Gauge>::default(), Family::<Labels<1>, Gauge>::default());
-    let places = [("primary", &look.primary), ("archive", &look.archive)];
+    let places = [("primary", &look.primary), ("archive", &look.archive.status)];
     for (place, status) in places.into_iter().filter_map(|(place, status)| Some((place, status.as_ref()?))) {
         let StoreStatus { free_bytes, total_bytes, .. } = status;
         for (family, bytes) in [(&free, free_bytes), (&total, total_bytes)] {

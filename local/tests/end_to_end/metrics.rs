@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
 use reqwest::{Client, StatusCode};
+use serde_json::Value;
 
 use crate::photos::photo;
 use crate::server::{self, Server};
@@ -176,6 +177,25 @@ async fn where_there_is_a_token_a_scrape_needs_it() {
         assert_eq!(request.send().await.unwrap().status(), expected, "{token}");
     }
     server.stop();
+}
+
+#[test]
+fn every_alert_has_its_section_in_the_page() {
+    let root = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    let rules: Value =
+        serde_yaml_ng::from_str(&fs::read_to_string(root.join("deploy/prometheus/alerts.yaml")).unwrap()).unwrap();
+    let page = fs::read_to_string(root.join("docs/monitoring.md")).unwrap();
+    let sections: BTreeSet<&str> = page.lines().filter_map(|line| line.strip_prefix("### ")).collect();
+    let mut alerts = BTreeSet::new();
+    for rule in rules["groups"].as_array().unwrap().iter().flat_map(|group| group["rules"].as_array().unwrap()) {
+        let name = rule["alert"].as_str().unwrap();
+        assert!(["critical", "warning"].contains(&rule["labels"]["severity"].as_str().unwrap()), "{name}");
+        assert!(rule["annotations"]["summary"].as_str().unwrap().contains("{{ $labels.instance }}"), "{name}");
+        let runbook = format!("docs/monitoring.md#{}", name.to_lowercase());
+        assert_eq!(rule["annotations"]["runbook"].as_str(), Some(runbook.as_str()));
+        alerts.insert(name);
+    }
+    assert_eq!(alerts, sections);
 }
 
 /// Every metric that the file names: words that begin like one.

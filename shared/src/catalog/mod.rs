@@ -32,6 +32,7 @@ use jiff::SignedDuration;
 use uuid::Uuid;
 
 pub use error::{CatalogError, CommitError};
+pub(crate) use fold::Begun;
 pub use fold::Folded;
 pub use load::Loaded;
 #[cfg(feature = "testing")]

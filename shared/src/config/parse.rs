@@ -8,6 +8,7 @@ use percent_encoding::percent_decode_str;
 use url::Url;
 
 use super::{ConfigError, Platform, Secret, StoreUrl};
+use crate::persistence::Place;
 use crate::prune::Keep;
 use crate::store::Key;
 
@@ -25,14 +26,19 @@ fn wrong(name: &'static str, value: &str, remedy: impl Into<String>) -> ConfigEr
 }
 
 impl Values<'_> {
+    /// What the environment says under this name, without the space around it; `None` where that is nothing.
+    pub(super) fn text(&self, name: &str) -> Option<String> {
+        (self.0)(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
+    }
+
     /// Whether the environment says anything under this name.
     pub(super) fn is_set(&self, name: &str) -> bool {
-        (self.0)(name).is_some_and(|value| !value.trim().is_empty())
+        self.text(name).is_some()
     }
 
     /// The value without the space around it; `None` where it is not set or empty.
     pub(super) fn get(&self, name: &'static str) -> Result<Option<String>, ConfigError> {
-        let value = (self.0)(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
+        let value = self.text(name);
         // What was not UTF-8 has been replaced by this sign on its way here, and would name another folder.
         if value.as_ref().is_some_and(|value| value.contains(char::REPLACEMENT_CHARACTER)) {
             return Err(ConfigError { name, value: Some("***".to_owned()), remedy: "write it in UTF-8".to_owned() });
@@ -67,6 +73,12 @@ impl Values<'_> {
     pub(super) fn pixels(&self) -> Result<Option<u64>, ConfigError> {
         let pixels = self.number::<std::num::NonZeroU64>("MAX_PIXELS", "a whole number of pixels from 1 up")?;
         Ok(pixels.map(u64::from))
+    }
+
+    /// On Lambda nothing limits it.
+    pub(super) fn behind_max(&self, platform: Option<Platform>) -> Result<usize, ConfigError> {
+        let set = self.number::<std::num::NonZeroUsize>("ARCHIVE_BEHIND_MAX", "a whole number of changes from 1 up")?;
+        Ok(if platform == Some(Platform::Lambda) { usize::MAX } else { set.map_or(10_000, usize::from) })
     }
 
     pub(super) fn keep(&self) -> Result<Keep, ConfigError> {
@@ -105,6 +117,16 @@ impl Values<'_> {
         let checked = origins.map(|origin| {
             let remedy = "list origins such as https://example.com or http://localhost:5173, separated by commas";
             parse_origin(origin).ok_or_else(|| wrong("ALLOWED_ORIGINS", origin, remedy))
+        });
+        checked.collect()
+    }
+
+    pub(super) fn unmounted(&self) -> Result<Vec<Place>, ConfigError> {
+        let value = self.get("ACCEPT_UNMOUNTED")?.unwrap_or_default();
+        let places = value.split(',').map(str::trim).filter(|place| !place.is_empty());
+        let checked = places.map(|place| {
+            let meant = Place::ALL.into_iter().find(|known| known.name() == place);
+            meant.ok_or_else(|| wrong("ACCEPT_UNMOUNTED", place, "set it to data, uploads or archive"))
         });
         checked.collect()
     }

@@ -68,8 +68,8 @@ pub const LAMBDA_MAX_BODY_BYTES: u64 = 4_500_000;
 
 impl App {
     /// Serves `keepsake` to whom `access` lets in, from a process of its own.
-    pub fn new(keepsake: Keepsake, access: Access) -> Self {
-        Self { keepsake: Arc::new(keepsake), access: Arc::new(access), on_lambda: false, platform: None }
+    pub fn new(keepsake: impl Into<Arc<Keepsake>>, access: Access) -> Self {
+        Self { keepsake: keepsake.into(), access: Arc::new(access), on_lambda: false, platform: None }
     }
 
     /// The longest image in bytes that can come in the body of a request.
@@ -79,7 +79,7 @@ impl App {
     }
 
     /// Serves `keepsake` as `config` says.
-    pub fn from_config(keepsake: Keepsake, config: &Config) -> Self {
+    pub fn from_config(keepsake: impl Into<Arc<Keepsake>>, config: &Config) -> Self {
         let on_lambda = config.platform == Some(Platform::Lambda);
         let platform = config.platform.map(Platform::name);
         Self { on_lambda, platform, ..Self::new(keepsake, Access::from_config(config)) }

@@ -120,6 +120,11 @@ fn store_failure(kind: ErrorKind) -> Problem {
         ErrorKind::ReadOnly => {
             Problem::new(unavailable, "read-only", "The store takes no writes. Reading still works.")
         }
+        ErrorKind::Withheld => {
+            let detail = "A volume of this store is not mounted, or a place belongs to another store, so nothing is written. \
+                          Reading still works, and /api/health says what to do.";
+            Problem::new(unavailable, "writes-withheld", detail)
+        }
         ErrorKind::Refused => {
             Problem::new(unavailable, "store-refused", "The store refuses this. Its rights need a look.")
         }
@@ -152,7 +157,8 @@ impl From<Error> for Problem {
     /// | a damaged or an excessive image | 422 | `undecodable`, `too-many-pixels`, `too-many-frames` |
     /// | an archive that cannot be taken in | 422 | `unusable-archive` |
     /// | no room | 507 | `no-room` |
-    /// | a store that refuses, takes no writes or does not answer | 503 | `store-refused`, `read-only`, `store-unavailable` |
+    /// | a store that refuses, takes no writes or does not answer | 503 | `store-refused`, `read-only`, `writes-withheld`, `store-unavailable` |
+    /// | an archive that is too far behind | 503 | `archive-behind` |
     /// | a change that may or may not have been stored | 503 | `outcome-unknown` |
     /// | a migration between places that do not fit, or one that has not ended | 409, 503 | `migration-refused`, `migration-unfinished` |
     /// | bytes that no place has | 503 | `missing-bytes` |
@@ -181,6 +187,9 @@ impl From<Error> for Problem {
             Error::NoSuchBackup(_) => problem(S::NOT_FOUND, "no-such-backup"),
             Error::DamagedBackup(_) => problem(S::INTERNAL_SERVER_ERROR, "damaged-backup"),
             Error::MissingBytes => problem(S::SERVICE_UNAVAILABLE, "missing-bytes"),
+            Error::ArchiveBehind => {
+                problem(S::SERVICE_UNAVAILABLE, "archive-behind").with_header(RETRY_AFTER, RETRY_SECONDS)
+            }
             Error::Changed => problem(S::PRECONDITION_FAILED, "changed"),
             Error::RestoreRunning => problem(S::CONFLICT, "restore-running"),
             Error::MigrationUnfinished => problem(S::SERVICE_UNAVAILABLE, "migration-unfinished"),
