@@ -105,14 +105,14 @@ pub fn checkpoint() -> Key {
     key("image-metadata.json")
 }
 
-/// Which instances started with a place, in any place that holds metadata.
-pub fn starts() -> Key {
-    key("starts.json")
-}
-
 /// The marker of a migration into this store that has not ended, in the primary.
 pub fn migration() -> Key {
     key("migration.json")
+}
+
+/// Which instances started with a place, in any place that holds metadata.
+pub fn starts() -> Key {
+    key("starts.json")
 }
 
 /// A commit, in any place that holds metadata.

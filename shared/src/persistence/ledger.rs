@@ -79,7 +79,7 @@ impl Ledger {
     }
 
     /// What the place has outlived, seen from `instance`, whose start has been noted.
-    fn outlived(&self, instance: &Instance) -> Option<Outlived> {
+    pub(super) fn outlived(&self, instance: &Instance) -> Option<Outlived> {
         let at = self.starts.iter().position(|start| start.instance != *instance)?;
         let forgotten = if at == 0 { self.forgotten } else { 0 };
         let start = &self.starts[at];

@@ -327,6 +327,16 @@ impl Keepsake {
         }
     }
 
+    /// Finds out what each place has outlived and notes no start: for a command, which serves nothing.
+    pub async fn look_at_starts(&self) {
+        let Some(instance) = self.circumstances().and_then(|known| known.instance.as_ref()) else { return };
+        for (at, place) in Place::ALL.into_iter().enumerate() {
+            if let Ok(Some(ledger)) = ledger::read(&self.place(place)).await {
+                lock(&self.persistence.outlived)[at] = ledger.outlived(instance);
+            }
+        }
+    }
+
     /// What the place has outlived, as this start found.
     fn outlived(&self, place: Place) -> Option<Outlived> {
         let all = lock(&self.persistence.outlived);
