@@ -6,6 +6,8 @@
 mod parse;
 mod store_url;
 #[cfg(test)]
+mod store_url_tests;
+#[cfg(test)]
 mod tests;
 
 use std::fmt;
