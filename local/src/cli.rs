@@ -27,6 +27,9 @@ pub struct Cli {
     /// When second copies are made: sync or async.
     #[arg(long, global = true)]
     archive: Option<String>,
+    /// Changes that may wait for their second copies before no more is taken in.
+    #[arg(long, global = true)]
+    archive_behind_max: Option<String>,
     /// Uploads for each automatic backup.
     #[arg(long, global = true)]
     backup_every: Option<String>,
@@ -51,6 +54,9 @@ pub struct Cli {
     /// Bytes that uploads leave free, such as 64MiB.
     #[arg(long, global = true)]
     reserve_bytes: Option<String>,
+    /// Places whose volume is gone for good: data, uploads or archive, separated by commas.
+    #[arg(long, global = true)]
+    accept_unmounted: Option<String>,
     /// Origins whose pages may make changes, separated by commas.
     #[arg(long, global = true)]
     allowed_origins: Option<String>,
@@ -95,6 +101,7 @@ impl Cli {
             "STORE_URL" => &self.store_url,
             "BACKUP_URL" => &self.backup_url,
             "ARCHIVE" => &self.archive,
+            "ARCHIVE_BEHIND_MAX" => &self.archive_behind_max,
             "BACKUP_EVERY" => &self.backup_every,
             "KEEP_LAST" => &self.keep_last,
             "KEEP_DAILY" => &self.keep_daily,
@@ -103,6 +110,7 @@ impl Cli {
             "MAX_UPLOAD_BYTES" => &self.max_upload_bytes,
             "MAX_PIXELS" => &self.max_pixels,
             "RESERVE_BYTES" => &self.reserve_bytes,
+            "ACCEPT_UNMOUNTED" => &self.accept_unmounted,
             "ALLOWED_ORIGINS" => &self.allowed_origins,
             "RUST_LOG" => &self.rust_log,
             "LOG_FORMAT" => &self.log_format,

@@ -4,6 +4,7 @@ mod background;
 mod cli;
 mod connections;
 mod greeting;
+mod metrics;
 mod prune;
 mod server;
 mod token;

@@ -9,9 +9,12 @@ use crate::catalog::Totals;
 use crate::clock::format_millis;
 use crate::keepsake::Keepsake;
 use crate::layout::BackupName;
-use crate::recovery;
+use crate::persistence::Judgement;
+use crate::recovery::{self, Restoring};
+use crate::second_copies::Behind;
 use crate::store::{ErrorKind, StoreStatus};
 use crate::sync::lock;
+use crate::verify;
 
 /// How well the store is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,9 +49,9 @@ pub struct Health {
     pub uptime: SignedDuration,
     /// Whether uploads can be stored.
     pub writable: bool,
-    /// Why the images may not outlive a redeploy, as a sentence; `None` where nothing speaks against it.
-    pub ephemeral: Option<String>,
-    /// The primary, where it can be asked.
+    /// Whether the images outlive the instance that took them in.
+    pub persistence: Judgement,
+    /// What the primary says of itself, where it answers.
     pub primary: Option<StoreStatus>,
     /// Sums over the catalog.
     pub totals: Totals,
@@ -56,12 +59,38 @@ pub struct Health {
     pub backups: usize,
     /// The newest one.
     pub newest: Option<Listed>,
+    /// The newest one of which no verification has found a part damaged. All were read back when they were made.
+    pub newest_verified: Option<Listed>,
     /// How many images were uploaded since the newest one.
     pub not_backed_up: u64,
-    /// How many images this process has stored that have one copy only.
-    pub single_copies: u64,
+    /// What verifications found, where that can be read.
+    pub verifications: Option<verify::Record>,
+    /// How well the archive follows.
+    pub archive: ArchiveHealth,
     /// Every check.
     pub checks: Vec<Check>,
+}
+
+/// How well the archive follows.
+#[derive(Debug)]
+pub struct ArchiveHealth {
+    /// Whether second copies stand before a change is acknowledged.
+    pub sync: bool,
+    /// What it says of itself, where it answers.
+    pub status: Option<StoreStatus>,
+    /// What the loss of the primary would lose now; `None` where that is not known.
+    pub behind: Option<Behind>,
+    /// The recovery that goes on in the background, if one does.
+    pub restoring: Option<Restoring>,
+}
+
+impl Health {
+    /// For how long the oldest change has had no second copy; `None` where that is not known.
+    pub fn behind_seconds(&self) -> Option<f64> {
+        let since = self.archive.behind?.since;
+        // Another's clock may be ahead.
+        Some(since.map_or(0.0, |since| self.now.duration_since(since).as_secs_f64().max(0.0)))
+    }
 }
 
 impl Keepsake {
@@ -70,27 +99,44 @@ impl Keepsake {
         let now = self.clock.now();
         let mut checks = Vec::new();
         let primary = self.check_place("primary", &self.primary, &mut checks).await;
-        self.check_place("archive", self.archive.store(), &mut checks).await;
-        let ephemeral = primary.as_ref().and_then(|status| check_persistence(status, &mut checks));
-        self.check_catalog(&mut checks).await;
+        let status = self.check_place("archive", self.archive.store(), &mut checks).await;
+        let reachable = status.is_some();
+        let persistence = self.check_persistence(primary.as_ref(), &mut checks);
+        let known = self.check_catalog(&mut checks).await;
         self.check_recovery(&mut checks);
-        self.check_verifications(&mut checks).await;
-        let backups = self.check_backups(&mut checks).await;
+        let (mut verifications, mut backups) = (None, Vec::new());
+        if reachable {
+            verifications = self.check_verifications(&mut checks).await;
+            backups = self.check_backups(persistence.archive_passes, &mut checks).await;
+        } else {
+            let message = "They cannot be listed while the archive is away.".to_owned();
+            checks.push(Check { name: "backups", status: Status::Warn, message });
+        }
+        let sync = self.settings.archive_sync;
+        let behind = if known { self.behind(reachable).await } else { None };
+        let restoring = self.restoring();
+        let archive = ArchiveHealth { sync, status, behind, restoring };
         let totals = self.catalog.read(|state| state.totals());
         let newest = backups.first().cloned();
-        let writable = !checks.iter().any(|c| matches!(c.name, "primary" | "archive") && c.status == Status::Error);
+        let damaged =
+            |backup: &&Listed| verifications.as_ref().is_some_and(|r| r.damaged_backups.contains(&backup.name));
+        let newest_verified = backups.iter().find(|backup| !damaged(backup)).cloned();
+        let writable = self.withheld().is_none()
+            && !checks.iter().any(|c| matches!(c.name, "primary" | "archive") && c.status == Status::Error);
         Health {
             status: checks.iter().map(|c| c.status).max().unwrap_or(Status::Ok),
             now,
             uptime: now.duration_since(self.started_at),
             writable,
-            ephemeral,
+            persistence,
             primary,
             totals,
             backups: backups.len(),
             not_backed_up: self.uploaded_after(newest.as_ref().map(|b| b.name)),
             newest,
-            single_copies: self.unarchived(),
+            newest_verified,
+            verifications,
+            archive,
             checks,
         }
     }
@@ -108,6 +154,9 @@ impl Keepsake {
     ) -> Option<StoreStatus> {
         let status = store.status().await;
         let (level, message) = match &status {
+            Err(_) if name == "archive" && !self.settings.archive_sync => {
+                (Status::Warn, "It cannot be reached; second copies will follow when it is back.".to_owned())
+            }
             Err(_) => (Status::Error, "The store cannot be reached.".to_owned()),
             Ok(StoreStatus { read_only: Some(why), .. }) => (Status::Error, why.clone()),
             Ok(StoreStatus { free_bytes: Some(free), .. }) if *free < self.settings.reserve_bytes => {
@@ -123,8 +172,9 @@ impl Keepsake {
         status.ok()
     }
 
-    async fn check_catalog(&self, checks: &mut Vec<Check>) {
+    async fn check_catalog(&self, checks: &mut Vec<Check>) -> bool {
         let refreshed = self.catalog.refresh().await;
+        let known = refreshed.is_ok();
         let unreadable = self.catalog.unreadable().len();
         let (status, message) = match refreshed {
             Err(_) => (Status::Error, "The catalog cannot be read.".to_owned()),
@@ -132,6 +182,7 @@ impl Keepsake {
             Ok(()) => (Status::Ok, "It is readable in full.".to_owned()),
         };
         checks.push(Check { name: "catalog", status, message });
+        known
     }
 
     fn check_recovery(&self, checks: &mut Vec<Check>) {
@@ -151,8 +202,9 @@ impl Keepsake {
         checks.push(Check { name: "recovery", status, message });
     }
 
-    async fn check_verifications(&self, checks: &mut Vec<Check>) {
-        let (status, message) = match self.verifications().await {
+    async fn check_verifications(&self, checks: &mut Vec<Check>) -> Option<verify::Record> {
+        let found = self.verifications().await;
+        let (status, message) = match &found {
             Err(_) => (Status::Warn, "What verifications found cannot be read.".to_owned()),
             Ok(record) if record.is_empty() => (Status::Ok, "Nothing has been read through yet.".to_owned()),
             Ok(record) => {
@@ -172,12 +224,33 @@ impl Keepsake {
             }
         };
         checks.push(Check { name: "verification", status, message });
+        found.ok()
     }
 
-    async fn check_backups(&self, checks: &mut Vec<Check>) -> Vec<Listed> {
+    fn check_persistence(&self, primary: Option<&StoreStatus>, checks: &mut Vec<Check>) -> Judgement {
+        let file_system = primary.and_then(|status| status.file_system.as_deref());
+        let judgement = self.judge(primary.map_or("", |status| status.kind), file_system);
+        let (status, message) = match (self.withheld(), &judgement.warning) {
+            (Some(why), _) => (Status::Error, why.told()),
+            (None, Some(warning)) => (Status::Warn, warning.clone()),
+            (None, None) => (Status::Ok, format!("It is {}: {}.", judgement.verdict.name(), judgement.evidence)),
+        };
+        checks.push(Check { name: "persistence", status, message });
+        judgement
+    }
+
+    async fn check_backups(&self, passing: bool, checks: &mut Vec<Check>) -> Vec<Listed> {
         let listed = self.list_backups().await;
         let (status, message) = match &listed {
             Err(_) => (Status::Error, "The backups cannot be listed.".to_owned()),
+            Ok(backups) if passing => {
+                let message = format!(
+                    "There are {} backups, which lie on the instance's own disk and go with it, though the images stay; set \
+                     BACKUP_URL to a place that stays.",
+                    backups.len()
+                );
+                (Status::Warn, message)
+            }
             Ok(backups) => (Status::Ok, format!("There are {} backups.", backups.len())),
         };
         checks.push(Check { name: "backups", status, message });
@@ -189,21 +262,4 @@ impl Keepsake {
         let since = newest.map_or(Timestamp::MIN, BackupName::moment);
         self.catalog.read(|state| state.newest(None).take_while(|((at, _), _)| *at > since).count() as u64)
     }
-}
-
-/// Looks for signs that the medium goes with the instance; returns the warning, if there is one.
-fn check_persistence(primary: &StoreStatus, checks: &mut Vec<Check>) -> Option<String> {
-    let passing = |name: &&str| ["overlay", "ramfs", "tmpfs"].contains(name);
-    let warning = primary.file_system.as_deref().filter(passing).map(|name| {
-        format!(
-            "Storage may be ephemeral: the images lie on {name}, which a redeploy or a restart may wipe. Mount a volume, \
-             and set DATA_DIR to its path."
-        )
-    });
-    let (status, message) = match &warning {
-        Some(warning) => (Status::Warn, warning.clone()),
-        None => (Status::Ok, "Nothing shows that the images would not outlive a redeploy.".to_owned()),
-    };
-    checks.push(Check { name: "persistence", status, message });
-    warning
 }

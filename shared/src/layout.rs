@@ -5,6 +5,7 @@
 //! image-metadata.json                   the checkpoint
 //! image-metadata.d/<commit-id>.json     commits not yet folded into it
 //! incoming/<ticket-id>[.json]           bytes that came under a ticket, and the ticket
+//! starts.json                           which instances started here; in every place that holds metadata
 //! backups/…                             the archive, a store of its own (below)
 //! ```
 //!
@@ -103,6 +104,11 @@ pub fn checkpoint() -> Key {
     key("image-metadata.json")
 }
 
+/// Which instances started with a place, in any place that holds metadata.
+pub fn starts() -> Key {
+    key("starts.json")
+}
+
 /// A commit, in any place that holds metadata.
 pub fn commit(id: Uuid) -> Key {
     key(format!("{COMMITS}{id}.json"))
@@ -179,6 +185,26 @@ pub fn parse_quarantined_commit(key: &Key) -> Option<Uuid> {
 /// The lease of a running restore or prune, in the archive.
 pub fn restore_lease() -> Key {
     key("restore.json")
+}
+
+/// In what was taken out: the digests of all other files, as `sha256sum --check` takes them.
+pub fn exported_digests() -> Key {
+    key("SHA256SUMS")
+}
+
+/// In what was taken out: the names of images whose bytes are in it neither.
+pub fn exported_missing() -> Key {
+    key("missing.txt")
+}
+
+/// Whether a path in a folder that Keepsake has served, or that was taken out, is Keepsake's own affair.
+pub fn is_own(path: &str) -> bool {
+    let folders = ["backups/", INCOMING, "scratch/", "uploads/.keepsake/"];
+    let name = path.rsplit('/').next().unwrap_or_default();
+    folders.iter().any(|folder| path.starts_with(folder))
+        || [exported_digests(), exported_missing()].iter().any(|key| key.as_str() == path)
+        || name.starts_with(".keepsake")
+        || name.starts_with(Key::RESERVED_PREFIX)
 }
 
 /// A folder that a start may write to and delete from, to try what a store can do.
@@ -376,6 +402,7 @@ mod tests {
         let (digest, name) = (Digest::of(b""), BackupName::at(Timestamp::UNIX_EPOCH));
         let archive = [
             checkpoint(),
+            starts(),
             commit(Uuid::nil()),
             archived_image(&digest),
             chunk(&digest),
@@ -387,7 +414,7 @@ mod tests {
             quarantined(&digest, "x"),
         ];
         let mut all: Vec<String> = archive.iter().map(|k| format!("{}/{k}", default_archive())).collect();
-        all.extend([checkpoint(), commit(Uuid::nil())].map(|k| k.to_string()));
+        all.extend([checkpoint(), starts(), commit(Uuid::nil())].map(|k| k.to_string()));
         all.extend([incoming(Uuid::nil()), ticket(Uuid::nil())].map(|k| k.to_string()));
         all.push(image(&ImageId::new("a.jpg").unwrap()).to_string());
         all.push(format!("{}/{}", uploads_mirror(), checkpoint()));

@@ -51,15 +51,13 @@ fn word(status: Status) -> &'static str {
 }
 
 fn report(health: &Health, platform: Option<&str>) -> Value {
-    let primary = health.primary.as_ref();
+    let (primary, archive) = (health.primary.as_ref(), &health.archive);
     let newest = health.newest.as_ref().map(|backup| backup.name);
+    let verified = health.newest_verified.as_ref().map(|backup| backup.name);
     let check = |check: &shared::health::Check| {
         (check.name.to_owned(), json!({ "status": word(check.status), "message": check.message }))
     };
-    let (verdict, evidence) = match &health.ephemeral {
-        Some(_) => ("ephemeral", "The file system is one that goes with its instance."),
-        None => ("unproven", "Nothing speaks against it, and that these images outlived an instance is not shown yet."),
-    };
+    let persistence = &health.persistence;
     json!({
         "status": word(health.status),
         "timestamp": format_millis(health.now),
@@ -67,12 +65,12 @@ fn report(health: &Health, platform: Option<&str>) -> Value {
         "version": env!("CARGO_PKG_VERSION"),
         "persistence": {
             "writable": health.writable,
-            "verdict": verdict,
-            "evidence": evidence,
+            "verdict": persistence.verdict.name(),
+            "evidence": persistence.evidence,
             "platform": platform,
-            "mount": null,
-            "fileSystem": primary.and_then(|status| status.file_system.as_deref()),
-            "warning": health.ephemeral,
+            "mount": persistence.mount,
+            "fileSystem": persistence.file_system,
+            "warning": persistence.warning,
         },
         "storage": {
             "images": health.totals.live,
@@ -85,10 +83,16 @@ fn report(health: &Health, platform: Option<&str>) -> Value {
         "backups": {
             "count": health.backups,
             "newest": newest,
-            // A backup is listed only once what it added has been read back, so the newest one is verified.
-            "newestVerified": newest,
+            "newestVerified": verified,
             "notBackedUp": health.not_backed_up,
-            "singleCopies": health.single_copies,
+            "singleCopies": archive.behind.map(|behind| behind.single_copies),
+        },
+        "archive": {
+            "mode": if archive.sync { "sync" } else { "async" },
+            "reachable": archive.status.is_some(),
+            "behindImages": archive.behind.map(|behind| behind.images),
+            "behindSeconds": health.behind_seconds(),
+            "restoring": archive.restoring.map(|r| json!({ "done": r.done, "total": r.total })),
         },
         "checks": health.checks.iter().map(check).collect::<Map<String, Value>>(),
     })

@@ -4,10 +4,14 @@
 mod archives_elsewhere;
 #[path = "../../../shared/tests/conformance/cloudinary_server.rs"]
 mod cloudinary_server;
+mod archive_elsewhere;
 mod crowd;
 mod damage;
 mod first_day;
 mod in_a_bucket;
+mod logs;
+mod metrics;
+mod persistence;
 #[allow(dead_code, reason = "some of it is for the soak")]
 mod photos;
 mod readme;

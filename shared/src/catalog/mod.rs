@@ -31,6 +31,7 @@ use jiff::SignedDuration;
 use uuid::Uuid;
 
 pub use error::{CatalogError, CommitError};
+pub(crate) use fold::Begun;
 pub use fold::Folded;
 pub use load::Loaded;
 #[cfg(feature = "testing")]
@@ -204,7 +205,7 @@ impl Cache {
         for (id, entry) in &older.records {
             self.state.join(id, entry);
         }
-        self.unusable_names.extend(older.unusable);
+        self.unusable_names.extend(older.unusable.into_iter().map(|(name, _)| name));
         let changed = before != self.state.totals();
         self.unsaved |= changed;
         changed

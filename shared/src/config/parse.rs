@@ -6,7 +6,8 @@ use std::str::FromStr;
 
 use url::Url;
 
-use super::{ConfigError, Secret};
+use super::{ConfigError, Platform, Secret};
+use crate::persistence::Place;
 use crate::prune::Keep;
 
 /// The variables, wherever they come from.
@@ -16,25 +17,32 @@ pub(super) fn wrong(name: &'static str, value: &str, remedy: impl Into<String>) 
     ConfigError { name, value: Some(without_password(value)), remedy: remedy.into() }
 }
 
-/// A value that may be a URL, without the password that one may carry.
+/// A value that may be a URL, without the password that one may carry, also one that is not written as it should be.
 fn without_password(value: &str) -> String {
-    match value.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.rsplit_once('@')?.1))) {
-        Some((scheme, rest)) => format!("{scheme}://***@{rest}"),
-        // Where the sign is forgotten, the password stands there all the same.
-        None if value.trim_start().to_ascii_lowercase().starts_with("cloudinary:") => "cloudinary://***".to_owned(),
-        None => value.to_owned(),
+    match (value.split_once("://"), value.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, rest))) => format!("{scheme}://***@{rest}"),
+        (None, Some((_, rest))) => format!("***@{rest}"),
+        (_, None) if value.trim_start().to_ascii_lowercase().starts_with("cloudinary:") => {
+            "cloudinary://***".to_owned()
+        }
+        (_, None) => value.to_owned(),
     }
 }
 
 impl Values<'_> {
+    /// What the environment says under this name, without the space around it; `None` where that is nothing.
+    pub(super) fn text(&self, name: &str) -> Option<String> {
+        (self.0)(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
+    }
+
     /// Whether the environment says anything under this name.
     pub(super) fn is_set(&self, name: &str) -> bool {
-        (self.0)(name).is_some_and(|value| !value.trim().is_empty())
+        self.text(name).is_some()
     }
 
     /// The value without the space around it; `None` where it is not set or empty.
     pub(super) fn get(&self, name: &'static str) -> Result<Option<String>, ConfigError> {
-        let value = (self.0)(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
+        let value = self.text(name);
         // What was not UTF-8 has been replaced by this sign on its way here, and would name another folder.
         if value.as_ref().is_some_and(|value| value.contains(char::REPLACEMENT_CHARACTER)) {
             return Err(ConfigError { name, value: Some("***".to_owned()), remedy: "write it in UTF-8".to_owned() });
@@ -69,6 +77,12 @@ impl Values<'_> {
     pub(super) fn pixels(&self) -> Result<Option<u64>, ConfigError> {
         let pixels = self.number::<std::num::NonZeroU64>("MAX_PIXELS", "a whole number of pixels from 1 up")?;
         Ok(pixels.map(u64::from))
+    }
+
+    /// On Lambda nothing limits it.
+    pub(super) fn behind_max(&self, platform: Option<Platform>) -> Result<usize, ConfigError> {
+        let set = self.number::<std::num::NonZeroUsize>("ARCHIVE_BEHIND_MAX", "a whole number of changes from 1 up")?;
+        Ok(if platform == Some(Platform::Lambda) { usize::MAX } else { set.map_or(10_000, usize::from) })
     }
 
     pub(super) fn keep(&self) -> Result<Keep, ConfigError> {
@@ -107,6 +121,16 @@ impl Values<'_> {
         let checked = origins.map(|origin| {
             let remedy = "list origins such as https://example.com or http://localhost:5173, separated by commas";
             parse_origin(origin).ok_or_else(|| wrong("ALLOWED_ORIGINS", origin, remedy))
+        });
+        checked.collect()
+    }
+
+    pub(super) fn unmounted(&self) -> Result<Vec<Place>, ConfigError> {
+        let value = self.get("ACCEPT_UNMOUNTED")?.unwrap_or_default();
+        let places = value.split(',').map(str::trim).filter(|place| !place.is_empty());
+        let checked = places.map(|place| {
+            let meant = Place::ALL.into_iter().find(|known| known.name() == place);
+            meant.ok_or_else(|| wrong("ACCEPT_UNMOUNTED", place, "set it to data, uploads or archive"))
         });
         checked.collect()
     }

@@ -16,15 +16,20 @@ use tempfile::TempDir;
 use tokio::sync::RwLock;
 
 pub const BUCKET: &str = "bucket";
+/// A key, besides `key` with its `secret`, whose secret is a word that stands nowhere else.
+#[allow(dead_code, reason = "for who looks for it where it should not be")]
+pub const OTHER_KEY: (&str, &str) = ("other-key", "hush-4f6b");
 
 /// Starts a service with one empty bucket on a port of its own; it ends with the test's runtime.
 pub async fn start() -> (TempDir, String) {
     let folder = TempDir::new().unwrap();
     std::fs::create_dir(folder.path().join(BUCKET)).unwrap();
     let files = Arc::new(FileSystem::new(folder.path()).unwrap());
-    let honest = Honest { files, folder: folder.path().to_owned(), lock: RwLock::default() };
+    let honest = Honest { files, folder: folder.path().to_owned(), lock: Arc::default() };
     let mut service = S3ServiceBuilder::new(honest);
-    service.set_auth(SimpleAuth::from_single("key", "secret"));
+    let mut keys = SimpleAuth::from_single("key", "secret");
+    keys.register(OTHER_KEY.0.to_owned(), OTHER_KEY.1.into());
+    service.set_auth(keys);
     let answer_error = |_: HttpError| async { axum::http::StatusCode::INTERNAL_SERVER_ERROR };
     let app = axum::Router::new().fallback_service(HandleError::new(service.build(), answer_error));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -40,7 +45,7 @@ pub async fn start() -> (TempDir, String) {
 struct Honest {
     files: Arc<FileSystem>,
     folder: PathBuf,
-    lock: RwLock<()>,
+    lock: Arc<RwLock<()>>,
 }
 
 impl Honest {
@@ -57,8 +62,16 @@ impl S3 for Honest {
     }
 
     async fn put_object(&self, req: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
-        let _alone = self.lock.write().await;
-        self.files.put_object(req).await
+        if !self.folder.join(&req.input.bucket).is_dir() {
+            return Err(s3_error!(NoSuchBucket));
+        }
+        let (files, alone) = (Arc::clone(&self.files), Arc::clone(&self.lock).write_owned().await);
+        // To its end, also where the client is gone: the object and its checksum are two files.
+        let put = async move {
+            let _alone = alone;
+            files.put_object(req).await
+        };
+        tokio::spawn(put).await.map_err(|_| s3_error!(InternalError))?
     }
 
     async fn copy_object(&self, req: S3Request<CopyObjectInput>) -> S3Result<S3Response<CopyObjectOutput>> {
