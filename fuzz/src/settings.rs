@@ -15,9 +15,8 @@ pub fn settings(data: &[u8]) {
     let shown = match read() {
         Ok(config) => {
             assert!(config.data_dir.is_absolute());
-            for place in [Some(&config.store), config.backup.as_ref()].into_iter().flatten() {
-                reads_back(place);
-            }
+            reads_back("STORE_URL", &config.store);
+            config.backup.iter().for_each(|place| reads_back("BACKUP_URL", place));
             if let Some(token) = &config.api_token {
                 assert!(!token.expose().is_empty() && token.expose().bytes().all(|byte| byte.is_ascii_graphic()));
             }
@@ -39,7 +38,13 @@ pub fn settings(data: &[u8]) {
 }
 
 /// A place, written as a URL, is the same place.
-fn reads_back(place: &StoreUrl) {
+fn reads_back(name: &str, place: &StoreUrl) {
+    let encoded = |text: &str| text.bytes().map(|byte| format!("%{byte:02X}")).collect::<String>();
+    let slashed = |text: &str| text.split('/').map(encoded).collect::<Vec<_>>().join("/");
+    let way = |endpoint: &Option<String>, region: &Option<String>| {
+        let endpoint = endpoint.iter().map(|endpoint| format!("endpoint={}", encoded(endpoint)));
+        endpoint.chain(region.iter().map(|region| format!("region={region}"))).collect::<Vec<_>>().join("&")
+    };
     let url = match place {
         StoreUrl::File(path) => {
             assert!(path.is_absolute());
@@ -59,22 +64,23 @@ fn reads_back(place: &StoreUrl) {
         StoreUrl::S3 { bucket, prefix, endpoint, region } => {
             let prefix = prefix.clone().unwrap_or_default();
             assert!(prefix.is_empty() || Key::new(prefix.clone()).is_ok(), "{prefix}");
-            let encoded = |byte: u8| if byte == b'/' { "/".to_owned() } else { format!("%{byte:02X}") };
-            let mut url = format!("s3://{bucket}/{}", prefix.bytes().map(encoded).collect::<String>());
-            let mut separator = '?';
-            for (name, value) in [("endpoint", endpoint), ("region", region)] {
-                if let Some(value) = value {
-                    let value: String = value.bytes().map(|byte| format!("%{byte:02X}")).collect();
-                    url += &format!("{separator}{name}={value}");
-                    separator = '&';
-                }
-            }
-            url
+            format!("s3://{bucket}/{}?{}", slashed(&prefix), way(endpoint, region))
         }
-        // It is no place for images.
-        StoreUrl::Cloudinary { .. } => return,
+        StoreUrl::Cloudinary { cloud, key, secret, folder, endpoint } => {
+            assert!(name == "BACKUP_URL" && Key::new(folder.clone()).is_ok(), "{folder}");
+            let secret = secret.expose();
+            assert!(secret.len() < 20 || !format!("{place:?} {place}").contains(secret));
+            format!("cloudinary://{key}:{secret}@{cloud}/{}?{}", slashed(folder), way(endpoint, &None))
+        }
     };
-    let lookup = |name: &str| (name == "STORE_URL").then(|| url.clone());
-    let again = Config::from_lookup(&lookup).map(|config| config.store);
-    assert_eq!(again.as_ref(), Ok(place), "{url}");
+    // A store of another kind, so that the two cannot lie in each other.
+    let store = if matches!(place, StoreUrl::File(_)) { "s3://bucket" } else { "file:///" };
+    let lookup = |asked: &str| match asked {
+        _ if asked == name => Some(url.clone()),
+        "STORE_URL" => Some(store.to_owned()),
+        _ => None,
+    };
+    let again = Config::from_lookup(&lookup).unwrap();
+    let again = if name == "STORE_URL" { Some(again.store) } else { again.backup };
+    assert_eq!(again.as_ref(), Some(place), "{url}");
 }

@@ -51,10 +51,11 @@ struct Settings {
     /// Folder of uploads/, backups/ and image-metadata.json.
     #[arg(long, global = true)]
     data_dir: Option<String>,
-    /// The store: file:///path or s3://bucket/prefix.
+    /// The store: file:///path or s3://bucket/prefix?endpoint=https://…&region=….
     #[arg(long, global = true)]
     store_url: Option<String>,
-    /// The archive of second copies and backups, if not backups/ in the store.
+    /// The archive of second copies and backups, if not backups/ in the store: likewise, or cloudinary://…, which holds a secret
+    /// and is better set in the environment.
     #[arg(long, global = true)]
     backup_url: Option<String>,
     /// When second copies are made: sync or async.

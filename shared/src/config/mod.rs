@@ -7,6 +7,8 @@ mod parse;
 mod platform;
 mod store_url;
 #[cfg(test)]
+mod store_url_tests;
+#[cfg(test)]
 mod tests;
 
 use std::fmt;

@@ -3,7 +3,7 @@
 use super::*;
 
 /// Reads these variables in the folder `/srv/app`, outside a container.
-fn read(variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
+pub(super) fn read(variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
     read_in(variables, false)
 }
 
@@ -21,7 +21,7 @@ fn s3(bucket: &str, prefix: Option<&str>) -> StoreUrl {
 }
 
 /// Each of these values is refused with a sentence that names the variable, the value and a remedy.
-fn refused(name: &str, values: &[&str]) {
+pub(super) fn refused(name: &str, values: &[&str]) {
     for value in values {
         let error = read(&[(name, value)]).unwrap_err();
         assert_eq!((error.name, error.value.as_deref()), (name, Some(*value)));
@@ -146,7 +146,17 @@ fn store_url_is_a_folder_or_a_bucket() {
     assert_eq!(store("s3://my-photos/holiday%20pictures/2026/"), s3("my-photos", Some("holiday pictures/2026")));
     refused(
         "STORE_URL",
-        &["/data", "data", "file:data", "file://data", "file:///data?x=1", "https://example.com", "s3://", "s3:bucket"],
+        &[
+            "/data",
+            "data",
+            "file:data",
+            "file://data",
+            "file:///data?x=1",
+            "file:///data#x",
+            "https://example.com",
+            "s3://",
+            "s3:bucket",
+        ],
     );
     refused("STORE_URL", &["s3://ab", "s3://b%C3%BCcket", "s3://bucket:9000/x", "s3://bucket/a//b", "s3://bucket/%ff"]);
 }

@@ -136,7 +136,7 @@ impl Shared {
     /// The index, read at first use.
     async fn index(&self, operation: &'static str) -> Result<&Mutex<Index>> {
         // What is answered from memory never waits, and who asks on and on would keep everyone else from going on.
-        tokio::task::consume_budget().await;
+        tokio::task::coop::consume_budget().await;
         let load = async || {
             let mut index = Index::default();
             for kind in [Kind::Image, Kind::Raw] {
