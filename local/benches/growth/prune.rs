@@ -33,6 +33,8 @@ pub struct Took {
 /// a process of its own whose clock is two days ahead, so that all of it is old.
 pub async fn run(data: &Path) -> Result<Took> {
     let now = Clock::system();
+    // What was there to remove before is not part of it.
+    prune(&open(data, later(&now)).await?, false).await?;
     let keepsake = open(data, now.clone()).await?;
     for _ in 0..BACKUPS {
         edit_one(&keepsake).await?;
@@ -46,8 +48,7 @@ pub async fn run(data: &Path) -> Result<Took> {
     // The newest of those that are not made by hand stays.
     keepsake.create_backup(Kind::Auto).await?;
 
-    let later = Clock::manual(now.now() + SignedDuration::from_hours(48));
-    let keepsake = open(data, later).await?;
+    let keepsake = open(data, later(&now)).await?;
     keepsake.catalog.refresh().await?;
     let (first_look, _) = prune(&keepsake, true).await?;
     let (look, _) = prune(&keepsake, true).await?;
@@ -57,6 +58,11 @@ pub async fn run(data: &Path) -> Result<Took> {
     } else {
         Ok(Took { first_look, look, prune })
     }
+}
+
+/// A clock of which all that was put so far is old.
+fn later(now: &Clock) -> Clock {
+    Clock::manual(now.now() + SignedDuration::from_hours(48))
 }
 
 async fn open(data: &Path, clock: Clock) -> Result<Keepsake> {
