@@ -67,6 +67,8 @@ pub struct Cli {
 pub enum Command {
     /// Serve the store over HTTP.
     Serve,
+    /// Ask the server that runs with the same HOST and PORT whether it can serve; exits with 0 if it can, else with 1.
+    Healthcheck,
     /// Read what is stored through and compare it with its digests.
     Verify {
         /// Only a part, such as 1/30: the first of thirty.

@@ -4,6 +4,7 @@ mod background;
 mod cli;
 mod connections;
 mod greeting;
+mod healthcheck;
 mod prune;
 mod server;
 mod token;
@@ -35,6 +36,7 @@ async fn run(cli: &Cli) -> Result<(), String> {
     telemetry::init(&config).map_err(|error| error.to_string())?;
     match &cli.command {
         None | Some(Command::Serve) => server::serve(config).await,
+        Some(Command::Healthcheck) => healthcheck::healthcheck(&config),
         Some(Command::Verify { slice, repair }) => verify::verify(&config, slice.as_deref(), *repair).await,
         Some(Command::Prune { dry_run }) => prune::prune(&config, *dry_run).await,
     }
