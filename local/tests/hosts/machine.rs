@@ -155,6 +155,11 @@ impl Root {
         self.mounted.push(Mounted::new(&["--bind", as_str(source)], at));
     }
 
+    /// Makes an empty file.
+    pub fn write(&self, path: &str) {
+        fs::write(self.at(path), "").unwrap();
+    }
+
     /// Has a file of the system say something else.
     pub fn show(&mut self, path: &str, text: &str) {
         let file = self.said.path().join(self.mounted.len().to_string());
