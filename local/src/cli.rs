@@ -51,6 +51,9 @@ pub struct Cli {
     /// Bytes that uploads leave free, such as 64MiB.
     #[arg(long, global = true)]
     reserve_bytes: Option<String>,
+    /// Places whose volume is gone for good: data, uploads or archive, separated by commas.
+    #[arg(long, global = true)]
+    accept_unmounted: Option<String>,
     /// Origins whose pages may make changes, separated by commas.
     #[arg(long, global = true)]
     allowed_origins: Option<String>,
@@ -105,6 +108,7 @@ impl Cli {
             "MAX_UPLOAD_BYTES" => &self.max_upload_bytes,
             "MAX_PIXELS" => &self.max_pixels,
             "RESERVE_BYTES" => &self.reserve_bytes,
+            "ACCEPT_UNMOUNTED" => &self.accept_unmounted,
             "ALLOWED_ORIGINS" => &self.allowed_origins,
             "RUST_LOG" => &self.rust_log,
             "LOG_FORMAT" => &self.log_format,

@@ -17,7 +17,7 @@ pub async fn lines(
 ) -> Vec<String> {
     let health = keepsake.health().await;
     let mut lines = vec![format!("Keepsake {} serves http://{address}", env!("CARGO_PKG_VERSION"))];
-    let medium = health.primary.as_ref().and_then(|p| p.file_system.as_deref()).map(|fs| format!(" ({fs})"));
+    let medium = health.persistence.file_system.as_deref().map(|fs| format!(" ({fs})"));
     lines.push(format!("  images    {}{}", place(&config.store), medium.unwrap_or_default()));
     let archive = match &config.backup {
         Some(url) => place(url),
@@ -34,6 +34,10 @@ pub async fn lines(
         count(health.totals.live, "image"),
         count(health.backups as u64, "backup")
     ));
+    lines.push(format!("  outlives  {}: {}", health.persistence.verdict.name(), health.persistence.evidence));
+    if let Some(warning) = &health.persistence.warning {
+        lines.push(format!("  warning   {warning}"));
+    }
     lines.push(format!(
         "  recovery  {}",
         report.map_or_else(|| "not possible: the store takes no writes".to_owned(), told)
@@ -42,9 +46,6 @@ pub async fn lines(
         lines.push(format!(
             "  token     {token} (shown once; kept in .keepsake-token; send it as Authorization: Bearer …)"
         ));
-    }
-    if let Some(warning) = &health.ephemeral {
-        lines.push(format!("  warning   {warning}"));
     }
     lines
 }

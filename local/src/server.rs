@@ -28,6 +28,7 @@ pub async fn serve(mut config: Config) -> Result<(), String> {
     let keepsake = open(&config, clock.clone()).await?;
     keepsake.check_stores().await.map_err(|error| sentence("The store cannot be used", &error))?;
     let report = recover(&keepsake).await?;
+    keepsake.note_start().await;
     let made_token = token::ensure(&mut config, &clock)?;
 
     let address = (config.host, config.port);
@@ -68,7 +69,8 @@ async fn recover(keepsake: &Keepsake) -> Result<Option<Report>, String> {
     match keepsake.recover().await {
         Ok(report) => Ok(Some(report)),
         Err(error)
-            if matches!(error.store_kind(), Some(ErrorKind::Full | ErrorKind::ReadOnly | ErrorKind::Refused)) =>
+            if keepsake.withheld().is_some()
+                || matches!(error.store_kind(), Some(ErrorKind::Full | ErrorKind::ReadOnly | ErrorKind::Refused)) =>
         {
             tracing::error!(error = &error as &dyn StdError, "the store takes no writes; nothing was recovered");
             keepsake.catalog.refresh().await.map_err(|error| sentence("The catalog cannot be read", &error))?;

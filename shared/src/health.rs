@@ -9,6 +9,7 @@ use crate::catalog::Totals;
 use crate::clock::format_millis;
 use crate::keepsake::Keepsake;
 use crate::layout::BackupName;
+use crate::persistence::Judgement;
 use crate::recovery;
 use crate::store::{ErrorKind, StoreStatus};
 use crate::sync::lock;
@@ -46,8 +47,8 @@ pub struct Health {
     pub uptime: SignedDuration,
     /// Whether uploads can be stored.
     pub writable: bool,
-    /// Why the images may not outlive a redeploy, as a sentence; `None` where nothing speaks against it.
-    pub ephemeral: Option<String>,
+    /// Whether the images outlive the instance that took them in.
+    pub persistence: Judgement,
     /// The primary, where it can be asked.
     pub primary: Option<StoreStatus>,
     /// Sums over the catalog.
@@ -71,20 +72,21 @@ impl Keepsake {
         let mut checks = Vec::new();
         let primary = self.check_place("primary", &self.primary, &mut checks).await;
         self.check_place("archive", self.archive.store(), &mut checks).await;
-        let ephemeral = primary.as_ref().and_then(|status| check_persistence(status, &mut checks));
+        let persistence = self.check_persistence(primary.as_ref(), &mut checks);
         self.check_catalog(&mut checks).await;
         self.check_recovery(&mut checks);
         self.check_verifications(&mut checks).await;
-        let backups = self.check_backups(&mut checks).await;
+        let backups = self.check_backups(persistence.archive_passes, &mut checks).await;
         let totals = self.catalog.read(|state| state.totals());
         let newest = backups.first().cloned();
-        let writable = !checks.iter().any(|c| matches!(c.name, "primary" | "archive") && c.status == Status::Error);
+        let writable = self.withheld().is_none()
+            && !checks.iter().any(|c| matches!(c.name, "primary" | "archive") && c.status == Status::Error);
         Health {
             status: checks.iter().map(|c| c.status).max().unwrap_or(Status::Ok),
             now,
             uptime: now.duration_since(self.started_at),
             writable,
-            ephemeral,
+            persistence,
             primary,
             totals,
             backups: backups.len(),
@@ -174,10 +176,30 @@ impl Keepsake {
         checks.push(Check { name: "verification", status, message });
     }
 
-    async fn check_backups(&self, checks: &mut Vec<Check>) -> Vec<Listed> {
+    fn check_persistence(&self, primary: Option<&StoreStatus>, checks: &mut Vec<Check>) -> Judgement {
+        let file_system = primary.and_then(|status| status.file_system.as_deref());
+        let judgement = self.judge(primary.map_or("", |status| status.kind), file_system);
+        let (status, message) = match (self.withheld(), &judgement.warning) {
+            (Some(why), _) => (Status::Error, why.told()),
+            (None, Some(warning)) => (Status::Warn, warning.clone()),
+            (None, None) => (Status::Ok, format!("It is {}: {}.", judgement.verdict.name(), judgement.evidence)),
+        };
+        checks.push(Check { name: "persistence", status, message });
+        judgement
+    }
+
+    async fn check_backups(&self, passing: bool, checks: &mut Vec<Check>) -> Vec<Listed> {
         let listed = self.list_backups().await;
         let (status, message) = match &listed {
             Err(_) => (Status::Error, "The backups cannot be listed.".to_owned()),
+            Ok(backups) if passing => {
+                let message = format!(
+                    "There are {} backups, which lie on the instance's own disk and go with it, though the images stay; set \
+                     BACKUP_URL to a place that stays.",
+                    backups.len()
+                );
+                (Status::Warn, message)
+            }
             Ok(backups) => (Status::Ok, format!("There are {} backups.", backups.len())),
         };
         checks.push(Check { name: "backups", status, message });
@@ -189,21 +211,4 @@ impl Keepsake {
         let since = newest.map_or(Timestamp::MIN, BackupName::moment);
         self.catalog.read(|state| state.newest(None).take_while(|((at, _), _)| *at > since).count() as u64)
     }
-}
-
-/// Looks for signs that the medium goes with the instance; returns the warning, if there is one.
-fn check_persistence(primary: &StoreStatus, checks: &mut Vec<Check>) -> Option<String> {
-    let passing = |name: &&str| ["overlay", "ramfs", "tmpfs"].contains(name);
-    let warning = primary.file_system.as_deref().filter(passing).map(|name| {
-        format!(
-            "Storage may be ephemeral: the images lie on {name}, which a redeploy or a restart may wipe. Mount a volume, \
-             and set DATA_DIR to its path."
-        )
-    });
-    let (status, message) = match &warning {
-        Some(warning) => (Status::Warn, warning.clone()),
-        None => (Status::Ok, "Nothing shows that the images would not outlive a redeploy.".to_owned()),
-    };
-    checks.push(Check { name: "persistence", status, message });
-    warning
 }

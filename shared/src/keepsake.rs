@@ -12,6 +12,7 @@ use crate::clock::Clock;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::layout::{self, ImageId};
+use crate::persistence::Persistence;
 use crate::prune::Keep;
 use crate::store::{ErrorKind, Optional, Store, StoreError};
 use crate::sync::{self, Mutex, lock};
@@ -80,6 +81,8 @@ pub struct Keepsake {
     pub(crate) suspects: Mutex<BTreeSet<ImageId>>,
     /// Why the last write failed, until one succeeds.
     last_write_failure: Mutex<Option<ErrorKind>>,
+    /// What is known of where the store is served.
+    pub(crate) persistence: Persistence,
 }
 
 impl Keepsake {
@@ -100,6 +103,7 @@ impl Keepsake {
             verifying: tokio::sync::Mutex::default(),
             suspects: Mutex::default(),
             last_write_failure: Mutex::default(),
+            persistence: Persistence::default(),
             primary,
             clock,
             settings,
@@ -108,6 +112,9 @@ impl Keepsake {
 
     /// Finds out, by trying, whether the stores can do what everything here relies on. For a start; costs a few requests.
     pub async fn check_stores(&self) -> Result<()> {
+        if self.withheld().is_some() {
+            return Ok(());
+        }
         for store in [&self.primary, self.archive.store()] {
             store.check_conditional_writes(&layout::scratch()).await?;
         }
@@ -120,6 +127,9 @@ impl Keepsake {
 
     /// Refuses what would leave less than the reserve free, in the primary or in the archive.
     pub async fn check_room(&self, bytes: u64) -> Result<()> {
+        if self.withheld().is_some() {
+            return Err(StoreError::new("put", layout::uploads_folder(), ErrorKind::Withheld).into());
+        }
         let needed = self.settings.reserve_bytes.saturating_add(bytes);
         for store in [&self.primary, self.archive.store()] {
             if store.free_bytes().await?.is_some_and(|free| free < needed) {

@@ -5,6 +5,7 @@
 //! image-metadata.json                   the checkpoint
 //! image-metadata.d/<commit-id>.json     commits not yet folded into it
 //! incoming/<ticket-id>[.json]           bytes that came under a ticket, and the ticket
+//! starts.json                           which instances started here; in every place that holds metadata
 //! backups/…                             the archive, a store of its own (below)
 //! ```
 //!
@@ -101,6 +102,11 @@ pub fn parse_ticket(key: &Key) -> Option<Uuid> {
 /// The checkpoint, in any place that holds metadata.
 pub fn checkpoint() -> Key {
     key("image-metadata.json")
+}
+
+/// Which instances started with a place, in any place that holds metadata.
+pub fn starts() -> Key {
+    key("starts.json")
 }
 
 /// A commit, in any place that holds metadata.
@@ -376,6 +382,7 @@ mod tests {
         let (digest, name) = (Digest::of(b""), BackupName::at(Timestamp::UNIX_EPOCH));
         let archive = [
             checkpoint(),
+            starts(),
             commit(Uuid::nil()),
             archived_image(&digest),
             chunk(&digest),
@@ -387,7 +394,7 @@ mod tests {
             quarantined(&digest, "x"),
         ];
         let mut all: Vec<String> = archive.iter().map(|k| format!("{}/{k}", default_archive())).collect();
-        all.extend([checkpoint(), commit(Uuid::nil())].map(|k| k.to_string()));
+        all.extend([checkpoint(), starts(), commit(Uuid::nil())].map(|k| k.to_string()));
         all.extend([incoming(Uuid::nil()), ticket(Uuid::nil())].map(|k| k.to_string()));
         all.push(image(&ImageId::new("a.jpg").unwrap()).to_string());
         all.push(format!("{}/{}", uploads_mirror(), checkpoint()));

@@ -20,6 +20,7 @@ mod lease;
 pub mod maintenance;
 pub mod media;
 mod open;
+pub mod persistence;
 pub mod prune;
 pub mod recovery;
 pub mod restore;

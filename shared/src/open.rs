@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use crate::clock::Clock;
-use crate::config::{ArchiveMode, Config, StoreUrl};
+use crate::config::{ArchiveMode, Config, Platform, StoreUrl};
 use crate::keepsake::{Keepsake, Settings};
 use crate::layout;
+use crate::persistence::{Circumstances, Machine, Place};
 use crate::store::{DiskStore, Key, Result, S3Options, S3Store, Store};
 
 /// Opens the primary and the archive; writes nothing but the folders that hold them.
@@ -20,7 +21,10 @@ pub async fn open(config: &Config, clock: Clock) -> Result<Keepsake> {
     };
     let on_another_device =
         |disk: Arc<DiskStore>| disk.device_of(&layout::uploads_folder()).is_some_and(|device| device != disk.device());
-    let apart = disk.is_some_and(on_another_device);
+    // A function's stores lie in a service, and nothing is noted where a thousand of them start at once.
+    let circumstances = (config.platform != Some(Platform::Lambda)).then(|| Circumstances::of(config, &Machine::here()));
+    let apart = disk.is_some_and(on_another_device)
+        || circumstances.as_ref().is_some_and(|known| known.is_volume(Place::Uploads));
     let mirrors = if apart { vec![primary.below(&layout::uploads_mirror())] } else { Vec::new() };
     let settings = Settings {
         max_upload_bytes: config.max_upload_bytes,
@@ -30,7 +34,11 @@ pub async fn open(config: &Config, clock: Clock) -> Result<Keepsake> {
         keep: config.keep,
         archive_sync: config.archive == ArchiveMode::Sync,
     };
-    Ok(Keepsake::new(primary, archive, mirrors, clock, settings))
+    let keepsake = Keepsake::new(primary, archive, mirrors, clock, settings);
+    Ok(match circumstances {
+        Some(circumstances) => keepsake.served_from(circumstances).await,
+        None => keepsake,
+    })
 }
 
 async fn connect(url: &StoreUrl) -> Result<(Store, Option<Arc<DiskStore>>)> {

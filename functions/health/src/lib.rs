@@ -56,10 +56,7 @@ fn report(health: &Health, platform: Option<&str>) -> Value {
     let check = |check: &shared::health::Check| {
         (check.name.to_owned(), json!({ "status": word(check.status), "message": check.message }))
     };
-    let (verdict, evidence) = match &health.ephemeral {
-        Some(_) => ("ephemeral", "The file system is one that goes with its instance."),
-        None => ("unproven", "Nothing speaks against it, and that these images outlived an instance is not shown yet."),
-    };
+    let persistence = &health.persistence;
     json!({
         "status": word(health.status),
         "timestamp": format_millis(health.now),
@@ -67,12 +64,12 @@ fn report(health: &Health, platform: Option<&str>) -> Value {
         "version": env!("CARGO_PKG_VERSION"),
         "persistence": {
             "writable": health.writable,
-            "verdict": verdict,
-            "evidence": evidence,
+            "verdict": persistence.verdict.name(),
+            "evidence": persistence.evidence,
             "platform": platform,
-            "mount": null,
-            "fileSystem": primary.and_then(|status| status.file_system.as_deref()),
-            "warning": health.ephemeral,
+            "mount": persistence.mount,
+            "fileSystem": persistence.file_system,
+            "warning": persistence.warning,
         },
         "storage": {
             "images": health.totals.live,

@@ -149,6 +149,11 @@ impl Catalog {
         damaged.iter().filter(|(_, readable)| **readable != Readable::InMirror).map(|(id, _)| *id).collect()
     }
 
+    /// The store's id, once a checkpoint has said it or a fold has given it one.
+    pub(crate) fn store_id(&self) -> Option<Uuid> {
+        self.cache().store_id
+    }
+
     /// How many uploads the checkpoint held when this process first looked; none before it has. What came since, commits
     /// told it of.
     pub(crate) fn uploads_at_first(&self) -> u64 {

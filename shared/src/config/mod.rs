@@ -4,6 +4,7 @@
 //! start with one sentence that names the variable, the value and the remedy; nothing is guessed.
 
 mod parse;
+mod platform;
 #[cfg(test)]
 mod tests;
 
@@ -13,7 +14,9 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use parse::Values;
+pub use platform::Platform;
 
+use crate::persistence::Place;
 use crate::prune::Keep;
 
 /// All settings, each of them valid.
@@ -26,6 +29,13 @@ pub struct Config {
     pub port: u16,
     /// The platform that this process runs on, where one is recognised.
     pub platform: Option<Platform>,
+    /// What that platform calls the deployment that runs; see [`Platform`].
+    pub deployment: Option<String>,
+    /// `RAILWAY_VOLUME_MOUNT_PATH`: where Railway has mounted a volume.
+    pub volume: Option<PathBuf>,
+    /// `ACCEPT_UNMOUNTED`, separated by commas: places whose volume is gone for good, so that the store is to go on
+    /// without it. By default none.
+    pub accept_unmounted: Vec<Place>,
     /// `DATA_DIR`, an absolute path: the folder of the store where that is a disk, else where other files may lie.
     /// By default `RAILWAY_VOLUME_MOUNT_PATH`, else the current folder.
     pub data_dir: PathBuf,
@@ -89,57 +99,6 @@ pub enum LogFormat {
     Text,
     /// For machines: one JSON object a line.
     Json,
-}
-
-/// Places known to run this software, told by what they set in the environment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Platform {
-    /// Railway (`RAILWAY_PROJECT_ID`).
-    Railway,
-    /// Fly.io (`FLY_APP_NAME`).
-    Fly,
-    /// Render (`RENDER`).
-    Render,
-    /// Heroku (`DYNO`).
-    Heroku,
-    /// Google Cloud Run (`K_SERVICE`).
-    CloudRun,
-    /// AWS Lambda (`AWS_LAMBDA_FUNCTION_NAME`).
-    Lambda,
-    /// Kubernetes (`KUBERNETES_SERVICE_HOST`).
-    Kubernetes,
-    /// Some other container, told by the file that Docker and Podman leave in it.
-    Container,
-}
-
-impl Platform {
-    /// The platform's name in lower case, as health reports it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Railway => "railway",
-            Self::Fly => "fly",
-            Self::Render => "render",
-            Self::Heroku => "heroku",
-            Self::CloudRun => "cloud-run",
-            Self::Lambda => "lambda",
-            Self::Kubernetes => "kubernetes",
-            Self::Container => "container",
-        }
-    }
-
-    fn detect(values: &Values<'_>, in_container: bool) -> Option<Self> {
-        let signs = [
-            ("RAILWAY_PROJECT_ID", Self::Railway),
-            ("FLY_APP_NAME", Self::Fly),
-            ("RENDER", Self::Render),
-            ("DYNO", Self::Heroku),
-            ("K_SERVICE", Self::CloudRun),
-            ("AWS_LAMBDA_FUNCTION_NAME", Self::Lambda),
-            ("KUBERNETES_SERVICE_HOST", Self::Kubernetes),
-        ];
-        let sign = signs.into_iter().find(|(name, _)| values.is_set(name));
-        sign.map(|(_, platform)| platform).or(in_container.then_some(Self::Container))
-    }
 }
 
 /// A value that is never shown: its debug form is `***`, and it has no other. It cannot be compared by `==`, whose
@@ -237,6 +196,9 @@ impl Config {
             host: values.host()?.unwrap_or(default_host.into()),
             port: values.number("PORT", "a number from 0 to 65535")?.unwrap_or(3000),
             platform,
+            deployment: platform.and_then(|platform| platform.deployment(values)),
+            volume: values.get("RAILWAY_VOLUME_MOUNT_PATH")?.map(PathBuf::from),
+            accept_unmounted: values.unmounted()?,
             data_dir,
             backup,
             archive: values

@@ -8,6 +8,7 @@ use percent_encoding::percent_decode_str;
 use url::Url;
 
 use super::{ConfigError, Platform, Secret, StoreUrl};
+use crate::persistence::Place;
 use crate::prune::Keep;
 use crate::store::Key;
 
@@ -24,14 +25,19 @@ fn wrong(name: &'static str, value: &str, remedy: impl Into<String>) -> ConfigEr
 }
 
 impl Values<'_> {
+    /// What the environment says under this name, without the space around it; `None` where that is nothing.
+    pub(super) fn text(&self, name: &str) -> Option<String> {
+        (self.0)(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
+    }
+
     /// Whether the environment says anything under this name.
     pub(super) fn is_set(&self, name: &str) -> bool {
-        (self.0)(name).is_some_and(|value| !value.trim().is_empty())
+        self.text(name).is_some()
     }
 
     /// The value without the space around it; `None` where it is not set or empty.
     pub(super) fn get(&self, name: &'static str) -> Result<Option<String>, ConfigError> {
-        let value = (self.0)(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
+        let value = self.text(name);
         // What was not UTF-8 has been replaced by this sign on its way here, and would name another folder.
         if value.as_ref().is_some_and(|value| value.contains(char::REPLACEMENT_CHARACTER)) {
             return Err(ConfigError { name, value: Some("***".to_owned()), remedy: "write it in UTF-8".to_owned() });
@@ -104,6 +110,16 @@ impl Values<'_> {
         let checked = origins.map(|origin| {
             let remedy = "list origins such as https://example.com or http://localhost:5173, separated by commas";
             parse_origin(origin).ok_or_else(|| wrong("ALLOWED_ORIGINS", origin, remedy))
+        });
+        checked.collect()
+    }
+
+    pub(super) fn unmounted(&self) -> Result<Vec<Place>, ConfigError> {
+        let value = self.get("ACCEPT_UNMOUNTED")?.unwrap_or_default();
+        let places = value.split(',').map(str::trim).filter(|place| !place.is_empty());
+        let checked = places.map(|place| {
+            let meant = Place::ALL.into_iter().find(|known| known.name() == place);
+            meant.ok_or_else(|| wrong("ACCEPT_UNMOUNTED", place, "set it to data, uploads or archive"))
         });
         checked.collect()
     }

@@ -108,6 +108,11 @@ fn store_failure(kind: ErrorKind) -> Problem {
         ErrorKind::ReadOnly => {
             Problem::new(unavailable, "read-only", "The store takes no writes. Reading still works.")
         }
+        ErrorKind::Withheld => {
+            let detail = "A volume of this store is not mounted, or a place belongs to another store, so nothing is written. \
+                          Reading still works, and /api/health says what to do.";
+            Problem::new(unavailable, "writes-withheld", detail)
+        }
         ErrorKind::Refused => {
             Problem::new(unavailable, "store-refused", "The store refuses this. Its rights need a look.")
         }
@@ -139,7 +144,7 @@ impl From<Error> for Problem {
     /// | no image | 415 | `not-an-image` |
     /// | a damaged or an excessive image | 422 | `undecodable`, `too-many-pixels`, `too-many-frames` |
     /// | no room | 507 | `no-room` |
-    /// | a store that refuses, takes no writes or does not answer | 503 | `store-refused`, `read-only`, `store-unavailable` |
+    /// | a store that refuses, takes no writes or does not answer | 503 | `store-refused`, `read-only`, `writes-withheld`, `store-unavailable` |
     /// | a change that may or may not have been stored | 503 | `outcome-unknown` |
     /// | bytes that no place has | 503 | `missing-bytes` |
     /// | a catalog that this version must not touch | 503 | `catalog-unusable` |

@@ -94,7 +94,13 @@ enum Need {
 impl Keepsake {
     /// Makes every place whole again; safe to run while this and other processes serve the store.
     pub async fn recover(&self) -> Result<Report> {
-        let report = self.note_write(self.recover_all().await)?;
+        if self.withheld().is_some() {
+            // What can be read is read, and no more.
+            let _ = self.catalog.load().await;
+            return Err(StoreError::new("put", layout::checkpoint(), ErrorKind::Withheld).into());
+        }
+        let recovered = self.note_write(self.recover_all().await);
+        let report = recovered.inspect_err(|error| self.note_foreign(error))?;
         *lock(&self.recovered) = Some(Arc::new(report.clone()));
         Ok(report)
     }

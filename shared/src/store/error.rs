@@ -33,6 +33,8 @@ pub enum ErrorKind {
     Full,
     /// The medium takes no writes.
     ReadOnly,
+    /// The store is not what it was, so that nothing is written to it; see [`Store::withhold`](super::Store::withhold).
+    Withheld,
     /// The store refuses the operation: permissions, credentials, a missing bucket.
     Refused,
     /// The bytes that arrived are not the bytes that were promised.
@@ -49,6 +51,7 @@ impl fmt::Display for ErrorKind {
             Self::Changed => "the object has changed since it was read",
             Self::Full => "there is no room left in the store",
             Self::ReadOnly => "the store is read-only",
+            Self::Withheld => "a volume is not mounted or is another store's, so nothing is written",
             Self::Refused => "the store refuses the operation",
             Self::Corrupt => "the bytes are not those that were expected",
             Self::Unavailable => "the store did not answer as it should",

@@ -1,8 +1,9 @@
 //! [`Store`]: a backend seen below a prefix.
 
+use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -24,12 +25,14 @@ pub struct Store {
     prefix: String,
     /// Where bodies too large for memory wait.
     spool_folder: PathBuf,
+    /// Set once nothing may be written any more; all handles that were made from one share it.
+    withheld: Arc<OnceLock<()>>,
 }
 
 impl Store {
     /// The whole of `backend`; bodies too large for memory wait in unnamed files in `spool_folder`.
     pub fn new(backend: Arc<dyn ObjectStore>, spool_folder: &Path) -> Self {
-        Self { backend, prefix: String::new(), spool_folder: spool_folder.to_owned() }
+        Self { backend, prefix: String::new(), spool_folder: spool_folder.to_owned(), withheld: Arc::default() }
     }
 
     /// What lies below `folder` of this store, as a store.
@@ -40,6 +43,19 @@ impl Store {
     /// A spool whose body can be put into this store.
     pub fn spool(&self) -> Spool {
         Spool::new(&self.spool_folder)
+    }
+
+    /// From now on refuses everything that changes what is stored, through this handle and all that are related to it by
+    /// [`below`](Self::below) or by cloning: [`ErrorKind::Withheld`].
+    pub fn withhold(&self) {
+        self.withheld.get_or_init(|| ());
+    }
+
+    fn may_change(&self, operation: &'static str, key: impl fmt::Display) -> Result<()> {
+        match self.withheld.get() {
+            Some(()) => Err(StoreError::new(operation, key, ErrorKind::Withheld)),
+            None => Ok(()),
+        }
     }
 
     fn full(&self, key: &Key) -> Result<Key> {
@@ -57,6 +73,7 @@ impl Store {
 
     /// See [`ObjectStore::put`].
     pub async fn put(&self, key: &Key, body: &Body, mode: &PutMode) -> Result<ETag> {
+        self.may_change("put", key)?;
         self.backend.put(&self.full(key)?, body, mode).await
     }
 
@@ -88,11 +105,13 @@ impl Store {
 
     /// See [`ObjectStore::delete`].
     pub async fn delete(&self, key: &Key) -> Result<()> {
+        self.may_change("delete", key)?;
         self.backend.delete(&self.full(key)?).await
     }
 
     /// See [`ObjectStore::delete_version`].
     pub async fn delete_version(&self, version: &ObjectMeta) -> Result<()> {
+        self.may_change("delete", &version.key)?;
         self.backend.delete_version(&ObjectMeta { key: self.full(&version.key)?, ..version.clone() }).await
     }
 
@@ -103,6 +122,7 @@ impl Store {
 
     /// See [`ObjectStore::signed_put`].
     pub async fn signed_put(&self, key: &Key, terms: &Terms, valid_for: Duration) -> Result<Option<SignedPut>> {
+        self.may_change("put", key)?;
         self.backend.signed_put(&self.full(key)?, terms, valid_for).await
     }
 
@@ -113,11 +133,13 @@ impl Store {
 
     /// See [`ObjectStore::check_conditional_writes`].
     pub async fn check_conditional_writes(&self, scratch: &Key) -> Result<()> {
+        self.may_change("put", scratch)?;
         self.backend.check_conditional_writes(&self.full(scratch)?).await
     }
 
     /// See [`ObjectStore::check_conditional_deletes`].
     pub async fn check_conditional_deletes(&self, scratch: &Key) -> Result<()> {
+        self.may_change("delete", scratch)?;
         self.backend.check_conditional_deletes(&self.full(scratch)?).await
     }
 
@@ -128,6 +150,7 @@ impl Store {
 
     /// See [`ObjectStore::sweep_unfinished`].
     pub async fn sweep_unfinished(&self, before: Timestamp) -> Result<u64> {
+        self.may_change("sweep", "")?;
         self.backend.sweep_unfinished(before).await
     }
 
@@ -177,6 +200,7 @@ impl Store {
         digest: Digest,
         content_type: Option<&'static str>,
     ) -> Result<()> {
+        to.may_change("copy", to_key)?;
         if let Some(address) = self.backend.address(&self.full(key)?)
             && to.backend.copy_from(&address, &to.full(to_key)?, digest, content_type).await?.is_some()
         {

@@ -19,7 +19,8 @@ impl Keepsake {
             match store.inspect(&key).await.sound() {
                 Ok(Some((meta, found))) if found == digest => return Ok((store.clone(), meta)),
                 Ok(_) => {
-                    if lock(&self.suspects).insert(id.clone()) {
+                    // Where nothing is written there is nothing to note: it could not be repaired.
+                    if self.withheld().is_none() && lock(&self.suspects).insert(id.clone()) {
                         tracing::error!(image = %id, "an image's bytes are missing or not theirs where they were read");
                         self.changed.notify_one();
                     }

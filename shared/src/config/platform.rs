@@ -1,0 +1,71 @@
+//! Which platform this process runs on, and what that platform calls the instance of it that runs now.
+
+use super::parse::Values;
+
+/// Places known to run this software, told by what they set in the environment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Platform {
+    /// Railway (`RAILWAY_PROJECT_ID`).
+    Railway,
+    /// Fly.io (`FLY_APP_NAME`).
+    Fly,
+    /// Render (`RENDER`).
+    Render,
+    /// Heroku (`DYNO`).
+    Heroku,
+    /// Google Cloud Run (`K_SERVICE`).
+    CloudRun,
+    /// AWS Lambda (`AWS_LAMBDA_FUNCTION_NAME`).
+    Lambda,
+    /// Kubernetes (`KUBERNETES_SERVICE_HOST`).
+    Kubernetes,
+    /// Some other container, told by the file that Docker and Podman leave in it.
+    Container,
+}
+
+impl Platform {
+    /// The platform's name in lower case, as health reports it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Railway => "railway",
+            Self::Fly => "fly",
+            Self::Render => "render",
+            Self::Heroku => "heroku",
+            Self::CloudRun => "cloud-run",
+            Self::Lambda => "lambda",
+            Self::Kubernetes => "kubernetes",
+            Self::Container => "container",
+        }
+    }
+
+    pub(super) fn detect(values: &Values<'_>, in_container: bool) -> Option<Self> {
+        let signs = [
+            ("RAILWAY_PROJECT_ID", Self::Railway),
+            ("FLY_APP_NAME", Self::Fly),
+            ("RENDER", Self::Render),
+            ("DYNO", Self::Heroku),
+            ("K_SERVICE", Self::CloudRun),
+            ("AWS_LAMBDA_FUNCTION_NAME", Self::Lambda),
+            ("KUBERNETES_SERVICE_HOST", Self::Kubernetes),
+        ];
+        let sign = signs.into_iter().find(|(name, _)| values.is_set(name));
+        sign.map(|(_, platform)| platform).or(in_container.then_some(Self::Container))
+    }
+
+    /// What the environment says of the deployment that runs, the most telling part first: something that changes with
+    /// each deployment and stays while only the process is started again. `None` where it does not say enough.
+    pub(super) fn deployment(self, values: &Values<'_>) -> Option<String> {
+        let names: &[&str] = match self {
+            Self::Railway => &["RAILWAY_DEPLOYMENT_ID", "RAILWAY_REPLICA_ID"],
+            // The version is that of the machine's configuration, which each deployment makes anew.
+            Self::Fly => &["FLY_MACHINE_VERSION", "FLY_MACHINE_ID", "FLY_IMAGE_REF"],
+            Self::Render => &["RENDER_GIT_COMMIT", "RENDER_INSTANCE_ID"],
+            // The first two are there only where an app has asked for them.
+            Self::Heroku => &["HEROKU_RELEASE_VERSION", "HEROKU_DYNO_ID", "DYNO"],
+            Self::CloudRun => &["K_REVISION"],
+            Self::Lambda | Self::Kubernetes | Self::Container => &[],
+        };
+        let parts: Vec<String> = names.iter().filter_map(|name| values.text(name)).collect();
+        (!parts.is_empty()).then(|| parts.join(" "))
+    }
+}

@@ -1,0 +1,312 @@
+//! Whether images outlive the instance that took them in, and whether what lies in a place is what was there before.
+//!
+//! Two questions, answered from a ledger in each place, which a start writes after its recovery:
+//!
+//! - **Will the images still be there?** A place whose ledger names an earlier instance has outlived it ([`judge`]).
+//! - **Is a place that holds nothing lost, or is its volume not mounted?** Where the other places remember that it was a
+//!   file system of its own, it is not one now and it carries no mark, it is not mounted ([`Withheld`]). Then nothing is
+//!   written anywhere: what is missing would be brought back beside the volume, and what was deleted would be forgotten.
+//!
+//! A place carries a mark where it has a ledger or a checkpoint. Recovery writes a checkpoint into every place before a
+//! ledger says that the place is a volume, so no crash leaves a volume that is remembered and not marked.
+
+mod instance;
+mod judge;
+mod ledger;
+mod machine;
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+pub use instance::Instance;
+pub use judge::{Judgement, Verdict};
+pub use ledger::Outlived;
+pub use machine::{Machine, Mount};
+
+use crate::catalog::CatalogError;
+use crate::config::{ArchiveMode, Config, Platform, StoreUrl};
+use crate::error::{Error, Result};
+use crate::keepsake::Keepsake;
+use crate::layout;
+use crate::store::{Optional, Store};
+
+/// A place that may be a volume.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Place {
+    /// The primary.
+    Data,
+    /// `uploads/` in it.
+    Uploads,
+    /// The archive.
+    Archive,
+}
+
+impl Place {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Data, Self::Uploads, Self::Archive];
+
+    /// Its name, as `ACCEPT_UNMOUNTED` takes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Data => "data",
+            Self::Uploads => "uploads",
+            Self::Archive => "archive",
+        }
+    }
+
+    /// What people call it.
+    fn told(self) -> &'static str {
+        match self {
+            Self::Data => "The data folder",
+            Self::Uploads => "uploads/",
+            Self::Archive => "The archive",
+        }
+    }
+}
+
+/// What a place lies on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Spot {
+    /// A bucket or another service, which is apart from every instance.
+    Service,
+    /// A folder, on this where that is known.
+    Folder(Option<Mount>),
+}
+
+impl Spot {
+    /// What it lies on, where it is a folder and that is known.
+    pub fn mount(&self) -> Option<&Mount> {
+        match self {
+            Self::Service => None,
+            Self::Folder(mount) => mount.as_ref(),
+        }
+    }
+
+    fn is_at(&self, other: &Self) -> bool {
+        self.mount().map(|mount| &mount.point) == other.mount().map(|mount| &mount.point)
+    }
+}
+
+/// Where a store is served: what is known of it before anything is read.
+#[derive(Debug, Clone)]
+pub struct Circumstances {
+    /// The platform, where one is recognised.
+    pub platform: Option<Platform>,
+    /// Whether that platform says itself that the data lies on a volume of its.
+    pub on_known_volume: bool,
+    /// The instance; `None` where nothing tells instances apart.
+    pub instance: Option<Instance>,
+    /// What the primary lies on.
+    pub data: Spot,
+    /// What `uploads/` lies on.
+    pub uploads: Spot,
+    /// What the archive lies on.
+    pub archive: Spot,
+    /// Whether the archive was put elsewhere, by `BACKUP_URL`.
+    pub archive_elsewhere: bool,
+    /// Whether second copies are made after the answer.
+    pub asynchronous: bool,
+    /// Places whose volume is gone for good.
+    pub accepted: Vec<Place>,
+}
+
+impl Circumstances {
+    /// What a configuration and a machine tell. The folders must be there.
+    pub fn of(config: &Config, machine: &Machine) -> Self {
+        let spot = |folder: &Path| {
+            let real = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+            Spot::Folder(machine.mount_of(&real).cloned())
+        };
+        let (data, uploads, inner_archive) = match &config.store {
+            StoreUrl::File(folder) => {
+                let below = |key: crate::store::Key| spot(&folder.join(key.as_str()));
+                (spot(folder), below(layout::uploads_folder()), below(layout::default_archive()))
+            }
+            _ => (Spot::Service, Spot::Service, Spot::Service),
+        };
+        let archive = match &config.backup {
+            None => inner_archive,
+            Some(StoreUrl::File(folder)) => spot(folder),
+            Some(_) => Spot::Service,
+        };
+        let on_volume = |volume: &std::path::PathBuf| matches!(&config.store, StoreUrl::File(f) if f.starts_with(volume));
+        Self {
+            platform: config.platform,
+            on_known_volume: config.volume.as_ref().is_some_and(on_volume),
+            instance: Instance::of(config.platform, config.deployment.as_deref(), machine),
+            data,
+            uploads,
+            archive,
+            archive_elsewhere: config.backup.is_some(),
+            asynchronous: config.archive == ArchiveMode::Async,
+            accepted: config.accept_unmounted.clone(),
+        }
+    }
+
+    /// Whether a place is a file system of its own.
+    pub fn is_volume(&self, place: Place) -> bool {
+        let apart_from_root = |spot: &Spot| spot.mount().is_some_and(|mount| mount.point != "/");
+        match place {
+            Place::Data => apart_from_root(&self.data),
+            Place::Uploads => !self.uploads.is_at(&self.data),
+            Place::Archive if self.archive_elsewhere => apart_from_root(&self.archive),
+            Place::Archive => !self.archive.is_at(&self.data),
+        }
+    }
+
+    fn spot(&self, place: Place) -> &Spot {
+        match place {
+            Place::Data => &self.data,
+            Place::Uploads => &self.uploads,
+            Place::Archive => &self.archive,
+        }
+    }
+
+    /// What the images lie on.
+    pub fn images(&self) -> &Spot {
+        if self.is_volume(Place::Uploads) { &self.uploads } else { &self.data }
+    }
+}
+
+/// Why nothing is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Withheld {
+    /// A place was a volume, and none is mounted there now.
+    NotMounted(Place),
+    /// A place belongs to another store.
+    Foreign(Place),
+}
+
+impl Withheld {
+    /// What to do about it, in a few plain sentences.
+    pub fn told(self) -> String {
+        match self {
+            Self::NotMounted(place) => format!(
+                "{} was on a volume of its own, and no volume is mounted there now, so nothing is written. Mount the volume \
+                 and start again. If it is gone for good, set ACCEPT_UNMOUNTED={} for one start; then what was on it is \
+                 brought back from the other places.",
+                place.told(),
+                place.name()
+            ),
+            Self::Foreign(place) => format!(
+                "{} belongs to another store, so nothing is written. Point BACKUP_URL and DATA_DIR at places of one store, \
+                 or at empty ones, and start again.",
+                place.told()
+            ),
+        }
+    }
+}
+
+/// What a process has found out at its start.
+#[derive(Debug, Default)]
+pub(crate) struct Persistence {
+    /// Nothing is known where a store is not served from a machine of its own.
+    circumstances: Option<Circumstances>,
+    withheld: std::sync::OnceLock<Withheld>,
+    /// What each place has outlived, in the order of [`Place::ALL`].
+    outlived: std::sync::OnceLock<[Option<Outlived>; 3]>,
+}
+
+impl Keepsake {
+    /// Says where the store is served, and finds out whether each place is what was there before; writes nothing. Where a
+    /// volume is not mounted, nothing is written from then on.
+    pub async fn served_from(mut self, circumstances: Circumstances) -> Self {
+        let missing = Place::ALL.into_iter().filter(|place| {
+            let may_be = matches!(circumstances.spot(*place), Spot::Folder(_)) && !circumstances.is_volume(*place);
+            may_be && !circumstances.accepted.contains(place)
+        });
+        let missing: Vec<Place> = missing.collect();
+        self.persistence.circumstances = Some(circumstances);
+        for place in missing {
+            if !self.carries_mark(place).await && self.was_volume(place).await {
+                self.withhold(Withheld::NotMounted(place));
+            }
+        }
+        self
+    }
+
+    pub(crate) fn circumstances(&self) -> Option<&Circumstances> {
+        self.persistence.circumstances.as_ref()
+    }
+
+    /// Why nothing is written, where that is so.
+    pub fn withheld(&self) -> Option<Withheld> {
+        self.persistence.withheld.get().copied()
+    }
+
+    fn withhold(&self, why: Withheld) {
+        let why = self.persistence.withheld.get_or_init(|| why);
+        tracing::error!("{}", why.told());
+        self.primary.withhold();
+        self.archive.store().withhold();
+    }
+
+    /// Takes note of what a recovery found: where a place belongs to another store, nothing is written from then on.
+    pub(crate) fn note_foreign(&self, error: &Error) {
+        if let Error::Catalog(CatalogError::ForeignStore { place, .. }) = error {
+            self.withhold(Withheld::Foreign(match place {
+                0 => Place::Data,
+                1 => Place::Archive,
+                _ => Place::Uploads,
+            }));
+        }
+    }
+
+    fn place(&self, place: Place) -> Store {
+        match place {
+            Place::Data => self.primary.clone(),
+            Place::Uploads => self.primary.below(&layout::uploads_mirror()),
+            Place::Archive => self.archive.store().clone(),
+        }
+    }
+
+    /// Whether a place carries the mark of a store. One that cannot be asked is not known to be empty.
+    async fn carries_mark(&self, place: Place) -> bool {
+        let store = self.place(place);
+        for key in [layout::starts(), layout::checkpoint()] {
+            if !matches!(store.head(&key).await.optional(), Ok(None)) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Whether another place remembers that this one was a volume; the first that has a ledger decides.
+    async fn was_volume(&self, place: Place) -> bool {
+        for other in Place::ALL.into_iter().filter(|other| *other != place) {
+            if let Ok(Some(ledger)) = ledger::read(&self.place(other)).await {
+                return ledger.volumes.contains(&place);
+            }
+        }
+        false
+    }
+
+    /// Takes note of this start in each place, once it is recovered; never fails, since a store that takes no writes is
+    /// served all the same.
+    pub async fn note_start(&self) {
+        let Some(known) = self.circumstances() else { return };
+        let volumes: Vec<Place> = Place::ALL.into_iter().filter(|place| known.is_volume(*place)).collect();
+        let mut outlived = [None, None, None];
+        for (place, found) in Place::ALL.into_iter().zip(&mut outlived) {
+            if place == Place::Uploads && !known.is_volume(place) {
+                continue;
+            }
+            match self.note_start_in(&self.place(place), &volumes).await {
+                Ok(told) => *found = told,
+                Err(error) => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::warn!(place = place.name(), error, "the ledger of starts cannot be read");
+                }
+            }
+        }
+        self.persistence.outlived.get_or_init(|| outlived);
+    }
+
+    /// What the place has outlived, as this start found.
+    fn outlived(&self, place: Place) -> Option<&Outlived> {
+        let all = self.persistence.outlived.get()?;
+        Place::ALL.into_iter().zip(all).find(|(of, _)| *of == place)?.1.as_ref()
+    }
+}
