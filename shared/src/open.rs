@@ -22,7 +22,8 @@ pub async fn open(config: &Config, clock: Clock) -> Result<Keepsake> {
     let on_another_device =
         |disk: Arc<DiskStore>| disk.device_of(&layout::uploads_folder()).is_some_and(|device| device != disk.device());
     // A function's stores lie in a service, and nothing is noted where a thousand of them start at once.
-    let circumstances = (config.platform != Some(Platform::Lambda)).then(|| Circumstances::of(config, &Machine::here()));
+    let circumstances =
+        (config.platform != Some(Platform::Lambda)).then(|| Circumstances::of(config, &Machine::here()));
     let apart = disk.is_some_and(on_another_device)
         || circumstances.as_ref().is_some_and(|known| known.is_volume(Place::Uploads));
     let mirrors = if apart { vec![primary.below(&layout::uploads_mirror())] } else { Vec::new() };

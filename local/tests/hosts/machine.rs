@@ -58,6 +58,18 @@ impl Disk {
         &self.mounted.0
     }
 
+    /// A file on it that anyone may write, or, if its name ends with a slash, such a folder.
+    pub fn made(&self, name: &str) -> PathBuf {
+        let path = self.path().join(name);
+        let folder = if name.ends_with('/') { &path } else { path.parent().unwrap() };
+        fs::create_dir_all(folder).unwrap();
+        if !name.ends_with('/') {
+            fs::write(&path, "").unwrap();
+        }
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).unwrap();
+        path
+    }
+
     /// A folder on it that belongs to a user.
     pub fn folder_of(&self, name: &str, user: u32) -> PathBuf {
         let folder = self.path().join(name);
@@ -151,6 +163,8 @@ impl Root {
         let at = self.at(at);
         if source.is_dir() {
             fs::create_dir_all(&at).unwrap();
+        } else {
+            fs::write(&at, "").unwrap();
         }
         self.mounted.push(Mounted::new(&["--bind", as_str(source)], at));
     }

@@ -41,6 +41,8 @@ pub struct Host {
     /// What is in the environment of the deployment of this number, besides what the image sets.
     pub variables: fn(u32) -> Vec<(&'static str, String)>,
     pub volume: Option<Volume>,
+    /// Files and folders (those end with a slash) of the machine that the engine mounts into the container `{n}`, and where.
+    pub engine: &'static [(&'static str, &'static str)],
     /// Whether only the volume takes writes.
     pub read_only: bool,
     /// Whether it is a machine, which stays the same and is started anew, rather than a container.
@@ -99,6 +101,9 @@ impl Place {
             Some(Volume::Disk(at, _)) => root.bind(self.volume.as_ref().unwrap().path(), at),
             Some(Volume::Folder(at, owner)) => root.bind(&self.machine.folder_of("volumes/images", owner), at),
             None => {}
+        }
+        for (source, at) in self.host.engine {
+            root.bind(&self.machine.made(&source.replace("{n}", &self.deployment.to_string())), at);
         }
         if self.host.is_machine {
             root.show("/proc/sys/kernel/random/boot_id", &format!("00000000-0000-4000-8000-{:012}\n", self.deployment));

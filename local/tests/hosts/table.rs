@@ -29,6 +29,7 @@ fn host(
         image: image(&[]),
         variables,
         volume: None,
+        engine: &[],
         read_only: false,
         is_machine: false,
         archive: false,
@@ -178,21 +179,28 @@ fn values(list: &Value) -> Vec<(&'static str, String)> {
 // Docker: a volume is a folder of the machine, which belongs to whom it belonged in the image; Compose has the root
 // read-only.
 
+const DOCKER: &[(&str, &str)] = &[("var/lib/docker/containers/c0ffee00000{n}/hostname", "/etc/hostname")];
+
 pub fn docker() -> Host {
     let variables = |n| [docker_variables(n), each(&[("DATA_DIR", "/data")], n)].concat();
     let volume = Some(Volume::Folder("/data", NOBODY));
-    Host { volume, read_only: true, ..host("container", variables, PROVEN) }
+    Host { volume, engine: DOCKER, read_only: true, ..host("container", variables, PROVEN) }
 }
 
 pub fn docker_without_volume() -> Host {
-    Host { grace: secs(10), ..host("container", docker_variables, LOSES_EVERYTHING) }
+    Host { engine: DOCKER, grace: secs(10), ..host("container", docker_variables, LOSES_EVERYTHING) }
 }
 
 fn docker_variables(n: u32) -> Vec<(&'static str, String)> {
     each(&[("HOSTNAME", "c0ffee00000{n}")], n)
 }
 
-// Kubernetes: the pod of a StatefulSet keeps its name.
+// Kubernetes: the pod of a StatefulSet keeps its name, and each pod has files of its own.
+
+const KUBELET: &[(&str, &str)] = &[
+    ("var/lib/kubelet/pods/4f0d9a3e-0000-4000-8000-00000000000{n}/etc-hosts", "/etc/hosts"),
+    ("var/lib/kubelet/pods/4f0d9a3e-0000-4000-8000-00000000000{n}/volumes/kubernetes.io~empty-dir/tmp/", "/tmp"),
+];
 
 pub fn kubernetes() -> Host {
     let variables = |n| {
@@ -201,7 +209,7 @@ pub fn kubernetes() -> Host {
         [own, values(&set["spec"]["template"]["spec"]["containers"][0]["env"])].concat()
     };
     let volume = Some(Volume::Disk("/data", NOBODY));
-    Host { volume, read_only: true, ..host("kubernetes", variables, PROVEN) }
+    Host { volume, engine: KUBELET, read_only: true, ..host("kubernetes", variables, PROVEN) }
 }
 
 // Heroku: no volumes at all.

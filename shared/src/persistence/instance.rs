@@ -40,7 +40,9 @@ impl Instance {
             // A pod's containers are made anew while its volumes stay, so that they prove nothing. A host name may be given
             // to one pod after another; then nothing is ever proven, which is the safe side.
             Some(Platform::Kubernetes) => ("pod", vec![machine.pod().or(hostname)]),
-            Some(Platform::Railway | Platform::Render | Platform::Container) => ("container", vec![container.or(hostname)]),
+            Some(Platform::Railway | Platform::Render | Platform::Container) => {
+                ("container", vec![container.or(hostname)])
+            }
             Some(Platform::Lambda) => return None,
             None => ("boot", vec![boot, container]),
         };

@@ -97,12 +97,14 @@ impl Circumstances {
             (None, None, _) if *spot == Spot::Service => {
                 (Verdict::Proven, "the images lie in a service that is apart from every instance".to_owned())
             }
-            (None, None, _) => {
-                (Verdict::Unproven, "nothing speaks against it, and no earlier instance has left a trace here yet".to_owned())
-            }
-            (Some(_), _, Some(outlived)) if archive_stays && whole => {
-                (Verdict::Proven, format!("{}, in the archive, which brought everything back{}", outlived.told(), self.behind()))
-            }
+            (None, None, _) => (
+                Verdict::Unproven,
+                "nothing speaks against it, and no earlier instance has left a trace here yet".to_owned(),
+            ),
+            (Some(_), _, Some(outlived)) if archive_stays && whole => (
+                Verdict::Proven,
+                format!("{}, in the archive, which brought everything back{}", outlived.told(), self.behind()),
+            ),
             (Some(_), _, _) if archive_stays => {
                 let evidence = format!(
                     "the images' own disk goes with its instance; the archive stays and would bring everything back, which \
@@ -171,7 +173,9 @@ impl Circumstances {
             }
             Some(Platform::Lambda) => "Set STORE_URL=s3://bucket.",
             Some(Platform::Kubernetes) => "Mount a PersistentVolumeClaim, and set DATA_DIR to its path.",
-            Some(Platform::Container) => "Mount a volume, as with `docker run -v keepsake:/data`, and set DATA_DIR=/data.",
+            Some(Platform::Container) => {
+                "Mount a volume, as with `docker run -v keepsake:/data`, and set DATA_DIR=/data."
+            }
             None => "Set DATA_DIR to a folder on a disk.",
         }
     }
@@ -209,12 +213,8 @@ impl Keepsake {
         let whole = crate::sync::lock(&self.recovered).as_ref().is_some_and(|report| report.missing.is_empty());
         let mut judgement = known.judge(self.outlived(images), self.outlived(Place::Archive), file_system, whole);
         if let Some(why) = self.withheld() {
-            judgement = Judgement {
-                verdict: Verdict::Unproven,
-                evidence: why.told(),
-                warning: Some(why.told()),
-                ..judgement
-            };
+            judgement =
+                Judgement { verdict: Verdict::Unproven, evidence: why.told(), warning: Some(why.told()), ..judgement };
         }
         judgement
     }

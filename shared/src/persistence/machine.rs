@@ -74,7 +74,8 @@ impl Machine {
 
     /// The id of the pod whose files Kubernetes has mounted here.
     pub(super) fn pod(&self) -> Option<&str> {
-        let below_pods = |mount: &'_ Mount| mount.root.split_once("/pods/").map(|(before, _)| before.len() + "/pods/".len());
+        let below_pods =
+            |mount: &'_ Mount| mount.root.split_once("/pods/").map(|(before, _)| before.len() + "/pods/".len());
         let mount = self.mounts.iter().find(|mount| below_pods(mount).is_some())?;
         mount.root[below_pods(mount)?..].split('/').next().filter(|pod| !pod.is_empty())
     }

@@ -131,7 +131,8 @@ impl Circumstances {
             Some(StoreUrl::File(folder)) => spot(folder),
             Some(_) => Spot::Service,
         };
-        let on_volume = |volume: &std::path::PathBuf| matches!(&config.store, StoreUrl::File(f) if f.starts_with(volume));
+        let on_volume =
+            |volume: &std::path::PathBuf| matches!(&config.store, StoreUrl::File(f) if f.starts_with(volume));
         Self {
             platform: config.platform,
             on_known_volume: config.volume.as_ref().is_some_and(on_volume),
