@@ -212,11 +212,14 @@ pub fn kubernetes() -> Host {
     Host { volume, engine: KUBELET, read_only: true, ..host("kubernetes", variables, PROVEN) }
 }
 
-// Heroku: no volumes at all.
+// Heroku: no volumes at all, and a user that the image does not know, who may write in /tmp only.
 
 pub fn heroku() -> Host {
-    let variables = |n| each(&[("DYNO", "web.1"), ("HEROKU_RELEASE_VERSION", "v{n}")], n);
-    host("heroku", variables, LOSES_EVERYTHING)
+    let variables =
+        |n| each(&[("DYNO", "web.1"), ("HEROKU_RELEASE_VERSION", "v{n}"), ("DATA_DIR", "/tmp/keepsake")], n);
+    let mut host = host("heroku", variables, LOSES_EVERYTHING);
+    (host.image.user, host.image.group) = (41234, 41234);
+    host
 }
 
 pub fn heroku_with_an_archive() -> Host {
