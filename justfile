@@ -41,7 +41,11 @@ fuzz target *arguments:
 
 # Measure how costs grow with the store.
 bench *arguments:
-    cargo bench --package local --bench growth {{arguments}}
+    cargo bench --package local --bench growth -- {{arguments}}
+
+# Measure a restore beside `cp -r` and fsync of the same bytes: `just bench-restore --images 10000`.
+bench-restore *arguments:
+    cargo bench --package local --bench restore -- {{arguments}}
 
 # Play whole stores with everything that can go wrong, on both cores: `just simulate --steps 10000000 --seed 1`.
 simulate *arguments:

@@ -4,8 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use shared::Keepsake;
+use shared::recovery::Report;
+use shared::store::ErrorKind;
+use shared::{Keepsake, Result};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
 /// When commits are folded.
@@ -23,20 +26,88 @@ const BURST: Duration = Duration::from_millis(200);
 const SHARE: u32 = 10;
 /// Without any change, a look is taken this often: tombstones grow old, and other processes may have died.
 const IDLE: Duration = Duration::from_secs(3600);
+/// What failed is tried again after this long at first,
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// and after this long at last.
+const LAST_PAUSE: Duration = Duration::from_secs(60);
+/// How long second copies may hold up a stop; who stops a process does not wait for ever.
+const LAST: Duration = Duration::from_secs(10);
 
-/// Folds until told to stop, and once more then.
+/// Makes second copies and folds until told to stop, and once more then, as far as there is time. While the archive is
+/// away, it tries again and again.
 pub async fn run(keepsake: Arc<Keepsake>, pace: Pace, mut stopped: watch::Receiver<bool>) {
+    let mut pause = Pause::default();
     loop {
         let stopping = tokio::select! {
             () = keepsake.changed.notified() => wait(BURST, &mut stopped).await,
-            stopping = wait(IDLE, &mut stopped) => stopping,
+            stopping = wait(pause.length.unwrap_or(IDLE), &mut stopped) => stopping,
         };
-        let took = fold(&keepsake, if stopping { Pace::EachBurst } else { pace }).await;
-        if stopping || wait(took * (SHARE - 1), &mut stopped).await {
+        if stopping {
+            break;
+        }
+        let (took, outcome) = fold(&keepsake, pace).await;
+        pause.after(&outcome);
+        if wait(took * (SHARE - 1), &mut stopped).await {
             break;
         }
     }
-    fold(&keepsake, Pace::EachBurst).await;
+    if tokio::time::timeout(LAST, fold(&keepsake, Pace::EachBurst)).await.is_err() {
+        tracing::warn!("second copies are still to be made; the next start goes on with them");
+    }
+}
+
+/// Brings a recovery to its end that goes on since the start, or that was not possible then.
+pub async fn recover(
+    keepsake: Arc<Keepsake>,
+    mut running: Option<JoinHandle<Result<Report>>>,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let mut pause = Pause { length: Some(FIRST_PAUSE) };
+    loop {
+        let outcome = match running.take() {
+            Some(running) => match running.await {
+                Ok(outcome) => outcome,
+                Err(error) => std::panic::resume_unwind(error.into_panic()),
+            },
+            None if wait(pause.length.unwrap_or(FIRST_PAUSE), &mut stopped).await => return,
+            None => try_to_recover(&keepsake).await,
+        };
+        pause.after(&outcome);
+        match outcome {
+            Ok(report) => {
+                tracing::info!(report.images, report.brought_back, report.archived, "the store is whole");
+                return;
+            }
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(error, "the store could not be recovered yet; images are served from where they are");
+            }
+        }
+    }
+}
+
+async fn try_to_recover(keepsake: &Keepsake) -> Result<Report> {
+    keepsake.check_archive().await?;
+    let report = keepsake.recover().await?;
+    keepsake.note_start().await;
+    Ok(report)
+}
+
+/// How long to wait before what failed is tried again: longer each time, up to a limit.
+#[derive(Debug, Default)]
+struct Pause {
+    length: Option<Duration>,
+}
+
+impl Pause {
+    fn after<T>(&mut self, outcome: &Result<T>) {
+        self.length = match outcome {
+            Ok(_) => None,
+            // What a person has to see to.
+            Err(error) if error.store_kind() != Some(ErrorKind::Unavailable) => Some(LAST_PAUSE * 10),
+            Err(_) => Some(self.length.map_or(FIRST_PAUSE, |length| (length * 2).min(LAST_PAUSE))),
+        };
+    }
 }
 
 /// Once an hour, until told to stop: clears away tickets that were not completed in time and, on a disk, reads a slice
@@ -71,25 +142,30 @@ async fn prune(keepsake: &Keepsake) {
     }
 }
 
-/// Does what uploads left for later, and folds; returns how long that took.
+/// Does what changes left for later, and folds; returns how long that took, and how it ended.
 #[expect(clippy::disallowed_methods, reason = "pacing needs the time that has passed, not the time of day")]
-async fn fold(keepsake: &Keepsake, pace: Pace) -> Duration {
+async fn fold(keepsake: &Keepsake, pace: Pace) -> (Duration, Result<()>) {
     let start = Instant::now();
     if let Err(error) = keepsake.repair_suspects().await {
         tracing::warn!(error = &error as &dyn std::error::Error, "a damaged image could not be repaired; it will be");
     }
-    if let Err(error) = keepsake.catch_up().await {
-        // Folding waits as well: the count of automatic backups may have to start at what is not folded yet.
-        let error = &error as &dyn std::error::Error;
-        tracing::warn!(error, "what uploads left for later could not be done; it will be");
-        return start.elapsed();
+    let outcome = match pace {
+        // The file that people open is written first, also while the archive is away.
+        Pace::EachBurst => match keepsake.fold().await {
+            Ok(_) => keepsake.catch_up().await,
+            Err(error) => Err(error),
+        },
+        // Folding waits: the count of automatic backups may have to start at what is not folded yet.
+        Pace::WhenWorthwhile => match keepsake.catch_up().await {
+            Ok(()) if keepsake.catalog.fold_is_worthwhile() => keepsake.fold().await.map(drop),
+            outcome => outcome,
+        },
+    };
+    if let Err(error) = &outcome {
+        let error = error as &dyn std::error::Error;
+        tracing::warn!(error, "second copies could not be made, or commits not be folded; they will be");
     }
-    if (pace == Pace::EachBurst || keepsake.catalog.fold_is_worthwhile())
-        && let Err(error) = keepsake.catalog.fold().await
-    {
-        tracing::warn!(error = &error as &dyn std::error::Error, "commits could not be folded; they will be");
-    }
-    start.elapsed()
+    (start.elapsed(), outcome)
 }
 
 /// Waits; returns whether the process was told to stop.

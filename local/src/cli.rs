@@ -27,6 +27,9 @@ pub struct Cli {
     /// When second copies are made: sync or async.
     #[arg(long, global = true)]
     archive: Option<String>,
+    /// Changes that may wait for their second copies before no more is taken in.
+    #[arg(long, global = true)]
+    archive_behind_max: Option<String>,
     /// Uploads for each automatic backup.
     #[arg(long, global = true)]
     backup_every: Option<String>,
@@ -100,6 +103,7 @@ impl Cli {
             "STORE_URL" => &self.store_url,
             "BACKUP_URL" => &self.backup_url,
             "ARCHIVE" => &self.archive,
+            "ARCHIVE_BEHIND_MAX" => &self.archive_behind_max,
             "BACKUP_EVERY" => &self.backup_every,
             "KEEP_LAST" => &self.keep_last,
             "KEEP_DAILY" => &self.keep_daily,

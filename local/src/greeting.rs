@@ -7,12 +7,41 @@ use shared::Keepsake;
 use shared::config::{ArchiveMode, Config, StoreUrl};
 use shared::recovery::Report;
 
+/// What became of the recovery at the start.
+pub enum Recovery {
+    /// It is done.
+    Done(Report),
+    /// Much is to be done, in the background.
+    GoesOn,
+    /// The archive does not answer.
+    ArchiveAway,
+    /// The store takes no writes.
+    NoWrites,
+}
+
+impl Recovery {
+    fn told(&self, keepsake: &Keepsake) -> String {
+        match self {
+            Self::Done(report) => told(report),
+            Self::GoesOn => match keepsake.restoring() {
+                Some(restoring) => format!(
+                    "{} on the way back from the archive, which they are served from until then",
+                    count(restoring.total, "image")
+                ),
+                None => "goes on in the background; GET /api/health tells how far it is".to_owned(),
+            },
+            Self::ArchiveAway => "put off: the archive does not answer; it will follow when it is back".to_owned(),
+            Self::NoWrites => "not possible: the store takes no writes".to_owned(),
+        }
+    }
+}
+
 /// The start-up lines: address, where data lies, how many images, what recovery did.
 pub async fn lines(
     keepsake: &Keepsake,
     config: &Config,
     address: SocketAddr,
-    report: Option<&Report>,
+    recovery: &Recovery,
     made_token: Option<&str>,
 ) -> Vec<String> {
     let health = keepsake.health().await;
@@ -38,10 +67,7 @@ pub async fn lines(
     if let Some(warning) = &health.persistence.warning {
         lines.push(format!("  warning   {warning}"));
     }
-    lines.push(format!(
-        "  recovery  {}",
-        report.map_or_else(|| "not possible: the store takes no writes".to_owned(), told)
-    ));
+    lines.push(format!("  recovery  {}", recovery.told(keepsake)));
     if let Some(token) = made_token {
         lines.push(format!(
             "  token     {token} (shown once; kept in .keepsake-token; send it as Authorization: Bearer …)"

@@ -5,6 +5,7 @@ mod cli;
 mod connections;
 mod greeting;
 mod healthcheck;
+mod metrics;
 mod prune;
 mod server;
 mod token;

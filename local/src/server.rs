@@ -5,17 +5,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::State;
+use axum::middleware::from_fn_with_state;
 use shared::Keepsake;
 use shared::clock::Clock;
 use shared::config::{Config, StoreUrl};
 use shared::http::{self, App};
-use shared::recovery::Report;
 use shared::store::ErrorKind;
+use shared::telemetry::with_causes;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::background::{self, Pace};
+use crate::greeting::Recovery;
+use crate::metrics::{self, Metrics};
 use crate::{connections, greeting, token};
 
 /// How long requests in flight may take after the process was told to stop.
@@ -25,9 +29,13 @@ const DRAIN: Duration = Duration::from_secs(25);
 pub async fn serve(mut config: Config) -> Result<(), String> {
     connections::raise_limit();
     let clock = Clock::system();
-    let keepsake = open(&config, clock.clone()).await?;
-    keepsake.check_stores().await.map_err(|error| sentence("The store cannot be used", &error))?;
-    let report = recover(&keepsake).await?;
+    let metrics = Metrics::new();
+    let opened = shared::open_metered(&config, clock.clone(), Some(metrics.meters())).await;
+    let keepsake = opened.map_err(|error| sentence("The store cannot be opened", &error))?;
+    keepsake.check_primary().await.map_err(|error| sentence("The store cannot be used", &error))?;
+    let keepsake = Arc::new(keepsake);
+    let (stop, stopped) = watch::channel(false);
+    let recovery = recover(&keepsake, &stopped).await?;
     keepsake.note_start().await;
     let made_token = token::ensure(&mut config, &clock)?;
 
@@ -37,16 +45,15 @@ pub async fn serve(mut config: Config) -> Result<(), String> {
     })?;
     let bound = listener.local_addr().map_err(|error| format!("cannot tell the address it listens on ({error})"))?;
     let app = App::from_config(keepsake, &config);
-    greeting::print(&greeting::lines(&app.keepsake, &config, bound, report.as_ref(), made_token.as_deref()).await);
+    greeting::print(&greeting::lines(&app.keepsake, &config, bound, &recovery, made_token.as_deref()).await);
 
-    let (stop, stopped) = watch::channel(false);
     let pace = if matches!(config.store, StoreUrl::File(_)) { Pace::EachBurst } else { Pace::WhenWorthwhile };
     let (end_folding, ended) = watch::channel(false);
     let folder = tokio::spawn(background::run(Arc::clone(&app.keepsake), pace, ended));
     tokio::spawn(background::look_after(Arc::clone(&app.keepsake), pace, stopped.clone()));
     tokio::spawn(stop_on_signal(stop));
     tokio::select! {
-        () = connections::serve(listener, router(app), stopped.clone()) => {}
+        () = connections::serve(listener, router(app, metrics), stopped.clone()) => {}
         () = too_late(stopped) => tracing::warn!("some requests were still running and are cut off"),
     }
     // What the last requests changed is folded too.
@@ -54,30 +61,60 @@ pub async fn serve(mut config: Config) -> Result<(), String> {
     folder.await.map_err(|error| format!("folding failed ({error})"))
 }
 
-/// The routers of all functions as one.
-fn router(app: App) -> Router {
+/// The routers of all functions as one, and what only a server of its own has.
+fn router(app: App, metrics: Arc<Metrics>) -> Router {
+    let exposed = Arc::clone(&metrics);
+    let scrape = move |State(app), headers| metrics::scrape(Arc::clone(&exposed), app, headers);
     let routes = upload::routes()
         .merge(images::routes())
         .merge(backup::routes())
         .merge(restore::routes())
-        .merge(health::routes());
-    http::finish(routes.into_router(app.clone()), &app)
+        .merge(health::routes())
+        .get("/metrics", scrape);
+    http::finish(routes.into_router(app.clone()), &app).layer(from_fn_with_state(metrics, metrics::observe))
 }
 
-/// Recovers the store. One that takes no writes is served all the same, as it is: reading goes on.
-async fn recover(keepsake: &Keepsake) -> Result<Option<Report>, String> {
-    match keepsake.recover().await {
-        Ok(report) => Ok(Some(report)),
-        Err(error)
-            if keepsake.withheld().is_some()
-                || matches!(error.store_kind(), Some(ErrorKind::Full | ErrorKind::ReadOnly | ErrorKind::Refused)) =>
-        {
-            tracing::error!(error = &error as &dyn StdError, "the store takes no writes; nothing was recovered");
-            keepsake.catalog.refresh().await.map_err(|error| sentence("The catalog cannot be read", &error))?;
-            Ok(None)
+/// Recovers the store: records now, and files too where few are amiss; the rest goes on in the background. A store that
+/// takes no writes is served all the same, as it is, and so is one whose archive is away.
+async fn recover(keepsake: &Arc<Keepsake>, stopped: &watch::Receiver<bool>) -> Result<Recovery, String> {
+    let unusable = |error| sentence("The archive cannot be used", &error);
+    let records = match keepsake.check_archive().await {
+        Err(error) if error.store_kind() != Some(ErrorKind::Unavailable) => return Err(unusable(error)),
+        Err(error) => Err(error),
+        Ok(()) => keepsake.recover_records().await,
+    };
+    let outcome = match records {
+        Err(error) => Err(error),
+        Ok(records) => {
+            let owned = Arc::clone(keepsake);
+            let mut files = tokio::spawn(async move { owned.recover_files(records).await });
+            tokio::select! {
+                ended = &mut files => ended.map_err(|error| format!("recovery failed ({error})"))?,
+                () = keepsake.is_long() => {
+                    tokio::spawn(background::recover(Arc::clone(keepsake), Some(files), stopped.clone()));
+                    return Ok(Recovery::GoesOn);
+                }
+            }
         }
-        Err(error) => Err(sentence("The store cannot be recovered", &error)),
+    };
+    let error = match outcome {
+        Ok(report) => return Ok(Recovery::Done(report)),
+        Err(error) => error,
+    };
+    let recovery = match error.store_kind() {
+        _ if keepsake.withheld().is_some() => Recovery::NoWrites,
+        Some(ErrorKind::Full | ErrorKind::ReadOnly | ErrorKind::Refused) => Recovery::NoWrites,
+        Some(ErrorKind::Unavailable) => Recovery::ArchiveAway,
+        _ => return Err(sentence("The store cannot be recovered", &error)),
+    };
+    tracing::error!(error = &error as &dyn StdError, "the store could not be recovered yet");
+    keepsake.note_uncompared();
+    // Where there are no records here, those that the archive holds are needed: this may be a new disk of an old store.
+    keepsake.catalog.refresh().await.map_err(|error| sentence("The catalog cannot be read", &error))?;
+    if keepsake.withheld().is_none() {
+        tokio::spawn(background::recover(Arc::clone(keepsake), None, stopped.clone()));
     }
+    Ok(recovery)
 }
 
 /// Opens the store that a configuration names; the error is one sentence.
@@ -87,13 +124,7 @@ pub async fn open(config: &Config, clock: Clock) -> Result<Keepsake, String> {
 
 /// An error and what caused it, as one sentence.
 pub fn sentence(what: &str, error: &dyn StdError) -> String {
-    let mut sentence = format!("{what}: {error}");
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        sentence.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    sentence
+    format!("{what}: {}", with_causes(error))
 }
 
 async fn stop_on_signal(stop: watch::Sender<bool>) {

@@ -45,6 +45,9 @@ pub enum Error {
     /// Too little room is left to take more in.
     #[error("There is too little room left in the store. Deleting images still works.")]
     NoRoom,
+    /// Second copies have fallen too far behind for more to be taken in.
+    #[error("The archive is too far behind. Deleting images still works; try the rest again later.")]
+    ArchiveBehind,
     /// The request carried no image.
     #[error("The request holds no image: send one in the multipart field \"image\", or as the body.")]
     NoFile,
@@ -78,6 +81,9 @@ pub enum Error {
     /// The bytes are not an image that is taken.
     #[error(transparent)]
     Media(#[from] MediaError),
+    /// What was to be taken in is not what can be, as a whole; nothing of it was.
+    #[error("{0}")]
+    UnusableArchive(String),
     /// The bytes are not those the client announced.
     #[error("The bytes that arrived do not match the digest that was sent with them.")]
     DigestMismatch,

@@ -10,9 +10,11 @@ use crate::clock::format_millis;
 use crate::keepsake::Keepsake;
 use crate::layout::BackupName;
 use crate::persistence::Judgement;
-use crate::recovery;
+use crate::recovery::{self, Restoring};
+use crate::second_copies::Behind;
 use crate::store::{ErrorKind, StoreStatus};
 use crate::sync::lock;
+use crate::verify;
 
 /// How well the store is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,7 +51,7 @@ pub struct Health {
     pub writable: bool,
     /// Whether the images outlive the instance that took them in.
     pub persistence: Judgement,
-    /// The primary, where it can be asked.
+    /// What the primary says of itself, where it answers.
     pub primary: Option<StoreStatus>,
     /// Sums over the catalog.
     pub totals: Totals,
@@ -57,12 +59,38 @@ pub struct Health {
     pub backups: usize,
     /// The newest one.
     pub newest: Option<Listed>,
+    /// The newest one of which no verification has found a part damaged. All were read back when they were made.
+    pub newest_verified: Option<Listed>,
     /// How many images were uploaded since the newest one.
     pub not_backed_up: u64,
-    /// How many images this process has stored that have one copy only.
-    pub single_copies: u64,
+    /// What verifications found, where that can be read.
+    pub verifications: Option<verify::Record>,
+    /// How well the archive follows.
+    pub archive: ArchiveHealth,
     /// Every check.
     pub checks: Vec<Check>,
+}
+
+/// How well the archive follows.
+#[derive(Debug)]
+pub struct ArchiveHealth {
+    /// Whether second copies stand before a change is acknowledged.
+    pub sync: bool,
+    /// What it says of itself, where it answers.
+    pub status: Option<StoreStatus>,
+    /// What the loss of the primary would lose now; `None` where that is not known.
+    pub behind: Option<Behind>,
+    /// The recovery that goes on in the background, if one does.
+    pub restoring: Option<Restoring>,
+}
+
+impl Health {
+    /// For how long the oldest change has had no second copy; `None` where that is not known.
+    pub fn behind_seconds(&self) -> Option<f64> {
+        let since = self.archive.behind?.since;
+        // Another's clock may be ahead.
+        Some(since.map_or(0.0, |since| self.now.duration_since(since).as_secs_f64().max(0.0)))
+    }
 }
 
 impl Keepsake {
@@ -71,14 +99,28 @@ impl Keepsake {
         let now = self.clock.now();
         let mut checks = Vec::new();
         let primary = self.check_place("primary", &self.primary, &mut checks).await;
-        self.check_place("archive", self.archive.store(), &mut checks).await;
+        let status = self.check_place("archive", self.archive.store(), &mut checks).await;
+        let reachable = status.is_some();
         let persistence = self.check_persistence(primary.as_ref(), &mut checks);
-        self.check_catalog(&mut checks).await;
+        let known = self.check_catalog(&mut checks).await;
         self.check_recovery(&mut checks);
-        self.check_verifications(&mut checks).await;
-        let backups = self.check_backups(persistence.archive_passes, &mut checks).await;
+        let (mut verifications, mut backups) = (None, Vec::new());
+        if reachable {
+            verifications = self.check_verifications(&mut checks).await;
+            backups = self.check_backups(persistence.archive_passes, &mut checks).await;
+        } else {
+            let message = "They cannot be listed while the archive is away.".to_owned();
+            checks.push(Check { name: "backups", status: Status::Warn, message });
+        }
+        let sync = self.settings.archive_sync;
+        let behind = if known { self.behind(reachable).await } else { None };
+        let restoring = self.restoring();
+        let archive = ArchiveHealth { sync, status, behind, restoring };
         let totals = self.catalog.read(|state| state.totals());
         let newest = backups.first().cloned();
+        let damaged =
+            |backup: &&Listed| verifications.as_ref().is_some_and(|r| r.damaged_backups.contains(&backup.name));
+        let newest_verified = backups.iter().find(|backup| !damaged(backup)).cloned();
         let writable = self.withheld().is_none()
             && !checks.iter().any(|c| matches!(c.name, "primary" | "archive") && c.status == Status::Error);
         Health {
@@ -92,7 +134,9 @@ impl Keepsake {
             backups: backups.len(),
             not_backed_up: self.uploaded_after(newest.as_ref().map(|b| b.name)),
             newest,
-            single_copies: self.unarchived(),
+            newest_verified,
+            verifications,
+            archive,
             checks,
         }
     }
@@ -110,6 +154,9 @@ impl Keepsake {
     ) -> Option<StoreStatus> {
         let status = store.status().await;
         let (level, message) = match &status {
+            Err(_) if name == "archive" && !self.settings.archive_sync => {
+                (Status::Warn, "It cannot be reached; second copies will follow when it is back.".to_owned())
+            }
             Err(_) => (Status::Error, "The store cannot be reached.".to_owned()),
             Ok(StoreStatus { read_only: Some(why), .. }) => (Status::Error, why.clone()),
             Ok(StoreStatus { free_bytes: Some(free), .. }) if *free < self.settings.reserve_bytes => {
@@ -125,8 +172,9 @@ impl Keepsake {
         status.ok()
     }
 
-    async fn check_catalog(&self, checks: &mut Vec<Check>) {
+    async fn check_catalog(&self, checks: &mut Vec<Check>) -> bool {
         let refreshed = self.catalog.refresh().await;
+        let known = refreshed.is_ok();
         let unreadable = self.catalog.unreadable().len();
         let (status, message) = match refreshed {
             Err(_) => (Status::Error, "The catalog cannot be read.".to_owned()),
@@ -134,6 +182,7 @@ impl Keepsake {
             Ok(()) => (Status::Ok, "It is readable in full.".to_owned()),
         };
         checks.push(Check { name: "catalog", status, message });
+        known
     }
 
     fn check_recovery(&self, checks: &mut Vec<Check>) {
@@ -153,8 +202,9 @@ impl Keepsake {
         checks.push(Check { name: "recovery", status, message });
     }
 
-    async fn check_verifications(&self, checks: &mut Vec<Check>) {
-        let (status, message) = match self.verifications().await {
+    async fn check_verifications(&self, checks: &mut Vec<Check>) -> Option<verify::Record> {
+        let found = self.verifications().await;
+        let (status, message) = match &found {
             Err(_) => (Status::Warn, "What verifications found cannot be read.".to_owned()),
             Ok(record) if record.is_empty() => (Status::Ok, "Nothing has been read through yet.".to_owned()),
             Ok(record) => {
@@ -174,6 +224,7 @@ impl Keepsake {
             }
         };
         checks.push(Check { name: "verification", status, message });
+        found.ok()
     }
 
     fn check_persistence(&self, primary: Option<&StoreStatus>, checks: &mut Vec<Check>) -> Judgement {

@@ -146,6 +146,7 @@ impl Keepsake {
         holds: impl Fn(&Entry) -> bool,
     ) -> Result<(ImageId, Arc<Entry>)> {
         patch.check()?;
+        self.check_behind()?;
         let patched = |record: &Record| {
             let mut record = record.clone();
             patch.apply(&mut record);

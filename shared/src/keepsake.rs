@@ -12,8 +12,10 @@ use crate::clock::Clock;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::layout::{self, ImageId};
+use crate::metrics::Counts;
 use crate::persistence::Persistence;
 use crate::prune::Keep;
+use crate::second_copies::SecondCopies;
 use crate::store::{ErrorKind, Optional, Store, StoreError};
 use crate::sync::{self, Mutex, lock};
 
@@ -33,6 +35,8 @@ pub struct Settings {
     pub keep: Keep,
     /// Whether second copies stand before an upload is acknowledged.
     pub archive_sync: bool,
+    /// Where they do not: how many changes may wait for theirs before no more is taken in.
+    pub behind_max: usize,
 }
 
 impl Default for Settings {
@@ -44,6 +48,7 @@ impl Default for Settings {
             backup_every: 10,
             keep: Keep::default(),
             archive_sync: true,
+            behind_max: usize::MAX,
         }
     }
 }
@@ -69,12 +74,16 @@ pub struct Keepsake {
     pub(crate) editing: tokio::sync::Mutex<()>,
     /// Digests of the idempotency keys of uploads under way.
     pub(crate) uploading: Mutex<HashSet<Digest>>,
+    /// What this process has done.
+    pub counts: Counts,
     /// Wakes whoever folds, after each change.
     pub changed: tokio::sync::Notify,
+    /// How a recovery that runs goes on.
+    pub(crate) recovering: tokio::sync::watch::Sender<crate::recovery::Progress>,
     /// What the last recovery found.
     pub(crate) recovered: Mutex<Option<Arc<crate::recovery::Report>>>,
-    /// Images uploaded here whose second copy is still to be made; empty where that is done before the answer.
-    unarchived: Mutex<BTreeSet<ImageId>>,
+    /// What is known of second copies.
+    pub(crate) second_copies: Mutex<SecondCopies>,
     /// One verification at a time.
     pub(crate) verifying: tokio::sync::Mutex<()>,
     /// Images whose bytes were found wrong when they were to be served, to be repaired soon.
@@ -97,9 +106,11 @@ impl Keepsake {
             started_at: clock.now(),
             editing: tokio::sync::Mutex::default(),
             uploading: Mutex::default(),
+            counts: Counts::default(),
             changed: tokio::sync::Notify::new(),
+            recovering: tokio::sync::watch::Sender::default(),
             recovered: Mutex::default(),
-            unarchived: Mutex::default(),
+            second_copies: Mutex::default(),
             verifying: tokio::sync::Mutex::default(),
             suspects: Mutex::default(),
             last_write_failure: Mutex::default(),
@@ -112,63 +123,44 @@ impl Keepsake {
 
     /// Finds out, by trying, whether the stores can do what everything here relies on. For a start; costs a few requests.
     pub async fn check_stores(&self) -> Result<()> {
+        self.check_primary().await?;
+        self.check_archive().await
+    }
+
+    /// Likewise for the primary alone.
+    pub async fn check_primary(&self) -> Result<()> {
+        self.check_store(&self.primary).await
+    }
+
+    /// Likewise for the archive alone, which may be away for a while.
+    pub async fn check_archive(&self) -> Result<()> {
+        self.check_store(self.archive.store()).await
+    }
+
+    async fn check_store(&self, store: &Store) -> Result<()> {
         if self.withheld().is_some() {
             return Ok(());
         }
-        for store in [&self.primary, self.archive.store()] {
-            store.check_conditional_writes(&layout::scratch()).await?;
-        }
+        store.check_conditional_writes(&layout::scratch()).await?;
         // A folder that is no folder (a link, say) would only show at the first upload.
-        for store in [&self.primary, self.archive.store()] {
-            store.head(&layout::probe()).await.optional()?;
-        }
+        store.head(&layout::probe()).await.optional()?;
         Ok(())
     }
 
-    /// Refuses what would leave less than the reserve free, in the primary or in the archive.
+    /// Refuses what would leave less than the reserve free, in the primary or, where second copies are made at once, in the
+    /// archive.
     pub async fn check_room(&self, bytes: u64) -> Result<()> {
         if self.withheld().is_some() {
             return Err(StoreError::new("put", layout::uploads_folder(), ErrorKind::Withheld).into());
         }
         let needed = self.settings.reserve_bytes.saturating_add(bytes);
-        for store in [&self.primary, self.archive.store()] {
+        let archive = self.settings.archive_sync.then(|| self.archive.store());
+        for store in std::iter::once(&self.primary).chain(archive) {
             if store.free_bytes().await?.is_some_and(|free| free < needed) {
                 return Err(Error::NoRoom);
             }
         }
         Ok(())
-    }
-
-    /// Takes note of images whose second copy [`catch_up`](Self::catch_up) is to make.
-    pub(crate) fn archive_later(&self, ids: impl IntoIterator<Item = ImageId>) {
-        lock(&self.unarchived).extend(ids);
-    }
-
-    /// How many images this process has stored that have one copy only.
-    pub fn unarchived(&self) -> u64 {
-        lock(&self.unarchived).len() as u64
-    }
-
-    /// Does what uploads left for later: second copies, and with them the automatic backups that are due.
-    pub async fn catch_up(&self) -> Result<()> {
-        if self.settings.archive_sync {
-            return Ok(());
-        }
-        self.make_second_copies().await?;
-        self.backup_if_due().await.map(drop)
-    }
-
-    /// Makes the second copies that were put off: of the commits first, then of the images.
-    async fn make_second_copies(&self) -> Result<()> {
-        self.catalog.mirror_commits().await?;
-        loop {
-            let Some(id) = lock(&self.unarchived).first().cloned() else { return Ok(()) };
-            let digest = self.catalog.read(|state| state.get(id.as_str())?.live()?.sha256);
-            if let Some(digest) = digest {
-                self.archive.verify(&self.primary, &id, digest).await?;
-            }
-            lock(&self.unarchived).remove(&id);
-        }
     }
 
     /// Takes note of how a write ended, for health.

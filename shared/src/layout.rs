@@ -187,6 +187,26 @@ pub fn restore_lease() -> Key {
     key("restore.json")
 }
 
+/// In what was taken out: the digests of all other files, as `sha256sum --check` takes them.
+pub fn exported_digests() -> Key {
+    key("SHA256SUMS")
+}
+
+/// In what was taken out: the names of images whose bytes are in it neither.
+pub fn exported_missing() -> Key {
+    key("missing.txt")
+}
+
+/// Whether a path in a folder that Keepsake has served, or that was taken out, is Keepsake's own affair.
+pub fn is_own(path: &str) -> bool {
+    let folders = ["backups/", INCOMING, "scratch/", "uploads/.keepsake/"];
+    let name = path.rsplit('/').next().unwrap_or_default();
+    folders.iter().any(|folder| path.starts_with(folder))
+        || [exported_digests(), exported_missing()].iter().any(|key| key.as_str() == path)
+        || name.starts_with(".keepsake")
+        || name.starts_with(Key::RESERVED_PREFIX)
+}
+
 /// A folder that a start may write to and delete from, to try what a store can do.
 pub fn scratch() -> Key {
     key("scratch")

@@ -1,54 +1,19 @@
-//! What follows a change where nothing runs all the time: second copies, automatic backups, folding.
+//! What follows a change where nothing runs all the time, besides second copies: automatic backups, folding.
 //!
 //! Each step may be done again, late, by several processes at once and in any order.
 
-use std::collections::BTreeSet;
-
-use futures::stream::{self, StreamExt};
 use jiff::SignedDuration;
-use uuid::Uuid;
 
-use crate::archive::Archived;
-use crate::digest::Digest;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::keepsake::Keepsake;
-use crate::layout::{BackupName, ImageId};
-
-/// Commits and images worked on at a time.
-const COPIES: usize = 8;
+use crate::layout::BackupName;
 
 impl Keepsake {
-    /// Makes the second copies that these commits call for; returns those that failed, each with its reason.
-    ///
-    /// A commit that has been folded meanwhile is found by the records it made. One of which nothing is left was taken
-    /// back, or its records have changed since, and then the commit that did that has the same images.
-    pub async fn follow_commits(&self, commits: &BTreeSet<Uuid>) -> Result<Vec<(Uuid, Error)>> {
-        self.catalog.refresh().await?;
-        let images = self.catalog.made_by(commits);
-        let copy = async |(id, commit, digest): (ImageId, Uuid, Digest)| (commit, self.second_copy(&id, digest).await);
-        let mirror = async |commit: Uuid| (commit, self.catalog.mirror_commit(commit).await.map_err(Error::from));
-        let copied = stream::iter(images).map(copy).buffer_unordered(COPIES);
-        let mirrored = stream::iter(commits.iter().copied()).map(mirror).buffer_unordered(COPIES);
-        let outcomes: Vec<(Uuid, Result<()>)> = stream::select(copied, mirrored).collect().await;
-        Ok(outcomes.into_iter().filter_map(|(commit, outcome)| Some((commit, outcome.err()?))).collect())
-    }
-
-    async fn second_copy(&self, id: &ImageId, digest: Digest) -> Result<()> {
-        match self.archive.verify(&self.primary, id, digest).await? {
-            Archived::Yes => Ok(()),
-            Archived::Missing => {
-                self.catalog.refresh().await?;
-                let lives = self.catalog.read(|state| state.lives(id.as_str()));
-                if lives { Err(Error::MissingBytes) } else { Ok(()) }
-            }
-        }
-    }
-
     /// Makes the automatic backups that are due, and folds where that is worth its requests.
     pub async fn follow_up(&self) -> Result<()> {
         self.backup_if_due().await?;
         if self.catalog.fold_is_worthwhile() {
-            self.catalog.fold().await?;
+            self.fold().await?;
         }
         Ok(())
     }
@@ -57,7 +22,7 @@ impl Keepsake {
     pub async fn tidy(&self) -> Result<()> {
         self.backup_if_due().await?;
         self.resume_automatic_backups().await?;
-        self.catalog.fold().await?;
+        self.fold().await?;
         Ok(self.catalog.sweep_strays().await?)
     }
 

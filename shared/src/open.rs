@@ -7,18 +7,36 @@ use crate::config::{ArchiveMode, Config, Platform, StoreUrl};
 use crate::keepsake::{Keepsake, Settings};
 use crate::layout;
 use crate::persistence::{Circumstances, Machine, Place};
-use crate::store::{DiskStore, Key, Result, S3Options, S3Store, Store};
+use crate::store::{DiskStore, Key, Meter, Result, S3Options, S3Store, Store};
+
+/// Who is told of what is asked of each place.
+#[derive(Debug, Clone)]
+pub struct Meters {
+    /// Told of the primary, and of a mirror of the metadata that lies in it.
+    pub primary: Arc<dyn Meter>,
+    /// Told of the archive, also where it lies in the primary.
+    pub archive: Arc<dyn Meter>,
+}
 
 /// Opens the primary and the archive; writes nothing but the folders that hold them.
 ///
 /// Where `uploads/` is a file system of its own, the metadata gets a further copy there, so that a volume mounted at
 /// `uploads/` alone keeps the records as well as the images.
 pub async fn open(config: &Config, clock: Clock) -> Result<Keepsake> {
-    let (primary, disk) = connect(&config.store).await?;
-    let archive = match &config.backup {
+    open_metered(config, clock, None).await
+}
+
+/// Likewise; each operation of the primary and of the archive is told to the meter that there is for it.
+pub async fn open_metered(config: &Config, clock: Clock, meters: Option<Meters>) -> Result<Keepsake> {
+    let (mut primary, disk) = connect(&config.store).await?;
+    let mut archive = match &config.backup {
         Some(url) => connect(url).await?.0,
         None => primary.below(&layout::default_archive()),
     };
+    if let Some(meters) = meters {
+        primary = primary.metered(meters.primary);
+        archive = archive.metered(meters.archive);
+    }
     let on_another_device =
         |disk: Arc<DiskStore>| disk.device_of(&layout::uploads_folder()).is_some_and(|device| device != disk.device());
     // A function's stores lie in a service, and nothing is noted where a thousand of them start at once.
@@ -34,6 +52,7 @@ pub async fn open(config: &Config, clock: Clock) -> Result<Keepsake> {
         backup_every: u64::from(config.backup_every.get()),
         keep: config.keep,
         archive_sync: config.archive == ArchiveMode::Sync,
+        behind_max: config.archive_behind_max,
     };
     let keepsake = Keepsake::new(primary, archive, mirrors, clock, settings);
     Ok(match circumstances {

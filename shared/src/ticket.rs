@@ -177,6 +177,7 @@ impl Keepsake {
         if let Some(earlier) = self.completed(id)? {
             return Ok(earlier);
         }
+        self.check_behind()?;
         let ticket = match self.ticket(id).await {
             Err(Error::NoSuchTicket) => return self.completed_meanwhile(id, Error::NoSuchTicket).await,
             ticket => ticket?,

@@ -109,6 +109,7 @@ impl Keepsake {
             return Err(Error::EmptyFile);
         }
         images.iter().try_for_each(|image| check_name(image.original_name.as_deref()))?;
+        self.check_behind()?;
         let bytes = images.iter().map(|image| image.body.size()).sum();
         self.note_write(self.check_room(bytes).await)?;
         let key = idempotency_key.map(|key| Digest::of(key.as_bytes()));
@@ -135,8 +136,6 @@ impl Keepsake {
                     tracing::error!(error = &error as &dyn std::error::Error, "an automatic backup failed");
                 }
             }
-        } else {
-            self.archive_later(images.iter().map(|(id, _)| id.clone()));
         }
         self.changed.notify_one();
         Uploaded { images, copies: self.copies(), backup }
@@ -235,10 +234,12 @@ impl Keepsake {
             record.order = Some(order.unwrap_or(DEFAULT_ORDER));
             order = order.map(|order| order.saturating_add(1));
         }
+        let sizes: Vec<u64> = records.iter().filter_map(|(_, record)| record.size).collect();
         let version = self.catalog.read(|state| state.first_version());
         let change = |(id, record): (ImageId, Record)| (id, Change { version, content: Content::Live(record) });
         let changes: Vec<(ImageId, Change)> = records.into_iter().map(change).collect();
         let commit = self.catalog.commit(changes.clone()).await?;
+        sizes.into_iter().for_each(|size| self.counts.add_upload(size));
         if self.clock.now().duration_since(begun) > PATIENCE {
             // A recovery may have taken the bytes for what an interrupted upload left.
             for (id, _) in &changes {

@@ -51,8 +51,9 @@ fn word(status: Status) -> &'static str {
 }
 
 fn report(health: &Health, platform: Option<&str>) -> Value {
-    let primary = health.primary.as_ref();
+    let (primary, archive) = (health.primary.as_ref(), &health.archive);
     let newest = health.newest.as_ref().map(|backup| backup.name);
+    let verified = health.newest_verified.as_ref().map(|backup| backup.name);
     let check = |check: &shared::health::Check| {
         (check.name.to_owned(), json!({ "status": word(check.status), "message": check.message }))
     };
@@ -82,10 +83,16 @@ fn report(health: &Health, platform: Option<&str>) -> Value {
         "backups": {
             "count": health.backups,
             "newest": newest,
-            // A backup is listed only once what it added has been read back, so the newest one is verified.
-            "newestVerified": newest,
+            "newestVerified": verified,
             "notBackedUp": health.not_backed_up,
-            "singleCopies": health.single_copies,
+            "singleCopies": archive.behind.map(|behind| behind.single_copies),
+        },
+        "archive": {
+            "mode": if archive.sync { "sync" } else { "async" },
+            "reachable": archive.status.is_some(),
+            "behindImages": archive.behind.map(|behind| behind.images),
+            "behindSeconds": health.behind_seconds(),
+            "restoring": archive.restoring.map(|r| json!({ "done": r.done, "total": r.total })),
         },
         "checks": health.checks.iter().map(check).collect::<Map<String, Value>>(),
     })

@@ -70,7 +70,10 @@ pub(crate) async fn serve(
         return Ok(file.content(StatusCode::OK, meta.size, Body::empty()));
     }
     let content_type = known_type(record).unwrap_or(UNKNOWN_TYPE);
-    if let Some(url) = store.signed_url(&meta.key, content_type, SIGNED_FOR).await.map_err(Error::from)? {
+    // Clients are led into the bucket that images lie in. An archive elsewhere is no place for them.
+    let image = shared::layout::image(&id);
+    let leads = app.keepsake.primary.signed_url(&image, content_type, SIGNED_FOR).await.map_err(Error::from)?.is_some();
+    if leads && let Some(url) = store.signed_url(&meta.key, content_type, SIGNED_FOR).await.map_err(Error::from)? {
         return Ok((StatusCode::TEMPORARY_REDIRECT, [(LOCATION, url), (CACHE_CONTROL, REDIRECT_CACHE.to_owned())])
             .into_response());
     }

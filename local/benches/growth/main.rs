@@ -1,12 +1,14 @@
 //! How Keepsake grows: the same work on stores of 1,000, 10,000 and 100,000 images of 100 kB.
 //!
 //! `just bench` starts the real server on each and prints one table; it fails where a bound is broken. It runs for about
-//! four minutes and needs 10 GB on the disk of the target directory for a while.
+//! five minutes and needs 10 GB on the disk of the target directory for a while. `--images N` makes the largest store one
+//! of N images.
 //!
 //! The stores take turns, so that whatever else the machine does meets all of them alike, and nobody folds commits when a
 //! turn begins. What a turn takes is compared with a few plain durable writes made in the same turn.
 
 mod measure;
+mod prune;
 mod seed;
 mod server;
 mod table;
@@ -18,8 +20,8 @@ use crate::table::{Bound, Row};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
-/// Images in each store to begin with.
-const SIZES: [usize; 3] = [1_000, 10_000, 100_000];
+/// Images in the largest store to begin with, unless `--images` says otherwise. The others have a tenth and a hundredth.
+const IMAGES: usize = 100_000;
 /// Turns that each store has at uploading, and uploads in each; every tenth makes a backup.
 const TURNS: usize = 5;
 const UPLOADS: usize = 100;
@@ -28,12 +30,14 @@ const BACKUPS: usize = 21;
 /// Times that a page is asked for.
 const PAGES: usize = 200;
 const RESTARTS: usize = 3;
+/// Prunes of each store.
+const PRUNES: usize = 5;
 
 #[tokio::main]
 async fn main() -> ExitCode {
     match run().await {
-        Ok(rows) => {
-            table::print(&SIZES, &rows);
+        Ok((sizes, rows)) => {
+            table::print(&sizes, &rows);
             if rows.iter().all(Row::holds) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(error) => {
@@ -43,9 +47,11 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run() -> Result<Vec<Row>> {
+async fn run() -> Result<([usize; 3], Vec<Row>)> {
+    let largest = images()?;
+    let sizes = [largest / 100, largest / 10, largest];
     let mut stores = Vec::new();
-    for images in SIZES {
+    for images in sizes {
         eprintln!("growth: making a store of {images} images");
         stores.push(Store::seeded(images).await?);
     }
@@ -77,12 +83,28 @@ async fn run() -> Result<Vec<Row>> {
     settle(&stores).await?;
     let last = count_all(&stores)?;
     let mut rows = table_of(&mut stores, [&before, &after, &last])?;
+    eprintln!("growth: pruning");
+    for _ in 0..PRUNES {
+        for store in &mut stores {
+            store.prune().await?;
+        }
+    }
+    rows.extend(rows_of_prunes(&stores));
     drop(stores);
 
     eprintln!("growth: 64 uploads of 50 MB at a time");
     let peak = measure::many_large_uploads().await?;
     rows.push(Row::once("memory, 64 uploads of 50 MB at a time, MB", peak, Bound::Below(200.0)));
-    Ok(rows)
+    Ok((sizes, rows))
+}
+
+/// What `--images` says.
+fn images() -> Result<usize> {
+    let mut arguments = std::env::args();
+    match arguments.find(|argument| argument == "--images") {
+        Some(_) => Ok(arguments.next().ok_or("--images needs a number")?.parse()?),
+        None => Ok(IMAGES),
+    }
 }
 
 /// Waits until no store has anything left to fold.
@@ -123,4 +145,13 @@ fn table_of(stores: &mut [Store], [before, after, last]: [&[Counts]; 3]) -> Resu
     let once = |(store, last): (&Store, &Counts)| last.images as f64 / store.images as f64;
     row("files in backups/images per image", stores.iter().zip(last).map(once).collect(), Bound::Exactly(1.0));
     Ok(rows)
+}
+
+fn rows_of_prunes(stores: &[Store]) -> [Row; 3] {
+    let row = |name, of: fn(&Store) -> f64, bound| Row { name, values: stores.iter().map(of).collect(), bound };
+    [
+        row("prune of 10 backups and 100 images, ms", |s| s.prune.median(), Bound::Growth(1.5)),
+        row("  beside it: looking only, ms", |s| s.prune_look.median(), Bound::None),
+        row("  the first look of a process, ms", |s| s.first_look.median(), Bound::None),
+    ]
 }

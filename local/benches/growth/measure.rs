@@ -12,9 +12,9 @@ use reqwest::{Body, Client, RequestBuilder, Response};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::Result;
 use crate::seed::{self, IMAGE_BYTES};
 use crate::server::{Server, pause};
+use crate::{Result, prune};
 
 /// What `BACKUP_EVERY` is by default.
 const BACKUP_EVERY: u32 = 10;
@@ -94,6 +94,9 @@ pub struct Store {
     pub backup: Times,
     pub page: Times,
     pub restart: Times,
+    pub prune: Times,
+    pub prune_look: Times,
+    pub first_look: Times,
 }
 
 impl Store {
@@ -102,10 +105,25 @@ impl Store {
         let (folder, client) = (new_folder()?, Client::new());
         seed::fill(&data_of(&folder), images).await?;
         let server = Server::start(&data_of(&folder), &client, BACKUP_EVERY).await?;
-        let (upload, floor, tenth) = Default::default();
-        let (backup, page, restart) = Default::default();
         let server = Some(server);
-        Ok(Self { server, folder, client, images, peak_megabytes: 0.0, upload, floor, tenth, backup, page, restart })
+        let (upload, floor, tenth, backup, page, restart) = Default::default();
+        let (prune, prune_look, first_look, peak_megabytes) = Default::default();
+        Ok(Self {
+            server,
+            folder,
+            client,
+            images,
+            peak_megabytes,
+            upload,
+            floor,
+            tenth,
+            backup,
+            page,
+            restart,
+            prune,
+            prune_look,
+            first_look,
+        })
     }
 
     fn url(&self, path: &str) -> Result<String> {
@@ -185,6 +203,15 @@ impl Store {
         self.server.take().map(Server::stop).transpose()?;
         self.server = Some(Server::start(&data_of(&self.folder), &self.client, backup_every).await?);
         Ok(begin.elapsed())
+    }
+
+    /// Makes what a prune is to remove, and removes it.
+    pub async fn prune(&mut self) -> Result<()> {
+        let took = prune::run(&data_of(&self.folder)).await?;
+        self.first_look.add(took.first_look);
+        self.prune_look.add(took.look);
+        self.prune.add(took.prune);
+        Ok(())
     }
 
     /// The most memory that its server ever had.

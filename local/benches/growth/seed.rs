@@ -39,8 +39,22 @@ pub fn image(number: u64) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Fills a folder as that many uploads and a backup would have. The images are mostly holes, so that they take little room.
+/// What of an image lies on the disk.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Bytes {
+    /// All of it.
+    All,
+    /// Mostly holes, so that it takes little room.
+    Start,
+}
+
+/// Fills a folder as that many uploads and a backup would have. The images are mostly holes.
 pub async fn fill(folder: &Path, images: usize) -> Result<()> {
+    fill_with(folder, images, Bytes::Start).await
+}
+
+/// Likewise, with images as they are said to be.
+pub async fn fill_with(folder: &Path, images: usize, bytes_on_disk: Bytes) -> Result<()> {
     let config = Config::from_lookup(&|name| (name == "DATA_DIR").then(|| folder.display().to_string()))?;
     let clock = Clock::system();
     let keepsake = shared::open(&config, clock.clone()).await?;
@@ -50,12 +64,19 @@ pub async fn fill(folder: &Path, images: usize) -> Result<()> {
     let start = start_of_image(0)?.len();
     let mut changes = Vec::with_capacity(images);
     for number in 0..images {
-        let mut bytes = start_of_image(number as u64)?;
-        bytes.resize(IMAGE_BYTES, 0);
+        let bytes = match bytes_on_disk {
+            Bytes::All => image(number as u64)?,
+            Bytes::Start => {
+                let mut bytes = start_of_image(number as u64)?;
+                bytes.resize(IMAGE_BYTES, 0);
+                bytes
+            }
+        };
+        let written = if bytes_on_disk == Bytes::All { IMAGE_BYTES } else { start };
         let (id, digest) = (ImageId::generate(clock.new_id(), "png"), Digest::of(&bytes));
         for path in [uploads.join(id.as_str()), archived.join(digest.to_string())] {
             let mut file = File::create_new(path)?;
-            file.write_all(&bytes[..start])?;
+            file.write_all(&bytes[..written])?;
             file.set_len(IMAGE_BYTES as u64)?;
         }
         changes.push((id, Change { version: 1, content: Content::Live(record(number, digest, &clock)) }));

@@ -5,6 +5,9 @@ mod crowd;
 mod damage;
 mod first_day;
 mod in_a_bucket;
+mod logs;
+mod metrics;
+mod persistence;
 #[allow(dead_code, reason = "some of it is for the soak")]
 mod photos;
 mod readme;

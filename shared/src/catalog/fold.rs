@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::piece::{self, Checkpoint, PieceError, decode_checkpoint};
 use super::{
-    Base, Catalog, CatalogError, Snapshot, State, TOMBSTONE_AGE, Tombstone, list_commits, offload, read_commit,
+    Base, Catalog, CatalogError, Commit, Snapshot, State, TOMBSTONE_AGE, Tombstone, list_commits, offload, read_commit,
 };
 use crate::store::{Body, ETag, ErrorKind, Key, Optional, PutMode, Store, StoreError};
 use crate::{archive, layout};
@@ -34,19 +34,124 @@ pub(super) struct Mirrored {
     pub(super) replaceable: bool,
 }
 
+/// A fold that is half done: the primary's checkpoint holds its commits, and those of the mirrors are next. Dropped
+/// before [`finish`](Self::finish), it has changed nothing else, and the next fold does the whole.
+#[derive(Debug)]
+pub(crate) struct Fold<'a> {
+    catalog: &'a Catalog,
+    _turn: tokio::sync::MutexGuard<'a, ()>,
+    body: Body,
+    written: Snapshot,
+    held: BTreeSet<Uuid>,
+    /// The versions of the mirrors' checkpoints that `written` holds.
+    mirror_tags: Vec<Option<ETag>>,
+    done: bool,
+}
+
+/// What became of the first half of a fold.
+#[derive(Debug)]
+pub(crate) enum Begun<'a> {
+    /// There was nothing to do, or someone else was quicker.
+    Ended(Folded),
+    /// The primary's checkpoint stands.
+    Half(Fold<'a>),
+}
+
+impl Fold<'_> {
+    /// The commits that it folds.
+    pub(crate) fn commits(&self) -> &BTreeSet<Uuid> {
+        &self.held
+    }
+
+    /// Joins the primary's checkpoint into each mirror's, and deletes the commits.
+    pub(crate) async fn finish(mut self) -> Result<Folded, CatalogError> {
+        let catalog = self.catalog;
+        for place in 0..catalog.mirrors.len() {
+            self.join_into_mirror(place).await?;
+        }
+        for mirror in &catalog.mirrors {
+            catalog.sweep_mirror(mirror, &self.held).await?;
+        }
+        for id in &self.held {
+            catalog.primary.delete(&layout::commit(*id)).await?;
+            catalog.cache_mut().listed.remove(id);
+        }
+        self.done = true;
+        Ok(Folded::Commits(self.held.len()))
+    }
+
+    /// Writes the checkpoint into a mirror by compare-and-set, joined with what the mirror has beyond it.
+    async fn join_into_mirror(&mut self, place: usize) -> Result<(), CatalogError> {
+        let (mirror, key) = (&self.catalog.mirrors[place], layout::checkpoint());
+        let mut known = self.mirror_tags[place].take();
+        loop {
+            let (mode, joined) = match known.take() {
+                Some(etag) => (PutMode::Update(etag), None),
+                None => self.join_with_mirror(place).await?,
+            };
+            match mirror.put(&key, joined.as_ref().unwrap_or(&self.body), &mode).await {
+                Ok(etag) => {
+                    self.catalog.cache_mut().mirror_tags[place] = Some(etag);
+                    return Ok(());
+                }
+                Err(e) if matches!(e.kind, ErrorKind::Changed | ErrorKind::AlreadyExists) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+    }
+
+    /// Reads a mirror's checkpoint: on what condition it may be replaced, and by what, where it holds something beyond what
+    /// was written. The cache is no measure of that: it may have grown since, by what must not be there yet.
+    async fn join_with_mirror(&self, place: usize) -> Result<(PutMode, Option<Body>), CatalogError> {
+        let catalog = self.catalog;
+        let Some(Mirrored { etag, state, replaceable }) = catalog.join_mirror(place).await? else {
+            return Ok((PutMode::Create, None));
+        };
+        if replaceable {
+            catalog.set_aside(&catalog.mirrors[place], &layout::checkpoint()).await?;
+        }
+        if state.iter().all(|(id, entry)| self.written.covers(id, entry)) {
+            return Ok((PutMode::Update(etag), None));
+        }
+        let mut joined = State::default();
+        joined.join_all(&self.written);
+        joined.join_all(&state);
+        let store = catalog.cache().store_id;
+        Ok((PutMode::Update(etag), store.map(|store| piece::encode_checkpoint(&joined, store).into())))
+    }
+}
+
+impl Drop for Fold<'_> {
+    fn drop(&mut self) {
+        if !self.done {
+            // The mirrors still lack what the primary's checkpoint holds.
+            self.catalog.cache_mut().unsaved = true;
+        }
+    }
+}
+
 impl Catalog {
     /// Joins the commits into the primary's checkpoint, that into each mirror's, and deletes the commits.
     pub async fn fold(&self) -> Result<Folded, CatalogError> {
-        let _turn = self.folding.lock().await;
+        match self.begin_fold().await? {
+            Begun::Ended(folded) => Ok(folded),
+            Begun::Half(fold) => fold.finish().await,
+        }
+    }
+
+    /// Joins the commits into the primary's checkpoint, and leaves them where they are. What is committed from here on is no
+    /// part of this fold.
+    pub(crate) async fn begin_fold(&self) -> Result<Begun<'_>, CatalogError> {
+        let turn = self.folding.lock().await;
         self.refresh().await?;
         self.expire_tombstones().await?;
         if !self.needs_fold() {
-            return Ok(Folded::Nothing);
+            return Ok(Begun::Ended(Folded::Nothing));
         }
-        let (snapshot, store, base, held) = {
+        let (snapshot, store, base, held, mirror_tags) = {
             let cache = self.cache();
             let store = cache.store_id.unwrap_or_else(|| self.clock.new_id());
-            (cache.state.snapshot(), store, cache.base.clone(), cache.listed.clone())
+            (cache.state.snapshot(), store, cache.base.clone(), cache.listed.clone(), cache.mirror_tags.clone())
         };
         if let Base::Replaceable(_) = base {
             self.set_aside(&self.primary, &layout::checkpoint()).await?;
@@ -61,7 +166,9 @@ impl Catalog {
         let (body, digest) = offload(records.saturating_mul(RECORD_BYTES), encode).await;
         let etag = match self.primary.put(&layout::checkpoint(), &body, &base.put_mode()).await {
             Ok(etag) => etag,
-            Err(e) if matches!(e.kind, ErrorKind::Changed | ErrorKind::AlreadyExists) => return Ok(Folded::Lost),
+            Err(e) if matches!(e.kind, ErrorKind::Changed | ErrorKind::AlreadyExists) => {
+                return Ok(Begun::Ended(Folded::Lost));
+            }
             Err(e) => return Err(e.into()),
         };
         {
@@ -70,48 +177,44 @@ impl Catalog {
             cache.store_id = Some(store);
             cache.unsaved = false;
         }
-        for place in 0..self.mirrors.len() {
-            self.join_into_mirror(place, &body, &written).await?;
-        }
-        for mirror in &self.mirrors {
-            self.sweep_mirror(mirror, &held).await?;
-        }
-        for id in &held {
-            self.primary.delete(&layout::commit(*id)).await?;
-            self.cache_mut().listed.remove(id);
-        }
-        Ok(Folded::Commits(held.len()))
+        Ok(Begun::Half(Fold { catalog: self, _turn: turn, body, written, held, mirror_tags, done: false }))
     }
 
-    /// Copies the commits of the primary that a mirror lacks into it.
-    pub async fn mirror_commits(&self) -> Result<(), CatalogError> {
-        self.refresh().await?;
-        let held = self.cache().listed.clone();
+    /// The commits of the primary, as far as is cached: those that wait to be folded.
+    pub(crate) fn listed(&self) -> BTreeSet<Uuid> {
+        self.cache().listed.clone()
+    }
+
+    /// The commits that lie in every mirror.
+    pub(crate) async fn mirrored(&self) -> Result<BTreeSet<Uuid>, CatalogError> {
+        let mut mirrored: Option<BTreeSet<Uuid>> = None;
         for mirror in &self.mirrors {
             let there = list_commits(mirror).await?;
-            for id in held.iter().filter(|id| !there.contains(id)) {
-                self.mirror_commit_to(mirror, *id).await?;
+            mirrored = Some(match mirrored {
+                Some(mirrored) => mirrored.intersection(&there).copied().collect(),
+                None => there,
+            });
+        }
+        Ok(mirrored.unwrap_or_default())
+    }
+
+    /// A commit of the primary and its bytes; `None` where it is gone from there or cannot be trusted.
+    pub(crate) async fn sound_commit(&self, id: Uuid) -> Result<Option<(Commit, Body)>, CatalogError> {
+        let Some((bytes, _)) = self.primary.read(&layout::commit(id)).await.sound()? else { return Ok(None) };
+        let body = Body::from(bytes.clone());
+        let decoded = offload(bytes.len(), move || Commit::decode(&bytes)).await;
+        Ok(decoded.ok().map(|commit| (commit, body)))
+    }
+
+    /// Puts a commit's second copy into every mirror.
+    pub(crate) async fn mirror_commit(&self, id: Uuid, body: &Body) -> Result<(), CatalogError> {
+        for mirror in &self.mirrors {
+            match mirror.put(&layout::commit(id), body, &PutMode::Create).await {
+                Err(e) if e.kind != ErrorKind::AlreadyExists => return Err(e.into()),
+                _ => {}
             }
         }
         Ok(())
-    }
-
-    /// Copies one commit of the primary into every mirror.
-    pub(crate) async fn mirror_commit(&self, id: Uuid) -> Result<(), CatalogError> {
-        for mirror in &self.mirrors {
-            self.mirror_commit_to(mirror, id).await?;
-        }
-        Ok(())
-    }
-
-    async fn mirror_commit_to(&self, mirror: &Store, id: Uuid) -> Result<(), CatalogError> {
-        let key = layout::commit(id);
-        // One that is gone by now was folded, and the checkpoint is in the mirror.
-        let Some(body) = self.primary.fetch(&key).await.optional()? else { return Ok(()) };
-        match mirror.put(&key, &body, &PutMode::Create).await {
-            Err(e) if e.kind != ErrorKind::AlreadyExists => Err(e.into()),
-            _ => Ok(()),
-        }
     }
 
     /// Whether enough commits wait for a fold to be worth its requests, where each request costs: a tenth at most of
@@ -119,47 +222,6 @@ impl Catalog {
     pub fn fold_is_worthwhile(&self) -> bool {
         let records = self.read(|state| state.totals().uploads()) as usize;
         self.unfolded() >= (records / 50).clamp(10, 256)
-    }
-
-    /// Writes the checkpoint `body`, which holds `written`, into a mirror by compare-and-set, joined with what the mirror
-    /// has beyond it.
-    async fn join_into_mirror(&self, place: usize, body: &Body, written: &Snapshot) -> Result<(), CatalogError> {
-        let (mirror, key) = (&self.mirrors[place], layout::checkpoint());
-        let mut known: Option<ETag> = self.cache().mirror_tags[place].clone();
-        loop {
-            let (mode, joined) = match known.take() {
-                Some(etag) => (PutMode::Update(etag), None),
-                None => self.join_with_mirror(place, written).await?,
-            };
-            match mirror.put(&key, joined.as_ref().unwrap_or(body), &mode).await {
-                Ok(etag) => {
-                    self.cache_mut().mirror_tags[place] = Some(etag);
-                    return Ok(());
-                }
-                Err(e) if matches!(e.kind, ErrorKind::Changed | ErrorKind::AlreadyExists) => {}
-                Err(e) => return Err(e.into()),
-            }
-        }
-    }
-
-    /// Reads a mirror's checkpoint: on what condition it may be replaced, and by what, where it holds something beyond
-    /// `written`. The cache is no measure of that: it may have grown since.
-    async fn join_with_mirror(
-        &self,
-        place: usize,
-        written: &Snapshot,
-    ) -> Result<(PutMode, Option<Body>), CatalogError> {
-        let Some(Mirrored { etag, state, replaceable }) = self.join_mirror(place).await? else {
-            return Ok((PutMode::Create, None));
-        };
-        if replaceable {
-            self.set_aside(&self.mirrors[place], &layout::checkpoint()).await?;
-        }
-        let beyond = state.iter().any(|(id, entry)| !written.covers(id, entry));
-        let cache = self.cache();
-        let joined =
-            cache.store_id.filter(|_| beyond).map(|store| piece::encode_checkpoint(&cache.state, store).into());
-        Ok((PutMode::Update(etag), joined))
     }
 
     /// Joins a mirror's checkpoint into the cache and returns what it was; `None` where there is none. Writes nothing.

@@ -31,6 +31,7 @@ use jiff::SignedDuration;
 use uuid::Uuid;
 
 pub use error::{CatalogError, CommitError};
+pub(crate) use fold::Begun;
 pub use fold::Folded;
 pub use load::Loaded;
 #[cfg(feature = "testing")]
@@ -149,11 +150,6 @@ impl Catalog {
         damaged.iter().filter(|(_, readable)| **readable != Readable::InMirror).map(|(id, _)| *id).collect()
     }
 
-    /// The store's id, once a checkpoint has said it or a fold has given it one.
-    pub(crate) fn store_id(&self) -> Option<Uuid> {
-        self.cache().store_id
-    }
-
     /// How many uploads the checkpoint held when this process first looked; none before it has. What came since, commits
     /// told it of.
     pub(crate) fn uploads_at_first(&self) -> u64 {
@@ -209,7 +205,7 @@ impl Cache {
         for (id, entry) in &older.records {
             self.state.join(id, entry);
         }
-        self.unusable_names.extend(older.unusable);
+        self.unusable_names.extend(older.unusable.into_iter().map(|(name, _)| name));
         let changed = before != self.state.totals();
         self.unsaved |= changed;
         changed

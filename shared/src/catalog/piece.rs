@@ -49,8 +49,8 @@ pub enum Checkpoint {
 pub struct Older {
     /// Its records, at version 0, so that any change made here wins.
     pub records: Vec<(ImageId, Arc<Entry>)>,
-    /// Names in it that cannot be the name of a file here; their records stay in the original, which is set aside.
-    pub unusable: Vec<String>,
+    /// What stands in it under names that cannot be the name of a file here, or is no record.
+    pub unusable: Vec<(String, Value)>,
 }
 
 /// A commit: the new state of one or more images.
@@ -229,7 +229,7 @@ fn older(map: Map<String, Value>) -> Older {
                 let content = Content::Live(Record::from_older(fields));
                 older.records.push((id, Arc::new(Entry { stamp: Stamp::default(), content })));
             }
-            _ => older.unusable.push(name),
+            (_, value) => older.unusable.push((name, value)),
         }
     }
     older
@@ -291,7 +291,7 @@ mod tests {
             panic!("the older format is taken");
         };
         assert_eq!(older.records.len(), 1);
-        assert_eq!(older.unusable, ["b/c"]);
+        assert_eq!(older.unusable, [("b/c".to_owned(), serde_json::json!({}))]);
     }
 
     #[test]

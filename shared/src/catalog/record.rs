@@ -189,7 +189,7 @@ impl Record {
 
     /// Whether it stands for a file elsewhere, which has no bytes here.
     pub fn is_link(&self) -> bool {
-        self.extra.contains_key("url")
+        self.extra.contains_key("url") || self.kind.as_deref() == Some("link")
     }
 
     /// A record of the older format. What it says under a name that is Keepsake's own is kept under another.

@@ -45,6 +45,9 @@ pub struct Config {
     pub backup: Option<StoreUrl>,
     /// `ARCHIVE`: when second copies are made, by default `sync` on a disk and `async` on S3.
     pub archive: ArchiveMode,
+    /// `ARCHIVE_BEHIND_MAX`: how many changes may wait for their second copies before no more is taken in, by default
+    /// 10,000. On Lambda events say what waits, and nothing limits it.
+    pub archive_behind_max: usize,
     /// `BACKUP_EVERY`: how many uploads make an automatic backup, by default 10.
     pub backup_every: NonZeroU32,
     /// `KEEP_LAST`, `KEEP_DAILY`, `KEEP_WEEKLY`, `KEEP_MONTHLY`: how many automatic backups a prune keeps, by default 20,
@@ -204,6 +207,7 @@ impl Config {
             archive: values
                 .one_of("ARCHIVE", [("sync", ArchiveMode::Sync), ("async", ArchiveMode::Async)])?
                 .unwrap_or(default_archive),
+            archive_behind_max: values.behind_max(platform)?,
             backup_every: values.number("BACKUP_EVERY", "a whole number of uploads from 1 up")?.unwrap_or(TEN),
             keep: values.keep()?,
             max_upload_bytes: values.size("MAX_UPLOAD_BYTES", 1)?.unwrap_or(100 << 20),

@@ -16,10 +16,11 @@ use crate::store::Key;
 pub(super) struct Values<'a>(pub(super) &'a dyn Fn(&str) -> Option<String>);
 
 fn wrong(name: &'static str, value: &str, remedy: impl Into<String>) -> ConfigError {
-    // A URL may carry a password.
-    let shown = match value.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.rsplit_once('@')?.1))) {
-        Some((scheme, rest)) => format!("{scheme}://***@{rest}"),
-        None => value.to_owned(),
+    // A URL may carry a password, also one that is not written as it should be.
+    let shown = match (value.split_once("://"), value.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, rest))) => format!("{scheme}://***@{rest}"),
+        (None, Some((_, rest))) => format!("***@{rest}"),
+        (_, None) => value.to_owned(),
     };
     ConfigError { name, value: Some(shown), remedy: remedy.into() }
 }
@@ -72,6 +73,12 @@ impl Values<'_> {
     pub(super) fn pixels(&self) -> Result<Option<u64>, ConfigError> {
         let pixels = self.number::<std::num::NonZeroU64>("MAX_PIXELS", "a whole number of pixels from 1 up")?;
         Ok(pixels.map(u64::from))
+    }
+
+    /// On Lambda nothing limits it.
+    pub(super) fn behind_max(&self, platform: Option<Platform>) -> Result<usize, ConfigError> {
+        let set = self.number::<std::num::NonZeroUsize>("ARCHIVE_BEHIND_MAX", "a whole number of changes from 1 up")?;
+        Ok(if platform == Some(Platform::Lambda) { usize::MAX } else { set.map_or(10_000, usize::from) })
     }
 
     pub(super) fn keep(&self) -> Result<Keep, ConfigError> {

@@ -56,6 +56,7 @@ fn an_empty_value_counts_as_none() {
         "STORE_URL",
         "BACKUP_URL",
         "ARCHIVE",
+        "ARCHIVE_BEHIND_MAX",
         "BACKUP_EVERY",
         "KEEP_LAST",
         "KEEP_DAILY",
@@ -208,6 +209,9 @@ fn the_archive_is_made_at_once_on_a_disk_and_soon_on_s3() {
 fn backup_every_counts_uploads() {
     assert_eq!(read(&[("BACKUP_EVERY", "25")]).unwrap().backup_every.get(), 25);
     refused("BACKUP_EVERY", &["0", "-1", "ten", "2.5", "99999999999"]);
+    assert_eq!(read(&[]).unwrap().archive_behind_max, 10_000);
+    assert_eq!(read(&[("ARCHIVE_BEHIND_MAX", "25")]).unwrap().archive_behind_max, 25);
+    refused("ARCHIVE_BEHIND_MAX", &["0", "-1", "some"]);
 }
 
 #[test]

@@ -61,12 +61,17 @@ impl Access {
                 return forbidden("forbidden-origin", "Pages of this origin may not make changes here.");
             }
         }
+        self.check_token(headers)
+    }
+
+    /// Refuses whoever does not have the token, where there is one: for what more is told of than of the images.
+    pub fn check_token(&self, headers: &HeaderMap) -> Result<(), Problem> {
         let Some(token) = &self.token else { return Ok(()) };
         let given = headers.typed_get::<Authorization<Bearer>>();
         if given.is_some_and(|given| same(given.token(), token.expose())) {
             return Ok(());
         }
-        let detail = "Changes need the header \"Authorization: Bearer <API_TOKEN>\" with the right token.";
+        let detail = "This needs the header \"Authorization: Bearer <API_TOKEN>\" with the right token.";
         let problem = Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail);
         Err(problem.with_header(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")))
     }

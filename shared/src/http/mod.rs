@@ -22,7 +22,7 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::Request;
 use axum::http::header::{CACHE_CONTROL, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::middleware::{from_fn, from_fn_with_state, map_request};
 use axum::response::Response;
 use bytes::Bytes;
 use http_body_util::LengthLimitError;
@@ -43,8 +43,12 @@ use crate::config::{Config, Platform};
 use crate::error::{Error, Result};
 use crate::keepsake::Keepsake;
 
-/// The header that names a request in the log; taken over from the client or a proxy where one has named it.
+/// The header that names a request in the log; taken over from the client or a proxy where one has named it sensibly.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The longest name that is taken over.
+const MAX_REQUEST_ID: usize = 128;
+/// So many characters of a method or a path are logged.
+const MAX_LOGGED: usize = 500;
 
 /// What every handler is given. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -64,8 +68,8 @@ pub const LAMBDA_MAX_BODY_BYTES: u64 = 4_500_000;
 
 impl App {
     /// Serves `keepsake` to whom `access` lets in, from a process of its own.
-    pub fn new(keepsake: Keepsake, access: Access) -> Self {
-        Self { keepsake: Arc::new(keepsake), access: Arc::new(access), on_lambda: false, platform: None }
+    pub fn new(keepsake: impl Into<Arc<Keepsake>>, access: Access) -> Self {
+        Self { keepsake: keepsake.into(), access: Arc::new(access), on_lambda: false, platform: None }
     }
 
     /// The longest image in bytes that can come in the body of a request.
@@ -75,7 +79,7 @@ impl App {
     }
 
     /// Serves `keepsake` as `config` says.
-    pub fn from_config(keepsake: Keepsake, config: &Config) -> Self {
+    pub fn from_config(keepsake: impl Into<Arc<Keepsake>>, config: &Config) -> Self {
         let on_lambda = config.platform == Some(Platform::Lambda);
         let platform = config.platform.map(Platform::name);
         Self { on_lambda, platform, ..Self::new(keepsake, Access::from_config(config)) }
@@ -93,6 +97,7 @@ pub fn finish(router: Router, app: &App) -> Router {
         // A failure is logged once, with its reason, where its problem is reported.
         .on_failure(());
     let layers = ServiceBuilder::new()
+        .layer(map_request(drop_unfit_request_id))
         .layer(SetRequestIdLayer::new(REQUEST_ID, NewRequestId(app.keepsake.clock.clone())))
         .layer(trace)
         .layer(PropagateRequestIdLayer::new(REQUEST_ID))
@@ -124,6 +129,21 @@ pub async fn read_body(body: Body, limit: usize) -> Result<Bytes> {
     })
 }
 
+/// Drops a name that is long or has signs in it that names given by proxies do not have: it comes into every line of the
+/// log and into the answer.
+async fn drop_unfit_request_id(mut request: Request) -> Request {
+    let fits = |id: &HeaderValue| {
+        let id = id.as_bytes();
+        let sign = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:=+/".contains(byte);
+        (1..=MAX_REQUEST_ID).contains(&id.len()) && id.iter().all(sign)
+    };
+    let mut ids = request.headers().get_all(REQUEST_ID).iter();
+    if ids.next().is_some_and(|id| !fits(id)) || ids.next().is_some() {
+        request.headers_mut().remove(REQUEST_ID);
+    }
+    request
+}
+
 #[derive(Clone)]
 struct NewRequestId(Clock);
 
@@ -135,8 +155,10 @@ impl MakeRequestId for NewRequestId {
 
 fn request_span(request: &Request) -> Span {
     let id = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok());
-    // The query stays out: what people search for is their own affair.
-    tracing::info_span!("request", request_id = id, method = %request.method(), path = request.uri().path())
+    // The query stays out: what people search for is their own affair, and the way for a ticket's bytes has a secret in it.
+    let start_of = |text: &str| text.chars().take(MAX_LOGGED).collect::<String>();
+    let (method, path) = (start_of(request.method().as_str()), start_of(request.uri().path()));
+    tracing::info_span!("request", request_id = id, method, path)
 }
 
 fn log_response(response: &Response, latency: Duration, _span: &Span) {

@@ -17,6 +17,7 @@ use crate::catalog::CommitError;
 use crate::error::Error;
 use crate::media::MediaError;
 use crate::store::ErrorKind;
+use crate::telemetry::with_causes;
 
 /// Seconds after which a client may try again what failed because a store did not answer.
 const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("5");
@@ -80,9 +81,7 @@ impl Problem {
 
     /// The causes from the outermost in, in one line.
     fn causes(&self) -> String {
-        let first = self.source.as_deref().map(|source| source as &dyn StdError);
-        let causes = std::iter::successors(first, |cause| (*cause).source());
-        causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+        self.source.as_deref().map_or_else(String::new, |source| with_causes(source))
     }
 }
 
@@ -143,8 +142,10 @@ impl From<Error> for Problem {
     /// | too long | 413 | `too-large` |
     /// | no image | 415 | `not-an-image` |
     /// | a damaged or an excessive image | 422 | `undecodable`, `too-many-pixels`, `too-many-frames` |
+    /// | an archive that cannot be taken in | 422 | `unusable-archive` |
     /// | no room | 507 | `no-room` |
     /// | a store that refuses, takes no writes or does not answer | 503 | `store-refused`, `read-only`, `writes-withheld`, `store-unavailable` |
+    /// | an archive that is too far behind | 503 | `archive-behind` |
     /// | a change that may or may not have been stored | 503 | `outcome-unknown` |
     /// | bytes that no place has | 503 | `missing-bytes` |
     /// | a catalog that this version must not touch | 503 | `catalog-unusable` |
@@ -172,6 +173,9 @@ impl From<Error> for Problem {
             Error::NoSuchBackup(_) => problem(S::NOT_FOUND, "no-such-backup"),
             Error::DamagedBackup(_) => problem(S::INTERNAL_SERVER_ERROR, "damaged-backup"),
             Error::MissingBytes => problem(S::SERVICE_UNAVAILABLE, "missing-bytes"),
+            Error::ArchiveBehind => {
+                problem(S::SERVICE_UNAVAILABLE, "archive-behind").with_header(RETRY_AFTER, RETRY_SECONDS)
+            }
             Error::Changed => problem(S::PRECONDITION_FAILED, "changed"),
             Error::RestoreRunning => problem(S::CONFLICT, "restore-running"),
             Error::NoSuchTicket => problem(S::NOT_FOUND, "no-such-ticket"),
@@ -187,6 +191,7 @@ impl From<Error> for Problem {
             Error::Media(MediaError::Undecodable { .. }) => problem(S::UNPROCESSABLE_ENTITY, "undecodable"),
             Error::Media(MediaError::TooManyPixels { .. }) => problem(S::UNPROCESSABLE_ENTITY, "too-many-pixels"),
             Error::Media(MediaError::TooManyFrames { .. }) => problem(S::UNPROCESSABLE_ENTITY, "too-many-frames"),
+            Error::UnusableArchive(_) => problem(S::UNPROCESSABLE_ENTITY, "unusable-archive"),
             Error::DigestMismatch => problem(S::UNPROCESSABLE_ENTITY, "digest-mismatch"),
             Error::IdempotencyMismatch => problem(S::UNPROCESSABLE_ENTITY, "idempotency-mismatch"),
             Error::IdempotencyInProgress => problem(S::CONFLICT, "idempotency-in-progress"),

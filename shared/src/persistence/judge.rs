@@ -71,7 +71,6 @@ impl Circumstances {
             // Software that is deployed with data in it brings that data back each time, which looks like survival.
             None => false,
             Some(Platform::Heroku | Platform::Lambda) => true,
-            Some(Platform::Railway) => !self.on_known_volume && (on_root || mount.is_none()) || by_name.is_some(),
             Some(_) => on_root || by_name.is_some() || of_pod,
         };
         if wiped { Some(Passing::Wiped) } else { by_name.map(Passing::ByName) }
@@ -90,7 +89,7 @@ impl Circumstances {
         let passing = self.passing(spot, file_system);
         let archive_stays = match (self.passing(&self.archive, None), archive) {
             (Some(Passing::Wiped), _) | (Some(Passing::ByName(_)), None) => false,
-            _ => self.archive == Spot::Service || self.is_volume(Place::Archive) || passing.is_none(),
+            _ => self.archive == Spot::Service || !self.archive.is_at(spot) || passing.is_none(),
         };
         let (verdict, evidence) = match (passing, images, archive) {
             (None | Some(Passing::ByName(_)), Some(outlived), _) => (Verdict::Proven, outlived.told()),
@@ -193,25 +192,12 @@ impl Keepsake {
     /// Whether the images outlive their instance, as far as this start has found. `file_system` is what the primary says
     /// of itself, and `kind` what sort of store it is.
     pub(crate) fn judge(&self, kind: &str, file_system: Option<&str>) -> Judgement {
-        let unknown = || {
-            let spot = if kind == "s3" { Spot::Service } else { Spot::Folder(None) };
-            Circumstances {
-                platform: None,
-                on_known_volume: false,
-                instance: None,
-                data: spot.clone(),
-                uploads: spot.clone(),
-                archive: spot,
-                archive_elsewhere: false,
-                asynchronous: false,
-                accepted: Vec::new(),
-            }
-        };
-        let fallback = if self.circumstances().is_none() { Some(unknown()) } else { None };
-        let Some(known) = self.circumstances().or(fallback.as_ref()) else { unreachable!("one of them is there") };
+        let unknown = Circumstances::unknown(&if kind == "s3" { Spot::Service } else { Spot::Folder(None) });
+        let known = self.circumstances().unwrap_or(&unknown);
         let images = if known.is_volume(Place::Uploads) { Place::Uploads } else { Place::Data };
         let whole = crate::sync::lock(&self.recovered).as_ref().is_some_and(|report| report.missing.is_empty());
-        let mut judgement = known.judge(self.outlived(images), self.outlived(Place::Archive), file_system, whole);
+        let mut judgement =
+            known.judge(self.outlived(images).as_ref(), self.outlived(Place::Archive).as_ref(), file_system, whole);
         if let Some(why) = self.withheld() {
             judgement =
                 Judgement { verdict: Verdict::Unproven, evidence: why.told(), warning: Some(why.told()), ..judgement };

@@ -5,7 +5,6 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
 use super::{Instance, Place};
 use crate::clock::millis;
@@ -25,8 +24,6 @@ const ROUNDS: usize = 64;
 #[serde(rename_all = "camelCase")]
 pub(super) struct Ledger {
     digest: String,
-    /// The store that the place belongs to.
-    pub(super) store: Option<Uuid>,
     /// The places that were file systems of their own at the last start.
     pub(super) volumes: Vec<Place>,
     /// How many instances stood between the first and the second of `starts`.
@@ -61,7 +58,7 @@ pub struct Outlived {
 impl Ledger {
     fn new() -> Self {
         let digest = UNSEALED.to_owned();
-        Self { digest, store: None, volumes: Vec::new(), forgotten: 0, starts: Vec::new() }
+        Self { digest, volumes: Vec::new(), forgotten: 0, starts: Vec::new() }
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {
@@ -113,7 +110,6 @@ impl Keepsake {
             };
             let damaged = ledger.is_none();
             let mut ledger = ledger.unwrap_or_else(Ledger::new);
-            ledger.store = self.catalog.store_id().or(ledger.store);
             ledger.volumes = volumes.to_vec();
             instance.iter().for_each(|instance| ledger.note(instance, self.clock.now()));
             let outlived = instance.and_then(|instance| ledger.outlived(instance));

@@ -14,8 +14,11 @@ mod instance;
 mod judge;
 mod ledger;
 mod machine;
+#[cfg(test)]
+mod tests;
 
 use std::path::Path;
+use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
@@ -26,10 +29,11 @@ pub use machine::{Machine, Mount};
 
 use crate::catalog::CatalogError;
 use crate::config::{ArchiveMode, Config, Platform, StoreUrl};
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::keepsake::Keepsake;
 use crate::layout;
-use crate::store::{Optional, Store};
+use crate::store::{Key, Optional, Store};
+use crate::sync::{Mutex, lock};
 
 /// A place that may be a volume.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,6 +80,20 @@ pub enum Spot {
 }
 
 impl Spot {
+    /// What a folder lies on. A `volume` that a platform says to have mounted above it counts also where it cannot be seen.
+    fn of(folder: &Path, volume: Option<&Path>, machine: &Machine) -> Self {
+        let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let folder = real(folder);
+        let mut mount = machine.mount_of(&folder).cloned();
+        if let (Some(volume), Some(seen)) = (volume.map(real), &mut mount)
+            && seen.point == "/"
+            && folder.starts_with(&volume)
+        {
+            seen.point = volume.display().to_string();
+        }
+        Self::Folder(mount)
+    }
+
     /// What it lies on, where it is a folder and that is known.
     pub fn mount(&self) -> Option<&Mount> {
         match self {
@@ -94,8 +112,6 @@ impl Spot {
 pub struct Circumstances {
     /// The platform, where one is recognised.
     pub platform: Option<Platform>,
-    /// Whether that platform says itself that the data lies on a volume of its.
-    pub on_known_volume: bool,
     /// The instance; `None` where nothing tells instances apart.
     pub instance: Option<Instance>,
     /// What the primary lies on.
@@ -115,13 +131,10 @@ pub struct Circumstances {
 impl Circumstances {
     /// What a configuration and a machine tell. The folders must be there.
     pub fn of(config: &Config, machine: &Machine) -> Self {
-        let spot = |folder: &Path| {
-            let real = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
-            Spot::Folder(machine.mount_of(&real).cloned())
-        };
+        let spot = |folder: &Path| Spot::of(folder, config.volume.as_deref(), machine);
         let (data, uploads, inner_archive) = match &config.store {
             StoreUrl::File(folder) => {
-                let below = |key: crate::store::Key| spot(&folder.join(key.as_str()));
+                let below = |key: Key| spot(&folder.join(key.as_str()));
                 (spot(folder), below(layout::uploads_folder()), below(layout::default_archive()))
             }
             _ => (Spot::Service, Spot::Service, Spot::Service),
@@ -131,11 +144,8 @@ impl Circumstances {
             Some(StoreUrl::File(folder)) => spot(folder),
             Some(_) => Spot::Service,
         };
-        let on_volume =
-            |volume: &std::path::PathBuf| matches!(&config.store, StoreUrl::File(f) if f.starts_with(volume));
         Self {
             platform: config.platform,
-            on_known_volume: config.volume.as_ref().is_some_and(on_volume),
             instance: Instance::of(config.platform, config.deployment.as_deref(), machine),
             data,
             uploads,
@@ -143,6 +153,20 @@ impl Circumstances {
             archive_elsewhere: config.backup.is_some(),
             asynchronous: config.archive == ArchiveMode::Async,
             accepted: config.accept_unmounted.clone(),
+        }
+    }
+
+    /// No more than that all places lie on this.
+    pub fn unknown(spot: &Spot) -> Self {
+        Self {
+            platform: None,
+            instance: None,
+            data: spot.clone(),
+            uploads: spot.clone(),
+            archive: spot.clone(),
+            archive_elsewhere: false,
+            asynchronous: false,
+            accepted: Vec::new(),
         }
     }
 
@@ -205,9 +229,9 @@ impl Withheld {
 pub(crate) struct Persistence {
     /// Nothing is known where a store is not served from a machine of its own.
     circumstances: Option<Circumstances>,
-    withheld: std::sync::OnceLock<Withheld>,
+    withheld: OnceLock<Withheld>,
     /// What each place has outlived, in the order of [`Place::ALL`].
-    outlived: std::sync::OnceLock<[Option<Outlived>; 3]>,
+    outlived: Mutex<[Option<Outlived>; 3]>,
 }
 
 impl Keepsake {
@@ -284,30 +308,28 @@ impl Keepsake {
         false
     }
 
-    /// Takes note of this start in each place, once it is recovered; never fails, since a store that takes no writes is
-    /// served all the same.
+    /// Takes note of this start in each place, once it is recovered, and again where a place that was away is back; never
+    /// fails, since a store that takes no writes is served all the same.
     pub async fn note_start(&self) {
         let Some(known) = self.circumstances() else { return };
         let volumes: Vec<Place> = Place::ALL.into_iter().filter(|place| known.is_volume(*place)).collect();
-        let mut outlived = [None, None, None];
-        for (place, found) in Place::ALL.into_iter().zip(&mut outlived) {
+        for (at, place) in Place::ALL.into_iter().enumerate() {
             if place == Place::Uploads && !known.is_volume(place) {
                 continue;
             }
             match self.note_start_in(&self.place(place), &volumes).await {
-                Ok(told) => *found = told,
+                Ok(told) => lock(&self.persistence.outlived)[at] = told,
                 Err(error) => {
                     let error = &error as &dyn std::error::Error;
                     tracing::warn!(place = place.name(), error, "the ledger of starts cannot be read");
                 }
             }
         }
-        self.persistence.outlived.get_or_init(|| outlived);
     }
 
     /// What the place has outlived, as this start found.
-    fn outlived(&self, place: Place) -> Option<&Outlived> {
-        let all = self.persistence.outlived.get()?;
-        Place::ALL.into_iter().zip(all).find(|(of, _)| *of == place)?.1.as_ref()
+    fn outlived(&self, place: Place) -> Option<Outlived> {
+        let all = lock(&self.persistence.outlived);
+        Place::ALL.into_iter().zip(all.iter()).find(|(of, _)| *of == place)?.1.clone()
     }
 }

@@ -108,6 +108,7 @@ impl Keepsake {
         let lease = Lease::acquire_to_delete(self.archive.store(), &self.clock).await?.ok_or(Error::RestoreRunning)?;
         let pruned = self.prune_leased(Some(&lease)).await;
         lease.end().await;
+        self.counts.note_prune(pruned.as_ref().ok(), self.clock.now());
         self.note_write(pruned)
     }
 

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use super::{IN_FLIGHT, Listed, Report, vanished};
 use crate::catalog::{Change, Content, Entry, Loaded, Record, Tombstone};
 use crate::clock::format_millis;
+use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::keepsake::{Keepsake, blocking};
 use crate::layout::{self, ImageId};
 use crate::media::{self, Media};
-use crate::store::{Body, ErrorKind, ObjectMeta};
+use crate::store::{ErrorKind, ObjectMeta};
 use crate::upload::{DEFAULT_CATEGORY, DEFAULT_ORDER};
 
 impl Keepsake {
@@ -150,19 +151,19 @@ impl Keepsake {
         if media.is_some() || known {
             self.archive.put(&body).await?;
         }
-        Ok((media, complete(record, &body, media.as_ref())))
+        Ok((media, completed(record, body.size(), body.digest(), media.as_ref())))
     }
 }
 
 /// Adds what the bytes say where the record says nothing.
-fn complete(record: Record, body: &Body, media: Option<&Media>) -> Record {
+pub(crate) fn completed(record: Record, size: u64, digest: Digest, media: Option<&Media>) -> Record {
     Record {
         kind: record.kind.or_else(|| media.map(|_| "image".to_owned())),
         content_type: record.content_type.or_else(|| media.map(|m| m.format.content_type().to_owned())),
-        size: Some(body.size()),
+        size: Some(size),
         width: record.width.or_else(|| media.map(|m| m.width.into())),
         height: record.height.or_else(|| media.map(|m| m.height.into())),
-        sha256: Some(body.digest()),
+        sha256: Some(digest),
         ..record
     }
 }

@@ -10,14 +10,15 @@ mod files;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+pub(crate) use files::completed;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::archive::Archived;
 use crate::backup::Kind;
-use crate::catalog::Record;
+use crate::catalog::{Loaded, Record};
 use crate::digest::Digest;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::keepsake::Keepsake;
 use crate::layout::{self, ImageId};
 use crate::store::{ErrorKind, StoreError};
@@ -28,6 +29,11 @@ use crate::sync::lock;
 pub(crate) const IN_FLIGHT: SignedDuration = SignedDuration::from_hours(24);
 /// Images worked on at a time.
 const COPIES: usize = 8;
+/// A start waits until so much has been set right, and serves before the rest of what is more.
+const FEW_IMAGES: u64 = 100;
+const FEW_BYTES: u64 = 256 * 1024 * 1024;
+/// The log tells of so many images that were brought back.
+const TOLD_EVERY: u64 = 1_000;
 
 /// What a recovery found and did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -91,24 +97,91 @@ enum Need {
     Missing,
 }
 
+/// Records that are whole again, and what is left to be done with files.
+#[derive(Debug)]
+pub struct Records {
+    loaded: Loaded,
+}
+
+/// How far images have been brought back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Restoring {
+    /// How many images are dealt with.
+    pub done: u64,
+    /// How many there are to be dealt with.
+    pub total: u64,
+}
+
+/// How a recovery that runs goes on.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Progress {
+    /// Whether so much is to be done that nobody should wait for it.
+    long: bool,
+    /// Images whose bytes come back from the archive, where there are any.
+    restoring: Option<Restoring>,
+}
+
 impl Keepsake {
     /// Makes every place whole again; safe to run while this and other processes serve the store.
     pub async fn recover(&self) -> Result<Report> {
+        let records = self.recover_records().await?;
+        self.recover_files(records).await
+    }
+
+    /// The first half of [`recover`](Self::recover): joins what is left of the records. From then on they can be served,
+    /// and images from the archive.
+    pub async fn recover_records(&self) -> Result<Records> {
         if self.withheld().is_some() {
             // What can be read is read, and no more.
             let _ = self.catalog.load().await;
             return Err(StoreError::new("put", layout::checkpoint(), ErrorKind::Withheld).into());
         }
-        let recovered = self.note_write(self.recover_all().await);
-        let report = recovered.inspect_err(|error| self.note_foreign(error))?;
+        let joined = self.note_write(self.join_records().await);
+        joined.inspect_err(|error| self.note_foreign(error))
+    }
+
+    async fn join_records(&self) -> Result<Records> {
+        let loaded = self.catalog.load().await?;
+        if self.settings.archive_sync {
+            // From here on the records are safe in every place, whatever happens to the rest.
+            self.catalog.fold().await?;
+        } else {
+            // Safe in the primary. The archive follows as far as it has the images, which can take long.
+            self.catalog.begin_fold().await?;
+        }
+        Ok(Records { loaded })
+    }
+
+    /// The second half: the bytes of images, in both places. Where it takes long, [`is_long`](Self::is_long) says so.
+    pub async fn recover_files(&self, records: Records) -> Result<Report> {
+        let recovered = self.note_write(self.settle_all(&records.loaded).await);
+        if recovered.is_ok() {
+            self.recovering.send_replace(Progress::default());
+        }
+        let report = recovered?;
         *lock(&self.recovered) = Some(Arc::new(report.clone()));
         Ok(report)
     }
 
-    async fn recover_all(&self) -> Result<Report> {
-        let loaded = self.catalog.load().await?;
-        // From here on the records are safe in every place, whatever happens to the rest.
-        self.catalog.fold().await?;
+    /// Waits until a recovery that runs has found so much to do that nobody should wait for it.
+    pub async fn is_long(&self) {
+        // The sender lives as long as this does.
+        let _ = self.recovering.subscribe().wait_for(|progress| progress.long).await;
+    }
+
+    /// How far a recovery has brought images back, where one does.
+    pub fn restoring(&self) -> Option<Restoring> {
+        self.recovering.borrow().restoring
+    }
+
+    fn note_work(&self, images: u64, bytes: u64) {
+        if images > FEW_IMAGES || bytes > FEW_BYTES {
+            self.recovering.send_modify(|progress| progress.long = true);
+        }
+    }
+
+    async fn settle_all(&self, loaded: &Loaded) -> Result<Report> {
+        self.note_work(self.catalog.read(|state| state.totals().undigested), 0);
         let imported = self.complete_records().await?;
         // Before the files are listed: with its ticket, what a completion that was cut off left loses its owner.
         self.clear_tickets().await?;
@@ -122,11 +195,11 @@ impl Keepsake {
             ..Report::default()
         };
         self.heal_images(&uploads, &archived, &mut report).await?;
-        let adopted = self.settle_files(&uploads, &loaded, &mut report).await?;
+        let adopted = self.settle_files(&uploads, loaded, &mut report).await?;
         if !adopted.is_empty() {
             self.catalog.commit(adopted).await?;
         }
-        self.catalog.fold().await?;
+        self.fold().await?;
         self.resume_automatic_backups().await?;
         report.images = self.catalog.read(|state| state.totals().live);
         if report.images > 0 && self.newest_manifest(true).await?.is_none() {
@@ -166,16 +239,34 @@ impl Keepsake {
         archived: &HashMap<Digest, u64>,
         report: &mut Report,
     ) -> Result<()> {
-        let needs: Vec<(ImageId, Need)> = self.catalog.read(|state| {
-            let needs = state.live().map(|(id, record)| (id, need(record, uploads.get(id).copied(), archived)));
-            needs.filter(|(_, need)| !matches!(need, Need::Nothing)).map(|(id, need)| (id.clone(), need)).collect()
+        let mut needs: Vec<(ImageId, Need, u64)> = self.catalog.read(|state| {
+            let needs = state.live().map(|(id, record)| {
+                (id, need(record, uploads.get(id).copied(), archived), record.size.unwrap_or_default())
+            });
+            let needs = needs.filter(|(_, need, _)| !matches!(need, Need::Nothing));
+            needs.map(|(id, need, size)| (id.clone(), need, size)).collect()
         });
-        let heal = async |(id, need)| {
+        // Those that people look at first.
+        needs.reverse();
+        let owed = needs.iter().filter(|(_, need, _)| matches!(need, Need::SecondCopy(_))).map(|(id, ..)| id.clone());
+        self.note_owed(owed.collect());
+        let total = needs.iter().filter(|(_, need, _)| matches!(need, Need::Bytes(..))).count() as u64;
+        if total > 0 {
+            let restoring = Some(Restoring { done: 0, total });
+            self.recovering.send_modify(|progress| progress.restoring = restoring);
+        }
+        self.note_work(needs.len() as u64, needs.iter().map(|(.., size)| size).sum());
+        let heal = async |(id, need, _): (ImageId, Need, u64)| {
+            let restores = matches!(need, Need::Bytes(..));
             let healed = self.heal(&id, need).await?;
-            Ok::<_, crate::error::Error>((id, healed))
+            self.note_paid(&id);
+            Ok::<_, Error>((id, healed, restores))
         };
         let mut healed = stream::iter(needs).map(heal).buffer_unordered(COPIES);
-        while let Some((id, healed)) = healed.try_next().await? {
+        while let Some((id, healed, restores)) = healed.try_next().await? {
+            if restores {
+                self.note_restored();
+            }
             match healed {
                 Healed::SecondCopy => report.archived += 1,
                 Healed::Bytes { set_aside } => {
@@ -183,13 +274,30 @@ impl Keepsake {
                     report.set_aside += u64::from(set_aside);
                 }
                 Healed::Missing => report.missing.push(id),
+                Healed::Overtaken => {}
             }
         }
         report.missing.sort();
         Ok(())
     }
 
+    /// Counts an image that was brought back, and says so in the log now and then.
+    fn note_restored(&self) {
+        self.recovering.send_modify(|progress| {
+            let Some(Restoring { done, total }) = &mut progress.restoring else { return };
+            *done += 1;
+            if progress.long && (done.is_multiple_of(TOLD_EVERY) || done == total) {
+                tracing::info!(done, total, "images are brought back from the archive");
+            }
+        });
+    }
+
     async fn heal(&self, id: &ImageId, need: Need) -> Result<Healed> {
+        // Since the places were listed, it may have been deleted, or only then have come.
+        let lives = || self.catalog.read(|state| state.lives(id.as_str()));
+        if !lives() {
+            return Ok(Healed::Overtaken);
+        }
         match need {
             Need::SecondCopy(digest) => Ok(match self.archive.verify_named(&self.primary, id, digest).await? {
                 Archived::Yes => Healed::SecondCopy,
@@ -200,20 +308,38 @@ impl Keepsake {
                 if set_aside {
                     self.archive.quarantine(&self.primary, &layout::image(id)).await?;
                 }
-                Ok(match self.archive.bring_back(&self.primary, id, digest).await? {
+                let brought = self.archive.bring_back(&self.primary, id, digest).await?;
+                if brought == Archived::Yes && !lives() {
+                    // It was deleted meanwhile, and the archive has what was brought.
+                    self.primary.delete(&layout::image(id)).await?;
+                    return Ok(Healed::Overtaken);
+                }
+                Ok(match brought {
                     Archived::Yes => Healed::Bytes { set_aside },
                     Archived::Missing => Healed::Missing,
                 })
             }
-            Need::Missing | Need::Nothing => Ok(Healed::Missing),
+            Need::Missing | Need::Nothing => {
+                let entry = self.catalog.read(|state| state.get(id.as_str()).cloned());
+                let Some(record) = entry.as_ref().and_then(|entry| entry.live()) else { return Ok(Healed::Overtaken) };
+                match self.locate_bytes(id, record).await {
+                    Ok(_) => Ok(Healed::Overtaken),
+                    Err(Error::MissingBytes) => Ok(Healed::Missing),
+                    Err(error) => Err(error),
+                }
+            }
         }
     }
 }
 
 enum Healed {
     SecondCopy,
-    Bytes { set_aside: bool },
+    Bytes {
+        set_aside: bool,
+    },
     Missing,
+    /// What was listed is not so any more.
+    Overtaken,
 }
 
 fn need(record: &Record, present: Option<Listed>, archived: &HashMap<Digest, u64>) -> Need {

@@ -1,7 +1,7 @@
 //! [`Body`]: bytes that are about to be stored, in memory or, when there are many, in an unnamed file.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -212,16 +212,32 @@ impl Spool {
         let (file, folder, offset) = (self.file.clone(), self.folder.clone(), self.written);
         let bytes = std::mem::take(&mut self.buffer).freeze();
         self.written += bytes.len() as u64;
-        let write = move || {
-            let file = match file {
-                Some(file) => file,
-                None => Arc::new(tempfile::tempfile_in(folder)?),
-            };
-            file.write_all_at(&bytes, offset)?;
-            Ok::<_, io::Error>(file)
-        };
+        let write = move || append(file, &folder, &bytes, offset);
         self.file = Some(sync::spawn_blocking(write).await.map_err(io::Error::other)??);
         Ok(())
+    }
+
+    /// Takes in all of `from`, and ends the spool. Blocks.
+    pub fn take_all(mut self, mut from: impl Read) -> io::Result<Body> {
+        let mut chunk = vec![0; CHUNK];
+        loop {
+            let n = match from.read(&mut chunk) {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                read => read?,
+            };
+            self.hasher.update(&chunk[..n]);
+            self.buffer.extend_from_slice(&chunk[..n]);
+            let full =
+                self.buffer.len() > self.in_memory && (self.file.is_none() || self.buffer.len() > SPOOL_IN_MEMORY);
+            if full || (n == 0 && self.file.is_some()) {
+                let bytes = std::mem::take(&mut self.buffer);
+                self.file = Some(append(self.file.take(), &self.folder, &bytes, self.written)?);
+                self.written += bytes.len() as u64;
+            }
+            if n == 0 {
+                return Ok(self.into_body());
+            }
+        }
     }
 
     /// Ends the spool; what was written can now be read.
@@ -229,13 +245,27 @@ impl Spool {
         if self.file.is_some() && !self.buffer.is_empty() {
             self.flush().await?;
         }
+        Ok(self.into_body())
+    }
+
+    fn into_body(self) -> Body {
         let size = self.size();
         let source = match self.file {
             Some(file) => Source::File(file),
             None => Source::Memory(self.buffer.freeze()),
         };
-        Ok(Body { source, size, digest: OnceLock::from(self.hasher.finish()), content_type: None })
+        Body { source, size, digest: OnceLock::from(self.hasher.finish()), content_type: None }
     }
+}
+
+/// Writes the next bytes of a spool to its file, which has no name and is made with its first bytes.
+fn append(file: Option<Arc<File>>, folder: &Path, bytes: &[u8], offset: u64) -> io::Result<Arc<File>> {
+    let file = match file {
+        Some(file) => file,
+        None => Arc::new(tempfile::tempfile_in(folder)?),
+    };
+    file.write_all_at(bytes, offset)?;
+    Ok(file)
 }
 
 #[cfg(test)]
@@ -248,15 +278,16 @@ mod tests {
         (0..size).map(|n| (n % 251) as u8).collect()
     }
 
-    /// The same bytes as bodies of both kinds, spooled in chunks that fit no other size here.
-    async fn bodies(bytes: &[u8]) -> [Body; 2] {
+    /// The same bytes as bodies of every kind, spooled in chunks that fit no other size here.
+    async fn bodies(bytes: &[u8]) -> [Body; 3] {
         let folder = tempfile::tempdir().unwrap();
         let mut spool = Spool::new(folder.path());
         for chunk in bytes.chunks(9_999) {
             spool.write(chunk).await.unwrap();
         }
         assert_eq!(spool.size(), bytes.len() as u64);
-        [Body::from(bytes.to_vec()), spool.finish().await.unwrap()]
+        let all_at_once = Spool::new(folder.path()).take_all(bytes).unwrap();
+        [Body::from(bytes.to_vec()), spool.finish().await.unwrap(), all_at_once]
     }
 
     #[tokio::test]
@@ -281,9 +312,10 @@ mod tests {
 
     #[tokio::test]
     async fn only_large_bodies_go_to_a_file() {
-        let [_, small] = bodies(&some_bytes(SPOOL_IN_MEMORY)).await;
-        let [_, large] = bodies(&some_bytes(SPOOL_IN_MEMORY + 1)).await;
+        let [_, small, small_at_once] = bodies(&some_bytes(SPOOL_IN_MEMORY)).await;
+        let [_, large, large_at_once] = bodies(&some_bytes(SPOOL_IN_MEMORY + 1)).await;
         assert!(small.in_memory().is_some() && large.in_memory().is_none());
+        assert!(small_at_once.in_memory().is_some() && large_at_once.in_memory().is_none());
     }
 
     #[tokio::test]

@@ -11,8 +11,8 @@ use futures::stream::{BoxStream, StreamExt};
 use jiff::Timestamp;
 
 use super::{
-    Body, ETag, ErrorKind, Key, Object, ObjectMeta, ObjectStore, PutMode, Result, SignedPut, Spool, StoreError,
-    StoreStatus, Terms,
+    Body, ETag, ErrorKind, Key, Meter, Metered, Object, ObjectMeta, ObjectStore, PutMode, Result, SignedPut, Spool,
+    StoreError, StoreStatus, Terms,
 };
 use crate::digest::{Digest, Hasher};
 
@@ -38,6 +38,11 @@ impl Store {
     /// What lies below `folder` of this store, as a store.
     pub fn below(&self, folder: &Key) -> Self {
         Self { prefix: format!("{}{folder}/", self.prefix), ..self.clone() }
+    }
+
+    /// The same store, each of whose operations `meter` is told of.
+    pub fn metered(self, meter: Arc<dyn Meter>) -> Self {
+        Self { backend: Arc::new(Metered::new(self.backend, meter)), ..self }
     }
 
     /// A spool whose body can be put into this store.

@@ -13,6 +13,7 @@ mod fault;
 mod handle;
 mod key;
 mod memory;
+mod metered;
 mod ranged;
 mod s3;
 
@@ -34,6 +35,7 @@ pub use fault::{Fault, FaultStore, Operation};
 pub use handle::Store;
 pub use key::{InvalidKey, Key};
 pub use memory::MemoryStore;
+pub use metered::{Meter, Metered};
 pub use ranged::Ranged;
 pub use s3::{S3Options, S3Store, http_client as s3_http_client};
 

@@ -7,7 +7,9 @@ use std::time::Duration;
 use aws_sdk_s3::config::retry::{RetryConfig, RetryPartition};
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
 use shared::store::fs::SimulatedDisk;
-use shared::store::{Body, DiskStore, FaultStore, Key, MemoryStore, ObjectStore, PutMode, S3Store, Store};
+use shared::store::{
+    Body, DiskStore, ErrorKind, FaultStore, Key, MemoryStore, Meter, Metered, ObjectStore, PutMode, S3Store, Store,
+};
 use tempfile::TempDir;
 
 use crate::s3_server;
@@ -43,6 +45,28 @@ pub async fn memory() -> Backend {
 pub async fn faulty_memory() -> Backend {
     let store = Arc::new(MemoryStore::new());
     Backend::new(TempDir::new().unwrap(), move || Arc::new(FaultStore::new(store.clone())))
+}
+
+/// A store whose operations are measured, on a disk.
+pub async fn metered_disk() -> Backend {
+    let folder = TempDir::new().unwrap();
+    let root = folder.path().join("store");
+    let metered = move || Metered::new(Arc::new(DiskStore::open(&root).unwrap()), Arc::new(Unheeded));
+    Backend::new(folder, move || Arc::new(metered()))
+}
+
+/// Likewise in a bucket.
+pub async fn metered_s3() -> Backend {
+    let (folder, endpoint) = s3_server::start().await;
+    let metered = move || Metered::new(Arc::new(client(&endpoint, s3_server::BUCKET)), Arc::new(Unheeded));
+    Backend::new(folder, move || Arc::new(metered()))
+}
+
+#[derive(Debug)]
+struct Unheeded;
+
+impl Meter for Unheeded {
+    fn note(&self, _operation: &'static str, _failure: Option<ErrorKind>, _took: Duration) {}
 }
 
 pub async fn disk() -> Backend {

@@ -9,6 +9,7 @@ mod contract;
 mod disk;
 mod fault;
 mod listing;
+mod metered;
 mod s3_delete;
 mod s3_server;
 mod s3_wire;
@@ -19,6 +20,8 @@ macro_rules! on_every_backend {
         on_every_backend! { @on on_memory memory $($file::{ $($test),* }),* }
         on_every_backend! { @on on_faulty_memory faulty_memory $($file::{ $($test),* }),* }
         on_every_backend! { @on on_disk disk $($file::{ $($test),* }),* }
+        on_every_backend! { @on on_a_metered_disk metered_disk $($file::{ $($test),* }),* }
+        on_every_backend! { @on on_metered_s3 metered_s3 $($file::{ $($test),* }),* }
         on_every_backend! { @on on_a_simulated_disk simulated_disk $($file::{ $($test),* }),* }
         on_every_backend! { @on on_s3 s3 $($file::{ $($test),* }),* }
     };

@@ -16,6 +16,9 @@ use tempfile::TempDir;
 use tokio::sync::RwLock;
 
 pub const BUCKET: &str = "bucket";
+/// A key, besides `key` with its `secret`, whose secret is a word that stands nowhere else.
+#[allow(dead_code, reason = "for who looks for it where it should not be")]
+pub const OTHER_KEY: (&str, &str) = ("other-key", "hush-4f6b");
 
 /// Starts a service with one empty bucket on a port of its own; it ends with the test's runtime.
 pub async fn start() -> (TempDir, String) {
@@ -24,7 +27,9 @@ pub async fn start() -> (TempDir, String) {
     let files = Arc::new(FileSystem::new(folder.path()).unwrap());
     let honest = Honest { files, folder: folder.path().to_owned(), lock: RwLock::default() };
     let mut service = S3ServiceBuilder::new(honest);
-    service.set_auth(SimpleAuth::from_single("key", "secret"));
+    let mut keys = SimpleAuth::from_single("key", "secret");
+    keys.register(OTHER_KEY.0.to_owned(), OTHER_KEY.1.into());
+    service.set_auth(keys);
     let answer_error = |_: HttpError| async { axum::http::StatusCode::INTERNAL_SERVER_ERROR };
     let app = axum::Router::new().fallback_service(HandleError::new(service.build(), answer_error));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -55,6 +55,7 @@ async fn a_store_in_good_health_says_everything_there_is_to_say() {
             "totalBytes": 1_u64 << 41, "kind": "disk",
         },
         "backups": { "count": 1, "newest": name, "newestVerified": name, "notBackedUp": 1, "singleCopies": 0 },
+        "archive": { "mode": "sync", "reachable": true, "behindImages": 0, "behindSeconds": 0.0, "restoring": null },
         "checks": health["checks"],
     });
     assert_eq!(health, expected);

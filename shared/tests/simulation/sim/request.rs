@@ -211,7 +211,7 @@ impl Request {
                 // A repair that fails keeps nothing else from being done.
                 let _ = keepsake.repair_suspects().await;
                 keepsake.catch_up().await?;
-                keepsake.catalog.fold().await?;
+                keepsake.fold().await?;
                 Answer::Done
             }
             Self::Verify(slice) => Answer::Found(keepsake.verify(slice, true).await?),

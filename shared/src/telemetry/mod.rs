@@ -1,9 +1,13 @@
 //! Where the log goes and in what form.
 
+mod json;
+
+use std::error::Error;
 use std::io::{IsTerminal, stderr};
 
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt;
+use tracing_subscriber::fmt::format::JsonFields;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -29,9 +33,21 @@ pub fn init(config: &Config) -> Result<(), ConfigError> {
         // On a terminal the crate itself decides about colours, by NO_COLOR.
         LogFormat::Text if on_terminal => log.with(lines).try_init(),
         LogFormat::Text => log.with(lines.with_ansi(false)).try_init(),
-        LogFormat::Json => log.with(lines.json().flatten_event(true)).try_init(),
+        LogFormat::Json => log.with(lines.fmt_fields(JsonFields::new()).event_format(json::Json)).try_init(),
     };
     Ok(())
+}
+
+/// An error and what caused it, from the outermost on.
+pub fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
 }
 
 #[cfg(test)]

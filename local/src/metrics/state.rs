@@ -1,0 +1,138 @@
+//! How the store is at this moment, as metrics.
+
+use jiff::Timestamp;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+use shared::Keepsake;
+use shared::health::{Health, Status};
+use shared::store::StoreStatus;
+
+use super::Labels;
+
+/// The metrics of one scrape. What is not known has none: there is no age of a backup where there is no backup.
+pub fn registry(keepsake: &Keepsake, look: Option<&Health>) -> Registry {
+    let now = keepsake.clock.now();
+    let mut all = Registry::default();
+    all.register(
+        "process_start_time_seconds",
+        "When the process began, in seconds since 1970",
+        seconds_of(keepsake.started_at),
+    );
+    let ours = all.sub_registry_with_prefix("keepsake");
+    ours.register("build", "What runs", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
+    add_catalog(ours, keepsake);
+    if let Some(prune) = keepsake.counts.last_prune() {
+        gauge(ours, "last_prune_age_seconds", "Time since the last prune of this process", age(now, prune.at));
+        gauge(ours, "last_prune_complete", "1 where it removed all that it should", f64::from(prune.complete));
+        gauge(ours, "last_prune_removed_bytes", "What it removed", prune.removed_bytes as f64);
+    }
+    if let Some(look) = look {
+        add_look(ours, look, now);
+    }
+    all
+}
+
+/// What is known without asking any store.
+fn add_catalog(registry: &mut Registry, keepsake: &Keepsake) {
+    let counts = &keepsake.counts;
+    registry.register("uploads", "Images uploaded and stored", ConstCounter::new(counts.uploads()));
+    registry.register("uploaded_bytes", "Length of those images", ConstCounter::new(counts.uploaded_bytes()));
+    let totals = keepsake.catalog.read(|state| state.totals());
+    gauge(registry, "images", "Images that there are", totals.live as f64);
+    gauge(registry, "image_bytes", "Length of those images", totals.bytes as f64);
+}
+
+/// What the stores were asked for.
+fn add_look(registry: &mut Registry, look: &Health, now: Timestamp) {
+    gauge(registry, "look_age_seconds", "Time since the stores were last asked for what follows", age(now, look.now));
+    if let Some(behind) = &look.archive.behind {
+        gauge(registry, "single_copy_images", "Images that have one copy only", behind.single_copies as f64);
+        gauge(
+            registry,
+            "archive_lag_images",
+            "Images of which the archive has no state or an older one",
+            behind.images as f64,
+        );
+    }
+    if let Some(seconds) = look.behind_seconds() {
+        let help = "For how long the oldest change has had no second copy";
+        gauge(registry, "archive_lag_seconds", help, seconds);
+    }
+    gauge(registry, "backups", "Backups that there are", look.backups as f64);
+    gauge(registry, "uploads_not_backed_up", "Images uploaded since the newest backup", look.not_backed_up as f64);
+    if let Some(newest) = &look.newest {
+        gauge(registry, "newest_backup_age_seconds", "Time since the newest backup was made", age(now, newest.created));
+    }
+    if let Some(verified) = &look.newest_verified {
+        let help = "Time since the newest backup was made of which nothing is known to be damaged";
+        gauge(registry, "newest_verified_backup_age_seconds", help, age(now, verified.created));
+    }
+    let checks = Family::<Labels<1>, Gauge>::default();
+    for check in &look.checks {
+        let level = match check.status {
+            Status::Ok => 0,
+            Status::Warn => 1,
+            Status::Error => 2,
+        };
+        checks.get_or_create(&[("check", check.name.to_owned())]).set(level);
+    }
+    registry.register("check_status", "What each check of /api/health says: 0 ok, 1 warn, 2 error", checks);
+    let verdicts = Family::<Labels<1>, Gauge>::default();
+    for verdict in ["proven", "unproven", "ephemeral"] {
+        verdicts
+            .get_or_create(&[("verdict", verdict.to_owned())])
+            .set((verdict == look.persistence.verdict.name()).into());
+    }
+    registry.register("persistence", "1 for the verdict on whether images outlive a redeploy", verdicts);
+    add_room(registry, look);
+    add_verification(registry, look, now);
+}
+
+fn add_room(registry: &mut Registry, look: &Health) {
+    let (free, total) = (Family::<Labels<1>, Gauge>::default(), Family::<Labels<1>, Gauge>::default());
+    let places = [("primary", &look.primary), ("archive", &look.archive.status)];
+    for (place, status) in places.into_iter().filter_map(|(place, status)| Some((place, status.as_ref()?))) {
+        let StoreStatus { free_bytes, total_bytes, .. } = status;
+        for (family, bytes) in [(&free, free_bytes), (&total, total_bytes)] {
+            let Some(bytes) = bytes else { continue };
+            family.get_or_create(&[("place", place.to_owned())]).set(i64::try_from(*bytes).unwrap_or(i64::MAX));
+        }
+    }
+    registry.register("free_bytes", "What can still be written, where it is known", free);
+    registry.register("total_bytes", "What the medium holds in all, where it is known", total);
+}
+
+fn add_verification(registry: &mut Registry, look: &Health, now: Timestamp) {
+    let Some(record) = &look.verifications else { return };
+    if let Some(since) = record.complete_since() {
+        let help = "Time since when everything was read through at least once";
+        gauge(registry, "verification_complete_age_seconds", help, age(now, since));
+    }
+    let findings = Family::<Labels<1>, Gauge>::default();
+    let found = [
+        ("lost-images", record.lost.len()),
+        ("damaged-images", record.damaged.len()),
+        ("lost-copies", record.lost_copies.len()),
+        ("damaged-backups", record.damaged_backups.len()),
+    ];
+    for (kind, count) in found {
+        findings.get_or_create(&[("kind", kind.to_owned())]).set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+    registry.register("verification_findings", "What verifications found and nobody has put right", findings);
+}
+
+fn gauge(registry: &mut Registry, name: &str, help: &str, value: f64) {
+    registry.register(name, help, ConstGauge::new(value));
+}
+
+/// Never negative: the clock of whoever wrote `then` may be ahead.
+fn age(now: Timestamp, then: Timestamp) -> f64 {
+    now.duration_since(then).as_secs_f64().max(0.0)
+}
+
+fn seconds_of(moment: Timestamp) -> ConstGauge<f64> {
+    ConstGauge::new(moment.as_millisecond() as f64 / 1e3)
+}

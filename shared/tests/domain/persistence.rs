@@ -1,0 +1,447 @@
+//! Starts that follow each other: what outlives whom, what was wiped, and what is only not mounted.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use futures::TryStreamExt;
+use shared::health::{Health, Status};
+use shared::layout::{self, ImageId};
+use shared::persistence::{Circumstances, Instance, Machine, Place, Spot, Verdict, Withheld};
+use shared::store::{DiskStore, ErrorKind, Fault, FaultStore, Store};
+use shared::{Keepsake, Settings};
+
+use super::*;
+
+/// A folder on a file system of this kind that is mounted here.
+fn folder(point: &str, file_system: &str) -> Spot {
+    let mountinfo = format!("1 0 8:1 / {point} rw - {file_system} device rw\n");
+    Spot::Folder(Machine::told(&mountinfo, None, None).mount_of(Path::new(point)).cloned())
+}
+
+fn instance(id: &str) -> Instance {
+    Instance { kind: "deployment".to_owned(), id: id.to_owned() }
+}
+
+/// All on one volume.
+fn on_a_volume(id: &str) -> Circumstances {
+    Circumstances { instance: Some(instance(id)), ..Circumstances::unknown(&folder("/data", "ext4")) }
+}
+
+/// All on the disk that the system lies on.
+fn on_the_root(id: &str) -> Circumstances {
+    Circumstances { instance: Some(instance(id)), ..Circumstances::unknown(&folder("/", "ext4")) }
+}
+
+/// As a platform has it that wipes the instance's own disk.
+fn on_fly(circumstances: Circumstances) -> Circumstances {
+    Circumstances { platform: Some(shared::config::Platform::Fly), ..circumstances }
+}
+
+/// Like `circumstances`, with a volume at `uploads/` alone.
+fn with_uploads(circumstances: Circumstances) -> Circumstances {
+    Circumstances { uploads: folder("/data/uploads", "ext4"), ..circumstances }
+}
+
+/// Like `circumstances`, with an archive elsewhere.
+fn with_archive(archive: Spot, circumstances: Circumstances) -> Circumstances {
+    Circumstances { archive, archive_elsewhere: true, ..circumstances }
+}
+
+/// Serves what lies in `world`, with its archive there or in another world.
+fn process(world: &World, archive: Option<&World>, known: &Circumstances) -> Keepsake {
+    let primary = world.raw();
+    let archive = archive.map_or_else(|| primary.below(&layout::default_archive()), World::raw);
+    let uploads = known.is_volume(Place::Uploads).then(|| primary.below(&layout::uploads_mirror()));
+    let mirrors = uploads.into_iter().collect();
+    Keepsake::new(primary, archive, mirrors, world.clock.clone(), Settings::default())
+}
+
+/// Starts as the server does.
+async fn start_with(keepsake: Keepsake, known: Circumstances) -> Keepsake {
+    let keepsake = keepsake.served_from(known).await;
+    let recovered = keepsake.recover().await;
+    assert!(recovered.is_ok() || keepsake.withheld().is_some(), "{recovered:?}");
+    keepsake.note_start().await;
+    keepsake
+}
+
+async fn start(world: &World, known: Circumstances) -> Keepsake {
+    start_with(process(world, None, &known), known).await
+}
+
+async fn start_beside(world: &World, archive: &World, known: Circumstances) -> Keepsake {
+    start_with(process(world, Some(archive), &known), known).await
+}
+
+async fn verdict(keepsake: &Keepsake) -> Verdict {
+    keepsake.health().await.persistence.verdict
+}
+
+fn check<'a>(health: &'a Health, name: &str) -> (Status, &'a str) {
+    let check = health.checks.iter().find(|check| check.name == name).unwrap();
+    (check.status, &check.message)
+}
+
+/// Everything in a world, byte for byte.
+async fn all(world: &World) -> BTreeMap<String, Vec<u8>> {
+    let keys: Vec<_> = world.raw().list("", None).map_ok(|meta| meta.key).try_collect().await.unwrap();
+    let mut all = BTreeMap::new();
+    for key in keys {
+        all.insert(key.to_string(), world.raw().read(&key).await.unwrap().0.to_vec());
+    }
+    all
+}
+
+/// A world whose objects under `prefix` are away, as when what was mounted there is not.
+async fn without(world: &World, prefix: &str) -> World {
+    let mounted = World { memory: std::sync::Arc::new(world.memory.snapshot()), clock: world.clock.clone() };
+    mounted.remove(prefix).await;
+    mounted
+}
+
+/// The bytes of an image as a reader gets them.
+async fn served(keepsake: &Keepsake, id: &ImageId) -> Vec<u8> {
+    let (_, entry) = keepsake.image(id.as_str()).await.unwrap();
+    let (store, meta) = keepsake.sound_bytes(id, entry.live().unwrap().sha256.unwrap()).await.unwrap();
+    store.read(&meta.key).await.unwrap().0.to_vec()
+}
+
+#[tokio::test]
+async fn only_another_instance_proves_that_data_outlives_one() {
+    let world = World::new();
+    let keepsake = start(&world, on_a_volume("4f1c2d3e5a6b")).await;
+    upload(&keepsake, 1).await.unwrap();
+    assert_eq!(verdict(&keepsake).await, Verdict::Unproven);
+    world.pass(jiff::SignedDuration::from_hours(1));
+    let again = start(&world, on_a_volume("4f1c2d3e5a6b")).await;
+    assert_eq!(verdict(&again).await, Verdict::Unproven, "the process was started again, and nothing else");
+    let redeployed = start(&world, on_a_volume("77aa")).await;
+    let health = redeployed.health().await;
+    assert_eq!((health.persistence.verdict, health.status), (Verdict::Proven, Status::Ok));
+    let told = "data written by deployment 4f1c2d3e… on 2026-11-20T08:00:00.000Z was still here after 1 restart";
+    assert_eq!(health.persistence.evidence, told);
+    start(&world, on_a_volume("88bb")).await;
+    let back = start(&world, on_a_volume("4f1c2d3e5a6b")).await.health().await.persistence;
+    assert!(back.verdict == Verdict::Proven && back.evidence.contains("deployment 77aa"), "{}", back.evidence);
+}
+
+#[tokio::test]
+async fn what_a_wiped_disk_remembers_is_its_own_starts_only() {
+    let world = World::new();
+    start(&world, on_fly(on_the_root("one"))).await;
+    world.remove("").await;
+    let health = start(&world, on_fly(on_the_root("two"))).await.health().await;
+    assert_eq!((health.persistence.verdict, health.status), (Verdict::Ephemeral, Status::Warn));
+    let warning = health.persistence.warning.clone().unwrap();
+    assert!(warning.starts_with("Storage may be ephemeral") && warning.contains("fly volumes create"), "{warning}");
+    assert_eq!(check(&health, "persistence"), (Status::Warn, warning.as_str()));
+}
+
+#[tokio::test]
+async fn starts_at_the_same_time_are_all_noted() {
+    let world = World::new();
+    start(&world, on_a_volume("first")).await;
+    // Each operation of this store yields, so that all read the ledger before one of them writes it.
+    let store = std::sync::Arc::new(FaultStore::new(std::sync::Arc::clone(&world.memory) as _));
+    let ids = ["a", "b", "c", "d", "e", "f"];
+    let at_once = ids.map(|id| {
+        let keepsake = world.open_on(store.clone());
+        async move { keepsake.served_from(on_a_volume(id)).await.note_start().await }
+    });
+    futures::future::join_all(at_once).await;
+    let ledger = String::from_utf8(all(&world).await["starts.json"].clone()).unwrap();
+    for id in ids {
+        assert!(ledger.contains(&format!("\"id\": \"{id}\"")), "{id} is not in {ledger}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn processes_that_start_at_once_on_one_disk_are_all_noted() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::new();
+    let starts = (0..8).map(|n| {
+        let disk = Store::new(std::sync::Arc::new(DiskStore::open(folder.path()).unwrap()), folder.path());
+        let archive = disk.below(&layout::default_archive());
+        let keepsake = Keepsake::new(disk, archive, Vec::new(), world.clock.clone(), Settings::default());
+        tokio::spawn(async move { keepsake.served_from(on_a_volume(&format!("n{n}"))).await.note_start().await })
+    });
+    futures::future::try_join_all(starts).await.unwrap();
+    let ledger = std::fs::read_to_string(folder.path().join("starts.json")).unwrap();
+    assert!((0..8).all(|n| ledger.contains(&format!("\"id\": \"n{n}\""))), "{ledger}");
+}
+
+#[tokio::test]
+async fn a_ledger_keeps_the_first_instance_and_the_newest_and_counts_the_rest() {
+    let world = World::new();
+    for n in 0..60 {
+        start(&world, on_a_volume(&format!("n{n:02}"))).await;
+    }
+    let health = start(&world, on_a_volume("last")).await.health().await;
+    let told = "data written by deployment n00 on 2026-11-20T08:00:00.000Z was still here after 60 restarts";
+    assert_eq!(health.persistence.evidence, told);
+    let ledger = String::from_utf8(all(&world).await["starts.json"].clone()).unwrap();
+    assert_eq!(ledger.matches("\"id\"").count(), 21);
+}
+
+#[tokio::test]
+async fn a_torn_or_rotten_ledger_is_set_aside_and_begun_anew() {
+    let world = World::new();
+    start(&world, on_a_volume("one")).await;
+    let good = all(&world).await["starts.json"].clone();
+    let mut rotten = good.clone();
+    rotten[good.len() / 2] ^= 1;
+    for damaged in [&good[..good.len() / 2], &rotten, b"", b"{}", b"\xff\xfe"] {
+        world.put("starts.json", damaged).await;
+        let keepsake = start(&world, on_a_volume("two")).await;
+        assert_eq!(verdict(&keepsake).await, Verdict::Unproven, "what cannot be trusted proves nothing");
+        assert_eq!(verdict(&start(&world, on_a_volume("three")).await).await, Verdict::Proven, "it was begun anew");
+        let kept = all(&world).await.into_iter().filter(|(key, bytes)| key.contains("quarantine/") && bytes == damaged);
+        assert_eq!(kept.count(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_ledger_that_cannot_be_written_or_read_stops_no_start() {
+    let world = World::new();
+    upload_all(&start(&world, on_a_volume("one")).await, 0..1).await;
+    for kind in [ErrorKind::ReadOnly, ErrorKind::Full, ErrorKind::Unavailable, ErrorKind::Changed] {
+        let unwritable = world.open_failing(move |operation| {
+            (operation.name == "put" && operation.key.ends_with("starts.json")).then_some(Fault::Before(kind))
+        });
+        let keepsake = start_with(unwritable, on_a_volume("two")).await;
+        let expected = if kind == ErrorKind::Changed { Verdict::Unproven } else { Verdict::Proven };
+        assert_eq!(verdict(&keepsake).await, expected, "{kind:?}: what is read counts though nothing is written");
+    }
+    let unreadable = world.open_failing(|operation| {
+        (operation.name == "get" && operation.key.ends_with("starts.json"))
+            .then_some(Fault::Before(ErrorKind::Unavailable))
+    });
+    assert_eq!(verdict(&start_with(unreadable, on_a_volume("two")).await).await, Verdict::Unproven);
+}
+
+#[tokio::test]
+async fn a_volume_at_uploads_alone_keeps_images_and_records_and_health_says_what_goes() {
+    let world = World::new();
+    let known = |id: &str| with_uploads(on_fly(on_the_root(id)));
+    let keepsake = start(&world, known("one")).await;
+    let ids = upload_all(&keepsake, 0..3).await;
+    let before = seen(&keepsake).await;
+    world.remove("backups/").await;
+    world.remove("image-metadata").await;
+    world.remove("starts.json").await;
+    let redeployed = start(&world, known("two")).await;
+    assert_eq!(seen(&redeployed).await, before);
+    assert_eq!(served(&redeployed, &ids[0]).await, png(0));
+    let health = redeployed.health().await;
+    assert_eq!(
+        (health.persistence.verdict, health.persistence.mount.as_deref()),
+        (Verdict::Proven, Some("/data/uploads"))
+    );
+    let (status, message) = check(&health, "backups");
+    assert!(status == Status::Warn && message.contains("BACKUP_URL"), "{message}");
+}
+
+#[tokio::test]
+async fn a_disk_that_is_wiped_comes_back_from_an_archive_elsewhere_and_that_is_proof() {
+    let (disk, archive) = (World::new(), World::new());
+    let known = |id: &str| with_archive(Spot::Service, on_fly(on_the_root(id)));
+    let keepsake = start_beside(&disk, &archive, known("one")).await;
+    upload_all(&keepsake, 0..3).await;
+    let before = seen(&keepsake).await;
+    let health = keepsake.health().await;
+    assert_eq!((health.persistence.verdict, health.persistence.warning), (Verdict::Unproven, None));
+    for id in ["two", "two", "three"] {
+        if id != "two" || !disk.keys("uploads/").await.is_empty() {
+            disk.remove("").await;
+        }
+        let redeployed = start_beside(&disk, &archive, known(id)).await;
+        assert_eq!(seen(&redeployed).await, before, "a wipe is no volume that is not mounted");
+        let persistence = redeployed.health().await.persistence;
+        assert_eq!(persistence.verdict, Verdict::Proven, "{}", persistence.evidence);
+        assert!(persistence.evidence.contains("in the archive, which brought everything back"));
+    }
+    // What came back is proof only where all of it did.
+    disk.remove("").await;
+    archive.remove("images/").await;
+    let incomplete = start_beside(&disk, &archive, known("four")).await;
+    assert_eq!(verdict(&incomplete).await, Verdict::Unproven);
+}
+
+#[tokio::test]
+async fn uploads_that_are_not_mounted_are_served_from_the_archive_and_nothing_is_written() {
+    let world = World::new();
+    let keepsake = start(&world, with_uploads(on_the_root("one"))).await;
+    let ids = upload_all(&keepsake, 0..3).await;
+    keepsake.delete_image(ids[2].as_str(), |_| true).await.unwrap();
+    upload_all(&keepsake, 3..4).await;
+    let unmounted = without(&world, "uploads/").await;
+    // What lay in the folder before anything was mounted over it.
+    unmounted.put("uploads/older.png", &png(77)).await;
+    let before = all(&unmounted).await;
+    let keepsake = start(&unmounted, on_the_root("two")).await;
+    assert_eq!(keepsake.withheld(), Some(Withheld::NotMounted(Place::Uploads)));
+    assert_eq!(served(&keepsake, &ids[0]).await, png(0));
+    let errors = [
+        upload(&keepsake, 9).await.unwrap_err(),
+        keepsake.delete_image(ids[0].as_str(), |_| true).await.unwrap_err(),
+        keepsake.create_backup(shared::backup::Kind::Manual).await.unwrap_err(),
+        keepsake.prune(false).await.unwrap_err(),
+        keepsake.recover().await.unwrap_err(),
+        keepsake.catalog.fold().await.unwrap_err().into(),
+    ];
+    for error in errors {
+        assert_eq!(error.store_kind(), Some(ErrorKind::Withheld), "{error:?}");
+    }
+    let health = keepsake.health().await;
+    assert!(health.status == Status::Error && !health.writable);
+    let (_, message) = check(&health, "persistence");
+    assert!(
+        message.contains("ACCEPT_UNMOUNTED=uploads") && message.starts_with("uploads/ was on a volume"),
+        "{message}"
+    );
+    assert_eq!(all(&unmounted).await, before, "nothing was written, adopted, set aside or deleted");
+
+    // Mounted again, all is as it was.
+    let mounted = start(&world, with_uploads(on_the_root("two"))).await;
+    assert_eq!((mounted.withheld(), seen(&mounted).await.len()), (None, 3));
+
+    // Gone for good, all comes back, and once is enough.
+    let accepted = Circumstances { accepted: vec![Place::Uploads], ..on_the_root("three") };
+    let keepsake = start(&unmounted, accepted).await;
+    assert_eq!((keepsake.withheld(), served(&keepsake, &ids[1]).await), (None, png(1)));
+    assert_eq!(unmounted.raw().read(&layout::image(&ids[1])).await.unwrap().0.to_vec(), png(1));
+    assert_eq!(start(&unmounted, on_the_root("three")).await.withheld(), None);
+}
+
+#[tokio::test]
+async fn uploads_that_are_lost_come_back() {
+    for known in [on_the_root as fn(&str) -> Circumstances, |id| with_uploads(on_the_root(id))] {
+        let world = World::new();
+        let keepsake = start(&world, known("one")).await;
+        let ids = upload_all(&keepsake, 0..2).await;
+        world.remove("uploads/").await;
+        let keepsake = start(&world, known("one")).await;
+        assert_eq!(keepsake.withheld(), None, "a new volume, or a folder that never was one");
+        assert_eq!(world.raw().read(&layout::image(&ids[0])).await.unwrap().0.to_vec(), png(0));
+    }
+}
+
+#[tokio::test]
+async fn a_volume_that_was_copied_into_a_plain_folder_is_taken_for_what_it_is() {
+    let world = World::new();
+    upload_all(&start(&world, with_uploads(on_the_root("one"))).await, 0..2).await;
+    let keepsake = start(&world, on_the_root("two")).await;
+    assert_eq!(keepsake.withheld(), None);
+    assert!(upload(&keepsake, 5).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_data_folder_that_is_not_mounted_is_served_from_an_archive_elsewhere() {
+    let (disk, archive) = (World::new(), World::new());
+    let keepsake = start_beside(&disk, &archive, with_archive(Spot::Service, on_a_volume("one"))).await;
+    let ids = upload_all(&keepsake, 0..3).await;
+    let before = (without(&disk, "").await, all(&archive).await);
+    let unmounted = before.0;
+    let keepsake = start_beside(&unmounted, &archive, with_archive(Spot::Service, on_the_root("two"))).await;
+    assert_eq!(keepsake.withheld(), Some(Withheld::NotMounted(Place::Data)));
+    assert_eq!(served(&keepsake, &ids[2]).await, png(2), "also what was not folded yet");
+    assert_eq!(upload(&keepsake, 9).await.unwrap_err().store_kind(), Some(ErrorKind::Withheld));
+    assert!(all(&unmounted).await.is_empty() && all(&archive).await == before.1);
+    let accepted = Circumstances { accepted: vec![Place::Data], ..on_the_root("three") };
+    let keepsake = start_beside(&unmounted, &archive, with_archive(Spot::Service, accepted)).await;
+    assert_eq!(seen(&keepsake).await.len(), 3);
+}
+
+#[tokio::test]
+async fn an_archive_that_is_not_mounted_gets_no_second_archive_beneath_it() {
+    let (disk, archive) = (World::new(), World::new());
+    let known = |id: &str, point: &str| with_archive(folder(point, "ext4"), on_the_root(id));
+    let keepsake = start_beside(&disk, &archive, known("one", "/mnt/disk2")).await;
+    let ids = upload_all(&keepsake, 0..2).await;
+    let (unmounted, before) = (World::new(), all(&disk).await);
+    let keepsake = start_beside(&disk, &unmounted, known("two", "/")).await;
+    assert_eq!(keepsake.withheld(), Some(Withheld::NotMounted(Place::Archive)));
+    assert_eq!(served(&keepsake, &ids[0]).await, png(0));
+    assert!(upload(&keepsake, 9).await.is_err());
+    assert!(all(&unmounted).await.is_empty() && all(&disk).await == before);
+}
+
+#[tokio::test]
+async fn a_place_of_another_store_is_said_plainly_and_left_alone() {
+    let [ours, theirs] = [1, 2].map(|seed| {
+        let clock = shared::clock::Clock::manual_seeded("2026-11-20T08:00:00Z".parse().unwrap(), seed);
+        World { clock, ..World::new() }
+    });
+    for world in [&ours, &theirs] {
+        upload_all(&start(world, with_uploads(on_the_root("one"))).await, 0..2).await;
+        start(world, with_uploads(on_the_root("one"))).await;
+    }
+    let archive = without(&theirs, "uploads/").await;
+    archive.remove("image-metadata").await;
+    let foreign = World::new();
+    for (key, bytes) in all(&archive).await {
+        foreign.put(key.strip_prefix("backups/").unwrap_or("starts.json"), &bytes).await;
+    }
+    let before = (all(&ours).await, all(&foreign).await);
+    let known = with_archive(folder("/mnt/other", "ext4"), with_uploads(on_the_root("two")));
+    let keepsake = start_beside(&ours, &foreign, known).await;
+    assert_eq!(keepsake.withheld(), Some(Withheld::Foreign(Place::Archive)));
+    assert!(upload(&keepsake, 9).await.is_err() && keepsake.prune(false).await.is_err());
+    assert_eq!(seen(&keepsake).await.len(), 2);
+    let health = keepsake.health().await;
+    assert_eq!(health.status, Status::Error);
+    assert!(check(&health, "persistence").1.starts_with("The archive belongs to another store"));
+    assert!((all(&ours).await, all(&foreign).await) == before);
+
+    // Another store's volume at uploads/.
+    ours.remove("uploads/").await;
+    for (key, bytes) in all(&theirs).await.into_iter().filter(|(key, _)| key.starts_with("uploads/")) {
+        ours.put(&key, &bytes).await;
+    }
+    let before = all(&ours).await;
+    let keepsake = start(&ours, with_uploads(on_the_root("three"))).await;
+    assert_eq!(keepsake.withheld(), Some(Withheld::Foreign(Place::Uploads)));
+    assert!(all(&ours).await == before);
+}
+
+#[tokio::test]
+async fn a_store_from_before_there_were_ledgers_gets_them_at_its_first_start() {
+    let world = World::new();
+    let older = world.open();
+    older.recover().await.unwrap();
+    upload_all(&older, 0..2).await;
+    let keepsake = start(&world, with_uploads(on_the_root("one"))).await;
+    assert_eq!((keepsake.withheld(), verdict(&keepsake).await), (None, Verdict::Unproven));
+    let keys = world.keys("").await;
+    for key in ["starts.json", "backups/starts.json", "uploads/.keepsake/starts.json"] {
+        assert!(keys.iter().any(|found| found == key), "{key} is not in {keys:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_start_that_dies_at_any_operation_leaves_what_the_next_one_can_use() {
+    for at in 0.. {
+        let world = World::new();
+        upload_all(&world.open(), 0..2).await;
+        let known = with_uploads(on_the_root("one"));
+        let store = FaultStore::with_plan(std::sync::Arc::clone(&world.memory) as _, move |operation| {
+            (operation.sequence >= at).then_some(Fault::Before(ErrorKind::Unavailable))
+        });
+        let primary = Store::new(std::sync::Arc::new(store.clone()), &std::env::temp_dir());
+        let (archive, uploads) = (primary.below(&layout::default_archive()), primary.below(&layout::uploads_mirror()));
+        let dying = Keepsake::new(primary, archive, vec![uploads], world.clock.clone(), Settings::default());
+        let dying = dying.served_from(known.clone()).await;
+        let recovered = dying.recover().await.is_ok();
+        if recovered {
+            dying.note_start().await;
+        }
+        let done = store.counts().values().sum::<u64>() <= at;
+        // Whatever was written, the volume that is there is the store's own.
+        let keepsake = start(&world, known).await;
+        assert_eq!((keepsake.withheld(), seen(&keepsake).await.len()), (None, 2), "died at operation {at}");
+        if done {
+            assert!(at > 20, "{at} operations are no start");
+            break;
+        }
+    }
+}

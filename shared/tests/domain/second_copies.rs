@@ -1,0 +1,368 @@
+//! Second copies in an archive elsewhere: made later, while it is away and after it, and what comes back from them.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use futures::TryStreamExt;
+use jiff::SignedDuration;
+use shared::clock::Clock;
+use shared::health::Status;
+use shared::images::Patch;
+use shared::layout::{self, ImageId};
+use shared::recovery::Restoring;
+use shared::store::{ErrorKind, Fault, FaultStore, MemoryStore, Operation, PutMode, Store};
+use shared::{Error, Keepsake, Settings};
+
+use crate::{png, seen, upload, upload_all};
+
+type Plan = Box<dyn Fn(&Operation) -> Option<Fault> + Send + Sync>;
+
+/// A primary and an archive that have nothing in common but the processes which serve them.
+struct Pair {
+    primary: Arc<MemoryStore>,
+    archive: Arc<MemoryStore>,
+    clock: Clock,
+    /// Whether the archive does not answer.
+    away: Arc<AtomicBool>,
+}
+
+fn never(_: &Operation) -> Option<Fault> {
+    None
+}
+
+fn whole(memory: &Arc<MemoryStore>) -> Store {
+    Store::new(Arc::clone(memory) as _, &std::env::temp_dir())
+}
+
+async fn keys(memory: &Arc<MemoryStore>, prefix: &str) -> Vec<String> {
+    whole(memory).list(prefix, None).map_ok(|meta| meta.key.to_string()).try_collect().await.unwrap()
+}
+
+async fn copy_of(memory: &Arc<MemoryStore>) -> Arc<MemoryStore> {
+    let copy = Arc::new(MemoryStore::new());
+    let (from, to) = (whole(memory), whole(&copy));
+    let listed: Vec<_> = from.list("", None).try_collect().await.unwrap();
+    for meta in listed {
+        to.put(&meta.key, &from.fetch(&meta.key).await.unwrap(), &PutMode::Create).await.unwrap();
+    }
+    copy
+}
+
+impl Pair {
+    fn new() -> Self {
+        let clock = Clock::manual("2026-11-20T08:00:00Z".parse().unwrap());
+        Self { primary: Arc::default(), archive: Arc::default(), clock, away: Arc::default() }
+    }
+
+    /// The same archive, and a disk on which nothing is.
+    async fn wiped(&self) -> Self {
+        let archive = copy_of(&self.archive).await;
+        Self { archive, clock: self.clock.clone(), ..Self::new() }
+    }
+
+    fn open(&self, archive_sync: bool) -> Keepsake {
+        self.open_with(Settings { archive_sync, ..Settings::default() }, Box::new(never), Box::new(never))
+    }
+
+    /// A process whose operations fail as these plans say, those on the archive also while it is away.
+    fn open_with(&self, settings: Settings, on_primary: Plan, on_archive: Plan) -> Keepsake {
+        let away = Arc::clone(&self.away);
+        let on_archive = move |operation: &Operation| {
+            let gone = away.load(Ordering::SeqCst).then_some(Fault::Before(ErrorKind::Unavailable));
+            gone.or_else(|| on_archive(operation))
+        };
+        let primary = FaultStore::with_plan(Arc::clone(&self.primary) as _, on_primary);
+        let archive = FaultStore::with_plan(Arc::clone(&self.archive) as _, on_archive);
+        let [primary, archive] = [primary, archive].map(|store| Store::new(Arc::new(store), &std::env::temp_dir()));
+        Keepsake::new(primary, archive, Vec::new(), self.clock.clone(), settings)
+    }
+
+    /// A process that is cut off from both places after `n` operations, and how many it may have.
+    fn dying_at(&self, n: u64) -> (Keepsake, Arc<AtomicU64>) {
+        let (count, most) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(n)));
+        let plan = || -> Plan {
+            let (count, most) = (Arc::clone(&count), Arc::clone(&most));
+            let dead = Fault::Before(ErrorKind::Unavailable);
+            Box::new(move |_| (count.fetch_add(1, Ordering::SeqCst) >= most.load(Ordering::SeqCst)).then_some(dead))
+        };
+        (self.open_with(Settings { archive_sync: false, ..Settings::default() }, plan(), plan()), most)
+    }
+
+    fn goes(&self, away: bool) {
+        self.away.store(away, Ordering::SeqCst);
+    }
+}
+
+fn described(text: &str) -> Patch {
+    Patch { description: Some(Some(text.to_owned())), ..Patch::default() }
+}
+
+async fn behind(keepsake: &Keepsake) -> Option<u64> {
+    keepsake.health().await.archive.behind.map(|behind| behind.images)
+}
+
+#[tokio::test]
+async fn where_second_copies_come_first_an_archive_that_is_away_refuses_an_upload_and_nothing_is_left_of_it() {
+    let pair = Pair::new();
+    let keepsake = pair.open(true);
+    let ids = upload_all(&keepsake, 0..2).await;
+    let before = keys(&pair.primary, "").await;
+    pair.goes(true);
+    let error = upload(&keepsake, 2).await.unwrap_err();
+    assert_eq!(error.store_kind(), Some(ErrorKind::Unavailable));
+    assert!(!matches!(error, Error::Commit(_)), "it is known that nothing was stored: {error:?}");
+    assert_eq!(keys(&pair.primary, "").await, before);
+    assert_eq!(seen(&keepsake).await.len(), 2, "reading goes on");
+    let health = keepsake.health().await;
+    assert_eq!((health.status, health.writable, health.archive.status.is_some()), (Status::Error, false, false));
+    pair.goes(false);
+    upload(&keepsake, 2).await.unwrap();
+    keepsake.delete_image(ids[0].as_str(), |_| true).await.unwrap();
+    assert_eq!(seen(&pair.open(true)).await.len(), 2);
+}
+
+#[tokio::test]
+async fn what_changes_while_the_archive_is_away_is_served_counted_over_a_restart_and_follows() {
+    let pair = Pair::new();
+    let keepsake = pair.open(false);
+    keepsake.recover().await.unwrap();
+    let ids = upload_all(&keepsake, 0..4).await;
+    keepsake.fold().await.unwrap();
+    assert_eq!(behind(&keepsake).await, Some(0));
+
+    pair.goes(true);
+    let more = upload_all(&keepsake, 4..9).await;
+    keepsake.edit_image(ids[0].as_str(), &described("edited"), |_| true).await.unwrap();
+    keepsake.edit_image(more[0].as_str(), &described("edited twice"), |_| true).await.unwrap();
+    keepsake.delete_image(ids[1].as_str(), |_| true).await.unwrap();
+    pair.clock.advance(SignedDuration::from_secs(90));
+    assert!(keepsake.fold().await.is_err());
+    let health = keepsake.health().await;
+    assert_eq!((health.status, health.writable, health.archive.status.is_some()), (Status::Warn, true, false));
+    let reported = health.archive.behind.unwrap();
+    assert_eq!((reported.images, reported.single_copies), (7, 6), "five new ones, an edit and a delete");
+    assert!((89.0..120.0).contains(&health.behind_seconds().unwrap()), "{:?}", health.behind_seconds());
+    let truth = seen(&keepsake).await;
+    drop(keepsake);
+
+    // The file that people open is up to date, and a process that starts knows what waits.
+    let bytes = whole(&pair.primary).read(&layout::checkpoint()).await.unwrap().0;
+    assert!(std::str::from_utf8(&bytes).unwrap().contains("edited twice"));
+    let again = pair.open(false);
+    again.catalog.refresh().await.unwrap();
+    assert_eq!(behind(&again).await, Some(7));
+    pair.goes(false);
+    assert_eq!(behind(&again).await, Some(7), "looking changes nothing");
+    again.fold().await.unwrap();
+    again.catch_up().await.unwrap();
+    assert_eq!((behind(&again).await, seen(&again).await), (Some(0), truth.clone()));
+    for store in [&pair.primary, &pair.archive] {
+        assert!(keys(store, "image-metadata.d/").await.is_empty());
+    }
+
+    let elsewhere = pair.wiped().await.open(false);
+    assert!(elsewhere.recover().await.unwrap().missing.is_empty());
+    assert_eq!(seen(&elsewhere).await, truth);
+}
+
+#[tokio::test]
+async fn a_primary_lost_at_any_moment_loses_at_most_what_was_said_to_be_behind() {
+    for n in 0..140 {
+        let pair = Pair::new();
+        let first = pair.open(false);
+        first.recover().await.unwrap();
+        let ids = upload_all(&first, 0..5).await;
+        first.fold().await.unwrap();
+        let more = upload_all(&first, 5..9).await;
+        first.edit_image(ids[0].as_str(), &described("edited"), |_| true).await.unwrap();
+        first.edit_image(more[0].as_str(), &described("edited twice"), |_| true).await.unwrap();
+        first.delete_image(ids[1].as_str(), |_| true).await.unwrap();
+        let truth = seen(&first).await;
+
+        let (dying, most) = pair.dying_at(n);
+        let done = dying.fold().await.is_ok() && dying.catch_up().await.is_ok();
+        assert!(done || dying.health().await.archive.behind.is_none(), "what cannot be read cannot be counted");
+        // It might as well have been an outage.
+        most.store(u64::MAX, Ordering::SeqCst);
+        let said = behind(&dying).await.unwrap();
+        let elsewhere = pair.wiped().await.open(false);
+        let report = elsewhere.recover().await.unwrap();
+        assert!(report.missing.is_empty(), "operation {n}: the archive knew of {:?} and had no bytes", report.missing);
+        let back = seen(&elsewhere).await;
+        let ids: BTreeSet<ImageId> = truth.keys().chain(back.keys()).cloned().collect();
+        let lost = ids.into_iter().filter(|id| truth.get(id) != back.get(id)).count() as u64;
+        assert!(lost <= said, "operation {n}: {lost} changes were lost, and {said} were said to be behind");
+        assert!(!done || said == 0, "operation {n}");
+
+        // And nothing of the queue is lost with the process.
+        let next = pair.open(false);
+        next.recover().await.unwrap();
+        assert_eq!((behind(&next).await, seen(&next).await), (Some(0), truth.clone()), "operation {n}");
+        let elsewhere = pair.wiped().await.open(false);
+        elsewhere.recover().await.unwrap();
+        assert_eq!(seen(&elsewhere).await, truth, "operation {n}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_behind_is_bounded_and_deleting_is_always_possible() {
+    let pair = Pair::new();
+    let settings = Settings { archive_sync: false, behind_max: 3, ..Settings::default() };
+    let keepsake = pair.open_with(settings.clone(), Box::new(never), Box::new(never));
+    pair.goes(true);
+    let ids = upload_all(&keepsake, 0..3).await;
+    assert!(matches!(upload(&keepsake, 3).await, Err(Error::ArchiveBehind)));
+    let edit = keepsake.edit_image(ids[0].as_str(), &described("edited"), |_| true).await;
+    assert!(matches!(edit, Err(Error::ArchiveBehind)));
+    keepsake.delete_image(ids[0].as_str(), |_| true).await.unwrap();
+    let restarted = pair.open_with(settings, Box::new(never), Box::new(never));
+    restarted.catalog.refresh().await.unwrap();
+    assert!(matches!(upload(&restarted, 3).await, Err(Error::ArchiveBehind)), "also after a restart");
+    pair.goes(false);
+    restarted.fold().await.unwrap();
+    upload(&restarted, 3).await.unwrap();
+}
+
+#[tokio::test]
+async fn images_that_a_new_archive_lacks_count_as_behind_until_it_has_them() {
+    let pair = Pair::new();
+    upload_all(&pair.open(true), 0..6).await;
+    let fresh = Pair { archive: Arc::default(), primary: Arc::clone(&pair.primary), ..Pair::new() };
+    fresh.goes(true);
+    let keepsake = fresh.open(false);
+    keepsake.note_uncompared();
+    keepsake.catalog.refresh().await.unwrap();
+    assert_eq!(behind(&keepsake).await, None, "nobody has looked");
+    fresh.goes(false);
+    let copied = AtomicU64::new(0);
+    let some = move |operation: &Operation| {
+        let copies = operation.name == "put" && operation.key.starts_with("images/");
+        (copies && copied.fetch_add(1, Ordering::SeqCst) >= 2).then_some(Fault::Before(ErrorKind::Unavailable))
+    };
+    let settings = Settings { archive_sync: false, ..Settings::default() };
+    let broken = fresh.open_with(settings, Box::new(never), Box::new(some));
+    let records = broken.recover_records().await.unwrap();
+    broken.recover_files(records).await.unwrap_err();
+    let left = behind(&broken).await.unwrap();
+    assert!((1..=6).contains(&left) && left + keys(&fresh.archive, "images/").await.len() as u64 >= 6, "{left}");
+    keepsake.recover().await.unwrap();
+    assert_eq!(behind(&keepsake).await, Some(0));
+    assert_eq!(keys(&fresh.archive, "images/").await.len(), 6);
+}
+
+/// A store of `count` images of which one was edited and two were deleted, all of it in the archive.
+async fn used(count: u32) -> (Pair, Vec<ImageId>) {
+    let pair = Pair::new();
+    let keepsake = pair.open(true);
+    keepsake.recover().await.unwrap();
+    let ids = upload_all(&keepsake, 0..count).await;
+    keepsake.edit_image(ids[0].as_str(), &described("edited"), |_| true).await.unwrap();
+    for id in &ids[1..3] {
+        keepsake.delete_image(id.as_str(), |_| true).await.unwrap();
+    }
+    keepsake.fold().await.unwrap();
+    (pair, ids)
+}
+
+#[tokio::test]
+async fn an_empty_disk_has_its_records_at_once_and_its_images_from_the_archive_until_they_are_back() {
+    let (pair, ids) = used(105).await;
+    let truth = seen(&pair.open(true)).await;
+    let wiped = pair.wiped().await;
+    let keepsake = wiped.open(true);
+    let records = keepsake.recover_records().await.unwrap();
+    assert!(keys(&wiped.primary, "uploads/").await.is_empty());
+    assert_eq!(keys(&wiped.primary, "image-metadata.json").await.len(), 1);
+    let (id, entry) = keepsake.image(ids[0].as_str()).await.unwrap();
+    let (store, meta) = keepsake.locate_bytes(&id, entry.live().unwrap()).await.unwrap();
+    assert_eq!(store.read(&meta.key).await.unwrap().0, png(0));
+    assert!(keepsake.image(ids[1].as_str()).await.is_err(), "what was deleted stays deleted");
+
+    let (report, ()) = futures::join!(keepsake.recover_files(records), keepsake.is_long());
+    let report = report.unwrap();
+    assert_eq!((report.brought_back, report.metadata_restored, report.missing.len()), (103, true, 0));
+    assert_eq!((keepsake.restoring(), seen(&keepsake).await), (None, truth));
+}
+
+#[tokio::test]
+async fn what_happens_to_images_while_they_are_brought_back_holds() {
+    for patience in (0..300).step_by(7) {
+        let (pair, ids) = used(12).await;
+        let wiped = pair.wiped().await;
+        let keepsake = wiped.open(patience % 2 == 0);
+        let records = keepsake.recover_records().await.unwrap();
+        let others = async {
+            for _ in 0..patience {
+                tokio::task::yield_now().await;
+            }
+            keepsake.delete_image(ids[11].as_str(), |_| true).await.unwrap();
+            keepsake.delete_image(ids[4].as_str(), |_| true).await.unwrap();
+            keepsake.edit_image(ids[5].as_str(), &described("edited meanwhile"), |_| true).await.unwrap();
+            let made = keepsake.create_backup(shared::backup::Kind::Manual).await.unwrap();
+            keepsake.verify(shared::verify::Slice::WHOLE, true).await.unwrap();
+            keepsake.delete_image(ids[6].as_str(), |_| true).await.unwrap();
+            keepsake.restore(made.name, shared::restore::Mode::Merge).await.unwrap();
+            keepsake.prune(false).await.unwrap();
+            upload(&keepsake, 40).await.unwrap()
+        };
+        let (report, uploaded) = futures::join!(keepsake.recover_files(records), others);
+        assert!(report.unwrap().missing.is_empty());
+        keepsake.fold().await.unwrap();
+        let now = seen(&keepsake).await;
+        assert_eq!(now.len(), 12 - 4 + 1, "patience {patience}");
+        assert!(now.values().all(|(_, bytes)| bytes.is_some()), "patience {patience}: not all are back");
+        assert_eq!(now[&ids[5]].0.as_deref(), Some("edited meanwhile"));
+        assert_eq!(now[&ids[6]].1, Some(png(6)), "the restore brought it back");
+        assert_eq!(now[&uploaded.images[0].0].1, Some(png(40)));
+        let files: BTreeSet<String> = keys(&wiped.primary, "uploads/").await.into_iter().collect();
+        let known: BTreeSet<String> = now.keys().map(|id| format!("uploads/{id}")).collect();
+        assert_eq!(files, known, "patience {patience}: a deleted image's bytes came back");
+    }
+}
+
+#[tokio::test]
+async fn a_start_on_an_empty_disk_may_be_cut_off_anywhere_and_the_next_one_goes_on() {
+    let (pair, ids) = used(6).await;
+    let truth = seen(&pair.open(true)).await;
+    for n in 0..120 {
+        let wiped = pair.wiped().await;
+        let (dying, _) = wiped.dying_at(n);
+        let died = dying.recover().await.is_err();
+        let next = wiped.open(true);
+        assert!(next.recover().await.unwrap().missing.is_empty());
+        assert_eq!(seen(&next).await, truth, "operation {n}");
+        assert!(!keys(&wiped.primary, "uploads/").await.contains(&format!("uploads/{}", ids[1])), "operation {n}");
+        assert!(keys(&wiped.archive, "quarantine/").await.is_empty(), "operation {n}: nothing was unexplained");
+        assert!(died || n > 20, "operation {n}");
+    }
+}
+
+#[tokio::test]
+async fn a_disk_that_is_full_before_all_is_back_serves_the_rest_from_the_archive() {
+    let (pair, _) = used(10).await;
+    let truth = seen(&pair.open(true)).await;
+    let wiped = pair.wiped().await;
+    let (room, put) = (Arc::new(AtomicU64::new(3)), AtomicU64::new(0));
+    let left = Arc::clone(&room);
+    let full = move |operation: &Operation| {
+        let image = operation.name == "put" && operation.key.starts_with("uploads/");
+        let no_room = image && put.fetch_add(1, Ordering::SeqCst) >= left.load(Ordering::SeqCst);
+        no_room.then_some(Fault::Before(ErrorKind::Full))
+    };
+    let keepsake = wiped.open_with(Settings::default(), Box::new(full), Box::new(never));
+    let error = keepsake.recover().await.unwrap_err();
+    assert_eq!(error.store_kind(), Some(ErrorKind::Full));
+    assert_eq!(keepsake.restoring().map(|r| r.total), Some(8));
+    assert!(matches!(keepsake.restoring(), Some(Restoring { done: 0..=3, .. })), "{:?}", keepsake.restoring());
+    let health = keepsake.health().await;
+    assert!(health.checks.iter().any(|check| check.status == Status::Error && check.message.contains("no room")));
+    for (id, (_, bytes)) in &truth {
+        let (id, entry) = keepsake.image(id.as_str()).await.unwrap();
+        let (store, meta) = keepsake.locate_bytes(&id, entry.live().unwrap()).await.unwrap();
+        assert_eq!(Some(store.read(&meta.key).await.unwrap().0.to_vec()), *bytes);
+    }
+    room.store(u64::MAX, Ordering::SeqCst);
+    keepsake.recover().await.unwrap();
+    assert_eq!((seen(&keepsake).await, keepsake.restoring()), (truth, None));
+}
