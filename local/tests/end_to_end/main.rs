@@ -1,6 +1,7 @@
 //! The real binary, started, used, killed, its store damaged, and started again.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
+mod archive_elsewhere;
 mod crowd;
 mod damage;
 mod first_day;

@@ -111,11 +111,20 @@ impl Server {
 
     /// Uploads an image and returns the answer.
     pub async fn upload(&self, name: &str, bytes: &[u8], description: &str) -> Value {
+        json(self.send_image(name, bytes, description).await.unwrap(), StatusCode::CREATED).await
+    }
+
+    /// Uploads an image, which may fail.
+    pub async fn send_image(&self, name: &str, bytes: &[u8], description: &str) -> reqwest::Result<Response> {
         let image = Part::bytes(bytes.to_vec()).file_name(name.to_owned());
         let form =
             Form::new().part("image", image).text("description", description.to_owned()).text("category", "test");
-        let request = self.client.post(self.url("/api/upload")).multipart(form);
-        json(request.send().await.unwrap(), StatusCode::CREATED).await
+        self.client.post(self.url("/api/upload")).multipart(form).send().await
+    }
+
+    /// Edits an image, which may fail.
+    pub async fn send_edit(&self, id: &str, patch: &Value) -> reqwest::Result<Response> {
+        self.client.patch(self.url(&format!("/api/images/{id}"))).json(patch).send().await
     }
 }
 

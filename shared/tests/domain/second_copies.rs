@@ -210,6 +210,7 @@ async fn what_is_behind_is_bounded_and_deleting_is_always_possible() {
     let pair = Pair::new();
     let settings = Settings { archive_sync: false, behind_max: 3, ..Settings::default() };
     let keepsake = pair.open_with(settings.clone(), Box::new(never), Box::new(never));
+    keepsake.recover().await.unwrap();
     pair.goes(true);
     let ids = upload_all(&keepsake, 0..3).await;
     assert!(matches!(upload(&keepsake, 3).await, Err(Error::ArchiveBehind)));
@@ -227,7 +228,9 @@ async fn what_is_behind_is_bounded_and_deleting_is_always_possible() {
 #[tokio::test]
 async fn images_that_a_new_archive_lacks_count_as_behind_until_it_has_them() {
     let pair = Pair::new();
-    upload_all(&pair.open(true), 0..6).await;
+    let first = pair.open(true);
+    upload_all(&first, 0..6).await;
+    first.fold().await.unwrap();
     let fresh = Pair { archive: Arc::default(), primary: Arc::clone(&pair.primary), ..Pair::new() };
     fresh.goes(true);
     let keepsake = fresh.open(false);
