@@ -114,7 +114,7 @@ fn start(disk: &std::path::Path, access: &Access, plan: Plan, instance: u32) -> 
         ("ARCHIVE", plan.archive.to_owned()),
         ("RENDER", "true".to_owned()),
         ("RENDER_INSTANCE_ID", format!("srv-0-{instance}")),
-        ("RUST_LOG", "error".to_owned()),
+        ("RUST_LOG", "off".to_owned()),
     ]);
     let variables: Vec<(&str, &str)> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
     Server::start_with(disk, &variables)
