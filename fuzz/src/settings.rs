@@ -56,12 +56,23 @@ fn reads_back(place: &StoreUrl) {
             };
             format!("file://{}", path.as_os_str().as_encoded_bytes().iter().map(encoded).collect::<String>())
         }
-        StoreUrl::S3 { bucket, prefix } => {
+        StoreUrl::S3 { bucket, prefix, endpoint, region } => {
             let prefix = prefix.clone().unwrap_or_default();
             assert!(prefix.is_empty() || Key::new(prefix.clone()).is_ok(), "{prefix}");
             let encoded = |byte: u8| if byte == b'/' { "/".to_owned() } else { format!("%{byte:02X}") };
-            format!("s3://{bucket}/{}", prefix.bytes().map(encoded).collect::<String>())
+            let mut url = format!("s3://{bucket}/{}", prefix.bytes().map(encoded).collect::<String>());
+            let mut separator = '?';
+            for (name, value) in [("endpoint", endpoint), ("region", region)] {
+                if let Some(value) = value {
+                    let value: String = value.bytes().map(|byte| format!("%{byte:02X}")).collect();
+                    url += &format!("{separator}{name}={value}");
+                    separator = '&';
+                }
+            }
+            url
         }
+        // It is no place for images.
+        StoreUrl::Cloudinary { .. } => return,
     };
     let lookup = |name: &str| (name == "STORE_URL").then(|| url.clone());
     let again = Config::from_lookup(&lookup).map(|config| config.store);

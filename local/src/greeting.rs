@@ -4,7 +4,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 
 use shared::Keepsake;
-use shared::config::{ArchiveMode, Config, StoreUrl};
+use shared::config::{ArchiveMode, Config};
 use shared::recovery::Report;
 
 /// What became of the recovery at the start.
@@ -47,9 +47,9 @@ pub async fn lines(
     let health = keepsake.health().await;
     let mut lines = vec![format!("Keepsake {} serves http://{address}", env!("CARGO_PKG_VERSION"))];
     let medium = health.persistence.file_system.as_deref().map(|fs| format!(" ({fs})"));
-    lines.push(format!("  images    {}{}", place(&config.store), medium.unwrap_or_default()));
+    lines.push(format!("  images    {}{}", config.store, medium.unwrap_or_default()));
     let archive = match &config.backup {
-        Some(url) => place(url),
+        Some(url) => url.to_string(),
         None => "backups/ beside them".to_owned(),
     };
     let when = match config.archive {
@@ -82,14 +82,6 @@ pub fn print(lines: &[String]) {
     let mut output = std::io::stdout();
     for line in lines {
         let _ = writeln!(output, "{line}");
-    }
-}
-
-fn place(url: &StoreUrl) -> String {
-    match url {
-        StoreUrl::File(folder) => folder.display().to_string(),
-        StoreUrl::S3 { bucket, prefix: Some(prefix) } => format!("s3://{bucket}/{prefix}"),
-        StoreUrl::S3 { bucket, prefix: None } => format!("s3://{bucket}"),
     }
 }
 

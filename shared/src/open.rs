@@ -3,11 +3,15 @@
 use std::sync::Arc;
 
 use crate::clock::Clock;
-use crate::config::{ArchiveMode, Config, Platform, StoreUrl};
+use crate::config::{ArchiveMode, AwsCredentials, Config, Platform, StoreUrl};
 use crate::keepsake::{Keepsake, Settings};
 use crate::layout;
 use crate::persistence::{Circumstances, Machine, Place};
+#[cfg(feature = "cloudinary")]
+use crate::store::{CloudinaryOptions, CloudinaryStore};
 use crate::store::{DiskStore, Key, Meter, Result, S3Options, S3Store, Store};
+#[cfg(not(feature = "cloudinary"))]
+use crate::store::{ErrorKind, StoreError};
 
 /// Who is told of what is asked of each place.
 #[derive(Debug, Clone)]
@@ -28,9 +32,9 @@ pub async fn open(config: &Config, clock: Clock) -> Result<Keepsake> {
 
 /// Likewise; each operation of the primary and of the archive is told to the meter that there is for it.
 pub async fn open_metered(config: &Config, clock: Clock, meters: Option<Meters>) -> Result<Keepsake> {
-    let (mut primary, disk) = connect(&config.store).await?;
+    let (mut primary, disk) = connect(&config.store, None).await?;
     let mut archive = match &config.backup {
-        Some(url) => connect(url).await?.0,
+        Some(url) => connect(url, config.backup_credentials.as_ref()).await?.0,
         None => primary.below(&layout::default_archive()),
     };
     if let Some(meters) = meters {
@@ -61,20 +65,41 @@ pub async fn open_metered(config: &Config, clock: Clock, meters: Option<Meters>)
     })
 }
 
-async fn connect(url: &StoreUrl) -> Result<(Store, Option<Arc<DiskStore>>)> {
+/// Opens one store; `credentials` are for S3, where they are not those of the environment. No service is asked for
+/// anything yet.
+async fn connect(url: &StoreUrl, credentials: Option<&AwsCredentials>) -> Result<(Store, Option<Arc<DiskStore>>)> {
     match url {
         StoreUrl::File(folder) => {
             let disk = Arc::new(DiskStore::open(folder)?);
             Ok((Store::new(Arc::clone(&disk) as _, folder), Some(disk)))
         }
-        StoreUrl::S3 { bucket, prefix } => {
-            let s3 = S3Store::connect(S3Options { bucket: bucket.clone(), ..S3Options::default() }).await?;
-            let whole = Store::new(Arc::new(s3), &std::env::temp_dir());
+        StoreUrl::S3 { bucket, prefix, endpoint, region } => {
+            let (bucket, region, endpoint) = (bucket.clone(), region.clone(), endpoint.clone());
+            let options = S3Options { bucket, region, endpoint, credentials: credentials.cloned() };
+            let whole = Store::new(Arc::new(S3Store::connect(options).await?), &std::env::temp_dir());
             let store = match prefix.as_deref().map(Key::new) {
                 Some(Ok(prefix)) => whole.below(&prefix),
                 _ => whole,
             };
             Ok((store, None))
+        }
+        #[cfg(feature = "cloudinary")]
+        StoreUrl::Cloudinary { cloud, key, secret, folder, endpoint } => {
+            let store = CloudinaryStore::connect(CloudinaryOptions {
+                cloud: cloud.clone(),
+                key: key.clone(),
+                secret: secret.clone(),
+                folder: folder.clone(),
+                endpoint: endpoint.clone(),
+                ..CloudinaryOptions::new(layout::ARCHIVED_IMAGES)
+            })?;
+            Ok((Store::new(Arc::new(store), &std::env::temp_dir()), None))
+        }
+        #[cfg(not(feature = "cloudinary"))]
+        StoreUrl::Cloudinary { .. } => {
+            let reason =
+                "this program was built without Cloudinary, which the server alone has; use another BACKUP_URL";
+            Err(StoreError::caused("open", url, ErrorKind::Refused, reason))
         }
     }
 }

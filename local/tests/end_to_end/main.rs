@@ -1,6 +1,9 @@
 //! The real binary, started, used, killed, its store damaged, and started again.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
+mod archives_elsewhere;
+#[path = "../../../shared/tests/conformance/cloudinary_server.rs"]
+mod cloudinary_server;
 mod archive_elsewhere;
 mod crowd;
 mod damage;

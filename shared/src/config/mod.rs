@@ -5,6 +5,7 @@
 
 mod parse;
 mod platform;
+mod store_url;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +16,8 @@ use std::path::{Path, PathBuf};
 
 use parse::Values;
 pub use platform::Platform;
+pub use store_url::{AwsCredentials, StoreUrl};
+use subtle::ConstantTimeEq;
 
 use crate::persistence::Place;
 use crate::prune::Keep;
@@ -43,6 +46,9 @@ pub struct Config {
     pub store: StoreUrl,
     /// `BACKUP_URL`: the archive; `None` means `backups/` in the primary.
     pub backup: Option<StoreUrl>,
+    /// `BACKUP_AWS_ACCESS_KEY_ID`, `BACKUP_AWS_SECRET_ACCESS_KEY`: what an archive in S3 is reached with; by default what the
+    /// primary is.
+    pub backup_credentials: Option<AwsCredentials>,
     /// `ARCHIVE`: when second copies are made, by default `sync` on a disk and `async` on S3.
     pub archive: ArchiveMode,
     /// `ARCHIVE_BEHIND_MAX`: how many changes may wait for their second copies before no more is taken in, by default
@@ -72,20 +78,6 @@ pub struct Config {
     pub log_format: Option<LogFormat>,
 }
 
-/// Where a store lies.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum StoreUrl {
-    /// `file:///path`: a folder, by its absolute path.
-    File(PathBuf),
-    /// `s3://bucket` or `s3://bucket/prefix`. Region, endpoint and credentials come from where the AWS SDK finds them.
-    S3 {
-        /// The bucket's name.
-        bucket: String,
-        /// What stands before every key, without a slash at either end; a valid `store::Key`.
-        prefix: Option<String>,
-    },
-}
-
 /// When the archive gets its second copy of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ArchiveMode {
@@ -104,9 +96,9 @@ pub enum LogFormat {
     Json,
 }
 
-/// A value that is never shown: its debug form is `***`, and it has no other. It cannot be compared by `==`, whose
-/// duration would tell how much of a guess is right.
-#[derive(Clone)]
+/// A value that is never shown: its debug form is `***`, and it has no other. How long it takes to compare two of equal length
+/// does not tell how much of a guess is right.
+#[derive(Clone, Eq)]
 pub struct Secret(String);
 
 impl Secret {
@@ -118,6 +110,12 @@ impl Secret {
     /// The value itself. Compare it in constant time and do not log it.
     pub fn expose(&self) -> &str {
         &self.0
+    }
+}
+
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_bytes().ct_eq(other.0.as_bytes()).into()
     }
 }
 
@@ -193,7 +191,7 @@ impl Config {
         let backup = values.backup(&store)?;
         let default_archive = match store {
             StoreUrl::File(_) => ArchiveMode::Sync,
-            StoreUrl::S3 { .. } => ArchiveMode::Async,
+            StoreUrl::S3 { .. } | StoreUrl::Cloudinary { .. } => ArchiveMode::Async,
         };
         Ok(Self {
             host: values.host()?.unwrap_or(default_host.into()),
@@ -204,6 +202,7 @@ impl Config {
             accept_unmounted: values.unmounted()?,
             data_dir,
             backup,
+            backup_credentials: values.backup_credentials()?,
             archive: values
                 .one_of("ARCHIVE", [("sync", ArchiveMode::Sync), ("async", ArchiveMode::Async)])?
                 .unwrap_or(default_archive),

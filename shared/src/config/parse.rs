@@ -4,25 +4,29 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use percent_encoding::percent_decode_str;
 use url::Url;
 
-use super::{ConfigError, Platform, Secret, StoreUrl};
+use super::{ConfigError, Platform, Secret};
 use crate::persistence::Place;
 use crate::prune::Keep;
-use crate::store::Key;
 
 /// The variables, wherever they come from.
 pub(super) struct Values<'a>(pub(super) &'a dyn Fn(&str) -> Option<String>);
 
-fn wrong(name: &'static str, value: &str, remedy: impl Into<String>) -> ConfigError {
-    // A URL may carry a password, also one that is not written as it should be.
-    let shown = match (value.split_once("://"), value.rsplit_once('@')) {
+pub(super) fn wrong(name: &'static str, value: &str, remedy: impl Into<String>) -> ConfigError {
+    ConfigError { name, value: Some(without_password(value)), remedy: remedy.into() }
+}
+
+/// A value that may be a URL, without the password that one may carry, also one that is not written as it should be.
+fn without_password(value: &str) -> String {
+    match (value.split_once("://"), value.rsplit_once('@')) {
         (Some((scheme, _)), Some((_, rest))) => format!("{scheme}://***@{rest}"),
         (None, Some((_, rest))) => format!("***@{rest}"),
+        (_, None) if value.trim_start().to_ascii_lowercase().starts_with("cloudinary:") => {
+            "cloudinary://***".to_owned()
+        }
         (_, None) => value.to_owned(),
-    };
-    ConfigError { name, value: Some(shown), remedy: remedy.into() }
+    }
 }
 
 impl Values<'_> {
@@ -130,88 +134,10 @@ impl Values<'_> {
         });
         checked.collect()
     }
-
-    /// The primary store and the folder that goes with it.
-    pub(super) fn store(
-        &self,
-        platform: Option<Platform>,
-        current_dir: &Path,
-    ) -> Result<(StoreUrl, PathBuf), ConfigError> {
-        let folder = self.folder(current_dir)?;
-        let volume = self.get("RAILWAY_VOLUME_MOUNT_PATH")?;
-        match self.store_url("STORE_URL")? {
-            Some(StoreUrl::File(path)) => match folder {
-                Some((name, folder)) if folder != path => {
-                    let remedy = format!("unset it, or {name}, which names another folder ({})", folder.display());
-                    Err(wrong("STORE_URL", &format!("file://{}", path.display()), remedy))
-                }
-                _ => Ok((StoreUrl::File(path.clone()), path)),
-            },
-            None if folder.is_none() && platform == Some(Platform::Lambda) => Err(ConfigError {
-                name: "STORE_URL",
-                value: None,
-                remedy: "set it to s3://bucket, because a Lambda function has no disk of its own that lasts".to_owned(),
-            }),
-            url => {
-                let folder = match (folder, volume) {
-                    (Some((_, folder)), _) => folder,
-                    (None, Some(volume)) => absolute("RAILWAY_VOLUME_MOUNT_PATH", &volume, current_dir)?,
-                    (None, None) => absolute("DATA_DIR", ".", current_dir)?,
-                };
-                Ok((url.unwrap_or_else(|| StoreUrl::File(folder.clone())), folder))
-            }
-        }
-    }
-
-    /// The folder that `DATA_DIR`, or its other name, gives, with the name that gave it.
-    fn folder(&self, current_dir: &Path) -> Result<Option<(&'static str, PathBuf)>, ConfigError> {
-        let mut found: Option<(&'static str, PathBuf)> = None;
-        for name in ["DATA_DIR", "PERSISTENT_DATA_DIR"] {
-            let Some(value) = self.get(name)? else { continue };
-            let folder = absolute(name, &value, current_dir)?;
-            if let Some((other, first)) = &found
-                && *first != folder
-            {
-                let remedy = format!("unset it, or {other}, which names another folder ({})", first.display());
-                return Err(wrong(name, &value, remedy));
-            }
-            found.get_or_insert((name, folder));
-        }
-        Ok(found)
-    }
-
-    /// The archive, if it is not to be found in the primary.
-    pub(super) fn backup(&self, store: &StoreUrl) -> Result<Option<StoreUrl>, ConfigError> {
-        let Some(backup) = self.store_url("BACKUP_URL")? else { return Ok(None) };
-        let inside = match (store, &backup) {
-            (StoreUrl::File(store), StoreUrl::File(backup)) => backup.strip_prefix(store).ok().map(Path::to_owned),
-            (StoreUrl::S3 { bucket, prefix }, StoreUrl::S3 { bucket: other, prefix: below }) if bucket == other => {
-                let [prefix, below] = [prefix, below].map(|prefix| Path::new(prefix.as_deref().unwrap_or_default()));
-                below.strip_prefix(prefix).ok().map(Path::to_owned)
-            }
-            _ => None,
-        };
-        // Among the primary's own objects each would be taken for what it is not.
-        let collides = |path: &PathBuf| {
-            let first = path.components().next();
-            first.is_none_or(|first| ["uploads", "image-metadata.d"].iter().any(|own| first.as_os_str() == *own))
-        };
-        if inside.as_ref().is_some_and(collides) {
-            let value = self.get("BACKUP_URL")?.unwrap_or_default();
-            let remedy = "name a place apart from the primary's own objects, or unset it for backups/ in the primary";
-            return Err(wrong("BACKUP_URL", &value, remedy));
-        }
-        Ok(Some(backup))
-    }
-
-    fn store_url(&self, name: &'static str) -> Result<Option<StoreUrl>, ConfigError> {
-        let Some(value) = self.get(name)? else { return Ok(None) };
-        parse_store_url(&value).map(Some).map_err(|remedy| wrong(name, &value, remedy))
-    }
 }
 
 /// Makes a folder's path absolute and plain, without looking at the disk.
-fn absolute(name: &'static str, value: &str, current_dir: &Path) -> Result<PathBuf, ConfigError> {
+pub(super) fn absolute(name: &'static str, value: &str, current_dir: &Path) -> Result<PathBuf, ConfigError> {
     if value.contains("://") {
         return Err(wrong(name, value, "set it to the path of a folder, and STORE_URL to a URL"));
     }
@@ -244,36 +170,4 @@ fn parse_origin(value: &str) -> Option<String> {
     // The URL of an origin is the origin and a slash; anything longer names more than an origin.
     let origin = url.origin().ascii_serialization();
     (url.as_str() == format!("{origin}/")).then_some(origin)
-}
-
-/// Reads the place of a store, or says what to do about it.
-fn parse_store_url(value: &str) -> Result<StoreUrl, &'static str> {
-    const FORMS: &str = "set it to file:///path/to/folder or s3://bucket/prefix";
-    let url = Url::parse(value).map_err(|_| FORMS)?;
-    if !url.username().is_empty() || url.password().is_some() || url.port().is_some() {
-        return Err("leave credentials to AWS_ACCESS_KEY_ID and the endpoint to AWS_ENDPOINT_URL");
-    }
-    if url.query().is_some() || url.fragment().is_some() {
-        return Err("write a question mark as %3F and a number sign as %23, and leave out what follows the path");
-    }
-    match url.scheme() {
-        "file" if value.contains("://") => {
-            let path = url.to_file_path().map_err(|()| "write three slashes, as in file:///path/to/folder")?;
-            Ok(StoreUrl::File(path.components().collect()))
-        }
-        "s3" => {
-            let bucket = url.host_str().unwrap_or_default();
-            let is_allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-            if !(3..=63).contains(&bucket.len()) || !bucket.chars().all(is_allowed) {
-                return Err("name a bucket by 3 to 63 letters, digits, dots and hyphens, as in s3://bucket/prefix");
-            }
-            let path = percent_decode_str(url.path()).decode_utf8();
-            let prefix = path.map_err(|_| "write the prefix in UTF-8")?.trim_matches('/').to_owned();
-            if !prefix.is_empty() && Key::new(prefix.clone()).is_err() {
-                return Err("give the prefix as plain folder names with single slashes between them");
-            }
-            Ok(StoreUrl::S3 { bucket: bucket.to_owned(), prefix: Some(prefix).filter(|prefix| !prefix.is_empty()) })
-        }
-        _ => Err(FORMS),
-    }
 }

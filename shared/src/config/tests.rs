@@ -17,7 +17,7 @@ fn file(path: &str) -> StoreUrl {
 }
 
 fn s3(bucket: &str, prefix: Option<&str>) -> StoreUrl {
-    StoreUrl::S3 { bucket: bucket.to_owned(), prefix: prefix.map(str::to_owned) }
+    StoreUrl::S3 { bucket: bucket.to_owned(), prefix: prefix.map(str::to_owned), endpoint: None, region: None }
 }
 
 /// Each of these values is refused with a sentence that names the variable, the value and a remedy.

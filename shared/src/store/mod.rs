@@ -1,4 +1,4 @@
-//! Where bytes lie: one small trait over objects, in the terms of S3, and its three backends.
+//! Where bytes lie: one small trait over objects, in the terms of S3, and its backends.
 //!
 //! Everything above this module speaks to a [`Store`], which is a backend seen below a prefix. The contract of
 //! [`ObjectStore`] is written as numbered sentences; `tests/conformance/` holds one test per backend and sentence.
@@ -7,6 +7,8 @@
 //! in it knows what an image, a commit or a backup is.
 
 mod body;
+#[cfg(feature = "cloudinary")]
+mod cloudinary;
 mod disk;
 mod error;
 mod fault;
@@ -29,6 +31,8 @@ use jiff::Timestamp;
 use crate::digest::Digest;
 
 pub use body::{Body, ReadAt, Spool};
+#[cfg(feature = "cloudinary")]
+pub use cloudinary::{CloudinaryOptions, CloudinaryStore};
 pub use disk::{DiskStore, fs};
 pub use error::{ErrorKind, Optional, Result, StoreError};
 pub use fault::{Fault, FaultStore, Operation};
@@ -141,7 +145,7 @@ pub struct StoreStatus {
     pub free_bytes: Option<u64>,
     /// Bytes the medium holds in all, where the backend knows.
     pub total_bytes: Option<u64>,
-    /// `disk`, `s3` or `memory`.
+    /// `disk`, `s3`, `cloudinary` or `memory`.
     pub kind: &'static str,
     /// The file system's name (`ext4`, `overlay`, `tmpfs`, …), where there is one and it is known.
     pub file_system: Option<String>,

@@ -12,18 +12,25 @@ use shared::store::{
 };
 use tempfile::TempDir;
 
+#[cfg(feature = "cloudinary")]
+use crate::cloudinary_server;
 use crate::s3_server;
 
 /// A store and what has to live as long as it does.
 pub struct Backend {
     pub store: Store,
+    /// How many bytes an object has at least.
+    pub smallest: u64,
+    /// Whether conditions hold among the callers of one process alone.
+    pub of_one_process: bool,
     reopen: Box<dyn Fn() -> Arc<dyn ObjectStore> + Send + Sync>,
     folder: TempDir,
 }
 
 impl Backend {
     pub fn new(folder: TempDir, reopen: impl Fn() -> Arc<dyn ObjectStore> + Send + Sync + 'static) -> Self {
-        Self { store: Store::new(reopen(), folder.path()), reopen: Box::new(reopen), folder }
+        let store = Store::new(reopen(), folder.path());
+        Self { store, smallest: 0, of_one_process: false, reopen: Box::new(reopen), folder }
     }
 
     /// Where the backend keeps what it keeps.
@@ -83,6 +90,29 @@ pub async fn simulated_disk() -> Backend {
 pub async fn s3() -> Backend {
     let (folder, endpoint) = s3_server::start().await;
     Backend::new(folder, move || Arc::new(client(&endpoint, s3_server::BUCKET)))
+}
+
+/// Cloudinary takes no empty file, and nothing that is archived is one.
+#[cfg(feature = "cloudinary")]
+pub async fn cloudinary() -> Backend {
+    let server = cloudinary_server::start().await;
+    let backend = Backend::new(TempDir::new().unwrap(), move || Arc::new(cloudinary_store(&server)));
+    Backend { smallest: 1, of_one_process: true, ..backend }
+}
+
+/// A store on a Cloudinary of this process; further tries come at once.
+#[cfg(feature = "cloudinary")]
+pub fn cloudinary_store(server: &cloudinary_server::Fake) -> shared::store::CloudinaryStore {
+    let options = shared::store::CloudinaryOptions {
+        cloud: cloudinary_server::CLOUD.to_owned(),
+        key: cloudinary_server::KEY.to_owned(),
+        secret: shared::config::Secret::new(cloudinary_server::SECRET),
+        folder: "keepsake".to_owned(),
+        endpoint: Some(server.endpoint()),
+        first_wait: Duration::from_millis(1),
+        ..shared::store::CloudinaryOptions::new("images/")
+    };
+    shared::store::CloudinaryStore::connect(options).unwrap()
 }
 
 pub fn key(name: &str) -> Key {

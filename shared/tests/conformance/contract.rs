@@ -96,7 +96,8 @@ pub async fn s04_of_concurrent_updates_exactly_one_succeeds(backend: &Backend) {
 }
 
 pub async fn s04_no_increment_of_a_counter_is_lost(backend: &Backend) {
-    count_up(&[backend.store.clone(), backend.reopened()], 40).await;
+    let other = if backend.of_one_process { backend.store.clone() } else { backend.reopened() };
+    count_up(&[backend.store.clone(), other], 40).await;
 }
 
 /// Increments one counter `times` in all, by tasks that share out these stores, and sees that none is lost.
@@ -127,7 +128,8 @@ pub async fn s05_an_overwrite_succeeds_with_and_without_an_object(backend: &Back
 }
 
 pub async fn s06_bytes_come_back_as_they_went_in(backend: &Backend) {
-    for size in [0, 1, 65_536, 131_072, 131_073, 700_000] {
+    let sizes = [0, 1, 65_536, 131_072, 131_073, 700_000];
+    for size in sizes.into_iter().filter(|size| *size as u64 >= backend.smallest) {
         let bytes: Vec<u8> = (0..size).map(|n: usize| (n % 251) as u8).collect();
         put(&backend.store, "memory", &bytes).await;
         assert_eq!(read(&backend.store, "memory").await, bytes, "{size} bytes from memory");
@@ -145,7 +147,7 @@ pub async fn s06_bytes_come_back_as_they_went_in(backend: &Backend) {
 }
 
 pub async fn s07_a_range_is_cut_off_at_the_end(backend: &Backend) {
-    for size in [0, 10, 300_000_u64] {
+    for size in [0, 10, 300_000_u64].into_iter().filter(|size| *size >= backend.smallest) {
         let bytes: Vec<u8> = (0..size).map(|n| (n % 251) as u8).collect();
         let etag = put(&backend.store, "x", &bytes).await;
         let ends = [0, 1, 9, 10, 11, 140_000, size, size + 1, u64::MAX - 1, u64::MAX];
@@ -178,7 +180,8 @@ pub async fn s08_what_was_never_put_is_not_found(backend: &Backend) {
 }
 
 pub async fn s09_every_operation_tells_the_same_size_and_etag(backend: &Backend) {
-    for bytes in [&b""[..], b"some bytes", b"other bytes"] {
+    let sizes = [&b""[..], b"some bytes", b"other bytes"];
+    for bytes in sizes.into_iter().filter(|bytes| bytes.len() as u64 >= backend.smallest) {
         let etag = put(&backend.store, "folder/x", bytes).await;
         let head = backend.store.head(&key("folder/x")).await.unwrap();
         let got = backend.store.get(&key("folder/x"), None).await.unwrap().meta;

@@ -5,12 +5,17 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
 mod backend;
+#[cfg(feature = "cloudinary")]
+mod cloudinary;
+#[cfg(feature = "cloudinary")]
+mod cloudinary_server;
 mod contract;
 mod disk;
 mod fault;
 mod listing;
 mod metered;
 mod s3_delete;
+mod s3_places;
 mod s3_server;
 mod s3_wire;
 mod wire;
@@ -24,8 +29,10 @@ macro_rules! on_every_backend {
         on_every_backend! { @on on_metered_s3 metered_s3 $($file::{ $($test),* }),* }
         on_every_backend! { @on on_a_simulated_disk simulated_disk $($file::{ $($test),* }),* }
         on_every_backend! { @on on_s3 s3 $($file::{ $($test),* }),* }
+        on_every_backend! { @on #[cfg(feature = "cloudinary")] on_cloudinary cloudinary $($file::{ $($test),* }),* }
     };
-    (@on $module:ident $backend:ident $($file:ident :: { $($test:ident),* }),*) => {
+    (@on $(#[$only:meta])? $module:ident $backend:ident $($file:ident :: { $($test:ident),* }),*) => {
+        $(#[$only])?
         mod $module {
             $($(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -25,7 +25,7 @@ pub async fn start() -> (TempDir, String) {
     let folder = TempDir::new().unwrap();
     std::fs::create_dir(folder.path().join(BUCKET)).unwrap();
     let files = Arc::new(FileSystem::new(folder.path()).unwrap());
-    let honest = Honest { files, folder: folder.path().to_owned(), lock: RwLock::default() };
+    let honest = Honest { files, folder: folder.path().to_owned(), lock: Arc::default() };
     let mut service = S3ServiceBuilder::new(honest);
     let mut keys = SimpleAuth::from_single("key", "secret");
     keys.register(OTHER_KEY.0.to_owned(), OTHER_KEY.1.into());
@@ -45,7 +45,7 @@ pub async fn start() -> (TempDir, String) {
 struct Honest {
     files: Arc<FileSystem>,
     folder: PathBuf,
-    lock: RwLock<()>,
+    lock: Arc<RwLock<()>>,
 }
 
 impl Honest {
@@ -62,8 +62,16 @@ impl S3 for Honest {
     }
 
     async fn put_object(&self, req: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
-        let _alone = self.lock.write().await;
-        self.files.put_object(req).await
+        if !self.folder.join(&req.input.bucket).is_dir() {
+            return Err(s3_error!(NoSuchBucket));
+        }
+        let (files, alone) = (Arc::clone(&self.files), Arc::clone(&self.lock).write_owned().await);
+        // To its end, also where the client is gone: the object and its checksum are two files.
+        let put = async move {
+            let _alone = alone;
+            files.put_object(req).await
+        };
+        tokio::spawn(put).await.map_err(|_| s3_error!(InternalError))?
     }
 
     async fn copy_object(&self, req: S3Request<CopyObjectInput>) -> S3Result<S3Response<CopyObjectOutput>> {

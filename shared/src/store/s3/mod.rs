@@ -6,6 +6,7 @@
 mod copy;
 mod delete;
 mod errors;
+mod probe;
 mod put;
 mod read;
 
@@ -15,11 +16,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use aws_config::environment::EnvironmentVariableRegionProvider;
+use aws_config::meta::region::RegionProviderChain;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region};
 use aws_sdk_s3::Client;
-use aws_sdk_s3::config::{Builder, ProvideCredentials};
+use aws_sdk_s3::config::{Builder, Credentials, ProvideCredentials};
 use aws_sdk_s3::presigning::PresigningConfig;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use futures::stream::BoxStream;
@@ -29,24 +32,29 @@ use super::{
     Address, Body, ETag, ErrorKind, Key, Object, ObjectMeta, ObjectStore, PutMode, Result, SignedPut, StoreError,
     StoreStatus, Terms,
 };
+use crate::config::AwsCredentials;
 use crate::digest::Digest;
 
 /// How long one attempt at a request may take, but for reading a body and for large puts, which get longer.
 const ATTEMPT: Duration = Duration::from_secs(60);
 const CONNECT: Duration = Duration::from_secs(5);
+/// The region of a service that is not AWS, where none is named: they mind its name little.
+const ELSEWHERE: Region = Region::from_static("us-east-1");
 /// The metadata under which a put leaves its own random name, so that it can tell its object from another's.
 const PUT_ID: &str = "put-id";
 
-/// Where a bucket is. Credentials come from where the AWS tools look for them: the environment, a profile, a web
-/// identity, the machine's or the function's role.
+/// Where a bucket is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct S3Options {
     /// The bucket's name.
     pub bucket: String,
-    /// The bucket's region; by default the one that the environment or the profile names.
+    /// The bucket's region; by default the one that the environment or, without an endpoint, the profile names.
     pub region: Option<String>,
     /// The URL of a service other than AWS; by default the one that `AWS_ENDPOINT_URL` or the profile names.
     pub endpoint: Option<String>,
+    /// What to identify with; by default what is found where the AWS tools look: the environment, a profile, a web
+    /// identity, the machine's or the function's role.
+    pub credentials: Option<AwsCredentials>,
 }
 
 /// The SDK's own HTTP client, but with `ring` under its TLS: see docs/adr/0016.
@@ -62,8 +70,10 @@ pub fn http_client() -> aws_sdk_s3::config::SharedHttpClient {
 pub struct S3Store {
     client: Client,
     bucket: String,
-    /// The URL of the service, `aws` where it is S3 itself.
+    /// Which service, as which caller: what stores have to share so that one can copy from the other.
     service: String,
+    /// The URL of the service as people know it, `AWS` where it is S3 itself.
+    endpoint: String,
     /// Whether the bucket is known to exist. A 404 to a HEAD does not say whether the object or the bucket is missing.
     seen: Arc<AtomicBool>,
 }
@@ -80,15 +90,24 @@ impl S3Store {
             );
         if let Some(region) = options.region {
             loader = loader.region(Region::new(region));
+        } else if options.endpoint.is_some() {
+            // No machine of AWS need be asked which region it is in, which takes its time where there is none.
+            let named = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new());
+            loader = loader.region(named.or_else(ELSEWHERE));
         }
         if let Some(endpoint) = options.endpoint {
             loader = loader.endpoint_url(endpoint);
         }
+        let identity = options.credentials.as_ref().map(|own| own.access_key_id.clone()).unwrap_or_default();
+        if let Some(AwsCredentials { access_key_id, secret_access_key }) = options.credentials {
+            let own = Credentials::new(access_key_id, secret_access_key.expose(), None, None, "keepsake");
+            loader = loader.credentials_provider(own);
+        }
         let shared = loader.load().await;
         let mut config = Builder::from(&shared);
         if shared.endpoint_url().is_some() {
-            // Other services are seldom reachable under one host name per bucket, and mind the region's name little.
-            let region = shared.region().cloned().unwrap_or(Region::from_static("us-east-1"));
+            // Other services are seldom reachable under one host name per bucket.
+            let region = shared.region().cloned().unwrap_or(ELSEWHERE);
             config = config.force_path_style(true).region(region);
         } else if shared.region().is_none() {
             let reason = "no region is given, neither with the bucket nor by AWS_REGION nor by a profile";
@@ -99,14 +118,19 @@ impl S3Store {
             let found = credentials.provide_credentials().await;
             found.map_err(|e| StoreError::caused("open", &options.bucket, ErrorKind::Refused, e))?;
         }
-        let service = shared.endpoint_url().unwrap_or("aws").to_owned();
-        Ok(Self { service, ..Self::from_client(Client::from_conf(config.build()), options.bucket) })
+        let config = config.build();
+        let endpoint = shared.endpoint_url().unwrap_or("AWS").to_owned();
+        let region = config.region().map(Region::as_ref).unwrap_or_default();
+        // Who may write one bucket need not be allowed to read the other, and a region answers for its own buckets alone.
+        let service = format!("{endpoint} {region} {identity}");
+        Ok(Self { service, endpoint, ..Self::from_client(Client::from_conf(config), options.bucket) })
     }
 
     /// Uses a client as it is, for a service that no other store is taken to share.
     pub fn from_client(client: Client, bucket: impl Into<String>) -> Self {
         let bucket = bucket.into();
-        Self { client, service: format!("the client of {bucket}"), bucket, seen: Arc::default() }
+        let service = format!("the client of {bucket}");
+        Self { client, endpoint: service.clone(), service, bucket, seen: Arc::default() }
     }
 
     /// Asks for a bucket itself; `Ok` when it is there and may be read.

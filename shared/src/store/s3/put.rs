@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use super::errors::{Failure, is_conflict, is_lost, kind, status};
 use super::{ATTEMPT, CONNECT, PUT_ID, S3Store};
-use crate::store::{Body, ETag, ErrorKind, Key, ObjectStore, Optional, PutMode, Result, StoreError};
+use crate::store::{Body, ETag, ErrorKind, Key, Optional, PutMode, Result, StoreError};
 
 /// How often a put is tried that meets another one under way; the waits between add up to three seconds.
 const CONFLICTS: u32 = 8;
@@ -100,36 +100,6 @@ impl S3Store {
         let put = request.send().await?;
         self.seen.store(true, Ordering::Relaxed);
         Ok(put.e_tag)
-    }
-
-    /// Tries conditional puts: it puts, fails to put again, and deletes one small object below `prefix`.
-    pub(super) async fn probe(&self, prefix: &Key) -> Result<()> {
-        let refused = |reason: &'static str| StoreError::caused("probe", prefix, ErrorKind::Refused, reason);
-        let probe = Key::new(format!("{prefix}/conditional-write-probe-{}", new_put_id()))
-            .map_err(|e| StoreError::caused("probe", prefix, ErrorKind::Refused, e))?;
-        self.put(&probe, &Body::from(Bytes::from_static(b"1")), &PutMode::Create).await?;
-        let second = self.put(&probe, &Body::from(Bytes::from_static(b"2")), &PutMode::Create).await;
-        let stale = ETag("\"00000000000000000000000000000000\"".to_owned());
-        let third = self.put(&probe, &Body::from(Bytes::from_static(b"3")), &PutMode::Update(stale)).await;
-        self.delete(&probe).await?;
-        match second.map_err(|e| (e.kind, e)) {
-            Ok(_) => {
-                return Err(refused(
-                    "this endpoint ignores If-None-Match, so two writers could overwrite each other's images; \
-                     use one with conditional writes",
-                ));
-            }
-            Err((ErrorKind::AlreadyExists, _)) => {}
-            Err((_, e)) => return Err(e),
-        }
-        match third.map_err(|e| (e.kind, e)) {
-            Ok(_) => Err(refused(
-                "this endpoint ignores If-Match, so two writers could undo each other's changes; \
-                 use one with conditional writes",
-            )),
-            Err((ErrorKind::Changed, _)) => Ok(()),
-            Err((_, e)) => Err(e),
-        }
     }
 }
 
