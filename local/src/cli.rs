@@ -157,6 +157,12 @@ Where nobody can be asked, because this is no terminal or by --json, it takes --
         #[arg(long, short)]
         yes: bool,
     },
+    /// Ask the server that runs with the same HOST and PORT whether it can serve.
+    #[command(after_help = concat!("\
+Example:
+  local healthcheck --port 8080
+", exit_codes!()))]
+    Healthcheck,
     /// Read what is stored through and compare it with its digests.
     #[command(after_help = concat!("\
 Examples:

@@ -71,7 +71,11 @@ fn router(app: App, metrics: Arc<Metrics>) -> Router {
 
 /// The routes of all functions.
 pub fn routes() -> Routes {
-    upload::routes().merge(images::routes()).merge(backup::server_routes()).merge(restore::routes()).merge(health::routes())
+    upload::routes()
+        .merge(images::routes())
+        .merge(backup::server_routes())
+        .merge(restore::routes())
+        .merge(health::routes())
 }
 
 /// Recovers the store: records now, and files too where few are amiss; the rest goes on in the background. A store that

@@ -3,6 +3,7 @@
 mod backup;
 mod backups;
 mod export;
+mod healthcheck;
 mod import;
 mod migrate;
 mod prune;
@@ -35,6 +36,9 @@ pub async fn run(cli: &Cli, output: &Output) -> Result<u8, Failure> {
         return Ok(server::serve(config).await.map(|()| DONE)?);
     };
     let config = log_warnings(config)?;
+    if matches!(command, Command::Healthcheck) {
+        return Ok(healthcheck::run(&config).map(|()| DONE)?);
+    }
     let api = Api::open(&config).await?;
     match command {
         Command::Status => status::run(&api, output).await,
@@ -47,7 +51,9 @@ pub async fn run(cli: &Cli, output: &Output) -> Result<u8, Failure> {
         Command::Prune { dry_run } => prune::run(&api, output, *dry_run).await,
         Command::Import { path, dry_run } => import::run(&api, output, path, *dry_run).await,
         Command::Export { backup, path } => export::run(&api, output, backup.as_deref(), path).await,
-        Command::Serve | Command::Migrate { .. } => unreachable!("these have gone their own way"),
+        Command::Serve | Command::Healthcheck | Command::Migrate { .. } => {
+            unreachable!("these have gone their own way")
+        }
     }
 }
 

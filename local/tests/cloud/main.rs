@@ -1,4 +1,5 @@
-//! Keepsake as it runs on AWS: processes of the functions' binaries, each under a Runtime API, on one bucket.
+//! Keepsake as it runs on AWS: processes of the functions' binaries, each under a Runtime API, on one bucket. And the
+//! server where only its archive is in a bucket, and its disk does not last.
 //!
 //! `cargo test --workspace` runs this on a service in the test's own process. `.ci/localstack run` runs the ignored tests
 //! as well, on LocalStack and at full size.
@@ -6,10 +7,17 @@
 
 mod bucket;
 mod checks;
+#[path = "../soak/clients.rs"]
+#[allow(dead_code, reason = "not all of it is needed here")]
+mod clients;
 mod costs;
 mod counts;
 mod crowd;
+mod free_tier;
 mod lambda;
+#[path = "../soak/model.rs"]
+#[allow(dead_code, reason = "not all of it is needed here")]
+mod model;
 mod moving;
 #[path = "../end_to_end/photos.rs"]
 #[allow(dead_code, reason = "not all of it is needed here")]

@@ -130,11 +130,7 @@ impl Model {
 
     /// Compares the store with what it must hold, and settles from what it shows what was in doubt.
     pub async fn check(&mut self, server: &Server, after: &str) {
-        let answer = server.get_json("/api/images?limit=1000").await;
-        assert!(answer["next"].is_null(), "more images than one page shows");
-        let listed = answer["images"].as_array().unwrap().iter();
-        let listed: BTreeMap<String, Value> =
-            listed.map(|item| (item["id"].as_str().unwrap().to_owned(), item.clone())).collect();
+        let listed = listed(server).await;
         self.settle_doubts(&listed, after);
         self.settle_uploads(&listed, after);
 
@@ -185,6 +181,25 @@ impl Model {
         }
     }
 
+    /// Takes what a server shows for what is there, after a disk was lost of which there was not a second copy of
+    /// everything; returns for how many images that is older than what was acknowledged.
+    pub async fn give_up(&mut self, server: &Server, after: &str) -> usize {
+        let listed = listed(server).await;
+        self.settle_uploads(&listed, after);
+        let doubts = std::mem::take(&mut self.doubts);
+        let may_be = |id: &String, shown: &State| {
+            let of = |doubt: &Doubt| doubt.before.get(id) == Some(shown) || doubt.after.get(id) == Some(shown);
+            doubts.iter().any(of)
+        };
+        let mut lost = 0;
+        for (id, state) in &mut self.images {
+            let shown = listed.get(id).cloned();
+            lost += usize::from(*state != shown && !may_be(id, &shown));
+            *state = shown;
+        }
+        lost
+    }
+
     async fn check_bytes(&mut self, server: &Server, listed: &BTreeMap<String, Value>, after: &str) {
         let compare = async |item: &Value| {
             let answer = server.get(item["url"].as_str().unwrap()).await;
@@ -219,4 +234,12 @@ impl Model {
     pub fn forget_backups(&mut self) {
         self.backups.clear();
     }
+}
+
+/// What a server shows, by id.
+async fn listed(server: &Server) -> BTreeMap<String, Value> {
+    let answer = server.get_json("/api/images?limit=1000").await;
+    assert!(answer["next"].is_null(), "more images than one page shows");
+    let listed = answer["images"].as_array().unwrap().iter();
+    listed.map(|item| (item["id"].as_str().unwrap().to_owned(), item.clone())).collect()
 }

@@ -1,0 +1,42 @@
+//! The command `healthcheck`: asks the server of the same configuration whether it can serve. For container images, in
+//! which there is nothing else that could ask.
+
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::time::Duration;
+
+use shared::config::Config;
+
+/// How long the server may take to connect, and then between two parts of its answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Asks `/readyz`; the error says what was answered instead of 200.
+pub fn run(config: &Config) -> Result<(), String> {
+    if config.port == 0 {
+        return Err("PORT is 0, so that nobody knows where the server listens; set PORT to the server's".to_owned());
+    }
+    let address = SocketAddr::from((reachable(config.host), config.port));
+    let answer = ask(address).map_err(|error| format!("nothing answers at {address} ({error})"))?;
+    let status = answer.split(' ').nth(1).unwrap_or_default();
+    if status == "200" { Ok(()) } else { Err(format!("the server at {address} is not ready: it answers {status:?}")) }
+}
+
+/// The address to reach who listens on `host`.
+fn reachable(host: IpAddr) -> IpAddr {
+    match host {
+        IpAddr::V4(host) if host.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(host) if host.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        host => host,
+    }
+}
+
+fn ask(address: SocketAddr) -> io::Result<String> {
+    let mut connection = TcpStream::connect_timeout(&address, PATIENCE)?;
+    connection.set_read_timeout(Some(PATIENCE))?;
+    connection.set_write_timeout(Some(PATIENCE))?;
+    connection.write_all(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    // More is none of its business, whoever answers there.
+    connection.take(4096).read_to_string(&mut answer)?;
+    Ok(answer)
+}
