@@ -369,3 +369,54 @@ async fn a_disk_that_is_full_before_all_is_back_serves_the_rest_from_the_archive
     keepsake.recover().await.unwrap();
     assert_eq!((seen(&keepsake).await, keepsake.restoring()), (truth, None));
 }
+
+#[tokio::test]
+async fn a_record_waits_for_its_image_where_only_the_image_cannot_be_copied() {
+    let pair = Pair::new();
+    let refusing = Arc::new(AtomicBool::new(true));
+    let refuses = Arc::clone(&refusing);
+    let images = move |operation: &Operation| {
+        let image = operation.name == "put" && operation.key.starts_with("images/");
+        (image && refuses.load(Ordering::SeqCst)).then_some(Fault::Before(ErrorKind::Unavailable))
+    };
+    let settings = Settings { archive_sync: false, ..Settings::default() };
+    let keepsake = pair.open_with(settings, Box::new(never), Box::new(images));
+    keepsake.recover().await.unwrap();
+    let ids = upload_all(&keepsake, 0..3).await;
+    keepsake.edit_image(ids[1].as_str(), &described("edited"), |_| true).await.unwrap();
+    assert!(keepsake.fold().await.is_err());
+    assert_eq!(behind(&keepsake).await, Some(3));
+    let elsewhere = pair.wiped().await.open(false);
+    assert_eq!(elsewhere.recover().await.unwrap().missing, [], "a record came before its bytes");
+    assert!(seen(&elsewhere).await.is_empty());
+    refusing.store(false, Ordering::SeqCst);
+    keepsake.fold().await.unwrap();
+    assert_eq!(behind(&keepsake).await, Some(0));
+}
+
+#[tokio::test]
+async fn an_image_that_is_deleted_between_any_two_steps_of_its_return_does_not_come_back() {
+    for steps in 0..160 {
+        let (pair, ids) = used(4).await;
+        let wiped = pair.wiped().await;
+        let keepsake = wiped.open(true);
+        let records = keepsake.recover_records().await.unwrap();
+        let mut recovery = Box::pin(keepsake.recover_files(records));
+        for _ in 0..steps {
+            if futures::poll!(&mut recovery).is_ready() {
+                return;
+            }
+        }
+        let mut delete = Box::pin(keepsake.delete_image(ids[3].as_str(), |_| true));
+        let mut deleted = false;
+        for _ in 0..100 {
+            // Where the recovery has what it waits for, it goes on with it.
+            deleted = deleted || futures::poll!(&mut delete).is_ready();
+        }
+        let report = if deleted { recovery.await } else { futures::join!(recovery, delete).0 };
+        assert_eq!(report.unwrap().missing, [], "after {steps} steps");
+        let left = keys(&wiped.primary, "uploads/").await;
+        assert_eq!(left, [format!("uploads/{}", ids[0])], "after {steps} steps");
+    }
+    panic!("a recovery takes fewer steps");
+}
