@@ -150,7 +150,7 @@ fn dos(moment: Timestamp) -> u32 {
     let civil = TimeZone::UTC.to_datetime(moment);
     let year = civil.year().clamp(1980, 2107) - 1980;
     let date = (year as u32) << 9 | (civil.month() as u32) << 5 | civil.day() as u32;
-    let time = (civil.hour() as u32) << 11 | (civil.minute() as u32) << 5 | civil.second() as u32 / 2;
+    let time = (civil.hour() as u32) << 11 | (civil.minute() as u32) << 5 | (civil.second() as u32 / 2);
     date << 16 | time
 }
 
