@@ -203,7 +203,7 @@ async fn without_rights_nothing_is_changed_and_the_reason_is_told() {
     let told = |ran: Ran| assert!(ran.code == 1 && ran.complained.contains("keepsake: "), "{ran:?}");
     told(run(folder.path(), &["backup"]));
     told(run(folder.path(), &["prune"]));
-    told(run(folder.path(), &["migrate", "/dev/null", "new"]).ends(2).as_failure());
+    assert!(run(folder.path(), &["migrate", "/dev/null", "new"]).ends(2).complained.contains("There is no folder"));
     if !is_root() {
         use std::os::unix::fs::PermissionsExt;
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o500)).unwrap();
@@ -218,10 +218,4 @@ async fn without_rights_nothing_is_changed_and_the_reason_is_told() {
     let bucket = [("STORE_URL", "s3://bucket")];
     let away = run_with(folder.path(), &[&unreachable[..], &keys, &bucket].concat(), &["backups", "--json"]).ends(1);
     assert!(away.json()["detail"].is_string(), "{away:?}");
-}
-
-impl Ran {
-    fn as_failure(self) -> Self {
-        Self { code: 1, ..self }
-    }
 }
