@@ -188,6 +188,7 @@ async fn what_became_of_a_change_without_an_answer_is_asked() {
             ErrorKind::Unavailable
         );
         let expected = if was_carried_out { &b"after"[..] } else { b"before" };
+        assert_eq!(store.head(&key("x")).await.unwrap().size, expected.len() as u64);
         assert_eq!(read(&store, "x").await, expected);
         put(&store, "x", b"before").await;
     }
