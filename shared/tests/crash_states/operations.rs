@@ -135,7 +135,10 @@ impl Operation {
                 }
             }
             RestoreMerge | RestoreExact => {
-                now(keepsake.delete_image(id_of(&keepsake, 1).unwrap().as_str(), |_| true)).unwrap();
+                // The other of two restores that meet may have deleted it already.
+                if let Ok(id) = id_of(&keepsake, 1) {
+                    now(keepsake.delete_image(id.as_str(), |_| true)).unwrap();
+                }
                 now(Edit.run(&keepsake, notes)).unwrap();
             }
             Recover => {
