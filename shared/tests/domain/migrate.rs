@@ -307,3 +307,21 @@ async fn uploads_and_backups_beside_a_migration_come_along_or_are_told_of() {
     to.open().recover().await.unwrap();
     assert_same(&from, &to).await;
 }
+
+#[tokio::test]
+async fn a_delete_that_only_the_target_has_forgotten_is_not_counted_twice() {
+    let (from, to) = (World::new(), elsewhere());
+    filled(&from).await;
+    run(&from, &to).await.unwrap();
+    to.pass(SignedDuration::from_hours(24 * 40));
+    let uploads = async |world: &World| {
+        let keepsake = world.open();
+        keepsake.catalog.load().await.unwrap();
+        keepsake.catalog.fold().await.unwrap();
+        keepsake.catalog.read(|state| state.totals().uploads())
+    };
+    assert_eq!(uploads(&to).await, 13);
+    assert!(to.open().recover().await.unwrap().found_nothing());
+    run(&from, &to).await.unwrap();
+    assert_eq!((uploads(&to).await, uploads(&from).await), (13, 13));
+}
