@@ -1,6 +1,8 @@
 //! Making another place hold a store: what it carries, what it refuses, and what it makes of damage.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 
 use futures::TryStreamExt;
 use jiff::SignedDuration;
@@ -9,7 +11,7 @@ use shared::images::Patch;
 use shared::layout::{self, ImageId};
 use shared::migrate::{Migrated, migrate};
 use shared::restore::Mode;
-use shared::store::{FaultStore, ObjectMeta};
+use shared::store::{FaultStore, ObjectMeta, Operation};
 use shared::verify::Slice;
 use shared::{Error, Keepsake};
 
@@ -266,13 +268,26 @@ async fn a_change_that_only_the_archive_of_the_source_holds_is_told() {
 async fn uploads_and_backups_beside_a_migration_come_along_or_are_told_of() {
     let (from, to) = (World::new(), elsewhere());
     filled(&from).await;
-    let busy =
-        from.open_on(std::sync::Arc::new(FaultStore::with_plan(std::sync::Arc::clone(&from.memory) as _, |_| None)));
-    let (reading, writing) = (
-        from.open_on(std::sync::Arc::new(FaultStore::with_plan(std::sync::Arc::clone(&from.memory) as _, |_| None))),
-        to.open_on(std::sync::Arc::new(FaultStore::with_plan(std::sync::Arc::clone(&to.memory) as _, |_| None))),
-    );
+    // Uploads begin with the first copy, and the copies go on after half of them.
+    let (copying, uploaded) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
+    let plan = {
+        let copying = Arc::clone(&copying);
+        move |operation: &Operation| {
+            copying.fetch_or(operation.name == "put" && operation.key.starts_with(layout::UPLOADS), SeqCst);
+            None
+        }
+    };
+    let gate = {
+        let (copying, uploaded) = (Arc::clone(&copying), Arc::clone(&uploaded));
+        move || !copying.load(SeqCst) || uploaded.load(SeqCst) >= 6
+    };
+    let calm = || from.open_on(Arc::new(FaultStore::new(Arc::clone(&from.memory) as _)));
+    let (busy, reading) = (calm(), calm());
+    let writing = to.open_on(Arc::new(FaultStore::with_gate(Arc::clone(&to.memory) as _, plan, gate)));
     let uploads = async {
+        while !copying.load(SeqCst) {
+            tokio::task::yield_now().await;
+        }
         for n in 500..512 {
             let id = upload(&busy, n).await.unwrap().images[0].0.clone();
             if n % 4 == 0 {
@@ -281,6 +296,7 @@ async fn uploads_and_backups_beside_a_migration_come_along_or_are_told_of() {
             if n % 3 == 0 {
                 busy.catalog.fold().await.unwrap();
             }
+            uploaded.fetch_add(1, SeqCst);
         }
     };
     let (done, ()) = futures::join!(migrate(&reading, &writing), uploads);
@@ -290,4 +306,22 @@ async fn uploads_and_backups_beside_a_migration_come_along_or_are_told_of() {
     assert_eq!(run(&from, &to).await.unwrap().behind, 0);
     to.open().recover().await.unwrap();
     assert_same(&from, &to).await;
+}
+
+#[tokio::test]
+async fn a_delete_that_only_the_target_has_forgotten_is_not_counted_twice() {
+    let (from, to) = (World::new(), elsewhere());
+    filled(&from).await;
+    run(&from, &to).await.unwrap();
+    to.pass(SignedDuration::from_hours(24 * 40));
+    let uploads = async |world: &World| {
+        let keepsake = world.open();
+        keepsake.catalog.load().await.unwrap();
+        keepsake.catalog.fold().await.unwrap();
+        keepsake.catalog.read(|state| state.totals().uploads())
+    };
+    assert_eq!(uploads(&to).await, 13);
+    assert!(to.open().recover().await.unwrap().found_nothing());
+    run(&from, &to).await.unwrap();
+    assert_eq!((uploads(&to).await, uploads(&from).await), (13, 13));
 }
