@@ -1,6 +1,7 @@
 //! Starting, serving and stopping.
 
 use std::error::Error as StdError;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use shared::http::{self, App, Routes};
 use shared::store::ErrorKind;
 use shared::telemetry::with_causes;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::background::{self, Pace};
@@ -45,13 +46,15 @@ pub async fn serve(mut config: Config) -> Result<(), String> {
     })?;
     let bound = listener.local_addr().map_err(|error| format!("cannot tell the address it listens on ({error})"))?;
     let app = App::from_config(keepsake, &config);
+    // Whoever has read the lines may stop the process.
+    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
     greeting::print(&greeting::lines(&app.keepsake, &config, bound, &recovery, made_token.as_deref()).await);
 
     let pace = if matches!(config.store, StoreUrl::File(_)) { Pace::EachBurst } else { Pace::WhenWorthwhile };
     let (end_folding, ended) = watch::channel(false);
     let folder = tokio::spawn(background::run(Arc::clone(&app.keepsake), pace, ended));
     tokio::spawn(background::look_after(Arc::clone(&app.keepsake), pace, stopped.clone()));
-    tokio::spawn(stop_on_signal(stop));
+    tokio::spawn(stop_on_signal(signals, stop));
     tokio::select! {
         () = connections::serve(listener, router(app, metrics), stopped.clone()) => {}
         () = too_late(stopped) => tracing::warn!("some requests were still running and are cut off"),
@@ -131,9 +134,8 @@ pub fn sentence(what: &str, error: &dyn StdError) -> String {
     format!("{what}: {}", with_causes(error))
 }
 
-async fn stop_on_signal(stop: watch::Sender<bool>) {
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
+async fn stop_on_signal(signals: (io::Result<Signal>, io::Result<Signal>), stop: watch::Sender<bool>) {
+    let (Ok(mut terminate), Ok(mut interrupt)) = signals else {
         tracing::error!("signals cannot be received, so that stopping will cut off requests");
         return std::future::pending().await;
     };

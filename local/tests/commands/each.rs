@@ -29,9 +29,15 @@ fn each_command_works_on_an_empty_store() {
     assert!(run(path, &["backups"]).ends(0).said.contains("There are no backups."));
     let health = run(path, &["status", "--json"]);
     assert_eq!(health.json()["storage"]["images"], 0, "{health:?}");
-    for arguments in [&["verify"][..], &["prune"], &["prune", "--dry-run"], &["verify", "--repair", "--slice", "1/2"]] {
-        run(path, arguments).ends(0);
-        assert!(run(path, &[arguments, &["--json"]].concat()).ends(0).json().is_object());
+    // Where no metadata are, it may be that they were lost, so nothing is pruned.
+    for (arguments, code) in [
+        (&["verify"][..], 0),
+        (&["verify", "--repair", "--slice", "1/2"], 0),
+        (&["prune"], 3),
+        (&["prune", "--dry-run"], 3),
+    ] {
+        run(path, arguments).ends(code);
+        assert!(run(path, &[arguments, &["--json"]].concat()).ends(code).json().is_object());
     }
     let refused = run(path, &["restore", "backup-2026-11-24T10-51-01-760Z"]).ends(1);
     assert!(refused.complained.contains("There are no backups at all."), "{refused:?}");
@@ -197,7 +203,7 @@ async fn without_rights_nothing_is_changed_and_the_reason_is_told() {
     let told = |ran: Ran| assert!(ran.code == 1 && ran.complained.contains("keepsake: "), "{ran:?}");
     told(run(folder.path(), &["backup"]));
     told(run(folder.path(), &["prune"]));
-    told(run(folder.path(), &["migrate", "/dev/null", "new"]).ends(2).as_failure());
+    assert!(run(folder.path(), &["migrate", "/dev/null", "new"]).ends(2).complained.contains("There is no folder"));
     if !is_root() {
         use std::os::unix::fs::PermissionsExt;
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o500)).unwrap();
@@ -212,10 +218,4 @@ async fn without_rights_nothing_is_changed_and_the_reason_is_told() {
     let bucket = [("STORE_URL", "s3://bucket")];
     let away = run_with(folder.path(), &[&unreachable[..], &keys, &bucket].concat(), &["backups", "--json"]).ends(1);
     assert!(away.json()["detail"].is_string(), "{away:?}");
-}
-
-impl Ran {
-    fn as_failure(self) -> Self {
-        Self { code: 1, ..self }
-    }
 }

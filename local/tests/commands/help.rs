@@ -1,5 +1,7 @@
 //! What the command line says of itself, and what it makes of words that it does not know.
 
+use std::collections::BTreeSet;
+
 use crate::run::run;
 
 const COMMANDS: [&str; 10] =
@@ -17,6 +19,27 @@ fn the_help_of_each_command_has_examples_and_the_exit_codes() {
             assert!(help.contains(part), "{part} is not in the help of {command}: {help}");
         }
     }
+}
+
+#[test]
+fn the_readme_shows_each_command_with_arguments_that_it_takes() {
+    let folder = tempfile::tempdir().unwrap();
+    let readme = include_str!("../../../README.md");
+    let (_, section) = readme.split_once("\n## From the command line\n").unwrap();
+    let (examples, _) = section.split_once("```sh\n").unwrap().1.split_once("```").unwrap();
+    let mut shown = BTreeSet::from(["serve"]);
+    for example in examples.lines() {
+        let (line, _) = example.split_once('#').unwrap_or((example, ""));
+        let words: Vec<&str> = line.strip_prefix("local ").unwrap().split_whitespace().collect();
+        shown.insert(words[0]);
+        // Help goes before what is to be done, but after what cannot be read.
+        let ran = run(folder.path(), &[&words[..], &["--help"]].concat()).ends(0);
+        assert!(ran.said.contains("Exit codes:"), "{ran:?}");
+        for flag in words.iter().filter(|word| word.starts_with("--")) {
+            assert!(ran.said.contains(flag), "{flag} of {example}");
+        }
+    }
+    assert_eq!(shown, BTreeSet::from(COMMANDS));
 }
 
 #[test]

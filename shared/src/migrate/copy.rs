@@ -46,9 +46,9 @@ struct Round<'a> {
 
 /// Where the bytes of an image came from.
 enum Came {
-    FromItsPlace,
-    FromItsSecondCopy,
-    FromNowhere,
+    ItsPlace,
+    ItsSecondCopy,
+    Nowhere,
 }
 
 /// What became of objects whose names are their digests.
@@ -81,13 +81,13 @@ impl Round<'_> {
         let mut copies = std::pin::pin!(lacking.map_ok(copy).try_buffer_unordered(COPIES));
         while let Some(copied) = copies.try_next().await? {
             let Some((id, came, size)) = copied else { continue };
-            if matches!(came, Came::FromNowhere) {
+            if matches!(came, Came::Nowhere) {
                 report.missing.insert(id);
                 continue;
             }
             report.copied += 1;
             report.bytes += size.unwrap_or(0);
-            if matches!(came, Came::FromItsSecondCopy) {
+            if matches!(came, Came::ItsSecondCopy) {
                 report.repaired.insert(id);
             }
         }
@@ -97,10 +97,10 @@ impl Round<'_> {
     async fn image(&self, id: &ImageId, digest: Digest) -> Result<Came, StoreError> {
         let (key, copy) = (layout::image(id), layout::archived_image(&digest));
         if copied(&self.from.primary, &key, &self.to.primary, &key, digest).await? {
-            return Ok(Came::FromItsPlace);
+            return Ok(Came::ItsPlace);
         }
         let came = copied(self.from.archive.store(), &copy, &self.to.primary, &key, digest).await?;
-        Ok(if came { Came::FromItsSecondCopy } else { Came::FromNowhere })
+        Ok(if came { Came::ItsSecondCopy } else { Came::Nowhere })
     }
 
     /// Files that no record explains, for a start to adopt or to set aside as it would have in FROM; but for what may belong
