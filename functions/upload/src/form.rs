@@ -101,6 +101,7 @@ impl Form {
         let used = body.used();
         let mut parts = Multipart::new(body, boundary);
         while let Some(mut part) = parts.next_field().await.map_err(|e| malformed(e, target))? {
+            used.step();
             let file_name = file_name(&part);
             let name = part.name().unwrap_or_default().to_owned();
             match name.strip_suffix("[]").unwrap_or(&name) {

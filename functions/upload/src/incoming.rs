@@ -22,9 +22,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A request's body: counted, hashed where that is wanted, and given up where it is longer than is taken.
 ///
-/// It gives out small pieces and pauses after each, because `multer` reads on until it would have to wait; and it gives
-/// up where too many of them find no use, because `multer` keeps all that it cannot make sense of yet. Together this
-/// bounds the memory that a request takes.
+/// It gives out small pieces and pauses after each, because `multer` reads on until it would have to wait, also where it
+/// has the next parts already: where a piece or more has found no use yet, it gets another one only if it has not come a
+/// step further since it last asked. And it is given up where too many of them find no use, because `multer` keeps all
+/// that it cannot make sense of yet. Together this bounds the memory that a request takes.
 pub(crate) struct Incoming {
     body: BodyDataStream,
     limit: u64,
@@ -34,14 +35,22 @@ pub(crate) struct Incoming {
     rest: Bytes,
     given: u64,
     used: Used,
+    /// The steps that had been made when the parser last asked.
+    steps: u64,
     pause: bool,
     /// Runs while nothing arrives.
     patience: Option<Pin<Box<Sleep>>>,
 }
 
-/// Counts how many of the bytes given out have found a use.
+/// Counts how many of the bytes given out have found a use, and how often a parser came a step further.
 #[derive(Clone, Default)]
-pub(crate) struct Used(Arc<AtomicU64>);
+pub(crate) struct Used(Arc<Counts>);
+
+#[derive(Default)]
+struct Counts {
+    bytes: AtomicU64,
+    steps: AtomicU64,
+}
 
 /// Why a body was given up.
 #[derive(Debug, thiserror::Error)]
@@ -67,7 +76,12 @@ fn patience() -> Pin<Box<Sleep>> {
 
 impl Used {
     pub(crate) fn add(&self, bytes: usize) {
-        self.0.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.0.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.step();
+    }
+
+    pub(crate) fn step(&self) {
+        self.0.steps.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -82,6 +96,7 @@ impl Incoming {
             rest: Bytes::new(),
             given: 0,
             used: Used::default(),
+            steps: 0,
             pause: false,
             patience: None,
         }
@@ -110,7 +125,13 @@ impl Stream for Incoming {
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
-        if this.given.saturating_sub(this.used.0.load(Ordering::Relaxed)) > MAX_UNUSED {
+        let unused = this.given.saturating_sub(this.used.0.bytes.load(Ordering::Relaxed));
+        let steps = this.used.0.steps.load(Ordering::Relaxed);
+        if std::mem::replace(&mut this.steps, steps) != steps && unused >= PIECE as u64 {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        if unused > MAX_UNUSED {
             return Poll::Ready(Some(Err(GivenUp::Senseless)));
         }
         while this.rest.is_empty() {

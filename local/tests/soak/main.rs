@@ -11,6 +11,7 @@ mod clients;
 #[cfg(target_os = "linux")]
 mod disks;
 mod kills;
+#[allow(dead_code, reason = "the tests of hosts need more of it")]
 mod model;
 #[path = "../end_to_end/photos.rs"]
 #[allow(dead_code, reason = "not all of it is needed here")]

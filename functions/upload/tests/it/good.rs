@@ -64,6 +64,21 @@ async fn several_images_are_one_commit_and_one_list() {
     assert_eq!(commits, 1);
 }
 
+/// The parser of forms reads on at each part, however small that is.
+#[tokio::test]
+async fn a_large_image_may_follow_many_small_ones_that_arrived_with_it() {
+    let app = app();
+    let large = [png(0), vec![7; 2 << 20]].concat();
+    let mut form = Form::new().text("category", "a").text("description", "b").text("groupId", "c");
+    for number in 1..20 {
+        form = form.file("images", "small.png", &png(number));
+    }
+    let answer = form.file("images", "large.png", &large).send(&app).await;
+    assert_eq!(answer.status, 201, "{answer:?}");
+    let images = answer.json()["images"].as_array().unwrap().clone();
+    assert_eq!((images.len(), images[19]["size"].as_u64()), (20, Some(large.len() as u64)));
+}
+
 #[tokio::test]
 async fn an_image_without_an_order_is_the_next_of_its_group() {
     let app = app();
