@@ -148,7 +148,7 @@ impl Place {
 
     /// What health says of persistence.
     async fn expect_verdict(&self, server: &Server, expected: &str, when: &str) {
-        let health: Value = server.get_json("/api/health").await;
+        let health = recovered(server).await;
         let persistence = &health["persistence"];
         assert_eq!(persistence["verdict"], expected, "{when}: {persistence}");
         assert_eq!(persistence["platform"].as_str().unwrap_or("host"), self.host.platform, "{when}");
@@ -157,6 +157,17 @@ impl Place {
         assert_eq!(warning.starts_with("Storage may be ephemeral"), expected == "ephemeral", "{when}: {persistence}");
         println!("{when}: {expected}, {}", persistence["evidence"]);
     }
+}
+
+/// What health says once everything is back that comes back.
+async fn recovered(server: &Server) -> Value {
+    let ask = async || loop {
+        let health = server.get_json("/api/health").await;
+        if health["archive"]["restoring"].is_null() {
+            return health;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), ask()).await.expect("it never came to its end")
 }
 
 /// Uses a store on a host through several deploys.

@@ -18,10 +18,14 @@ impl Keepsake {
         {
             match store.inspect(&key).await.sound() {
                 Ok(Some((meta, found))) if found == digest => return Ok((store.clone(), meta)),
-                Ok(_) => {
+                Ok(found) => {
                     // Where nothing is written there is nothing to note: it could not be repaired.
                     if self.withheld().is_none() && lock(&self.suspects).insert(id.clone()) {
-                        tracing::error!(image = %id, "an image's bytes are missing or not theirs where they were read");
+                        if found.is_none() && self.restoring().is_some() {
+                            tracing::debug!(image = %id, "an image is asked for before it is back");
+                        } else {
+                            tracing::error!(image = %id, "an image's bytes are missing or not theirs where they were read");
+                        }
                         self.changed.notify_one();
                     }
                 }
