@@ -86,6 +86,27 @@ pub async fn recover(
     }
 }
 
+/// After each of these times following a start, a look is taken at what the instance before this one may still have put into
+/// the archive. Hosts let it run for up to a minute and give it some more to stop.
+const OVERLAP: [Duration; 4] =
+    [Duration::from_secs(15), Duration::from_secs(30), Duration::from_secs(60), Duration::from_secs(240)];
+
+/// Takes in what another instance, with a disk of its own, acknowledges after this one has started.
+pub async fn look_again(keepsake: Arc<Keepsake>, mut stopped: watch::Receiver<bool>) {
+    for pause in OVERLAP {
+        if wait(pause, &mut stopped).await {
+            return;
+        }
+        if let Err(error) = keepsake.look_at_archive_again().await {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(
+                error,
+                "the archive could not be read again; what another instance stored may be missing here"
+            );
+        }
+    }
+}
+
 async fn try_to_recover(keepsake: &Keepsake) -> Result<Report> {
     keepsake.check_archive().await?;
     let report = keepsake.recover().await?;

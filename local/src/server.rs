@@ -54,6 +54,9 @@ pub async fn serve(mut config: Config) -> Result<(), String> {
     let (end_folding, ended) = watch::channel(false);
     let folder = tokio::spawn(background::run(Arc::clone(&app.keepsake), pace, ended));
     tokio::spawn(background::look_after(Arc::clone(&app.keepsake), pace, stopped.clone()));
+    if config.backup.is_some() {
+        tokio::spawn(background::look_again(Arc::clone(&app.keepsake), stopped.clone()));
+    }
     tokio::spawn(stop_on_signal(signals, stop));
     tokio::select! {
         () = connections::serve(listener, router(app, metrics), stopped.clone()) => {}

@@ -153,6 +153,16 @@ impl Keepsake {
         Ok(Records { loaded })
     }
 
+    /// Takes in what another server has put into the archive since this one started: where each has a disk of its own and
+    /// they share the archive, as the old and the new instance do while a deploy goes on.
+    pub async fn look_at_archive_again(&self) -> Result<()> {
+        if self.withheld().is_none() {
+            self.catalog.load().await?;
+            self.changed.notify_one();
+        }
+        Ok(())
+    }
+
     /// The second half: the bytes of images, in both places. Where it takes long, [`is_long`](Self::is_long) says so.
     pub async fn recover_files(&self, records: Records) -> Result<Report> {
         let recovered = self.note_write(self.settle_all(&records.loaded).await);

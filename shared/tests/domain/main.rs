@@ -16,6 +16,7 @@ mod recovery;
 mod restores;
 mod second_copies;
 mod tickets;
+mod two_disks;
 mod unreadable;
 mod verify;
 mod world;
