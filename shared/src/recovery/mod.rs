@@ -7,7 +7,7 @@
 
 mod files;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 pub(crate) use files::completed;
@@ -142,10 +142,11 @@ impl Keepsake {
 
     async fn join_records(&self) -> Result<Records> {
         self.check_migration().await?;
-        let loaded = self.catalog.load().await?;
+        let mut loaded = self.catalog.load().await?;
         if self.settings.archive_sync {
             // From here on the records are safe in every place, whatever happens to the rest.
             self.catalog.fold().await?;
+            loaded.unarchived.clear();
         } else {
             // Safe in the primary. The archive follows as far as it has the images, which can take long.
             drop(self.catalog.begin_fold().await?);
@@ -195,7 +196,7 @@ impl Keepsake {
             unusable_names: loaded.unusable_names.clone(),
             ..Report::default()
         };
-        self.heal_images(&uploads, &archived, &mut report).await?;
+        self.heal_images(&uploads, &archived, &loaded.unarchived, &mut report).await?;
         let adopted = self.settle_files(&uploads, loaded, &mut report).await?;
         if !adopted.is_empty() {
             self.catalog.commit(adopted).await?;
@@ -238,6 +239,7 @@ impl Keepsake {
         &self,
         uploads: &HashMap<ImageId, Listed>,
         archived: &HashMap<Digest, u64>,
+        unrecorded: &BTreeSet<ImageId>,
         report: &mut Report,
     ) -> Result<()> {
         let mut needs: Vec<(ImageId, Need, u64)> = self.catalog.read(|state| {
@@ -250,7 +252,7 @@ impl Keepsake {
         // Those that people look at first.
         needs.reverse();
         let owed = needs.iter().filter(|(_, need, _)| matches!(need, Need::SecondCopy(_))).map(|(id, ..)| id.clone());
-        self.note_owed(owed.collect());
+        self.note_owed(owed.collect(), unrecorded.clone());
         let total = needs.iter().filter(|(_, need, _)| matches!(need, Need::Bytes(..))).count() as u64;
         if total > 0 {
             let restoring = Some(Restoring { done: 0, total });

@@ -11,7 +11,8 @@ use shared::health::Status;
 use shared::images::Patch;
 use shared::layout::{self, ImageId};
 use shared::recovery::Restoring;
-use shared::store::{ErrorKind, Fault, FaultStore, MemoryStore, Operation, PutMode, Store};
+use shared::store::{Body, ErrorKind, Fault, FaultStore, MemoryStore, Operation, PutMode, Store};
+use shared::upload::{Fields, NewImage};
 use shared::{Error, Keepsake, Settings};
 
 use crate::{png, seen, upload, upload_all};
@@ -25,6 +26,15 @@ struct Pair {
     clock: Clock,
     /// Whether the archive does not answer.
     away: Arc<AtomicBool>,
+}
+
+/// How many operations a process may have yet.
+struct Limit(Arc<AtomicU64>);
+
+impl Limit {
+    fn dies_after(&self, n: u64) {
+        self.0.store(n, Ordering::SeqCst);
+    }
 }
 
 fn never(_: &Operation) -> Option<Fault> {
@@ -78,15 +88,16 @@ impl Pair {
         Keepsake::new(primary, archive, Vec::new(), self.clock.clone(), settings)
     }
 
-    /// A process that is cut off from both places after `n` operations, and how many it may have.
-    fn dying_at(&self, n: u64) -> (Keepsake, Arc<AtomicU64>) {
-        let (count, most) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(n)));
+    /// A process that is cut off from both places after `n` operations, and what says so.
+    fn dying_at(&self, n: u64) -> (Keepsake, Limit) {
+        let limit = Limit(Arc::new(AtomicU64::new(n)));
         let plan = || -> Plan {
-            let (count, most) = (Arc::clone(&count), Arc::clone(&most));
+            let left = Arc::clone(&limit.0);
             let dead = Fault::Before(ErrorKind::Unavailable);
-            Box::new(move |_| (count.fetch_add(1, Ordering::SeqCst) >= most.load(Ordering::SeqCst)).then_some(dead))
+            let one_less = |left: u64| left.checked_sub(1);
+            Box::new(move |_| left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less).is_err().then_some(dead))
         };
-        (self.open_with(Settings { archive_sync: false, ..Settings::default() }, plan(), plan()), most)
+        (self.open_with(Settings { archive_sync: false, ..Settings::default() }, plan(), plan()), limit)
     }
 
     fn goes(&self, away: bool) {
@@ -146,14 +157,23 @@ async fn what_changes_while_the_archive_is_away_is_served_counted_over_a_restart
     let truth = seen(&keepsake).await;
     drop(keepsake);
 
-    // The file that people open is up to date, and a process that starts knows what waits.
+    // The file that people open is up to date, and a process that starts knows what waits once it has compared.
     let bytes = whole(&pair.primary).read(&layout::checkpoint()).await.unwrap().0;
     assert!(std::str::from_utf8(&bytes).unwrap().contains("edited twice"));
-    let again = pair.open(false);
+    let takes_no_image = |operation: &Operation| {
+        let image = operation.name == "put" && operation.key.starts_with("images/");
+        image.then_some(Fault::Before(ErrorKind::Unavailable))
+    };
+    let settings = Settings { archive_sync: false, ..Settings::default() };
+    let again = pair.open_with(settings, Box::new(never), Box::new(takes_no_image));
     again.catalog.refresh().await.unwrap();
-    assert_eq!(behind(&again).await, Some(7));
+    assert_eq!(behind(&again).await, None, "nobody has looked");
     pair.goes(false);
+    assert!(again.recover().await.is_err());
+    assert_eq!(behind(&again).await, Some(7));
     assert_eq!(behind(&again).await, Some(7), "looking changes nothing");
+    let again = pair.open(false);
+    again.recover().await.unwrap();
     again.fold().await.unwrap();
     again.catch_up().await.unwrap();
     assert_eq!((behind(&again).await, seen(&again).await), (Some(0), truth.clone()));
@@ -170,21 +190,21 @@ async fn what_changes_while_the_archive_is_away_is_served_counted_over_a_restart
 async fn a_primary_lost_at_any_moment_loses_at_most_what_was_said_to_be_behind() {
     for n in 0..140 {
         let pair = Pair::new();
-        let first = pair.open(false);
-        first.recover().await.unwrap();
-        let ids = upload_all(&first, 0..5).await;
-        first.fold().await.unwrap();
-        let more = upload_all(&first, 5..9).await;
-        first.edit_image(ids[0].as_str(), &described("edited"), |_| true).await.unwrap();
-        first.edit_image(more[0].as_str(), &described("edited twice"), |_| true).await.unwrap();
-        first.delete_image(ids[1].as_str(), |_| true).await.unwrap();
-        let truth = seen(&first).await;
+        let (dying, limit) = pair.dying_at(u64::MAX);
+        dying.recover().await.unwrap();
+        let ids = upload_all(&dying, 0..5).await;
+        dying.fold().await.unwrap();
+        let more = upload_all(&dying, 5..9).await;
+        dying.edit_image(ids[0].as_str(), &described("edited"), |_| true).await.unwrap();
+        dying.edit_image(more[0].as_str(), &described("edited twice"), |_| true).await.unwrap();
+        dying.delete_image(ids[1].as_str(), |_| true).await.unwrap();
+        let truth = seen(&dying).await;
 
-        let (dying, most) = pair.dying_at(n);
+        limit.dies_after(n);
         let done = dying.fold().await.is_ok() && dying.catch_up().await.is_ok();
         assert!(done || dying.health().await.archive.behind.is_none(), "what cannot be read cannot be counted");
         // It might as well have been an outage.
-        most.store(u64::MAX, Ordering::SeqCst);
+        limit.dies_after(u64::MAX);
         let said = behind(&dying).await.unwrap();
         let elsewhere = pair.wiped().await.open(false);
         let report = elsewhere.recover().await.unwrap();
@@ -234,7 +254,6 @@ async fn images_that_a_new_archive_lacks_count_as_behind_until_it_has_them() {
     let fresh = Pair { archive: Arc::default(), primary: Arc::clone(&pair.primary), ..Pair::new() };
     fresh.goes(true);
     let keepsake = fresh.open(false);
-    keepsake.note_uncompared();
     keepsake.catalog.refresh().await.unwrap();
     assert_eq!(behind(&keepsake).await, None, "nobody has looked");
     fresh.goes(false);
@@ -248,10 +267,68 @@ async fn images_that_a_new_archive_lacks_count_as_behind_until_it_has_them() {
     let records = broken.recover_records().await.unwrap();
     broken.recover_files(records).await.unwrap_err();
     let left = behind(&broken).await.unwrap();
-    assert!((1..=6).contains(&left) && left + keys(&fresh.archive, "images/").await.len() as u64 >= 6, "{left}");
+    assert_eq!((left, keys(&fresh.archive, "images/").await.len()), (6, 2), "what has no record there is not safe");
     keepsake.recover().await.unwrap();
     assert_eq!(behind(&keepsake).await, Some(0));
     assert_eq!(keys(&fresh.archive, "images/").await.len(), 6);
+}
+
+#[tokio::test]
+async fn a_primary_lost_while_an_archive_is_filled_anew_loses_at_most_what_was_said_to_be_behind() {
+    let (pair, _) = used(6).await;
+    let truth = seen(&pair.open(true)).await;
+    let mut some_are_safe_before_all = false;
+    for n in 0..120 {
+        for keeps_images in [false, true] {
+            let archive = if keeps_images { copy_of(&pair.archive).await } else { Arc::default() };
+            if keeps_images {
+                whole(&archive).delete(&layout::checkpoint()).await.unwrap();
+            }
+            let fresh = Pair { primary: copy_of(&pair.primary).await, archive, ..Pair::new() };
+            let (dying, limit) = fresh.dying_at(n);
+            let done = dying.recover().await.is_ok();
+            limit.dies_after(u64::MAX);
+            let said = behind(&dying).await;
+            let elsewhere = fresh.wiped().await.open(false);
+            elsewhere.recover().await.unwrap();
+            let back = seen(&elsewhere).await;
+            let lost = truth.iter().filter(|(id, known)| back.get(*id) != Some(known)).count() as u64;
+            let context = format!("operation {n}, with images: {keeps_images}");
+            assert!(
+                said.is_none_or(|said| lost <= said),
+                "{context}: {lost} are lost, {said:?} were said to be behind"
+            );
+            assert!(!done || said == Some(0), "{context}");
+            some_are_safe_before_all |= !done && said == Some(0);
+        }
+    }
+    assert!(some_are_safe_before_all, "it is known once it is so");
+}
+
+#[tokio::test]
+async fn an_image_that_is_gone_does_not_hide_that_another_of_its_upload_waits() {
+    let pair = Pair::new();
+    let mut numbers: Vec<u32> = (0..12).collect();
+    // In this order their second copies are made.
+    numbers.sort_by_key(|n| Body::from(png(*n)).digest());
+    let waiting = layout::archived_image(&Body::from(png(numbers[11])).digest()).to_string();
+    let fails = Arc::new(AtomicBool::new(true));
+    let failing = Arc::clone(&fails);
+    let one = move |operation: &Operation| {
+        let waits = operation.name == "put" && operation.key == waiting && failing.load(Ordering::SeqCst);
+        waits.then_some(Fault::Before(ErrorKind::Unavailable))
+    };
+    let settings = Settings { archive_sync: false, ..Settings::default() };
+    let keepsake = pair.open_with(settings, Box::new(never), Box::new(one));
+    keepsake.recover().await.unwrap();
+    let image = |n: &u32| NewImage { body: Body::from(png(*n)), original_name: None };
+    let uploaded = keepsake.upload(numbers.iter().map(image).collect(), Fields::default(), None).await.unwrap();
+    whole(&pair.primary).delete(&layout::image(&uploaded.images[0].0)).await.unwrap();
+    assert!(keepsake.fold().await.is_err());
+    assert_eq!(behind(&keepsake).await, Some(12));
+    fails.store(false, Ordering::SeqCst);
+    keepsake.fold().await.unwrap();
+    assert_eq!((behind(&keepsake).await, keys(&pair.archive, "images/").await.len()), (Some(0), 11));
 }
 
 /// A store of `count` images of which one was edited and two were deleted, all of it in the archive.
