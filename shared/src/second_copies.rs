@@ -17,7 +17,7 @@ use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::keepsake::Keepsake;
 use crate::layout::ImageId;
-use crate::store::Body;
+use crate::store::{Body, ErrorKind};
 use crate::sync::lock;
 
 /// Commits and images worked on at a time.
@@ -98,11 +98,12 @@ impl Keepsake {
                 if matches!(error, Error::MissingBytes) {
                     tracing::error!(%commit, "an image's bytes are gone before it got a second copy");
                     lock(&self.second_copies).followed.insert(commit);
-                } else {
-                    failure = failure.or(Some(error));
+                } else if failure.as_ref().is_none_or(is_refusal) {
+                    failure = Some(error);
                 }
             }
-            if failure.is_some() {
+            // One that is refused, which may be for ever, holds up no other.
+            if failure.as_ref().is_some_and(|failure| !is_refusal(failure)) {
                 break;
             }
         }
@@ -255,6 +256,11 @@ impl Keepsake {
     pub(crate) fn note_paid(&self, id: &ImageId) {
         lock(&self.second_copies).owed.remove(id);
     }
+}
+
+/// Whether the archive answers and does not take something.
+pub(crate) fn is_refusal(error: &Error) -> bool {
+    error.store_kind() == Some(ErrorKind::Refused)
 }
 
 /// The contents of the live images that a commit names.

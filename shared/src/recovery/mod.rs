@@ -21,6 +21,7 @@ use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::keepsake::Keepsake;
 use crate::layout::{self, ImageId};
+use crate::second_copies::is_refusal;
 use crate::store::{ErrorKind, StoreError};
 use crate::sync::lock;
 
@@ -261,12 +262,27 @@ impl Keepsake {
         self.note_work(needs.len() as u64, needs.iter().map(|(.., size)| size).sum());
         let heal = async |(id, need, _): (ImageId, Need, u64)| {
             let restores = matches!(need, Need::Bytes(..));
-            let healed = self.heal(&id, need).await?;
-            self.note_paid(&id);
-            Ok::<_, Error>((id, healed, restores))
+            let copies = matches!(need, Need::SecondCopy(_));
+            match self.heal(&id, need).await {
+                // What the archive does not take holds up no other, and goes on to be owed.
+                Err(error) if copies && is_refusal(&error) => Ok(Err(error)),
+                healed => {
+                    let healed = healed?;
+                    self.note_paid(&id);
+                    Ok::<_, Error>(Ok((id, healed, restores)))
+                }
+            }
         };
+        let mut refused = None;
         let mut healed = stream::iter(needs).map(heal).buffer_unordered(COPIES);
-        while let Some((id, healed, restores)) = healed.try_next().await? {
+        while let Some(healed) = healed.try_next().await? {
+            let (id, healed, restores) = match healed {
+                Ok(healed) => healed,
+                Err(error) => {
+                    refused = Some(error);
+                    continue;
+                }
+            };
             if restores {
                 self.note_restored();
             }
@@ -281,7 +297,7 @@ impl Keepsake {
             }
         }
         report.missing.sort();
-        Ok(())
+        refused.map_or(Ok(()), Err)
     }
 
     /// Counts an image that was brought back, and says so in the log now and then.

@@ -11,19 +11,18 @@ use shared::health::Status;
 use shared::images::Patch;
 use shared::layout::{self, ImageId};
 use shared::recovery::Restoring;
-use shared::store::{Body, ErrorKind, Fault, FaultStore, MemoryStore, Operation, PutMode, Store};
-use shared::upload::{Fields, NewImage};
+use shared::store::{ErrorKind, Fault, FaultStore, MemoryStore, Operation, PutMode, Store};
 use shared::{Error, Keepsake, Settings};
 
 use crate::{png, seen, upload, upload_all};
 
-type Plan = Box<dyn Fn(&Operation) -> Option<Fault> + Send + Sync>;
+pub(crate) type Plan = Box<dyn Fn(&Operation) -> Option<Fault> + Send + Sync>;
 
 /// A primary and an archive that have nothing in common but the processes which serve them.
-struct Pair {
-    primary: Arc<MemoryStore>,
-    archive: Arc<MemoryStore>,
-    clock: Clock,
+pub(crate) struct Pair {
+    pub(crate) primary: Arc<MemoryStore>,
+    pub(crate) archive: Arc<MemoryStore>,
+    pub(crate) clock: Clock,
     /// Whether the archive does not answer.
     away: Arc<AtomicBool>,
 }
@@ -37,19 +36,19 @@ impl Limit {
     }
 }
 
-fn never(_: &Operation) -> Option<Fault> {
+pub(crate) fn never(_: &Operation) -> Option<Fault> {
     None
 }
 
-fn whole(memory: &Arc<MemoryStore>) -> Store {
+pub(crate) fn whole(memory: &Arc<MemoryStore>) -> Store {
     Store::new(Arc::clone(memory) as _, &std::env::temp_dir())
 }
 
-async fn keys(memory: &Arc<MemoryStore>, prefix: &str) -> Vec<String> {
+pub(crate) async fn keys(memory: &Arc<MemoryStore>, prefix: &str) -> Vec<String> {
     whole(memory).list(prefix, None).map_ok(|meta| meta.key.to_string()).try_collect().await.unwrap()
 }
 
-async fn copy_of(memory: &Arc<MemoryStore>) -> Arc<MemoryStore> {
+pub(crate) async fn copy_of(memory: &Arc<MemoryStore>) -> Arc<MemoryStore> {
     let copy = Arc::new(MemoryStore::new());
     let (from, to) = (whole(memory), whole(&copy));
     let listed: Vec<_> = from.list("", None).try_collect().await.unwrap();
@@ -60,23 +59,23 @@ async fn copy_of(memory: &Arc<MemoryStore>) -> Arc<MemoryStore> {
 }
 
 impl Pair {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let clock = Clock::manual("2026-11-20T08:00:00Z".parse().unwrap());
         Self { primary: Arc::default(), archive: Arc::default(), clock, away: Arc::default() }
     }
 
     /// The same archive, and a disk on which nothing is.
-    async fn wiped(&self) -> Self {
+    pub(crate) async fn wiped(&self) -> Self {
         let archive = copy_of(&self.archive).await;
         Self { archive, clock: self.clock.clone(), ..Self::new() }
     }
 
-    fn open(&self, archive_sync: bool) -> Keepsake {
+    pub(crate) fn open(&self, archive_sync: bool) -> Keepsake {
         self.open_with(Settings { archive_sync, ..Settings::default() }, Box::new(never), Box::new(never))
     }
 
     /// A process whose operations fail as these plans say, those on the archive also while it is away.
-    fn open_with(&self, settings: Settings, on_primary: Plan, on_archive: Plan) -> Keepsake {
+    pub(crate) fn open_with(&self, settings: Settings, on_primary: Plan, on_archive: Plan) -> Keepsake {
         let away = Arc::clone(&self.away);
         let on_archive = move |operation: &Operation| {
             let gone = away.load(Ordering::SeqCst).then_some(Fault::Before(ErrorKind::Unavailable));
@@ -100,16 +99,16 @@ impl Pair {
         (self.open_with(Settings { archive_sync: false, ..Settings::default() }, plan(), plan()), limit)
     }
 
-    fn goes(&self, away: bool) {
+    pub(crate) fn goes(&self, away: bool) {
         self.away.store(away, Ordering::SeqCst);
     }
 }
 
-fn described(text: &str) -> Patch {
+pub(crate) fn described(text: &str) -> Patch {
     Patch { description: Some(Some(text.to_owned())), ..Patch::default() }
 }
 
-async fn behind(keepsake: &Keepsake) -> Option<u64> {
+pub(crate) async fn behind(keepsake: &Keepsake) -> Option<u64> {
     keepsake.health().await.archive.behind.map(|behind| behind.images)
 }
 
@@ -226,26 +225,6 @@ async fn a_primary_lost_at_any_moment_loses_at_most_what_was_said_to_be_behind()
 }
 
 #[tokio::test]
-async fn what_is_behind_is_bounded_and_deleting_is_always_possible() {
-    let pair = Pair::new();
-    let settings = Settings { archive_sync: false, behind_max: 3, ..Settings::default() };
-    let keepsake = pair.open_with(settings.clone(), Box::new(never), Box::new(never));
-    keepsake.recover().await.unwrap();
-    pair.goes(true);
-    let ids = upload_all(&keepsake, 0..3).await;
-    assert!(matches!(upload(&keepsake, 3).await, Err(Error::ArchiveBehind)));
-    let edit = keepsake.edit_image(ids[0].as_str(), &described("edited"), |_| true).await;
-    assert!(matches!(edit, Err(Error::ArchiveBehind)));
-    keepsake.delete_image(ids[0].as_str(), |_| true).await.unwrap();
-    let restarted = pair.open_with(settings, Box::new(never), Box::new(never));
-    restarted.catalog.refresh().await.unwrap();
-    assert!(matches!(upload(&restarted, 3).await, Err(Error::ArchiveBehind)), "also after a restart");
-    pair.goes(false);
-    restarted.fold().await.unwrap();
-    upload(&restarted, 3).await.unwrap();
-}
-
-#[tokio::test]
 async fn images_that_a_new_archive_lacks_count_as_behind_until_it_has_them() {
     let pair = Pair::new();
     let first = pair.open(true);
@@ -303,32 +282,6 @@ async fn a_primary_lost_while_an_archive_is_filled_anew_loses_at_most_what_was_s
         }
     }
     assert!(some_are_safe_before_all, "it is known once it is so");
-}
-
-#[tokio::test]
-async fn an_image_that_is_gone_does_not_hide_that_another_of_its_upload_waits() {
-    let pair = Pair::new();
-    let mut numbers: Vec<u32> = (0..12).collect();
-    // In this order their second copies are made.
-    numbers.sort_by_key(|n| Body::from(png(*n)).digest());
-    let waiting = layout::archived_image(&Body::from(png(numbers[11])).digest()).to_string();
-    let fails = Arc::new(AtomicBool::new(true));
-    let failing = Arc::clone(&fails);
-    let one = move |operation: &Operation| {
-        let waits = operation.name == "put" && operation.key == waiting && failing.load(Ordering::SeqCst);
-        waits.then_some(Fault::Before(ErrorKind::Unavailable))
-    };
-    let settings = Settings { archive_sync: false, ..Settings::default() };
-    let keepsake = pair.open_with(settings, Box::new(never), Box::new(one));
-    keepsake.recover().await.unwrap();
-    let image = |n: &u32| NewImage { body: Body::from(png(*n)), original_name: None };
-    let uploaded = keepsake.upload(numbers.iter().map(image).collect(), Fields::default(), None).await.unwrap();
-    whole(&pair.primary).delete(&layout::image(&uploaded.images[0].0)).await.unwrap();
-    assert!(keepsake.fold().await.is_err());
-    assert_eq!(behind(&keepsake).await, Some(12));
-    fails.store(false, Ordering::SeqCst);
-    keepsake.fold().await.unwrap();
-    assert_eq!((behind(&keepsake).await, keys(&pair.archive, "images/").await.len()), (Some(0), 11));
 }
 
 /// A store of `count` images of which one was edited and two were deleted, all of it in the archive.
@@ -445,30 +398,6 @@ async fn a_disk_that_is_full_before_all_is_back_serves_the_rest_from_the_archive
     room.store(u64::MAX, Ordering::SeqCst);
     keepsake.recover().await.unwrap();
     assert_eq!((seen(&keepsake).await, keepsake.restoring()), (truth, None));
-}
-
-#[tokio::test]
-async fn a_record_waits_for_its_image_where_only_the_image_cannot_be_copied() {
-    let pair = Pair::new();
-    let refusing = Arc::new(AtomicBool::new(true));
-    let refuses = Arc::clone(&refusing);
-    let images = move |operation: &Operation| {
-        let image = operation.name == "put" && operation.key.starts_with("images/");
-        (image && refuses.load(Ordering::SeqCst)).then_some(Fault::Before(ErrorKind::Unavailable))
-    };
-    let settings = Settings { archive_sync: false, ..Settings::default() };
-    let keepsake = pair.open_with(settings, Box::new(never), Box::new(images));
-    keepsake.recover().await.unwrap();
-    let ids = upload_all(&keepsake, 0..3).await;
-    keepsake.edit_image(ids[1].as_str(), &described("edited"), |_| true).await.unwrap();
-    assert!(keepsake.fold().await.is_err());
-    assert_eq!(behind(&keepsake).await, Some(3));
-    let elsewhere = pair.wiped().await.open(false);
-    assert_eq!(elsewhere.recover().await.unwrap().missing, [], "a record came before its bytes");
-    assert!(seen(&elsewhere).await.is_empty());
-    refusing.store(false, Ordering::SeqCst);
-    keepsake.fold().await.unwrap();
-    assert_eq!(behind(&keepsake).await, Some(0));
 }
 
 #[tokio::test]
