@@ -35,7 +35,13 @@ const LAST: Duration = Duration::from_secs(10);
 
 /// Makes second copies and folds until told to stop, and once more then, as far as there is time. While the archive is
 /// away, it tries again and again.
-pub async fn run(keepsake: Arc<Keepsake>, pace: Pace, mut stopped: watch::Receiver<bool>) {
+pub async fn run(keepsake: Arc<Keepsake>, pace: Pace, stopped: watch::Receiver<bool>) {
+    if within(LAST, stopped.clone(), keep_folding(&keepsake, pace, stopped)).await.is_none() {
+        tracing::warn!("second copies are still to be made; the next start goes on with them");
+    }
+}
+
+async fn keep_folding(keepsake: &Keepsake, pace: Pace, mut stopped: watch::Receiver<bool>) {
     let mut pause = Pause::default();
     loop {
         let stopping = tokio::select! {
@@ -45,14 +51,28 @@ pub async fn run(keepsake: Arc<Keepsake>, pace: Pace, mut stopped: watch::Receiv
         if stopping {
             break;
         }
-        let (took, outcome) = fold(&keepsake, pace).await;
+        let (took, outcome) = fold(keepsake, pace).await;
         pause.after(&outcome);
         if wait(took * (SHARE - 1), &mut stopped).await {
             break;
         }
     }
-    if tokio::time::timeout(LAST, fold(&keepsake, Pace::EachBurst)).await.is_err() {
-        tracing::warn!("second copies are still to be made; the next start goes on with them");
+    // What fails now is in the log, and the next start goes on with it.
+    let _ = fold(keepsake, Pace::EachBurst).await;
+}
+
+/// Works for at most this long after a stop; `None` where that was too short. Whatever is dropped may be done again.
+#[expect(clippy::disallowed_methods, reason = "limits how long stopping takes")]
+async fn within<T>(time: Duration, mut stopped: watch::Receiver<bool>, work: impl Future<Output = T>) -> Option<T> {
+    let too_late = async {
+        // An error means that nobody is left who could say it.
+        let _ = stopped.wait_for(|stopped| *stopped).await;
+        sleep(time).await;
+    };
+    tokio::select! {
+        biased;
+        done = work => Some(done),
+        () = too_late => None,
     }
 }
 
@@ -195,5 +215,21 @@ async fn wait(time: Duration, stopped: &mut watch::Receiver<bool>) -> bool {
     tokio::select! {
         () = sleep(time) => false,
         _ = stopped.wait_for(|stopped| *stopped) => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn work_that_is_under_way_when_the_process_is_told_to_stop_is_limited_too() {
+        let (stop, stopped) = watch::channel(false);
+        let short = Duration::from_millis(1);
+        let endless = within(short, stopped.clone(), std::future::pending::<()>());
+        let stopping = async { stop.send_replace(true) };
+        let (ended, _) = tokio::join!(endless, stopping);
+        assert_eq!(ended, None);
+        assert_eq!(within(short, stopped, async { 1 }).await, Some(1), "what is done by then counts");
     }
 }

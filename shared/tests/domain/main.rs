@@ -15,6 +15,7 @@ mod prune_races;
 mod recovery;
 mod restores;
 mod second_copies;
+mod second_copies_held_up;
 mod tickets;
 mod two_disks;
 mod unreadable;
