@@ -196,6 +196,9 @@ impl Keepsake {
         let whole = crate::sync::lock(&self.recovered).as_ref().is_some_and(|report| report.missing.is_empty());
         let mut judgement =
             known.judge(self.outlived(images).as_ref(), self.outlived(Place::Archive).as_ref(), file_system, whole);
+        if let Some(needless) = self.needless_acceptance() {
+            judgement.warning = Some(judgement.warning.map_or(needless.clone(), |told| format!("{told} {needless}")));
+        }
         if let Some(why) = self.withheld() {
             let evidence = "what is here now is not what was here before".to_owned();
             judgement = Judgement { verdict: Verdict::Unproven, evidence, warning: Some(why.told()), ..judgement };

@@ -250,6 +250,8 @@ pub(crate) struct Persistence {
     /// Nothing is known where a store is not served from a machine of its own.
     circumstances: Option<Circumstances>,
     withheld: OnceLock<Withheld>,
+    /// Places whose volume is not mounted, which was accepted.
+    needed: Vec<Place>,
     /// What each place has outlived, in the order of [`Place::ALL`].
     outlived: Mutex<[Option<Outlived>; 3]>,
 }
@@ -260,11 +262,11 @@ impl Keepsake {
     pub async fn served_from(mut self, circumstances: Circumstances) -> Self {
         for place in Place::ALL.into_iter().filter(|place| !circumstances.is_volume(*place)) {
             let Spot::Folder { at, .. } = circumstances.spot(place) else { continue };
-            if circumstances.accepted.contains(&place) {
-                continue;
-            }
             if !self.carries_mark(place).await && self.was_volume(place, at).await {
-                self.withhold(Withheld::NotMounted(place));
+                match circumstances.accepted.contains(&place) {
+                    true => self.persistence.needed.push(place),
+                    false => self.withhold(Withheld::NotMounted(place)),
+                }
             }
         }
         self.persistence.circumstances = Some(circumstances);
@@ -278,6 +280,21 @@ impl Keepsake {
     /// Why nothing is written, where that is so.
     pub fn withheld(&self) -> Option<Withheld> {
         self.persistence.withheld.get().copied()
+    }
+
+    /// What to do about `ACCEPT_UNMOUNTED` where it names places that this start would have served anyway: the next volume
+    /// that is not mounted there would be taken for lost.
+    fn needless_acceptance(&self) -> Option<String> {
+        let accepted = &self.circumstances()?.accepted;
+        let needless = accepted.iter().filter(|place| !self.persistence.needed.contains(place));
+        let names: Vec<&str> = needless.map(|place| place.name()).collect();
+        (!names.is_empty()).then(|| {
+            format!(
+                "ACCEPT_UNMOUNTED is set for {} and not needed; unset it, or a volume that is not mounted at a later start \
+                 is taken for lost.",
+                names.join(", ")
+            )
+        })
     }
 
     fn withhold(&self, why: Withheld) {

@@ -319,8 +319,13 @@ async fn uploads_that_are_not_mounted_are_served_from_the_archive_and_nothing_is
 
     // Gone for good, all comes back, and once is enough.
     let accepted = Circumstances { accepted: vec![Place::Uploads], ..on_the_root("three") };
-    let keepsake = start(&unmounted, accepted).await;
+    let keepsake = start(&unmounted, accepted.clone()).await;
     assert_eq!((keepsake.withheld(), served(&keepsake, &ids[1]).await), (None, png(1)));
+    assert_eq!(check(&keepsake.health().await, "persistence").0, Status::Ok, "it is needed for this start");
+    let health = start(&unmounted, accepted).await.health().await;
+    let (status, message) = check(&health, "persistence");
+    assert!(status == Status::Warn && message.starts_with("ACCEPT_UNMOUNTED is set for uploads"), "{message}");
+    assert_eq!(health.persistence.warning.as_deref(), Some(message), "the start-up lines have it from here");
     assert_eq!(unmounted.raw().read(&layout::image(&ids[1])).await.unwrap().0.to_vec(), png(1));
     assert_eq!(start(&unmounted, on_the_root("three")).await.withheld(), None);
 }
