@@ -38,7 +38,7 @@ pub async fn serve(mut config: Config) -> Result<(), String> {
     let (stop, stopped) = watch::channel(false);
     let recovery = recover(&keepsake, &stopped).await?;
     keepsake.note_start().await;
-    let made_token = token::ensure(&mut config, &clock)?;
+    let made_token = token::ensure(&mut config, &clock, keepsake.withheld().is_none())?;
 
     let address = (config.host, config.port);
     let listener = TcpListener::bind(address).await.map_err(|error| {
@@ -48,7 +48,7 @@ pub async fn serve(mut config: Config) -> Result<(), String> {
     let app = App::from_config(keepsake, &config);
     // Whoever has read the lines may stop the process.
     let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
-    greeting::print(&greeting::lines(&app.keepsake, &config, bound, &recovery, made_token.as_deref()).await);
+    greeting::print(&greeting::lines(&app.keepsake, &config, bound, &recovery, made_token.as_ref()).await);
 
     let pace = if matches!(config.store, StoreUrl::File(_)) { Pace::EachBurst } else { Pace::WhenWorthwhile };
     let (end_folding, ended) = watch::channel(false);
