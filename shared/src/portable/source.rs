@@ -283,7 +283,8 @@ impl Read for Position {
             let n = self.bytes.read_at(self.at, &mut window)?;
             window.truncate(n);
             // Once it stands, nothing is counted any more.
-            let counted = if self.entries_left.load(Ordering::Relaxed) <= MAX_ENTRIES { window.as_slice() } else { &[] };
+            let counted =
+                if self.entries_left.load(Ordering::Relaxed) <= MAX_ENTRIES { window.as_slice() } else { &[] };
             let entries = counted.windows(ENTRY.len()).filter(|bytes| *bytes == ENTRY).count();
             for (left, met) in [(&self.left, n), (&self.entries_left, entries)] {
                 let spend = |left: u64| left.checked_sub(met as u64);
