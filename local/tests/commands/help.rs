@@ -14,7 +14,8 @@ fn the_help_of_each_command_has_examples_and_the_exit_codes() {
     for command in COMMANDS {
         assert!(all.contains(&format!("\n  {command} ")), "{command} is not listed in {all}");
         let help = run(folder.path(), &[command, "--help"]).ends(0).said;
-        for part in ["Example", &format!("keepsake {command}"), "Exit codes:", "\n  3  done, but", "--data-dir", "--json"]
+        for part in
+            ["Example", &format!("keepsake {command}"), "Exit codes:", "\n  3  done, but", "--data-dir", "--json"]
         {
             assert!(help.contains(part), "{part} is not in the help of {command}: {help}");
         }

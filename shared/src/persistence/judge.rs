@@ -190,7 +190,11 @@ impl Keepsake {
     /// Whether the images outlive their instance, as far as this start has found. `file_system` is what the primary says
     /// of itself, and `kind` what sort of store it is.
     pub(crate) fn judge(&self, kind: &str, file_system: Option<&str>) -> Judgement {
-        let unknown = Circumstances::unknown(&if kind == "s3" { Spot::Service } else { Spot::Folder { at: PathBuf::new(), mount: None } });
+        let unknown = Circumstances::unknown(&if kind == "s3" {
+            Spot::Service
+        } else {
+            Spot::Folder { at: PathBuf::new(), mount: None }
+        });
         let known = self.circumstances().unwrap_or(&unknown);
         let images = if known.is_volume(Place::Uploads) { Place::Uploads } else { Place::Data };
         let whole = crate::sync::lock(&self.recovered).as_ref().is_some_and(|report| report.missing.is_empty());
