@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::BoxError;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
@@ -10,12 +11,12 @@ use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 use futures::stream;
+use shared::Result;
 use shared::http::{App, Problem};
 use shared::layout::BackupName;
 use shared::portable::{Exported, What};
-use shared::{Error, Result};
 use tokio::io::{AsyncReadExt, DuplexStream, duplex};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 use tracing::Instrument;
 
 /// How much may lie between who writes the zip and who sends it.
@@ -38,14 +39,17 @@ pub(crate) async fn download(
     let export = async move { keepsake.export_zip(What::Backup(name), out, &|_| {}).await };
     // Whoever hangs up drops the pipe, which ends the export.
     let mut sending = Sending { name, pipe, export: tokio::spawn(export.in_current_span()) };
-    match sending.next().await? {
+    match sending.next().await.map_err(Problem::internal)?? {
         Some(first) => {
-            let rest = stream::try_unfold(sending, async |mut sending| match sending.next().await {
-                Ok(chunk) => Ok(chunk.map(|chunk| (chunk, sending))),
-                Err(error) => {
-                    let cause = &error as &dyn std::error::Error;
-                    tracing::error!(backup = %sending.name, error = cause, "a download broke off");
-                    Err(error)
+            let rest = stream::try_unfold(sending, async |mut sending| {
+                let next = sending.next().await.map_err(BoxError::from);
+                match next.and_then(|next| next.map_err(BoxError::from)) {
+                    Ok(chunk) => Ok(chunk.map(|chunk| (chunk, sending))),
+                    Err(error) => {
+                        let cause = &*error as &dyn std::error::Error;
+                        tracing::error!(backup = %sending.name, error = cause, "a download broke off");
+                        Err(error)
+                    }
                 }
             });
             let first = stream::iter([Ok(first)]);
@@ -63,16 +67,14 @@ struct Sending {
 }
 
 impl Sending {
-    /// The next bytes; `None` only once the zip is known to be whole.
-    async fn next(&mut self) -> Result<Option<Bytes>> {
+    /// The next bytes; `None` only once the zip is known to be whole. Whether the export itself broke down is the outer
+    /// outcome, since no client is to blame for that.
+    async fn next(&mut self) -> Result<Result<Option<Bytes>>, JoinError> {
         let mut chunk = BytesMut::with_capacity(BUFFER / 4);
         if self.pipe.read_buf(&mut chunk).await.is_ok_and(|read| read > 0) {
-            return Ok(Some(chunk.freeze()));
+            return Ok(Ok(Some(chunk.freeze())));
         }
-        match (&mut self.export).await {
-            Ok(exported) => exported.map(|_| None),
-            Err(_) => Err(Error::Invalid("The export ended before it was complete.".to_owned())),
-        }
+        Ok((&mut self.export).await?.map(|_| None))
     }
 }
 

@@ -31,10 +31,10 @@ pub(crate) struct How {
     dry_run: bool,
 }
 
-/// What came in, in numbers, and by name whatever someone may want to look at.
+/// What came in, in numbers, and by name whatever someone may want to look at. The command line answers with it as well.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Answer {
+pub struct ImportAnswer {
     success: bool,
     dry_run: bool,
     message: String,
@@ -58,7 +58,7 @@ pub(crate) async fn import(
     State(app): State<App>,
     how: Result<Query<How>, QueryRejection>,
     request: Request,
-) -> Result<Json<Answer>, Problem> {
+) -> Result<Json<ImportAnswer>, Problem> {
     let Query(How { dry_run }) = how?;
     let form = request.headers().get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"multipart/"));
     if form {
@@ -68,12 +68,12 @@ pub(crate) async fn import(
     let source = Source::zip(receive(&app, request).await?).await?;
     if dry_run {
         let plan = app.keepsake.plan_import(&source, &|_| {}).await?;
-        return Ok(Json(Answer::new(plan, None, true)));
+        return Ok(Json(ImportAnswer::new(plan, None, true, MOST_NAMES)));
     }
     // All bytes are here; from now on it does not matter whether the client still is.
     let keepsake = Arc::clone(&app.keepsake);
     let imported = to_the_end(async move { keepsake.import(&source, &|_| {}).await }).await?;
-    Ok(Json(Answer::new(imported.plan, imported.safety_backup, false)))
+    Ok(Json(ImportAnswer::new(imported.plan, imported.safety_backup, false, MOST_NAMES)))
 }
 
 /// Reads the whole body into an unnamed file. What limits it is the room there is.
@@ -101,8 +101,9 @@ fn spool_failed(error: std::io::Error) -> Error {
     StoreError::io("spool", "", error).into()
 }
 
-impl Answer {
-    fn new(plan: ImportPlan, safety_backup: Option<BackupName>, dry_run: bool) -> Self {
+impl ImportAnswer {
+    /// The answer to an import; at most `names` names of a kind.
+    pub fn new(plan: ImportPlan, safety_backup: Option<BackupName>, dry_run: bool, names: usize) -> Self {
         let unusable = plan.unusable.len() + plan.renamed.len();
         let beginning = if dry_run { "Taking this in would mean" } else { "Taken in" };
         let (restored, adopted) = (plan.restored.len(), plan.adopted.len());
@@ -119,8 +120,8 @@ impl Answer {
                 message += &format!(" {what}: {count}.");
             }
         }
-        fn some<T>(names: impl IntoIterator<Item = T>) -> Vec<T> {
-            names.into_iter().take(MOST_NAMES).collect()
+        fn some<T>(all: impl IntoIterator<Item = T>, names: usize) -> Vec<T> {
+            all.into_iter().take(names).collect()
         }
         Self {
             success: true,
@@ -134,11 +135,11 @@ impl Answer {
             damaged: plan.damaged.len(),
             skipped: plan.skipped.len(),
             safety_backup,
-            missing_images: some(plan.missing),
-            unusable_names: some(plan.unusable),
-            damaged_files: some(plan.damaged),
-            skipped_files: some(plan.skipped),
-            renamed_images: plan.renamed.into_iter().take(MOST_NAMES).collect(),
+            missing_images: some(plan.missing, names),
+            unusable_names: some(plan.unusable, names),
+            damaged_files: some(plan.damaged, names),
+            skipped_files: some(plan.skipped, names),
+            renamed_images: plan.renamed.into_iter().take(names).collect(),
         }
     }
 }

@@ -4,12 +4,14 @@
 mod download;
 mod import;
 
+pub use import::ImportAnswer;
+
 use std::sync::Arc;
 
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::header::LOCATION;
-use axum::http::{HeaderName, StatusCode};
+use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -97,6 +99,7 @@ async fn create(State(app): State<App>) -> Result<(StatusCode, [(HeaderName, Str
         "fileCount": manifest.images,
         "bytes": manifest.bytes,
         "verifiedAt": format_millis(manifest.verified_at),
+        "missing": manifest.missing,
     });
     Ok((StatusCode::CREATED, [(LOCATION, format!("/api/backups/{}", manifest.name))], Json(answer)))
 }
@@ -106,15 +109,28 @@ async fn list(State(app): State<App>) -> Result<Json<Value>, Problem> {
     Ok(Json(json!({ "backups": backups })))
 }
 
-async fn show(State(app): State<App>, name: Result<Path<String>, PathRejection>) -> Result<Json<Value>, Problem> {
-    let manifest = app.keepsake.manifest(parse(name)?).await?;
-    let plan = match app.keepsake.plan_restores(manifest.name, [Mode::Merge, Mode::Exact]).await {
-        Ok([merge, exact]) => json!({ "merge": counts(merge), "exact": counts(exact) }),
-        // It can still be shown.
-        Err(Error::DamagedBackup(_)) => Value::Null,
-        Err(error) => return Err(error.into()),
-    };
-    Ok(Json(json!({
+/// Anything else in the query is refused.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ShowQuery {
+    #[serde(default)]
+    plan: bool,
+}
+
+/// Shows a backup; with `plan`, also what restoring it would do. That compares it with the whole store, which is not done
+/// for everyone who may read.
+async fn show(
+    State(app): State<App>,
+    name: Result<Path<String>, PathRejection>,
+    query: Result<Query<ShowQuery>, QueryRejection>,
+    headers: HeaderMap,
+) -> Result<Json<Value>, Problem> {
+    let (name, Query(query)) = (parse(name)?, query?);
+    if query.plan {
+        app.access.check_token(&headers)?;
+    }
+    let manifest = app.keepsake.manifest(name).await?;
+    let mut shown = json!({
         "name": manifest.name,
         "created": format_millis(manifest.created),
         "kind": manifest.kind,
@@ -124,8 +140,16 @@ async fn show(State(app): State<App>, name: Result<Path<String>, PathRejection>)
         "verifiedAt": format_millis(manifest.verified_at),
         "missing": manifest.missing,
         "chunks": manifest.chunks,
-        "plan": plan,
-    })))
+    });
+    if query.plan {
+        shown["plan"] = match app.keepsake.plan_restores(name, [Mode::Merge, Mode::Exact]).await {
+            Ok([merge, exact]) => json!({ "merge": counts(merge), "exact": counts(exact) }),
+            // It can still be shown.
+            Err(Error::DamagedBackup(_)) => Value::Null,
+            Err(error) => return Err(error.into()),
+        };
+    }
+    Ok(Json(shown))
 }
 
 /// What a restore would do now, in numbers.

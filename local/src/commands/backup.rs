@@ -10,6 +10,5 @@ use crate::output::{Failure, Output};
 pub async fn run(api: &Api, output: &Output) -> Result<u8, Failure> {
     let made = api.ask(Method::POST, "/api/backup").await?;
     output.print(&made, |made| vec![text(made, "message").to_owned()]);
-    let manifest = api.ask(Method::GET, &format!("/api/backups/{}", text(&made, "backupName"))).await?;
-    Ok(output.end(manifest["missing"].as_array().is_some_and(|missing| !missing.is_empty())))
+    Ok(output.end(made["missing"].as_array().is_some_and(|missing| !missing.is_empty())))
 }

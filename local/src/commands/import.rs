@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use serde_json::{Value, json};
-use shared::layout::BackupName;
-use shared::portable::{ImportPlan, Source};
+use backup::ImportAnswer;
+use serde_json::Value;
+use shared::portable::Source;
 
 use super::{note, text, texts};
 use crate::api::Api;
@@ -31,43 +31,25 @@ pub async fn run(api: &Api, output: &Output, path: &Path, dry_run: bool) -> Resu
     if !dry_run {
         api.settle().await;
     }
-    output.print(&answer(path, &plan, safety_backup, dry_run), lines);
     let whole = plan.missing.is_empty() && plan.unusable.is_empty() && plan.damaged.is_empty();
-    Ok(output.end(!whole || !plan.skipped.is_empty()))
-}
-
-fn answer(path: &Path, plan: &ImportPlan, safety_backup: Option<BackupName>, dry_run: bool) -> Value {
-    let beginning = if dry_run { "Importing it would mean" } else { "Imported" };
-    let message = format!(
-        "{beginning}: {} brought in, {} adopted, {} kept, {} missing.",
-        plan.restored.len(),
-        plan.adopted.len(),
-        plan.kept,
-        plan.missing.len()
-    );
-    json!({
-        "success": true,
-        "message": message,
-        "path": path,
-        "dryRun": dry_run,
-        "restored": plan.restored.len(),
-        "adopted": plan.adopted.len(),
-        "kept": plan.kept,
-        "missing": plan.missing,
-        "renamed": plan.renamed,
-        "unusable": plan.unusable,
-        "damaged": plan.damaged,
-        "skipped": plan.skipped,
-        "safetyBackup": safety_backup,
-    })
+    let attention = !whole || !plan.skipped.is_empty();
+    let answer = ImportAnswer::new(plan, safety_backup, dry_run, usize::MAX);
+    let answer = serde_json::to_value(answer).map_err(|error| Failure::failed(error.to_string()))?;
+    output.print(&answer, lines);
+    Ok(output.end(attention))
 }
 
 fn lines(answer: &Value) -> Vec<String> {
     let mut lines = vec![text(answer, "message").to_owned()];
-    for what in ["missing", "unusable", "damaged", "skipped"] {
-        lines.extend(texts(answer, what).map(|name| format!("{what:<9} {name}")));
+    for (what, field) in [
+        ("missing", "missingImages"),
+        ("unusable", "unusableNames"),
+        ("damaged", "damagedFiles"),
+        ("skipped", "skippedFiles"),
+    ] {
+        lines.extend(texts(answer, field).map(|name| format!("{what:<9} {name}")));
     }
-    for (name, id) in answer["renamed"].as_object().into_iter().flatten() {
+    for (name, id) in answer["renamedImages"].as_object().into_iter().flatten() {
         lines.push(format!("renamed   {name} is {} now", id.as_str().unwrap_or_default()));
     }
     let undo = answer["safetyBackup"].as_str();

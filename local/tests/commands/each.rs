@@ -144,6 +144,13 @@ async fn what_is_exported_is_imported_elsewhere_beside_a_server_too() {
     let serving = Server::start(other.path());
     let planned = run(other.path(), &["import", plain, "--dry-run", "--json"]).ends(0).json();
     assert_eq!((&planned["restored"], &planned["dryRun"]), (&json!(4), &json!(true)), "{planned}");
+    let both = reqwest::Client::new().post(serving.url("/api/backups?dryRun=true")).body(fs::read(zip).unwrap());
+    let both: Value = both.send().await.unwrap().json().await.unwrap();
+    assert_eq!(
+        both,
+        run(other.path(), &["import", zip, "--dry-run", "--json"]).ends(0).json(),
+        "both ways say the same"
+    );
     assert_eq!(serving.get_json("/api/images").await["images"], json!([]));
     assert_eq!(run(other.path(), &["import", plain, "--json"]).ends(0).json()["restored"], 4);
     assert_eq!(run(other.path(), &["import", zip, "--json"]).ends(0).json()["restored"], 1);

@@ -31,6 +31,10 @@ pub(crate) struct Sequence {
     pending: BTreeMap<u64, BackupName>,
     /// The greatest name given out.
     last: Option<BackupName>,
+    /// That a commit which is being made completes all tens before this one at once, which makes one backup and not one
+    /// for each. It counts once that many images are there, so that a commit that never comes changes nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    at_once: Option<u64>,
 }
 
 impl Sequence {
@@ -41,6 +45,13 @@ impl Sequence {
         self.last = Some(name);
         self.pending.insert(number, name);
         name
+    }
+
+    /// Takes those that were completed at once for made, now that `due` are due.
+    fn pass_over(&mut self, due: u64) {
+        if let Some(reached) = self.at_once.take_if(|reached| *reached <= due) {
+            self.claimed = self.claimed.max(reached.saturating_sub(1));
+        }
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
@@ -65,6 +76,7 @@ impl Keepsake {
         let start = known.unwrap_or(self.catalog.uploads_at_first() / self.settings.backup_every);
         let (claimed, mut claims) = self
             .change_sequence(start, |sequence| {
+                sequence.pass_over(due);
                 let mut mine: BTreeMap<u64, BackupName> = sequence.pending.clone();
                 mine.retain(|_, name| now.duration_since(name.moment()) > CLAIM_AGE);
                 for number in sequence.claimed + 1..=due {
@@ -89,13 +101,19 @@ impl Keepsake {
         self.make_claimed(pending).await
     }
 
-    /// Takes all automatic backups that are due for made, but for the last one: for who has added many images at once.
-    pub(crate) async fn pass_over_automatic_backups(&self) -> Result<()> {
-        self.catalog.refresh().await?;
-        let due = self.due();
-        let start = self.catalog.uploads_at_first() / self.settings.backup_every;
-        let passed = |sequence: &mut Sequence| sequence.claimed = sequence.claimed.max(due.saturating_sub(1));
-        self.change_sequence(start, passed).await
+    /// Says before a commit that it will add so many images at once: of the automatic backups that it makes due, only the
+    /// last is made, whoever sees the commit first. Is the commit never made, then none is passed over.
+    pub(crate) async fn pass_over_automatic_backups(&self, added: u64) -> Result<()> {
+        let (due, every) = (self.due(), self.settings.backup_every);
+        let reached = self.catalog.read(|state| state.totals().uploads()).saturating_add(added) / every;
+        if reached <= due + 1 {
+            return Ok(());
+        }
+        let announce = |sequence: &mut Sequence| {
+            sequence.pass_over(due);
+            sequence.at_once = Some(reached);
+        };
+        self.change_sequence(self.catalog.uploads_at_first() / every, announce).await
     }
 
     fn due(&self) -> u64 {
@@ -149,8 +167,13 @@ impl Keepsake {
                 None => (None, PutMode::Create),
                 Some((bytes, etag)) => (Sequence::decode(&bytes), PutMode::Update(etag)),
             };
-            let fresh =
-                || Sequence { digest: UNSEALED.to_owned(), claimed: start, pending: BTreeMap::new(), last: None };
+            let fresh = || Sequence {
+                digest: UNSEALED.to_owned(),
+                claimed: start,
+                pending: BTreeMap::new(),
+                last: None,
+                at_once: None,
+            };
             let mut after = before.clone().unwrap_or_else(fresh);
             let result = change(&mut after);
             if before.as_ref() == Some(&after) {

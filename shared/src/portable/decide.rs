@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 
-use super::source::{MAX_TEXT, Source, SourceFile};
+use super::source::{Source, SourceFile};
+use super::words::Words;
 use super::{Meter, OnProgress, Stage, names};
 use crate::catalog::{Change, Checkpoint, Commit, Content, Record, Snapshot, Stamp, State, decode_checkpoint};
 use crate::clock::format_millis;
@@ -147,9 +148,9 @@ impl Keepsake {
         let mut laid = Laid::of(source);
         plan.skipped.append(&mut laid.strange);
         let (mut state, mut odd) = (State::default(), Vec::new());
-        let mut subjects = Vec::new();
+        let (mut subjects, mut words) = (Vec::new(), Words::of(source));
         if let Some(file) = &laid.metadata {
-            let bytes = self.read_text(source, file).await?;
+            let bytes = words.read(source, file, self.primary.spool()).await?;
             let decoded = blocking(move || decode_checkpoint(&bytes)).await?;
             match decoded.map_err(|error| unreadable(file, &error))? {
                 Checkpoint::Ours(ours, _) => state = ours,
@@ -161,7 +162,7 @@ impl Keepsake {
         }
         // Those of a folder that Keepsake has served, and that are not in its checkpoint yet.
         for file in &laid.commits {
-            let bytes = self.read_text(source, file).await?;
+            let bytes = words.read(source, file, self.primary.spool()).await?;
             let commit = Commit::decode(&bytes).map_err(|error| unreadable(file, &error))?;
             commit.entries.iter().for_each(|(id, entry)| _ = state.join(id, entry));
         }
@@ -200,20 +201,6 @@ impl Keepsake {
         let plain = |file: SourceFile| Subject { name: file.path.clone(), record: None, file: Some(file), plain: true };
         subjects.extend(laid.plain.into_iter().map(plain));
         Ok(subjects)
-    }
-
-    /// Reads a file that is text, whole.
-    async fn read_text(&self, source: &Source, file: &SourceFile) -> Result<Vec<u8>> {
-        if file.size > MAX_TEXT {
-            return Err(Error::UnusableArchive(format!("{:?} has more than {MAX_TEXT} bytes.", file.path)));
-        }
-        let body = source.read(file, self.primary.spool()).await?;
-        let read = move || {
-            let mut bytes = Vec::with_capacity(body.size() as usize);
-            body.write_to(&mut bytes).map(|_| bytes)
-        };
-        let read = blocking(read).await?;
-        read.map_err(|error| crate::store::StoreError::io("spool", &file.path, error).into())
     }
 
     async fn find_out(&self, source: &Source, subject: &Subject, now: &Now) -> Result<Facts> {

@@ -5,8 +5,9 @@
 //! | 1. Take the lease of a restore, and plan: read the source through. | a lease that ends by itself |
 //! | 2. Make a safety backup, if anything is to be done. | one backup more |
 //! | 3. Store second copies of the bytes, in the archive. | objects that nothing names, for a prune |
-//! | 4. One commit with all records. | all images, served from the archive; a start brings them to `uploads/` |
-//! | 5. Store the bytes in `uploads/`. | likewise |
+//! | 4. Say that of the automatic backups which the commit makes due only the last is to be made. | a note, for nothing |
+//! | 5. One commit with all records. | all images, served from the archive; a start brings them to `uploads/` |
+//! | 6. Store the bytes in `uploads/`. | likewise |
 //!
 //! The bytes come to `uploads/` last: under the names that people gave them, what lay there without a record would be
 //! adopted by a recovery, and their real records would then be taken for older ones.
@@ -18,6 +19,7 @@ use super::source::{Source, SourceFile};
 use super::{Meter, OnProgress, Stage};
 use crate::archive::Archived;
 use crate::backup::Kind;
+use crate::catalog::State;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::keepsake::Keepsake;
@@ -135,6 +137,9 @@ impl Keepsake {
         let changes = plan.takes.iter_mut();
         let changes: Vec<_> = changes.filter_map(|(id, take)| Some((id.clone(), take.change.take()?.1))).collect();
         if !changes.is_empty() {
+            // What is taken in is no row of uploads, of which each tenth makes a backup: one is made for all of it.
+            let new = |state: &State| changes.iter().filter(|(id, _)| state.get(id.as_str()).is_none()).count();
+            self.pass_over_automatic_backups(self.catalog.read(new) as u64).await?;
             self.catalog.commit(changes).await?;
             self.changed.notify_one();
         }
@@ -194,13 +199,11 @@ impl Keepsake {
         Ok(Archived::Yes)
     }
 
-    /// What was taken in is no row of uploads, of which each tenth makes a backup: one backup is made for all of it.
     async fn backup_once_for_all(&self) {
-        let made = async {
-            self.pass_over_automatic_backups().await?;
-            if self.settings.archive_sync { self.backup_if_due().await } else { Ok(None) }
-        };
-        if let Err(error) = made.await {
+        if !self.settings.archive_sync {
+            return;
+        }
+        if let Err(error) = self.backup_if_due().await {
             // The images stand; whoever uploads next makes the backup.
             tracing::error!(error = &error as &dyn std::error::Error, "the backup after an import failed");
         }

@@ -13,6 +13,7 @@ mod export;
 mod import;
 mod names;
 mod source;
+mod words;
 mod zip_writer;
 
 pub use decide::ImportPlan;

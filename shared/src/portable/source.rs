@@ -31,8 +31,10 @@ const MAX_DIRECTORY: u64 = 128 * 1024 * 1024;
 const HARMLESS: u64 = 64 * 1024 * 1024;
 /// How many times its own length it may unpack to beyond that. Images hardly shrink, and text does not shrink so far.
 const MAX_RATIO: u64 = 200;
-/// The most bytes of a file that is read whole: records of a million images.
-pub(super) const MAX_TEXT: u64 = 1024 * 1024 * 1024;
+/// The most entries of a zip: those of a million images, and then some.
+const MAX_ENTRIES: u64 = 1_200_000;
+/// What each entry begins with in the directory.
+const ENTRY: &[u8] = b"PK\x01\x02";
 /// How much of a zip is read at a time.
 const WINDOW: usize = 64 * 1024;
 
@@ -61,6 +63,8 @@ pub struct Source {
     pub(super) files: Vec<SourceFile>,
     /// What is there and is no file that could be read, such as links.
     pub(super) passed_over: Vec<String>,
+    /// The length of the zip, where it is one.
+    pub(super) packed: Option<u64>,
     zip: Option<ZipArchive<Position>>,
 }
 
@@ -93,6 +97,7 @@ impl Source {
         let position = Position::new(bytes, MAX_DIRECTORY);
         let mut zip = ZipArchive::new(position.clone()).map_err(refused)?;
         position.left.store(u64::MAX, Ordering::Relaxed);
+        position.entries_left.store(u64::MAX, Ordering::Relaxed);
         if zip.has_duplicate_names() {
             return Err(unusable("The zip has two entries of one name."));
         }
@@ -126,7 +131,7 @@ impl Source {
         if unpacked > HARMLESS && unpacked / MAX_RATIO > length {
             return Err(unusable(format!("The zip of {length} bytes would unpack to {unpacked}, which is too much.")));
         }
-        Ok(Self::sorted(files, Vec::new(), Some(zip)))
+        Ok(Self { packed: Some(length), zip: Some(zip), ..Self::sorted(files, Vec::new()) })
     }
 
     fn list_folder(root: &Path) -> Result<Self> {
@@ -151,13 +156,13 @@ impl Source {
                 }
             }
         }
-        Ok(Self::sorted(files, passed_over, None))
+        Ok(Self::sorted(files, passed_over))
     }
 
-    fn sorted(mut files: Vec<SourceFile>, mut passed_over: Vec<String>, zip: Option<ZipArchive<Position>>) -> Self {
+    fn sorted(mut files: Vec<SourceFile>, mut passed_over: Vec<String>) -> Self {
         files.sort_by(|a, b| a.path.cmp(&b.path));
         passed_over.sort();
-        Self { files, passed_over, zip }
+        Self { files, passed_over, packed: None, zip: None }
     }
 
     /// Reads a file into a body; `spool` is for a long one.
@@ -253,11 +258,14 @@ struct Position {
     window_at: u64,
     /// Bytes that may still be read, by all clones together.
     left: Arc<AtomicU64>,
+    /// Entries of the directory that may still be met, before the whole of it stands in memory.
+    entries_left: Arc<AtomicU64>,
 }
 
 impl Position {
     fn new(bytes: Arc<dyn ReadAt>, limit: u64) -> Self {
-        Self { bytes, at: 0, window: Vec::new(), window_at: 0, left: Arc::new(AtomicU64::new(limit)) }
+        let (left, entries_left) = (Arc::new(AtomicU64::new(limit)), Arc::new(AtomicU64::new(MAX_ENTRIES)));
+        Self { bytes, at: 0, window: Vec::new(), window_at: 0, left, entries_left }
     }
 }
 
@@ -274,9 +282,15 @@ impl Read for Position {
             let mut window = vec![0; WINDOW];
             let n = self.bytes.read_at(self.at, &mut window)?;
             window.truncate(n);
-            let spend = |left: u64| left.checked_sub(n as u64);
-            if self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, spend).is_err() {
-                return Err(io::Error::other("its directory is too long"));
+            // Once it stands, nothing is counted any more.
+            let counted =
+                if self.entries_left.load(Ordering::Relaxed) <= MAX_ENTRIES { window.as_slice() } else { &[] };
+            let entries = counted.windows(ENTRY.len()).filter(|bytes| *bytes == ENTRY).count();
+            for (left, met) in [(&self.left, n), (&self.entries_left, entries)] {
+                let spend = |left: u64| left.checked_sub(met as u64);
+                if left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, spend).is_err() {
+                    return Err(io::Error::other("its directory is too long"));
+                }
             }
             (self.window, self.window_at) = (window, self.at);
             return if n == 0 || buffer.is_empty() { Ok(0) } else { self.read(buffer) };

@@ -107,7 +107,7 @@ async fn a_download_of_what_is_not_there_is_a_problem_and_no_answer_that_breaks_
     app.keepsake.primary.delete(&chunk).await.unwrap();
     let answer = ask(&app, "GET", &format!("/api/backups/{}/download", backup.name), Body::empty()).await;
     assert_eq!(answer.problem(), (500, "damaged-backup".to_owned()));
-    let shown = ask(&app, "GET", &format!("/api/backups/{}", backup.name), Body::empty()).await.json();
+    let shown = ask(&app, "GET", &format!("/api/backups/{}?plan=true", backup.name), Body::empty()).await.json();
     assert_eq!((&shown["plan"], &shown["fileCount"]), (&json!(null), &json!(1)), "it can still be shown");
 }
 
@@ -160,6 +160,48 @@ async fn a_download_needs_the_token_since_it_holds_what_was_deleted() {
 }
 
 #[tokio::test]
+async fn showing_a_backup_asks_for_its_manifest_alone_and_a_plan_needs_the_token() {
+    let store = Arc::new(FaultStore::new(Arc::new(MemoryStore::new())));
+    let keepsake = keepsake_on(store.clone(), Settings::default());
+    store_image(&keepsake, png(1)).await;
+    let name = keepsake.create_backup(Kind::Manual).await.unwrap().name;
+    let app = App::new(keepsake, Access::new(Some(Secret::new("secret".to_owned())), Vec::new(), false));
+    let before: u64 = store.counts().values().sum();
+    let shown = ask(&app, "GET", &format!("/api/backups/{name}"), Body::empty()).await.json();
+    assert_eq!((&shown["fileCount"], shown.get("plan")), (&json!(1), None));
+    assert_eq!(store.counts().values().sum::<u64>() - before, 1);
+    let path = format!("/api/backups/{name}?plan=true");
+    assert_eq!(ask(&app, "GET", &path, Body::empty()).await.status, 401);
+    assert_eq!(store.counts().values().sum::<u64>() - before, 1, "who has no token makes no work");
+    let token = [("authorization", "Bearer secret")];
+    let shown = send(&server(&app), request("GET", &path, &token, Body::empty())).await.json();
+    assert_eq!(shown["plan"]["merge"]["kept"], 1);
+}
+
+#[tokio::test]
+async fn a_zip_of_someone_without_the_token_is_not_read() {
+    let keepsake = keepsake_on(Arc::new(MemoryStore::new()), Settings::default());
+    let app = App::new(keepsake, Access::new(Some(Secret::new("secret".to_owned())), Vec::new(), false));
+    let endless = futures::stream::poll_fn(|_| -> std::task::Poll<Option<Result<Vec<u8>, std::io::Error>>> {
+        panic!("the body was read")
+    });
+    assert_eq!(ask(&app, "POST", "/api/backups", Body::from_stream(endless)).await.status, 401);
+}
+
+#[tokio::test]
+async fn an_export_that_breaks_down_is_no_fault_of_the_client() {
+    let memory = Arc::new(MemoryStore::new());
+    let name = app_on(memory.clone()).keepsake.create_backup(Kind::Manual).await.unwrap().name;
+    let breaks = |operation: &Operation| match operation.key.as_str().ends_with("manifest.json") {
+        true => panic!("a bug"),
+        false => None,
+    };
+    let app = app_on(Arc::new(FaultStore::with_plan(memory, breaks)));
+    let answer = ask(&app, "GET", &format!("/api/backups/{name}/download"), Body::empty()).await;
+    assert_eq!(answer.problem(), (500, "internal".to_owned()));
+}
+
+#[tokio::test]
 async fn a_function_names_the_command_line_instead() {
     let app = app();
     let router = backup::router(app.clone());
@@ -177,7 +219,7 @@ async fn a_backup_shows_what_restoring_it_would_do_now() {
     let name = app.keepsake.create_backup(Kind::Manual).await.unwrap().name;
     app.keepsake.delete_image(&ids[0], |_| true).await.unwrap();
     store_image(&app.keepsake, png(3)).await;
-    let shown = ask(&app, "GET", &format!("/api/backups/{name}"), Body::empty()).await.json();
+    let shown = ask(&app, "GET", &format!("/api/backups/{name}?plan=true"), Body::empty()).await.json();
     let counts = |kept, removed| json!({ "restored": 1, "changed": 0, "kept": kept, "removed": removed, "missing": 0 });
     assert_eq!(shown["plan"], json!({ "merge": counts(2, 0), "exact": counts(1, 1) }));
 }

@@ -34,6 +34,7 @@ async fn a_backup_is_made_reported_listed_and_shown() {
     let moment = "2026-11-20T08:00:00.000Z";
     let expected = json!({
         "success": true, "backupName": name, "message": made["message"], "fileCount": 2, "bytes": bytes, "verifiedAt": moment,
+        "missing": [],
     });
     assert_eq!(made, expected);
     assert!(made["message"].as_str().unwrap().contains(name));
@@ -110,6 +111,7 @@ async fn an_image_whose_bytes_are_nowhere_is_named() {
     import(&app.keepsake, "lost.png", json!({ "sha256": "0".repeat(64), "size": 5 })).await;
     let made = ask(&app, "POST", "/api/backup", &[]).await.json();
     assert!(made["message"].as_str().unwrap().contains("missing"), "{made}");
+    assert_eq!(made["missing"], json!(["lost.png"]));
     let shown = ask(&app, "GET", &format!("/api/backups/{}", made["backupName"].as_str().unwrap()), &[]).await.json();
     assert_eq!(shown["missing"], json!(["lost.png"]));
 }

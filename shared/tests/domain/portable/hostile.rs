@@ -123,6 +123,46 @@ async fn what_would_unpack_to_far_more_than_it_is_refuses_the_zip() {
 }
 
 #[tokio::test]
+async fn a_small_zip_whose_text_would_fill_the_memory_is_refused() {
+    // A million records as far apart as a zip can press them together, and a few that hold millions of values.
+    let pale: Vec<String> =
+        (0..400_000).map(|n| format!("\"{n}\":{{\"description\":\"{}\"}}", "x".repeat(120))).collect();
+    let long = format!("{{{}}}", pale.join(",")).into_bytes();
+    let dense = format!("{{\"a.png\":{{\"tags\":[{}0]}}}}", "[],".repeat(2_500_000)).into_bytes();
+    for text in [long, dense] {
+        let zip = zip_of([("image-metadata.json", text)]);
+        assert!(zip.len() < 2_500_000, "{}", zip.len());
+        refuse(zip, "too much text").await;
+    }
+}
+
+#[tokio::test]
+async fn more_entries_than_a_store_holds_images_refuse_the_zip_before_they_fill_the_memory() {
+    // A directory of nothing but the beginnings of entries, and the end that points to it.
+    let (count, one) = (2_000_000_u64, {
+        let mut one = b"PK\x01\x02".to_vec();
+        one.resize(47, 0);
+        one[28] = 1;
+        one[46] = b'a';
+        one
+    });
+    let mut zip = one.repeat(count as usize);
+    let length = zip.len() as u64;
+    let mut end = b"PK\x06\x06".to_vec();
+    end.extend(44_u64.to_le_bytes());
+    end.extend([45, 0, 45, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    for number in [count, count, length, 0] {
+        end.extend(number.to_le_bytes());
+    }
+    end.extend(b"PK\x06\x07\0\0\0\0");
+    end.extend(length.to_le_bytes());
+    end.extend(1_u32.to_le_bytes());
+    end.extend(b"PK\x05\x06\0\0\0\0\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\0\0");
+    zip.extend(end);
+    refuse(zip, "directory is too long").await;
+}
+
+#[tokio::test]
 async fn entries_that_share_their_bytes_refuse_the_zip() {
     let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
     zip.start_file("uploads/a.png", SimpleFileOptions::default()).unwrap();

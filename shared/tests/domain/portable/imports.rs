@@ -366,3 +366,44 @@ async fn an_import_of_many_images_makes_one_automatic_backup_and_not_one_for_eac
     upload(&keepsake, 305).await.unwrap();
     assert_eq!(keepsake.list_backups().await.unwrap().len(), 4);
 }
+
+#[tokio::test]
+async fn an_import_makes_no_backup_for_each_ten_wherever_it_dies_and_whoever_uploads_first() {
+    let images: Vec<(String, Vec<u8>)> = (100..109).map(|n| (format!("uploads/{n}.png"), png(n))).collect();
+    let zip = zip_of(images.iter().map(|(name, bytes)| (name.as_str(), bytes.clone())));
+    // Each second upload makes a backup, so that few images are many backups.
+    let settings = shared::Settings { backup_every: 2, ..shared::Settings::default() };
+    let (mut died, mut steps, mut committed) = (true, 0, 0);
+    while died {
+        let world = World::new();
+        let other = world.open_with(world.memory.clone(), settings.clone());
+        upload_all(&other, 0..3).await;
+        let count = std::sync::atomic::AtomicU64::new(0);
+        let dies = move |_: &Operation| {
+            let nth = count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            (nth >= steps).then_some(Fault::Before(ErrorKind::Unavailable))
+        };
+        let faulty = std::sync::Arc::new(shared::store::FaultStore::with_plan(world.memory.clone(), dies));
+        let importer = world.open_with(faulty, settings.clone());
+        died = importer.import(&open(&zip).await.unwrap(), &quiet).await.is_err();
+        upload(&other, 3).await.unwrap();
+        let automatic = async || {
+            let backups = world.open().list_backups().await.unwrap();
+            backups.iter().filter(|backup| backup.kind == Kind::Auto).count()
+        };
+        let (images, backups) = (records(&other).await.len(), automatic().await);
+        if images == 4 {
+            assert_eq!(backups, 2, "died at {steps}, before the commit");
+            upload_all(&other, 4..14).await;
+            assert_eq!(automatic().await, 7, "died at {steps}: each second upload makes one, as ever");
+        } else {
+            committed += 1;
+            assert_eq!(images, 13);
+            assert_eq!(backups, 2, "died at {steps}, after the commit");
+            upload(&other, 4).await.unwrap();
+            assert_eq!(automatic().await, 3, "died at {steps}");
+        }
+        steps += 1;
+    }
+    assert!(committed > 5, "{committed}");
+}
