@@ -26,6 +26,9 @@ const BURST: Duration = Duration::from_millis(200);
 const SHARE: u32 = 10;
 /// Without any change, a look is taken this often: tombstones grow old, and other processes may have died.
 const IDLE: Duration = Duration::from_secs(3600);
+/// How long after the start the first look is taken: before a host that stops whoever is idle, as some do after fifteen
+/// minutes, has done so.
+const FIRST_LOOK: Duration = Duration::from_secs(600);
 /// What failed is tried again after this long at first,
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// and after this long at last.
@@ -151,12 +154,12 @@ impl Pause {
     }
 }
 
-/// Once an hour, until told to stop: clears away tickets that were not completed in time and, on a disk, reads a slice
+/// Ten minutes after the start and then once an hour, until told to stop: clears away tickets that were not completed in time and, on a disk, reads a slice
 /// of everything through and repairs it. A bucket's service checks what it stores by itself, and to read everything out
-/// of it could cost more than to keep it. Once a day, and an hour after the start, it prunes.
+/// of it could cost more than to keep it. At the first of these times, and then once a day, it prunes.
 pub async fn look_after(keepsake: Arc<Keepsake>, pace: Pace, mut stopped: watch::Receiver<bool>) {
     for hour in 0_u64.. {
-        if wait(IDLE, &mut stopped).await {
+        if wait(if hour == 0 { FIRST_LOOK } else { IDLE }, &mut stopped).await {
             return;
         }
         if hour.is_multiple_of(24) {

@@ -22,10 +22,10 @@ macro_rules! exit_codes {
 #[derive(Debug, Default, Parser)]
 #[command(name = "keepsake", version, about, after_help = concat!("\
 Examples:
-  local                                  serve the current folder
-  local status --data-dir /srv/photos
-  local backups --json
-  local migrate /srv/photos s3://bucket/photos
+  keepsake                                  serve the current folder
+  keepsake status --data-dir /srv/photos
+  keepsake backups --json
+  keepsake migrate /srv/photos s3://bucket/photos
 ", exit_codes!()))]
 pub struct Cli {
     /// What to do; to serve, if nothing is said.
@@ -108,27 +108,27 @@ pub enum Command {
     /// Serve the store over HTTP.
     #[command(after_help = concat!("\
 Examples:
-  local serve --data-dir /srv/photos --port 8080
-  STORE_URL=s3://bucket/photos local serve
+  keepsake serve --data-dir /srv/photos --port 8080
+  STORE_URL=s3://bucket/photos keepsake serve
 ", exit_codes!()))]
     Serve,
     /// Tell how the store is: images, backups, and every check.
     #[command(after_help = concat!("\
 Examples:
-  local status
-  local status --json | jq .backups.newestVerified
+  keepsake status
+  keepsake status --json | jq .backups.newestVerified
 ", exit_codes!(), "
 
 A store whose status is warn ends with 3, one whose status is error with 1."))]
     Status,
     /// Make a backup.
-    #[command(after_help = concat!("Example:\n  local backup\n", exit_codes!()))]
+    #[command(after_help = concat!("Example:\n  keepsake backup\n", exit_codes!()))]
     Backup,
     /// List the backups, newest first.
     #[command(after_help = concat!("\
 Examples:
-  local backups
-  local backups --json | jq -r '.backups[].name'
+  keepsake backups
+  keepsake backups --json | jq -r '.backups[].name'
 ", exit_codes!()))]
     Backups,
     /// Show what restoring a backup would do, and do it once that is confirmed.
@@ -137,14 +137,14 @@ Examples:
     /// is made: restoring that one undoes it.
     #[command(after_help = concat!("\
 Examples:
-  local restore backup-2026-11-24T10-51-01-760Z --dry-run
-  local restore backup-2026-11-24T10-51-01-760Z
-  local restore backup-2026-11-24T10-51-01-760Z --mode exact --yes
+  keepsake restore backup-2026-11-24T10-51-01-760Z --dry-run
+  keepsake restore backup-2026-11-24T10-51-01-760Z
+  keepsake restore backup-2026-11-24T10-51-01-760Z --mode exact --yes
 ", exit_codes!(), "
 
 Where nobody can be asked, because this is no terminal or by --json, it takes --yes or --dry-run."))]
     Restore {
-        /// The backup, as `local backups` lists it.
+        /// The backup, as `keepsake backups` lists it.
         #[arg(value_name = "BACKUP")]
         name: String,
         /// What becomes of images that came after the backup.
@@ -160,15 +160,15 @@ Where nobody can be asked, because this is no terminal or by --json, it takes --
     /// Ask the server that runs with the same HOST and PORT whether it can serve.
     #[command(after_help = concat!("\
 Example:
-  local healthcheck --port 8080
+  keepsake healthcheck --port 8080
 ", exit_codes!()))]
     Healthcheck,
     /// Read what is stored through and compare it with its digests.
     #[command(after_help = concat!("\
 Examples:
-  local verify
-  local verify --repair
-  local verify --slice 1/30
+  keepsake verify
+  keepsake verify --repair
+  keepsake verify --slice 1/30
 ", exit_codes!()))]
     Verify {
         /// Only a part, such as 1/30: the first of thirty.
@@ -181,8 +181,8 @@ Examples:
     /// Thin out automatic backups, and remove what no backup and no image needs any more.
     #[command(after_help = concat!("\
 Examples:
-  local prune --dry-run
-  local prune --keep-last 5
+  keepsake prune --dry-run
+  keepsake prune --keep-last 5
 ", exit_codes!()))]
     Prune {
         /// Only say what would go.
@@ -195,9 +195,9 @@ Examples:
     /// changes, a safety backup is made. A second run changes nothing, and one after a cut-off does the rest.
     #[command(after_help = concat!("\
 Examples:
-  local import photos.zip --dry-run
-  local import photos.zip
-  local import /srv/old-photos
+  keepsake import photos.zip --dry-run
+  keepsake import photos.zip
+  keepsake import /srv/old-photos
 ", exit_codes!(), "
 
 It ends with 3 where records came in whose images are missing, or something could not be taken in."))]
@@ -213,14 +213,14 @@ It ends with 3 where records came in whose images are missing, or something coul
     /// Inside are uploads/, image-metadata.json, and SHA256SUMS, as any program can open them.
     #[command(allow_missing_positional = true, after_help = concat!("\
 Examples:
-  local export photos.zip                the store as it is now
-  local export backup-2026-11-24T10-51-01-760Z photos.zip
-  local export /mnt/stick/photos
+  keepsake export photos.zip                the store as it is now
+  keepsake export backup-2026-11-24T10-51-01-760Z photos.zip
+  keepsake export /mnt/stick/photos
 ", exit_codes!(), "
 
 It ends with 3 where the bytes of an image are nowhere to be found; missing.txt names it."))]
     Export {
-        /// The backup to write out, as `local backups` lists it; the store as it is now, if none is named.
+        /// The backup to write out, as `keepsake backups` lists it; the store as it is now, if none is named.
         backup: Option<String>,
         /// The zip to make, or the folder. A file that is there is not replaced.
         path: PathBuf,
@@ -232,9 +232,9 @@ It ends with 3 where the bytes of an image are nowhere to be found; missing.txt 
     /// later; what is there is not copied again. Run it the other way round to bring later changes back.
     #[command(after_help = concat!("\
 Examples:
-  local migrate /srv/photos s3://bucket/photos
-  local migrate s3://bucket/photos file:///srv/photos
-  local migrate . /mnt/new --from-backup /mnt/archive --to-backup s3://bucket/archive
+  keepsake migrate /srv/photos s3://bucket/photos
+  keepsake migrate s3://bucket/photos file:///srv/photos
+  keepsake migrate . /mnt/new --from-backup /mnt/archive --to-backup s3://bucket/archive
 ", exit_codes!(), "
 
 It ends with 3 where FROM holds something damaged, or changed so quickly that another run is needed."))]

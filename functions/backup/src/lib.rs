@@ -81,7 +81,7 @@ impl From<Listed> for Item {
 
 async fn not_in_a_function() -> Problem {
     let detail = "A backup is larger than what a function can send or take. Use the command line on a machine with \
-                  STORE_URL and BACKUP_URL of this store: \"local export\" takes a backup out, \"local import\" takes one in.";
+                  STORE_URL and BACKUP_URL of this store: \"keepsake export\" takes a backup out, \"keepsake import\" takes one in.";
     Problem::new(StatusCode::NOT_IMPLEMENTED, "needs-command-line", detail)
 }
 

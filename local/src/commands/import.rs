@@ -53,6 +53,6 @@ fn lines(answer: &Value) -> Vec<String> {
         lines.push(format!("renamed   {name} is {} now", id.as_str().unwrap_or_default()));
     }
     let undo = answer["safetyBackup"].as_str();
-    lines.extend(undo.map(|safety| format!("To undo it: local restore {safety} --mode exact")));
+    lines.extend(undo.map(|safety| format!("To undo it: keepsake restore {safety} --mode exact")));
     lines
 }

@@ -53,7 +53,7 @@ pub async fn run(api: &Api, output: &Output, asked: Asked<'_>) -> Result<u8, Fai
     api.settle().await;
     output.print(&done, |done| {
         let undo =
-            done["safetyBackup"].as_str().map(|safety| format!("To undo it: local restore {safety} --mode exact"));
+            done["safetyBackup"].as_str().map(|safety| format!("To undo it: keepsake restore {safety} --mode exact"));
         std::iter::once(text(done, "message").to_owned()).chain(undo).collect()
     });
     Ok(output.end(number(&done, "missing") > 0))

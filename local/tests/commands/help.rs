@@ -14,7 +14,8 @@ fn the_help_of_each_command_has_examples_and_the_exit_codes() {
     for command in COMMANDS {
         assert!(all.contains(&format!("\n  {command} ")), "{command} is not listed in {all}");
         let help = run(folder.path(), &[command, "--help"]).ends(0).said;
-        for part in ["Example", &format!("local {command}"), "Exit codes:", "\n  3  done, but", "--data-dir", "--json"]
+        for part in
+            ["Example", &format!("keepsake {command}"), "Exit codes:", "\n  3  done, but", "--data-dir", "--json"]
         {
             assert!(help.contains(part), "{part} is not in the help of {command}: {help}");
         }
@@ -30,7 +31,7 @@ fn the_readme_shows_each_command_with_arguments_that_it_takes() {
     let mut shown = BTreeSet::from(["serve"]);
     for example in examples.lines() {
         let (line, _) = example.split_once('#').unwrap_or((example, ""));
-        let words: Vec<&str> = line.strip_prefix("local ").unwrap().split_whitespace().collect();
+        let words: Vec<&str> = line.strip_prefix("keepsake ").unwrap().split_whitespace().collect();
         shown.insert(words[0]);
         // Help goes before what is to be done, but after what cannot be read.
         let ran = run(folder.path(), &[&words[..], &["--help"]].concat()).ends(0);

@@ -106,7 +106,12 @@ fn proxies_are_more_patient_than_the_server() {
     for name in ["client_body_timeout", "proxy_send_timeout"] {
         assert!(seconds(&setting(name)) > 75, "{name}");
     }
+    let (_, imports) = nginx.split_once("location /api/backups {").expect("an import may be of any size");
+    assert!(imports.split_once('}').unwrap().0.contains("client_max_body_size 0;"));
+    let before = nginx.split_once("location ").unwrap().0;
+    assert!(!before.contains("client_max_body_size"), "it would be for every place");
     let caddy = text("caddy/Caddyfile");
+    assert!(caddy.contains("@no_import not path /api/backups\n\trequest_body @no_import {"));
     let size = caddy.split_once("max_size ").unwrap().1.split_once("MB").unwrap().0;
     assert!(size.parse::<u64>().unwrap() * 1_000_000 > 100 << 20);
 }

@@ -17,9 +17,10 @@ use crate::digest::Digest;
 /// Who may ask for what.
 ///
 /// Reading is open to all that reach the server, but for whole backups, which hold what was deleted since. Such a download
-/// and every change need the token, where there is one, and may come from a web page only if that page is the server's own or of an allowed origin: a browser sends what any page asks it to, also to
-/// a server that only listens to its own machine. There, in addition, every request must name the machine as local, so
-/// that no page can read through a name of its own that leads to 127.0.0.1 (DNS rebinding).
+/// and every change need the token, where there is one, and may come from a web page only if that page is the server's own
+/// or of an allowed origin: a browser sends what any page asks it to, also to a server that only listens to its own
+/// machine. There, in addition, every request must name the machine as local, so that no page can read through a name of
+/// its own that leads to 127.0.0.1 (DNS rebinding).
 #[derive(Debug, Clone, Default)]
 pub struct Access {
     token: Option<Secret>,

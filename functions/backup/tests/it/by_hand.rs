@@ -208,7 +208,7 @@ async fn a_function_names_the_command_line_instead() {
     for (method, path) in [("GET", "/api/backups/backup-2026-01-01T00-00-00-000Z/download"), ("POST", "/api/backups")] {
         let answer = send(&router, request(method, path, &[], Body::empty())).await;
         assert_eq!(answer.problem(), (501, "needs-command-line".to_owned()));
-        assert!(answer.json()["detail"].as_str().unwrap().contains("local export"));
+        assert!(answer.json()["detail"].as_str().unwrap().contains("keepsake export"));
     }
 }
 
