@@ -144,7 +144,7 @@ async fn what_is_exported_is_imported_elsewhere_beside_a_server_too() {
     let serving = Server::start(other.path());
     let planned = run(other.path(), &["import", plain, "--dry-run", "--json"]).ends(0).json();
     assert_eq!((&planned["restored"], &planned["dryRun"]), (&json!(4), &json!(true)), "{planned}");
-    let both = serving.client.post(serving.url("/api/backups?dryRun=true")).body(fs::read(zip).unwrap());
+    let both = reqwest::Client::new().post(serving.url("/api/backups?dryRun=true")).body(fs::read(zip).unwrap());
     let both: Value = both.send().await.unwrap().json().await.unwrap();
     assert_eq!(
         both,
