@@ -61,7 +61,7 @@ mod tests {
         {
             assert!(leads_astray(bad).is_some(), "{bad:?}");
         }
-        for good in ["a", "uploads/Ünï (1).jpg", "a/b/c", "...", "a..b/c", ".hidden", "a:b"] {
+        for good in ["a", "uploads/Ünï (1).jpg", "a/b/c", "...", "a..b/c", ".hidden", "ab:c"] {
             assert_eq!(leads_astray(good), None, "{good:?}");
         }
     }
