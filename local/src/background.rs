@@ -35,7 +35,13 @@ const LAST: Duration = Duration::from_secs(10);
 
 /// Makes second copies and folds until told to stop, and once more then, as far as there is time. While the archive is
 /// away, it tries again and again.
-pub async fn run(keepsake: Arc<Keepsake>, pace: Pace, mut stopped: watch::Receiver<bool>) {
+pub async fn run(keepsake: Arc<Keepsake>, pace: Pace, stopped: watch::Receiver<bool>) {
+    if within(LAST, stopped.clone(), keep_folding(&keepsake, pace, stopped)).await.is_none() {
+        tracing::warn!("second copies are still to be made; the next start goes on with them");
+    }
+}
+
+async fn keep_folding(keepsake: &Keepsake, pace: Pace, mut stopped: watch::Receiver<bool>) {
     let mut pause = Pause::default();
     loop {
         let stopping = tokio::select! {
@@ -45,14 +51,28 @@ pub async fn run(keepsake: Arc<Keepsake>, pace: Pace, mut stopped: watch::Receiv
         if stopping {
             break;
         }
-        let (took, outcome) = fold(&keepsake, pace).await;
+        let (took, outcome) = fold(keepsake, pace).await;
         pause.after(&outcome);
         if wait(took * (SHARE - 1), &mut stopped).await {
             break;
         }
     }
-    if tokio::time::timeout(LAST, fold(&keepsake, Pace::EachBurst)).await.is_err() {
-        tracing::warn!("second copies are still to be made; the next start goes on with them");
+    // What fails now is in the log, and the next start goes on with it.
+    let _ = fold(keepsake, Pace::EachBurst).await;
+}
+
+/// Works for at most this long after a stop; `None` where that was too short. Whatever is dropped may be done again.
+#[expect(clippy::disallowed_methods, reason = "limits how long stopping takes")]
+async fn within<T>(time: Duration, mut stopped: watch::Receiver<bool>, work: impl Future<Output = T>) -> Option<T> {
+    let too_late = async {
+        // An error means that nobody is left who could say it.
+        let _ = stopped.wait_for(|stopped| *stopped).await;
+        sleep(time).await;
+    };
+    tokio::select! {
+        biased;
+        done = work => Some(done),
+        () = too_late => None,
     }
 }
 
@@ -82,6 +102,27 @@ pub async fn recover(
                 let error = &error as &dyn std::error::Error;
                 tracing::error!(error, "the store could not be recovered yet; images are served from where they are");
             }
+        }
+    }
+}
+
+/// After each of these times following a start, a look is taken at what the instance before this one may still have put into
+/// the archive. Hosts let it run for up to a minute and give it some more to stop.
+const OVERLAP: [Duration; 4] =
+    [Duration::from_secs(15), Duration::from_secs(30), Duration::from_secs(60), Duration::from_secs(240)];
+
+/// Takes in what another instance, with a disk of its own, acknowledges after this one has started.
+pub async fn look_again(keepsake: Arc<Keepsake>, mut stopped: watch::Receiver<bool>) {
+    for pause in OVERLAP {
+        if wait(pause, &mut stopped).await {
+            return;
+        }
+        if let Err(error) = keepsake.look_at_archive_again().await {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(
+                error,
+                "the archive could not be read again; what another instance stored may be missing here"
+            );
         }
     }
 }
@@ -174,5 +215,21 @@ async fn wait(time: Duration, stopped: &mut watch::Receiver<bool>) -> bool {
     tokio::select! {
         () = sleep(time) => false,
         _ = stopped.wait_for(|stopped| *stopped) => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn work_that_is_under_way_when_the_process_is_told_to_stop_is_limited_too() {
+        let (stop, stopped) = watch::channel(false);
+        let short = Duration::from_millis(1);
+        let endless = within(short, stopped.clone(), std::future::pending::<()>());
+        let stopping = async { stop.send_replace(true) };
+        let (ended, _) = tokio::join!(endless, stopping);
+        assert_eq!(ended, None);
+        assert_eq!(within(short, stopped, async { 1 }).await, Some(1), "what is done by then counts");
     }
 }

@@ -7,6 +7,8 @@ use shared::Keepsake;
 use shared::config::{ArchiveMode, Config};
 use shared::recovery::Report;
 
+use crate::token::Made;
+
 /// What became of the recovery at the start.
 pub enum Recovery {
     /// It is done.
@@ -42,7 +44,7 @@ pub async fn lines(
     config: &Config,
     address: SocketAddr,
     recovery: &Recovery,
-    made_token: Option<&str>,
+    made_token: Option<&Made>,
 ) -> Vec<String> {
     let health = keepsake.health().await;
     let mut lines = vec![format!("Keepsake {} serves http://{address}", env!("CARGO_PKG_VERSION"))];
@@ -68,10 +70,9 @@ pub async fn lines(
         lines.push(format!("  warning   {warning}"));
     }
     lines.push(format!("  recovery  {}", recovery.told(keepsake)));
-    if let Some(token) = made_token {
-        lines.push(format!(
-            "  token     {token} (shown once; kept in .keepsake-token; send it as Authorization: Bearer …)"
-        ));
+    if let Some(Made { token, kept }) = made_token {
+        let kept = if *kept { "shown once; kept in .keepsake-token" } else { "for this start only" };
+        lines.push(format!("  token     {token} ({kept}; send it as Authorization: Bearer …)"));
     }
     lines
 }

@@ -38,7 +38,7 @@ pub async fn serve(mut config: Config) -> Result<(), String> {
     let (stop, stopped) = watch::channel(false);
     let recovery = recover(&keepsake, &stopped).await?;
     keepsake.note_start().await;
-    let made_token = token::ensure(&mut config, &clock)?;
+    let made_token = token::ensure(&mut config, &clock, keepsake.withheld().is_none())?;
 
     let address = (config.host, config.port);
     let listener = TcpListener::bind(address).await.map_err(|error| {
@@ -48,12 +48,15 @@ pub async fn serve(mut config: Config) -> Result<(), String> {
     let app = App::from_config(keepsake, &config);
     // Whoever has read the lines may stop the process.
     let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
-    greeting::print(&greeting::lines(&app.keepsake, &config, bound, &recovery, made_token.as_deref()).await);
+    greeting::print(&greeting::lines(&app.keepsake, &config, bound, &recovery, made_token.as_ref()).await);
 
     let pace = if matches!(config.store, StoreUrl::File(_)) { Pace::EachBurst } else { Pace::WhenWorthwhile };
     let (end_folding, ended) = watch::channel(false);
     let folder = tokio::spawn(background::run(Arc::clone(&app.keepsake), pace, ended));
     tokio::spawn(background::look_after(Arc::clone(&app.keepsake), pace, stopped.clone()));
+    if config.backup.is_some() {
+        tokio::spawn(background::look_again(Arc::clone(&app.keepsake), stopped.clone()));
+    }
     tokio::spawn(stop_on_signal(signals, stop));
     tokio::select! {
         () = connections::serve(listener, router(app, metrics), stopped.clone()) => {}
@@ -84,6 +87,7 @@ pub fn routes() -> Routes {
 /// Recovers the store: records now, and files too where few are amiss; the rest goes on in the background. A store that
 /// takes no writes is served all the same, as it is, and so is one whose archive is away.
 async fn recover(keepsake: &Arc<Keepsake>, stopped: &watch::Receiver<bool>) -> Result<Recovery, String> {
+    keepsake.note_uncompared();
     let unusable = |error| sentence("The archive cannot be used", &error);
     let records = match keepsake.check_archive().await {
         Err(error) if error.store_kind() != Some(ErrorKind::Unavailable) => return Err(unusable(error)),
@@ -115,7 +119,6 @@ async fn recover(keepsake: &Arc<Keepsake>, stopped: &watch::Receiver<bool>) -> R
         _ => return Err(sentence("The store cannot be recovered", &error)),
     };
     tracing::error!(error = &error as &dyn StdError, "the store could not be recovered yet");
-    keepsake.note_uncompared();
     // Where there are no records here, those that the archive holds are needed: this may be a new disk of an old store.
     keepsake.catalog.refresh().await.map_err(|error| sentence("The catalog cannot be read", &error))?;
     if keepsake.withheld().is_none() {

@@ -11,9 +11,19 @@ use shared::config::{Config, Secret};
 /// The file, beside the store.
 const FILE: &str = ".keepsake-token";
 
+/// A token that was made just now.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Made {
+    /// The token.
+    pub token: String,
+    /// Whether it lies beside the store.
+    pub kept: bool,
+}
+
 /// Gives `config` a token where it needs one: the one that lies beside the store, or else a new one, which is returned
-/// so that it can be shown once.
-pub fn ensure(config: &mut Config, clock: &Clock) -> Result<Option<String>, String> {
+/// so that it can be shown once. Unless the place may be written to, a new one lasts as long as the process: where a volume
+/// is not mounted, the token of the store lies on it.
+pub fn ensure(config: &mut Config, clock: &Clock, writable: bool) -> Result<Option<Made>, String> {
     if config.api_token.is_some() || config.host.is_loopback() {
         return Ok(None);
     }
@@ -28,12 +38,14 @@ pub fn ensure(config: &mut Config, clock: &Clock) -> Result<Option<String>, Stri
         Some(token) => (token, false),
         None => {
             let token = clock.new_secret();
-            write(&path, &token).map_err(failed)?;
+            if writable {
+                write(&path, &token).map_err(failed)?;
+            }
             (token, true)
         }
     };
     config.api_token = Some(Secret::new(token.clone()));
-    Ok(made.then_some(token))
+    Ok(made.then_some(Made { token, kept: writable }))
 }
 
 fn read(path: &Path) -> io::Result<Option<String>> {
@@ -68,12 +80,14 @@ mod tests {
             .unwrap()
         };
         let clock = Clock::system();
-        assert_eq!(ensure(&mut configured("127.0.0.1"), &clock).unwrap(), None);
+        assert_eq!(ensure(&mut configured("127.0.0.1"), &clock, true).unwrap(), None);
+        let passing = ensure(&mut configured("0.0.0.0"), &clock, false).unwrap().unwrap();
+        assert!(!passing.kept && !folder.path().join(FILE).exists(), "nothing is written where nothing may be");
         let mut first = configured("0.0.0.0");
-        let made = ensure(&mut first, &clock).unwrap().unwrap();
+        let made = ensure(&mut first, &clock, true).unwrap().unwrap().token;
         assert_eq!(first.api_token.unwrap().expose(), made);
         let mut second = configured("0.0.0.0");
-        assert_eq!(ensure(&mut second, &clock).unwrap(), None, "it is shown once");
+        assert_eq!(ensure(&mut second, &clock, true).unwrap(), None, "it is shown once");
         assert_eq!(second.api_token.unwrap().expose(), made);
         let mode = folder.path().join(FILE).metadata().unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);

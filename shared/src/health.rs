@@ -16,6 +16,9 @@ use crate::store::{ErrorKind, StoreStatus};
 use crate::sync::lock;
 use crate::verify;
 
+/// For so long a change may wait for its second copy before somebody should look.
+const WAITS_LONG: SignedDuration = SignedDuration::from_hours(1);
+
 /// How well the store is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Status {
@@ -114,6 +117,14 @@ impl Keepsake {
         }
         let sync = self.settings.archive_sync;
         let behind = if known { self.behind(reachable).await } else { None };
+        let waits = behind.and_then(|behind| behind.since).map(|since| now.duration_since(since));
+        if let Some(waits) = waits.filter(|waits| *waits > WAITS_LONG)
+            && let Some(check) = checks.iter_mut().find(|c| c.name == "archive" && c.status == Status::Ok)
+        {
+            check.status = Status::Warn;
+            let minutes = waits.as_secs() / 60;
+            check.message = format!("The oldest change that it lacks is {minutes} minutes old; the log says why.");
+        }
         let restoring = self.restoring();
         let archive = ArchiveHealth { sync, status, behind, restoring };
         let totals = self.catalog.read(|state| state.totals());

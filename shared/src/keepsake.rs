@@ -113,7 +113,7 @@ impl Keepsake {
             changed: tokio::sync::Notify::new(),
             recovering: tokio::sync::watch::Sender::default(),
             recovered: Mutex::default(),
-            second_copies: Mutex::default(),
+            second_copies: Mutex::new(SecondCopies::new(settings.archive_sync)),
             verifying: tokio::sync::Mutex::default(),
             suspects: Mutex::default(),
             last_write_failure: Mutex::default(),

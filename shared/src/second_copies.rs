@@ -17,7 +17,7 @@ use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::keepsake::Keepsake;
 use crate::layout::ImageId;
-use crate::store::Body;
+use crate::store::{Body, ErrorKind};
 use crate::sync::lock;
 
 /// Commits and images worked on at a time.
@@ -26,14 +26,24 @@ const COPIES: usize = 8;
 const BATCH: usize = 64;
 
 /// What is known of second copies.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct SecondCopies {
     /// Commits of the primary whose second copies stand.
     followed: BTreeSet<Uuid>,
-    /// Whether a start has not yet compared what both places hold, so that nobody knows what the archive lacks.
+    /// Whether this process has not yet compared what both places hold, so that nobody knows what the archive lacks.
     uncompared: bool,
     /// Images whose second copy the comparison missed and that have not got it yet.
     owed: BTreeSet<ImageId>,
+    /// Images whose present records the archive lacks, though they are in the primary's checkpoint.
+    unrecorded: BTreeSet<ImageId>,
+}
+
+impl SecondCopies {
+    /// Where second copies come before the answer, nothing waits for them until a comparison says so.
+    pub(crate) fn new(archive_sync: bool) -> Self {
+        let (followed, owed, unrecorded) = Default::default();
+        Self { followed, uncompared: !archive_sync, owed, unrecorded }
+    }
 }
 
 /// What the loss of the primary would lose at this moment.
@@ -61,13 +71,17 @@ impl Keepsake {
     /// Moves commits into the checkpoints: at once into the primary's, and into the archive's after the second copies that
     /// they call for.
     pub async fn fold(&self) -> Result<Folded> {
+        let unrecorded = lock(&self.second_copies).unrecorded.clone();
         match self.catalog.begin_fold().await? {
             Err(ended) => Ok(ended),
             Ok(fold) => {
                 if !self.settings.archive_sync {
                     self.follow_queue(fold.commits()).await?;
                 }
-                Ok(fold.finish().await?)
+                let folded = fold.finish().await?;
+                // Only now does the archive know of them. What was found to be unrecorded meanwhile is for the next one.
+                lock(&self.second_copies).unrecorded.retain(|id| !unrecorded.contains(id));
+                Ok(folded)
             }
         }
     }
@@ -84,11 +98,12 @@ impl Keepsake {
                 if matches!(error, Error::MissingBytes) {
                     tracing::error!(%commit, "an image's bytes are gone before it got a second copy");
                     lock(&self.second_copies).followed.insert(commit);
-                } else {
-                    failure = failure.or(Some(error));
+                } else if failure.as_ref().is_none_or(is_refusal) {
+                    failure = Some(error);
                 }
             }
-            if failure.is_some() {
+            // One that is refused, which may be for ever, holds up no other.
+            if failure.as_ref().is_some_and(|failure| !is_refusal(failure)) {
                 break;
             }
         }
@@ -134,8 +149,11 @@ impl Keepsake {
             async |((commit, digest), id): ((Uuid, Digest), ImageId)| (commit, self.second_copy(&id, digest).await);
         let mut copying = stream::iter(images).map(copy).buffer_unordered(COPIES);
         while let Some((commit, copied)) = copying.next().await {
-            if let Err(error) = copied {
-                failed.entry(commit).or_insert(error);
+            // What is gone for good must not hide what failed for a moment.
+            if let Err(error) = copied
+                && failed.get(&commit).is_none_or(|first| matches!(first, Error::MissingBytes))
+            {
+                failed.insert(commit, error);
             }
         }
         bodies.retain(|(commit, _)| !failed.contains_key(commit));
@@ -202,7 +220,7 @@ impl Keepsake {
         }
         let (uncompared, owed) = {
             let known = lock(&self.second_copies);
-            (known.uncompared, known.owed.clone())
+            (known.uncompared, known.owed.union(&known.unrecorded).cloned().collect::<BTreeSet<_>>())
         };
         let queued = waiting.iter().filter_map(made_at).min();
         let waiting: BTreeSet<Uuid> = waiting.into_iter().collect();
@@ -228,16 +246,21 @@ impl Keepsake {
         lock(&self.second_copies).uncompared = true;
     }
 
-    /// Takes note of what a comparison of both places missed in the archive.
-    pub(crate) fn note_owed(&self, owed: BTreeSet<ImageId>) {
+    /// Takes note of what a comparison of both places missed in the archive: images, and records of images.
+    pub(crate) fn note_owed(&self, owed: BTreeSet<ImageId>, unrecorded: BTreeSet<ImageId>) {
         let mut known = lock(&self.second_copies);
-        (known.uncompared, known.owed) = (false, owed);
+        (known.uncompared, known.owed, known.unrecorded) = (false, owed, unrecorded);
     }
 
-    /// Takes note that an image needs no second copy any more.
+    /// Takes note that an image's bytes need no second copy any more.
     pub(crate) fn note_paid(&self, id: &ImageId) {
         lock(&self.second_copies).owed.remove(id);
     }
+}
+
+/// Whether the archive answers and does not take something.
+pub(crate) fn is_refusal(error: &Error) -> bool {
+    error.store_kind() == Some(ErrorKind::Refused)
 }
 
 /// The contents of the live images that a commit names.

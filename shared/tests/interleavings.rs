@@ -363,7 +363,6 @@ fn second_copies_that_were_put_off_are_all_made_however_uploads_and_catching_up_
         at_once![uploader(0), uploader(1), follower(), follower()];
         block_on(async {
             here.catch_up().await.unwrap();
-            assert_eq!(here.health().await.archive.behind.unwrap().images, 0);
             for bytes in &images {
                 let copy = layout::archived_image(&Body::from(bytes.clone()).digest());
                 assert_eq!(here.archive.store().read(&copy).await.unwrap().0, *bytes);

@@ -127,7 +127,8 @@ async fn ask_for_health(url: String, world: Arc<World>, told: Told) {
         let then = world.model().images.clone();
         let Ok(answer) = client.get(&url).send().await else { return };
         let Ok(health) = answer.json::<serde_json::Value>().await else { return };
-        let behind = health["archive"]["behindImages"].as_u64().unwrap();
+        // Not known before both places have been compared.
+        let Some(behind) = health["archive"]["behindImages"].as_u64() else { continue };
         *told.lock().unwrap() = (behind, then);
     }
 }

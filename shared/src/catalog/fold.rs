@@ -61,7 +61,7 @@ impl Fold<'_> {
             self.join_into_mirror(place).await?;
         }
         for mirror in &catalog.mirrors {
-            catalog.sweep_mirror(mirror, &self.held).await?;
+            catalog.sweep_mirror(mirror, &self.held, &self.written).await?;
         }
         for id in &self.held {
             catalog.primary.delete(&layout::commit(*id)).await?;
@@ -155,7 +155,12 @@ impl Catalog {
             (body, digest)
         };
         let (body, digest) = offload(records.saturating_mul(RECORD_BYTES), encode).await;
-        let etag = match self.primary.put(&layout::checkpoint(), &body, &base.put_mode()).await {
+        let put = match &base {
+            // Only the mirrors lack it, and may for long.
+            Base::Known(etag, there) if *there == digest => Ok(etag.clone()),
+            base => self.primary.put(&layout::checkpoint(), &body, &base.put_mode()).await,
+        };
+        let etag = match put {
             Ok(etag) => etag,
             Err(e) if matches!(e.kind, ErrorKind::Changed | ErrorKind::AlreadyExists) => {
                 return Ok(Err(Folded::Lost));
@@ -263,28 +268,36 @@ impl Catalog {
     pub(crate) async fn sweep_strays(&self) -> Result<(), CatalogError> {
         let _turn = self.folding.lock().await;
         self.refresh().await?;
+        let held = {
+            let cache = self.cache();
+            if cache.unsaved {
+                return Ok(());
+            }
+            cache.state.snapshot()
+        };
         for mirror in &self.mirrors {
-            self.sweep_mirror(mirror, &BTreeSet::new()).await?;
+            self.sweep_mirror(mirror, &BTreeSet::new(), &held).await?;
         }
         Ok(())
     }
 
     /// Deletes a mirror's commits that the checkpoints hold: the folded ones, and strays that a crash or a failure of
     /// this place left behind earlier.
-    async fn sweep_mirror(&self, mirror: &Store, folded: &BTreeSet<Uuid>) -> Result<(), CatalogError> {
+    async fn sweep_mirror(&self, mirror: &Store, folded: &BTreeSet<Uuid>, held: &Snapshot) -> Result<(), CatalogError> {
         for id in list_commits(mirror).await? {
-            if folded.contains(&id) || self.is_stray(mirror, id).await? {
+            if folded.contains(&id) || self.is_stray(mirror, id, held).await? {
                 mirror.delete(&layout::commit(id)).await?;
             }
         }
         Ok(())
     }
 
-    /// Whether a mirror's commit is held by the state, and is not in the primary any more: it left there after every
-    /// checkpoint held it. One that is not held yet belongs to a writer between its two puts.
-    async fn is_stray(&self, mirror: &Store, id: Uuid) -> Result<bool, CatalogError> {
+    /// Whether a mirror's commit is held by what was written, and is not in the primary any more: it left there after every
+    /// checkpoint held it. One that is not held yet belongs to a writer between its two puts, or to a recovery that has read
+    /// it and not written it yet, so the cache is no measure.
+    async fn is_stray(&self, mirror: &Store, id: Uuid, held: &Snapshot) -> Result<bool, CatalogError> {
         let Some(Ok(commit)) = read_commit(mirror, id).await? else { return Ok(false) };
-        let held = self.read(|state| commit.entries.iter().all(|(name, entry)| state.covers(name, entry)));
+        let held = commit.entries.iter().all(|(name, entry)| held.covers(name, entry));
         Ok(held && self.primary.head(&layout::commit(id)).await.optional()?.is_none())
     }
 

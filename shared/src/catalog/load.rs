@@ -1,12 +1,12 @@
 //! Loading at start: the join of every piece in every place.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use uuid::Uuid;
 
-use super::{Base, Catalog, CatalogError, PieceError, Readable, list_commits, read_commit};
+use super::{Base, Catalog, CatalogError, PieceError, Readable, State, list_commits, read_commit};
 use crate::digest::Digest;
-use crate::layout;
+use crate::layout::{self, ImageId};
 use crate::store::Optional;
 use crate::sync::lock;
 
@@ -26,6 +26,8 @@ pub struct Loaded {
     pub some_unreadable: bool,
     /// Names in a checkpoint of the older format that cannot name a file here; the original has been set aside.
     pub unusable_names: Vec<String>,
+    /// Images whose present records the archive lacks, but for those that commits of the primary hold.
+    pub unarchived: BTreeSet<ImageId>,
 }
 
 impl Catalog {
@@ -35,8 +37,10 @@ impl Catalog {
         self.refresh().await?;
         let from_mirrors = matches!(self.cache().base, Base::Replaceable(_) | Base::Absent);
         let mut loaded = Loaded { from_mirrors, ..Loaded::default() };
+        let mut archived = None;
         for place in 0..self.mirrors.len() {
-            self.load_mirror(place, &mut loaded).await?;
+            let mirrored = self.load_mirror(place, &mut loaded).await?;
+            archived = if place == 0 { mirrored } else { archived };
         }
         let damaged: Vec<_> = lock(&self.damaged).clone().into_iter().collect();
         for (id, readable) in damaged {
@@ -54,6 +58,11 @@ impl Catalog {
         loaded.no_checkpoint = cache.store_id.is_none();
         loaded.is_new = cache.base == Base::Absent && loaded.no_checkpoint && cache.state.totals().uploads() == 0;
         loaded.unusable_names = std::mem::take(&mut cache.unusable_names);
+        if let Some(archived) = archived {
+            let held = cache.state.iter().filter(|(_, entry)| !cache.listed.contains(&entry.stamp.commit));
+            let lacking = held.filter(|(id, entry)| !archived.covers(id, entry));
+            loaded.unarchived = lacking.map(|(id, _)| id.clone()).collect();
+        }
         Ok(loaded)
     }
 
@@ -86,7 +95,9 @@ impl Catalog {
         Ok(all_read.then_some(named))
     }
 
-    async fn load_mirror(&self, place: usize, loaded: &mut Loaded) -> Result<(), CatalogError> {
+    /// Returns what the mirror held; `None` where its checkpoint has the very bytes of the primary's.
+    async fn load_mirror(&self, place: usize, loaded: &mut Loaded) -> Result<Option<State>, CatalogError> {
+        let mut held = None;
         if !self.mirror_is_same(place).await? {
             let before = self.read(|state| state.snapshot());
             let mirrored = self.join_mirror(place).await?;
@@ -97,7 +108,8 @@ impl Catalog {
                 .as_ref()
                 .is_some_and(|mirrored| mirrored.state.iter().any(|(id, entry)| !before.covers(id, entry)));
             let mut cache = self.cache_mut();
-            cache.mirror_tags[place] = mirrored.map(|mirrored| mirrored.etag);
+            cache.mirror_tags[place] = mirrored.as_ref().map(|mirrored| mirrored.etag.clone());
+            held = Some(mirrored.map(|mirrored| mirrored.state).unwrap_or_default());
             // Whatever differs is written anew, so that the next start finds equal bytes.
             cache.unsaved = true;
         }
@@ -110,6 +122,9 @@ impl Catalog {
                         let changed = cache.state.join(name, entry);
                         cache.unsaved |= changed;
                         loaded.from_mirrors |= changed;
+                        if let Some(held) = &mut held {
+                            held.join(name, entry);
+                        }
                     }
                 }
                 Some(Err(PieceError::Unreadable(reason))) => {
@@ -125,7 +140,7 @@ impl Catalog {
                 None => {}
             }
         }
-        Ok(())
+        Ok(held)
     }
 
     /// Whether a mirror's checkpoint has the very bytes of the primary's, which spares reading it as JSON.

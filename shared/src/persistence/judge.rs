@@ -1,5 +1,7 @@
 //! The verdict: which evidence there is, and which of it wins.
 
+use std::path::PathBuf;
+
 use super::{Circumstances, Outlived, Place, Spot};
 use crate::clock::format_millis;
 use crate::config::Platform;
@@ -60,7 +62,7 @@ impl Circumstances {
     fn passing<'a>(&self, spot: &'a Spot, file_system: Option<&'a str>) -> Option<Passing<'a>> {
         let mount = match spot {
             Spot::Service => return None,
-            Spot::Folder(mount) => mount.as_ref(),
+            Spot::Folder { mount, .. } => mount.as_ref(),
         };
         let name = mount.map(|mount| mount.file_system.as_str()).or(file_system);
         let by_name = name.filter(|name| BY_NAME.contains(name));
@@ -188,12 +190,19 @@ impl Keepsake {
     /// Whether the images outlive their instance, as far as this start has found. `file_system` is what the primary says
     /// of itself, and `kind` what sort of store it is.
     pub(crate) fn judge(&self, kind: &str, file_system: Option<&str>) -> Judgement {
-        let unknown = Circumstances::unknown(&if kind == "s3" { Spot::Service } else { Spot::Folder(None) });
+        let unknown = Circumstances::unknown(&if kind == "s3" {
+            Spot::Service
+        } else {
+            Spot::Folder { at: PathBuf::new(), mount: None }
+        });
         let known = self.circumstances().unwrap_or(&unknown);
         let images = if known.is_volume(Place::Uploads) { Place::Uploads } else { Place::Data };
         let whole = crate::sync::lock(&self.recovered).as_ref().is_some_and(|report| report.missing.is_empty());
         let mut judgement =
             known.judge(self.outlived(images).as_ref(), self.outlived(Place::Archive).as_ref(), file_system, whole);
+        if let Some(needless) = self.needless_acceptance() {
+            judgement.warning = Some(judgement.warning.map_or(needless.clone(), |told| format!("{told} {needless}")));
+        }
         if let Some(why) = self.withheld() {
             let evidence = "what is here now is not what was here before".to_owned();
             judgement = Judgement { verdict: Verdict::Unproven, evidence, warning: Some(why.told()), ..judgement };

@@ -1,12 +1,12 @@
 //! The ledger of starts: which instances have started with a place, kept in that place.
 //!
 //! Each place has its own, which is never filled from another's: that an instance stands in it means that the place itself
-//! has outlived it. It also is the place's mark, and remembers which places were volumes.
+//! has outlived it. It also is the place's mark, and remembers which places were volumes, and where.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Instance, Place};
+use super::{Instance, Volume};
 use crate::clock::millis;
 use crate::error::Result;
 use crate::keepsake::Keepsake;
@@ -25,7 +25,7 @@ const ROUNDS: usize = 64;
 pub(super) struct Ledger {
     digest: String,
     /// The places that were file systems of their own at the last start.
-    pub(super) volumes: Vec<Place>,
+    pub(super) volumes: Vec<Volume>,
     /// How many instances stood between the first and the second of `starts`.
     forgotten: u64,
     /// The first instance and the newest ones, in the order in which they came.
@@ -98,7 +98,7 @@ pub(super) async fn read(place: &Store) -> Result<Option<Ledger>> {
 impl Keepsake {
     /// Takes note of this start in a place, and says what the place has outlived. What cannot be trusted is set aside and
     /// begun anew; what cannot be written is read all the same.
-    pub(super) async fn note_start_in(&self, place: &Store, volumes: &[Place]) -> Result<Option<Outlived>> {
+    pub(super) async fn note_start_in(&self, place: &Store, volumes: &[Volume]) -> Result<Option<Outlived>> {
         let (key, instance) = (layout::starts(), self.circumstances().and_then(|known| known.instance.as_ref()));
         for _ in 0..ROUNDS {
             let (ledger, mode) = match place.read(&key).await {

@@ -3,8 +3,8 @@
 //! Two questions, answered from a ledger in each place, which a start writes after its recovery:
 //!
 //! - **Will the images still be there?** A place whose ledger names an earlier instance has outlived it ([`judge`]).
-//! - **Is a place that holds nothing lost, or is its volume not mounted?** Where the other places remember that it was a
-//!   file system of its own, it is not one now and it carries no mark, it is not mounted ([`Withheld`]). Then nothing is
+//! - **Is a place that holds nothing lost, or is its volume not mounted?** Where the other places remember that a
+//!   file system of its own was mounted there, none is now and it carries no mark, it is not mounted ([`Withheld`]). Then nothing is
 //!   written anywhere: what is missing would be brought back beside the volume, and what was deleted would be forgotten.
 //!
 //! A place carries a mark where it has a ledger or a checkpoint. Recovery writes a checkpoint into every place before a
@@ -17,7 +17,7 @@ mod machine;
 #[cfg(test)]
 mod tests;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
@@ -75,8 +75,21 @@ impl Place {
 pub enum Spot {
     /// A bucket or another service, which is apart from every instance.
     Service,
-    /// A folder, on this where that is known.
-    Folder(Option<Mount>),
+    /// A folder.
+    Folder {
+        /// Where it lies.
+        at: PathBuf,
+        /// What it lies on, where that is known.
+        mount: Option<Mount>,
+    },
+}
+
+/// A place that was a file system of its own, as the ledgers remember it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Volume {
+    place: Place,
+    /// Where it was mounted. Only what lies there now can be missing its volume; a place may also be moved elsewhere.
+    point: PathBuf,
 }
 
 impl Spot {
@@ -91,14 +104,14 @@ impl Spot {
         {
             seen.point = volume.display().to_string();
         }
-        Self::Folder(mount)
+        Self::Folder { at: folder, mount }
     }
 
     /// What it lies on, where it is a folder and that is known.
     pub fn mount(&self) -> Option<&Mount> {
         match self {
             Self::Service => None,
-            Self::Folder(mount) => mount.as_ref(),
+            Self::Folder { mount, .. } => mount.as_ref(),
         }
     }
 
@@ -181,6 +194,13 @@ impl Circumstances {
         }
     }
 
+    /// Where which places are file systems of their own.
+    fn volumes(&self) -> Vec<Volume> {
+        let volumes = Place::ALL.into_iter().filter(|place| self.is_volume(*place));
+        let point = |place| Some(PathBuf::from(&self.spot(place).mount()?.point));
+        volumes.filter_map(|place| Some(Volume { place, point: point(place)? })).collect()
+    }
+
     fn spot(&self, place: Place) -> &Spot {
         match place {
             Place::Data => &self.data,
@@ -230,6 +250,8 @@ pub(crate) struct Persistence {
     /// Nothing is known where a store is not served from a machine of its own.
     circumstances: Option<Circumstances>,
     withheld: OnceLock<Withheld>,
+    /// Places whose volume is not mounted, which was accepted.
+    needed: Vec<Place>,
     /// What each place has outlived, in the order of [`Place::ALL`].
     outlived: Mutex<[Option<Outlived>; 3]>,
 }
@@ -238,17 +260,16 @@ impl Keepsake {
     /// Says where the store is served, and finds out whether each place is what was there before; writes nothing. Where a
     /// volume is not mounted, nothing is written from then on.
     pub async fn served_from(mut self, circumstances: Circumstances) -> Self {
-        let missing = Place::ALL.into_iter().filter(|place| {
-            let may_be = matches!(circumstances.spot(*place), Spot::Folder(_)) && !circumstances.is_volume(*place);
-            may_be && !circumstances.accepted.contains(place)
-        });
-        let missing: Vec<Place> = missing.collect();
-        self.persistence.circumstances = Some(circumstances);
-        for place in missing {
-            if !self.carries_mark(place).await && self.was_volume(place).await {
-                self.withhold(Withheld::NotMounted(place));
+        for place in Place::ALL.into_iter().filter(|place| !circumstances.is_volume(*place)) {
+            let Spot::Folder { at, .. } = circumstances.spot(place) else { continue };
+            if !self.carries_mark(place).await && self.was_volume(place, at).await {
+                match circumstances.accepted.contains(&place) {
+                    true => self.persistence.needed.push(place),
+                    false => self.withhold(Withheld::NotMounted(place)),
+                }
             }
         }
+        self.persistence.circumstances = Some(circumstances);
         self
     }
 
@@ -259,6 +280,21 @@ impl Keepsake {
     /// Why nothing is written, where that is so.
     pub fn withheld(&self) -> Option<Withheld> {
         self.persistence.withheld.get().copied()
+    }
+
+    /// What to do about `ACCEPT_UNMOUNTED` where it names places that this start would have served anyway: the next volume
+    /// that is not mounted there would be taken for lost.
+    fn needless_acceptance(&self) -> Option<String> {
+        let accepted = &self.circumstances()?.accepted;
+        let needless = accepted.iter().filter(|place| !self.persistence.needed.contains(place));
+        let names: Vec<&str> = needless.map(|place| place.name()).collect();
+        (!names.is_empty()).then(|| {
+            format!(
+                "ACCEPT_UNMOUNTED is set for {} and not needed; unset it, or a volume that is not mounted at a later start \
+                 is taken for lost.",
+                names.join(", ")
+            )
+        })
     }
 
     fn withhold(&self, why: Withheld) {
@@ -298,11 +334,11 @@ impl Keepsake {
         false
     }
 
-    /// Whether another place remembers that this one was a volume; the first that has a ledger decides.
-    async fn was_volume(&self, place: Place) -> bool {
+    /// Whether another place remembers that this one was a volume where it lies now, `at`; the first that has a ledger decides.
+    async fn was_volume(&self, place: Place, at: &Path) -> bool {
         for other in Place::ALL.into_iter().filter(|other| *other != place) {
             if let Ok(Some(ledger)) = ledger::read(&self.place(other)).await {
-                return ledger.volumes.contains(&place);
+                return ledger.volumes.iter().any(|volume| volume.place == place && at.starts_with(&volume.point));
             }
         }
         false
@@ -312,7 +348,7 @@ impl Keepsake {
     /// fails, since a store that takes no writes is served all the same.
     pub async fn note_start(&self) {
         let Some(known) = self.circumstances() else { return };
-        let volumes: Vec<Place> = Place::ALL.into_iter().filter(|place| known.is_volume(*place)).collect();
+        let volumes = known.volumes();
         for (at, place) in Place::ALL.into_iter().enumerate() {
             if place == Place::Uploads && !known.is_volume(place) {
                 continue;

@@ -7,7 +7,7 @@
 
 mod files;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 pub(crate) use files::completed;
@@ -21,6 +21,7 @@ use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::keepsake::Keepsake;
 use crate::layout::{self, ImageId};
+use crate::second_copies::is_refusal;
 use crate::store::{ErrorKind, StoreError};
 use crate::sync::lock;
 
@@ -142,15 +143,26 @@ impl Keepsake {
 
     async fn join_records(&self) -> Result<Records> {
         self.check_migration().await?;
-        let loaded = self.catalog.load().await?;
+        let mut loaded = self.catalog.load().await?;
         if self.settings.archive_sync {
             // From here on the records are safe in every place, whatever happens to the rest.
             self.catalog.fold().await?;
+            loaded.unarchived.clear();
         } else {
             // Safe in the primary. The archive follows as far as it has the images, which can take long.
             drop(self.catalog.begin_fold().await?);
         }
         Ok(Records { loaded })
+    }
+
+    /// Takes in what another server has put into the archive since this one started: where each has a disk of its own and
+    /// they share the archive, as the old and the new instance do while a deploy goes on.
+    pub async fn look_at_archive_again(&self) -> Result<()> {
+        if self.withheld().is_none() {
+            self.catalog.load().await?;
+            self.changed.notify_one();
+        }
+        Ok(())
     }
 
     /// The second half: the bytes of images, in both places. Where it takes long, [`is_long`](Self::is_long) says so.
@@ -195,7 +207,7 @@ impl Keepsake {
             unusable_names: loaded.unusable_names.clone(),
             ..Report::default()
         };
-        self.heal_images(&uploads, &archived, &mut report).await?;
+        self.heal_images(&uploads, &archived, &loaded.unarchived, &mut report).await?;
         let adopted = self.settle_files(&uploads, loaded, &mut report).await?;
         if !adopted.is_empty() {
             self.catalog.commit(adopted).await?;
@@ -238,6 +250,7 @@ impl Keepsake {
         &self,
         uploads: &HashMap<ImageId, Listed>,
         archived: &HashMap<Digest, u64>,
+        unrecorded: &BTreeSet<ImageId>,
         report: &mut Report,
     ) -> Result<()> {
         let mut needs: Vec<(ImageId, Need, u64)> = self.catalog.read(|state| {
@@ -250,7 +263,7 @@ impl Keepsake {
         // Those that people look at first.
         needs.reverse();
         let owed = needs.iter().filter(|(_, need, _)| matches!(need, Need::SecondCopy(_))).map(|(id, ..)| id.clone());
-        self.note_owed(owed.collect());
+        self.note_owed(owed.collect(), unrecorded.clone());
         let total = needs.iter().filter(|(_, need, _)| matches!(need, Need::Bytes(..))).count() as u64;
         if total > 0 {
             let restoring = Some(Restoring { done: 0, total });
@@ -259,12 +272,27 @@ impl Keepsake {
         self.note_work(needs.len() as u64, needs.iter().map(|(.., size)| size).sum());
         let heal = async |(id, need, _): (ImageId, Need, u64)| {
             let restores = matches!(need, Need::Bytes(..));
-            let healed = self.heal(&id, need).await?;
-            self.note_paid(&id);
-            Ok::<_, Error>((id, healed, restores))
+            let copies = matches!(need, Need::SecondCopy(_));
+            match self.heal(&id, need).await {
+                // What the archive does not take holds up no other, and goes on to be owed.
+                Err(error) if copies && is_refusal(&error) => Ok(Err(error)),
+                healed => {
+                    let healed = healed?;
+                    self.note_paid(&id);
+                    Ok::<_, Error>(Ok((id, healed, restores)))
+                }
+            }
         };
+        let mut refused = None;
         let mut healed = stream::iter(needs).map(heal).buffer_unordered(COPIES);
-        while let Some((id, healed, restores)) = healed.try_next().await? {
+        while let Some(healed) = healed.try_next().await? {
+            let (id, healed, restores) = match healed {
+                Ok(healed) => healed,
+                Err(error) => {
+                    refused = Some(error);
+                    continue;
+                }
+            };
             if restores {
                 self.note_restored();
             }
@@ -279,7 +307,7 @@ impl Keepsake {
             }
         }
         report.missing.sort();
-        Ok(())
+        refused.map_or(Ok(()), Err)
     }
 
     /// Counts an image that was brought back, and says so in the log now and then.

@@ -12,10 +12,22 @@ use shared::{Keepsake, Settings};
 
 use super::*;
 
-/// A folder on a file system of this kind that is mounted here.
-fn folder(point: &str, file_system: &str) -> Spot {
+/// A folder on a file system of this kind that is mounted there.
+fn folder_on(at: &str, point: &str, file_system: &str) -> Spot {
     let mountinfo = format!("1 0 8:1 / {point} rw - {file_system} device rw\n");
-    Spot::Folder(Machine::told(&mountinfo, None, None).mount_of(Path::new(point)).cloned())
+    Spot::Folder { at: at.into(), mount: Machine::told(&mountinfo, None, None).mount_of(Path::new(at)).cloned() }
+}
+
+/// A folder that is mounted itself.
+fn folder(point: &str, file_system: &str) -> Spot {
+    folder_on(point, point, file_system)
+}
+
+/// All in `/data`, on what is mounted at `point`.
+fn all_on(point: &str, id: &str) -> Circumstances {
+    let at = |at: &str| folder_on(at, point, "ext4");
+    let (uploads, archive) = (at("/data/uploads"), at("/data/backups"));
+    Circumstances { instance: Some(instance(id)), uploads, archive, ..Circumstances::unknown(&at("/data")) }
 }
 
 fn instance(id: &str) -> Instance {
@@ -24,12 +36,12 @@ fn instance(id: &str) -> Instance {
 
 /// All on one volume.
 fn on_a_volume(id: &str) -> Circumstances {
-    Circumstances { instance: Some(instance(id)), ..Circumstances::unknown(&folder("/data", "ext4")) }
+    all_on("/data", id)
 }
 
 /// All on the disk that the system lies on.
 fn on_the_root(id: &str) -> Circumstances {
-    Circumstances { instance: Some(instance(id)), ..Circumstances::unknown(&folder("/", "ext4")) }
+    all_on("/", id)
 }
 
 /// As a platform has it that wipes the instance's own disk.
@@ -307,8 +319,13 @@ async fn uploads_that_are_not_mounted_are_served_from_the_archive_and_nothing_is
 
     // Gone for good, all comes back, and once is enough.
     let accepted = Circumstances { accepted: vec![Place::Uploads], ..on_the_root("three") };
-    let keepsake = start(&unmounted, accepted).await;
+    let keepsake = start(&unmounted, accepted.clone()).await;
     assert_eq!((keepsake.withheld(), served(&keepsake, &ids[1]).await), (None, png(1)));
+    assert_eq!(check(&keepsake.health().await, "persistence").0, Status::Ok, "it is needed for this start");
+    let health = start(&unmounted, accepted).await.health().await;
+    let (status, message) = check(&health, "persistence");
+    assert!(status == Status::Warn && message.starts_with("ACCEPT_UNMOUNTED is set for uploads"), "{message}");
+    assert_eq!(health.persistence.warning.as_deref(), Some(message), "the start-up lines have it from here");
     assert_eq!(unmounted.raw().read(&layout::image(&ids[1])).await.unwrap().0.to_vec(), png(1));
     assert_eq!(start(&unmounted, on_the_root("three")).await.withheld(), None);
 }
@@ -355,7 +372,7 @@ async fn a_data_folder_that_is_not_mounted_is_served_from_an_archive_elsewhere()
 #[tokio::test]
 async fn an_archive_that_is_not_mounted_gets_no_second_archive_beneath_it() {
     let (disk, archive) = (World::new(), World::new());
-    let known = |id: &str, point: &str| with_archive(folder(point, "ext4"), on_the_root(id));
+    let known = |id: &str, point: &str| with_archive(folder_on("/mnt/disk2/copies", point, "ext4"), on_the_root(id));
     let keepsake = start_beside(&disk, &archive, known("one", "/mnt/disk2")).await;
     let ids = upload_all(&keepsake, 0..2).await;
     let (unmounted, before) = (World::new(), all(&disk).await);
@@ -366,6 +383,22 @@ async fn an_archive_that_is_not_mounted_gets_no_second_archive_beneath_it() {
     // It would write the primary first.
     assert!(keepsake.catalog.fold().await.is_err());
     assert!(all(&unmounted).await.is_empty() && all(&disk).await == before);
+}
+
+#[tokio::test]
+async fn an_archive_that_is_moved_off_its_volume_is_not_taken_for_one_that_is_not_mounted() {
+    let (disk, archive) = (World::new(), World::new());
+    let known = |at: &str, point: &str| with_archive(folder_on(at, point, "ext4"), on_the_root("one"));
+    upload_all(&start_beside(&disk, &archive, known("/mnt/disk2/copies", "/mnt/disk2")).await, 0..2).await;
+    for moved in [Some(known("/srv/copies", "/")), None] {
+        let (world, elsewhere) = (without(&disk, "nothing").await, World::new());
+        let keepsake = match moved {
+            Some(known) => start_beside(&world, &elsewhere, known).await,
+            None => start(&world, on_the_root("one")).await,
+        };
+        assert_eq!(keepsake.withheld(), None);
+        upload(&keepsake, 9).await.unwrap();
+    }
 }
 
 #[tokio::test]
