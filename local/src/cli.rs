@@ -237,6 +237,9 @@ Examples:
   keepsake migrate . /mnt/new --from-backup /mnt/archive --to-backup s3://bucket/archive
 ", exit_codes!(), "
 
+Two accounts: FROM_AWS_ACCESS_KEY_ID and FROM_AWS_SECRET_ACCESS_KEY in the environment are for FROM and its archive alone,
+TO_AWS_ACCESS_KEY_ID and TO_AWS_SECRET_ACCESS_KEY for TO and its archive.
+
 It ends with 3 where FROM holds something damaged, or changed so quickly that another run is needed."))]
     Migrate {
         /// The store: a folder, file:///path or s3://bucket/prefix.

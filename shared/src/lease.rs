@@ -1,5 +1,7 @@
 //! [`Lease`]: a claim, visible to every process, that ends by itself when its holder dies.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -13,7 +15,11 @@ use crate::sync::{Mutex, lock};
 /// A lease that was not renewed for this long belongs to a holder that died.
 const EXPIRY: SignedDuration = SignedDuration::from_secs(60);
 /// How often a holder renews.
-const RENEWAL: SignedDuration = SignedDuration::from_secs(10);
+const RENEWAL: SignedDuration = SignedDuration::from_secs(20);
+/// How soon it tries again when that failed.
+const RETRY: SignedDuration = SignedDuration::from_secs(5);
+/// Up to this long after the last renewal one may fail: the lease still holds, and there is time for another.
+const PATIENCE: SignedDuration = SignedDuration::from_secs(40);
 
 /// The lease of a running restore, or of what must not run beside one.
 #[derive(Debug)]
@@ -24,6 +30,9 @@ pub(crate) struct Lease<'a> {
     /// `None` while there is no room for it; only for who deletes.
     held: tokio::sync::Mutex<Option<ETag>>,
     renewed: Mutex<Timestamp>,
+    due: Mutex<Timestamp>,
+    /// Whether the last renewal was not answered, so that it may have been made all the same.
+    unsure: AtomicBool,
     only_deletes: bool,
 }
 
@@ -63,7 +72,8 @@ impl<'a> Lease<'a> {
 
     fn new(archive: &'a Store, clock: &'a Clock, holder: Uuid, held: Option<ETag>, only_deletes: bool) -> Self {
         let (held, renewed) = (tokio::sync::Mutex::new(held), Mutex::new(clock.now()));
-        Self { archive, clock, holder, held, renewed, only_deletes }
+        let (due, unsure) = (Mutex::new(clock.now() + RENEWAL), AtomicBool::new(false));
+        Self { archive, clock, holder, held, renewed, due, unsure, only_deletes }
     }
 
     async fn take(archive: &Store, clock: &Clock, holder: Uuid) -> Result<Option<ETag>, StoreError> {
@@ -83,11 +93,24 @@ impl<'a> Lease<'a> {
     }
 
     /// Renews the lease where that is due; to be called often. [`Error::RestoreRunning`] when another has taken it over.
+    /// An archive that does not answer for a moment ends nothing while the lease holds.
     pub(crate) async fn renew_if_due(&self) -> Result<()> {
         // Where there was no room for it, another may have found some since.
         let held = self.held.lock().await.is_some();
-        let due = self.clock.now().duration_since(*lock(&self.renewed)) >= RENEWAL;
-        if due || !held { self.renew().await } else { Ok(()) }
+        let now = self.clock.now();
+        if held && now < *lock(&self.due) {
+            return Ok(());
+        }
+        match self.renew().await {
+            Err(Error::Store(e))
+                if e.kind == ErrorKind::Unavailable && now.duration_since(*lock(&self.renewed)) < PATIENCE =>
+            {
+                tracing::warn!(error = &e as &dyn std::error::Error, "a lease could not be renewed; it is tried again");
+                *lock(&self.due) = now + RETRY;
+                Ok(())
+            }
+            renewed => renewed,
+        }
     }
 
     /// Renews the lease, which proves that it still holds.
@@ -95,12 +118,16 @@ impl<'a> Lease<'a> {
         let now = self.clock.now();
         let mut held = self.held.lock().await;
         let renewed = match held.clone() {
-            Some(etag) => {
+            Some(mut etag) => {
+                if self.unsure.load(Ordering::Relaxed) {
+                    etag = self.own().await?.ok_or(Error::RestoreRunning)?;
+                }
                 let body = LeaseJson::body(self.holder, now);
                 self.archive.put(&layout::restore_lease(), &body, &PutMode::Update(etag)).await.map(Some)
             }
             None => Self::take(self.archive, self.clock, self.holder).await,
         };
+        self.unsure.store(matches!(&renewed, Err(e) if e.kind == ErrorKind::Unavailable), Ordering::Relaxed);
         *held = match renewed {
             Ok(Some(etag)) => Some(etag),
             Ok(None) => return Err(Error::RestoreRunning),
@@ -110,7 +137,17 @@ impl<'a> Lease<'a> {
             Err(e) => return Err(e.into()),
         };
         *lock(&self.renewed) = now;
+        *lock(&self.due) = now + RENEWAL;
         Ok(())
+    }
+
+    /// The version of the lease that lies there, if it is this one.
+    async fn own(&self) -> Result<Option<ETag>, StoreError> {
+        let Some((bytes, etag)) = self.archive.read(&layout::restore_lease()).await.optional()? else {
+            return Ok(None);
+        };
+        let lease = serde_json::from_slice::<LeaseJson>(&bytes);
+        Ok(lease.is_ok_and(|lease| lease.holder == self.holder).then_some(etag))
     }
 
     /// Gives the lease up; one that cannot be given up ends by itself.
@@ -122,11 +159,9 @@ impl<'a> Lease<'a> {
 
     /// Deletes the lease, unless another has taken it over.
     async fn release(self) -> Result<(), StoreError> {
-        let key = layout::restore_lease();
-        let Some((bytes, _)) = self.archive.read(&key).await.optional()? else { return Ok(()) };
-        match serde_json::from_slice::<LeaseJson>(&bytes) {
-            Ok(lease) if lease.holder == self.holder => self.archive.delete(&key).await,
-            _ => Ok(()),
+        match self.own().await? {
+            Some(_) => self.archive.delete(&layout::restore_lease()).await,
+            None => Ok(()),
         }
     }
 }

@@ -32,7 +32,7 @@ pub async fn open(config: &Config, clock: Clock) -> Result<Keepsake> {
 
 /// Likewise; each operation of the primary and of the archive is told to the meter that there is for it.
 pub async fn open_metered(config: &Config, clock: Clock, meters: Option<Meters>) -> Result<Keepsake> {
-    let (mut primary, disk) = connect(&config.store, None).await?;
+    let (mut primary, disk) = connect(&config.store, config.credentials.as_ref()).await?;
     let mut archive = match &config.backup {
         Some(url) => connect(url, config.backup_credentials.as_ref()).await?.0,
         None => primary.below(&layout::default_archive()),

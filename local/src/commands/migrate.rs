@@ -12,9 +12,18 @@ use crate::cli::Cli;
 use crate::output::{FAILED, Failure, Output};
 use crate::{api, bar, server};
 
+/// One of the two sides of a migration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// What is read.
+    From,
+    /// What is filled.
+    To,
+}
+
 /// The configuration of a store that the command line names by a path or a URL. What the environment says of where a store
 /// lies is of another one.
-pub fn place(cli: &Cli, store: &str, archive: Option<&str>) -> Result<Config, Failure> {
+pub fn place(cli: &Cli, side: Side, store: &str, archive: Option<&str>) -> Result<Config, Failure> {
     let is_url = store.contains("://");
     let archive = match archive {
         Some(path) if !path.contains("://") => Some(url(path)?),
@@ -27,7 +36,21 @@ pub fn place(cli: &Cli, store: &str, archive: Option<&str>) -> Result<Config, Fa
         "BACKUP_URL" => Some(archive.clone().unwrap_or_default()),
         other => cli.flag(other),
     });
-    config.map_err(|error| Failure::usage(error.to_string()))
+    let config = config.map_err(|error| Failure::usage(error.to_string()))?;
+    Ok(of_side(config, side))
+}
+
+/// Lets a side be reached with its own credentials, where it has any: the two may belong to two accounts.
+fn of_side(mut config: Config, side: Side) -> Config {
+    let own = match side {
+        Side::From => config.from_credentials.clone(),
+        Side::To => config.to_credentials.clone(),
+    };
+    if own.is_some() {
+        config.credentials.clone_from(&own);
+        config.backup_credentials = own;
+    }
+    config
 }
 
 /// A path as a URL.
@@ -127,4 +150,26 @@ fn lines(answer: &Value) -> Vec<String> {
         ));
     }
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_side_is_reached_with_its_own_credentials_where_it_has_any() {
+        let variables = [
+            ("BACKUP_AWS_ACCESS_KEY_ID", "archive"),
+            ("BACKUP_AWS_SECRET_ACCESS_KEY", "secret"),
+            ("TO_AWS_ACCESS_KEY_ID", "to"),
+            ("TO_AWS_SECRET_ACCESS_KEY", "secret"),
+        ];
+        let lookup = |name: &str| Some(variables.iter().find(|(other, _)| *other == name)?.1.to_owned());
+        let of = |side| {
+            let config = of_side(Config::from_lookup(&lookup).unwrap(), side);
+            [config.credentials, config.backup_credentials].map(|own| own.map(|own| own.access_key_id))
+        };
+        assert_eq!(of(Side::From), [None, Some("archive".to_owned())]);
+        assert_eq!(of(Side::To), [Some("to".to_owned()), Some("to".to_owned())]);
+    }
 }

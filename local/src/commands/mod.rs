@@ -17,6 +17,7 @@ use shared::portable::{self, Stage};
 use shared::progress::Progress;
 use shared::telemetry;
 
+use self::migrate::Side;
 use crate::api::Api;
 use crate::cli::{Cli, Command};
 use crate::output::{DONE, Failure, Output};
@@ -25,8 +26,8 @@ use crate::server;
 /// Does what the command line says; returns what the process ends with.
 pub async fn run(cli: &Cli, output: &Output) -> Result<u8, Failure> {
     if let Some(Command::Migrate { from, to, from_backup, to_backup }) = &cli.command {
-        let from = migrate::place(cli, from, from_backup.as_deref())?;
-        let to = migrate::place(cli, to, to_backup.as_deref())?;
+        let from = migrate::place(cli, Side::From, from, from_backup.as_deref())?;
+        let to = migrate::place(cli, Side::To, to, to_backup.as_deref())?;
         log_warnings(to.clone())?;
         return migrate::run(&from, &to, output).await;
     }

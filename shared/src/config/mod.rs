@@ -51,6 +51,13 @@ pub struct Config {
     /// `BACKUP_AWS_ACCESS_KEY_ID`, `BACKUP_AWS_SECRET_ACCESS_KEY`: what an archive in S3 is reached with; by default what the
     /// primary is.
     pub backup_credentials: Option<AwsCredentials>,
+    /// What a store in S3 is reached with where the AWS tools are not to be asked: `None`, but for a migration.
+    pub credentials: Option<AwsCredentials>,
+    /// `FROM_AWS_ACCESS_KEY_ID`, `FROM_AWS_SECRET_ACCESS_KEY`: what a migration reaches the store and the archive with that it
+    /// reads.
+    pub from_credentials: Option<AwsCredentials>,
+    /// `TO_AWS_ACCESS_KEY_ID`, `TO_AWS_SECRET_ACCESS_KEY`: likewise those that it fills.
+    pub to_credentials: Option<AwsCredentials>,
     /// `ARCHIVE`: when second copies are made, by default `sync` on a disk and `async` on S3.
     pub archive: ArchiveMode,
     /// `ARCHIVE_BEHIND_MAX`: how many changes may wait for their second copies before no more is taken in, by default
@@ -204,7 +211,10 @@ impl Config {
             accept_unmounted: values.unmounted()?,
             data_dir,
             backup,
-            backup_credentials: values.backup_credentials()?,
+            backup_credentials: values.credentials(["BACKUP_AWS_ACCESS_KEY_ID", "BACKUP_AWS_SECRET_ACCESS_KEY"])?,
+            credentials: None,
+            from_credentials: values.credentials(["FROM_AWS_ACCESS_KEY_ID", "FROM_AWS_SECRET_ACCESS_KEY"])?,
+            to_credentials: values.credentials(["TO_AWS_ACCESS_KEY_ID", "TO_AWS_SECRET_ACCESS_KEY"])?,
             archive: values
                 .one_of("ARCHIVE", [("sync", ArchiveMode::Sync), ("async", ArchiveMode::Async)])?
                 .unwrap_or(default_archive),

@@ -156,21 +156,20 @@ impl Values<'_> {
         Ok(found)
     }
 
-    /// What the archive is reached with, if not with what the primary is.
-    pub(super) fn backup_credentials(&self) -> Result<Option<AwsCredentials>, ConfigError> {
-        const NAMES: [&str; 2] = ["BACKUP_AWS_ACCESS_KEY_ID", "BACKUP_AWS_SECRET_ACCESS_KEY"];
+    /// Credentials under two names, of which the one is of no use without the other.
+    pub(super) fn credentials(&self, names: [&'static str; 2]) -> Result<Option<AwsCredentials>, ConfigError> {
         let without = |name: &'static str, other: &str| ConfigError {
             name,
             value: None,
             remedy: format!("set it too, or unset {other}: the one is of no use without the other"),
         };
-        match (self.get(NAMES[0])?, self.get(NAMES[1])?) {
+        match (self.get(names[0])?, self.get(names[1])?) {
             (None, None) => Ok(None),
             (Some(access_key_id), Some(secret)) => {
                 Ok(Some(AwsCredentials { access_key_id, secret_access_key: Secret::new(secret) }))
             }
-            (None, Some(_)) => Err(without(NAMES[0], NAMES[1])),
-            (Some(_), None) => Err(without(NAMES[1], NAMES[0])),
+            (None, Some(_)) => Err(without(names[0], names[1])),
+            (Some(_), None) => Err(without(names[1], names[0])),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use shared::store::{Body, DiskStore, ErrorKind, Fault, FaultStore, MemoryStore, ObjectStore, Operation, Store};
 use shared::upload::{Fields, NewImage};
@@ -108,6 +109,38 @@ async fn only_one_restore_runs_at_a_time() {
     assert!(matches!(busy, Err(Error::RestoreRunning)), "{busy:?}");
     world.clock.advance(jiff::SignedDuration::from_secs(61));
     keepsake.restore(backup, shared::restore::Mode::Merge).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_restore_outlives_a_renewal_that_fails_for_a_moment_but_not_the_end_of_its_lease() {
+    for (fault, times, lives) in [
+        (Fault::Before(ErrorKind::Unavailable), 1, true),
+        (Fault::After(ErrorKind::Unavailable), 1, true),
+        (Fault::Before(ErrorKind::Unavailable), u64::MAX, false),
+    ] {
+        let world = World::new();
+        upload_all(&world.open(), 0..1).await;
+        let backup = world.open().create_backup(shared::backup::Kind::Manual).await.unwrap().name;
+        world.remove("uploads/").await;
+        world.pass(jiff::SignedDuration::from_secs(1));
+        let (clock, failed) = (world.clock.clone(), AtomicU64::new(0));
+        let renewals = AtomicU64::new(0);
+        let fails = move |operation: &shared::store::Operation| {
+            let second = |seconds| clock.advance(jiff::SignedDuration::from_secs(seconds));
+            if operation.name == "put" && operation.key.ends_with("manifest.json") {
+                second(25);
+            }
+            let renewal = operation.name == "put" && operation.key.ends_with("restore.json");
+            if !renewal || renewals.fetch_add(1, Ordering::Relaxed) == 0 || failed.load(Ordering::Relaxed) >= times {
+                return None;
+            }
+            failed.fetch_add(1, Ordering::Relaxed);
+            second(25);
+            Some(fault)
+        };
+        let outcome = world.open_failing(fails).restore(backup, shared::restore::Mode::Merge).await;
+        assert_eq!(outcome.is_ok(), lives, "{fault:?}: {outcome:?}");
+    }
 }
 
 #[tokio::test]
