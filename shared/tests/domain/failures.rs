@@ -125,7 +125,7 @@ async fn a_restore_outlives_a_renewal_that_fails_for_a_moment_but_not_the_end_of
         world.pass(jiff::SignedDuration::from_secs(1));
         let (clock, failed) = (world.clock.clone(), AtomicU64::new(0));
         let renewals = AtomicU64::new(0);
-        let fails = move |operation: &shared::store::Operation| {
+        let fails = move |operation: &Operation| {
             let second = |seconds| clock.advance(jiff::SignedDuration::from_secs(seconds));
             if operation.name == "put" && operation.key.ends_with("manifest.json") {
                 second(25);
