@@ -14,7 +14,8 @@
 //!   manifests first and then looks for intents, so either the backup does not find its base or the prune finds the intent.
 //!   So nothing that a new backup takes over from its base has to be touched.
 //! - **A prune and the delete of a backup take the lease of a restore**, which reads a backup for as long as it runs.
-//! - **Nothing goes where something that names contents cannot be read**: a damaged manifest, chunk or commit.
+//! - **Nothing goes where something that names contents cannot be read**: a damaged manifest, chunk or commit. Chunks of
+//!   the state as it is need no reading: their digests say that they name what is known here.
 //!
 //! Who relies on an archived image, and why that is safe: an upload, the completion of a ticket and recovery, where it
 //! adopts a file or completes a record, put it anew before their commit; `follow_commits` and `catch_up` after it, and

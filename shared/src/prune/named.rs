@@ -9,7 +9,7 @@ use super::{Candidate, SAFE_AGE, What};
 use crate::backup::{Intent, Kind, Manifest};
 use crate::digest::Digest;
 use crate::error::Result;
-use crate::keepsake::Keepsake;
+use crate::keepsake::{Keepsake, blocking};
 use crate::layout::{self, BackupName};
 use crate::store::{ETag, ErrorKind, Key, ObjectMeta, Optional, StoreError};
 
@@ -30,6 +30,8 @@ pub(super) type Stored = (ObjectMeta, Manifest);
 pub(super) struct Named {
     /// Chunks of backups, whose images are in `images`.
     chunks: HashSet<Digest>,
+    /// Chunks of the state as it is, whose images are in `images` without a look at what lies in the archive.
+    present: HashSet<Digest>,
     /// Chunks of backups that are being made.
     intended: HashSet<Digest>,
     images: HashSet<Digest>,
@@ -137,6 +139,7 @@ impl Keepsake {
             return Ok(Some(EMPTY_CATALOG));
         }
         named.images = images;
+        self.know_present_chunks(named).await?;
         let mut quarantined = self.archive.store().list(layout::QUARANTINE, None);
         while let Some(meta) = quarantined.try_next().await? {
             if layout::parse_quarantined_commit(&meta.key).is_some() {
@@ -150,6 +153,16 @@ impl Keepsake {
         }
         let going: HashSet<BackupName> = go.iter().map(|(_, manifest)| manifest.name).collect();
         Ok(self.read_new_backups(&going, named).await?)
+    }
+
+    /// Most chunks of most backups are those of the state as it is, and what they name needs no reading: so a prune reads as
+    /// many as have changed since the oldest backup, and not all there are.
+    async fn know_present_chunks(&self, named: &mut Named) -> Result<()> {
+        let snapshot = self.catalog.read(|state| state.snapshot());
+        named.images.extend(snapshot.iter().filter_map(|(_, entry)| entry.content_digest()));
+        let digests = move || snapshot.chunks().iter().map(|chunk| chunk.summary().digest).collect();
+        named.present = blocking(digests).await?;
+        Ok(())
     }
 
     /// Takes in what names these candidates now; the reason where that cannot be told.
@@ -215,6 +228,7 @@ impl Keepsake {
     async fn take_in(&self, version: &ObjectMeta, manifest: &Manifest, named: &mut Named) -> Result<bool, StoreError> {
         let new: Vec<Digest> =
             manifest.chunks.iter().map(|chunk| chunk.sha256).filter(|digest| named.chunks.insert(*digest)).collect();
+        let new = new.into_iter().filter(|digest| !named.present.contains(digest)).collect::<Vec<_>>();
         let read = async |digest: Digest| self.read_chunk(&digest).await;
         let mut chunks = stream::iter(new).map(read).buffered(FETCHES);
         while let Some(chunk) = chunks.try_next().await? {
