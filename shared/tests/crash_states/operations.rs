@@ -110,6 +110,11 @@ fn id_of(keepsake: &Keepsake, number: u8) -> shared::Result<ImageId> {
     })
 }
 
+/// An image whatever another operation has been prepared for: a restore, by deleting the first.
+fn one_that_lives(keepsake: &Keepsake) -> ImageId {
+    id_of(keepsake, 1).or_else(|_| id_of(keepsake, 3)).unwrap()
+}
+
 fn announcement(number: u8) -> Announcement {
     Announcement {
         original_name: Some(format!("{number}.png")),
@@ -147,7 +152,7 @@ impl Operation {
                 world.advance(SignedDuration::from_hours(2));
             }
             Verify => {
-                let rotten = layout::image(&id_of(&keepsake, 1).unwrap());
+                let rotten = layout::image(&one_that_lives(&keepsake));
                 now(keepsake.primary.put(&rotten, &Body::from(vec![0; png(1).len()]), &PutMode::Overwrite)).unwrap();
             }
             Sweep => {
@@ -276,13 +281,15 @@ fn damage(keepsake: &Keepsake) {
     if let Some(deleted) = deleted {
         now(primary.put(&deleted, &Body::from(png(2)), &PutMode::Overwrite)).unwrap();
     }
-    let first = id_of(keepsake, 1).unwrap();
+    let first = one_that_lives(keepsake);
     now(primary.delete(&layout::image(&first))).unwrap();
     let other = keepsake.catalog.read(|state| {
         let mut live = state.live();
-        live.find_map(|(id, record)| record.sha256.filter(|_| *id != first)).unwrap()
+        live.find_map(|(id, record)| record.sha256.filter(|_| *id != first))
     });
-    now(archive.delete(&layout::archived_image(&other))).unwrap();
+    if let Some(other) = other {
+        now(archive.delete(&layout::archived_image(&other))).unwrap();
+    }
     now(archive.delete(&layout::checkpoint())).unwrap();
 }
 
