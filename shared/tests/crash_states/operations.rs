@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use jiff::SignedDuration;
 use shared::Keepsake;
 use shared::backup::Kind;
+use shared::catalog::Entry;
 use shared::digest::Digest;
 use shared::images::Patch;
 use shared::layout::{self, BackupName, ImageId};
@@ -275,7 +276,9 @@ fn damage(keepsake: &Keepsake) {
     now(primary.put(&orphan, &Body::from(png(77)), &PutMode::Overwrite)).unwrap();
     let deleted = keepsake.catalog.read(|state| {
         let mut entries = state.iter();
-        entries.find(|(_, entry)| entry.tombstone().is_some()).map(|(id, _)| layout::image(id))
+        let second = Some(Digest::of(&png(2)));
+        let is_second = |entry: &Entry| entry.tombstone().is_some_and(|tombstone| tombstone.sha256 == second);
+        entries.find(|(_, entry)| is_second(entry)).map(|(id, _)| layout::image(id))
     });
     // Where tombstones are gone already, there is nothing to finish.
     if let Some(deleted) = deleted {
