@@ -161,7 +161,9 @@ impl Operation {
                 for folder in ["uploads", "image-metadata.d"] {
                     let folder = root.open_at(folder, Open::Folder).unwrap();
                     for n in 0..2 {
-                        let file = folder.open_at(&format!(".tmp-{}", Uuid::from_u128(n)), Open::New).unwrap();
+                        // The other of two sweeps that meet has made it already.
+                        let name = format!(".tmp-{}", Uuid::from_u128(n));
+                        let Ok(file) = folder.open_at(&name, Open::New) else { continue };
                         file.write(b"half").unwrap();
                         file.sync().unwrap();
                     }
