@@ -66,7 +66,7 @@ async fn keep_folding(keepsake: &Keepsake, pace: Pace, mut stopped: watch::Recei
 
 /// Works for at most this long after a stop; `None` where that was too short. Whatever is dropped may be done again.
 #[expect(clippy::disallowed_methods, reason = "limits how long stopping takes")]
-async fn within<T>(time: Duration, mut stopped: watch::Receiver<bool>, work: impl Future<Output = T>) -> Option<T> {
+pub async fn within<T>(time: Duration, mut stopped: watch::Receiver<bool>, work: impl Future<Output = T>) -> Option<T> {
     let too_late = async {
         // An error means that nobody is left who could say it.
         let _ = stopped.wait_for(|stopped| *stopped).await;
@@ -154,9 +154,10 @@ impl Pause {
     }
 }
 
-/// Ten minutes after the start and then once an hour, until told to stop: clears away tickets that were not completed in time and, on a disk, reads a slice
-/// of everything through and repairs it. A bucket's service checks what it stores by itself, and to read everything out
-/// of it could cost more than to keep it. At the first of these times, and then once a day, it prunes.
+/// Ten minutes after the start and then once an hour, until told to stop: clears away tickets that were not completed in
+/// time and, on a disk, reads a slice of everything through and repairs it. A bucket's service checks what it stores by
+/// itself, and to read everything out of it could cost more than to keep it. At the first of these times, and then once a
+/// day, it prunes.
 pub async fn look_after(keepsake: Arc<Keepsake>, pace: Pace, mut stopped: watch::Receiver<bool>) {
     for hour in 0_u64.. {
         if wait(if hour == 0 { FIRST_LOOK } else { IDLE }, &mut stopped).await {

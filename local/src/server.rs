@@ -58,9 +58,9 @@ pub async fn serve(mut config: Config) -> Result<(), String> {
         tokio::spawn(background::look_again(Arc::clone(&app.keepsake), stopped.clone()));
     }
     tokio::spawn(stop_on_signal(signals, stop));
-    tokio::select! {
-        () = connections::serve(listener, router(app, metrics), stopped.clone()) => {}
-        () = too_late(stopped) => tracing::warn!("some requests were still running and are cut off"),
+    let serving = connections::serve(listener, router(app, metrics), stopped.clone());
+    if background::within(DRAIN, stopped, serving).await.is_none() {
+        tracing::warn!("some requests were still running and are cut off");
     }
     // What the last requests changed is folded too.
     end_folding.send_replace(true);
@@ -148,15 +148,4 @@ async fn stop_on_signal(signals: (io::Result<Signal>, io::Result<Signal>), stop:
     }
     tracing::info!("stopping; uploads in flight are finished");
     stop.send_replace(true);
-}
-
-async fn raised(mut stopped: watch::Receiver<bool>) {
-    // An error means that the sender is gone, which it never is before it has sent.
-    let _ = stopped.wait_for(|stopped| *stopped).await;
-}
-
-#[expect(clippy::disallowed_methods, reason = "the one place that limits how long stopping takes")]
-async fn too_late(stopped: watch::Receiver<bool>) {
-    raised(stopped).await;
-    tokio::time::sleep(DRAIN).await;
 }

@@ -95,18 +95,14 @@ impl Archive {
         if present.as_ref().is_some_and(|(meta, _)| serves(meta)) {
             return Ok(Archived::Yes);
         }
-        match primary.copy_to(&layout::image(id), &self.store, &key, digest, None).await {
-            Ok(()) => {}
-            Err(e) if matches!(e.kind, ErrorKind::NotFound | ErrorKind::Corrupt) => {
-                if present.is_none() {
-                    return Ok(Archived::Missing);
-                }
-                let Some(body) = self.store.fetch(&key).await.sound()?.filter(|body| body.digest() == digest) else {
-                    return Ok(Archived::Missing);
-                };
-                self.store.put(&key, &body, &PutMode::Overwrite).await?;
+        if !primary.copy_if_right(&layout::image(id), &self.store, &key, digest).await? {
+            if present.is_none() {
+                return Ok(Archived::Missing);
             }
-            Err(e) => return Err(e),
+            let Some(body) = self.store.fetch(&key).await.sound()?.filter(|body| body.digest() == digest) else {
+                return Ok(Archived::Missing);
+            };
+            self.store.put(&key, &body, &PutMode::Overwrite).await?;
         }
         match self.store.digest(&key).await? {
             (_, found) if found == digest => Ok(Archived::Yes),
@@ -116,11 +112,9 @@ impl Archive {
 
     /// Brings an image's bytes back into the primary, verified; replaces what lies there.
     pub async fn bring_back(&self, primary: &Store, id: &ImageId, digest: Digest) -> Result<Archived, StoreError> {
-        match self.store.copy_to(&layout::archived_image(&digest), primary, &layout::image(id), digest, None).await {
-            Ok(()) => Ok(Archived::Yes),
-            Err(e) if matches!(e.kind, ErrorKind::NotFound | ErrorKind::Corrupt) => Ok(Archived::Missing),
-            Err(e) => Err(e),
-        }
+        let from = layout::archived_image(&digest);
+        let copied = self.store.copy_if_right(&from, primary, &layout::image(id), digest).await?;
+        Ok(if copied { Archived::Yes } else { Archived::Missing })
     }
 
     /// Copies an object of `place` into quarantine, where a person can look at it; returns whether it lies there now, which
@@ -133,9 +127,13 @@ impl Archive {
 /// Copies an object of `place` into the quarantine of `archive`.
 pub(crate) async fn quarantine(archive: &Store, place: &Store, key: &Key) -> Result<bool, StoreError> {
     let Some(body) = place.fetch(key).await.sound()? else { return Ok(false) };
-    let to = layout::quarantined(&body.digest(), key.name());
-    match archive.put(&to, &body, &PutMode::Create).await {
+    put_into_quarantine(archive, &body, key.name()).await.map(|()| true)
+}
+
+/// Puts bytes into the quarantine of `archive`, where they may lie already.
+pub(crate) async fn put_into_quarantine(archive: &Store, body: &Body, name: &str) -> Result<(), StoreError> {
+    match archive.put(&layout::quarantined(&body.digest(), name), body, &PutMode::Create).await {
         Err(e) if e.kind != ErrorKind::AlreadyExists => Err(e),
-        _ => Ok(true),
+        _ => Ok(()),
     }
 }

@@ -124,18 +124,12 @@ impl Keepsake {
         }
     }
 
-    /// Finds out, by trying, whether the stores can do what everything here relies on. For a start; costs a few requests.
-    pub async fn check_stores(&self) -> Result<()> {
-        self.check_primary().await?;
-        self.check_archive().await
-    }
-
-    /// Likewise for the primary alone.
+    /// Finds out, by trying, whether the primary can do what everything here relies on. For a start; costs a few requests.
     pub async fn check_primary(&self) -> Result<()> {
         self.check_store(&self.primary).await
     }
 
-    /// Likewise for the archive alone, which may be away for a while.
+    /// Likewise for the archive, which may be away for a while.
     pub async fn check_archive(&self) -> Result<()> {
         self.check_store(self.archive.store()).await
     }

@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::keepsake::Keepsake;
 use crate::layout::{self, BackupName, ImageId};
 use crate::recovery::IN_FLIGHT;
-use crate::store::{Body, ErrorKind, Key, ObjectMeta, Optional, PutMode, Store, StoreError};
+use crate::store::{Body, Key, ObjectMeta, Optional, PutMode, StoreError};
 
 /// Objects copied at a time.
 const COPIES: usize = 8;
@@ -96,10 +96,10 @@ impl Round<'_> {
 
     async fn image(&self, id: &ImageId, digest: Digest) -> Result<Came, StoreError> {
         let (key, copy) = (layout::image(id), layout::archived_image(&digest));
-        if copied(&self.from.primary, &key, &self.to.primary, &key, digest).await? {
+        if self.from.primary.copy_if_right(&key, &self.to.primary, &key, digest).await? {
             return Ok(Came::ItsPlace);
         }
-        let came = copied(self.from.archive.store(), &copy, &self.to.primary, &key, digest).await?;
+        let came = self.from.archive.store().copy_if_right(&copy, &self.to.primary, &key, digest).await?;
         Ok(if came { Came::ItsSecondCopy } else { Came::Nowhere })
     }
 
@@ -136,11 +136,11 @@ impl Round<'_> {
         let archive = self.to.archive.store();
         let copy = async |wanted: Wanted<(Digest, ImageId)>| {
             let (digest, id) = wanted.what;
-            if copied(&self.to.primary, &layout::image(&id), archive, &wanted.key, digest).await? {
+            if self.to.primary.copy_if_right(&layout::image(&id), archive, &wanted.key, digest).await? {
                 return Ok(true);
             }
             // Two records may share these bytes, and this one's may be the one that lacks them.
-            copied(self.from.archive.store(), &wanted.key, archive, &wanted.key, digest).await
+            self.from.archive.store().copy_if_right(&wanted.key, archive, &wanted.key, digest).await
         };
         let lacking = lacking(stream::iter(wanted), archive, layout::ARCHIVED_IMAGES, &self.to.progress);
         let mut copies = std::pin::pin!(lacking.map_ok(copy).try_buffer_unordered(COPIES));
@@ -177,7 +177,7 @@ impl Round<'_> {
             Ok(parse(&meta.key).map(|digest| Wanted { key: meta.key, size: Some(meta.size), what: digest }))
         });
         let copy = async |wanted: Wanted<Digest>| {
-            let came = copied(from, &wanted.key, to, &wanted.key, wanted.what).await?;
+            let came = from.copy_if_right(&wanted.key, to, &wanted.key, wanted.what).await?;
             // One that went meanwhile was pruned, and nothing names it.
             let wrong = !came && from.head(&wanted.key).await.optional()?.is_some();
             Ok::<_, StoreError>((wanted.what, came, wrong))
@@ -238,14 +238,5 @@ impl Round<'_> {
     async fn as_it_is(&self, key: &Key) -> Result<(), StoreError> {
         let Some(body) = self.from.primary.fetch(key).await.sound()? else { return Ok(()) };
         self.to.primary.put(key, &body, &PutMode::Overwrite).await.map(drop)
-    }
-}
-
-/// Copies an object that has this digest; false where it is not there or has another.
-async fn copied(from: &Store, key: &Key, to: &Store, to_key: &Key, digest: Digest) -> Result<bool, StoreError> {
-    match from.copy_to(key, to, to_key, digest, None).await {
-        Ok(()) => Ok(true),
-        Err(e) if matches!(e.kind, ErrorKind::NotFound | ErrorKind::Corrupt) => Ok(false),
-        Err(e) => Err(e),
     }
 }

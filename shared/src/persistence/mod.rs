@@ -349,12 +349,12 @@ impl Keepsake {
     pub async fn note_start(&self) {
         let Some(known) = self.circumstances() else { return };
         let volumes = known.volumes();
-        for (at, place) in Place::ALL.into_iter().enumerate() {
+        for place in Place::ALL {
             if place == Place::Uploads && !known.is_volume(place) {
                 continue;
             }
             match self.note_start_in(&self.place(place), &volumes).await {
-                Ok(told) => lock(&self.persistence.outlived)[at] = told,
+                Ok(told) => lock(&self.persistence.outlived)[place as usize] = told,
                 Err(error) => {
                     let error = &error as &dyn std::error::Error;
                     tracing::warn!(place = place.name(), error, "the ledger of starts cannot be read");
@@ -366,16 +366,15 @@ impl Keepsake {
     /// Finds out what each place has outlived and notes no start: for a command, which serves nothing.
     pub async fn look_at_starts(&self) {
         let Some(instance) = self.circumstances().and_then(|known| known.instance.as_ref()) else { return };
-        for (at, place) in Place::ALL.into_iter().enumerate() {
+        for place in Place::ALL {
             if let Ok(Some(ledger)) = ledger::read(&self.place(place)).await {
-                lock(&self.persistence.outlived)[at] = ledger.outlived(instance);
+                lock(&self.persistence.outlived)[place as usize] = ledger.outlived(instance);
             }
         }
     }
 
     /// What the place has outlived, as this start found.
     fn outlived(&self, place: Place) -> Option<Outlived> {
-        let all = lock(&self.persistence.outlived);
-        Place::ALL.into_iter().zip(all.iter()).find(|(of, _)| *of == place)?.1.clone()
+        lock(&self.persistence.outlived)[place as usize].clone()
     }
 }

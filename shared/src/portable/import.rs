@@ -17,7 +17,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use super::decide::{COPIES, ImportPlan, Take, TakenBytes};
 use super::source::{Source, SourceFile};
 use super::{Meter, OnProgress, Stage};
-use crate::archive::Archived;
+use crate::archive::{Archived, put_into_quarantine};
 use crate::backup::Kind;
 use crate::catalog::State;
 use crate::digest::Digest;
@@ -87,11 +87,7 @@ impl Keepsake {
             let body = source.read(file, self.archive.store().spool()).await?;
             let name = file.path.rsplit('/').next().and_then(|name| ImageId::new(name).ok());
             let name = name.as_ref().map_or("file", ImageId::as_str);
-            let key = layout::quarantined(&body.digest(), name);
-            match self.archive.store().put(&key, &body, &PutMode::Create).await {
-                Err(e) if e.kind == ErrorKind::AlreadyExists => {}
-                put => _ = put?,
-            }
+            put_into_quarantine(self.archive.store(), &body, name).await?;
         }
         Ok(())
     }

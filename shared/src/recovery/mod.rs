@@ -167,11 +167,8 @@ impl Keepsake {
 
     /// The second half: the bytes of images, in both places. Where it takes long, [`is_long`](Self::is_long) says so.
     pub async fn recover_files(&self, records: Records) -> Result<Report> {
-        let recovered = self.note_write(self.settle_all(&records.loaded).await);
-        if recovered.is_ok() {
-            self.recovering.send_replace(Progress::default());
-        }
-        let report = recovered?;
+        let report = self.note_write(self.settle_all(&records.loaded).await)?;
+        self.recovering.send_replace(Progress::default());
         *lock(&self.recovered) = Some(Arc::new(report.clone()));
         Ok(report)
     }

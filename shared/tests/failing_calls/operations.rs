@@ -94,7 +94,7 @@ pub(crate) const OPERATIONS: &[Operation] = &[
     }),
     op("ask for overdue backups", Sound, Reads, |k, _| async { k.backup_overdue().await.map(drop) }.boxed()),
     op("ask what verifications found", Sound, Reads, |k, _| async { k.verifications().await.map(drop) }.boxed()),
-    op("check the stores", Sound, Reads, |k, _| async { k.check_stores().await }.boxed()),
+    op("check the stores", Sound, Reads, |k, _| check(k).boxed()),
     op("upload one", Sound, Adds, |k, _| async { upload(k, 50).await.map(drop) }.boxed()),
     op("upload three", Sound, Adds, |k, _| send(k, None).boxed()),
     op("upload under a key", Sound, Changes, |k, _| send(k, Some("key")).boxed()),
@@ -203,9 +203,14 @@ async fn sweep(keepsake: &Keepsake) -> Result<()> {
     Ok(())
 }
 
+async fn check(keepsake: &Keepsake) -> Result<()> {
+    keepsake.check_primary().await?;
+    keepsake.check_archive().await
+}
+
 /// What a server does before its first request.
 async fn start(keepsake: &Keepsake) -> Result<()> {
-    keepsake.check_stores().await?;
+    check(keepsake).await?;
     keepsake.recover().await.map(drop)
 }
 
