@@ -46,6 +46,7 @@ async fn ask(method: &str, path: &str) -> (u16, Value, String) {
     let (status, id) = (response.status().as_u16(), response.headers()["x-request-id"].to_str().unwrap().to_owned());
     assert_eq!(response.headers()["content-type"], "application/problem+json");
     assert_eq!(response.headers()["x-content-type-options"], "nosniff");
+    assert_eq!(response.headers()["referrer-policy"], "no-referrer");
     (status, serde_json::from_slice(&to_bytes(response.into_body(), 10_000).await.unwrap()).unwrap(), id)
 }
 
