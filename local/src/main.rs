@@ -9,6 +9,7 @@ mod connections;
 mod greeting;
 mod metrics;
 mod output;
+mod page;
 mod server;
 mod token;
 

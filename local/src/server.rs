@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use crate::background::{self, Pace};
 use crate::greeting::Recovery;
 use crate::metrics::{self, Metrics};
+use crate::page;
 use crate::{connections, greeting, token};
 
 /// How long requests in flight may take after the process was told to stop.
@@ -71,7 +72,7 @@ pub async fn serve(mut config: Config) -> Result<(), String> {
 fn router(app: App, metrics: Arc<Metrics>) -> Router {
     let exposed = Arc::clone(&metrics);
     let scrape = move |State(app), headers| metrics::scrape(Arc::clone(&exposed), app, headers);
-    let routes = routes().get("/metrics", scrape);
+    let routes = routes().merge(page::routes()).get("/metrics", scrape);
     http::finish(routes.into_router(app.clone()), &app).layer(from_fn_with_state(metrics, metrics::observe))
 }
 

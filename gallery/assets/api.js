@@ -1,0 +1,58 @@
+// Asking the API. Every failure is a Problem, with a sentence for people.
+
+/** What the API refused (RFC 9457), or `status` 0 and `type` "offline" where it could not be reached. */
+export class Problem extends Error {
+  constructor(status, type, detail, retryAfter = null) {
+    super(detail);
+    this.status = status;
+    this.type = type;
+    this.retryAfter = retryAfter;
+  }
+
+  get isOffline() { return this.status === 0; }
+  get isFull() { return this.status === 507; }
+}
+
+/** Everyone who wants to know that the server was or was not reached, or that a token is needed: events `reached`, `unreached`, `unauthorized`. */
+export const network = new EventTarget();
+
+/** Asks the API and returns the parsed answer. `query`: an object, whose empty values are left out; `json`: the body. */
+export async function api(method, path, { query, json, body, headers = {}, signal, keepalive } = {}) {
+  const url = new URL(path, location.origin);
+  for (const [name, value] of Object.entries(query ?? {})) {
+    if (value !== undefined && value !== null && value !== '') url.searchParams.set(name, value);
+  }
+  if (json !== undefined) {
+    body = JSON.stringify(json);
+    headers = { 'content-type': 'application/json', ...headers };
+  }
+  let response;
+  try {
+    response = await fetch(url, { method, body, headers, signal, keepalive, credentials: 'same-origin' });
+  } catch (error) {
+    if (error.name === 'AbortError') throw error;
+    network.dispatchEvent(new Event('unreached'));
+    throw new Problem(0, 'offline', 'The server cannot be reached.');
+  }
+  network.dispatchEvent(new Event('reached'));
+  return read(response);
+}
+
+async function read(response) {
+  const type = response.headers.get('content-type') ?? '';
+  const answer = type.includes('json') ? await response.json().catch(() => null) : null;
+  if (response.ok) return answer;
+  throw problemOf(response.status, answer, response.headers.get('retry-after'));
+}
+
+/** The problem that an answer describes; what is not one of ours gets a sentence of its own. */
+export function problemOf(status, answer, retryAfter = null) {
+  if (status === 401) network.dispatchEvent(new Event('unauthorized'));
+  const type = String(answer?.type ?? '').split('/').pop();
+  return new Problem(status, type, answer?.detail ?? answer?.error ?? `The server answered ${status}.`, retryAfter);
+}
+
+/** The address of a derivative that fits into so many CSS pixels on this screen. */
+export function thumbnail(url, width) {
+  return `${url}?w=${Math.min(2560, Math.ceil(width * Math.min(devicePixelRatio || 1, 2)))}`;
+}

@@ -1,0 +1,103 @@
+// Who is signed in, and what is amiss with the server: the two things that both pages show at their top.
+import { api, network } from './api.js';
+import { ask } from './dialogs.js';
+import { $, fill, h, toast } from './dom.js';
+
+const OPEN = { signedIn: false, needsToken: false, read: 'open', scopes: ['read', 'upload', 'admin'], name: null };
+let state = OPEN;
+let asking = null;
+const listeners = new Set();
+
+/** Whether whoever looks at the page may do what needs this scope: "read", "upload" or "admin". */
+export const may = (scope) => state.scopes.includes(scope);
+/** Calls `listener` after each sign-in and sign-out. */
+export const onSession = (listener) => listeners.add(listener);
+
+/** Shows who is signed in, and keeps watching the server. Call it once. */
+export async function start() {
+  network.addEventListener('unauthorized', () => signIn());
+  network.addEventListener('unreached', () => show('offline', 'The server cannot be reached. What you see may be old; nothing is lost.', { bad: true }));
+  network.addEventListener('reached', () => show('offline', null));
+  await refresh();
+  look();
+  setInterval(() => document.hidden || look(), 60_000);
+  addEventListener('online', look);
+}
+
+async function refresh() {
+  try {
+    state = await api('GET', '/api/session');
+  } catch (problem) {
+    if (!problem.isOffline && problem.status !== 404) throw problem;
+  }
+  draw();
+  for (const listener of listeners) listener(state);
+}
+
+function draw() {
+  const leave = h('button', { type: 'button', class: 'plain', text: 'Sign out', on: { click: signOut } });
+  const enter = h('button', { type: 'button', text: 'Sign in', on: { click: () => signIn() } });
+  const name = state.name && h('span', { class: 'muted', text: state.name });
+  fill($('#session'), state.signedIn ? [name, leave] : state.needsToken && enter);
+}
+
+/** Asks for a token until it is right or the dialog is dismissed. */
+export function signIn() {
+  asking ??= askForToken().finally(() => { asking = null; });
+  return asking;
+}
+
+async function askForToken() {
+  const input = h('input', { type: 'password', name: 'token', autocomplete: 'current-password', required: true, autofocus: true });
+  const content = h('div', {}, h('label', {}, 'Token', input),
+    h('p', { class: 'muted', text: 'The server printed one when it first started, or whoever runs it made one with "local token new".' }));
+  const check = async () => {
+    try {
+      const answer = await fetch('/api/session', { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ token: input.value.trim() }) });
+      if (answer.ok) return null;
+      if (answer.status === 401) return 'This token is not known here.';
+      const problem = await answer.json().catch(() => ({}));
+      return problem.detail ?? `The server answered ${answer.status}.`;
+    } catch {
+      return 'The server cannot be reached.';
+    }
+  };
+  if (await ask('Sign in', content, [{ label: 'Sign in', value: 'in', kind: 'primary' }, { label: 'Cancel', value: null }], { check }) === 'in') {
+    await refresh();
+    toast('You are signed in.');
+    return true;
+  }
+  return false;
+}
+
+async function signOut() {
+  await api('DELETE', '/api/session');
+  await refresh();
+}
+
+/** Asks how the store is, and says at the top what is amiss. */
+export async function look() {
+  let health;
+  try {
+    const answer = await fetch('/api/health');
+    health = await answer.json();
+    network.dispatchEvent(new Event('reached'));
+  } catch {
+    network.dispatchEvent(new Event('unreached'));
+    return null;
+  }
+  const { writable, warning } = health.persistence ?? {};
+  show('writable', writable === false ? 'Nothing can be saved at the moment: the disk is full or read-only. What is stored is safe and can be seen.' : null, { bad: true });
+  show('persistence', warning, { link: location.pathname === '/safety' ? null : ['/safety', 'What to do'] });
+  return health;
+}
+
+/** Shows a banner, or with a `text` of null takes it away. */
+export function show(key, text, { bad = false, link = null } = {}) {
+  const old = $(`[data-banner="${key}"]`);
+  if (old?.firstChild.textContent === (text ?? '')) return;
+  old?.remove();
+  if (!text) return;
+  const to = link && h('a', { href: link[0], text: link[1] });
+  $('#banner').append(h('div', { class: bad ? 'banner bad' : 'banner', role: bad ? 'alert' : 'status', data: { banner: key } }, h('span', { text }), to));
+}

@@ -1,0 +1,146 @@
+//! The pages for people: the files of `gallery/`, which are in the binary, but read from there while it is developed.
+//!
+//! Architecture invariant: a page knows nothing that the API does not tell everyone, and its scripts are files of their own:
+//! the policy that comes with each file lets no other run.
+
+use axum::extract::Path;
+use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue};
+use axum::http::{HeaderMap, HeaderName, StatusCode};
+use axum::response::{IntoResponse, Response};
+use headers::{CacheControl, ETag, HeaderMapExt, IfNoneMatch};
+use rust_embed::{EmbeddedFile, RustEmbed};
+use shared::http::{Problem, Routes};
+
+/// What pages may load, and from where: from here alone, but for the players of linked videos.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; \
+                      connect-src 'self'; manifest-src 'self'; frame-src https://www.youtube-nocookie.com https://drive.google.com; \
+                      form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+const OPENER: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
+const PERMISSIONS: HeaderName = HeaderName::from_static("permissions-policy");
+
+#[derive(RustEmbed)]
+#[folder = "../gallery"]
+struct Files;
+
+/// The pages and what belongs to them. Whoever can reach the server may have them: they hold nothing of the store.
+pub fn routes() -> Routes {
+    Routes::new()
+        .get("/", async |headers: HeaderMap| file("index.html", &headers))
+        .get("/safety", async |headers: HeaderMap| file("safety.html", &headers))
+        .get("/assets/{*path}", async |Path(path): Path<String>, headers: HeaderMap| {
+            file(&format!("assets/{path}"), &headers)
+        })
+}
+
+fn file(path: &str, headers: &HeaderMap) -> Result<Response, Problem> {
+    let found = Files::get(path).and_then(|file| Some((media_type(path)?, file)));
+    let unknown = || Problem::new(StatusCode::NOT_FOUND, "not-found", "There is no such page.");
+    let (media_type, file) = found.ok_or_else(unknown)?;
+    let etag = etag(&file)?;
+    let is_new = headers.typed_get::<IfNoneMatch>().is_none_or(|known| known.precondition_passes(&etag));
+    let mut answer = if is_new { file.data.into_response() } else { StatusCode::NOT_MODIFIED.into_response() };
+    let fields = answer.headers_mut();
+    fields.typed_insert(etag);
+    // A page and its scripts are of one version: the browser asks each time, and most often has it.
+    fields.typed_insert(CacheControl::new().with_no_cache());
+    for (name, value) in [
+        (CONTENT_TYPE, media_type),
+        (CONTENT_SECURITY_POLICY, POLICY),
+        (OPENER, "same-origin"),
+        (PERMISSIONS, "camera=(self), microphone=(), geolocation=()"),
+    ] {
+        fields.insert(name, HeaderValue::from_static(value));
+    }
+    Ok(answer)
+}
+
+fn etag(file: &EmbeddedFile) -> Result<ETag, Problem> {
+    let digest = file.metadata.sha256_hash();
+    let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("\"{hex}\"").parse().map_err(Problem::internal)
+}
+
+fn media_type(path: &str) -> Option<&'static str> {
+    Some(match path.rsplit_once('.')?.1 {
+        "html" => "text/html; charset=utf-8",
+        "css" => "text/css; charset=utf-8",
+        "js" => "text/javascript; charset=utf-8",
+        "svg" => "image/svg+xml",
+        "webmanifest" => "application/manifest+json",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(path: &str) -> String {
+        String::from_utf8(Files::get(path).unwrap().data.into_owned()).unwrap()
+    }
+
+    #[test]
+    fn a_page_comes_with_its_policy_and_is_not_sent_twice() {
+        let first = file("index.html", &HeaderMap::new()).unwrap();
+        assert_eq!(first.headers()[CONTENT_SECURITY_POLICY], POLICY);
+        assert_eq!(first.headers()[CONTENT_TYPE], "text/html; charset=utf-8");
+        let mut again = HeaderMap::new();
+        again.insert("if-none-match", first.headers()["etag"].clone());
+        assert_eq!(file("index.html", &again).unwrap().status(), StatusCode::NOT_MODIFIED);
+    }
+
+    #[test]
+    fn only_files_of_the_pages_are_sent() {
+        for path in
+            ["assets/", "assets/../../Cargo.toml", "../Cargo.toml", "assets//etc/passwd", "assets/none.js", "assets/x"]
+        {
+            assert!(file(path, &HeaderMap::new()).is_err(), "{path}");
+        }
+    }
+
+    #[test]
+    fn every_file_has_a_media_type() {
+        for path in Files::iter() {
+            assert!(media_type(&path).is_some(), "{path}");
+        }
+    }
+
+    #[test]
+    fn pages_have_no_script_or_style_of_their_own_and_load_what_is_there() {
+        for page in Files::iter().filter(|path| path.ends_with(".html")) {
+            let text = text(&page);
+            for forbidden in ["<style", " style=", "javascript:", "onclick=", "onload=", "http://", "https://"] {
+                assert!(!text.contains(forbidden), "{page} has {forbidden}");
+            }
+            for script in text.split("<script").skip(1) {
+                let (tag, rest) = script.split_once('>').unwrap();
+                assert!(tag.contains(" src=\"/assets/") && rest.starts_with("</script>"), "{page}: {tag}");
+            }
+            for attribute in ["src=\"/", "href=\"/assets"] {
+                for link in text.split(attribute).skip(1) {
+                    let path = link.split('"').next().unwrap();
+                    let path = if attribute.starts_with("href") { format!("assets{path}") } else { path.to_owned() };
+                    assert!(Files::get(&path).is_some(), "{page} loads {path}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn scripts_and_styles_are_under_a_hundred_kilobytes() {
+        let own = |path: &str| path.ends_with(".js") || path.ends_with(".css");
+        let bytes: usize =
+            Files::iter().filter(|path| own(path)).map(|path| Files::get(&path).unwrap().data.len()).sum();
+        assert!((1..100_000).contains(&bytes), "{bytes} bytes");
+    }
+
+    #[test]
+    fn scripts_write_text_as_text_only() {
+        for path in Files::iter().filter(|path| path.ends_with(".js")) {
+            let text = text(&path);
+            for forbidden in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "DOMParser"] {
+                assert!(!text.contains(forbidden), "{path} has {forbidden}");
+            }
+        }
+    }
+}
