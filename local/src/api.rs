@@ -65,7 +65,7 @@ impl Api {
     pub async fn settle(&self) {
         let mut settled = self.keepsake.catch_up().await;
         if self.is_disk && settled.is_ok() {
-            settled = self.keepsake.fold().await.map(drop);
+            settled = self.keepsake.fold_all().await;
         }
         if let Err(error) = settled {
             tracing::warn!(error = &error as &dyn StdError, "what is left for later could not be done; a server will");

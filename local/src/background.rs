@@ -196,8 +196,8 @@ async fn fold(keepsake: &Keepsake, pace: Pace) -> (Duration, Result<()>) {
     }
     let outcome = match pace {
         // The file that people open is written first, also while the archive is away.
-        Pace::EachBurst => match keepsake.fold().await {
-            Ok(_) => keepsake.catch_up().await,
+        Pace::EachBurst => match keepsake.fold_all().await {
+            Ok(()) => keepsake.catch_up().await,
             Err(error) => Err(error),
         },
         // Folding waits: the count of automatic backups may have to start at what is not folded yet.

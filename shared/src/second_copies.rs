@@ -86,6 +86,13 @@ impl Keepsake {
         }
     }
 
+    /// Folds until the checkpoints hold all that was committed before, for whoever is to see it in `image-metadata.json`: the
+    /// one who was quicker may have begun before that.
+    pub async fn fold_all(&self) -> Result<()> {
+        while self.fold().await? == Folded::Lost {}
+        Ok(())
+    }
+
     /// Follows those of these commits that are not known to have been. Bytes that are nowhere hold nothing up.
     async fn follow_queue(&self, commits: &BTreeSet<Uuid>) -> Result<()> {
         if self.unfollowed(commits).is_empty() {

@@ -2,11 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use jiff::SignedDuration;
 use shared::backup::Kind;
+use shared::catalog::Folded;
 use shared::digest::Digest;
-use shared::store::{ErrorKind, Fault, FaultStore, ObjectStore, Operation};
+use shared::images::Patch;
+use shared::layout;
+use shared::store::{Body, ErrorKind, Fault, FaultStore, ObjectStore, Operation, PutMode};
 use shared::{Keepsake, Settings};
 use uuid::Uuid;
 
@@ -170,4 +174,30 @@ async fn what_a_cut_off_run_left_is_finished_by_the_schedule_without_any_event()
         assert_eq!(seen(&schedule).await.len(), 12, "operation {n}");
         assert!(world.commits().await.is_empty());
     }
+}
+
+#[tokio::test]
+async fn who_folds_all_goes_on_where_a_fold_that_began_earlier_was_quicker() {
+    let world = World::new();
+    let id = upload_all(&world.open(), 0..1).await.remove(0);
+    world.open().fold_all().await.unwrap();
+    let (raw, checkpoint) = (world.raw(), layout::checkpoint());
+    let (earlier, _) = raw.read(&checkpoint).await.unwrap();
+    // Just before the checkpoint is written, someone else writes one that does not hold the edit.
+    let (quicker, wins) = (AtomicU64::new(0), 2);
+    let keepsake = world.open_failing(move |operation| {
+        let writes = operation.name == "put" && operation.key == layout::checkpoint().as_str();
+        if writes && quicker.fetch_add(1, Ordering::SeqCst) < wins {
+            let bytes = Body::from([earlier.as_ref(), b"\n"].concat());
+            futures::executor::block_on(raw.put(&layout::checkpoint(), &bytes, &PutMode::Overwrite)).unwrap();
+        }
+        None
+    });
+    let edit = Patch { description: Some(Some("seen at once".to_owned())), ..Patch::default() };
+    keepsake.edit_image(id.as_str(), &edit, |_| true).await.unwrap();
+    assert_eq!(keepsake.fold().await.unwrap(), Folded::Lost);
+    keepsake.fold_all().await.unwrap();
+    let (now, _) = world.raw().read(&checkpoint).await.unwrap();
+    assert!(String::from_utf8_lossy(&now).contains("seen at once"));
+    assert!(world.commits().await.is_empty());
 }
