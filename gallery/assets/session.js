@@ -88,7 +88,7 @@ export async function look() {
   }
   const { writable, warning } = health.persistence ?? {};
   show('writable', writable === false ? 'Nothing can be saved at the moment: the disk is full or read-only. What is stored is safe and can be seen.' : null, { bad: true });
-  show('persistence', warning, { link: location.pathname === '/safety' ? null : ['/safety', 'What to do'] });
+  show('persistence', location.pathname === '/safety' ? null : warning, { link: ['/safety', 'What to do'] });
   return health;
 }
 

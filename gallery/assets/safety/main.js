@@ -1,7 +1,45 @@
-// The safety page.
+// The safety page: whether the images stay, the backups, and what to do about either.
+import { api, network } from '../api.js';
 import { $, fill, h } from '../dom.js';
-import { look, start } from '../session.js';
+import { look, may, onSession, start } from '../session.js';
+import { part as backups } from './backups.js';
+import { upkeep } from './upkeep.js';
+import { verdict } from './verdict.js';
 
+const all = () => Promise.all([health(), listed()]);
+const state = h('div', { class: 'part' });
+const list = backups(upkeep(() => all()), () => all());
+const drawn = {};
+
+/** Draws a part anew, but only where it is about something else than before: whoever reads it or has the focus there is left alone. */
+function draw(key, about, show) {
+  const now = JSON.stringify(about);
+  if (drawn[key] === now) return;
+  drawn[key] = now;
+  show();
+}
+
+async function health() {
+  const found = await look();
+  if (!found) return;
+  // These change all the time, and say nothing new.
+  const about = { ...found, timestamp: null, uptime: null, storage: { ...found.storage, freeBytes: null } };
+  draw('health', about, () => fill(state, verdict(found)));
+}
+
+async function listed() {
+  if (!may('read')) return;
+  try {
+    const { backups } = await api('GET', '/api/backups');
+    draw('backups', backups, () => list.show(backups));
+  } catch (problem) {
+    if (!drawn.backups) list.fail(problem);
+  }
+}
+
+fill($('#main'), h('div', { class: 'page' }, h('h1', { text: 'Will the images still be here tomorrow?' }), state, list.element));
 await start();
-const health = await look();
-fill($('#main'), h('h1', { text: 'Will the images still be here tomorrow?' }), h('p', { text: health?.persistence?.evidence ?? '' }));
+await all();
+onSession(all);
+network.addEventListener('reached', () => drawn.health || health());
+setInterval(() => document.hidden || $('dialog[open]') || all(), 20_000);
