@@ -12,7 +12,7 @@ use axum::http::{Method, Request};
 use serde_json::Value;
 use shared::Keepsake;
 use shared::clock::Clock;
-use shared::config::{Config, StoreUrl};
+use shared::config::{Config, Read, StoreUrl};
 use shared::http::{self, App};
 use tower::ServiceExt;
 
@@ -32,7 +32,13 @@ impl Api {
     pub async fn open(config: &Config) -> Result<Self, Failure> {
         let keepsake = open(config).await?;
         // Who may start a command here may do all that it does.
-        let config = Config { host: Ipv4Addr::LOCALHOST.into(), api_token: None, ..config.clone() };
+        let config = Config {
+            host: Ipv4Addr::LOCALHOST.into(),
+            api_token: None,
+            read: Read::Open,
+            allowed_hosts: Vec::new(),
+            ..config.clone()
+        };
         let app = App::from_config(keepsake, &config);
         let is_disk = matches!(config.store, StoreUrl::File(_));
         Ok(Self {

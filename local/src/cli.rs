@@ -91,6 +91,12 @@ struct Settings {
     /// Places whose volume is gone for good: data, uploads or archive, separated by commas.
     #[arg(long, global = true, hide_short_help = true)]
     accept_unmounted: Option<String>,
+    /// Who may see what there is: open lets everyone, token only who has one.
+    #[arg(long, global = true, hide_short_help = true)]
+    read: Option<String>,
+    /// Names that the server answers to, besides localhost, separated by commas.
+    #[arg(long, global = true, hide_short_help = true)]
+    allowed_hosts: Option<String>,
     /// Origins whose pages may make changes, separated by commas.
     #[arg(long, global = true, hide_short_help = true)]
     allowed_origins: Option<String>,
@@ -291,6 +297,8 @@ impl Cli {
             "MAX_PIXELS" => &settings.max_pixels,
             "RESERVE_BYTES" => &settings.reserve_bytes,
             "ACCEPT_UNMOUNTED" => &settings.accept_unmounted,
+            "READ" => &settings.read,
+            "ALLOWED_HOSTS" => &settings.allowed_hosts,
             "ALLOWED_ORIGINS" => &settings.allowed_origins,
             "RUST_LOG" => &settings.rust_log,
             "LOG_FORMAT" => &settings.log_format,

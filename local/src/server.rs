@@ -71,7 +71,7 @@ pub async fn serve(mut config: Config) -> Result<(), String> {
 /// The routers of all functions as one, and what only a server of its own has.
 fn router(app: App, metrics: Arc<Metrics>) -> Router {
     let exposed = Arc::clone(&metrics);
-    let scrape = move |State(app), headers| metrics::scrape(Arc::clone(&exposed), app, headers);
+    let scrape = move |State(app)| metrics::scrape(Arc::clone(&exposed), app);
     let routes = routes().merge(page::routes()).get("/metrics", scrape);
     http::finish(routes.into_router(app.clone()), &app).layer(from_fn_with_state(metrics, metrics::observe))
 }
@@ -149,4 +149,18 @@ async fn stop_on_signal(signals: (io::Result<Signal>, io::Result<Signal>), stop:
     }
     tracing::info!("stopping; uploads in flight are finished");
     stop.send_replace(true);
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::http::scopes;
+
+    use super::*;
+
+    #[test]
+    fn every_route_stands_in_the_table_of_scopes() {
+        for (method, route) in routes().merge(page::routes()).list() {
+            assert!(scopes::needed(&method, route).is_some(), "shared/src/http/scopes.rs lacks {method} {route}");
+        }
+    }
 }

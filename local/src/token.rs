@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use shared::clock::Clock;
-use shared::config::{Config, Secret};
+use shared::config::{Config, Read, Secret};
 
 /// The file, beside the store.
 const FILE: &str = ".keepsake-token";
@@ -20,11 +20,13 @@ pub struct Made {
     pub kept: bool,
 }
 
-/// Gives `config` a token where it needs one: the one that lies beside the store, or else a new one, which is returned
+/// Gives `config` a token where it needs one, which is where others than this machine's users can ask, or reading needs one: the
+/// one that lies beside the store, or else a new one, which is returned
 /// so that it can be shown once. Unless the place may be written to, a new one lasts as long as the process: where a volume
 /// is not mounted, the token of the store lies on it.
 pub fn ensure(config: &mut Config, clock: &Clock, writable: bool) -> Result<Option<Made>, String> {
-    if config.api_token.is_some() || config.host.is_loopback() {
+    let only_local = config.host.is_loopback() && config.allowed_hosts.is_empty() && config.read == Read::Open;
+    if config.api_token.is_some() || only_local {
         return Ok(None);
     }
     let path = config.data_dir.join(FILE);
@@ -89,6 +91,17 @@ mod tests {
         let mut second = configured("0.0.0.0");
         assert_eq!(ensure(&mut second, &clock, true).unwrap(), None, "it is shown once");
         assert_eq!(second.api_token.unwrap().expose(), made);
+        for (name, value) in [("ALLOWED_HOSTS", "images.example.com"), ("READ", "token")] {
+            let data = folder.path().display().to_string();
+            let lookup = |asked: &str| match asked {
+                _ if asked == name => Some(value.to_owned()),
+                "DATA_DIR" => Some(data.clone()),
+                _ => None,
+            };
+            let mut local = Config::from_lookup(&lookup).unwrap();
+            assert!(local.host.is_loopback() && ensure(&mut local, &clock, true).unwrap().is_none());
+            assert_eq!(local.api_token.unwrap().expose(), made, "{name}: who asks may be anyone");
+        }
         let mode = folder.path().join(FILE).metadata().unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
     }

@@ -36,6 +36,7 @@ pub mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod ticket;
+pub mod tokens;
 pub mod upload;
 pub mod verify;
 

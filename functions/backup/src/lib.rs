@@ -11,16 +11,17 @@ use std::sync::Arc;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::header::LOCATION;
-use axum::http::{HeaderMap, HeaderName, StatusCode};
+use axum::http::{HeaderName, StatusCode};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use shared::Error;
 use shared::backup::{Kind, Listed};
 use shared::clock::format_millis;
-use shared::http::{App, Problem, Routes, finish, to_the_end};
+use shared::http::{App, Caller, Problem, Routes, finish, to_the_end};
 use shared::layout::BackupName;
 use shared::restore::{Mode, Plan};
+use shared::tokens::Scope;
 use shared::verify::{Findings, Slice};
 
 /// The routes of this function. Neither a request nor an answer of a function can hold a backup, so that the two routes
@@ -123,11 +124,11 @@ async fn show(
     State(app): State<App>,
     name: Result<Path<String>, PathRejection>,
     query: Result<Query<ShowQuery>, QueryRejection>,
-    headers: HeaderMap,
+    caller: Caller,
 ) -> Result<Json<Value>, Problem> {
     let (name, Query(query)) = (parse(name)?, query?);
     if query.plan {
-        app.access.check_token(&headers)?;
+        caller.require(Scope::Admin)?;
     }
     let manifest = app.keepsake.manifest(name).await?;
     let mut shown = json!({

@@ -76,6 +76,11 @@ pub struct Config {
     pub reserve_bytes: u64,
     /// `API_TOKEN`: what a client has to present to change anything.
     pub api_token: Option<Secret>,
+    /// `READ`: whether reading needs a token too, by default `open`.
+    pub read: Read,
+    /// `ALLOWED_HOSTS`, separated by commas: the names that this server answers to, besides local ones, in lower case; one
+    /// with a port with that port only. By default all, and on a loopback address none.
+    pub allowed_hosts: Vec<String>,
     /// `ALLOWED_ORIGINS`, separated by commas: the origins besides its own whose pages may use this server, each written
     /// as browsers write it. By default none.
     pub allowed_origins: Vec<String>,
@@ -94,6 +99,15 @@ pub enum ArchiveMode {
     Sync,
     /// Soon after it was acknowledged.
     Async,
+}
+
+/// Who may see what there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Read {
+    /// Whoever reaches the server.
+    Open,
+    /// Whoever has a token.
+    Token,
 }
 
 /// How a line of the log is written.
@@ -224,6 +238,8 @@ impl Config {
             max_upload_bytes: values.size("MAX_UPLOAD_BYTES", 1)?.unwrap_or(100 << 20),
             max_pixels: values.pixels()?.unwrap_or(100_000_000),
             reserve_bytes: values.size("RESERVE_BYTES", 0)?.unwrap_or(64 << 20),
+            read: values.read(platform)?,
+            allowed_hosts: values.hosts()?,
             api_token: values.token()?,
             allowed_origins: values.origins()?,
             metrics_stack: values.get("METRICS_STACK")?,

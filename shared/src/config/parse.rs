@@ -4,9 +4,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use url::Url;
+use url::{Host, Url};
 
-use super::{ConfigError, Platform, Secret};
+use super::{ConfigError, Platform, Read, Secret};
 use crate::persistence::Place;
 use crate::prune::Keep;
 
@@ -115,6 +115,25 @@ impl Values<'_> {
         Ok(Some(Secret::new(value)))
     }
 
+    /// On Lambda no token is made where none is set, and a door that everyone passes is not what was asked for.
+    pub(super) fn read(&self, platform: Option<Platform>) -> Result<Read, ConfigError> {
+        let read = self.one_of("READ", [("open", Read::Open), ("token", Read::Token)])?.unwrap_or(Read::Open);
+        if read == Read::Token && platform == Some(Platform::Lambda) && !self.is_set("API_TOKEN") {
+            return Err(wrong("READ", "token", "set API_TOKEN as well"));
+        }
+        Ok(read)
+    }
+
+    pub(super) fn hosts(&self) -> Result<Vec<String>, ConfigError> {
+        let value = self.get("ALLOWED_HOSTS")?.unwrap_or_default();
+        let hosts = value.split(',').map(str::trim).filter(|host| !host.is_empty());
+        let checked = hosts.map(|host| {
+            let remedy = "list names such as images.example.com or images.example.com:8443, separated by commas";
+            parse_host(host).ok_or_else(|| wrong("ALLOWED_HOSTS", host, remedy))
+        });
+        checked.collect()
+    }
+
     pub(super) fn origins(&self) -> Result<Vec<String>, ConfigError> {
         let value = self.get("ALLOWED_ORIGINS")?.unwrap_or_default();
         let origins = value.split(',').map(str::trim).filter(|origin| !origin.is_empty());
@@ -170,4 +189,14 @@ fn parse_origin(value: &str) -> Option<String> {
     // The URL of an origin is the origin and a slash; anything longer names more than an origin.
     let origin = url.origin().ascii_serialization();
     (url.as_str() == format!("{origin}/")).then_some(origin)
+}
+
+/// A host, and a port where one is named, in the one form that browsers send.
+fn parse_host(value: &str) -> Option<String> {
+    let (name, port) = match value.rsplit_once(':') {
+        Some((name, port)) if !port.contains(']') => (name, Some(port.parse::<u16>().ok()?)),
+        _ => (value, None),
+    };
+    let name = Host::parse(name).ok()?.to_string();
+    (!name.contains('*')).then(|| port.map_or_else(|| name.clone(), |port| format!("{name}:{port}")))
 }

@@ -66,6 +66,8 @@ fn an_empty_value_counts_as_none() {
         "MAX_PIXELS",
         "RESERVE_BYTES",
         "API_TOKEN",
+        "READ",
+        "ALLOWED_HOSTS",
         "ALLOWED_ORIGINS",
         "RUST_LOG",
         "LOG_FORMAT",
@@ -287,6 +289,28 @@ fn allowed_origins_are_origins() {
         assert_eq!(error.name, "ALLOWED_ORIGINS");
     }
     refused("ALLOWED_ORIGINS", &["*", "example.com", "https://example.com/?x"]);
+}
+
+#[test]
+fn reading_is_open_or_needs_a_token() {
+    assert_eq!(read(&[]).unwrap().read, Read::Open);
+    assert_eq!(read(&[("READ", "OPEN")]).unwrap().read, Read::Open);
+    assert_eq!(read(&[("READ", "token")]).unwrap().read, Read::Token);
+    refused("READ", &["closed", "true", "private"]);
+    let lambda = [("AWS_LAMBDA_FUNCTION_NAME", "images"), ("STORE_URL", "s3://bucket"), ("READ", "token")];
+    assert_eq!(read(&lambda).unwrap_err().to_string(), r#"READ is "token"; set API_TOKEN as well."#);
+    assert_eq!(read(&[&lambda[..], &[("API_TOKEN", "x")]].concat()).unwrap().read, Read::Token);
+}
+
+#[test]
+fn allowed_hosts_are_names_with_or_without_a_port() {
+    let hosts = |value| read(&[("ALLOWED_HOSTS", value)]).unwrap().allowed_hosts;
+    assert_eq!(hosts("Images.Example.com, nas:8443 ,"), ["images.example.com", "nas:8443"]);
+    assert_eq!(hosts("bücher.example,192.0.2.1,[::2]:80"), ["xn--bcher-kva.example", "192.0.2.1", "[::2]:80"]);
+    refused(
+        "ALLOWED_HOSTS",
+        &["https://example.com", "example.com/", "*", "*.example.com", "a b", "nas:http", "nas:70000"],
+    );
 }
 
 #[test]

@@ -1,81 +1,139 @@
 //! [`Access`]: who may ask for what.
 
-use axum::extract::{Request, State};
-use axum::http::header::{self, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, WWW_AUTHENTICATE};
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::header::{self, CACHE_CONTROL, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN};
 use axum::http::{Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
-use headers::HeaderMapExt;
-use headers::authorization::{Authorization, Bearer};
 use subtle::ConstantTimeEq;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
-use super::{App, Problem};
-use crate::config::{Config, Platform, Secret};
+use super::scopes::{self, Needs};
+use super::{App, Caller, Problem};
+use crate::config::{Config, Platform, Read, Secret};
 use crate::digest::Digest;
+use crate::tokens::Scope;
 
 /// Who may ask for what.
 ///
-/// Reading is open to all that reach the server, but for whole backups, which hold what was deleted since. Such a download
-/// and every change need the token, where there is one, and may come from a web page only if that page is the server's own
-/// or of an allowed origin: a browser sends what any page asks it to, also to a server that only listens to its own
+/// [`scopes`] says what each route needs. Where there is no token, whoever reaches the server has every scope; where there
+/// is one, whoever shows none has that of reading, unless reading needs a token too.
+///
+/// Every change, and whatever else needs more than reading does, may come from a web page only if that page is the server's
+/// own or of an allowed origin: a browser sends what any page asks it to, also to a server that only listens to its own
 /// machine. There, in addition, every request must name the machine as local, so that no page can read through a name of
-/// its own that leads to 127.0.0.1 (DNS rebinding).
+/// its own that leads to 127.0.0.1 (DNS rebinding); elsewhere it must name an allowed host, where any is set.
 #[derive(Debug, Clone, Default)]
 pub struct Access {
     token: Option<Secret>,
     allowed_origins: Vec<String>,
+    allowed_hosts: Vec<String>,
     only_local: bool,
+    private: bool,
 }
 
 impl Access {
     /// Needs `token`, where there is one, for changes; lets pages of `allowed_origins` in, each written as browsers write
     /// it; with `only_local`, answers only those who ask for `localhost`, `127.0.0.1` or `[::1]`.
     pub fn new(token: Option<Secret>, allowed_origins: Vec<String>, only_local: bool) -> Self {
-        Self { token, allowed_origins, only_local }
+        Self { token, allowed_origins, only_local, ..Self::default() }
+    }
+
+    /// Answers only those who ask for one of these names, or for a local one; each is in lower case, and one with a port is
+    /// meant with that port only. None lets all in, or those only that are local.
+    #[must_use]
+    pub fn for_hosts(self, allowed_hosts: Vec<String>) -> Self {
+        Self { allowed_hosts, ..self }
+    }
+
+    /// Needs a token for reading as well.
+    #[must_use]
+    pub fn private(self) -> Self {
+        Self { private: true, ..self }
     }
 
     /// What `config` says; only local where it listens on a loopback address.
     pub fn from_config(config: &Config) -> Self {
         let only_local = config.host.is_loopback() && config.platform != Some(Platform::Lambda);
-        Self::new(config.api_token.clone(), config.allowed_origins.clone(), only_local)
+        let access = Self::new(config.api_token.clone(), config.allowed_origins.clone(), only_local)
+            .for_hosts(config.allowed_hosts.clone());
+        if config.read == Read::Token { access.private() } else { access }
     }
 
     /// Whether anyone who can reach the server can make changes.
     pub fn is_open(&self) -> bool {
-        self.token.is_none() && !self.only_local
+        !self.needs_token() && !self.only_local
     }
 
-    fn check(&self, method: &Method, path: &str, headers: &HeaderMap) -> Result<(), Problem> {
-        let forbidden = |slug, detail| Err(Problem::new(StatusCode::FORBIDDEN, slug, detail));
+    /// Whether changes need a token.
+    pub fn needs_token(&self) -> bool {
+        self.token.is_some()
+    }
+
+    /// Whether reading needs one too.
+    pub fn is_private(&self) -> bool {
+        self.private && self.needs_token()
+    }
+
+    /// The scope of whoever shows no token.
+    pub(super) fn without_token(&self) -> Option<Scope> {
+        match (self.needs_token(), self.private) {
+            (false, _) => Some(Scope::Admin),
+            (true, false) => Some(Scope::Read),
+            (true, true) => None,
+        }
+    }
+
+    /// Whether this is the configured token.
+    pub(super) fn is_configured(&self, given: &str) -> bool {
+        self.token.as_ref().is_some_and(|token| same(given, token.expose()))
+    }
+
+    fn check_host(&self, needs: Needs, route: Option<&str>, headers: &HeaderMap) -> Result<(), Problem> {
+        let forbidden = |detail| Err(Problem::new(StatusCode::FORBIDDEN, "forbidden-host", detail));
         let host = text(headers, HOST);
-        if self.only_local && !host.is_some_and(is_local) {
-            return forbidden("forbidden-host", "This server answers only as localhost, 127.0.0.1 or [::1].");
-        }
-        let open = method.is_safe() && !shows_what_was_deleted(path);
-        if open || has_secret_of_its_own(method, path) {
+        if host.is_some_and(is_local) {
             return Ok(());
         }
-        if headers.contains_key(ORIGIN) {
-            let origin = text(headers, ORIGIN).unwrap_or_default();
-            let own = host.is_some_and(|host| is_own(origin, host));
-            if !own && !self.allowed_origins.iter().any(|allowed| allowed == origin) {
-                return forbidden("forbidden-origin", "Pages of this origin may not make changes here.");
-            }
+        if self.allowed_hosts.is_empty() {
+            return match self.only_local {
+                true => forbidden("This server answers only as localhost, 127.0.0.1 or [::1]."),
+                false => Ok(()),
+            };
         }
-        self.check_token(headers)
+        // Platforms ask whether it is alive under whatever name or address they know it by, and no page learns anything.
+        let is_probe = needs == Needs::Nothing && matches!(route, Some("/livez" | "/readyz"));
+        if (is_probe && !self.only_local) || host.is_some_and(|host| self.is_allowed(host)) {
+            return Ok(());
+        }
+        forbidden("This server does not answer to this name.")
     }
 
-    /// Refuses whoever does not have the token, where there is one: for what more is told of than of the images.
-    pub fn check_token(&self, headers: &HeaderMap) -> Result<(), Problem> {
-        let Some(token) = &self.token else { return Ok(()) };
-        let given = headers.typed_get::<Authorization<Bearer>>();
-        if given.is_some_and(|given| same(given.token(), token.expose())) {
+    fn is_allowed(&self, host: &str) -> bool {
+        let is = |allowed: &String| allowed.eq_ignore_ascii_case(host) || allowed.eq_ignore_ascii_case(name_of(host));
+        self.allowed_hosts.iter().any(is)
+    }
+
+    fn check_origin(&self, headers: &HeaderMap) -> Result<(), Problem> {
+        if !headers.contains_key(ORIGIN) || self.is_from_own_page(headers) {
             return Ok(());
         }
-        let detail = "This needs the header \"Authorization: Bearer <API_TOKEN>\" with the right token.";
-        let problem = Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail);
-        Err(problem.with_header(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")))
+        let origin = text(headers, ORIGIN).unwrap_or_default();
+        if self.allowed_origins.iter().any(|allowed| allowed == origin) {
+            return Ok(());
+        }
+        let detail = "Pages of this origin may not make changes here.";
+        Err(Problem::new(StatusCode::FORBIDDEN, "forbidden-origin", detail))
+    }
+
+    /// Whether a page of this server sent this, as the browser itself says, also where a proxy asks under another name; or
+    /// as the origin says, for browsers that say no more.
+    fn is_from_own_page(&self, headers: &HeaderMap) -> bool {
+        match text(headers, SEC_FETCH_SITE) {
+            Some("same-origin") => true,
+            Some("same-site" | "cross-site") => false,
+            _ => text(headers, ORIGIN).zip(text(headers, HOST)).is_some_and(|(origin, host)| is_own(origin, host)),
+        }
     }
 
     /// Lets pages of the allowed origins read answers; `None` where there are none.
@@ -103,31 +161,56 @@ impl Access {
 
 /// Refuses what [`Access`] does not let pass.
 pub(super) async fn guard(State(app): State<App>, request: Request, next: Next) -> Result<Response, Problem> {
-    app.access.check(request.method(), request.uri().path(), request.headers())?;
-    Ok(next.run(request).await)
+    let access = &app.access;
+    let (mut parts, body) = request.into_parts();
+    let route = parts.extensions.get::<MatchedPath>().cloned();
+    let route = route.as_ref().map(MatchedPath::as_str);
+    let needs = scopes::needed_for(&parts.method, route);
+    access.check_host(needs, route, &parts.headers)?;
+    if needs != Needs::OwnSecret && (!parts.method.is_safe() || matches!(needs, Needs::Token(_))) {
+        access.check_origin(&parts.headers)?;
+    }
+    let scope = match needs {
+        Needs::Nothing | Needs::OwnSecret => None,
+        Needs::Reading => access.is_private().then_some(Scope::Read),
+        Needs::Token(scope) => Some(scope),
+    };
+    if let Some(scope) = scope {
+        let caller = Caller::of(&app, &parts)?;
+        caller.require(scope)?;
+        parts.extensions.insert(caller);
+    }
+    let mut response = next.run(Request::from_parts(parts, body)).await;
+    if access.is_private() {
+        keep_from_shared_caches(response.headers_mut());
+    }
+    Ok(response)
 }
 
-/// Whether this is the way for the bytes of a ticket: its URL is given to clients who have no other rights, and the
-/// secret in it is checked where the ticket is.
-fn has_secret_of_its_own(method: &Method, path: &str) -> bool {
-    method == Method::PUT && path.strip_prefix("/api/upload/").is_some_and(|id| !id.contains('/'))
+/// What only some may read is kept by nobody else's cache.
+fn keep_from_shared_caches(headers: &mut HeaderMap) {
+    let Some(public) = text(headers, CACHE_CONTROL).filter(|value| value.contains("public")) else { return };
+    if let Ok(private) = HeaderValue::try_from(public.replace("public", "private")) {
+        headers.insert(CACHE_CONTROL, private);
+    }
 }
 
-/// Whether this is the download of a backup: someone who deleted an image has taken it from everyone's sight.
-fn shows_what_was_deleted(path: &str) -> bool {
-    path.strip_prefix("/api/backups/").is_some_and(|rest| rest.trim_end_matches('/').ends_with("/download"))
-}
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     headers.get(name)?.to_str().ok()
 }
 
 fn is_local(host: &str) -> bool {
-    let name = match host.rsplit_once(':') {
+    ["localhost", "127.0.0.1", "[::1]"].iter().any(|local| name_of(host).eq_ignore_ascii_case(local))
+}
+
+/// A host without its port.
+fn name_of(host: &str) -> &str {
+    match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
         _ => host,
-    };
-    ["localhost", "127.0.0.1", "[::1]"].iter().any(|local| name.eq_ignore_ascii_case(local))
+    }
 }
 
 /// Whether a page of `origin` came from `host`. The scheme is not compared: behind a proxy it is not known here.

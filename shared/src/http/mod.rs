@@ -7,10 +7,12 @@
 //! Architecture invariant: this module and the routers are the only ones that know status codes.
 
 mod access;
+mod caller;
 mod item;
 pub mod lambda;
 mod problem;
 mod routes;
+pub mod scopes;
 #[cfg(test)]
 mod tests;
 
@@ -34,6 +36,7 @@ use tower_http::trace::TraceLayer;
 use tracing::{Instrument, Span};
 
 pub use access::Access;
+pub use caller::Caller;
 pub use item::{Item, etag};
 pub use problem::Problem;
 pub use routes::Routes;

@@ -147,6 +147,16 @@ async fn looking_never_writes_and_needs_no_token() {
 }
 
 #[tokio::test]
+async fn probes_are_answered_under_any_name() {
+    let access = Access::default().for_hosts(vec!["images.example.com".to_owned()]);
+    let app = App::new(keepsake_on(Arc::new(MemoryStore::new()), Default::default()), access);
+    for (path, status) in [("/livez", 200), ("/readyz", 200), ("/api/health", 403)] {
+        let request = shared::testing::request("GET", path, &[("host", "10.1.2.3:3000")], axum::body::Body::empty());
+        assert_eq!(shared::testing::send(&health::router(app.clone()), request).await.status, status, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn the_function_serves_its_routes_on_lambda() {
     let folder = tempfile::tempdir().unwrap();
     let paths = ["/api/health", "/livez", "/readyz", "/healthz"];

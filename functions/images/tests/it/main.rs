@@ -4,6 +4,7 @@
 mod change;
 mod lambda;
 mod list;
+mod private;
 mod serve;
 mod serve_stored;
 

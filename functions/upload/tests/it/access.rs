@@ -86,6 +86,34 @@ async fn a_server_on_a_loopback_address_answers_only_to_local_names() {
 }
 
 #[tokio::test]
+async fn a_server_with_names_answers_to_no_other() {
+    let hosts = || vec!["images.example.com".to_owned(), "nas:8443".to_owned()];
+    for (only_local, answers) in [(false, 201), (true, 201)] {
+        let app = app_with(Access::new(None, Vec::new(), only_local).for_hosts(hosts()));
+        for host in ["images.example.com", "IMAGES.example.com:3000", "nas:8443", "localhost:3000", "127.0.0.1"] {
+            assert_eq!(upload(&app, &[("host", host)]).await.status, answers, "{host}");
+        }
+        for host in ["nas", "nas:80", "x.images.example.com", "images.example.com.evil.example", "evil.example", ""] {
+            assert_eq!(upload(&app, &[("host", host)]).await.problem(), (403, "forbidden-host".to_owned()), "{host}");
+        }
+        assert_eq!(upload(&app, &[]).await.problem().0, 403, "no name at all");
+    }
+}
+
+#[tokio::test]
+async fn a_browser_that_says_which_site_a_page_is_of_is_believed() {
+    let app = app();
+    let of = |site| [("host", "localhost:3000"), ("origin", "https://images.example.com"), ("sec-fetch-site", site)];
+    // A proxy asks under another name than the page's.
+    assert_eq!(upload(&app, &of("same-origin")).await.status, 201);
+    for site in ["same-site", "cross-site", "none", "unheard-of"] {
+        assert_eq!(upload(&app, &of(site)).await.problem(), (403, "forbidden-origin".to_owned()), "{site}");
+    }
+    let insecure = [("host", "a.example"), ("origin", "http://a.example"), ("sec-fetch-site", "cross-site")];
+    assert_eq!(upload(&app, &insecure).await.problem().0, 403, "the same name without TLS is another page's");
+}
+
+#[tokio::test]
 async fn unknown_paths_and_wrong_methods_are_problems_too() {
     let router = router(&app());
     assert_eq!(get(&router, "/api/nothing").await.problem(), (404, "not-found".to_owned()));

@@ -1,0 +1,37 @@
+//! Who may do what: tokens and their scopes.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// What a token allows. Each scope includes those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    /// To see what there is.
+    Read,
+    /// To add images and to say something of them.
+    Upload,
+    /// Everything: to delete, to back up, to restore.
+    Admin,
+}
+
+impl Scope {
+    /// All of them, the smallest first.
+    pub const ALL: [Self; 3] = [Self::Read, Self::Upload, Self::Admin];
+
+    /// The scope as it is written: `read`, `upload` or `admin`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Upload => "upload",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
