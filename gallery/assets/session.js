@@ -87,7 +87,8 @@ export async function look() {
     return null;
   }
   const { writable, warning } = health.persistence ?? {};
-  show('writable', writable === false ? 'Nothing can be saved at the moment: the disk is full or read-only. What is stored is safe and can be seen.' : null, { bad: true });
+  const why = health.checks?.persistence?.status === 'error' ? 'a place where images should lie is not there' : 'the disk is full or read-only';
+  show('writable', writable === false ? `Nothing can be saved at the moment: ${why}. What is stored is safe and can be seen.` : null, { bad: true });
   show('persistence', location.pathname === '/safety' ? null : warning, { link: ['/safety', 'What to do'] });
   return health;
 }

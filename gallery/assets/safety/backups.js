@@ -7,7 +7,7 @@ import { allowed, button, facts, momentOf, names, section, sentence, time } from
 import { restore } from './restore.js';
 import { KINDS, timeline } from './timeline.js';
 
-const FIRST = 12;
+const FIRST = 8;
 const NO_DOWNLOAD = 'A backup is larger than what this server can send. On a machine with STORE_URL and BACKUP_URL of this store, "keepsake export" takes one out.';
 const NONE = 'There is no backup yet. One is made by itself after every tenth upload, or by you, now.';
 let everything = false;
@@ -51,7 +51,7 @@ export async function create(changed) {
   if (!await allowed()) return null;
   const made = await run('Making a backup and reading it back', () => api('POST', '/api/backup'), (made) => ({
     text: `The backup was made and checked. Images in it: ${number(made.fileCount)}, ${bytes(made.bytes)}.`,
-    more: [names('Without bytes in any place', made.missing)].filter(Boolean), actions: [button('Download it', () => download(made.backupName))],
+    more: [names('Without bytes in any place', made.missing)], actions: [button('Download it', () => download(made.backupName))],
   }));
   if (made) changed();
   return made;

@@ -3,11 +3,15 @@ import { api, network } from '../api.js';
 import { $, fill, h } from '../dom.js';
 import { look, may, onSession, start } from '../session.js';
 import { part as backups } from './backups.js';
+import { section, sentence } from './parts.js';
+import { look as lookAtStorage, storage } from './storage.js';
+import { takeout } from './takeout.js';
 import { upkeep } from './upkeep.js';
 import { verdict } from './verdict.js';
 
-const all = () => Promise.all([health(), listed()]);
+const all = () => Promise.all([health().then(stored), listed()]);
 const state = h('div', { class: 'part' });
+const room = h('div', { class: 'part' });
 const list = backups(upkeep(() => all()), () => all());
 const drawn = {};
 
@@ -21,10 +25,22 @@ function draw(key, about, show) {
 
 async function health() {
   const found = await look();
-  if (!found) return;
+  if (!found) return null;
   // These change all the time, and say nothing new.
   const about = { ...found, timestamp: null, uptime: null, storage: { ...found.storage, freeBytes: null } };
   draw('health', about, () => fill(state, verdict(found)));
+  return found;
+}
+
+async function stored(found) {
+  if (!may('read')) return;
+  try {
+    const is = await lookAtStorage(found);
+    // Another program that writes to the disk is no reason to draw anew.
+    draw('room', { ...is, available: Math.round(is.available / 1e7) }, () => fill(room, storage(is)));
+  } catch (problem) {
+    if (!drawn.room) fill(room, section('storage', 'Storage', h('p', { class: 'error', text: sentence(problem) })));
+  }
 }
 
 async function listed() {
@@ -37,7 +53,7 @@ async function listed() {
   }
 }
 
-fill($('#main'), h('div', { class: 'page' }, h('h1', { text: 'Will the images still be here tomorrow?' }), state, list.element));
+fill($('#main'), h('div', { class: 'page' }, h('h1', { text: 'Will the images still be here tomorrow?' }), state, list.element, room, takeout(() => all())));
 await start();
 await all();
 onSession(all);

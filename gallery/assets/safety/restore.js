@@ -59,17 +59,19 @@ function inWords(plan) {
     names('Changing', plan.changedImages, { pictures: true }),
     names('Going', plan.removedImages, { pictures: true }),
     names('Cannot come back', plan.missingImages),
-  ].filter(Boolean);
+  ];
 }
 
+/** A button that makes everything as it was before a change; nothing where no backup was made before it. */
+export const undo = (safetyBackup, changed, again = false) =>
+  safetyBackup && button(again ? 'Do it after all' : 'Undo', () => apply(safetyBackup, 'exact', changed, !again));
+
 async function apply(name, mode, changed, undoing = false) {
-  const doing = undoing ? 'Undoing the restore' : 'Restoring';
-  await run(doing, () => api('POST', `/api/restore/${name}`, { query: { mode } }), (done) => {
+  await run(undoing ? 'Undoing' : 'Restoring', () => api('POST', `/api/restore/${name}`, { query: { mode } }), (done) => {
     const did = `${done.restored} brought back, ${done.changed} changed, ${done.removed} removed, ${done.kept} kept.`;
     const lacking = done.missing ? ` The bytes of ${count(done.missing, 'image')} lie in no place; nothing was changed there.` : '';
-    const undo = done.safetyBackup && button(undoing ? 'Restore again after all' : 'Undo', () => apply(done.safetyBackup, 'exact', changed, !undoing));
-    const kept = done.safetyBackup && [h('p', { class: 'muted', text: `The state before is kept as ${done.safetyBackup}.` })];
-    return { text: `${undoing ? 'Undone' : 'Restored'}: ${did}${lacking}`, more: kept ?? [], actions: undo ? [undo] : [] };
+    const kept = done.safetyBackup && h('p', { class: 'muted', text: `The state before is kept as ${done.safetyBackup}.` });
+    return { text: `${undoing ? 'Undone' : 'Restored'}: ${did}${lacking}`, more: [kept], actions: [undo(done.safetyBackup, changed, undoing)] };
   });
   changed();
 }

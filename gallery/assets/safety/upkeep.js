@@ -23,7 +23,7 @@ async function prune(changed) {
     names('Going', plan.removed), names('Staying', plan.kept));
   if (await ask('Remove old backups', content, [{ label: 'Remove', value: 'go', kind: 'danger' }, { label: 'Cancel', value: null }]) !== 'go') return;
   const done = await run('Removing old backups', () => api('POST', '/api/prune'), (done) => ({
-    text: `Removed: ${total(done)}, ${bytes(done.bytes)}. ${done.heldBack ?? ''}`, bad: Boolean(done.heldBack), more: [names('Removed', done.removed)].filter(Boolean),
+    text: `Removed: ${total(done)}, ${bytes(done.bytes)}. ${done.heldBack ?? ''}`, bad: Boolean(done.heldBack), more: [names('Removed', done.removed)],
   }));
   if (done) changed();
 }
@@ -46,7 +46,7 @@ async function verify(changed) {
     ]),
     names('Repaired from the second copy', found.repaired, { pictures: true }), names('Second copy made anew', found.copied, { pictures: true }),
     names('One copy is damaged', found.damaged, { pictures: true }), names('Right in no place', found.lost),
-    names('Deleted images that can no longer be brought back', found.lostCopies), names('Damaged backups', found.damagedBackups)].filter(Boolean) };
+    names('Deleted images that can no longer be brought back', found.lostCopies), names('Damaged backups', found.damagedBackups)] };
   });
   changed();
 }

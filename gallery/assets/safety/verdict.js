@@ -7,7 +7,7 @@ const ANSWERS = {
   proven: ['good', '✓', 'Yes.', 'They have been seen to outlive the instance that took them in.'],
   unproven: ['fair', '?', 'Most likely, though it is not shown yet.', 'Nothing speaks against it. Once images have outlived a new deployment, container or boot, it says "yes" here.'],
   ephemeral: ['bad', '!', 'Perhaps not.', 'They lie where the next deployment or restart may not find them.'],
-  withheld: ['bad', '!', 'They are safe, but nothing is saved at the moment.', 'A place where images or copies should lie is not what it was, so nothing is written until that is put right.'],
+  withheld: ['bad', '!', 'Nothing is saved at the moment.', 'A place where images or their copies should lie is not what it was, so nothing is written anywhere until that is put right.'],
   service: ['good', '✓', 'Yes.', 'They lie in a service that stays whatever becomes of this server.'],
 };
 const PLATFORMS = {
