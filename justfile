@@ -72,3 +72,7 @@ deploy *arguments:
 # Check template.yaml with the SAM CLI, cfn-lint and checkov, which it installs below target/.
 scan:
     .ci/scan
+
+# Hold a running server to its own OpenAPI document with schemathesis, which it installs below target/.
+openapi *arguments:
+    .ci/openapi {{arguments}}

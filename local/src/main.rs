@@ -8,6 +8,7 @@ mod commands;
 mod connections;
 mod greeting;
 mod metrics;
+mod openapi;
 mod output;
 mod page;
 mod server;

@@ -21,8 +21,7 @@ use tokio::sync::watch;
 use crate::background::{self, Pace};
 use crate::greeting::Recovery;
 use crate::metrics::{self, Metrics};
-use crate::page;
-use crate::{connections, greeting, token};
+use crate::{connections, greeting, openapi, page, token};
 
 /// How long requests in flight may take after the process was told to stop.
 const DRAIN: Duration = Duration::from_secs(25);
@@ -70,10 +69,14 @@ pub async fn serve(mut config: Config) -> Result<(), String> {
 
 /// The routers of all functions as one, and what only a server of its own has.
 fn router(app: App, metrics: Arc<Metrics>) -> Router {
-    let exposed = Arc::clone(&metrics);
-    let scrape = move |State(app)| metrics::scrape(Arc::clone(&exposed), app);
-    let routes = routes().merge(page::routes()).get("/metrics", scrape);
+    let routes = all_routes(Arc::clone(&metrics));
     http::finish(routes.into_router(app.clone()), &app).layer(from_fn_with_state(metrics, metrics::observe))
+}
+
+/// The routes of all functions, and those that only a server of its own has.
+pub fn all_routes(metrics: Arc<Metrics>) -> Routes {
+    let scrape = move |State(app)| metrics::scrape(Arc::clone(&metrics), app);
+    routes().merge(page::routes()).merge(openapi::routes()).get("/metrics", scrape)
 }
 
 /// The routes of all functions.
@@ -159,7 +162,7 @@ mod tests {
 
     #[test]
     fn every_route_stands_in_the_table_of_scopes() {
-        for (method, route) in routes().merge(page::routes()).list() {
+        for (method, route) in all_routes(Metrics::new()).list() {
             assert!(scopes::needed(&method, route).is_some(), "shared/src/http/scopes.rs lacks {method} {route}");
         }
     }

@@ -22,8 +22,23 @@ use tracing::Instrument;
 /// How much may lie between who writes the zip and who sends it.
 const BUFFER: usize = 256 * 1024;
 
-/// Sends a backup as a zip. What cannot be sent at all is a problem; what fails later breaks the answer off, and what
-/// arrived until then is no zip.
+/// Download a backup as a zip.
+///
+/// What fails once it is on its way breaks the answer off, and what arrived until then is no zip.
+#[utoipa::path(
+    get,
+    path = "/api/backups/{name}/download",
+    operation_id = "downloadBackup",
+    tag = "backups",
+    params(("name" = BackupName, Path, description = "The backup's name")),
+    responses(
+        (status = 200, description = "All its images and their records", body = Vec<u8>, content_type = "application/zip"),
+        (status = 404, description = "`no-such-backup`"),
+        (status = 500, description = "`damaged-backup`, `internal`"),
+        (status = 501, description = "On AWS, `needs-command-line`: it is more than a function can send"),
+        (status = 507, description = "`no-room`"),
+    ),
+)]
 pub(crate) async fn download(
     State(app): State<App>,
     name: Result<Path<String>, PathRejection>,

@@ -17,6 +17,7 @@ use shared::layout::{BackupName, ImageId};
 use shared::portable::{ImportPlan, Source};
 use shared::store::{Body, StoreError};
 use shared::{Error, Result};
+use utoipa::ToSchema;
 
 /// How often it is asked whether there is still room while a zip arrives, in bytes.
 const LOOK_EVERY: u64 = 64 * 1024 * 1024;
@@ -24,36 +25,68 @@ const LOOK_EVERY: u64 = 64 * 1024 * 1024;
 const MOST_NAMES: usize = 1_000;
 
 /// Anything else in the query is refused: a misspelt `dryRun` must not take in anything.
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::IntoParams)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct How {
+    /// Only say what it would mean.
     #[serde(default)]
     dry_run: bool,
 }
 
 /// What came in, in numbers, and by name whatever someone may want to look at. The command line answers with it as well.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Imported)]
 pub struct ImportAnswer {
     success: bool,
     dry_run: bool,
+    /// All of this in a few sentences.
     message: String,
+    /// Images that came in or came back.
     restored: usize,
+    /// Images that are as they were.
     kept: u64,
+    /// Files without a record that became images.
     adopted: usize,
+    /// Images whose bytes are nowhere.
     missing: usize,
+    /// Records under names that no image can have.
     unusable: usize,
+    /// Files that are not what their record promises.
     damaged: usize,
+    /// Files that were not taken in.
     skipped: usize,
+    /// The backup that was made before; restoring it undoes this.
     safety_backup: Option<BackupName>,
     missing_images: Vec<ImageId>,
     unusable_names: Vec<String>,
     damaged_files: Vec<String>,
     skipped_files: Vec<String>,
+    /// Names that no image can have, and those that they became.
     renamed_images: BTreeMap<String, ImageId>,
 }
 
-/// Takes in what a zip holds and is not here, or says what that would be.
+/// Take in what a zip holds and is not here, or say what that would be.
+///
+/// It may be a downloaded backup or a zip of images from elsewhere.
+#[utoipa::path(
+    post,
+    path = "/api/backups",
+    operation_id = "importBackup",
+    tag = "backups",
+    params(How),
+    request_body(content = Vec<u8>, content_type = "application/zip"),
+    responses(
+        (status = 200, description = "It is taken in, or with `dryRun` what that would mean", body = ImportAnswer),
+        (status = 400, description = "`invalid-request`: no zip, or a query that cannot be read"),
+        (status = 409, description = "`restore-running`"),
+        (status = 415, description = "`not-a-zip`: a form"),
+        (status = 422, description = "`unusable-archive`"),
+        (status = 501, description = "On AWS, `needs-command-line`: it is more than a function can take"),
+        (status = 507, description = "`no-room`"),
+    ),
+)]
 pub(crate) async fn import(
     State(app): State<App>,
     how: Result<Query<How>, QueryRejection>,

@@ -1,6 +1,7 @@
 //! `/api/backup` and `/api/backups`: making, listing, showing, downloading, taking in and deleting backups; `/api/prune`:
 //! thinning them out; `/api/verify`: reading everything through.
 
+mod answer;
 mod download;
 mod import;
 
@@ -13,16 +14,17 @@ use axum::extract::{Path, Query, State};
 use axum::http::header::LOCATION;
 use axum::http::{HeaderName, StatusCode};
 use axum::{Json, Router};
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde::Deserialize;
 use shared::Error;
-use shared::backup::{Kind, Listed};
-use shared::clock::format_millis;
+use shared::backup::Kind;
 use shared::http::{App, Caller, Problem, Routes, finish, to_the_end};
 use shared::layout::BackupName;
-use shared::restore::{Mode, Plan};
+use shared::restore::Mode;
 use shared::tokens::Scope;
-use shared::verify::{Findings, Slice};
+use shared::verify::Slice;
+use utoipa::OpenApi;
+
+use crate::answer::{Deleted, Item, List, Made, Plans, PruneAnswer, Shown, VerifyAnswer};
 
 /// The routes of this function. Neither a request nor an answer of a function can hold a backup, so that the two routes
 /// for whole backups only say how else it goes; what they need is no part of the function.
@@ -50,35 +52,10 @@ pub fn router(app: App) -> Router {
     finish(routes().into_router(app.clone()), &app)
 }
 
-/// A backup as a list shows it.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Item {
-    name: BackupName,
-    created: String,
-    modified: String,
-    /// Always true: a backup without its metadata is not listed. Older clients look at it.
-    has_metadata: bool,
-    file_count: u64,
-    bytes: u64,
-    kind: Kind,
-    verified_at: String,
-}
-
-impl From<Listed> for Item {
-    fn from(listed: Listed) -> Self {
-        Self {
-            name: listed.name,
-            created: format_millis(listed.created),
-            modified: format_millis(listed.modified),
-            has_metadata: true,
-            file_count: listed.images,
-            bytes: listed.bytes,
-            kind: listed.kind,
-            verified_at: format_millis(listed.verified_at),
-        }
-    }
-}
+/// What these routes take and answer.
+#[derive(Debug, OpenApi)]
+#[openapi(paths(create, list, show, delete, prune, verify, download::download, import::import))]
+pub struct Api;
 
 async fn not_in_a_function() -> Problem {
     let detail = "A backup is larger than what a function can send or take. Use the command line on a machine with \
@@ -86,83 +63,75 @@ async fn not_in_a_function() -> Problem {
     Problem::new(StatusCode::NOT_IMPLEMENTED, "needs-command-line", detail)
 }
 
-async fn create(State(app): State<App>) -> Result<(StatusCode, [(HeaderName, String); 1], Json<Value>), Problem> {
+/// Make a backup; what it adds is read back before this is answered.
+#[utoipa::path(post, path = "/api/backup", operation_id = "createBackup", tag = "backups", responses(
+    (status = 201, description = "It is made", body = Made, headers(("Location" = String, description = "Where it is shown"))),
+    (status = 507, description = "`no-room`"),
+))]
+async fn create(State(app): State<App>) -> Result<(StatusCode, [(HeaderName, String); 1], Json<Made>), Problem> {
     let keepsake = Arc::clone(&app.keepsake);
     let manifest = to_the_end(async move { keepsake.create_backup(Kind::Manual).await }).await?;
-    let mut message = format!("{} was made and checked. Images in it: {}.", manifest.name, manifest.images);
-    if !manifest.missing.is_empty() {
-        message += &format!(" Images whose bytes are missing: {}.", manifest.missing.len());
-    }
-    let answer = json!({
-        "success": true,
-        "backupName": manifest.name,
-        "message": message,
-        "fileCount": manifest.images,
-        "bytes": manifest.bytes,
-        "verifiedAt": format_millis(manifest.verified_at),
-        "missing": manifest.missing,
-    });
-    Ok((StatusCode::CREATED, [(LOCATION, format!("/api/backups/{}", manifest.name))], Json(answer)))
+    let location = format!("/api/backups/{}", manifest.name);
+    Ok((StatusCode::CREATED, [(LOCATION, location)], Json(manifest.into())))
 }
 
-async fn list(State(app): State<App>) -> Result<Json<Value>, Problem> {
-    let backups: Vec<Item> = app.keepsake.list_backups().await?.into_iter().map(Item::from).collect();
-    Ok(Json(json!({ "backups": backups })))
+/// List the backups, newest first.
+#[utoipa::path(get, path = "/api/backups", operation_id = "listBackups", tag = "backups", responses(
+    (status = 200, description = "The backups", body = List),
+))]
+async fn list(State(app): State<App>) -> Result<Json<List>, Problem> {
+    let backups = app.keepsake.list_backups().await?.into_iter().map(Item::from).collect();
+    Ok(Json(List { backups }))
 }
 
 /// Anything else in the query is refused.
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 struct ShowQuery {
+    /// Say as well what restoring it would do.
     #[serde(default)]
     plan: bool,
 }
 
-/// Shows a backup; with `plan`, also what restoring it would do. That compares it with the whole store, which is not done
-/// for everyone who may read.
+/// Show a backup; with `plan`, also what restoring it would do.
+///
+/// A plan compares the backup with the whole store, which is not done for everyone who may read: it needs a token.
+#[utoipa::path(
+    get,
+    path = "/api/backups/{name}",
+    operation_id = "getBackup",
+    tag = "backups",
+    params(("name" = BackupName, Path, description = "The backup's name"), ShowQuery),
+    responses(
+        (status = 200, description = "The backup", body = Shown),
+        (status = 400, description = "`invalid-request`: the query cannot be read"),
+        (status = 401, description = "`unauthorized`: a plan without a token"),
+        (status = 404, description = "`no-such-backup`"),
+        (status = 500, description = "`damaged-backup`, `internal`"),
+    ),
+)]
 async fn show(
     State(app): State<App>,
     name: Result<Path<String>, PathRejection>,
     query: Result<Query<ShowQuery>, QueryRejection>,
     caller: Caller,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<Shown>, Problem> {
     let (name, Query(query)) = (parse(name)?, query?);
     if query.plan {
         caller.require(Scope::Admin)?;
     }
     let manifest = app.keepsake.manifest(name).await?;
-    let mut shown = json!({
-        "name": manifest.name,
-        "created": format_millis(manifest.created),
-        "kind": manifest.kind,
-        "sequence": manifest.sequence,
-        "fileCount": manifest.images,
-        "bytes": manifest.bytes,
-        "verifiedAt": format_millis(manifest.verified_at),
-        "missing": manifest.missing,
-        "chunks": manifest.chunks,
-    });
+    let mut shown = Shown::from(manifest);
     if query.plan {
-        shown["plan"] = match app.keepsake.plan_restores(name, [Mode::Merge, Mode::Exact]).await {
-            Ok([merge, exact]) => json!({ "merge": counts(merge), "exact": counts(exact) }),
+        shown.plan = Some(match app.keepsake.plan_restores(name, [Mode::Merge, Mode::Exact]).await {
+            Ok([merge, exact]) => Some(Plans { merge: merge.into(), exact: exact.into() }),
             // It can still be shown.
-            Err(Error::DamagedBackup(_)) => Value::Null,
+            Err(Error::DamagedBackup(_)) => None,
             Err(error) => return Err(error.into()),
-        };
+        });
     }
     Ok(Json(shown))
-}
-
-/// What a restore would do now, in numbers.
-fn counts(plan: Plan) -> Value {
-    let plan = plan.with_bytes_restored();
-    json!({
-        "restored": plan.restored.len(),
-        "changed": plan.changed.len(),
-        "kept": plan.kept,
-        "removed": plan.removed.len(),
-        "missing": plan.missing.len(),
-    })
 }
 
 fn parse(name: Result<Path<String>, PathRejection>) -> Result<BackupName, Problem> {
@@ -170,56 +139,69 @@ fn parse(name: Result<Path<String>, PathRejection>) -> Result<BackupName, Proble
     Ok(name.parse().map_err(|_| Error::NoSuchBackup(name))?)
 }
 
-async fn delete(State(app): State<App>, name: Result<Path<String>, PathRejection>) -> Result<Json<Value>, Problem> {
+/// Delete a backup. What only it needed is removed by the next prune.
+#[utoipa::path(
+    delete,
+    path = "/api/backups/{name}",
+    operation_id = "deleteBackup",
+    tag = "backups",
+    params(("name" = BackupName, Path, description = "The backup's name")),
+    responses(
+        (status = 200, description = "It is deleted", body = Deleted),
+        (status = 404, description = "`no-such-backup`"),
+        (status = 409, description = "`restore-running`"),
+    ),
+)]
+async fn delete(State(app): State<App>, name: Result<Path<String>, PathRejection>) -> Result<Json<Deleted>, Problem> {
     let name = parse(name)?;
     let keepsake = Arc::clone(&app.keepsake);
     to_the_end(async move { keepsake.delete_backup(name).await }).await?;
-    let message = format!("{name} was deleted. What only it needed is removed by the next prune.");
-    Ok(Json(json!({ "success": true, "message": message, "name": name })))
+    Ok(Json(name.into()))
 }
 
 /// Anything else in the query is refused: a misspelt `dryRun` must not prune in earnest.
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::IntoParams)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 struct PruneQuery {
+    /// Only say what would be removed.
     #[serde(default)]
     dry_run: bool,
 }
 
+/// Thin out automatic backups, and remove what nothing names any more.
+#[utoipa::path(post, path = "/api/prune", operation_id = "prune", tag = "backups", params(PruneQuery), responses(
+    (status = 200, description = "What was removed, or with `dryRun` would be", body = PruneAnswer),
+    (status = 400, description = "`invalid-request`: the query cannot be read"),
+    (status = 409, description = "`restore-running`: a restore or another prune is"),
+))]
 async fn prune(
     State(app): State<App>,
     query: Result<Query<PruneQuery>, QueryRejection>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<PruneAnswer>, Problem> {
     let Query(PruneQuery { dry_run }) = query?;
     let keepsake = Arc::clone(&app.keepsake);
     let pruned = to_the_end(async move { keepsake.prune(dry_run).await }).await?;
-    Ok(Json(json!({
-        "success": true,
-        "dryRun": dry_run,
-        "removed": pruned.removed,
-        "kept": pruned.kept,
-        "objects": pruned.objects(),
-        "bytes": pruned.bytes,
-        "heldBack": pruned.held_back,
-    })))
+    Ok(Json(PruneAnswer::new(pruned, dry_run)))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 struct VerifyQuery {
+    /// Which part is read, such as `1/30`: the first of thirty; all of it where none is given.
+    #[param(pattern = "^[0-9]+/[0-9]+$")]
     slice: Option<String>,
+    /// Make what is wrong anew where another copy is right.
     #[serde(default)]
     repair: bool,
 }
 
-/// What a verification found; `ok` where nothing is left to be done.
-#[derive(Serialize)]
-struct VerifyAnswer {
-    slice: String,
-    ok: bool,
-    #[serde(flatten)]
-    findings: Findings,
-}
-
+/// Read what is stored through, and compare it with its digests.
+#[utoipa::path(post, path = "/api/verify", operation_id = "verify", tag = "backups", params(VerifyQuery), responses(
+    (status = 200, description = "What was found", body = VerifyAnswer),
+    (status = 400, description = "`invalid-request`: the query cannot be read"),
+    (status = 409, description = "`verification-running`"),
+))]
 async fn verify(
     State(app): State<App>,
     query: Result<Query<VerifyQuery>, QueryRejection>,

@@ -1,12 +1,16 @@
 //! `GET /api/health`, `/livez` and `/readyz`: how the store is.
 
+mod report;
+
+use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::{Json, Router};
-use serde_json::{Map, Value, json};
-use shared::clock::format_millis;
-use shared::health::{Health, Status};
+use axum::response::{IntoResponse, Json, Response};
+use shared::health::Status;
 use shared::http::{App, Routes, finish};
+use utoipa::OpenApi;
+
+use crate::report::Report;
 
 /// The routes of this function.
 pub fn routes() -> Routes {
@@ -18,82 +22,42 @@ pub fn router(app: App) -> Router {
     finish(routes().into_router(app.clone()), &app)
 }
 
-/// For people and for whoever watches: everything that is known.
-async fn health(State(app): State<App>) -> (StatusCode, Json<Value>) {
+/// What these routes take and answer.
+#[derive(Debug, OpenApi)]
+#[openapi(paths(health, livez, readyz))]
+pub struct Api;
+
+/// Tell how the store is, for people and for whoever watches.
+#[utoipa::path(get, path = "/api/health", tag = "health", responses(
+    (status = 200, description = "It serves; `status` is `ok` or `warn`", body = Report),
+    (status = 503, description = "It cannot do what it is for; `status` is `error`", body = Report, content_type = "application/json"),
+))]
+async fn health(State(app): State<App>) -> Response {
     let health = app.keepsake.health().await;
     let status = match health.status {
         Status::Ok | Status::Warn => StatusCode::OK,
         Status::Error => StatusCode::SERVICE_UNAVAILABLE,
     };
-    (status, Json(report(&health, app.platform)))
+    (status, Json(Report::new(&health, app.platform))).into_response()
 }
 
-/// For machines: the process answers.
+/// Tell machines that the process answers.
+#[utoipa::path(get, path = "/livez", tag = "health", responses(
+    (status = 200, description = "It does", body = String, content_type = "text/plain"),
+))]
 async fn livez() -> &'static str {
     "ok"
 }
 
-/// For machines: requests can be served.
+/// Tell machines whether requests can be served.
+#[utoipa::path(get, path = "/readyz", tag = "health", responses(
+    (status = 200, description = "They can", body = String, content_type = "text/plain"),
+    (status = 503, description = "They cannot: the catalog cannot be read", body = String, content_type = "text/plain"),
+))]
 async fn readyz(State(app): State<App>) -> (StatusCode, &'static str) {
     if app.keepsake.is_ready().await {
         (StatusCode::OK, "ok")
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "The catalog cannot be read.")
     }
-}
-
-fn word(status: Status) -> &'static str {
-    match status {
-        Status::Ok => "ok",
-        Status::Warn => "warn",
-        Status::Error => "error",
-    }
-}
-
-fn report(health: &Health, platform: Option<&str>) -> Value {
-    let (primary, archive) = (health.primary.as_ref(), &health.archive);
-    let newest = health.newest.as_ref().map(|backup| backup.name);
-    let verified = health.newest_verified.as_ref().map(|backup| backup.name);
-    let check = |check: &shared::health::Check| {
-        (check.name.to_owned(), json!({ "status": word(check.status), "message": check.message }))
-    };
-    let persistence = &health.persistence;
-    json!({
-        "status": word(health.status),
-        "timestamp": format_millis(health.now),
-        "uptime": health.uptime.as_millis() as f64 / 1_000.0,
-        "version": env!("CARGO_PKG_VERSION"),
-        "persistence": {
-            "writable": health.writable,
-            "verdict": persistence.verdict.name(),
-            "evidence": persistence.evidence,
-            "platform": platform,
-            "mount": persistence.mount,
-            "fileSystem": persistence.file_system,
-            "warning": persistence.warning,
-        },
-        "storage": {
-            "images": health.totals.live,
-            "bytes": health.totals.bytes,
-            "deleted": health.totals.deleted,
-            "freeBytes": primary.and_then(|status| status.free_bytes),
-            "totalBytes": primary.and_then(|status| status.total_bytes),
-            "kind": primary.map(|status| status.kind),
-        },
-        "backups": {
-            "count": health.backups,
-            "newest": newest,
-            "newestVerified": verified,
-            "notBackedUp": health.not_backed_up,
-            "singleCopies": archive.behind.map(|behind| behind.single_copies),
-        },
-        "archive": {
-            "mode": if archive.sync { "sync" } else { "async" },
-            "reachable": archive.status.is_some(),
-            "behindImages": archive.behind.map(|behind| behind.images),
-            "behindSeconds": health.behind_seconds(),
-            "restoring": archive.restoring.map(|r| json!({ "done": r.done, "total": r.total })),
-        },
-        "checks": health.checks.iter().map(check).collect::<Map<String, Value>>(),
-    })
 }

@@ -6,18 +6,42 @@ use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
-use serde_json::{Value, json};
+use serde::Serialize;
 use shared::catalog::Entry;
 use shared::http::{App, Problem, etag, to_the_end};
+use shared::layout::ImageId;
+use utoipa::ToSchema;
 
 use crate::conditions;
 
-/// Deletes an image; a restore brings it back.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Deleted {
+    message: &'static str,
+    id: ImageId,
+}
+
+/// Delete an image; a restore brings it back.
+#[utoipa::path(
+    delete,
+    path = "/api/images/{id}",
+    operation_id = "deleteImage",
+    tag = "images",
+    params(
+        ("id" = ImageId, Path, description = "The image's id"),
+        ("If-Match" = Option<String>, Header, description = "Only if the image still has this entity tag"),
+    ),
+    responses(
+        (status = 200, description = "It is deleted", body = Deleted),
+        (status = 400, description = "`invalid-request`: `If-Match` cannot be read"),
+        (status = 404, description = "`no-such-image`"),
+        (status = 412, description = "`changed`: the image has another entity tag by now"),
+    ),
+)]
 pub(crate) async fn delete(
     State(app): State<App>,
     id: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<Deleted>, Problem> {
     let Path(id) = id?;
     let if_match = conditions::if_match(&headers)?;
     let keepsake = Arc::clone(&app.keepsake);
@@ -26,5 +50,6 @@ pub(crate) async fn delete(
         keepsake.delete_image(&id, holds).await
     };
     let id = to_the_end(change).await?;
-    Ok(Json(json!({ "message": "The image was deleted. Restoring a backup that holds it brings it back.", "id": id })))
+    let message = "The image was deleted. Restoring a backup that holds it brings it back.";
+    Ok(Json(Deleted { message, id }))
 }

@@ -9,16 +9,53 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
 use serde_json::{Map, Value};
 use shared::catalog::Entry;
-use shared::http::{App, Problem, etag, read_body, to_the_end};
+use shared::http::{App, Item, Problem, etag, read_body, to_the_end};
 use shared::images::{Edit, Patch};
+use shared::layout::ImageId;
 use shared::{Error, Result};
+use utoipa::ToSchema;
 
 use crate::{conditions, show};
 
 /// The longest patch in bytes; the longest description takes 120,000 as JSON, if all of it is escaped.
 const MAX_BYTES: usize = 256 * 1024;
 
-/// Changes what people say of an image, and answers with all of it.
+/// What a change says; what it does not name stays, and null takes away.
+#[derive(ToSchema)]
+#[schema(as = ImagePatch, rename_all = "camelCase")]
+#[expect(dead_code, reason = "it is read field by field, since null says something else than nothing")]
+struct Fields {
+    category: Option<String>,
+    #[schema(max_length = 10_000)]
+    description: Option<String>,
+    group_id: Option<String>,
+    order: Option<i64>,
+}
+
+/// Change what people say of an image.
+#[utoipa::path(
+    patch,
+    path = "/api/images/{id}",
+    operation_id = "editImage",
+    tag = "images",
+    params(
+        ("id" = ImageId, Path, description = "The image's id"),
+        ("If-Match" = Option<String>, Header, description = "Only if the image still has this entity tag"),
+    ),
+    request_body(
+        description = "RFC 7396, JSON merge patch",
+        content((Fields = "application/merge-patch+json"), (Fields = "application/json")),
+    ),
+    responses(
+        (status = 200, description = "The whole image", body = Item, headers(("ETag" = String, description = "Its version"))),
+        (status = 400, description = "`invalid-request`: a field that cannot be changed, or not to this"),
+        (status = 404, description = "`no-such-image`"),
+        (status = 412, description = "`changed`: the image has another entity tag by now"),
+        (status = 413, description = "`too-large`"),
+        (status = 415, description = "`unsupported-media-type`: no JSON"),
+        (status = 507, description = "`no-room`"),
+    ),
+)]
 pub(crate) async fn edit(
     State(app): State<App>,
     id: Result<Path<String>, PathRejection>,

@@ -11,6 +11,7 @@ mod show;
 
 use axum::Router;
 use shared::http::{App, Routes, finish};
+use utoipa::OpenApi;
 
 /// The routes of this function.
 pub fn routes() -> Routes {
@@ -27,3 +28,8 @@ pub fn routes() -> Routes {
 pub fn router(app: App) -> Router {
     finish(routes().into_router(app.clone()), &app)
 }
+
+/// What these routes take and answer.
+#[derive(Debug, OpenApi)]
+#[openapi(paths(list::list, show::show, edit::edit, delete::delete, serve::serve))]
+pub struct Api;

@@ -11,6 +11,7 @@ use shared::digest::Digest;
 use shared::http::{App, Item, Problem};
 use shared::images::{Filter, Page};
 use shared::{Error, Result};
+use utoipa::ToSchema;
 
 use crate::conditions::{Validators, Verdict};
 use crate::{cursor, show};
@@ -21,25 +22,52 @@ const MAX_LIMIT: usize = 1_000;
 const LAMBDA_BYTES: usize = 4_500_000;
 
 /// What a list can be asked for. An empty value, as forms send what was not filled in, asks for nothing.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Query)]
 pub(crate) struct Wanted {
+    /// The most images on a page, up to 1,000, and that many where none is given.
+    #[param(value_type = Option<u32>, minimum = 1)]
     limit: Option<String>,
+    /// The `next` of the page before.
     cursor: Option<String>,
+    /// Only this category.
     category: Option<String>,
+    /// Only this group.
     group_id: Option<String>,
+    /// Only this type, such as `image`.
     r#type: Option<String>,
+    /// Only images with this text in their description, original name or category.
     q: Option<String>,
 }
 
-#[derive(Serialize)]
+/// One page of images.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Images)]
 struct Answer<'a> {
     images: Vec<Item<'a>>,
+    /// Where the next page begins; it is missing on the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<String>,
 }
 
-/// Lists images, newest first.
+/// List images, newest first.
+#[utoipa::path(
+    get,
+    path = "/api/images",
+    operation_id = "listImages",
+    tag = "images",
+    params(
+        Wanted,
+        ("If-None-Match" = Option<String>, Header, description = "Only if the page has none of these entity tags"),
+    ),
+    responses(
+        (status = 200, description = "A page of them", body = Answer, headers(("ETag" = String, description = "Its version"))),
+        (status = 304, description = "It is as the client knows it"),
+        (status = 400, description = "`invalid-request`: a limit or a cursor that cannot be read"),
+        (status = 412, description = "`changed`: `If-Match` does not hold"),
+    ),
+)]
 pub(crate) async fn list(
     State(app): State<App>,
     wanted: Result<Query<Wanted>, QueryRejection>,

@@ -38,7 +38,30 @@ const UNKNOWN_TYPE: &str = "application/octet-stream";
 /// The first second of that year, which HTTP cannot say any more.
 const YEAR_10_000: u64 = 253_402_300_800;
 
-/// Serves an image's bytes, exactly as they were sent, or leads to where they can be had.
+/// Serve an image's bytes, exactly as they were sent, or lead to where they can be had.
+#[utoipa::path(
+    method(get, head),
+    path = "/uploads/{file}",
+    operation_id = "getImageBytes",
+    tag = "images",
+    params(
+        ("file" = ImageId, Path, description = "The image's id"),
+        ("Range" = Option<String>, Header, description = "Only these bytes, such as `bytes=0-99`"),
+        ("If-None-Match" = Option<String>, Header, description = "Only if the image has none of these entity tags"),
+    ),
+    responses(
+        (status = 200, description = "The image", body = Vec<u8>, content_type = "image/*", headers(
+            ("ETag" = String, description = "Its digest"),
+            ("Repr-Digest" = String, description = "Its SHA-256, as RFC 9530 writes it; missing where it is not known"),
+        )),
+        (status = 206, description = "The part of it that was asked for", body = Vec<u8>, content_type = "image/*"),
+        (status = 304, description = "The client has it"),
+        (status = 307, description = "Over a bucket: it is there", headers(("Location" = String, description = "Works for a few minutes"))),
+        (status = 404, description = "`no-such-image`"),
+        (status = 412, description = "`changed`: `If-Match` or `If-Unmodified-Since` does not hold"),
+        (status = 416, description = "`range-not-satisfiable`"),
+    ),
+)]
 pub(crate) async fn serve(
     State(app): State<App>,
     file: Result<Path<String>, PathRejection>,

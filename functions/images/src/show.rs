@@ -16,7 +16,23 @@ use shared::layout::ImageId;
 
 use crate::conditions::{Validators, Verdict};
 
-/// Shows one image.
+/// Show what is known of an image.
+#[utoipa::path(
+    get,
+    path = "/api/images/{id}",
+    operation_id = "getImage",
+    tag = "images",
+    params(
+        ("id" = ImageId, Path, description = "The image's id"),
+        ("If-None-Match" = Option<String>, Header, description = "Only if the image has none of these entity tags"),
+    ),
+    responses(
+        (status = 200, description = "The image", body = Item, headers(("ETag" = String, description = "Its version"))),
+        (status = 304, description = "It is as the client knows it"),
+        (status = 404, description = "`no-such-image`"),
+        (status = 412, description = "`changed`: `If-Match` does not hold"),
+    ),
+)]
 pub(crate) async fn show(
     State(app): State<App>,
     id: Result<Path<String>, PathRejection>,

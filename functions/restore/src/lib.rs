@@ -11,6 +11,7 @@ use shared::Error;
 use shared::http::{App, Problem, Routes, finish, to_the_end};
 use shared::layout::{BackupName, ImageId};
 use shared::restore::{Mode, Plan};
+use utoipa::{OpenApi, ToSchema};
 
 /// The routes of this function.
 pub fn routes() -> Routes {
@@ -22,17 +23,26 @@ pub fn router(app: App) -> Router {
     finish(routes().into_router(app.clone()), &app)
 }
 
+/// What these routes take and answer.
+#[derive(Debug, OpenApi)]
+#[openapi(paths(restore))]
+pub struct Api;
+
 /// How to restore. Anything else in the query is refused: a misspelt `dryRun` must not restore in earnest.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 struct How {
+    /// `merge` keeps images that came after the backup, `exact` removes them.
     #[serde(default)]
+    #[param(inline)]
     mode: ModeName,
+    /// Only say what would happen, and change nothing.
     #[serde(default)]
     dry_run: bool,
 }
 
-#[derive(Debug, Default, Clone, Copy, Deserialize)]
+#[derive(Debug, Default, Clone, Copy, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 enum ModeName {
     #[default]
@@ -40,24 +50,33 @@ enum ModeName {
     Exact,
 }
 
-#[derive(Serialize)]
+/// What a restore did or would do, in numbers of images.
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Restored)]
 struct Answer {
     success: bool,
+    /// All of this in one sentence.
     message: String,
+    /// Images that came back.
     restored: usize,
+    /// Images of which people say now what they said then.
     changed: usize,
+    /// Images that are as they were.
     kept: u64,
+    /// Images that went.
     removed: usize,
     /// Images of the backup whose bytes are nowhere.
     #[serde(skip_serializing_if = "is_zero")]
     missing: usize,
+    /// The backup that was made before; restoring it undoes this one.
     safety_backup: Option<BackupName>,
     #[serde(flatten)]
     dry_run: Option<DryRun>,
 }
 
-#[derive(Serialize)]
+/// With `dryRun`: which images they would be.
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct DryRun {
     dry_run: bool,
@@ -67,6 +86,24 @@ struct DryRun {
     missing_images: BTreeSet<ImageId>,
 }
 
+/// Restore a backup, or show what that would do.
+///
+/// A safety backup is made before, and a restore of that undoes this one.
+#[utoipa::path(
+    post,
+    path = "/api/restore/{backupName}",
+    operation_id = "restoreBackup",
+    tag = "backups",
+    params(("backupName" = BackupName, Path, description = "The backup's name"), How),
+    responses(
+        (status = 200, description = "It is restored, or with `dryRun` the plan", body = Answer),
+        (status = 400, description = "`invalid-request`: the query cannot be read"),
+        (status = 404, description = "`no-such-backup`"),
+        (status = 409, description = "`restore-running`: another restore or a prune is"),
+        (status = 500, description = "`damaged-backup`, `internal`"),
+        (status = 507, description = "`no-room`"),
+    ),
+)]
 async fn restore(
     State(app): State<App>,
     name: Result<Path<String>, PathRejection>,

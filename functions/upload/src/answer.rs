@@ -8,19 +8,26 @@ use serde::Serialize;
 use shared::http::Item;
 use shared::layout::BackupName;
 use shared::upload::Uploaded;
+use utoipa::ToSchema;
 
-#[derive(Serialize)]
-struct Stored<'a> {
+/// An image that was stored.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Stored<'a> {
     #[serde(flatten)]
     item: Item<'a>,
+    /// How many copies of it stood when this was answered.
     copies: u8,
+    /// The automatic backup that this upload completed.
     #[serde(skip_serializing_if = "Option::is_none")]
     backup: Option<BackupName>,
 }
 
-#[derive(Serialize)]
-struct Several<'a> {
+/// Images that were stored together.
+#[derive(Serialize, ToSchema)]
+#[schema(as = StoredTogether)]
+pub(crate) struct Several<'a> {
     images: Vec<Stored<'a>>,
+    /// The automatic backup that this upload completed.
     #[serde(skip_serializing_if = "Option::is_none")]
     backup: Option<BackupName>,
 }
@@ -37,4 +44,14 @@ pub(crate) fn answer(uploaded: &Uploaded, several: bool) -> Response {
     let headers = items.clone().next().and_then(location).map(|url| [(LOCATION, url)]);
     let one = items.map(|item| Stored { item, copies: *copies, backup: *backup }).next();
     (StatusCode::CREATED, headers.map(AppendHeaders), Json(one)).into_response()
+}
+
+/// What [`answer`] answers.
+#[derive(ToSchema)]
+#[schema(as = Uploaded)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "only its description is used")]
+pub(crate) enum Either<'a> {
+    One(Stored<'a>),
+    Several(Several<'a>),
 }

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use shared::store::{Body, Store, StoreError};
 use shared::upload::{Fields, NewImage};
 use shared::{Error, Result};
+use utoipa::ToSchema;
 
 use crate::incoming::{GivenUp, Incoming, Used};
 
@@ -25,13 +26,33 @@ pub(crate) struct Form {
 }
 
 /// The fields as a query gives them.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
 #[serde(rename_all = "camelCase", default)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct Query {
     category: Option<String>,
     description: Option<String>,
     group_id: Option<String>,
+    #[param(value_type = Option<i64>)]
     order: Option<String>,
+}
+
+/// A form with one or many images; all of them are stored or none. What the form does not say, the query may.
+#[derive(ToSchema)]
+#[schema(as = UploadForm, rename_all = "camelCase")]
+#[expect(dead_code, reason = "it is read part by part")]
+pub(crate) struct Described {
+    /// The images. The fields `images`, `file` and `files` are taken as well.
+    #[schema(value_type = Vec<Vec<u8>>, min_items = 1, max_items = 100)]
+    image: Vec<Vec<u8>>,
+    /// `fun` where none is given.
+    category: Option<String>,
+    #[schema(max_length = 10_000)]
+    description: Option<String>,
+    /// The group that the images join.
+    group_id: Option<String>,
+    /// The place of the first of them in the group; the others follow it.
+    order: Option<i64>,
 }
 
 /// What a body is limited to and where it goes.

@@ -9,6 +9,7 @@ mod upload;
 
 use axum::Router;
 use shared::http::{App, Routes, finish};
+use utoipa::OpenApi;
 
 /// The routes of this function.
 pub fn routes() -> Routes {
@@ -23,3 +24,8 @@ pub fn routes() -> Routes {
 pub fn router(app: App) -> Router {
     finish(routes().into_router(app.clone()), &app)
 }
+
+/// What these routes take and answer.
+#[derive(Debug, OpenApi)]
+#[openapi(paths(upload::upload, ticket::issue, ticket::receive, ticket::complete))]
+pub struct Api;

@@ -17,9 +17,10 @@ use shared::http::{App, Problem, read_body, to_the_end};
 use shared::ticket::{Announcement, Destination};
 use shared::upload::Fields;
 use shared::{Error, Result};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::answer::answer;
+use crate::answer::{Stored, answer};
 use crate::form::{Target, last_segment, read_whole};
 use crate::incoming::Incoming;
 
@@ -28,30 +29,54 @@ const MAX_BYTES: usize = 256 * 1024;
 /// What is stated for bytes of which the client states nothing.
 const UNKNOWN_TYPE: &str = "application/octet-stream";
 
-#[derive(Deserialize)]
+/// An image that will come.
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = TicketRequest)]
 struct Asked {
     filename: Option<String>,
+    /// With which its bytes will be sent; `application/octet-stream` where none is given.
     content_type: Option<String>,
+    /// Its length in bytes.
     size: u64,
     sha256: Digest,
     #[serde(flatten)]
     fields: Fields,
 }
 
-#[derive(Serialize)]
+/// Where the bytes of an image are to be sent.
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct Ticket {
     id: Uuid,
     /// Relative to this API, or on another server.
     upload_url: String,
     method: &'static str,
+    /// All of them must be sent along.
     headers: BTreeMap<String, String>,
+    /// Until when all of it must be done.
+    #[schema(schema_with = shared::http::time)]
     expires: String,
+    /// What to ask for with POST when the bytes are there.
     complete_url: String,
 }
 
-/// Answers `POST /api/upload/tickets`.
+/// Get a ticket: leave to send the bytes of one image straight to where they are stored.
+///
+/// Send them to `uploadUrl`, then ask for `completeUrl`. An image too large for a request comes in this way.
+#[utoipa::path(
+    post,
+    path = "/api/upload/tickets",
+    operation_id = "issueTicket",
+    tag = "upload",
+    request_body = Asked,
+    responses(
+        (status = 201, description = "The ticket", body = Ticket, headers(("Location" = String, description = "Its `completeUrl`"))),
+        (status = 400, description = "`invalid-request`"),
+        (status = 413, description = "`too-large`"),
+        (status = 507, description = "`no-room`"),
+    ),
+)]
 pub(crate) async fn issue(State(app): State<App>, request: Request) -> Result<Response, Problem> {
     let body = read_body(request.into_body(), MAX_BYTES).await?;
     let asked: Asked = serde_json::from_slice(&body)
@@ -80,14 +105,34 @@ pub(crate) async fn issue(State(app): State<App>, request: Request) -> Result<Re
     Ok((StatusCode::CREATED, AppendHeaders([(LOCATION, location)]), Json(ticket)).into_response())
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct Secret {
+    /// As the ticket's `uploadUrl` has it.
     secret: Option<String>,
 }
 
-/// Answers `PUT /api/upload/{id}`: takes in the bytes of a ticket, where the store has no signed URLs of its own.
+/// Send the bytes of a ticket, where its `uploadUrl` leads here.
 ///
-/// It answers as a bucket does to a signed URL: 200 without a body, and 412 where the bytes came before.
+/// It answers as a bucket does to a signed URL. The secret in the URL stands in the place of a token.
+#[utoipa::path(
+    put,
+    path = "/api/upload/{id}",
+    operation_id = "sendTicketBytes",
+    tag = "upload",
+    params(("id" = Uuid, Path, description = "The ticket's id"), Secret),
+    request_body(content((Vec<u8> = "image/*"), (Vec<u8> = "application/octet-stream"))),
+    responses(
+        (status = 200, description = "They are here"),
+        (status = 400, description = "`invalid-request`: another Content-Type than announced, or the body ended early"),
+        (status = 404, description = "`no-such-ticket`: none with this id and secret"),
+        (status = 409, description = "`arriving-now`: they are on the way already"),
+        (status = 412, description = "`arrived-before`"),
+        (status = 413, description = "`too-large`: more than announced"),
+        (status = 422, description = "`digest-mismatch`: other bytes than announced"),
+        (status = 507, description = "`no-room`"),
+    ),
+)]
 pub(crate) async fn receive(
     State(app): State<App>,
     id: Result<Path<String>, PathRejection>,
@@ -113,7 +158,25 @@ pub(crate) async fn receive(
     Ok(StatusCode::OK)
 }
 
-/// Answers `POST /api/upload/{id}/complete` as an upload of the image would be answered.
+/// Complete a ticket: its bytes become an image.
+#[utoipa::path(
+    post,
+    path = "/api/upload/{id}/complete",
+    operation_id = "completeTicket",
+    tag = "upload",
+    params(("id" = Uuid, Path, description = "The ticket's id")),
+    responses(
+        (status = 201, description = "The image, as of an upload", body = Stored, headers(
+            ("Location" = String, description = "Where it is served"),
+        )),
+        (status = 404, description = "`no-such-ticket`"),
+        (status = 409, description = "`nothing-arrived`: send the bytes first"),
+        (status = 413, description = "`too-large`"),
+        (status = 415, description = "`not-an-image`"),
+        (status = 422, description = "`undecodable`, `too-many-pixels`, `too-many-frames`, `digest-mismatch`"),
+        (status = 507, description = "`no-room`"),
+    ),
+)]
 pub(crate) async fn complete(
     State(app): State<App>,
     id: Result<Path<String>, PathRejection>,

@@ -12,14 +12,40 @@ use headers::{ContentLength, HeaderMapExt};
 use shared::http::{App, Problem, to_the_end};
 use shared::{Error, Result};
 
-use crate::answer::answer;
+use crate::answer::{self, answer};
 use crate::form::{self, Form, Target};
 use crate::{digests, incoming::Incoming};
 
 /// How much longer than its longest image a form may be in all.
 const FORM_BYTES: u64 = 64 * 1024;
 
-/// Takes in the images of one request: all of them or none.
+/// Store images: all that one request brings, or none of them.
+///
+/// They come as a form, or one image is the whole body. What an image is, its own bytes decide, whatever it calls itself.
+#[utoipa::path(
+    post,
+    path = "/api/upload",
+    operation_id = "uploadImages",
+    tag = "upload",
+    params(
+        form::Query,
+        ("X-Filename" = Option<String>, Header, description = "The original name of an image that is the body"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes a second try the same upload as the first"),
+        ("Content-Digest" = Option<String>, Header, description = "`sha-256=:…:` of the body, RFC 9530; compared with what arrives"),
+    ),
+    request_body(content((form::Described = "multipart/form-data"), (Vec<u8> = "image/*"))),
+    responses(
+        (status = 201, description = "Stored, one image as an object and several as a list", body = answer::Either, headers(
+            ("Location" = String, description = "Where the image is served, if it is one"),
+        )),
+        (status = 400, description = "`no-file`, `empty-file`, `invalid-request`"),
+        (status = 409, description = "`idempotency-in-progress`: the first try is running"),
+        (status = 413, description = "`too-large`; where a ticket can take it, the answer says so"),
+        (status = 415, description = "`not-an-image`"),
+        (status = 422, description = "`undecodable`, `too-many-pixels`, `too-many-frames`, `digest-mismatch`, `idempotency-mismatch`"),
+        (status = 507, description = "`no-room`"),
+    ),
+)]
 pub(crate) async fn upload(
     State(app): State<App>,
     query: Result<Query<form::Query>, QueryRejection>,

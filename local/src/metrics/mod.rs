@@ -106,7 +106,12 @@ impl Metrics {
     }
 }
 
-/// Answers a scrape.
+/// Show what is counted and measured, for Prometheus.
+///
+/// How many images there are and how they are kept is not for everyone, so that this needs the token.
+#[utoipa::path(get, path = "/metrics", operation_id = "getMetrics", tag = "health", responses(
+    (status = 200, description = "OpenMetrics", body = String, content_type = "application/openmetrics-text"),
+))]
 pub async fn scrape(metrics: Arc<Metrics>, app: App) -> Result<Response, Problem> {
     let text = metrics.expose(&app).await.map_err(Problem::internal)?;
     Ok(([(CONTENT_TYPE, OPEN_METRICS)], text).into_response())

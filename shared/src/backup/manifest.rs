@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::Listed;
 use crate::catalog::ChunkSummary;
@@ -14,7 +15,7 @@ use crate::seal::{self, UNSEALED};
 const FORMAT: u32 = 1;
 
 /// Why a backup was made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// After so many uploads.
@@ -56,7 +57,7 @@ pub struct Manifest {
 }
 
 /// A chunk as a manifest names it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ChunkRef {
     /// Digest of its bytes, which is also its name.
     pub sha256: Digest,

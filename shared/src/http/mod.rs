@@ -12,6 +12,7 @@ mod item;
 pub mod lambda;
 mod problem;
 mod routes;
+mod schema;
 pub mod scopes;
 #[cfg(test)]
 mod tests;
@@ -40,6 +41,7 @@ pub use caller::Caller;
 pub use item::{Item, etag};
 pub use problem::Problem;
 pub use routes::Routes;
+pub use schema::time;
 
 use crate::clock::Clock;
 use crate::config::{Config, Platform};

@@ -12,6 +12,7 @@ use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::catalog::CommitError;
 use crate::error::Error;
@@ -34,6 +35,28 @@ pub struct Problem {
     detail: String,
     headers: Vec<(HeaderName, HeaderValue)>,
     source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+/// Says what went wrong: RFC 9457, and two fields for older clients.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Document<'a> {
+    /// A stable word for what went wrong.
+    #[schema(example = "no-such-image")]
+    r#type: &'a str,
+    /// The same word as text.
+    #[schema(example = "No such image")]
+    title: String,
+    /// The status of the answer.
+    #[schema(example = 404)]
+    status: u16,
+    /// What went wrong, in one plain sentence.
+    #[schema(example = "There is no image \"a.jpg\".")]
+    detail: &'a str,
+    /// The same sentence, for older clients.
+    error: &'a str,
+    /// On the routes of backups and restores: false.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    success: Option<bool>,
 }
 
 impl Problem {
@@ -75,21 +98,11 @@ impl Problem {
         Body::from(serde_json::to_vec(&self.document(success)).unwrap_or_default())
     }
 
-    fn document(&self, success: Option<bool>) -> impl Serialize {
-        #[derive(Serialize)]
-        struct Json<'a> {
-            r#type: &'a str,
-            title: String,
-            status: u16,
-            detail: &'a str,
-            error: &'a str,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            success: Option<bool>,
-        }
+    fn document(&self, success: Option<bool>) -> Document<'_> {
         let words = self.slug.replace('-', " ");
         let title = words[..1].to_ascii_uppercase() + &words[1..];
         let (status, detail) = (self.status.as_u16(), self.detail.as_str());
-        Json { r#type: self.slug, title, status, detail, error: detail, success }
+        Document { r#type: self.slug, title, status, detail, error: detail, success }
     }
 
     /// The causes from the outermost in, in one line.

@@ -14,6 +14,7 @@ use std::str::FromStr;
 use futures::stream::{self, StreamExt};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 pub use record::Record;
 
@@ -70,7 +71,7 @@ impl FromStr for Slice {
 }
 
 /// What a verification found and did.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Findings {
     /// Images whose copies were read.

@@ -1,0 +1,215 @@
+//! What the routes of backups answer.
+
+use serde::Serialize;
+use shared::backup::{ChunkRef, Kind, Listed, Manifest};
+use shared::clock::format_millis;
+use shared::layout::{BackupName, ImageId};
+use shared::prune::Pruned;
+use shared::restore::Plan;
+use shared::verify::Findings;
+use utoipa::ToSchema;
+
+/// A backup as a list shows it.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = BackupItem)]
+pub(crate) struct Item {
+    name: BackupName,
+    #[schema(schema_with = shared::http::time)]
+    created: String,
+    #[schema(schema_with = shared::http::time)]
+    modified: String,
+    /// Always true: a backup without its metadata is not listed. Older clients look at it.
+    has_metadata: bool,
+    /// How many images it names.
+    file_count: u64,
+    /// Length of those images.
+    bytes: u64,
+    kind: Kind,
+    #[schema(schema_with = shared::http::time)]
+    verified_at: String,
+}
+
+/// The backups that there are, newest first.
+#[derive(Serialize, ToSchema)]
+#[schema(as = BackupList)]
+pub(crate) struct List {
+    pub(crate) backups: Vec<Item>,
+}
+
+/// A backup that was made.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = BackupMade)]
+pub(crate) struct Made {
+    success: bool,
+    backup_name: BackupName,
+    message: String,
+    /// How many images it names.
+    file_count: u64,
+    /// Length of those images.
+    bytes: u64,
+    #[schema(schema_with = shared::http::time)]
+    verified_at: String,
+    /// Images in it whose bytes are missing.
+    missing: Vec<ImageId>,
+}
+
+/// A backup, for people.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Backup)]
+pub(crate) struct Shown {
+    name: BackupName,
+    #[schema(schema_with = shared::http::time)]
+    created: String,
+    kind: Kind,
+    /// Which automatic backup it is, counted from the first.
+    sequence: Option<u64>,
+    /// How many images it names.
+    file_count: u64,
+    /// Length of those images.
+    bytes: u64,
+    #[schema(schema_with = shared::http::time)]
+    verified_at: String,
+    /// Images in it whose bytes are missing.
+    missing: Vec<ImageId>,
+    /// The pieces of the catalog that it consists of.
+    chunks: Vec<ChunkRef>,
+    /// With `plan`: what restoring it would do; null where it is damaged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) plan: Option<Option<Plans>>,
+}
+
+/// What each kind of restore would do.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Plans {
+    pub(crate) merge: Counts,
+    pub(crate) exact: Counts,
+}
+
+/// What a restore would do now, in numbers of images.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Counts {
+    restored: usize,
+    changed: usize,
+    kept: u64,
+    removed: usize,
+    missing: usize,
+}
+
+/// A backup that was deleted.
+#[derive(Serialize, ToSchema)]
+#[schema(as = BackupDeleted)]
+pub(crate) struct Deleted {
+    success: bool,
+    message: String,
+    name: BackupName,
+}
+
+/// What a prune removed, or would remove.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Pruned)]
+pub(crate) struct PruneAnswer {
+    success: bool,
+    dry_run: bool,
+    /// Backups that went, newest first.
+    removed: Vec<BackupName>,
+    /// Backups that stay, newest first.
+    kept: Vec<BackupName>,
+    /// How many pieces of catalogs and images went.
+    objects: usize,
+    /// Length of those.
+    bytes: u64,
+    /// Why nothing was removed, or no more.
+    held_back: Option<&'static str>,
+}
+
+/// What a verification found; `ok` where nothing is left to be done.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Verified)]
+pub(crate) struct VerifyAnswer {
+    pub(crate) slice: String,
+    pub(crate) ok: bool,
+    #[serde(flatten)]
+    pub(crate) findings: Findings,
+}
+
+impl From<Listed> for Item {
+    fn from(listed: Listed) -> Self {
+        Self {
+            name: listed.name,
+            created: format_millis(listed.created),
+            modified: format_millis(listed.modified),
+            has_metadata: true,
+            file_count: listed.images,
+            bytes: listed.bytes,
+            kind: listed.kind,
+            verified_at: format_millis(listed.verified_at),
+        }
+    }
+}
+
+impl From<Manifest> for Made {
+    fn from(manifest: Manifest) -> Self {
+        let mut message = format!("{} was made and checked. Images in it: {}.", manifest.name, manifest.images);
+        if !manifest.missing.is_empty() {
+            message += &format!(" Images whose bytes are missing: {}.", manifest.missing.len());
+        }
+        Self {
+            success: true,
+            backup_name: manifest.name,
+            message,
+            file_count: manifest.images,
+            bytes: manifest.bytes,
+            verified_at: format_millis(manifest.verified_at),
+            missing: manifest.missing,
+        }
+    }
+}
+
+impl From<Manifest> for Shown {
+    fn from(manifest: Manifest) -> Self {
+        Self {
+            name: manifest.name,
+            created: format_millis(manifest.created),
+            kind: manifest.kind,
+            sequence: manifest.sequence,
+            file_count: manifest.images,
+            bytes: manifest.bytes,
+            verified_at: format_millis(manifest.verified_at),
+            missing: manifest.missing,
+            chunks: manifest.chunks,
+            plan: None,
+        }
+    }
+}
+
+impl From<Plan> for Counts {
+    fn from(plan: Plan) -> Self {
+        let plan = plan.with_bytes_restored();
+        Self {
+            restored: plan.restored.len(),
+            changed: plan.changed.len(),
+            kept: plan.kept,
+            removed: plan.removed.len(),
+            missing: plan.missing.len(),
+        }
+    }
+}
+
+impl From<BackupName> for Deleted {
+    fn from(name: BackupName) -> Self {
+        let message = format!("{name} was deleted. What only it needed is removed by the next prune.");
+        Self { success: true, message, name }
+    }
+}
+
+impl PruneAnswer {
+    pub(crate) fn new(pruned: Pruned, dry_run: bool) -> Self {
+        let (objects, bytes) = (pruned.objects(), pruned.bytes);
+        let Pruned { removed, kept, held_back, .. } = pruned;
+        Self { success: true, dry_run, removed, kept, objects, bytes, held_back }
+    }
+}

@@ -1,0 +1,202 @@
+//! `GET /api/openapi.json` and `GET /api/docs`: what the routes take and answer, for machines and for people.
+//!
+//! Each handler describes itself, beside its code. Here those descriptions become one document, and what holds of every
+//! route is said once. Only the server serves it: a function would carry the description of all the others.
+
+mod page;
+
+use axum::http::Method;
+use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
+use axum::response::{IntoResponse, Response};
+use shared::http::scopes::{Needs, needed};
+use shared::http::{Problem, Routes};
+use shared::tokens::Scope;
+use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::{ContentBuilder, OpenApi as Document, Ref, RefOr, Response as Described, ResponseBuilder};
+use utoipa::{OpenApi, ToSchema};
+
+use crate::metrics;
+
+/// An answer may be kept, but must be asked for again with the next version.
+const CACHE: &str = "no-cache";
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Keepsake",
+        description = "Stores images so that nothing acknowledged is ever lost.\n\n\
+            JSON is in camelCase, and times are in UTC with milliseconds. What goes wrong is answered as a problem, RFC 9457.",
+    ),
+    paths(document_as_json, page, metrics::scrape),
+    components(schemas(Problem)),
+    tags(
+        (name = "upload", description = "New images"),
+        (name = "images", description = "Listing, showing, editing, deleting and serving images"),
+        (name = "backups", description = "Backups, restores and what keeps all of it sound"),
+        (name = "health", description = "How the store is"),
+        (name = "about", description = "This description"),
+    ),
+)]
+struct Api;
+
+/// The routes that describe all routes.
+pub fn routes() -> Routes {
+    Routes::new().get("/api/openapi.json", document_as_json).get("/api/docs", page)
+}
+
+/// Describe the routes for machines: this document.
+#[utoipa::path(get, path = "/api/openapi.json", operation_id = "getDescription", tag = "about", responses(
+    (status = 200, description = "OpenAPI 3.1", body = Object),
+))]
+async fn document_as_json() -> Result<Response, Problem> {
+    let document = document().to_json().map_err(Problem::internal)?;
+    Ok(([(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, CACHE)], document).into_response())
+}
+
+/// Describe the routes for people.
+#[utoipa::path(get, path = "/api/docs", operation_id = "getDocs", tag = "about", responses(
+    (status = 200, description = "A page to read", body = String, content_type = "text/html"),
+))]
+async fn page() -> Result<Response, Problem> {
+    let document = serde_json::to_value(document()).map_err(Problem::internal)?;
+    let headers = [
+        (CONTENT_TYPE, "text/html; charset=utf-8".to_owned()),
+        (CACHE_CONTROL, CACHE.to_owned()),
+        (CONTENT_SECURITY_POLICY, page::policy()),
+    ];
+    Ok((headers, page::html(&document)).into_response())
+}
+
+/// What all routes take and answer.
+pub fn document() -> Document {
+    let mut document = Api::openapi();
+    parts().into_iter().for_each(|part| document.merge(part));
+    let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("`API_TOKEN`, where one is set"));
+    let components = document.components.get_or_insert_default();
+    components.add_security_scheme("token", SecurityScheme::Http(bearer.build()));
+    for (path, item) in &mut document.paths.paths {
+        for (method, operation) in operations(item) {
+            // A route that the table does not know is shut, and a test says that there is none.
+            complete(operation, needed(&method, path).unwrap_or(Needs::Token(Scope::Admin)));
+        }
+        if let Some(id) = item.head.as_mut().and_then(|head| head.operation_id.as_mut()) {
+            // A handler that answers GET as well has one name for both.
+            *id += "Head";
+        }
+    }
+    document
+}
+
+fn parts() -> [Document; 5] {
+    [
+        upload::Api::openapi(),
+        images::Api::openapi(),
+        backup::Api::openapi(),
+        restore::Api::openapi(),
+        health::Api::openapi(),
+    ]
+}
+
+fn operations(item: &mut PathItem) -> impl Iterator<Item = (Method, &mut Operation)> {
+    let PathItem { get, head, post, put, patch, delete, .. } = item;
+    let methods = [
+        (Method::GET, get),
+        (Method::HEAD, head),
+        (Method::POST, post),
+        (Method::PUT, put),
+        (Method::PATCH, patch),
+        (Method::DELETE, delete),
+    ];
+    methods.into_iter().filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
+}
+
+/// Says what every route has in common: who may ask, which answers the layers around it give, and that whatever goes wrong
+/// is answered as a problem.
+fn complete(operation: &mut Operation, needs: Needs) {
+    let with = |scope: Scope| SecurityRequirement::new("token", [scope.name()]);
+    operation.security = match needs {
+        Needs::Nothing | Needs::OwnSecret => None,
+        Needs::Reading => Some(vec![SecurityRequirement::default(), with(Scope::Read)]),
+        Needs::Token(scope) => Some(vec![with(scope)]),
+    };
+    let token = operation.security.is_some();
+    let on_store = needs != Needs::Nothing;
+    let common = [
+        ("401", "`unauthorized`: a token is needed here, and none came that is known", token),
+        ("403", "`forbidden-scope`, `forbidden-host`, `forbidden-origin`", token),
+        ("403", "`forbidden-host`, `forbidden-origin`", true),
+        ("500", "`internal`: something unexpected went wrong", true),
+        ("503", "The store does not answer, or takes no writes", on_store),
+    ];
+    let answers = &mut operation.responses.responses;
+    for (status, description, _) in common.into_iter().filter(|(.., applies)| *applies) {
+        let described = || RefOr::T(ResponseBuilder::new().description(description).build());
+        answers.entry(status.to_owned()).or_insert_with(described);
+    }
+    for (status, answer) in answers {
+        if let RefOr::T(Described { content, .. }) = answer
+            && content.is_empty()
+            && status.starts_with(['4', '5'])
+        {
+            let problem = ContentBuilder::new().schema(Some(Ref::from_schema_name(Problem::name()))).build();
+            content.insert("application/problem+json".to_owned(), problem);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use serde_json::Value;
+
+    use super::*;
+    use crate::metrics::Metrics;
+    use crate::server;
+
+    #[test]
+    fn every_route_is_described_and_nothing_else_is() {
+        let pages = crate::page::routes().list();
+        let mut served = server::all_routes(Metrics::new()).list();
+        served.retain(|route| !pages.contains(route));
+        let served: BTreeSet<String> = served.into_iter().map(|(method, path)| format!("{method} {path}")).collect();
+        let document = serde_json::to_value(document()).unwrap();
+        let paths = document["paths"].as_object().unwrap();
+        let methods = |(path, item): (&String, &Value)| {
+            let methods = item.as_object().unwrap().keys().map(|method| format!("{} {path}", method.to_uppercase()));
+            methods.collect::<Vec<_>>()
+        };
+        assert_eq!(paths.iter().flat_map(methods).collect::<BTreeSet<_>>(), served);
+    }
+
+    #[test]
+    fn no_name_stands_for_two_things() {
+        let mut document = document();
+        let ids = document.paths.paths.values_mut().flat_map(operations);
+        let ids: Vec<String> = ids.map(|(_, operation)| operation.operation_id.clone().unwrap()).collect();
+        assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len(), "{ids:?}");
+
+        let mut known = BTreeMap::new();
+        for schemas in parts().into_iter().chain([Api::openapi()]).filter_map(|part| part.components) {
+            for (name, schema) in schemas.schemas {
+                let earlier = known.insert(name.clone(), schema.clone());
+                assert!(earlier.is_none_or(|earlier| earlier == schema), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_route_belongs_to_a_group_and_whatever_goes_wrong_is_told_as_a_problem() {
+        let mut document = document();
+        let tags: BTreeSet<String> = document.tags.take().unwrap().into_iter().map(|tag| tag.name).collect();
+        for (_, operation) in document.paths.paths.values_mut().flat_map(operations) {
+            let id = operation.operation_id.as_deref().unwrap();
+            assert!(operation.tags.iter().flatten().all(|tag| tags.contains(tag)), "{id}");
+            for (status, answer) in &operation.responses.responses {
+                let RefOr::T(answer) = answer else { panic!("{id} {status}") };
+                assert!(!answer.content.is_empty() || !status.starts_with(['4', '5']), "{id} {status}");
+            }
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! How what this crate puts into answers is described in the OpenAPI document: here where it is written by hand, and by
+//! `derive` where the type stands otherwise.
+
+use std::borrow::Cow;
+
+use utoipa::openapi::schema::{Object, ObjectBuilder, Schema, SchemaFormat, Type};
+use utoipa::openapi::{KnownFormat, RefOr};
+use utoipa::{PartialSchema, ToSchema};
+
+use super::problem::Document;
+use super::{Item, Problem};
+use crate::digest::Digest;
+use crate::layout::{BackupName, ImageId};
+
+/// A type that is written as a string.
+macro_rules! string {
+    ($type:ty, $name:literal, $description:literal, $example:literal $(, $pattern:literal)?) => {
+        impl PartialSchema for $type {
+            fn schema() -> RefOr<Schema> {
+                let string = ObjectBuilder::new().schema_type(Type::String).description(Some($description));
+                string.examples([$example])$(.pattern(Some($pattern)))?.into()
+            }
+        }
+
+        impl ToSchema for $type {
+            fn name() -> Cow<'static, str> {
+                Cow::Borrowed($name)
+            }
+        }
+    };
+}
+
+string!(ImageId, "ImageId", "An image's id: the name of its file.", "01981f3e-8c5a-7a30-9d8e-2f1b6c4d7e90.jpg");
+string!(
+    BackupName,
+    "BackupName",
+    "A backup's name: the moment it was named for, in UTC with milliseconds. Names sort by time.",
+    "backup-2024-01-01T12-00-00-000Z",
+    r"^backup-\d{4}-\d{2}-\d{2}T\d{2}-\d{2}-\d{2}-\d{3}Z$"
+);
+string!(
+    Digest,
+    "Digest",
+    "The SHA-256 of some bytes, in lower-case hexadecimal digits.",
+    "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a",
+    "^[0-9a-f]{64}$"
+);
+
+/// A moment as `clock::format_millis` writes it.
+pub fn time() -> Object {
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))
+        .description(Some("A moment in UTC with milliseconds."))
+        .examples(["2026-11-20T08:00:00.000Z"])
+        .build()
+}
+
+/// What [`Item`] writes. An imported record may have more fields, and a documented one of another type: it is shown as it
+/// came.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+#[expect(dead_code, reason = "only its description is used")]
+struct Fields {
+    id: ImageId,
+    /// Where the image's bytes are served, relative to this server; of a link, where that leads.
+    url: String,
+    /// The same as the id.
+    filename: ImageId,
+    category: Option<String>,
+    description: Option<String>,
+    /// When it was uploaded.
+    upload_date: Option<String>,
+    /// What it is: `image`, unless an imported record says something else.
+    r#type: Option<String>,
+    /// The group that it belongs to.
+    group_id: Option<String>,
+    /// Its place in its group; 999 where it has none.
+    order: Option<i64>,
+    /// The name of the file that was sent.
+    original_name: Option<String>,
+    /// The media type that its own bytes say.
+    content_type: Option<String>,
+    /// Its length in bytes.
+    size: Option<u64>,
+    /// In pixels.
+    width: Option<u32>,
+    /// In pixels.
+    height: Option<u32>,
+    sha256: Option<Digest>,
+}
+
+/// A type that is described by another.
+macro_rules! described_by {
+    ($type:ty, $name:literal, $by:ty) => {
+        impl PartialSchema for $type {
+            fn schema() -> RefOr<Schema> {
+                <$by>::schema()
+            }
+        }
+
+        impl ToSchema for $type {
+            fn name() -> Cow<'static, str> {
+                Cow::Borrowed($name)
+            }
+
+            fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+                <$by>::schemas(schemas);
+            }
+        }
+    };
+}
+
+described_by!(Item<'_>, "Image", Fields);
+described_by!(Problem, "Problem", Document<'_>);
