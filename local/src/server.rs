@@ -81,7 +81,7 @@ pub fn all_routes(metrics: Arc<Metrics>) -> Routes {
 
 /// The routes of all functions.
 pub fn routes() -> Routes {
-    upload::routes()
+    upload::server_routes()
         .merge(images::routes())
         .merge(backup::server_routes())
         .merge(restore::routes())

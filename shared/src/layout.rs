@@ -5,6 +5,7 @@
 //! image-metadata.json                   the checkpoint
 //! image-metadata.d/<commit-id>.json     commits not yet folded into it
 //! incoming/<ticket-id>[.json]           bytes that came under a ticket, and the ticket
+//! incoming/<id>.part-<offset>           a part of a resumable upload, and beside it <id>.resumable.json
 //! migration.json                        the marker of a migration into this store that has not ended
 //! starts.json                           which instances started here; in every place that holds metadata
 //! backups/…                             the archive, a store of its own (below)
@@ -98,6 +99,27 @@ pub fn ticket(id: Uuid) -> Key {
 /// The ticket that lies under this key of the primary, if one does.
 pub fn parse_ticket(key: &Key) -> Option<Uuid> {
     parse_uuid(key.as_str().strip_prefix(INCOMING)?.strip_suffix(".json")?)
+}
+
+/// What the first request of a resumable upload said, in the primary.
+pub fn resumable(id: Uuid) -> Key {
+    key(format!("{INCOMING}{id}.resumable.json"))
+}
+
+/// What the parts of a resumable upload start with, as a listing prefix.
+pub fn parts(id: Uuid) -> String {
+    format!("{INCOMING}{id}.part-")
+}
+
+/// The part of a resumable upload that begins at this byte, in the primary. Parts sort by where they begin.
+pub fn part(id: Uuid, offset: u64) -> Key {
+    key(format!("{}{offset:020}", parts(id)))
+}
+
+/// Where the part begins that lies under this key of the primary, if one does.
+pub fn parse_part(key: &Key) -> Option<u64> {
+    let (_, offset) = key.as_str().strip_prefix(INCOMING)?.split_once(".part-")?;
+    offset.parse().ok().filter(|_| offset.len() == 20)
 }
 
 /// The checkpoint, in any place that holds metadata.
@@ -426,7 +448,8 @@ mod tests {
         ];
         let mut all: Vec<String> = archive.iter().map(|k| format!("{}/{k}", default_archive())).collect();
         all.extend([checkpoint(), starts(), commit(Uuid::nil())].map(|k| k.to_string()));
-        all.extend([incoming(Uuid::nil()), ticket(Uuid::nil())].map(|k| k.to_string()));
+        let nil = Uuid::nil();
+        all.extend([incoming(nil), ticket(nil), resumable(nil), part(nil, 0)].map(|k| k.to_string()));
         all.push(image(&ImageId::new("a.jpg").unwrap()).to_string());
         all.push(format!("{}/{}", uploads_mirror(), checkpoint()));
         for a in &all {

@@ -28,6 +28,7 @@ pub mod progress;
 pub mod prune;
 pub mod recovery;
 pub mod restore;
+pub mod resumable;
 mod seal;
 pub mod second_copies;
 pub mod store;

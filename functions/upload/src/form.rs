@@ -219,7 +219,7 @@ pub(crate) fn last_segment(name: &str) -> Option<String> {
     name.rsplit(['/', '\\']).next().filter(|name| !name.is_empty()).map(str::to_owned)
 }
 
-fn spool_failed(error: std::io::Error) -> Error {
+pub(crate) fn spool_failed(error: std::io::Error) -> Error {
     StoreError::io("spool", "", error).into()
 }
 

@@ -4,6 +4,7 @@ mod answer;
 mod digests;
 mod form;
 mod incoming;
+mod resume;
 mod ticket;
 mod upload;
 
@@ -20,6 +21,14 @@ pub fn routes() -> Routes {
         .post("/api/upload/{id}/complete", ticket::complete)
 }
 
+/// The routes of a server, to which an upload can also come in parts. A function takes little at a time, and gives tickets.
+pub fn server_routes() -> Routes {
+    routes()
+        .get("/api/upload/{id}", resume::show)
+        .patch("/api/upload/{id}", resume::append)
+        .delete("/api/upload/{id}", resume::cancel)
+}
+
 /// The routes with all that surrounds them, ready to be served.
 pub fn router(app: App) -> Router {
     finish(routes().into_router(app.clone()), &app)
@@ -29,3 +38,8 @@ pub fn router(app: App) -> Router {
 #[derive(Debug, OpenApi)]
 #[openapi(paths(upload::upload, ticket::issue, ticket::receive, ticket::complete))]
 pub struct Api;
+
+/// What the routes of a server take and answer beyond those.
+#[derive(Debug, OpenApi)]
+#[openapi(paths(resume::show, resume::append, resume::cancel))]
+pub struct ServerApi;

@@ -187,7 +187,7 @@ pub(crate) async fn complete(
 }
 
 /// What is not a ticket's name names no ticket.
-fn ticket_id(id: Result<Path<String>, PathRejection>) -> Result<Uuid, Problem> {
+pub(crate) fn ticket_id(id: Result<Path<String>, PathRejection>) -> Result<Uuid, Problem> {
     let Path(id) = id?;
     let parsed = Uuid::parse_str(&id).ok().filter(|parsed| parsed.to_string() == id);
     parsed.ok_or_else(|| Error::NoSuchTicket.into())

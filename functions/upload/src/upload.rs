@@ -14,10 +14,11 @@ use shared::{Error, Result};
 
 use crate::answer::{self, answer};
 use crate::form::{self, Form, Target};
-use crate::{digests, incoming::Incoming};
+use crate::incoming::Incoming;
+use crate::{digests, resume};
 
 /// How much longer than its longest image a form may be in all.
-const FORM_BYTES: u64 = 64 * 1024;
+pub(crate) const FORM_BYTES: u64 = 64 * 1024;
 
 /// Store images: all that one request brings, or none of them.
 ///
@@ -32,6 +33,8 @@ const FORM_BYTES: u64 = 64 * 1024;
         ("X-Filename" = Option<String>, Header, description = "The original name of an image that is the body"),
         ("Idempotency-Key" = Option<String>, Header, description = "Makes a second try the same upload as the first"),
         ("Content-Digest" = Option<String>, Header, description = "`sha-256=:…:` of the body, RFC 9530; compared with what arrives"),
+        ("Upload-Complete" = Option<String>, Header, description = "`?0` where more is to come in parts; the rest goes to the answer's `Location`"),
+        ("Upload-Length" = Option<u64>, Header, description = "How many bytes will come in parts"),
     ),
     request_body(content((form::Described = "multipart/form-data"), (Vec<u8> = "image/*"))),
     responses(
@@ -51,7 +54,16 @@ pub(crate) async fn upload(
     query: Result<Query<form::Query>, QueryRejection>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let mut form = Form::of_query(query?.0)?;
+    let query = query?.0;
+    if resume::begins(request.headers())? {
+        return resume::begin(&app, query, request).await;
+    }
+    take(app, query, request).await
+}
+
+/// Takes in what a whole body holds.
+pub(crate) async fn take(app: App, query: form::Query, request: Request) -> Result<Response, Problem> {
+    let mut form = Form::of_query(query)?;
     let key = idempotency_key(request.headers())?;
     receive(&app, request, &mut form).await.map_err(|error| refusal(error, &app))?;
     let several = form.images.len() > 1;
@@ -90,7 +102,7 @@ async fn receive(app: &App, request: Request, form: &mut Form) -> Result<()> {
 }
 
 /// What separates the parts of a form. Any other body is one image, whatever it calls itself: its own bytes decide.
-fn boundary(headers: &HeaderMap) -> Result<Option<String>> {
+pub(crate) fn boundary(headers: &HeaderMap) -> Result<Option<String>> {
     let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let is_form = content_type.get(.."multipart/".len()).is_some_and(|start| start.eq_ignore_ascii_case("multipart/"));
     if !is_form {

@@ -88,9 +88,10 @@ pub fn document() -> Document {
     document
 }
 
-fn parts() -> [Document; 5] {
+fn parts() -> [Document; 6] {
     [
         upload::Api::openapi(),
+        upload::ServerApi::openapi(),
         images::Api::openapi(),
         backup::Api::openapi(),
         restore::Api::openapi(),

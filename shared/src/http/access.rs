@@ -138,13 +138,16 @@ impl Access {
 
     /// Lets pages of the allowed origins read answers; `None` where there are none.
     pub(super) fn cors(&self) -> Option<CorsLayer> {
-        const ANSWERS: [HeaderName; 7] = [
+        const ANSWERS: [HeaderName; 10] = [
             header::ACCEPT_RANGES,
             header::CONTENT_RANGE,
             header::ETAG,
             header::LOCATION,
             header::RETRY_AFTER,
             HeaderName::from_static("repr-digest"),
+            HeaderName::from_static("upload-complete"),
+            HeaderName::from_static("upload-limit"),
+            HeaderName::from_static("upload-offset"),
             super::REQUEST_ID,
         ];
         const METHODS: [Method; 6] =

@@ -89,6 +89,11 @@ impl Problem {
         serde_json::to_value(self.document(None)).unwrap_or_default()
     }
 
+    /// The status it is answered with.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
     /// Whether it is the server's own, so that the detail does not say what happened.
     pub fn is_server_error(&self) -> bool {
         self.status.is_server_error()

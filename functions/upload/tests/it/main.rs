@@ -5,6 +5,7 @@ mod access;
 mod good;
 mod lambda;
 mod refused;
+mod resumed;
 mod stores;
 mod tickets;
 

@@ -1,0 +1,294 @@
+//! The handlers of uploads that come in parts: draft-ietf-httpbis-resumable-upload, interop version 8.
+//!
+//! No interim answer (104) is sent, so that a client which wants to be able to resume begins with `Upload-Complete: ?0`; the
+//! answer to that says where the rest goes. Once all is here it is taken in as the body of one request would be.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Query, Request, State};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, LOCATION};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
+use axum::response::{AppendHeaders, IntoResponse, Response};
+use futures::StreamExt;
+use shared::http::{App, Problem, to_the_end};
+use shared::resumable::{Begun, Standing};
+use shared::{Error, Keepsake, Result};
+use uuid::Uuid;
+
+use crate::digests;
+use crate::form::{self, Form, Target, given_up, spool_failed};
+use crate::incoming::{GivenUp, Incoming};
+use crate::ticket::ticket_id;
+use crate::upload::{FORM_BYTES, boundary, take};
+
+const COMPLETE: HeaderName = HeaderName::from_static("upload-complete");
+const OFFSET: HeaderName = HeaderName::from_static("upload-offset");
+const LENGTH: HeaderName = HeaderName::from_static("upload-length");
+const LIMIT: HeaderName = HeaderName::from_static("upload-limit");
+const VERSION: HeaderName = HeaderName::from_static("upload-draft-interop-version");
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+/// What describes the whole body, whichever request it came with.
+const KEPT: [HeaderName; 4] =
+    [CONTENT_TYPE, IDEMPOTENCY_KEY, HeaderName::from_static("repr-digest"), HeaderName::from_static("x-filename")];
+/// The version of the draft that is spoken here.
+const SPOKEN: u64 = 8;
+/// How long an upload is kept, in seconds; as long as a ticket.
+const MAX_AGE: u64 = 24 * 60 * 60;
+
+/// Whether a request begins an upload of which more is to come.
+pub(crate) fn begins(headers: &HeaderMap) -> Result<bool> {
+    Ok(boolean(headers, COMPLETE)? == Some(false))
+}
+
+/// Answers a request that [`begins`]: keeps what came with it, and says where the rest goes.
+pub(crate) async fn begin(app: &App, query: form::Query, request: Request) -> Result<Response, Problem> {
+    if app.on_lambda {
+        let detail = "An upload cannot come in parts here. Get a ticket for it with POST /api/upload/tickets.";
+        return Err(Error::Invalid(detail.to_owned()).into());
+    }
+    let (head, body) = request.into_parts();
+    check_version(&head.headers)?;
+    // What would be refused in the end is refused now.
+    Form::of_query(query)?;
+    boundary(&head.headers)?;
+    digests::announced(&head.headers)?;
+    let length = integer(&head.headers, LENGTH)?;
+    if length.is_some_and(|length| length > limit(app)) {
+        return Err(Error::TooLarge { limit: app.max_body_bytes() }.into());
+    }
+    let text = |name: &HeaderName| {
+        let value = head.headers.get(name)?;
+        Some((name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+    };
+    let begun = Begun::new(length, head.uri.query().unwrap_or_default(), KEPT.iter().filter_map(text).collect());
+    let (keepsake, most) = (Arc::clone(&app.keepsake), limit(app));
+    let begin = async move {
+        let id = keepsake.begin_resumable(&begun).await?;
+        receive(&keepsake, id, &keepsake.resumable(id).await?, body, most).await?;
+        Ok((id, keepsake.resumable(id).await?))
+    };
+    let (id, standing) = to_the_end(begin).await?;
+    let location = HeaderValue::try_from(format!("/api/upload/{id}")).map_err(Problem::internal)?;
+    Ok((StatusCode::CREATED, AppendHeaders([(LOCATION, location)]), state(app, &standing)).into_response())
+}
+
+/// Say how far a resumable upload is.
+#[utoipa::path(
+    get,
+    path = "/api/upload/{id}",
+    operation_id = "showUpload",
+    tag = "upload",
+    params(("id" = String, Path, description = "As the `Location` of the first answer has it")),
+    responses(
+        (status = 204, description = "How far it is", headers(
+            ("Upload-Offset" = u64, description = "How many bytes are here"),
+            ("Upload-Complete" = String, description = "`?1` once it has ended, else `?0`"),
+            ("Upload-Length" = u64, description = "How many there will be, where that was said"),
+            ("Upload-Limit" = String, description = "How many bytes it may have, and for how many seconds it is kept"),
+        )),
+        (status = 404, description = "`no-such-ticket`"),
+    ),
+)]
+pub(crate) async fn show(State(app): State<App>, id: Result<Path<String>, PathRejection>) -> Result<Response, Problem> {
+    let standing = app.keepsake.resumable(ticket_id(id)?).await?;
+    Ok((StatusCode::NO_CONTENT, state(&app, &standing)).into_response())
+}
+
+/// Give a resumable upload up.
+#[utoipa::path(
+    delete,
+    path = "/api/upload/{id}",
+    operation_id = "cancelUpload",
+    tag = "upload",
+    params(("id" = String, Path, description = "As the `Location` of the first answer has it")),
+    responses((status = 204, description = "It is gone"), (status = 404, description = "`no-such-ticket`")),
+)]
+pub(crate) async fn cancel(
+    State(app): State<App>,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<StatusCode, Problem> {
+    let (id, keepsake) = (ticket_id(id)?, Arc::clone(&app.keepsake));
+    to_the_end(async move { keepsake.cancel_resumable(id).await }).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Send the next part of a resumable upload.
+///
+/// It is kept as far as it came, also where the connection breaks. With the last part all of it is taken in.
+#[utoipa::path(
+    patch,
+    path = "/api/upload/{id}",
+    operation_id = "appendToUpload",
+    tag = "upload",
+    params(
+        ("id" = String, Path, description = "As the `Location` of the first answer has it"),
+        ("Upload-Offset" = u64, Header, description = "How many bytes came before"),
+        ("Upload-Complete" = String, Header, description = "`?1` with the last part, else `?0`"),
+        ("Upload-Length" = Option<u64>, Header, description = "How many bytes there are in all"),
+        ("Upload-Draft-Interop-Version" = Option<u64>, Header, description = "8"),
+    ),
+    request_body(content_type = "application/partial-upload", description = "The next bytes"),
+    responses(
+        (status = 204, description = "They are kept, and more is to come", headers(("Upload-Offset" = u64, description = "How many bytes are here"))),
+        (status = 201, description = "All of it was taken in, and is answered as by `POST /api/upload`"),
+        (status = 400, description = "`invalid-request`, `completed-upload`, `inconsistent-upload-length`"),
+        (status = 404, description = "`no-such-ticket`"),
+        (status = 409, description = "`mismatching-upload-offset`: `Upload-Offset` says what would be right"),
+        (status = 413, description = "`too-large`"),
+        (status = 415, description = "`unsupported-media-type`, `not-an-image`"),
+        (status = 422, description = "As `POST /api/upload`"),
+        (status = 507, description = "`no-room`"),
+    ),
+)]
+pub(crate) async fn append(
+    State(app): State<App>,
+    id: Result<Path<String>, PathRejection>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let id = ticket_id(id)?;
+    let (head, body) = request.into_parts();
+    check_version(&head.headers)?;
+    if head.headers.get(CONTENT_TYPE).is_none_or(|stated| stated != "application/partial-upload") {
+        let detail = "A part must be sent as application/partial-upload.";
+        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", detail));
+    }
+    let needed = |name: HeaderName| Error::Invalid(format!("A part needs the header {name}."));
+    let offset = integer(&head.headers, OFFSET)?.ok_or_else(|| needed(OFFSET))?;
+    let complete = boolean(&head.headers, COMPLETE)?.ok_or_else(|| needed(COMPLETE))?;
+    let standing = app.keepsake.resumable(id).await?;
+    if standing.begun.ended.is_some() {
+        let detail = "This upload has ended: all of it was here before.";
+        return Err(Problem::new(StatusCode::BAD_REQUEST, "completed-upload", detail));
+    }
+    if offset != standing.offset {
+        return Err(mismatch(&standing));
+    }
+    let announced = integer(&head.headers, LENGTH)?;
+    if announced.is_some() && standing.begun.length.is_some() && announced != standing.begun.length {
+        return Err(inconsistent());
+    }
+    let (keepsake, most) = (Arc::clone(&app.keepsake), standing.begun.length.or(announced).unwrap_or(limit(&app)));
+    let append = async move {
+        let first = receive(&keepsake, id, &standing, body, most.min(limit_of(&keepsake))).await?;
+        Ok((first, keepsake.resumable(id).await?))
+    };
+    let (first, standing) = to_the_end(append).await?;
+    if !first {
+        return Err(mismatch(&standing));
+    }
+    if !complete {
+        return Ok((StatusCode::NO_CONTENT, state(&app, &standing)).into_response());
+    }
+    if standing.begun.length.or(announced).is_some_and(|length| length != standing.offset) {
+        return Err(inconsistent());
+    }
+    finish(app, id, standing, &head.headers).await
+}
+
+/// Takes in all that came as one body.
+async fn finish(app: App, id: Uuid, standing: Standing, last: &HeaderMap) -> Result<Response, Problem> {
+    let mut request = Request::new(Body::from_stream(app.keepsake.resumed_bytes(&standing)));
+    *request.uri_mut() = format!("/api/upload?{}", standing.begun.query).parse::<Uri>().map_err(Problem::internal)?;
+    let headers = request.headers_mut();
+    // Whoever sends the last part twice, because the answer was lost, makes one image.
+    headers.insert(IDEMPOTENCY_KEY, HeaderValue::try_from(format!("resumable-{id}")).map_err(Problem::internal)?);
+    for name in last.keys().filter(|name| !KEPT.contains(name) && **name != CONTENT_LENGTH) {
+        headers.extend(last.get_all(name).iter().map(|value| (name.clone(), value.clone())));
+    }
+    for (name, value) in &standing.begun.headers {
+        let name = HeaderName::try_from(name).map_err(Problem::internal)?;
+        headers.insert(name, HeaderValue::from_bytes(value.as_bytes()).map_err(Problem::internal)?);
+    }
+    headers.insert(CONTENT_LENGTH, standing.offset.into());
+    let query = Query::<form::Query>::try_from_uri(request.uri())?.0;
+    let keepsake = Arc::clone(&app.keepsake);
+    let answer = take(app, query, request).await;
+    let status = answer.as_ref().map_or_else(Problem::status, Response::status);
+    // What these bytes cannot become they cannot become later either; all else may be tried again.
+    let settled = status.is_success() || matches!(status.as_u16(), 400 | 413 | 415 | 422);
+    if settled {
+        to_the_end(async move { keepsake.end_resumable(id, &standing).await }).await?;
+    }
+    answer
+}
+
+/// Keeps what comes of a body, all of it or as far as the connection goes; false where another was quicker.
+async fn receive(keepsake: &Keepsake, id: Uuid, standing: &Standing, body: Body, most: u64) -> Result<bool> {
+    let target = Target { store: &keepsake.primary, limit: most };
+    let mut incoming = Incoming::new(body, most.saturating_sub(standing.offset), false);
+    let (used, mut spool, mut broken) = (incoming.used(), keepsake.primary.spool(), None);
+    while let Some(piece) = incoming.next().await {
+        match piece {
+            Ok(piece) => {
+                used.add(piece.len());
+                spool.write(&piece).await.map_err(spool_failed)?;
+            }
+            Err(GivenUp::TooLong) => return Err(given_up(&GivenUp::TooLong, &target)),
+            Err(reason) => {
+                broken = Some(reason);
+                break;
+            }
+        }
+    }
+    let part = spool.finish().await.map_err(spool_failed)?;
+    let first = keepsake.append(id, standing, &part).await?;
+    broken.map_or(Ok(first), |reason| Err(given_up(&reason, &target)))
+}
+
+/// The most bytes that come in parts: the longest image, and what is around it in a form.
+fn limit(app: &App) -> u64 {
+    limit_of(&app.keepsake)
+}
+
+fn limit_of(keepsake: &Keepsake) -> u64 {
+    keepsake.settings.max_upload_bytes.saturating_add(FORM_BYTES)
+}
+
+/// How far an upload is, as headers.
+fn state(app: &App, standing: &Standing) -> HeaderMap {
+    let complete = if standing.begun.ended.is_some() { "?1" } else { "?0" };
+    let mut headers =
+        HeaderMap::from_iter([(COMPLETE, HeaderValue::from_static(complete)), (OFFSET, standing.offset.into())]);
+    headers.extend(standing.begun.length.map(|length| (LENGTH, length.into())));
+    let limits = HeaderValue::try_from(format!("max-size={}, max-age={MAX_AGE}", limit(app)));
+    headers.extend(limits.ok().map(|limits| (LIMIT, limits)));
+    headers
+}
+
+fn mismatch(standing: &Standing) -> Problem {
+    let detail = format!("The next part begins at byte {}.", standing.offset);
+    let problem = Problem::new(StatusCode::CONFLICT, "mismatching-upload-offset", detail);
+    problem.with_header(OFFSET, standing.offset.into()).with_header(COMPLETE, HeaderValue::from_static("?0"))
+}
+
+fn inconsistent() -> Problem {
+    let detail = "The parts are not as long together as was said.";
+    Problem::new(StatusCode::BAD_REQUEST, "inconsistent-upload-length", detail)
+}
+
+fn check_version(headers: &HeaderMap) -> Result<()> {
+    match integer(headers, VERSION)? {
+        None | Some(SPOKEN) => Ok(()),
+        Some(_) => Err(Error::Invalid(format!("Resumable uploads are spoken in interop version {SPOKEN} here."))),
+    }
+}
+
+/// A boolean of RFC 9651.
+fn boolean(headers: &HeaderMap, name: HeaderName) -> Result<Option<bool>> {
+    match headers.get(&name).map(HeaderValue::as_bytes) {
+        None => Ok(None),
+        Some(b"?0") => Ok(Some(false)),
+        Some(b"?1") => Ok(Some(true)),
+        Some(_) => Err(Error::Invalid(format!("{name} must be ?0 or ?1."))),
+    }
+}
+
+/// A whole number of RFC 9651 that is not negative.
+fn integer(headers: &HeaderMap, name: HeaderName) -> Result<Option<u64>> {
+    let Some(value) = headers.get(&name) else { return Ok(None) };
+    let digits = value.to_str().ok().filter(|text| text.len() <= 15 && text.bytes().all(|b| b.is_ascii_digit()));
+    let number = digits.and_then(|text| text.parse().ok());
+    number.map(Some).ok_or_else(|| Error::Invalid(format!("{name} must be a whole number.")))
+}

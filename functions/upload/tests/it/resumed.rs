@@ -1,0 +1,177 @@
+//! Uploads that come in parts.
+
+use axum::body::Body;
+use axum::http::{Request, StatusCode};
+use bytes::Bytes;
+use futures::stream;
+use jiff::SignedDuration;
+use shared::http::App;
+use shared::testing::{Answer, get, png, request, send};
+
+use super::{Form, form_type};
+
+const VERSION: (&str, &str) = ("upload-draft-interop-version", "8");
+
+/// What waits to become an image.
+async fn waiting(app: &App) -> Vec<String> {
+    let mut keys = super::keys(app).await;
+    keys.retain(|key| key.starts_with("incoming/"));
+    keys
+}
+
+fn router(app: &App) -> axum::Router {
+    shared::http::finish(upload::server_routes().into_router(app.clone()), app)
+}
+
+async fn begin(app: &App, path: &str, headers: &[(&str, &str)], bytes: &[u8]) -> Answer {
+    let headers = [headers, &[VERSION, ("upload-complete", "?0")]].concat();
+    send(&router(app), request("POST", path, &headers, bytes.to_vec())).await
+}
+
+fn part(path: &str, offset: usize, complete: &str, body: impl Into<Body>) -> Request<Body> {
+    let offset = offset.to_string();
+    let headers = [
+        VERSION,
+        ("content-type", "application/partial-upload"),
+        ("upload-offset", &offset),
+        ("upload-complete", complete),
+    ];
+    request("PATCH", path, &headers, body)
+}
+
+async fn append(app: &App, path: &str, offset: usize, complete: &str, bytes: &[u8]) -> Answer {
+    send(&router(app), part(path, offset, complete, bytes.to_vec())).await
+}
+
+/// How far an upload is, and whether it has ended.
+async fn standing(app: &App, path: &str) -> (usize, bool) {
+    let answer = send(&router(app), request("HEAD", path, &[VERSION], Body::empty())).await;
+    assert_eq!(answer.status, StatusCode::NO_CONTENT, "{answer:?}");
+    assert_eq!(answer.header("cache-control"), "no-store");
+    (answer.header("upload-offset").parse().unwrap(), answer.header("upload-complete") == "?1")
+}
+
+#[tokio::test]
+async fn an_image_that_comes_in_parts_is_one_image_bit_for_bit() {
+    let (app, bytes) = (shared::testing::app(), png(1));
+    let length = bytes.len().to_string();
+    let described = [("content-type", "image/png"), ("x-filename", "%C3%9C.png"), ("upload-length", &length)];
+    let begun = begin(&app, "/api/upload?category=trip", &described, &bytes[..10]).await;
+    assert_eq!((begun.status, begun.header("upload-offset")), (StatusCode::CREATED, "10"), "{begun:?}");
+    assert!(begun.header("upload-limit").starts_with("max-size="));
+    let path = begun.header("location").to_owned();
+    let images = images::router(app.clone());
+    assert_eq!(get(&images, "/api/images").await.json()["images"].as_array().unwrap().len(), 0, "not yet");
+
+    let more = append(&app, &path, 10, "?0", &bytes[10..20]).await;
+    assert_eq!((more.status, more.header("upload-offset")), (StatusCode::NO_CONTENT, "20"));
+    assert_eq!(standing(&app, &path).await, (20, false));
+    let done = append(&app, &path, 20, "?1", &bytes[20..]).await;
+    assert_eq!(done.status, StatusCode::CREATED, "{done:?}");
+    let item = done.json();
+    assert_eq!((&item["category"], &item["originalName"]), (&"trip".into(), &"Ü.png".into()));
+    assert_eq!(get(&images, item["url"].as_str().unwrap()).await.body, bytes);
+    assert_eq!(standing(&app, &path).await, (bytes.len(), true), "who lost the answer can ask");
+    assert_eq!(append(&app, &path, bytes.len(), "?1", b"").await.problem(), (400, "completed-upload".to_owned()));
+    let left = waiting(&app).await;
+    assert!(left.len() == 1 && left[0].ends_with(".resumable.json"), "{left:?}");
+}
+
+#[tokio::test]
+async fn a_form_may_come_in_parts_too() {
+    let app = shared::testing::app();
+    let body =
+        Form::new().text("description", "two").file("image", "a.png", &png(1)).file("image", "b.png", &png(2)).bytes();
+    let begun = begin(&app, "/api/upload", &[("content-type", &form_type())], b"").await;
+    let path = begun.header("location").to_owned();
+    assert_eq!(append(&app, &path, 0, "?0", &body[..50]).await.status, StatusCode::NO_CONTENT);
+    let done = append(&app, &path, 50, "?1", &body[50..]).await;
+    assert_eq!(done.json()["images"].as_array().unwrap().len(), 2, "{done:?}");
+}
+
+#[tokio::test]
+async fn what_came_before_a_connection_broke_need_not_be_sent_again() {
+    let (app, bytes) = (shared::testing::app(), png(1));
+    let path = begin(&app, "/api/upload", &[("content-type", "image/png")], b"").await.header("location").to_owned();
+    let broken = stream::iter([Ok(Bytes::copy_from_slice(&bytes[..30])), Err(std::io::Error::other("gone"))]);
+    let answer = send(&router(&app), part(&path, 0, "?1", Body::from_stream(broken))).await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    assert_eq!(standing(&app, &path).await, (30, false));
+    assert_eq!(append(&app, &path, 30, "?1", &bytes[30..]).await.status, StatusCode::CREATED);
+}
+
+#[tokio::test]
+async fn a_part_that_does_not_follow_changes_nothing_and_is_told_what_would() {
+    let (app, bytes) = (shared::testing::app(), png(1));
+    let path = begin(&app, "/api/upload", &[("upload-length", "40")], &bytes[..10]).await.header("location").to_owned();
+    for offset in [0, 9, 11] {
+        let answer = append(&app, &path, offset, "?0", b"x").await;
+        assert_eq!(answer.problem(), (409, "mismatching-upload-offset".to_owned()));
+        assert_eq!(answer.header("upload-offset"), "10");
+    }
+    assert_eq!(append(&app, &path, 10, "?0", &[0; 31]).await.problem(), (413, "too-large".to_owned()));
+    assert_eq!(append(&app, &path, 10, "?1", b"x").await.problem(), (400, "inconsistent-upload-length".to_owned()));
+    assert_eq!(standing(&app, &path).await.0, 11);
+    for (name, value) in [("upload-offset", "x"), ("upload-complete", "yes"), ("upload-draft-interop-version", "3")] {
+        let mut request = part(&path, 11, "?0", Body::empty());
+        request.headers_mut().insert(name, value.parse().unwrap());
+        assert_eq!(send(&router(&app), request).await.problem(), (400, "invalid-request".to_owned()), "{name}");
+    }
+    let whole = request("PATCH", &path, &[("content-type", "image/png")], Body::empty());
+    assert_eq!(send(&router(&app), whole).await.status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+}
+
+#[tokio::test]
+async fn of_two_parts_for_one_place_one_is_kept() {
+    let (app, bytes) = (shared::testing::app(), png(1));
+    let path = begin(&app, "/api/upload", &[], b"").await.header("location").to_owned();
+    let (one, other) =
+        futures::join!(append(&app, &path, 0, "?0", &bytes[..20]), append(&app, &path, 0, "?0", &bytes[..20]));
+    let mut statuses = [one.status.as_u16(), other.status.as_u16()];
+    statuses.sort_unstable();
+    assert_eq!(statuses, [204, 409]);
+    assert_eq!(append(&app, &path, 20, "?1", &bytes[20..]).await.status, StatusCode::CREATED);
+}
+
+#[tokio::test]
+async fn what_is_no_image_in_the_end_is_refused_and_gone() {
+    let app = shared::testing::app();
+    let path = begin(&app, "/api/upload", &[("content-type", "image/png")], b"no").await.header("location").to_owned();
+    assert_eq!(append(&app, &path, 2, "?1", b" image").await.status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    assert_eq!(standing(&app, &path).await, (8, true));
+    assert_eq!(waiting(&app).await.len(), 1);
+}
+
+#[tokio::test]
+async fn an_upload_that_is_cancelled_or_never_completed_leaves_nothing() {
+    let app = shared::testing::app();
+    let cancelled = begin(&app, "/api/upload", &[], b"abc").await.header("location").to_owned();
+    let answer = send(&router(&app), request("DELETE", &cancelled, &[], Body::empty())).await;
+    assert_eq!(answer.status, StatusCode::NO_CONTENT);
+    assert!(waiting(&app).await.is_empty());
+    for method in ["HEAD", "DELETE"] {
+        let answer = send(&router(&app), request(method, &cancelled, &[], Body::empty())).await;
+        assert_eq!(answer.status, StatusCode::NOT_FOUND, "{method}");
+    }
+    assert_eq!(append(&app, &cancelled, 3, "?1", b"").await.status, StatusCode::NOT_FOUND);
+
+    begin(&app, "/api/upload", &[], b"abc").await;
+    assert_eq!(waiting(&app).await.len(), 2);
+    // The store has a clock of its own.
+    app.keepsake.clock.advance(SignedDuration::from_hours(24 * 365 * 100));
+    app.keepsake.clear_tickets().await.unwrap();
+    assert!(waiting(&app).await.is_empty());
+}
+
+#[tokio::test]
+async fn too_much_is_refused_before_it_comes_and_a_function_names_the_other_way() {
+    let app = shared::testing::app();
+    let too_long = (app.max_body_bytes() + (1 << 20)).to_string();
+    assert_eq!(begin(&app, "/api/upload", &[("upload-length", &too_long)], b"").await.problem().0, 413);
+    assert_eq!(begin(&app, "/api/upload?order=x", &[], b"").await.problem().0, 400);
+    let function = App { on_lambda: true, ..app.clone() };
+    let refused = begin(&function, "/api/upload", &[], b"").await;
+    assert_eq!(refused.status, StatusCode::BAD_REQUEST);
+    assert!(refused.json()["detail"].as_str().unwrap().contains("/api/upload/tickets"));
+    assert!(waiting(&app).await.is_empty());
+}
