@@ -11,6 +11,7 @@ pub mod clock;
 pub mod config;
 pub mod digest;
 mod error;
+pub mod groups;
 pub mod health;
 pub mod http;
 pub mod images;
