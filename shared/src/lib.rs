@@ -31,6 +31,7 @@ pub mod recovery;
 pub mod restore;
 mod seal;
 pub mod second_copies;
+pub mod storage;
 pub mod store;
 mod sync;
 pub mod telemetry;

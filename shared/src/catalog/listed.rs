@@ -27,7 +27,7 @@ pub(super) struct Listed {
 }
 
 /// When an image was uploaded, for sorting; what cannot be read as a time is oldest.
-fn uploaded_at(record: &Record) -> Timestamp {
+pub(crate) fn uploaded_at(record: &Record) -> Timestamp {
     record.upload_date.as_deref().and_then(|d| d.parse().ok()).unwrap_or(Timestamp::MIN)
 }
 

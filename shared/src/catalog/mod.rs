@@ -35,6 +35,7 @@ use uuid::Uuid;
 pub use error::{CatalogError, CommitError};
 pub use fold::Folded;
 pub use listed::Position;
+pub(crate) use listed::uploaded_at;
 pub use load::Loaded;
 #[cfg(feature = "testing")]
 pub(crate) use piece::encode_checkpoint;
