@@ -27,6 +27,9 @@ pub enum Error {
     /// There is no such image.
     #[error("There is no image {0:?}.")]
     NoSuchImage(String),
+    /// No image names this group.
+    #[error("There is no group {0:?}.")]
+    NoSuchGroup(String),
     /// There is no such backup, or none with a valid manifest.
     #[error("There is no backup {0:?}.")]
     NoSuchBackup(String),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::archive::Archived;
 use crate::catalog::{Change, Content, Entry, Position, Record, Tombstone};
 use crate::error::{Error, Result};
+use crate::groups;
 use crate::keepsake::Keepsake;
 use crate::layout::{self, ImageId};
 use crate::prune;
@@ -21,7 +22,7 @@ pub struct Filter {
     pub group_id: Option<String>,
     /// Those of this type.
     pub kind: Option<String>,
-    /// Those with this text in description, original name or category, whatever its case.
+    /// Those with this text in description, original name, category or the title of their group, whatever its case.
     pub text: Option<String>,
 }
 
@@ -32,6 +33,8 @@ pub struct Page {
     pub images: Vec<(ImageId, Arc<Entry>)>,
     /// Where the next page starts, if there is one.
     pub next: Option<Position>,
+    /// How many images all pages have; counted for the first.
+    pub total: Option<u64>,
 }
 
 /// A change of one field: leave it, clear it, or set it.
@@ -51,16 +54,25 @@ pub struct Patch {
 }
 
 impl Filter {
-    fn takes(&self, record: &Record) -> bool {
+    /// Whether it takes everything.
+    pub(crate) fn is_empty(&self) -> bool {
+        let Self { category, group_id, kind, text } = self;
+        [category, group_id, kind, text].into_iter().all(Option::is_none)
+    }
+
+    /// Which records it takes.
+    pub(crate) fn takes(&self) -> impl Fn(&Record) -> bool {
         let same = |wanted: &Option<String>, has: &Option<String>| wanted.is_none() || wanted == has;
-        same(&self.category, &record.category)
-            && same(&self.group_id, &record.group_id)
-            && same(&self.kind, &record.kind)
-            && self.text.as_ref().is_none_or(|text| {
-                let text = text.to_lowercase();
-                let fields = [&record.description, &record.original_name, &record.category];
-                fields.into_iter().flatten().any(|field| field.to_lowercase().contains(&text))
-            })
+        let text = self.text.as_ref().map(|text| text.to_lowercase());
+        move |record| {
+            same(&self.category, &record.category)
+                && same(&self.group_id, &record.group_id)
+                && same(&self.kind, &record.kind)
+                && text.as_ref().is_none_or(|text| {
+                    let fields = [&record.description, &record.original_name, &record.category, &record.group_title];
+                    fields.into_iter().flatten().any(|field| field.to_lowercase().contains(text))
+                })
+        }
     }
 }
 
@@ -94,14 +106,18 @@ impl Keepsake {
     /// A page of at most `limit` images, newest first, after `after` where one is given.
     pub async fn list_images(&self, filter: &Filter, after: Option<&Position>, limit: usize) -> Result<Page> {
         self.catalog.refresh().await?;
+        let takes = filter.takes();
         Ok(self.catalog.read(|state| {
-            let takes = |entry: &Entry| entry.live().is_some_and(|record| filter.takes(record));
-            let mut found = state.newest(after).filter(|(_, entry)| takes(entry));
+            let mut found = state.newest(after).filter(|(_, entry)| entry.live().is_some_and(&takes));
             let page: Vec<(Position, &Arc<Entry>)> = found.by_ref().take(limit).collect();
             let more = found.next().is_some();
+            let total = after.is_none().then(|| {
+                let counted = || (page.len() + usize::from(more) + found.count()) as u64;
+                if filter.is_empty() { state.totals().live } else { counted() }
+            });
             let next = page.last().filter(|_| more).map(|(position, _)| position.clone());
             let images = page.into_iter().map(|((_, id), entry)| (id, Arc::clone(entry))).collect();
-            Page { images, next }
+            Page { images, next, total }
         }))
     }
 
@@ -147,9 +163,14 @@ impl Keepsake {
     ) -> Result<(ImageId, Arc<Entry>)> {
         patch.check()?;
         self.check_behind()?;
-        let patched = |record: &Record| {
-            let mut record = record.clone();
+        let patched = |before: &Record| {
+            let mut record = before.clone();
             patch.apply(&mut record);
+            if record.group_id != before.group_id {
+                let title = |group| self.catalog.read(|state| groups::title_of(state, group));
+                record.group_title = record.group().and_then(title);
+                record.extra.remove("groupTitle");
+            }
             Content::Live(record)
         };
         let Changed { id, after, .. } = self.change_image(id, holds, patched).await?;
@@ -176,15 +197,16 @@ impl Keepsake {
             outcome = self.change_image(id, &holds, tombstone).await;
         }
         let Changed { before, .. } = outcome?;
-        if let Err(error) = self.delete_bytes(&name, &before).await {
-            // The image is gone for every reader; recovery deletes what is left of it.
-            tracing::warn!(
-                image = id,
-                error = &error as &dyn std::error::Error,
-                "a deleted image's bytes stay for now"
-            );
-        }
+        self.delete_bytes_of_deleted(&name, &before).await;
         Ok(name)
+    }
+
+    /// Deletes the bytes of an image whose tombstone stands.
+    pub(crate) async fn delete_bytes_of_deleted(&self, id: &ImageId, before: &Entry) {
+        if let Err(error) = self.delete_bytes(id, before).await {
+            // The image is gone for every reader; recovery deletes what is left of it.
+            tracing::warn!(image = %id, error = &error as &dyn std::error::Error, "a deleted image's bytes stay for now");
+        }
     }
 
     /// Commits a new state of one image.
@@ -201,11 +223,30 @@ impl Keepsake {
             return Err(Error::Changed);
         }
         let Some(record) = before.live() else { return Err(Error::NoSuchImage(id.to_string())) };
-        let change = Change { version: before.stamp.version + 1, content: change(record) };
-        let committed = self.catalog.commit(vec![(id.clone(), change.clone())]).await;
+        let content = change(record);
+        let mut changed = self.commit_changes(vec![(id.clone(), before, content)]).await?;
+        changed.pop().ok_or_else(|| Error::NoSuchImage(id.to_string()))
+    }
+
+    /// Commits new contents of images, each with the state that it was made from; the caller has its turn at editing. Where
+    /// there are none, nothing is written.
+    pub(crate) async fn commit_changes(&self, changes: Vec<(ImageId, Arc<Entry>, Content)>) -> Result<Vec<Changed>> {
+        if changes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let change = |(id, before, content): (ImageId, Arc<Entry>, Content)| {
+            let change = Change { version: before.stamp.version + 1, content };
+            ((id.clone(), change.clone()), (id, before, change))
+        };
+        let (to_commit, changes): (Vec<_>, Vec<_>) = changes.into_iter().map(change).unzip();
+        let committed = self.catalog.commit(to_commit).await;
         let commit = self.note_write(committed.map_err(Error::from))?;
         self.changed.notify_one();
-        Ok(Changed { id, before, after: change.stamped(commit) })
+        let changed = |(id, before, change): (ImageId, Arc<Entry>, Change)| {
+            let after = change.stamped(commit);
+            Changed { id, before, after }
+        };
+        Ok(changes.into_iter().map(changed).collect())
     }
 
     /// Deletes an image's bytes from the primary once the archive's copy of them has been found right; leaves
@@ -233,8 +274,8 @@ impl Keepsake {
 }
 
 /// What a change of one image did.
-struct Changed {
-    id: ImageId,
-    before: Arc<Entry>,
-    after: Arc<Entry>,
+pub(crate) struct Changed {
+    pub(crate) id: ImageId,
+    pub(crate) before: Arc<Entry>,
+    pub(crate) after: Arc<Entry>,
 }

@@ -35,7 +35,8 @@ impl Keepsake {
         if self.uploaded_after(name) < self.settings.backup_every {
             return Ok(SignedDuration::ZERO);
         }
-        let since = name.map(BackupName::moment).or_else(|| self.catalog.read(|state| state.oldest()));
+        let since =
+            name.map(BackupName::moment).or_else(|| self.catalog.read(|state| state.span().map(|(_, oldest)| oldest)));
         Ok(since.map_or(SignedDuration::ZERO, |since| self.clock.now().duration_since(since)))
     }
 }

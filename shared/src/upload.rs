@@ -12,6 +12,7 @@ use crate::catalog::{Change, CommitError, Content, Entry, Record};
 use crate::clock::format_millis;
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result};
+use crate::groups;
 use crate::keepsake::{Keepsake, blocking};
 use crate::layout::{self, BackupName, ImageId};
 use crate::media::{self, Media};
@@ -230,10 +231,13 @@ impl Keepsake {
             self.catalog.refresh().await?;
         }
         let next = fields.group_id.as_ref().and_then(|group| self.catalog.read(|state| state.next_order(group)));
+        let title =
+            fields.group_id.as_ref().and_then(|group| self.catalog.read(|state| groups::title_of(state, group)));
         let mut order = fields.order.or(next);
         for (_, record) in &mut records {
             record.order = Some(order.unwrap_or(DEFAULT_ORDER));
             order = order.map(|order| order.saturating_add(1));
+            record.group_title.clone_from(&title);
         }
         let sizes: Vec<u64> = records.iter().filter_map(|(_, record)| record.size).collect();
         let version = self.catalog.read(|state| state.first_version());

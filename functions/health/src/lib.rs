@@ -1,4 +1,6 @@
-//! `GET /api/health`, `/livez` and `/readyz`: how the store is.
+//! `GET /api/health`, `/api/storage`, `/livez` and `/readyz`: how the store is.
+
+mod storage;
 
 mod report;
 
@@ -14,7 +16,11 @@ use crate::report::Report;
 
 /// The routes of this function.
 pub fn routes() -> Routes {
-    Routes::new().get("/api/health", health).get("/livez", livez).get("/readyz", readyz)
+    Routes::new()
+        .get("/api/health", health)
+        .get("/api/storage", storage::storage)
+        .get("/livez", livez)
+        .get("/readyz", readyz)
 }
 
 /// The routes with all that surrounds them, ready to be served.

@@ -4,18 +4,30 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
 use shared::catalog::Position;
+use shared::groups::Place;
 use shared::layout::ImageId;
 
-/// Writes a position: the base64url of its time in nanoseconds and its name.
+/// Writes where a list of single images goes on: the base64url of its last position, its time in nanoseconds and its name.
 pub(crate) fn encode((at, id): &Position) -> String {
     URL_SAFE_NO_PAD.encode(format!("{} {id}", at.as_nanosecond()))
 }
 
-/// Reads what [`encode`] wrote; `None` for anything else.
-pub(crate) fn decode(cursor: &str) -> Option<Position> {
+/// Writes where a list with groups goes on: likewise, and when it was begun.
+pub(crate) fn encode_place(Place { last: (at, id), started }: &Place) -> String {
+    URL_SAFE_NO_PAD.encode(format!("{}/{} {id}", at.as_nanosecond(), started.as_nanosecond()))
+}
+
+/// Reads what either of them wrote; `None` for anything else. One list's cursor serves in the other, where the position is
+/// the same.
+pub(crate) fn decode(cursor: &str) -> Option<Place> {
     let text = String::from_utf8(URL_SAFE_NO_PAD.decode(cursor).ok()?).ok()?;
-    let (at, id) = text.split_once(' ')?;
-    Some((Timestamp::from_nanosecond(at.parse().ok()?).ok()?, ImageId::new(id).ok()?))
+    let (times, id) = text.split_once(' ')?;
+    let moment = |nanoseconds: &str| Timestamp::from_nanosecond(nanoseconds.parse().ok()?).ok();
+    let (at, started) = match times.split_once('/') {
+        Some((at, started)) => (moment(at)?, moment(started)?),
+        None => (moment(times)?, Timestamp::MAX),
+    };
+    Some(Place { last: (at, ImageId::new(id).ok()?), started })
 }
 
 #[cfg(test)]
@@ -26,14 +38,16 @@ mod tests {
     fn a_cursor_reads_back_as_the_position_it_was() {
         for (at, name) in [(Timestamp::MIN, "a b.jpg"), (Timestamp::MAX, "Ü.jpg"), (Timestamp::UNIX_EPOCH, "x")] {
             let position = (at, ImageId::new(name).unwrap());
-            assert_eq!(decode(&encode(&position)), Some(position));
+            assert_eq!(decode(&encode(&position)).unwrap().last, position);
+            let place = Place { last: position, started: Timestamp::UNIX_EPOCH };
+            assert_eq!(decode(&encode_place(&place)), Some(place));
         }
     }
 
     #[test]
     fn nothing_else_is_a_cursor() {
-        let forged =
-            ["1 ../x", "1 ", "x y", "1", "99999999999999999999999999 a"].map(|text| URL_SAFE_NO_PAD.encode(text));
+        let forged = ["1 ../x", "1 ", "x y", "1", "99999999999999999999999999 a", "1/ a", "/1 a", "1/1/1 a"]
+            .map(|text| URL_SAFE_NO_PAD.encode(text));
         for bad in forged.iter().map(String::as_str).chain(["", "!", "####", "AAAA"]) {
             assert_eq!(decode(bad), None, "{bad}");
         }

@@ -1,9 +1,10 @@
-//! `/api/images` and `/uploads`: listing, showing, editing, deleting and serving images.
+//! `/api/images`, `/api/groups` and `/uploads`: listing, showing, editing, grouping, deleting and serving images.
 
 mod conditions;
 mod cursor;
 mod delete;
 mod edit;
+mod groups;
 mod list;
 mod range;
 mod serve;
@@ -20,6 +21,11 @@ pub fn routes() -> Routes {
         .get("/api/images/{id}", show::show)
         .patch("/api/images/{id}", edit::edit)
         .delete("/api/images/{id}", delete::delete)
+        .get("/api/groups/{id}", groups::show)
+        .put("/api/groups/{id}", groups::arrange)
+        .put("/api/groups/{id}/title", groups::retitle)
+        .put("/api/groups/{id}/order", groups::reorder)
+        .delete("/api/groups/{id}", groups::delete)
         .get("/uploads/{file}", serve::serve)
         .head("/uploads/{file}", serve::serve)
 }
@@ -31,5 +37,16 @@ pub fn router(app: App) -> Router {
 
 /// What these routes take and answer.
 #[derive(Debug, OpenApi)]
-#[openapi(paths(list::list, show::show, edit::edit, delete::delete, serve::serve))]
+#[openapi(paths(
+    list::list,
+    show::show,
+    edit::edit,
+    delete::delete,
+    groups::show,
+    groups::arrange,
+    groups::retitle,
+    groups::reorder,
+    groups::delete,
+    serve::serve
+))]
 pub struct Api;

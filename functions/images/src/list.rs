@@ -8,7 +8,8 @@ use axum::response::Response;
 use headers::ETag;
 use serde::{Deserialize, Serialize};
 use shared::digest::Digest;
-use shared::http::{App, Item, Problem};
+use shared::groups::{GroupedPage, Shown};
+use shared::http::{App, GroupItem, Item, LAMBDA_MAX_BODY_BYTES, Problem};
 use shared::images::{Filter, Page};
 use shared::{Error, Result};
 use utoipa::ToSchema;
@@ -18,8 +19,6 @@ use crate::{cursor, show};
 
 /// The most images on one page, and as many as there are where no number is asked for.
 const MAX_LIMIT: usize = 1_000;
-/// The longest page that is sent through Lambda, in bytes.
-const LAMBDA_BYTES: usize = 4_500_000;
 
 /// What a list can be asked for. An empty value, as forms send what was not filled in, asks for nothing.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
@@ -33,25 +32,40 @@ pub(crate) struct Wanted {
     cursor: Option<String>,
     /// Only this category.
     category: Option<String>,
-    /// Only this group.
+    /// Only this group, and its images one by one.
     group_id: Option<String>,
-    /// Only this type, such as `image`.
+    /// Only this type: `image`, `video` or `link`, which also takes groups that hold one, or `group`.
     r#type: Option<String>,
-    /// Only images with this text in their description, original name or category.
+    /// Only images with this text in their description, original name or category, or in the title of their group.
     q: Option<String>,
+    /// Whether every image is listed by itself, with no groups.
+    #[param(value_type = Option<bool>)]
+    flat: Option<String>,
+}
+
+/// An image, or a group at the place of its newest image.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ImageOrGroup)]
+#[serde(untagged)]
+enum Entry<'a> {
+    Image(Item<'a>),
+    Group(GroupItem<'a>),
 }
 
 /// One page of images.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Images)]
 struct Answer<'a> {
-    images: Vec<Item<'a>>,
+    images: Vec<Entry<'a>>,
     /// Where the next page begins; it is missing on the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<String>,
+    /// How many entries all pages have; only the first page says it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    total: Option<u64>,
 }
 
-/// List images, newest first.
+/// List images and groups, newest first; a group stands at its newest image.
 #[utoipa::path(
     get,
     path = "/api/images",
@@ -86,12 +100,30 @@ pub(crate) async fn list(
         kind: given(wanted.r#type),
         text: given(wanted.q),
     };
-    let body = loop {
-        let body = json(&app.keepsake.list_images(&filter, after.as_ref(), limit).await?)?;
-        if !app.on_lambda || body.len() <= LAMBDA_BYTES || limit == 1 {
-            break body;
+    let flat = given(wanted.flat).map_or(Ok(false), |flat| parse_flat(&flat))? || filter.group_id.is_some();
+    let body = if flat {
+        let last = after.map(|place| place.last);
+        loop {
+            let body = json_of_images(&app.keepsake.list_images(&filter, last.as_ref(), limit).await?)?;
+            if fits(&app, &body) || limit == 1 {
+                break body;
+            }
+            limit /= 2;
         }
-        limit /= 2;
+    } else {
+        let mut most_files = usize::MAX;
+        loop {
+            let page = app.keepsake.list_grouped(&filter, after.as_ref(), limit).await?;
+            let body = json_of_groups(&page, most_files)?;
+            if fits(&app, &body) || most_files == 1 {
+                break body;
+            }
+            // A group that is too large for an answer shows its first images.
+            match limit {
+                1 => most_files = page.entries.first().map_or(1, |entry| shown_files(entry).min(most_files) / 2).max(1),
+                _ => limit /= 2,
+            }
+        }
     };
     let etag: ETag = format!("\"{}\"", Digest::of(&body)).parse().map_err(Problem::internal)?;
     match (Validators { etag: etag.clone(), last_modified: None }).judge(&headers) {
@@ -107,8 +139,36 @@ fn parse_limit(limit: &str) -> Result<usize> {
     Ok(parsed.ok_or_else(invalid)?.min(MAX_LIMIT))
 }
 
-fn json(page: &Page) -> Result<Vec<u8>, Problem> {
-    let images = page.images.iter().filter_map(Item::new).collect();
-    let answer = Answer { images, next: page.next.as_ref().map(cursor::encode) };
-    serde_json::to_vec(&answer).map_err(Problem::internal)
+fn parse_flat(flat: &str) -> Result<bool> {
+    flat.parse().map_err(|_| Error::Invalid("flat must be true or false.".to_owned()))
+}
+
+/// Whether an answer is short enough to be sent.
+fn fits(app: &App, body: &[u8]) -> bool {
+    !app.on_lambda || body.len() as u64 <= LAMBDA_MAX_BODY_BYTES
+}
+
+fn shown_files(entry: &Shown) -> usize {
+    match entry {
+        Shown::Image(_) => 1,
+        Shown::Group(group) => group.images.len(),
+    }
+}
+
+fn json_of_images(page: &Page) -> Result<Vec<u8>, Problem> {
+    let images = page.images.iter().filter_map(Item::new).map(Entry::Image).collect();
+    json(&Answer { images, next: page.next.as_ref().map(cursor::encode), total: page.total })
+}
+
+fn json_of_groups(page: &GroupedPage, most_files: usize) -> Result<Vec<u8>, Problem> {
+    let entries = page.entries.iter().filter_map(|shown| match shown {
+        Shown::Image(image) => Item::new(image).map(Entry::Image),
+        Shown::Group(group) => Some(Entry::Group(GroupItem::new(group, most_files))),
+    });
+    let images = entries.collect();
+    json(&Answer { images, next: page.next.as_ref().map(cursor::encode_place), total: page.total })
+}
+
+fn json(answer: &Answer<'_>) -> Result<Vec<u8>, Problem> {
+    serde_json::to_vec(answer).map_err(Problem::internal)
 }

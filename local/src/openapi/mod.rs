@@ -33,6 +33,7 @@ const CACHE: &str = "no-cache";
     tags(
         (name = "upload", description = "New images"),
         (name = "images", description = "Listing, showing, editing, deleting and serving images"),
+        (name = "groups", description = "Images that belong together, in an order and under a title"),
         (name = "backups", description = "Backups, restores and what keeps all of it sound"),
         (name = "health", description = "How the store is"),
         (name = "about", description = "This description"),

@@ -58,7 +58,7 @@ impl Gallery {
     async fn is_whole(&self) {
         for _ in 0..2 {
             let server = Server::start(self.path());
-            let listed = server.get_json("/api/images").await["images"].clone();
+            let listed = server.get_json("/api/images?flat=true").await["images"].clone();
             let mut listed: Vec<Value> = listed.as_array().unwrap().clone();
             let mut expected: Vec<Value> = self.images.iter().map(|(item, _)| item.clone()).collect();
             let id = |item: &Value| item["id"].as_str().unwrap().to_owned();

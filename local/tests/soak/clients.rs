@@ -271,7 +271,7 @@ impl Round {
     }
 
     async fn list(&self, endpoint: &Endpoint, mine: &[String]) {
-        let request = self.request(endpoint, Method::GET, "/api/images?limit=1000");
+        let request = self.request(endpoint, Method::GET, "/api/images?limit=1000&flat=true");
         if let Answer::Json(answer) = self.ask(request, StatusCode::OK).await {
             let listed: BTreeMap<&str, &Value> =
                 answer["images"].as_array().unwrap().iter().map(|item| (item["id"].as_str().unwrap(), item)).collect();

@@ -238,7 +238,7 @@ impl Model {
 
 /// What a server shows, by id.
 async fn listed(server: &Server) -> BTreeMap<String, Value> {
-    let answer = server.get_json("/api/images?limit=1000").await;
+    let answer = server.get_json("/api/images?limit=1000&flat=true").await;
     assert!(answer["next"].is_null(), "more images than one page shows");
     let listed = answer["images"].as_array().unwrap().iter();
     listed.map(|item| (item["id"].as_str().unwrap().to_owned(), item.clone())).collect()

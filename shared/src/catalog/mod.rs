@@ -17,6 +17,7 @@
 mod commit;
 mod error;
 mod fold;
+mod listed;
 mod load;
 mod piece;
 mod read;
@@ -33,12 +34,14 @@ use uuid::Uuid;
 
 pub use error::{CatalogError, CommitError};
 pub use fold::Folded;
+pub use listed::Position;
+pub(crate) use listed::uploaded_at;
 pub use load::Loaded;
 #[cfg(feature = "testing")]
 pub(crate) use piece::encode_checkpoint;
 pub use piece::{Checkpoint, Commit, Older, PieceError, decode_checkpoint, decode_chunk};
 pub use record::{Change, Content, Entry, Record, Stamp, Tombstone};
-pub use state::{Chunk, ChunkSummary, Position, Snapshot, State, Totals};
+pub use state::{Chunk, ChunkSummary, Snapshot, State, Totals};
 
 use crate::clock::Clock;
 use crate::digest::Digest;

@@ -28,6 +28,8 @@ pub struct Record {
     pub kind: Option<String>,
     /// The group it belongs to.
     pub group_id: Option<String>,
+    /// The title of that group, which each of its images carries.
+    pub group_title: Option<String>,
     /// Its place in the group.
     pub order: Option<i64>,
     /// The file name the client gave.
@@ -155,6 +157,7 @@ impl Record {
         put(map, "uploadDate", &self.upload_date)?;
         put(map, "type", &self.kind)?;
         put(map, "groupId", &self.group_id)?;
+        put(map, "groupTitle", &self.group_title)?;
         put(map, "order", &self.order)?;
         put(map, "originalName", &self.original_name)?;
         put(map, "contentType", &self.content_type)?;
@@ -175,6 +178,7 @@ impl Record {
             "uploadDate" => self.upload_date.is_some(),
             "type" => self.kind.is_some(),
             "groupId" => self.group_id.is_some(),
+            "groupTitle" => self.group_title.is_some(),
             "order" => self.order.is_some(),
             "originalName" => self.original_name.is_some(),
             "contentType" => self.content_type.is_some(),
@@ -185,6 +189,11 @@ impl Record {
             "requestDigest" => self.request_digest.is_some(),
             _ => false,
         }
+    }
+
+    /// The group it belongs to. An imported one without a name is none.
+    pub fn group(&self) -> Option<&str> {
+        self.group_id.as_deref().filter(|group| !group.is_empty())
     }
 
     /// Whether it stands for a file elsewhere, which has no bytes here.
@@ -231,6 +240,7 @@ impl Record {
             "uploadDate" => text(&mut self.upload_date, value),
             "type" => text(&mut self.kind, value),
             "groupId" => text(&mut self.group_id, value),
+            "groupTitle" => text(&mut self.group_title, value),
             "order" => parsed(&mut self.order, value, Value::as_i64),
             "originalName" => text(&mut self.original_name, value),
             "contentType" => text(&mut self.content_type, value),

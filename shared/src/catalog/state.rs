@@ -1,13 +1,13 @@
 //! [`State`]: every record at one moment, and the join that makes one out of many pieces.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::listed::{Listed, Position};
 use super::record::{Entry, Record, Tombstone};
 use crate::digest::Digest;
 use crate::layout::ImageId;
@@ -36,11 +36,8 @@ pub struct Snapshot {
 #[derive(Debug, Default)]
 pub struct State {
     all: Snapshot,
-    newest: Newest,
-    groups: HashMap<String, BTreeSet<ImageId>>,
+    listed: Listed,
 }
-
-type Newest = BTreeSet<(Reverse<Timestamp>, Reverse<ImageId>)>;
 
 /// Sums over a state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -137,14 +134,6 @@ fn ends_run(id: &ImageId) -> bool {
         id.as_str().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
     (hash >> 20).is_multiple_of(RUN_RECORDS)
 }
-
-/// When an image was uploaded, for sorting; what cannot be read as a time is oldest.
-fn uploaded_at(record: &Record) -> Timestamp {
-    record.upload_date.as_deref().and_then(|d| d.parse().ok()).unwrap_or(Timestamp::MIN)
-}
-
-/// The moment and name that [`State::newest`] sorts by.
-pub type Position = (Timestamp, ImageId);
 
 impl Snapshot {
     /// Sums over the state.
@@ -295,25 +284,37 @@ impl State {
 
     /// Live images, newest first, after `after` where one is given.
     pub fn newest(&self, after: Option<&Position>) -> impl Iterator<Item = (Position, &Arc<Entry>)> {
-        use std::ops::Bound::{Excluded, Unbounded};
-        let from = match after {
-            Some((at, id)) => Excluded((Reverse(*at), Reverse(id.clone()))),
-            None => Unbounded,
-        };
-        self.newest
-            .range((from, Unbounded))
-            .filter_map(|(at, id)| Some(((at.0, id.0.clone()), self.get(id.0.as_str())?)))
+        self.listed.images(after)
     }
 
-    /// When the oldest live image was uploaded.
-    pub fn oldest(&self) -> Option<Timestamp> {
-        self.newest.last().map(|(at, _)| at.0)
+    /// Likewise, but of each group only its newest image. Groups that grew after `started` stand where they stood then.
+    pub fn leaders(
+        &self,
+        after: Option<&Position>,
+        started: Option<Timestamp>,
+    ) -> impl Iterator<Item = (Position, &Arc<Entry>)> {
+        self.listed.leaders(after, started)
+    }
+
+    /// How many live images there are, each group counted once.
+    pub fn leading(&self) -> usize {
+        self.listed.leading()
+    }
+
+    /// The live images of a group, newest first.
+    pub fn group(&self, id: &str) -> impl Iterator<Item = (Position, &Arc<Entry>)> {
+        self.listed.group(id)
+    }
+
+    /// When the newest live image was uploaded, and the oldest.
+    pub fn span(&self) -> Option<(Timestamp, Timestamp)> {
+        self.listed.span()
     }
 
     /// The place after the last image of a group, where the group has any.
     pub fn next_order(&self, group_id: &str) -> Option<i64> {
-        let members = self.groups.get(group_id)?.iter();
-        members.filter_map(|id| self.get(id.as_str())?.live()?.order).max().map(|last| last.saturating_add(1))
+        let orders = self.group(group_id).filter_map(|(_, entry)| entry.live()?.order);
+        orders.max().map(|last| last.saturating_add(1))
     }
 
     /// Joins one entry in; returns whether it changed the state.
@@ -370,7 +371,7 @@ impl State {
         picked.len() as u64
     }
 
-    fn remember(&mut self, id: &ImageId, entry: &Entry) {
+    fn remember(&mut self, id: &ImageId, entry: &Arc<Entry>) {
         let Some(record) = entry.live() else {
             self.all.totals.deleted += 1;
             return;
@@ -378,10 +379,7 @@ impl State {
         self.all.totals.live += 1;
         self.all.totals.undigested += u64::from(record.sha256.is_none());
         self.all.totals.bytes += record.size.unwrap_or(0);
-        self.newest.insert((Reverse(uploaded_at(record)), Reverse(id.clone())));
-        if let Some(group) = &record.group_id {
-            self.groups.entry(group.clone()).or_default().insert(id.clone());
-        }
+        self.listed.insert(id, entry);
     }
 
     fn forget(&mut self, id: &ImageId, entry: &Entry) {
@@ -392,15 +390,7 @@ impl State {
         self.all.totals.live -= 1;
         self.all.totals.undigested -= u64::from(record.sha256.is_none());
         self.all.totals.bytes -= record.size.unwrap_or(0);
-        self.newest.remove(&(Reverse(uploaded_at(record)), Reverse(id.clone())));
-        if let Some(group) = &record.group_id
-            && let Some(members) = self.groups.get_mut(group)
-        {
-            members.remove(id);
-            if members.is_empty() {
-                self.groups.remove(group);
-            }
-        }
+        self.listed.remove(id, entry);
     }
 }
 

@@ -7,7 +7,9 @@ use uuid::Uuid;
 
 fn entry(version: u64, commit: u128, live: bool) -> Arc<Entry> {
     let content = if live {
-        Content::Live(Record { size: Some(version), group_id: Some(format!("g{commit}")), ..Record::default() })
+        let upload_date = Some(format!("2026-11-2{version}T00:00:00Z"));
+        let group_id = (commit > 0).then(|| format!("g{commit}"));
+        Content::Live(Record { size: Some(version), upload_date, group_id, ..Record::default() })
     } else {
         Content::Deleted(Tombstone { deleted_at: Timestamp::UNIX_EPOCH, sha256: None })
     };
@@ -42,9 +44,17 @@ proptest! {
         let live: Vec<_> = state.live().map(|(id, r)| (id.clone(), r.clone())).collect();
         prop_assert_eq!(state.totals().live, live.len() as u64);
         prop_assert_eq!(state.totals().bytes, live.iter().filter_map(|(_, r)| r.size).sum::<u64>());
-        prop_assert_eq!(state.newest(None).count(), live.len());
-        prop_assert_eq!(state.groups.values().map(BTreeSet::len).sum::<usize>(), live.len());
-        let known: BTreeSet<_> = a.iter().chain(&b).map(|(id, _)| id).collect();
+        let newest: Vec<_> = state.newest(None).map(|(position, _)| position).collect();
+        prop_assert!(newest.len() == live.len() && newest.is_sorted_by(|a, b| a > b));
+        let group = |id: &ImageId| state.get(id.as_str())?.live()?.group_id.clone();
+        let mut groups = std::collections::HashSet::new();
+        let leaders: Vec<_> = newest.iter().filter(|(_, id)| group(id).is_none_or(|g| groups.insert(g))).cloned().collect();
+        prop_assert_eq!(state.leading(), leaders.len());
+        prop_assert_eq!(state.leaders(None, None).map(|(position, _)| position).collect::<Vec<_>>(), leaders);
+        let grouped: usize = groups.iter().map(|id| state.group(id).count()).sum();
+        prop_assert_eq!(grouped, newest.iter().filter(|(_, id)| group(id).is_some()).count());
+        prop_assert_eq!(state.span(), newest.first().zip(newest.last()).map(|(first, last)| (first.0, last.0)));
+        let known: std::collections::BTreeSet<_> = a.iter().chain(&b).map(|(id, _)| id).collect();
         prop_assert_eq!(state.totals().uploads(), known.len() as u64);
     }
 

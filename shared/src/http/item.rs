@@ -1,4 +1,4 @@
-//! [`Item`]: an image as clients see it.
+//! [`Item`] and [`GroupItem`]: an image and a group as clients see them.
 
 use std::sync::Arc;
 
@@ -9,6 +9,8 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use crate::catalog::{Entry, Record};
+use crate::digest::Hasher;
+use crate::groups::Group;
 use crate::layout::ImageId;
 
 /// What need not be encoded in a segment of a path.
@@ -64,11 +66,61 @@ impl Serialize for Item<'_> {
             documented("height", record.height.map(Value::from))?;
             documented("sha256", record.sha256.map(|digest| digest.to_string().into()))?;
         }
+        if let Some(title) = &self.record.group_title {
+            shown.push("groupTitle");
+            map.serialize_entry("groupTitle", title)?;
+        }
         for (name, value) in extra.iter().filter(|(name, _)| !shown.contains(&name.as_str())) {
             map.serialize_entry(name, value)?;
         }
         map.end()
     }
+}
+
+/// A group as JSON: the fields of an item, said of the whole group, and the items of its images in their order.
+#[derive(Debug, Clone, Copy)]
+pub struct GroupItem<'a> {
+    group: &'a Group,
+    most_files: usize,
+}
+
+impl<'a> GroupItem<'a> {
+    /// The item of a group, with at most so many of its images: an answer may have to be cut off.
+    pub fn new(group: &'a Group, most_files: usize) -> Self {
+        Self { group, most_files }
+    }
+}
+
+impl Serialize for GroupItem<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Group { id, images, upload_date } = self.group;
+        let title_record = self.group.title_record();
+        let files: Vec<Item<'_>> = images.iter().take(self.most_files).filter_map(Item::new).collect();
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("type", "group")?;
+        map.serialize_entry("id", id)?;
+        map.serialize_entry("groupId", id)?;
+        map.serialize_entry("title", &self.group.title())?;
+        map.serialize_entry("category", &title_record.and_then(|record| record.category.as_ref()))?;
+        map.serialize_entry("description", &title_record.and_then(|record| record.description.as_ref()))?;
+        map.serialize_entry("uploadDate", upload_date)?;
+        map.serialize_entry("url", &images.first().and_then(Item::new).map(|item| item.url()))?;
+        map.serialize_entry("order", &Value::Null)?;
+        map.serialize_entry("fileCount", &images.len())?;
+        map.serialize_entry("files", &files)?;
+        map.end()
+    }
+}
+
+/// The version of a group, for `ETag` and `If-Match`: another after each change of one of its images, and the same in
+/// every process.
+pub fn group_etag(group: &Group) -> ETag {
+    let mut hasher = Hasher::default();
+    for (id, entry) in &group.images {
+        hasher.update(format!("{id} {} {}\n", entry.stamp.version, entry.stamp.commit).as_bytes());
+    }
+    let tag = format!("\"g-{}\"", hasher.finish());
+    tag.parse().unwrap_or_else(|_| unreachable!("hexadecimal digits make a valid tag"))
 }
 
 /// The version of an item, for `ETag` and `If-Match`: another after each change of the record, and the same in every

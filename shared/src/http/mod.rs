@@ -38,7 +38,7 @@ use tracing::{Instrument, Span};
 
 pub use access::Access;
 pub use caller::Caller;
-pub use item::{Item, etag};
+pub use item::{GroupItem, Item, etag, group_etag};
 pub use problem::Problem;
 pub use routes::Routes;
 pub use schema::time;

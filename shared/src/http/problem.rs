@@ -164,7 +164,7 @@ impl From<Error> for Problem {
     ///
     /// | Error | Status | `type` |
     /// |---|---|---|
-    /// | no such image, backup or ticket | 404 | `no-such-image`, `no-such-backup`, `no-such-ticket` |
+    /// | no such image, group, backup or ticket | 404 | `no-such-image`, `no-such-group`, `no-such-backup`, `no-such-ticket` |
     /// | `If-Match` that does not hold, bytes of a ticket that came before | 412 | `changed`, `arrived-before` |
     /// | bytes of a ticket that have not come, or are coming | 409 | `nothing-arrived`, `arriving-now` |
     /// | a restore, a verification or an upload of the same key is running | 409 | `restore-running`, `verification-running`, `idempotency-in-progress` |
@@ -202,6 +202,7 @@ impl From<Error> for Problem {
                 }
             },
             Error::NoSuchImage(_) => problem(S::NOT_FOUND, "no-such-image"),
+            Error::NoSuchGroup(_) => problem(S::NOT_FOUND, "no-such-group"),
             Error::NoSuchBackup(_) => problem(S::NOT_FOUND, "no-such-backup"),
             Error::DamagedBackup(_) => problem(S::INTERNAL_SERVER_ERROR, "damaged-backup"),
             Error::MissingBytes => problem(S::SERVICE_UNAVAILABLE, "missing-bytes"),

@@ -8,7 +8,7 @@ use utoipa::openapi::{KnownFormat, RefOr};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::problem::Document;
-use super::{Item, Problem};
+use super::{GroupItem, Item, Problem};
 use crate::digest::Digest;
 use crate::layout::{BackupName, ImageId};
 
@@ -75,6 +75,9 @@ struct Fields {
     r#type: Option<String>,
     /// The group that it belongs to.
     group_id: Option<String>,
+    /// The title of that group; only where it has one.
+    #[schema(nullable = false)]
+    group_title: Option<String>,
     /// Its place in its group; 999 where it has none.
     order: Option<i64>,
     /// The name of the file that was sent.
@@ -88,6 +91,32 @@ struct Fields {
     /// In pixels.
     height: Option<u32>,
     sha256: Option<Digest>,
+}
+
+/// What [`GroupItem`] writes.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+#[expect(dead_code, reason = "only its description is used")]
+struct GroupFields<'a> {
+    /// `group`.
+    r#type: String,
+    id: String,
+    /// The same as the id.
+    group_id: String,
+    title: Option<String>,
+    /// The first image's.
+    category: Option<String>,
+    /// The first image's.
+    description: Option<String>,
+    /// When the newest of its images was uploaded.
+    upload_date: Option<String>,
+    /// Where the first image's bytes are served.
+    url: String,
+    order: Option<i64>,
+    /// How many images it has.
+    file_count: u64,
+    /// Its images in their order; where an answer would be too long, the first of them.
+    files: Vec<Item<'a>>,
 }
 
 /// A type that is described by another.
@@ -112,4 +141,5 @@ macro_rules! described_by {
 }
 
 described_by!(Item<'_>, "Image", Fields);
+described_by!(GroupItem<'_>, "Group", GroupFields<'_>);
 described_by!(Problem, "Problem", Document<'_>);

@@ -7,10 +7,11 @@ use jiff::SignedDuration;
 use serde_json::{Value, json};
 use shared::backup::Kind;
 use shared::config::Secret;
+use shared::digest::Digest;
 use shared::http::{Access, App};
 use shared::store::{ErrorKind, Fault, FaultStore, MemoryStore, Operation, StoreStatus};
 use shared::testing::lambda::{EventBody, event, invoke};
-use shared::testing::{Answer, StubStore, app, app_on, keepsake_on, png, store_image};
+use shared::testing::{Answer, StubStore, app, app_on, import, keepsake_on, png, store_image};
 
 async fn get(app: &App, path: &str) -> Answer {
     shared::testing::get(&health::router(app.clone()), path).await
@@ -19,6 +20,62 @@ async fn get(app: &App, path: &str) -> Answer {
 async fn health_of(status: StoreStatus) -> (u16, Value) {
     let answer = get(&app_on(Arc::new(StubStore::with_status(status))), "/api/health").await;
     (answer.status.as_u16(), answer.json())
+}
+
+/// What `/api/storage` tells of an image of this category and moment.
+fn dated(category: Value, date: &str, size: u64) -> Value {
+    json!({ "category": category, "uploadDate": date, "size": size, "sha256": Digest::of(date.as_bytes()).to_string() })
+}
+
+#[tokio::test]
+async fn storage_is_told_by_category_and_by_month() {
+    let status = StoreStatus { free_bytes: Some(70), total_bytes: Some(100), kind: "disk", ..StoreStatus::default() };
+    let app = app_on(Arc::new(StubStore::with_status(status)));
+    for (name, fields) in [
+        ("a.png", dated(json!("fun"), "2026-01-31T23:59:59.999Z", 10)),
+        ("b.png", dated(json!("fun"), "2026-02-01T00:30:00+01:00", 5)),
+        ("c.png", dated(json!("pets"), "2026-03-01T00:00:00Z", 7)),
+        ("d.png", dated(Value::Null, "2026-03-02T00:00:00Z", 1)),
+        ("old.png", dated(json!("pets"), "some day", 2)),
+        ("link", json!({ "type": "link", "url": "https://example.com", "uploadDate": "2026-03-03T00:00:00Z" })),
+    ] {
+        import(&app.keepsake, name, fields).await;
+    }
+    let expected = json!({
+        "used": 25, "available": 70, "limit": 100, "images": 6,
+        "byCategory": [
+            { "category": "fun", "images": 2, "bytes": 15 },
+            { "category": "pets", "images": 2, "bytes": 9 },
+            { "category": "", "images": 2, "bytes": 1 },
+        ],
+        "history": [
+            { "month": "2026-01", "byCategory": { "fun": 15, "pets": 2 } },
+            { "month": "2026-03", "byCategory": { "fun": 15, "pets": 9, "": 1 } },
+        ],
+    });
+    assert_eq!(get(&app, "/api/storage").await.json(), expected);
+}
+
+#[tokio::test]
+async fn an_empty_bucket_has_no_limit_and_no_history() {
+    let expected = json!({
+        "used": 0, "available": null, "limit": null, "images": 0, "byCategory": [], "history": [],
+    });
+    assert_eq!(get(&app(), "/api/storage").await.json(), expected);
+}
+
+#[tokio::test]
+async fn of_many_categories_the_small_ones_count_as_one() {
+    let app = app();
+    for number in 0..70 {
+        let fields = dated(json!(format!("c{number}")), &format!("2026-01-01T00:00:{:02}Z", number % 60), 1 + number);
+        import(&app.keepsake, &format!("{number}.png"), fields).await;
+    }
+    let storage = get(&app, "/api/storage").await.json();
+    let categories = storage["byCategory"].as_array().unwrap();
+    assert_eq!((categories.len(), storage["history"][0]["byCategory"].as_object().unwrap().len()), (51, 51));
+    assert_eq!(categories[0], json!({ "category": "…", "images": 20, "bytes": (1..=20).sum::<u64>() }));
+    assert_eq!(categories[1], json!({ "category": "c69", "images": 1, "bytes": 70 }));
 }
 
 #[tokio::test]

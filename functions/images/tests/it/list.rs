@@ -35,11 +35,11 @@ fn ids(list: &Value) -> Vec<String> {
 async fn all_images_newest_first_with_every_field() {
     let app = app();
     let stored = five(&app).await;
-    let answer = get(&app, "/api/images").await;
+    let answer = get(&app, "/api/images?flat=true").await;
     assert_eq!((answer.status.as_u16(), answer.header("content-type")), (200, "application/json"));
     let list = answer.json();
     assert_eq!(ids(&list), stored);
-    assert_eq!(list.get("next"), None);
+    assert_eq!((list.get("next"), &list["total"]), (None, &json!(5)));
     let fields: Vec<&String> = list["images"][0].as_object().unwrap().keys().collect();
     let documented = [
         "category",
@@ -63,23 +63,23 @@ async fn all_images_newest_first_with_every_field() {
 
 #[tokio::test]
 async fn an_empty_store_has_an_empty_list() {
-    assert_eq!(get(&app(), "/api/images").await.json(), json!({ "images": [] }));
+    assert_eq!(get(&app(), "/api/images").await.json(), json!({ "images": [], "total": 0 }));
 }
 
 #[tokio::test]
 async fn a_list_can_be_read_page_by_page() {
     let app = app();
     let stored = five(&app).await;
-    let (mut seen, mut target) = (Vec::new(), "/api/images?limit=2".to_owned());
+    let (mut seen, mut target) = (Vec::new(), "/api/images?flat=true&limit=2".to_owned());
     for expected in [2, 2, 1] {
         let page = get(&app, &target).await.json();
         assert_eq!(ids(&page).len(), expected);
         seen.extend(ids(&page));
-        target = format!("/api/images?limit=2&cursor={}", page["next"].as_str().unwrap_or("END"));
+        target = format!("/api/images?flat=true&limit=2&cursor={}", page["next"].as_str().unwrap_or("END"));
     }
     assert!(target.ends_with("END"));
     assert_eq!(seen, stored);
-    assert_eq!(ids(&get(&app, "/api/images?limit=5000").await.json()), stored);
+    assert_eq!(ids(&get(&app, "/api/images?flat=true&limit=5000").await.json()), stored);
 }
 
 #[tokio::test]
@@ -94,10 +94,13 @@ async fn a_list_can_be_filtered() {
         ("q=nummer+3", &[1]),
         ("q=PETS", &[0, 2, 4]),
         ("category=fun&q=bild&groupId=g", &[3]),
-        ("category=&groupId=&type=&q=&limit=&cursor=", &[0, 1, 2, 3, 4]),
+        ("category=&groupId=&type=&q=&cursor=", &[0, 1, 2, 3, 4]),
     ] {
         let expected: Vec<String> = expected.iter().map(|n| stored[*n].clone()).collect();
-        assert_eq!(ids(&get(&app, &format!("/api/images?{query}")).await.json()), expected, "{query}");
+        let list = get(&app, &format!("/api/images?flat=true&{query}")).await.json();
+        assert_eq!((ids(&list), &list["total"]), (expected.clone(), &json!(expected.len())), "{query}");
+        let page = get(&app, &format!("/api/images?flat=true&{query}&limit=1")).await.json();
+        assert_eq!(page["total"], expected.len(), "{query}");
     }
 }
 
@@ -113,6 +116,7 @@ async fn what_makes_no_sense_is_refused() {
         "cursor=x",
         "cursor=AAAA",
         "limit=1&limit=2",
+        "flat=yes",
     ] {
         let answer = get(&app, &format!("/api/images?{query}")).await;
         assert_eq!(answer.problem(), (400, "invalid-request".to_owned()), "{query}");
@@ -142,10 +146,10 @@ async fn on_lambda_a_page_is_as_long_as_its_answer_may_be() {
     for n in 0..600 {
         import(&app.keepsake, &format!("{n:03}.png"), json!({ "description": "x".repeat(9_000) })).await;
     }
-    let first = get(&app, "/api/images").await;
+    let first = get(&app, "/api/images?flat=true").await;
     assert!(first.body.len() <= 4_500_000);
     let next = first.json()["next"].as_str().unwrap().to_owned();
-    let second = get(&app, &format!("/api/images?cursor={next}")).await;
+    let second = get(&app, &format!("/api/images?flat=true&cursor={next}")).await;
     assert_eq!(ids(&first.json()).len() + ids(&second.json()).len(), 600);
 }
 

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
 mod change;
+mod group_list;
+mod groups;
 mod lambda;
 mod list;
 mod private;
