@@ -1,0 +1,56 @@
+// The dialogs in which a person says something of images.
+import { ask } from '../dialogs.js';
+import { count, h } from '../dom.js';
+
+const LAST = 'keepsake.category';
+const categoryInput = (props = {}) => h('input', { name: 'category', list: 'categories', autocomplete: 'off', maxlength: 200, ...props });
+
+/** What the files that are to be uploaded have in common; null where it was dismissed. `group`: one that is open. */
+export async function askForBatch(files, { category, group }) {
+  const name = categoryInput();
+  name.value = category || localStorage.getItem(LAST) || '';
+  const description = h('input', { name: 'description', autocomplete: 'off', maxlength: 10_000 });
+  const asGroup = h('input', { type: 'checkbox', name: 'group' });
+  const title = h('input', { name: 'title', autocomplete: 'off', maxlength: 200 });
+  const titled = h('label', { hidden: true }, 'Title of the group', title);
+  asGroup.checked = Boolean(group);
+  asGroup.addEventListener('change', () => { titled.hidden = Boolean(group) || !asGroup.checked; });
+  const into = group ? `Into the group ${group.title || ''}`.trim() : 'As a group, shown as one';
+  const content = h('div', { class: 'fields' }, h('label', {}, 'Category', name), h('label', {}, 'Description', description),
+    (group || files.length > 1) && h('label', { class: 'inline' }, asGroup, into), titled);
+  const pressed = await ask(files.length === 1 ? `Upload ${files[0].name || 'the image'}` : `Upload ${count(files.length, 'file')}`, content,
+    [{ label: 'Upload', value: 'yes', kind: 'primary' }, { label: 'Cancel', value: null }]);
+  if (pressed !== 'yes') return null;
+  localStorage.setItem(LAST, name.value.trim());
+  return { category: name.value.trim(), description: description.value.trim(), asGroup: asGroup.checked, title: title.value.trim() };
+}
+
+/** What to say of many images at once: only what was filled in. */
+export async function askToDescribe(number) {
+  const category = categoryInput();
+  const description = h('textarea', { name: 'description', rows: 3, maxlength: 10_000 });
+  const content = h('div', { class: 'fields' }, h('p', { class: 'muted', text: 'What is left empty stays as it is.' }),
+    h('label', {}, 'Category', category), h('label', {}, 'Description', description));
+  const check = () => (category.value.trim() || description.value.trim() ? null : 'Write something, or cancel.');
+  if (await ask(`Describe ${count(number, 'item')}`, content, [{ label: 'Save', value: 'yes', kind: 'primary' }, { label: 'Cancel', value: null }], { check }) !== 'yes') return null;
+  return { ...category.value.trim() && { category: category.value.trim() }, ...description.value.trim() && { description: description.value.trim() } };
+}
+
+/** One line of text; null where it was dismissed. `send(text)` may return a sentence that keeps it open. */
+export async function askForText(title, name, value, label, send) {
+  const input = h('input', { name: 'text', autocomplete: 'off', maxlength: 200 });
+  input.value = value ?? '';
+  const check = () => send(input.value.trim());
+  return await ask(title, h('label', {}, name, input), [{ label, value: 'yes', kind: 'primary' }, { label: 'Cancel', value: null }], { check }) === 'yes';
+}
+
+/** A link; `send(json)` may return a sentence that keeps the dialog open. */
+export async function askForLink(category, send) {
+  const url = h('input', { type: 'url', name: 'url', required: true, autocomplete: 'off', placeholder: 'https://', inputmode: 'url' });
+  const description = h('input', { name: 'description', autocomplete: 'off', maxlength: 10_000 });
+  const name = categoryInput();
+  name.value = category;
+  const content = h('div', { class: 'fields' }, h('label', {}, 'Address', url), h('label', {}, 'Description', description), h('label', {}, 'Category', name));
+  const check = () => send({ url: url.value.trim(), description: description.value.trim() || undefined, category: name.value.trim() || undefined });
+  return await ask('Add a link', content, [{ label: 'Add', value: 'yes', kind: 'primary' }, { label: 'Cancel', value: null }], { check }) === 'yes';
+}
