@@ -34,8 +34,9 @@ export async function confirm(title, text, { label = 'Yes', kind = 'primary' } =
   return (await ask(title, content, [{ label, value: 'yes', kind }, { label: 'Cancel', value: null }])) === 'yes';
 }
 
-/** Keeps a button from being pressed twice while `work` goes on. */
+/** Keeps a button from being pressed twice while `work` goes on. It has the focus again afterwards, if it had it. */
 export async function busy(button, work) {
+  const hadFocus = button === document.activeElement;
   button.disabled = true;
   button.setAttribute('aria-busy', 'true');
   try {
@@ -43,5 +44,6 @@ export async function busy(button, work) {
   } finally {
     button.disabled = false;
     button.removeAttribute('aria-busy');
+    if (hadFocus && document.activeElement === document.body) button.focus();
   }
 }

@@ -1,7 +1,7 @@
 // A grid of any number of tiles, of which only those near the window are in the document.
 //
 // All tiles are squares of one size, so the place of each is known before its item is: the scrollbar is true from the start.
-import { h } from '../dom.js';
+import { $, h } from '../dom.js';
 import { label, overlay, picture } from './tile.js';
 
 /** Rows beyond the window that are kept ready, in windows. */
@@ -110,9 +110,9 @@ export class Grid {
   #firstInSight() { return Math.max(0, Math.floor((this.#top() + this.#covered()) / this.#height)); }
   /** How much of the window's top is covered by what sticks there. */
   #covered() {
-    return Math.max(0, ...[...document.querySelectorAll('.bar, .find, .chosen')]
-      .filter((part) => getComputedStyle(part).position === 'sticky').map((part) => part.getBoundingClientRect().bottom)
-      .filter((bottom) => bottom < innerHeight / 2));
+    const [top, chosen] = [$('.top'), $('#chosen')];
+    const part = getComputedStyle(top).position !== 'sticky' ? $('.bar') : chosen.hidden ? top : chosen;
+    return Math.max(0, part.getBoundingClientRect().bottom);
   }
 
   #reveal(index) {

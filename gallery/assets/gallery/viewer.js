@@ -36,7 +36,7 @@ export class Viewer {
 
   constructor(on) {
     this.#on = on;
-    this.#root.addEventListener('keydown', (event) => this.#pressed(event));
+    addEventListener('keydown', (event) => this.isOpen && !event.target.closest('dialog') && this.#pressed(event));
     $('#uploads').before(this.#root);
   }
 
