@@ -5,7 +5,7 @@ import { api, thumbnail } from '../api.js';
 import { confirm } from '../dialogs.js';
 import { $, announce, fill, h, number } from '../dom.js';
 import { details } from './details.js';
-import { iconButton } from './icons.js';
+import { icon, iconButton } from './icons.js';
 import { face, isPicture, label, nameOf, safe } from './tile.js';
 import { Zoom } from './zoom.js';
 
@@ -21,7 +21,7 @@ export class Viewer {
   #aside = h('aside', { 'aria-label': 'Details', hidden: true });
   #title = h('h1', { id: 'viewed', tabindex: '-1' });
   #place = h('span', { class: 'where' });
-  #download = h('a', { class: 'button icon-link', text: 'Download' });
+  #download = h('a', { class: 'button icon', 'aria-label': 'Download', title: 'Download' }, icon('download'));
   #group = h('button', { type: 'button', text: 'Open the group', on: { click: () => this.#on.openGroup(this.item.groupId) } });
   #previous = iconButton('previous', 'Previous', () => this.step(-1), { class: 'icon turn turn-back' });
   #next = iconButton('next', 'Next', () => this.step(1), { class: 'icon turn turn-on' });
