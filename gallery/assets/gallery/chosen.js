@@ -16,13 +16,12 @@ export class Chosen {
   draw(list = this.list) {
     this.list = list;
     const { size } = this.#selection;
-    const wasHidden = this.#root.hidden;
     this.#root.hidden = size === 0;
     if (!size) return this.#root.replaceChildren();
     const text = `${number(size)} selected`;
     if (this.#text.textContent !== text) this.#text.textContent = text;
     const inGroup = Boolean(list.group);
-    const state = `${inGroup} ${size > 1} ${wasHidden}`;
+    const state = `${inGroup} ${size > 1}`;
     // The buttons stay the same elements while they do, so that they keep the focus.
     if (this.#root.dataset.state === state && this.#root.firstChild) return undefined;
     this.#root.dataset.state = state;

@@ -36,21 +36,34 @@ export async function askToDescribe(number) {
   return { ...category.value.trim() && { category: category.value.trim() }, ...description.value.trim() && { description: description.value.trim() } };
 }
 
-/** One line of text; null where it was dismissed. `send(text)` may return a sentence that keeps it open. */
-export async function askForText(title, name, value, label, send) {
-  const input = h('input', { name: 'text', autocomplete: 'off', maxlength: 200 });
-  input.value = value ?? '';
-  const check = () => send(input.value.trim());
-  return await ask(title, h('label', {}, name, input), [{ label, value: 'yes', kind: 'primary' }, { label: 'Cancel', value: null }], { check }) === 'yes';
+/** Keeps a dialog open as long as `send` fails, and says why; returns what `send` returned, or null where it was dismissed. */
+async function sending(title, content, label, send) {
+  let answer = null;
+  const check = async () => {
+    try {
+      answer = await send();
+      return null;
+    } catch (problem) {
+      return problem.message;
+    }
+  };
+  await ask(title, content, [{ label, value: 'yes', kind: 'primary' }, { label: 'Cancel', value: null }], { check });
+  return answer;
 }
 
-/** A link; `send(json)` may return a sentence that keeps the dialog open. */
-export async function askForLink(category, send) {
+/** Asks for one line of text, and sends it. */
+export function askForText(title, name, value, label, send) {
+  const input = h('input', { name: 'text', autocomplete: 'off', maxlength: 200 });
+  input.value = value ?? '';
+  return sending(title, h('label', {}, name, input), label, () => send(input.value.trim()));
+}
+
+/** Asks for a link, and sends it. */
+export function askForLink(category, send) {
   const url = h('input', { type: 'url', name: 'url', required: true, autocomplete: 'off', placeholder: 'https://', inputmode: 'url' });
   const description = h('input', { name: 'description', autocomplete: 'off', maxlength: 10_000 });
   const name = categoryInput();
   name.value = category;
   const content = h('div', { class: 'fields' }, h('label', {}, 'Address', url), h('label', {}, 'Description', description), h('label', {}, 'Category', name));
-  const check = () => send({ url: url.value.trim(), description: description.value.trim() || undefined, category: name.value.trim() || undefined });
-  return await ask('Add a link', content, [{ label: 'Add', value: 'yes', kind: 'primary' }, { label: 'Cancel', value: null }], { check }) === 'yes';
+  return sending('Add a link', content, 'Add', () => send({ url: url.value.trim(), description: description.value.trim() || undefined, category: name.value.trim() || undefined }));
 }

@@ -2,7 +2,7 @@
 //
 // All tiles are squares of one size, so the place of each is known before its item is: the scrollbar is true from the start.
 import { $, h } from '../dom.js';
-import { label, overlay, picture } from './tile.js';
+import { face, label, overlay, picture } from './tile.js';
 
 /** Rows beyond the window that are kept ready, in windows. */
 const READY = 0.75;
@@ -18,6 +18,8 @@ export class Grid {
   #list = null;
   #columns = 1; #size = 100; #gap = 8;
   #rows = new Map();
+  /** The image of each item that has a tile, so that it goes along when the tile is another one. */
+  #pictures = new Map();
   #spare = [];
   #frame = 0;
   #last = { top: 0, time: 0 };
@@ -146,6 +148,7 @@ export class Grid {
     for (const row of this.#rows.keys()) if ((row < first || row > last) && row !== pinned || row >= rows) this.#release(row);
     for (let row = first; row <= last; row += 1) this.#bind(row);
     if (pinned < rows) this.#bind(pinned);
+    for (const [id, image] of this.#pictures) if (!image.isConnected) this.#pictures.delete(id);
     list.need(Math.min(list.length, (last + 1) * this.#columns));
   }
 
@@ -155,6 +158,7 @@ export class Grid {
     element.remove();
     // What is still being fetched for it is not wanted any more.
     for (const image of element.querySelectorAll('img')) image.removeAttribute('src');
+    for (const { item } of element.children) if (item) this.#pictures.delete(item.id);
     if (this.#spare.length < 40) this.#spare.push(element);
   }
 
@@ -187,13 +191,23 @@ export class Grid {
     if (item) {
       tile.setAttribute('aria-label', label(item));
       tile.draggable = this.movable;
-      tile.replaceChildren(...(this.#fast ? [] : [picture(item, this.#size)]), ...overlay(item));
+      tile.replaceChildren(...(this.#fast ? [] : [this.#picture(item)]), ...overlay(item));
     } else {
       tile.setAttribute('aria-label', item === null ? 'Loading' : 'Empty');
       tile.draggable = false;
       tile.replaceChildren();
     }
     this.#paint(tile);
+  }
+
+  #picture(item) {
+    const { url } = face(item);
+    let image = this.#pictures.get(item.id);
+    if (!image || image.of !== url || image.at !== this.#size) {
+      image = Object.assign(picture(item, this.#size), { of: url, at: this.#size });
+      this.#pictures.set(item.id, image);
+    }
+    return image;
   }
 
   #paint(tile) {
@@ -278,7 +292,7 @@ export class Grid {
 
   /** Tiles of a group are dragged to their place; `move` is the way without dragging. */
   #listenToDrag() {
-    const over = ({ target }) => (this.#dragged ? target.closest?.('.tile') : null);
+    const over = ({ target }) => (this.#dragged === null ? null : target.closest?.('.tile'));
     const mark = (tile) => {
       for (const marked of this.#element.querySelectorAll('.before, .after')) marked.classList.remove('before', 'after');
       tile?.classList.add(tile.index < this.#dragged ? 'before' : 'after');

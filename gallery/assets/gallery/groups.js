@@ -26,14 +26,9 @@ export async function makeGroup(items, made) {
   if (!await allow('upload')) return;
   const files = items.flatMap((item) => (item.type === 'group' ? item.files : [item])).map(({ id }) => id);
   const old = items.find(({ type }) => type === 'group');
-  await askForText(`Group ${count(files.length, 'image')}`, 'Title', old?.title, 'Group', async (title) => {
-    try {
-      made(await api('PUT', groupPath(old?.id ?? newGroupId()), { json: { files, title: title || null } }));
-      return null;
-    } catch (problem) {
-      return problem.message;
-    }
-  });
+  const json = (title) => ({ files, title: title || null });
+  const group = await askForText(`Group ${count(files.length, 'image')}`, 'Title', old?.title, 'Group', (title) => api('PUT', groupPath(old?.id ?? newGroupId()), { json: json(title) }));
+  if (group) made(group);
 }
 
 /** Shows which list this is. `on`: `back()`, `changed(group)`, `gone()`, `add()`, `remove()`. */
@@ -60,14 +55,8 @@ export function heading(group, id, on) {
 
 async function rename(group, changed) {
   if (!await allow('upload')) return;
-  await askForText('Rename the group', 'Title', group.title, 'Save', async (title) => {
-    try {
-      changed(await api('PUT', groupPath(group.id, '/title'), { json: { title: title || null } }));
-      return null;
-    } catch (problem) {
-      return problem.message;
-    }
-  });
+  const now = await askForText('Rename the group', 'Title', group.title, 'Save', (title) => api('PUT', groupPath(group.id, '/title'), { json: { title: title || null } }));
+  if (now) changed(now);
 }
 
 async function dissolve(group, gone) {

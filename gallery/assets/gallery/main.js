@@ -68,6 +68,7 @@ async function route() {
 
 function show(key, here) {
   const first = shown === null;
+  const { group: cameFrom } = first ? {} : JSON.parse(shown);
   if (!first) lists.set(shown, { list, top: scrollY, active: grid.active });
   // The whole list and the last few others are kept; groups are small and come anew.
   for (const old of [...lists.keys()].slice(0, -4)) forget(old);
@@ -84,8 +85,8 @@ function show(key, here) {
   changed({ target: list });
   list.need(0);
   if (!first) scrollTo({ top: kept?.top ?? 0 });
-  if (kept?.active) grid.focus(kept.active);
-  else if (!first && here.group) $('#main').focus({ preventScroll: true });
+  if (kept && cameFrom) grid.focus(Math.max(0, list.index(cameFrom)));
+  else if (!first && (here.group || cameFrom)) $('#main').focus({ preventScroll: true });
 }
 
 function forget(key) {
@@ -109,6 +110,7 @@ function changed({ target }) {
   const here = place();
   grid.update();
   heading(list.group, here.group, onHeading);
+  document.title = [list.group?.title, 'Keepsake'].filter(Boolean).join(' · ');
   const filtered = Boolean(here.q || here.category || here.type);
   showState(list, filtered, { pick: pickFiles, clear: () => go({ q: '', category: '', type: '', group: '' }), retry: () => list.retry() });
   chosen.draw(list);
@@ -253,7 +255,7 @@ const titles = new Map();
 const waiting = new Map();
 
 async function take(files) {
-  if (!files.length || !await allow('upload')) return;
+  if (!files.length || $('dialog[open]') || !await allow('upload')) return;
   const { category, group } = place();
   const batch = await askForBatch(files, { category, group: group && list.group });
   if (!batch) return;
@@ -283,14 +285,8 @@ async function pickFiles() { if (await allow('upload')) pick(); }
 $('#link').addEventListener('click', async () => {
   if (!await allow('upload')) return;
   const { category, group } = place();
-  await askForLink(category, async (json) => {
-    try {
-      put(await api('POST', '/api/upload-link', { json: { ...json, groupId: group || undefined } }));
-      return null;
-    } catch (problem) {
-      return problem.message;
-    }
-  });
+  const item = await askForLink(category, (json) => api('POST', '/api/upload-link', { json: { ...json, groupId: group || undefined } }));
+  if (item) put(item);
 });
 
 // The page.
@@ -308,11 +304,10 @@ network.addEventListener('reached', () => { if (list?.problem?.isOffline) list.r
 document.body.append(h('datalist', { id: 'categories' }));
 history.scrollRestoration = 'manual';
 moves.addEventListener('moved', route);
-const started = start();
-route();
 let session = null;
 onSession(({ scopes }) => {
   if (session !== null && session !== scopes.join()) reload();
   session = scopes.join();
 });
-await started;
+route();
+start().catch((problem) => toast(problem.message));

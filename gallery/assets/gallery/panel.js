@@ -36,7 +36,6 @@ export class Panel {
     this.#queue = queue;
     $('#uploads').append(this.#root);
     queue.addEventListener('change', () => { this.#frame ||= requestAnimationFrame(() => this.#draw()); });
-    // Where nothing is painted there are no frames; the count in the title is for then.
     addEventListener('beforeunload', (event) => { if (queue.isBusy) event.preventDefault(); });
   }
 
