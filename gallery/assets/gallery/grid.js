@@ -79,6 +79,12 @@ export class Grid {
     this.#tile(this.active)?.focus({ preventScroll: true });
   }
 
+  /** Tries again to show what could not be fetched. */
+  repair() {
+    for (const failed of this.#element.querySelectorAll('.failed')) failed.closest('.tile').item = undefined;
+    this.#soon();
+  }
+
   #tile(index) { return this.#rows.get(Math.floor(index / this.#columns))?.children[index % this.#columns]; }
 
   #measure() {

@@ -300,7 +300,13 @@ addEventListener('keydown', (event) => {
   } else return;
   event.preventDefault();
 });
-network.addEventListener('reached', () => { if (list?.problem?.isOffline) list.retry(); });
+let wasUnreached = false;
+network.addEventListener('unreached', () => { wasUnreached = true; });
+network.addEventListener('reached', () => {
+  if (list?.problem?.isOffline) list.retry();
+  if (wasUnreached) grid.repair();
+  wasUnreached = false;
+});
 document.body.append(h('datalist', { id: 'categories' }));
 history.scrollRestoration = 'manual';
 moves.addEventListener('moved', route);

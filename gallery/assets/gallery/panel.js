@@ -125,8 +125,13 @@ export class Panel {
   #words({ state, problem, progress, file }) {
     if (state === 'waiting') return 'Waiting';
     if (state === 'running') return progress < 1 ? `${Math.floor(progress * 100)} % of ${bytes(file.size)}` : 'Being stored';
-    if (state === 'failed') return WORDS[problem.type] ?? problem.message;
+    if (state === 'failed') return this.#why(problem);
     return 'Done';
+  }
+
+  #why({ type, message }) {
+    const limit = type === 'too-large' && /\d{4,}/.exec(message);
+    return limit ? `Too large: at most ${bytes(Number(limit[0]))}.` : WORDS[type] ?? message;
   }
 
   /** Says how far it is now and then, and at once when it ends. */

@@ -39,7 +39,7 @@ export function picture(item, size) {
   image.addEventListener('error', () => {
     const original = SHOWN.test(shown.contentType ?? '') ? shown.url : null;
     if (original && image.getAttribute('src') !== original) image.src = original;
-    else if (image.getAttribute('src')) image.replaceWith(h('span', { class: 'symbol', text: '▢' }));
+    else if (image.getAttribute('src')) image.replaceWith(h('span', { class: 'symbol failed', text: '▢' }));
   });
   image.src = thumbnail(shown.url, size * aspect);
   return image;
