@@ -16,8 +16,9 @@ export class Problem extends Error {
 /** Everyone who wants to know that the server was or was not reached, or that a token is needed: events `reached`, `unreached`, `unauthorized`. */
 export const network = new EventTarget();
 
-/** Asks the API and returns the parsed answer. `query`: an object, whose empty values are left out; `json`: the body. */
-export async function api(method, path, { query, json, body, headers = {}, signal, keepalive } = {}) {
+/** Asks the API and returns the parsed answer. `query`: an object, whose empty values are left out; `json`: the body;
+ * `tag`: is called with the answer's `ETag`. */
+export async function api(method, path, { query, json, body, headers = {}, signal, keepalive, tag } = {}) {
   const url = new URL(path, location.origin);
   for (const [name, value] of Object.entries(query ?? {})) {
     if (value !== undefined && value !== null && value !== '') url.searchParams.set(name, value);
@@ -35,6 +36,7 @@ export async function api(method, path, { query, json, body, headers = {}, signa
     throw new Problem(0, 'offline', 'The server cannot be reached.');
   }
   network.dispatchEvent(new Event('reached'));
+  tag?.(response.headers.get('etag'));
   return read(response);
 }
 
@@ -52,7 +54,9 @@ export function problemOf(status, answer, retryAfter = null) {
   return new Problem(status, type, answer?.detail ?? answer?.error ?? `The server answered ${status}.`, retryAfter);
 }
 
-/** The address of a derivative that fits into so many CSS pixels on this screen. */
+const LADDER = [160, 320, 640, 1280, 2560];
+/** The address of a derivative that fits into so many CSS pixels on this screen; of the few widths that there are, so that it is kept. */
 export function thumbnail(url, width) {
-  return `${url}?w=${Math.min(2560, Math.ceil(width * Math.min(devicePixelRatio || 1, 2)))}`;
+  const pixels = width * Math.min(devicePixelRatio || 1, 2);
+  return `${url}?w=${LADDER.find((step) => step >= pixels) ?? LADDER.at(-1)}`;
 }

@@ -1,11 +1,13 @@
 // Dialogs: the browser's own, which keep the focus in and give it back.
 import { h } from './dom.js';
 
+let dialogs = 0;
+
 /** Opens a dialog around `content`, named `title`; `buttons`: `[{label, value, kind}]`, the first submits. Resolves to the value of
  * the button that closed it, or null where it was dismissed. `check(value)`, where given, may keep it open by returning a sentence. */
 export function ask(title, content, buttons, { check } = {}) {
   return new Promise((resolve) => {
-    const id = `dialog-${crypto.randomUUID()}`;
+    const id = `dialog-${dialogs += 1}`;
     const error = h('p', { class: 'error', role: 'alert', hidden: true });
     const actions = buttons.map(({ label, value, kind }, at) =>
       h('button', { type: at === 0 ? 'submit' : 'button', class: kind, text: label, value, on: at === 0 ? {} : { click: () => close(value) } }));
@@ -32,8 +34,9 @@ export async function confirm(title, text, { label = 'Yes', kind = 'primary' } =
   return (await ask(title, content, [{ label, value: 'yes', kind }, { label: 'Cancel', value: null }])) === 'yes';
 }
 
-/** Keeps a button from being pressed twice while `work` goes on. */
+/** Keeps a button from being pressed twice while `work` goes on. It has the focus again afterwards, if it had it. */
 export async function busy(button, work) {
+  const hadFocus = button === document.activeElement;
   button.disabled = true;
   button.setAttribute('aria-busy', 'true');
   try {
@@ -41,5 +44,6 @@ export async function busy(button, work) {
   } finally {
     button.disabled = false;
     button.removeAttribute('aria-busy');
+    if (hadFocus && document.activeElement === document.body) button.focus();
   }
 }

@@ -39,12 +39,29 @@ export const number = (count) => new Intl.NumberFormat().format(count);
 /** "1 image", "2 images". */
 export const count = (n, one, many = `${one}s`) => `${number(n)} ${n === 1 ? one : many}`;
 
-/** Shows a message for some seconds, read out by screen readers; with `action`, a button: `{label, run}`. Returns what takes it away. */
-export function toast(text, { action, seconds = 6 } = {}) {
-  const close = () => { clearTimeout(timer); element.remove(); };
-  const button = action && h('button', { type: 'button', text: action.label, on: { click: () => { close(); action.run(); } } });
-  const element = h('div', { class: 'toast' }, h('span', { text }), button);
+/** Shows a message for some seconds, read out by screen readers; with `action`, a button: `{label, run}`. It stays while the pointer or the
+ * focus is on it. `gone` is called when it went away without its action. Returns what takes it away. */
+export function toast(text, { action, seconds = 6, gone } = {}) {
+  let timer = null;
+  const close = (acted = false) => {
+    clearTimeout(timer);
+    if (!element.isConnected) return;
+    element.remove();
+    if (!acted) gone?.();
+  };
+  const wait = () => { timer = setTimeout(close, seconds * 1000); };
+  const stay = () => clearTimeout(timer);
+  const button = action && h('button', { type: 'button', text: action.label, on: { click: () => { close(true); action.run(); } } });
+  const on = { pointerenter: stay, pointerleave: wait, focusin: stay, focusout: wait };
+  const element = h('div', { class: 'toast', on: action ? on : {} }, h('span', { text }), button);
   $('#toasts').append(element);
-  const timer = setTimeout(close, seconds * 1000);
+  wait();
   return close;
+}
+
+/** Has screen readers say something that the page shows in other ways. */
+export function announce(text) {
+  const place = $('#announce');
+  place.textContent = '';
+  setTimeout(() => { place.textContent = text; }, 50);
 }

@@ -10,6 +10,13 @@ const listeners = new Set();
 
 /** Whether whoever looks at the page may do what needs this scope: "read", "upload" or "admin". */
 export const may = (scope) => state.scopes.includes(scope);
+/** The same, but asks for a token where that may help, and says so where it does not. */
+export async function allow(scope) {
+  if (!may(scope) && !state.signedIn) await signIn();
+  if (!may(scope) && state.signedIn) toast('The token you signed in with does not allow this.');
+  return may(scope);
+}
+
 /** Calls `listener` after each sign-in and sign-out. */
 export const onSession = (listener) => listeners.add(listener);
 

@@ -3,10 +3,13 @@
 //! Architecture invariant: a page knows nothing that the API does not tell everyone, and its scripts are files of their own:
 //! the policy that comes with each file lets no other run.
 
+use std::io::Write;
+
 use axum::extract::Path;
-use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue};
+use axum::http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, VARY};
 use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
+use flate2::{Compression, write::GzEncoder};
 use headers::{CacheControl, ETag, HeaderMapExt, IfNoneMatch};
 use rust_embed::{EmbeddedFile, RustEmbed};
 use shared::http::{Problem, Routes};
@@ -36,10 +39,19 @@ fn file(path: &str, headers: &HeaderMap) -> Result<Response, Problem> {
     let found = Files::get(path).and_then(|file| Some((media_type(path)?, file)));
     let unknown = || Problem::new(StatusCode::NOT_FOUND, "not-found", "There is no such page.");
     let (media_type, file) = found.ok_or_else(unknown)?;
-    let etag = etag(&file)?;
+    let gzip = takes_gzip(headers);
+    let etag = etag(&file, gzip)?;
     let is_new = headers.typed_get::<IfNoneMatch>().is_none_or(|known| known.precondition_passes(&etag));
-    let mut answer = if is_new { file.data.into_response() } else { StatusCode::NOT_MODIFIED.into_response() };
+    let mut answer = match (is_new, gzip) {
+        (false, _) => StatusCode::NOT_MODIFIED.into_response(),
+        (true, false) => file.data.into_response(),
+        (true, true) => packed(&file.data).map_err(Problem::internal)?.into_response(),
+    };
     let fields = answer.headers_mut();
+    if is_new && gzip {
+        fields.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    fields.insert(VARY, HeaderValue::from_static("accept-encoding"));
     fields.typed_insert(etag);
     // A page and its scripts are of one version: the browser asks each time, and most often has it.
     fields.typed_insert(CacheControl::new().with_no_cache());
@@ -54,10 +66,27 @@ fn file(path: &str, headers: &HeaderMap) -> Result<Response, Problem> {
     Ok(answer)
 }
 
-fn etag(file: &EmbeddedFile) -> Result<ETag, Problem> {
+/// What is packed has a tag of its own: it is the same file in other bytes.
+fn etag(file: &EmbeddedFile, gzip: bool) -> Result<ETag, Problem> {
     let digest = file.metadata.sha256_hash();
     let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("\"{hex}\"").parse().map_err(Problem::internal)
+    format!("\"{hex}{}\"", if gzip { "-gzip" } else { "" }).parse().map_err(Problem::internal)
+}
+
+fn packed(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut packed = GzEncoder::new(Vec::new(), Compression::default());
+    packed.write_all(bytes)?;
+    packed.finish()
+}
+
+/// Whether a client names gzip among what it takes, and not only to refuse it.
+fn takes_gzip(headers: &HeaderMap) -> bool {
+    let named = headers.get_all(ACCEPT_ENCODING).into_iter().filter_map(|value| value.to_str().ok());
+    named.flat_map(|value| value.split(',')).any(|coding| {
+        let (name, weight) = coding.split_once(';').unwrap_or((coding, ""));
+        let refused = weight.trim().strip_prefix("q=").is_some_and(|q| q.trim().parse() == Ok(0.0));
+        name.trim().eq_ignore_ascii_case("gzip") && !refused
+    })
 }
 
 fn media_type(path: &str) -> Option<&'static str> {
@@ -127,15 +156,33 @@ mod tests {
     }
 
     #[test]
-    fn no_page_loads_a_hundred_kilobytes_of_script_and_style() {
-        for page in ["gallery", "safety"] {
-            // What lies in `assets/` itself is for both.
-            let is_its = |path: &str| {
-                let own = path.ends_with(".js") || path.ends_with(".css");
-                own && path.strip_prefix("assets/").is_some_and(|rest| !rest.contains('/') || rest.starts_with(page))
-            };
-            let files = Files::iter().filter(|path| is_its(path));
-            let bytes: usize = files.map(|path| Files::get(&path).unwrap().data.len()).sum();
+    fn a_file_is_packed_for_who_takes_it_so() {
+        let plain = file("assets/style.css", &HeaderMap::new()).unwrap();
+        for (accepted, is_packed) in [
+            ("gzip, deflate, br", true),
+            ("br;q=1, GZIP;q=0.5", true),
+            ("br", false),
+            ("gzip;q=0", false),
+            ("gzip; q=0.0", false),
+        ] {
+            let headers = HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static(accepted))]);
+            let answer = file("assets/style.css", &headers).unwrap();
+            assert_eq!(answer.headers().contains_key(CONTENT_ENCODING), is_packed, "{accepted}");
+            assert_eq!(answer.headers()["etag"] != plain.headers()["etag"], is_packed, "{accepted}");
+        }
+        let bytes = Files::get("assets/style.css").unwrap().data;
+        let mut unpacked = flate2::write::GzDecoder::new(Vec::new());
+        unpacked.write_all(&packed(&bytes).unwrap()).unwrap();
+        assert_eq!(unpacked.finish().unwrap(), *bytes);
+    }
+
+    #[test]
+    fn what_a_page_loads_is_under_a_hundred_kilobytes_as_it_is_sent() {
+        let own = |path: &str| path.ends_with(".js") || path.ends_with(".css");
+        for page in ["assets/gallery/", "assets/safety/"] {
+            let of_page = |path: &str| path.starts_with(page) || path.matches('/').count() == 1;
+            let files = Files::iter().filter(|path| own(path) && of_page(path));
+            let bytes: usize = files.map(|path| packed(&Files::get(&path).unwrap().data).unwrap().len()).sum();
             assert!((1..100_000).contains(&bytes), "{page}: {bytes} bytes");
         }
     }

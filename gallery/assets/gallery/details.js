@@ -1,0 +1,72 @@
+// What is known of one image, and the form that changes what people say of it.
+import { api } from '../api.js';
+import { ask, busy } from '../dialogs.js';
+import { bytes, fill, h, number, toast, when } from '../dom.js';
+import { allow } from '../session.js';
+import { safe } from './tile.js';
+
+const path = (item) => `/api/images/${encodeURIComponent(item.id)}`;
+
+/** Fills `place` with the details of an item; `changed(item)` is called after each change. Returns whether something is not saved yet. */
+export function details(place, item, changed) {
+  let tag = null;
+  // The version that the form shows: a change must not undo what somebody else did in the meantime.
+  const look = async () => { await api('GET', path(item), { tag: (value) => { tag = value; } }).then((now) => { item = now; }); };
+  const description = h('textarea', { name: 'description', rows: 4, maxlength: 10_000 });
+  const category = h('input', { name: 'category', list: 'categories', autocomplete: 'off' });
+  const error = h('p', { class: 'error', role: 'alert', hidden: true });
+  const save = h('button', { type: 'submit', class: 'primary', text: 'Save' });
+  const show = () => {
+    description.value = item.description ?? '';
+    category.value = item.category ?? '';
+  };
+  const isDirty = () => description.value !== (item.description ?? '') || category.value !== (item.category ?? '');
+
+  const send = async (headers) => {
+    const json = { description: description.value || null, category: category.value.trim() || null };
+    item = await api('PATCH', path(item), { json, headers, tag: (value) => { tag = value; } });
+    show();
+    changed(item);
+    toast('Saved.');
+  };
+  const conflict = async () => {
+    const now = await api('GET', path(item));
+    const both = h('div', {}, h('p', { text: 'Somebody else changed this while you wrote. It says now:' }),
+      h('blockquote', { text: now.description || '(no description)' }), h('p', { text: `Category: ${now.category ?? 'none'}` }));
+    const choice = await ask('Changed in the meantime', both, [
+      { label: 'Keep what it says now', value: 'theirs', kind: 'primary' }, { label: 'Save mine over it', value: 'mine' }, { label: 'Cancel', value: null }]);
+    if (choice === 'mine') return send({});
+    if (choice === 'theirs') {
+      await look();
+      show();
+      changed(item);
+    }
+    return null;
+  };
+  const submit = async (event) => {
+    event.preventDefault();
+    if (!await allow('upload')) return;
+    error.hidden = true;
+    await busy(save, async () => {
+      try {
+        if (!tag) await look();
+        await send({ 'if-match': tag });
+      } catch (problem) {
+        if (problem.status === 412) return conflict();
+        error.textContent = problem.message;
+        error.hidden = false;
+      }
+    });
+  };
+
+  show();
+  look().catch(() => {});
+  const fact = (name, value) => value && h('div', {}, h('dt', { text: name }), h('dd', {}, value));
+  const size = item.width && item.height && `${number(item.width)} × ${number(item.height)} pixels`;
+  const address = item.type === 'link' && safe(item.url);
+  fill(place, h('h2', { text: 'Details' }),
+    h('form', { on: { submit } }, h('label', {}, 'Description', description), h('label', {}, 'Category', category), error, save),
+    h('dl', {}, fact('File', item.originalName), fact('Added', when(item.uploadDate)), fact('Size', item.size && bytes(item.size)), fact('Dimensions', size),
+      fact('Kind', item.contentType), fact('Address', address && h('a', { href: address, rel: 'noopener noreferrer', target: '_blank', text: item.url }))));
+  return isDirty;
+}
