@@ -57,7 +57,7 @@ export function signIn() {
 async function askForToken() {
   const input = h('input', { type: 'password', name: 'token', autocomplete: 'current-password', required: true, autofocus: true });
   const content = h('div', {}, h('label', {}, 'Token', input),
-    h('p', { class: 'muted', text: 'The server printed one when it first started, or whoever runs it made one with "local token new".' }));
+    h('p', { class: 'muted', text: 'The server printed one when it first started, or whoever runs it made one with "keepsake token new".' }));
   const check = async () => {
     try {
       const answer = await fetch('/api/session', { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ token: input.value.trim() }) });
@@ -96,6 +96,8 @@ export async function look() {
   const { writable, warning } = health.persistence ?? {};
   const why = health.checks?.persistence?.status === 'error' ? 'a place where images should lie is not there' : 'the disk is full or read-only';
   show('writable', writable === false ? `Nothing can be saved at the moment: ${why}. What is stored is safe and can be seen.` : null, { bad: true });
+  const amiss = Object.entries(health.checks ?? {}).some(([name, check]) => name !== 'persistence' && check.status !== 'ok');
+  show('amiss', amiss && writable !== false && location.pathname !== '/safety' ? 'Something about how the images are kept needs looking after.' : null, { link: ['/safety', 'What it is'] });
   show('persistence', location.pathname === '/safety' ? null : warning, { link: ['/safety', 'What to do'] });
   return health;
 }

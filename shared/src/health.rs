@@ -1,23 +1,29 @@
 //! What is known of the store's own state, in one report.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use futures::future;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::backup::Listed;
-use crate::catalog::Totals;
+use crate::catalog::{State, Totals};
 use crate::clock::format_millis;
+use crate::error::Result;
 use crate::keepsake::Keepsake;
-use crate::layout::BackupName;
+use crate::layout::{self, BackupName, ImageId};
 use crate::persistence::Judgement;
 use crate::recovery::{self, Restoring};
 use crate::second_copies::Behind;
-use crate::store::{ErrorKind, StoreStatus};
+use crate::store::{ErrorKind, StoreError, StoreStatus};
 use crate::sync::lock;
 use crate::verify;
 
 /// For so long a change may wait for its second copy before somebody should look.
 const WAITS_LONG: SignedDuration = SignedDuration::from_hours(1);
+
+/// So many images are looked for whenever somebody asks how the store is; verifications look for all.
+const LOOKED_FOR: usize = 8;
 
 /// How well the store is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,6 +72,8 @@ pub struct Health {
     pub newest_verified: Option<Listed>,
     /// How many images were uploaded since the newest one.
     pub not_backed_up: u64,
+    /// How many images a folder should hold and does not, as far as that was looked for.
+    pub gone: u64,
     /// What verifications found, where that can be read.
     pub verifications: Option<verify::Record>,
     /// How well the archive follows.
@@ -88,6 +96,11 @@ pub struct ArchiveHealth {
 }
 
 impl Health {
+    /// How many images have one copy only, or whose newest record has; `None` where that is not known.
+    pub fn single_copies(&self) -> Option<u64> {
+        Some(self.archive.behind?.single_copies + self.gone)
+    }
+
     /// For how long the oldest change has had no second copy; `None` where that is not known.
     pub fn behind_seconds(&self) -> Option<f64> {
         let since = self.archive.behind?.since;
@@ -107,6 +120,8 @@ impl Keepsake {
         let persistence = self.check_persistence(primary.as_ref(), &mut checks);
         let known = self.check_catalog(&mut checks).await;
         self.check_recovery(&mut checks);
+        let on_disk = primary.as_ref().is_some_and(|status| status.kind == "disk");
+        let gone = if known && on_disk { self.check_images(&mut checks).await } else { 0 };
         let (mut verifications, mut backups) = (None, Vec::new());
         if reachable {
             verifications = self.check_verifications(&mut checks).await;
@@ -146,6 +161,7 @@ impl Keepsake {
             not_backed_up: self.uploaded_after(newest.as_ref().map(|b| b.name)),
             newest,
             newest_verified,
+            gone,
             verifications,
             archive,
             checks,
@@ -213,6 +229,50 @@ impl Keepsake {
         checks.push(Check { name: "recovery", status, message });
     }
 
+    /// Whether images lie where they should. A folder that was emptied under a running server is not to be found out at the next
+    /// start alone: until then each image has one copy.
+    async fn check_images(&self, checks: &mut [Check]) -> u64 {
+        // While they are brought back, or their volume is not mounted, that is told elsewhere.
+        if self.restoring().is_some() || self.withheld().is_some() {
+            return 0;
+        }
+        let gone = self.gone_images().await.unwrap_or_default();
+        if gone > 0
+            && let Some(check) = checks.iter_mut().find(|c| c.name == "primary" && c.status == Status::Ok)
+        {
+            check.status = Status::Warn;
+            check.message = format!(
+                "Images that are gone from it: {gone}. Those with a second copy are served from that; a verification that \
+                 repairs, a restore or the next start brings them back."
+            );
+        }
+        gone
+    }
+
+    /// Counts the images that are gone. A few are looked for, spread over all that there are; everything is listed only where
+    /// one of them is not found.
+    async fn gone_images(&self) -> Result<u64> {
+        let sample = self.catalog.read(some_images);
+        let look = sample.iter().map(async |id| self.primary.head(&layout::image(id)).await);
+        let is_gone = |found: &Result<_, StoreError>| found.as_ref().is_err_and(|e| e.kind == ErrorKind::NotFound);
+        if !future::join_all(look).await.iter().any(is_gone) {
+            return Ok(0);
+        }
+        let known = lock(&self.recovered).clone();
+        let told = |id: &ImageId| known.as_ref().is_some_and(|report| report.missing.contains(id));
+        // What has a record before and after the list should be in it: an image is put before its record.
+        let with_bytes = |state: &State| {
+            let stored = state.live().filter(|(id, record)| record.sha256.is_some() && !told(id));
+            stored.map(|(id, _)| id.clone()).collect::<BTreeSet<ImageId>>()
+        };
+        let mut wanted = self.catalog.read(&with_bytes);
+        let present = self.list_uploads().await?;
+        wanted.retain(|id| !present.contains_key(id));
+        self.catalog.refresh().await?;
+        self.catalog.read(|state| wanted.retain(|id| state.lives(id.as_str())));
+        Ok(wanted.len() as u64)
+    }
+
     async fn check_verifications(&self, checks: &mut Vec<Check>) -> Option<verify::Record> {
         let found = self.verifications().await;
         let (status, message) = match &found {
@@ -273,4 +333,15 @@ impl Keepsake {
         let since = newest.map_or(Timestamp::MIN, BackupName::moment);
         self.catalog.read(|state| state.newest(None).take_while(|((at, _), _)| *at > since).count() as u64)
     }
+}
+
+/// Some images that should have bytes, from all ages: chunks are cut by name, and names begin with a time.
+fn some_images(state: &State) -> Vec<ImageId> {
+    let chunks = state.chunks();
+    let from_each = LOOKED_FOR.div_ceil(chunks.len().max(1));
+    let picked = chunks.iter().step_by(chunks.len().div_ceil(LOOKED_FOR).max(1)).flat_map(|chunk| {
+        let stored = chunk.live().filter(|(_, entry)| entry.live().is_some_and(|record| record.sha256.is_some()));
+        stored.take(from_each).map(|(id, _)| id.clone())
+    });
+    picked.collect()
 }

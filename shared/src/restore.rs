@@ -48,6 +48,8 @@ pub struct Plan {
     /// The change of each image, and the state of it that the change was planned from.
     changes: BTreeMap<ImageId, (Option<Stamp>, Change)>,
     records: BTreeMap<ImageId, Record>,
+    /// What images that go were called by whoever uploaded them.
+    removed_names: BTreeMap<ImageId, String>,
 }
 
 /// What a restore did.
@@ -126,6 +128,7 @@ impl Keepsake {
             let change = Change { version: entry.stamp.version + 1, content: Content::Deleted(tombstone) };
             plan.changes.insert(id.clone(), (Some(entry.stamp), change));
             plan.removed.insert(id.clone());
+            plan.removed_names.extend(record.original_name.clone().map(|name| (id.clone(), name)));
         }
         plan
     }
@@ -238,6 +241,12 @@ impl Keepsake {
 }
 
 impl Plan {
+    /// What an image of the plan was called by whoever uploaded it, where that is known.
+    pub fn original_name(&self, id: &ImageId) -> Option<&str> {
+        let back = self.records.get(id).and_then(|record| record.original_name.as_ref());
+        back.or_else(|| self.removed_names.get(id)).map(String::as_str)
+    }
+
     /// The plan as people see it: an image that only its bytes come back to is restored as well, since to whoever looks it
     /// was gone.
     #[must_use]

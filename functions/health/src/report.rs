@@ -163,7 +163,7 @@ impl<'a> Report<'a> {
                 newest: health.newest.as_ref().map(|backup| backup.name),
                 newest_verified: health.newest_verified.as_ref().map(|backup| backup.name),
                 not_backed_up: health.not_backed_up,
-                single_copies: archive.behind.map(|behind| behind.single_copies),
+                single_copies: health.single_copies(),
             },
             archive: Archive {
                 mode: if archive.sync { "sync" } else { "async" },

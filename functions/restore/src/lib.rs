@@ -1,6 +1,6 @@
 //! `POST /api/restore/{backupName}`: restoring a backup, or showing what that would do.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use axum::extract::rejection::{PathRejection, QueryRejection};
@@ -84,6 +84,8 @@ struct DryRun {
     changed_images: BTreeSet<ImageId>,
     removed_images: BTreeSet<ImageId>,
     missing_images: BTreeSet<ImageId>,
+    /// What those of them that had a name were called by whoever uploaded them: people do not know images by their ids.
+    original_names: BTreeMap<ImageId, String>,
 }
 
 /// Restore a backup, or show what that would do.
@@ -145,13 +147,22 @@ impl Answer {
             removed,
             missing,
             safety_backup,
-            dry_run: dry_run.then_some(DryRun {
-                dry_run,
-                restored_images: plan.restored,
-                changed_images: plan.changed,
-                removed_images: plan.removed,
-                missing_images: plan.missing,
-            }),
+            dry_run: dry_run.then(|| DryRun::new(plan)),
+        }
+    }
+}
+
+impl DryRun {
+    fn new(plan: Plan) -> Self {
+        let named = [&plan.restored, &plan.changed, &plan.removed, &plan.missing].into_iter().flatten();
+        let original_names = named.filter_map(|id| Some((id.clone(), plan.original_name(id)?.to_owned()))).collect();
+        Self {
+            dry_run: true,
+            restored_images: plan.restored,
+            changed_images: plan.changed,
+            removed_images: plan.removed,
+            missing_images: plan.missing,
+            original_names,
         }
     }
 }

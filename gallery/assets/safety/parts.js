@@ -42,13 +42,15 @@ export function span(seconds) {
 }
 
 const MOST_NAMES = 500;
-/** A list of names that can be opened; nothing where there are none. With `pictures`, images that live are shown. */
-export function names(title, ids, { pictures = false } = {}) {
+/** A list of images or backups that can be opened; nothing where there are none. `called`: what people know them by. With
+ * `pictures`, images that live are shown. */
+export function names(title, ids, { called = {}, pictures = false } = {}) {
   if (!ids?.length) return null;
   const list = h('ul', { class: 'names' });
+  const item = (id) => h('li', {}, pictures && picture(id), h('span', {}, called[id] ?? id, called[id] && h('span', { class: 'muted name', text: id })));
   const opened = h('details', {}, h('summary', { text: `${title} (${number(ids.length)})` }), list);
   opened.addEventListener('toggle', () => {
-    list.append(...ids.slice(0, MOST_NAMES).map((id) => h('li', {}, pictures && picture(id), h('span', { text: id }))));
+    list.append(...ids.slice(0, MOST_NAMES).map(item));
     if (ids.length > MOST_NAMES) list.append(h('li', { class: 'muted', text: `and ${number(ids.length - MOST_NAMES)} more` }));
   }, { once: true });
   return opened;

@@ -50,15 +50,16 @@ const planOf = (name, mode) => api('POST', `/api/restore/${name}`, { query: { mo
 /** "12 come back, 3 change, 0 go", and which. */
 function inWords(plan) {
   const verb = (n, one, many) => `${count(n, 'image')} ${n === 1 ? one : many}`;
+  const called = plan.originalNames;
   const list = [[verb(plan.restored, 'comes back', 'come back'), 'comes'], [verb(plan.changed, 'changes', 'change'), 'changes'],
     [verb(plan.removed, 'goes', 'go'), plan.removed ? 'goes' : ''], [verb(plan.kept, 'stays as it is', 'stay as they are'), '']];
   return [
     h('ul', { class: 'counts' }, list.map(([text, kind]) => h('li', { class: kind, text }))),
     plan.missing && h('p', { class: 'error', text: `${count(plan.missing, 'image')} of the backup cannot come back: the bytes lie in no place.` }),
-    names('Coming back', plan.restoredImages, { pictures: true }),
-    names('Changing', plan.changedImages, { pictures: true }),
-    names('Going', plan.removedImages, { pictures: true }),
-    names('Cannot come back', plan.missingImages),
+    names('Coming back', plan.restoredImages, { called }),
+    names('Changing', plan.changedImages, { called, pictures: true }),
+    names('Going', plan.removedImages, { called, pictures: true }),
+    names('Cannot come back', plan.missingImages, { called }),
   ];
 }
 

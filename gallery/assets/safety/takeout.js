@@ -24,7 +24,7 @@ export function takeout(changed) {
       h('p', { class: 'muted' }, 'Too much for a browser? ', h('code', { text: 'keepsake export photos.zip' }), ' on the machine of the server does the same, also into a folder, and ',
         h('code', { text: 'keepsake migrate' }), ' moves everything to another disk or bucket.')),
     section('tokens', 'Who may change what',
-      h('p', {}, 'Tokens for people and programs are made where the server runs: ', h('code', { text: 'keepsake token new' }), ' makes one that may read, upload or do everything, ',
+      h('p', {}, 'Tokens for people and programs are made where the server runs: ', h('code', { text: 'keepsake token new phone --scope upload' }), ' makes one for a phone that may only upload (or ', h('code', { text: 'read' }), ', or ', h('code', { text: 'admin' }), '), ',
         h('code', { text: 'keepsake token list' }), ' shows which there are, and ', h('code', { text: 'keepsake token revoke' }), ' ends one.')),
   ];
 }

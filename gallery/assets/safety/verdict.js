@@ -57,7 +57,7 @@ function answer({ persistence, storage, checks }) {
 function copies({ storage, backups, archive }) {
   const { singleCopies } = backups;
   const single = singleCopies === null ? 'not known yet: both places have not been compared' : singleCopies === 0
-    ? 'no image: each has two' : `${count(singleCopies, 'image')}, until the second ${singleCopies === 1 ? 'copy follows' : 'copies follow'}`;
+    ? 'no image: each has two' : `${count(singleCopies, 'image')}, until the other ${singleCopies === 1 ? 'copy is made or brought back' : 'copies are made or brought back'}`;
   return [
     ['Images', `${number(storage.images)}, ${bytes(storage.bytes)}`],
     ['In one copy only', single],

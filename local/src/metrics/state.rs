@@ -49,7 +49,12 @@ fn add_catalog(registry: &mut Registry, keepsake: &Keepsake) {
 fn add_look(registry: &mut Registry, look: &Health, now: Timestamp) {
     gauge(registry, "look_age_seconds", "Time since the stores were last asked for what follows", age(now, look.now));
     if let Some(behind) = &look.archive.behind {
-        gauge(registry, "single_copy_images", "Images that have one copy only", behind.single_copies as f64);
+        gauge(
+            registry,
+            "single_copy_images",
+            "Images that have one copy only",
+            (behind.single_copies + look.gone) as f64,
+        );
         gauge(
             registry,
             "archive_lag_images",

@@ -9,7 +9,7 @@ use shared::backup::Kind;
 use shared::config::Secret;
 use shared::digest::Digest;
 use shared::http::{Access, App};
-use shared::store::{ErrorKind, Fault, FaultStore, MemoryStore, Operation, StoreStatus};
+use shared::store::{DiskStore, ErrorKind, Fault, FaultStore, MemoryStore, Operation, StoreStatus};
 use shared::testing::lambda::{EventBody, event, invoke};
 use shared::testing::{Answer, StubStore, app, app_on, import, keepsake_on, png, store_image};
 
@@ -211,6 +211,28 @@ async fn probes_are_answered_under_any_name() {
         let request = shared::testing::request("GET", path, &[("host", "10.1.2.3:3000")], axum::body::Body::empty());
         assert_eq!(shared::testing::send(&health::router(app.clone()), request).await.status, status, "{path}");
     }
+}
+
+#[tokio::test]
+async fn a_folder_that_was_emptied_shows_until_its_images_are_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let app = app_on(Arc::new(DiskStore::open(folder.path()).unwrap()));
+    for number in 0..20 {
+        store_image(&app.keepsake, png(number)).await;
+    }
+    let look = async || {
+        let health = get(&app, "/api/health").await.json();
+        let message = health["checks"]["primary"]["message"].as_str().unwrap().to_owned();
+        (health["checks"]["primary"]["status"].clone(), health["backups"]["singleCopies"].clone(), message)
+    };
+    assert_eq!(look().await, (json!("ok"), json!(0), "It can be read and written.".to_owned()));
+    std::fs::remove_dir_all(folder.path().join("uploads")).unwrap();
+    store_image(&app.keepsake, png(20)).await;
+    let (status, single, message) = look().await;
+    assert_eq!((status, single), (json!("warn"), json!(20)), "{message}");
+    assert!(message.starts_with("Images that are gone from it: 20."), "{message}");
+    app.keepsake.verify(shared::verify::Slice::WHOLE, true).await.unwrap();
+    assert_eq!((look().await.0, look().await.1), (json!("ok"), json!(0)));
 }
 
 #[tokio::test]

@@ -97,6 +97,9 @@ async fn a_dry_run_tells_the_plan_and_changes_nothing() {
     assert_eq!(plan["changedImages"], json!([scene.edited]));
     assert_eq!(plan["removedImages"], json!([scene.new]));
     assert_eq!(plan["missingImages"], json!([]));
+    let name = json!("photo.png");
+    let named = [&scene.deleted, &scene.edited, &scene.new].map(|id| (id.clone(), name.clone()));
+    assert_eq!(plan["originalNames"], Value::Object(named.into_iter().collect()), "and none for what stays");
     assert_eq!((ids(&app).await, store.counts()["put"]), (before, puts));
     let done = restore(&app, &format!("{}?mode=exact", scene.backup)).await.json();
     assert_eq!(counts(&done), counts(&plan));
