@@ -34,7 +34,7 @@ export class Server {
   /** Starts it on a folder, and waits until it serves. `port` 0 is a free one. */
   static async start(t, path, variables = {}, port = 0) {
     if (!BINARY) throw new Error('KEEPSAKE_BINARY does not say which binary to test: .ci/browser sets it');
-    const env = { HOST: '127.0.0.1', PORT: String(port), RUST_LOG: 'warn', DATA_DIR: path, ...variables };
+    const env = { HOST: '127.0.0.1', PORT: String(port), RUST_LOG: 'error', DATA_DIR: path, ...variables };
     const process = spawn(BINARY, { cwd: path, env, stdio: ['ignore', 'pipe', 'inherit'] });
     const server = new Server();
     server.process = process;
