@@ -1,22 +1,14 @@
-// Chromium, and what a person has before them: a page that is watched while it is used.
+// What a person has before them: a page in a browser of its own, which is watched while it is used.
 import assert from 'node:assert/strict';
 import { after, before } from 'node:test';
+import { DESK, launch } from './chromium.mjs';
 import { afterwards, folder, Server } from './server.mjs';
-import { chromium } from './tools.mjs';
 
 /** As much as a busy machine may need for what a person would see at once. */
 const PATIENCE = 20_000;
-export const PHONE = { viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true, deviceScaleFactor: 2 };
-export const DESK = { viewport: { width: 1280, height: 800 } };
-
 let browser;
 before(async () => { browser = await launch(); });
 after(() => browser.close());
-
-/** Debian's Chromium, which .ci/browser found. Its sandbox is not for root. */
-export function launch(options = {}) {
-  return chromium.launch({ executablePath: process.env.KEEPSAKE_CHROMIUM, chromiumSandbox: process.getuid() !== 0, ...options });
-}
 
 /** A server on a new folder, and its gallery in a browser of its own: `{ server, page, context }`. */
 export async function gallery(t, { variables, ...options } = {}) {

@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { amiss } from './accessible.mjs';
-import { DESK, gallery, PHONE, visit } from './browser.mjs';
+import { gallery } from './browser.mjs';
+import { DESK, PHONE } from './chromium.mjs';
 import { draw, range } from './pictures.mjs';
 
 for (const [size, device] of Object.entries({ phone: PHONE, desk: DESK })) {

@@ -45,5 +45,5 @@ function paint({ number, width, height, mimeType }) {
     pen.lineTo(width, height);
     pen.fill();
   }
-  return canvas.toDataURL(mimeType, 0.9).split(',')[1];
+  return canvas.toDataURL(mimeType, 0.8).split(',')[1];
 }
