@@ -31,7 +31,7 @@ export class List extends EventTarget {
 
   /** How many items there are, as far as is known: those that are to come count too. */
   get length() {
-    if (this.complete) return this.items.length;
+    if (this.complete || this.problem) return this.items.length;
     return Math.max(this.#total ?? 0, this.items.length + (this.#total === null && this.items.length ? PAGE / 4 : 0));
   }
 

@@ -51,8 +51,8 @@ export function overlay(item) {
   const badge = item.type === 'group' ? String(item.fileCount ?? item.files?.length ?? '') : BADGE[item.type];
   const text = item.title || item.description;
   return [
-    h('span', { class: 'check', 'aria-hidden': 'true' }, h('span', { text: '✓' })),
-    badge && h('span', { class: 'badge', 'aria-hidden': 'true', text: badge }),
+    h('span', { class: 'check', 'aria-hidden': 'true' }),
+    badge && h('span', { class: 'badge', 'aria-hidden': 'true', data: { badge } }),
     (text || !isPicture(face(item))) && h('span', { class: 'caption', 'aria-hidden': 'true', text: text || nameOf(item) }),
   ].filter(Boolean);
 }

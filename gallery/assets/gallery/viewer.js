@@ -169,7 +169,7 @@ export class Viewer {
     const play = player && provider && h('button', {
       type: 'button', class: 'primary', text: `Play from ${provider}`,
       on: { click: () => fill(this.#stage, h('iframe', {
-        src: player, title: nameOf(item), allow: 'fullscreen; encrypted-media; picture-in-picture', allowfullscreen: true,
+        src: player, title: nameOf(item), allow: 'fullscreen; encrypted-media; picture-in-picture',
         sandbox: 'allow-scripts allow-same-origin allow-presentation allow-popups', referrerpolicy: 'strict-origin-when-cross-origin',
       })) },
     });
