@@ -113,6 +113,6 @@ fn largest(snapshot: &Snapshot) -> HashSet<String> {
 }
 
 fn month(at: Timestamp) -> (i16, i8) {
-    let date = at.to_zoned(TimeZone::UTC).date();
+    let date = TimeZone::UTC.to_datetime(at).date();
     (date.year(), date.month())
 }
