@@ -43,6 +43,12 @@ fuzz target *arguments:
 bench *arguments:
     cargo bench --package local --bench growth -- {{arguments}}
 
+# Measure the pages in Chromium on a store of 100,000 images: first paint, longest task while scrolling, bytes of script and style.
+bench-browser *arguments:
+    cargo build --release --package local
+    KEEPSAKE_BROWSER_LIMIT=1h KEEPSAKE_BINARY={{justfile_directory()}}/target/release/local \
+        .ci/browser -- node local/benches/browser/main.mjs {{arguments}}
+
 # Measure a restore beside `cp -r` and fsync of the same bytes: `just bench-restore --images 10000`.
 bench-restore *arguments:
     cargo bench --package local --bench restore -- {{arguments}}
@@ -68,6 +74,14 @@ watch *arguments:
 deploy *arguments:
     sam build
     sam deploy {{arguments}}
+
+# Use the pages in Debian's Chromium, as people would; `just browser upload` runs what has this in its name.
+browser *names:
+    .ci/browser {{names}}
+
+# Take the pictures in docs/images/ anew.
+screenshots:
+    .ci/browser -- node local/tests/browser/screenshots.mjs
 
 # Check template.yaml with the SAM CLI, cfn-lint and checkov, which it installs below target/.
 scan:

@@ -223,6 +223,9 @@ impl Keepsake {
                     "{missing} images have a record but no bytes in any place; restore an older backup or archive."
                 ),
             )
+        } else if report.brought_back > 0 {
+            let (back, images) = (report.brought_back, report.images);
+            (Status::Ok, format!("Images that lacked at start and came back from the archive: {back}, of {images}."))
         } else {
             (Status::Ok, format!("Images found whole at start: {}.", report.images))
         };

@@ -25,20 +25,20 @@ function paint({ number, width, height, mimeType }) {
   };
   const canvas = Object.assign(document.createElement('canvas'), { width, height });
   const pen = canvas.getContext('2d');
-  const hue = random() * 360;
+  const [high, low, land] = [[212, 200, 150], [222, 35, 190], [265, 20, 210], [205, 190, 110], [235, 330, 225], [200, 45, 90]][number % 6].map((hue) => hue + random() * 16);
   const sky = pen.createLinearGradient(0, 0, 0, height);
-  sky.addColorStop(0, `hsl(${hue} 60% 35%)`);
-  sky.addColorStop(0.7, `hsl(${hue + 40} 75% 78%)`);
+  sky.addColorStop(0, `hsl(${high} 55% 48%)`);
+  sky.addColorStop(0.7, `hsl(${low} 75% 82%)`);
   pen.fillStyle = sky;
   pen.fillRect(0, 0, width, height);
-  pen.fillStyle = `hsl(${hue + 60} 90% 88%)`;
+  pen.fillStyle = `hsl(${low} 90% 92%)`;
   pen.beginPath();
   pen.arc(width * (0.15 + random() * 0.7), height * (0.2 + random() * 0.25), height * (0.05 + random() * 0.06), 0, 2 * Math.PI);
   pen.fill();
   for (let ridge = 0; ridge < 5; ridge += 1) {
     const base = height * (0.45 + ridge * 0.12);
     const waves = Array.from({ length: 3 }, (_, at) => ({ high: height * 0.07 * random() / (at + 1), long: (at + 1) * (2 + random() * 4), from: random() * 7 }));
-    pen.fillStyle = `hsl(${hue + 150 + ridge * 12} ${25 + ridge * 6}% ${58 - ridge * 10}%)`;
+    pen.fillStyle = `hsl(${land + ridge * 5} ${22 + ridge * 5}% ${62 - ridge * 11}%)`;
     pen.beginPath();
     pen.moveTo(0, height);
     for (let x = 0; x <= width; x += 2) pen.lineTo(x, waves.reduce((y, wave) => y - wave.high * Math.sin(wave.from + wave.long * x / width), base));

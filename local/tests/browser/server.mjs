@@ -31,11 +31,12 @@ export async function folder(t) {
 
 /** A running server: `url`, and what it printed when it started as `greeting`. */
 export class Server {
-  /** Starts it on a folder, and waits until it serves. `port` 0 is a free one. */
-  static async start(t, path, variables = {}, port = 0) {
+  /** Starts it on a folder, and waits until it serves. `port` 0 is a free one; `before` is a command that ends in running it. */
+  static async start(t, path, variables = {}, port = 0, before = []) {
     if (!BINARY) throw new Error('KEEPSAKE_BINARY does not say which binary to test: .ci/browser sets it');
     const env = { HOST: '127.0.0.1', PORT: String(port), RUST_LOG: 'error', DATA_DIR: path, ...variables };
-    const process = spawn(BINARY, { cwd: path, env, stdio: ['ignore', 'pipe', 'inherit'] });
+    const [command, ...rest] = [...before, BINARY];
+    const process = spawn(command, rest, { cwd: path, env, stdio: ['ignore', 'pipe', 'inherit'] });
     const server = new Server();
     server.process = process;
     server.ended = new Promise((resolve) => process.once('exit', (code, signal) => resolve(code ?? signal)));

@@ -90,7 +90,7 @@ const TABLE: &[(Needs, &[&str])] = &[
 pub fn needed(method: &Method, route: &str) -> Option<Needs> {
     let method = if method == Method::HEAD { &Method::GET } else { method };
     let named = |listed: &&str| listed.split_once(' ') == Some((method.as_str(), route));
-    TABLE.iter().find(|(_, listed)| listed.iter().any(|row| named(&row))).map(|(needs, _)| *needs)
+    TABLE.iter().find(|(_, listed)| listed.iter().any(named)).map(|(needs, _)| *needs)
 }
 
 /// Every row of the table, as method and route.

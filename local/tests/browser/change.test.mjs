@@ -1,0 +1,144 @@
+// Saying something of images, and deleting them: what is sent when, and what can be taken back.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { amiss } from './accessible.mjs';
+import { eventually, gallery } from './browser.mjs';
+import { dialog, select, tile, tiles } from './gestures.mjs';
+import { draw, range } from './pictures.mjs';
+
+/** A gallery with some pictures, and the requests that change something as they are sent. */
+async function filled(t, count, options) {
+  const { server, page, context } = await gallery(t, options);
+  const stored = await server.upload(await draw(page, range(count)), { category: 'hills' });
+  const sent = [];
+  context.on('request', (request) => request.method() !== 'GET' && sent.push(`${request.method()} ${new URL(request.url()).pathname}`));
+  await page.reload();
+  await eventually(async () => assert.equal(await tiles(page).count(), count));
+  return { server, page, stored, sent };
+}
+
+const toast = (page, words) => page.locator('.toast').filter({ hasText: words });
+/** Opens an image with its details. */
+async function details(page, name) {
+  await tile(page, name).click();
+  await page.getByRole('button', { name: 'Details' }).click();
+  return page.getByRole('complementary', { name: 'Details' });
+}
+
+test('a description is written beside the image, and is there after the page is loaded again', async (t) => {
+  const { server, page, stored } = await filled(t, 2);
+  const form = await details(page, stored[0].originalName);
+  await form.getByLabel('Description').fill('A morning in May');
+  await form.getByLabel('Category').fill('walks');
+  assert.deepEqual(await amiss(page), []);
+  await form.getByRole('button', { name: 'Save' }).click();
+  await toast(page, 'Saved.').waitFor();
+  const now = await server.ask(`/api/images/${stored[0].id}`);
+  assert.deepEqual([now.description, now.category], ['A morning in May', 'walks']);
+  await page.keyboard.press('Escape');
+  await tile(page, /^A morning in May, walks/).waitFor();
+  await page.reload();
+  await tile(page, /^A morning in May, walks/).waitFor();
+});
+
+test('what somebody else wrote in the meantime is shown, and not written over unasked', async (t) => {
+  const { server, page, stored } = await filled(t, 1, { expected: ['status of 412'] });
+  const form = await details(page, stored[0].originalName);
+  await page.getByText(stored[0].contentType).waitFor();
+  await form.getByLabel('Description').fill('Mine');
+  await server.ask(`/api/images/${stored[0].id}`, { method: 'PATCH', headers: { 'content-type': 'application/json' }, body: '{"description":"Theirs"}' });
+  await form.getByRole('button', { name: 'Save' }).click();
+  await dialog(page).getByText('Theirs').waitFor();
+  assert.deepEqual(await amiss(page), []);
+  assert.equal((await server.images())[0].description, 'Theirs');
+  await dialog(page).getByRole('button', { name: 'Save mine over it' }).click();
+  await toast(page, 'Saved.').waitFor();
+  assert.equal((await server.images())[0].description, 'Mine');
+});
+
+test('what is not saved is asked for before it is left', async (t) => {
+  const { page, stored } = await filled(t, 1);
+  const form = await details(page, stored[0].originalName);
+  await form.getByLabel('Description').fill('Not yet');
+  await page.getByRole('button', { name: 'Close' }).click();
+  await dialog(page).getByRole('button', { name: 'Cancel' }).click();
+  assert.equal(await form.getByLabel('Description').inputValue(), 'Not yet');
+});
+
+test('many images are described at once', async (t) => {
+  const { server, page, stored } = await filled(t, 4);
+  const some = stored.slice(1, 4);
+  await select(page, ...some.map(({ originalName }) => originalName));
+  await page.getByRole('button', { name: 'Describe' }).click();
+  await dialog(page).getByLabel('Description').fill('The same day');
+  await dialog(page).getByRole('button', { name: 'Save' }).click();
+  await toast(page, '3 items changed.').waitFor();
+  const described = (await server.images()).filter(({ description }) => description === 'The same day').map(({ id }) => id);
+  assert.deepEqual(described.sort(), some.map(({ id }) => id).sort());
+});
+
+test('a delete that is undone never reaches the server', async (t) => {
+  const { server, page, stored, sent } = await filled(t, 3);
+  await select(page, stored[0].originalName, stored[1].originalName);
+  await page.keyboard.press('Delete');
+  await toast(page, '2 images deleted.').waitFor();
+  await eventually(async () => assert.equal(await tiles(page).count(), 1));
+  assert.deepEqual(await amiss(page), []);
+  await toast(page, '2 images deleted.').getByRole('button', { name: 'Undo' }).click();
+  await eventually(async () => assert.equal(await tiles(page).count(), 3));
+  // The page says goodbye, when it would have sent what was still to be deleted.
+  await page.goto(`${server.url}/safety`);
+  assert.deepEqual(sent, []);
+  assert.equal((await server.images()).length, 3);
+  assert.equal((await fetch(server.url + stored[0].url)).status, 200);
+});
+
+test('the keys undo a delete as well', async (t) => {
+  const { page, stored, sent } = await filled(t, 2);
+  await tile(page, stored[0].originalName).focus();
+  await page.keyboard.press('Delete');
+  await toast(page, '1 image deleted.').waitFor();
+  await page.keyboard.press('Control+z');
+  await tile(page, stored[0].originalName).waitFor();
+  assert.deepEqual(sent, []);
+});
+
+test('a delete that nobody undoes is carried out', async (t) => {
+  const { server, page, stored } = await filled(t, 2);
+  const path = `/api/images/${stored[0].id}`;
+  const carriedOut = page.waitForResponse((answer) => answer.request().method() === 'DELETE' && new URL(answer.url()).pathname === path);
+  await tile(page, stored[0].originalName).focus();
+  await page.keyboard.press('Delete');
+  assert.equal((await carriedOut).status(), 200);
+  assert.deepEqual((await server.images()).map(({ id }) => id), [stored[1].id]);
+  assert.equal((await fetch(server.url + stored[0].url)).status, 404);
+});
+
+test('a delete is carried out when the page is left', async (t) => {
+  const { server, page, stored } = await filled(t, 2);
+  await tile(page, stored[0].originalName).focus();
+  await page.keyboard.press('Delete');
+  await toast(page, '1 image deleted.').waitFor();
+  await page.getByRole('link', { name: 'Safety' }).click();
+  await eventually(async () => assert.deepEqual((await server.images()).map(({ id }) => id), [stored[1].id]));
+});
+
+test('a delete that fails brings the image back and says why', async (t) => {
+  const { page, stored } = await filled(t, 2, { expected: ['status of 503'] });
+  await page.route('**/api/images/*', (route) => (route.request().method() === 'DELETE'
+    ? route.fulfill({ status: 503, contentType: 'application/problem+json', body: '{"type":"unavailable","detail":"The store does not answer."}' }) : route.continue()));
+  await tile(page, stored[0].originalName).focus();
+  await page.keyboard.press('Delete');
+  await toast(page, 'could not be deleted: The store does not answer.').waitFor();
+  await tile(page, stored[0].originalName).waitFor();
+});
+
+test('from the viewer an image is deleted and the next one is shown', async (t) => {
+  const { page, stored } = await filled(t, 3);
+  await tiles(page).first().click();
+  const name = await page.locator('.viewer h1').textContent();
+  await page.keyboard.press('Delete');
+  await toast(page, '1 image deleted.').waitFor();
+  await eventually(async () => assert.notEqual(await page.locator('.viewer h1').textContent(), name));
+  assert.ok(stored.some(({ originalName }) => originalName === name));
+});

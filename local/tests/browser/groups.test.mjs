@@ -1,0 +1,129 @@
+// Groups: made, opened, put in order by keys and by the pointer, named, and taken apart.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { amiss } from './accessible.mjs';
+import { eventually, gallery } from './browser.mjs';
+import { dialog, select, tile, tiles } from './gestures.mjs';
+import { draw, range } from './pictures.mjs';
+
+const NAMES = ['One', 'Two', 'Three', 'Four'];
+
+/** A gallery with four images, named, none in a group. */
+async function four(t) {
+  const { server, page } = await gallery(t);
+  const pictures = await draw(page, range(NAMES.length));
+  const ids = {};
+  for (const [at, name] of NAMES.entries()) [{ id: ids[name] }] = await server.upload([pictures[at]], { description: name });
+  return { server, page, ids };
+}
+
+/** Likewise, in a group that is open. */
+async function opened(t) {
+  const { server, page, ids } = await four(t);
+  const group = await server.ask('/api/groups/trip', {
+    method: 'PUT', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ files: NAMES.map((name) => ids[name]), title: 'The trip' }),
+  });
+  assert.equal(group.fileCount, 4);
+  await page.goto(`${server.url}/?group=trip`);
+  await order(page, NAMES);
+  return { server, page, ids };
+}
+
+const order = (page, names) => eventually(async () => assert.deepEqual(
+  await tiles(page).evaluateAll((all) => all.map((tile) => tile.getAttribute('aria-label').split(',')[0])), names));
+const kept = (server, names) => eventually(async () => assert.deepEqual(
+  (await server.ask('/api/groups/trip')).files.map(({ description }) => description), names));
+
+test('images become a group that is shown as one, and opens', async (t) => {
+  const { server, page } = await four(t);
+  await page.reload();
+  await select(page, 'One', 'Three');
+  await page.getByRole('button', { name: 'Group', exact: true }).click();
+  await dialog(page).getByLabel('Title').fill('A pair');
+  await dialog(page).getByRole('button', { name: 'Group', exact: true }).click();
+  await eventually(async () => assert.equal(await tiles(page).count(), 3));
+  assert.deepEqual(await amiss(page), []);
+  await tile(page, /^A pair, group of 2 images/).click();
+  await page.getByRole('heading', { name: 'A pair' }).waitFor();
+  await eventually(async () => assert.equal(await tiles(page).count(), 2));
+  assert.deepEqual(await amiss(page), []);
+  const { images } = await server.ask('/api/images');
+  assert.deepEqual(images.map(({ type }) => type).sort(), ['group', 'image', 'image']);
+  await page.goBack();
+  await tile(page, /^A pair, group of 2 images/).waitFor();
+});
+
+test('the keys put a group in order, which lasts', async (t) => {
+  const { server, page } = await opened(t);
+  await tile(page, 'One').focus();
+  await page.keyboard.press('Alt+ArrowRight');
+  await page.keyboard.press('Alt+ArrowRight');
+  const after = ['Two', 'Three', 'One', 'Four'];
+  await order(page, after);
+  assert.match(await page.evaluate(() => document.activeElement.getAttribute('aria-label')), /^One/, 'the focus goes with it');
+  await page.locator('#announce').getByText('One: place 3 of 4.').waitFor({ state: 'attached' });
+  await kept(server, after);
+  await page.reload();
+  await order(page, after);
+});
+
+test('the pointer drags an image to its place', async (t) => {
+  const { server, page } = await opened(t);
+  await tile(page, 'Four').dragTo(tile(page, 'Two'));
+  const after = ['One', 'Four', 'Two', 'Three'];
+  await order(page, after);
+  await kept(server, after);
+});
+
+test('buttons move what is selected, for those who cannot drag', async (t) => {
+  const { server, page } = await opened(t);
+  await select(page, 'Three', 'Four');
+  await page.getByRole('button', { name: 'Move earlier' }).click();
+  const after = ['One', 'Three', 'Four', 'Two'];
+  await order(page, after);
+  await kept(server, after);
+  assert.deepEqual(await amiss(page), []);
+});
+
+test('another image becomes the title image, by which the group is seen', async (t) => {
+  const { server, page, ids } = await opened(t);
+  await select(page, 'Three');
+  await page.getByRole('button', { name: 'Make title image' }).click();
+  await kept(server, ['Three', 'One', 'Two', 'Four']);
+  const group = await server.ask('/api/groups/trip');
+  assert.ok(group.url.includes(ids.Three), group.url);
+  await page.getByRole('button', { name: 'Back to all images' }).click();
+  const face = tile(page, /^The trip, group of 4 images/).locator('img');
+  await eventually(async () => assert.ok((await face.getAttribute('src')).includes(ids.Three)));
+});
+
+test('a group is renamed, an image leaves it, and it is dissolved without a loss', async (t) => {
+  const { server, page } = await opened(t);
+  await page.getByRole('button', { name: 'Rename' }).click();
+  await dialog(page).getByLabel('Title').fill('The long trip');
+  await dialog(page).getByRole('button', { name: 'Save' }).click();
+  await page.getByRole('heading', { name: 'The long trip' }).waitFor();
+  await select(page, 'Two');
+  await page.getByRole('button', { name: 'Take out of the group' }).click();
+  await order(page, ['One', 'Three', 'Four']);
+  await page.getByRole('button', { name: 'Dissolve' }).click();
+  await dialog(page).getByRole('button', { name: 'Dissolve' }).click();
+  await eventually(async () => assert.equal(await tiles(page).count(), 4));
+  assert.deepEqual((await server.images()).map(({ groupId }) => groupId), [null, null, null, null]);
+});
+
+test('a group is downloaded as a zip', async (t) => {
+  const { page } = await opened(t);
+  const [download] = await Promise.all([page.waitForEvent('download'), page.getByRole('link', { name: 'Download as zip' }).click()]);
+  assert.match(download.suggestedFilename(), /\.zip$/);
+  await download.delete();
+});
+
+test('a group is deleted with its images after a question that says how many', async (t) => {
+  const { server, page } = await opened(t);
+  await page.getByRole('button', { name: 'Delete group' }).click();
+  await dialog(page).getByText('All 4 images of it are deleted.').waitFor();
+  await dialog(page).getByRole('button', { name: 'Delete', exact: true }).click();
+  await page.getByText('Drop photos here').waitFor();
+  assert.deepEqual(await server.images(), []);
+});

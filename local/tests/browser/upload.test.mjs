@@ -1,0 +1,140 @@
+// Bringing images in: by drop, paste and button; many at once; and what happens to those that cannot be kept.
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { test } from 'node:test';
+import { amiss } from './accessible.mjs';
+import { eventually, gallery, visit } from './browser.mjs';
+import { answer, dialog, drop, panel, paste, pick, said, tile, tiles, uploaded } from './gestures.mjs';
+import { draw, range } from './pictures.mjs';
+import { folder, Server } from './server.mjs';
+
+const TEXT = { name: 'notes.jpg', mimeType: 'image/jpeg', buffer: Buffer.from('This is no image, whatever it is called.') };
+const digests = (files) => files.map(({ buffer }) => createHash('sha256').update(buffer).digest('hex')).sort();
+
+test('files that are dropped are stored bit for bit, and shown without loading the page again', async (t) => {
+  const { server, page } = await gallery(t);
+  await page.getByText('Drop photos here').waitFor();
+  const pictures = await draw(page, range(3));
+  await drop(page, pictures);
+  await answer(page, { category: 'hills', description: 'By drop' });
+  await uploaded(page, '3 files uploaded');
+  await eventually(async () => assert.equal(await tiles(page).count(), 3));
+  const images = await server.images();
+  assert.deepEqual(images.map(({ sha256 }) => sha256).sort(), digests(pictures));
+  for (const { category, description } of images) assert.deepEqual({ category, description }, { category: 'hills', description: 'By drop' });
+  assert.deepEqual(await amiss(page), []);
+});
+
+test('an image that is pasted is stored', async (t) => {
+  const { server, page } = await gallery(t);
+  const [picture] = await draw(page, [1], { mimeType: 'image/png' });
+  await paste(page, [picture]);
+  await answer(page);
+  await uploaded(page, '1 file uploaded');
+  await tile(page, picture.name).waitFor();
+  assert.equal((await server.images())[0].contentType, 'image/png');
+});
+
+test('files that are chosen by the button are stored, as a group where that is wanted', async (t) => {
+  const { server, page } = await gallery(t);
+  const pictures = await draw(page, range(4));
+  await pick(page, pictures);
+  assert.deepEqual(await amiss(page), []);
+  await answer(page, { title: 'A walk' });
+  await uploaded(page, '4 files uploaded');
+  await tile(page, /^A walk, group of 4 images/).waitFor();
+  await eventually(async () => assert.equal(await tiles(page).count(), 1));
+  const { images: [group] } = await server.ask('/api/images');
+  assert.deepEqual(group.files.map(({ originalName }) => originalName), pictures.map(({ name }) => name), 'in the order they were chosen');
+});
+
+test('nothing is sent where the question is dismissed', async (t) => {
+  const { server, page } = await gallery(t);
+  await drop(page, await draw(page, [1]));
+  await dialog(page).getByRole('button', { name: 'Cancel' }).click();
+  await page.getByText('Drop photos here').waitFor();
+  assert.deepEqual(await server.images(), []);
+});
+
+test('a file that is no image is said to be none, and those beside it are stored', async (t) => {
+  const { server, page } = await gallery(t, { expected: ['status of 415', 'status of 400'] });
+  const pictures = await draw(page, range(2));
+  const empty = { name: 'empty.png', mimeType: 'image/png', buffer: Buffer.alloc(0) };
+  await drop(page, [pictures[0], TEXT, empty, pictures[1]]);
+  await answer(page);
+  await uploaded(page, '2 of 4 uploaded, 2 failed');
+  await said(page, TEXT.name, 'Not an image').waitFor();
+  await said(page, empty.name, 'The file is empty.').waitFor();
+  await said(page, pictures[1].name, 'Done').waitFor();
+  assert.equal((await server.images()).length, 2);
+  assert.deepEqual(await amiss(page), []);
+});
+
+test('what failed is sent again by a button, and is stored once', async (t) => {
+  const { server, page } = await gallery(t, { expected: ['status of 500'] });
+  const [picture] = await draw(page, [1]);
+  // The server has stored it, but nobody hears of it.
+  await page.route('**/api/upload', async (route) => {
+    await route.fetch();
+    await route.fulfill({ status: 500, body: '' });
+  }, { times: 1 });
+  await drop(page, [picture]);
+  await answer(page);
+  await uploaded(page, '0 of 1 uploaded, 1 failed');
+  await panel(page).getByRole('button', { name: `Retry ${picture.name}` }).click();
+  await uploaded(page, '1 file uploaded');
+  assert.equal((await server.images()).length, 1);
+});
+
+test('uploads are paused and go on, with true progress, and none is stored twice', async (t) => {
+  const { server, page, context } = await gallery(t);
+  const pictures = await draw(page, range(8), { width: 1200, height: 900 });
+  const devtools = await context.newCDPSession(page);
+  await devtools.send('Network.enable');
+  const pace = (uploadThroughput) => devtools.send('Network.emulateNetworkConditions', { offline: false, latency: 0, downloadThroughput: -1, uploadThroughput });
+  await pace(30_000);
+  await drop(page, pictures);
+  await answer(page);
+  await panel(page).getByText(/^[1-9]\d? % of /).first().waitFor();
+  await panel(page).getByRole('button', { name: 'Pause' }).click();
+  await panel(page).getByRole('heading', { name: /^Paused: \d of 8 done/ }).waitFor();
+  assert.equal(await panel(page).getByText(/ % of /).count(), 0, 'nothing is on its way while it is paused');
+  await pace(-1);
+  await panel(page).getByRole('button', { name: 'Go on' }).click();
+  await uploaded(page, '8 files uploaded');
+  assert.deepEqual((await server.images()).map(({ sha256 }) => sha256).sort(), digests(pictures));
+});
+
+test('without a connection uploads wait, which is said, and go on by themselves', async (t) => {
+  const { server, page, context } = await gallery(t, { expected: ['net::ERR_INTERNET_DISCONNECTED'] });
+  const pictures = await draw(page, range(4));
+  await context.setOffline(true);
+  await drop(page, pictures);
+  await answer(page);
+  await panel(page).getByText('The server cannot be reached. It goes on by itself when it can.').waitFor();
+  await page.locator('#banner').getByText('The server cannot be reached').waitFor();
+  assert.deepEqual(await amiss(page), []);
+  await context.setOffline(false);
+  await uploaded(page, '4 files uploaded');
+  await page.locator('#banner').getByText('The server cannot be reached').waitFor({ state: 'detached' });
+  assert.deepEqual((await server.images()).map(({ sha256 }) => sha256).sort(), digests(pictures));
+});
+
+test('a full disk is said to be full, and the uploads go on when there is room', async (t) => {
+  const path = await folder(t);
+  const full = await Server.start(t, path, { RESERVE_BYTES: String(2 ** 60) });
+  const { page } = await visit(t, full, '/', { expected: ['status of 507', 'status of 503', 'net::ERR_'] });
+  const pictures = await draw(page, range(5));
+  await drop(page, pictures);
+  await answer(page);
+  await panel(page).getByText('The disk is full. What is uploaded is safe.').waitFor();
+  await page.locator('#banner').getByText('the disk is full').waitFor();
+  assert.deepEqual(await full.images(), []);
+  await full.stop();
+  const server = await Server.start(t, path, {}, full.port);
+  const again = panel(page).getByRole('button', { name: /^Retry all/ });
+  if (await again.isVisible()) await again.click();
+  else await panel(page).getByRole('button', { name: /^Retry/ }).first().click();
+  await uploaded(page, '5 files uploaded');
+  assert.deepEqual((await server.images()).map(({ sha256 }) => sha256).sort(), digests(pictures));
+});
