@@ -268,7 +268,7 @@ impl Keepsake {
             let stored = state.live().filter(|(id, record)| record.sha256.is_some() && !told(id));
             stored.map(|(id, _)| id.clone()).collect::<BTreeSet<ImageId>>()
         };
-        let mut wanted = self.catalog.read(&with_bytes);
+        let mut wanted = self.catalog.read(with_bytes);
         let present = self.list_uploads().await?;
         wanted.retain(|id| !present.contains_key(id));
         self.catalog.refresh().await?;
