@@ -22,7 +22,7 @@ export class Viewer {
   #title = h('h1', { id: 'viewed', tabindex: '-1' });
   #place = h('span', { class: 'where' });
   #download = h('a', { class: 'button icon', 'aria-label': 'Download', title: 'Download' }, icon('download'));
-  #group = h('button', { type: 'button', text: 'Open the group', on: { click: () => this.#on.openGroup(this.item.groupId) } });
+  #group = h('button', { type: 'button', class: 'of-group', text: 'Open the group', on: { click: () => this.#on.openGroup(this.item.groupId) } });
   #previous = iconButton('previous', 'Previous', () => this.step(-1), { class: 'icon turn turn-back' });
   #next = iconButton('next', 'Next', () => this.step(1), { class: 'icon turn turn-on' });
   #smaller = iconButton('smaller', 'Zoom out', () => this.#zoom.by(1 / 1.5));
