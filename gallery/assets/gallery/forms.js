@@ -2,13 +2,14 @@
 import { ask } from '../dialogs.js';
 import { count, h } from '../dom.js';
 
-const LAST = 'keepsake.category';
+/** The category that was given last, which is likely the next one too. */
+let last = '';
 const categoryInput = (props = {}) => h('input', { name: 'category', list: 'categories', autocomplete: 'off', maxlength: 200, ...props });
 
 /** What the files that are to be uploaded have in common; null where it was dismissed. `group`: one that is open. */
 export async function askForBatch(files, { category, group }) {
   const name = categoryInput();
-  name.value = category || localStorage.getItem(LAST) || '';
+  name.value = category || last;
   const description = h('input', { name: 'description', autocomplete: 'off', maxlength: 10_000 });
   const asGroup = h('input', { type: 'checkbox', name: 'group' });
   const title = h('input', { name: 'title', autocomplete: 'off', maxlength: 200 });
@@ -21,7 +22,7 @@ export async function askForBatch(files, { category, group }) {
   const pressed = await ask(files.length === 1 ? `Upload ${files[0].name || 'the image'}` : `Upload ${count(files.length, 'file')}`, content,
     [{ label: 'Upload', value: 'yes', kind: 'primary' }, { label: 'Cancel', value: null }]);
   if (pressed !== 'yes') return null;
-  localStorage.setItem(LAST, name.value.trim());
+  last = name.value.trim();
   return { category: name.value.trim(), description: description.value.trim(), asGroup: asGroup.checked, title: title.value.trim() };
 }
 

@@ -21,6 +21,8 @@ import { Viewer } from './viewer.js';
 
 /** The most items that "Select all" loads and selects. */
 const MOST_SELECTED = 10_000;
+/** The most items that a list gets at once. */
+const MOST_NEW = 1000;
 
 const selection = new Selection();
 const queue = new Queue();
@@ -114,7 +116,7 @@ function changed({ target }) {
   const filtered = Boolean(here.q || here.category || here.type);
   showState(list, filtered, { pick: pickFiles, clear: () => go({ q: '', category: '', type: '', group: '' }), retry: () => list.retry() });
   chosen.draw(list);
-  filters.learn(list.items);
+  filters.learn(list.items.slice(-MOST_NEW));
   if (filtered && told !== shown && (list.complete || list.items.length)) {
     told = shown;
     announce(`${count(list.length, 'result')}.`);
@@ -196,7 +198,7 @@ async function describeSelected() {
 
 async function selectAll() {
   await list.all(MOST_SELECTED);
-  selection.add(list.items.slice(0, Math.max(MOST_SELECTED, 0)));
+  selection.add(list.items.slice(0, MOST_SELECTED));
   if (!list.complete) toast(`Only the first ${count(selection.size, 'item')} are selected.`);
 }
 

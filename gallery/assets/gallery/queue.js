@@ -72,13 +72,15 @@ export class Queue extends EventTarget {
 
   retryAll() { this.retry(...this.tasks.filter(({ state }) => state === 'failed')); }
 
-  cancel(task) {
-    task.state = 'cancelled';
-    task.stop?.abort();
+  cancel(...tasks) {
+    const open = tasks.filter(({ state }) => ['waiting', 'running', 'failed'].includes(state));
+    // All at once: nothing that is to be cancelled starts in place of what was.
+    for (const task of open) task.state = 'cancelled';
+    for (const task of open) task.stop?.abort();
     this.#go();
   }
 
-  cancelAll() { for (const task of this.tasks) if (['waiting', 'running', 'failed'].includes(task.state)) this.cancel(task); }
+  cancelAll() { this.cancel(...this.tasks); }
 
   /** Forgets what has ended. */
   clear() {

@@ -13,7 +13,12 @@ export function showState(list, filtered, on) {
 
 function which(list, filtered, on) {
   const { problem } = list;
-  const button = (text, click, kind = '') => h('button', { type: 'button', class: kind, text, on: { click } });
+  // The button is about to go; what comes in its place has the focus then.
+  const press = (click) => () => {
+    $('#main').focus({ preventScroll: true });
+    click();
+  };
+  const button = (text, click, kind = '') => h('button', { type: 'button', class: kind, text, on: { click: press(click) } });
   const box = (title, text, ...buttons) => h('div', { class: 'box' }, h('h2', { text: title }), text && h('p', { text }), h('div', { class: 'actions' }, buttons));
   if (problem?.status === 401) {
     return ['401', () => box('These images are private', 'Sign in to see them.', button('Sign in', () => signIn(), 'primary'))];

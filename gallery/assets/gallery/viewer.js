@@ -22,7 +22,7 @@ export class Viewer {
   #title = h('h1', { id: 'viewed', tabindex: '-1' });
   #place = h('span', { class: 'where' });
   #download = h('a', { class: 'button icon', 'aria-label': 'Download', title: 'Download' }, icon('download'));
-  #group = h('button', { type: 'button', text: 'Open the group', on: { click: () => this.#on.openGroup(this.item.groupId) } });
+  #group = h('button', { type: 'button', class: 'of-group', text: 'Open the group', on: { click: () => this.#on.openGroup(this.item.groupId) } });
   #previous = iconButton('previous', 'Previous', () => this.step(-1), { class: 'icon turn turn-back' });
   #next = iconButton('next', 'Next', () => this.step(1), { class: 'icon turn turn-on' });
   #smaller = iconButton('smaller', 'Zoom out', () => this.#zoom.by(1 / 1.5));
@@ -43,7 +43,7 @@ export class Viewer {
   get isOpen() { return !this.#root.hidden; }
 
   /** Shows the item of this id, with those of the list before and after it. False where there is none. */
-  async show(id, list, focused) {
+  async show(id, list) {
     this.#list = list;
     const [index, inner] = this.#find(id);
     const item = index < 0 ? await api('GET', `/api/images/${encodeURIComponent(id)}`) : this.#at(index, inner);
@@ -53,8 +53,8 @@ export class Viewer {
     document.documentElement.classList.add('viewing');
     for (const selector of BEHIND) $(selector).inert = true;
     this.#draw(item);
-    if (!wasOpen) this.#title.focus();
-    else if (document.activeElement === document.body || focused) this.#title.focus();
+    if (wasOpen) announce(label(item));
+    if (!wasOpen || document.activeElement === document.body) this.#title.focus();
   }
 
   close() {
@@ -128,7 +128,6 @@ export class Viewer {
     this.#zoom.watch(shown);
     this.#smaller.hidden = this.#larger.hidden = !shown;
     if (!this.#aside.hidden) this.#showDetails();
-    announce(label(item));
     for (const direction of [1, -1]) {
       const other = this.neighbour(direction);
       if (other && isPicture(other)) new Image().src = thumbnail(other.url, Math.max(innerWidth, innerHeight));
