@@ -33,7 +33,7 @@ pub(crate) const FORM_BYTES: u64 = 64 * 1024;
         ("X-Filename" = Option<String>, Header, description = "The original name of an image that is the body"),
         ("Idempotency-Key" = Option<String>, Header, description = "Makes a second try the same upload as the first"),
         ("Content-Digest" = Option<String>, Header, description = "`sha-256=:…:` of the body, RFC 9530; compared with what arrives"),
-        ("Upload-Complete" = Option<String>, Header, description = "`?0` where more is to come in parts; the rest goes to the answer's `Location`"),
+        ("Upload-Complete" = Option<String>, Header, pattern = r"^\?[01]$", description = "`?0` where more is to come in parts; the rest goes to the answer's `Location`"),
         ("Upload-Length" = Option<u64>, Header, description = "How many bytes will come in parts"),
     ),
     request_body(content((form::Described = "multipart/form-data"), (inline(Binary) = "image/*"))),
