@@ -44,8 +44,9 @@ pub struct NewImage {
 /// What a client says of the images it uploads.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = UploadFields)]
 pub struct Fields {
-    /// [`DEFAULT_CATEGORY`] where none is given.
+    /// `fun` where none is given.
     pub category: Option<String>,
     /// Empty where none is given.
     pub description: Option<String>,

@@ -65,6 +65,7 @@ pub(crate) struct Shown {
     created: String,
     kind: Kind,
     /// Which automatic backup it is, counted from the first.
+    #[schema(required)]
     sequence: Option<u64>,
     /// How many images it names.
     file_count: u64,
@@ -83,6 +84,7 @@ pub(crate) struct Shown {
 
 /// What each kind of restore would do.
 #[derive(Serialize, ToSchema)]
+#[schema(as = RestorePlans)]
 pub(crate) struct Plans {
     pub(crate) merge: Counts,
     pub(crate) exact: Counts,
@@ -90,6 +92,7 @@ pub(crate) struct Plans {
 
 /// What a restore would do now, in numbers of images.
 #[derive(Serialize, ToSchema)]
+#[schema(as = RestoreCounts)]
 pub(crate) struct Counts {
     restored: usize,
     changed: usize,
@@ -123,6 +126,7 @@ pub(crate) struct PruneAnswer {
     /// Length of those.
     bytes: u64,
     /// Why nothing was removed, or no more.
+    #[schema(required)]
     held_back: Option<&'static str>,
 }
 

@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 use futures::stream;
 use shared::Result;
-use shared::http::{App, Problem};
+use shared::http::{App, Binary, Problem};
 use shared::layout::BackupName;
 use shared::portable::{Exported, What};
 use tokio::io::{AsyncReadExt, DuplexStream, duplex};
@@ -32,7 +32,7 @@ const BUFFER: usize = 256 * 1024;
     tag = "backups",
     params(("name" = BackupName, Path, description = "The backup's name")),
     responses(
-        (status = 200, description = "All its images and their records", body = Vec<u8>, content_type = "application/zip"),
+        (status = 200, description = "All its images and their records", body = inline(Binary), content_type = "application/zip"),
         (status = 404, description = "`no-such-backup`"),
         (status = 500, description = "`damaged-backup`, `internal`"),
         (status = 501, description = "On AWS, `needs-command-line`: it is more than a function can send"),

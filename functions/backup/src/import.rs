@@ -12,7 +12,7 @@ use axum::http::header::CONTENT_TYPE;
 use futures::StreamExt;
 use headers::{ContentLength, HeaderMapExt};
 use serde::{Deserialize, Serialize};
-use shared::http::{App, Problem, to_the_end};
+use shared::http::{App, Binary, Problem, to_the_end};
 use shared::layout::{BackupName, ImageId};
 use shared::portable::{ImportPlan, Source};
 use shared::store::{Body, StoreError};
@@ -58,6 +58,7 @@ pub struct ImportAnswer {
     /// Files that were not taken in.
     skipped: usize,
     /// The backup that was made before; restoring it undoes this.
+    #[schema(required)]
     safety_backup: Option<BackupName>,
     missing_images: Vec<ImageId>,
     unusable_names: Vec<String>,
@@ -76,7 +77,7 @@ pub struct ImportAnswer {
     operation_id = "importBackup",
     tag = "backups",
     params(How),
-    request_body(content = Vec<u8>, content_type = "application/zip"),
+    request_body(content = inline(Binary), content_type = "application/zip"),
     responses(
         (status = 200, description = "It is taken in, or with `dryRun` what that would mean", body = ImportAnswer),
         (status = 400, description = "`invalid-request`: no zip, or a query that cannot be read"),

@@ -189,7 +189,7 @@ async fn prune(
 #[into_params(parameter_in = Query)]
 struct VerifyQuery {
     /// Which part is read, such as `1/30`: the first of thirty; all of it where none is given.
-    #[param(pattern = "^[0-9]+/[0-9]+$")]
+    #[param(pattern = "^[1-9][0-9]*/[1-9][0-9]*$")]
     slice: Option<String>,
     /// Make what is wrong anew where another copy is right.
     #[serde(default)]

@@ -31,6 +31,7 @@ pub(crate) struct Report<'a> {
 /// for.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = HealthStatus)]
 enum Status {
     Ok,
     Warn,
@@ -40,6 +41,7 @@ enum Status {
 /// Whether the images will still be here after a redeploy, and what speaks for it.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = HealthPersistence)]
 struct Persistence<'a> {
     /// Whether uploads can be stored.
     writable: bool,
@@ -50,17 +52,22 @@ struct Persistence<'a> {
     /// What the verdict rests on.
     evidence: &'a str,
     /// The platform this runs on, where one is recognised.
+    #[schema(required)]
     platform: Option<&'a str>,
     /// Where what the images lie on is mounted.
+    #[schema(required)]
     mount: Option<&'a str>,
+    #[schema(required)]
     file_system: Option<&'a str>,
     /// What to do, where something is to be done.
+    #[schema(required)]
     warning: Option<&'a str>,
 }
 
 /// What is stored.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = HealthStorage)]
 struct Storage {
     images: u64,
     /// Length of all images.
@@ -68,40 +75,51 @@ struct Storage {
     /// Images that were deleted not long ago.
     deleted: u64,
     /// What can still be written, where the store knows.
+    #[schema(required)]
     free_bytes: Option<u64>,
     /// What the medium holds in all, where the store knows.
+    #[schema(required)]
     total_bytes: Option<u64>,
     /// `disk`, `s3` or `memory`; null where the store does not answer.
+    #[schema(required)]
     kind: Option<&'static str>,
 }
 
 /// How the backups are.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = HealthBackups)]
 struct Backups {
     count: usize,
+    #[schema(required)]
     newest: Option<BackupName>,
     /// The newest of which no part was found damaged.
+    #[schema(required)]
     newest_verified: Option<BackupName>,
     /// Images uploaded since the newest.
     not_backed_up: u64,
     /// Images of which there is one copy only; null where that is not known.
+    #[schema(required)]
     single_copies: Option<u64>,
 }
 
 /// How well the archive follows.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = HealthArchive)]
 struct Archive {
     /// `sync` where second copies stand before an upload is acknowledged, else `async`.
     #[schema(pattern = "^(sync|async)$")]
     mode: &'static str,
     reachable: bool,
     /// Images that it lacks, or lacks the present state of; null where that is not known.
+    #[schema(required)]
     behind_images: Option<u64>,
     /// For how long the oldest change has waited.
+    #[schema(required)]
     behind_seconds: Option<f64>,
     /// The recovery that goes on, if one does.
+    #[schema(required)]
     restoring: Option<Restoring>,
 }
 
@@ -114,6 +132,7 @@ struct Restoring {
 
 /// One thing that was looked at.
 #[derive(Serialize, ToSchema)]
+#[schema(as = HealthCheck)]
 struct Check<'a> {
     status: Status,
     /// What was found, in a plain sentence.

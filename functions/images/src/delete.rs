@@ -14,7 +14,9 @@ use utoipa::ToSchema;
 
 use crate::conditions;
 
+/// An image that was deleted.
 #[derive(Serialize, ToSchema)]
+#[schema(as = ImageDeleted)]
 pub(crate) struct Deleted {
     message: &'static str,
     id: ImageId,

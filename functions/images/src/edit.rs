@@ -23,6 +23,7 @@ const MAX_BYTES: usize = 256 * 1024;
 /// What a change says; what it does not name stays, and null takes away.
 #[derive(ToSchema)]
 #[schema(as = ImagePatch, rename_all = "camelCase")]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "it is read field by field, since null says something else than nothing")]
 struct Fields {
     category: Option<String>,

@@ -16,7 +16,7 @@ use headers::{AcceptRanges, ContentLength, ContentRange, ETag, HeaderMapExt, Las
 use jiff::Timestamp;
 use shared::catalog::Record;
 use shared::digest::Digest;
-use shared::http::{App, Problem};
+use shared::http::{App, Binary, Problem};
 use shared::layout::ImageId;
 use shared::media::Format;
 use shared::store::{ObjectMeta, Store};
@@ -50,11 +50,11 @@ const YEAR_10_000: u64 = 253_402_300_800;
         ("If-None-Match" = Option<String>, Header, description = "Only if the image has none of these entity tags"),
     ),
     responses(
-        (status = 200, description = "The image", body = Vec<u8>, content_type = "image/*", headers(
+        (status = 200, description = "The image", body = inline(Binary), content_type = "image/*", headers(
             ("ETag" = String, description = "Its digest"),
             ("Repr-Digest" = String, description = "Its SHA-256, as RFC 9530 writes it; missing where it is not known"),
         )),
-        (status = 206, description = "The part of it that was asked for", body = Vec<u8>, content_type = "image/*"),
+        (status = 206, description = "The part of it that was asked for", body = inline(Binary), content_type = "image/*"),
         (status = 304, description = "The client has it"),
         (status = 307, description = "Over a bucket: it is there", headers(("Location" = String, description = "Works for a few minutes"))),
         (status = 404, description = "`no-such-image`"),

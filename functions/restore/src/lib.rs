@@ -70,22 +70,30 @@ struct Answer {
     #[serde(skip_serializing_if = "is_zero")]
     missing: usize,
     /// The backup that was made before; restoring it undoes this one.
+    #[schema(required)]
     safety_backup: Option<BackupName>,
     #[serde(flatten)]
-    dry_run: Option<DryRun>,
+    images: Named,
 }
 
 /// With `dryRun`: which images they would be.
-#[derive(Serialize, ToSchema)]
+#[derive(Default, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct DryRun {
-    dry_run: bool,
-    restored_images: BTreeSet<ImageId>,
-    changed_images: BTreeSet<ImageId>,
-    removed_images: BTreeSet<ImageId>,
-    missing_images: BTreeSet<ImageId>,
+#[schema(as = RestoredImages)]
+struct Named {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dry_run: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    restored_images: Option<BTreeSet<ImageId>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    changed_images: Option<BTreeSet<ImageId>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    removed_images: Option<BTreeSet<ImageId>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    missing_images: Option<BTreeSet<ImageId>>,
     /// What those of them that had a name were called by whoever uploaded them: people do not know images by their ids.
-    original_names: BTreeMap<ImageId, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    original_names: Option<BTreeMap<ImageId, String>>,
 }
 
 /// Restore a backup, or show what that would do.
@@ -138,31 +146,22 @@ impl Answer {
         if missing > 0 {
             message += &format!(" Images whose bytes are nowhere to be found, and which stay as they are: {missing}.");
         }
-        Self {
-            success: true,
-            message,
-            restored,
-            changed,
-            kept,
-            removed,
-            missing,
-            safety_backup,
-            dry_run: dry_run.then(|| DryRun::new(plan)),
-        }
+        let images = if dry_run { Named::new(plan) } else { Named::default() };
+        Self { success: true, message, restored, changed, kept, removed, missing, safety_backup, images }
     }
 }
 
-impl DryRun {
+impl Named {
     fn new(plan: Plan) -> Self {
         let named = [&plan.restored, &plan.changed, &plan.removed, &plan.missing].into_iter().flatten();
         let original_names = named.filter_map(|id| Some((id.clone(), plan.original_name(id)?.to_owned()))).collect();
         Self {
-            dry_run: true,
-            restored_images: plan.restored,
-            changed_images: plan.changed,
-            removed_images: plan.removed,
-            missing_images: plan.missing,
-            original_names,
+            dry_run: Some(true),
+            restored_images: Some(plan.restored),
+            changed_images: Some(plan.changed),
+            removed_images: Some(plan.removed),
+            missing_images: Some(plan.missing),
+            original_names: Some(original_names),
         }
     }
 }

@@ -46,7 +46,7 @@ pub(crate) fn answer(uploaded: &Uploaded, several: bool) -> Response {
     (StatusCode::CREATED, headers.map(AppendHeaders), Json(one)).into_response()
 }
 
-/// What [`answer`] answers.
+/// One image as an object, several as a list.
 #[derive(ToSchema)]
 #[schema(as = Uploaded)]
 #[serde(untagged)]

@@ -6,6 +6,7 @@ use futures::StreamExt;
 use multer::{Field, Multipart};
 use percent_encoding::{percent_decode, percent_decode_str};
 use serde::Deserialize;
+use shared::http::Binary;
 use shared::store::{Body, Store, StoreError};
 use shared::upload::{Fields, NewImage};
 use shared::{Error, Result};
@@ -31,6 +32,7 @@ pub(crate) struct Form {
 #[into_params(parameter_in = Query)]
 pub(crate) struct Query {
     category: Option<String>,
+    #[param(max_length = 10_000)]
     description: Option<String>,
     group_id: Option<String>,
     #[param(value_type = Option<i64>)]
@@ -43,8 +45,8 @@ pub(crate) struct Query {
 #[expect(dead_code, reason = "it is read part by part")]
 pub(crate) struct Described {
     /// The images. The fields `images`, `file` and `files` are taken as well.
-    #[schema(value_type = Vec<Vec<u8>>, min_items = 1, max_items = 100)]
-    image: Vec<Vec<u8>>,
+    #[schema(inline, min_items = 1, max_items = 100)]
+    image: Vec<Binary>,
     /// `fun` where none is given.
     category: Option<String>,
     #[schema(max_length = 10_000)]

@@ -12,11 +12,12 @@ use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, LOCATION};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::{AppendHeaders, IntoResponse, Response};
 use futures::StreamExt;
-use shared::http::{App, Problem, to_the_end};
+use shared::http::{App, Binary, Problem, to_the_end};
 use shared::resumable::{Begun, Standing};
 use shared::{Error, Keepsake, Result};
 use uuid::Uuid;
 
+use crate::answer::Either;
 use crate::digests;
 use crate::form::{self, Form, Target, given_up, spool_failed};
 use crate::incoming::{GivenUp, Incoming};
@@ -80,7 +81,7 @@ pub(crate) async fn begin(app: &App, query: form::Query, request: Request) -> Re
     path = "/api/upload/{id}",
     operation_id = "showUpload",
     tag = "upload",
-    params(("id" = String, Path, description = "As the `Location` of the first answer has it")),
+    params(("id" = Uuid, Path, description = "As the `Location` of the first answer has it")),
     responses(
         (status = 204, description = "How far it is", headers(
             ("Upload-Offset" = u64, description = "How many bytes are here"),
@@ -102,7 +103,7 @@ pub(crate) async fn show(State(app): State<App>, id: Result<Path<String>, PathRe
     path = "/api/upload/{id}",
     operation_id = "cancelUpload",
     tag = "upload",
-    params(("id" = String, Path, description = "As the `Location` of the first answer has it")),
+    params(("id" = Uuid, Path, description = "As the `Location` of the first answer has it")),
     responses((status = 204, description = "It is gone"), (status = 404, description = "`no-such-ticket`")),
 )]
 pub(crate) async fn cancel(
@@ -123,16 +124,16 @@ pub(crate) async fn cancel(
     operation_id = "appendToUpload",
     tag = "upload",
     params(
-        ("id" = String, Path, description = "As the `Location` of the first answer has it"),
+        ("id" = Uuid, Path, description = "As the `Location` of the first answer has it"),
         ("Upload-Offset" = u64, Header, description = "How many bytes came before"),
-        ("Upload-Complete" = String, Header, description = "`?1` with the last part, else `?0`"),
+        ("Upload-Complete" = String, Header, pattern = r"^\?[01]$", description = "`?1` with the last part, else `?0`"),
         ("Upload-Length" = Option<u64>, Header, description = "How many bytes there are in all"),
         ("Upload-Draft-Interop-Version" = Option<u64>, Header, description = "8"),
     ),
-    request_body(content_type = "application/partial-upload", description = "The next bytes"),
+    request_body(content = inline(Binary), content_type = "application/partial-upload", description = "The next bytes"),
     responses(
         (status = 204, description = "They are kept, and more is to come", headers(("Upload-Offset" = u64, description = "How many bytes are here"))),
-        (status = 201, description = "All of it was taken in, and is answered as by `POST /api/upload`"),
+        (status = 201, description = "All of it was taken in, and is answered as by `POST /api/upload`", body = Either),
         (status = 400, description = "`invalid-request`, `completed-upload`, `inconsistent-upload-length`"),
         (status = 404, description = "`no-such-ticket`"),
         (status = 409, description = "`mismatching-upload-offset`: `Upload-Offset` says what would be right"),

@@ -13,7 +13,7 @@ use axum::response::{AppendHeaders, IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use shared::clock::format_millis;
 use shared::digest::Digest;
-use shared::http::{App, Problem, read_body, to_the_end};
+use shared::http::{App, Binary, Problem, read_body, to_the_end};
 use shared::ticket::{Announcement, Destination};
 use shared::upload::Fields;
 use shared::{Error, Result};
@@ -38,6 +38,7 @@ struct Asked {
     /// With which its bytes will be sent; `application/octet-stream` where none is given.
     content_type: Option<String>,
     /// Its length in bytes.
+    #[schema(minimum = 1)]
     size: u64,
     sha256: Digest,
     #[serde(flatten)]
@@ -121,7 +122,7 @@ pub(crate) struct Secret {
     operation_id = "sendTicketBytes",
     tag = "upload",
     params(("id" = Uuid, Path, description = "The ticket's id"), Secret),
-    request_body(content((Vec<u8> = "image/*"), (Vec<u8> = "application/octet-stream"))),
+    request_body(content((inline(Binary) = "image/*"), (inline(Binary) = "application/octet-stream"))),
     responses(
         (status = 200, description = "They are here"),
         (status = 400, description = "`invalid-request`: another Content-Type than announced, or the body ended early"),

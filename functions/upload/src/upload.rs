@@ -9,7 +9,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use headers::{ContentLength, HeaderMapExt};
-use shared::http::{App, Problem, to_the_end};
+use shared::http::{App, Binary, Problem, to_the_end};
 use shared::{Error, Result};
 
 use crate::answer::{self, answer};
@@ -33,10 +33,10 @@ pub(crate) const FORM_BYTES: u64 = 64 * 1024;
         ("X-Filename" = Option<String>, Header, description = "The original name of an image that is the body"),
         ("Idempotency-Key" = Option<String>, Header, description = "Makes a second try the same upload as the first"),
         ("Content-Digest" = Option<String>, Header, description = "`sha-256=:…:` of the body, RFC 9530; compared with what arrives"),
-        ("Upload-Complete" = Option<String>, Header, description = "`?0` where more is to come in parts; the rest goes to the answer's `Location`"),
+        ("Upload-Complete" = Option<String>, Header, pattern = r"^\?[01]$", description = "`?0` where more is to come in parts; the rest goes to the answer's `Location`"),
         ("Upload-Length" = Option<u64>, Header, description = "How many bytes will come in parts"),
     ),
-    request_body(content((form::Described = "multipart/form-data"), (Vec<u8> = "image/*"))),
+    request_body(content((form::Described = "multipart/form-data"), (inline(Binary) = "image/*"))),
     responses(
         (status = 201, description = "Stored, one image as an object and several as a list", body = answer::Either, headers(
             ("Location" = String, description = "Where the image is served, if it is one"),

@@ -12,6 +12,7 @@ use shared::http::scopes::{Needs, needed};
 use shared::http::{Problem, Routes};
 use shared::tokens::Scope;
 use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::schema::{Schema, SchemaType, Type};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, OpenApi as Document, Ref, RefOr, Response as Described, ResponseBuilder};
 use utoipa::{OpenApi, ToSchema};
@@ -131,6 +132,14 @@ fn complete(operation: &mut Operation, needs: Needs) {
         ("500", "`internal`: something unexpected went wrong", true),
         ("503", "The store does not answer, or takes no writes", on_store),
     ];
+    for parameter in operation.parameters.iter_mut().flatten() {
+        if let Some(RefOr::T(Schema::Object(object))) = &mut parameter.schema
+            && let SchemaType::Array(types) = &mut object.schema_type
+        {
+            // What is not given is left out.
+            types.retain(|one| *one != Type::Null);
+        }
+    }
     let answers = &mut operation.responses.responses;
     for (status, description, _) in common.into_iter().filter(|(.., applies)| *applies) {
         let described = || RefOr::T(ResponseBuilder::new().description(description).build());
@@ -200,5 +209,7 @@ mod tests {
                 assert!(!answer.content.is_empty() || !status.starts_with(['4', '5']), "{id} {status}");
             }
         }
+        // A link in a comment leads to code.
+        assert!(!document.to_json().unwrap().contains("[`"));
     }
 }

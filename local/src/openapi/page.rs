@@ -122,7 +122,9 @@ fn described(name: &str, schema: &Value) -> String {
         let required: Vec<&Value> = list(&part["required"]).collect();
         let fields = object(&part["properties"]).map(|(name, field)| {
             let may_lack = if required.iter().any(|r| *r == name) { "" } else { ", may be missing" };
-            [code(name), kind(field) + may_lack, text(str(&field["description"]))]
+            // What a field may be besides null says it there.
+            let said = list(&field["oneOf"]).chain([field]).map(|said| str(&said["description"]));
+            [code(name), kind(field) + may_lack, said.map(text).collect()]
         });
         html += &table("Fields", fields);
     }

@@ -17,6 +17,7 @@ const FORMAT: u32 = 1;
 /// Why a backup was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = BackupKind)]
 pub enum Kind {
     /// After so many uploads.
     Auto,

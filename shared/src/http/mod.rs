@@ -41,7 +41,7 @@ pub use caller::Caller;
 pub use item::{GroupItem, Item, etag, group_etag};
 pub use problem::Problem;
 pub use routes::Routes;
-pub use schema::time;
+pub use schema::{Binary, time};
 
 use crate::clock::Clock;
 use crate::config::{Config, Platform};

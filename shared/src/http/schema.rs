@@ -46,6 +46,18 @@ string!(
     "^[0-9a-f]{64}$"
 );
 
+/// Bytes that are no JSON.
+pub struct Binary;
+
+impl PartialSchema for Binary {
+    fn schema() -> RefOr<Schema> {
+        let binary = SchemaFormat::KnownFormat(KnownFormat::Binary);
+        ObjectBuilder::new().schema_type(Type::String).format(Some(binary)).into()
+    }
+}
+
+impl ToSchema for Binary {}
+
 /// A moment as `clock::format_millis` writes it.
 pub fn time() -> Object {
     ObjectBuilder::new()
@@ -56,8 +68,7 @@ pub fn time() -> Object {
         .build()
 }
 
-/// What [`Item`] writes. An imported record may have more fields, and a documented one of another type: it is shown as it
-/// came.
+/// An image. One that was imported may have more fields, and these with values of other types: it is shown as it came.
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
 #[expect(dead_code, reason = "only its description is used")]
@@ -93,7 +104,7 @@ struct Fields {
     sha256: Option<Digest>,
 }
 
-/// What [`GroupItem`] writes.
+/// Images that belong together.
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
 #[expect(dead_code, reason = "only its description is used")]
@@ -121,10 +132,10 @@ struct GroupFields<'a> {
 
 /// A type that is described by another.
 macro_rules! described_by {
-    ($type:ty, $name:literal, $by:ty) => {
+    ($type:ty, $name:literal, $by:ty, $schema:expr) => {
         impl PartialSchema for $type {
             fn schema() -> RefOr<Schema> {
-                <$by>::schema()
+                $schema
             }
         }
 
@@ -140,6 +151,18 @@ macro_rules! described_by {
     };
 }
 
-described_by!(Item<'_>, "Image", Fields);
-described_by!(GroupItem<'_>, "Group", GroupFields<'_>);
-described_by!(Problem, "Problem", Document<'_>);
+described_by!(Item<'_>, "Image", Fields, with_every_field(Fields::schema(), &["groupTitle"]));
+described_by!(GroupItem<'_>, "Group", GroupFields<'_>, with_every_field(GroupFields::schema(), &[]));
+described_by!(Problem, "Problem", Document<'_>, Document::schema());
+
+/// Fields that are not set are there as well, as null, but for `some`.
+fn with_every_field(schema: RefOr<Schema>, some: &[&str]) -> RefOr<Schema> {
+    match schema {
+        RefOr::T(Schema::Object(mut object)) => {
+            let there = object.properties.keys().filter(|name| !some.contains(&name.as_str()));
+            object.required = there.cloned().collect();
+            object.into()
+        }
+        other => other,
+    }
+}
