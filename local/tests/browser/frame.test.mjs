@@ -20,7 +20,7 @@ for (const [size, device] of Object.entries({ phone: PHONE, desk: DESK })) {
   }
 }
 
-test('nothing but the pages own files is loaded, and nothing is sent elsewhere', async (t) => {
+test('nothing but files of the pages is loaded, and nothing is sent elsewhere', async (t) => {
   const { server, page, context } = await gallery(t);
   const asked = [];
   context.on('request', (request) => asked.push(new URL(request.url()).origin));
@@ -34,4 +34,21 @@ test('a page goes nowhere sideways on a narrow screen', async (t) => {
     await page.goto(server.url + path, { waitUntil: 'networkidle' });
     assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), path);
   }
+});
+
+test('nothing moves for those who do not want it', async (t) => {
+  const { server, page } = await gallery(t);
+  await server.upload(await draw(page, range(2)));
+  const moving = () => page.evaluate(() => [...document.querySelectorAll('*')].flatMap((element) => [null, '::before', '::after'].map((part) => getComputedStyle(element, part)))
+    .filter((style) => style.animationName !== 'none' || style.transitionDuration.split(',').some((time) => parseFloat(time) > 0) || style.scrollBehavior === 'smooth').length);
+  for (const path of ['/', '/safety']) {
+    await page.goto(server.url + path, { waitUntil: 'networkidle' });
+    assert.equal(await moving(), 0, path);
+  }
+  // What moves for the others: the word that is shown while the first images are on their way.
+  await page.goto(server.url);
+  await page.evaluate(() => document.body.append(Object.assign(document.createElement('p'), { className: 'late' })));
+  assert.equal(await moving(), 0);
+  await page.emulateMedia({ reducedMotion: 'no-preference' });
+  assert.equal(await moving(), 1);
 });

@@ -122,7 +122,7 @@ test('without a connection uploads wait, which is said, and go on by themselves'
 
 test('a full disk is said to be full, and the uploads go on when there is room', async (t) => {
   const path = await folder(t);
-  const full = await Server.start(t, path, { RESERVE_BYTES: String(2 ** 60) });
+  const full = await Server.start(t, path, { RESERVE_BYTES: String(2 ** 60), RUST_LOG: 'off' });
   const { page } = await visit(t, full, '/', { expected: ['status of 507', 'status of 503', 'net::ERR_'] });
   const pictures = await draw(page, range(5));
   await drop(page, pictures);
