@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
+use jiff::tz::Offset;
 
 use crate::catalog::{Snapshot, uploaded_at};
 use crate::error::Result;
@@ -113,6 +113,6 @@ fn largest(snapshot: &Snapshot) -> HashSet<String> {
 }
 
 fn month(at: Timestamp) -> (i16, i8) {
-    let date = at.to_zoned(TimeZone::UTC).date();
+    let date = Offset::UTC.to_datetime(at);
     (date.year(), date.month())
 }

@@ -1,8 +1,7 @@
 //! `GET /api/health`, `/api/storage`, `/livez` and `/readyz`: how the store is.
 
-mod storage;
-
 mod report;
+mod storage;
 
 use axum::Router;
 use axum::extract::State;
@@ -30,7 +29,7 @@ pub fn router(app: App) -> Router {
 
 /// What these routes take and answer.
 #[derive(Debug, OpenApi)]
-#[openapi(paths(health, livez, readyz))]
+#[openapi(paths(health, storage::storage, livez, readyz))]
 pub struct Api;
 
 /// Tell how the store is, for people and for whoever watches.

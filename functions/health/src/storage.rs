@@ -7,33 +7,49 @@ use axum::extract::State;
 use serde::Serialize;
 use shared::http::{App, Problem};
 use shared::storage::{Category, Month, Storage};
+use utoipa::ToSchema;
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = StorageReport)]
 pub(crate) struct Answer {
+    /// Length in bytes of all images.
     used: u64,
+    /// Bytes that the disk has left; null where there is none.
     available: Option<u64>,
+    /// Bytes that the disk holds in all; null where there is none.
     limit: Option<u64>,
+    /// How many images there are.
     images: u64,
+    /// What each category takes, the largest first. The name of images of none is empty, and that of all beyond the 50
+    /// largest together is `…`.
     by_category: Vec<OfCategory>,
+    /// What each category took at the end of each month with uploads, oldest first, of the images that are there now.
     history: Vec<OfMonth>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = StorageOfCategory)]
 struct OfCategory {
     category: String,
     images: u64,
     bytes: u64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = StorageOfMonth)]
 struct OfMonth {
+    /// The month in UTC, such as `2026-11`.
     month: String,
+    /// Bytes by category.
     by_category: BTreeMap<String, u64>,
 }
 
-/// Says what takes how much room.
+/// Tell what takes how much room, and since when.
+#[utoipa::path(get, path = "/api/storage", operation_id = "getStorage", tag = "health", responses(
+    (status = 200, description = "It is counted", body = Answer),
+))]
 pub(crate) async fn storage(State(app): State<App>) -> Result<Json<Answer>, Problem> {
     let Storage { used, available, limit, images, by_category, history } = app.keepsake.storage().await?;
     let category = |Category { name, images, bytes }| OfCategory { category: name, images, bytes };
