@@ -163,6 +163,20 @@ Where nobody can be asked, because this is no terminal or by --json, it takes --
         #[arg(long, short)]
         yes: bool,
     },
+    /// Make, list and revoke the tokens that clients show instead of API_TOKEN.
+    #[command(after_help = concat!("\
+Examples:
+  keepsake token new phone --scope upload
+  keepsake token list
+  keepsake token revoke phone
+", exit_codes!(), "
+
+A running server knows a new token within a second, and takes a revoked one for at most five seconds more. Tokens open nothing
+where none is needed: on a loopback address, unless API_TOKEN is set."))]
+    Token {
+        #[command(subcommand)]
+        action: TokenAction,
+    },
     /// Ask the server that runs with the same HOST and PORT whether it can serve.
     #[command(after_help = concat!("\
 Example:
@@ -259,6 +273,40 @@ It ends with 3 where FROM holds something damaged, or changed so quickly that an
         #[arg(long, value_name = "URL")]
         to_backup: Option<String>,
     },
+}
+
+/// What to do with tokens.
+#[derive(Debug, Clone, Subcommand)]
+pub enum TokenAction {
+    /// Make a token, and show it: it is kept nowhere else.
+    #[command(after_help = concat!("Example:\n  keepsake token new phone --scope upload\n", exit_codes!()))]
+    New {
+        /// What it is called, such as the device or the program that it is for.
+        name: String,
+        /// What it allows: to read, to add and describe images as well, or everything.
+        #[arg(long, value_enum)]
+        scope: ScopeName,
+    },
+    /// List the tokens, without what they open with.
+    #[command(after_help = concat!("Example:\n  keepsake token list --json\n", exit_codes!()))]
+    List,
+    /// Make a token worthless.
+    #[command(after_help = concat!("Example:\n  keepsake token revoke phone\n", exit_codes!()))]
+    Revoke {
+        /// Its name, or its id.
+        token: String,
+    },
+}
+
+/// What a token allows.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum ScopeName {
+    /// To see what there is.
+    Read,
+    /// To add images and describe them as well.
+    Upload,
+    /// Everything.
+    Admin,
 }
 
 /// What a restore does with images that came after the backup.

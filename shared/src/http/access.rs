@@ -179,7 +179,7 @@ pub(super) async fn guard(State(app): State<App>, request: Request, next: Next) 
         Needs::Token(scope) => Some(scope),
     };
     if let Some(scope) = scope {
-        let caller = Caller::of(&app, &parts)?;
+        let caller = Caller::of(&app, &parts).await?;
         caller.require(scope)?;
         parts.extensions.insert(caller);
     }

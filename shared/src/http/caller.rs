@@ -22,12 +22,25 @@ pub struct Caller {
 
 impl Caller {
     /// Who sent this request. A token that is wrong is none.
-    pub(super) fn of(app: &App, parts: &Parts) -> Result<Self, Problem> {
+    pub(super) async fn of(app: &App, parts: &Parts) -> Result<Self, Problem> {
         let given = parts.headers.typed_get::<Authorization<Bearer>>();
-        if given.is_some_and(|given| app.access.is_configured(given.token())) {
-            return Ok(Self { scope: Some(Scope::Admin), token: Some("API_TOKEN".to_owned()) });
+        let known = match &given {
+            Some(given) => Self::with_token(app, given.token()).await?,
+            None => None,
+        };
+        Ok(known.unwrap_or(Self { scope: app.access.without_token(), token: None }))
+    }
+
+    /// Whoever shows this token, if it is right. Where there are no tokens, none is needed and none is looked at.
+    async fn with_token(app: &App, given: &str) -> Result<Option<Self>, Problem> {
+        if !app.access.needs_token() {
+            return Ok(None);
         }
-        Ok(Self { scope: app.access.without_token(), token: None })
+        if app.access.is_configured(given) {
+            return Ok(Some(Self { scope: Some(Scope::Admin), token: Some("API_TOKEN".to_owned()) }));
+        }
+        let token = app.keepsake.find_token(given).await?;
+        Ok(token.map(|token| Self { scope: Some(token.scope), token: Some(token.name) }))
     }
 
     /// Whether they have this scope.
@@ -56,7 +69,7 @@ impl FromRequestParts<App> for Caller {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         match parts.extensions.get::<Self>() {
             Some(known) => Ok(known.clone()),
-            None => Self::of(app, parts),
+            None => Self::of(app, parts).await,
         }
     }
 }

@@ -1,7 +1,17 @@
 //! Who may do what: tokens and their scopes.
+//!
+//! The tokens lie in the primary as one sealed document, which the command line changes and every process reads. They are in
+//! no backup: a restore must not bring back what was revoked.
+
+mod kept;
+mod known;
 
 use std::fmt;
 
+pub use kept::Token;
+pub(crate) use kept::are_sound;
+pub(crate) use known::Known;
+pub use known::TRUSTED;
 use serde::{Deserialize, Serialize};
 
 /// What a token allows. Each scope includes those before it.
