@@ -100,6 +100,15 @@ struct Settings {
     /// Origins whose pages may make changes, separated by commas.
     #[arg(long, global = true, hide_short_help = true)]
     allowed_origins: Option<String>,
+    /// Proxies before the server that may say, in X-Forwarded-For, whom they ask for.
+    #[arg(long, global = true, hide_short_help = true)]
+    trust_proxy: Option<String>,
+    /// Requests that one address may send in a minute; 0 for any number.
+    #[arg(long, global = true, hide_short_help = true)]
+    rate_limit: Option<String>,
+    /// Wrong tokens that one address may show in a minute; 0 for any number.
+    #[arg(long, global = true, hide_short_help = true)]
+    rate_limit_wrong_tokens: Option<String>,
     /// What to log, such as info or shared=debug.
     #[arg(long, global = true, hide_short_help = true)]
     rust_log: Option<String>,
@@ -348,6 +357,9 @@ impl Cli {
             "READ" => &settings.read,
             "ALLOWED_HOSTS" => &settings.allowed_hosts,
             "ALLOWED_ORIGINS" => &settings.allowed_origins,
+            "TRUST_PROXY" => &settings.trust_proxy,
+            "RATE_LIMIT" => &settings.rate_limit,
+            "RATE_LIMIT_WRONG_TOKENS" => &settings.rate_limit_wrong_tokens,
             "RUST_LOG" => &settings.rust_log,
             "LOG_FORMAT" => &settings.log_format,
             _ => &None,

@@ -47,9 +47,14 @@ struct Document {
     tokens: Vec<Token>,
 }
 
+/// Whether a text has the form of a token that a store has made, which nobody guesses.
+pub fn has_form(given: &str) -> bool {
+    given.len() == LENGTH && given.starts_with(PREFIX)
+}
+
 /// What a text that is given as a token is looked up by; `None` where it does not have the form of one.
 pub(super) fn fingerprint(given: &str) -> Option<Digest> {
-    (given.len() == LENGTH && given.starts_with(PREFIX)).then(|| Digest::of(given.as_bytes()))
+    has_form(given).then(|| Digest::of(given.as_bytes()))
 }
 
 /// The token of this digest. How long it takes tells nothing of the others.

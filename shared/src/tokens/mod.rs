@@ -8,14 +8,15 @@ mod known;
 
 use std::fmt;
 
-pub use kept::Token;
 pub(crate) use kept::are_sound;
+pub use kept::{Token, has_form};
 pub(crate) use known::Known;
 pub use known::TRUSTED;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// What a token allows. Each scope includes those before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Scope {
     /// To see what there is.
