@@ -100,6 +100,15 @@ struct Settings {
     /// Origins whose pages may make changes, separated by commas.
     #[arg(long, global = true, hide_short_help = true)]
     allowed_origins: Option<String>,
+    /// Proxies before the server that may say, in X-Forwarded-For, whom they ask for.
+    #[arg(long, global = true, hide_short_help = true)]
+    trust_proxy: Option<String>,
+    /// Requests that one address may send in a minute; 0 for any number.
+    #[arg(long, global = true, hide_short_help = true)]
+    rate_limit: Option<String>,
+    /// Wrong tokens that one address may show in a minute; 0 for any number.
+    #[arg(long, global = true, hide_short_help = true)]
+    rate_limit_wrong_tokens: Option<String>,
     /// What to log, such as info or shared=debug.
     #[arg(long, global = true, hide_short_help = true)]
     rust_log: Option<String>,
@@ -162,6 +171,20 @@ Where nobody can be asked, because this is no terminal or by --json, it takes --
         /// Do not ask.
         #[arg(long, short)]
         yes: bool,
+    },
+    /// Make, list and revoke the tokens that clients show instead of API_TOKEN.
+    #[command(after_help = concat!("\
+Examples:
+  keepsake token new phone --scope upload
+  keepsake token list
+  keepsake token revoke phone
+", exit_codes!(), "
+
+A running server knows a new token within a second, and takes a revoked one for at most five seconds more. Tokens open nothing
+where none is needed: on a loopback address, unless API_TOKEN is set."))]
+    Token {
+        #[command(subcommand)]
+        action: TokenAction,
     },
     /// Ask the server that runs with the same HOST and PORT whether it can serve.
     #[command(after_help = concat!("\
@@ -261,6 +284,40 @@ It ends with 3 where FROM holds something damaged, or changed so quickly that an
     },
 }
 
+/// What to do with tokens.
+#[derive(Debug, Clone, Subcommand)]
+pub enum TokenAction {
+    /// Make a token, and show it: it is kept nowhere else.
+    #[command(after_help = concat!("Example:\n  keepsake token new phone --scope upload\n", exit_codes!()))]
+    New {
+        /// What it is called, such as the device or the program that it is for.
+        name: String,
+        /// What it allows: to read, to add and describe images as well, or everything.
+        #[arg(long, value_enum)]
+        scope: ScopeName,
+    },
+    /// List the tokens, without what they open with.
+    #[command(after_help = concat!("Example:\n  keepsake token list --json\n", exit_codes!()))]
+    List,
+    /// Make a token worthless.
+    #[command(after_help = concat!("Example:\n  keepsake token revoke phone\n", exit_codes!()))]
+    Revoke {
+        /// Its name, or its id.
+        token: String,
+    },
+}
+
+/// What a token allows.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum ScopeName {
+    /// To see what there is.
+    Read,
+    /// To add images and describe them as well.
+    Upload,
+    /// Everything.
+    Admin,
+}
+
 /// What a restore does with images that came after the backup.
 #[derive(Debug, Default, Clone, Copy, ValueEnum)]
 pub enum Mode {
@@ -300,6 +357,9 @@ impl Cli {
             "READ" => &settings.read,
             "ALLOWED_HOSTS" => &settings.allowed_hosts,
             "ALLOWED_ORIGINS" => &settings.allowed_origins,
+            "TRUST_PROXY" => &settings.trust_proxy,
+            "RATE_LIMIT" => &settings.rate_limit,
+            "RATE_LIMIT_WRONG_TOKENS" => &settings.rate_limit_wrong_tokens,
             "RUST_LOG" => &settings.rust_log,
             "LOG_FORMAT" => &settings.log_format,
             _ => &None,

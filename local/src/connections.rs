@@ -2,10 +2,13 @@
 //!
 //! What is limited is silence, not duration: whoever sends steadily, however slowly, is served to the end.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use axum::Router;
+use axum::http::Request;
 use axum::serve::Listener;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
@@ -14,7 +17,10 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tower::util::MapRequest;
 use tower_http::timeout::RequestBodyTimeoutLayer;
+
+use crate::limits::Peer;
 
 /// The headers of a request must have arrived this long after the connection was made or the request before it was
 /// answered; so a connection that nobody uses is closed as well.
@@ -28,7 +34,7 @@ pub async fn serve(mut listener: TcpListener, router: Router, mut stopped: watch
     loop {
         tokio::select! {
             // This listener logs what goes wrong, waits a little where files have run out, and goes on.
-            (stream, _) = Listener::accept(&mut listener) => connections.serve(stream),
+            (stream, peer) = Listener::accept(&mut listener) => connections.serve(stream, peer.ip()),
             _ = stopped.wait_for(|stopped| *stopped) => break,
         }
     }
@@ -63,8 +69,12 @@ impl Connections {
         Self { router, protocol, open: GracefulShutdown::new() }
     }
 
-    fn serve(&self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) {
-        let service = TowerToHyperService::new(self.router.clone());
+    fn serve(&self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, peer: IpAddr) {
+        let from = move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(Peer(peer));
+            request
+        };
+        let service = TowerToHyperService::new(MapRequest::new(self.router.clone(), from));
         let connection = self.open.watch(self.protocol.serve_connection(TokioIo::new(stream), service));
         tokio::spawn(async move {
             if let Err(error) = connection.await {
@@ -77,6 +87,8 @@ impl Connections {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use axum::routing::post;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
     use tokio::time::{Instant, timeout};
@@ -90,7 +102,7 @@ mod tests {
         };
         let connections = Connections::new(Router::new().route("/", post(length)));
         let (client, server) = duplex(4096);
-        connections.serve(server);
+        connections.serve(server, Ipv4Addr::LOCALHOST.into());
         (connections, client)
     }
 

@@ -7,6 +7,7 @@ mod cli;
 mod commands;
 mod connections;
 mod greeting;
+mod limits;
 mod metrics;
 mod openapi;
 mod output;

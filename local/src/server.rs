@@ -1,16 +1,18 @@
 //! Starting, serving and stopping.
 
 use std::error::Error as StdError;
+use std::future::ready;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::State;
-use axum::middleware::from_fn_with_state;
+use axum::extract::{Request, State};
+use axum::middleware::{from_fn_with_state, map_request};
 use shared::Keepsake;
 use shared::clock::Clock;
 use shared::config::{Config, StoreUrl};
+use shared::http::limits::Limiter;
 use shared::http::{self, App, Routes};
 use shared::store::ErrorKind;
 use shared::telemetry::with_causes;
@@ -20,6 +22,7 @@ use tokio::sync::watch;
 
 use crate::background::{self, Pace};
 use crate::greeting::Recovery;
+use crate::limits::{Limits, note_client};
 use crate::metrics::{self, Metrics};
 use crate::{connections, greeting, openapi, page, token};
 
@@ -45,7 +48,8 @@ pub async fn serve(mut config: Config) -> Result<(), String> {
         format!("cannot listen on {}:{} ({error}); set HOST and PORT to an address that is free", address.0, address.1)
     })?;
     let bound = listener.local_addr().map_err(|error| format!("cannot tell the address it listens on ({error})"))?;
-    let app = App::from_config(keepsake, &config);
+    let limiter: Arc<dyn Limiter> = Arc::new(Limits::new(&config, &clock));
+    let app = App { limiter: Some(limiter), ..App::from_config(keepsake, &config) };
     // Whoever has read the lines may stop the process.
     let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
     greeting::print(&greeting::lines(&app.keepsake, &config, bound, &recovery, made_token.as_ref()).await);
@@ -58,7 +62,9 @@ pub async fn serve(mut config: Config) -> Result<(), String> {
         tokio::spawn(background::look_again(Arc::clone(&app.keepsake), stopped.clone()));
     }
     tokio::spawn(stop_on_signal(signals, stop));
-    let serving = connections::serve(listener, router(app, metrics), stopped.clone());
+    let proxies = config.trusted_proxies;
+    let router = router(app, metrics).layer(map_request(move |request: Request| ready(note_client(request, proxies))));
+    let serving = connections::serve(listener, router, stopped.clone());
     if background::within(DRAIN, stopped, serving).await.is_none() {
         tracing::warn!("some requests were still running and are cut off");
     }

@@ -93,10 +93,15 @@ impl Clock {
         }
     }
 
-    /// A secret that nobody can guess: 64 hexadecimal digits.
+    /// A secret that nobody can guess: 64 hexadecimal digits, out of more than 256 random bits. Of a manual clock it
+    /// is the same at every run, and another after each identifier.
     pub fn new_secret(&self) -> String {
-        let (first, second) = (self.random(0), self.random(1));
-        Digest::of(&[first.to_be_bytes(), second.to_be_bytes()].concat()).to_string()
+        let seed = match &self.0.source {
+            Source::System => 0,
+            Source::Manual { .. } => *lock(&self.0.last_id),
+        };
+        let random = [0, 1, 2].map(|nth| self.random(seed.wrapping_add(nth)).to_be_bytes());
+        Digest::of(random.as_flattened()).to_string()
     }
 
     /// Moves a manual clock, forwards or (as clocks do at times) backwards.

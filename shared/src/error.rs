@@ -60,6 +60,12 @@ pub enum Error {
     /// There is no such ticket, or it has been used or has expired.
     #[error("There is no such ticket; it may have expired.")]
     NoSuchTicket,
+    /// There is no such token.
+    #[error("There is no token {0:?}.")]
+    NoSuchToken(String),
+    /// The tokens are not what was written.
+    #[error("tokens.json is damaged, so that no token in it works. Delete it, and make new ones.")]
+    DamagedTokens,
     /// The bytes of a ticket have not arrived.
     #[error("The bytes for this ticket have not arrived: send them to its uploadUrl first.")]
     NothingArrived,

@@ -18,6 +18,7 @@ use crate::prune::Keep;
 use crate::second_copies::SecondCopies;
 use crate::store::{ErrorKind, Optional, Store, StoreError};
 use crate::sync::{self, Mutex, lock};
+use crate::tokens::Known;
 
 /// Limits and habits, as configured.
 #[derive(Clone, Debug)]
@@ -94,6 +95,8 @@ pub struct Keepsake {
     last_write_failure: Mutex<Option<ErrorKind>>,
     /// What is known of where the store is served.
     pub(crate) persistence: Persistence,
+    /// What is known of who may do what.
+    pub(crate) tokens: Known,
 }
 
 impl Keepsake {
@@ -118,6 +121,7 @@ impl Keepsake {
             suspects: Mutex::default(),
             last_write_failure: Mutex::default(),
             persistence: Persistence::default(),
+            tokens: Known::default(),
             primary,
             clock,
             settings,

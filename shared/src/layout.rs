@@ -8,6 +8,7 @@
 //! incoming/<id>.part-<offset>           a part of a resumable upload, and beside it <id>.resumable.json
 //! migration.json                        the marker of a migration into this store that has not ended
 //! starts.json                           which instances started here; in every place that holds metadata
+//! tokens.json                           the tokens of clients, hashed
 //! backups/…                             the archive, a store of its own (below)
 //! ```
 //!
@@ -137,6 +138,11 @@ pub fn starts() -> Key {
     key("starts.json")
 }
 
+/// The tokens of clients, in the primary.
+pub fn tokens() -> Key {
+    key("tokens.json")
+}
+
 /// A commit, in any place that holds metadata.
 pub fn commit(id: Uuid) -> Key {
     key(format!("{COMMITS}{id}.json"))
@@ -230,7 +236,7 @@ pub fn is_own(path: &str) -> bool {
     let folders = ["backups/", INCOMING, "scratch/", "uploads/.keepsake/"];
     let name = path.rsplit('/').next().unwrap_or_default();
     folders.iter().any(|folder| path.starts_with(folder))
-        || [exported_digests(), exported_missing()].iter().any(|key| key.as_str() == path)
+        || [exported_digests(), exported_missing(), tokens()].iter().any(|key| key.as_str() == path)
         || name.starts_with(".keepsake")
         || name.starts_with(Key::RESERVED_PREFIX)
 }
@@ -447,7 +453,7 @@ mod tests {
             quarantined(&digest, "x"),
         ];
         let mut all: Vec<String> = archive.iter().map(|k| format!("{}/{k}", default_archive())).collect();
-        all.extend([checkpoint(), starts(), commit(Uuid::nil())].map(|k| k.to_string()));
+        all.extend([checkpoint(), starts(), tokens(), migration(), commit(Uuid::nil())].map(|k| k.to_string()));
         let nil = Uuid::nil();
         all.extend([incoming(nil), ticket(nil), resumable(nil), part(nil, 0)].map(|k| k.to_string()));
         all.push(image(&ImageId::new("a.jpg").unwrap()).to_string());

@@ -1,6 +1,7 @@
-//! `GET /api/health`, `/api/storage`, `/livez` and `/readyz`: how the store is.
+//! `GET /api/health`, `/api/storage`, `/livez` and `/readyz`: how the store is. `/api/session`: what whoever asks may do.
 
 mod report;
+mod session;
 mod storage;
 
 use axum::Router;
@@ -8,10 +9,11 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};
 use shared::health::Status;
-use shared::http::{App, Routes, finish};
+use shared::http::{App, Caller, Routes, finish};
+use shared::tokens::Scope;
 use utoipa::OpenApi;
 
-use crate::report::Report;
+use crate::report::{Brief, Report};
 
 /// The routes of this function.
 pub fn routes() -> Routes {
@@ -20,6 +22,9 @@ pub fn routes() -> Routes {
         .get("/api/storage", storage::storage)
         .get("/livez", livez)
         .get("/readyz", readyz)
+        .get("/api/session", session::show)
+        .post("/api/session", session::sign_in)
+        .delete("/api/session", session::sign_out)
 }
 
 /// The routes with all that surrounds them, ready to be served.
@@ -29,20 +34,24 @@ pub fn router(app: App) -> Router {
 
 /// What these routes take and answer.
 #[derive(Debug, OpenApi)]
-#[openapi(paths(health, storage::storage, livez, readyz))]
+#[openapi(paths(health, storage::storage, livez, readyz, session::show, session::sign_in, session::sign_out))]
 pub struct Api;
 
-/// Tell how the store is, for people and for whoever watches.
+/// Tell how the store is, for people and for whoever watches. Where reading needs a token and none came that is right, the
+/// answer has no more than `status` and `persistence.writable`.
 #[utoipa::path(get, path = "/api/health", tag = "health", responses(
     (status = 200, description = "It serves; `status` is `ok` or `warn`", body = Report),
     (status = 503, description = "It cannot do what it is for; `status` is `error`", body = Report, content_type = "application/json"),
 ))]
-async fn health(State(app): State<App>) -> Response {
+async fn health(State(app): State<App>, caller: Caller) -> Response {
     let health = app.keepsake.health().await;
     let status = match health.status {
         Status::Ok | Status::Warn => StatusCode::OK,
         Status::Error => StatusCode::SERVICE_UNAVAILABLE,
     };
+    if !caller.may(Scope::Read) {
+        return (status, Json(Brief::new(&health))).into_response();
+    }
     (status, Json(Report::new(&health, app.platform))).into_response()
 }
 

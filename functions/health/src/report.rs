@@ -27,6 +27,25 @@ pub(crate) struct Report<'a> {
     checks: BTreeMap<&'a str, Check<'a>>,
 }
 
+/// What those are told who may not see what there is.
+#[derive(Serialize)]
+pub(crate) struct Brief {
+    status: Status,
+    persistence: Writable,
+}
+
+#[derive(Serialize)]
+struct Writable {
+    writable: bool,
+}
+
+impl Brief {
+    /// The answer that tells no more of `health`.
+    pub(crate) fn new(health: &Health) -> Self {
+        Self { status: health.status.into(), persistence: Writable { writable: health.writable } }
+    }
+}
+
 /// `ok`: all is as it should be. `warn`: it serves, and something needs looking after. `error`: it cannot do what it is
 /// for.
 #[derive(Serialize, ToSchema)]

@@ -9,6 +9,7 @@ mod migrate;
 mod prune;
 mod restore;
 mod status;
+mod token;
 mod verify;
 
 use serde_json::Value;
@@ -50,6 +51,7 @@ pub async fn run(cli: &Cli, output: &Output) -> Result<u8, Failure> {
         }
         Command::Verify { slice, repair } => verify::run(&api, output, *slice, *repair).await,
         Command::Prune { dry_run } => prune::run(&api, output, *dry_run).await,
+        Command::Token { action } => token::run(&api, output, action).await,
         Command::Import { path, dry_run } => import::run(&api, output, path, *dry_run).await,
         Command::Export { backup, path } => export::run(&api, output, backup.as_deref(), path).await,
         Command::Serve | Command::Healthcheck | Command::Migrate { .. } => {

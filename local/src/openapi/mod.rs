@@ -37,6 +37,7 @@ const CACHE: &str = "no-cache";
         (name = "groups", description = "Images that belong together, in an order and under a title"),
         (name = "backups", description = "Backups, restores and what keeps all of it sound"),
         (name = "health", description = "How the store is"),
+        (name = "session", description = "Who asks, and the sessions of the page"),
         (name = "about", description = "This description"),
     ),
 )]
@@ -74,7 +75,9 @@ async fn page() -> Result<Response, Problem> {
 pub fn document() -> Document {
     let mut document = Api::openapi();
     parts().into_iter().for_each(|part| document.merge(part));
-    let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("`API_TOKEN`, where one is set"));
+    let bearer = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .description(Some("`API_TOKEN`, or a token made with `keepsake token new`"));
     let components = document.components.get_or_insert_default();
     components.add_security_scheme("token", SecurityScheme::Http(bearer.build()));
     for (path, item) in &mut document.paths.paths {
@@ -129,6 +132,7 @@ fn complete(operation: &mut Operation, needs: Needs) {
         ("401", "`unauthorized`: a token is needed here, and none came that is known", token),
         ("403", "`forbidden-scope`, `forbidden-host`, `forbidden-origin`", token),
         ("403", "`forbidden-host`, `forbidden-origin`", true),
+        ("429", "`too-many-requests`: this client has sent too many, or too many wrong tokens", true),
         ("500", "`internal`: something unexpected went wrong", true),
         ("503", "The store does not answer, or takes no writes", on_store),
     ];

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use crate::run::run;
 
-const COMMANDS: [&str; 10] =
-    ["serve", "status", "backup", "backups", "restore", "verify", "prune", "import", "export", "migrate"];
+const COMMANDS: [&str; 11] =
+    ["serve", "status", "backup", "backups", "restore", "token", "verify", "prune", "import", "export", "migrate"];
 
 #[test]
 fn the_help_of_each_command_has_examples_and_the_exit_codes() {
@@ -52,6 +52,9 @@ fn what_the_command_line_does_not_know_ends_with_2_and_changes_nothing() {
         &["verify", "--slice", "31/30"],
         &["restore"],
         &["restore", "backup-2026-11-24T10-51-01-760Z", "--mode", "exactly"],
+        &["token"],
+        &["token", "new", "phone"],
+        &["token", "new", "phone", "--scope", "everything"],
         &["prune", "--dry-rum"],
         &["migrate", "here"],
         &["status", "--port", "many"],

@@ -13,3 +13,4 @@ mod s3_server;
 #[path = "../end_to_end/server.rs"]
 #[allow(dead_code, reason = "not all of it is needed here")]
 mod server;
+mod tokens;

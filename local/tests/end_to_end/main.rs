@@ -7,6 +7,7 @@ mod archives_elsewhere;
 mod cloudinary_server;
 mod crowd;
 mod damage;
+mod door;
 mod first_day;
 mod in_a_bucket;
 mod logs;

@@ -84,6 +84,13 @@ pub struct Config {
     /// `ALLOWED_ORIGINS`, separated by commas: the origins besides its own whose pages may use this server, each written
     /// as browsers write it. By default none.
     pub allowed_origins: Vec<String>,
+    /// `TRUST_PROXY`: how many proxies stand before this server and say, in `X-Forwarded-For`, whom they ask for. By default as
+    /// many as the platform has, else none.
+    pub trusted_proxies: u8,
+    /// `RATE_LIMIT`: how many requests a client may send in a minute, by default 6,000; 0 is any number.
+    pub rate_limit: u32,
+    /// `RATE_LIMIT_WRONG_TOKENS`: how many wrong tokens a client may show in a minute, by default 20; 0 is any number.
+    pub rate_limit_wrong_tokens: u32,
     /// `METRICS_STACK`: what the metrics that maintenance writes into its log are told apart by; none are written without.
     pub metrics_stack: Option<String>,
     /// `RUST_LOG`: what is logged, by default `info`; see `tracing_subscriber::filter::Targets` for its form.
@@ -242,6 +249,11 @@ impl Config {
             allowed_hosts: values.hosts()?,
             api_token: values.token()?,
             allowed_origins: values.origins()?,
+            trusted_proxies: values
+                .number("TRUST_PROXY", "the number of proxies before it, from 0 up")?
+                .unwrap_or(platform.map_or(0, Platform::proxies)),
+            rate_limit: values.number("RATE_LIMIT", A_MINUTE)?.unwrap_or(6_000),
+            rate_limit_wrong_tokens: values.number("RATE_LIMIT_WRONG_TOKENS", A_MINUTE)?.unwrap_or(20),
             metrics_stack: values.get("METRICS_STACK")?,
             log_filter: values.get("RUST_LOG")?.unwrap_or_else(|| "info".to_owned()),
             log_format: values.one_of("LOG_FORMAT", [("text", LogFormat::Text), ("json", LogFormat::Json)])?,
@@ -250,4 +262,5 @@ impl Config {
     }
 }
 
+const A_MINUTE: &str = "a number for each minute from 0 up";
 const TEN: NonZeroU32 = NonZeroU32::MIN.saturating_add(9);

@@ -52,6 +52,17 @@ impl Platform {
         sign.map(|(_, platform)| platform).or(in_container.then_some(Self::Container))
     }
 
+    /// How many addresses its own proxies add to `X-Forwarded-For`, the client's included: whatever stands before those, the
+    /// client may have made up. None where it is not the platform that decides what stands before the server.
+    pub(super) fn proxies(self) -> u8 {
+        match self {
+            Self::Railway | Self::Heroku | Self::CloudRun => 1,
+            // Fly adds the address that it was asked at, and Render is behind another's network.
+            Self::Fly | Self::Render => 2,
+            Self::Lambda | Self::Kubernetes | Self::Container => 0,
+        }
+    }
+
     /// What the environment says of the deployment that runs, the most telling part first: something that changes with
     /// each deployment and stays while only the process is started again. `None` where it does not say enough.
     pub(super) fn deployment(self, values: &Values<'_>) -> Option<String> {

@@ -68,6 +68,9 @@ fn an_empty_value_counts_as_none() {
         "API_TOKEN",
         "READ",
         "ALLOWED_HOSTS",
+        "TRUST_PROXY",
+        "RATE_LIMIT",
+        "RATE_LIMIT_WRONG_TOKENS",
         "ALLOWED_ORIGINS",
         "RUST_LOG",
         "LOG_FORMAT",
@@ -311,6 +314,30 @@ fn allowed_hosts_are_names_with_or_without_a_port() {
         "ALLOWED_HOSTS",
         &["https://example.com", "example.com/", "*", "*.example.com", "a b", "nas:http", "nas:70000"],
     );
+}
+
+#[test]
+fn proxies_are_trusted_where_the_platform_has_them_or_somebody_says_so() {
+    let proxies = |variables: &[(&str, &str)]| read(variables).unwrap().trusted_proxies;
+    assert_eq!(proxies(&[]), 0);
+    let signs = [("RAILWAY_PROJECT_ID", 1), ("DYNO", 1), ("K_SERVICE", 1), ("FLY_APP_NAME", 2), ("RENDER", 2)];
+    for (sign, expected) in [&signs[..], &[("KUBERNETES_SERVICE_HOST", 0)]].concat() {
+        assert_eq!(proxies(&[(sign, "x")]), expected, "{sign}");
+        assert_eq!(proxies(&[(sign, "x"), ("TRUST_PROXY", "3")]), 3, "{sign}");
+    }
+    refused("TRUST_PROXY", &["yes", "-1", "256"]);
+}
+
+#[test]
+fn limits_are_numbers_for_a_minute() {
+    let limits = |variables: &[(&str, &str)]| {
+        let config = read(variables).unwrap();
+        (config.rate_limit, config.rate_limit_wrong_tokens)
+    };
+    assert_eq!(limits(&[]), (6_000, 20));
+    assert_eq!(limits(&[("RATE_LIMIT", "60"), ("RATE_LIMIT_WRONG_TOKENS", "0")]), (60, 0));
+    refused("RATE_LIMIT", &["many", "-1", "1/s"]);
+    refused("RATE_LIMIT_WRONG_TOKENS", &["some", "1.5"]);
 }
 
 #[test]

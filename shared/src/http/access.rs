@@ -126,6 +126,22 @@ impl Access {
         Err(Problem::new(StatusCode::FORBIDDEN, "forbidden-origin", detail))
     }
 
+    /// Refuses a change in a session unless a page of this server asks for it, and the browser says so. It sends cookies along
+    /// with whatever any page of the same site asks for, and old ones with what any page does.
+    pub(super) fn check_session(&self, headers: &HeaderMap) -> Result<(), Problem> {
+        let asked_here = match text(headers, SEC_FETCH_SITE) {
+            Some(site) => matches!(site, "same-origin" | "none"),
+            // Whose origin it is has been checked, as of every change.
+            None => headers.contains_key(ORIGIN),
+        };
+        if asked_here {
+            return Ok(());
+        }
+        let detail =
+            "A session is for the pages of this server alone. Show the token in the header Authorization instead.";
+        Err(Problem::new(StatusCode::FORBIDDEN, "forbidden-origin", detail))
+    }
+
     /// Whether a page of this server sent this, as the browser itself says, also where a proxy asks under another name; or
     /// as the origin says, for browsers that say no more.
     fn is_from_own_page(&self, headers: &HeaderMap) -> bool {
@@ -138,12 +154,14 @@ impl Access {
 
     /// Lets pages of the allowed origins read answers; `None` where there are none.
     pub(super) fn cors(&self) -> Option<CorsLayer> {
-        const ANSWERS: [HeaderName; 10] = [
+        const ANSWERS: [HeaderName; 12] = [
             header::ACCEPT_RANGES,
             header::CONTENT_RANGE,
             header::ETAG,
             header::LOCATION,
             header::RETRY_AFTER,
+            HeaderName::from_static("ratelimit"),
+            HeaderName::from_static("ratelimit-policy"),
             HeaderName::from_static("repr-digest"),
             HeaderName::from_static("upload-complete"),
             HeaderName::from_static("upload-limit"),
@@ -179,8 +197,8 @@ pub(super) async fn guard(State(app): State<App>, request: Request, next: Next) 
         Needs::Token(scope) => Some(scope),
     };
     if let Some(scope) = scope {
-        let caller = Caller::of(&app, &parts)?;
-        caller.require(scope)?;
+        let caller = Caller::of(&app, &parts).await?;
+        caller.require_token(&app, scope)?;
         parts.extensions.insert(caller);
     }
     let mut response = next.run(Request::from_parts(parts, body)).await;

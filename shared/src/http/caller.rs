@@ -1,14 +1,15 @@
 //! [`Caller`]: who asks, as far as that is known.
 
 use axum::extract::FromRequestParts;
-use axum::http::StatusCode;
-use axum::http::header::{HeaderValue, WWW_AUTHENTICATE};
+use axum::http::header::{HeaderValue, SET_COOKIE, WWW_AUTHENTICATE};
 use axum::http::request::Parts;
+use axum::http::{Extensions, StatusCode};
 use headers::HeaderMapExt;
 use headers::authorization::{Authorization, Bearer};
 
-use super::{App, Problem};
-use crate::tokens::Scope;
+use super::limits::{check_guess, watched};
+use super::{App, Problem, session};
+use crate::tokens::{self, Scope};
 
 /// Who asks, as far as that is known: what they may do, and under which token. A handler that tells some more than others
 /// takes one; what a route itself needs has been checked before.
@@ -18,16 +19,56 @@ pub struct Caller {
     pub scope: Option<Scope>,
     /// The name of their token, where they showed one that is right.
     pub token: Option<String>,
+    /// Whether they have a session whose token is no longer right.
+    session_is_over: bool,
 }
 
 impl Caller {
-    /// Who sent this request. A token that is wrong is none.
-    pub(super) fn of(app: &App, parts: &Parts) -> Result<Self, Problem> {
-        let given = parts.headers.typed_get::<Authorization<Bearer>>();
-        if given.is_some_and(|given| app.access.is_configured(given.token())) {
-            return Ok(Self { scope: Some(Scope::Admin), token: Some("API_TOKEN".to_owned()) });
+    /// Who sent this request. A token that is wrong is none; a session counts where no token is shown.
+    pub(super) async fn of(app: &App, parts: &Parts) -> Result<Self, Problem> {
+        let shown = parts.headers.typed_get::<Authorization<Bearer>>();
+        let (given, in_session) = match &shown {
+            Some(shown) => (Some(shown.token().to_owned()), false),
+            None => (session::token_of(&parts.headers), true),
+        };
+        let anonymous = Self::anonymous(app);
+        let Some(given) = given.filter(|_| app.access.needs_token()) else { return Ok(anonymous) };
+        match Self::with_token(app, &given, &parts.extensions).await? {
+            Some(known) if in_session && !parts.method.is_safe() => {
+                app.access.check_session(&parts.headers)?;
+                Ok(known)
+            }
+            Some(known) => Ok(known),
+            None => Ok(Self { session_is_over: in_session, ..anonymous }),
         }
-        Ok(Self { scope: app.access.without_token(), token: None })
+    }
+
+    /// Whoever shows no token.
+    pub fn anonymous(app: &App) -> Self {
+        Self { scope: app.access.without_token(), token: None, session_is_over: false }
+    }
+
+    /// Whoever shows this token with a request of these extensions; `None` where it is wrong, or none is needed here. An error
+    /// says that there were too many wrong ones, or that it cannot be told.
+    ///
+    /// A token of ours cannot be guessed, so that whoever has a right one is let in whatever others at the same address try.
+    pub async fn with_token(app: &App, given: &str, extensions: &Extensions) -> Result<Option<Self>, Problem> {
+        if !app.access.needs_token() {
+            return Ok(None);
+        }
+        let watched = watched(app, extensions);
+        if let Some(watched) = watched.filter(|_| !tokens::has_form(given)) {
+            check_guess(watched)?;
+        }
+        let known = |scope, token| Self { scope: Some(scope), token: Some(token), session_is_over: false };
+        if app.access.is_configured(given) {
+            return Ok(Some(known(Scope::Admin, "API_TOKEN".to_owned())));
+        }
+        let found = app.keepsake.find_token(given).await?;
+        if let (None, Some((limiter, client))) = (&found, watched) {
+            limiter.guessed_wrong(client);
+        }
+        Ok(found.map(|token| known(token.scope, token.name)))
     }
 
     /// Whether they have this scope.
@@ -44,10 +85,31 @@ impl Caller {
             let detail = format!("This needs a token of the scope {scope}.");
             return Err(Problem::new(StatusCode::FORBIDDEN, "forbidden-scope", detail));
         }
-        let detail = "This needs the header \"Authorization: Bearer <API_TOKEN>\" with the right token.";
-        let problem = Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail);
-        Err(problem.with_header(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")))
+        Err(self.needs_token())
     }
+
+    /// Likewise, and whoever showed no token as well, even where everyone has this scope; unless none is needed here.
+    pub(super) fn require_token(&self, app: &App, scope: Scope) -> Result<(), Problem> {
+        if self.token.is_none() && app.access.needs_token() {
+            return Err(self.needs_token());
+        }
+        self.require(scope)
+    }
+
+    fn needs_token(&self) -> Problem {
+        let problem = unauthorized("This needs the header \"Authorization: Bearer <API_TOKEN>\" with the right token.");
+        if !self.session_is_over {
+            return problem;
+        }
+        // Else the browser would show a wrong token with everything that it asks for.
+        session::ENDED.into_iter().fold(problem, |problem, cookie| problem.with_header(SET_COOKIE, cookie))
+    }
+}
+
+/// Refuses whoever showed no right token.
+pub fn unauthorized(detail: &str) -> Problem {
+    let problem = Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail);
+    problem.with_header(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
 }
 
 impl FromRequestParts<App> for Caller {
@@ -56,7 +118,7 @@ impl FromRequestParts<App> for Caller {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         match parts.extensions.get::<Self>() {
             Some(known) => Ok(known.clone()),
-            None => Self::of(app, parts),
+            None => Self::of(app, parts).await,
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A function's crate lists its [`Routes`]; [`finish`] puts the layers around them, or around those of several crates at
 //! once. From the outside in: a request id, one line of log, headers that every response has, [`Problem`]s as the client
-//! is to see them, panics as problems, CORS, [`Access`].
+//! is to see them, panics as problems, CORS, [`limits`], [`Access`].
 //!
 //! Architecture invariant: this module and the routers are the only ones that know status codes.
 
@@ -10,10 +10,12 @@ mod access;
 mod caller;
 mod item;
 pub mod lambda;
+pub mod limits;
 mod problem;
 mod routes;
 mod schema;
 pub mod scopes;
+pub mod session;
 #[cfg(test)]
 mod tests;
 
@@ -37,7 +39,7 @@ use tower_http::trace::TraceLayer;
 use tracing::{Instrument, Span};
 
 pub use access::Access;
-pub use caller::Caller;
+pub use caller::{Caller, unauthorized};
 pub use item::{GroupItem, Item, etag, group_etag};
 pub use problem::Problem;
 pub use routes::Routes;
@@ -62,6 +64,8 @@ pub struct App {
     pub keepsake: Arc<Keepsake>,
     /// Who may do what.
     pub access: Arc<Access>,
+    /// Who says no to whoever asks too often, if anyone does here.
+    pub limiter: Option<Arc<dyn limits::Limiter>>,
     /// Whether requests and responses pass through AWS Lambda, which takes 6 MB each way at most.
     pub on_lambda: bool,
     /// The platform this process runs on, where one is recognised, for health.
@@ -74,7 +78,7 @@ pub const LAMBDA_MAX_BODY_BYTES: u64 = 4_500_000;
 impl App {
     /// Serves `keepsake` to whom `access` lets in, from a process of its own.
     pub fn new(keepsake: impl Into<Arc<Keepsake>>, access: Access) -> Self {
-        Self { keepsake: keepsake.into(), access: Arc::new(access), on_lambda: false, platform: None }
+        Self { keepsake: keepsake.into(), access: Arc::new(access), limiter: None, on_lambda: false, platform: None }
     }
 
     /// The longest image in bytes that can come in the body of a request.
@@ -113,6 +117,7 @@ pub fn finish(router: Router, app: &App) -> Router {
         .layer(from_fn(problem::report))
         .layer(CatchPanicLayer::custom(problem::panicked))
         .option_layer(app.access.cors())
+        .layer(from_fn_with_state(app.clone(), limits::pace))
         .layer(from_fn_with_state(app.clone(), access::guard));
     router.fallback(problem::unknown_path).method_not_allowed_fallback(problem::wrong_method).layer(layers)
 }

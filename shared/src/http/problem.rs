@@ -164,7 +164,7 @@ impl From<Error> for Problem {
     ///
     /// | Error | Status | `type` |
     /// |---|---|---|
-    /// | no such image, group, backup or ticket | 404 | `no-such-image`, `no-such-group`, `no-such-backup`, `no-such-ticket` |
+    /// | no such image, group, backup, ticket or token | 404 | `no-such-image`, `no-such-group`, `no-such-backup`, `no-such-ticket`, `no-such-token` |
     /// | `If-Match` that does not hold, bytes of a ticket that came before | 412 | `changed`, `arrived-before` |
     /// | bytes of a ticket that have not come, or are coming | 409 | `nothing-arrived`, `arriving-now` |
     /// | a restore, a verification or an upload of the same key is running | 409 | `restore-running`, `verification-running`, `idempotency-in-progress` |
@@ -181,7 +181,7 @@ impl From<Error> for Problem {
     /// | a migration between places that do not fit, or one that has not ended | 409, 503 | `migration-refused`, `migration-unfinished` |
     /// | bytes that no place has | 503 | `missing-bytes` |
     /// | a catalog that this version must not touch | 503 | `catalog-unusable` |
-    /// | a backup or a store whose content is not what it was | 500 | `damaged-backup`, `store-corrupt` |
+    /// | a backup, a store or tokens whose content is not what it was | 500 | `damaged-backup`, `store-corrupt`, `damaged-tokens` |
     fn from(error: Error) -> Self {
         use StatusCode as S;
         let problem = |status, slug| Self::new(status, slug, error.to_string());
@@ -214,6 +214,8 @@ impl From<Error> for Problem {
             Error::MigrationUnfinished => problem(S::SERVICE_UNAVAILABLE, "migration-unfinished"),
             Error::MigrationRefused(_) => problem(S::CONFLICT, "migration-refused"),
             Error::NoSuchTicket => problem(S::NOT_FOUND, "no-such-ticket"),
+            Error::NoSuchToken(_) => problem(S::NOT_FOUND, "no-such-token"),
+            Error::DamagedTokens => problem(S::INTERNAL_SERVER_ERROR, "damaged-tokens"),
             Error::NothingArrived => problem(S::CONFLICT, "nothing-arrived"),
             Error::ArrivingNow => problem(S::CONFLICT, "arriving-now"),
             Error::VerificationRunning => problem(S::CONFLICT, "verification-running"),

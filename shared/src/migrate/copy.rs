@@ -14,6 +14,7 @@ use crate::keepsake::Keepsake;
 use crate::layout::{self, BackupName, ImageId};
 use crate::recovery::IN_FLIGHT;
 use crate::store::{Body, Key, ObjectMeta, Optional, PutMode, StoreError};
+use crate::tokens;
 
 /// Objects copied at a time.
 const COPIES: usize = 8;
@@ -35,7 +36,8 @@ pub(super) async fn round(
     report.set_aside +=
         round.named_by_digest(layout::QUARANTINE, layout::parse_quarantined, "quarantine").await?.copied;
     round.backups(backups, report).await?;
-    round.sequence().await
+    round.sequence().await?;
+    round.tokens().await
 }
 
 struct Round<'a> {
@@ -230,6 +232,18 @@ impl Round<'_> {
         let there = self.to.archive.store().read(&key).await.sound()?;
         if Sequence::decode(&bytes).is_some() && there.is_none_or(|(there, _)| there != bytes) {
             self.to.archive.store().put(&key, &Body::from(bytes), &PutMode::Overwrite).await?;
+        }
+        Ok(())
+    }
+
+    /// The tokens of clients, so that they work in TO as well, and those that were revoked no longer do. Damaged ones work
+    /// nowhere, and stay where they are.
+    async fn tokens(&self) -> Result<()> {
+        let key = layout::tokens();
+        let Some((bytes, _)) = self.from.primary.read(&key).await.sound()? else { return Ok(()) };
+        let there = self.to.primary.read(&key).await.sound()?;
+        if tokens::are_sound(&bytes) && there.is_none_or(|(there, _)| there != bytes) {
+            self.to.primary.put(&key, &Body::from(bytes), &PutMode::Overwrite).await?;
         }
         Ok(())
     }

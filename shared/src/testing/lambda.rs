@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::time::Duration;
 
+use axum::http::header::SET_COOKIE;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -63,6 +64,9 @@ pub fn event(method: &str, target: &str, headers: &[(&str, &str)], body: EventBo
     });
     if let Some(body) = body {
         event["body"] = body.into();
+    }
+    if let Some(Value::String(cookie)) = event["headers"].as_object_mut().and_then(|headers| headers.remove("cookie")) {
+        event["cookies"] = cookie.split("; ").map(Value::from).collect();
     }
     event
 }
@@ -149,9 +153,13 @@ fn decode(answer: &Value) -> Answer {
         Some(true) => STANDARD.decode(body).unwrap(),
         _ => body.as_bytes().to_vec(),
     };
+    let mut headers = answer["headers"].as_object().unwrap().iter().map(header).collect::<HeaderMap>();
+    for cookie in answer["cookies"].as_array().into_iter().flatten() {
+        headers.append(SET_COOKIE, HeaderValue::from_str(cookie.as_str().unwrap()).unwrap());
+    }
     Answer {
         status: StatusCode::from_u16(answer["statusCode"].as_u64().unwrap() as u16).unwrap(),
-        headers: answer["headers"].as_object().unwrap().iter().map(header).collect::<HeaderMap>(),
+        headers,
         body: body.into(),
     }
 }

@@ -1,11 +1,22 @@
 //! Who may do what: tokens and their scopes.
+//!
+//! The tokens lie in the primary as one sealed document, which the command line changes and every process reads. They are in
+//! no backup: a restore must not bring back what was revoked.
+
+mod kept;
+mod known;
 
 use std::fmt;
 
+pub(crate) use kept::are_sound;
+pub use kept::{Token, has_form};
+pub(crate) use known::Known;
+pub use known::TRUSTED;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// What a token allows. Each scope includes those before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Scope {
     /// To see what there is.

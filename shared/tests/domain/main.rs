@@ -17,6 +17,7 @@ mod restores;
 mod second_copies;
 mod second_copies_held_up;
 mod tickets;
+mod tokens;
 mod two_disks;
 mod unreadable;
 mod verify;

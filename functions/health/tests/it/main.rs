@@ -1,6 +1,8 @@
 //! What health tells, row by row of the contract.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
+mod session;
+
 use std::sync::Arc;
 
 use jiff::SignedDuration;
@@ -236,12 +238,45 @@ async fn a_folder_that_was_emptied_shows_until_its_images_are_back() {
 }
 
 #[tokio::test]
+async fn whoever_may_not_read_learns_no_more_than_whether_it_is_well() {
+    let access = Access::new(Some(Secret::new("right")), Vec::new(), false).private();
+    let app = App::new(keepsake_on(Arc::new(MemoryStore::new()), Default::default()), access);
+    let ask = async |headers: &[(&str, &str)]| {
+        let request = shared::testing::request("GET", "/api/health", headers, axum::body::Body::empty());
+        shared::testing::send(&health::router(app.clone()), request).await
+    };
+    for headers in [&[][..], &[("authorization", "Bearer wrong")]] {
+        let answer = ask(headers).await;
+        let expected = json!({ "status": "ok", "persistence": { "writable": true } });
+        assert_eq!((answer.status.as_u16(), answer.json()), (200, expected));
+    }
+    assert_eq!(ask(&[("authorization", "Bearer right")]).await.json()["storage"]["images"], 0);
+    assert_eq!(get(&app, "/livez").await.status, 200);
+}
+
+#[tokio::test]
 async fn the_function_serves_its_routes_on_lambda() {
     let folder = tempfile::tempdir().unwrap();
-    let paths = ["/api/health", "/livez", "/readyz", "/healthz"];
+    let paths = ["/api/health", "/livez", "/readyz", "/healthz", "/api/session"];
     let events = paths.iter().map(|path| event("GET", path, &[], EventBody::None)).collect();
     let answers = invoke(env!("CARGO_BIN_EXE_health"), folder.path(), &[], events).await;
     assert_eq!((answers[0].json()["storage"]["kind"].as_str(), answers[1].status.as_u16()), (Some("disk"), 200));
     assert_eq!((&answers[1].body[..], &answers[2].body[..]), (&b"ok"[..], &b"ok"[..]));
     assert_eq!(answers[3].problem(), (404, "not-found".to_owned()));
+    assert_eq!(answers[4].json()["needsToken"], false);
+}
+
+#[tokio::test]
+async fn a_session_on_lambda_is_a_cookie_both_ways() {
+    let folder = tempfile::tempdir().unwrap();
+    let set = [("API_TOKEN", "right"), ("READ", "token")];
+    let sign_in =
+        event("POST", "/api/session", &[("x-forwarded-proto", "https")], EventBody::Text(r#"{"token":"right"}"#));
+    let answers = invoke(env!("CARGO_BIN_EXE_health"), folder.path(), &set, vec![sign_in]).await;
+    let cookie = answers[0].header("set-cookie").split(';').next().unwrap().to_owned();
+    assert!(cookie.starts_with("__Host-keepsake-session="), "{:?}", answers[0]);
+    let look = |headers: &[(&str, &str)]| event("GET", "/api/session", headers, EventBody::None);
+    let events = vec![look(&[("cookie", &cookie)]), look(&[])];
+    let answers = invoke(env!("CARGO_BIN_EXE_health"), folder.path(), &set, events).await;
+    assert_eq!((&answers[0].json()["signedIn"], &answers[1].json()["signedIn"]), (&json!(true), &json!(false)));
 }

@@ -3,8 +3,9 @@
 use axum::body::Body;
 use shared::config::Secret;
 use shared::http::{Access, App};
-use shared::store::MemoryStore;
+use shared::store::{MemoryStore, PutMode};
 use shared::testing::{keepsake_on, png, request, send, store_image};
+use shared::tokens::Scope;
 
 use super::{ask, get, router};
 
@@ -55,4 +56,38 @@ async fn a_page_elsewhere_that_knows_the_token_may_read() {
     assert_eq!(before.header("access-control-allow-credentials"), "", "no cookie goes with it");
     let listed = ask(&app, "GET", "/api/images", &[("origin", "https://friend.example"), TOKEN]).await;
     assert_eq!((listed.status.as_u16(), listed.header("access-control-allow-origin")), (200, "https://friend.example"));
+}
+
+#[tokio::test]
+async fn a_token_does_what_its_scope_says_and_no_more() {
+    let app = private();
+    let id = store_image(&app.keepsake, png(1)).await;
+    let (image, all) = (format!("/api/images/{id}"), [("GET", 0), ("PATCH", 1), ("DELETE", 2)]);
+    let mut secrets = Vec::new();
+    for scope in Scope::ALL {
+        secrets.push(app.keepsake.issue_token(scope.name(), scope).await.unwrap().1);
+    }
+    for (level, (scope, secret)) in Scope::ALL.into_iter().zip(secrets).enumerate() {
+        let bearer = format!("Bearer {secret}");
+        let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
+        for (method, needed) in all {
+            let answer = send(&router(&app), request(method, &image, &headers, Body::from("{}"))).await;
+            if level >= needed {
+                assert_eq!(answer.status, 200, "{scope} {method}");
+            } else {
+                assert_eq!(answer.problem(), (403, "forbidden-scope".to_owned()), "{scope} {method}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn where_the_tokens_are_damaged_none_of_them_works_and_the_configured_one_does() {
+    let app = private();
+    let (_, secret) = app.keepsake.issue_token("phone", Scope::Admin).await.unwrap();
+    let key = shared::layout::tokens();
+    app.keepsake.primary.put(&key, &shared::store::Body::from(b"{}".to_vec()), &PutMode::Overwrite).await.unwrap();
+    let bearer = format!("Bearer {secret}");
+    assert_eq!(ask(&app, "GET", "/api/images", &[("authorization", &bearer)]).await.problem().0, 401);
+    assert_eq!(ask(&app, "GET", "/api/images", &[TOKEN]).await.status, 200);
 }
