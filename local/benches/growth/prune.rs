@@ -47,7 +47,7 @@ impl Meter for Operations {
 /// and prunes by schedule, in a process whose clock is far enough ahead for all of it to be old.
 pub async fn run(data: &Path) -> Result<Took> {
     let now = Clock::system();
-    let later = |days| Clock::manual(now.now() + SignedDuration::from_hours(24 * days));
+    let later = |days: i64| Clock::manual(now.now() + SignedDuration::from_hours(24 * days));
     // What was there to remove before is not part of it, and a sweep is not due.
     removed(&open(data, later(33), None).await?.prune(false).await?)?;
     let keepsake = open(data, now.clone(), None).await?;
