@@ -178,7 +178,7 @@ pub async fn look_after(keepsake: Arc<Keepsake>, pace: Pace, mut stopped: watch:
 }
 
 async fn prune(keepsake: &Keepsake) {
-    match keepsake.prune(false).await {
+    match keepsake.prune_by_schedule().await {
         Ok(pruned) => match pruned.held_back {
             Some(reason) => tracing::warn!(reason, "nothing more is pruned"),
             None => tracing::info!(backups = pruned.removed.len(), bytes = pruned.bytes, "pruned"),

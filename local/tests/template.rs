@@ -146,13 +146,21 @@ fn allowed(function: &Value, action: &str) -> BTreeSet<String> {
 
 #[test]
 fn only_what_prunes_can_delete_a_second_copy_or_a_backup() {
-    let prunes = ["backup-*/intent-*", "backup-*/manifest.json", "catalog/*", "images/*", "restore.json", "scratch/*"]
-        .as_slice();
+    let prunes = [
+        "backup-*/intent-*",
+        "backup-*/manifest.json",
+        "catalog/*",
+        "images/*",
+        "leftovers/*",
+        "restore.json",
+        "scratch/*",
+        "swept.json",
+    ];
     for (name, function) in functions() {
         let deletes = allowed(&function, "s3:DeleteObject");
         let in_the_archive: Vec<_> = deletes.iter().filter_map(|place| place.strip_prefix("${Archive.Arn}/")).collect();
         let expected: Vec<&str> = match name.as_str() {
-            MAINTENANCE => [&prunes[..3], &["image-metadata.d/*"], &prunes[3..]].concat(),
+            MAINTENANCE => [&prunes[..3], &["image-metadata.d/*"][..], &prunes[3..]].concat(),
             "backup" => prunes.to_vec(),
             "restore" => vec!["backup-*/intent-*", "restore.json"],
             _ => Vec::new(),

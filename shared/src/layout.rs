@@ -23,6 +23,8 @@
 //! sequence.json                             which automatic backups are due
 //! restore.json                              the lease of a running restore or prune
 //! verified.json                             what verifications found
+//! leftovers/<uuid>.json                     what may be named by nothing any more, for the next prune
+//! swept.json                                when a prune last looked at everything
 //! quarantine/<sha256>/<file name>           what recovery could not explain
 //! ```
 //!
@@ -50,6 +52,8 @@ pub const INCOMING: &str = "incoming/";
 pub const ARCHIVED_IMAGES: &str = "images/";
 /// The archive's folder of catalog chunks, likewise.
 pub const CHUNKS: &str = "catalog/";
+/// The archive's folder of lists of what may be named by nothing any more, likewise.
+pub const LEFTOVERS: &str = "leftovers/";
 /// The archive's folder of what could not be explained, likewise.
 pub const QUARANTINE: &str = "quarantine/";
 /// What the name of every backup starts with.
@@ -208,6 +212,16 @@ pub fn sequence() -> Key {
 /// What verifications found, in the archive.
 pub fn verified() -> Key {
     key("verified.json")
+}
+
+/// A list of what may be named by nothing any more, in the archive.
+pub fn leftovers(id: Uuid) -> Key {
+    key(format!("{LEFTOVERS}{id}.json"))
+}
+
+/// When a prune last looked at everything, in the archive.
+pub fn swept() -> Key {
+    key("swept.json")
 }
 
 /// The commit whose damaged bytes lie under this key of the archive's quarantine, if any do.
@@ -450,6 +464,8 @@ mod tests {
             sequence(),
             restore_lease(),
             verified(),
+            leftovers(Uuid::nil()),
+            swept(),
             quarantined(&digest, "x"),
         ];
         let mut all: Vec<String> = archive.iter().map(|k| format!("{}/{k}", default_archive())).collect();

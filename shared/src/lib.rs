@@ -18,6 +18,7 @@ pub mod images;
 mod keepsake;
 pub mod layout;
 mod lease;
+mod leftovers;
 pub mod maintenance;
 pub mod media;
 pub mod metrics;

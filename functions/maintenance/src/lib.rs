@@ -104,7 +104,7 @@ impl Maintenance {
                 json!({ "task": "verify", "slice": slice.to_string(), "findings": findings })
             }
             Task::Prune => {
-                let pruned = self.keepsake.prune(false).await?;
+                let pruned = self.keepsake.prune_by_schedule().await?;
                 if let Some(reason) = pruned.held_back {
                     tracing::error!(reason, "nothing more is pruned");
                 }

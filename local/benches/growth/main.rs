@@ -147,11 +147,12 @@ fn table_of(stores: &mut [Store], [before, after, last]: [&[Counts]; 3]) -> Resu
     Ok(rows)
 }
 
-fn rows_of_prunes(stores: &[Store]) -> [Row; 3] {
+fn rows_of_prunes(stores: &[Store]) -> [Row; 4] {
     let row = |name, of: fn(&Store) -> f64, bound| Row { name, values: stores.iter().map(of).collect(), bound };
     [
         row("prune of 10 backups and 100 images, ms", |s| s.prune.median(), Bound::Growth(1.5)),
-        row("  beside it: looking only, ms", |s| s.prune_look.median(), Bound::None),
-        row("  the first look of a process, ms", |s| s.first_look.median(), Bound::None),
+        row("  operations of the stores", |s| s.prune_operations as f64, Bound::Growth(1.1)),
+        row("  beside it: a sweep that looks only, ms", |s| s.sweep.median(), Bound::None),
+        row("  the first such look of a process, ms", |s| s.first_sweep.median(), Bound::None),
     ]
 }

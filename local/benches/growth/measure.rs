@@ -95,8 +95,10 @@ pub struct Store {
     pub page: Times,
     pub restart: Times,
     pub prune: Times,
-    pub prune_look: Times,
-    pub first_look: Times,
+    pub sweep: Times,
+    pub first_sweep: Times,
+    /// Store operations of the last prune.
+    pub prune_operations: u64,
 }
 
 impl Store {
@@ -107,7 +109,7 @@ impl Store {
         let server = Server::start(&data_of(&folder), &client, BACKUP_EVERY).await?;
         let server = Some(server);
         let (upload, floor, tenth, backup, page, restart) = Default::default();
-        let (prune, prune_look, first_look, peak_megabytes) = Default::default();
+        let (prune, sweep, first_sweep, prune_operations, peak_megabytes) = Default::default();
         Ok(Self {
             server,
             folder,
@@ -121,8 +123,9 @@ impl Store {
             page,
             restart,
             prune,
-            prune_look,
-            first_look,
+            sweep,
+            first_sweep,
+            prune_operations,
         })
     }
 
@@ -208,9 +211,10 @@ impl Store {
     /// Makes what a prune is to remove, and removes it.
     pub async fn prune(&mut self) -> Result<()> {
         let took = prune::run(&data_of(&self.folder)).await?;
-        self.first_look.add(took.first_look);
-        self.prune_look.add(took.look);
+        self.first_sweep.add(took.first_sweep);
+        self.sweep.add(took.sweep);
         self.prune.add(took.prune);
+        self.prune_operations = took.operations;
         Ok(())
     }
 

@@ -1,19 +1,21 @@
 //! A prune that has the same to remove whatever the store holds.
 
-use std::fs::File;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use jiff::SignedDuration;
-use shared::Keepsake;
 use shared::backup::Kind;
 use shared::catalog::{Change, Content, Record};
 use shared::clock::Clock;
 use shared::config::Config;
-use shared::digest::Digest;
+use shared::prune::Pruned;
+use shared::store::{Body, ErrorKind, Meter};
+use shared::upload::{Fields, NewImage};
+use shared::{Keepsake, Meters};
 
-use crate::Result;
-use crate::seed::IMAGE_BYTES;
+use crate::{Result, seed};
 
 /// What there is to remove.
 const BACKUPS: usize = 10;
@@ -21,58 +23,83 @@ const IMAGES: usize = 100;
 
 /// How long it took.
 pub struct Took {
-    /// To find out what there is to remove, by a process that has not looked before,
-    pub first_look: Duration,
+    /// To look at everything and tell what would go, by a process that has not looked before,
+    pub first_sweep: Duration,
     /// the same again,
-    pub look: Duration,
-    /// and to do it.
+    pub sweep: Duration,
+    /// to remove it by schedule,
     pub prune: Duration,
+    /// and how many operations of the stores that took.
+    pub operations: u64,
 }
 
-/// Makes backups that no rule keeps, each of a state of its own, and second copies that nothing names, and prunes them in
-/// a process of its own whose clock is two days ahead, so that all of it is old.
+/// Counts the operations of both stores.
+#[derive(Debug, Default)]
+struct Operations(AtomicU64);
+
+impl Meter for Operations {
+    fn note(&self, _: &'static str, _: Option<ErrorKind>, _: Duration) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Makes backups that no rule keeps, each of a state of its own, of images that are then deleted; lets their tombstones go;
+/// and prunes by schedule, in a process whose clock is far enough ahead for all of it to be old.
 pub async fn run(data: &Path) -> Result<Took> {
     let now = Clock::system();
-    // What was there to remove before is not part of it.
-    prune(&open(data, later(&now)).await?, false).await?;
-    let keepsake = open(data, now.clone()).await?;
+    let later = |days: i64| Clock::manual(now.now() + SignedDuration::from_hours(24 * days));
+    // What was there to remove before is not part of it, and a sweep is not due.
+    removed(&open(data, later(33), None).await?.prune(false).await?)?;
+    let keepsake = open(data, now.clone(), None).await?;
+    let mut ids = Vec::new();
+    for _ in 0..IMAGES {
+        let number = now.new_id().as_u64_pair().1;
+        let image = NewImage { body: Body::from(seed::image(number)?), original_name: None };
+        let uploaded = keepsake.upload(vec![image], Fields::default(), None).await?;
+        ids.extend(uploaded.images.into_iter().map(|(id, _)| id));
+    }
     for _ in 0..BACKUPS {
         edit_one(&keepsake).await?;
         keepsake.create_backup(Kind::Auto).await?;
     }
-    for _ in 0..IMAGES {
-        let name = Digest::of(now.new_id().as_bytes()).to_string();
-        File::create_new(data.join("backups/images").join(name))?.set_len(IMAGE_BYTES as u64)?;
+    for id in &ids {
+        keepsake.delete_image(id.as_str(), |_| true).await?;
     }
+    keepsake.catalog.fold().await?;
+    let keepsake = open(data, later(31), None).await?;
+    keepsake.catalog.load().await?;
+    // Their tombstones have grown old.
     keepsake.catalog.fold().await?;
     // The newest of those that are not made by hand stays.
     keepsake.create_backup(Kind::Auto).await?;
 
-    let keepsake = open(data, later(&now)).await?;
+    let operations = Arc::new(Operations::default());
+    let keepsake = open(data, later(33), Some(Arc::clone(&operations))).await?;
     keepsake.catalog.refresh().await?;
-    let (first_look, _) = prune(&keepsake, true).await?;
-    let (look, _) = prune(&keepsake, true).await?;
-    let (prune, removed) = prune(&keepsake, false).await?;
-    if removed < (BACKUPS, IMAGES) {
-        Err(format!("the prune removed {removed:?}").into())
-    } else {
-        Ok(Took { first_look, look, prune })
+    let (first_sweep, _) = timed(keepsake.prune(true)).await?;
+    let (sweep, _) = timed(keepsake.prune(true)).await?;
+    let before = operations.0.load(Ordering::Relaxed);
+    let (prune, gone) = timed(keepsake.prune_by_schedule()).await?;
+    let operations = operations.0.load(Ordering::Relaxed) - before;
+    if gone < (BACKUPS, IMAGES) {
+        return Err(format!("the prune removed {gone:?}").into());
+    }
+    match removed(&keepsake.prune(true).await?)? {
+        (0, 0) => Ok(Took { first_sweep, sweep, prune, operations }),
+        left => Err(format!("the prune left {left:?}").into()),
     }
 }
 
-/// A clock of which all that was put so far is old.
-fn later(now: &Clock) -> Clock {
-    Clock::manual(now.now() + SignedDuration::from_hours(48))
-}
-
-async fn open(data: &Path, clock: Clock) -> Result<Keepsake> {
+async fn open(data: &Path, clock: Clock, operations: Option<Arc<Operations>>) -> Result<Keepsake> {
     let config = Config::from_lookup(&|name| match name {
         "DATA_DIR" => Some(data.display().to_string()),
         "KEEP_LAST" => Some("1".to_owned()),
         "KEEP_DAILY" | "KEEP_WEEKLY" | "KEEP_MONTHLY" => Some("0".to_owned()),
+        "BACKUP_EVERY" => Some("1000000000".to_owned()),
         _ => None,
     })?;
-    Ok(shared::open(&config, clock).await?)
+    let meters = operations.map(|meter| Meters { primary: Arc::clone(&meter) as _, archive: meter });
+    Ok(shared::open_metered(&config, clock, meters).await?)
 }
 
 /// Gives some image another description.
@@ -92,12 +119,16 @@ async fn edit_one(keepsake: &Keepsake) -> Result<()> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "measures time")]
-async fn prune(keepsake: &Keepsake, dry_run: bool) -> Result<(Duration, (usize, usize))> {
+async fn timed(prune: impl Future<Output = shared::Result<Pruned>>) -> Result<(Duration, (usize, usize))> {
     let begun = Instant::now();
-    let pruned = keepsake.prune(dry_run).await?;
-    let took = begun.elapsed();
+    let pruned = prune.await?;
+    Ok((begun.elapsed(), removed(&pruned)?))
+}
+
+/// How many backups and images went, or would.
+fn removed(pruned: &Pruned) -> Result<(usize, usize)> {
     match pruned.held_back {
         Some(reason) => Err(reason.into()),
-        None => Ok((took, (pruned.removed.len(), pruned.images.len()))),
+        None => Ok((pruned.removed.len(), pruned.images.len())),
     }
 }

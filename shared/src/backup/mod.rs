@@ -23,6 +23,7 @@ use crate::error::{Error, Result};
 use crate::keepsake::Keepsake;
 use crate::layout::{self, BackupName, ImageId};
 use crate::lease::Lease;
+use crate::leftovers::{Leftovers, Swept};
 use crate::store::{ETag, ErrorKind, Optional, StoreError};
 use crate::sync::{Mutex, lock};
 
@@ -158,7 +159,7 @@ impl Keepsake {
         Ok(newest)
     }
 
-    /// Deletes a backup. What only it named is left to the next prune. [`Error::RestoreRunning`] beside a restore.
+    /// Deletes a backup. What only it named is left to a prune. [`Error::RestoreRunning`] beside a restore.
     pub async fn delete_backup(&self, name: BackupName) -> Result<()> {
         let archive = self.archive.store();
         let lease = Lease::acquire_to_delete(archive, &self.clock).await?.ok_or(Error::RestoreRunning)?;
@@ -171,6 +172,13 @@ impl Keepsake {
         let (archive, key) = (self.archive.store(), layout::manifest(name));
         // Also one that is damaged: nothing else removes it.
         archive.head(&key).await.optional()?.ok_or_else(|| Error::NoSuchBackup(name.to_string()))?;
+        match self.read_manifest(name).await? {
+            Some(manifest) => {
+                let chunks = manifest.chunks.iter().map(|chunk| chunk.sha256).collect();
+                Leftovers::of_chunks(chunks).put(archive, self.clock.new_id()).await?;
+            }
+            None => Swept::forget(archive).await?,
+        }
         archive.delete(&key).await?;
         self.forget_backup(name);
         Ok(())

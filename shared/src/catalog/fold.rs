@@ -6,8 +6,10 @@ use uuid::Uuid;
 
 use super::piece::{self, Checkpoint, PieceError, decode_checkpoint};
 use super::{
-    Base, Catalog, CatalogError, Commit, Snapshot, State, TOMBSTONE_AGE, Tombstone, list_commits, offload, read_commit,
+    Base, Cache, Catalog, CatalogError, Commit, Snapshot, State, TOMBSTONE_AGE, Tombstone, list_commits, offload,
+    read_commit,
 };
+use crate::leftovers::Leftovers;
 use crate::store::{Body, ETag, ErrorKind, Key, Optional, PutMode, Store, StoreError};
 use crate::{archive, layout};
 
@@ -135,7 +137,10 @@ impl Catalog {
     pub(crate) async fn begin_fold(&self) -> Result<Result<Fold<'_>, Folded>, CatalogError> {
         let turn = self.folding.lock().await;
         self.refresh().await?;
-        self.expire_tombstones().await?;
+        if let Err(error) = self.expire_tombstones().await {
+            // They can wait, also for as long as the archive is away; the file that people open cannot.
+            tracing::warn!(error = &error as &dyn std::error::Error, "old tombstones stay for now");
+        }
         if !self.needs_fold() {
             return Ok(Err(Folded::Nothing));
         }
@@ -302,11 +307,16 @@ impl Catalog {
     }
 
     /// Drops tombstones that are old enough, while no commit is left in any place: any might be an older state of what
-    /// was deleted.
+    /// was deleted. Whose contents nothing may name then is written down for a prune first.
     async fn expire_tombstones(&self) -> Result<(), CatalogError> {
         let now = self.clock.now();
         let old = |t: &Tombstone| now.duration_since(t.deleted_at) > TOMBSTONE_AGE;
-        if !self.read(|state| state.iter().any(|(_, entry)| entry.tombstone().is_some_and(old))) {
+        let contents = |state: &State| {
+            let old = state.iter().filter_map(|(_, entry)| entry.tombstone().filter(|tombstone| old(tombstone)));
+            old.map(|tombstone| tombstone.sha256).collect::<BTreeSet<_>>()
+        };
+        let dropped = self.read(contents);
+        if dropped.is_empty() {
             return Ok(());
         }
         for place in std::iter::once(&self.primary).chain(&self.mirrors) {
@@ -314,12 +324,30 @@ impl Catalog {
                 return Ok(());
             }
         }
+        // Nor do they come back from a checkpoint that someone else has written, to be counted twice.
+        for place in 0..self.mirrors.len() {
+            if !self.holds_mirror(place).await? {
+                return Ok(());
+            }
+        }
+        if !self.may_expire(&self.cache()) {
+            return Ok(());
+        }
+        if let Some(archive) = self.mirrors.first() {
+            let images = dropped.iter().flatten().copied().collect();
+            Leftovers::of_images(images).put(archive, self.clock.new_id()).await?;
+        }
         let mut cache = self.cache_mut();
-        if cache.listed.is_empty() && cache.mirror_tags.iter().all(Option::is_some) {
-            cache.state.expire_tombstones(old);
+        if self.may_expire(&cache) {
+            cache.state.expire_tombstones(|tombstone| old(tombstone) && dropped.contains(&tombstone.sha256));
             cache.unsaved = true;
         }
         Ok(())
+    }
+
+    /// Whether the cache holds every piece of every place, and nothing that is not in a checkpoint.
+    fn may_expire(&self, cache: &Cache) -> bool {
+        cache.listed.is_empty() && cache.mirror_tags.iter().all(Option::is_some)
     }
 
     /// Copies an object that is about to be replaced or deleted into the archive's quarantine; returns whether it lies there

@@ -1,10 +1,10 @@
 //! Loading at start: the join of every piece in every place.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 
 use uuid::Uuid;
 
-use super::{Base, Catalog, CatalogError, PieceError, Readable, State, list_commits, read_commit};
+use super::{Base, Catalog, CatalogError, PieceError, Readable, Snapshot, State, list_commits, read_commit};
 use crate::digest::Digest;
 use crate::layout::{self, ImageId};
 use crate::store::Optional;
@@ -66,21 +66,21 @@ impl Catalog {
         Ok(loaded)
     }
 
-    /// The contents that anything in any place names, deleted images' included; `None` where a piece cannot be read, so
-    /// that what it names is not known. Writes nothing.
-    pub(crate) async fn named_anywhere(&self) -> Result<Option<HashSet<Digest>>, CatalogError> {
+    /// The state with whatever any place holds beyond it, and the contents that commits name which only a mirror has; `None`
+    /// where a piece cannot be read, so that what it names is not known. Writes nothing.
+    pub(crate) async fn everywhere(&self) -> Result<Option<(Snapshot, Vec<Digest>)>, CatalogError> {
         self.refresh().await?;
         let mut all_read = self.unreadable().is_empty() && matches!(self.cache().base, Base::Known(..));
-        let mut named = HashSet::new();
+        let mut in_mirrors = Vec::new();
         for (place, mirror) in self.mirrors.iter().enumerate() {
-            if !self.mirror_is_same(place).await? {
+            if !self.holds_mirror(place).await? {
                 all_read &= self.join_mirror(place).await?.is_none_or(|mirrored| !mirrored.replaceable);
             }
             // Not joined in: its writer may take it back yet.
             for id in list_commits(mirror).await? {
                 match read_commit(mirror, id).await? {
                     Some(Ok(commit)) => {
-                        named.extend(commit.entries.iter().filter_map(|(_, entry)| entry.content_digest()))
+                        in_mirrors.extend(commit.entries.iter().filter_map(|(_, entry)| entry.content_digest()))
                     }
                     Some(Err(_)) => all_read = false,
                     None => {}
@@ -89,10 +89,18 @@ impl Catalog {
         }
         // Once more, for what was folded while the mirrors were read.
         self.refresh().await?;
-        named.extend(
-            self.read(|state| state.iter().filter_map(|(_, entry)| entry.content_digest()).collect::<Vec<_>>()),
-        );
-        Ok(all_read.then_some(named))
+        Ok(all_read.then(|| (self.read(|state| state.snapshot()), in_mirrors)))
+    }
+
+    /// Whether the state holds all of a mirror's checkpoint without a look into it: it is the version that was joined in
+    /// or written last, or it has the very bytes of the primary's.
+    pub(super) async fn holds_mirror(&self, place: usize) -> Result<bool, CatalogError> {
+        let held = self.cache().mirror_tags[place].clone();
+        if held.is_none() {
+            return self.mirror_is_same(place).await;
+        }
+        let there = self.mirrors[place].head(&layout::checkpoint()).await.optional()?.map(|meta| meta.etag);
+        Ok(there == held || self.mirror_is_same(place).await?)
     }
 
     /// Returns what the mirror held; `None` where its checkpoint has the very bytes of the primary's.

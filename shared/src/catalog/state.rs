@@ -1,6 +1,6 @@
 //! [`State`]: every record at one moment, and the join that makes one out of many pieces.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
@@ -92,6 +92,11 @@ impl Chunk {
         self.entries.last_key_value().is_some_and(|(last, _)| ends_run(last))
     }
 
+    /// The contents of the images in it, deleted ones included.
+    pub(crate) fn contents(&self) -> impl Iterator<Item = Digest> {
+        self.entries.values().filter_map(|entry| entry.content_digest())
+    }
+
     /// The live records in the order of their names.
     pub fn live(&self) -> impl Iterator<Item = (&ImageId, &Arc<Entry>)> {
         self.entries.iter().filter(|(_, entry)| entry.live().is_some())
@@ -181,6 +186,12 @@ impl Snapshot {
     /// The chunks in the order of names.
     pub fn chunks(&self) -> &[Arc<Chunk>] {
         &self.chunks
+    }
+
+    /// The chunks of this state that an earlier one has not, by where they lie and not by what is in them.
+    pub(crate) fn changed_since(&self, earlier: &Self) -> impl Iterator<Item = &Arc<Chunk>> {
+        let held: HashSet<*const Chunk> = earlier.chunks.iter().map(Arc::as_ptr).collect();
+        self.chunks.iter().filter(move |chunk| !held.contains(&Arc::as_ptr(chunk)))
     }
 
     /// Whether joining `entry` in would change nothing.

@@ -1,12 +1,14 @@
-//! What backups and the catalog name, and what is old enough to be removed.
+//! What backups and the catalog name.
 
 use std::collections::HashSet;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::Timestamp;
 
+use super::suspects::Suspects;
 use super::{Candidate, SAFE_AGE, What};
 use crate::backup::{Intent, Kind, Manifest};
+use crate::catalog::Snapshot;
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::keepsake::{Keepsake, blocking};
@@ -25,30 +27,54 @@ const DAMAGED_BACKUP: &str =
 /// A backup with the version of its manifest.
 pub(super) type Stored = (ObjectMeta, Manifest);
 
-/// What backups and the catalog name.
-#[derive(Default)]
-pub(super) struct Named {
-    /// Chunks of backups, whose images are in `images`.
-    chunks: HashSet<Digest>,
-    /// Chunks of the state as it is, whose images are in `images` without a look at what lies in the archive.
-    present: HashSet<Digest>,
-    /// Chunks of backups that are being made.
-    intended: HashSet<Digest>,
-    images: HashSet<Digest>,
+/// What might go, and of which nothing was found yet that names it.
+pub(super) struct Unnamed {
+    suspects: Suspects,
+    /// Chunks whose images are none of these.
+    known: HashSet<Digest>,
     /// The versions of manifests and intents that were read.
     read: HashSet<(Key, ETag)>,
+    /// The catalog as it was last looked at.
+    state: Snapshot,
 }
 
-impl Named {
+impl Unnamed {
+    /// Nothing was looked at yet.
+    pub(super) fn new(suspects: Suspects) -> Self {
+        let (known, read) = Default::default();
+        Self { suspects, known, read, state: Snapshot::default() }
+    }
+
+    /// Whether nothing was found that names this.
+    pub(super) fn has(&self, candidate: &Candidate) -> bool {
+        match candidate.what {
+            What::Chunk => self.suspects.chunks.contains(&candidate.digest),
+            What::Image => self.suspects.images.contains(&candidate.digest),
+        }
+    }
+
+    /// Where these objects lie, images first.
+    pub(super) fn objects(&self) -> impl Iterator<Item = (What, Digest, Key)> {
+        let image = |digest: &Digest| (What::Image, *digest, layout::archived_image(digest));
+        let chunk = |digest: &Digest| (What::Chunk, *digest, layout::chunk(digest));
+        self.suspects.images.iter().map(image).chain(self.suspects.chunks.iter().map(chunk))
+    }
+
     fn has_read(&self, version: &ObjectMeta) -> bool {
         self.read.contains(&(version.key.clone(), version.etag.clone()))
     }
 
-    pub(super) fn names(&self, candidate: &Candidate) -> bool {
-        match candidate.what {
-            What::Chunk => self.chunks.contains(&candidate.digest) || self.intended.contains(&candidate.digest),
-            What::Image => self.images.contains(&candidate.digest),
+    fn take_out_images(&mut self, named: impl IntoIterator<Item = Digest>) {
+        named.into_iter().for_each(|digest| _ = self.suspects.images.remove(&digest));
+    }
+
+    /// Takes out what this state of the catalog names; looks only at what has changed since the last time.
+    fn take_out_state(&mut self, state: Snapshot) {
+        if !self.suspects.images.is_empty() {
+            let changed: Vec<_> = state.changed_since(&self.state).cloned().collect();
+            changed.iter().for_each(|chunk| self.take_out_images(chunk.contents()));
         }
+        self.state = state;
     }
 }
 
@@ -62,32 +88,11 @@ pub(super) struct Standing {
 }
 
 impl Keepsake {
-    fn safe_before(&self) -> Timestamp {
+    pub(super) fn safe_before(&self) -> Timestamp {
         self.clock.now() - SAFE_AGE
     }
 
-    /// The chunks and images in the archive that are old enough to be removed.
-    pub(super) async fn old_objects(&self) -> Result<Vec<Candidate>, StoreError> {
-        let (archive, before) = (self.archive.store(), self.safe_before());
-        let kinds = [
-            (layout::CHUNKS, What::Chunk, layout::parse_chunk as fn(&Key) -> Option<Digest>),
-            (layout::ARCHIVED_IMAGES, What::Image, layout::parse_archived_image),
-        ];
-        let mut old = Vec::new();
-        for (prefix, what, parse) in kinds {
-            let mut listed = archive.list(prefix, None);
-            while let Some(version) = listed.try_next().await? {
-                if version.modified < before
-                    && let Some(digest) = parse(&version.key)
-                {
-                    old.push(Candidate { what, digest, version });
-                }
-            }
-        }
-        Ok(old)
-    }
-
-    /// The backups that there are; one that is not valid is found by [`read_names`](Self::read_names).
+    /// The backups that there are; one that is not valid is found by [`look`](Self::look).
     pub(super) async fn standing_backups(&self) -> Result<Standing, StoreError> {
         let listed: Vec<ObjectMeta> = self.archive.store().list(layout::BACKUPS, None).try_collect().await?;
         let before = self.safe_before();
@@ -126,78 +131,77 @@ impl Keepsake {
         })
     }
 
-    /// Takes in what the catalog, the backups that stay and those being made name; the reason where not all of it can be
+    /// Takes out what the catalog, the backups that stay and those being made name; the reason where not all of it can be
     /// read.
-    pub(super) async fn read_names(
+    pub(super) async fn look(
         &self,
         stay: &[Stored],
         go: &[Stored],
-        named: &mut Named,
+        unnamed: &mut Unnamed,
     ) -> Result<Option<&'static str>> {
-        let Some(images) = self.catalog.named_anywhere().await? else { return Ok(Some(UNREADABLE_CATALOG)) };
-        if self.catalog.read(|state| state.totals().uploads()) == 0 {
+        let Some((state, in_mirrors)) = self.catalog.everywhere().await? else { return Ok(Some(UNREADABLE_CATALOG)) };
+        if state.totals().uploads() == 0 {
             return Ok(Some(EMPTY_CATALOG));
         }
-        named.images = images;
-        self.know_present_chunks(named).await?;
+        unnamed.take_out_images(in_mirrors);
+        unnamed.take_out_state(state);
         let mut quarantined = self.archive.store().list(layout::QUARANTINE, None);
         while let Some(meta) = quarantined.try_next().await? {
             if layout::parse_quarantined_commit(&meta.key).is_some() {
                 return Ok(Some(DAMAGED_COMMIT));
             }
         }
+        self.know_present_chunks(unnamed).await?;
         for (version, manifest) in stay {
-            if !self.take_in(version, manifest, named).await? {
+            if !self.take_out(version, manifest, unnamed).await? {
                 return Ok(Some(DAMAGED_BACKUP));
             }
         }
         let going: HashSet<BackupName> = go.iter().map(|(_, manifest)| manifest.name).collect();
-        Ok(self.read_new_backups(&going, named).await?)
+        Ok(self.read_new_backups(&going, unnamed).await?)
     }
 
     /// Most chunks of most backups are those of the state as it is, and what they name needs no reading: so a prune reads as
     /// many as have changed since the oldest backup, and not all there are.
-    async fn know_present_chunks(&self, named: &mut Named) -> Result<()> {
-        let snapshot = self.catalog.read(|state| state.snapshot());
-        named.images.extend(snapshot.iter().filter_map(|(_, entry)| entry.content_digest()));
-        let digests = move || snapshot.chunks().iter().map(|chunk| chunk.summary().digest).collect();
-        named.present = blocking(digests).await?;
+    async fn know_present_chunks(&self, unnamed: &mut Unnamed) -> Result<()> {
+        if unnamed.suspects.images.is_empty() {
+            return Ok(());
+        }
+        let state = unnamed.state.clone();
+        let digests = move || state.chunks().iter().map(|chunk| chunk.summary().digest).collect();
+        unnamed.known = blocking(digests).await?;
         Ok(())
     }
 
-    /// Takes in what names these candidates now; the reason where that cannot be told.
-    pub(super) async fn look_again(&self, candidates: &[Candidate], named: &mut Named) -> Result<Option<&'static str>> {
-        if let Some(reason) = self.read_new_backups(&HashSet::new(), named).await? {
+    /// Takes out what is named by now; the reason where that cannot be told.
+    pub(super) async fn look_again(&self, unnamed: &mut Unnamed) -> Result<Option<&'static str>> {
+        if let Some(reason) = self.read_new_backups(&HashSet::new(), unnamed).await? {
             return Ok(Some(reason));
         }
         self.catalog.refresh().await?;
         if !self.catalog.unreadable().is_empty() {
             return Ok(Some(UNREADABLE_CATALOG));
         }
-        let mine: HashSet<Digest> = candidates.iter().map(|candidate| candidate.digest).collect();
-        self.catalog.read(|state| {
-            let contents = state.iter().filter_map(|(_, entry)| entry.content_digest());
-            named.images.extend(contents.filter(|digest| mine.contains(digest)));
-        });
+        unnamed.take_out_state(self.catalog.read(|state| state.snapshot()));
         Ok(None)
     }
 
-    /// Takes in what was not read yet: backups, but for those `going`, and those being made.
+    /// Takes out what is named by backups that were not read yet, but for those `going`, and by those being made.
     async fn read_new_backups(
         &self,
         going: &HashSet<BackupName>,
-        named: &mut Named,
+        unnamed: &mut Unnamed,
     ) -> Result<Option<&'static str>, StoreError> {
         let (archive, before) = (self.archive.store(), self.safe_before());
         'listing: loop {
             let listed: Vec<ObjectMeta> = archive.list(layout::BACKUPS, None).try_collect().await?;
             for meta in listed {
-                if named.has_read(&meta) {
+                if unnamed.has_read(&meta) {
                     continue;
                 }
                 if let Some(name) = layout::parse_manifest(&meta.key).filter(|name| !going.contains(name)) {
                     let read = match self.present_manifest(name).await? {
-                        Present::Valid(manifest) => self.take_in(&meta, &manifest, named).await?,
+                        Present::Valid(manifest) => self.take_out(&meta, &manifest, unnamed).await?,
                         Present::Damaged => false,
                         Present::Gone => true,
                     };
@@ -208,8 +212,8 @@ impl Keepsake {
                     // Where it is gone, its manifest may stand since this listing was taken.
                     let Some((bytes, _)) = archive.read(&meta.key).await.optional()? else { continue 'listing };
                     let Some(intent) = Intent::decode(&bytes) else { return Ok(Some(DAMAGED_BACKUP)) };
-                    named.intended.extend(intent.chunks);
-                    named.read.insert((meta.key.clone(), meta.etag.clone()));
+                    intent.chunks.iter().for_each(|chunk| _ = unnamed.suspects.chunks.remove(chunk));
+                    unnamed.read.insert((meta.key.clone(), meta.etag.clone()));
                 }
             }
             return Ok(None);
@@ -224,18 +228,26 @@ impl Keepsake {
         }
     }
 
-    /// Takes in what this backup names; returns false where a part of it cannot be read.
-    async fn take_in(&self, version: &ObjectMeta, manifest: &Manifest, named: &mut Named) -> Result<bool, StoreError> {
-        let new: Vec<Digest> =
-            manifest.chunks.iter().map(|chunk| chunk.sha256).filter(|digest| named.chunks.insert(*digest)).collect();
-        let new = new.into_iter().filter(|digest| !named.present.contains(digest)).collect::<Vec<_>>();
-        let read = async |digest: Digest| self.read_chunk(&digest).await;
-        let mut chunks = stream::iter(new).map(read).buffered(FETCHES);
-        while let Some(chunk) = chunks.try_next().await? {
-            let Some(entries) = chunk else { return Ok(false) };
-            named.images.extend(entries.iter().filter_map(|(_, entry)| entry.content_digest()));
+    /// Takes out what this backup names; returns false where a part of it cannot be read. Chunks are read only for as long
+    /// as there are images of which it is not known what names them.
+    async fn take_out(
+        &self,
+        version: &ObjectMeta,
+        manifest: &Manifest,
+        unnamed: &mut Unnamed,
+    ) -> Result<bool, StoreError> {
+        let chunks = || manifest.chunks.iter().map(|chunk| chunk.sha256);
+        chunks().for_each(|chunk| _ = unnamed.suspects.chunks.remove(&chunk));
+        if !unnamed.suspects.images.is_empty() {
+            let new: Vec<Digest> = chunks().filter(|chunk| unnamed.known.insert(*chunk)).collect();
+            let read = async |digest: Digest| self.read_chunk(&digest).await;
+            let mut chunks = stream::iter(new).map(read).buffered(FETCHES);
+            while let Some(chunk) = chunks.try_next().await? {
+                let Some(entries) = chunk else { return Ok(false) };
+                unnamed.take_out_images(entries.iter().filter_map(|(_, entry)| entry.content_digest()));
+            }
         }
-        named.read.insert((version.key.clone(), version.etag.clone()));
+        unnamed.read.insert((version.key.clone(), version.etag.clone()));
         Ok(true)
     }
 }

@@ -10,6 +10,7 @@ mod older;
 mod persistence;
 mod portable;
 mod prune;
+mod prune_by_schedule;
 mod prune_held_back;
 mod prune_races;
 mod recovery;

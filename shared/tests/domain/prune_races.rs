@@ -72,6 +72,15 @@ const RIVALS: [Rival; 8] = [
     Rival::Delete,
 ];
 
+/// What a prune looks at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    /// Everything, after a backup was deleted.
+    Sweep,
+    /// What it is told of: a backup that was deleted days before, or one that it thins out itself.
+    Schedule,
+}
+
 /// A place where the only backup, its chunk and one image are old and nothing else names that image; and its processes.
 struct Scene {
     world: World,
@@ -82,7 +91,7 @@ struct Scene {
     kept: shared::layout::ImageId,
 }
 
-async fn scene(rival: Rival) -> Scene {
+async fn scene(rival: Rival, extent: Extent) -> Scene {
     let world = World::new();
     let keep = Keep { last: 1, daily: 0, weekly: 0, monthly: 0 };
     let open = |store: &Arc<FaultStore>, archive_sync: bool| {
@@ -102,7 +111,9 @@ async fn scene(rival: Rival) -> Scene {
     pruner.catalog.fold().await.unwrap();
     pruner.catalog.fold().await.unwrap();
     let maker = if matches!(rival, Rival::Backup | Rival::BackupOnThinned) { &actor } else { &pruner };
-    let kind = if rival == Rival::BackupOnThinned { Kind::Auto } else { Kind::Manual };
+    let thins = rival == Rival::BackupOnThinned
+        || extent == Extent::Schedule && matches!(rival, Rival::Backup | Rival::BackupOfAnother | Rival::Restore);
+    let kind = if thins { Kind::Auto } else { Kind::Manual };
     let backup = maker.create_backup(kind).await.unwrap().name;
     world.pass(SignedDuration::from_secs(1));
     if rival == Rival::Restore {
@@ -112,11 +123,17 @@ async fn scene(rival: Rival) -> Scene {
         pruner.catalog.fold().await.unwrap();
         pruner.catalog.fold().await.unwrap();
     }
-    if matches!(rival, Rival::BackupOfAnother | Rival::BackupOnThinned) {
+    if thins || rival == Rival::BackupOfAnother {
         // The state of the old backup comes back, and with it its chunk.
         let id = upload_all(&pruner, 5..6).await.remove(0);
         pruner.create_backup(kind).await.unwrap();
         pruner.delete_image(id.as_str(), |_| true).await.unwrap();
+    }
+    if extent == Extent::Schedule {
+        if !thins {
+            pruner.delete_backup(backup).await.unwrap();
+        }
+        world.note_sweep().await;
     }
     world.pass(2 * DAY);
     for keepsake in [&pruner, &actor] {
@@ -127,21 +144,25 @@ async fn scene(rival: Rival) -> Scene {
 }
 
 /// Plays a scene; `turn` says whether the pruner goes next, until it has nothing more to say.
-async fn race(rival: Rival, mut turn: impl FnMut() -> Option<bool>, what: &str) -> (u64, u64) {
-    let scene = scene(rival).await;
-    let what = format!("{rival:?} {what}");
+async fn race(rival: Rival, extent: Extent, mut turn: impl FnMut() -> Option<bool>, what: &str) -> (u64, u64) {
+    let scene = scene(rival, extent).await;
+    let what = format!("{rival:?} beside a {extent:?} {what}");
     let count = |n: usize| scene.stores[n].counts().values().sum::<u64>();
     let before = [count(0), count(1)];
     let mut outcome = Ok(());
     {
         let prune = async {
-            if rival != Rival::BackupOnThinned {
+            if extent == Extent::Sweep && rival != Rival::BackupOnThinned {
                 match scene.pruner.delete_backup(scene.backup).await {
                     Ok(()) | Err(Error::RestoreRunning) => {}
                     Err(error) => panic!("{what}: {error:?}"),
                 }
             }
-            match scene.pruner.prune(false).await {
+            let pruned = match extent {
+                Extent::Sweep => scene.pruner.prune(false).await,
+                Extent::Schedule => scene.pruner.prune_by_schedule().await,
+            };
+            match pruned {
                 Ok(pruned) => assert_eq!(pruned.held_back, None, "{what}"),
                 Err(Error::RestoreRunning) => {}
                 Err(error) => panic!("{what}: {error:?}"),
@@ -204,15 +225,18 @@ fn turns(pruner_first: bool, first: u64, second: u64) -> impl FnMut() -> Option<
 }
 
 async fn every_two_changes_of_turn(rival: Rival) {
-    let (prunes, acts) = race(rival, || None, "after a prune").await;
-    assert!(prunes > 15 && acts > 2, "{prunes} and {acts} operations");
-    for first in 0..=prunes {
-        for second in 0..=acts {
-            race(rival, turns(true, first, second), &format!("{first} operations in, for {second}")).await;
+    for extent in [Extent::Sweep, Extent::Schedule] {
+        let (prunes, acts) = race(rival, extent, || None, "after a prune").await;
+        assert!(prunes > 15 && acts > 2, "{prunes} and {acts} operations");
+        for first in 0..=prunes {
+            for second in 0..=acts {
+                let what = format!("{first} operations in, for {second}");
+                race(rival, extent, turns(true, first, second), &what).await;
+            }
         }
-    }
-    for first in 0..=acts {
-        race(rival, turns(false, first, prunes + 9), &format!("around a prune after {first}")).await;
+        for first in 0..=acts {
+            race(rival, extent, turns(false, first, prunes + 9), &format!("around a prune after {first}")).await;
+        }
     }
 }
 
@@ -248,9 +272,14 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn nor_is_anything_lost_in_any_other_order(rival in 0..RIVALS.len(), turns in prop::collection::vec(any::<bool>(), 0..90)) {
+    fn nor_is_anything_lost_in_any_other_order(
+        rival in 0..RIVALS.len(),
+        schedule: bool,
+        turns in prop::collection::vec(any::<bool>(), 0..90),
+    ) {
         let mut turns = turns.into_iter();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(race(RIVALS[rival], || turns.next(), "in random order"));
+        let extent = if schedule { Extent::Schedule } else { Extent::Sweep };
+        runtime.block_on(race(RIVALS[rival], extent, || turns.next(), "in random order"));
     }
 }

@@ -27,7 +27,7 @@ fn run(seeds: Range<u64>) -> Stats {
 }
 
 /// What must have been tried with success, and how often at least.
-const ACTIONS: [(&str, u64); 28] = [
+const ACTIONS: [(&str, u64); 29] = [
     ("background", 100),
     ("backup", 100),
     ("clear tickets", 100),
@@ -43,7 +43,8 @@ const ACTIONS: [(&str, u64); 28] = [
     ("health", 100),
     ("list", 100),
     ("list backups", 100),
-    ("prune", 30),
+    ("prune", 10),
+    ("prune by schedule", 30),
     ("prune dry run", 10),
     ("recover", 100),
     ("restore exact", 20),

@@ -100,7 +100,11 @@ impl World {
             Action::FollowUp => Request::FollowUp,
             Action::Tidy => Request::Tidy,
             Action::Recover => Request::Recover,
-            Action::Prune => Request::Prune { dry_run: rng.below(3) == 0 },
+            Action::Prune => match rng.below(6) {
+                0 => Request::Prune { dry_run: true },
+                1 => Request::Prune { dry_run: false },
+                _ => Request::PruneBySchedule,
+            },
             Action::DeleteBackup => Request::DeleteBackup(self.backup(rng)?),
         })
     }

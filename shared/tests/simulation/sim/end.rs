@@ -134,7 +134,7 @@ impl World {
                 }
             }
             (Request::Plan { .. }, Answer::Plan(plan)) => self.accept_missing(&plan.missing),
-            (Request::Prune { dry_run: false }, Answer::Pruned(pruned)) => {
+            (Request::Prune { dry_run: false } | Request::PruneBySchedule, Answer::Pruned(pruned)) => {
                 self.stats.add("backups pruned", pruned.removed.len() as u64);
                 self.stats.add("copies pruned", pruned.images.len() as u64);
                 self.stats.add("chunks pruned", pruned.chunks.len() as u64);

@@ -249,7 +249,7 @@ impl World {
     /// it was made automatically and newer ones stand.
     fn look_at_deleted(&mut self, action: usize, key: &Key) -> Checked {
         let request = std::rc::Rc::clone(&self.requests[action]);
-        let prunes = matches!(*request, Request::Prune { dry_run: false });
+        let prunes = matches!(*request, Request::Prune { dry_run: false } | Request::PruneBySchedule);
         let wrong = |why: &str| Err(format!("{} has deleted {key}, {why}", request.name()));
         if let Some(name) = layout::parse_manifest(key) {
             // What stands now, and what another has deleted since this prune began: clocks that differ void its lease.

@@ -54,6 +54,7 @@ pub(crate) enum Request {
     Tidy,
     Recover,
     Prune { dry_run: bool },
+    PruneBySchedule,
     DeleteBackup(BackupName),
 }
 
@@ -157,6 +158,7 @@ impl Request {
             Self::Recover => "recover",
             Self::Prune { dry_run: true } => "prune dry run",
             Self::Prune { dry_run: false } => "prune",
+            Self::PruneBySchedule => "prune by schedule",
             Self::DeleteBackup(_) => "delete backup",
         }
     }
@@ -234,6 +236,7 @@ impl Request {
                 Answer::Done
             }
             Self::Prune { dry_run } => Answer::Pruned(keepsake.prune(dry_run).await?),
+            Self::PruneBySchedule => Answer::Pruned(keepsake.prune_by_schedule().await?),
             Self::DeleteBackup(name) => {
                 keepsake.delete_backup(name).await?;
                 Answer::Done
