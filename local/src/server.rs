@@ -11,6 +11,7 @@ use axum::middleware::from_fn_with_state;
 use shared::Keepsake;
 use shared::clock::Clock;
 use shared::config::{Config, StoreUrl};
+use shared::derivative::{Derivatives, Limits};
 use shared::http::{self, App, Routes};
 use shared::store::ErrorKind;
 use shared::telemetry::with_causes;
@@ -45,7 +46,8 @@ pub async fn serve(mut config: Config) -> Result<(), String> {
         format!("cannot listen on {}:{} ({error}); set HOST and PORT to an address that is free", address.0, address.1)
     })?;
     let bound = listener.local_addr().map_err(|error| format!("cannot tell the address it listens on ({error})"))?;
-    let app = App::from_config(keepsake, &config);
+    let derivatives = Derivatives::new(Arc::new(scaling::Engine), Limits::default());
+    let app = App::from_config(keepsake, &config).with_derivatives(derivatives);
     // Whoever has read the lines may stop the process.
     let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
     greeting::print(&greeting::lines(&app.keepsake, &config, bound, &recovery, made_token.as_ref()).await);
