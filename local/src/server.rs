@@ -46,7 +46,10 @@ pub async fn serve(mut config: Config) -> Result<(), String> {
         format!("cannot listen on {}:{} ({error}); set HOST and PORT to an address that is free", address.0, address.1)
     })?;
     let bound = listener.local_addr().map_err(|error| format!("cannot tell the address it listens on ({error})"))?;
-    let derivatives = Derivatives::new(Arc::new(scaling::Engine), Limits::default());
+    let derivatives = Derivatives::new(
+        Arc::new(scaling::Engine),
+        Limits { cache_bytes: config.derivative_cache_bytes, ..Limits::default() },
+    );
     let app = App::from_config(keepsake, &config).with_derivatives(derivatives);
     // Whoever has read the lines may stop the process.
     let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
@@ -55,7 +58,7 @@ pub async fn serve(mut config: Config) -> Result<(), String> {
     let pace = if matches!(config.store, StoreUrl::File(_)) { Pace::EachBurst } else { Pace::WhenWorthwhile };
     let (end_folding, ended) = watch::channel(false);
     let folder = tokio::spawn(background::run(Arc::clone(&app.keepsake), pace, ended));
-    tokio::spawn(background::look_after(Arc::clone(&app.keepsake), pace, stopped.clone()));
+    tokio::spawn(background::look_after(Arc::clone(&app.keepsake), app.derivatives.clone(), pace, stopped.clone()));
     if config.backup.is_some() {
         tokio::spawn(background::look_again(Arc::clone(&app.keepsake), stopped.clone()));
     }

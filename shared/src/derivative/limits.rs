@@ -20,13 +20,15 @@ pub struct Limits {
     pub at_once: usize,
     /// How long a request waits for its turn.
     pub patience: Duration,
+    /// How many bytes of them are kept in the primary for whoever asks next; zero keeps none.
+    pub cache_bytes: u64,
 }
 
 impl Default for Limits {
     /// Enough for the largest JPEG that is taken, one for each processor, and no longer than a person waits.
     fn default() -> Self {
         let at_once = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { memory_bytes: 384 << 20, at_once, patience: Duration::from_secs(20) }
+        Self { memory_bytes: 384 << 20, at_once, patience: Duration::from_secs(20), cache_bytes: 1 << 30 }
     }
 }
 

@@ -1,13 +1,16 @@
 //! Derivatives: smaller forms of images, made when they are asked for.
 //!
 //! A derivative is worth nothing: whatever happens to it, it is made again from the image. So it is in no backup, is
-//! verified by nobody, and a store that cannot take it serves it all the same.
+//! verified by nobody, and a store that cannot take it serves it all the same. It is the one thing that a GET writes.
 //!
 //! How pixels are scaled is for a [`Scaler`] to know, so that who needs none carries no decoder. What is here limits it:
 //! memory that all of them share, one at a time for each processor, and one making for all who ask for the same.
 
+mod cache;
 mod form;
 mod limits;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -16,20 +19,23 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
+use futures::TryStreamExt;
 use tokio::sync::OnceCell;
 
 pub use form::{Bounds, Form, LADDER};
 pub use limits::Limits;
 
+use self::cache::Cache;
 use self::limits::Turnstile;
 use crate::catalog::Record;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::keepsake::{Keepsake, blocking};
-use crate::layout::ImageId;
+use crate::layout::{self, ImageId};
 use crate::media::{self, Format, MediaError};
+use crate::metrics::Outcome;
 use crate::store::{Ranged, ReadAt, StoreError};
-use crate::sync::{Mutex, lock};
+use crate::sync::{Mutex, Ordering, lock};
 
 /// Knows how to make images smaller.
 pub trait Scaler: fmt::Debug + Send + Sync {
@@ -80,17 +86,22 @@ pub struct Derivatives {
     scaler: Arc<dyn Scaler>,
     turnstile: Turnstile,
     limits: Limits,
+    cache: Cache,
     /// What is being made now, for whoever asks for the same meanwhile.
-    making: Mutex<HashMap<(Digest, Form), Weak<OnceCell<Made>>>>,
+    making: Mutex<HashMap<(Digest, Form), Weak<Making>>>,
 }
 
 /// How making one ended, where trying again would end the same way.
 type Made = std::result::Result<Derivative, String>;
 
+/// Filled once by the first who asks, or by the next where that one stops waiting.
+type Making = OnceCell<Made>;
+
 impl Derivatives {
     /// Derivatives by `scaler`, within `limits`.
     pub fn new(scaler: Arc<dyn Scaler>, limits: Limits) -> Self {
-        Self { scaler, turnstile: Turnstile::new(&limits), limits, making: Mutex::default() }
+        let (turnstile, cache) = (Turnstile::new(&limits), Cache::new(limits.cache_bytes));
+        Self { scaler, turnstile, limits, cache, making: Mutex::default() }
     }
 
     /// What tells this form of this content from every other, and from what another version makes of it.
@@ -109,12 +120,41 @@ impl Derivatives {
         content: Digest,
         form: Form,
     ) -> Result<Derivative> {
+        // What an imported record does not name yet is not kept either: nothing would tell when it is gone.
+        let key = record.sha256.map(|content| Cache::key(&content, self.scaler.version(), form));
+        if let Some(key) = &key
+            && let Some(found) = self.cache.find(keepsake, key).await
+        {
+            keepsake.counts.add_derivative(Outcome::Found);
+            return Ok(found);
+        }
         let cell = self.cell(content, form);
-        let made = cell.get_or_try_init(|| self.make(keepsake, id, record, form)).await?;
-        made.clone().map_err(Error::NotScalable)
+        let made = cell.get_or_try_init(async || {
+            let made = self.make(keepsake, id, record, form).await;
+            keepsake.counts.add_derivative(match &made {
+                Ok(Ok(_)) => Outcome::Made,
+                Ok(Err(_)) => Outcome::Refused,
+                Err(_) => Outcome::Failed,
+            });
+            if let (Ok(Ok(made)), Some(key)) = (&made, &key) {
+                self.cache.keep(keepsake, content, key, made).await;
+            }
+            made
+        });
+        made.await?.clone().map_err(Error::NotScalable)
     }
 
-    fn cell(&self, content: Digest, form: Form) -> Arc<OnceCell<Made>> {
+    /// Removes derivatives whose images are gone, and the oldest where there are too many; returns how many went.
+    pub async fn sweep(&self, keepsake: &Keepsake) -> Result<u64> {
+        self.cache.sweep(keepsake).await
+    }
+
+    /// Whether derivatives are kept for whoever asks next.
+    pub fn are_kept(&self) -> bool {
+        self.limits.cache_bytes > 0
+    }
+
+    fn cell(&self, content: Digest, form: Form) -> Arc<Making> {
         let mut making = lock(&self.making);
         if let Some(cell) = making.get(&(content, form)).and_then(Weak::upgrade) {
             return cell;
@@ -157,6 +197,26 @@ impl Derivatives {
             made
         })
         .await
+    }
+}
+
+impl Keepsake {
+    /// From now on derivatives are kept here, where they are kept at all.
+    pub fn keep_derivatives(&self, derivatives: &Derivatives) {
+        self.keeps_derivatives.store(derivatives.are_kept(), Ordering::Relaxed);
+    }
+
+    /// Removes what is kept of a content whose image was deleted. What stays, because the store fails, goes at a sweep.
+    pub(crate) async fn forget_derivatives(&self, content: &Digest) {
+        if !self.keeps_derivatives.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut kept = self.primary.list(&layout::derivatives_of(content), None);
+        while let Ok(Some(meta)) = kept.try_next().await {
+            if self.primary.delete(&meta.key).await.is_err() {
+                return;
+            }
+        }
     }
 }
 

@@ -95,6 +95,7 @@ impl App {
     /// The same with smaller forms of images.
     #[must_use]
     pub fn with_derivatives(self, derivatives: Derivatives) -> Self {
+        self.keepsake.keep_derivatives(&derivatives);
         Self { derivatives: Some(Arc::new(derivatives)), ..self }
     }
 
