@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use shared::derivative::Derivatives;
 use shared::recovery::Report;
 use shared::store::ErrorKind;
 use shared::{Keepsake, Result};
@@ -158,7 +159,12 @@ impl Pause {
 /// time and, on a disk, reads a slice of everything through and repairs it. A bucket's service checks what it stores by
 /// itself, and to read everything out of it could cost more than to keep it. At the first of these times, and then once a
 /// day, it prunes.
-pub async fn look_after(keepsake: Arc<Keepsake>, pace: Pace, mut stopped: watch::Receiver<bool>) {
+pub async fn look_after(
+    keepsake: Arc<Keepsake>,
+    derivatives: Option<Arc<Derivatives>>,
+    pace: Pace,
+    mut stopped: watch::Receiver<bool>,
+) {
     for hour in 0_u64.. {
         if wait(if hour == 0 { FIRST_LOOK } else { IDLE }, &mut stopped).await {
             return;
@@ -168,6 +174,11 @@ pub async fn look_after(keepsake: Arc<Keepsake>, pace: Pace, mut stopped: watch:
         }
         if let Err(error) = keepsake.clear_tickets().await {
             tracing::warn!(error = &error as &dyn std::error::Error, "old tickets could not be cleared away");
+        }
+        if let Some(derivatives) = &derivatives
+            && let Err(error) = derivatives.sweep(&keepsake).await
+        {
+            tracing::warn!(error = &error as &dyn std::error::Error, "old derivatives could not be cleared away");
         }
         if pace == Pace::EachBurst
             && let Err(error) = keepsake.verify_next().await

@@ -88,6 +88,9 @@ struct Settings {
     /// Bytes that uploads leave free, such as 64MiB.
     #[arg(long, global = true, hide_short_help = true)]
     reserve_bytes: Option<String>,
+    /// Bytes of smaller forms of images that are kept for whoever asks next, such as 1GiB; 0 keeps none.
+    #[arg(long, global = true, hide_short_help = true)]
+    derivative_cache_bytes: Option<String>,
     /// Places whose volume is gone for good: data, uploads or archive, separated by commas.
     #[arg(long, global = true, hide_short_help = true)]
     accept_unmounted: Option<String>,
@@ -353,6 +356,7 @@ impl Cli {
             "MAX_UPLOAD_BYTES" => &settings.max_upload_bytes,
             "MAX_PIXELS" => &settings.max_pixels,
             "RESERVE_BYTES" => &settings.reserve_bytes,
+            "DERIVATIVE_CACHE_BYTES" => &settings.derivative_cache_bytes,
             "ACCEPT_UNMOUNTED" => &settings.accept_unmounted,
             "READ" => &settings.read,
             "ALLOWED_HOSTS" => &settings.allowed_hosts,

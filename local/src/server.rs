@@ -12,6 +12,7 @@ use axum::middleware::{from_fn_with_state, map_request};
 use shared::Keepsake;
 use shared::clock::Clock;
 use shared::config::{Config, StoreUrl};
+use shared::derivative::{self, Derivatives};
 use shared::http::limits::Limiter;
 use shared::http::{self, App, Routes};
 use shared::store::ErrorKind;
@@ -49,7 +50,9 @@ pub async fn serve(mut config: Config) -> Result<(), String> {
     })?;
     let bound = listener.local_addr().map_err(|error| format!("cannot tell the address it listens on ({error})"))?;
     let limiter: Arc<dyn Limiter> = Arc::new(Limits::new(&config, &clock));
-    let app = App { limiter: Some(limiter), ..App::from_config(keepsake, &config) };
+    let limits = derivative::Limits { cache_bytes: config.derivative_cache_bytes, ..derivative::Limits::default() };
+    let derivatives = Derivatives::new(Arc::new(scaling::Engine), limits);
+    let app = App { limiter: Some(limiter), ..App::from_config(keepsake, &config) }.with_derivatives(derivatives);
     // Whoever has read the lines may stop the process.
     let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
     greeting::print(&greeting::lines(&app.keepsake, &config, bound, &recovery, made_token.as_ref()).await);
@@ -57,7 +60,7 @@ pub async fn serve(mut config: Config) -> Result<(), String> {
     let pace = if matches!(config.store, StoreUrl::File(_)) { Pace::EachBurst } else { Pace::WhenWorthwhile };
     let (end_folding, ended) = watch::channel(false);
     let folder = tokio::spawn(background::run(Arc::clone(&app.keepsake), pace, ended));
-    tokio::spawn(background::look_after(Arc::clone(&app.keepsake), pace, stopped.clone()));
+    tokio::spawn(background::look_after(Arc::clone(&app.keepsake), app.derivatives.clone(), pace, stopped.clone()));
     if config.backup.is_some() {
         tokio::spawn(background::look_again(Arc::clone(&app.keepsake), stopped.clone()));
     }

@@ -99,6 +99,12 @@ pub enum Error {
     /// What was to be taken in is not what can be, as a whole; nothing of it was.
     #[error("{0}")]
     UnusableArchive(String),
+    /// There is no smaller form of the image, for this reason.
+    #[error("{0}")]
+    NotScalable(String),
+    /// Too many smaller forms of images are being made.
+    #[error("Too many images are being scaled. Try again soon.")]
+    TooBusy,
     /// The bytes are not those the client announced.
     #[error("The bytes that arrived do not match the digest that was sent with them.")]
     DigestMismatch,

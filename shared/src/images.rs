@@ -269,7 +269,11 @@ impl Keepsake {
                 return Ok(());
             }
         }
-        Ok(self.primary.delete(&layout::image(id)).await?)
+        self.primary.delete(&layout::image(id)).await?;
+        if let Some(digest) = before.live().and_then(|record| record.sha256) {
+            self.forget_derivatives(&digest).await;
+        }
+        Ok(())
     }
 }
 

@@ -17,7 +17,7 @@ use crate::persistence::Persistence;
 use crate::prune::Keep;
 use crate::second_copies::SecondCopies;
 use crate::store::{ErrorKind, Optional, Store, StoreError};
-use crate::sync::{self, Mutex, lock};
+use crate::sync::{self, AtomicBool, Mutex, lock};
 use crate::tokens::Known;
 
 /// Limits and habits, as configured.
@@ -91,6 +91,8 @@ pub struct Keepsake {
     pub(crate) verifying: tokio::sync::Mutex<()>,
     /// Images whose bytes were found wrong when they were to be served, to be repaired soon.
     pub(crate) suspects: Mutex<BTreeSet<ImageId>>,
+    /// Whether this process keeps derivatives, so that those of a deleted image have to go.
+    pub(crate) keeps_derivatives: AtomicBool,
     /// Why the last write failed, until one succeeds.
     last_write_failure: Mutex<Option<ErrorKind>>,
     /// What is known of where the store is served.
@@ -119,6 +121,7 @@ impl Keepsake {
             second_copies: Mutex::new(SecondCopies::new(settings.archive_sync)),
             verifying: tokio::sync::Mutex::default(),
             suspects: Mutex::default(),
+            keeps_derivatives: AtomicBool::new(false),
             last_write_failure: Mutex::default(),
             persistence: Persistence::default(),
             tokens: Known::default(),

@@ -6,6 +6,7 @@
 //! image-metadata.d/<commit-id>.json     commits not yet folded into it
 //! incoming/<ticket-id>[.json]           bytes that came under a ticket, and the ticket
 //! incoming/<id>.part-<offset>           a part of a resumable upload, and beside it <id>.resumable.json
+//! derivatives/<sha256>/<version>-<form> smaller forms of images, which anyone may remove at any time
 //! migration.json                        the marker of a migration into this store that has not ended
 //! starts.json                           which instances started here; in every place that holds metadata
 //! tokens.json                           the tokens of clients, hashed
@@ -48,6 +49,8 @@ pub const UPLOADS: &str = "uploads/";
 pub const COMMITS: &str = "image-metadata.d/";
 /// The folder of tickets and of the bytes that came under them, likewise. Nobody lists it but who clears it away.
 pub const INCOMING: &str = "incoming/";
+/// The folder of smaller forms of images, likewise.
+pub const DERIVATIVES: &str = "derivatives/";
 /// The archive's folder of second copies of images, likewise.
 pub const ARCHIVED_IMAGES: &str = "images/";
 /// The archive's folder of catalog chunks, likewise.
@@ -125,6 +128,21 @@ pub fn part(id: Uuid, offset: u64) -> Key {
 pub fn parse_part(key: &Key) -> Option<u64> {
     let (_, offset) = key.as_str().strip_prefix(INCOMING)?.split_once(".part-")?;
     offset.parse().ok().filter(|_| offset.len() == 20)
+}
+
+/// A smaller form of the images that have this content, in the primary; `form` is one segment.
+pub fn derivative(content: &Digest, form: &str) -> Key {
+    key(format!("{DERIVATIVES}{content}/{form}"))
+}
+
+/// Where all smaller forms of this content lie, as a listing prefix.
+pub fn derivatives_of(content: &Digest) -> String {
+    format!("{DERIVATIVES}{content}/")
+}
+
+/// The content of which a smaller form lies under this key of the primary, if one does.
+pub fn parse_derivative(key: &Key) -> Option<Digest> {
+    key.as_str().strip_prefix(DERIVATIVES)?.split_once('/')?.0.parse().ok()
 }
 
 /// The checkpoint, in any place that holds metadata.
@@ -247,7 +265,7 @@ pub fn exported_missing() -> Key {
 
 /// Whether a path in a folder that Keepsake has served, or that was taken out, is Keepsake's own affair.
 pub fn is_own(path: &str) -> bool {
-    let folders = ["backups/", INCOMING, "scratch/", "uploads/.keepsake/"];
+    let folders = ["backups/", DERIVATIVES, INCOMING, "scratch/", "uploads/.keepsake/"];
     let name = path.rsplit('/').next().unwrap_or_default();
     folders.iter().any(|folder| path.starts_with(folder))
         || [exported_digests(), exported_missing(), tokens()].iter().any(|key| key.as_str() == path)
@@ -472,6 +490,7 @@ mod tests {
         all.extend([checkpoint(), starts(), tokens(), migration(), commit(Uuid::nil())].map(|k| k.to_string()));
         let nil = Uuid::nil();
         all.extend([incoming(nil), ticket(nil), resumable(nil), part(nil, 0)].map(|k| k.to_string()));
+        all.push(derivative(&digest, "1-w320-webp").to_string());
         all.push(image(&ImageId::new("a.jpg").unwrap()).to_string());
         all.push(format!("{}/{}", uploads_mirror(), checkpoint()));
         for a in &all {

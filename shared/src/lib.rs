@@ -9,6 +9,7 @@ pub mod backup;
 pub mod catalog;
 pub mod clock;
 pub mod config;
+pub mod derivative;
 pub mod digest;
 mod error;
 pub mod groups;

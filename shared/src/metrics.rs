@@ -11,6 +11,35 @@ pub struct Counts {
     uploads: AtomicU64,
     uploaded_bytes: AtomicU64,
     last_prune: Mutex<Option<LastPrune>>,
+    derivatives: [AtomicU64; Outcome::ALL.len()],
+}
+
+/// How the question for a smaller form of an image ended. Those who waited for what another was making are not counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It had been made before.
+    Found,
+    /// It was made.
+    Made,
+    /// The image has none.
+    Refused,
+    /// It could not be made now.
+    Failed,
+}
+
+impl Outcome {
+    /// Every outcome.
+    pub const ALL: [Self; 4] = [Self::Found, Self::Made, Self::Refused, Self::Failed];
+
+    /// Its name in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Found => "found",
+            Self::Made => "made",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+        }
+    }
 }
 
 /// How the last prune ended that was no dry run.
@@ -38,6 +67,15 @@ impl Counts {
     /// The last prune of this process, if there was one.
     pub fn last_prune(&self) -> Option<LastPrune> {
         *lock(&self.last_prune)
+    }
+
+    /// How many questions for smaller forms of images ended so.
+    pub fn derivatives(&self, outcome: Outcome) -> u64 {
+        self.derivatives[outcome as usize].load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn add_derivative(&self, outcome: Outcome) {
+        self.derivatives[outcome as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn add_upload(&self, bytes: u64) {

@@ -7,6 +7,7 @@ mod edit;
 mod groups;
 mod list;
 mod range;
+mod scaled;
 mod serve;
 mod show;
 

@@ -4,8 +4,8 @@ use std::ops::Range;
 use std::time::{Duration, SystemTime};
 
 use axum::body::Body;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_RANGE, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION,
 };
@@ -24,15 +24,16 @@ use shared::{Error, Result};
 
 use crate::conditions::{Validators, Verdict};
 use crate::range::{self, Wanted};
+use crate::scaled::{self, Size};
 
 /// How long a signed URL works.
 const SIGNED_FOR: Duration = Duration::from_secs(15 * 60);
 /// How long the way to a signed URL may be remembered: well within that.
 const REDIRECT_CACHE: &str = "private, max-age=300";
 /// The bytes under a name never change.
-const CACHE: &str = "public, max-age=31536000, immutable";
+pub(crate) const CACHE: &str = "public, max-age=31536000, immutable";
 /// Should a browser take an image for a page after all, then it is one that can do nothing.
-const POLICY: &str = "default-src 'none'; sandbox";
+pub(crate) const POLICY: &str = "default-src 'none'; sandbox";
 /// What is served where it is not known what it is.
 const UNKNOWN_TYPE: &str = "application/octet-stream";
 /// The first second of that year, which HTTP cannot say any more.
@@ -46,6 +47,9 @@ const YEAR_10_000: u64 = 253_402_300_800;
     tag = "images",
     params(
         ("file" = ImageId, Path, description = "The image's id"),
+        ("w" = Option<u32>, Query, minimum = 1, maximum = 2560, description = "Made smaller, so that it is at most so wide in pixels; raised to 160, 320, 640, 1280 or 2560"),
+        ("h" = Option<u32>, Query, minimum = 1, maximum = 2560, description = "Likewise, at most so high"),
+        ("Accept" = Option<String>, Header, description = "With `image/webp` a smaller form with transparency is a WebP, else a PNG; without transparency it is a JPEG"),
         ("Range" = Option<String>, Header, description = "Only these bytes, such as `bytes=0-99`"),
         ("If-None-Match" = Option<String>, Header, description = "Only if the image has none of these entity tags"),
     ),
@@ -57,19 +61,29 @@ const YEAR_10_000: u64 = 253_402_300_800;
         (status = 206, description = "The part of it that was asked for", body = inline(Binary), content_type = "image/*"),
         (status = 304, description = "The client has it"),
         (status = 307, description = "Over a bucket: it is there", headers(("Location" = String, description = "Works for a few minutes"))),
+        (status = 400, description = "`invalid-request`: a size that is none"),
         (status = 404, description = "`no-such-image`"),
         (status = 412, description = "`changed`: `If-Match` or `If-Unmodified-Since` does not hold"),
+        (status = 415, description = "`not-scalable`: there is no smaller form of it"),
         (status = 416, description = "`range-not-satisfiable`"),
+        (status = 503, description = "`too-busy`: too many images are being made smaller; try again soon"),
     ),
 )]
 pub(crate) async fn serve(
     State(app): State<App>,
     file: Result<Path<String>, PathRejection>,
+    size: Result<Query<Size>, QueryRejection>,
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
+    let size = size?.0;
     let (id, entry) = app.keepsake.image(&file?.0).await?;
     let Some(record) = entry.live() else { return Err(Error::NoSuchImage(id.to_string()).into()) };
+    if let Some(bounds) = size.bounds()?
+        && let Some(derivatives) = &app.derivatives
+    {
+        return scaled::serve(&app.keepsake, derivatives, (&id, record), bounds, &method, &headers).await;
+    }
     // Where the record knows the digest, the conditions can be judged without a look at the store.
     let located = if record.sha256.is_none() { Some(locate(&app, &id, record).await?) } else { None };
     let (etag, digest) = match (record.sha256, &located) {

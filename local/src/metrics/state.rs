@@ -1,13 +1,14 @@
 //! How the store is at this moment, as metrics.
 
 use jiff::Timestamp;
-use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use shared::Keepsake;
 use shared::health::{Health, Status};
+use shared::metrics::Outcome;
 use shared::store::StoreStatus;
 
 use super::Labels;
@@ -40,6 +41,12 @@ fn add_catalog(registry: &mut Registry, keepsake: &Keepsake) {
     let counts = &keepsake.counts;
     registry.register("uploads", "Images uploaded and stored", ConstCounter::new(counts.uploads()));
     registry.register("uploaded_bytes", "Length of those images", ConstCounter::new(counts.uploaded_bytes()));
+    let derivatives = Family::<Labels<1>, Counter>::default();
+    for outcome in Outcome::ALL {
+        let count = counts.derivatives(outcome);
+        derivatives.get_or_create(&[("outcome", outcome.name().to_owned())]).inc_by(count);
+    }
+    registry.register("derivatives", "Questions for smaller forms of images, by how they ended", derivatives);
     let totals = keepsake.catalog.read(|state| state.totals());
     gauge(registry, "images", "Images that there are", totals.live as f64);
     gauge(registry, "image_bytes", "Length of those images", totals.bytes as f64);

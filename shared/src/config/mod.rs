@@ -74,6 +74,8 @@ pub struct Config {
     pub max_pixels: u64,
     /// `RESERVE_BYTES`: how many bytes of a disk uploads leave free, by default 64 MiB.
     pub reserve_bytes: u64,
+    /// `DERIVATIVE_CACHE_BYTES`: how many bytes of smaller forms of images are kept, by default 1 GiB; 0 keeps none.
+    pub derivative_cache_bytes: u64,
     /// `API_TOKEN`: what a client has to present to change anything.
     pub api_token: Option<Secret>,
     /// `READ`: whether reading needs a token too, by default `open`.
@@ -247,6 +249,7 @@ impl Config {
             reserve_bytes: values.size("RESERVE_BYTES", 0)?.unwrap_or(64 << 20),
             read: values.read(platform)?,
             allowed_hosts: values.hosts()?,
+            derivative_cache_bytes: values.size("DERIVATIVE_CACHE_BYTES", 0)?.unwrap_or(1 << 30),
             api_token: values.token()?,
             allowed_origins: values.origins()?,
             trusted_proxies: values

@@ -65,6 +65,7 @@ fn an_empty_value_counts_as_none() {
         "MAX_UPLOAD_BYTES",
         "MAX_PIXELS",
         "RESERVE_BYTES",
+        "DERIVATIVE_CACHE_BYTES",
         "API_TOKEN",
         "READ",
         "ALLOWED_HOSTS",

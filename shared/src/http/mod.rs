@@ -47,6 +47,7 @@ pub use schema::{Binary, time};
 
 use crate::clock::Clock;
 use crate::config::{Config, Platform};
+use crate::derivative::Derivatives;
 use crate::error::{Error, Result};
 use crate::keepsake::Keepsake;
 
@@ -70,6 +71,8 @@ pub struct App {
     pub on_lambda: bool,
     /// The platform this process runs on, where one is recognised, for health.
     pub platform: Option<&'static str>,
+    /// Who makes smaller forms of images; functions have nobody for it, and answer with the images themselves.
+    pub derivatives: Option<Arc<Derivatives>>,
 }
 
 /// The largest body, in bytes, that a Lambda function takes in itself: its request may have 6 MB, base64 included.
@@ -78,13 +81,27 @@ pub const LAMBDA_MAX_BODY_BYTES: u64 = 4_500_000;
 impl App {
     /// Serves `keepsake` to whom `access` lets in, from a process of its own.
     pub fn new(keepsake: impl Into<Arc<Keepsake>>, access: Access) -> Self {
-        Self { keepsake: keepsake.into(), access: Arc::new(access), limiter: None, on_lambda: false, platform: None }
+        Self {
+            keepsake: keepsake.into(),
+            access: Arc::new(access),
+            limiter: None,
+            on_lambda: false,
+            platform: None,
+            derivatives: None,
+        }
     }
 
     /// The longest image in bytes that can come in the body of a request.
     pub fn max_body_bytes(&self) -> u64 {
         let most = self.keepsake.settings.max_upload_bytes;
         if self.on_lambda { most.min(LAMBDA_MAX_BODY_BYTES) } else { most }
+    }
+
+    /// The same with smaller forms of images.
+    #[must_use]
+    pub fn with_derivatives(self, derivatives: Derivatives) -> Self {
+        self.keepsake.keep_derivatives(&derivatives);
+        Self { derivatives: Some(Arc::new(derivatives)), ..self }
     }
 
     /// Serves `keepsake` as `config` says.

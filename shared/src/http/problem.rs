@@ -171,12 +171,12 @@ impl From<Error> for Problem {
     /// | a key used for something else, another digest | 422 | `idempotency-mismatch`, `digest-mismatch` |
     /// | nothing sent, or something malformed | 400 | `no-file`, `empty-file`, `invalid-request` |
     /// | too long | 413 | `too-large` |
-    /// | no image | 415 | `not-an-image` |
+    /// | no image, or one that cannot be made smaller | 415 | `not-an-image`, `not-scalable` |
     /// | a damaged or an excessive image | 422 | `undecodable`, `too-many-pixels`, `too-many-frames` |
     /// | an archive that cannot be taken in | 422 | `unusable-archive` |
     /// | no room | 507 | `no-room` |
     /// | a store that refuses, takes no writes or does not answer | 503 | `store-refused`, `read-only`, `writes-withheld`, `store-unavailable` |
-    /// | an archive that is too far behind | 503 | `archive-behind` |
+    /// | an archive that is too far behind, or too many images to be scaled | 503 | `archive-behind`, `too-busy` |
     /// | a change that may or may not have been stored | 503 | `outcome-unknown` |
     /// | a migration between places that do not fit, or one that has not ended | 409, 503 | `migration-refused`, `migration-unfinished` |
     /// | bytes that no place has | 503 | `missing-bytes` |
@@ -229,6 +229,8 @@ impl From<Error> for Problem {
             Error::Media(MediaError::TooManyPixels { .. }) => problem(S::UNPROCESSABLE_ENTITY, "too-many-pixels"),
             Error::Media(MediaError::TooManyFrames { .. }) => problem(S::UNPROCESSABLE_ENTITY, "too-many-frames"),
             Error::UnusableArchive(_) => problem(S::UNPROCESSABLE_ENTITY, "unusable-archive"),
+            Error::NotScalable(_) => problem(S::UNSUPPORTED_MEDIA_TYPE, "not-scalable"),
+            Error::TooBusy => problem(S::SERVICE_UNAVAILABLE, "too-busy").with_header(RETRY_AFTER, RETRY_SECONDS),
             Error::DigestMismatch => problem(S::UNPROCESSABLE_ENTITY, "digest-mismatch"),
             Error::IdempotencyMismatch => problem(S::UNPROCESSABLE_ENTITY, "idempotency-mismatch"),
             Error::IdempotencyInProgress => problem(S::CONFLICT, "idempotency-in-progress"),

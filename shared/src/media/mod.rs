@@ -13,7 +13,7 @@ mod tests;
 use std::fmt;
 use std::io;
 
-use reader::BodyReader;
+pub use reader::BodyReader;
 
 use crate::store::{ReadAt, StoreError};
 
@@ -184,18 +184,23 @@ impl From<io::Error> for Fault {
 /// Reads the headers, and of an animation as much as it takes to count its frames. Blocks where the bytes lie in a
 /// file: call it off the async threads.
 pub fn inspect(body: &dyn ReadAt, limits: &Limits) -> Result<Media, MediaError> {
+    let media = measure(body, limits)?;
+    let frames = frames::count(media.format, &mut BodyReader::new(body), limits);
+    let frames = frames.map_err(|fault| refusal(fault, media.format, limits))?;
+    if frames > limits.max_frames {
+        return Err(MediaError::TooManyFrames { frames, limit: limits.max_frames });
+    }
+    Ok(media)
+}
+
+/// Likewise, without a look at how many frames there are.
+pub fn measure(body: &dyn ReadAt, limits: &Limits) -> Result<Media, MediaError> {
     let mut start = [0; LONGEST_START];
     let length = body.read_at(0, &mut start).map_err(MediaError::Read)?;
     let format = recognise(&start[..length]).ok_or(MediaError::NotAnImage)?;
-    let refuse = |fault| match fault {
-        Fault::NotThisFormat => MediaError::NotAnImage,
-        Fault::Damaged(reason) => MediaError::Undecodable { format, reason },
-        Fault::TooManyPixels(pixels) => MediaError::TooManyPixels { pixels, limit: limits.max_pixels },
-        Fault::Read(error) => MediaError::Read(error),
-    };
+    let refuse = |fault| refusal(fault, format, limits);
 
-    let mut reader = BodyReader::new(body);
-    let (width, height) = dimensions::read(format, &mut reader).map_err(refuse)?;
+    let (width, height) = dimensions::read(format, &mut BodyReader::new(body)).map_err(refuse)?;
     if width == 0 || height == 0 {
         return Err(refuse(Fault::Damaged("it has no width or no height")));
     }
@@ -203,11 +208,16 @@ pub fn inspect(body: &dyn ReadAt, limits: &Limits) -> Result<Media, MediaError> 
     if pixels > limits.max_pixels {
         return Err(refuse(Fault::TooManyPixels(pixels)));
     }
-    let frames = frames::count(format, &mut reader, limits).map_err(refuse)?;
-    if frames > limits.max_frames {
-        return Err(MediaError::TooManyFrames { frames, limit: limits.max_frames });
-    }
     Ok(Media { format, width, height })
+}
+
+fn refusal(fault: Fault, format: Format, limits: &Limits) -> MediaError {
+    match fault {
+        Fault::NotThisFormat => MediaError::NotAnImage,
+        Fault::Damaged(reason) => MediaError::Undecodable { format, reason },
+        Fault::TooManyPixels(pixels) => MediaError::TooManyPixels { pixels, limit: limits.max_pixels },
+        Fault::Read(error) => MediaError::Read(error),
+    }
 }
 
 /// More than enough for every brand that an AVIF or HEIC lists.

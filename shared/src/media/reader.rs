@@ -11,7 +11,7 @@ const WINDOW: usize = 8 * 1024;
 ///
 /// It differs from [`io::BufReader`] in two ways that decoders depend on: a seek within the window keeps the window, so
 /// that walking over small pieces does not read each byte hundreds of times, and a read is short at the end only.
-pub(super) struct BodyReader<'a> {
+pub struct BodyReader<'a> {
     body: &'a dyn ReadAt,
     position: u64,
     window: Vec<u8>,
@@ -19,7 +19,8 @@ pub(super) struct BodyReader<'a> {
 }
 
 impl<'a> BodyReader<'a> {
-    pub(super) fn new(body: &'a dyn ReadAt) -> Self {
+    /// Reads `body` from its start.
+    pub fn new(body: &'a dyn ReadAt) -> Self {
         Self { body, position: 0, window: Vec::new(), window_start: 0 }
     }
 

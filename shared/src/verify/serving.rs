@@ -1,9 +1,12 @@
 //! Looking at an image before it is served.
 
+use bytes::Bytes;
+
 use super::Fault;
+use crate::catalog::Record;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::keepsake::Keepsake;
+use crate::keepsake::{Keepsake, blocking};
 use crate::layout::{self, ImageId};
 use crate::store::{ObjectMeta, Optional, Store};
 use crate::sync::lock;
@@ -35,6 +38,25 @@ impl Keepsake {
         Err(failure.map_or(Error::MissingBytes, Error::from))
     }
 
+    /// An image's bytes in memory, of which it is known that they are the right ones: read once where nothing is amiss.
+    pub(crate) async fn load_bytes(&self, id: &ImageId, record: &Record) -> Result<Bytes> {
+        let (store, meta) = self.locate_bytes(id, record).await?;
+        let read = match store.get(&meta.key, None).await {
+            Ok(object) => object.bytes().await,
+            Err(error) => Err(error),
+        };
+        let Some(digest) = record.sha256 else { return Ok(read?) };
+        if let Ok(bytes) = read
+            && has_digest(&bytes, digest).await?
+        {
+            return Ok(bytes);
+        }
+        // This finds the other copy, and takes note of what is wrong with this one.
+        let (store, meta) = self.sound_bytes(id, digest).await?;
+        let bytes = store.get(&meta.key, None).await?.bytes().await?;
+        if has_digest(&bytes, digest).await? { Ok(bytes) } else { Err(Error::MissingBytes) }
+    }
+
     /// Repairs the images that were found wrong when they were to be served; those that cannot be are left to the next
     /// verification.
     pub async fn repair_suspects(&self) -> Result<()> {
@@ -53,4 +75,9 @@ impl Keepsake {
         }
         failure.map_or(Ok(()), Err)
     }
+}
+
+async fn has_digest(bytes: &Bytes, digest: Digest) -> Result<bool> {
+    let bytes = bytes.clone();
+    blocking(move || Digest::of(&bytes) == digest).await
 }

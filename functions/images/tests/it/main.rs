@@ -7,6 +7,7 @@ mod groups;
 mod lambda;
 mod list;
 mod private;
+mod scaled;
 mod serve;
 mod serve_stored;
 

@@ -1,0 +1,170 @@
+//! Decoding: what an image will take, and its pixels.
+
+use std::io::{BufRead, Cursor, Seek};
+
+use bytes::Bytes;
+use image::codecs::{bmp, gif, ico, png, tiff, webp};
+use image::metadata::Orientation;
+use image::{ColorType, DynamicImage, ImageDecoder, ImageError, ImageResult};
+use shared::derivative::{Form, Unscalable};
+use shared::media::Format;
+use shared::store::StoreError;
+use zune_core::bytestream::ZCursor;
+use zune_core::colorspace::ColorSpace;
+use zune_core::options::DecoderOptions;
+use zune_jpeg::JpegDecoder;
+
+use crate::jpeg::{self, Storage};
+use crate::resize::Pixels;
+
+/// What is taken besides pixels: tables, colour profiles, an encoder's buffers.
+const FIXED: u64 = 4 << 20;
+/// A longer colour profile is none.
+const LONGEST_PROFILE: usize = 4 << 20;
+/// Scans of a JPEG beyond this many are not waited for; cameras and encoders make about ten.
+const MOST_SCANS: usize = 64;
+
+/// What a header tells.
+pub(crate) struct Look {
+    pub(crate) width: u32,
+    pub(crate) height: u32,
+    pub(crate) orientation: Orientation,
+    pub(crate) profile: Option<Vec<u8>>,
+    alpha: bool,
+    /// What the decoder takes, its result included.
+    decoding: u64,
+}
+
+impl Look {
+    /// The size that this form has before it is turned.
+    pub(crate) fn target(&self, form: Form) -> (u32, u32) {
+        let lies = matches!(
+            self.orientation,
+            Orientation::Rotate90 | Orientation::Rotate270 | Orientation::Rotate90FlipH | Orientation::Rotate270FlipH
+        );
+        let bounds = if lies { form.bounds.turned() } else { form.bounds };
+        bounds.fit(self.width, self.height)
+    }
+
+    /// What making this form takes, out of a source of so many bytes.
+    pub(crate) fn cost(&self, source: u64, form: Form) -> u64 {
+        let (width, height) = self.target(form);
+        let channels = if self.alpha { 4 } else { 3 };
+        let pixels = |width: u32, height: u32| u64::from(width) * u64::from(height) * channels;
+        // Resizing goes by rows first; turning, converting and encoding each hold another one beside their own.
+        let resizing = pixels(width, self.height) + 3 * pixels(width, height);
+        source + self.decoding + resizing + FIXED
+    }
+}
+
+/// Looks at an image's header; `open` starts reading at its beginning.
+pub(crate) fn look<R: BufRead + Seek>(open: &dyn Fn() -> R, format: Format) -> Result<Look, Unscalable> {
+    if format == Format::Jpeg {
+        return look_at_jpeg(open);
+    }
+    let mut decoder = decoder(open(), format)?.map_err(refusal)?;
+    let (width, height) = decoder.dimensions();
+    let (color, native) = (decoder.color_type(), decoder.total_bytes());
+    let pixels = u64::from(width) * u64::from(height);
+    let ours = pixels * if color.has_alpha() { 4 } else { 3 };
+    let converting = if matches!(color, ColorType::Rgb8 | ColorType::Rgba8) { 0 } else { ours };
+    let working = match format {
+        // A frame of its own beside the picture that it becomes a part of.
+        Format::Gif => native,
+        // Planes of brightness and colour, or what the transforms of the other kind need.
+        Format::WebP => 2 * native,
+        // Strips and tiles are decoded apart.
+        Format::Tiff => native,
+        _ => 0,
+    };
+    Ok(Look {
+        width,
+        height,
+        orientation: decoder.orientation().unwrap_or(Orientation::NoTransforms),
+        profile: decoder.icc_profile().ok().flatten().filter(|profile| profile.len() <= LONGEST_PROFILE),
+        alpha: color.has_alpha(),
+        decoding: native.saturating_add(converting).saturating_add(working),
+    })
+}
+
+fn look_at_jpeg<R: BufRead + Seek>(open: &dyn Fn() -> R) -> Result<Look, Unscalable> {
+    let storage = jpeg::storage(&mut open()).map_err(|error| refusal(ImageError::IoError(error)))?;
+    if storage == Storage::Unusual {
+        return Err(Unscalable::Kind);
+    }
+    let mut decoder = JpegDecoder::new_with_options(open(), jpeg_options());
+    decoder.decode_headers().map_err(|_| Unscalable::Damaged)?;
+    let info = decoder.info().ok_or(Unscalable::Damaged)?;
+    let pixels = u64::from(info.width) * u64::from(info.height);
+    // Coefficients have 16 bits; blocks at the edges are whole.
+    let progressive = storage == Storage::Progressive;
+    let held = if progressive { pixels * 2 * u64::from(info.components) * 5 / 4 } else { 0 };
+    let orientation = decoder.exif().and_then(|exif| Orientation::from_exif_chunk(exif));
+    Ok(Look {
+        width: info.width.into(),
+        height: info.height.into(),
+        orientation: orientation.unwrap_or(Orientation::NoTransforms),
+        profile: decoder.icc_profile().filter(|profile| profile.len() <= LONGEST_PROFILE),
+        alpha: false,
+        decoding: pixels * 3 + held,
+    })
+}
+
+fn jpeg_options() -> DecoderOptions {
+    // What is cut off or slightly wrong is shown as far as it goes, as browsers do.
+    DecoderOptions::default()
+        .set_strict_mode(false)
+        .set_max_width(usize::from(u16::MAX))
+        .set_max_height(usize::from(u16::MAX))
+        .jpeg_set_max_scans(MOST_SCANS)
+        .jpeg_set_out_colorspace(ColorSpace::RGB)
+}
+
+/// The decoder of a format other than JPEG.
+fn decoder<'a, R: BufRead + Seek + 'a>(
+    reader: R,
+    format: Format,
+) -> Result<ImageResult<Box<dyn ImageDecoder + 'a>>, Unscalable> {
+    fn boxed<'a>(decoder: ImageResult<impl ImageDecoder + 'a>) -> ImageResult<Box<dyn ImageDecoder + 'a>> {
+        Ok(Box::new(decoder?))
+    }
+    Ok(match format {
+        Format::Png => boxed(png::PngDecoder::new(reader)),
+        Format::Gif => boxed(gif::GifDecoder::new(reader)),
+        Format::WebP => boxed(webp::WebPDecoder::new(reader)),
+        Format::Bmp => boxed(bmp::BmpDecoder::new(reader)),
+        Format::Tiff => boxed(tiff::TiffDecoder::new(reader)),
+        Format::Ico => boxed(ico::IcoDecoder::new(reader)),
+        Format::Jpeg | Format::Avif | Format::Heic => return Err(Unscalable::Format(format)),
+    })
+}
+
+/// Decodes a whole image; its decoder gets no more than `most` bytes.
+pub(crate) fn pixels(source: &Bytes, format: Format, look: &Look, most: u64) -> Result<Pixels, Unscalable> {
+    let (width, height) = (look.width, look.height);
+    if format == Format::Jpeg {
+        let mut decoder = JpegDecoder::new_with_options(ZCursor::new(&source[..]), jpeg_options());
+        let bytes = decoder.decode().map_err(|_| Unscalable::Damaged)?;
+        let whole = bytes.len() as u64 == u64::from(width) * u64::from(height) * 3;
+        return if whole { Ok(Pixels { width, height, alpha: false, bytes }) } else { Err(Unscalable::Damaged) };
+    }
+    let mut decoder = decoder(Cursor::new(&source[..]), format)?.map_err(refusal)?;
+    let mut limits = image::Limits::no_limits();
+    limits.max_alloc = Some(most);
+    decoder.set_limits(limits).map_err(refusal)?;
+    let image = DynamicImage::from_decoder(decoder).map_err(refusal)?;
+    let (width, height, alpha) = (image.width(), image.height(), image.color().has_alpha());
+    let bytes = if alpha { image.into_rgba8().into_raw() } else { image.into_rgb8().into_raw() };
+    Ok(Pixels { width, height, alpha, bytes })
+}
+
+/// What the store reports is about the bytes; everything else is about the image.
+fn refusal(error: ImageError) -> Unscalable {
+    match error {
+        ImageError::IoError(error) if error.get_ref().is_some_and(|inner| inner.is::<StoreError>()) => {
+            Unscalable::Read(error)
+        }
+        ImageError::Limits(_) => Unscalable::TooLarge,
+        _ => Unscalable::Damaged,
+    }
+}

@@ -1,0 +1,49 @@
+//! [`Engine`]: makes smaller forms of images.
+//!
+//! Decoded in Rust throughout: JPEG, PNG, GIF, WebP, BMP, TIFF and ICO; of an animation the first frame. What is opaque
+//! becomes a JPEG, which every reader takes and no encoder in Rust betters at that price; what is not becomes a WebP or a
+//! PNG, both without loss. Colours are converted to sRGB where a profile says that they are others.
+//!
+//! Architecture invariant: nothing here knows of stores, requests or other images. What an image takes is told before it
+//! is taken ([`Scaler::cost`]), and never exceeded: decoders are refused what was not foreseen.
+
+mod decode;
+mod encode;
+mod jpeg;
+mod resize;
+
+use bytes::Bytes;
+use shared::derivative::{Derivative, Form, Scaler, Unscalable};
+use shared::media::{BodyReader, Format};
+use shared::store::{Body, ReadAt};
+
+/// Every derivative has another entity tag and another place in the cache once this is raised.
+const VERSION: u32 = 1;
+
+/// The scaler of the server.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Engine;
+
+impl Scaler for Engine {
+    fn version(&self) -> u32 {
+        VERSION
+    }
+
+    fn cost(&self, source: &dyn ReadAt, format: Format, form: Form) -> Result<u64, Unscalable> {
+        Ok(decode::look(&|| BodyReader::new(source), format)?.cost(source.size(), form))
+    }
+
+    fn scale(&self, source: &Bytes, format: Format, form: Form, most: u64) -> Result<Derivative, Unscalable> {
+        let body = Body::from(source.clone());
+        // The header was read from the store; these bytes are known to be the right ones.
+        let look = decode::look(&|| BodyReader::new(&body), format)?;
+        if look.cost(body.size(), form) > most {
+            return Err(Unscalable::TooLarge);
+        }
+        let pixels = decode::pixels(source, format, &look, most)?;
+        let (width, height) = look.target(form);
+        let small = resize::resize(pixels, width, height)?;
+        let small = resize::to_srgb(small, look.profile.as_deref());
+        encode::encode(resize::turn(small, look.orientation), form)
+    }
+}
