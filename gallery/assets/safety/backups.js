@@ -18,7 +18,7 @@ export function part(tools, changed) {
   const element = section('backups', 'Backups',
     h('p', { class: 'muted', text: 'A backup remembers everything as it is: the images and what is said of them. It takes room only for what changed since the one before.' }),
     h('div', { class: 'tools' }, button('Back up now', () => create(changed), { class: 'primary' }), tools), activity(), place);
-  return { element, show: (list) => fill(place, list.length ? shown(list, changed) : h('p', { class: 'notice', text: NONE })), fail: (problem) =>
+  return { element, place, show: (list) => fill(place, list.length ? shown(list, changed) : h('p', { class: 'notice', text: NONE })), fail: (problem) =>
     fill(place, h('p', { class: 'error', text: sentence(problem) }), h('div', { class: 'tools' }, button('Try again', changed))) };
 }
 

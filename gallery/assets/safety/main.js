@@ -14,11 +14,12 @@ const state = h('div', { class: 'part' });
 const room = h('div', { class: 'part' });
 const list = backups(upkeep(() => all()), () => all());
 const drawn = {};
+let unasked = false;
 
-/** Draws a part anew, but only where it is about something else than before: whoever reads it or has the focus there is left alone. */
-function draw(key, about, show) {
+/** Draws a part anew, but only where it is about something else than before, and what nobody asked for not under someone's focus. */
+function draw(key, place, about, show) {
   const now = JSON.stringify(about);
-  if (drawn[key] === now) return;
+  if (drawn[key] === now || (unasked && place.contains(document.activeElement))) return;
   drawn[key] = now;
   show();
 }
@@ -28,7 +29,7 @@ async function health() {
   if (!found) return null;
   // These change all the time, and say nothing new.
   const about = { ...found, timestamp: null, uptime: null, storage: { ...found.storage, freeBytes: null } };
-  draw('health', about, () => fill(state, verdict(found)));
+  draw('health', state, about, () => fill(state, verdict(found, all)));
   return found;
 }
 
@@ -37,7 +38,7 @@ async function stored(found) {
   try {
     const is = await lookAtStorage(found);
     // Another program that writes to the disk is no reason to draw anew.
-    draw('room', { ...is, available: Math.round(is.available / 1e7) }, () => fill(room, storage(is)));
+    draw('room', room, { ...is, available: Math.round(is.available / 1e7) }, () => fill(room, storage(is)));
   } catch (problem) {
     if (!drawn.room) fill(room, section('storage', 'Storage', h('p', { class: 'error', text: sentence(problem) })));
   }
@@ -47,7 +48,7 @@ async function listed() {
   if (!may('read')) return;
   try {
     const { backups } = await api('GET', '/api/backups');
-    draw('backups', backups, () => list.show(backups));
+    draw('backups', list.place, backups, () => list.show(backups));
   } catch (problem) {
     if (!drawn.backups) list.fail(problem);
   }
@@ -58,4 +59,8 @@ await start();
 await all();
 onSession(all);
 network.addEventListener('reached', () => drawn.health || health());
-setInterval(() => document.hidden || $('dialog[open]') || all(), 20_000);
+setInterval(async () => {
+  if (document.hidden || $('dialog[open]')) return;
+  unasked = true;
+  await all().finally(() => { unasked = false; });
+}, 20_000);

@@ -19,22 +19,21 @@ export async function look(health) {
     return await api('GET', '/api/storage');
   } catch (problem) {
     if (problem.status !== 404 || !health?.storage) throw problem;
-    const { images, bytes: used, freeBytes } = health.storage;
-    return { used, available: freeBytes, limit: null, images, byCategory: [], history: [] };
+    const { images, bytes: used, freeBytes, totalBytes } = health.storage;
+    return { used, available: freeBytes, limit: totalBytes, images, byCategory: [], history: [] };
   }
 }
 
 /** The part of the page. */
 export function storage({ used, available, limit, images, byCategory, history }) {
-  const whole = limit ?? (available === null ? null : used + available);
-  const taken = `${bytes(used)} ${whole ? `of ${bytes(whole)}` : ''}`;
+  const of = limit === null ? '' : ` of ${bytes(limit)}`;
   return section('storage', 'Storage',
-    whole && h('meter', { min: 0, max: whole, value: used, high: whole * .9, optimum: 0, 'aria-label': 'Room taken' }, taken),
+    limit !== null && h('meter', { min: 0, max: limit, value: limit - available, high: limit * .9, optimum: 0, 'aria-label': 'Room taken on the disk' }, `${bytes(limit - available)}${of}`),
     facts([
-      ['Taken', `${taken} by ${count(images, 'image')}`],
-      ['Free on the disk', available === null ? 'as much as the service gives' : bytes(available)],
-      ['Limit', limit && bytes(limit)],
+      ['Images', `${bytes(used)} in ${count(images, 'image')}`],
+      ['Free', available === null ? 'as much as the service gives' : `${bytes(available)}${of}`],
     ]),
+    h('p', { class: 'muted', text: 'Second copies and backups take room beside them: about as much again, and what was deleted in the last thirty days or is in a backup.' }),
     history.length > 0 && chart(byCategory, history));
 }
 
@@ -89,7 +88,7 @@ function draw(bands, all, width) {
       below += value;
       return part;
     });
-    const tick = (rows.length - 1 - at) % every === 0 && svg('text', { ...(at === rows.length - 1 ? { x: width, 'text-anchor': 'end' } : { x: x + bar / 2, 'text-anchor': 'middle' }), y: HEIGHT - 6, class: 'tick' }, monthOf(month));
+    const tick = (rows.length - 1 - at) % every === 0 && svg('text', { ...(at === rows.length - 1 && step < 100 ? { x: width, 'text-anchor': 'end' } : { x: x + bar / 2, 'text-anchor': 'middle' }), y: HEIGHT - 6, class: 'tick' }, monthOf(month));
     return [parts, tick];
   });
   const patterns = bands.map((_, at) => svg('pattern', { id: `band-${at}`, width: 8, height: 8, patternUnits: 'userSpaceOnUse', class: `band-${at}` },

@@ -31,7 +31,8 @@ async function prune(changed) {
 const nothing = (plan) => plan.removed.length === 0 && plan.objects === 0;
 const total = (plan) => `${count(plan.removed.length, 'backup')} and ${count(plan.objects, 'object')} that nothing needs`;
 
-async function verify(changed) {
+/** Reads everything through, and makes damaged or missing copies anew from the other one. */
+export async function verify(changed) {
   if (!await allowed()) return;
   const repair = h('input', { type: 'checkbox', name: 'repair', checked: true });
   const content = h('div', {}, h('p', { text: 'Both copies of every image and every part of the backups are read and compared with their digests. That takes a while where there is much.' }),

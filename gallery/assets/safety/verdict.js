@@ -2,6 +2,7 @@
 import { bytes, count, h, number } from '../dom.js';
 import { signIn } from '../session.js';
 import { button, facts, momentOf, readable, section, span, time } from './parts.js';
+import { verify } from './upkeep.js';
 
 const ANSWERS = {
   proven: ['good', '✓', 'Yes.', 'They have been seen to outlive the instance that took them in.'],
@@ -21,11 +22,12 @@ const CHECKS = {
 const LEVELS = { ok: ['✓', 'good'], warn: ['look at this', 'fair'], error: ['has failed', 'bad'] };
 const RANK = { error: 0, warn: 1, ok: 2 };
 
-/** What health says, as two parts of the page. */
-export function verdict(health) {
+/** What health says, as two parts of the page; `changed` is called when something was repaired. */
+export function verdict(health, changed) {
   const { persistence } = health;
   if (!persistence.verdict) return [little(health)];
-  return [answer(health), section('copies', 'Copies', facts(copies(health)), checks(health))];
+  const mend = health.backups.singleCopies > 0 && button('Make the other copies', () => verify(changed));
+  return [answer(health), section('copies', 'Copies', facts(copies(health)), mend, checks(health))];
 }
 
 /** What whoever has no token is told. */
