@@ -47,7 +47,7 @@ proptest! {
         let newest: Vec<_> = state.newest(None).map(|(position, _)| position).collect();
         prop_assert!(newest.len() == live.len() && newest.is_sorted_by(|a, b| a > b));
         let group = |id: &ImageId| state.get(id.as_str())?.live()?.group_id.clone();
-        let mut groups = std::collections::HashSet::new();
+        let mut groups = HashSet::new();
         let leaders: Vec<_> = newest.iter().filter(|(_, id)| group(id).is_none_or(|g| groups.insert(g))).cloned().collect();
         prop_assert_eq!(state.leading(), leaders.len());
         prop_assert_eq!(state.leaders(None, None).map(|(position, _)| position).collect::<Vec<_>>(), leaders);
