@@ -14,6 +14,11 @@ export function nameOf(item) {
 export const face = (item) => (item.type === 'group' ? item.files?.[0] ?? item : item);
 /** Whether there is an image of it here. Records of an import may name bytes elsewhere, which this page does not load. */
 export const isPicture = ({ type, url }) => (type ?? 'image') === 'image' && url?.startsWith('/');
+/** The address of an image as large as the window. What may move is shown as it is: smaller forms stand still. */
+export function large({ url, contentType, size }) {
+  return /gif|webp/.test(contentType ?? '') && size < 10_000_000 ? url : thumbnail(url, Math.max(innerWidth, innerHeight));
+}
+
 /** An address that may be followed, or null: whatever a record holds, no script is run. */
 export function safe(url) {
   try {

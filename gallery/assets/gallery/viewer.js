@@ -6,7 +6,7 @@ import { confirm } from '../dialogs.js';
 import { $, announce, fill, h, number } from '../dom.js';
 import { details } from './details.js';
 import { icon, iconButton } from './icons.js';
-import { face, isPicture, label, nameOf, safe } from './tile.js';
+import { isPicture, label, large, nameOf, safe } from './tile.js';
 import { Zoom } from './zoom.js';
 
 const BEHIND = ['.bar', '#banner', '#main', '#uploads', '.skip'];
@@ -130,7 +130,7 @@ export class Viewer {
     if (!this.#aside.hidden) this.#showDetails();
     for (const direction of [1, -1]) {
       const other = this.neighbour(direction);
-      if (other && isPicture(other)) new Image().src = thumbnail(other.url, Math.max(innerWidth, innerHeight));
+      if (other && isPicture(other)) new Image().src = large(other);
     }
   }
 
@@ -145,15 +145,14 @@ export class Viewer {
       return null;
     }
     const image = h('img', { alt: nameOf(item), draggable: 'false', decoding: 'async', width: item.width, height: item.height });
-    const large = thumbnail(item.url, Math.max(innerWidth, innerHeight));
     image.addEventListener('error', () => {
       if (image.getAttribute('src') !== item.url) image.src = item.url;
       else fill(this.#stage, h('p', { class: 'cannot', text: 'This browser cannot show the image. It can be downloaded.' }));
     });
-    image.src = large;
+    image.src = large(item);
     // Until the large one is here, the one of the grid, which is at hand.
     const small = thumbnail(item.url, 320);
-    if (small !== large && item.width > 0) {
+    if (item.width > 640) {
       image.style.backgroundImage = `url("${small}")`;
       image.addEventListener('load', () => { image.style.backgroundImage = ''; });
     }
