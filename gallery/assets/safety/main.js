@@ -34,7 +34,7 @@ async function health() {
 }
 
 async function stored(found) {
-  if (!may('read')) return;
+  if (!may('read')) return draw('room', room, null, () => fill(room));
   try {
     const is = await lookAtStorage(found);
     // Another program that writes to the disk is no reason to draw anew.
@@ -45,7 +45,7 @@ async function stored(found) {
 }
 
 async function listed() {
-  if (!may('read')) return;
+  if (!may('read')) return draw('backups', list.place, null, () => fill(list.place));
   try {
     const { backups } = await api('GET', '/api/backups');
     draw('backups', list.place, backups, () => list.show(backups));
