@@ -1,4 +1,4 @@
-// A table of what was measured, and whether it is within its bounds.
+// A table of what was measured, and whether it is within its bounds. Each row is told when it is known, and all at the end.
 
 export class Table {
   #rows = [];
@@ -7,7 +7,9 @@ export class Table {
 
   row(name, value, { below } = {}) {
     const bound = below === undefined ? '' : `< ${below}${value < below ? '' : '  BROKEN'}`;
-    this.#rows.push([name, value.toLocaleString('en', { maximumFractionDigits: value < 10 ? 2 : 0 }), bound]);
+    const row = [name, value.toLocaleString('en', { maximumFractionDigits: value < 10 ? 2 : 0 }), bound];
+    console.error(row.join('  '));
+    this.#rows.push(row);
     this.broken ||= below !== undefined && !(value < below);
   }
 

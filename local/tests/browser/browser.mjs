@@ -4,8 +4,8 @@ import { after, before } from 'node:test';
 import { DESK, launch } from './chromium.mjs';
 import { afterwards, folder, Server } from './server.mjs';
 
-/** As much as a busy machine may need for what a person would see at once. */
-const PATIENCE = 20_000;
+/** As many milliseconds as a busy machine may need for what a person would see at once. */
+const PATIENCE = 60_000;
 let browser;
 before(async () => { browser = await launch(); });
 after(() => browser.close());
