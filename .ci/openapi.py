@@ -36,6 +36,7 @@ def archive(files):
 images = st.builds(png, st.integers(1, 40), st.integers(1, 40), st.binary(max_size=8).map(lambda b: b.hex().encode()))
 names = st.text("abcdefgh", min_size=1, max_size=8).map(lambda name: f"uploads/{name}.png")
 schemathesis.openapi.media_type("image/*", images | st.binary(max_size=64))
+schemathesis.openapi.media_type("application/partial-upload", st.binary(max_size=64))
 schemathesis.openapi.media_type("application/zip", st.dictionaries(names, images, max_size=3).map(archive) | st.binary(max_size=64))
 
 
@@ -90,6 +91,11 @@ def there(case, lot):
 @schemathesis.hook
 def map_case(context, case):
     """Every other name becomes that of something that is there, and most bytes for a ticket are its own."""
+    if case.meta is not None and case.meta.phase.name == "stateful":
+        # Names come from earlier answers there.
+        return case
+    if isinstance(case.body, dict) and case.path.startswith("/api/groups/") and "files" in case.body:
+        case.body["files"] = IMAGES[: len(case.body["files"])] if isinstance(case.body["files"], list) else case.body["files"]
     for name, value in (case.path_parameters or {}).items():
         lot = zlib.crc32(repr(value).encode())
         if lot % 2:

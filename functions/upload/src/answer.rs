@@ -10,6 +10,8 @@ use shared::layout::BackupName;
 use shared::upload::Uploaded;
 use utoipa::ToSchema;
 
+use crate::resume::UploadBegun;
+
 /// An image that was stored.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Stored<'a> {
@@ -46,7 +48,7 @@ pub(crate) fn answer(uploaded: &Uploaded, several: bool) -> Response {
     (StatusCode::CREATED, headers.map(AppendHeaders), Json(one)).into_response()
 }
 
-/// One image as an object, several as a list.
+/// One image as an object, several as a list; where more is to come, where to.
 #[derive(ToSchema)]
 #[schema(as = Uploaded)]
 #[serde(untagged)]
@@ -54,4 +56,5 @@ pub(crate) fn answer(uploaded: &Uploaded, several: bool) -> Response {
 pub(crate) enum Either<'a> {
     One(Stored<'a>),
     Several(Several<'a>),
+    Begun(UploadBegun),
 }

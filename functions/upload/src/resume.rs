@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Query, Request, State};
@@ -12,9 +13,11 @@ use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, LOCATION};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::{AppendHeaders, IntoResponse, Response};
 use futures::StreamExt;
+use serde::Serialize;
 use shared::http::{App, Binary, Problem, to_the_end};
 use shared::resumable::{Begun, Standing};
 use shared::{Error, Keepsake, Result};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::answer::Either;
@@ -37,6 +40,16 @@ const KEPT: [HeaderName; 4] =
 const SPOKEN: u64 = 8;
 /// How long an upload is kept, in seconds; as long as a ticket.
 const MAX_AGE: u64 = 24 * 60 * 60;
+
+/// An upload of which more is to come.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct UploadBegun {
+    /// Where the rest goes; the same as `Location`.
+    upload_url: String,
+    /// How many bytes are here.
+    offset: u64,
+}
 
 /// Whether a request begins an upload of which more is to come.
 pub(crate) fn begins(headers: &HeaderMap) -> Result<bool> {
@@ -71,8 +84,11 @@ pub(crate) async fn begin(app: &App, query: form::Query, request: Request) -> Re
         Ok((id, keepsake.resumable(id).await?))
     };
     let (id, standing) = to_the_end(begin).await?;
-    let location = HeaderValue::try_from(format!("/api/upload/{id}")).map_err(Problem::internal)?;
-    Ok((StatusCode::CREATED, AppendHeaders([(LOCATION, location)]), state(app, &standing)).into_response())
+    let upload_url = format!("/api/upload/{id}");
+    let location = HeaderValue::try_from(&upload_url).map_err(Problem::internal)?;
+    let begun = UploadBegun { upload_url, offset: standing.offset };
+    let headers = AppendHeaders([(LOCATION, location)]);
+    Ok((StatusCode::CREATED, headers, state(app, &standing), Json(begun)).into_response())
 }
 
 /// Say how far a resumable upload is.

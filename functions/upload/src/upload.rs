@@ -38,8 +38,8 @@ pub(crate) const FORM_BYTES: u64 = 64 * 1024;
     ),
     request_body(content((form::Described = "multipart/form-data"), (inline(Binary) = "image/*"))),
     responses(
-        (status = 201, description = "Stored, one image as an object and several as a list", body = answer::Either, headers(
-            ("Location" = String, description = "Where the image is served, if it is one"),
+        (status = 201, description = "Stored, one image as an object and several as a list; or begun, with `Upload-Complete: ?0`", body = answer::Either, headers(
+            ("Location" = String, description = "Where the image is served, if it is one; or where the rest goes"),
         )),
         (status = 400, description = "`no-file`, `empty-file`, `invalid-request`"),
         (status = 409, description = "`idempotency-in-progress`: the first try is running"),

@@ -60,6 +60,7 @@ async fn an_image_that_comes_in_parts_is_one_image_bit_for_bit() {
     assert_eq!((begun.status, begun.header("upload-offset")), (StatusCode::CREATED, "10"), "{begun:?}");
     assert!(begun.header("upload-limit").starts_with("max-size="));
     let path = begun.header("location").to_owned();
+    assert_eq!(begun.json(), serde_json::json!({ "uploadUrl": path, "offset": 10 }));
     let images = images::router(app.clone());
     assert_eq!(get(&images, "/api/images").await.json()["images"].as_array().unwrap().len(), 0, "not yet");
 
