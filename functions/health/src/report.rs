@@ -30,6 +30,7 @@ pub(crate) struct Report<'a> {
 /// What those are told who may not see what there is.
 #[derive(Serialize, ToSchema)]
 #[schema(as = HealthInBrief)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Brief {
     status: Status,
     persistence: Writable,
@@ -37,6 +38,7 @@ pub(crate) struct Brief {
 
 #[derive(Serialize, ToSchema)]
 #[schema(as = HealthWritable)]
+#[serde(deny_unknown_fields)]
 struct Writable {
     /// Whether uploads can be stored.
     writable: bool,
