@@ -13,7 +13,7 @@ use shared::http::{App, Caller, Routes, finish};
 use shared::tokens::Scope;
 use utoipa::OpenApi;
 
-use crate::report::{Brief, Report};
+use crate::report::{Brief, Either, Report};
 
 /// The routes of this function.
 pub fn routes() -> Routes {
@@ -40,8 +40,8 @@ pub struct Api;
 /// Tell how the store is, for people and for whoever watches. Where reading needs a token and none came that is right, the
 /// answer has no more than `status` and `persistence.writable`.
 #[utoipa::path(get, path = "/api/health", tag = "health", responses(
-    (status = 200, description = "It serves; `status` is `ok` or `warn`", body = Report),
-    (status = 503, description = "It cannot do what it is for; `status` is `error`", body = Report, content_type = "application/json"),
+    (status = 200, description = "It serves; `status` is `ok` or `warn`", body = Either),
+    (status = 503, description = "It cannot do what it is for; `status` is `error`", body = Either, content_type = "application/json"),
 ))]
 async fn health(State(app): State<App>, caller: Caller) -> Response {
     let health = app.keepsake.health().await;

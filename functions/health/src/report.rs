@@ -28,15 +28,30 @@ pub(crate) struct Report<'a> {
 }
 
 /// What those are told who may not see what there is.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = HealthInBrief)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Brief {
     status: Status,
     persistence: Writable,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = HealthWritable)]
+#[serde(deny_unknown_fields)]
 struct Writable {
+    /// Whether uploads can be stored.
     writable: bool,
+}
+
+/// Everything, or to those who may not see that, what [`Brief`] says.
+#[derive(ToSchema)]
+#[schema(as = HealthAnswer, description = "Everything; in brief to those who may not see what there is.")]
+#[serde(untagged)]
+#[expect(dead_code, reason = "only its description is used")]
+pub(crate) enum Either<'a> {
+    Whole(Report<'a>),
+    InBrief(Brief),
 }
 
 impl Brief {

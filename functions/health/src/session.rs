@@ -29,6 +29,7 @@ pub(crate) struct Session {
     /// All that they may do: `read`, `upload`, `admin`.
     scopes: Vec<Scope>,
     /// What their token is called.
+    #[schema(required)]
     name: Option<String>,
 }
 

@@ -16,8 +16,10 @@ pub(crate) struct Answer {
     /// Length in bytes of all images.
     used: u64,
     /// Bytes that the disk has left; null where there is none.
+    #[schema(required)]
     available: Option<u64>,
     /// Bytes that the disk holds in all; null where there is none.
+    #[schema(required)]
     limit: Option<u64>,
     /// How many images there are.
     images: u64,

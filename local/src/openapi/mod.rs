@@ -9,11 +9,13 @@ use axum::http::Method;
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use shared::http::scopes::{Needs, needed};
-use shared::http::{Problem, Routes};
+use shared::http::{Problem, Routes, session};
 use shared::tokens::Scope;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::schema::{Schema, SchemaType, Type};
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::security::{
+    ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
+};
 use utoipa::openapi::{ContentBuilder, OpenApi as Document, Ref, RefOr, Response as Described, ResponseBuilder};
 use utoipa::{OpenApi, ToSchema};
 
@@ -21,6 +23,8 @@ use crate::metrics;
 
 /// An answer may be kept, but must be asked for again with the next version.
 const CACHE: &str = "no-cache";
+/// How whoever asks can show a token: by itself, or in a session of the page.
+const SCHEMES: [&str; 2] = ["token", "session"];
 
 #[derive(OpenApi)]
 #[openapi(
@@ -78,8 +82,10 @@ pub fn document() -> Document {
     let bearer = HttpBuilder::new()
         .scheme(HttpAuthScheme::Bearer)
         .description(Some("`API_TOKEN`, or a token made with `keepsake token new`"));
+    let cookie = ApiKeyValue::with_description(session::NAME, "What `POST /api/session` gave a page");
     let components = document.components.get_or_insert_default();
-    components.add_security_scheme("token", SecurityScheme::Http(bearer.build()));
+    components.add_security_scheme(SCHEMES[0], SecurityScheme::Http(bearer.build()));
+    components.add_security_scheme(SCHEMES[1], SecurityScheme::ApiKey(ApiKey::Cookie(cookie)));
     for (path, item) in &mut document.paths.paths {
         for (method, operation) in operations(item) {
             // A route that the table does not know is shut, and a test says that there is none.
@@ -120,11 +126,11 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = (Method, &mut Operati
 /// Says what every route has in common: who may ask, which answers the layers around it give, and that whatever goes wrong
 /// is answered as a problem.
 fn complete(operation: &mut Operation, needs: Needs) {
-    let with = |scope: Scope| SecurityRequirement::new("token", [scope.name()]);
+    let with = |scope: Scope| SCHEMES.map(|scheme| SecurityRequirement::new(scheme, [scope.name()])).to_vec();
     operation.security = match needs {
         Needs::Nothing | Needs::OwnSecret => None,
-        Needs::Reading => Some(vec![SecurityRequirement::default(), with(Scope::Read)]),
-        Needs::Token(scope) => Some(vec![with(scope)]),
+        Needs::Reading => Some([vec![SecurityRequirement::default()], with(Scope::Read)].concat()),
+        Needs::Token(scope) => Some(with(scope)),
     };
     let token = operation.security.is_some();
     let on_store = needs != Needs::Nothing;

@@ -83,11 +83,10 @@ impl Operation<'_> {
             paragraphs(&what["summary"]),
             paragraphs(&what["description"])
         );
+        let optional = list(&what["security"]).any(|needed| object(needed).next().is_none());
+        let when = if optional { "Where reading needs a token" } else { "Where tokens are needed" };
         for scope in list(&what["security"]).flat_map(|needed| list(&needed["token"])) {
-            html += &format!(
-                "<p>Where a token is set, it needs one with the scope <code>{}</code>.</p>\n",
-                text(str(scope))
-            );
+            html += &format!("<p>{when}, it needs one with the scope {}.</p>\n", code(str(scope)));
         }
         let parameters = list(&what["parameters"]).map(|parameter| {
             let place = str(&parameter["in"]);

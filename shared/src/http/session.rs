@@ -11,7 +11,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use super::Problem;
 
 /// The cookie's name where the page came without TLS.
-const NAME: &str = "keepsake-session";
+pub const NAME: &str = "keepsake-session";
 /// Its name otherwise: browsers take such a one only over TLS and for this very host, so that no neighbour can set it.
 const SECURE_NAME: &str = "__Host-keepsake-session";
 /// For how long a browser keeps it, in seconds: 30 days.
