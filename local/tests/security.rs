@@ -40,7 +40,7 @@ fn rows() -> Vec<(String, Vec<String>)> {
     let is_row = |line: &&str| line.starts_with('|') && !line.starts_with("|---") && !line.contains("| Held by |");
     let row = |line: &str| {
         let [demand, done, held] = &cells(line)[..] else { panic!("three cells: {line}") };
-        assert!(!demand.is_empty() && done.len() > 20, "{line}");
+        assert!(!demand.is_empty() && !done.is_empty(), "{line}");
         (demand.clone(), held.split('`').skip(1).step_by(2).map(str::to_owned).collect())
     };
     PAGE.lines().filter(is_row).map(row).collect()

@@ -9,7 +9,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};
 use shared::health::Status;
-use shared::http::{App, Caller, Routes, finish};
+use shared::http::{App, Caller, Problem, Routes, finish};
 use shared::tokens::Scope;
 use utoipa::OpenApi;
 
@@ -43,13 +43,14 @@ pub struct Api;
     (status = 200, description = "It serves; `status` is `ok` or `warn`", body = Either),
     (status = 503, description = "It cannot do what it is for; `status` is `error`", body = Either, content_type = "application/json"),
 ))]
-async fn health(State(app): State<App>, caller: Caller) -> Response {
+async fn health(State(app): State<App>, caller: Result<Caller, Problem>) -> Response {
     let health = app.keepsake.health().await;
     let status = match health.status {
         Status::Ok | Status::Warn => StatusCode::OK,
         Status::Error => StatusCode::SERVICE_UNAVAILABLE,
     };
-    if !caller.may(Scope::Read) {
+    // Where it cannot be told who asks, the store is away, which is what is to be told.
+    if !caller.map_or(!app.access.is_private(), |caller| caller.may(Scope::Read)) {
         return (status, Json(Brief::new(&health))).into_response();
     }
     (status, Json(Report::new(&health, app.platform))).into_response()
