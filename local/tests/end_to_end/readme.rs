@@ -11,24 +11,25 @@ use crate::server::{self, Server};
 fn masked(value: &Value) -> Value {
     match value {
         Value::Number(_) => json!("#"),
-        Value::String(text) => {
-            let part = |word: &str| {
-                let digits = word.contains(|c: char| c.is_ascii_digit());
-                // A part of an identifier may happen to have letters alone.
-                let hexadecimal = matches!(word.len(), 4 | 8 | 12) && word.chars().all(|c| c.is_ascii_hexdigit());
-                if digits || hexadecimal { "#".to_owned() } else { word.to_owned() }
-            };
-            let words = text.split_inclusive(|c: char| !c.is_ascii_alphanumeric());
-            let mask = |word: &str| match word.char_indices().next_back() {
-                Some((at, last)) if !last.is_ascii_alphanumeric() => part(&word[..at]) + &word[at..],
-                _ => part(word),
-            };
-            Value::String(words.map(mask).collect())
-        }
+        Value::String(text) => Value::String(masked_text(text)),
         Value::Array(values) => values.iter().map(masked).collect(),
-        Value::Object(fields) => fields.iter().map(|(name, value)| (name.clone(), masked(value))).collect(),
+        Value::Object(fields) => fields.iter().map(|(name, value)| (masked_text(name), masked(value))).collect(),
         other => other.clone(),
     }
+}
+
+fn masked_text(text: &str) -> String {
+    let part = |word: &str| {
+        let digits = word.contains(|c: char| c.is_ascii_digit());
+        // A part of an identifier may happen to have letters alone.
+        let hexadecimal = matches!(word.len(), 4 | 8 | 12) && word.chars().all(|c| c.is_ascii_hexdigit());
+        if digits || hexadecimal { "#".to_owned() } else { word.to_owned() }
+    };
+    let mask = |word: &str| match word.char_indices().next_back() {
+        Some((at, last)) if !last.is_ascii_alphanumeric() => part(&word[..at]) + &word[at..],
+        _ => part(word),
+    };
+    text.split_inclusive(|c: char| !c.is_ascii_alphanumeric()).map(mask).collect()
 }
 
 /// The JSON that the README shows in its part on use, in order.

@@ -113,8 +113,8 @@ impl World {
 
     /// Uploads an image that costs so many MiB to scale; no two are the same.
     async fn upload(&self, number: u8, cost: u8) -> ImageId {
-        // The smallest GIF, and behind it what tells it apart.
-        let gif = b"GIF89a\x01\0\x01\0\0\0\0,\0\0\0\0\x01\0\x01\0\0\x02\x01\0\0;";
+        // A GIF of one pixel, and behind it what tells it apart.
+        let gif = b"GIF89a\x01\0\x01\0\x80\0\0\0\0\0\xff\xff\xff,\0\0\0\0\x01\0\x01\0\0\x02\x02\x44\x01\0;";
         let body = Body::from([&gif[..], &[number, cost]].concat());
         let new = NewImage { body, original_name: None };
         self.keepsake.upload(vec![new], Fields::default(), None).await.unwrap().images[0].0.clone()
