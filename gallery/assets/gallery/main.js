@@ -16,7 +16,7 @@ import { each, remove } from './removal.js';
 import { Selection } from './selection.js';
 import { listen } from './sources.js';
 import { showState } from './state.js';
-import { nameOf } from './tile.js';
+import { fetching, nameOf } from './tile.js';
 import { Viewer } from './viewer.js';
 
 /** The most items that "Select all" loads and selects. */
@@ -280,6 +280,8 @@ queue.addEventListener('stored', ({ detail: item }) => {
   }, 400));
   return undefined;
 });
+
+queue.addEventListener('change', () => { fetching.most = queue.isBusy ? 2 : 4; });
 
 const pick = listen(take);
 async function pickFiles() { if (await allow('upload')) pick(); }

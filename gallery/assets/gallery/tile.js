@@ -35,18 +35,46 @@ export function label(item) {
   return [nameOf(item), kind, item.category].filter(Boolean).join(', ');
 }
 
+/** How many images are fetched at a time. A browser has six connections to a server, and a slow server takes long for each image:
+ * uploads and everything else must not wait behind them. */
+export const fetching = { most: 4 };
+const waiting = [];
+const coming = new Set();
+let soon = null;
+
+function fetchSoon() { soon ??= setTimeout(fetchSome); }
+
+function fetchSome() {
+  soon = null;
+  for (const image of coming) if (!image.isConnected || !image.hasAttribute('src')) coming.delete(image);
+  while (coming.size < fetching.most && waiting.length) {
+    const { image, address } = waiting.shift();
+    // Where its tile has gone since, nobody would see it.
+    if (!image.isConnected) continue;
+    coming.add(image);
+    image.src = address;
+  }
+}
+
 /** An image that fills `size` CSS pixels each way, or a symbol where there is none. */
 export function picture(item, size) {
   const shown = face(item);
   if (!isPicture(shown)) return h('span', { class: 'symbol', text: { video: '▶', link: '↗' }[shown.type] ?? '▢' });
   const aspect = shown.width && shown.height ? Math.min(3, Math.max(1, shown.width / shown.height)) : 1;
-  const image = h('img', { alt: '', loading: 'lazy', decoding: 'async', draggable: 'false', width: shown.width, height: shown.height });
+  const image = h('img', { alt: '', decoding: 'async', fetchpriority: 'low', draggable: 'false', width: shown.width, height: shown.height });
+  const came = () => {
+    coming.delete(image);
+    fetchSoon();
+  };
+  image.addEventListener('load', came);
   image.addEventListener('error', () => {
+    came();
     const original = SHOWN.test(shown.contentType ?? '') ? shown.url : null;
     if (original && image.getAttribute('src') !== original) image.src = original;
     else if (image.getAttribute('src')) image.replaceWith(h('span', { class: 'symbol failed', text: '▢' }));
   });
-  image.src = thumbnail(shown.url, size * aspect);
+  waiting.push({ image, address: thumbnail(shown.url, size * aspect) });
+  fetchSoon();
   return image;
 }
 
