@@ -151,7 +151,8 @@ fn kind(schema: &Value) -> String {
             format!("object of {}", kind(&schema["additionalProperties"]))
         }
         "string" if schema["format"] == "date-time" => "time".to_owned(),
-        "" => "bytes".to_owned(),
+        "string" if schema["format"] == "binary" => "bytes".to_owned(),
+        "" => "anything".to_owned(),
         name => text(name),
     });
     words.collect::<Vec<_>>().join(" or ")
