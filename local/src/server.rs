@@ -91,7 +91,7 @@ pub fn all_routes(metrics: Arc<Metrics>) -> Routes {
 /// The routes of all functions.
 pub fn routes() -> Routes {
     upload::server_routes()
-        .merge(images::routes())
+        .merge(images::server_routes())
         .merge(backup::server_routes())
         .merge(restore::routes())
         .merge(health::routes())

@@ -142,7 +142,9 @@ fn decoder<'a, R: BufRead + Seek + 'a>(
         Format::Bmp => boxed(bmp::BmpDecoder::new(reader)),
         Format::Tiff => boxed(tiff::TiffDecoder::new(reader)),
         Format::Ico => boxed(ico::IcoDecoder::new(reader)),
-        Format::Jpeg | Format::Avif | Format::Heic => return Err(Unscalable::Format(format)),
+        Format::Jpeg | Format::Avif | Format::Heic | Format::Mp4 | Format::WebM => {
+            return Err(Unscalable::Format(format));
+        }
     })
 }
 

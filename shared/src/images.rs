@@ -22,7 +22,8 @@ pub struct Filter {
     pub group_id: Option<String>,
     /// Those of this type.
     pub kind: Option<String>,
-    /// Those with this text in description, original name, category or the title of their group, whatever its case.
+    /// Those with this text in description, original name, category, the title of their group or their URL, whatever its
+    /// case.
     pub text: Option<String>,
 }
 
@@ -70,7 +71,9 @@ impl Filter {
                 && same(&self.kind, &record.kind)
                 && text.as_ref().is_none_or(|text| {
                     let fields = [&record.description, &record.original_name, &record.category, &record.group_title];
-                    fields.into_iter().flatten().any(|field| field.to_lowercase().contains(text))
+                    let url = record.extra.get("url").and_then(|url| url.as_str());
+                    let fields = fields.into_iter().flatten().map(String::as_str).chain(url);
+                    fields.map(str::to_lowercase).any(|field| field.contains(text))
                 })
         }
     }

@@ -293,6 +293,9 @@ pub fn parse_quarantined(key: &Key) -> Option<Digest> {
     key.as_str().strip_prefix(QUARANTINE)?.split_once('/')?.0.parse().ok()
 }
 
+/// What the ids of links end in, as those of images do in the extension of their format.
+const LINK: &str = "link";
+
 /// The name of an image's file, which is also its id: one segment of a [`Key`] that does not start with a dot.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ImageId(Arc<str>);
@@ -307,6 +310,17 @@ impl ImageId {
     /// The id of a new image: a UUID and the extension of its format.
     pub fn generate(uuid: Uuid, extension: &str) -> Self {
         Self(format!("{uuid}.{extension}").into())
+    }
+
+    /// The id of a new link, which has no file.
+    pub fn of_link(uuid: Uuid) -> Self {
+        Self::generate(uuid, LINK)
+    }
+
+    /// Whether it is one that [`ImageId::of_link`] gave. No file here has such a name.
+    pub fn is_link(&self) -> bool {
+        let stem = self.0.strip_suffix(LINK).and_then(|stem| stem.strip_suffix('.'));
+        stem.is_some_and(|stem| parse_uuid(stem).is_some())
     }
 
     /// The UUID in a name of the form that [`ImageId::generate`] gives; where there is one, Keepsake itself wrote the file.

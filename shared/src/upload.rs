@@ -248,7 +248,7 @@ impl Keepsake {
         sizes.into_iter().for_each(|size| self.counts.add_upload(size));
         if self.clock.now().duration_since(begun) > PATIENCE {
             // A recovery may have taken the bytes for what an interrupted upload left.
-            for (id, _) in &changes {
+            for (id, _) in changes.iter().filter(|(id, _)| !id.is_link()) {
                 self.primary.head(&layout::image(id)).await?;
             }
         }
@@ -290,7 +290,7 @@ impl Record {
     /// What the bytes of an image say of it.
     pub(crate) fn of_bytes(size: u64, digest: Digest, media: &Media) -> Self {
         Self {
-            kind: Some("image".to_owned()),
+            kind: Some(if media.format.is_video() { "video" } else { "image" }.to_owned()),
             content_type: Some(media.format.content_type().to_owned()),
             size: Some(size),
             width: Some(media.width.into()),

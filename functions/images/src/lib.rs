@@ -3,7 +3,9 @@
 mod conditions;
 mod cursor;
 mod delete;
+mod download;
 mod edit;
+mod group_download;
 mod groups;
 mod list;
 mod range;
@@ -31,6 +33,11 @@ pub fn routes() -> Routes {
         .head("/uploads/{file}", serve::serve)
 }
 
+/// The routes of a server, which can also send a whole group. A function could not send so much.
+pub fn server_routes() -> Routes {
+    routes().get("/api/groups/{id}/download", group_download::download)
+}
+
 /// The routes with all that surrounds them, ready to be served.
 pub fn router(app: App) -> Router {
     finish(routes().into_router(app.clone()), &app)
@@ -51,3 +58,8 @@ pub fn router(app: App) -> Router {
     serve::serve
 ))]
 pub struct Api;
+
+/// What the routes of a server take and answer beyond those.
+#[derive(Debug, OpenApi)]
+#[openapi(paths(group_download::download))]
+pub struct ServerApi;

@@ -9,20 +9,22 @@ use axum::extract::{Path, Query, State};
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_RANGE, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION,
 };
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use futures::TryStreamExt;
 use headers::{AcceptRanges, ContentLength, ContentRange, ETag, HeaderMapExt, LastModified};
 use jiff::Timestamp;
 use shared::catalog::Record;
 use shared::digest::Digest;
+use shared::file_name;
 use shared::http::{App, Binary, Problem};
 use shared::layout::ImageId;
 use shared::media::Format;
-use shared::store::{ObjectMeta, Store};
+use shared::store::{ObjectMeta, ServedAs, Store};
 use shared::{Error, Result};
 
 use crate::conditions::{Validators, Verdict};
+use crate::download;
 use crate::range::{self, Wanted};
 use crate::scaled::{self, Size};
 
@@ -52,6 +54,7 @@ const YEAR_10_000: u64 = 253_402_300_800;
         ("Accept" = Option<String>, Header, description = "With `image/webp` a smaller form with transparency is a WebP, else a PNG; without transparency it is a JPEG"),
         ("Range" = Option<String>, Header, description = "Only these bytes, such as `bytes=0-99`"),
         ("If-None-Match" = Option<String>, Header, description = "Only if the image has none of these entity tags"),
+        ("download" = Option<String>, Query, description = "`1` where it is to be saved under its original name, not shown"),
     ),
     responses(
         (status = 200, description = "The image", body = inline(Binary), content_type = "image/*", headers(
@@ -75,6 +78,7 @@ pub(crate) async fn serve(
     size: Result<Query<Size>, QueryRejection>,
     method: Method,
     headers: HeaderMap,
+    uri: Uri,
 ) -> Result<Response, Problem> {
     let size = size?.0;
     let (id, entry) = app.keepsake.image(&file?.0).await?;
@@ -92,7 +96,9 @@ pub(crate) async fn serve(
         (None, None) => return Err(Error::MissingBytes.into()),
     };
     let etag: ETag = format!("\"{etag}\"").parse().map_err(Problem::internal)?;
-    let file = File { digest, validators: Validators { etag, last_modified: last_modified(record) }, record };
+    let saved = download::is_wanted(&uri)
+        .then(|| download::disposition(&file_name::safe(record.original_name.as_deref(), &id)));
+    let file = File { digest, validators: Validators { etag, last_modified: last_modified(record) }, record, saved };
     match file.validators.judge(&headers) {
         Verdict::Failed => return Err(Error::Changed.into()),
         Verdict::NotModified => return Ok(file.answer(StatusCode::NOT_MODIFIED, Body::empty())),
@@ -109,8 +115,9 @@ pub(crate) async fn serve(
     let content_type = known_type(record).unwrap_or(UNKNOWN_TYPE);
     // Clients are led into the bucket that images lie in. An archive elsewhere is no place for them.
     let image = shared::layout::image(&id);
-    let leads = app.keepsake.primary.signed_url(&image, content_type, SIGNED_FOR).await.map_err(Error::from)?.is_some();
-    if leads && let Some(url) = store.signed_url(&meta.key, content_type, SIGNED_FOR).await.map_err(Error::from)? {
+    let served = ServedAs { content_type, disposition: file.saved.as_deref() };
+    let leads = app.keepsake.primary.signed_url(&image, served, SIGNED_FOR).await.map_err(Error::from)?.is_some();
+    if leads && let Some(url) = store.signed_url(&meta.key, served, SIGNED_FOR).await.map_err(Error::from)? {
         return Ok((StatusCode::TEMPORARY_REDIRECT, [(LOCATION, url), (CACHE_CONTROL, REDIRECT_CACHE.to_owned())])
             .into_response());
     }
@@ -136,6 +143,8 @@ struct File<'a> {
     record: &'a Record,
     digest: Option<Digest>,
     validators: Validators,
+    /// The `Content-Disposition` of what is to be saved.
+    saved: Option<String>,
 }
 
 impl File<'_> {
@@ -161,6 +170,9 @@ impl File<'_> {
                 headers.insert(CONTENT_TYPE, HeaderValue::from_static(UNKNOWN_TYPE))
             }
         };
+        if let Some(disposition) = self.saved.as_deref().and_then(|saved| saved.try_into().ok()) {
+            headers.insert(CONTENT_DISPOSITION, disposition);
+        }
         headers.typed_insert(ContentLength(length));
         headers.typed_insert(AcceptRanges::bytes());
         headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));

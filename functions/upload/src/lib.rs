@@ -4,6 +4,8 @@ mod answer;
 mod digests;
 mod form;
 mod incoming;
+mod link;
+mod plain;
 mod resume;
 mod ticket;
 mod upload;
@@ -16,6 +18,7 @@ use utoipa::OpenApi;
 pub fn routes() -> Routes {
     Routes::new()
         .post("/api/upload", upload::upload)
+        .post("/api/upload-link", link::upload)
         .post("/api/upload/tickets", ticket::issue)
         .put("/api/upload/{id}", ticket::receive)
         .post("/api/upload/{id}/complete", ticket::complete)
@@ -36,7 +39,7 @@ pub fn router(app: App) -> Router {
 
 /// What these routes take and answer.
 #[derive(Debug, OpenApi)]
-#[openapi(paths(upload::upload, ticket::issue, ticket::receive, ticket::complete))]
+#[openapi(paths(upload::upload, link::upload, ticket::issue, ticket::receive, ticket::complete))]
 pub struct Api;
 
 /// What the routes of a server take and answer beyond those.

@@ -15,7 +15,7 @@ use shared::{Error, Result};
 use crate::answer::{self, answer};
 use crate::form::{self, Form, Target};
 use crate::incoming::Incoming;
-use crate::{digests, resume};
+use crate::{digests, plain, resume};
 
 /// How much longer than its longest image a form may be in all.
 pub(crate) const FORM_BYTES: u64 = 64 * 1024;
@@ -23,6 +23,7 @@ pub(crate) const FORM_BYTES: u64 = 64 * 1024;
 /// Store images: all that one request brings, or none of them.
 ///
 /// They come as a form, or one image is the whole body. What an image is, its own bytes decide, whatever it calls itself.
+/// With `Accept: text/plain` the answer is nothing but the whole URL of each image, one a line.
 #[utoipa::path(
     post,
     path = "/api/upload",
@@ -34,9 +35,10 @@ pub(crate) const FORM_BYTES: u64 = 64 * 1024;
         ("Idempotency-Key" = Option<String>, Header, description = "Makes a second try the same upload as the first"),
         ("Content-Digest" = Option<String>, Header, description = "`sha-256=:…:` of the body, RFC 9530; compared with what arrives"),
         ("Upload-Complete" = Option<String>, Header, pattern = r"^\?[01]$", description = "`?0` where more is to come in parts; the rest goes to the answer's `Location`"),
+        ("Accept" = Option<String>, Header, description = "`text/plain` for nothing but URLs"),
         ("Upload-Length" = Option<u64>, Header, description = "How many bytes will come in parts"),
     ),
-    request_body(content((form::Described = "multipart/form-data"), (inline(Binary) = "image/*"))),
+    request_body(content((form::Described = "multipart/form-data"), (inline(Binary) = "image/*"), (inline(Binary) = "video/*"))),
     responses(
         (status = 201, description = "Stored, one image as an object and several as a list; or begun, with `Upload-Complete: ?0`", body = answer::Either, headers(
             ("Location" = String, description = "Where the image is served, if it is one; or where the rest goes"),
@@ -65,12 +67,14 @@ pub(crate) async fn upload(
 pub(crate) async fn take(app: App, query: form::Query, request: Request) -> Result<Response, Problem> {
     let mut form = Form::of_query(query)?;
     let key = idempotency_key(request.headers())?;
+    let plain = plain::wanted(request.headers());
     receive(&app, request, &mut form).await.map_err(|error| refusal(error, &app))?;
     let several = form.images.len() > 1;
     // All bytes are here; from now on it does not matter whether the client still is.
     let keepsake = Arc::clone(&app.keepsake);
     let upload = async move { keepsake.upload(form.images, form.fields, key.as_deref()).await };
-    Ok(answer(&to_the_end(upload).await?, several))
+    let uploaded = to_the_end(upload).await?;
+    Ok(plain.map_or_else(|| answer(&uploaded, several), |here| plain::answer(&uploaded, &here)))
 }
 
 /// Reads the whole body. What cannot be taken in the end is refused as early as can be, at best before any of it is read.

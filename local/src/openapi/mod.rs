@@ -99,11 +99,12 @@ pub fn document() -> Document {
     document
 }
 
-fn parts() -> [Document; 6] {
+fn parts() -> [Document; 7] {
     [
         upload::Api::openapi(),
         upload::ServerApi::openapi(),
         images::Api::openapi(),
+        images::ServerApi::openapi(),
         backup::Api::openapi(),
         restore::Api::openapi(),
         health::Api::openapi(),

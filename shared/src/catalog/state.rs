@@ -48,7 +48,7 @@ pub struct Totals {
     pub deleted: u64,
     /// Tombstones that have been dropped.
     pub dropped: u64,
-    /// Images that exist and whose record has no digest: imported ones that were not looked at yet, and links.
+    /// Images that exist and whose record has no digest: imported ones that were not looked at yet, and imported links.
     pub undigested: u64,
     /// Length in bytes of all images that exist.
     pub bytes: u64,
@@ -127,6 +127,11 @@ impl Chunk {
             bytes: self.live().map(|(_, entry)| size_of(entry)).sum(),
         })
     }
+}
+
+/// Whether a record waits for a look at its file. Links that were made here have none.
+fn lacks_digest(id: &ImageId, record: &Record) -> bool {
+    record.sha256.is_none() && !id.is_link()
 }
 
 fn size_of(entry: &Entry) -> u64 {
@@ -388,7 +393,7 @@ impl State {
             return;
         };
         self.all.totals.live += 1;
-        self.all.totals.undigested += u64::from(record.sha256.is_none());
+        self.all.totals.undigested += u64::from(lacks_digest(id, record));
         self.all.totals.bytes += record.size.unwrap_or(0);
         self.listed.insert(id, entry);
     }
@@ -399,7 +404,7 @@ impl State {
             return;
         };
         self.all.totals.live -= 1;
-        self.all.totals.undigested -= u64::from(record.sha256.is_none());
+        self.all.totals.undigested -= u64::from(lacks_digest(id, record));
         self.all.totals.bytes -= record.size.unwrap_or(0);
         self.listed.remove(id, entry);
     }

@@ -12,6 +12,7 @@ use crate::catalog::{Entry, Record};
 use crate::digest::Hasher;
 use crate::groups::Group;
 use crate::layout::ImageId;
+use crate::links;
 
 /// What need not be encoded in a segment of a path.
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -65,6 +66,12 @@ impl Serialize for Item<'_> {
             documented("width", record.width.map(Value::from))?;
             documented("height", record.height.map(Value::from))?;
             documented("sha256", record.sha256.map(|digest| digest.to_string().into()))?;
+        }
+        if self.record.kind.as_deref() == Some("link") && self.record.sha256.is_none() {
+            let embed = links::parse(&self.url()).ok().and_then(|url| links::embed(&url));
+            shown.extend(["provider", "embedUrl"]);
+            map.serialize_entry("provider", &embed.as_ref().map(|embed| embed.provider.name()))?;
+            map.serialize_entry("embedUrl", &embed.map(|embed| embed.url))?;
         }
         if let Some(title) = &self.record.group_title {
             shown.push("groupTitle");

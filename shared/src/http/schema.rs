@@ -82,7 +82,7 @@ struct Fields {
     description: Option<String>,
     /// When it was uploaded.
     upload_date: Option<String>,
-    /// What it is: `image`, unless an imported record says something else.
+    /// What it is: `image`, `video` or `link`, unless an imported record says something else.
     r#type: Option<String>,
     /// The group that it belongs to.
     group_id: Option<String>,
@@ -102,6 +102,10 @@ struct Fields {
     /// In pixels.
     height: Option<u32>,
     sha256: Option<Digest>,
+    /// Of a link, whose player can show it: `youtube` or `drive`.
+    provider: Option<String>,
+    /// Of a link, where that player is.
+    embed_url: Option<String>,
 }
 
 /// Images that belong together.

@@ -5,7 +5,7 @@
 //! does not look closely enough to tell an image from a file that happens to begin like one (BMP, ICO).
 
 use super::reader::BodyReader;
-use super::{Fault, Format};
+use super::{Fault, Format, video};
 
 /// Reads the dimensions of an image of this format; either may be zero.
 pub(super) fn read(format: Format, reader: &mut BodyReader<'_>) -> Result<(u32, u32), Fault> {
@@ -16,6 +16,8 @@ pub(super) fn read(format: Format, reader: &mut BodyReader<'_>) -> Result<(u32, 
         Format::Bmp => bmp(reader),
         Format::Ico => ico(reader),
         Format::Gif | Format::Avif | Format::Tiff | Format::Heic => by_imagesize(reader),
+        Format::Mp4 => video::mp4(reader),
+        Format::WebM => video::webm(reader),
     }
 }
 

@@ -17,6 +17,8 @@ pub(super) fn count(format: Format, reader: &mut BodyReader<'_>, limits: &Limits
         Format::Gif => gif(reader, limits),
         Format::WebP => webp(reader, limits.max_frames),
         Format::Jpeg | Format::Avif | Format::Bmp | Format::Tiff | Format::Ico | Format::Heic => Ok(1),
+        // A player shows them one by one.
+        Format::Mp4 | Format::WebM => Ok(1),
     }
 }
 

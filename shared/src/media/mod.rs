@@ -9,6 +9,9 @@ mod frames;
 mod reader;
 #[cfg(test)]
 mod tests;
+mod video;
+#[cfg(test)]
+mod video_tests;
 
 use std::fmt;
 use std::io;
@@ -17,7 +20,7 @@ pub use reader::BodyReader;
 
 use crate::store::{ReadAt, StoreError};
 
-/// The image formats that are kept.
+/// The formats of images and videos that are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Format {
     /// JPEG, also with a second picture behind the first (MPO).
@@ -38,12 +41,32 @@ pub enum Format {
     Ico,
     /// HEIF with HEVC inside, as telephones make it.
     Heic,
+    /// A video as an MP4.
+    Mp4,
+    /// A video as a WebM.
+    WebM,
 }
 
 impl Format {
     /// Every format.
-    pub const ALL: [Self; 9] =
-        [Self::Jpeg, Self::Png, Self::Gif, Self::WebP, Self::Avif, Self::Bmp, Self::Tiff, Self::Ico, Self::Heic];
+    pub const ALL: [Self; 11] = [
+        Self::Jpeg,
+        Self::Png,
+        Self::Gif,
+        Self::WebP,
+        Self::Avif,
+        Self::Bmp,
+        Self::Tiff,
+        Self::Ico,
+        Self::Heic,
+        Self::Mp4,
+        Self::WebM,
+    ];
+
+    /// Whether it is a video, and no image.
+    pub fn is_video(self) -> bool {
+        matches!(self, Self::Mp4 | Self::WebM)
+    }
 
     /// The media type to serve such an image with.
     pub fn content_type(self) -> &'static str {
@@ -57,6 +80,8 @@ impl Format {
             Self::Tiff => "image/tiff",
             Self::Ico => "image/vnd.microsoft.icon",
             Self::Heic => "image/heic",
+            Self::Mp4 => "video/mp4",
+            Self::WebM => "video/webm",
         }
     }
 
@@ -72,6 +97,8 @@ impl Format {
             Self::Tiff => "tiff",
             Self::Ico => "ico",
             Self::Heic => "heic",
+            Self::Mp4 => "mp4",
+            Self::WebM => "webm",
         }
     }
 }
@@ -88,6 +115,8 @@ impl fmt::Display for Format {
             Self::Tiff => "TIFF",
             Self::Ico => "ICO",
             Self::Heic => "HEIC",
+            Self::Mp4 => "MP4",
+            Self::WebM => "WebM",
         })
     }
 }
@@ -123,10 +152,10 @@ impl Default for Limits {
 #[derive(Debug, thiserror::Error)]
 pub enum MediaError {
     /// The bytes are not an image of an allowed format.
-    #[error("The content is not a JPEG, PNG, GIF, WebP, AVIF, BMP, TIFF, ICO or HEIC image.")]
+    #[error("The content is not a JPEG, PNG, GIF, WebP, AVIF, BMP, TIFF, ICO or HEIC image, and no MP4 or WebM video.")]
     NotAnImage,
     /// The bytes begin as an image of this format and then are not one.
-    #[error("The {format} image cannot be read: {reason}.")]
+    #[error("The {format} {} cannot be read: {reason}.", if .format.is_video() { "video" } else { "image" })]
     Undecodable {
         /// The format that the first bytes announce.
         format: Format,
@@ -235,11 +264,13 @@ fn recognise(start: &[u8]) -> Option<Format> {
         [b'B', b'M', ..] => Some(Format::Bmp),
         [0, 0, 1, 0, ..] => Some(Format::Ico),
         [_, _, _, _, b'f', b't', b'y', b'p', ..] => recognise_brand(start),
+        // Matroska in general: which kind it is, its `dimensions` find out.
+        [0x1a, 0x45, 0xdf, 0xa3, ..] => Some(Format::WebM),
         _ => None,
     }
 }
 
-/// The format of an ISO base media file, which is the family of MP4, by its brands.
+/// The format of an ISO base media file, which is the family of MP4 and HEIF, by its brands.
 fn recognise_brand(start: &[u8]) -> Option<Format> {
     let coding = |brand: &[u8]| match brand {
         b"avif" | b"avis" => Some(Format::Avif),
@@ -249,7 +280,8 @@ fn recognise_brand(start: &[u8]) -> Option<Format> {
     let (size, major) = (start.first_chunk()?, start.get(8..12)?);
     let is_any_image = matches!(major, b"mif1" | b"mif2" | b"msf1" | b"miaf");
     // A video may list an image's brand among its lesser ones; what counts is the first, unless it leaves the coding open.
-    coding(major).or_else(|| {
+    let is_video = video::is_mp4_brand(major).then_some(Format::Mp4);
+    is_video.or_else(|| coding(major)).or_else(|| {
         let end = start.len().min(u32::from_be_bytes(*size) as usize);
         let lesser = start.get(16..end).filter(|_| is_any_image)?;
         lesser.chunks_exact(4).find_map(coding)

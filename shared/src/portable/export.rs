@@ -47,7 +47,7 @@ pub struct Exported {
 }
 
 /// The state that is taken out: its chunks, one of which is in memory at a time.
-struct Contents<'a> {
+pub(super) struct Contents<'a> {
     keepsake: &'a Keepsake,
     backup: Option<BackupName>,
     moment: Timestamp,
@@ -61,10 +61,10 @@ enum Part {
 }
 
 /// An image's bytes, found right.
-struct Sound {
+pub(super) struct Sound {
     digest: Digest,
-    crc: u32,
-    size: u64,
+    pub(super) crc: u32,
+    pub(super) size: u64,
     bytes: Held,
 }
 
@@ -153,7 +153,7 @@ async fn put_file(target: &Store, key: &Key, body: &Body) -> Result<()> {
     }
 }
 
-fn unwritten(error: std::io::Error) -> Error {
+pub(super) fn unwritten(error: std::io::Error) -> Error {
     StoreError::io("write", "export", error).into()
 }
 
@@ -171,6 +171,11 @@ impl Exported {
 }
 
 impl<'a> Contents<'a> {
+    /// Nothing but a way to [`find`](Self::find) images that live now.
+    pub(super) fn of_single_images(keepsake: &'a Keepsake) -> Self {
+        Self { keepsake, backup: None, moment: keepsake.clock.now(), chunks: Vec::new(), records: 0 }
+    }
+
     async fn open(keepsake: &'a Keepsake, what: What) -> Result<Self> {
         match what {
             What::Backup(name) => {
@@ -213,7 +218,7 @@ impl<'a> Contents<'a> {
         found.try_filter_map(async |found| Ok(found))
     }
 
-    async fn find(&self, id: ImageId, entry: Arc<Entry>) -> Result<Option<(ImageId, Option<Sound>)>> {
+    pub(super) async fn find(&self, id: ImageId, entry: Arc<Entry>) -> Result<Option<(ImageId, Option<Sound>)>> {
         let Some(record) = entry.live() else { return Ok(None) };
         let found = match record.sha256 {
             Some(digest) => self.sound(&id, digest).await?,
@@ -286,7 +291,7 @@ async fn read_through(store: &Store, key: &Key) -> Result<Sound, StoreError> {
 
 impl Sound {
     /// The bytes, which end with an error where they are not those that were found right.
-    async fn stream(self, id: &ImageId) -> Result<stream::BoxStream<'static, Result<Bytes>>> {
+    pub(super) async fn stream(self, id: &ImageId) -> Result<stream::BoxStream<'static, Result<Bytes>>> {
         let (store, meta) = match self.bytes {
             Held::InMemory(bytes) => return Ok(stream::iter([Ok(bytes)]).boxed()),
             Held::At(store, meta) => (store, meta),

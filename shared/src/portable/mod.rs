@@ -10,6 +10,7 @@
 
 mod decide;
 mod export;
+mod group;
 mod import;
 mod names;
 mod source;

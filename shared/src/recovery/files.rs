@@ -88,8 +88,14 @@ impl Keepsake {
             return Ok(0);
         }
         let incomplete: Vec<(ImageId, Arc<Entry>)> = self.catalog.read(|state| {
-            let lacks_digest = |entry: &Entry| entry.live().is_some_and(|record| record.sha256.is_none());
-            state.iter().filter(|(_, entry)| lacks_digest(entry)).map(|(id, e)| (id.clone(), Arc::clone(e))).collect()
+            let lacks_digest = |id: &ImageId, entry: &Entry| {
+                !id.is_link() && entry.live().is_some_and(|record| record.sha256.is_none())
+            };
+            state
+                .iter()
+                .filter(|(id, entry)| lacks_digest(id, entry))
+                .map(|(id, e)| (id.clone(), Arc::clone(e)))
+                .collect()
         });
         let mut completed = Vec::new();
         for (id, entry) in incomplete {

@@ -11,8 +11,8 @@ use futures::stream::{BoxStream, StreamExt};
 use jiff::Timestamp;
 
 use super::{
-    Body, ETag, ErrorKind, Key, Meter, Metered, Object, ObjectMeta, ObjectStore, PutMode, Result, SignedPut, Spool,
-    StoreError, StoreStatus, Terms,
+    Body, ETag, ErrorKind, Key, Meter, Metered, Object, ObjectMeta, ObjectStore, PutMode, Result, ServedAs, SignedPut,
+    Spool, StoreError, StoreStatus, Terms,
 };
 use crate::digest::{Digest, Hasher};
 
@@ -121,8 +121,8 @@ impl Store {
     }
 
     /// See [`ObjectStore::signed_url`].
-    pub async fn signed_url(&self, key: &Key, content_type: &str, valid_for: Duration) -> Result<Option<String>> {
-        self.backend.signed_url(&self.full(key)?, content_type, valid_for).await
+    pub async fn signed_url(&self, key: &Key, served: ServedAs<'_>, valid_for: Duration) -> Result<Option<String>> {
+        self.backend.signed_url(&self.full(key)?, served, valid_for).await
     }
 
     /// See [`ObjectStore::signed_put`].

@@ -10,8 +10,8 @@ use futures::stream::{self, BoxStream, StreamExt};
 use jiff::Timestamp;
 
 use super::{
-    Address, Body, ETag, ErrorKind, Key, Object, ObjectMeta, ObjectStore, PutMode, Result, SignedPut, StoreStatus,
-    Terms,
+    Address, Body, ETag, ErrorKind, Key, Object, ObjectMeta, ObjectStore, PutMode, Result, ServedAs, SignedPut,
+    StoreStatus, Terms,
 };
 use crate::digest::Digest;
 
@@ -127,8 +127,8 @@ impl ObjectStore for Metered {
         self.measure("copy", self.inner.copy_from(from, to, digest, content_type)).await
     }
 
-    async fn signed_url(&self, key: &Key, content_type: &str, valid_for: Duration) -> Result<Option<String>> {
-        self.measure("sign", self.inner.signed_url(key, content_type, valid_for)).await
+    async fn signed_url(&self, key: &Key, served: ServedAs<'_>, valid_for: Duration) -> Result<Option<String>> {
+        self.measure("sign", self.inner.signed_url(key, served, valid_for)).await
     }
 
     async fn signed_put(&self, key: &Key, terms: &Terms, valid_for: Duration) -> Result<Option<SignedPut>> {

@@ -151,6 +151,15 @@ pub struct StoreStatus {
     pub file_system: Option<String>,
 }
 
+/// What a service says of the bytes behind a signed URL.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ServedAs<'a> {
+    /// Their media type.
+    pub content_type: &'a str,
+    /// Whether they are to be saved rather than shown, and under which name: a `Content-Disposition`.
+    pub disposition: Option<&'a str>,
+}
+
 /// A flat map from [`Key`] to bytes.
 ///
 /// The contract, one sentence per test:
@@ -224,9 +233,9 @@ pub trait ObjectStore: Send + Sync + fmt::Debug {
         Ok(None)
     }
 
-    /// A URL from which anyone can read the object, as `content_type`, until `valid_for` has passed; `None` where the
+    /// A URL from which anyone can read the object, served like this, until `valid_for` has passed; `None` where the
     /// backend has none.
-    async fn signed_url(&self, _key: &Key, _content_type: &str, _valid_for: Duration) -> Result<Option<String>> {
+    async fn signed_url(&self, _key: &Key, _served: ServedAs<'_>, _valid_for: Duration) -> Result<Option<String>> {
         Ok(None)
     }
 

@@ -27,7 +27,7 @@ use crate::keepsake::{Keepsake, Settings};
 use crate::layout::{self, ImageId};
 use crate::media::Format;
 use crate::store::{
-    Body, ETag, Key, MemoryStore, Object, ObjectMeta, ObjectStore, PutMode, Result, Store, StoreStatus,
+    Body, ETag, Key, MemoryStore, Object, ObjectMeta, ObjectStore, PutMode, Result, ServedAs, Store, StoreStatus,
 };
 use crate::sync::Mutex;
 use crate::upload::{Fields, NewImage};
@@ -152,17 +152,41 @@ pub fn samples() -> Vec<(Format, Vec<u8>)> {
             Format::Ico => encode(Encoder::Ico, 1),
             Format::Avif => heif(b"avif"),
             Format::Heic => heif(b"heic"),
+            // Nothing may follow a video: it has those bytes inside.
+            Format::Mp4 => return (*format, mp4(&all_bytes)),
+            Format::WebM => return (*format, webm(&all_bytes)),
         };
         (*format, with_all_bytes(bytes))
     };
     Format::ALL.iter().map(sample).collect()
 }
 
+fn iso_box(name: &[u8; 4], content: &[u8]) -> Vec<u8> {
+    [&(content.len() as u32 + 8).to_be_bytes()[..], name, content].concat()
+}
+
+/// An MP4 with this content: the boxes that tell its dimensions.
+pub fn mp4(content: &[u8]) -> Vec<u8> {
+    let ftyp = iso_box(b"ftyp", b"isom\0\0\x02\0isomiso2");
+    let mut tkhd = [0; 84];
+    (tkhd[77], tkhd[81], tkhd[41]) = (4, 3, 1);
+    let moov = iso_box(b"moov", &iso_box(b"trak", &iso_box(b"tkhd", &tkhd)));
+    [ftyp, moov, iso_box(b"mdat", content)].concat()
+}
+
+/// A WebM with this content: the elements that tell its dimensions.
+pub fn webm(content: &[u8]) -> Vec<u8> {
+    let element =
+        |name: &[u8], content: &[u8]| [name, &(1_u64 << 56 | content.len() as u64).to_be_bytes(), content].concat();
+    let head = element(&[0x1a, 0x45, 0xdf, 0xa3], &element(&[0x42, 0x82], b"webm"));
+    let video = element(&[0xe0], &[element(&[0xb0], &[4]), element(&[0xba], &[3])].concat());
+    let tracks = element(&[0x16, 0x54, 0xae, 0x6b], &element(&[0xae], &video));
+    let cluster = element(&[0x1f, 0x43, 0xb6, 0x75], content);
+    [head, element(&[0x18, 0x53, 0x80, 0x67], &[tracks, cluster].concat())].concat()
+}
+
 /// A HEIF file of this brand, for which the `image` crate has no encoder: the boxes that tell its dimensions.
 fn heif(brand: &[u8; 4]) -> Vec<u8> {
-    fn iso_box(name: &[u8; 4], content: &[u8]) -> Vec<u8> {
-        [&(content.len() as u32 + 8).to_be_bytes()[..], name, content].concat()
-    }
     let ispe = iso_box(b"ispe", &[[0; 4], 4_u32.to_be_bytes(), 3_u32.to_be_bytes()].concat());
     let iprp = iso_box(b"iprp", &[iso_box(b"ipco", &ispe), iso_box(b"ipma", &[0; 12])].concat());
     let hdlr = iso_box(b"hdlr", b"\0\0\0\0\0\0\0\0pict\0\0\0\0\0\0\0\0\0\0\0\0\0");
@@ -219,8 +243,9 @@ impl ObjectStore for StubStore {
         self.inner.delete_version(version).await
     }
 
-    async fn signed_url(&self, key: &Key, _content_type: &str, _valid_for: Duration) -> Result<Option<String>> {
-        Ok(self.signs.map(|start| format!("{start}{key}")))
+    async fn signed_url(&self, key: &Key, served: ServedAs<'_>, _valid_for: Duration) -> Result<Option<String>> {
+        let disposition = served.disposition.map(|disposition| format!("?{disposition}")).unwrap_or_default();
+        Ok(self.signs.map(|start| format!("{start}{key}{disposition}")))
     }
 
     async fn status(&self) -> Result<StoreStatus> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use shared::digest::Digest;
 use shared::store::{
-    Body, ErrorKind, Fault, FaultStore, MemoryStore, Meter, Metered, ObjectStore, PutMode, Store, Terms,
+    Body, ErrorKind, Fault, FaultStore, MemoryStore, Meter, Metered, ObjectStore, PutMode, ServedAs, Store, Terms,
 };
 
 use crate::backend::{client, key, put, read};
@@ -77,7 +77,13 @@ async fn what_a_bucket_can_do_beyond_the_least_passes_through() {
     assert_eq!(Some(&address), plain.address(&from).as_ref());
     assert!(metered.copy_from(&address, &to, digest, None).await.unwrap().is_some());
     let hour = Duration::from_secs(3600);
-    assert!(metered.signed_url(&from, "image/png", hour).await.unwrap().is_some());
+    assert!(
+        metered
+            .signed_url(&from, ServedAs { content_type: "image/png", disposition: None }, hour)
+            .await
+            .unwrap()
+            .is_some()
+    );
     let terms = Terms { size: 5, digest, content_type: "image/png".to_owned() };
     assert!(metered.signed_put(&key("new"), &terms, hour).await.unwrap().is_some());
     let operations: Vec<_> = notes.take().into_iter().map(|(operation, _)| operation).collect();

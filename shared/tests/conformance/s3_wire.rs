@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::stream::TryStreamExt;
 use shared::digest::Digest;
-use shared::store::{Address, Body, ETag, ErrorKind, ObjectStore, PutMode, Result, S3Store, Spool, Terms};
+use shared::store::{Address, Body, ETag, ErrorKind, ObjectStore, PutMode, Result, S3Store, ServedAs, Spool, Terms};
 
 use crate::backend::client;
 use crate::backend::key;
@@ -431,8 +431,13 @@ async fn a_signed_url_can_be_read_by_anyone() {
     let store = client(&endpoint, crate::s3_server::BUCKET);
     let name = key("a/ü +%&?.png");
     store.put(&name, &Body::from(b"bytes".to_vec()), &PutMode::Create).await.unwrap();
-    let url = store.signed_url(&name, "image/png", Duration::from_secs(60)).await.unwrap().unwrap();
+    let png = ServedAs { content_type: "image/png", disposition: None };
+    let url = store.signed_url(&name, png, Duration::from_secs(60)).await.unwrap().unwrap();
     assert_eq!(&reqwest::get(url).await.unwrap().bytes().await.unwrap()[..], b"bytes");
+    let disposition = "attachment; filename=\"ein Bild.png\"";
+    let saved = ServedAs { disposition: Some(disposition), ..png };
+    let url = store.signed_url(&name, saved, Duration::from_secs(60)).await.unwrap().unwrap();
+    assert!(url.contains("response-content-disposition=attachment%3B%20filename%3D%22ein%20Bild.png%22"), "{url}");
     let month = Duration::from_secs(31 * 24 * 3600);
-    assert_eq!(store.signed_url(&name, "image/png", month).await.unwrap_err().kind, ErrorKind::Refused);
+    assert_eq!(store.signed_url(&name, png, month).await.unwrap_err().kind, ErrorKind::Refused);
 }

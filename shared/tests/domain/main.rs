@@ -3,6 +3,7 @@
 
 mod backups;
 mod failures;
+mod links;
 mod maintenance;
 mod migrate;
 mod migrate_cut_off;

@@ -331,3 +331,48 @@ async fn a_group_can_be_deleted_from_a_full_disk() {
     assert_eq!(delete(&app, "g", &[]).await.json()["images"], 2);
     assert!(files(&app, "g").await.is_empty());
 }
+
+#[tokio::test]
+async fn a_group_is_downloaded_as_a_zip_with_safe_names_in_its_order() {
+    let app = app();
+    let upload = async |name: &str, bytes: Vec<u8>| {
+        let image = shared::upload::NewImage { body: bytes.into(), original_name: Some(name.to_owned()) };
+        app.keepsake.upload(vec![image], Fields::default(), None).await.unwrap().images[0].0.to_string()
+    };
+    let (a, b, c) = (
+        upload("Cat.png", png(1)).await,
+        upload("Cat.png", png(2)).await,
+        upload("../..\\evil:\u{202e}.png", png(3)).await,
+    );
+    let link =
+        app.keepsake.upload_link("https://example.com/x", Fields::default()).await.unwrap().images[0].0.to_string();
+    import(&app.keepsake, "lost.png", json!({ "originalName": "lost.png" })).await;
+    put(&app, "g", &[], json!({ "files": [b, c, link, a, "lost.png"], "title": "A/B \u{1f431}" })).await;
+
+    let router = images::server_routes().into_router(app.clone());
+    let answer = send(&router, request("GET", "/api/groups/g/download", &[], "")).await;
+    assert_eq!((answer.status.as_u16(), answer.header("content-type")), (200, "application/zip"));
+    let disposition = "attachment; filename=\"B _.zip\"; filename*=UTF-8''B%20%F0%9F%90%B1.zip";
+    assert_eq!(answer.header("content-disposition"), disposition);
+    let mut zip = zip::ZipArchive::new(std::io::Cursor::new(answer.body)).unwrap();
+    let mut entries = Vec::new();
+    for index in 0..zip.len() {
+        let mut entry = zip.by_index(index).unwrap();
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut entry, &mut bytes).unwrap();
+        entries.push((entry.name().unwrap().into_owned(), bytes));
+    }
+    let expected = [
+        ("1 Cat.png", png(2)),
+        ("2 evil_.png", png(3)),
+        ("4 Cat.png", png(1)),
+        ("links.txt", b"https://example.com/x\n".to_vec()),
+        ("missing.txt", b"5 lost.png\n".to_vec()),
+    ];
+    assert_eq!(entries, expected.map(|(name, bytes)| (name.to_owned(), bytes)));
+
+    let head = send(&router, request("HEAD", "/api/groups/g/download", &[], "")).await;
+    assert_eq!((head.status.as_u16(), head.body.len(), head.header("content-disposition")), (200, 0, disposition));
+    let unknown = send(&router, request("GET", "/api/groups/x/download", &[], "")).await;
+    assert_eq!(unknown.problem(), (404, "no-such-group".to_owned()));
+}

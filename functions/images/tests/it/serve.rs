@@ -163,3 +163,16 @@ async fn conditions_are_judged_in_their_order() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_download_is_saved_under_its_original_name_and_is_the_same_bytes() {
+    let app = app();
+    let (path, bytes, etag) = one(&app).await;
+    let saved = get(&app, &format!("{path}?download=1")).await;
+    assert_eq!((saved.status.as_u16(), saved.header("etag"), &saved.body[..]), (200, etag.as_str(), &bytes[..]));
+    assert_eq!(saved.header("content-disposition"), "attachment; filename=\"photo.png\"; filename*=UTF-8''photo.png");
+    assert_eq!(saved.header("content-type"), "image/png");
+    let part = ask(&app, "GET", &format!("{path}?download=1"), &[("range", "bytes=0-3")]).await;
+    assert_eq!((part.status.as_u16(), part.header("content-disposition")), (206, saved.header("content-disposition")));
+    assert_eq!(get(&app, &path).await.header("content-disposition"), "");
+}

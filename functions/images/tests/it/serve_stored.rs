@@ -109,6 +109,9 @@ async fn an_image_in_a_store_with_signed_urls_is_fetched_from_there() {
     assert_eq!(answer.status, 307);
     assert_eq!(answer.header("location"), format!("https://bucket.example/uploads/{id}"));
     assert_eq!(answer.header("cache-control"), "private, max-age=300");
+    let saved = get(&app, &format!("{path}?download=1")).await;
+    let disposition = "attachment; filename=\"photo.png\"; filename*=UTF-8''photo.png";
+    assert_eq!(saved.header("location"), format!("https://bucket.example/uploads/{id}?{disposition}"));
     // A signed URL is good for one method only.
     let head = ask(&app, "HEAD", &path, &[]).await;
     assert_eq!((head.status.as_u16(), head.header("content-type")), (200, "image/png"));

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use shared::digest::Digest;
 use shared::media::Format;
-use shared::testing::{app, app_on, png, samples, send, store_image};
+use shared::testing::{app, app_on, mp4, png, request, samples, send, store_image, webm};
 use shared::upload::Fields;
 
 use super::{Form, form_request, keys, router, send_raw};
@@ -200,4 +200,33 @@ async fn the_tenth_upload_names_the_backup_it_completed() {
     let form = Form::new().file("image", "a.png", &png(18)).file("image", "b.png", &png(19));
     let several = form.send(&app).await.json();
     assert_eq!(several["backup"], "backup-2026-11-20T08-00-00-001Z");
+}
+
+#[tokio::test]
+async fn a_short_video_is_kept_like_an_image() {
+    let app = app();
+    for (bytes, kind) in [(mp4(b"moving"), "mp4"), (webm(b"moving"), "webm")] {
+        let content_type = format!("video/{kind}");
+        let headers = [("content-type", content_type.as_str()), ("x-filename", "sea.mov")];
+        let item = send_raw(&app, "/api/upload", &headers, bytes.clone()).await.json();
+        assert_eq!((&item["type"], &item["contentType"]), (&json!("video"), &json!(content_type)));
+        assert_eq!((&item["width"], &item["height"], &item["size"]), (&json!(4), &json!(3), &json!(bytes.len())));
+        let url = item["url"].as_str().unwrap();
+        assert!(url.ends_with(kind), "{url}");
+        let images = images::router(app.clone());
+        let part = send(&images, request("GET", url, &[("range", "bytes=-6")], "")).await;
+        assert_eq!(
+            (part.status.as_u16(), &part.body[..], part.header("content-type")),
+            (206, &b"moving"[..], &*content_type)
+        );
+        assert_eq!(part.header("x-content-type-options"), "nosniff");
+        assert_eq!(part.header("content-security-policy"), "default-src 'none'; sandbox");
+
+        let cut_off = send_raw(&app, "/api/upload", &headers, bytes[..bytes.len() - 1].to_vec()).await;
+        assert_eq!(cut_off.problem(), (422, "undecodable".to_owned()));
+        let polyglot = [&bytes[..], b"<script>alert(1)</script>"].concat();
+        assert_eq!(send_raw(&app, "/api/upload", &headers, polyglot).await.problem(), (422, "undecodable".to_owned()));
+    }
+    let disguised = send_raw(&app, "/api/upload", &[("content-type", "video/mp4")], "<html>ftypisom</html>").await;
+    assert_eq!(disguised.problem(), (415, "not-an-image".to_owned()));
 }

@@ -4,6 +4,7 @@
 mod access;
 mod good;
 mod lambda;
+mod links;
 mod refused;
 mod resumed;
 mod stores;

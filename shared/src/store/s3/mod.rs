@@ -29,8 +29,8 @@ use futures::stream::BoxStream;
 
 use self::errors::failure;
 use super::{
-    Address, Body, ETag, ErrorKind, Key, Object, ObjectMeta, ObjectStore, PutMode, Result, SignedPut, StoreError,
-    StoreStatus, Terms,
+    Address, Body, ETag, ErrorKind, Key, Object, ObjectMeta, ObjectStore, PutMode, Result, ServedAs, SignedPut,
+    StoreError, StoreStatus, Terms,
 };
 use crate::config::AwsCredentials;
 use crate::digest::Digest;
@@ -192,9 +192,11 @@ impl ObjectStore for S3Store {
         if from.service == self.service { self.copy_object(from, to, digest, content_type).await } else { Ok(None) }
     }
 
-    async fn signed_url(&self, key: &Key, content_type: &str, valid_for: Duration) -> Result<Option<String>> {
+    async fn signed_url(&self, key: &Key, served: ServedAs<'_>, valid_for: Duration) -> Result<Option<String>> {
         let request = self.client.get_object().bucket(&self.bucket).key(key.as_str());
-        let request = request.response_content_type(content_type);
+        let request = request
+            .response_content_type(served.content_type)
+            .set_response_content_disposition(served.disposition.map(str::to_owned));
         let signed = request.presigned(expiry(key, valid_for)?).await.map_err(|e| failure("sign", key, e))?;
         Ok(Some(signed.uri().to_owned()))
     }

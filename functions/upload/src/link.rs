@@ -1,0 +1,51 @@
+//! The handler of `POST /api/upload-link`.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::response::Response;
+use serde::Deserialize;
+use shared::Error;
+use shared::http::{App, Problem, read_body, to_the_end};
+use shared::upload::Fields;
+use utoipa::ToSchema;
+
+use crate::answer::{Stored, answer};
+
+/// The longest body in bytes; the longest description takes 120,000 as JSON, if all of it is escaped.
+const MAX_BYTES: usize = 256 * 1024;
+
+/// A link to something elsewhere.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = LinkRequest)]
+struct Asked {
+    /// Where it leads: `http` or `https`, without credentials.
+    #[schema(max_length = 2_000)]
+    url: String,
+    #[serde(flatten)]
+    fields: Fields,
+}
+
+/// Store a link to something elsewhere, such as a video at YouTube or a file at Google Drive.
+#[utoipa::path(
+    post,
+    path = "/api/upload-link",
+    operation_id = "uploadLink",
+    tag = "upload",
+    request_body = Asked,
+    responses(
+        (status = 201, description = "The link, an item of type `link`", body = Stored, headers(("Location" = String, description = "Where it leads"))),
+        (status = 400, description = "`invalid-request`: among others a URL that is none, or none of the web"),
+        (status = 413, description = "`too-large`"),
+        (status = 507, description = "`no-room`"),
+    ),
+)]
+pub(crate) async fn upload(State(app): State<App>, request: Request) -> Result<Response, Problem> {
+    let body = read_body(request.into_body(), MAX_BYTES).await?;
+    let asked: Asked = serde_json::from_slice(&body)
+        .map_err(|error| Error::Invalid(format!("The body does not describe a link: {error}.")))?;
+    let keepsake = Arc::clone(&app.keepsake);
+    let upload = async move { keepsake.upload_link(&asked.url, asked.fields.without_empty()).await };
+    Ok(answer(&to_the_end(upload).await?, false))
+}
