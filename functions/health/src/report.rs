@@ -48,7 +48,7 @@ struct Writable {
 #[derive(ToSchema)]
 #[schema(as = HealthAnswer, description = "Everything; in brief to those who may not see what there is.")]
 #[serde(untagged)]
-#[expect(dead_code, reason = "only its description is used")]
+#[expect(dead_code, clippy::large_enum_variant, reason = "only its description is used")]
 pub(crate) enum Either<'a> {
     Whole(Report<'a>),
     InBrief(Brief),
