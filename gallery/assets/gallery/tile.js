@@ -51,8 +51,10 @@ function fetchSome() {
     const { image, address } = waiting.shift();
     // Where its tile has gone since, nobody would see it.
     if (!image.isConnected) continue;
-    coming.add(image);
     image.src = address;
+    // One that is far from the window comes when the browser sees fit.
+    const { top, bottom } = image.getBoundingClientRect();
+    if (bottom > -500 && top < innerHeight + 500) coming.add(image);
   }
 }
 
@@ -61,7 +63,7 @@ export function picture(item, size) {
   const shown = face(item);
   if (!isPicture(shown)) return h('span', { class: 'symbol', text: { video: '▶', link: '↗' }[shown.type] ?? '▢' });
   const aspect = shown.width && shown.height ? Math.min(3, Math.max(1, shown.width / shown.height)) : 1;
-  const image = h('img', { alt: '', decoding: 'async', fetchpriority: 'low', draggable: 'false', width: shown.width, height: shown.height });
+  const image = h('img', { alt: '', loading: 'lazy', decoding: 'async', fetchpriority: 'low', draggable: 'false', width: shown.width, height: shown.height });
   const came = () => {
     coming.delete(image);
     fetchSoon();
