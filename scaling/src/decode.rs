@@ -18,8 +18,8 @@ use crate::jpeg::{self, Storage};
 use crate::resize::Pixels;
 
 /// What is taken besides pixels: tables, colour profiles, an encoder's buffers.
-const FIXED: u64 = 4 << 20;
-/// A longer colour profile is none.
+const FIXED: u64 = 8 << 20;
+/// A longer colour profile is none. It may be stored compressed, so that a small file can hold one without end.
 const LONGEST_PROFILE: usize = 4 << 20;
 /// Scans of a JPEG beyond this many are not waited for; cameras and encoders make about ten.
 const MOST_SCANS: usize = 64;
@@ -62,7 +62,7 @@ pub(crate) fn look<R: BufRead + Seek>(open: &dyn Fn() -> R, format: Format) -> R
     if format == Format::Jpeg {
         return look_at_jpeg(open);
     }
-    let mut decoder = decoder(open(), format)?.map_err(refusal)?;
+    let mut decoder = decoder(open(), format, LONGEST_PROFILE as u64)?.map_err(refusal)?;
     let (width, height) = decoder.dimensions();
     let (color, native) = (decoder.color_type(), decoder.total_bytes());
     let pixels = u64::from(width) * u64::from(height);
@@ -120,16 +120,23 @@ fn jpeg_options() -> DecoderOptions {
         .jpeg_set_out_colorspace(ColorSpace::RGB)
 }
 
-/// The decoder of a format other than JPEG.
+fn limits(most: u64) -> image::Limits {
+    let mut limits = image::Limits::no_limits();
+    limits.max_alloc = Some(most);
+    limits
+}
+
+/// The decoder of a format other than JPEG; what precedes the pixels takes no more than `most` bytes.
 fn decoder<'a, R: BufRead + Seek + 'a>(
     reader: R,
     format: Format,
+    most: u64,
 ) -> Result<ImageResult<Box<dyn ImageDecoder + 'a>>, Unscalable> {
     fn boxed<'a>(decoder: ImageResult<impl ImageDecoder + 'a>) -> ImageResult<Box<dyn ImageDecoder + 'a>> {
         Ok(Box::new(decoder?))
     }
     Ok(match format {
-        Format::Png => boxed(png::PngDecoder::new(reader)),
+        Format::Png => boxed(png::PngDecoder::with_limits(reader, limits(most))),
         Format::Gif => boxed(gif::GifDecoder::new(reader)),
         Format::WebP => boxed(webp::WebPDecoder::new(reader)),
         Format::Bmp => boxed(bmp::BmpDecoder::new(reader)),
@@ -148,10 +155,8 @@ pub(crate) fn pixels(source: &Bytes, format: Format, look: &Look, most: u64) -> 
         let whole = bytes.len() as u64 == u64::from(width) * u64::from(height) * 3;
         return if whole { Ok(Pixels { width, height, alpha: false, bytes }) } else { Err(Unscalable::Damaged) };
     }
-    let mut decoder = decoder(Cursor::new(&source[..]), format)?.map_err(refusal)?;
-    let mut limits = image::Limits::no_limits();
-    limits.max_alloc = Some(most);
-    decoder.set_limits(limits).map_err(refusal)?;
+    let mut decoder = decoder(Cursor::new(&source[..]), format, most)?.map_err(refusal)?;
+    decoder.set_limits(limits(most)).map_err(refusal)?;
     let image = DynamicImage::from_decoder(decoder).map_err(refusal)?;
     let (width, height, alpha) = (image.width(), image.height(), image.color().has_alpha());
     let bytes = if alpha { image.into_rgba8().into_raw() } else { image.into_rgb8().into_raw() };

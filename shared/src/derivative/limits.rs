@@ -6,8 +6,6 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use crate::error::{Error, Result};
-
 /// What memory is counted in, in bytes.
 const UNIT: u64 = 1024;
 
@@ -54,15 +52,16 @@ impl Turnstile {
         }
     }
 
-    /// Waits, in the order of asking, until so many bytes and a processor are free. Who stops waiting leaves the queue.
-    pub(super) async fn enter(&self, bytes: u64) -> Result<Turn> {
-        let units = u32::try_from(bytes.div_ceil(UNIT)).map_err(|_| Error::TooBusy)?;
+    /// Waits, in the order of asking, until so many bytes and a processor are free; `None` where that takes too long. Who
+    /// stops waiting leaves the queue.
+    pub(super) async fn enter(&self, bytes: u64) -> Option<Turn> {
+        let units = u32::try_from(bytes.div_ceil(UNIT)).ok()?;
         let both = async {
             // Always in this order, so that nobody waits for somebody who waits for him.
-            let memory = Arc::clone(&self.memory).acquire_many_owned(units).await;
-            let worker = Arc::clone(&self.workers).acquire_owned().await;
-            Ok(Turn([memory.map_err(|_| Error::TooBusy)?, worker.map_err(|_| Error::TooBusy)?]))
+            let memory = Arc::clone(&self.memory).acquire_many_owned(units).await.ok()?;
+            let worker = Arc::clone(&self.workers).acquire_owned().await.ok()?;
+            Some(Turn([memory, worker]))
         };
-        timeout(self.patience, both).await.unwrap_or(Err(Error::TooBusy))
+        timeout(self.patience, both).await.ok()?
     }
 }

@@ -91,8 +91,32 @@ pub struct Derivatives {
     making: Mutex<HashMap<(Digest, Form), Weak<Making>>>,
 }
 
-/// How making one ended, where trying again would end the same way.
-type Made = std::result::Result<Derivative, String>;
+/// How making one ended, for all who waited for it.
+type Made = std::result::Result<Derivative, Refusal>;
+
+/// Why none was made.
+#[derive(Clone, Debug)]
+enum Refusal {
+    /// For this reason, which is the image's.
+    Image(String),
+    /// There was no turn in time.
+    Busy,
+}
+
+impl From<Unscalable> for Refusal {
+    fn from(reason: Unscalable) -> Self {
+        Self::Image(reason.to_string())
+    }
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Image(reason) => Self::NotScalable(reason),
+            Refusal::Busy => Self::TooBusy,
+        }
+    }
+}
 
 /// Filled once by the first who asks, or by the next where that one stops waiting.
 type Making = OnceCell<Made>;
@@ -133,15 +157,15 @@ impl Derivatives {
             let made = self.make(keepsake, id, record, form).await;
             keepsake.counts.add_derivative(match &made {
                 Ok(Ok(_)) => Outcome::Made,
-                Ok(Err(_)) => Outcome::Refused,
-                Err(_) => Outcome::Failed,
+                Ok(Err(Refusal::Image(_))) => Outcome::Refused,
+                Ok(Err(Refusal::Busy)) | Err(_) => Outcome::Failed,
             });
             if let (Ok(Ok(made)), Some(key)) = (&made, &key) {
                 self.cache.keep(keepsake, content, key, made).await;
             }
             made
         });
-        made.await?.clone().map_err(Error::NotScalable)
+        Ok(made.await?.clone()?)
     }
 
     /// Removes derivatives whose images are gone, and the oldest where there are too many; returns how many went.
@@ -169,7 +193,7 @@ impl Derivatives {
     async fn make(&self, keepsake: &Keepsake, id: &ImageId, record: &Record, form: Form) -> Result<Made> {
         let (store, meta) = keepsake.locate_bytes(id, record).await?;
         if meta.size > self.limits.memory_bytes {
-            return Ok(Err(Unscalable::TooLarge.to_string()));
+            return Ok(Err(Unscalable::TooLarge.into()));
         }
         let (scaler, limits) = (Arc::clone(&self.scaler), keepsake.settings.media);
         let header = Ranged::open(&store, meta.key, meta.size).await?;
@@ -186,9 +210,10 @@ impl Derivatives {
             Err(reason) => return Ok(Err(reason)),
         };
         if cost > self.limits.memory_bytes {
-            return Ok(Err(Unscalable::TooLarge.to_string()));
+            return Ok(Err(Unscalable::TooLarge.into()));
         }
-        let turn = self.turnstile.enter(cost).await?;
+        // All who wait for the same have waited as long.
+        let Some(turn) = self.turnstile.enter(cost).await else { return Ok(Err(Refusal::Busy)) };
         let source = keepsake.load_bytes(id, record).await?;
         let scaler = Arc::clone(&self.scaler);
         guarded(move || {
@@ -223,15 +248,15 @@ impl Keepsake {
 /// Runs blocking work on an image that may be anything. Whatever a decoder stumbles over, it takes nobody with it.
 async fn guarded<T: Send + 'static>(
     work: impl FnOnce() -> std::result::Result<T, Unscalable> + Send + 'static,
-) -> Result<std::result::Result<T, String>> {
+) -> Result<std::result::Result<T, Refusal>> {
     let caught = blocking(|| catch_unwind(AssertUnwindSafe(work))).await?;
     match caught {
         Ok(Ok(done)) => Ok(Ok(done)),
         Ok(Err(Unscalable::Read(error))) => Err(unreadable(error)),
-        Ok(Err(reason)) => Ok(Err(reason.to_string())),
+        Ok(Err(reason)) => Ok(Err(reason.into())),
         Err(_) => {
             tracing::warn!("a decoder panicked over an image; the image is not scaled");
-            Ok(Err(Unscalable::Damaged.to_string()))
+            Ok(Err(Unscalable::Damaged.into()))
         }
     }
 }
