@@ -16,7 +16,8 @@ let everything = false;
 export function part(tools, changed) {
   const place = h('div', { class: 'part' });
   const element = section('backups', 'Backups',
-    h('p', { class: 'muted', text: 'A backup remembers everything as it is: the images and what is said of them. It takes room only for what changed since the one before.' }),
+    h('p', { class: 'muted', text: 'A backup remembers everything as it is: the images and what is said of them. It takes room only for '
+      + 'what changed since the one before.' }),
     h('div', { class: 'tools' }, button('Back up now', () => create(changed), { class: 'primary' }), tools), activity(), place);
   return { element, place, show: (list) => fill(place, list.length ? shown(list, changed) : h('p', { class: 'notice', text: NONE })), fail: (problem) =>
     fill(place, h('p', { class: 'error', text: sentence(problem) }), h('div', { class: 'tools' }, button('Try again', changed))) };
@@ -86,8 +87,11 @@ async function contents(name) {
 
 async function remove(name, changed) {
   if (!await allowed()) return;
-  const text = `The backup of ${when(momentOf(name))} goes, and cannot be brought back. Images that are there stay; what was deleted since and is in no other backup can then no longer be restored.`;
+  const text = `The backup of ${when(momentOf(name))} goes, and cannot be brought back. Images that are there stay; what was deleted `
+    + 'since and is in no other backup can then no longer be restored.';
   if (!await confirm('Delete this backup?', text, { label: 'Delete', kind: 'danger' })) return;
-  const gone = await run('Deleting the backup', () => api('DELETE', `/api/backups/${name}`), () => ({ text: `${name} was deleted. The room that only it took is freed when old backups are next removed.` }));
+  const gone = await run('Deleting the backup', () => api('DELETE', `/api/backups/${name}`), () => ({
+    text: `${name} was deleted. The room that only it took is freed when old backups are next removed.`,
+  }));
   if (gone) changed();
 }

@@ -4,12 +4,12 @@ import { $, fill, h } from '../dom.js';
 import { look, may, onSession, start } from '../session.js';
 import { part as backups } from './backups.js';
 import { section, sentence } from './parts.js';
-import { look as lookAtStorage, storage } from './storage.js';
+import { storage } from './storage.js';
 import { takeout } from './takeout.js';
 import { upkeep } from './upkeep.js';
 import { verdict } from './verdict.js';
 
-const all = () => Promise.all([health().then(stored), listed()]);
+const all = () => Promise.all([health(), stored(), listed()]);
 const state = h('div', { class: 'part' });
 const room = h('div', { class: 'part' });
 const list = backups(upkeep(() => all()), () => all());
@@ -26,17 +26,16 @@ function draw(key, place, about, show) {
 
 async function health() {
   const found = await look();
-  if (!found) return null;
+  if (!found) return;
   // These change all the time, and say nothing new.
   const about = { ...found, timestamp: null, uptime: null, storage: { ...found.storage, freeBytes: null } };
   draw('health', state, about, () => fill(state, verdict(found, all)));
-  return found;
 }
 
-async function stored(found) {
+async function stored() {
   if (!may('read')) return draw('room', room, null, () => fill(room));
   try {
-    const is = await lookAtStorage(found);
+    const is = await api('GET', '/api/storage');
     // Another program that writes to the disk is no reason to draw anew.
     draw('room', room, { ...is, available: Math.round(is.available / 1e7) }, () => fill(room, storage(is)));
   } catch (problem) {

@@ -1,5 +1,4 @@
 // How much room is taken, and by what, over time.
-import { api } from '../api.js';
 import { bytes, count, h } from '../dom.js';
 import { facts, section, svg } from './parts.js';
 
@@ -13,27 +12,19 @@ const STROKES = ['', 'M0 8L8 0', 'M4 0V8', 'M0 4H8', 'M0 0L8 8M0 8L8 0', 'M0 4H8
 const MONTH = new Intl.DateTimeFormat(undefined, { month: 'short', year: 'numeric', timeZone: 'UTC' });
 const monthOf = (month) => MONTH.format(new Date(`${month}-01T00:00:00Z`));
 
-/** What the API tells of it; of a server that does not, what health tells. */
-export async function look(health) {
-  try {
-    return await api('GET', '/api/storage');
-  } catch (problem) {
-    if (problem.status !== 404 || !health?.storage) throw problem;
-    const { images, bytes: used, freeBytes, totalBytes } = health.storage;
-    return { used, available: freeBytes, limit: totalBytes, images, byCategory: [], history: [] };
-  }
-}
-
 /** The part of the page. */
 export function storage({ used, available, limit, images, byCategory, history }) {
   const of = limit === null ? '' : ` of ${bytes(limit)}`;
   return section('storage', 'Storage',
-    limit !== null && h('meter', { min: 0, max: limit, value: limit - available, high: limit * .9, optimum: 0, 'aria-label': 'Room taken on the disk' }, `${bytes(limit - available)}${of}`),
+    limit !== null && h('meter', {
+      min: 0, max: limit, value: limit - available, high: limit * .9, optimum: 0, 'aria-label': 'Room taken on the disk',
+    }, `${bytes(limit - available)}${of}`),
     facts([
       ['Images', `${bytes(used)} in ${count(images, 'image')}`],
       ['Free', available === null ? 'as much as the service gives' : `${bytes(available)}${of}`],
     ]),
-    h('p', { class: 'muted', text: 'Second copies and backups take room beside them: about as much again, and what was deleted in the last thirty days or is in a backup.' }),
+    h('p', { class: 'muted', text: 'Second copies and backups take room beside them: about as much again, and what was deleted in the '
+      + 'last thirty days or is in a backup.' }),
     history.length > 0 && chart(byCategory, history));
 }
 
@@ -62,8 +53,10 @@ function chart(byCategory, history) {
   const body = rows.toReversed().map(({ month, values }) => h('tr', {}, h('th', { scope: 'row', text: monthOf(month) }),
     [...values, total(values)].map((value) => h('td', { text: bytes(value) }))));
   return [h('h3', { text: 'By category over time' }), place, legend,
-    h('details', {}, h('summary', { text: 'The same as a table' }), h('div', { class: 'wide', tabindex: 0, role: 'region', 'aria-label': 'Storage by category and month' },
-      h('table', {}, h('caption', { class: 'hidden-visually', text: 'Bytes by category at the end of each month' }), h('thead', {}, h('tr', {}, head)), h('tbody', {}, body))))];
+    h('details', {}, h('summary', { text: 'The same as a table' }),
+      h('div', { class: 'wide', tabindex: 0, role: 'region', 'aria-label': 'Storage by category and month' },
+        h('table', {}, h('caption', { class: 'hidden-visually', text: 'Bytes by category at the end of each month' }),
+          h('thead', {}, h('tr', {}, head)), h('tbody', {}, body))))];
 }
 
 const total = (values) => values.reduce((sum, value) => sum + value, 0);
@@ -88,12 +81,16 @@ function draw(bands, all, width) {
       below += value;
       return part;
     });
-    const tick = (rows.length - 1 - at) % every === 0 && svg('text', { ...(at === rows.length - 1 && step < 100 ? { x: width, 'text-anchor': 'end' } : { x: x + bar / 2, 'text-anchor': 'middle' }), y: HEIGHT - 6, class: 'tick' }, monthOf(month));
+    // The last one would be cut off at the edge.
+    const middle = at < rows.length - 1 || step >= 100;
+    const spot = middle ? { x: x + bar / 2, 'text-anchor': 'middle' } : { x: width, 'text-anchor': 'end' };
+    const tick = (rows.length - 1 - at) % every === 0 && svg('text', { ...spot, y: HEIGHT - 6, class: 'tick' }, monthOf(month));
     return [parts, tick];
   });
   const patterns = bands.map((_, at) => svg('pattern', { id: `band-${at}`, width: 8, height: 8, patternUnits: 'userSpaceOnUse', class: `band-${at}` },
     svg('rect', { width: 8, height: 8 }), svg('path', { d: STROKES[at] })));
   const [first, last] = [all[0], all.at(-1)];
-  const told = `Bytes by category at the end of each month: ${bytes(total(first.values))} in ${monthOf(first.month)}, ${bytes(total(last.values))} in ${monthOf(last.month)}. The table below has all of it.`;
+  const sum = ({ month, values }) => `${bytes(total(values))} in ${monthOf(month)}`;
+  const told = `Bytes by category at the end of each month: ${sum(first)}, ${sum(last)}. The table below has all of it.`;
   return svg('svg', { width, height: HEIGHT, role: 'img', 'aria-label': told }, svg('defs', {}, patterns), lines, bars);
 }

@@ -16,7 +16,8 @@ export function takeout(changed) {
   } } });
   return [
     section('takeout', 'Take everything with you',
-      h('p', { text: 'You get a zip of plain files: every image as it was sent, what is said of them in image-metadata.json, and SHA256SUMS to compare them by. A server can be started on the unpacked folder.' }),
+      h('p', { text: 'You get a zip of plain files: every image as it was sent, what is said of them in image-metadata.json, and '
+        + 'SHA256SUMS to compare them by. A server can be started on the unpacked folder.' }),
       h('div', { class: 'tools' }, button('Download everything', async () => {
         const made = await create(changed);
         if (made) await download(made.backupName);

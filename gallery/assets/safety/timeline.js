@@ -44,7 +44,8 @@ function draw(backups, width) {
 function mark(kind, x, y, size, title) {
   const about = svg('title', {}, title);
   if (kind === 'manual') return svg('rect', { class: 'mark', x: x - size * .85, y: y - size * .85, width: size * 1.7, height: size * 1.7 }, about);
-  if (kind === 'safety') return svg('path', { class: 'mark', d: `M${x} ${y - size * 1.2}l${size * 1.2} ${size * 1.2}l${-size * 1.2} ${size * 1.2}l${-size * 1.2} ${-size * 1.2}z` }, about);
+  const tall = size * 1.2;
+  if (kind === 'safety') return svg('path', { class: 'mark', d: `M${x} ${y - tall}l${tall} ${tall}l${-tall} ${tall}l${-tall} ${-tall}z` }, about);
   return svg('circle', { class: 'mark', cx: x, cy: y, r: size }, about);
 }
 
@@ -67,5 +68,6 @@ function told(backups) {
   const kinds = LANES.map((kind) => [KINDS[kind].toLowerCase(), backups.filter((backup) => backup.kind === kind).length]);
   const parts = kinds.filter(([, n]) => n).map(([words, n]) => `${n} ${words}`);
   const [first, last] = [backups.at(-1), backups[0]];
-  return `Timeline of ${count(backups.length, 'backup')}: ${parts.join(', ')}; the oldest of ${when(first.created)}, the newest of ${when(last.created)}. The list below has all of it.`;
+  const ends = `the oldest of ${when(first.created)}, the newest of ${when(last.created)}`;
+  return `Timeline of ${count(backups.length, 'backup')}: ${parts.join(', ')}; ${ends}. The list below has all of it.`;
 }

@@ -19,7 +19,8 @@ async function prune(changed) {
   });
   if (!plan || plan.heldBack || nothing(plan)) return;
   const content = h('div', {}, h('p', { text: `${total(plan)} would go, which frees ${bytes(plan.bytes)}. ${count(plan.kept.length, 'backup stays', 'backups stay')}.` }),
-    h('p', { class: 'muted', text: 'Backups made by hand always stay; of the others the newest stay, and then one a day, a week and a month. No image goes that is there or that a kept backup holds.' }),
+    h('p', { class: 'muted', text: 'Backups made by hand always stay; of the others the newest stay, and then one a day, a week and a month. '
+      + 'No image goes that is there or that a kept backup holds.' }),
     names('Going', plan.removed), names('Staying', plan.kept));
   if (await ask('Remove old backups', content, [{ label: 'Remove', value: 'go', kind: 'danger' }, { label: 'Cancel', value: null }]) !== 'go') return;
   const done = await run('Removing old backups', () => api('POST', '/api/prune'), (done) => ({
@@ -35,14 +36,18 @@ const total = (plan) => `${count(plan.removed.length, 'backup')} and ${count(pla
 export async function verify(changed) {
   if (!await allowed()) return;
   const repair = h('input', { type: 'checkbox', name: 'repair', checked: true });
-  const content = h('div', {}, h('p', { text: 'Both copies of every image and every part of the backups are read and compared with their digests. That takes a while where there is much.' }),
+  const content = h('div', {}, h('p', { text: 'Both copies of every image and every part of the backups are read and compared with their '
+    + 'digests. That takes a while where there is much.' }),
     h('label', { class: 'inline' }, repair, 'Repair what is damaged from the other copy'));
   if (await ask('Check everything', content, [{ label: 'Check', value: 'go', kind: 'primary' }, { label: 'Cancel', value: null }]) !== 'go') return;
   await run('Reading everything through', () => api('POST', '/api/verify', { query: { repair: repair.checked ? 'true' : '' } }), (found) => {
     const repaired = found.repaired.length + found.copied.length + found.rewritten;
-    const text = found.ok ? `Everything was read through and is right${repaired ? `, after ${count(repaired, 'repair')}` : ''}.` : 'Something is damaged, and still is.';
+    const after = repaired ? `, after ${count(repaired, 'repair')}` : '';
+    const text = found.ok ? `Everything was read through and is right${after}.` : 'Something is damaged, and still is.';
     return { text, bad: !found.ok, more: [facts([
-      ['Read', `${count(found.images, 'image')}, ${bytes(found.bytes)}; ${count(found.deleted, 'second copy', 'second copies')} of deleted images; ${count(found.pieces, 'part')} of backups`],
+      ['Read', `${count(found.images, 'image')}, ${bytes(found.bytes)}`],
+      ['Of deleted images', count(found.deleted, 'second copy', 'second copies')],
+      ['Of backups', count(found.pieces, 'part')],
       ['Parts of backups written anew', found.rewritten && number(found.rewritten)],
     ]),
     names('Repaired from the second copy', found.repaired, { pictures: true }), names('Second copy made anew', found.copied, { pictures: true }),
