@@ -1,8 +1,11 @@
 // What Chromium says of a page: when it first shows something, how long its tasks are, how much it loads.
 
+const PATIENCE = 180_000;
+
 /** Opens a page in a browser that has never seen it. `slow`: how much slower the processor and the network are made. */
 async function open(browser, url, { context: options, slow }, before) {
   const context = await browser.newContext({ ...options, reducedMotion: 'reduce' });
+  context.setDefaultTimeout(PATIENCE);
   const page = await context.newPage();
   const devtools = await context.newCDPSession(page);
   if (slow) {
@@ -11,7 +14,7 @@ async function open(browser, url, { context: options, slow }, before) {
     await devtools.send('Network.emulateNetworkConditions', slow.network);
   }
   if (before) await page.addInitScript(before);
-  await page.goto(url);
+  await page.goto(url, { waitUntil: 'domcontentloaded' });
   return { context, page, devtools };
 }
 
@@ -32,8 +35,9 @@ export async function firstPaint(browser, url, how) {
 /** How many bytes of script and style a first visit loads, as they go over the wire. */
 export async function transferred(browser, url) {
   const context = await browser.newContext();
+  context.setDefaultTimeout(PATIENCE);
   const page = await context.newPage();
-  await page.goto(url, { waitUntil: 'networkidle' });
+  await page.goto(url, { waitUntil: 'domcontentloaded' });
   const files = await page.evaluate(() => performance.getEntriesByType('resource')
     .filter(({ name }) => /\.(js|css)$/.test(new URL(name).pathname)).map(({ name, encodedBodySize }) => ({ name, encodedBodySize })));
   await context.close();
@@ -48,13 +52,15 @@ export async function scroll(browser, url, options, { step, windows = Infinity }
     new PerformanceObserver((list) => { for (const { duration } of list.getEntries()) window.tasks.push(duration); }).observe({ type: 'longtask' });
   });
   await page.waitForFunction(() => [...document.querySelectorAll('[role=gridcell] img')].some((image) => image.naturalWidth));
+  await browser.startTracing(page, { categories: ['__metadata', 'disabled-by-default-lighthouse'] });
   const begun = Date.now();
   const seen = await page.evaluate(async ({ step, windows }) => {
     window.tasks.length = 0;
     const frame = () => new Promise((resolve) => { requestAnimationFrame(resolve); });
     let [still, elements, way] = [0, 0, 0];
-    // The end is where there is no further way down, and nothing more comes for as long as a page of the list may take.
-    while (still < 120 && way < windows * innerHeight) {
+    // The end is where there is no further way down, and the last image is there.
+    const whole = () => still > 30 && ![...document.querySelectorAll('[role=gridcell]')].some((tile) => tile.getAttribute('aria-label') === 'Loading');
+    while (!whole() && way < windows * innerHeight) {
       const before = scrollY;
       scrollBy(0, innerHeight * step);
       await frame();
@@ -65,10 +71,19 @@ export async function scroll(browser, url, options, { step, windows = Infinity }
     return { windows: way / innerHeight, elements, tasks: window.tasks.length, longest: Math.max(0, ...window.tasks) };
   }, { step, windows: Number.isFinite(windows) ? windows : 1e9 });
   seen.seconds = (Date.now() - begun) / 1e3;
+  seen.busiest = busiest(JSON.parse(await browser.stopTracing()).traceEvents);
   await devtools.send('HeapProfiler.collectGarbage');
   await devtools.send('Performance.enable');
   const { metrics } = await devtools.send('Performance.getMetrics');
   seen.heap = metrics.find(({ name }) => name === 'JSHeapUsedSize').value;
   await context.close();
   return seen;
+}
+
+/** Milliseconds of the processor that the longest task of a page's own thread took; what other processes took meanwhile does not count. */
+function busiest(events) {
+  const threads = new Set(events.filter(({ name, args }) => name === 'thread_name' && args.name === 'CrRendererMain').map(({ pid, tid }) => `${pid} ${tid}`));
+  const tasks = events.filter(({ name, pid, tid, tdur }) => /RunTask$/.test(name) && tdur && threads.has(`${pid} ${tid}`));
+  if (tasks.length === 0) throw new Error('the trace has no tasks');
+  return tasks.reduce((most, { tdur }) => Math.max(most, tdur), 0) / 1e3;
 }
