@@ -52,7 +52,7 @@ export async function scroll(browser, url, options, { step, windows = Infinity }
     new PerformanceObserver((list) => { for (const { duration } of list.getEntries()) window.tasks.push(duration); }).observe({ type: 'longtask' });
   });
   await page.waitForFunction(() => [...document.querySelectorAll('[role=gridcell] img')].some((image) => image.naturalWidth));
-  await browser.startTracing(page, { categories: ['__metadata', 'disabled-by-default-lighthouse'] });
+  await browser.startTracing(page, { categories: ['__metadata', 'disabled-by-default-devtools.timeline'] });
   const begun = Date.now();
   const seen = await page.evaluate(async ({ step, windows }) => {
     window.tasks.length = 0;
@@ -83,7 +83,7 @@ export async function scroll(browser, url, options, { step, windows = Infinity }
 /** Milliseconds of the processor that the longest task of a page's own thread took; what other processes took meanwhile does not count. */
 function busiest(events) {
   const threads = new Set(events.filter(({ name, args }) => name === 'thread_name' && args.name === 'CrRendererMain').map(({ pid, tid }) => `${pid} ${tid}`));
-  const tasks = events.filter(({ name, pid, tid, tdur }) => /RunTask$/.test(name) && tdur && threads.has(`${pid} ${tid}`));
+  const tasks = events.filter(({ name, pid, tid, tdur }) => name === 'RunTask' && tdur && threads.has(`${pid} ${tid}`));
   if (tasks.length === 0) throw new Error('the trace has no tasks');
   return tasks.reduce((most, { tdur }) => Math.max(most, tdur), 0) / 1e3;
 }
