@@ -79,6 +79,17 @@ deploy *arguments:
     sam build
     sam deploy {{arguments}}
 
+# Put the pages behind the CDN of a stack that has `Cdn=on`; needs the AWS CLI.
+deploy-pages stack="keepsake":
+    #!/usr/bin/env bash
+    set -euo pipefail
+    bucket=$(aws cloudformation describe-stacks --stack-name {{stack}} \
+        --query "Stacks[0].Outputs[?OutputKey=='PagesBucket'].OutputValue" --output text)
+    # The browser asks each time, as it asks the server: a page and its scripts are of one version.
+    aws s3 sync gallery/assets "s3://$bucket/assets" --delete --cache-control no-cache
+    aws s3 cp gallery/index.html "s3://$bucket/index.html" --cache-control no-cache --content-type "text/html; charset=utf-8"
+    aws s3 cp gallery/safety.html "s3://$bucket/safety" --cache-control no-cache --content-type "text/html; charset=utf-8"
+
 # Use the pages in Debian's Chromium, as people would; `just browser upload` runs what has this in its name.
 browser *names:
     .ci/browser {{names}}

@@ -196,4 +196,15 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn the_policy_on_aws_is_this_one_and_lets_the_buckets_be_reached() {
+        let template = include_str!("../../template.yaml").split_whitespace().collect::<Vec<_>>().join(" ");
+        for directive in POLICY.split(';').map(str::trim) {
+            assert!(template.contains(directive), "{directive}");
+        }
+        for reached in ["connect-src 'self' https://${Images.", "img-src 'self' blob: data: https://${Images."] {
+            assert!(template.contains(reached), "{reached}");
+        }
+    }
 }

@@ -13,6 +13,8 @@ use shared::store::Key;
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 /// The one function that serves no route.
 const MAINTENANCE: &str = "maintenance";
+/// The one bucket that holds nothing of a store.
+const PAGES: &str = "Pages";
 
 fn template() -> Value {
     serde_yaml_ng::from_str(include_str!("../../template.yaml")).unwrap()
@@ -181,12 +183,13 @@ fn whoever_may_write_may_also_read_what_is_there() {
 #[test]
 fn the_buckets_are_private_versioned_encrypted_and_outlive_the_stack() {
     let buckets = resources("AWS::S3::Bucket");
-    assert_eq!(buckets.keys().collect::<Vec<_>>(), ["Archive", "Images"]);
+    assert_eq!(buckets.keys().collect::<Vec<_>>(), ["Archive", "Images", PAGES]);
     for (name, bucket) in buckets {
-        let kept = (&bucket["DeletionPolicy"], &bucket["UpdateReplacePolicy"]);
-        assert_eq!(kept, (&"Retain".into(), &"Retain".into()), "{name}");
-        let properties = &bucket["Properties"];
-        assert_eq!(properties["VersioningConfiguration"]["Status"], "Enabled", "{name}");
+        let (kept, properties) = ((&bucket["DeletionPolicy"], &bucket["UpdateReplacePolicy"]), &bucket["Properties"]);
+        if name != PAGES {
+            assert_eq!(kept, (&"Retain".into(), &"Retain".into()), "{name}");
+            assert_eq!(properties["VersioningConfiguration"]["Status"], "Enabled", "{name}");
+        }
         assert!(properties["BucketEncryption"].is_mapping(), "{name}");
         assert_eq!(properties["OwnershipControls"]["Rules"][0]["ObjectOwnership"], "BucketOwnerEnforced", "{name}");
         for what in ["BlockPublicAcls", "BlockPublicPolicy", "IgnorePublicAcls", "RestrictPublicBuckets"] {
@@ -198,8 +201,28 @@ fn the_buckets_are_private_versioned_encrypted_and_outlive_the_stack() {
 }
 
 #[test]
+fn behind_the_cdn_every_route_leads_to_the_api_and_the_rest_is_pages() {
+    let config = resource("Distribution")["Properties"]["DistributionConfig"].clone();
+    assert_eq!(config["DefaultCacheBehavior"]["TargetOriginId"], PAGES);
+    let patterns: Vec<String> =
+        config["CacheBehaviors"].as_sequence().unwrap().iter().flat_map(|b| texts(&b["PathPattern"])).collect();
+    // Each pattern has one star.
+    let leads = |path: &str| {
+        let mut parts = patterns.iter().filter_map(|pattern| pattern.split_once('*'));
+        parts.any(|(start, end)| path.starts_with(start) && path.ends_with(end))
+    };
+    for route in served().into_values().flatten() {
+        let path = route.split_once(' ').unwrap().1.to_owned();
+        assert!(leads(&path), "{path}");
+    }
+    for page in ["/", "/index.html", "/safety", "/assets/style.css", "/assets/gallery/main.js"] {
+        assert!(!leads(page), "{page}");
+    }
+}
+
+#[test]
 fn nothing_expires_but_tickets() {
-    for (name, bucket) in resources("AWS::S3::Bucket") {
+    for (name, bucket) in resources("AWS::S3::Bucket").into_iter().filter(|(name, _)| name != PAGES) {
         for rule in bucket["Properties"]["LifecycleConfiguration"]["Rules"].as_sequence().unwrap() {
             let expires = rule.as_mapping().unwrap().keys().any(|key| {
                 let key = key.as_str().unwrap();
