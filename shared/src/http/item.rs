@@ -163,6 +163,15 @@ mod tests {
     }
 
     #[test]
+    fn every_item_has_the_fields_that_its_description_promises() {
+        let described = serde_json::to_value(<Item<'_> as utoipa::PartialSchema>::schema()).unwrap();
+        let item = json_of("a.jpg", json!({}));
+        for field in described["required"].as_array().unwrap() {
+            assert!(item.get(field.as_str().unwrap()).is_some(), "{field}");
+        }
+    }
+
+    #[test]
     fn fields_of_an_imported_record_are_shown_and_internal_ones_are_not() {
         let older = json!({ "tags": ["x"], "order": "7", "id": 5, "requestDigest": "x", "version": 3 });
         let item = json_of("a.jpg", older);

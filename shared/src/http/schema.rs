@@ -102,9 +102,9 @@ struct Fields {
     /// In pixels.
     height: Option<u32>,
     sha256: Option<Digest>,
-    /// Of a link, whose player can show it: `youtube` or `drive`.
+    /// Only of a link, null for most: whose player can show it, `youtube` or `drive`.
     provider: Option<String>,
-    /// Of a link, where that player is.
+    /// Only of a link: where that player is.
     embed_url: Option<String>,
 }
 
@@ -155,7 +155,7 @@ macro_rules! described_by {
     };
 }
 
-described_by!(Item<'_>, "Image", Fields, with_every_field(Fields::schema(), &["groupTitle"]));
+described_by!(Item<'_>, "Image", Fields, with_every_field(Fields::schema(), &["embedUrl", "groupTitle", "provider"]));
 described_by!(GroupItem<'_>, "Group", GroupFields<'_>, with_every_field(GroupFields::schema(), &[]));
 described_by!(Problem, "Problem", Document<'_>, Document::schema());
 
