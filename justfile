@@ -53,6 +53,10 @@ bench-browser *arguments:
 bench-restore *arguments:
     cargo bench --package local --bench restore -- {{arguments}}
 
+# Measure a thumbnail beside Debian's vipsthumbnail: `just bench-thumbnail photo.jpg`.
+bench-thumbnail *arguments:
+    cargo bench --package scaling --bench thumbnail -- {{arguments}}
+
 # Play whole stores with everything that can go wrong, on both cores: `just simulate --steps 10000000 --seed 1`.
 simulate *arguments:
     cargo run --release --package shared --example simulate -- {{arguments}}

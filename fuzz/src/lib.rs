@@ -12,6 +12,7 @@ mod image;
 mod list;
 mod names;
 mod paths;
+mod scale;
 mod settings;
 mod zip;
 
@@ -19,7 +20,7 @@ mod zip;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 14] = [
+pub const TARGETS: [Target; 15] = [
     ("checkpoint", documents::checkpoint),
     ("chunk", documents::chunk),
     ("commit", documents::commit),
@@ -32,6 +33,7 @@ pub const TARGETS: [Target; 14] = [
     ("notes", documents::notes),
     ("parts", form::parts),
     ("paths", paths::paths),
+    ("scale", scale::scale),
     ("settings", settings::settings),
     ("zip", zip::zip),
 ];
