@@ -62,8 +62,7 @@ fn an_image_that_is_cut_off_anywhere_is_answered() {
         for tenth in 0..10 {
             let cut = &whole[..whole.len() * tenth / 10];
             if let Ok(made) = scale(cut) {
-                let small = load_from_memory(&made.bytes).unwrap();
-                assert_eq!((small.width(), small.height().abs_diff(120)), (160, small.height().abs_diff(120)));
+                assert_eq!(load_from_memory(&made.bytes).unwrap().width(), 160);
             }
         }
     }
