@@ -56,12 +56,12 @@ pub struct Standing {
 }
 
 impl Keepsake {
-    /// Begins an upload that comes in parts; returns its name.
-    pub async fn begin_resumable(&self, begun: &Begun) -> Result<Uuid> {
+    /// Begins an upload that comes in parts; returns its name, and that nothing of it is here.
+    pub async fn begin_resumable(&self, begun: Begun) -> Result<(Uuid, Standing)> {
         self.check_room(begun.length.unwrap_or_default()).await?;
         let id = self.clock.new_id();
-        self.put_begun(id, begun, &PutMode::Create).await?;
-        Ok(id)
+        self.put_begun(id, &begun, &PutMode::Create).await?;
+        Ok((id, Standing { begun, offset: 0, parts: Vec::new() }))
     }
 
     async fn put_begun(&self, id: Uuid, begun: &Begun, mode: &PutMode) -> Result<()> {

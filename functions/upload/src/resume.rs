@@ -69,7 +69,7 @@ pub(crate) async fn begin(app: &App, query: form::Query, request: Request) -> Re
     boundary(&head.headers)?;
     digests::announced(&head.headers)?;
     let length = integer(&head.headers, LENGTH)?;
-    if length.is_some_and(|length| length > limit(app)) {
+    if length.is_some_and(|length| length > limit(&app.keepsake)) {
         return Err(Error::TooLarge { limit: app.max_body_bytes() }.into());
     }
     let text = |name: &HeaderName| {
@@ -77,10 +77,10 @@ pub(crate) async fn begin(app: &App, query: form::Query, request: Request) -> Re
         Some((name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
     };
     let begun = Begun::new(length, head.uri.query().unwrap_or_default(), KEPT.iter().filter_map(text).collect());
-    let (keepsake, most) = (Arc::clone(&app.keepsake), limit(app));
+    let (keepsake, most) = (Arc::clone(&app.keepsake), limit(&app.keepsake));
     let begin = async move {
-        let id = keepsake.begin_resumable(&begun).await?;
-        receive(&keepsake, id, &keepsake.resumable(id).await?, body, most).await?;
+        let (id, nothing) = keepsake.begin_resumable(begun).await?;
+        receive(&keepsake, id, &nothing, body, most).await?;
         Ok((id, keepsake.resumable(id).await?))
     };
     let (id, standing) = to_the_end(begin).await?;
@@ -186,9 +186,10 @@ pub(crate) async fn append(
     if announced.is_some() && standing.begun.length.is_some() && announced != standing.begun.length {
         return Err(inconsistent());
     }
-    let (keepsake, most) = (Arc::clone(&app.keepsake), standing.begun.length.or(announced).unwrap_or(limit(&app)));
+    let (keepsake, most) =
+        (Arc::clone(&app.keepsake), standing.begun.length.or(announced).unwrap_or(limit(&app.keepsake)));
     let append = async move {
-        let first = receive(&keepsake, id, &standing, body, most.min(limit_of(&keepsake))).await?;
+        let first = receive(&keepsake, id, &standing, body, most.min(limit(&keepsake))).await?;
         Ok((first, keepsake.resumable(id).await?))
     };
     let (first, standing) = to_the_end(append).await?;
@@ -255,11 +256,7 @@ async fn receive(keepsake: &Keepsake, id: Uuid, standing: &Standing, body: Body,
 }
 
 /// The most bytes that come in parts: the longest image, and what is around it in a form.
-fn limit(app: &App) -> u64 {
-    limit_of(&app.keepsake)
-}
-
-fn limit_of(keepsake: &Keepsake) -> u64 {
+fn limit(keepsake: &Keepsake) -> u64 {
     keepsake.settings.max_upload_bytes.saturating_add(FORM_BYTES)
 }
 
@@ -269,7 +266,7 @@ fn state(app: &App, standing: &Standing) -> HeaderMap {
     let mut headers =
         HeaderMap::from_iter([(COMPLETE, HeaderValue::from_static(complete)), (OFFSET, standing.offset.into())]);
     headers.extend(standing.begun.length.map(|length| (LENGTH, length.into())));
-    let limits = HeaderValue::try_from(format!("max-size={}, max-age={MAX_AGE}", limit(app)));
+    let limits = HeaderValue::try_from(format!("max-size={}, max-age={MAX_AGE}", limit(&app.keepsake)));
     headers.extend(limits.ok().map(|limits| (LIMIT, limits)));
     headers
 }
