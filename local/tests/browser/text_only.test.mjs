@@ -59,10 +59,14 @@ test('the name of a file that is being uploaded is text as well', async (t) => {
 
 test('the policy stops a script even where markup would get into a page', async (t) => {
   const { page } = await gallery(t, { expected: ['Content Security Policy', 'the policy forbids', 'status of 404'] });
-  await page.evaluate((markup) => { document.querySelector('#main').innerHTML = markup; }, '<img src=x onerror="window.ran=1">');
-  const forbidden = page.evaluate(() => new Promise((resolve) => { addEventListener('securitypolicyviolation', ({ violatedDirective }) => resolve(violatedDirective)); }));
-  await page.evaluate(() => { document.querySelector('#main').append(Object.assign(document.createElement('script'), { textContent: 'window.ran = 2' })); });
-  assert.match(await forbidden, /^script-src/);
+  // Beside what the page has: it may still be writing into its own.
+  const forbidden = await page.evaluate((markup) => new Promise((resolve) => {
+    const directives = new Set();
+    addEventListener('securitypolicyviolation', ({ violatedDirective }) => directives.add(violatedDirective).size === 2 && resolve([...directives].sort()));
+    document.body.insertAdjacentHTML('beforeend', markup);
+    document.body.append(Object.assign(document.createElement('script'), { textContent: 'window.ran = 2' }));
+  }), '<img src=x onerror="window.ran=1">');
+  assert.deepEqual(forbidden, ['script-src-attr', 'script-src-elem']);
   assert.equal(await page.evaluate(() => window.ran), undefined);
 });
 
