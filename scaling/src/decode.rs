@@ -3,7 +3,7 @@
 use std::io::{BufRead, Cursor, Seek};
 
 use bytes::Bytes;
-use image::codecs::{bmp, gif, ico, png, tiff, webp};
+use image::codecs::{bmp, gif, png, tiff, webp};
 use image::metadata::Orientation;
 use image::{ColorType, DynamicImage, ImageDecoder, ImageError, ImageResult};
 use shared::derivative::{Form, Unscalable};
@@ -31,7 +31,7 @@ pub(crate) struct Look {
     pub(crate) orientation: Orientation,
     pub(crate) profile: Option<Vec<u8>>,
     alpha: bool,
-    /// What the decoder takes, its result included.
+    /// What the decoder takes, its result included, and a profile that is none.
     decoding: u64,
 }
 
@@ -77,14 +77,23 @@ pub(crate) fn look<R: BufRead + Seek>(open: &dyn Fn() -> R, format: Format) -> R
         Format::Tiff => native,
         _ => 0,
     };
+    let (profile, too_long) = profile_of(decoder.icc_profile().ok().flatten());
     Ok(Look {
         width,
         height,
         orientation: decoder.orientation().unwrap_or(Orientation::NoTransforms),
-        profile: decoder.icc_profile().ok().flatten().filter(|profile| profile.len() <= LONGEST_PROFILE),
+        profile,
         alpha: color.has_alpha(),
-        decoding: native.saturating_add(converting).saturating_add(working),
+        decoding: native.saturating_add(converting).saturating_add(working).saturating_add(too_long),
     })
+}
+
+/// A colour profile, and how many bytes are held for what is too long to be one.
+fn profile_of(found: Option<Vec<u8>>) -> (Option<Vec<u8>>, u64) {
+    match found {
+        Some(profile) if profile.len() > LONGEST_PROFILE => (None, profile.len() as u64),
+        found => (found, 0),
+    }
 }
 
 fn look_at_jpeg<R: BufRead + Seek>(open: &dyn Fn() -> R) -> Result<Look, Unscalable> {
@@ -100,13 +109,14 @@ fn look_at_jpeg<R: BufRead + Seek>(open: &dyn Fn() -> R) -> Result<Look, Unscala
     let progressive = storage == Storage::Progressive;
     let held = if progressive { pixels * 2 * u64::from(info.components) * 5 / 4 } else { 0 };
     let orientation = decoder.exif().and_then(|exif| Orientation::from_exif_chunk(exif));
+    let (profile, too_long) = profile_of(decoder.icc_profile());
     Ok(Look {
         width: info.width.into(),
         height: info.height.into(),
         orientation: orientation.unwrap_or(Orientation::NoTransforms),
-        profile: decoder.icc_profile().filter(|profile| profile.len() <= LONGEST_PROFILE),
+        profile,
         alpha: false,
-        decoding: pixels * 3 + held,
+        decoding: pixels * 3 + held + too_long,
     })
 }
 
@@ -141,8 +151,8 @@ fn decoder<'a, R: BufRead + Seek + 'a>(
         Format::WebP => boxed(webp::WebPDecoder::new(reader)),
         Format::Bmp => boxed(bmp::BmpDecoder::new(reader)),
         Format::Tiff => boxed(tiff::TiffDecoder::new(reader)),
-        Format::Ico => boxed(ico::IcoDecoder::new(reader)),
-        Format::Jpeg | Format::Avif | Format::Heic | Format::Mp4 | Format::WebM => {
+        // An icon is small as it is, and what precedes the pixels of a PNG in it would be unpacked without a limit.
+        Format::Jpeg | Format::Avif | Format::Ico | Format::Heic | Format::Mp4 | Format::WebM => {
             return Err(Unscalable::Format(format));
         }
     })

@@ -1,6 +1,6 @@
 //! [`Engine`]: makes smaller forms of images.
 //!
-//! Decoded in Rust throughout: JPEG, PNG, GIF, WebP, BMP, TIFF and ICO; of an animation the first frame. What is opaque
+//! Decoded in Rust throughout: JPEG, PNG, GIF, WebP, BMP and TIFF; of an animation the first frame. What is opaque
 //! becomes a JPEG, which every reader takes and no encoder in Rust betters at that price; what is not becomes a WebP or a
 //! PNG, both without loss. Colours are converted to sRGB where a profile says that they are others.
 //!

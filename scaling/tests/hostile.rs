@@ -7,7 +7,7 @@ use bytes::Bytes;
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage, load_from_memory};
 use scaling::Engine;
 use shared::derivative::{Bounds, Derivative, Form, Limits, Scaler, Unscalable};
-use shared::media;
+use shared::media::{self, Format};
 use shared::store::Body;
 
 fn scale(bytes: &[u8]) -> Result<Derivative, Unscalable> {
@@ -33,21 +33,12 @@ fn encoded(format: ImageFormat) -> Vec<u8> {
 
 fn encoded_as(picture: DynamicImage, format: ImageFormat) -> Vec<u8> {
     let mut bytes = Cursor::new(Vec::new());
-    let picture = if format == ImageFormat::Ico { picture.to_rgba8().into() } else { picture };
-    let picture = if format == ImageFormat::Ico { picture.crop_imm(0, 0, 200, 200) } else { picture };
     picture.write_to(&mut bytes, format).unwrap();
     bytes.into_inner()
 }
 
-const FORMATS: [ImageFormat; 7] = [
-    ImageFormat::Jpeg,
-    ImageFormat::Png,
-    ImageFormat::Gif,
-    ImageFormat::WebP,
-    ImageFormat::Bmp,
-    ImageFormat::Tiff,
-    ImageFormat::Ico,
-];
+const FORMATS: [ImageFormat; 6] =
+    [ImageFormat::Jpeg, ImageFormat::Png, ImageFormat::Gif, ImageFormat::WebP, ImageFormat::Bmp, ImageFormat::Tiff];
 
 fn progressive(width: u16, height: u16) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -109,6 +100,10 @@ fn a_colour_profile_without_end_is_not_unpacked() {
     // Behind the signature and the header.
     let bomb = [&plain[..33], &profile, &plain[33..]].concat();
     let _ = scale(&bomb);
+    let length = (bomb.len() as u32).to_le_bytes();
+    let entry = [&[0, 0, 1, 0, 1, 0, 144, 44, 0, 0, 1, 0, 32, 0][..], &length, &[22, 0, 0, 0]].concat();
+    let icon = [entry, bomb].concat();
+    assert!(matches!(scale(&icon), Err(Unscalable::Format(Format::Ico))));
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     let peak: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();

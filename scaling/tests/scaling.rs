@@ -112,19 +112,10 @@ fn no_metadata_is_left() {
 #[test]
 fn every_format_that_can_be_decoded_becomes_a_jpeg() {
     let picture = corners(200, 100);
-    for format in [
-        ImageFormat::Jpeg,
-        ImageFormat::Png,
-        ImageFormat::Gif,
-        ImageFormat::WebP,
-        ImageFormat::Bmp,
-        ImageFormat::Tiff,
-        ImageFormat::Ico,
-    ] {
-        // Icons have to be able to be transparent.
-        let picture = DynamicImage::from(picture.clone());
-        let picture = if format == ImageFormat::Ico { picture.to_rgba8().into() } else { picture };
-        let made = scale(&encoded(picture, format), form(160)).unwrap_or_else(|e| panic!("{format:?}: {e}"));
+    for format in
+        [ImageFormat::Jpeg, ImageFormat::Png, ImageFormat::Gif, ImageFormat::WebP, ImageFormat::Bmp, ImageFormat::Tiff]
+    {
+        let made = scale(&encoded(picture.clone(), format), form(160)).unwrap_or_else(|e| panic!("{format:?}: {e}"));
         let small = load_from_memory(&made.bytes).unwrap().into_rgb8();
         assert_eq!((made.format, small.dimensions(), seen(&small)), (Format::Jpeg, (160, 80), "rgbw".to_owned()));
     }

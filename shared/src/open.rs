@@ -32,9 +32,9 @@ pub async fn open(config: &Config, clock: Clock) -> Result<Keepsake> {
 
 /// Likewise; each operation of the primary and of the archive is told to the meter that there is for it.
 pub async fn open_metered(config: &Config, clock: Clock, meters: Option<Meters>) -> Result<Keepsake> {
-    let (mut primary, disk) = connect(&config.store, config.credentials.as_ref()).await?;
+    let (mut primary, disk) = connect(config, &config.store, config.credentials.as_ref()).await?;
     let mut archive = match &config.backup {
-        Some(url) => connect(url, config.backup_credentials.as_ref()).await?.0,
+        Some(url) => connect(config, url, config.backup_credentials.as_ref()).await?.0,
         None => primary.below(&layout::default_archive()),
     };
     if let Some(meters) = meters {
@@ -67,15 +67,24 @@ pub async fn open_metered(config: &Config, clock: Clock, meters: Option<Meters>)
 
 /// Opens one store; `credentials` are for S3, where they are not those of the environment. No service is asked for
 /// anything yet.
-async fn connect(url: &StoreUrl, credentials: Option<&AwsCredentials>) -> Result<(Store, Option<Arc<DiskStore>>)> {
+async fn connect(
+    config: &Config,
+    url: &StoreUrl,
+    credentials: Option<&AwsCredentials>,
+) -> Result<(Store, Option<Arc<DiskStore>>)> {
     match url {
         StoreUrl::File(folder) => {
             let disk = Arc::new(DiskStore::open(folder)?);
             Ok((Store::new(Arc::clone(&disk) as _, folder), Some(disk)))
         }
         StoreUrl::S3 { bucket, prefix, endpoint, region } => {
-            let (bucket, region, endpoint) = (bucket.clone(), region.clone(), endpoint.clone());
-            let options = S3Options { bucket, region, endpoint, credentials: credentials.cloned() };
+            let options = S3Options {
+                bucket: bucket.clone(),
+                region: region.clone(),
+                endpoint: endpoint.clone().or(config.endpoint.clone()),
+                credentials: credentials.cloned(),
+                environment_alone: config.platform == Some(Platform::Lambda),
+            };
             let whole = Store::new(Arc::new(S3Store::connect(options).await?), &std::env::temp_dir());
             let store = match prefix.as_deref().map(Key::new) {
                 Some(Ok(prefix)) => whole.below(&prefix),

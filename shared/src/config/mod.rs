@@ -51,6 +51,9 @@ pub struct Config {
     /// `BACKUP_AWS_ACCESS_KEY_ID`, `BACKUP_AWS_SECRET_ACCESS_KEY`: what an archive in S3 is reached with; by default what the
     /// primary is.
     pub backup_credentials: Option<AwsCredentials>,
+    /// `AWS_ENDPOINT_URL_S3`, else `AWS_ENDPOINT_URL`: the service of buckets whose URL names none; by default AWS or what a
+    /// profile names.
+    pub endpoint: Option<String>,
     /// What a store in S3 is reached with where the AWS tools are not to be asked: `None`, but for a migration.
     pub credentials: Option<AwsCredentials>,
     /// `FROM_AWS_ACCESS_KEY_ID`, `FROM_AWS_SECRET_ACCESS_KEY`: what a migration reaches the store and the archive with that it
@@ -235,6 +238,7 @@ impl Config {
             data_dir,
             backup,
             backup_credentials: values.credentials(["BACKUP_AWS_ACCESS_KEY_ID", "BACKUP_AWS_SECRET_ACCESS_KEY"])?,
+            endpoint: values.service(&None)?,
             credentials: None,
             from_credentials: values.credentials(["FROM_AWS_ACCESS_KEY_ID", "FROM_AWS_SECRET_ACCESS_KEY"])?,
             to_credentials: values.credentials(["TO_AWS_ACCESS_KEY_ID", "TO_AWS_SECRET_ACCESS_KEY"])?,

@@ -148,7 +148,7 @@ impl Values<'_> {
     }
 
     /// The endpoint that an S3 URL leads to, where one is known; the SDK finds it the same way.
-    fn service(&self, endpoint: &Option<String>) -> Result<Option<String>, ConfigError> {
+    pub(super) fn service(&self, endpoint: &Option<String>) -> Result<Option<String>, ConfigError> {
         let mut found = endpoint.clone();
         for name in ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"] {
             found = found.or(self.get(name)?.map(|endpoint| endpoint.trim_end_matches('/').to_owned()));

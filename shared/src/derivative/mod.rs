@@ -37,13 +37,16 @@ use crate::metrics::Outcome;
 use crate::store::{Ranged, ReadAt, StoreError};
 use crate::sync::{Mutex, Ordering, lock};
 
+/// What a look at a header may take in bytes, beside what the image itself has: it can be all header.
+pub const LOOKING: u64 = 8 << 20;
+
 /// Knows how to make images smaller.
 pub trait Scaler: fmt::Debug + Send + Sync {
     /// Raised whenever other bytes come out for the same image.
     fn version(&self) -> u32;
 
-    /// At most how many bytes of memory [`scale`](Self::scale) takes for this image, itself included. Reads headers only.
-    /// Blocks.
+    /// At most how many bytes of memory [`scale`](Self::scale) takes for this image, itself included. Reads headers only,
+    /// and takes no more than the image's length and [`LOOKING`] for it. Blocks.
     fn cost(&self, source: &dyn ReadAt, format: Format, form: Form) -> Result<u64, Unscalable>;
 
     /// Makes the form of an image: turned as its EXIF says, without any metadata. Refuses what would take more than
@@ -196,8 +199,12 @@ impl Derivatives {
             return Ok(Err(Unscalable::TooLarge.into()));
         }
         let (scaler, limits) = (Arc::clone(&self.scaler), keepsake.settings.media);
+        let looking = (meta.size + LOOKING).min(self.limits.memory_bytes);
+        let Some(turn) = self.turnstile.enter(looking).await else { return Ok(Err(Refusal::Busy)) };
         let header = Ranged::open(&store, meta.key, meta.size).await?;
         let found = guarded(move || {
+            // However the look ends, and whoever still waits for it.
+            let _turn = turn;
             let media = media::measure(&header, &limits).map_err(|error| match error {
                 MediaError::Read(error) => Unscalable::Read(error),
                 MediaError::TooManyPixels { .. } => Unscalable::TooLarge,

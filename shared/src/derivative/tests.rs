@@ -30,6 +30,8 @@ struct Counting {
     most: AtomicUsize,
     bytes_now: AtomicU64,
     most_bytes: AtomicU64,
+    looking: AtomicUsize,
+    most_looking: AtomicUsize,
     shut: Mutex<bool>,
     moved: Condvar,
 }
@@ -55,7 +57,13 @@ impl Scaler for Shared {
 
     fn cost(&self, source: &dyn ReadAt, _: Format, _: Form) -> Result<u64, Unscalable> {
         let mut last = [0];
-        source.read_at(source.size() - 1, &mut last).map_err(Unscalable::Read)?;
+        let looking = self.0.looking.fetch_add(1, Ordering::SeqCst) + 1;
+        self.0.most_looking.fetch_max(looking, Ordering::SeqCst);
+        let read = source.read_at(source.size() - 1, &mut last);
+        // Long enough to be met by others.
+        (0..100).for_each(|_| std::thread::yield_now());
+        self.0.looking.fetch_sub(1, Ordering::SeqCst);
+        read.map_err(Unscalable::Read)?;
         Ok(u64::from(last[0]) << 20)
     }
 
@@ -149,6 +157,7 @@ async fn all_that_is_made_at_a_time_stays_within_the_memory_and_the_processors()
     assert_eq!(world.made(), 32);
     assert!((1..=LIMITS.at_once).contains(&most), "{most} at once");
     assert!(bytes <= LIMITS.memory_bytes, "{bytes} bytes at once");
+    assert_eq!(world.counting.most_looking.load(Ordering::SeqCst), 1, "a look takes most of this memory");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,12 +12,17 @@ use crate::s3_server::{self, BUCKET};
 use crate::wire::{Reply, Server};
 
 async fn connect(endpoint: &str, id: &str, secret: &str) -> S3Store {
+    connect_from(endpoint, id, secret, false).await
+}
+
+async fn connect_from(endpoint: &str, id: &str, secret: &str, environment_alone: bool) -> S3Store {
     let credentials = AwsCredentials { access_key_id: id.to_owned(), secret_access_key: Secret::new(secret) };
     let options = S3Options {
         bucket: BUCKET.to_owned(),
         region: Some("us-east-1".to_owned()),
         endpoint: Some(endpoint.to_owned()),
         credentials: Some(credentials),
+        environment_alone,
     };
     S3Store::connect(options).await.unwrap()
 }
@@ -46,11 +51,14 @@ async fn nothing_is_copied_by_one_service_from_another_but_through_here() {
 #[tokio::test]
 async fn credentials_of_its_own_are_used_and_never_shown() {
     let (_folder, endpoint) = s3_server::start().await;
-    let store = connect(&endpoint, "key", "hunter2").await;
-    let error = store.check_conditional_writes(&key("scratch")).await.unwrap_err();
-    assert_eq!(error.kind, ErrorKind::Refused);
-    assert!(!format!("{error:?} {store:?}").contains("hunter2"));
-    connect(&endpoint, "key", "secret").await.check_conditional_writes(&key("scratch")).await.unwrap();
+    for environment_alone in [false, true] {
+        let store = connect_from(&endpoint, "key", "hunter2", environment_alone).await;
+        let error = store.check_conditional_writes(&key("scratch")).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Refused);
+        assert!(!format!("{error:?} {store:?}").contains("hunter2"));
+        let store = connect_from(&endpoint, "key", "secret", environment_alone).await;
+        store.check_conditional_writes(&key("scratch")).await.unwrap();
+    }
 }
 
 #[tokio::test]

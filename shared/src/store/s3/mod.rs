@@ -9,6 +9,7 @@ mod errors;
 mod probe;
 mod put;
 mod read;
+mod surroundings;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -16,13 +17,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use aws_config::environment::EnvironmentVariableRegionProvider;
-use aws_config::meta::region::RegionProviderChain;
-use aws_config::retry::RetryConfig;
-use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, Region};
+use aws_config::Region;
 use aws_sdk_s3::Client;
-use aws_sdk_s3::config::{Builder, Credentials, ProvideCredentials};
+use aws_sdk_s3::config::{Builder, ProvideCredentials};
 use aws_sdk_s3::presigning::PresigningConfig;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use futures::stream::BoxStream;
@@ -35,9 +32,6 @@ use super::{
 use crate::config::AwsCredentials;
 use crate::digest::Digest;
 
-/// How long one attempt at a request may take, but for reading a body and for large puts, which get longer.
-const ATTEMPT: Duration = Duration::from_secs(60);
-const CONNECT: Duration = Duration::from_secs(5);
 /// The region of a service that is not AWS, where none is named: they mind its name little.
 const ELSEWHERE: Region = Region::from_static("us-east-1");
 /// The metadata under which a put leaves its own random name, so that it can tell its object from another's.
@@ -50,11 +44,14 @@ pub struct S3Options {
     pub bucket: String,
     /// The bucket's region; by default the one that the environment or, without an endpoint, the profile names.
     pub region: Option<String>,
-    /// The URL of a service other than AWS; by default the one that `AWS_ENDPOINT_URL` or the profile names.
+    /// The URL of a service other than AWS; by default the one that the profile names.
     pub endpoint: Option<String>,
     /// What to identify with; by default what is found where the AWS tools look: the environment, a profile, a web
     /// identity, the machine's or the function's role.
     pub credentials: Option<AwsCredentials>,
+    /// Whether nothing but the environment is looked at, which on Lambda says everything. Without the feature
+    /// `aws-profiles` nothing else ever is.
+    pub environment_alone: bool,
 }
 
 /// The SDK's own HTTP client, but with `ring` under its TLS: see docs/adr/0016.
@@ -82,28 +79,8 @@ impl S3Store {
     /// Makes a client for a bucket. Region and credentials must be found ([`ErrorKind::Refused`] otherwise), but no
     /// request is sent to the bucket yet.
     pub async fn connect(options: S3Options) -> Result<Self> {
-        let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
-            .http_client(http_client())
-            .retry_config(RetryConfig::standard().with_max_attempts(3))
-            .timeout_config(
-                TimeoutConfig::builder().connect_timeout(CONNECT).operation_attempt_timeout(ATTEMPT).build(),
-            );
-        if let Some(region) = options.region {
-            loader = loader.region(Region::new(region));
-        } else if options.endpoint.is_some() {
-            // No machine of AWS need be asked which region it is in, which takes its time where there is none.
-            let named = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new());
-            loader = loader.region(named.or_else(ELSEWHERE));
-        }
-        if let Some(endpoint) = options.endpoint {
-            loader = loader.endpoint_url(endpoint);
-        }
         let identity = options.credentials.as_ref().map(|own| own.access_key_id.clone()).unwrap_or_default();
-        if let Some(AwsCredentials { access_key_id, secret_access_key }) = options.credentials {
-            let own = Credentials::new(access_key_id, secret_access_key.expose(), None, None, "keepsake");
-            loader = loader.credentials_provider(own);
-        }
-        let shared = loader.load().await;
+        let shared = surroundings::look(&options).await;
         let mut config = Builder::from(&shared);
         if shared.endpoint_url().is_some() {
             // Other services are seldom reachable under one host name per bucket.

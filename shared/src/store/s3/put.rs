@@ -19,7 +19,8 @@ use http_body::{Frame, SizeHint};
 use uuid::Uuid;
 
 use super::errors::{Failure, is_conflict, is_lost, kind, status};
-use super::{ATTEMPT, CONNECT, PUT_ID, S3Store};
+use super::surroundings::{ATTEMPT, CONNECT};
+use super::{PUT_ID, S3Store};
 use crate::store::{Body, ETag, ErrorKind, Key, Optional, PutMode, Result, StoreError};
 
 /// How often a put is tried that meets another one under way; the waits between add up to three seconds.
