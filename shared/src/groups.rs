@@ -4,6 +4,7 @@
 //! image's place) stands in the records of its images, so that commits, backups, restores and merges know nothing of
 //! groups. A change of a group is one commit that holds all records it changes.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -213,7 +214,8 @@ impl Keepsake {
                 Ok((ImageId::new(name).map_err(|_| unknown())?, Arc::clone(entry.ok_or_else(unknown)?)))
             };
             let members = wanted.images.iter().map(live).collect::<Result<Vec<_>>>()?;
-            let kept = |id: &ImageId| members.iter().any(|(member, _)| member == id);
+            let named: HashSet<&str> = wanted.images.iter().map(String::as_str).collect();
+            let kept = |id: &ImageId| named.contains(id.as_str());
             let had = group.map_or(&[][..], |group| &group.images);
             let left = had.iter().filter(|(id, _)| !kept(id)).filter_map(|(id, entry)| leaving(id, entry));
             let mut changes: Changes = left.collect();
@@ -268,8 +270,9 @@ impl Keepsake {
         self.check_behind()?;
         let plan = |_: &State, group: Option<&Group>| {
             let group = group.ok_or_else(|| Error::NoSuchGroup(id.to_owned()))?;
-            let member = |name: &String| Some(group.images[group.position(name)?].clone());
-            let images = order.iter().map(member).collect::<Option<Vec<_>>>();
+            let members: HashMap<&str, _> = group.images.iter().map(|member| (member.0.as_str(), member)).collect();
+            let images: Option<Vec<_>> =
+                order.iter().map(|name| members.get(name.as_str()).copied().cloned()).collect();
             let images = images.filter(|images| images.len() == group.images.len());
             let images = images.ok_or_else(|| {
                 Error::Invalid("The order must name every image of the group once, and no other.".to_owned())
@@ -370,7 +373,7 @@ fn check_title(title: &Edit<String>) -> Result<()> {
 }
 
 fn check_distinct(images: &[String]) -> Result<()> {
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashSet::new();
     match images.iter().find(|image| !seen.insert(*image)) {
         Some(twice) => Err(Error::Invalid(format!("{twice:?} is named twice."))),
         None => Ok(()),

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::http::header::LOCATION;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{AppendHeaders, IntoResponse, Response};
+use percent_encoding::{CONTROLS, utf8_percent_encode};
 use serde::Serialize;
 use shared::http::Item;
 use shared::layout::BackupName;
@@ -42,7 +43,9 @@ pub(crate) fn answer(uploaded: &Uploaded, several: bool) -> Response {
         let images = items.map(|item| Stored { item, copies: *copies, backup: None }).collect();
         return (StatusCode::CREATED, Json(Several { images, backup: *backup })).into_response();
     }
-    let location = |item: Item<'_>| HeaderValue::try_from(item.url()).ok();
+    // A link's address may have letters that no header should.
+    let ascii = |item: Item<'_>| utf8_percent_encode(&item.url(), CONTROLS).to_string();
+    let location = |item: Item<'_>| HeaderValue::try_from(ascii(item)).ok();
     let headers = items.clone().next().and_then(location).map(|url| [(LOCATION, url)]);
     let one = items.map(|item| Stored { item, copies: *copies, backup: *backup }).next();
     (StatusCode::CREATED, headers.map(AppendHeaders), Json(one)).into_response()

@@ -48,7 +48,7 @@ struct Document {
 }
 
 /// Whether a text has the form of a token that a store has made, which nobody guesses.
-pub fn has_form(given: &str) -> bool {
+fn has_form(given: &str) -> bool {
     given.len() == LENGTH && given.starts_with(PREFIX)
 }
 

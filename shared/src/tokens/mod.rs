@@ -8,8 +8,8 @@ mod known;
 
 use std::fmt;
 
+pub use kept::Token;
 pub(crate) use kept::are_sound;
-pub use kept::{Token, has_form};
 pub(crate) use known::Known;
 pub use known::TRUSTED;
 use serde::{Deserialize, Serialize};

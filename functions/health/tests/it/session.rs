@@ -210,16 +210,31 @@ fn quota(remaining: u32) -> Quota {
     Quota { name: "n", quota: 9, window_seconds: 60, remaining, reset_seconds: 40, retry_seconds: 7 }
 }
 
+async fn from_elsewhere(app: &App, method: &str, path: &str, headers: &[(&str, &str)], token: &str) -> Answer {
+    let mut sent = request(method, path, headers, json!({ "token": token }).to_string());
+    let mut client = Extensions::new();
+    client.insert(Client("192.0.2.1".parse().unwrap()));
+    sent.extensions_mut().extend(client);
+    send(&health::router(app.clone()), sent).await
+}
+
+#[tokio::test]
+async fn who_set_a_long_token_is_let_in_whatever_others_guess() {
+    let own = "0123456789abcdef".repeat(4);
+    let access = Access::new(Some(Secret::new(&own)), Vec::new(), false);
+    let app = App { limiter: Some(Arc::new(Two::default())), ..app_with(access) };
+    for (token, status) in [("guess", 401), (&"9".repeat(64), 401), ("guess", 429), (&own, 200), ("guess", 429)] {
+        let answer = from_elsewhere(&app, "POST", "/api/session", &[], token).await;
+        assert_eq!(answer.status.as_u16(), status, "{token}");
+    }
+}
+
 #[tokio::test]
 async fn whoever_guesses_is_slowed_down_and_a_token_that_nobody_guesses_goes_on_working() {
     let app = App { limiter: Some(Arc::new(Two::default())), ..shut() };
     let (_, secret) = app.keepsake.issue_token("phone", Scope::Admin).await.unwrap();
     let from = async |method: &str, path: &str, headers: &[(&str, &str)], token: &str| {
-        let mut sent = request(method, path, headers, json!({ "token": token }).to_string());
-        let mut client = Extensions::new();
-        client.insert(Client("192.0.2.1".parse().unwrap()));
-        sent.extensions_mut().extend(client);
-        send(&health::router(app.clone()), sent).await
+        from_elsewhere(&app, method, path, headers, token).await
     };
     let first = from("POST", "/api/session", &[], "guess").await;
     assert_eq!(first.problem().0, 401);

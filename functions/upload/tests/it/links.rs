@@ -40,6 +40,13 @@ async fn a_link_is_an_item_without_bytes_that_leads_elsewhere() {
 }
 
 #[tokio::test]
+async fn a_header_has_no_letters_that_headers_cannot_have() {
+    let answer = link(&app(), json!({ "url": "https://de.wikipedia.org/wiki/Kätzchen" })).await;
+    assert_eq!(answer.json()["url"], "https://de.wikipedia.org/wiki/Kätzchen");
+    assert_eq!(answer.header("location"), "https://de.wikipedia.org/wiki/K%C3%A4tzchen");
+}
+
+#[tokio::test]
 async fn what_no_player_can_show_is_a_link_all_the_same() {
     let app = app();
     let item = link(&app, json!({ "url": "https://example.com/a", "category": "", "order": 5 })).await.json();
