@@ -31,12 +31,15 @@ pub struct Begun {
     pub headers: Vec<(String, String)>,
     /// How many bytes there were, once all of it was taken in or found to be nothing that is.
     pub ended: Option<u64>,
+    /// Whether images were made of it.
+    #[serde(default)]
+    pub stored: bool,
 }
 
 impl Begun {
     /// An upload of which nothing has come yet.
     pub fn new(length: Option<u64>, query: &str, headers: Vec<(String, String)>) -> Self {
-        Self { digest: UNSEALED.to_owned(), length, query: query.to_owned(), headers, ended: None }
+        Self { digest: UNSEALED.to_owned(), length, query: query.to_owned(), headers, ended: None, stored: false }
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {
@@ -112,9 +115,10 @@ impl Keepsake {
         stream::iter(parts).then(read).try_flatten().boxed()
     }
 
-    /// Notes that an upload has ended, so that who did not hear of it can ask, and deletes what came.
-    pub async fn end_resumable(&self, id: Uuid, standing: &Standing) -> Result<()> {
-        let ended = Begun { ended: Some(standing.offset), ..standing.begun.clone() };
+    /// Notes that an upload has ended, and whether images were `stored`, so that who did not hear of it can ask, and deletes
+    /// what came.
+    pub async fn end_resumable(&self, id: Uuid, standing: &Standing, stored: bool) -> Result<()> {
+        let ended = Begun { ended: Some(standing.offset), stored, ..standing.begun.clone() };
         self.put_begun(id, &ended, &PutMode::Overwrite).await?;
         self.delete_parts(standing).await
     }

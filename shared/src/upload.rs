@@ -182,6 +182,15 @@ impl Keepsake {
         Ok(Some(Uploaded { images, copies: self.copies(), backup: None }))
     }
 
+    /// What an upload with this key has stored, as far as it is still there.
+    pub async fn stored_under(&self, idempotency_key: &str) -> Result<Uploaded> {
+        self.catalog.refresh().await?;
+        let key = Digest::of(idempotency_key.as_bytes());
+        let stored = (0..).map_while(|index| self.image_of_uuid(idempotent_id(key, index)));
+        let images = stored.filter(|(_, entry)| entry.live().is_some()).collect();
+        Ok(Uploaded { images, copies: self.copies(), backup: None })
+    }
+
     /// Writes the bytes, then the commit. What fails is taken back.
     async fn store(&self, prepared: Vec<Prepared>, fields: &Fields) -> Result<Vec<(ImageId, Arc<Entry>)>> {
         let (begun, retried) = (self.clock.now(), prepared.iter().any(|p| p.record.request_digest.is_some()));

@@ -3,7 +3,7 @@
 //! No interim answer (104) is sent, so that a client which wants to be able to resume begins with `Upload-Complete: ?0`; the
 //! answer to that says where the rest goes. Once all is here it is taken in as the body of one request would be.
 
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 
 use axum::Json;
 use axum::body::Body;
@@ -12,7 +12,7 @@ use axum::extract::{Path, Query, Request, State};
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, LOCATION};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::{AppendHeaders, IntoResponse, Response};
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
 use serde::Serialize;
 use shared::http::{App, Binary, Problem, to_the_end};
 use shared::resumable::{Begun, Standing};
@@ -20,7 +20,7 @@ use shared::{Error, Keepsake, Result};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::answer::Either;
+use crate::answer::{Either, answer};
 use crate::digests;
 use crate::form::{self, Form, Target, given_up, spool_failed};
 use crate::incoming::{GivenUp, Incoming};
@@ -99,9 +99,12 @@ pub(crate) async fn begin(app: &App, query: form::Query, request: Request) -> Re
     tag = "upload",
     params(("id" = Uuid, Path, description = "As the `Location` of the first answer has it")),
     responses(
+        (status = 200, description = "It has ended, and this was stored", body = Either, headers(
+            ("Upload-Complete" = String, description = "`?1`"),
+        )),
         (status = 204, description = "How far it is", headers(
             ("Upload-Offset" = u64, description = "How many bytes are here"),
-            ("Upload-Complete" = String, description = "`?1` once it has ended, else `?0`"),
+            ("Upload-Complete" = String, description = "`?1` once it has ended and nothing was stored, else `?0`"),
             ("Upload-Length" = u64, description = "How many there will be, where that was said"),
             ("Upload-Limit" = String, description = "How many bytes it may have, and for how many seconds it is kept"),
         )),
@@ -109,8 +112,26 @@ pub(crate) async fn begin(app: &App, query: form::Query, request: Request) -> Re
     ),
 )]
 pub(crate) async fn show(State(app): State<App>, id: Result<Path<String>, PathRejection>) -> Result<Response, Problem> {
-    let standing = app.keepsake.resumable(ticket_id(id)?).await?;
-    Ok((StatusCode::NO_CONTENT, state(&app, &standing)).into_response())
+    let id = ticket_id(id)?;
+    let standing = app.keepsake.resumable(id).await?;
+    let headers = state(&app, &standing);
+    if standing.begun.stored {
+        // For whoever lost the answer to the last part.
+        let uploaded = app.keepsake.stored_under(&key(id, &standing.begun)).await?;
+        if !uploaded.images.is_empty() {
+            let mut stored = (headers, answer(&uploaded, uploaded.images.len() > 1)).into_response();
+            *stored.status_mut() = StatusCode::OK;
+            return Ok(stored);
+        }
+    }
+    Ok((StatusCode::NO_CONTENT, headers).into_response())
+}
+
+/// Under which key the images of an upload are stored: its client's, or one of its own. Whoever sends the last part twice,
+/// because the answer was lost, makes one image; with a key, also whoever sends all of it again in another upload.
+fn key(id: Uuid, begun: &Begun) -> String {
+    let given = begun.headers.iter().find(|(name, _)| name == IDEMPOTENCY_KEY.as_str());
+    given.map_or_else(|| format!("resumable-{id}"), |(_, key)| key.trim().to_owned())
 }
 
 /// Give a resumable upload up.
@@ -207,11 +228,15 @@ pub(crate) async fn append(
 
 /// Takes in all that came as one body.
 async fn finish(app: App, id: Uuid, standing: Standing, last: &HeaderMap) -> Result<Response, Problem> {
-    let mut request = Request::new(Body::from_stream(app.keepsake.resumed_bytes(&standing)));
+    let (note, unread) = mpsc::channel();
+    let bytes = app.keepsake.resumed_bytes(&standing).map_err(move |error| {
+        let told = std::io::Error::other(error.to_string());
+        drop(note.send(error));
+        told
+    });
+    let mut request = Request::new(Body::from_stream(bytes));
     *request.uri_mut() = format!("/api/upload?{}", standing.begun.query).parse::<Uri>().map_err(Problem::internal)?;
     let headers = request.headers_mut();
-    // Whoever sends the last part twice, because the answer was lost, makes one image.
-    headers.insert(IDEMPOTENCY_KEY, HeaderValue::try_from(format!("resumable-{id}")).map_err(Problem::internal)?);
     for name in last.keys().filter(|name| !KEPT.contains(name) && **name != CONTENT_LENGTH) {
         headers.extend(last.get_all(name).iter().map(|value| (name.clone(), value.clone())));
     }
@@ -219,17 +244,31 @@ async fn finish(app: App, id: Uuid, standing: Standing, last: &HeaderMap) -> Res
         let name = HeaderName::try_from(name).map_err(Problem::internal)?;
         headers.insert(name, HeaderValue::from_bytes(value.as_bytes()).map_err(Problem::internal)?);
     }
+    let key = HeaderValue::from_bytes(key(id, &standing.begun).as_bytes()).map_err(Problem::internal)?;
+    headers.insert(IDEMPOTENCY_KEY, key);
     headers.insert(CONTENT_LENGTH, standing.offset.into());
     let query = Query::<form::Query>::try_from_uri(request.uri())?.0;
     let keepsake = Arc::clone(&app.keepsake);
     let answer = take(app, query, request).await;
+    match unread.try_recv() {
+        // Another try of the same ended meanwhile.
+        Ok(error) if error.is_not_found() => return Err(Error::IdempotencyInProgress.into()),
+        // The store failed, not the client, and the bytes may be read at the next try.
+        Ok(error) => return Err(Error::from(error).into()),
+        Err(_) => {}
+    }
     let status = answer.as_ref().map_or_else(Problem::status, Response::status);
     // What these bytes cannot become they cannot become later either; all else may be tried again.
-    let settled = status.is_success() || matches!(status.as_u16(), 400 | 413 | 415 | 422);
-    if settled {
-        to_the_end(async move { keepsake.end_resumable(id, &standing).await }).await?;
+    let stored = status.is_success();
+    if !stored && !matches!(status.as_u16(), 400 | 413 | 415 | 422) {
+        return answer;
     }
-    answer
+    to_the_end(async move { keepsake.end_resumable(id, &standing, stored).await }).await?;
+    let ended = HeaderValue::from_static("?1");
+    match answer {
+        Ok(answer) => Ok((AppendHeaders([(COMPLETE, ended)]), answer).into_response()),
+        Err(problem) => Err(problem.with_header(COMPLETE, ended)),
+    }
 }
 
 /// Keeps what comes of a body, all of it or as far as the connection goes; false where another was quicker.

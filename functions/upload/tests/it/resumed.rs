@@ -1,12 +1,16 @@
 //! Uploads that come in parts.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use bytes::Bytes;
 use futures::stream;
 use jiff::SignedDuration;
 use shared::http::App;
-use shared::testing::{Answer, get, png, request, send};
+use shared::store::{ErrorKind, Fault, FaultStore, MemoryStore, Operation};
+use shared::testing::{Answer, app_on, get, png, request, send};
 
 use super::{Form, form_type};
 
@@ -46,7 +50,7 @@ async fn append(app: &App, path: &str, offset: usize, complete: &str, bytes: &[u
 /// How far an upload is, and whether it has ended.
 async fn standing(app: &App, path: &str) -> (usize, bool) {
     let answer = send(&router(app), request("HEAD", path, &[VERSION], Body::empty())).await;
-    assert_eq!(answer.status, StatusCode::NO_CONTENT, "{answer:?}");
+    assert!(answer.status.is_success() && answer.body.is_empty(), "{answer:?}");
     assert_eq!(answer.header("cache-control"), "no-store");
     (answer.header("upload-offset").parse().unwrap(), answer.header("upload-complete") == "?1")
 }
@@ -72,7 +76,10 @@ async fn an_image_that_comes_in_parts_is_one_image_bit_for_bit() {
     let item = done.json();
     assert_eq!((&item["category"], &item["originalName"]), (&"trip".into(), &"Ü.png".into()));
     assert_eq!(get(&images, item["url"].as_str().unwrap()).await.body, bytes);
+    assert_eq!(done.header("upload-complete"), "?1");
     assert_eq!(standing(&app, &path).await, (bytes.len(), true), "who lost the answer can ask");
+    let asked = get(&router(&app), &path).await;
+    assert_eq!((asked.status, asked.json()), (StatusCode::OK, item));
     assert_eq!(append(&app, &path, bytes.len(), "?1", b"").await.problem(), (400, "completed-upload".to_owned()));
     let left = waiting(&app).await;
     assert!(left.len() == 1 && left[0].ends_with(".resumable.json"), "{left:?}");
@@ -88,6 +95,7 @@ async fn a_form_may_come_in_parts_too() {
     assert_eq!(append(&app, &path, 0, "?0", &body[..50]).await.status, StatusCode::NO_CONTENT);
     let done = append(&app, &path, 50, "?1", &body[50..]).await;
     assert_eq!(done.json()["images"].as_array().unwrap().len(), 2, "{done:?}");
+    assert_eq!(get(&router(&app), &path).await.json(), done.json(), "who lost the answer can ask");
 }
 
 #[tokio::test]
@@ -99,6 +107,37 @@ async fn what_came_before_a_connection_broke_need_not_be_sent_again() {
     assert_eq!(answer.status, StatusCode::BAD_REQUEST);
     assert_eq!(standing(&app, &path).await, (30, false));
     assert_eq!(append(&app, &path, 30, "?1", &bytes[30..]).await.status, StatusCode::CREATED);
+}
+
+#[tokio::test]
+async fn an_upload_that_begins_anew_under_the_same_key_makes_one_image() {
+    let (app, bytes) = (shared::testing::app(), png(1));
+    let key = [("idempotency-key", "mine"), ("content-type", "image/png")];
+    let mut items = Vec::new();
+    for _ in 0..2 {
+        let path = begin(&app, "/api/upload", &key, b"").await.header("location").to_owned();
+        items.push(append(&app, &path, 0, "?1", &bytes).await.json());
+        assert_eq!(get(&router(&app), &path).await.json(), items[0]);
+    }
+    assert_eq!(items[0], items[1]);
+}
+
+#[tokio::test]
+async fn parts_that_cannot_be_read_at_the_moment_are_not_taken_for_a_bad_image() {
+    let fails = Arc::new(AtomicBool::new(true));
+    let plan = {
+        let fails = Arc::clone(&fails);
+        move |operation: &Operation| {
+            let is_part = operation.name == "get" && operation.key.contains(".part-");
+            (is_part && fails.load(Ordering::SeqCst)).then_some(Fault::Before(ErrorKind::Unavailable))
+        }
+    };
+    let app = app_on(Arc::new(FaultStore::with_plan(Arc::new(MemoryStore::new()), plan)));
+    let path = begin(&app, "/api/upload", &[("content-type", "image/png")], b"").await.header("location").to_owned();
+    assert_eq!(append(&app, &path, 0, "?1", &png(1)).await.problem(), (503, "store-unavailable".to_owned()));
+    assert_eq!(standing(&app, &path).await, (png(1).len(), false));
+    fails.store(false, Ordering::SeqCst);
+    assert_eq!(append(&app, &path, png(1).len(), "?1", b"").await.status, StatusCode::CREATED);
 }
 
 #[tokio::test]
@@ -138,8 +177,10 @@ async fn of_two_parts_for_one_place_one_is_kept() {
 async fn what_is_no_image_in_the_end_is_refused_and_gone() {
     let app = shared::testing::app();
     let path = begin(&app, "/api/upload", &[("content-type", "image/png")], b"no").await.header("location").to_owned();
-    assert_eq!(append(&app, &path, 2, "?1", b" image").await.status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    let refused = append(&app, &path, 2, "?1", b" image").await;
+    assert_eq!((refused.status, refused.header("upload-complete")), (StatusCode::UNSUPPORTED_MEDIA_TYPE, "?1"));
     assert_eq!(standing(&app, &path).await, (8, true));
+    assert_eq!(get(&router(&app), &path).await.status, StatusCode::NO_CONTENT);
     assert_eq!(waiting(&app).await.len(), 1);
 }
 
