@@ -1,7 +1,7 @@
 // The queue of uploads: some at once, paused and taken up again, tried again, and no file stored twice.
 import { network } from '../api.js';
 import { may, onSession } from '../session.js';
-import { key, send } from './send.js';
+import { giveUp, key, send } from './send.js';
 
 const AT_ONCE = 3;
 const TRIES = 6;
@@ -17,11 +17,16 @@ class Task {
   tries = 0;
   stop = null;
   ticket = null;
+  /** Where its parts go. */
+  upload = null;
 
   constructor(file, fields) {
     this.file = file;
     this.fields = fields;
   }
+
+  /** Puts it back among those that wait. The parts that the server has it will have then too. */
+  wait() { Object.assign(this, { state: 'waiting', problem: null, progress: this.upload ? this.progress : 0 }); }
 }
 
 /** Events: `change`, and `stored` with a task's `item`. */
@@ -66,7 +71,10 @@ export class Queue extends EventTarget {
   }
 
   retry(...tasks) {
-    for (const task of tasks) if (task.state === 'failed') Object.assign(task, { state: 'waiting', problem: null, tries: 0 });
+    for (const task of tasks.filter(({ state }) => state === 'failed')) {
+      task.tries = 0;
+      task.wait();
+    }
     if (!this.paused) this.#release();
   }
 
@@ -76,7 +84,10 @@ export class Queue extends EventTarget {
     const open = tasks.filter(({ state }) => ['waiting', 'running', 'failed'].includes(state));
     // All at once: nothing that is to be cancelled starts in place of what was.
     for (const task of open) task.state = 'cancelled';
-    for (const task of open) task.stop?.abort();
+    for (const task of open) {
+      task.stop?.abort();
+      giveUp(task);
+    }
     this.#go();
   }
 
@@ -84,7 +95,9 @@ export class Queue extends EventTarget {
 
   /** Forgets what has ended. */
   clear() {
-    this.tasks = this.tasks.filter(({ state }) => ['waiting', 'running'].includes(state));
+    const open = this.tasks.filter(({ state }) => ['waiting', 'running'].includes(state));
+    for (const task of this.tasks) if (task.state === 'failed') giveUp(task);
+    this.tasks = open;
     this.#changed();
   }
 
@@ -104,7 +117,7 @@ export class Queue extends EventTarget {
   #stopAll() {
     for (const task of this.tasks) {
       if (task.state !== 'running') continue;
-      Object.assign(task, { state: 'waiting', progress: 0 });
+      task.wait();
       task.stop.abort();
     }
   }
@@ -120,7 +133,7 @@ export class Queue extends EventTarget {
 
   async #run(task) {
     const stop = new AbortController();
-    Object.assign(task, { state: 'running', progress: 0, problem: null, stop });
+    Object.assign(task, { state: 'running', problem: null, stop });
     try {
       const item = await send(task, { signal: stop.signal, progress: (part) => { task.progress = part; this.#changed(); } });
       if (task.stop === stop && task.state !== 'cancelled') Object.assign(task, { state: 'done', progress: 1, item });
@@ -134,21 +147,20 @@ export class Queue extends EventTarget {
   /** What can pass goes back into the queue; what cannot is shown. */
   async #failed(task, problem, stop) {
     const { status, retryAfter } = problem;
-    const again = () => Object.assign(task, { state: 'waiting', progress: 0 });
     task.tries += 1;
     if (status === 0) {
-      again();
+      task.wait();
       this.#hold('offline', Math.min(30, 2 ** task.tries));
     } else if (status === 401) {
-      again();
+      task.wait();
       this.#hold('signedOut');
     } else if (status === 507 || status === 503 && !retryAfter) {
       Object.assign(task, { state: 'failed', problem });
       this.#hold(status === 507 ? 'full' : 'closed');
-    } else if (task.tries < TRIES && (status === 429 || status === 409 || status === 503 && retryAfter)) {
+    } else if (task.tries < TRIES && ([409, 429, 502, 504].includes(status) || status === 503 && retryAfter)) {
       const seconds = Math.min(60, Number(retryAfter) || 1) * task.tries;
       await new Promise((resolve) => { setTimeout(resolve, seconds * 1000); stop.signal.addEventListener('abort', resolve); });
-      if (task.state === 'running' && task.stop === stop) again();
+      if (task.state === 'running' && task.stop === stop) task.wait();
     } else Object.assign(task, { state: 'failed', problem: problem.status === undefined ? new Error('The file cannot be read.') : problem });
   }
 

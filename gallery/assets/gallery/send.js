@@ -1,7 +1,9 @@
-// Sending one file: in one request, or by a ticket where it is too long for one.
-import { api, network, Problem, problemOf } from '../api.js';
+// Sending one file: in one request, in parts where it is long, or by a ticket where it is too long for either.
+import { api, Problem } from '../api.js';
+import { request } from './request.js';
+import { formOf, inParts, LONG, namesTickets, takesParts } from './resume.js';
 
-/** Whether this server has shown that it wants tickets for what is longer than `longest` bytes. */
+/** The longest file in bytes that may come in one request here, as far as is known. */
 let longest = Infinity;
 
 /** A key that no other upload has. (`crypto.randomUUID` is only there under https.) */
@@ -9,75 +11,86 @@ export function key() {
   return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, '0')).join('');
 }
 
-/** Uploads what a task describes: `file`, `key`, `fields`. However often it is called, the file is stored once. Returns the item. */
+/** Uploads what a task describes: `file`, `key`, `fields`. However often it is called, the file is stored once. Returns the item.
+ * What a later call needs to go on from where an earlier one was, it keeps in the task. */
 export async function send(task, { signal, progress }) {
-  if (task.file.size <= longest) {
-    try {
-      return await direct(task, signal, progress);
-    } catch (problem) {
-      const byTicket = problem.status === 413 && problem.message.includes('/api/upload/tickets');
-      if (!byTicket && !(problem.status === 413 && problem.type === '')) throw problem;
-      longest = Math.min(longest, task.file.size - 1);
-    }
-  }
-  return byTicket(task, signal, progress);
-}
-
-async function direct({ file, fields, key }, signal, progress) {
-  const form = new FormData();
-  for (const [name, value] of Object.entries(fields)) if (value !== null && value !== undefined && value !== '') form.append(name, value);
-  form.append('image', file, file.name);
-  return request('POST', '/api/upload', form, { 'idempotency-key': key }, signal, progress);
-}
-
-async function byTicket(task, signal, progress) {
-  const { file, fields } = task;
-  if (!crypto.subtle) throw new Problem(413, 'too-large', 'A file of this size can only be sent over https.');
-  if (!task.ticket || Date.parse(task.ticket.expires) < Date.now()) {
-    const digest = await crypto.subtle.digest('SHA-256', await file.arrayBuffer());
-    signal.throwIfAborted();
-    const sha256 = [...new Uint8Array(digest)].map((byte) => byte.toString(16).padStart(2, '0')).join('');
-    const json = { filename: file.name, contentType: file.type, size: file.size, sha256, ...fields };
-    task.ticket = await api('POST', '/api/upload/tickets', { json, signal });
-  }
-  const { uploadUrl, method, headers, completeUrl } = task.ticket;
   try {
-    await request(method, uploadUrl, file, headers, signal, progress);
+    return await anyhow(task, signal, progress);
   } catch (problem) {
-    // The bytes came at an earlier try, whose answer was lost.
-    if (problem.status !== 412) throw problem;
-  }
-  try {
-    return await api('POST', completeUrl, { signal });
-  } catch (problem) {
-    if (problem.status === 404) task.ticket = null;
+    // A file that is gone looks like a connection that is; then this says what it is.
+    if (problem.status === 0) await task.file.slice(0, 1).arrayBuffer();
     throw problem;
   }
 }
 
-/** `fetch` tells nobody how much it has sent, so this is an XMLHttpRequest. */
-function request(method, url, body, headers, signal, progress) {
-  return new Promise((resolve, reject) => {
-    const xhr = new XMLHttpRequest();
-    const abort = () => xhr.abort();
-    xhr.open(method, url);
-    for (const [name, value] of Object.entries(headers)) xhr.setRequestHeader(name, value);
-    xhr.upload.addEventListener('progress', ({ loaded, total }) => progress(total ? loaded / total : 0));
-    xhr.addEventListener('load', () => {
-      network.dispatchEvent(new Event('reached'));
-      let answer = null;
-      try { answer = JSON.parse(xhr.responseText); } catch { /* A bucket answers without a body, a proxy with a page. */ }
-      if (xhr.status >= 200 && xhr.status < 300) resolve(answer);
-      else reject(problemOf(xhr.status, answer, xhr.getResponseHeader('retry-after')));
-    });
-    xhr.addEventListener('error', () => {
-      network.dispatchEvent(new Event('unreached'));
-      reject(new Problem(0, 'offline', 'The server cannot be reached.'));
-    });
-    xhr.addEventListener('abort', () => reject(new DOMException('aborted', 'AbortError')));
-    xhr.addEventListener('loadend', () => signal.removeEventListener('abort', abort));
-    signal.throwIfAborted();
-    signal.addEventListener('abort', abort);
-    xhr.send(body);
-  });
+/** Tells the server that a task is given up, so that it need not keep what came of it for a day. */
+export function giveUp({ upload }) {
+  if (upload) fetch(upload, { method: 'DELETE' }).catch(() => {});
+}
+
+async function anyhow(task, signal, progress) {
+  const { size } = task.file;
+  if (task.ticket) return byTicket(task, signal, progress);
+  if (takesParts() && size > Math.min(LONG, longest)) {
+    try {
+      const item = await inParts(task, signal, progress);
+      if (item) return item;
+    } catch (problem) {
+      tooLong(problem, size);
+      return byTicket(task, signal, progress);
+    }
+  }
+  if (size > longest) return byTicket(task, signal, progress);
+  try {
+    return (await request('POST', '/api/upload', formOf(task, task.file), { 'idempotency-key': task.key }, signal, progress)).answer;
+  } catch (problem) {
+    tooLong(problem, size);
+    return anyhow(task, signal, progress);
+  }
+}
+
+/** Notes what a refusal says of how long a request may be; any other problem is thrown on. */
+function tooLong(problem, size) {
+  if (!namesTickets(problem) && !(problem.status === 413 && problem.type === '')) throw problem;
+  longest = Math.min(longest, size - 1, Number(/\d{4,}/.exec(problem.message)?.[0] ?? Infinity));
+}
+
+async function byTicket(task, signal, progress) {
+  let fresh = false;
+  for (let tries = 0; tries < 3; tries += 1) {
+    // An earlier try may have come further than was heard of.
+    const item = task.ticket && await complete(task, signal);
+    if (item) return item;
+    if (!task.ticket) [task.ticket, fresh] = [await announce(task, signal), true];
+    const { uploadUrl, method, headers } = task.ticket;
+    try {
+      await request(method, uploadUrl, task.file, headers, signal, progress);
+    } catch (problem) {
+      // 412: the bytes came at an earlier try. 403, 404: the ticket has expired.
+      if (![403, 404, 412].includes(problem.status)) throw problem;
+      if (problem.status === 412) continue;
+      task.ticket = null;
+      if (fresh) throw problem;
+    }
+  }
+  throw new Problem(409, 'nothing-arrived', 'What was sent has not arrived.');
+}
+
+async function announce({ file, fields }, signal) {
+  if (!crypto.subtle) throw new Problem(413, 'too-large', 'A file of this size can only be sent over https.');
+  const digest = await crypto.subtle.digest('SHA-256', await file.arrayBuffer());
+  signal.throwIfAborted();
+  const sha256 = [...new Uint8Array(digest)].map((byte) => byte.toString(16).padStart(2, '0')).join('');
+  return api('POST', '/api/upload/tickets', { json: { filename: file.name, contentType: file.type, size: file.size, sha256, ...fields }, signal });
+}
+
+/** The item that a ticket has become; null where its bytes are not there, or the ticket is not. */
+async function complete(task, signal) {
+  try {
+    return await api('POST', task.ticket.completeUrl, { signal });
+  } catch (problem) {
+    if (problem.status === 404) task.ticket = null;
+    else if (problem.type !== 'nothing-arrived') throw problem;
+    return null;
+  }
 }

@@ -11,6 +11,14 @@ export async function draw(page, numbers, { width = 640, height = 480, mimeType 
   return drawn;
 }
 
+/** Draws one picture and puts bytes behind it that no decoder looks at, each mebibyte others, so that it is as long as that. */
+export async function drawLong(page, number, length) {
+  const [picture] = await draw(page, [number]);
+  const filling = Buffer.alloc(length - picture.buffer.length);
+  for (let at = 0; at + 4 <= filling.length; at += 4096) filling.writeUInt32LE(at + number, at);
+  return { ...picture, buffer: Buffer.concat([picture.buffer, filling]) };
+}
+
 /** `count` numbers, from `first` on. */
 export const range = (count, first = 1) => Array.from({ length: count }, (_, at) => first + at);
 
