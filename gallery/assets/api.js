@@ -31,18 +31,28 @@ export async function api(method, path, { query, json, body, headers = {}, signa
   try {
     response = await fetch(url, { method, body, headers, signal, keepalive, credentials: 'same-origin' });
   } catch (error) {
-    if (error.name === 'AbortError') throw error;
-    network.dispatchEvent(new Event('unreached'));
-    throw new Problem(0, 'offline', 'The server cannot be reached.');
+    throw unreached(error);
   }
   network.dispatchEvent(new Event('reached'));
   tag?.(response.headers.get('etag'));
   return read(response);
 }
 
+function unreached(error) {
+  if (error.name === 'AbortError') return error;
+  network.dispatchEvent(new Event('unreached'));
+  return new Problem(0, 'offline', 'The server cannot be reached.');
+}
+
 async function read(response) {
   const type = response.headers.get('content-type') ?? '';
-  const answer = type.includes('json') ? await response.json().catch(() => null) : null;
+  let answer = null;
+  try {
+    if (type.includes('json')) answer = await response.json();
+  } catch (error) {
+    // An answer that broke off says as little as none, though what was asked for may have been done.
+    if (response.ok) throw unreached(error);
+  }
   if (response.ok) return answer;
   throw problemOf(response.status, answer, response.headers.get('retry-after'));
 }

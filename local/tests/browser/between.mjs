@@ -12,6 +12,7 @@ export class Between {
    * - `after`: so many bytes of the body are passed on, and then nothing happens until either side has gone; `held` is told;
    * - `deaf`: the server gets all of it and answers, and the connection breaks before the client hears of it (`early`; browsers
    *   may send it once more by themselves then), or in the middle of the answer (`late`);
+   * - `to`: another server gets it;
    * - `without`: the names of headers that are not passed on. */
   plan = () => {};
   #held = [];
@@ -41,7 +42,7 @@ export class Between {
     const { method, url: path, headers } = request;
     const one = { method, path, headers, bytes: 0, status: 0 };
     this.seen.push(one);
-    const { answer, after, deaf, without = [] } = this.plan(one) ?? {};
+    const { answer, after, deaf, to = this.server, without = [] } = this.plan(one) ?? {};
     if (answer) {
       const [status, text] = [answer].flat();
       for await (const _ of request);
@@ -50,7 +51,7 @@ export class Between {
       return;
     }
     const passed = Object.fromEntries(Object.entries(headers).filter(([name]) => !without.includes(name)));
-    const server = ask(this.server.url + path, { method, headers: passed, agent: false });
+    const server = ask(to.url + path, { method, headers: passed, agent: false });
     const answered = new Promise((resolve, reject) => server.once('response', resolve).on('error', reject));
     answered.catch(() => response.destroy());
     response.once('close', () => response.writableEnded || server.destroy());
