@@ -8,6 +8,7 @@ use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::keepsake::{Keepsake, blocking};
 use crate::layout::{self, ImageId};
+use crate::media::location::Scanner;
 use crate::store::{ObjectMeta, Optional, Store};
 use crate::sync::lock;
 
@@ -15,11 +16,27 @@ impl Keepsake {
     /// Where an image's bytes lie that have its digest, read through: in the primary, else in the archive. What is wrong
     /// is noted for [`repair_suspects`](Self::repair_suspects).
     pub async fn sound_bytes(&self, id: &ImageId, digest: Digest) -> Result<(Store, ObjectMeta)> {
+        self.sound_bytes_told(id, digest, None).await
+    }
+
+    /// Likewise; the scanner has been told of those very bytes.
+    pub(crate) async fn sound_bytes_told(
+        &self,
+        id: &ImageId,
+        digest: Digest,
+        mut scanner: Option<&mut Scanner>,
+    ) -> Result<(Store, ObjectMeta)> {
         let mut failure = None;
         for (store, key) in
             [(&self.primary, layout::image(id)), (self.archive.store(), layout::archived_image(&digest))]
         {
-            match store.inspect(&key).await.sound() {
+            let mut tell = |chunk: &[u8]| {
+                if let Some(scanner) = &mut scanner {
+                    scanner.update(chunk);
+                }
+            };
+            let inspected = store.inspect_told(&key, &mut tell).await.sound();
+            match inspected {
                 Ok(Some((meta, found))) if found == digest => return Ok((store.clone(), meta)),
                 Ok(found) => {
                     // Where nothing is written there is nothing to note: it could not be repaired.
@@ -33,6 +50,10 @@ impl Keepsake {
                     }
                 }
                 Err(error) => failure = failure.or(Some(error)),
+            }
+            // What it was told of were not the image's bytes, or not all of them.
+            if let Some(scanner) = &mut scanner {
+                **scanner = Scanner::default();
             }
         }
         Err(failure.map_or(Error::MissingBytes, Error::from))
