@@ -41,7 +41,7 @@ pub mod storage;
 pub mod store;
 mod sync;
 pub mod telemetry;
-#[cfg(feature = "testing")]
+#[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod ticket;
 pub mod tokens;

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
 pub mod documents;
+#[cfg(feature = "testing")]
 pub mod lambda;
 pub mod located;
 

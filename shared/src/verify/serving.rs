@@ -30,13 +30,13 @@ impl Keepsake {
         for (store, key) in
             [(&self.primary, layout::image(id)), (self.archive.store(), layout::archived_image(&digest))]
         {
-            let mut tell = |chunk: &[u8]| {
-                if let Some(scanner) = &mut scanner {
-                    scanner.update(chunk);
-                }
-            };
-            let inspected = store.inspect_told(&key, &mut tell).await.sound();
-            match inspected {
+            // Of what was read elsewhere and found wrong it is told nothing.
+            let mut scanner = scanner.as_deref_mut();
+            if let Some(scanner) = &mut scanner {
+                **scanner = Scanner::default();
+            }
+            let mut tell = |chunk: &[u8]| scanner.iter_mut().for_each(|scanner| scanner.update(chunk));
+            match store.inspect_told(&key, &mut tell).await.sound() {
                 Ok(Some((meta, found))) if found == digest => return Ok((store.clone(), meta)),
                 Ok(found) => {
                     // Where nothing is written there is nothing to note: it could not be repaired.
@@ -50,10 +50,6 @@ impl Keepsake {
                     }
                 }
                 Err(error) => failure = failure.or(Some(error)),
-            }
-            // What it was told of were not the image's bytes, or not all of them.
-            if let Some(scanner) = &mut scanner {
-                **scanner = Scanner::default();
             }
         }
         Err(failure.map_or(Error::MissingBytes, Error::from))

@@ -7,11 +7,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::store::Body;
-
-#[path = "../../testing/located.rs"]
-mod located;
-
-use located::{MAKE, ORIENTATION, Order, Tiff, app1, app1_xmp, chunk, exif_in, jpeg_with, png_with, segment};
+use crate::testing::located::{
+    self, MAKE, ORIENTATION, Order, Tiff, app1, app1_xmp, chunk, exif_in, jpeg_with, png_with, segment,
+};
 
 fn patches(bytes: &[u8]) -> Patches {
     find(&Body::from(bytes.to_vec())).unwrap()
