@@ -10,6 +10,7 @@ mod headers;
 mod http;
 mod image;
 mod list;
+mod location;
 mod names;
 mod paths;
 mod scale;
@@ -20,7 +21,7 @@ mod zip;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 15] = [
+pub const TARGETS: [Target; 16] = [
     ("checkpoint", documents::checkpoint),
     ("chunk", documents::chunk),
     ("commit", documents::commit),
@@ -28,6 +29,7 @@ pub const TARGETS: [Target; 15] = [
     ("headers", headers::headers),
     ("image", image::image),
     ("list", list::list),
+    ("location", location::location),
     ("manifest", documents::manifest),
     ("names", names::names),
     ("notes", documents::notes),

@@ -91,6 +91,9 @@ struct Settings {
     /// Bytes of smaller forms of images that are kept for whoever asks next, such as 1GiB; 0 keeps none.
     #[arg(long, global = true, hide_short_help = true)]
     derivative_cache_bytes: Option<String>,
+    /// Whether images are served without what they say of where they were taken: true or false.
+    #[arg(long, global = true, hide_short_help = true)]
+    strip_gps: Option<String>,
     /// Places whose volume is gone for good: data, uploads or archive, separated by commas.
     #[arg(long, global = true, hide_short_help = true)]
     accept_unmounted: Option<String>,
@@ -357,6 +360,7 @@ impl Cli {
             "MAX_PIXELS" => &settings.max_pixels,
             "RESERVE_BYTES" => &settings.reserve_bytes,
             "DERIVATIVE_CACHE_BYTES" => &settings.derivative_cache_bytes,
+            "STRIP_GPS" => &settings.strip_gps,
             "ACCEPT_UNMOUNTED" => &settings.accept_unmounted,
             "READ" => &settings.read,
             "ALLOWED_HOSTS" => &settings.allowed_hosts,

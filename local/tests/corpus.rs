@@ -34,7 +34,7 @@ macro_rules! replay {
     };
 }
 
-replay! { checkpoint chunk commit form headers image list manifest names notes parts paths scale settings zip }
+replay! { checkpoint chunk commit form headers image list location manifest names notes parts paths scale settings zip }
 
 #[test]
 fn every_target_has_a_corpus_a_binary_and_a_test() {

@@ -1,6 +1,6 @@
 //! [`Keepsake`]: one store with everything that serves it.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -12,6 +12,7 @@ use crate::clock::Clock;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::layout::{self, ImageId};
+use crate::media::location::Patches;
 use crate::metrics::Counts;
 use crate::persistence::Persistence;
 use crate::prune::Keep;
@@ -91,6 +92,8 @@ pub struct Keepsake {
     pub(crate) verifying: tokio::sync::Mutex<()>,
     /// Images whose bytes were found wrong when they were to be served, to be repaired soon.
     pub(crate) suspects: Mutex<BTreeSet<ImageId>>,
+    /// What images say of where they were taken, by their digests, as far as it was looked at.
+    pub(crate) places: Mutex<HashMap<Digest, Patches>>,
     /// Whether this process keeps derivatives, so that those of a deleted image have to go.
     pub(crate) keeps_derivatives: AtomicBool,
     /// Why the last write failed, until one succeeds.
@@ -121,6 +124,7 @@ impl Keepsake {
             second_copies: Mutex::new(SecondCopies::new(settings.archive_sync)),
             verifying: tokio::sync::Mutex::default(),
             suspects: Mutex::default(),
+            places: Mutex::default(),
             keeps_derivatives: AtomicBool::new(false),
             last_write_failure: Mutex::default(),
             persistence: Persistence::default(),

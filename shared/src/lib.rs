@@ -28,6 +28,7 @@ pub mod metrics;
 pub mod migrate;
 mod open;
 pub mod persistence;
+mod places;
 pub mod portable;
 pub mod progress;
 pub mod prune;
@@ -40,7 +41,7 @@ pub mod storage;
 pub mod store;
 mod sync;
 pub mod telemetry;
-#[cfg(feature = "testing")]
+#[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod ticket;
 pub mod tokens;
@@ -50,3 +51,4 @@ pub mod verify;
 pub use error::{Error, Result};
 pub use keepsake::{Keepsake, Settings};
 pub use open::{Meters, open, open_metered};
+pub use places::Places;

@@ -52,7 +52,7 @@ pub(crate) async fn download(
     }
     let (out, pipe) = duplex(BUFFER);
     let keepsake = Arc::clone(&app.keepsake);
-    let zip = async move { keepsake.zip_group(&group, out).await };
+    let zip = async move { keepsake.zip_group(&group, app.strip_gps, out).await };
     // Whoever hangs up drops the pipe, which ends the writing.
     let sending = Sending { pipe, zip: tokio::spawn(zip.in_current_span()) };
     Ok(answer(Body::from_stream(stream::try_unfold(sending, Sending::next))))

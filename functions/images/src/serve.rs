@@ -20,6 +20,7 @@ use shared::file_name;
 use shared::http::{App, Binary, Problem};
 use shared::layout::ImageId;
 use shared::media::Format;
+use shared::media::location::Patches;
 use shared::store::{ObjectMeta, ServedAs, Store};
 use shared::{Error, Result};
 
@@ -42,6 +43,10 @@ const UNKNOWN_TYPE: &str = "application/octet-stream";
 const YEAR_10_000: u64 = 253_402_300_800;
 
 /// Serve an image's bytes, exactly as they were sent, or lead to where they can be had.
+///
+/// With `STRIP_GPS=true` an image that says where it was taken is sent by the server itself and without that: as many bytes,
+/// with an entity tag of its own that ends in `-nogps`, and without `Repr-Digest` and `Last-Modified`. Its record is that of
+/// the stored bytes.
 #[utoipa::path(
     method(get, head),
     path = "/uploads/{file}",
@@ -58,7 +63,7 @@ const YEAR_10_000: u64 = 253_402_300_800;
     ),
     responses(
         (status = 200, description = "The image", body = inline(Binary), content_type = "image/*", headers(
-            ("ETag" = String, description = "Its digest"),
+            ("ETag" = String, description = "Its digest; with `-nogps` behind it where its place was left out"),
             ("Repr-Digest" = String, description = "Its SHA-256, as RFC 9530 writes it; missing where it is not known"),
         )),
         (status = 206, description = "The part of it that was asked for", body = inline(Binary), content_type = "image/*"),
@@ -95,17 +100,27 @@ pub(crate) async fn serve(
         (None, Some((_, meta))) => (Digest::of(meta.etag.0.as_bytes()), None),
         (None, None) => return Err(Error::MissingBytes.into()),
     };
-    let etag: ETag = format!("\"{etag}\"").parse().map_err(Problem::internal)?;
+    // That can be, unless it takes a look at the bytes to know what is sent at all.
+    let places = if app.strip_gps { Some(app.keepsake.places(&id, record).await?) } else { None };
+    let (patches, sound) = places.map(|places| (places.patches, places.sound)).unwrap_or_default();
+    let is_stored = patches.is_empty();
+    let etag = if is_stored { format!("\"{etag}\"") } else { format!("\"{etag}-nogps\"") };
+    let etag: ETag = etag.parse().map_err(Problem::internal)?;
     let saved = download::is_wanted(&uri)
         .then(|| download::disposition(&file_name::safe(record.original_name.as_deref(), &id)));
-    let file = File { digest, validators: Validators { etag, last_modified: last_modified(record) }, record, saved };
+    // Other bytes than those that are stored have another digest; and their tag alone tells them from what was sent before
+    // STRIP_GPS was set, since the moment of upload is that of both.
+    let digest = digest.filter(|_| is_stored);
+    let last_modified = last_modified(record).filter(|_| is_stored);
+    let file = File { digest, validators: Validators { etag, last_modified }, record, saved };
     match file.validators.judge(&headers) {
         Verdict::Failed => return Err(Error::Changed.into()),
         Verdict::NotModified => return Ok(file.answer(StatusCode::NOT_MODIFIED, Body::empty())),
         Verdict::Proceed => {}
     }
 
-    let (store, meta) = match located {
+    let is_sound = sound.is_some();
+    let (store, meta) = match sound.or(located) {
         Some(located) => located,
         None => locate(&app, &id, record).await?,
     };
@@ -117,20 +132,23 @@ pub(crate) async fn serve(
     let image = shared::layout::image(&id);
     let served = ServedAs { content_type, disposition: file.saved.as_deref() };
     let leads = app.keepsake.primary.signed_url(&image, served, SIGNED_FOR).await.map_err(Error::from)?.is_some();
-    if leads && let Some(url) = store.signed_url(&meta.key, served, SIGNED_FOR).await.map_err(Error::from)? {
+    if leads
+        && is_stored
+        && let Some(url) = store.signed_url(&meta.key, served, SIGNED_FOR).await.map_err(Error::from)?
+    {
         return Ok((StatusCode::TEMPORARY_REDIRECT, [(LOCATION, url), (CACHE_CONTROL, REDIRECT_CACHE.to_owned())])
             .into_response());
     }
     let (store, meta) = match record.sha256 {
         // What has rotted is never sent: the bytes are read through before they are.
-        Some(digest) => app.keepsake.sound_bytes(&id, digest).await?,
-        None => (store, meta),
+        Some(digest) if !is_sound => app.keepsake.sound_bytes(&id, digest).await?,
+        _ => (store, meta),
     };
     match file.validators.range(&headers).map_or(Wanted::Whole, |range| range::wanted(range, meta.size)) {
-        Wanted::Whole => Ok(file.content(StatusCode::OK, meta.size, read(&id, &store, &meta, None).await?)),
+        Wanted::Whole => Ok(file.content(StatusCode::OK, meta.size, read(&id, &store, &meta, None, patches).await?)),
         Wanted::Nothing => Err(unsatisfiable(meta.size)),
         Wanted::Part(part) => {
-            let body = read(&id, &store, &meta, Some(part.clone())).await?;
+            let body = read(&id, &store, &meta, Some(part.clone()), patches).await?;
             let mut response = file.content(StatusCode::PARTIAL_CONTENT, part.end - part.start, body);
             response.headers_mut().typed_insert(ContentRange::bytes(part, meta.size).map_err(Problem::internal)?);
             Ok(response)
@@ -199,7 +217,15 @@ async fn locate(app: &App, id: &ImageId, record: &Record) -> Result<(Store, Obje
     }
 }
 
-async fn read(id: &ImageId, store: &Store, meta: &ObjectMeta, range: Option<Range<u64>>) -> Result<Body> {
+/// The bytes of a version of an image, or a part of them, with these patches.
+async fn read(
+    id: &ImageId,
+    store: &Store,
+    meta: &ObjectMeta,
+    range: Option<Range<u64>>,
+    patches: Patches,
+) -> Result<Body> {
+    let start = range.as_ref().map_or(0, |range| range.start);
     let object = match store.get(&meta.key, range).await {
         Err(error) if error.is_not_found() => return Err(Error::NoSuchImage(id.to_string())),
         object => object?,
@@ -212,7 +238,7 @@ async fn read(id: &ImageId, store: &Store, meta: &ObjectMeta, range: Option<Rang
         // The answer has begun, so all that is left is to break it off, which the server does.
         tracing::error!(image = %id, error = error as &dyn std::error::Error, "an image could not be read to its end");
     });
-    Ok(Body::from_stream(body))
+    Ok(Body::from_stream(patches.over(start, body)))
 }
 
 /// An upload's moment, where HTTP can say it.

@@ -79,6 +79,8 @@ pub struct Config {
     pub reserve_bytes: u64,
     /// `DERIVATIVE_CACHE_BYTES`: how many bytes of smaller forms of images are kept, by default 1 GiB; 0 keeps none.
     pub derivative_cache_bytes: u64,
+    /// `STRIP_GPS`: whether images are served without what they say of where they were taken, by default not.
+    pub strip_gps: bool,
     /// `API_TOKEN`: what a client has to present to change anything.
     pub api_token: Option<Secret>,
     /// `READ`: whether reading needs a token too, by default `open`.
@@ -254,6 +256,7 @@ impl Config {
             read: values.read(platform)?,
             allowed_hosts: values.hosts()?,
             derivative_cache_bytes: values.size("DERIVATIVE_CACHE_BYTES", 0)?.unwrap_or(1 << 30),
+            strip_gps: values.strip_gps(platform)?,
             api_token: values.token()?,
             allowed_origins: values.origins()?,
             trusted_proxies: values

@@ -124,6 +124,17 @@ impl Values<'_> {
         Ok(read)
     }
 
+    /// On AWS the CDN and signed URLs give out the stored bytes themselves, and a setting that protects somebody is not to be
+    /// passed over in silence.
+    pub(super) fn strip_gps(&self, platform: Option<Platform>) -> Result<bool, ConfigError> {
+        let strip = self.one_of("STRIP_GPS", [("true", true), ("false", false)])?.unwrap_or(false);
+        if strip && platform == Some(Platform::Lambda) {
+            let remedy = "leave it out: on AWS Lambda images are sent as they are stored, and only a server can do it";
+            return Err(wrong("STRIP_GPS", "true", remedy));
+        }
+        Ok(strip)
+    }
+
     pub(super) fn hosts(&self) -> Result<Vec<String>, ConfigError> {
         let value = self.get("ALLOWED_HOSTS")?.unwrap_or_default();
         let hosts = value.split(',').map(str::trim).filter(|host| !host.is_empty());

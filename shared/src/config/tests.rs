@@ -66,6 +66,7 @@ fn an_empty_value_counts_as_none() {
         "MAX_PIXELS",
         "RESERVE_BYTES",
         "DERIVATIVE_CACHE_BYTES",
+        "STRIP_GPS",
         "API_TOKEN",
         "READ",
         "ALLOWED_HOSTS",
@@ -304,6 +305,16 @@ fn reading_is_open_or_needs_a_token() {
     let lambda = [("AWS_LAMBDA_FUNCTION_NAME", "images"), ("STORE_URL", "s3://bucket"), ("READ", "token")];
     assert_eq!(read(&lambda).unwrap_err().to_string(), r#"READ is "token"; set API_TOKEN as well."#);
     assert_eq!(read(&[&lambda[..], &[("API_TOKEN", "x")]].concat()).unwrap().read, Read::Token);
+}
+
+#[test]
+fn places_are_served_unless_said_otherwise_and_where_they_cannot_be_kept_back_it_does_not_start() {
+    assert!(!read(&[]).unwrap().strip_gps && !read(&[("STRIP_GPS", "false")]).unwrap().strip_gps);
+    assert!(read(&[("STRIP_GPS", "TRUE")]).unwrap().strip_gps);
+    refused("STRIP_GPS", &["1", "yes", "on"]);
+    let lambda = [("AWS_LAMBDA_FUNCTION_NAME", "images"), ("STORE_URL", "s3://bucket"), ("STRIP_GPS", "true")];
+    let sentence = read(&lambda).unwrap_err().to_string();
+    assert!(sentence.starts_with(r#"STRIP_GPS is "true"; leave it out: on AWS Lambda "#), "{sentence}");
 }
 
 #[test]

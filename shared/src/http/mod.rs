@@ -73,6 +73,8 @@ pub struct App {
     pub platform: Option<&'static str>,
     /// Who makes smaller forms of images; functions have nobody for it, and answer with the images themselves.
     pub derivatives: Option<Arc<Derivatives>>,
+    /// Whether images are served without what they say of where they were taken; no function does it.
+    pub strip_gps: bool,
 }
 
 /// The largest body, in bytes, that a Lambda function takes in itself: its request may have 6 MB, base64 included.
@@ -88,6 +90,7 @@ impl App {
             on_lambda: false,
             platform: None,
             derivatives: None,
+            strip_gps: false,
         }
     }
 
@@ -108,7 +111,7 @@ impl App {
     pub fn from_config(keepsake: impl Into<Arc<Keepsake>>, config: &Config) -> Self {
         let on_lambda = config.platform == Some(Platform::Lambda);
         let platform = config.platform.map(Platform::name);
-        Self { on_lambda, platform, ..Self::new(keepsake, Access::from_config(config)) }
+        Self { on_lambda, platform, strip_gps: config.strip_gps, ..Self::new(keepsake, Access::from_config(config)) }
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod dimensions;
 mod frames;
+pub mod location;
 mod reader;
 #[cfg(test)]
 mod tests;

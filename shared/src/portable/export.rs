@@ -17,6 +17,8 @@ use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result};
 use crate::keepsake::Keepsake;
 use crate::layout::{self, BackupName, ImageId};
+use crate::media::location::Patches;
+use crate::places::places_in;
 use crate::store::{Body, DiskStore, ErrorKind, Key, ObjectMeta, Optional, PutMode, Spool, Store, StoreError};
 
 /// Images up to this many bytes are read once and sent from memory; longer ones are read twice.
@@ -61,13 +63,17 @@ enum Part {
 }
 
 /// An image's bytes, found right.
+#[derive(Clone)]
 pub(super) struct Sound {
     digest: Digest,
+    /// What is written in the place of other bytes.
+    patches: Patches,
     pub(super) crc: u32,
     pub(super) size: u64,
     bytes: Held,
 }
 
+#[derive(Clone)]
 enum Held {
     InMemory(Bytes),
     At(Store, ObjectMeta),
@@ -286,12 +292,13 @@ async fn read_through(store: &Store, key: &Key) -> Result<Sound, StoreError> {
         Some(kept) => Held::InMemory(kept.freeze()),
         None => Held::At(store.clone(), object.meta),
     };
-    Ok(Sound { digest: hasher.finish(), crc: crc.finalize(), size, bytes })
+    Ok(Sound { digest: hasher.finish(), patches: Patches::default(), crc: crc.finalize(), size, bytes })
 }
 
 impl Sound {
     /// The bytes, which end with an error where they are not those that were found right.
     pub(super) async fn stream(self, id: &ImageId) -> Result<stream::BoxStream<'static, Result<Bytes>>> {
+        let patches = self.patches;
         let (store, meta) = match self.bytes {
             Held::InMemory(bytes) => return Ok(stream::iter([Ok(bytes)]).boxed()),
             Held::At(store, meta) => (store, meta),
@@ -310,7 +317,25 @@ impl Sound {
                 None => Err(changed.into()),
             }
         });
-        Ok(checked.boxed())
+        Ok(patches.over(0, checked).boxed())
+    }
+
+    /// The same image, which does not say where it was taken.
+    pub(super) async fn without_places(self, keepsake: &Keepsake, id: &ImageId, record: &Record) -> Result<Self> {
+        if let Held::InMemory(bytes) = self.bytes {
+            let bytes = places_in(bytes.clone()).await?.applied(0, bytes);
+            return Ok(Self { crc: crc32fast::hash(&bytes), bytes: Held::InMemory(bytes), ..self });
+        }
+        let patches = keepsake.places(id, record).await?.patches;
+        if patches.is_empty() {
+            return Ok(self);
+        }
+        let patched = Self { patches, ..self };
+        let (mut crc, mut bytes) = (crc32fast::Hasher::new(), patched.clone().stream(id).await?);
+        while let Some(chunk) = bytes.try_next().await? {
+            crc.update(&chunk);
+        }
+        Ok(Self { crc: crc.finalize(), ..patched })
     }
 
     async fn body(self, id: &ImageId, target: &Store) -> Result<Body> {

@@ -21,8 +21,8 @@ const MISSING: &str = "missing.txt";
 impl Keepsake {
     /// Writes a zip of a group's images under their original names, in the group's order. Each is read through and compared
     /// with its digest before it is written. Of an error all that follows is missing, the directory included, so that what
-    /// was written is no zip.
-    pub async fn zip_group(&self, group: &Group, out: impl AsyncWrite + Unpin) -> Result<()> {
+    /// was written is no zip. With `strip_gps` they do not say where they were taken.
+    pub async fn zip_group(&self, group: &Group, strip_gps: bool, out: impl AsyncWrite + Unpin) -> Result<()> {
         let contents = Contents::of_single_images(self);
         let mut zip = ZipWriter::new(out, self.clock.now());
         let digits = group.images.len().to_string().len();
@@ -32,10 +32,13 @@ impl Keepsake {
             let original = entry.live().and_then(|record| record.original_name.as_deref());
             let name = format!("{number:0digits$} {}", file_name::safe(original, id));
             let found = contents.find(id.clone(), Arc::clone(entry)).await?;
-            let Some((_, sound)) = found else {
+            let Some((_, mut sound)) = found else {
                 links += &format!("{}\n", entry.live().map(where_it_leads).unwrap_or_default());
                 continue;
             };
+            if strip_gps && let (Some(whole), Some(record)) = (sound.take(), entry.live()) {
+                sound = Some(whole.without_places(self, id, record).await?);
+            }
             let Some(sound) = sound else {
                 missing += &format!("{name}\n");
                 continue;

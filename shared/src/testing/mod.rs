@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
 pub mod documents;
+#[cfg(feature = "testing")]
 pub mod lambda;
+pub mod located;
 
 use std::io::Cursor;
 use std::ops::Range;
@@ -126,6 +128,12 @@ pub async fn get(router: &Router, path: &str) -> Answer {
 /// A small PNG; those of different numbers differ.
 pub fn png(number: u32) -> Vec<u8> {
     encode(image::ImageFormat::Png, number)
+}
+
+/// A small JPEG that says in Exif and in XMP where it was taken.
+pub fn jpeg_with_a_place() -> Vec<u8> {
+    let segments = [located::app1(&located::exif(located::Order::Big)), located::app1_xmp()];
+    located::jpeg_with(&encode(image::ImageFormat::Jpeg, 1), &segments)
 }
 
 fn encode(format: image::ImageFormat, number: u32) -> Vec<u8> {

@@ -8,6 +8,7 @@ use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::keepsake::{Keepsake, blocking};
 use crate::layout::{self, ImageId};
+use crate::media::location::Scanner;
 use crate::store::{ObjectMeta, Optional, Store};
 use crate::sync::lock;
 
@@ -15,11 +16,27 @@ impl Keepsake {
     /// Where an image's bytes lie that have its digest, read through: in the primary, else in the archive. What is wrong
     /// is noted for [`repair_suspects`](Self::repair_suspects).
     pub async fn sound_bytes(&self, id: &ImageId, digest: Digest) -> Result<(Store, ObjectMeta)> {
+        self.sound_bytes_told(id, digest, None).await
+    }
+
+    /// Likewise; the scanner has been told of those very bytes.
+    pub(crate) async fn sound_bytes_told(
+        &self,
+        id: &ImageId,
+        digest: Digest,
+        mut scanner: Option<&mut Scanner>,
+    ) -> Result<(Store, ObjectMeta)> {
         let mut failure = None;
         for (store, key) in
             [(&self.primary, layout::image(id)), (self.archive.store(), layout::archived_image(&digest))]
         {
-            match store.inspect(&key).await.sound() {
+            // Of what was read elsewhere and found wrong it is told nothing.
+            let mut scanner = scanner.as_deref_mut();
+            if let Some(scanner) = &mut scanner {
+                **scanner = Scanner::default();
+            }
+            let mut tell = |chunk: &[u8]| scanner.iter_mut().for_each(|scanner| scanner.update(chunk));
+            match store.inspect_told(&key, &mut tell).await.sound() {
                 Ok(Some((meta, found))) if found == digest => return Ok((store.clone(), meta)),
                 Ok(found) => {
                     // Where nothing is written there is nothing to note: it could not be repaired.

@@ -6,6 +6,7 @@ mod group_list;
 mod groups;
 mod lambda;
 mod list;
+mod places;
 mod private;
 mod scaled;
 mod serve;

@@ -1,0 +1,49 @@
+//! Places in MP4 and QuickTime files: the boxes `©xyz` and `loci`, and values as Apple's telephones write them.
+
+use std::ops::Range;
+
+/// A box with a place is no longer than this, and a value shorter.
+const LONGEST: usize = 1024;
+/// What stands before the value in a `data` box: its length, its name, its kind and its language.
+const BEFORE_VALUE: usize = 16;
+/// Likewise in a `©xyz`: length, name, length of the text, language.
+const BEFORE_TEXT: usize = 12;
+/// Length, name, version, language, an empty name, a role, three numbers and two empty texts.
+const SHORTEST_LOCI: usize = 8 + 4 + 2 + 1 + 1 + 12 + 2;
+
+/// The content of the box whose name begins at `name` of `bytes`, if that is one that says a place. Without its content it
+/// says nothing, and so it has to get another name.
+pub(super) fn place(bytes: &[u8], name: usize) -> Option<Range<usize>> {
+    let (start, size) = whole(bytes, name)?;
+    let content = bytes.get(name + 4..start + size)?;
+    let is_place = if bytes.get(name..name + 4)? == b"loci" {
+        size >= SHORTEST_LOCI && content.starts_with(&[0; 4])
+    } else {
+        let length = usize::from(u16::from_be_bytes(*content.first_chunk()?));
+        size > BEFORE_TEXT && length <= size - BEFORE_TEXT
+    };
+    is_place.then_some(name + 4..start + size)
+}
+
+/// The value in the box `data` whose name begins at `name` of `bytes`, if that is a place as ISO 6709 writes it.
+pub(super) fn value(bytes: &[u8], name: usize) -> Option<Range<usize>> {
+    let (start, size) = whole(bytes, name)?;
+    let part = start + BEFORE_VALUE..start + size;
+    is_iso_6709(bytes.get(part.clone())?).then_some(part)
+}
+
+/// Where a box begins whose name begins at `name`, and how long it is, where that can be.
+fn whole(bytes: &[u8], name: usize) -> Option<(usize, usize)> {
+    let start = name.checked_sub(4)?;
+    let size = u32::from_be_bytes(*bytes.get(start..)?.first_chunk()?) as usize;
+    (BEFORE_TEXT..=LONGEST).contains(&size).then_some((start, size))
+}
+
+/// Whether it is a latitude and a longitude, such as `+52.5200+013.4050/` or `-27.5916+086.5640+8850/`.
+fn is_iso_6709(text: &[u8]) -> bool {
+    let numbers = text.split(|byte| *byte == b'/').next().unwrap_or_default();
+    let signs = numbers.iter().filter(|byte| matches!(byte, b'+' | b'-')).count();
+    let digits = numbers.iter().filter(|byte| byte.is_ascii_digit()).count();
+    let known = signs + digits + numbers.iter().filter(|byte| **byte == b'.').count();
+    matches!(numbers.first(), Some(b'+' | b'-')) && signs >= 2 && digits >= 4 && known == numbers.len()
+}

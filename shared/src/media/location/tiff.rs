@@ -1,0 +1,248 @@
+//! GPS directories of TIFFs, as Exif is one: the entry that leads to one is taken out of its directory, and what it led to is
+//! zeroed.
+//!
+//! The entries behind it move up by one, as if it had never been written, so that no reader has anything to complain of.
+//! Everything else stays where it is, since offsets count from the header.
+
+use std::io;
+use std::ops::Range;
+
+use super::fill;
+use super::patches::Patch;
+use crate::store::ReadAt;
+
+/// The entry that leads to a GPS directory, and the one that leads to what else Exif says.
+const GPS: u16 = 0x8825;
+const EXIF: u16 = 0x8769;
+/// What stands where a directory would be left without an entry, which none may be: bytes that mean nothing.
+const PADDING: u16 = 0xea1c;
+const UNDEFINED: u16 = 7;
+/// No GPS directory has a tag beyond this; 31 are defined.
+const LAST_GPS_TAG: u16 = 0x3f;
+/// Entries of a directory.
+const MOST_ENTRIES: u64 = 1024;
+/// Directories that one header leads to.
+const MOST_DIRECTORIES: usize = 64;
+/// What all headers of a file lead to together, in bytes.
+const MOST_BYTES: u64 = 4 << 20;
+/// The longest value of a GPS directory, in bytes; most are 24 at most.
+const LONGEST_VALUE: u64 = 64 * 1024;
+/// So far behind its header reaches a TIFF whose end nothing tells.
+const REACH: u64 = 1 << 20;
+
+/// The patches for all TIFFs that begin at these offsets.
+pub(super) fn patches(body: &dyn ReadAt, headers: &[u64]) -> io::Result<Vec<Patch>> {
+    let (mut patches, mut left) = (Vec::new(), MOST_BYTES);
+    for header in headers {
+        if let Some(mut tiff) = Tiff::open(body, *header, &mut left)? {
+            tiff.walk(&mut patches)?;
+        }
+    }
+    Ok(patches)
+}
+
+/// A TIFF inside a file.
+struct Tiff<'a> {
+    body: &'a dyn ReadAt,
+    /// The part of the file that it takes.
+    part: Range<u64>,
+    is_big_endian: bool,
+    /// Whether it is a BigTIFF, whose numbers are longer.
+    is_big: bool,
+    first: u64,
+    /// Bytes that may still be read.
+    left: &'a mut u64,
+}
+
+/// One of its directories.
+struct Directory {
+    /// Where it lies in the file, with the link to the next one where there is room for one.
+    part: Range<u64>,
+    entries: Vec<Entry>,
+    /// The link to the next one as it is written; empty where there is none.
+    link: Vec<u8>,
+}
+
+#[derive(Clone)]
+struct Entry {
+    tag: u16,
+    kind: u16,
+    count: u64,
+    /// As it is written.
+    bytes: Vec<u8>,
+    /// Its value, where that is an offset.
+    offset: u64,
+}
+
+impl<'a> Tiff<'a> {
+    fn open(body: &'a dyn ReadAt, at: u64, left: &'a mut u64) -> io::Result<Option<Self>> {
+        let mut start = [0; 16];
+        let is_whole = fill(body, at, &mut start)?;
+        if !is_whole && !fill(body, at, &mut start[..8])? {
+            return Ok(None);
+        }
+        let (is_big_endian, is_big) = (start[0] == b'M', start[..4].contains(&b'+'));
+        let part = at..end(body, at)?;
+        let mut tiff = Self { body, part, is_big_endian, is_big, first: 0, left };
+        tiff.first = if is_big { tiff.number(&start[8..]) } else { tiff.number(&start[4..8]) };
+        Ok((is_whole || !is_big).then_some(tiff))
+    }
+
+    /// Follows the directories and gathers what takes their GPS entries away.
+    fn walk(&mut self, patches: &mut Vec<Patch>) -> io::Result<()> {
+        let (mut waiting, mut seen) = (vec![self.first], Vec::new());
+        let mut values = Vec::new();
+        while let Some(offset) = waiting.pop() {
+            if seen.contains(&offset) || seen.len() == MOST_DIRECTORIES {
+                continue;
+            }
+            seen.push(offset);
+            let Some(directory) = self.directory(offset)? else { continue };
+            waiting.push(self.number(&directory.link));
+            let leads_to =
+                |tag| directory.entries.iter().filter(move |entry| entry.tag == tag).map(|entry| entry.offset);
+            waiting.extend(leads_to(EXIF));
+            let gps: Vec<u64> = leads_to(GPS).collect();
+            if gps.is_empty() {
+                continue;
+            }
+            patches.push(self.without(&directory));
+            for offset in gps {
+                let found = self.directory(offset)?;
+                if let Some(gps) = found.filter(|gps| gps.entries.iter().all(|entry| entry.tag <= LAST_GPS_TAG)) {
+                    values.push(Patch::fill(gps.part.clone(), 0));
+                    values.extend(
+                        gps.entries.iter().filter_map(|entry| self.value(entry)).map(|part| Patch::fill(part, 0)),
+                    );
+                }
+            }
+        }
+        // The directories go first: should a value claim to lie in one of them, it stays.
+        patches.append(&mut values);
+        Ok(())
+    }
+
+    /// The directory at this offset, if that is one.
+    fn directory(&mut self, offset: u64) -> io::Result<Option<Directory>> {
+        let (number, length) = if self.is_big { (8, 20) } else { (2, 12) };
+        let link = if self.is_big { 8 } else { 4 };
+        let Some(start) = self.part.start.checked_add(offset).filter(|start| offset >= 8 && *start < self.part.end)
+        else {
+            return Ok(None);
+        };
+        let Some(count) = self.read(start, number)? else { return Ok(None) };
+        let count = self.number(&count);
+        if !(1..=MOST_ENTRIES).contains(&count) {
+            return Ok(None);
+        }
+        let Some(bytes) = self.read(start + number, count * length)? else { return Ok(None) };
+        let entries: Vec<Entry> = bytes.chunks_exact(length as usize).map(|bytes| self.entry(bytes)).collect();
+        // Random bytes hardly ever look like this; a camera's small mistakes do.
+        if 2 * entries.iter().filter(|entry| size_of_kind(entry.kind).is_some()).count() < entries.len() {
+            return Ok(None);
+        }
+        let end = start + number + count * length;
+        let link = self.read(end, link)?.unwrap_or_default();
+        Ok(Some(Directory { part: start..end + link.len() as u64, entries, link }))
+    }
+
+    fn entry(&self, bytes: &[u8]) -> Entry {
+        let short = |at| self.number(&bytes[at..at + 2]) as u16;
+        let (count, value) = bytes[4..].split_at((bytes.len() - 4) / 2);
+        let (kind, count) = (short(2), self.number(count));
+        // One short number stands at the start of the room that there is for it.
+        let length =
+            size_of_kind(kind).filter(|_| count == 1).map_or(value.len(), |size| value.len().min(size as usize));
+        Entry { tag: short(0), kind, count, bytes: bytes.to_vec(), offset: self.number(&value[..length]) }
+    }
+
+    /// What to write over a directory so that no entry of it leads to a GPS directory.
+    fn without(&self, directory: &Directory) -> Patch {
+        let mut kept: Vec<&[u8]> =
+            directory.entries.iter().filter(|entry| entry.tag != GPS).map(|entry| &entry.bytes[..]).collect();
+        let padding = self.padding();
+        if kept.is_empty() {
+            kept.push(&padding);
+        }
+        let mut bytes = self.written(kept.len() as u64, if self.is_big { 8 } else { 2 });
+        kept.iter().for_each(|entry| bytes.extend_from_slice(entry));
+        bytes.extend_from_slice(&directory.link);
+        bytes.resize((directory.part.end - directory.part.start) as usize, 0);
+        Patch::bytes(directory.part.start, bytes)
+    }
+
+    fn padding(&self) -> Vec<u8> {
+        let width = if self.is_big { 8 } else { 4 };
+        let fields = [(u64::from(PADDING), 2), (u64::from(UNDEFINED), 2), (width as u64, width), (0, width)];
+        fields.iter().flat_map(|(value, width)| self.written(*value, *width)).collect()
+    }
+
+    /// The part of the file that an entry's value takes, where that is not the entry itself.
+    fn value(&self, entry: &Entry) -> Option<Range<u64>> {
+        let length = size_of_kind(entry.kind)?.checked_mul(entry.count).filter(|length| *length <= LONGEST_VALUE)?;
+        let start = self.part.start.checked_add(entry.offset)?;
+        let is_apart = length > if self.is_big { 8 } else { 4 };
+        (is_apart && entry.offset >= 8 && start.checked_add(length)? <= self.part.end).then(|| start..start + length)
+    }
+
+    /// Bytes of this TIFF; `None` where it does not have them, or where enough was read.
+    fn read(&mut self, at: u64, length: u64) -> io::Result<Option<Vec<u8>>> {
+        if at.checked_add(length).is_none_or(|end| end > self.part.end) || length > *self.left {
+            return Ok(None);
+        }
+        *self.left -= length;
+        let mut bytes = vec![0; length as usize];
+        Ok(fill(self.body, at, &mut bytes)?.then_some(bytes))
+    }
+
+    /// Up to eight bytes as a number.
+    fn number(&self, bytes: &[u8]) -> u64 {
+        let add = |number: u64, byte: &u8| number << 8 | u64::from(*byte);
+        if self.is_big_endian { bytes.iter().fold(0, add) } else { bytes.iter().rev().fold(0, add) }
+    }
+
+    fn written(&self, number: u64, width: usize) -> Vec<u8> {
+        if self.is_big_endian {
+            number.to_be_bytes()[8 - width..].to_vec()
+        } else {
+            number.to_le_bytes()[..width].to_vec()
+        }
+    }
+}
+
+/// Where the TIFF ends that begins at `at`, as far as what surrounds it tells: an APP1 of a JPEG, a chunk of a PNG or a WebP.
+fn end(body: &dyn ReadAt, at: u64) -> io::Result<u64> {
+    const EXIF: &[u8] = b"Exif\0\0";
+    let size = body.size();
+    if at == 0 {
+        return Ok(size);
+    }
+    let mut before = [0; 14];
+    let known = before.len().min(usize::try_from(at).unwrap_or(usize::MAX));
+    let start = before.len() - known;
+    fill(body, at - known as u64, &mut before[start..])?;
+    let big = |at: usize| before[at..].first_chunk().map(|bytes| u64::from(u32::from_be_bytes(*bytes)));
+    let little = |at: usize| before[at..].first_chunk().map(|bytes| u64::from(u32::from_le_bytes(*bytes)));
+    let length = match &before {
+        // Its length counts from where it stands.
+        [_, _, _, _, 0xff, 0xe1, high, low, marker @ ..] if marker == EXIF => {
+            Some(u64::from(u16::from_be_bytes([*high, *low])).saturating_sub(8))
+        }
+        [_, _, _, _, _, _, _, _, _, _, b'e', b'X', b'I', b'f'] => big(6),
+        [b'E', b'X', b'I', b'F', _, _, _, _, marker @ ..] if marker == EXIF => little(4).map(|n| n.saturating_sub(6)),
+        [_, _, _, _, _, _, b'E', b'X', b'I', b'F', ..] => little(10),
+        _ => None,
+    };
+    Ok(at.saturating_add(length.unwrap_or(REACH)).min(size))
+}
+
+/// How long one value of a kind is, in bytes.
+fn size_of_kind(kind: u16) -> Option<u64> {
+    match kind {
+        1 | 2 | 6 | 7 | 129 => Some(1),
+        3 | 8 => Some(2),
+        4 | 9 | 11 | 13 => Some(4),
+        5 | 10 | 12 | 16 | 17 | 18 => Some(8),
+        _ => None,
+    }
+}
