@@ -95,14 +95,16 @@ pub(crate) async fn serve(
     }
     // Where the record knows the digest, the conditions can be judged without a look at the store.
     let located = if record.sha256.is_none() { Some(locate(&app, &id, record).await?) } else { None };
+    // Unless it takes a look at the bytes to know what is sent at all.
+    let places = if app.strip_gps { Some(app.keepsake.places(&id, record).await?) } else { None };
+    let (patches, sound) = places.map(|places| (places.patches, places.sound)).unwrap_or_default();
+    let is_sound = sound.is_some();
+    let located = sound.or(located);
     let (etag, digest) = match (record.sha256, &located) {
         (Some(digest), _) => (digest, Some(digest)),
         (None, Some((_, meta))) => (Digest::of(meta.etag.0.as_bytes()), None),
         (None, None) => return Err(Error::MissingBytes.into()),
     };
-    // That can be, unless it takes a look at the bytes to know what is sent at all.
-    let places = if app.strip_gps { Some(app.keepsake.places(&id, record).await?) } else { None };
-    let (patches, sound) = places.map(|places| (places.patches, places.sound)).unwrap_or_default();
     let is_stored = patches.is_empty();
     let etag = if is_stored { format!("\"{etag}\"") } else { format!("\"{etag}-nogps\"") };
     let etag: ETag = etag.parse().map_err(Problem::internal)?;
@@ -119,8 +121,7 @@ pub(crate) async fn serve(
         Verdict::Proceed => {}
     }
 
-    let is_sound = sound.is_some();
-    let (store, meta) = match sound.or(located) {
+    let (store, meta) = match located {
         Some(located) => located,
         None => locate(&app, &id, record).await?,
     };
