@@ -15,6 +15,13 @@ export function h(tag, props = {}, ...children) {
   return element;
 }
 
+/** Text of the server's for people, with what stands between backticks as code. */
+export function readable(text) {
+  const parts = (text ?? '').split('`');
+  if (parts.length % 2 === 0) return [text];
+  return parts.map((part, at) => (at % 2 ? h('code', { text: part }) : part)).filter((part) => part !== '');
+}
+
 export const $ = (selector, root = document) => root.querySelector(selector);
 
 /** Replaces what is in an element. */

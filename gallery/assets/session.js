@@ -1,11 +1,15 @@
 // Who is signed in, and what is amiss with the server: the two things that both pages show at their top.
 import { api, network } from './api.js';
 import { ask } from './dialogs.js';
-import { $, fill, h, toast } from './dom.js';
+import { $, count, fill, h, readable, toast } from './dom.js';
 
 const OPEN = { signedIn: false, needsToken: false, read: 'open', scopes: ['read', 'upload', 'admin'], name: null };
 let state = OPEN;
 let asking = null;
+/** Takes away what was said at the last sign-in. */
+let welcomed = () => {};
+/** What the token of the server's own setting is called by the API. */
+const UNNAMED = 'API_TOKEN';
 const listeners = new Set();
 
 /** Whether whoever looks at the page may do what needs this scope: "read", "upload" or "admin". */
@@ -44,7 +48,7 @@ async function refresh() {
 function draw() {
   const leave = h('button', { type: 'button', class: 'plain', text: 'Sign out', on: { click: signOut } });
   const enter = h('button', { type: 'button', text: 'Sign in', on: { click: () => signIn() } });
-  const name = state.name && h('span', { class: 'muted', text: state.name });
+  const name = h('span', { class: 'muted', text: !state.name || state.name === UNNAMED ? 'Signed in' : state.name });
   fill($('#session'), state.signedIn ? [name, leave] : state.needsToken && enter);
 }
 
@@ -56,8 +60,9 @@ export function signIn() {
 
 async function askForToken() {
   const input = h('input', { type: 'password', name: 'token', autocomplete: 'current-password', required: true, autofocus: true });
-  const content = h('div', {}, h('label', {}, 'Token', input),
-    h('p', { class: 'muted', text: 'The server printed one when it first started, or whoever runs it made one with "keepsake token new".' }));
+  const content = h('div', { class: 'fields' }, h('label', {}, 'Token', input),
+    h('p', { class: 'muted' }, 'The server printed one when it first started, or whoever runs it made one, as with ',
+      h('code', { text: 'keepsake token new laptop --scope admin' }), '.'));
   const check = async () => {
     try {
       const answer = await fetch('/api/session', { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ token: input.value.trim() }) });
@@ -71,7 +76,8 @@ async function askForToken() {
   };
   if (await ask('Sign in', content, [{ label: 'Sign in', value: 'in', kind: 'primary' }, { label: 'Cancel', value: null }], { check }) === 'in') {
     await refresh();
-    toast('You are signed in.');
+    welcomed();
+    welcomed = toast('You are signed in.');
     return true;
   }
   return false;
@@ -79,6 +85,7 @@ async function askForToken() {
 
 async function signOut() {
   await api('DELETE', '/api/session');
+  welcomed();
   await refresh();
 }
 
@@ -96,18 +103,32 @@ export async function look() {
   const { writable, warning } = health.persistence ?? {};
   const why = health.checks?.persistence?.status === 'error' ? 'a place where images should lie is not there' : 'the disk is full or read-only';
   show('writable', writable === false ? `Nothing can be saved at the moment: ${why}. What is stored is safe and can be seen.` : null, { bad: true });
-  const amiss = Object.entries(health.checks ?? {}).some(([name, check]) => name !== 'persistence' && check.status !== 'ok');
-  show('amiss', amiss && writable !== false && location.pathname !== '/safety' ? 'Something about how the images are kept needs looking after.' : null, { link: ['/safety', 'What it is'] });
-  show('persistence', location.pathname === '/safety' ? null : warning, { link: ['/safety', 'What to do'] });
+  const elsewhere = location.pathname !== '/safety';
+  show('amiss', writable !== false && elsewhere ? amiss(health.checks ?? {}) : null, { link: ['/safety', 'What it is'] });
+  const passes = warning?.startsWith('Storage may be ephemeral') && 'Your images may be gone after the next restart or deployment.';
+  show('persistence', elsewhere ? passes || warning : null, { more: passes && warning, link: ['/safety', 'What to do'] });
   return health;
 }
 
-/** Shows a banner, or with a `text` of null takes it away. */
-export function show(key, text, { bad = false, link = null } = {}) {
+/** What is amiss with how the images are kept, in a sentence; null where nothing is. */
+function amiss(checks) {
+  const gone = /^Images that are gone from it: (\d+)\./.exec(checks.primary?.message);
+  if (gone) {
+    const [are, their] = gone[1] === '1' ? ['is', 'its second copy is'] : ['are', 'their second copies are'];
+    return `${count(Number(gone[1]), 'image')} ${are} gone from uploads/; ${their} used as far as there ${are} any.`;
+  }
+  const any = Object.entries(checks).some(([name, { status }]) => name !== 'persistence' && status !== 'ok');
+  return any ? 'Something about how the images are kept needs looking after.' : null;
+}
+
+/** Shows a banner, or with a `text` of null takes it away. `more` is said after it where there is room for it. */
+export function show(key, text, { bad = false, more = null, link = null } = {}) {
   const old = $(`[data-banner="${key}"]`);
-  if (old?.firstChild.textContent === (text ?? '')) return;
+  const said = JSON.stringify([text, more]);
+  if (old?.dataset.said === said) return;
   old?.remove();
   if (!text) return;
   const to = link && h('a', { href: link[0], text: link[1] });
-  $('#banner').append(h('div', { class: bad ? 'banner bad' : 'banner', role: bad ? 'alert' : 'status', data: { banner: key } }, h('span', { text }), to));
+  $('#banner').append(h('div', { class: bad ? 'banner bad' : 'banner', role: bad ? 'alert' : 'status', data: { banner: key, said } },
+    h('span', {}, readable(text), more && h('span', { class: 'more' }, ' ', readable(more))), ' ', to ?? ''));
 }

@@ -7,7 +7,7 @@ import { Chosen } from './chosen.js';
 import { Filters } from './filters.js';
 import { askForBatch, askForLink, askToDescribe } from './forms.js';
 import { Grid } from './grid.js';
-import { attempt, groupPath, heading, makeGroup, newGroupId, Order } from './groups.js';
+import { asSeen, attempt, groupPath, heading, makeGroup, newGroupId, Order } from './groups.js';
 import { List } from './list.js';
 import { Panel } from './panel.js';
 import { go, leave, moves, place } from './place.js';
@@ -166,6 +166,7 @@ async function removeSelected() {
 
 const removeItems = (items, group) => remove(items, list, {
   undone: () => viewer.isOpen || grid.focus(list.index(items[0].id)),
+  stale: ({ id }) => syncGroup(id),
   done: () => {
     filters.refresh();
     if (group) syncGroup(group);
@@ -208,11 +209,13 @@ const onHeading = {
   back: () => leave({ group: '', image: '' }),
   changed: grouped,
   gone: () => { forgetOthers(); leave({ group: '', image: '' }); },
+  stale: syncGroup,
   add: () => pickFiles(),
   remove: async () => {
     const { group } = list;
     if (!await allow('admin') || !await confirm('Delete the group?', `All ${count(group.files.length, 'image')} of it are deleted. Restoring a backup that holds them brings them back.`, { label: 'Delete', kind: 'danger' })) return;
-    if (await attempt(() => api('DELETE', groupPath(group.id)))) onHeading.gone();
+    if (await attempt(() => api('DELETE', groupPath(group.id), { headers: asSeen(group) }), 'deleted')) onHeading.gone();
+    else onHeading.stale(group.id);
   },
 };
 
@@ -233,20 +236,27 @@ async function arrange(ids, to) {
   const { group } = list;
   const first = list.items.findIndex(({ id }) => ids.has(id));
   announce(`${ids.size === 1 ? nameOf(list.items[first]) : count(ids.size, 'image')}: place ${first + 1} of ${list.length}.`);
-  order.soon(group, list.items.map(({ id }) => id), () => syncGroup(group.id));
+  order.soon(group, list.items.map(({ id }) => id), { took: grouped, failed: () => syncGroup(group.id) });
+}
+
+/** Changes the group that is open as it is shown; what it is then is shown, whether or not that was done. Returns whether it was. */
+async function changeGroup(rest, json) {
+  const { group } = list;
+  if (await attempt(async () => grouped(await api('PUT', groupPath(group.id, rest), { json, headers: asSeen(group) })))) return true;
+  await syncGroup(group.id);
+  return false;
 }
 
 async function makeTitle() {
-  const [id] = selection.ids;
-  if (await allow('upload') && await attempt(async () => grouped(await api('PUT', groupPath(list.group.id, '/title'), { json: { titleImage: id } })))) toast('It is the title image now.');
+  const [titleImage] = selection.ids;
+  if (await allow('upload') && await changeGroup('/title', { titleImage })) toast('It is the title image now.');
 }
 
 async function takeOut() {
   if (!await allow('upload')) return;
-  const { group } = list;
-  const files = group.files.map(({ id }) => id).filter((id) => !selection.has(id));
+  const files = list.group.files.map(({ id }) => id).filter((id) => !selection.has(id));
   if (!files.length) return void toast('To take all of them out, dissolve the group.');
-  if (!await attempt(async () => grouped(await api('PUT', groupPath(group.id), { json: { files } })))) return;
+  if (!await changeGroup('', { files })) return;
   selection.clear();
   forgetOthers();
 }

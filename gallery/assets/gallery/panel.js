@@ -1,6 +1,7 @@
 // The panel of uploads: how far they are, what failed and why, and the buttons for it.
 import { $, announce, bytes, count, fill, h } from '../dom.js';
 import { iconButton } from './icons.js';
+import { isHopeless } from './queue.js';
 
 const HELD = {
   offline: 'The server cannot be reached. It goes on by itself when it can.',
@@ -10,7 +11,8 @@ const HELD = {
 };
 /** In words for the people who chose the files; where there is none, the server's own sentence is shown. */
 const WORDS = {
-  'too-large': 'Too large.', 'not-an-image': 'Not an image or a video that can be kept here.', undecodable: 'Damaged: it cannot be read as an image.',
+  'too-large': 'Too large.', 'not-an-image': 'Not an image or a video that can be kept here. These are: JPEG, PNG, GIF, WebP, AVIF, HEIC, BMP, TIFF, ICO, MP4 and WebM.',
+  undecodable: 'Damaged: it cannot be read as an image.',
   'too-many-pixels': 'It has too many pixels.', 'empty-file': 'The file is empty.', 'no-room': 'There is no room left for it.',
 };
 /** The most files that are listed at a time. */
@@ -18,7 +20,7 @@ const ROWS = 120;
 
 /** Shows what the queue does in `#uploads`. */
 export class Panel {
-  #queue; #frame = 0; #rows = new Map(); #said = ''; #saidAt = 0;
+  #queue; #frame = 0; #failure = null; #rows = new Map(); #said = ''; #saidAt = 0;
   #title = h('h2', { id: 'uploads-title' });
   #note = h('p', { class: 'note', role: 'status', hidden: true });
   #bar = h('progress', { max: 1, value: 0, 'aria-labelledby': 'uploads-title' });
@@ -73,9 +75,10 @@ export class Panel {
     if (this.#note.textContent !== (HELD[queue.held] ?? '')) this.#note.textContent = HELD[queue.held] ?? '';
     this.#pause.hidden = this.#cancel.hidden = !queue.isBusy;
     this.#pause.textContent = stands ? 'Go on' : 'Pause';
-    this.#retry.hidden = failed < 2;
+    this.#retry.hidden = queue.retriable.length < 2;
     this.#close.hidden = queue.isBusy;
     this.#drawRows(all);
+    this.#turnToFailure(all);
     this.#say(queue);
   }
 
@@ -100,6 +103,16 @@ export class Panel {
     }
   }
 
+  /** The first file that failed comes into view, once. */
+  #turnToFailure(all) {
+    const first = all.find(({ state }) => state === 'failed') ?? null;
+    if (first === this.#failure || this.#body.hidden) return;
+    this.#failure = first;
+    const element = this.#rows.get(first)?.element;
+    const behavior = matchMedia('(prefers-reduced-motion: reduce)').matches ? 'instant' : 'smooth';
+    if (element) this.#list.scrollTo({ top: element.offsetTop - this.#list.offsetTop, behavior });
+  }
+
   #row(task) {
     const { name } = task.file;
     const state = h('span', { class: 'how' });
@@ -116,7 +129,7 @@ export class Panel {
       state.textContent = text;
       element.className = task.state;
       bar.hidden = task.state !== 'running';
-      retry.hidden = task.state !== 'failed';
+      retry.hidden = task.state !== 'failed' || isHopeless(task.problem);
       cancel.hidden = task.state === 'done';
     };
     return { element, draw };

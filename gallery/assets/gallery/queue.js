@@ -29,6 +29,9 @@ class Task {
   wait() { Object.assign(this, { state: 'waiting', problem: null, progress: this.upload ? this.progress : 0 }); }
 }
 
+/** Whether sending a file again is in vain: it would have to be another file, or another server. */
+export const isHopeless = ({ status, type }) => [413, 415, 422].includes(status) || type === 'empty-file';
+
 /** Events: `change`, and `stored` with a task's `item`. */
 export class Queue extends EventTarget {
   tasks = [];
@@ -78,7 +81,8 @@ export class Queue extends EventTarget {
     if (!this.paused) this.#release();
   }
 
-  retryAll() { this.retry(...this.tasks.filter(({ state }) => state === 'failed')); }
+  retryAll() { this.retry(...this.retriable); }
+  get retriable() { return this.tasks.filter(({ state, problem }) => state === 'failed' && !isHopeless(problem)); }
 
   cancel(...tasks) {
     const open = tasks.filter(({ state }) => ['waiting', 'running', 'failed'].includes(state));

@@ -2,16 +2,20 @@
 import { api } from '../api.js';
 import { count, toast } from '../dom.js';
 import { allow } from '../session.js';
+import { asSeen, groupPath, isStale } from './groups.js';
 
 const SECONDS = 8;
 const AT_ONCE = 3;
 /** What is yet to be deleted: each a function that does it now. */
 const pending = new Set();
 
-const path = (item) => (item.type === 'group' ? `/api/groups/${encodeURIComponent(item.id)}` : `/api/images/${encodeURIComponent(item.id)}`);
+/** Deletes an image, or a group as it was seen: what came into it since, nobody here has meant. */
+const drop = (item, keepalive) => (item.type === 'group' ? api('DELETE', groupPath(item.id), { headers: asSeen(item), keepalive })
+  : api('DELETE', `/api/images/${encodeURIComponent(item.id)}`, { keepalive }));
 
-/** Takes items out of `list`, and deletes them if nobody undoes it. `undone` is called when they are back. */
-export async function remove(items, list, { undone, done } = {}) {
+/** Takes items out of `list`, and deletes them if nobody undoes it. `undone` is called when they are back, and `stale` with each
+ * group that stays because it is another by now. */
+export async function remove(items, list, { undone, done, stale } = {}) {
   if (!items.length || !await allow('admin')) return false;
   const taken = list.take(new Set(items.map(({ id }) => id)));
   const images = items.reduce((sum, item) => sum + (item.type === 'group' ? item.fileCount ?? 1 : 1), 0);
@@ -22,10 +26,16 @@ export async function remove(items, list, { undone, done } = {}) {
   const commit = async (keepalive = false) => {
     if (!pending.delete(commit)) return;
     removeEventListener('keydown', key);
-    const failed = await each(items, (item) => api('DELETE', path(item), { keepalive }), keepalive);
+    const failed = await each(items, (item) => drop(item, keepalive), keepalive);
     if (failed.size) {
       back(new Set(failed.keys()));
-      toast(`${count(failed.size, 'item')} could not be deleted: ${[...failed.values()][0].message}`, { seconds: 12 });
+      const others = items.filter(({ id, type }) => type === 'group' && failed.has(id) && isStale(failed.get(id)));
+      for (const group of others) {
+        failed.delete(group.id);
+        await stale?.(group);
+        toast(`The group ${group.title ? `"${group.title}" ` : ''}changed meanwhile, so nothing of it was deleted. It is shown as it is now.`, { seconds: 12 });
+      }
+      if (failed.size) toast(`${count(failed.size, 'item')} could not be deleted: ${[...failed.values()][0].message}`, { seconds: 12 });
     }
     done?.();
   };

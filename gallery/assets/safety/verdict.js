@@ -1,5 +1,5 @@
 // The verdict: whether the images outlive the instance, what that rests on, and how everything else is.
-import { bytes, count, h, number } from '../dom.js';
+import { bytes, count, h, number, readable as coded } from '../dom.js';
 import { signIn } from '../session.js';
 import { button, facts, momentOf, readable, section, span, time } from './parts.js';
 import { verify } from './upkeep.js';
@@ -45,7 +45,7 @@ function answer({ persistence, storage, checks }) {
   return h('section', { class: `card verdict ${level}`, 'aria-labelledby': 'verdict' },
     h('h2', { class: 'answer', id: 'verdict' }, h('span', { class: 'sign', 'aria-hidden': 'true', text: sign }), words),
     h('p', { text: meaning }),
-    persistence.warning && h('div', { class: 'remedy' }, h('h3', { text: 'What to do' }), h('p', { text: persistence.warning })),
+    persistence.warning && h('div', { class: 'remedy' }, h('h3', { text: 'What to do' }), h('p', {}, coded(persistence.warning))),
     facts([
       ['Verdict', h('strong', { text: persistence.verdict })],
       ['Evidence', evidence],
@@ -91,6 +91,6 @@ function checks({ checks: all, persistence }) {
     const [sign, level] = LEVELS[status] ?? LEVELS.warn;
     const well = h('span', {}, h('span', { 'aria-hidden': 'true', text: sign }), h('span', { class: 'hidden-visually', text: 'well' }));
     return h('li', { class: level }, h('div', {}, h('strong', { text: CHECKS[name] ?? name }), ' ', status === 'ok' ? well : h('span', { text: sign })),
-      h('p', { text: message === persistence.warning ? 'See above.' : readable(message) }));
+      h('p', {}, message === persistence.warning ? 'See above.' : coded(readable(message))));
   })));
 }

@@ -9,8 +9,8 @@ import { draw, range } from './pictures.mjs';
 const NAMES = ['One', 'Two', 'Three', 'Four'];
 
 /** A gallery with four images, named, none in a group. */
-async function four(t) {
-  const { server, page } = await gallery(t);
+async function four(t, options) {
+  const { server, page } = await gallery(t, options);
   const pictures = await draw(page, range(NAMES.length));
   const ids = {};
   for (const [at, name] of NAMES.entries()) [{ id: ids[name] }] = await server.upload([pictures[at]], { description: name });
@@ -18,8 +18,8 @@ async function four(t) {
 }
 
 /** Likewise, in a group that is open. */
-async function opened(t) {
-  const { server, page, ids } = await four(t);
+async function opened(t, options) {
+  const { server, page, ids } = await four(t, options);
   const group = await server.ask('/api/groups/trip', {
     method: 'PUT', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ files: NAMES.map((name) => ids[name]), title: 'The trip' }),
   });
@@ -28,6 +28,11 @@ async function opened(t) {
   await order(page, NAMES);
   return { server, page, ids };
 }
+
+/** What somebody else does: another image comes into the group. */
+const join = async (server, page) => server.upload(await draw(page, [9]), { groupId: 'trip', description: 'Five' });
+const ALL = [...NAMES, 'Five'];
+const said = (page, words) => page.locator('.toast').filter({ hasText: words }).waitFor();
 
 const order = (page, names) => eventually(async () => assert.deepEqual(
   await tiles(page).evaluateAll((all) => all.map((tile) => tile.getAttribute('aria-label').split(',')[0])), names));
@@ -126,4 +131,104 @@ test('a group is deleted with its images after a question that says how many', a
   await dialog(page).getByRole('button', { name: 'Delete', exact: true }).click();
   await page.getByText('Drop photos here').waitFor();
   assert.deepEqual(await server.images(), []);
+});
+
+test('a group into which an image came since it was looked at is not deleted, but shown again', async (t) => {
+  const { server, page } = await opened(t, { expected: ['status of 412'] });
+  await page.getByRole('button', { name: 'Back to all images' }).click();
+  await tile(page, /^The trip, group of 4 images/).focus();
+  await page.keyboard.press('Delete');
+  await said(page, '4 images deleted.');
+  await join(server, page);
+  // As when the page is left, which ends the time for undoing.
+  await page.evaluate(() => dispatchEvent(new Event('pagehide')));
+  await said(page, 'The group "The trip" changed meanwhile, so nothing of it was deleted. It is shown as it is now.');
+  await tile(page, /^The trip, group of 5 images/).waitFor();
+  await kept(server, ALL);
+  assert.deepEqual(await amiss(page), []);
+  await tile(page, /^The trip/).focus();
+  await page.keyboard.press('Delete');
+  await said(page, '5 images deleted.');
+  await page.evaluate(() => dispatchEvent(new Event('pagehide')));
+  await eventually(async () => assert.deepEqual(await server.images(), []));
+});
+
+test('the group that is open is not deleted with an image that came into it unseen', async (t) => {
+  const { server, page } = await opened(t, { expected: ['status of 412'] });
+  await page.getByRole('button', { name: 'Delete group' }).click();
+  await dialog(page).getByText('All 4 images of it are deleted.').waitFor();
+  await join(server, page);
+  await dialog(page).getByRole('button', { name: 'Delete', exact: true }).click();
+  await said(page, 'The group changed meanwhile, so nothing was deleted.');
+  await order(page, ALL);
+  await kept(server, ALL);
+});
+
+test('what came into a group unseen is not pushed out by taking out another, nor by an order, a title or a dissolution', async (t) => {
+  const { server, page } = await opened(t, { expected: ['status of 412'] });
+  await join(server, page);
+  await select(page, 'Two');
+  await page.getByRole('button', { name: 'Take out of the group' }).click();
+  await said(page, 'The group changed meanwhile, so nothing was changed.');
+  await order(page, ALL);
+  await kept(server, ALL);
+  await page.getByRole('button', { name: 'Take out of the group' }).click();
+  const rest = ['One', 'Three', 'Four', 'Five'];
+  await order(page, rest);
+  await kept(server, rest);
+
+  const touch = (title) => server.ask('/api/groups/trip/title', { method: 'PUT', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ title }) });
+  await touch('A');
+  await tile(page, 'One').focus();
+  await page.keyboard.press('Alt+ArrowRight');
+  await page.getByRole('heading', { name: 'A', exact: true }).waitFor();
+  await order(page, rest);
+  await page.getByRole('button', { name: 'Rename' }).click();
+  await touch('B');
+  await dialog(page).getByLabel('Title').fill('C');
+  await dialog(page).getByRole('button', { name: 'Save' }).click();
+  await dialog(page).getByText('Its title is "B" now.').waitFor();
+  await dialog(page).getByRole('button', { name: 'Save' }).click();
+  await page.getByRole('heading', { name: 'C', exact: true }).waitFor();
+  await page.getByRole('button', { name: 'Dissolve' }).click();
+  await touch('D');
+  await dialog(page).getByRole('button', { name: 'Dissolve' }).click();
+  await page.getByRole('heading', { name: 'D', exact: true }).waitFor();
+  await kept(server, rest);
+});
+
+test('an order that is changed again while the last one is on its way is kept', async (t) => {
+  const { server, page } = await opened(t);
+  let answer;
+  const held = new Promise((resolve) => { answer = resolve; });
+  const asked = [];
+  await page.route('**/api/groups/trip/order', async (route) => {
+    asked.push(route.request().headers()['if-match']);
+    if (asked.length === 1) await held;
+    await route.continue();
+  });
+  await tile(page, 'One').focus();
+  await page.keyboard.press('Alt+ArrowRight');
+  await eventually(async () => assert.equal(asked.length, 1));
+  await page.keyboard.press('Alt+ArrowRight');
+  answer();
+  const after = ['Two', 'Three', 'One', 'Four'];
+  await kept(server, after);
+  await order(page, after);
+  assert.equal(new Set(asked).size, 2, 'each says the version that the one before made');
+});
+
+test('images join a group as it is by then', async (t) => {
+  const { server, page, ids } = await four(t, { expected: ['status of 412'] });
+  await server.ask('/api/groups/trip', { method: 'PUT', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ files: [ids.One, ids.Two], title: 'The trip' }) });
+  await page.reload();
+  await select(page, /^The trip/, 'Three');
+  await page.getByRole('button', { name: 'Group', exact: true }).click();
+  await join(server, page);
+  await dialog(page).getByRole('button', { name: 'Group', exact: true }).click();
+  await dialog(page).getByText('The group changed meanwhile, and has 3 images now.').waitFor();
+  await dialog(page).getByRole('button', { name: 'Group', exact: true }).click();
+  await tile(page, /^The trip, group of 4 images/).waitFor();
+  const { files } = await server.ask('/api/groups/trip');
+  assert.deepEqual(files.map(({ description }) => description).sort(), ['Five', 'One', 'Three', 'Two']);
 });

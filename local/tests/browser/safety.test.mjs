@@ -33,7 +33,7 @@ test('the page says what health says: the verdict, its evidence and where the co
   const card = page.locator('.verdict');
   await card.getByText(persistence.verdict, { exact: true }).waitFor();
   await card.getByText(persistence.evidence.slice(1)).first().waitFor();
-  if (persistence.warning) await card.getByText(persistence.warning).waitFor();
+  if (persistence.warning) await card.getByText(persistence.warning.replaceAll('`', '')).waitFor();
   await page.getByText('no image: each has two').waitFor();
 });
 
@@ -141,4 +141,42 @@ test('a server that goes away is said to be away, and the page goes on when it i
   await page.getByRole('button', { name: 'Back up now' }).click();
   await says(page, 'The backup was made');
   await page.locator('#banner').getByText('The server cannot be reached').waitFor({ state: 'detached' });
+});
+
+/** A page that is told by health what a container with a disk of its own would be. */
+async function passing(t, options) {
+  const { server, page, context } = await gallery(t, options);
+  const warning = 'Storage may be ephemeral: the images lie on overlay, and a container\'s own layer and memory go with it. '
+    + 'Mount a volume, as with `docker run -v keepsake:/data`, and set DATA_DIR=/data.';
+  await context.route('**/api/health', async (route) => {
+    const health = await (await route.fetch()).json();
+    Object.assign(health.persistence, { verdict: 'ephemeral', warning });
+    await route.fulfill({ json: health });
+  });
+  await server.upload(await draw(page, range(3)));
+  await page.reload();
+  return { server, page, banner: page.locator('[data-banner=persistence]') };
+}
+
+test('that images may be gone soon is said in plain words, and commands stand as such', async (t) => {
+  const { server, page, banner } = await passing(t);
+  await banner.getByText('Your images may be gone after the next restart or deployment.').waitFor();
+  await banner.locator('code', { hasText: /^docker run -v keepsake:\/data$/ }).waitFor();
+  assert.ok(!(await banner.textContent()).includes('`'));
+  assert.deepEqual(await amiss(page), []);
+  await page.goto(`${server.url}/safety`);
+  const remedy = page.locator('.remedy');
+  await remedy.locator('code', { hasText: /^docker run -v keepsake:\/data$/ }).waitFor();
+  assert.ok(!(await page.locator('main').textContent()).includes('`'));
+});
+
+test('on a small screen the warning is a line, which leaves room for the images', async (t) => {
+  const { page, banner } = await passing(t, { viewport: { width: 640, height: 400 } });
+  await banner.getByText('Your images may be gone after the next restart or deployment.').waitFor();
+  await banner.getByRole('link', { name: 'What to do' }).waitFor();
+  const { height } = await banner.boundingBox();
+  assert.ok(height <= 40, `the warning takes ${height} of 400 pixels`);
+  assert.deepEqual(await amiss(page), []);
+  await banner.getByRole('link', { name: 'What to do' }).click();
+  await page.locator('.remedy').getByText('Storage may be ephemeral').waitFor();
 });

@@ -18,6 +18,9 @@ test('a wrong token is said to be wrong, the right one signs in, and nothing of 
   const { server, page, context } = await gallery(t, GUARDED);
   await page.getByRole('button', { name: 'Sign in', exact: true }).click();
   assert.deepEqual(await amiss(page), []);
+  await dialog(page).locator('code', { hasText: 'keepsake token new laptop --scope admin' }).waitFor();
+  const [field, help] = [await dialog(page).getByLabel('Token').boundingBox(), await dialog(page).locator('p.muted').boundingBox()];
+  assert.ok(help.y - field.y - field.height >= 8, 'the help does not touch the field');
   await signIn(page, 'a-wrong-token');
   await dialog(page).getByRole('alert').getByText('This token is not known here.').waitFor();
   assert.deepEqual(await amiss(page), []);
@@ -47,8 +50,11 @@ test('after signing out nothing can be changed any more', async (t) => {
   const { page, context } = await gallery(t, GUARDED);
   await page.getByRole('button', { name: 'Sign in', exact: true }).click();
   await signIn(page);
+  await page.locator('#toasts').getByText('You are signed in.').waitFor();
+  assert.equal(await page.locator('#session .muted').textContent(), 'Signed in');
   await page.getByRole('button', { name: 'Sign out' }).click();
   await page.getByRole('button', { name: 'Sign in', exact: true }).waitFor();
+  assert.equal(await page.getByText('signed in', { exact: false }).count(), 0, 'nothing says that one is still signed in');
   assert.deepEqual(await context.cookies(), []);
   assert.equal(await page.evaluate(async () => (await fetch('/api/backup', { method: 'POST' })).status), 401);
 });

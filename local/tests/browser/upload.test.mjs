@@ -63,11 +63,67 @@ test('a file that is no image is said to be none, and those beside it are stored
   await drop(page, [pictures[0], TEXT, empty, pictures[1]]);
   await answer(page);
   await uploaded(page, '2 of 4 uploaded, 2 failed');
-  await said(page, TEXT.name, 'Not an image').waitFor();
+  await said(page, TEXT.name, 'Not an image or a video that can be kept here. These are: JPEG, PNG, GIF, WebP').waitFor();
   await said(page, empty.name, 'The file is empty.').waitFor();
   await said(page, pictures[1].name, 'Done').waitFor();
   assert.equal((await server.images()).length, 2);
   assert.deepEqual(await amiss(page), []);
+});
+
+test('only what can succeed is offered to be sent again', async (t) => {
+  const { server, page } = await gallery(t, { expected: ['status of 415', 'status of 400', 'status of 500', 'status of 422'] });
+  const pictures = await draw(page, range(2));
+  const empty = { name: 'empty.png', mimeType: 'image/png', buffer: Buffer.alloc(0) };
+  const damaged = { ...pictures[0], name: 'damaged.jpg', buffer: pictures[0].buffer.subarray(0, 40) };
+  const [sent, fails] = [[], { some: true }];
+  await page.route('**/api/upload', async (route) => {
+    sent.push(/filename="([^"]*)"/.exec(route.request().postDataBuffer()?.toString('latin1') ?? '')?.[1]);
+    if (fails.some && pictures.some(({ name }) => name === sent.at(-1))) await route.fulfill({ status: 500, body: '' });
+    else await route.continue();
+  });
+  await drop(page, [TEXT, pictures[0], empty, damaged, pictures[1]]);
+  await answer(page);
+  await uploaded(page, '0 of 5 uploaded, 5 failed');
+  assert.deepEqual(await panel(page).getByRole('button', { name: /^Retry .*\./ }).evaluateAll((all) => all.map((button) => button.getAttribute('aria-label'))),
+    pictures.map(({ name }) => `Retry ${name}`));
+  sent.length = 0;
+  fails.some = false;
+  await panel(page).getByRole('button', { name: 'Retry all' }).click();
+  await uploaded(page, '2 of 5 uploaded, 3 failed');
+  assert.deepEqual(sent.sort(), pictures.map(({ name }) => name).sort());
+  await panel(page).getByRole('button', { name: 'Retry all' }).waitFor({ state: 'hidden' });
+  assert.equal((await server.images()).length, 2);
+  assert.deepEqual(await amiss(page), []);
+});
+
+test('the first file that failed comes into view', async (t) => {
+  const { page } = await gallery(t, { expected: ['status of 415'] });
+  const pictures = await draw(page, range(12), { width: 64, height: 48 });
+  await drop(page, [...pictures, TEXT]);
+  await answer(page);
+  await uploaded(page, '12 of 13 uploaded, 1 failed');
+  const row = panel(page).getByRole('listitem').filter({ hasText: TEXT.name });
+  await eventually(async () => {
+    const [list, failed] = [await panel(page).getByRole('list').boundingBox(), await row.boundingBox()];
+    assert.ok(failed.y >= list.y - 1 && failed.y + failed.height <= list.y + list.height + 1, JSON.stringify({ list, failed }));
+  });
+});
+
+test('where files are to be dropped is said over nothing else', async (t) => {
+  const { page } = await gallery(t);
+  await page.getByText('Drop photos here').waitFor();
+  const dataTransfer = await page.evaluateHandle(() => {
+    const transfer = new DataTransfer();
+    transfer.items.add(new File(['x'], 'x.png', { type: 'image/png' }));
+    return transfer;
+  });
+  await page.dispatchEvent('#main', 'dragenter', { dataTransfer });
+  const shown = await page.evaluate(() => {
+    const { content, backgroundColor } = getComputedStyle(document.documentElement, '::after');
+    return { content, backgroundColor };
+  });
+  assert.equal(shown.content, '"Drop to upload"');
+  assert.match(shown.backgroundColor, /^rgb\(/, 'nothing shines through');
 });
 
 test('what failed is sent again by a button, and is stored once', async (t) => {

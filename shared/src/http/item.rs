@@ -106,6 +106,7 @@ impl Serialize for GroupItem<'_> {
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("type", "group")?;
         map.serialize_entry("id", id)?;
+        map.serialize_entry("etag", &tag_of(self.group))?;
         map.serialize_entry("groupId", id)?;
         map.serialize_entry("title", &self.group.title())?;
         map.serialize_entry("category", &title_record.and_then(|record| record.category.as_ref()))?;
@@ -122,12 +123,15 @@ impl Serialize for GroupItem<'_> {
 /// The version of a group, for `ETag` and `If-Match`: another after each change of one of its images, and the same in
 /// every process.
 pub fn group_etag(group: &Group) -> ETag {
+    tag_of(group).parse().unwrap_or_else(|_| unreachable!("hexadecimal digits make a valid tag"))
+}
+
+fn tag_of(group: &Group) -> String {
     let mut hasher = Hasher::default();
     for (id, entry) in &group.images {
         hasher.update(format!("{id} {} {}\n", entry.stamp.version, entry.stamp.commit).as_bytes());
     }
-    let tag = format!("\"g-{}\"", hasher.finish());
-    tag.parse().unwrap_or_else(|_| unreachable!("hexadecimal digits make a valid tag"))
+    format!("\"g-{}\"", hasher.finish())
 }
 
 /// The version of an item, for `ETag` and `If-Match`: another after each change of the record, and the same in every

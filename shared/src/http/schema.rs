@@ -116,6 +116,9 @@ struct GroupFields<'a> {
     /// `group`.
     r#type: String,
     id: String,
+    /// Its entity tag, as `ETag` says it, for `If-Match`: another after each change of it or of one of its images.
+    #[schema(example = "\"g-44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a\"")]
+    etag: String,
     /// The same as the id.
     group_id: String,
     title: Option<String>,

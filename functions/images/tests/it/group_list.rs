@@ -50,8 +50,10 @@ async fn a_group_stands_once_at_its_newest_image_with_all_its_images_in_their_or
 
     let mut group = all["images"][1].clone();
     let files = group["files"].take();
+    let etag = group["etag"].take();
+    assert_eq!(etag, get(&app, "/api/groups/g").await.header("etag"));
     let expected = json!({
-        "type": "group", "id": "g", "groupId": "g", "title": null, "category": "even", "description": "number 2",
+        "type": "group", "id": "g", "etag": null, "groupId": "g", "title": null, "category": "even", "description": "number 2",
         "uploadDate": "2026-11-20T08:00:04.000Z", "url": format!("/uploads/{b}"), "order": null, "fileCount": 2,
         "files": null,
     });

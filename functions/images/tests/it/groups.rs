@@ -239,6 +239,31 @@ async fn a_change_of_a_version_that_is_gone_changes_nothing() {
 }
 
 #[tokio::test]
+async fn a_group_that_was_looked_at_in_a_list_is_only_deleted_as_it_was_there() {
+    let app = app();
+    let [a, b, c] = store(&app).await;
+    put(&app, "g", &[], json!({ "files": [a, b] })).await;
+    let listed = async || {
+        let list = get(&app, "/api/images?type=group").await.json();
+        list["images"][0]["etag"].as_str().unwrap().to_owned()
+    };
+    let looked_at = listed().await;
+    let fields = Fields { group_id: Some("g".to_owned()), ..Fields::default() };
+    let came = store_image_as(&app.keepsake, png(9), fields).await;
+    for path in ["g", "g?keepImages=true"] {
+        assert_eq!(delete(&app, path, &[("if-match", &looked_at)]).await.problem(), (412, "changed".to_owned()));
+    }
+    let pushes_out = put(&app, "g", &[("if-match", &looked_at)], json!({ "files": [a, b, c] })).await;
+    assert_eq!(pushes_out.problem(), (412, "changed".to_owned()));
+    assert_eq!(files(&app, "g").await, [a, b, came.clone()]);
+    assert_eq!(get(&app, &format!("/uploads/{came}")).await.body, png(9));
+
+    let answer = delete(&app, "g", &[("if-match", &listed().await)]).await;
+    assert_eq!((answer.status.as_u16(), &answer.json()["images"]), (200, &json!(3)));
+    assert!(files(&app, "g").await.is_empty());
+}
+
+#[tokio::test]
 async fn a_group_is_deleted_with_its_images_in_one_commit() {
     let app = app();
     let [a, b, c] = store(&app).await;
