@@ -51,15 +51,19 @@ export class Between {
       return;
     }
     const passed = Object.fromEntries(Object.entries(headers).filter(([name]) => !without.includes(name)));
-    const server = ask(to.url + path, { method, headers: passed, agent: false });
+    // Asks first, so that a server which refuses without reading all of it is heard, and does not break off what is on its way.
+    const asks = Number(headers['content-length'] ?? 0) > 0;
+    const server = ask(to.url + path, { method, headers: asks ? { ...passed, expect: '100-continue' } : passed, agent: false });
     const answered = new Promise((resolve, reject) => server.once('response', resolve).on('error', reject));
     answered.catch(() => response.destroy());
     response.once('close', () => response.writableEnded || server.destroy());
     server.flushHeaders();
+    let refused = false;
+    if (asks) refused = await Promise.race([once(server, 'continue').then(() => false), answered.then(() => true)]);
     let held = false;
     for await (const chunk of request) {
       // Whoever does not read on does not notice that the client has gone.
-      if (held) continue;
+      if (held || refused) continue;
       const piece = chunk.subarray(0, (after ?? Infinity) - one.bytes);
       one.bytes += piece.length;
       if (piece.length > 0) await Promise.race([new Promise((resolve) => server.write(piece, resolve)), answered]);
