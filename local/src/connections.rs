@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::http::Request;
+use axum::http::header::EXPECT;
 use axum::serve::Listener;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -21,6 +22,7 @@ use tower::util::MapRequest;
 use tower_http::timeout::RequestBodyTimeoutLayer;
 
 use crate::limits::Peer;
+use crate::lingering::Lingering;
 
 /// The headers of a request must have arrived this long after the connection was made or the request before it was
 /// answered; so a connection that nobody uses is closed as well.
@@ -30,7 +32,7 @@ const BODY: Duration = Duration::from_secs(75);
 
 /// Serves whoever connects, until told to stop; then takes no more connections, and ends when all requests are answered.
 pub async fn serve(mut listener: TcpListener, router: Router, mut stopped: watch::Receiver<bool>) {
-    let connections = Connections::new(router);
+    let connections = Connections::new(router, stopped.clone());
     loop {
         tokio::select! {
             // This listener logs what goes wrong, waits a little where files have run out, and goes on.
@@ -59,20 +61,23 @@ struct Connections {
     router: Router,
     protocol: http1::Builder,
     open: GracefulShutdown,
+    stopped: watch::Receiver<bool>,
 }
 
 impl Connections {
-    fn new(router: Router) -> Self {
+    fn new(router: Router, stopped: watch::Receiver<bool>) -> Self {
         let mut protocol = http1::Builder::new();
         protocol.timer(TokioTimer::new()).header_read_timeout(HEADERS);
         let router = router.layer(RequestBodyTimeoutLayer::new(BODY));
-        Self { router, protocol, open: GracefulShutdown::new() }
+        Self { router, protocol, open: GracefulShutdown::new(), stopped }
     }
 
     fn serve(&self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, peer: IpAddr) {
+        let stopped = self.stopped.clone();
         let from = move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(Peer(peer));
-            request
+            let waits = request.headers().contains_key(EXPECT);
+            request.map(|body| if waits { Lingering::without(body) } else { Lingering::new(body, stopped.clone()) })
         };
         let service = TowerToHyperService::new(MapRequest::new(self.router.clone(), from));
         let connection = self.open.watch(self.protocol.serve_connection(TokioIo::new(stream), service));
@@ -94,13 +99,16 @@ mod tests {
     use tokio::time::{Instant, timeout};
 
     use super::*;
+    use crate::lingering::SILENCE;
 
     /// A connection to a server that answers with the length of what it is sent. Time passes by itself where all wait.
     fn connect() -> (Connections, DuplexStream) {
         let length = |body: Result<axum::body::Bytes, _>| async move {
             body.map(|body| body.len().to_string()).map_err(|_: axum::extract::rejection::BytesRejection| "gave up")
         };
-        let connections = Connections::new(Router::new().route("/", post(length)));
+        let refused = post(|| async { "refused" });
+        let router = Router::new().route("/", post(length)).route("/refused", refused);
+        let connections = Connections::new(router, watch::channel(false).1);
         let (client, server) = duplex(4096);
         connections.serve(server, Ipv4Addr::LOCALHOST.into());
         (connections, client)
@@ -152,7 +160,43 @@ mod tests {
         client.write_all(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nab").await.unwrap();
         let (after, answer) = closed_after(client).await;
         assert!(answer.ends_with("gave up"), "{answer}");
-        assert_eq!(after, BODY);
+        assert_eq!(after, BODY + SILENCE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_is_refused_while_it_sends_can_send_on_and_hears_the_answer() {
+        let (_server, mut client) = connect();
+        client.write_all(b"POST /refused HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n").await.unwrap();
+        // Far more than lies in between; each of it arrives before the next is sent.
+        for _ in 0..100 {
+            client.write_all(&[b'a'; 1000]).await.unwrap();
+        }
+        let (after, answer) = closed_after(client).await;
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("refused"), "{answer}");
+        assert_eq!(after, HEADERS, "the connection is as good as before");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_refused_and_sends_on_and_on_is_cut_off() {
+        let (_server, mut client) = connect();
+        client.write_all(b"POST /refused HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n").await.unwrap();
+        let mut seconds = 0;
+        while client.write_all(b"a").await.is_ok() {
+            pause(Duration::from_secs(1)).await;
+            seconds += 1;
+            assert!(seconds < 100, "it reads on and on");
+        }
+        assert!(seconds >= 20, "{seconds} s");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_to_be_asked_for_the_body_is_not_asked_for_what_is_refused() {
+        let (_server, mut client) = connect();
+        let head = "POST /refused HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n";
+        client.write_all(head.as_bytes()).await.unwrap();
+        let (after, answer) = closed_after(client).await;
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("refused"), "{answer}");
+        assert_eq!(after, Duration::ZERO);
     }
 
     #[tokio::test(start_paused = true)]

@@ -8,6 +8,7 @@ mod commands;
 mod connections;
 mod greeting;
 mod limits;
+mod lingering;
 mod metrics;
 mod openapi;
 mod output;
