@@ -54,6 +54,20 @@ export const said = (page, name, words) => panel(page).locator('li').filter({ ha
 /** Waits until the panel says this at its top. */
 export const uploaded = (page, words) => panel(page).getByRole('heading', { name: words }).waitFor();
 
+/** Pauses the only upload, and waits until it rests. */
+export async function pause(page) {
+  await panel(page).getByRole('button', { name: 'Pause' }).click();
+  await panel(page).getByRole('heading', { name: 'Paused: 0 of 1 done' }).waitFor();
+}
+
+/** Sends one file, and pauses once it is `held`. */
+export async function pauseOnce(page, held, file) {
+  await pick(page, [file]);
+  await answer(page);
+  await held;
+  await pause(page);
+}
+
 /** Selects tiles by their names, as with a pointer and Ctrl. */
 export async function select(page, ...names) {
   for (const name of names) await tile(page, name).click({ modifiers: ['Control'] });

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { Between } from './between.mjs';
 import { eventually, visit } from './browser.mjs';
-import { answer, panel, pick, said, tile, uploaded } from './gestures.mjs';
+import { answer, panel, pause, pauseOnce, pick, said, tile, uploaded } from './gestures.mjs';
 import { draw, drawLong } from './pictures.mjs';
 import { folder, Server } from './server.mjs';
 
@@ -72,8 +72,7 @@ test('how much of a ticket\'s bytes is sent is shown, and a pause and what follo
   await answer(page);
   await held;
   await panel(page).locator('li').getByText(/^[1-9]\d? % of |Being stored/).waitFor();
-  await panel(page).getByRole('button', { name: 'Pause' }).click();
-  await panel(page).getByRole('heading', { name: 'Paused: 0 of 1 done' }).waitFor();
+  await pause(page);
   await said(page, picture.name, 'Waiting').waitFor();
   await panel(page).getByRole('button', { name: 'Go on' }).click();
   await uploaded(page, '1 file uploaded');
@@ -116,11 +115,7 @@ test('a ticket that is gone is replaced by itself', async (t) => {
   const { path, server, between, page } = await wanting(t, ['status of 404']);
   const picture = await drawLong(page, 1, 9 * MIB);
   const held = once(between, 'PUT', /./, { after: MIB });
-  await pick(page, [picture]);
-  await answer(page);
-  await held;
-  await panel(page).getByRole('button', { name: 'Pause' }).click();
-  await panel(page).getByRole('heading', { name: 'Paused: 0 of 1 done' }).waitFor();
+  await pauseOnce(page, held, picture);
   await rm(join(path, 'incoming'), { recursive: true });
   await panel(page).getByRole('button', { name: 'Go on' }).click();
   await uploaded(page, '1 file uploaded');
@@ -132,11 +127,7 @@ test('a ticket that has expired when its bytes come is replaced by itself', asyn
   const { server, between, page } = await wanting(t, ['status of 403', 'status of 409']);
   const picture = await drawLong(page, 1, 9 * MIB);
   const held = once(between, 'PUT', /./, { after: MIB });
-  await pick(page, [picture]);
-  await answer(page);
-  await held;
-  await panel(page).getByRole('button', { name: 'Pause' }).click();
-  await panel(page).getByRole('heading', { name: 'Paused: 0 of 1 done' }).waitFor();
+  await pauseOnce(page, held, picture);
   // As a bucket says it.
   once(between, 'PUT', /./, { answer: [403, '<Code>AccessDenied</Code>'] });
   await panel(page).getByRole('button', { name: 'Go on' }).click();

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { Between } from './between.mjs';
 import { eventually, visit } from './browser.mjs';
-import { answer, dialog, panel, pick, said, tile, uploaded } from './gestures.mjs';
+import { answer, dialog, panel, pause, pauseOnce, pick, said, tile, uploaded } from './gestures.mjs';
 import { draw, drawLong, range } from './pictures.mjs';
 import { folder, Server } from './server.mjs';
 
@@ -79,8 +79,7 @@ test('a long file that is paused in the middle of a part goes on from there, and
   await held;
   const inAll = async () => Number(await panel(page).locator('progress').first().getAttribute('value'));
   await eventually(async () => assert.ok(await inAll() > (PART + MIB) / LENGTH));
-  await panel(page).getByRole('button', { name: 'Pause' }).click();
-  await panel(page).getByRole('heading', { name: 'Paused: 0 of 1 done' }).waitFor();
+  await pause(page);
   await eventually(async () => assert.equal(await offsetOf(server, between), PART + 3 * MIB));
   assert.ok(await inAll() > (PART + MIB) / LENGTH, 'what is there stays counted while it is paused');
   const shown = await watch(page, picture);
@@ -198,11 +197,7 @@ test('a file that is too long is refused before any of it is sent', async (t) =>
 test('an upload of which the server knows nothing any more begins anew by itself', async (t) => {
   const { path, server, between, page, picture } = await long(t, { expected: [...BROKEN, 'status of 404'] });
   const held = holdAt(between, PART, 0);
-  await pick(page, [picture]);
-  await answer(page);
-  await held;
-  await panel(page).getByRole('button', { name: 'Pause' }).click();
-  await panel(page).getByRole('heading', { name: 'Paused: 0 of 1 done' }).waitFor();
+  await pauseOnce(page, held, picture);
   await rm(join(path, 'incoming'), { recursive: true });
   await panel(page).getByRole('button', { name: 'Go on' }).click();
   await uploaded(page, '1 file uploaded');
