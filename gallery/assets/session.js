@@ -6,6 +6,8 @@ import { $, count, fill, h, readable, toast } from './dom.js';
 const OPEN = { signedIn: false, needsToken: false, read: 'open', scopes: ['read', 'upload', 'admin'], name: null };
 let state = OPEN;
 let asking = null;
+/** How often the server was asked who is signed in. */
+let asked = 0;
 /** Takes away what was said at the last sign-in. */
 let welcomed = () => {};
 /** What the token of the server's own setting is called by the API. */
@@ -21,7 +23,7 @@ export async function allow(scope) {
   return may(scope);
 }
 
-/** Calls `listener` after each sign-in and sign-out. */
+/** Calls `listener` with the session once it is known, and after each sign-in and sign-out, of which its second argument tells. */
 export const onSession = (listener) => listeners.add(listener);
 
 /** Shows who is signed in, and keeps watching the server. Call it once. */
@@ -35,14 +37,19 @@ export async function start() {
   addEventListener('online', look);
 }
 
-async function refresh() {
+async function refresh({ moved = false } = {}) {
+  asked += 1;
+  const turn = asked;
   try {
-    state = await api('GET', '/api/session');
+    const now = await api('GET', '/api/session');
+    // Somebody signed in or out while this was on its way.
+    if (turn !== asked) return;
+    state = now;
   } catch (problem) {
     if (!problem.isOffline && problem.status !== 404) throw problem;
   }
   draw();
-  for (const listener of listeners) listener(state);
+  for (const listener of listeners) listener(state, moved);
 }
 
 function draw() {
@@ -75,7 +82,7 @@ async function askForToken() {
     }
   };
   if (await ask('Sign in', content, [{ label: 'Sign in', value: 'in', kind: 'primary' }, { label: 'Cancel', value: null }], { check }) === 'in') {
-    await refresh();
+    await refresh({ moved: true });
     welcomed();
     welcomed = toast('You are signed in.');
     return true;
@@ -86,7 +93,7 @@ async function askForToken() {
 async function signOut() {
   await api('DELETE', '/api/session');
   welcomed();
-  await refresh();
+  await refresh({ moved: true });
 }
 
 /** Asks how the store is, and says at the top what is amiss. */

@@ -9,9 +9,13 @@ const path = (item) => `/api/images/${encodeURIComponent(item.id)}`;
 
 /** Fills `place` with the details of an item; `changed(item)` is called after each change. Returns whether something is not saved yet. */
 export function details(place, item, changed) {
+  // The version of the item that the form shows: a change must not undo what somebody else did in the meantime.
   let tag = null;
-  // The version that the form shows: a change must not undo what somebody else did in the meantime.
-  const look = async () => { await api('GET', path(item), { tag: (value) => { tag = value; } }).then((now) => { item = now; }); };
+  const call = async (method, options) => {
+    let version;
+    const now = await api(method, path(item), { ...options, tag: (value) => { version = value; } });
+    return { now, version };
+  };
   const description = h('textarea', { name: 'description', rows: 4, maxlength: 10_000 });
   const category = h('input', { name: 'category', list: 'categories', autocomplete: 'off' });
   const error = h('p', { class: 'error', role: 'alert', hidden: true });
@@ -21,26 +25,33 @@ export function details(place, item, changed) {
     category.value = item.category ?? '';
   };
   const isDirty = () => description.value !== (item.description ?? '') || category.value !== (item.category ?? '');
+  const take = ({ now, version }) => {
+    [item, tag] = [now, version];
+    show();
+    changed(item);
+  };
+  // The list that the item is from may be old. The form shows what it says by now, unless words would be lost: then `tag` stays unknown.
+  const look = async () => {
+    const found = await call('GET');
+    if (tag) return;
+    if (['description', 'category'].every((name) => (found.now[name] ?? null) === (item[name] ?? null))) [item, tag] = [found.now, found.version];
+    else if (!isDirty()) take(found);
+  };
 
   const send = async (headers) => {
     const json = { description: description.value || null, category: category.value.trim() || null };
-    item = await api('PATCH', path(item), { json, headers, tag: (value) => { tag = value; } });
-    show();
-    changed(item);
+    take(await call('PATCH', { json, headers }));
     toast('Saved.');
   };
   const conflict = async () => {
-    const now = await api('GET', path(item));
+    const found = await call('GET');
+    const { now } = found;
     const both = h('div', {}, h('p', { text: 'Somebody else changed this while you wrote. It says now:' }),
       h('blockquote', { text: now.description || '(no description)' }), h('p', { text: `Category: ${now.category ?? 'none'}` }));
     const choice = await ask('Changed in the meantime', both, [
       { label: 'Keep what it says now', value: 'theirs', kind: 'primary' }, { label: 'Save mine over it', value: 'mine' }, { label: 'Cancel', value: null }]);
     if (choice === 'mine') return send({});
-    if (choice === 'theirs') {
-      await look();
-      show();
-      changed(item);
-    }
+    if (choice === 'theirs') take(found);
     return null;
   };
   const submit = async (event) => {
@@ -50,7 +61,7 @@ export function details(place, item, changed) {
     await busy(save, async () => {
       try {
         if (!tag) await look();
-        await send({ 'if-match': tag });
+        await (tag ? send({ 'if-match': tag }) : conflict());
       } catch (problem) {
         if (problem.status === 412) return conflict();
         error.textContent = problem.message;

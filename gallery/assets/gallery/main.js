@@ -325,8 +325,9 @@ document.body.append(h('datalist', { id: 'categories' }));
 history.scrollRestoration = 'manual';
 moves.addEventListener('moved', route);
 let session = null;
-onSession(({ scopes }) => {
-  if (session !== null && session !== scopes.join()) reload();
+onSession(({ scopes }, moved) => {
+  // The list may have been asked for by whoever had not signed in yet.
+  if (session === null ? moved : session !== scopes.join()) reload();
   session = scopes.join();
 });
 route();

@@ -6,6 +6,8 @@ import { afterwards, folder, Server } from './server.mjs';
 
 /** As many milliseconds as a busy machine may need for what a person would see at once. */
 const PATIENCE = 60_000;
+/** Each answer of the API comes up to so many milliseconds late: for finding tests, and pages, that count on an order of answers. */
+const LATE = Number(process.env.KEEPSAKE_LATE ?? 0);
 let browser;
 before(async () => { browser = await launch(); });
 after(() => browser.close());
@@ -30,6 +32,10 @@ export async function visit(t, server, path = '/', { expected = [], ...options }
   afterwards(t, async () => {
     await context.close();
     assert.deepEqual(complaints.filter((complaint) => !expected.some((part) => complaint.includes(part))), [], 'what the browser complained of');
+  });
+  if (LATE) await context.route('**/api/**', async (route) => {
+    await new Promise((resolve) => setTimeout(resolve, Math.random() * LATE));
+    await route.fallback().catch(() => {}); // The page may be gone by now.
   });
   const page = await context.newPage();
   await page.goto(server.url + path);

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { amiss } from './accessible.mjs';
 import { eventually, gallery } from './browser.mjs';
-import { dialog, select, tile, tiles } from './gestures.mjs';
+import { dialog, hold, select, tile, tiles } from './gestures.mjs';
 import { draw, range } from './pictures.mjs';
 
 /** A gallery with some pictures, and the requests that change something as they are sent. */
@@ -41,19 +41,36 @@ test('a description is written beside the image, and is there after the page is 
   await tile(page, /^A morning in May, walks/).waitFor();
 });
 
-test('what somebody else wrote in the meantime is shown, and not written over unasked', async (t) => {
-  const { server, page, stored } = await filled(t, 1, { expected: ['status of 412'] });
-  const form = await details(page, stored[0].originalName);
-  await page.getByText(stored[0].contentType).waitFor();
-  await form.getByLabel('Description').fill('Mine');
+for (const [when, early] of [['while the form was open', false], ['before the form knew its version', true]]) {
+  test(`what somebody else wrote ${when} is shown, and not written over unasked`, async (t) => {
+    const { server, page, stored } = await filled(t, 1, { expected: ['status of 412'] });
+    const path = `/api/images/${stored[0].id}`;
+    const letGo = early ? await hold(page, `**${path}`) : () => {};
+    const looked = page.waitForResponse((response) => response.url().endsWith(path));
+    const form = await details(page, stored[0].originalName);
+    if (!early) await looked;
+    await form.getByLabel('Description').fill('Mine');
+    await server.ask(path, { method: 'PATCH', headers: { 'content-type': 'application/json' }, body: '{"description":"Theirs"}' });
+    letGo();
+    await looked;
+    await form.getByRole('button', { name: 'Save' }).click();
+    await dialog(page).getByText('Theirs').waitFor();
+    assert.deepEqual(await amiss(page), []);
+    assert.equal((await server.images())[0].description, 'Theirs');
+    await dialog(page).getByRole('button', { name: 'Save mine over it' }).click();
+    await toast(page, 'Saved.').waitFor();
+    assert.equal((await server.images())[0].description, 'Mine');
+  });
+}
+
+test('a form that nobody has written in shows what somebody else wrote before it was opened', async (t) => {
+  const { server, page, stored } = await filled(t, 1);
   await server.ask(`/api/images/${stored[0].id}`, { method: 'PATCH', headers: { 'content-type': 'application/json' }, body: '{"description":"Theirs"}' });
-  await form.getByRole('button', { name: 'Save' }).click();
-  await dialog(page).getByText('Theirs').waitFor();
-  assert.deepEqual(await amiss(page), []);
+  const form = await details(page, stored[0].originalName);
+  await eventually(async () => assert.equal(await form.getByLabel('Description').inputValue(), 'Theirs'));
+  await page.getByRole('button', { name: 'Close' }).click();
+  assert.equal(await dialog(page).count(), 0, 'nothing is asked for');
   assert.equal((await server.images())[0].description, 'Theirs');
-  await dialog(page).getByRole('button', { name: 'Save mine over it' }).click();
-  await toast(page, 'Saved.').waitFor();
-  assert.equal((await server.images())[0].description, 'Mine');
 });
 
 test('what is not saved is asked for before it is left', async (t) => {

@@ -45,9 +45,10 @@ test('nothing moves for those who do not want it', async (t) => {
     await page.goto(server.url + path, { waitUntil: 'networkidle' });
     assert.equal(await moving(), 0, path);
   }
-  // What moves for the others: the word that is shown while the first images are on their way.
+  // What moves for the others: the word that is shown while the first images are on their way, which they are here until the end.
+  await page.route('**/api/images?*', () => {});
   await page.goto(server.url);
-  await page.evaluate(() => document.body.append(Object.assign(document.createElement('p'), { className: 'late' })));
+  await page.locator('.late').waitFor();
   assert.equal(await moving(), 0);
   await page.emulateMedia({ reducedMotion: 'no-preference' });
   assert.equal(await moving(), 1);

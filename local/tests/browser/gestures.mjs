@@ -72,3 +72,15 @@ export async function pauseOnce(page, held, file) {
 export async function select(page, ...names) {
   for (const name of names) await tile(page, name).click({ modifiers: ['Control'] });
 }
+
+/** Holds the next request like this until the returned function is called; where it is `answered`, it is only the answer that comes late. */
+export async function hold(page, pattern, { answered = false } = {}) {
+  let letGo;
+  const held = new Promise((resolve) => { letGo = resolve; });
+  await page.route(pattern, async (route) => {
+    const response = answered && await route.fetch();
+    await held;
+    await (response ? route.fulfill({ response }) : route.continue());
+  }, { times: 1 });
+  return letGo;
+}

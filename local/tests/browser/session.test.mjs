@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { amiss } from './accessible.mjs';
 import { eventually, gallery } from './browser.mjs';
-import { answer, dialog, drop, tiles, uploaded } from './gestures.mjs';
+import { answer, dialog, drop, hold, tiles, uploaded } from './gestures.mjs';
 import { draw, range } from './pictures.mjs';
 
 const TOKEN = 'correct-horse-battery-staple-0123456789';
@@ -71,6 +71,21 @@ test('of a private gallery nothing is shown before one has signed in', async (t)
   await signIn(page);
   await eventually(async () => assert.equal(await tiles(page).count(), 1));
   await eventually(async () => assert.ok(await tiles(page).locator('img').evaluate((image) => image.naturalWidth > 0)));
+});
+
+test('a private gallery is shown to whoever signed in before the page knew that they had not', async (t) => {
+  const { server, page } = await gallery(t, { ...GUARDED, variables: { API_TOKEN: TOKEN, READ: 'token' } });
+  await server.upload(await draw(page, [1]), {}, TOKEN);
+  const letGo = await hold(page, '**/api/session', { answered: true });
+  await page.reload();
+  await signIn(page);
+  await page.getByText('You are signed in.').waitFor();
+  await eventually(async () => assert.equal(await tiles(page).count(), 1));
+  const late = page.waitForResponse('**/api/session');
+  letGo();
+  await (await late).finished();
+  await page.evaluate(() => new Promise(requestAnimationFrame));
+  assert.equal(await page.locator('#session .muted').textContent(), 'Signed in');
 });
 
 test('another site can change nothing in the name of who is signed in', async (t) => {
