@@ -39,6 +39,7 @@ test('a wrong token is said to be wrong, the right one signs in, and nothing of 
 
 test('whoever is not signed in is asked for a token when they want to change something', async (t) => {
   const { server, page } = await gallery(t, GUARDED);
+  await page.getByRole('button', { name: 'Sign in', exact: true }).waitFor();
   await drop(page, await draw(page, range(2)));
   await signIn(page);
   await answer(page, { category: 'hills' });
