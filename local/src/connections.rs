@@ -18,6 +18,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio_io_timeout::TimeoutStream;
 use tower::util::MapRequest;
 use tower_http::timeout::RequestBodyTimeoutLayer;
 
@@ -29,6 +30,9 @@ use crate::lingering::Lingering;
 const HEADERS: Duration = Duration::from_secs(60);
 /// Something of a request's body must arrive this often. Uploads lose patience a little sooner, and say so.
 const BODY: Duration = Duration::from_secs(75);
+/// Something of an answer must be taken this often. Players and browsers that pause leave an answer where it is; after
+/// this long they ask for the rest anew when they go on.
+const ANSWER: Duration = Duration::from_secs(300);
 
 /// Serves whoever connects, until told to stop; then takes no more connections, and ends when all requests are answered.
 pub async fn serve(mut listener: TcpListener, router: Router, mut stopped: watch::Receiver<bool>) {
@@ -80,7 +84,10 @@ impl Connections {
             request.map(|body| if waits { Lingering::without(body) } else { Lingering::new(body, stopped.clone()) })
         };
         let service = TowerToHyperService::new(MapRequest::new(self.router.clone(), from));
-        let connection = self.open.watch(self.protocol.serve_connection(TokioIo::new(stream), service));
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_write_timeout(Some(ANSWER));
+        let connection = self.protocol.serve_connection(TokioIo::new(Box::pin(stream)), service);
+        let connection = self.open.watch(connection);
         tokio::spawn(async move {
             if let Err(error) = connection.await {
                 // Clients vanish all the time; what became of a request is logged with it.
@@ -94,12 +101,15 @@ impl Connections {
 mod tests {
     use std::net::Ipv4Addr;
 
-    use axum::routing::post;
+    use axum::routing::{get, post};
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
     use tokio::time::{Instant, timeout};
 
     use super::*;
     use crate::lingering::SILENCE;
+
+    /// Bytes of an answer that do not fit between client and server.
+    const LONG: usize = 100_000;
 
     /// A connection to a server that answers with the length of what it is sent. Time passes by itself where all wait.
     fn connect() -> (Connections, DuplexStream) {
@@ -107,7 +117,8 @@ mod tests {
             body.map(|body| body.len().to_string()).map_err(|_: axum::extract::rejection::BytesRejection| "gave up")
         };
         let refused = post(|| async { "refused" });
-        let router = Router::new().route("/", post(length)).route("/refused", refused);
+        let long = get(async || "a".repeat(LONG));
+        let router = Router::new().route("/", post(length)).route("/refused", refused).route("/long", long);
         let connections = Connections::new(router, watch::channel(false).1);
         let (client, server) = duplex(4096);
         connections.serve(server, Ipv4Addr::LOCALHOST.into());
@@ -197,6 +208,31 @@ mod tests {
         let (after, answer) = closed_after(client).await;
         assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("refused"), "{answer}");
         assert_eq!(after, Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_nobody_reads_is_given_up() {
+        let (_server, mut client) = connect();
+        client.write_all(b"GET /long HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        pause(ANSWER + Duration::from_secs(1)).await;
+        let (after, answer) = closed_after(client).await;
+        assert!(answer.len() < LONG, "all of it came");
+        assert_eq!(after, Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_is_read_slowly_is_waited_for_as_long_as_it_goes_on() {
+        let (_server, mut client) = connect();
+        client.write_all(b"GET /long HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+        let (mut read, mut some) = (0, [0; 1000]);
+        loop {
+            match client.read(&mut some).await.unwrap() {
+                0 => break,
+                length => read += length,
+            }
+            pause(ANSWER - Duration::from_secs(1)).await;
+        }
+        assert!(read > LONG, "{read} bytes came");
     }
 
     #[tokio::test(start_paused = true)]

@@ -108,6 +108,8 @@ struct Storage {
     bytes: u64,
     /// Images that were deleted not long ago.
     deleted: u64,
+    /// Images whose bytes are not where they should lie, as far as that was looked for.
+    missing: u64,
     /// What can still be written, where the store knows.
     #[schema(required)]
     free_bytes: Option<u64>,
@@ -207,6 +209,7 @@ impl<'a> Report<'a> {
                 images: health.totals.live,
                 bytes: health.totals.bytes,
                 deleted: health.totals.deleted,
+                missing: health.gone,
                 free_bytes: primary.and_then(|status| status.free_bytes),
                 total_bytes: primary.and_then(|status| status.total_bytes),
                 kind: primary.map(|status| status.kind),

@@ -5,24 +5,21 @@ use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
 use futures::stream::{self, Stream, StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use tokio::io::AsyncWrite;
 
+use super::sound::{Sound, read_through};
+use super::text::texts;
 use super::zip_writer::ZipWriter;
 use super::{Meter, OnProgress, Stage};
-use crate::catalog::{Chunk, Entry, Record};
-use crate::digest::{Digest, Hasher};
+use crate::catalog::{Chunk, Entry};
+use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::keepsake::Keepsake;
 use crate::layout::{self, BackupName, ImageId};
-use crate::media::location::Patches;
-use crate::places::places_in;
-use crate::store::{Body, DiskStore, ErrorKind, Key, ObjectMeta, Optional, PutMode, Spool, Store, StoreError};
+use crate::store::{Body, DiskStore, ErrorKind, Key, Optional, PutMode, Spool, Store, StoreError};
 
-/// Images up to this many bytes are read once and sent from memory; longer ones are read twice.
-const IN_MEMORY: u64 = 4 * 1024 * 1024;
 /// Images read ahead.
 const AHEAD: usize = 4;
 
@@ -53,30 +50,13 @@ pub(super) struct Contents<'a> {
     keepsake: &'a Keepsake,
     backup: Option<BackupName>,
     moment: Timestamp,
-    chunks: Vec<Part>,
+    pub(super) chunks: Vec<Part>,
     records: u64,
 }
 
-enum Part {
+pub(super) enum Part {
     Archived(Digest),
     Held(Arc<Chunk>),
-}
-
-/// An image's bytes, found right.
-#[derive(Clone)]
-pub(super) struct Sound {
-    digest: Digest,
-    /// What is written in the place of other bytes.
-    patches: Patches,
-    pub(super) crc: u32,
-    pub(super) size: u64,
-    bytes: Held,
-}
-
-#[derive(Clone)]
-enum Held {
-    InMemory(Bytes),
-    At(Store, ObjectMeta),
 }
 
 impl Keepsake {
@@ -102,7 +82,7 @@ impl Keepsake {
             }
         }
         let mut listed = Vec::new();
-        for text in contents.texts(&exported.missing) {
+        for text in texts(&contents, &exported.missing) {
             let (size, crc, digest) = text.measure(&listed).await?;
             zip.begin(text.name.as_str(), size, crc).await.map_err(unwritten)?;
             {
@@ -136,7 +116,7 @@ impl Keepsake {
             put_file(&target, &layout::image(&id), &sound.body(&id, &target).await?).await?;
         }
         let mut listed = Vec::new();
-        for text in contents.texts(&exported.missing) {
+        for text in texts(&contents, &exported.missing) {
             let body = spooled(target.spool(), text.pieces(&listed)).await?;
             put_file(&target, &text.name, &body).await?;
             listed.push((text.name.clone(), body.digest()));
@@ -202,7 +182,7 @@ impl<'a> Contents<'a> {
     }
 
     /// The live entries of one chunk, by name.
-    async fn entries(&self, part: &Part) -> Result<Vec<(ImageId, Arc<Entry>)>> {
+    pub(super) async fn entries(&self, part: &Part) -> Result<Vec<(ImageId, Arc<Entry>)>> {
         match (part, self.backup) {
             (Part::Held(chunk), _) => Ok(chunk.live().map(|(id, entry)| (id.clone(), Arc::clone(entry))).collect()),
             (Part::Archived(digest), Some(name)) => match self.keepsake.read_chunk(digest).await? {
@@ -259,170 +239,12 @@ impl<'a> Contents<'a> {
         }
         failure.map_or(Ok(None), |error| Err(error.into()))
     }
-
-    /// The texts of an export, in their order.
-    fn texts<'b>(&'b self, missing: &'b BTreeSet<ImageId>) -> Vec<Text<'b>> {
-        let kinds: &[_] = if missing.is_empty() {
-            &[(TextKind::Metadata, layout::checkpoint()), (TextKind::Digests, layout::exported_digests())]
-        } else {
-            &[
-                (TextKind::Missing, layout::exported_missing()),
-                (TextKind::Metadata, layout::checkpoint()),
-                (TextKind::Digests, layout::exported_digests()),
-            ]
-        };
-        kinds.iter().map(|(kind, name)| Text { contents: self, missing, kind: *kind, name: name.clone() }).collect()
-    }
 }
 
-/// Reads an object through; keeps its bytes where they are few.
-async fn read_through(store: &Store, key: &Key) -> Result<Sound, StoreError> {
-    let mut object = store.get(key, None).await?;
-    let (mut hasher, mut crc) = (Hasher::default(), crc32fast::Hasher::new());
-    let mut kept = (object.meta.size <= IN_MEMORY).then(|| BytesMut::with_capacity(object.meta.size as usize));
-    while let Some(chunk) = object.body.next().await.transpose()? {
-        hasher.update(&chunk);
-        crc.update(&chunk);
-        if let Some(kept) = &mut kept {
-            kept.extend_from_slice(&chunk);
-        }
-    }
-    let size = object.meta.size;
-    let bytes = match kept {
-        Some(kept) => Held::InMemory(kept.freeze()),
-        None => Held::At(store.clone(), object.meta),
-    };
-    Ok(Sound { digest: hasher.finish(), patches: Patches::default(), crc: crc.finalize(), size, bytes })
-}
-
-impl Sound {
-    /// The bytes, which end with an error where they are not those that were found right.
-    pub(super) async fn stream(self, id: &ImageId) -> Result<stream::BoxStream<'static, Result<Bytes>>> {
-        let patches = self.patches;
-        let (store, meta) = match self.bytes {
-            Held::InMemory(bytes) => return Ok(stream::iter([Ok(bytes)]).boxed()),
-            Held::At(store, meta) => (store, meta),
-        };
-        let changed = StoreError::new("read", id, ErrorKind::Corrupt);
-        let object = store.get(&meta.key, None).await?;
-        let state = Some((object.body, Hasher::default(), self.digest, changed));
-        let checked = stream::try_unfold(state, async |state| {
-            let Some((mut body, mut hasher, digest, changed)) = state else { return Ok(None) };
-            match body.next().await.transpose()? {
-                Some(chunk) => {
-                    hasher.update(&chunk);
-                    Ok(Some((chunk, Some((body, hasher, digest, changed)))))
-                }
-                None if hasher.finish() == digest => Ok(None),
-                None => Err(changed.into()),
-            }
-        });
-        Ok(patches.over(0, checked).boxed())
-    }
-
-    /// The same image, which does not say where it was taken.
-    pub(super) async fn without_places(self, keepsake: &Keepsake, id: &ImageId, record: &Record) -> Result<Self> {
-        if let Held::InMemory(bytes) = self.bytes {
-            let bytes = places_in(bytes.clone()).await?.applied(0, bytes);
-            return Ok(Self { crc: crc32fast::hash(&bytes), bytes: Held::InMemory(bytes), ..self });
-        }
-        let patches = keepsake.places(id, record).await?.patches;
-        if patches.is_empty() {
-            return Ok(self);
-        }
-        let patched = Self { patches, ..self };
-        let (mut crc, mut bytes) = (crc32fast::Hasher::new(), patched.clone().stream(id).await?);
-        while let Some(chunk) = bytes.try_next().await? {
-            crc.update(&chunk);
-        }
-        Ok(Self { crc: crc.finalize(), ..patched })
-    }
-
-    async fn body(self, id: &ImageId, target: &Store) -> Result<Body> {
-        if let Held::InMemory(bytes) = self.bytes {
-            return Ok(bytes.into());
-        }
-        spooled(target.spool(), self.stream(id).await?).await
-    }
-}
-
-async fn spooled(mut spool: Spool, pieces: impl Stream<Item = Result<impl AsRef<[u8]>>>) -> Result<Body> {
+pub(super) async fn spooled(mut spool: Spool, pieces: impl Stream<Item = Result<impl AsRef<[u8]>>>) -> Result<Body> {
     let mut pieces = pin!(pieces);
     while let Some(piece) = pieces.try_next().await? {
         spool.write(piece.as_ref()).await.map_err(unwritten)?;
     }
     spool.finish().await.map_err(unwritten)
-}
-
-/// A text of an export. It is made anew each time it is read, chunk by chunk, so that it is never in memory as a whole.
-struct Text<'a> {
-    contents: &'a Contents<'a>,
-    missing: &'a BTreeSet<ImageId>,
-    kind: TextKind,
-    name: Key,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum TextKind {
-    /// The names of the missing images, one a line.
-    Missing,
-    /// The records, keyed by file name.
-    Metadata,
-    /// The digests of all other files, as `sha256sum --check` takes them.
-    Digests,
-}
-
-impl Text<'_> {
-    /// The text in pieces; `listed` are the texts before this one.
-    fn pieces<'b>(&'b self, listed: &'b [(Key, Digest)]) -> impl Stream<Item = Result<Vec<u8>>> + 'b {
-        let mut first = true;
-        let chunks = stream::iter(&self.contents.chunks).then(|part| self.contents.entries(part));
-        let middle = chunks.map_ok(move |entries| {
-            let live = entries.iter().filter_map(|(id, entry)| Some((id, entry.live()?)));
-            let mut piece = Vec::new();
-            live.for_each(|(id, record)| self.write(id, record, &mut first, &mut piece));
-            piece
-        });
-        let end = match self.kind {
-            TextKind::Metadata => b"\n}\n".to_vec(),
-            TextKind::Missing => Vec::new(),
-            TextKind::Digests => {
-                listed.iter().map(|(name, digest)| format!("{digest}  {name}\n")).collect::<String>().into_bytes()
-            }
-        };
-        let start = if self.kind == TextKind::Metadata { b"{".to_vec() } else { Vec::new() };
-        stream::iter([Ok(start)]).chain(middle).chain(stream::iter([Ok(end)]))
-    }
-
-    fn write(&self, id: &ImageId, record: &Record, first: &mut bool, piece: &mut Vec<u8>) {
-        match (self.kind, record.sha256) {
-            (TextKind::Metadata, _) => {
-                let separator = if std::mem::take(first) { "\n  " } else { ",\n  " };
-                piece.extend(separator.as_bytes());
-                let json = |text: Result<String, serde_json::Error>| {
-                    text.unwrap_or_else(|e| unreachable!("records serialise: {e}"))
-                };
-                piece.extend(json(serde_json::to_string(id)).as_bytes());
-                piece.extend(b": ");
-                // Line breaks inside a text are escaped, so that each of these ends a line of the layout.
-                piece.extend(json(serde_json::to_string_pretty(record)).replace('\n', "\n  ").as_bytes());
-            }
-            (TextKind::Missing, _) if self.missing.contains(id) => piece.extend(format!("{id}\n").as_bytes()),
-            (TextKind::Digests, Some(digest)) if !self.missing.contains(id) => {
-                piece.extend(format!("{digest}  {}\n", layout::image(id)).as_bytes());
-            }
-            _ => {}
-        }
-    }
-
-    async fn measure(&self, listed: &[(Key, Digest)]) -> Result<(u64, u32, Digest)> {
-        let (mut size, mut crc, mut hasher) = (0, crc32fast::Hasher::new(), Hasher::default());
-        let mut pieces = pin!(self.pieces(listed));
-        while let Some(piece) = pieces.try_next().await? {
-            size += piece.len() as u64;
-            crc.update(&piece);
-            hasher.update(&piece);
-        }
-        Ok((size, crc.finalize(), hasher.finish()))
-    }
 }

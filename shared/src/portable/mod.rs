@@ -13,7 +13,9 @@ mod export;
 mod group;
 mod import;
 mod names;
+mod sound;
 mod source;
+mod text;
 mod words;
 mod zip_writer;
 

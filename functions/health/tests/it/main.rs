@@ -110,7 +110,7 @@ async fn a_store_in_good_health_says_everything_there_is_to_say() {
             "mount": null, "fileSystem": "ext4", "warning": null,
         },
         "storage": {
-            "images": 2, "bytes": png(2).len() + png(3).len(), "deleted": 1, "freeBytes": 1_u64 << 40,
+            "images": 2, "bytes": png(2).len() + png(3).len(), "deleted": 1, "missing": 0, "freeBytes": 1_u64 << 40,
             "totalBytes": 1_u64 << 41, "kind": "disk",
         },
         "backups": { "count": 1, "newest": name, "newestVerified": name, "notBackedUp": 1, "singleCopies": 0 },
@@ -225,16 +225,17 @@ async fn a_folder_that_was_emptied_shows_until_its_images_are_back() {
     let look = async || {
         let health = get(&app, "/api/health").await.json();
         let message = health["checks"]["primary"]["message"].as_str().unwrap().to_owned();
-        (health["checks"]["primary"]["status"].clone(), health["backups"]["singleCopies"].clone(), message)
+        let numbers = [health["backups"]["singleCopies"].clone(), health["storage"]["missing"].clone()];
+        (health["checks"]["primary"]["status"].clone(), numbers, message)
     };
-    assert_eq!(look().await, (json!("ok"), json!(0), "It can be read and written.".to_owned()));
+    assert_eq!(look().await, (json!("ok"), [json!(0), json!(0)], "It can be read and written.".to_owned()));
     std::fs::remove_dir_all(folder.path().join("uploads")).unwrap();
     store_image(&app.keepsake, png(20)).await;
-    let (status, single, message) = look().await;
-    assert_eq!((status, single), (json!("warn"), json!(20)), "{message}");
+    let (status, numbers, message) = look().await;
+    assert_eq!((status, numbers), (json!("warn"), [json!(20), json!(20)]), "{message}");
     assert!(message.starts_with("Images that are gone from it: 20."), "{message}");
     app.keepsake.verify(shared::verify::Slice::WHOLE, true).await.unwrap();
-    assert_eq!((look().await.0, look().await.1), (json!("ok"), json!(0)));
+    assert_eq!((look().await.0, look().await.1), (json!("ok"), [json!(0), json!(0)]));
 }
 
 #[tokio::test]
