@@ -53,7 +53,9 @@ impl Look {
         let pixels = |width: u32, height: u32| u64::from(width) * u64::from(height) * channels;
         // Resizing goes by rows first; turning, converting and encoding each hold another one beside their own.
         let resizing = pixels(width, self.height) + 3 * pixels(width, height);
-        source + self.decoding + resizing + FIXED
+        // libwebp makes planes of its own.
+        let encoding = if form.webp { u64::from(width) * u64::from(height) * 8 } else { 0 };
+        source + self.decoding + resizing + encoding + FIXED
     }
 }
 

@@ -1,8 +1,7 @@
 //! [`Engine`]: makes smaller forms of images.
 //!
-//! Decoded in Rust throughout: JPEG, PNG, GIF, WebP, BMP and TIFF; of an animation the first frame. What is opaque
-//! becomes a JPEG, which every reader takes and no encoder in Rust betters at that price; what is not becomes a WebP or a
-//! PNG, both without loss. Colours are converted to sRGB where a profile says that they are others.
+//! Decoded in Rust throughout: JPEG, PNG, GIF, WebP, BMP and TIFF; of an animation the first frame. Who takes WebP gets
+//! that, by libwebp where it is opaque; others get a JPEG, or a PNG of what is not. What is transparent loses nothing. Colours are converted to sRGB where a profile says that they are others.
 //!
 //! Architecture invariant: nothing here knows of stores, requests or other images. What an image takes is told before it
 //! is taken ([`Scaler::cost`]), and never exceeded: decoders are refused what was not foreseen.
@@ -18,7 +17,7 @@ use shared::media::{BodyReader, Format};
 use shared::store::{Body, ReadAt};
 
 /// Every derivative has another entity tag and another place in the cache once this is raised.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// The scaler of the server.
 #[derive(Clone, Copy, Debug, Default)]

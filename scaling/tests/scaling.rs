@@ -110,14 +110,17 @@ fn no_metadata_is_left() {
 }
 
 #[test]
-fn every_format_that_can_be_decoded_becomes_a_jpeg() {
+fn every_format_that_can_be_decoded_becomes_what_its_reader_takes() {
     let picture = corners(200, 100);
     for format in
         [ImageFormat::Jpeg, ImageFormat::Png, ImageFormat::Gif, ImageFormat::WebP, ImageFormat::Bmp, ImageFormat::Tiff]
     {
-        let made = scale(&encoded(picture.clone(), format), form(160)).unwrap_or_else(|e| panic!("{format:?}: {e}"));
-        let small = load_from_memory(&made.bytes).unwrap().into_rgb8();
-        assert_eq!((made.format, small.dimensions(), seen(&small)), (Format::Jpeg, (160, 80), "rgbw".to_owned()));
+        for (webp, becomes) in [(true, Format::WebP), (false, Format::Jpeg)] {
+            let form = Form { webp, ..form(160) };
+            let made = scale(&encoded(picture.clone(), format), form).unwrap_or_else(|e| panic!("{format:?}: {e}"));
+            let small = load_from_memory(&made.bytes).unwrap().into_rgb8();
+            assert_eq!((made.format, small.dimensions(), seen(&small)), (becomes, (160, 80), "rgbw".to_owned()));
+        }
     }
 }
 
@@ -130,9 +133,11 @@ fn depths_and_kinds_of_colour_are_seen_alike() {
         encoded(picture.to_rgba16(), ImageFormat::Png),
         encoded(picture.to_rgba8(), ImageFormat::Png),
     ] {
-        let made = scale(&source, form(160)).unwrap();
-        assert_eq!(made.format, Format::Jpeg, "nothing of it is transparent");
-        assert_eq!(seen(&load_from_memory(&made.bytes).unwrap().into_rgb8()), "rgbw");
+        for (webp, becomes) in [(true, Format::WebP), (false, Format::Jpeg)] {
+            let made = scale(&source, Form { webp, ..form(160) }).unwrap();
+            assert_eq!(made.format, becomes, "nothing of it is transparent");
+            assert_eq!(seen(&load_from_memory(&made.bytes).unwrap().into_rgb8()), "rgbw");
+        }
     }
     for format in [ImageFormat::Jpeg, ImageFormat::Png] {
         let small = decoded(&encoded(gray.clone(), format), 160).into_rgb8();
@@ -195,6 +200,28 @@ fn what_is_transparent_stays_so_and_lends_no_colour() {
         let [red, green, _, alpha] = small.get_pixel(80, 40).0;
         assert!(red > 250 && green < 5 && (100..156).contains(&alpha), "{:?}", small.get_pixel(80, 40));
     }
+}
+
+#[test]
+fn a_webp_is_shorter_than_the_jpeg_and_like_the_original() {
+    // Waves and noise, as in a photograph of the sea.
+    let mut noise = 1_u32;
+    let picture = RgbImage::from_fn(320, 200, |x, y| {
+        noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let wave = 60.0 * (f64::from(x) / 9.0).sin() + 40.0 * (f64::from(x + 2 * y) / 23.0).cos() + 128.0;
+        let light = wave + f64::from(noise >> 29);
+        Rgb([light * 0.7, light * 0.85, light].map(|channel| channel.clamp(0.0, 255.0) as u8))
+    });
+    let source = encoded(picture.clone(), ImageFormat::Png);
+    let [(webp, webp_off), (jpeg, jpeg_off)] = [true, false].map(|webp| {
+        let made = scale(&source, Form { webp, ..form(320) }).unwrap();
+        let small = load_from_memory(&made.bytes).unwrap().into_rgb8();
+        let squares = small.iter().zip(picture.iter()).map(|(a, b)| f64::from(a.abs_diff(*b)).powi(2));
+        (made.bytes.len(), squares.sum::<f64>() / picture.len() as f64)
+    });
+    assert!(webp * 10 < jpeg * 9, "{webp} and {jpeg} bytes");
+    // A peak signal-to-noise ratio of 35 dB.
+    assert!(webp_off < 20.0 && jpeg_off < 20.0, "{webp_off} and {jpeg_off}");
 }
 
 #[test]

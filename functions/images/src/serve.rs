@@ -56,7 +56,7 @@ const YEAR_10_000: u64 = 253_402_300_800;
         ("file" = ImageId, Path, description = "The image's id"),
         ("w" = Option<u32>, Query, minimum = 1, maximum = 2560, description = "Made smaller, so that it is at most so wide in pixels; raised to 160, 320, 640, 1280 or 2560"),
         ("h" = Option<u32>, Query, minimum = 1, maximum = 2560, description = "Likewise, at most so high"),
-        ("Accept" = Option<String>, Header, description = "With `image/webp` a smaller form with transparency is a WebP, else a PNG; without transparency it is a JPEG"),
+        ("Accept" = Option<String>, Header, description = "With `image/webp` a smaller form is a WebP; else a JPEG, or a PNG where something is transparent"),
         ("Range" = Option<String>, Header, description = "Only these bytes, such as `bytes=0-99`"),
         ("If-None-Match" = Option<String>, Header, description = "Only if the image has none of these entity tags"),
         ("download" = Option<String>, Query, description = "`1` where it is to be saved under its original name, not shown"),

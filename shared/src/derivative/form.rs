@@ -51,7 +51,7 @@ impl Bounds {
 pub struct Form {
     /// What it fits into.
     pub bounds: Bounds,
-    /// Whether its reader takes WebP, which images with transparency then have; else they are PNGs.
+    /// Whether its reader takes WebP; others get a JPEG, or a PNG where something is transparent.
     pub webp: bool,
 }
 
