@@ -32,7 +32,9 @@ impl Recovery {
                 ),
                 None => "goes on in the background; GET /api/health tells how far it is".to_owned(),
             },
-            Self::ArchiveAway => "put off: the archive does not answer; it will follow when it is back".to_owned(),
+            Self::ArchiveAway => {
+                "put off: the archive does not answer or takes nothing; it will follow when that is over".to_owned()
+            }
             Self::NoWrites => "not possible: the store takes no writes".to_owned(),
         }
     }

@@ -103,8 +103,10 @@ async fn recover(keepsake: &Arc<Keepsake>, stopped: &watch::Receiver<bool>) -> R
     keepsake.note_uncompared();
     let unusable = |error| sentence("The archive cannot be used", &error);
     let records = match keepsake.check_archive().await {
-        Err(error) if error.store_kind() != Some(ErrorKind::Unavailable) => return Err(unusable(error)),
-        Err(error) => Err(error),
+        Err(error) if error.store_kind() == Some(ErrorKind::Unavailable) => Err(error),
+        // A key that has expired since is no reason not to show what is here; one that never fitted is to be told at once.
+        Err(error) if error.store_kind() == Some(ErrorKind::Refused) && has_records(keepsake).await => Err(error),
+        Err(error) => return Err(unusable(error)),
         Ok(()) => keepsake.recover_records().await,
     };
     let outcome = match records {
@@ -127,8 +129,14 @@ async fn recover(keepsake: &Arc<Keepsake>, stopped: &watch::Receiver<bool>) -> R
     };
     let recovery = match error.store_kind() {
         _ if keepsake.withheld().is_some() => Recovery::NoWrites,
-        Some(ErrorKind::Full | ErrorKind::ReadOnly | ErrorKind::Refused) => Recovery::NoWrites,
-        Some(ErrorKind::Unavailable) => Recovery::ArchiveAway,
+        Some(ErrorKind::Full | ErrorKind::ReadOnly | ErrorKind::Refused)
+            if !keepsake.health().await.primary_writable() =>
+        {
+            Recovery::NoWrites
+        }
+        Some(ErrorKind::Full | ErrorKind::ReadOnly | ErrorKind::Refused | ErrorKind::Unavailable) => {
+            Recovery::ArchiveAway
+        }
         _ => return Err(sentence("The store cannot be recovered", &error)),
     };
     tracing::error!(error = &error as &dyn StdError, "the store could not be recovered yet");
@@ -138,6 +146,10 @@ async fn recover(keepsake: &Arc<Keepsake>, stopped: &watch::Receiver<bool>) -> R
         tokio::spawn(background::recover(Arc::clone(keepsake), None, stopped.clone()));
     }
     Ok(recovery)
+}
+
+async fn has_records(keepsake: &Keepsake) -> bool {
+    keepsake.catalog.refresh().await.is_ok() && keepsake.catalog.read(|state| state.totals().uploads()) > 0
 }
 
 /// Opens the store that a configuration names; the error is one sentence.

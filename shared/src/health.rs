@@ -70,10 +70,12 @@ pub struct Health {
     pub newest: Option<Listed>,
     /// The newest one of which no verification has found a part damaged. All were read back when they were made.
     pub newest_verified: Option<Listed>,
-    /// How many images were uploaded since the newest one.
+    /// How many images are not in the newest one, as far as counts tell.
     pub not_backed_up: u64,
     /// How many images a folder should hold and does not, as far as that was looked for.
     pub gone: u64,
+    /// How many images had bytes in no place when this process started, and still have none, as far as that was looked for.
+    pub missing: u64,
     /// What verifications found, where that can be read.
     pub verifications: Option<verify::Record>,
     /// How well the archive follows.
@@ -101,6 +103,11 @@ impl Health {
         Some(self.archive.behind?.single_copies + self.gone)
     }
 
+    /// Whether the primary takes writes, whatever the archive does.
+    pub fn primary_writable(&self) -> bool {
+        !self.checks.iter().any(|check| check.name == "primary" && check.status == Status::Error)
+    }
+
     /// For how long the oldest change has had no second copy; `None` where that is not known.
     pub fn behind_seconds(&self) -> Option<f64> {
         let since = self.archive.behind?.since;
@@ -119,7 +126,8 @@ impl Keepsake {
         let reachable = status.is_some();
         let persistence = self.check_persistence(primary.as_ref(), &mut checks);
         let known = self.check_catalog(&mut checks).await;
-        self.check_recovery(&mut checks);
+        let missing = self.still_missing().await;
+        self.check_recovery(missing, &mut checks);
         let on_disk = primary.as_ref().is_some_and(|status| status.kind == "disk");
         let gone = if known && on_disk { self.check_images(&mut checks).await } else { 0 };
         let (mut verifications, mut backups) = (None, Vec::new());
@@ -158,10 +166,11 @@ impl Keepsake {
             primary,
             totals,
             backups: backups.len(),
-            not_backed_up: self.uploaded_after(newest.as_ref().map(|b| b.name)),
+            not_backed_up: self.not_backed_up(newest.as_ref(), totals.live),
             newest,
             newest_verified,
             gone,
+            missing,
             verifications,
             archive,
             checks,
@@ -180,10 +189,19 @@ impl Keepsake {
         checks: &mut Vec<Check>,
     ) -> Option<StoreStatus> {
         let status = store.status().await;
+        // Nothing that is asked for waits for it.
+        let follows = name == "archive" && !self.settings.archive_sync;
         let (level, message) = match &status {
-            Err(_) if name == "archive" && !self.settings.archive_sync => {
+            Err(_) if follows => {
                 (Status::Warn, "It cannot be reached; second copies will follow when it is back.".to_owned())
             }
+            Ok(StoreStatus { read_only: Some(why), .. }) if follows => {
+                (Status::Warn, format!("{why} Second copies wait until it takes writes."))
+            }
+            Ok(StoreStatus { free_bytes: Some(free), .. }) if follows && *free < self.settings.reserve_bytes => (
+                Status::Warn,
+                format!("{free} bytes are free, which is less than the reserve; second copies wait for room."),
+            ),
             Err(_) => (Status::Error, "The store cannot be reached.".to_owned()),
             Ok(StoreStatus { read_only: Some(why), .. }) => (Status::Error, why.clone()),
             Ok(StoreStatus { free_bytes: Some(free), .. }) if *free < self.settings.reserve_bytes => {
@@ -212,10 +230,19 @@ impl Keepsake {
         known
     }
 
-    fn check_recovery(&self, checks: &mut Vec<Check>) {
+    /// Counts those of the images without bytes at the start that have none yet: an import may have brought them.
+    async fn still_missing(&self) -> u64 {
+        let Some(report) = lock(&self.recovered).clone() else { return 0 };
+        let lives = |state: &State| report.missing.iter().filter(|id| state.lives(id.as_str())).cloned().collect();
+        let living: Vec<ImageId> = self.catalog.read(lives);
+        let look = living.iter().take(LOOKED_FOR).map(async |id| self.primary.head(&layout::image(id)).await);
+        let found = future::join_all(look).await.iter().filter(|found| found.is_ok()).count();
+        (living.len() - found) as u64
+    }
+
+    fn check_recovery(&self, missing: u64, checks: &mut Vec<Check>) {
         let report: Option<Arc<recovery::Report>> = lock(&self.recovered).clone();
         let Some(report) = report else { return };
-        let missing = report.missing.len();
         let (status, message) = if missing > 0 {
             (
                 Status::Warn,
@@ -223,6 +250,8 @@ impl Keepsake {
                     "{missing} images have a record but no bytes in any place; restore an older backup or archive."
                 ),
             )
+        } else if !report.missing.is_empty() {
+            (Status::Ok, "Images that had bytes in no place at start have them again, or are gone.".to_owned())
         } else if report.brought_back > 0 {
             let (back, images) = (report.brought_back, report.images);
             (Status::Ok, format!("Images that lacked at start and came back from the archive: {back}, of {images}."))
@@ -329,6 +358,13 @@ impl Keepsake {
         };
         checks.push(Check { name: "backups", status, message });
         listed.unwrap_or_default()
+    }
+
+    /// How many images are in no backup. What was imported has old dates, so that there are at least as many as the newest
+    /// backup has fewer of.
+    fn not_backed_up(&self, newest: Option<&Listed>, live: u64) -> u64 {
+        let fewer = live.saturating_sub(newest.map_or(0, |backup| backup.images));
+        self.uploaded_after(newest.map(|backup| backup.name)).max(fewer)
     }
 
     /// How many live images were uploaded after a backup was made, or in all where there is none.

@@ -14,6 +14,8 @@ use crate::sync::{Mutex, lock};
 
 /// A lease that was not renewed for this long belongs to a holder that died.
 const EXPIRY: SignedDuration = SignedDuration::from_secs(60);
+/// So far ahead a holder's clock may be. What lies further in the future was never renewed by one whose clock is right.
+const AHEAD: SignedDuration = SignedDuration::from_hours(1);
 /// How often a holder renews.
 const RENEWAL: SignedDuration = SignedDuration::from_secs(20);
 /// How soon it tries again when that failed.
@@ -50,6 +52,13 @@ impl LeaseJson {
     }
 }
 
+impl LeaseJson {
+    fn holds(&self, now: Timestamp) -> bool {
+        let age = now.duration_since(self.renewed);
+        -AHEAD < age && age < EXPIRY
+    }
+}
+
 impl<'a> Lease<'a> {
     /// Takes the lease; `None` while another holds it.
     pub(crate) async fn acquire(archive: &'a Store, clock: &'a Clock) -> Result<Option<Self>, StoreError> {
@@ -81,7 +90,7 @@ impl<'a> Lease<'a> {
         let mode = match archive.read(&key).await.optional()? {
             None => PutMode::Create,
             Some((bytes, etag)) => match serde_json::from_slice::<LeaseJson>(&bytes) {
-                Ok(other) if other.holder != holder && now.duration_since(other.renewed) < EXPIRY => return Ok(None),
+                Ok(other) if other.holder != holder && other.holds(now) => return Ok(None),
                 _ => PutMode::Update(etag),
             },
         };

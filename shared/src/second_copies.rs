@@ -130,7 +130,7 @@ impl Keepsake {
         Ok(failed)
     }
 
-    /// Images first, and then the commits whose images all have their second copies.
+    /// Images first, and then the commits whose images all have their second copies, or have no bytes of which to make one.
     async fn follow_batch(&self, batch: &[Uuid]) -> Vec<(Uuid, Error)> {
         let mut failed: BTreeMap<Uuid, Error> = BTreeMap::new();
         let (mut bodies, mut folded) = (Vec::new(), BTreeSet::new());
@@ -163,11 +163,13 @@ impl Keepsake {
                 failed.insert(commit, error);
             }
         }
-        bodies.retain(|(commit, _)| !failed.contains_key(commit));
+        // What an image lacks must not take the records of the others with it.
+        bodies.retain(|(commit, _)| failed.get(commit).is_none_or(|error| matches!(error, Error::MissingBytes)));
         let mirror = async |(commit, body): (Uuid, Body)| (commit, self.catalog.mirror_commit(commit, &body).await);
         let mut mirroring = stream::iter(bodies).map(mirror).buffer_unordered(COPIES);
         while let Some((commit, mirrored)) = mirroring.next().await {
             match mirrored {
+                Ok(()) if failed.contains_key(&commit) => {}
                 Ok(()) => _ = lock(&self.second_copies).followed.insert(commit),
                 Err(error) => _ = failed.insert(commit, error.into()),
             }

@@ -209,7 +209,7 @@ impl<'a> Report<'a> {
                 images: health.totals.live,
                 bytes: health.totals.bytes,
                 deleted: health.totals.deleted,
-                missing: health.gone,
+                missing: health.gone + health.missing,
                 free_bytes: primary.and_then(|status| status.free_bytes),
                 total_bytes: primary.and_then(|status| status.total_bytes),
                 kind: primary.map(|status| status.kind),

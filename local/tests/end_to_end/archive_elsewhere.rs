@@ -184,6 +184,24 @@ async fn without_a_record_on_the_disk_a_server_does_not_start_before_its_archive
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_holds_no_more_does_not_keep_what_is_on_the_disk_from_being_served() {
+    let (elsewhere, folder) = (Elsewhere::start().await, tempfile::tempdir().unwrap());
+    for (mode, status) in [("async", StatusCode::CREATED), ("sync", StatusCode::SERVICE_UNAVAILABLE)] {
+        let server = elsewhere.serve(folder.path(), mode);
+        let items = upload(&server, 0..2).await;
+        server.caught_up().await;
+        server.stop();
+        let variables = [elsewhere.variables(mode), vec![("AWS_SECRET_ACCESS_KEY", "expired")]].concat();
+        let again = Server::start_with(folder.path(), &variables);
+        assert!(again.greeting.iter().any(|line| line.contains("put off")), "{:?}", again.greeting);
+        is_served(&again, &items).await;
+        let (name, bytes) = photo(7);
+        assert_eq!(again.send_image(&name, &bytes, mode).await.unwrap().status(), status, "{mode}");
+        again.stop();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_archive_that_is_not_there_or_lets_nobody_in_stops_the_start() {
     let (elsewhere, folder) = (Elsewhere::start().await, tempfile::tempdir().unwrap());
     for mistake in [("BACKUP_URL", "s3://another-bucket"), ("AWS_SECRET_ACCESS_KEY", "wrong")] {

@@ -1,10 +1,13 @@
 //! Making a change durable, and taking back what failed.
 
+use std::collections::BTreeSet;
+
 use uuid::Uuid;
 
 use super::{Catalog, Change, Commit, CommitError};
 use crate::layout::{self, ImageId};
 use crate::store::{Body, ErrorKind, Key, PutMode, Store, StoreError};
+use crate::sync::{Mutex, lock};
 
 impl Catalog {
     /// Makes a change durable and visible, in one step for all its images; returns the commit's id.
@@ -15,11 +18,12 @@ impl Catalog {
     /// have acted on it, so that it is left wherever it may stand.
     pub async fn commit(&self, changes: Vec<(ImageId, Change)>) -> Result<Uuid, CommitError> {
         let id = self.clock.new_id();
+        let _in_flight = InFlight::new(&self.in_flight, id);
         let entries = changes.into_iter().map(|(name, change)| (name, change.stamped(id))).collect();
         let commit = Commit { id, entries };
         let body = Body::from(commit.encode(self.clock.now()));
         let key = layout::commit(id);
-        let mirrors = if self.mirror_at_once { &self.mirrors[..] } else { &[] };
+        let mirrors = if self.mirror_at_once { &self.mirrors[..] } else { self.mirrors.get(1..).unwrap_or_default() };
         for (written, mirror) in mirrors.iter().enumerate() {
             if let Err(error) = mirror.put(&key, &body, &PutMode::Create).await {
                 return Err(take_back(mirror, mirrors[..written].iter(), &key, error).await);
@@ -52,4 +56,23 @@ async fn take_back<'a>(
     }
     // It may still arrive, and a recovery would find it then.
     if may_stand { CommitError::Unknown(error) } else { CommitError::NotStored(error) }
+}
+
+/// A commit that is being written, until it stands or is taken back.
+struct InFlight<'a> {
+    all: &'a Mutex<BTreeSet<Uuid>>,
+    id: Uuid,
+}
+
+impl<'a> InFlight<'a> {
+    fn new(all: &'a Mutex<BTreeSet<Uuid>>, id: Uuid) -> Self {
+        lock(all).insert(id);
+        Self { all, id }
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        lock(self.all).remove(&self.id);
+    }
 }

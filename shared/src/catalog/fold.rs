@@ -207,9 +207,9 @@ impl Catalog {
         Ok(decoded.ok().map(|commit| (commit, body)))
     }
 
-    /// Puts a commit's second copy into every mirror.
+    /// Puts a commit's second copy into every mirror, into the archive last, which may be away.
     pub(crate) async fn mirror_commit(&self, id: Uuid, body: &Body) -> Result<(), CatalogError> {
-        for mirror in &self.mirrors {
+        for mirror in self.mirrors.iter().rev() {
             match mirror.put(&layout::commit(id), body, &PutMode::Create).await {
                 Err(e) if e.kind != ErrorKind::AlreadyExists => return Err(e.into()),
                 _ => {}

@@ -123,6 +123,10 @@ impl Catalog {
         }
         let mirror = &self.mirrors[place];
         for id in list_commits(mirror).await? {
+            // Its writer may take it back yet. Read after it has ended, it is what it will stay.
+            if lock(&self.in_flight).contains(&id) {
+                continue;
+            }
             match read_commit(mirror, id).await? {
                 Some(Ok(commit)) => {
                     let mut cache = self.cache_mut();

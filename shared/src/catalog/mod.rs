@@ -57,7 +57,8 @@ pub const TOMBSTONE_AGE: SignedDuration = SignedDuration::from_hours(30 * 24);
 pub struct Catalog {
     primary: Store,
     mirrors: Vec<Store>,
-    /// Whether a commit's second copies are written before it is acknowledged.
+    /// Whether a commit's second copy is written into the archive before it is acknowledged. Into the other mirrors, which lie
+    /// beside the images, it always is.
     mirror_at_once: bool,
     clock: Clock,
     cache: RwLock<Cache>,
@@ -68,6 +69,8 @@ pub struct Catalog {
     /// Commits whose copy in the primary is damaged, and whether they could be read elsewhere. Those that could not are
     /// reported once and never folded away.
     damaged: Mutex<BTreeMap<Uuid, Readable>>,
+    /// Commits of this process that are being written. In a mirror they are nobody's business yet: they may be taken back.
+    in_flight: Mutex<BTreeSet<Uuid>>,
 }
 
 #[derive(Debug, Default)]
@@ -125,7 +128,7 @@ impl Base {
 
 impl Catalog {
     /// A catalog whose pieces lie in `primary`, with second copies in `mirrors`, the archive first. With
-    /// `mirror_at_once`, a commit is acknowledged only once its second copies stand.
+    /// `mirror_at_once`, a commit is acknowledged only once its second copy stands in the archive, too.
     pub fn new(primary: Store, mirrors: Vec<Store>, mirror_at_once: bool, clock: Clock) -> Self {
         let cache = Cache { mirror_tags: vec![None; mirrors.len()], ..Cache::default() };
         Self {
@@ -139,6 +142,7 @@ impl Catalog {
             started: AtomicU64::new(0),
             finished: AtomicU64::new(0),
             damaged: Mutex::default(),
+            in_flight: Mutex::default(),
         }
     }
 

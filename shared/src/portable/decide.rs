@@ -19,6 +19,9 @@ use crate::recovery::{Listed, completed};
 use crate::store::Optional;
 use crate::upload::{DEFAULT_CATEGORY, DEFAULT_ORDER};
 
+/// The highest version that is taken over from elsewhere: beyond what any number of edits makes, and with room above it for as
+/// many more. Who wrote a higher one wants the next to have none.
+const HIGHEST_TAKEN: u64 = 1 << 48;
 /// Files read at a time.
 pub(super) const COPIES: usize = 8;
 
@@ -170,7 +173,7 @@ impl Keepsake {
             let (name, file) = (id.to_string(), laid.uploads.remove(id.as_str()));
             match entry.live() {
                 Some(record) => {
-                    let record = Some((record.clone(), entry.stamp.version));
+                    let record = Some((record.clone(), entry.stamp.version.min(HIGHEST_TAKEN)));
                     subjects.push(Subject { name, record, file, plain: false });
                 }
                 // What was deleted there does not come back from there.

@@ -112,6 +112,20 @@ async fn only_one_restore_runs_at_a_time() {
 }
 
 #[tokio::test]
+async fn a_lease_of_a_clock_that_is_years_ahead_ends_and_one_of_a_clock_that_is_minutes_ahead_holds() {
+    let world = World::new();
+    let keepsake = world.open();
+    upload_all(&keepsake, 0..1).await;
+    let backup = keepsake.create_backup(shared::backup::Kind::Manual).await.unwrap().name;
+    for (renewed, holds) in [("2026-11-20T08:50:00.000Z", true), ("2031-11-20T08:00:00.000Z", false)] {
+        let lease = format!(r#"{{"holder":"01a20c87-1075-7675-957c-7fc02efe5572","renewed":"{renewed}"}}"#);
+        world.put("backups/restore.json", lease.as_bytes()).await;
+        let outcome = keepsake.restore(backup, shared::restore::Mode::Merge).await;
+        assert_eq!(matches!(outcome, Err(Error::RestoreRunning)), holds, "{renewed}: {outcome:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_restore_outlives_a_renewal_that_fails_for_a_moment_but_not_the_end_of_its_lease() {
     for (fault, times, lives) in [
         (Fault::Before(ErrorKind::Unavailable), 1, true),

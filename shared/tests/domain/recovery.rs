@@ -1,11 +1,14 @@
 //! What recovery does with each thing it can find.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use jiff::SignedDuration;
 use shared::clock::Clock;
+use shared::health::Status;
 use shared::layout::{self, ImageId};
-use shared::store::Store;
+use shared::store::{ErrorKind, Fault, FaultStore, MemoryStore, Operation, Store};
 use shared::{Keepsake, Settings};
-use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::{World, png, seen, upload_all};
@@ -91,6 +94,34 @@ async fn records_come_back_in_full_where_only_uploads_survives_with_its_own_mirr
 }
 
 #[tokio::test]
+async fn what_was_acknowledged_while_the_archive_was_away_comes_back_from_uploads_and_its_own_mirror() {
+    let (world, settings) = (World::new(), Settings { archive_sync: false, ..Settings::default() });
+    let open = |archive: FaultStore| {
+        let primary = Store::new(Arc::clone(&world.memory) as _, &std::env::temp_dir());
+        let (archive, mirror) = (Store::new(Arc::new(archive), &std::env::temp_dir()), layout::uploads_mirror());
+        let mirror = primary.below(&mirror);
+        Keepsake::new(primary, archive, vec![mirror], world.clock.clone(), settings.clone())
+    };
+    let archive = Arc::new(MemoryStore::new());
+    let away = Arc::new(AtomicBool::new(false));
+    let is_away = Arc::clone(&away);
+    let gone = move |_: &Operation| is_away.load(Ordering::SeqCst).then_some(Fault::Before(ErrorKind::Unavailable));
+    let keepsake = open(FaultStore::with_plan(Arc::clone(&archive) as _, gone));
+    keepsake.recover().await.unwrap();
+    away.store(true, Ordering::SeqCst);
+    let ids = upload_all(&keepsake, 0..3).await;
+    assert!(keepsake.fold().await.is_err());
+    drop(keepsake);
+    world.remove("image-metadata").await;
+
+    let again = open(FaultStore::with_plan(archive as _, |_: &Operation| None));
+    again.recover().await.unwrap();
+    let records = seen(&again).await;
+    assert_eq!(records.keys().collect::<Vec<_>>(), ids.iter().collect::<Vec<_>>());
+    assert_eq!(records[&ids[1]].0.as_deref(), Some("number 1"));
+}
+
+#[tokio::test]
 async fn a_delete_that_was_cut_off_is_finished_and_a_new_file_of_that_name_is_not_touched() {
     let world = World::new();
     let keepsake = world.open();
@@ -132,8 +163,14 @@ async fn an_image_that_is_nowhere_is_reported_and_its_record_kept() {
     let report = again.recover().await.unwrap();
     assert_eq!((report.missing, report.archived), (vec![ids[0].clone()], 1));
     assert_eq!(seen(&again).await[&ids[0]], (Some("number 0".to_owned()), None));
-    let health = again.health().await;
-    assert!(health.checks.iter().any(|check| check.name == "recovery" && check.status == shared::health::Status::Warn));
+    let told = async || {
+        let health = again.health().await;
+        let check = health.checks.into_iter().find(|check| check.name == "recovery").unwrap();
+        (health.missing, check.status)
+    };
+    assert_eq!(told().await, (1, Status::Warn));
+    world.put(&format!("uploads/{}", ids[0]), &png(0)).await;
+    assert_eq!(told().await, (0, Status::Ok), "somebody brought it");
 }
 
 #[tokio::test]

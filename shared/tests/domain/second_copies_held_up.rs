@@ -158,6 +158,62 @@ async fn a_record_waits_for_its_image_where_only_the_image_cannot_be_copied() {
 }
 
 #[tokio::test]
+async fn an_image_that_is_gone_keeps_no_record_of_its_upload_from_the_archive() {
+    let pair = Pair::new();
+    // The checkpoint never gets there.
+    let fold = |operation: &Operation| {
+        let checkpoint = operation.name == "put" && operation.key == layout::checkpoint().to_string();
+        checkpoint.then_some(Fault::Before(ErrorKind::Unavailable))
+    };
+    let keepsake = pair.open_with(deferring(), Box::new(never), Box::new(fold));
+    let _ = keepsake.recover().await;
+    let image = |n: u32| NewImage { body: Body::from(png(n)), original_name: None };
+    let uploaded = keepsake.upload(vec![image(1), image(2)], Fields::default(), None).await.unwrap();
+    let [gone, whole_one] = [0, 1].map(|at: usize| uploaded.images[at].0.clone());
+    whole(&pair.primary).delete(&layout::image(&gone)).await.unwrap();
+    assert!(keepsake.fold().await.is_err());
+    assert_eq!(behind(&keepsake).await, Some(0));
+    let elsewhere = pair.wiped().await.open(false);
+    assert_eq!(elsewhere.recover().await.unwrap().missing, [gone.clone()]);
+    let records = seen(&elsewhere).await;
+    assert!(records.contains_key(&gone) && records[&whole_one].1.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_that_is_refused_is_not_taken_for_made_while_its_second_copy_stands() {
+    let pair = Pair::new();
+    let (reached, has_reached) = std::sync::mpsc::channel();
+    let (go_on, may_go_on) = std::sync::mpsc::channel::<()>();
+    let may_go_on = std::sync::Mutex::new(may_go_on);
+    let refuses = Arc::new(AtomicBool::new(false));
+    let refusing = Arc::clone(&refuses);
+    // Between the two copies of a commit, and then there is no room for the one that counts.
+    let full = move |operation: &Operation| {
+        let commit = operation.name == "put" && operation.key.starts_with("image-metadata.d/");
+        if !commit || !refusing.load(Ordering::SeqCst) {
+            return None;
+        }
+        reached.send(()).unwrap();
+        may_go_on.lock().unwrap().recv().unwrap();
+        Some(Fault::Before(ErrorKind::Full))
+    };
+    let keepsake = Arc::new(pair.open_with(Settings::default(), Box::new(full), Box::new(never)));
+    keepsake.recover().await.unwrap();
+    let ids = upload_all(&keepsake, 0..1).await;
+    refuses.store(true, Ordering::SeqCst);
+    let (other, id) = (Arc::clone(&keepsake), ids[0].clone());
+    let edit = tokio::spawn(async move { other.edit_image(id.as_str(), &described("refused"), |_| true).await });
+    tokio::task::spawn_blocking(move || has_reached.recv().unwrap()).await.unwrap();
+    refuses.store(false, Ordering::SeqCst);
+    assert_eq!(keys(&pair.archive, "image-metadata.d/").await.len(), 2);
+    keepsake.look_at_archive_again().await.unwrap();
+    go_on.send(()).unwrap();
+    assert_eq!(edit.await.unwrap().unwrap_err().store_kind(), Some(ErrorKind::Full));
+    keepsake.fold().await.unwrap();
+    assert_eq!(seen(&pair.open(true)).await[&ids[0]].0.as_deref(), Some("number 0"));
+}
+
+#[tokio::test]
 async fn an_image_that_is_gone_does_not_hide_that_another_of_its_upload_waits() {
     let pair = Pair::new();
     let mut numbers: Vec<u32> = (0..12).collect();

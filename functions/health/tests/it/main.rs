@@ -8,12 +8,14 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 use shared::backup::Kind;
+use shared::clock::Clock;
 use shared::config::Secret;
 use shared::digest::Digest;
 use shared::http::{Access, App};
-use shared::store::{DiskStore, ErrorKind, Fault, FaultStore, MemoryStore, Operation, StoreStatus};
+use shared::store::{DiskStore, ErrorKind, Fault, FaultStore, MemoryStore, Operation, Store, StoreStatus};
 use shared::testing::lambda::{EventBody, event, invoke};
 use shared::testing::{Answer, StubStore, app, app_on, import, keepsake_on, png, store_image};
+use shared::{Keepsake, Settings};
 
 async fn get(app: &App, path: &str) -> Answer {
     shared::testing::get(&health::router(app.clone()), path).await
@@ -213,6 +215,41 @@ async fn probes_are_answered_under_any_name() {
         let request = shared::testing::request("GET", path, &[("host", "10.1.2.3:3000")], axum::body::Body::empty());
         assert_eq!(shared::testing::send(&health::router(app.clone()), request).await.status, status, "{path}");
     }
+}
+
+#[tokio::test]
+async fn an_archive_that_nothing_waits_for_does_not_keep_uploads_out_where_it_is_full() {
+    for (archive_sync, expected) in [(false, ("warn", true)), (true, ("error", false))] {
+        let store = |status| Store::new(Arc::new(StubStore::with_status(status)), &std::env::temp_dir());
+        let roomy = StoreStatus { free_bytes: Some(1 << 40), kind: "disk", ..StoreStatus::default() };
+        for full in [
+            StoreStatus { free_bytes: Some(0), ..StoreStatus::default() },
+            StoreStatus { read_only: Some("It is read-only.".to_owned()), ..StoreStatus::default() },
+        ] {
+            let settings = Settings { archive_sync, ..Settings::default() };
+            let keepsake = Keepsake::new(store(roomy.clone()), store(full), Vec::new(), Clock::system(), settings);
+            let health = get(&App::new(keepsake, Access::new(None, Vec::new(), false)), "/api/health").await.json();
+            let archive = &health["checks"]["archive"];
+            assert_eq!(
+                (archive["status"].as_str().unwrap(), health["persistence"]["writable"] == true),
+                expected,
+                "{archive}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_was_imported_with_old_dates_is_in_no_backup_before_one_is_made() {
+    let app = app();
+    app.keepsake.create_backup(Kind::Safety).await.unwrap();
+    for name in ["a.png", "b.png"] {
+        import(&app.keepsake, name, dated(json!("fun"), "2001-01-31T23:59:59.999Z", 10)).await;
+    }
+    let told = async || get(&app, "/api/health").await.json()["backups"]["notBackedUp"].clone();
+    assert_eq!(told().await, 2);
+    app.keepsake.create_backup(Kind::Manual).await.unwrap();
+    assert_eq!(told().await, 0);
 }
 
 #[tokio::test]

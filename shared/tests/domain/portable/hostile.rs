@@ -3,11 +3,15 @@
 use std::io::{Cursor, Write};
 
 use shared::Error;
+use shared::catalog::{Change, Commit, Content, Record};
+use shared::images::Patch;
+use shared::layout::{self, ImageId};
 use shared::portable::Source;
+use uuid::Uuid;
 use zip::write::SimpleFileOptions;
 
 use super::{open, quiet, zip_of};
-use crate::{World, png};
+use crate::{World, png, seen};
 
 /// Replaces a text everywhere, by one of the same length.
 fn replaced(mut bytes: Vec<u8>, from: &[u8], to: &[u8]) -> Vec<u8> {
@@ -47,6 +51,23 @@ async fn refuse(zip: Vec<u8>, says: &str) {
 }
 
 #[tokio::test]
+async fn an_image_of_the_highest_version_can_still_be_changed_and_deleted() {
+    let world = World::new();
+    let keepsake = world.open();
+    let (commit, name) = (Uuid::from_u128(7), ImageId::new("a.png").unwrap());
+    let change = Change { version: u64::MAX, content: Content::Live(Record::default()) };
+    let commit = Commit { id: commit, entries: vec![(name.clone(), change.stamped(commit))] };
+    let key = layout::commit(commit.id);
+    let files = [(key.as_str(), commit.encode(world.clock.now()).to_vec()), ("uploads/a.png", png(1))];
+    keepsake.import(&open(&zip_of(files)).await.unwrap(), &quiet).await.unwrap();
+    let patch = Patch { description: Some(Some("changed".to_owned())), ..Patch::default() };
+    keepsake.edit_image("a.png", &patch, |_| true).await.unwrap();
+    assert_eq!(seen(&world.open()).await[&name].0.as_deref(), Some("changed"));
+    keepsake.delete_image("a.png", |_| true).await.unwrap();
+    assert!(seen(&world.open()).await.is_empty());
+}
+
+#[tokio::test]
 async fn a_name_that_leaves_the_root_refuses_the_zip() {
     let long = format!("uploads/{}.png", "x".repeat(5000));
     for name in [
@@ -79,7 +100,7 @@ async fn names_that_differ_in_case_only_are_two_images() {
     let keepsake = World::new().open();
     let zip = zip_of([("uploads/a.png", png(1)), ("uploads/A.png", png(2))]);
     assert_eq!(super::import(&keepsake, &zip).await.plan.adopted.len(), 2);
-    let seen = crate::seen(&keepsake).await;
+    let seen = seen(&keepsake).await;
     assert_eq!((&seen[&super::id("a.png")].1, &seen[&super::id("A.png")].1), (&Some(png(1)), &Some(png(2))));
 }
 
