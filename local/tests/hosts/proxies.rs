@@ -4,6 +4,7 @@ use reqwest::Client;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::deploy::text;
+use crate::photos::small;
 use crate::server::Server;
 
 /// Whom the proxies ask for here.
@@ -60,7 +61,12 @@ fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
 async fn behind_the_proxies_in_deploy_nobody_makes_up_an_address() {
     for (proxy, pass) in PROXIES {
         let folder = tempfile::tempdir().unwrap();
-        let set = [("API_TOKEN", "owner"), ("TRUST_PROXY", "1"), ("RATE_LIMIT_WRONG_TOKENS", "3")];
+        let set = [
+            ("API_TOKEN", "owner"),
+            ("ALLOWED_HOSTS", "images.example.com"),
+            ("TRUST_PROXY", "1"),
+            ("RATE_LIMIT_WRONG_TOKENS", "3"),
+        ];
         let server = Server::start_with(folder.path(), &set);
         let mut statuses = Vec::new();
         for n in 1..=4 {
@@ -69,5 +75,32 @@ async fn behind_the_proxies_in_deploy_nobody_makes_up_an_address() {
             statuses.push(request.send().await.unwrap().status().as_u16());
         }
         assert_eq!(statuses, [401, 401, 401, 429], "{proxy}");
+    }
+}
+
+/// With the settings that the guide gives for them.
+#[tokio::test]
+async fn behind_the_proxies_in_deploy_whole_urls_are_those_that_people_use() {
+    let guide = include_str!("../../../docs/hosting/vps.md");
+    let given = guide.split_once("/etc/keepsake.env <<END\n").unwrap().1.split_once("END\n").unwrap().0;
+    // The shell puts the token there.
+    let shown = given.replace("$(openssl rand -hex 32)", "owner");
+    let set: Vec<(&str, &str)> = shown.lines().map(|line| line.split_once('=').unwrap()).collect();
+    let token = "Bearer owner";
+    for (proxy, pass) in PROXIES {
+        let folder = tempfile::tempdir().unwrap();
+        let server = Server::start_with(folder.path(), &set);
+        let asked = [("authorization", token), ("accept", "text/plain"), ("content-type", "image/png")];
+        let request = Client::new().post(server.url("/api/upload")).headers(pass(headers(&asked)));
+        let answer = request.body(small(1)).send().await.unwrap();
+        let (status, url) = (answer.status().as_u16(), answer.text().await.unwrap());
+        assert_eq!(status, 201, "{proxy}: {url}");
+        assert!(url.starts_with("https://images.example.com/uploads/"), "{proxy}: {url}");
+        // A page of the server may make changes without any further setting, also in a browser that says only its origin.
+        let made_here = [("authorization", token), ("origin", "https://images.example.com")];
+        let path = url.rsplit_once('/').unwrap().1;
+        let request = Client::new().delete(server.url(&format!("/api/images/{path}")));
+        let answer = request.headers(pass(headers(&made_here))).send().await.unwrap();
+        assert_eq!(answer.status().as_u16(), 200, "{proxy}");
     }
 }
