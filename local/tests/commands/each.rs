@@ -166,6 +166,26 @@ async fn what_is_exported_is_imported_elsewhere_beside_a_server_too() {
 }
 
 #[tokio::test]
+async fn exports_to_one_zip_leave_it_whole_and_other_files_alone() {
+    let (folder, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let server = Server::start(folder.path());
+    filled(&server, 0..3).await;
+    let (zip, stranger) = (outside.path().join("now.zip"), outside.path().join("now.zip.part"));
+    fs::write(&stranger, b"of somebody else").unwrap();
+    let at_once = std::thread::scope(|scope| {
+        let run = || run(folder.path(), &["export", zip.to_str().unwrap()]);
+        [(); 2].map(|()| scope.spawn(run)).map(|running| running.join().unwrap())
+    });
+    let (done, refused): (Vec<_>, Vec<_>) = at_once.iter().partition(|ran| ran.code == 0);
+    assert_eq!((done.len(), refused.len()), (1, 1), "{at_once:?}");
+    assert!(refused[0].code == 1 && refused[0].complained.contains("is there already"), "{refused:?}");
+    assert_eq!(fs::read(&stranger).unwrap(), b"of somebody else");
+    assert_eq!(names(outside.path().to_owned()), ["now.zip", "now.zip.part"]);
+    let whole = run(folder.path(), &["import", "--dry-run", "--json", zip.to_str().unwrap()]).ends(0).json();
+    assert_eq!((&whole["kept"], &whole["restored"]), (&json!(3), &json!(0)), "{whole}");
+}
+
+#[tokio::test]
 async fn what_needs_attention_ends_with_3_and_a_misspelt_name_with_the_nearest() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path());
