@@ -114,7 +114,8 @@ async fn a_migration_that_was_killed_is_no_store_until_the_next_run_has_finished
         if to.join("migration.json").exists() {
             let zip = outside.path().join("half.zip");
             let zip = zip.to_str().unwrap();
-            for command in [&["serve"][..], &["status"], &["backup"], &["backups"], &["import", "."], &["export", zip]] {
+            for command in [&["serve"][..], &["status"], &["backup"], &["backups"], &["import", "."], &["export", zip]]
+            {
                 let refused = run(&to, command).ends(1);
                 assert!(refused.complained.contains("Run `migrate` again"), "{command:?}: {refused:?}");
             }
