@@ -84,6 +84,12 @@ pub enum Error {
     /// The bytes of a ticket arrived before.
     #[error("The bytes for this ticket are here already: complete the upload.")]
     ArrivedBefore,
+    /// What is taken out cannot be written where it is to go: where that is, and why.
+    #[error("{0} cannot be written ({1}).")]
+    Unwritable(String, String),
+    /// What is to be taken in cannot be read where it lies: where that is, and why.
+    #[error("{0} cannot be read ({1}).")]
+    Unreadable(String, String),
     /// Something in the request is malformed.
     #[error("{0}")]
     Invalid(String),

@@ -50,15 +50,15 @@ fn is_zip(path: &Path) -> bool {
 
 /// Writes a zip under a name of its own beside it first, so that what has the name is whole, whoever else writes there.
 async fn zip(api: &Api, what: What, path: &Path) -> Result<Exported, Failure> {
-    if fs::try_exists(path).await.map_err(|error| unwritten(path, &error))? {
+    if fs::try_exists(path).await.map_err(|error| unwritten(path, error))? {
         return Err(is_there(path));
     }
-    let (file, unfinished) = beside(path).map_err(|error| unwritten(path, &error))?.into_parts();
-    let exported = write(api, what, File::from_std(file)).await?;
+    let (file, unfinished) = beside(path).map_err(|error| unwritten(path, error))?.into_parts();
+    let exported = write(api, what, path, File::from_std(file)).await?;
     // It replaces nothing where somebody has taken the name meanwhile.
     unfinished.persist_noclobber(path).map_err(|failed| match failed.error.kind() {
         ErrorKind::AlreadyExists => is_there(path),
-        _ => unwritten(path, &failed.error),
+        _ => unwritten(path, failed.error),
     })?;
     Ok(exported)
 }
@@ -76,18 +76,21 @@ fn is_there(path: &Path) -> Failure {
     Failure::failed(format!("{} is there already, and is not replaced.", path.display()))
 }
 
-fn unwritten(path: &Path, error: &io::Error) -> Failure {
-    Failure::failed(format!("{} cannot be written ({error}).", path.display()))
+fn unwritten(path: &Path, why: impl ToString) -> Failure {
+    shared::Error::Unwritable(path.display().to_string(), why.to_string()).into()
 }
 
-async fn write(api: &Api, what: What, mut file: File) -> Result<Exported, Failure> {
+async fn write(api: &Api, what: What, path: &Path, mut file: File) -> Result<Exported, Failure> {
     let told = |progress| note(&api.keepsake.progress, progress);
-    let exported = api.keepsake.export_zip(what, &mut file, &told).await?;
+    let exported = api.keepsake.export_zip(what, &mut file, &told).await.map_err(|error| match error {
+        shared::Error::Unwritable(_, why) => unwritten(path, why),
+        other => other.into(),
+    })?;
     let flushed = async {
         file.flush().await?;
         file.sync_all().await
     };
-    flushed.await.map_err(|error| Failure::failed(format!("The zip cannot be written to its end ({error}).")))?;
+    flushed.await.map_err(|error| unwritten(path, error))?;
     Ok(exported)
 }
 
