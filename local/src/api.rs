@@ -28,9 +28,11 @@ pub struct Api {
 }
 
 impl Api {
-    /// Opens the store that a configuration names.
+    /// Opens the store that a configuration names, unless a migration into it has not ended: what it shows is not all, and
+    /// what would be changed in it, the migration could not go on from.
     pub async fn open(config: &Config) -> Result<Self, Failure> {
         let keepsake = open(config).await?;
+        keepsake.check_migration().await?;
         // Who may start a command here may do all that it does.
         let config = Config {
             host: Ipv4Addr::LOCALHOST.into(),

@@ -42,8 +42,8 @@ pub enum Error {
     /// The image is not the version that the client named.
     #[error("The image has changed since the version that If-Match names.")]
     Changed,
-    /// A restore is under way, or something that must not run beside one.
-    #[error("Another restore, or a prune or a delete of a backup, is running. Try again when it has ended.")]
+    /// A restore or an import is under way, or something that must not run beside one.
+    #[error("Another restore or import, or a prune or a delete of a backup, is running. Try again when it has ended.")]
     RestoreRunning,
     /// Too little room is left to take more in.
     #[error("There is too little room left in the store. Deleting images still works.")]
@@ -84,6 +84,12 @@ pub enum Error {
     /// The bytes of a ticket arrived before.
     #[error("The bytes for this ticket are here already: complete the upload.")]
     ArrivedBefore,
+    /// What is taken out cannot be written where it is to go: where that is, and why.
+    #[error("{0} cannot be written ({1}).")]
+    Unwritable(String, String),
+    /// What is to be taken in cannot be read where it lies: where that is, and why.
+    #[error("{0} cannot be read ({1}).")]
+    Unreadable(String, String),
     /// Something in the request is malformed.
     #[error("{0}")]
     Invalid(String),

@@ -88,6 +88,8 @@ pub struct Keepsake {
     pub(crate) recovered: Mutex<Option<Arc<crate::recovery::Report>>>,
     /// What is known of second copies.
     pub(crate) second_copies: Mutex<SecondCopies>,
+    /// One import or plan of one at a time: each holds all records of its source in memory.
+    pub(crate) importing: tokio::sync::Mutex<()>,
     /// One verification at a time.
     pub(crate) verifying: tokio::sync::Mutex<()>,
     /// Images whose bytes were found wrong when they were to be served, to be repaired soon.
@@ -122,6 +124,7 @@ impl Keepsake {
             recovering: tokio::sync::watch::Sender::default(),
             recovered: Mutex::default(),
             second_copies: Mutex::new(SecondCopies::new(settings.archive_sync)),
+            importing: tokio::sync::Mutex::default(),
             verifying: tokio::sync::Mutex::default(),
             suspects: Mutex::default(),
             places: Mutex::default(),

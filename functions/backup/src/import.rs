@@ -81,7 +81,7 @@ pub struct ImportAnswer {
     responses(
         (status = 200, description = "It is taken in, or with `dryRun` what that would mean", body = ImportAnswer),
         (status = 400, description = "`invalid-request`: no zip, or a query that cannot be read"),
-        (status = 409, description = "`restore-running`"),
+        (status = 409, description = "`restore-running`; with `dryRun`, beside another import or plan"),
         (status = 415, description = "`not-a-zip`: a form"),
         (status = 422, description = "`unusable-archive`"),
         (status = 501, description = "On AWS, `needs-command-line`: it is more than a function can take"),

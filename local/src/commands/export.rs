@@ -1,10 +1,14 @@
 //! The command `export`.
 
-use std::path::{Path, PathBuf};
+use std::fs::Permissions;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use serde_json::{Value, json};
 use shared::portable::{Exported, What};
-use tokio::fs::{self, File, OpenOptions};
+use tempfile::NamedTempFile;
+use tokio::fs::{self, File};
 use tokio::io::AsyncWriteExt;
 
 use super::{note, restore, text, texts};
@@ -44,32 +48,49 @@ fn is_zip(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("zip"))
 }
 
-/// Writes a zip under another name first, so that what has the name is whole.
+/// Writes a zip under a name of its own beside it first, so that what has the name is whole, whoever else writes there.
 async fn zip(api: &Api, what: What, path: &Path) -> Result<Exported, Failure> {
-    let failed = |error: std::io::Error| Failure::failed(format!("{} cannot be written ({error}).", path.display()));
-    if fs::try_exists(path).await.map_err(failed)? {
-        return Err(Failure::failed(format!("{} is there already, and is not replaced.", path.display())));
+    if fs::try_exists(path).await.map_err(|error| unwritten(path, error))? {
+        return Err(is_there(path));
     }
-    let unfinished = PathBuf::from(format!("{}.part", path.display()));
-    let file = OpenOptions::new().write(true).create(true).truncate(true).open(&unfinished).await.map_err(failed)?;
-    let written = write(api, what, file).await;
-    // A link fails where somebody has taken the name meanwhile; a rename would replace what lies there.
-    let named = match &written {
-        Ok(_) => fs::hard_link(&unfinished, path).await.map_err(failed),
-        Err(_) => Ok(()),
-    };
-    fs::remove_file(&unfinished).await.map_err(failed)?;
-    named.and(written)
+    let (file, unfinished) = beside(path).map_err(|error| unwritten(path, error))?.into_parts();
+    let exported = write(api, what, path, File::from_std(file)).await?;
+    // It replaces nothing where somebody has taken the name meanwhile.
+    unfinished.persist_noclobber(path).map_err(|failed| match failed.error.kind() {
+        ErrorKind::AlreadyExists => is_there(path),
+        _ => unwritten(path, failed.error),
+    })?;
+    Ok(exported)
 }
 
-async fn write(api: &Api, what: What, mut file: File) -> Result<Exported, Failure> {
+/// A new file that goes again unless it gets its name. It may be read by whoever may read what else is written there.
+fn beside(path: &Path) -> io::Result<NamedTempFile> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut prefix = path.file_name().unwrap_or_default().to_owned();
+    prefix.push(".");
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(&prefix).suffix(".part").permissions(Permissions::from_mode(0o666)).tempfile_in(folder)
+}
+
+fn is_there(path: &Path) -> Failure {
+    Failure::failed(format!("{} is there already, and is not replaced.", path.display()))
+}
+
+fn unwritten(path: &Path, why: impl ToString) -> Failure {
+    shared::Error::Unwritable(path.display().to_string(), why.to_string()).into()
+}
+
+async fn write(api: &Api, what: What, path: &Path, mut file: File) -> Result<Exported, Failure> {
     let told = |progress| note(&api.keepsake.progress, progress);
-    let exported = api.keepsake.export_zip(what, &mut file, &told).await?;
+    let exported = api.keepsake.export_zip(what, &mut file, &told).await.map_err(|error| match error {
+        shared::Error::Unwritable(_, why) => unwritten(path, why),
+        other => other.into(),
+    })?;
     let flushed = async {
         file.flush().await?;
         file.sync_all().await
     };
-    flushed.await.map_err(|error| Failure::failed(format!("The zip cannot be written to its end ({error}).")))?;
+    flushed.await.map_err(|error| unwritten(path, error))?;
     Ok(exported)
 }
 

@@ -166,6 +166,50 @@ async fn what_is_exported_is_imported_elsewhere_beside_a_server_too() {
 }
 
 #[tokio::test]
+async fn exports_to_one_zip_leave_it_whole_and_other_files_alone() {
+    let (folder, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let server = Server::start(folder.path());
+    filled(&server, 0..3).await;
+    let (zip, stranger) = (outside.path().join("now.zip"), outside.path().join("now.zip.part"));
+    fs::write(&stranger, b"of somebody else").unwrap();
+    let at_once = std::thread::scope(|scope| {
+        let run = || run(folder.path(), &["export", zip.to_str().unwrap()]);
+        [(); 2].map(|()| scope.spawn(run)).map(|running| running.join().unwrap())
+    });
+    let (done, refused): (Vec<_>, Vec<_>) = at_once.iter().partition(|ran| ran.code == 0);
+    assert_eq!((done.len(), refused.len()), (1, 1), "{at_once:?}");
+    assert!(refused[0].code == 1 && refused[0].complained.contains("is there already"), "{refused:?}");
+    assert_eq!(fs::read(&stranger).unwrap(), b"of somebody else");
+    assert_eq!(names(outside.path().to_owned()), ["now.zip", "now.zip.part"]);
+    let whole = run(folder.path(), &["import", "--dry-run", "--json", zip.to_str().unwrap()]).ends(0).json();
+    assert_eq!((&whole["kept"], &whole["restored"]), (&json!(3), &json!(0)), "{whole}");
+}
+
+#[tokio::test]
+async fn a_place_outside_that_cannot_be_written_or_read_is_told_as_that_and_not_as_the_store() {
+    let (folder, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let server = Server::start(folder.path());
+    filled(&server, 0..2).await;
+    // A file where the folder should be, and a file system that takes none, whoever asks.
+    let file = outside.path().join("out.txt");
+    fs::write(&file, b"mine").unwrap();
+    for target in [file.to_str().unwrap(), "/proc/keepsake-export", "/proc/keepsake-export.zip"] {
+        let failed = run(folder.path(), &["export", target]).ends(1);
+        let sentence = format!("keepsake: {target} cannot be written (");
+        assert!(failed.complained.starts_with(&sentence), "{failed:?}");
+        assert!(!failed.complained.contains("store"), "{failed:?}");
+        assert_eq!(run(folder.path(), &["export", target, "--json"]).ends(1).json()["type"], "unwritable");
+    }
+    assert_eq!(fs::read(&file).unwrap(), b"mine");
+    // Nobody can open a socket as a file, not even root.
+    let source = outside.path().join("photos.zip");
+    let _socket = std::os::unix::net::UnixListener::bind(&source).unwrap();
+    let failed = run(folder.path(), &["import", source.to_str().unwrap()]).ends(1);
+    let sentence = format!("keepsake: {} cannot be read (", source.display());
+    assert!(failed.complained.starts_with(&sentence), "{failed:?}");
+}
+
+#[tokio::test]
 async fn what_needs_attention_ends_with_3_and_a_misspelt_name_with_the_nearest() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path());

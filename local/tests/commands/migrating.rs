@@ -112,8 +112,14 @@ async fn a_migration_that_was_killed_is_no_store_until_the_next_run_has_finished
     for files in [1, 5, 15, 30] {
         kills += u32::from(killed(folder.path(), &to, files));
         if to.join("migration.json").exists() {
-            let started = run(&to, &["serve"]).ends(1);
-            assert!(started.complained.contains("Run `migrate` again"), "{started:?}");
+            let zip = outside.path().join("half.zip");
+            let zip = zip.to_str().unwrap();
+            for command in [&["serve"][..], &["status"], &["backup"], &["backups"], &["import", "."], &["export", zip]]
+            {
+                let refused = run(&to, command).ends(1);
+                assert!(refused.complained.contains("Run `migrate` again"), "{command:?}: {refused:?}");
+            }
+            assert_eq!(run(&to, &["status", "--json"]).ends(1).json()["type"], "migration-unfinished");
         }
     }
     assert!(kills > 0, "none of them was quick enough");

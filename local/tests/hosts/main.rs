@@ -20,6 +20,7 @@ mod model;
 #[allow(dead_code, reason = "not all of it is needed here")]
 mod photos;
 mod play;
+mod proxies;
 #[path = "../../../shared/tests/conformance/s3_server.rs"]
 mod s3_server;
 #[path = "../end_to_end/server.rs"]

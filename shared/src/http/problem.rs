@@ -174,6 +174,7 @@ impl From<Error> for Problem {
     /// | no image, or one that cannot be made smaller | 415 | `not-an-image`, `not-scalable` |
     /// | a damaged or an excessive image | 422 | `undecodable`, `too-many-pixels`, `too-many-frames` |
     /// | an archive that cannot be taken in | 422 | `unusable-archive` |
+    /// | a place outside the store that cannot be written or read | 422 | `unwritable`, `unreadable` |
     /// | no room | 507 | `no-room` |
     /// | a store that refuses, takes no writes or does not answer | 503 | `store-refused`, `read-only`, `writes-withheld`, `store-unavailable` |
     /// | an archive that is too far behind, or too many images to be scaled | 503 | `archive-behind`, `too-busy` |
@@ -229,6 +230,8 @@ impl From<Error> for Problem {
             Error::Media(MediaError::TooManyPixels { .. }) => problem(S::UNPROCESSABLE_ENTITY, "too-many-pixels"),
             Error::Media(MediaError::TooManyFrames { .. }) => problem(S::UNPROCESSABLE_ENTITY, "too-many-frames"),
             Error::UnusableArchive(_) => problem(S::UNPROCESSABLE_ENTITY, "unusable-archive"),
+            Error::Unwritable(..) => problem(S::UNPROCESSABLE_ENTITY, "unwritable"),
+            Error::Unreadable(..) => problem(S::UNPROCESSABLE_ENTITY, "unreadable"),
             Error::NotScalable(_) => problem(S::UNSUPPORTED_MEDIA_TYPE, "not-scalable"),
             Error::TooBusy => problem(S::SERVICE_UNAVAILABLE, "too-busy").with_header(RETRY_AFTER, RETRY_SECONDS),
             Error::DigestMismatch => problem(S::UNPROCESSABLE_ENTITY, "digest-mismatch"),

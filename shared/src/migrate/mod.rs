@@ -175,7 +175,7 @@ fn changes(then: &Snapshot, now: &Snapshot) -> u64 {
 
 impl Keepsake {
     /// [`Error::MigrationUnfinished`] where a migration into this store was begun and has not ended.
-    pub(crate) async fn check_migration(&self) -> Result<()> {
+    pub async fn check_migration(&self) -> Result<()> {
         match marker::read(&self.primary).await? {
             Some(_) => Err(Error::MigrationUnfinished),
             None => Ok(()),

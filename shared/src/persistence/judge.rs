@@ -1,5 +1,6 @@
 //! The verdict: which evidence there is, and which of it wins.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 
 use super::{Circumstances, Outlived, Place, Spot};
@@ -154,8 +155,14 @@ impl Circumstances {
     }
 
     /// What to do about it on this platform.
-    fn remedy(&self) -> &'static str {
-        match self.platform {
+    fn remedy(&self) -> Cow<'static, str> {
+        if let (Some(Platform::Railway), Some(volume)) = (self.platform, &self.volume) {
+            let volume = volume.display();
+            let remedy =
+                format!("A volume is mounted at {volume}, but the store lies elsewhere: unset DATA_DIR and STORE_URL.");
+            return remedy.into();
+        }
+        let remedy = match self.platform {
             Some(Platform::Railway) => "Add a volume to the service; it is found by itself.",
             Some(Platform::Fly) => {
                 "Make one with `fly volumes create`, mount it in fly.toml under [mounts], and set DATA_DIR to its path."
@@ -174,7 +181,8 @@ impl Circumstances {
                 "Mount a volume, as with `docker run -v keepsake:/data`, and set DATA_DIR=/data."
             }
             None => "Set DATA_DIR to a folder on a disk.",
-        }
+        };
+        remedy.into()
     }
 }
 

@@ -139,6 +139,8 @@ pub struct Circumstances {
     pub asynchronous: bool,
     /// Places whose volume is gone for good.
     pub accepted: Vec<Place>,
+    /// Where the platform says to have mounted a volume.
+    pub volume: Option<PathBuf>,
 }
 
 impl Circumstances {
@@ -166,6 +168,7 @@ impl Circumstances {
             archive_elsewhere: config.backup.is_some(),
             asynchronous: config.archive == ArchiveMode::Async,
             accepted: config.accept_unmounted.clone(),
+            volume: config.volume.clone(),
         }
     }
 
@@ -180,6 +183,7 @@ impl Circumstances {
             archive_elsewhere: false,
             asynchronous: false,
             accepted: Vec::new(),
+            volume: None,
         }
     }
 

@@ -106,11 +106,11 @@ fn railways_word_for_a_volume_counts_also_where_it_cannot_be_seen() {
     let judged = known.judge(None, None, None, true);
     assert_eq!((judged.verdict, judged.mount.as_deref()), (Verdict::Unproven, Some("/vol")));
     let beside = format!("{RAILWAY} RAILWAY_VOLUME_MOUNT_PATH=/vol DATA_DIR=/photos");
-    assert_eq!(
-        self::known(&beside, VDA).judge(None, None, None, true).verdict,
-        Verdict::Ephemeral,
-        "beside the volume"
-    );
+    let judged = self::known(&beside, VDA).judge(None, None, None, true);
+    assert_eq!(judged.verdict, Verdict::Ephemeral, "beside the volume");
+    let warning = judged.warning.unwrap();
+    assert!(warning.contains("mounted at /vol") && warning.contains("unset DATA_DIR"), "{warning}");
+    assert!(!warning.contains("Add a volume"), "{warning}");
 }
 
 #[test]

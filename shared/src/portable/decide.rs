@@ -111,8 +111,10 @@ impl Now {
 }
 
 impl Keepsake {
-    /// What importing a source would do. Reads all of it that is not here, and changes nothing.
+    /// What importing a source would do. Reads all of it that is not here, and changes nothing. [`Error::RestoreRunning`]
+    /// beside another plan or an import of this process.
     pub async fn plan_import(&self, source: &Source, told: OnProgress<'_>) -> Result<ImportPlan> {
+        let _turn = self.importing.try_lock().map_err(|_| Error::RestoreRunning)?;
         self.plan_import_leased(source, told, None).await
     }
 

@@ -75,36 +75,38 @@ impl Keepsake {
             exported.count(&id, found.as_ref(), &meter);
             let Some(sound) = found else { continue };
             let key = layout::image(&id);
-            zip.begin(key.as_str(), sound.size, sound.crc).await.map_err(unwritten)?;
+            zip.begin(key.as_str(), sound.size, sound.crc).await.map_err(no_zip)?;
             let mut bytes = sound.stream(&id).await?;
             while let Some(chunk) = bytes.try_next().await? {
-                zip.write(&chunk).await.map_err(unwritten)?;
+                zip.write(&chunk).await.map_err(no_zip)?;
             }
         }
         let mut listed = Vec::new();
         for text in texts(&contents, &exported.missing) {
             let (size, crc, digest) = text.measure(&listed).await?;
-            zip.begin(text.name.as_str(), size, crc).await.map_err(unwritten)?;
+            zip.begin(text.name.as_str(), size, crc).await.map_err(no_zip)?;
             {
                 let mut pieces = pin!(text.pieces(&listed));
                 while let Some(piece) = pieces.try_next().await? {
-                    zip.write(&piece).await.map_err(unwritten)?;
+                    zip.write(&piece).await.map_err(no_zip)?;
                 }
             }
             listed.push((text.name.clone(), digest));
         }
-        zip.finish().await.map_err(unwritten)?;
+        zip.finish().await.map_err(no_zip)?;
         Ok(exported)
     }
 
     /// Writes what `what` names into a folder, which is made where it is missing. Files that are there with the same bytes
     /// are left alone, so that an export that was cut off can be repeated; others are never replaced ([`Error::Invalid`]).
-    /// The metadata come after the images, and the list of digests last.
+    /// The metadata come after the images, and the list of digests last. That the folder cannot be written is
+    /// [`Error::Unwritable`]: it is no fault of the store.
     pub async fn export_folder(&self, what: What, folder: &Path, told: OnProgress<'_>) -> Result<Exported> {
         let contents = Contents::open(self, what).await?;
         let target = {
-            let folder = folder.to_owned();
-            let opened = crate::keepsake::blocking(move || DiskStore::open(&folder)).await??;
+            let path = folder.to_owned();
+            let opened = crate::keepsake::blocking(move || DiskStore::open(&path)).await?;
+            let opened = opened.map_err(|error| no_file(folder, &error))?;
             Store::new(Arc::new(opened), &std::env::temp_dir())
         };
         let mut exported = Exported { records: contents.records, ..Exported::default() };
@@ -113,30 +115,40 @@ impl Keepsake {
         while let Some((id, found)) = images.try_next().await? {
             exported.count(&id, found.as_ref(), &meter);
             let Some(sound) = found else { continue };
-            put_file(&target, &layout::image(&id), &sound.body(&id, &target).await?).await?;
+            put_file(&target, folder, &layout::image(&id), &sound.body(&id, &target).await?).await?;
         }
         let mut listed = Vec::new();
         for text in texts(&contents, &exported.missing) {
             let body = spooled(target.spool(), text.pieces(&listed)).await?;
-            put_file(&target, &text.name, &body).await?;
+            put_file(&target, folder, &text.name, &body).await?;
             listed.push((text.name.clone(), body.digest()));
         }
         Ok(exported)
     }
 }
 
-/// Puts a file that must not be there with other bytes.
-async fn put_file(target: &Store, key: &Key, body: &Body) -> Result<()> {
+/// Puts a file that must not be there with other bytes into the target, which is this folder.
+async fn put_file(target: &Store, folder: &Path, key: &Key, body: &Body) -> Result<()> {
+    let failed = |error: StoreError| no_file(&folder.join(key.as_str()), &error);
     match target.put(key, body, &PutMode::Create).await {
-        Err(e) if e.kind == ErrorKind::AlreadyExists => match target.hash(key).await? {
+        Err(e) if e.kind == ErrorKind::AlreadyExists => match target.hash(key).await.map_err(failed)? {
             (_, digest) if digest == body.digest() => Ok(()),
             _ => Err(Error::Invalid(format!(
                 "There is another file {:?} already, and nothing is replaced.",
                 key.as_str()
             ))),
         },
-        put => Ok(put.map(drop)?),
+        put => put.map(drop).map_err(failed),
     }
+}
+
+fn no_file(path: &Path, error: &StoreError) -> Error {
+    let why = error.source.as_ref().map_or_else(|| error.kind.to_string(), ToString::to_string);
+    Error::Unwritable(path.display().to_string(), why)
+}
+
+fn no_zip(error: std::io::Error) -> Error {
+    Error::Unwritable("The zip".to_owned(), error.to_string())
 }
 
 pub(super) fn unwritten(error: std::io::Error) -> Error {

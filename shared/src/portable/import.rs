@@ -39,8 +39,10 @@ pub struct Imported {
 
 impl Keepsake {
     /// Takes in what a source holds and is not here, in one commit. What lives here stays as it is. May be repeated, also
-    /// after it was killed: then it does the rest. [`Error::RestoreRunning`] beside a restore or another import.
+    /// after it was killed: then it does the rest. [`Error::RestoreRunning`] beside a restore, another import, or a plan of
+    /// one in this process.
     pub async fn import(&self, source: &Source, told: OnProgress<'_>) -> Result<Imported> {
+        let _turn = self.importing.try_lock().map_err(|_| Error::RestoreRunning)?;
         let lease = Lease::acquire(self.archive.store(), &self.clock).await?.ok_or(Error::RestoreRunning)?;
         let outcome = self.import_leased(source, told, &lease).await;
         lease.end().await;

@@ -79,8 +79,8 @@ impl Source {
     pub async fn zip_file(path: &Path) -> Result<Self> {
         let path = path.to_owned();
         let open = move || -> Result<FileAt> {
-            let file = File::open(&path).map_err(|e| unreadable(&path.to_string_lossy(), e))?;
-            let size = file.metadata().map_err(|e| unreadable(&path.to_string_lossy(), e))?.len();
+            let file = File::open(&path).map_err(|e| unreadable(&path, &e))?;
+            let size = file.metadata().map_err(|e| unreadable(&path, &e))?.len();
             Ok(FileAt { file, size })
         };
         Self::zip(blocking(open).await??).await
@@ -138,11 +138,11 @@ impl Source {
         let (mut files, mut passed_over) = (Vec::new(), Vec::new());
         let mut folders = vec![(root.to_owned(), String::new())];
         while let Some((folder, prefix)) = folders.pop() {
-            for entry in std::fs::read_dir(&folder).map_err(|e| unreadable(&prefix, e))? {
-                let entry = entry.map_err(|e| unreadable(&prefix, e))?;
+            for entry in std::fs::read_dir(&folder).map_err(|e| unreadable(&folder, &e))? {
+                let entry = entry.map_err(|e| unreadable(&folder, &e))?;
                 let name = entry.file_name();
                 let path = format!("{prefix}{}", name.to_string_lossy());
-                let kind = entry.file_type().map_err(|e| unreadable(&path, e))?;
+                let kind = entry.file_type().map_err(|e| unreadable(&entry.path(), &e))?;
                 if name.to_str().is_none() {
                     passed_over.push(path);
                 } else if kind.is_dir() {
@@ -150,7 +150,7 @@ impl Source {
                 } else if !kind.is_file() {
                     passed_over.push(path);
                 } else if !names::is_litter(&path) {
-                    let status = entry.metadata().map_err(|e| unreadable(&path, e))?;
+                    let status = entry.metadata().map_err(|e| unreadable(&entry.path(), &e))?;
                     let modified = status.modified().ok().and_then(|time| Timestamp::try_from(time).ok());
                     files.push(SourceFile { path, size: status.len(), modified, place: Place::Path(entry.path()) });
                 }
@@ -173,7 +173,7 @@ impl Source {
             (Place::Path(path), _) => {
                 let no_link = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
                 let opened = File::options().read(true).custom_flags(no_link).open(path);
-                fill(&file, opened.map_err(|e| unreadable(&file.path, e))?, spool)
+                fill(&file, opened.map_err(|e| unreadable(path, &e))?, spool)
             }
             (Place::Entry(_), None) => Err(unusable("The zip is gone.")),
         };
@@ -194,15 +194,20 @@ fn unusable(sentence: impl Into<String>) -> Error {
     Error::UnusableArchive(sentence.into())
 }
 
-/// A path of the source that the system cannot read.
-fn unreadable(path: &str, error: io::Error) -> Error {
+/// A file or folder of whoever runs a command.
+fn unreadable(path: &Path, error: &io::Error) -> Error {
+    Error::Unreadable(path.display().to_string(), error.to_string())
+}
+
+/// Bytes that were there to be read a moment ago, in the source or spooled.
+fn unspooled(path: &str, error: io::Error) -> Error {
     StoreError::io("read", path, error).into()
 }
 
 /// What a zip's bytes are to blame for, unless the system says that it was it.
 fn refused(error: ZipError) -> Error {
     match error {
-        ZipError::Io(error) if error.raw_os_error().is_some() => unreadable("zip", error),
+        ZipError::Io(error) if error.raw_os_error().is_some() => unspooled("zip", error),
         ZipError::Io(error) => unusable(format!("The zip is damaged or breaks off: {error}.")),
         error => unusable(format!("The zip cannot be read: {error}.")),
     }
@@ -210,7 +215,7 @@ fn refused(error: ZipError) -> Error {
 
 fn unread(file: &SourceFile, error: io::Error) -> Error {
     match error.raw_os_error() {
-        Some(_) => unreadable(&file.path, error),
+        Some(_) => unspooled(&file.path, error),
         None => unusable(format!("The entry {:?} of the zip is damaged: {error}.", file.path)),
     }
 }

@@ -18,6 +18,8 @@ const MAX_RATIO: u64 = 20;
 const HARMLESS_VALUES: u64 = 2_000_000;
 /// Beyond that, of how many of its own bytes each value must be.
 const BYTES_OF_A_VALUE: u64 = 8;
+/// As how many further values an object counts: a record takes some two kilobytes until the plan stands, however short it is.
+const VALUES_OF_AN_OBJECT: u64 = 16;
 
 /// What may still be read of a source.
 pub(super) struct Words {
@@ -45,8 +47,13 @@ impl Words {
             let mut bytes = Vec::with_capacity(body.size() as usize);
             body.write_to(&mut bytes)?;
             // Before each value stands one of these; those in strings are counted with them.
-            let values = bytes.iter().filter(|byte| matches!(byte, b',' | b':' | b'[')).count();
-            Ok((bytes, values as u64))
+            let weigh = |byte: &u8| match byte {
+                b',' | b':' | b'[' => 1,
+                b'{' => VALUES_OF_AN_OBJECT,
+                _ => 0,
+            };
+            let values: u64 = bytes.iter().map(weigh).sum();
+            Ok((bytes, values))
         };
         let read: std::io::Result<_> = blocking(read).await?;
         let (bytes, values) = read.map_err(|error| StoreError::io("spool", &file.path, error))?;

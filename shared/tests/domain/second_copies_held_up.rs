@@ -174,7 +174,7 @@ async fn an_image_that_is_gone_keeps_no_record_of_its_upload_from_the_archive() 
     assert!(keepsake.fold().await.is_err());
     assert_eq!(behind(&keepsake).await, Some(0));
     let elsewhere = pair.wiped().await.open(false);
-    assert_eq!(elsewhere.recover().await.unwrap().missing, [gone.clone()]);
+    assert_eq!(elsewhere.recover().await.unwrap().missing, std::slice::from_ref(&gone));
     let records = seen(&elsewhere).await;
     assert!(records.contains_key(&gone) && records[&whole_one].1.is_some());
 }

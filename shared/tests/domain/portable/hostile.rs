@@ -150,7 +150,9 @@ async fn a_small_zip_whose_text_would_fill_the_memory_is_refused() {
         (0..400_000).map(|n| format!("\"{n}\":{{\"description\":\"{}\"}}", "x".repeat(120))).collect();
     let long = format!("{{{}}}", pale.join(",")).into_bytes();
     let dense = format!("{{\"a.png\":{{\"tags\":[{}0]}}}}", "[],".repeat(2_500_000)).into_bytes();
-    for text in [long, dense] {
+    let many: Vec<String> = (0..200_000).map(|n| format!("\"{n}.png\":{{}}")).collect();
+    let many = format!("{{{}}}", many.join(",")).into_bytes();
+    for text in [long, dense, many] {
         let zip = zip_of([("image-metadata.json", text)]);
         assert!(zip.len() < 2_500_000, "{}", zip.len());
         refuse(zip, "too much text").await;

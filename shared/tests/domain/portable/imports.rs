@@ -46,6 +46,23 @@ async fn a_backup_that_was_taken_out_comes_back_whole_after_everything_is_lost()
 }
 
 #[tokio::test]
+async fn a_second_plan_or_import_does_not_begin_beside_one_that_holds_its_records_in_memory() {
+    let world = World::new();
+    let keepsake = world.open();
+    let zip = zip_of((0..4).map(|n| (["a.png", "b.png", "c.png", "d.png"][n as usize], png(n))));
+    let (first, second) = (open(&zip).await.unwrap(), open(&zip).await.unwrap());
+    let (planned, beside) = tokio::join!(keepsake.plan_import(&first, &quiet), keepsake.plan_import(&second, &quiet));
+    assert_eq!(planned.unwrap().adopted.len(), 4);
+    assert!(matches!(beside, Err(Error::RestoreRunning)), "{beside:?}");
+    let (planned, beside) = tokio::join!(keepsake.plan_import(&first, &quiet), keepsake.import(&second, &quiet));
+    assert_eq!(planned.unwrap().adopted.len(), 4);
+    assert!(matches!(beside, Err(Error::RestoreRunning)), "{beside:?}");
+    // A plan that is given up leaves the way free.
+    drop(keepsake.plan_import(&first, &quiet));
+    assert_eq!(import(&keepsake, &zip).await.plan.adopted.len(), 4);
+}
+
+#[tokio::test]
 async fn what_lives_stays_what_was_deleted_comes_back_and_the_import_can_be_undone() {
     let world = World::new();
     let keepsake = world.open();
