@@ -74,7 +74,12 @@ fn add_look(registry: &mut Registry, look: &Health, now: Timestamp) {
         gauge(registry, "archive_lag_seconds", help, seconds);
     }
     gauge(registry, "backups", "Backups that there are", look.backups as f64);
-    gauge(registry, "uploads_not_backed_up", "Images that the newest backup has not, as far as counts tell", look.not_backed_up as f64);
+    gauge(
+        registry,
+        "uploads_not_backed_up",
+        "Images that the newest backup has not, as far as counts tell",
+        look.not_backed_up as f64,
+    );
     if let Some(newest) = &look.newest {
         gauge(registry, "newest_backup_age_seconds", "Time since the newest backup was made", age(now, newest.created));
     }
