@@ -183,7 +183,7 @@ async function removeViewed(item) {
 async function describeSelected() {
   if (!await allow('upload')) return;
   const items = selected().flatMap((item) => (item.type === 'group' ? item.files : [item]));
-  const json = await askToDescribe(items.length);
+  const json = await askToDescribe(items);
   if (!json) return;
   const groups = new Set();
   const failed = await each(items, async (item) => {

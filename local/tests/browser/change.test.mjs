@@ -94,6 +94,26 @@ test('many images are described at once', async (t) => {
   assert.deepEqual(described.sort(), some.map(({ id }) => id).sort());
 });
 
+test('before many images are described, it is said how many have words that would be replaced', async (t) => {
+  const { server, page, stored } = await filled(t, 3);
+  const write = (id, json) => server.ask(`/api/images/${id}`, { method: 'PATCH', headers: { 'content-type': 'application/json' }, body: JSON.stringify(json) });
+  for (const { id } of stored.slice(0, 2)) await write(id, { description: 'Written with care' });
+  await write(stored[2].id, { category: null });
+  await page.reload();
+  await tile(page, 'Written with care').first().waitFor();
+  for (const one of await tiles(page).all()) await one.click({ modifiers: ['Control'] });
+  await page.getByRole('button', { name: 'Describe' }).click();
+  await dialog(page).getByText('2 of these have a description, which is replaced if you write one.').waitFor();
+  await dialog(page).getByText('2 of these have a category, which is replaced if you write one.').waitFor();
+  assert.deepEqual(await amiss(page), []);
+  await page.keyboard.press('Escape');
+  await page.getByRole('button', { name: 'Clear selection' }).click();
+  await select(page, stored[2].originalName);
+  await page.getByRole('button', { name: 'Describe' }).click();
+  await dialog(page).getByLabel('Description').waitFor();
+  assert.equal(await dialog(page).getByText('replaced').count(), 0, 'an image without words loses none');
+});
+
 test('a delete that is undone never reaches the server', async (t) => {
   const { server, page, stored, sent } = await filled(t, 3);
   await select(page, stored[0].originalName, stored[1].originalName);
