@@ -118,10 +118,10 @@ test('a delete that is undone never reaches the server', async (t) => {
   const { server, page, stored, sent } = await filled(t, 3);
   await select(page, stored[0].originalName, stored[1].originalName);
   await page.keyboard.press('Delete');
-  await toast(page, '2 images deleted.').waitFor();
+  await toast(page, '2 images are being deleted.').waitFor();
   await eventually(async () => assert.equal(await tiles(page).count(), 1));
   assert.deepEqual(await amiss(page), []);
-  await toast(page, '2 images deleted.').getByRole('button', { name: 'Undo' }).click();
+  await toast(page, '2 images are being deleted.').getByRole('button', { name: 'Undo' }).click();
   await eventually(async () => assert.equal(await tiles(page).count(), 3));
   // The page says goodbye, when it would have sent what was still to be deleted.
   await page.goto(`${server.url}/safety`);
@@ -134,10 +134,24 @@ test('the keys undo a delete as well', async (t) => {
   const { page, stored, sent } = await filled(t, 2);
   await tile(page, stored[0].originalName).focus();
   await page.keyboard.press('Delete');
-  await toast(page, '1 image deleted.').waitFor();
+  await toast(page, '1 image is being deleted.').waitFor();
   await page.keyboard.press('Control+z');
   await tile(page, stored[0].originalName).waitFor();
   assert.deepEqual(sent, []);
+});
+
+test('what was said of a delete that was undone is gone once the next one begins', async (t) => {
+  const { page, stored } = await filled(t, 2);
+  await tile(page, stored[0].originalName).focus();
+  await page.keyboard.press('Delete');
+  await toast(page, '1 image is being deleted.').getByRole('button', { name: 'Undo' }).click();
+  await toast(page, 'Nothing was deleted.').waitFor();
+  await tile(page, stored[1].originalName).focus();
+  await page.keyboard.press('Delete');
+  await toast(page, '1 image is being deleted.').waitFor();
+  assert.equal(await toast(page, 'Nothing was deleted.').count(), 0);
+  await toast(page, '1 image is being deleted.').getByRole('button', { name: 'Undo' }).click();
+  await toast(page, 'Nothing was deleted.').waitFor();
 });
 
 test('a delete that nobody undoes is carried out', async (t) => {
@@ -155,7 +169,7 @@ test('a delete is carried out when the page is left', async (t) => {
   const { server, page, stored } = await filled(t, 2);
   await tile(page, stored[0].originalName).focus();
   await page.keyboard.press('Delete');
-  await toast(page, '1 image deleted.').waitFor();
+  await toast(page, '1 image is being deleted.').waitFor();
   await page.getByRole('link', { name: 'Safety' }).click();
   await eventually(async () => assert.deepEqual((await server.images()).map(({ id }) => id), [stored[1].id]));
 });
@@ -175,7 +189,7 @@ test('from the viewer an image is deleted and the next one is shown', async (t) 
   await tiles(page).first().click();
   const name = await page.locator('.viewer h1').textContent();
   await page.keyboard.press('Delete');
-  await toast(page, '1 image deleted.').waitFor();
+  await toast(page, '1 image is being deleted.').waitFor();
   await eventually(async () => assert.notEqual(await page.locator('.viewer h1').textContent(), name));
   assert.ok(stored.some(({ originalName }) => originalName === name));
 });
