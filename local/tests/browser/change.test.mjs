@@ -82,6 +82,70 @@ test('what is not saved is asked for before it is left', async (t) => {
   assert.equal(await form.getByLabel('Description').inputValue(), 'Not yet');
 });
 
+/** Two images, the first open, with a save of it that is held or answered by `route` until the returned function is called. */
+async function saving(t, route, options) {
+  const { server, page, stored } = await filled(t, 2, options);
+  const path = `/api/images/${stored[0].id}`;
+  const looked = page.waitForResponse((response) => response.url().endsWith(path));
+  const form = await details(page, stored[0].originalName);
+  await looked;
+  let letGo;
+  const held = new Promise((resolve) => { letGo = resolve; });
+  let saves = 0;
+  await page.route(`**${path}`, async (asked) => {
+    if (asked.request().method() !== 'PATCH') return asked.fallback();
+    saves += 1;
+    if (saves > 1) return asked.fallback();
+    await held;
+    return route(asked);
+  });
+  await form.getByLabel('Description').fill('A morning in May');
+  await form.getByRole('button', { name: 'Save' }).click();
+  await form.getByRole('button', { name: 'Saving…' }).waitFor();
+  return { server, page, stored, form, letGo };
+}
+const turnTo = async (page, to, name) => {
+  await page.getByRole('button', { name: to, exact: true }).click();
+  await page.locator('.viewer h1').filter({ hasText: name }).waitFor();
+};
+
+test('an image may be left while what was written of it is on its way, and is shown as saved when one comes back', async (t) => {
+  const { server, page, stored, form, letGo } = await saving(t, (asked) => asked.continue());
+  const [to, back] = await page.getByRole('button', { name: 'Next', exact: true }).isVisible() ? ['Next', 'Previous'] : ['Previous', 'Next'];
+  await turnTo(page, to, stored[1].originalName);
+  assert.equal(await dialog(page).count(), 0, 'nothing is asked');
+  await turnTo(page, back, stored[0].originalName);
+  await turnTo(page, to, stored[1].originalName);
+  letGo();
+  await toast(page, 'Saved.').waitFor();
+  assert.equal(await page.locator('.viewer h1').textContent(), stored[1].originalName, 'the image that is looked at stays');
+  assert.equal((await server.ask(`/api/images/${stored[0].id}`)).description, 'A morning in May');
+  await turnTo(page, back, 'A morning in May');
+  await eventually(async () => assert.equal(await form.getByLabel('Description').inputValue(), 'A morning in May'));
+});
+
+test('that something was not saved is told after the image was left, and can be tried again', async (t) => {
+  const refuse = (asked) => asked.fulfill({ status: 503, contentType: 'application/problem+json', body: '{"type":"unavailable","detail":"The store does not answer."}' });
+  const { server, page, stored, letGo } = await saving(t, refuse, { expected: ['status of 503'] });
+  await page.getByRole('button', { name: 'Close', exact: true }).click();
+  await page.locator('.viewer').waitFor({ state: 'hidden' });
+  letGo();
+  const told = toast(page, `What you wrote of ${stored[0].originalName} was not saved: The store does not answer.`);
+  await told.getByRole('button', { name: 'Try again' }).click();
+  await toast(page, 'Saved.').waitFor();
+  assert.equal((await server.ask(`/api/images/${stored[0].id}`)).description, 'A morning in May');
+});
+
+test('what is written while the last words are on their way stays, and is asked for before it is left', async (t) => {
+  const { page, form, letGo } = await saving(t, (asked) => asked.continue());
+  await form.getByLabel('Description').fill('A morning in May, at six');
+  letGo();
+  await toast(page, 'Saved.').waitFor();
+  assert.equal(await form.getByLabel('Description').inputValue(), 'A morning in May, at six');
+  await page.getByRole('button', { name: 'Close', exact: true }).click();
+  await dialog(page).getByRole('button', { name: 'Cancel' }).click();
+});
+
 test('many images are described at once', async (t) => {
   const { server, page, stored } = await filled(t, 4);
   const some = stored.slice(1, 4);
