@@ -33,8 +33,10 @@ export async function start() {
   network.addEventListener('reached', () => show('offline', null));
   await refresh();
   look();
-  setInterval(() => document.hidden || look(), 60_000);
-  addEventListener('online', look);
+  const watch = () => document.hidden || look();
+  setInterval(watch, 30_000);
+  for (const event of ['online', 'focus']) addEventListener(event, watch);
+  document.addEventListener('visibilitychange', watch);
 }
 
 async function refresh({ moved = false } = {}) {
@@ -96,8 +98,13 @@ async function signOut() {
   await refresh({ moved: true });
 }
 
+let looks = 0;
+/** Which of them was the last to be answered. */
+let seen = 0;
 /** Asks how the store is, and says at the top what is amiss. */
 export async function look() {
+  looks += 1;
+  const turn = looks;
   let health;
   try {
     const answer = await fetch('/api/health');
@@ -107,6 +114,9 @@ export async function look() {
     network.dispatchEvent(new Event('unreached'));
     return null;
   }
+  // A later one may have been answered earlier.
+  if (turn < seen) return health;
+  seen = turn;
   const { writable, warning } = health.persistence ?? {};
   const why = health.checks?.persistence?.status === 'error' ? 'a place where images should lie is not there' : 'the disk is full or read-only';
   show('writable', writable === false ? `Nothing can be saved at the moment: ${why}. What is stored is safe and can be seen.` : null, { bad: true });

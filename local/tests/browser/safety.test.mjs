@@ -128,6 +128,27 @@ test('everything is read through by a button, and a damaged image is repaired fr
   await eventually(async () => assert.equal((await fetch(`${server.url}${image.url}`)).status, 200));
 });
 
+test('a page that is open learns within a minute that images are gone, and when it is looked at again that they are back', async (t) => {
+  const path = await folder(t);
+  const server = await Server.start(t, path);
+  const { page } = await visit(t, server);
+  await server.upload(await draw(page, range(3)));
+  await page.clock.install();
+  const healthy = page.waitForResponse('**/api/health');
+  await page.reload();
+  await healthy;
+  const banner = page.locator('[data-banner=amiss]');
+  await rm(join(path, 'uploads'), { recursive: true });
+  await page.clock.fastForward(59_000);
+  await banner.getByText(/^3 images are gone/).waitFor();
+  await server.ask('/api/verify?repair=true', { method: 'POST' });
+  await page.evaluate(() => dispatchEvent(new Event('focus')));
+  await banner.waitFor({ state: 'detached' });
+  await rm(join(path, 'uploads'), { recursive: true });
+  await page.evaluate(() => document.dispatchEvent(new Event('visibilitychange')));
+  await banner.getByText(/^3 images are gone/).waitFor();
+});
+
 test('a server that goes away is said to be away, and the page goes on when it is back', async (t) => {
   const path = await folder(t);
   const first = await Server.start(t, path);
