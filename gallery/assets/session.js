@@ -29,7 +29,7 @@ export const onSession = (listener) => listeners.add(listener);
 /** Shows who is signed in, and keeps watching the server. Call it once. */
 export async function start() {
   network.addEventListener('unauthorized', () => signIn());
-  network.addEventListener('unreached', () => show('offline', 'The server cannot be reached. What you see may be old; nothing is lost.', { bad: true }));
+  network.addEventListener('unreached', () => show('offline', 'The server cannot be reached. What you see may be old.', { bad: true }));
   network.addEventListener('reached', () => show('offline', null));
   await refresh();
   look();

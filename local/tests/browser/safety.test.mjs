@@ -156,7 +156,7 @@ test('a server that goes away is said to be away, and the page goes on when it i
   await page.locator('.verdict').waitFor();
   await first.stop();
   await page.getByRole('button', { name: 'Back up now' }).click();
-  await page.locator('#banner').getByText('The server cannot be reached').waitFor();
+  await page.locator('#banner').getByText('The server cannot be reached. What you see may be old.', { exact: true }).waitFor();
   await says(page, 'broke off');
   await Server.start(t, path, {}, first.port);
   await page.getByRole('button', { name: 'Back up now' }).click();
