@@ -121,7 +121,7 @@ export async function look() {
   const why = health.checks?.persistence?.status === 'error' ? 'a place where images should lie is not there' : 'the disk is full or read-only';
   show('writable', writable === false ? `Nothing can be saved at the moment: ${why}. What is stored is safe and can be seen.` : null, { bad: true });
   const elsewhere = location.pathname !== '/safety';
-  show('amiss', writable !== false && elsewhere ? amiss(health) : null, { link: ['/safety', 'What it is'] });
+  show('amiss', writable !== false && elsewhere ? amiss(health) : null, { link: ['/safety', health.storage?.missing ? 'What to do about it' : 'What it is'] });
   const passes = warning?.startsWith('Storage may be ephemeral') && 'Your images may be gone after the next restart or deployment.';
   show('persistence', elsewhere ? passes || warning : null, { more: passes && warning, link: ['/safety', 'What to do'] });
   return health;
@@ -130,8 +130,8 @@ export async function look() {
 /** What is amiss with how the images are kept, in a sentence; null where nothing is. */
 function amiss({ checks = {}, storage: { missing } = {} }) {
   if (missing) {
-    const [are, their] = missing === 1 ? ['is', 'its second copy is'] : ['are', 'their second copies are'];
-    return `${count(missing, 'image')} ${are} gone from uploads/; ${their} used as far as there ${are} any.`;
+    return missing === 1 ? '1 image is missing from where it belongs. You see its second copy, if there is one.'
+      : `${count(missing, 'image')} are missing from where they belong. You see their second copies, as far as there are any.`;
   }
   const any = Object.entries(checks).some(([name, { status }]) => name !== 'persistence' && status !== 'ok');
   return any ? 'Something about how the images are kept needs looking after.' : null;
