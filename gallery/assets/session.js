@@ -29,12 +29,14 @@ export const onSession = (listener) => listeners.add(listener);
 /** Shows who is signed in, and keeps watching the server. Call it once. */
 export async function start() {
   network.addEventListener('unauthorized', () => signIn());
-  network.addEventListener('unreached', () => show('offline', 'The server cannot be reached. What you see may be old; nothing is lost.', { bad: true }));
+  network.addEventListener('unreached', () => show('offline', 'The server cannot be reached. What you see may be old.', { bad: true }));
   network.addEventListener('reached', () => show('offline', null));
   await refresh();
   look();
-  setInterval(() => document.hidden || look(), 60_000);
-  addEventListener('online', look);
+  const watch = () => document.hidden || look();
+  setInterval(watch, 30_000);
+  for (const event of ['online', 'focus']) addEventListener(event, watch);
+  document.addEventListener('visibilitychange', watch);
 }
 
 async function refresh({ moved = false } = {}) {
@@ -96,8 +98,13 @@ async function signOut() {
   await refresh({ moved: true });
 }
 
+let looks = 0;
+/** Which of them was the last to be answered. */
+let seen = 0;
 /** Asks how the store is, and says at the top what is amiss. */
 export async function look() {
+  looks += 1;
+  const turn = looks;
   let health;
   try {
     const answer = await fetch('/api/health');
@@ -107,11 +114,14 @@ export async function look() {
     network.dispatchEvent(new Event('unreached'));
     return null;
   }
+  // A later one may have been answered earlier.
+  if (turn < seen) return health;
+  seen = turn;
   const { writable, warning } = health.persistence ?? {};
   const why = health.checks?.persistence?.status === 'error' ? 'a place where images should lie is not there' : 'the disk is full or read-only';
   show('writable', writable === false ? `Nothing can be saved at the moment: ${why}. What is stored is safe and can be seen.` : null, { bad: true });
   const elsewhere = location.pathname !== '/safety';
-  show('amiss', writable !== false && elsewhere ? amiss(health) : null, { link: ['/safety', 'What it is'] });
+  show('amiss', writable !== false && elsewhere ? amiss(health) : null, { link: ['/safety', health.storage?.missing ? 'What to do about it' : 'What it is'] });
   const passes = warning?.startsWith('Storage may be ephemeral') && 'Your images may be gone after the next restart or deployment.';
   show('persistence', elsewhere ? passes || warning : null, { more: passes && warning, link: ['/safety', 'What to do'] });
   return health;
@@ -120,8 +130,8 @@ export async function look() {
 /** What is amiss with how the images are kept, in a sentence; null where nothing is. */
 function amiss({ checks = {}, storage: { missing } = {} }) {
   if (missing) {
-    const [are, their] = missing === 1 ? ['is', 'its second copy is'] : ['are', 'their second copies are'];
-    return `${count(missing, 'image')} ${are} gone from uploads/; ${their} used as far as there ${are} any.`;
+    return missing === 1 ? '1 image is missing from where it belongs. You see its second copy, if there is one.'
+      : `${count(missing, 'image')} are missing from where they belong. You see their second copies, as far as there are any.`;
   }
   const any = Object.entries(checks).some(([name, { status }]) => name !== 'persistence' && status !== 'ok');
   return any ? 'Something about how the images are kept needs looking after.' : null;

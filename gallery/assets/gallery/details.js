@@ -3,11 +3,15 @@ import { api } from '../api.js';
 import { ask, busy } from '../dialogs.js';
 import { bytes, fill, h, number, toast, when } from '../dom.js';
 import { allow } from '../session.js';
-import { safe } from './tile.js';
+import { nameOf, safe } from './tile.js';
 
 const path = (item) => `/api/images/${encodeURIComponent(item.id)}`;
 
-/** Fills `place` with the details of an item; `changed(item)` is called after each change. Returns whether something is not saved yet. */
+/** What is on its way to be saved, by the id of the image: it may have been left meanwhile. */
+const saving = new Map();
+
+/** Fills `place` with the details of an item; `changed(item)` is called after each change. Returns whether something is written that is
+ * neither saved nor on its way. */
 export function details(place, item, changed) {
   // The version of the item that the form shows: a change must not undo what somebody else did in the meantime.
   let tag = null;
@@ -24,7 +28,10 @@ export function details(place, item, changed) {
     description.value = item.description ?? '';
     category.value = item.category ?? '';
   };
-  const isDirty = () => description.value !== (item.description ?? '') || category.value !== (item.category ?? '');
+  const written = () => JSON.stringify([description.value, category.value]);
+  /** What of it is on its way. */
+  let sent = null;
+  const differs = () => description.value !== (item.description ?? '') || category.value !== (item.category ?? '');
   const take = ({ now, version }) => {
     [item, tag] = [now, version];
     show();
@@ -32,21 +39,29 @@ export function details(place, item, changed) {
   };
   // The list that the item is from may be old. The form shows what it says by now, unless words would be lost: then `tag` stays unknown.
   const look = async () => {
+    await saving.get(item.id);
     const found = await call('GET');
     if (tag) return;
     if (['description', 'category'].every((name) => (found.now[name] ?? null) === (item[name] ?? null))) [item, tag] = [found.now, found.version];
-    else if (!isDirty()) take(found);
+    else if (!differs()) take(found);
   };
 
   const send = async (headers) => {
     const json = { description: description.value || null, category: category.value.trim() || null };
-    take(await call('PATCH', { json, headers }));
+    const before = written();
+    const answer = await call('PATCH', { json, headers });
+    if (written() === before) take(answer);
+    else {
+      // More was written meanwhile.
+      [item, tag] = [answer.now, answer.version];
+      changed(item);
+    }
     toast('Saved.');
   };
   const conflict = async () => {
     const found = await call('GET');
     const { now } = found;
-    const both = h('div', {}, h('p', { text: 'Somebody else changed this while you wrote. It says now:' }),
+    const both = h('div', {}, h('p', { text: `Somebody else changed ${save.checkVisibility() ? 'this' : nameOf(item)} while you wrote. It says now:` }),
       h('blockquote', { text: now.description || '(no description)' }), h('p', { text: `Category: ${now.category ?? 'none'}` }));
     const choice = await ask('Changed in the meantime', both, [
       { label: 'Keep what it says now', value: 'theirs', kind: 'primary' }, { label: 'Save mine over it', value: 'mine' }, { label: 'Cancel', value: null }]);
@@ -54,20 +69,35 @@ export function details(place, item, changed) {
     if (choice === 'theirs') take(found);
     return null;
   };
+  const failed = ({ message }) => {
+    if (save.checkVisibility()) {
+      error.textContent = message;
+      error.hidden = false;
+    } else toast(`What you wrote of ${nameOf(item)} was not saved: ${message}`, { seconds: 20, action: { label: 'Try again', run: submit } });
+  };
+  const attempt = async () => {
+    try {
+      if (!tag) await look();
+      await (tag ? send({ 'if-match': tag }) : conflict());
+    } catch (problem) {
+      if (problem.status !== 412) return failed(problem);
+      await conflict().catch(failed);
+    }
+    return undefined;
+  };
   const submit = async (event) => {
-    event.preventDefault();
+    event?.preventDefault();
     if (!await allow('upload')) return;
     error.hidden = true;
-    await busy(save, async () => {
-      try {
-        if (!tag) await look();
-        await (tag ? send({ 'if-match': tag }) : conflict());
-      } catch (problem) {
-        if (problem.status === 412) return conflict();
-        error.textContent = problem.message;
-        error.hidden = false;
-      }
-    });
+    save.textContent = 'Saving…';
+    sent = written();
+    const { id } = item;
+    const done = busy(save, attempt);
+    saving.set(id, done);
+    await done;
+    if (saving.get(id) === done) saving.delete(id);
+    sent = null;
+    save.textContent = 'Save';
   };
 
   show();
@@ -79,5 +109,5 @@ export function details(place, item, changed) {
     h('form', { on: { submit } }, h('label', {}, 'Description', description), h('label', {}, 'Category', category), error, save),
     h('dl', {}, fact('File', item.originalName), fact('Added', when(item.uploadDate)), fact('Size', item.size && bytes(item.size)), fact('Dimensions', size),
       fact('Kind', item.contentType), fact('Address', address && h('a', { href: address, rel: 'noopener noreferrer', target: '_blank', text: item.url }))));
-  return isDirty;
+  return () => differs() && written() !== sent;
 }

@@ -26,15 +26,25 @@ export async function askForBatch(files, { category, group }) {
   return { category: name.value.trim(), description: description.value.trim(), asGroup: asGroup.checked, title: title.value.trim() };
 }
 
-/** What to say of many images at once: only what was filled in. */
-export async function askToDescribe(number) {
-  const category = categoryInput();
-  const description = h('textarea', { name: 'description', rows: 3, maxlength: 10_000 });
+/** What to say of many images at once: only what was filled in. What of theirs it would replace stands in the dialog before. */
+export async function askToDescribe(items) {
+  const said = { category: replaced(items, 'category'), description: replaced(items, 'description') };
+  const category = categoryInput({ 'aria-describedby': said.category?.id });
+  const description = h('textarea', { name: 'description', rows: 3, maxlength: 10_000, 'aria-describedby': said.description?.id });
   const content = h('div', { class: 'fields' }, h('p', { class: 'muted', text: 'What is left empty stays as it is.' }),
-    h('label', {}, 'Category', category), h('label', {}, 'Description', description));
+    h('label', {}, 'Category', category), said.category, h('label', {}, 'Description', description), said.description);
   const check = () => (category.value.trim() || description.value.trim() ? null : 'Write something, or cancel.');
-  if (await ask(`Describe ${count(number, 'item')}`, content, [{ label: 'Save', value: 'yes', kind: 'primary' }, { label: 'Cancel', value: null }], { check }) !== 'yes') return null;
+  if (await ask(`Describe ${count(items.length, 'item')}`, content, [{ label: 'Save', value: 'yes', kind: 'primary' }, { label: 'Cancel', value: null }], { check }) !== 'yes') return null;
   return { ...category.value.trim() && { category: category.value.trim() }, ...description.value.trim() && { description: description.value.trim() } };
+}
+
+/** How many of the images have this field already, which would be replaced; null where none has. */
+function replaced(items, field) {
+  const number = items.filter((item) => item[field]).length;
+  if (!number) return null;
+  const all = number === items.length;
+  const which = all ? (number === 1 ? 'It has' : 'All of these have') : count(number, 'of these has', 'of these have');
+  return h('p', { id: `replaced-${field}`, text: `${which} a ${field}, which is replaced if you write one.` });
 }
 
 /** Keeps a dialog open as long as `send` fails, and says why; returns what `send` returned, or null where it was dismissed. */

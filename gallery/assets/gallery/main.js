@@ -1,6 +1,5 @@
 // The gallery: what its parts do with each other.
 import { api, network } from '../api.js';
-import { confirm } from '../dialogs.js';
 import { $, announce, count, h, toast } from '../dom.js';
 import { allow, onSession, start } from '../session.js';
 import { Chosen } from './chosen.js';
@@ -183,7 +182,7 @@ async function removeViewed(item) {
 async function describeSelected() {
   if (!await allow('upload')) return;
   const items = selected().flatMap((item) => (item.type === 'group' ? item.files : [item]));
-  const json = await askToDescribe(items.length);
+  const json = await askToDescribe(items);
   if (!json) return;
   const groups = new Set();
   const failed = await each(items, async (item) => {
@@ -213,9 +212,14 @@ const onHeading = {
   add: () => pickFiles(),
   remove: async () => {
     const { group } = list;
-    if (!await allow('admin') || !await confirm('Delete the group?', `All ${count(group.files.length, 'image')} of it are deleted. Restoring a backup that holds them brings them back.`, { label: 'Delete', kind: 'danger' })) return;
-    if (await attempt(() => api('DELETE', groupPath(group.id), { headers: asSeen(group) }), 'deleted')) onHeading.gone();
-    else onHeading.stale(group.id);
+    if (!await allow('admin')) return;
+    await leave({ group: '', image: '' });
+    await remove([group], list, {
+      // The list need not have come as far as the group.
+      undone: () => { grouped(group); grid.focus(list.index(group.id)); },
+      stale: ({ id }) => syncGroup(id),
+      done: () => { filters.refresh(); if (place().group === group.id) syncGroup(group.id); },
+    });
   },
 };
 

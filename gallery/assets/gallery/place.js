@@ -19,10 +19,13 @@ export function go(change, { replace = false } = {}) {
   moves.dispatchEvent(new Event('moved'));
 }
 
-/** Leaves a place that `go` led to, as the back button would; where one came from elsewhere, goes to `change` instead. */
+/** Leaves a place that `go` led to, as the back button would; where one came from elsewhere, goes to `change` instead. Resolves
+ * once one is there. */
 export function leave(change) {
+  const there = new Promise((resolve) => moves.addEventListener('moved', resolve, { once: true }));
   if (history.state?.inside) history.back();
   else go(change, { replace: true });
+  return there;
 }
 
 addEventListener('popstate', () => moves.dispatchEvent(new Event('moved')));

@@ -8,6 +8,8 @@ const SECONDS = 8;
 const AT_ONCE = 3;
 /** What is yet to be deleted: each a function that does it now. */
 const pending = new Set();
+/** Takes away what was said of the last one that was undone. */
+let told = () => {};
 
 /** Deletes an image, or a group as it was seen: what came into it since, nobody here has meant. */
 const drop = (item, keepalive) => (item.type === 'group' ? api('DELETE', groupPath(item.id), { headers: asSeen(item), keepalive })
@@ -17,6 +19,7 @@ const drop = (item, keepalive) => (item.type === 'group' ? api('DELETE', groupPa
  * group that stays because it is another by now. */
 export async function remove(items, list, { undone, done, stale } = {}) {
   if (!items.length || !await allow('admin')) return false;
+  told();
   const taken = list.take(new Set(items.map(({ id }) => id)));
   const images = items.reduce((sum, item) => sum + (item.type === 'group' ? item.fileCount ?? 1 : 1), 0);
   const back = (which) => {
@@ -43,7 +46,7 @@ export async function remove(items, list, { undone, done, stale } = {}) {
     pending.delete(commit);
     removeEventListener('keydown', key);
     back(new Set(items.map(({ id }) => id)));
-    toast('Nothing was deleted.');
+    told = toast('Nothing was deleted.');
   };
   const key = (event) => {
     if (event.key !== 'z' || !(event.ctrlKey || event.metaKey) || event.target.closest('input, textarea')) return;
@@ -53,7 +56,7 @@ export async function remove(items, list, { undone, done, stale } = {}) {
   };
   pending.add(commit);
   addEventListener('keydown', key);
-  const close = toast(`${count(images, 'image')} deleted.`, { action: { label: 'Undo', run: undo }, seconds: SECONDS, gone: commit });
+  const close = toast(`${count(images, 'image is', 'images are')} being deleted.`, { action: { label: 'Undo', run: undo }, seconds: SECONDS, gone: commit });
   return true;
 }
 

@@ -193,8 +193,11 @@ export class Viewer {
 
   #showDetails() {
     this.#isDirty = details(this.#aside, this.item, (item) => {
-      this.item = item;
-      this.#title.textContent = nameOf(item);
+      // It may have been left while that was saved.
+      if (this.item?.id === item.id) {
+        this.item = item;
+        this.#title.textContent = nameOf(item);
+      }
       this.#on.changed(item);
     });
   }

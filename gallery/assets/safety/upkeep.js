@@ -32,14 +32,16 @@ async function prune(changed) {
 const nothing = (plan) => plan.removed.length === 0 && plan.objects === 0;
 const total = (plan) => `${count(plan.removed.length, 'backup')} and ${count(plan.objects, 'object')} that nothing needs`;
 
-/** Reads everything through, and makes damaged or missing copies anew from the other one. */
-export async function verify(changed) {
+/** Reads everything through, and makes damaged or missing copies anew from the other one; with a `title` and `label` of its own
+ * it is asked for just that. */
+export async function verify(changed, { title, label } = {}) {
   if (!await allowed()) return;
   const repair = h('input', { type: 'checkbox', name: 'repair', checked: true });
   const content = h('div', {}, h('p', { text: 'Both copies of every image and every part of the backups are read and compared with their '
     + 'digests. That takes a while where there is much.' }),
-    h('label', { class: 'inline' }, repair, 'Repair what is damaged from the other copy'));
-  if (await ask('Check everything', content, [{ label: 'Check', value: 'go', kind: 'primary' }, { label: 'Cancel', value: null }]) !== 'go') return;
+    title ? h('p', { text: 'What is missing or damaged is made anew from the other copy.' })
+      : h('label', { class: 'inline' }, repair, 'Repair what is damaged from the other copy'));
+  if (await ask(title ?? 'Check everything', content, [{ label: label ?? 'Check', value: 'go', kind: 'primary' }, { label: 'Cancel', value: null }]) !== 'go') return;
   await run('Reading everything through', () => api('POST', '/api/verify', { query: { repair: repair.checked ? 'true' : '' } }), (found) => {
     const repaired = found.repaired.length + found.copied.length + found.rewritten;
     const after = repaired ? `, after ${count(repaired, 'repair')}` : '';

@@ -9,6 +9,7 @@ const ANSWERS = {
   unproven: ['fair', '?', 'Most likely, though it is not shown yet.', 'Nothing speaks against it. Once images have outlived a new deployment, container or boot, it says "yes" here.'],
   ephemeral: ['bad', '!', 'Perhaps not.', 'They lie where the next deployment or restart may not find them.'],
   withheld: ['bad', '!', 'Nothing is saved at the moment.', 'A place where images or their copies should lie is not what it was, so nothing is written anywhere until that is put right.'],
+  missing: ['bad', '!', null, 'Gone from where they belong. Those that have a second copy are shown from it, and can be brought back.'],
   service: ['good', '✓', 'Yes.', 'They lie in a service that stays whatever becomes of this server.'],
 };
 const PLATFORMS = {
@@ -26,8 +27,8 @@ const RANK = { error: 0, warn: 1, ok: 2 };
 export function verdict(health, changed) {
   const { persistence } = health;
   if (!persistence.verdict) return [little(health)];
-  const mend = health.backups.singleCopies > 0 && button('Make the other copies', () => verify(changed));
-  return [answer(health), section('copies', 'Copies', facts(copies(health)), mend, checks(health))];
+  const mend = health.backups.singleCopies > 0 && button('Make the other copies', () => verify(changed, { title: 'Make the other copies', label: 'Make them' }));
+  return [answer(health, changed), section('copies', 'Copies', facts(copies(health)), mend, checks(health))];
 }
 
 /** What whoever has no token is told. */
@@ -37,15 +38,18 @@ function little(health) {
     button('Sign in', () => signIn(), { class: 'primary' }));
 }
 
-function answer({ persistence, storage, checks }) {
+function answer({ persistence, storage, checks }, changed) {
+  const { missing } = storage;
   const withheld = checks.persistence?.status === 'error';
-  const known = withheld ? 'withheld' : persistence.verdict === 'proven' && storage.kind === 's3' ? 'service' : persistence.verdict;
-  const [level, sign, words, meaning] = ANSWERS[known] ?? ANSWERS.unproven;
+  const kept = persistence.verdict === 'proven' && storage.kind === 's3' ? 'service' : persistence.verdict;
+  const known = missing ? 'missing' : kept;
+  const [level, sign, words, meaning] = ANSWERS[withheld ? 'withheld' : known] ?? ANSWERS.unproven;
+  const bring = missing > 0 && button('Bring them back', () => verify(changed, { title: 'Bring the images back', label: 'Bring them back' }), { class: 'primary' });
   const evidence = persistence.evidence && readable(`${persistence.evidence[0].toUpperCase()}${persistence.evidence.slice(1)}.`);
   return h('section', { class: `card verdict ${level}`, 'aria-labelledby': 'verdict' },
-    h('h2', { class: 'answer', id: 'verdict' }, h('span', { class: 'sign', 'aria-hidden': 'true', text: sign }), words),
-    h('p', { text: meaning }),
-    persistence.warning && h('div', { class: 'remedy' }, h('h3', { text: 'What to do' }), h('p', {}, coded(persistence.warning))),
+    h('h2', { class: 'answer', id: 'verdict' }, h('span', { class: 'sign', 'aria-hidden': 'true', text: sign }), words ?? `${count(missing, 'image is', 'images are')} missing.`),
+    h('p', { text: meaning }), bring,
+    persistence.warning && h('div', { class: 'remedy' }, h('h3', { text: missing ? 'What to do so that they stay' : 'What to do' }), h('p', {}, coded(persistence.warning))),
     facts([
       ['Verdict', h('strong', { text: persistence.verdict })],
       ['Evidence', evidence],

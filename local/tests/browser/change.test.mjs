@@ -82,6 +82,70 @@ test('what is not saved is asked for before it is left', async (t) => {
   assert.equal(await form.getByLabel('Description').inputValue(), 'Not yet');
 });
 
+/** Two images, the first open, with a save of it that is held or answered by `route` until the returned function is called. */
+async function saving(t, route, options) {
+  const { server, page, stored } = await filled(t, 2, options);
+  const path = `/api/images/${stored[0].id}`;
+  const looked = page.waitForResponse((response) => response.url().endsWith(path));
+  const form = await details(page, stored[0].originalName);
+  await looked;
+  let letGo;
+  const held = new Promise((resolve) => { letGo = resolve; });
+  let saves = 0;
+  await page.route(`**${path}`, async (asked) => {
+    if (asked.request().method() !== 'PATCH') return asked.fallback();
+    saves += 1;
+    if (saves > 1) return asked.fallback();
+    await held;
+    return route(asked);
+  });
+  await form.getByLabel('Description').fill('A morning in May');
+  await form.getByRole('button', { name: 'Save' }).click();
+  await form.getByRole('button', { name: 'Saving…' }).waitFor();
+  return { server, page, stored, form, letGo };
+}
+const turnTo = async (page, to, name) => {
+  await page.getByRole('button', { name: to, exact: true }).click();
+  await page.locator('.viewer h1').filter({ hasText: name }).waitFor();
+};
+
+test('an image may be left while what was written of it is on its way, and is shown as saved when one comes back', async (t) => {
+  const { server, page, stored, form, letGo } = await saving(t, (asked) => asked.continue());
+  const [to, back] = await page.getByRole('button', { name: 'Next', exact: true }).isVisible() ? ['Next', 'Previous'] : ['Previous', 'Next'];
+  await turnTo(page, to, stored[1].originalName);
+  assert.equal(await dialog(page).count(), 0, 'nothing is asked');
+  await turnTo(page, back, stored[0].originalName);
+  await turnTo(page, to, stored[1].originalName);
+  letGo();
+  await toast(page, 'Saved.').waitFor();
+  assert.equal(await page.locator('.viewer h1').textContent(), stored[1].originalName, 'the image that is looked at stays');
+  assert.equal((await server.ask(`/api/images/${stored[0].id}`)).description, 'A morning in May');
+  await turnTo(page, back, 'A morning in May');
+  await eventually(async () => assert.equal(await form.getByLabel('Description').inputValue(), 'A morning in May'));
+});
+
+test('that something was not saved is told after the image was left, and can be tried again', async (t) => {
+  const refuse = (asked) => asked.fulfill({ status: 503, contentType: 'application/problem+json', body: '{"type":"unavailable","detail":"The store does not answer."}' });
+  const { server, page, stored, letGo } = await saving(t, refuse, { expected: ['status of 503'] });
+  await page.getByRole('button', { name: 'Close', exact: true }).click();
+  await page.locator('.viewer').waitFor({ state: 'hidden' });
+  letGo();
+  const told = toast(page, `What you wrote of ${stored[0].originalName} was not saved: The store does not answer.`);
+  await told.getByRole('button', { name: 'Try again' }).click();
+  await toast(page, 'Saved.').waitFor();
+  assert.equal((await server.ask(`/api/images/${stored[0].id}`)).description, 'A morning in May');
+});
+
+test('what is written while the last words are on their way stays, and is asked for before it is left', async (t) => {
+  const { page, form, letGo } = await saving(t, (asked) => asked.continue());
+  await form.getByLabel('Description').fill('A morning in May, at six');
+  letGo();
+  await toast(page, 'Saved.').waitFor();
+  assert.equal(await form.getByLabel('Description').inputValue(), 'A morning in May, at six');
+  await page.getByRole('button', { name: 'Close', exact: true }).click();
+  await dialog(page).getByRole('button', { name: 'Cancel' }).click();
+});
+
 test('many images are described at once', async (t) => {
   const { server, page, stored } = await filled(t, 4);
   const some = stored.slice(1, 4);
@@ -94,14 +158,34 @@ test('many images are described at once', async (t) => {
   assert.deepEqual(described.sort(), some.map(({ id }) => id).sort());
 });
 
+test('before many images are described, it is said how many have words that would be replaced', async (t) => {
+  const { server, page, stored } = await filled(t, 3);
+  const write = (id, json) => server.ask(`/api/images/${id}`, { method: 'PATCH', headers: { 'content-type': 'application/json' }, body: JSON.stringify(json) });
+  for (const { id } of stored.slice(0, 2)) await write(id, { description: 'Written with care' });
+  await write(stored[2].id, { category: null });
+  await page.reload();
+  await tile(page, 'Written with care').first().waitFor();
+  for (const one of await tiles(page).all()) await one.click({ modifiers: ['Control'] });
+  await page.getByRole('button', { name: 'Describe' }).click();
+  await dialog(page).getByText('2 of these have a description, which is replaced if you write one.').waitFor();
+  await dialog(page).getByText('2 of these have a category, which is replaced if you write one.').waitFor();
+  assert.deepEqual(await amiss(page), []);
+  await page.keyboard.press('Escape');
+  await page.getByRole('button', { name: 'Clear selection' }).click();
+  await select(page, stored[2].originalName);
+  await page.getByRole('button', { name: 'Describe' }).click();
+  await dialog(page).getByLabel('Description').waitFor();
+  assert.equal(await dialog(page).getByText('replaced').count(), 0, 'an image without words loses none');
+});
+
 test('a delete that is undone never reaches the server', async (t) => {
   const { server, page, stored, sent } = await filled(t, 3);
   await select(page, stored[0].originalName, stored[1].originalName);
   await page.keyboard.press('Delete');
-  await toast(page, '2 images deleted.').waitFor();
+  await toast(page, '2 images are being deleted.').waitFor();
   await eventually(async () => assert.equal(await tiles(page).count(), 1));
   assert.deepEqual(await amiss(page), []);
-  await toast(page, '2 images deleted.').getByRole('button', { name: 'Undo' }).click();
+  await toast(page, '2 images are being deleted.').getByRole('button', { name: 'Undo' }).click();
   await eventually(async () => assert.equal(await tiles(page).count(), 3));
   // The page says goodbye, when it would have sent what was still to be deleted.
   await page.goto(`${server.url}/safety`);
@@ -114,10 +198,24 @@ test('the keys undo a delete as well', async (t) => {
   const { page, stored, sent } = await filled(t, 2);
   await tile(page, stored[0].originalName).focus();
   await page.keyboard.press('Delete');
-  await toast(page, '1 image deleted.').waitFor();
+  await toast(page, '1 image is being deleted.').waitFor();
   await page.keyboard.press('Control+z');
   await tile(page, stored[0].originalName).waitFor();
   assert.deepEqual(sent, []);
+});
+
+test('what was said of a delete that was undone is gone once the next one begins', async (t) => {
+  const { page, stored } = await filled(t, 2);
+  await tile(page, stored[0].originalName).focus();
+  await page.keyboard.press('Delete');
+  await toast(page, '1 image is being deleted.').getByRole('button', { name: 'Undo' }).click();
+  await toast(page, 'Nothing was deleted.').waitFor();
+  await tile(page, stored[1].originalName).focus();
+  await page.keyboard.press('Delete');
+  await toast(page, '1 image is being deleted.').waitFor();
+  assert.equal(await toast(page, 'Nothing was deleted.').count(), 0);
+  await toast(page, '1 image is being deleted.').getByRole('button', { name: 'Undo' }).click();
+  await toast(page, 'Nothing was deleted.').waitFor();
 });
 
 test('a delete that nobody undoes is carried out', async (t) => {
@@ -135,7 +233,7 @@ test('a delete is carried out when the page is left', async (t) => {
   const { server, page, stored } = await filled(t, 2);
   await tile(page, stored[0].originalName).focus();
   await page.keyboard.press('Delete');
-  await toast(page, '1 image deleted.').waitFor();
+  await toast(page, '1 image is being deleted.').waitFor();
   await page.getByRole('link', { name: 'Safety' }).click();
   await eventually(async () => assert.deepEqual((await server.images()).map(({ id }) => id), [stored[1].id]));
 });
@@ -155,7 +253,7 @@ test('from the viewer an image is deleted and the next one is shown', async (t) 
   await tiles(page).first().click();
   const name = await page.locator('.viewer h1').textContent();
   await page.keyboard.press('Delete');
-  await toast(page, '1 image deleted.').waitFor();
+  await toast(page, '1 image is being deleted.').waitFor();
   await eventually(async () => assert.notEqual(await page.locator('.viewer h1').textContent(), name));
   assert.ok(stored.some(({ originalName }) => originalName === name));
 });

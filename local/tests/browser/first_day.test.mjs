@@ -66,8 +66,9 @@ test('thirty photos are uploaded, described, deleted, lost with the disk and fou
   const uploads = join(path, 'uploads');
   for (const name of await readdir(uploads)) await rm(join(uploads, name));
   await page.reload();
-  await page.locator('#banner').getByText(/^\d+ images are gone from uploads\/; their second copies are used/).waitFor();
-  await page.getByRole('link', { name: 'What it is' }).click();
+  await page.locator('#banner').getByText(/^\d+ images are missing from where they belong\. You see their second copies/).waitFor();
+  await page.getByRole('link', { name: 'What to do about it' }).click();
+  await page.locator('.verdict').getByRole('heading', { name: /^\d+ images are missing\.$/ }).waitFor();
   await page.getByText(/^Images that are gone from it: \d+\./).waitFor();
   assert.deepEqual(await amiss(page), []);
 

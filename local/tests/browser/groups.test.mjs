@@ -124,13 +124,26 @@ test('a group is downloaded as a zip', async (t) => {
   await download.delete();
 });
 
-test('a group is deleted with its images after a question that says how many', async (t) => {
+test('the group that is open is deleted as its tile is: it can be undone, and so long nothing is sent', async (t) => {
   const { server, page } = await opened(t);
+  const sent = [];
+  page.on('request', (request) => request.method() === 'DELETE' && sent.push(request.url()));
   await page.getByRole('button', { name: 'Delete group' }).click();
-  await dialog(page).getByText('All 4 images of it are deleted.').waitFor();
-  await dialog(page).getByRole('button', { name: 'Delete', exact: true }).click();
   await page.getByText('Drop photos here').waitFor();
-  assert.deepEqual(await server.images(), []);
+  await page.locator('.toast').filter({ hasText: '4 images are being deleted.' }).getByRole('button', { name: 'Undo' }).click();
+  await tile(page, /^The trip, group of 4 images/).waitFor();
+  await eventually(async () => assert.match(await page.evaluate(() => document.activeElement.getAttribute('aria-label')), /^The trip/));
+  assert.deepEqual(await amiss(page), []);
+  assert.deepEqual(sent, []);
+  await kept(server, NAMES);
+  await tile(page, /^The trip/).click();
+  await order(page, NAMES);
+  await page.getByRole('button', { name: 'Delete group' }).click();
+  await said(page, '4 images are being deleted.');
+  // As when the page is left, which ends the time for undoing.
+  await page.evaluate(() => dispatchEvent(new Event('pagehide')));
+  await eventually(async () => assert.deepEqual(await server.images(), []));
+  await page.getByText('Drop photos here').waitFor();
 });
 
 test('a group into which an image came since it was looked at is not deleted, but shown again', async (t) => {
@@ -138,7 +151,7 @@ test('a group into which an image came since it was looked at is not deleted, bu
   await page.getByRole('button', { name: 'Back to all images' }).click();
   await tile(page, /^The trip, group of 4 images/).focus();
   await page.keyboard.press('Delete');
-  await said(page, '4 images deleted.');
+  await said(page, '4 images are being deleted.');
   await join(server, page);
   // As when the page is left, which ends the time for undoing.
   await page.evaluate(() => dispatchEvent(new Event('pagehide')));
@@ -148,7 +161,7 @@ test('a group into which an image came since it was looked at is not deleted, bu
   assert.deepEqual(await amiss(page), []);
   await tile(page, /^The trip/).focus();
   await page.keyboard.press('Delete');
-  await said(page, '5 images deleted.');
+  await said(page, '5 images are being deleted.');
   await page.evaluate(() => dispatchEvent(new Event('pagehide')));
   await eventually(async () => assert.deepEqual(await server.images(), []));
 });
@@ -156,11 +169,11 @@ test('a group into which an image came since it was looked at is not deleted, bu
 test('the group that is open is not deleted with an image that came into it unseen', async (t) => {
   const { server, page } = await opened(t, { expected: ['status of 412'] });
   await page.getByRole('button', { name: 'Delete group' }).click();
-  await dialog(page).getByText('All 4 images of it are deleted.').waitFor();
+  await said(page, '4 images are being deleted.');
   await join(server, page);
-  await dialog(page).getByRole('button', { name: 'Delete', exact: true }).click();
-  await said(page, 'The group changed meanwhile, so nothing was deleted.');
-  await order(page, ALL);
+  await page.evaluate(() => dispatchEvent(new Event('pagehide')));
+  await said(page, 'The group "The trip" changed meanwhile, so nothing of it was deleted. It is shown as it is now.');
+  await tile(page, /^The trip, group of 5 images/).waitFor();
   await kept(server, ALL);
 });
 

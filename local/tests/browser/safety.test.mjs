@@ -1,10 +1,11 @@
 // The safety page: what it says of the store, and that backups are made, looked into, restored and undone without a command.
 import assert from 'node:assert/strict';
-import { rm } from 'node:fs/promises';
+import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { amiss } from './accessible.mjs';
 import { eventually, gallery, visit } from './browser.mjs';
+import { tiles } from './gestures.mjs';
 import { draw, range } from './pictures.mjs';
 import { folder, Server } from './server.mjs';
 
@@ -18,6 +19,10 @@ async function plan(page, nth) {
   await rows(page).nth(nth).getByRole('button', { name: /^Restore / }).click();
   await dialog(page).locator('.counts').waitFor();
 }
+
+/** Waits until so many pictures are shown in the gallery: none is asked for any more. */
+const loaded = (page, number) => eventually(async () => assert.equal(
+  await tiles(page).locator('img').evaluateAll((all) => all.filter(({ naturalWidth }) => naturalWidth > 0).length), number));
 
 /** A server with five pictures, seen from its safety page. */
 async function safety(t) {
@@ -128,6 +133,49 @@ test('everything is read through by a button, and a damaged image is repaired fr
   await eventually(async () => assert.equal((await fetch(`${server.url}${image.url}`)).status, 200));
 });
 
+test('a page that is open learns within a minute that images are gone, and when it is looked at again that they are back', async (t) => {
+  const path = await folder(t);
+  const server = await Server.start(t, path);
+  const { page } = await visit(t, server);
+  await server.upload(await draw(page, range(3)));
+  await page.clock.install();
+  const healthy = page.waitForResponse('**/api/health');
+  await page.reload();
+  await healthy;
+  await loaded(page, 3);
+  const banner = page.locator('[data-banner=amiss]');
+  await rm(join(path, 'uploads'), { recursive: true });
+  await page.clock.fastForward(59_000);
+  await banner.getByText(/^3 images are missing/).waitFor();
+  await server.ask('/api/verify?repair=true', { method: 'POST' });
+  await page.evaluate(() => dispatchEvent(new Event('focus')));
+  await banner.waitFor({ state: 'detached' });
+  await rm(join(path, 'uploads'), { recursive: true });
+  await page.evaluate(() => document.dispatchEvent(new Event('visibilitychange')));
+  await banner.getByText(/^3 images are missing/).waitFor();
+});
+
+test('that images are gone is the first thing the page says, with a button that brings them back', async (t) => {
+  const path = await folder(t);
+  const server = await Server.start(t, path);
+  const { page } = await visit(t, server);
+  const images = await server.upload(await draw(page, range(2)));
+  await page.reload();
+  await loaded(page, 2);
+  await rm(join(path, 'uploads'), { recursive: true });
+  await page.reload();
+  await page.locator('[data-banner=amiss]').getByText('2 images are missing from where they belong.').waitFor();
+  await page.getByRole('link', { name: 'What to do about it' }).click();
+  await page.locator('.verdict').getByRole('heading', { name: '2 images are missing.' }).waitFor();
+  assert.deepEqual(await amiss(page), []);
+  await page.locator('.verdict').getByRole('button', { name: 'Bring them back' }).click();
+  await dialog(page).getByRole('heading', { name: 'Bring the images back' }).waitFor();
+  await dialog(page).getByRole('button', { name: 'Bring them back' }).click();
+  await says(page, 'Everything was read through and is right, after 2 repairs');
+  await page.locator('.verdict').getByRole('heading', { name: 'are missing' }).waitFor({ state: 'detached' });
+  assert.deepEqual((await readdir(join(path, 'uploads'))).filter((name) => name.endsWith('.jpg')).sort(), images.map(({ id }) => id).sort());
+});
+
 test('a server that goes away is said to be away, and the page goes on when it is back', async (t) => {
   const path = await folder(t);
   const first = await Server.start(t, path);
@@ -135,7 +183,7 @@ test('a server that goes away is said to be away, and the page goes on when it i
   await page.locator('.verdict').waitFor();
   await first.stop();
   await page.getByRole('button', { name: 'Back up now' }).click();
-  await page.locator('#banner').getByText('The server cannot be reached').waitFor();
+  await page.locator('#banner').getByText('The server cannot be reached. What you see may be old.', { exact: true }).waitFor();
   await says(page, 'broke off');
   await Server.start(t, path, {}, first.port);
   await page.getByRole('button', { name: 'Back up now' }).click();
