@@ -227,7 +227,7 @@ Examples:
     /// Take in images and records from a zip or a folder: an export, a folder of the older format, or plain images.
     ///
     /// It adds and replaces nothing: what lives in the store stays as it is, what was deleted comes back. Before anything
-    /// changes, a safety backup is made. A second run changes nothing, and one after a cut-off does the rest.
+    /// changes, a safety backup is made. A second run changes nothing, and one after a cut-off does the rest, a minute later.
     #[command(after_help = concat!("\
 Examples:
   keepsake import photos.zip --dry-run
