@@ -9,7 +9,7 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_s3::config::{Credentials, SharedCredentialsProvider};
 
-use super::{ELSEWHERE, S3Options, http_client};
+use super::{S3Options, http_client};
 use crate::config::AwsCredentials;
 
 /// How long one attempt at a request may take, but for reading a body and for large puts, which get longer.
@@ -35,7 +35,7 @@ async fn everywhere(options: &S3Options) -> SdkConfig {
     } else if options.endpoint.is_some() {
         // No machine of AWS need be asked which region it is in, which takes its time where there is none.
         let named = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new());
-        loader = loader.region(named.or_else(ELSEWHERE));
+        loader = loader.region(named.or_else(super::ELSEWHERE));
     }
     if let Some(endpoint) = &options.endpoint {
         loader = loader.endpoint_url(endpoint);
