@@ -22,8 +22,8 @@ pub struct Filter {
     pub group_id: Option<String>,
     /// Those of this type.
     pub kind: Option<String>,
-    /// Those with this text in description, original name, category, the title of their group or their URL, whatever its
-    /// case.
+    /// Those with each word of this text in one of description, original name, category, the title of their group and their
+    /// URL, in whatever order and case.
     pub text: Option<String>,
 }
 
@@ -64,16 +64,18 @@ impl Filter {
     /// Which records it takes.
     pub(crate) fn takes(&self) -> impl Fn(&Record) -> bool {
         let same = |wanted: &Option<String>, has: &Option<String>| wanted.is_none() || wanted == has;
-        let text = self.text.as_ref().map(|text| text.to_lowercase());
+        let text = self.text.as_ref().map(|text| text.to_lowercase()).unwrap_or_default();
+        let words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
         move |record| {
             same(&self.category, &record.category)
                 && same(&self.group_id, &record.group_id)
                 && same(&self.kind, &record.kind)
-                && text.as_ref().is_none_or(|text| {
+                && (words.is_empty() || {
                     let fields = [&record.description, &record.original_name, &record.category, &record.group_title];
                     let url = record.extra.get("url").and_then(|url| url.as_str());
                     let fields = fields.into_iter().flatten().map(String::as_str).chain(url);
-                    fields.map(str::to_lowercase).any(|field| field.contains(text))
+                    let fields: Vec<String> = fields.map(str::to_lowercase).collect();
+                    words.iter().all(|word| fields.iter().any(|field| field.contains(word)))
                 })
         }
     }

@@ -36,7 +36,8 @@ pub(crate) struct Wanted {
     group_id: Option<String>,
     /// Only this type: `image`, `video` or `link`, which also takes groups that hold one, or `group`.
     r#type: Option<String>,
-    /// Only images with this text in their description, original name or category, or in the title of their group.
+    /// Only images that have each of these words in their description, original name, category or URL, or in the title of their
+    /// group, in whatever order and case.
     q: Option<String>,
     /// Whether every image is listed by itself, with no groups.
     #[param(value_type = Option<bool>)]

@@ -101,11 +101,12 @@ export class List extends EventTarget {
   index(id) { return this.items.findIndex((item) => item.id === id); }
 
   /** Whether an item belongs into this list, as the server would judge. */
-  #takes({ groupId, category, type, description, originalName, title }) {
+  #takes({ groupId, category, type, description, originalName, title, url }) {
     const { q, category: wanted, type: kind, group } = this.#query;
-    const text = (q ?? '').toLowerCase();
+    const words = (q ?? '').toLowerCase().split(/\s+/).filter(Boolean);
+    const fields = [description, originalName, category, title, !url?.startsWith('/') && url].filter(Boolean).map((field) => field.toLowerCase());
     return (group ? groupId === group : !wanted || wanted === category) && (!kind || kind === type)
-      && (!text || [description, originalName, category, title].some((field) => field?.toLowerCase().includes(text)));
+      && words.every((word) => fields.some((field) => field.includes(word)));
   }
 
   /** Puts an item that is new or has changed where it belongs: where it was, else at the start, in a group at the end. */

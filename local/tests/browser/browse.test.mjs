@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { amiss } from './accessible.mjs';
 import { eventually, gallery } from './browser.mjs';
 import { PHONE } from './chromium.mjs';
-import { tile, tiles } from './gestures.mjs';
+import { answer, drop, tile, tiles, uploaded } from './gestures.mjs';
 import { draw, range } from './pictures.mjs';
 
 /** A gallery with one picture for each pair of category and description, the last of which is the newest. */
@@ -41,6 +41,21 @@ test('a search finds by words, a filter by category, and both stand in the addre
   await shows(page, all);
   await page.goBack();
   await page.getByText('Nothing matches').waitFor();
+});
+
+test('a search finds what has all of its words in whatever order, and what is uploaded meanwhile likewise', async (t) => {
+  const { page } = await filled(t, NAMED);
+  await page.getByRole('searchbox', { name: 'Search' }).fill('hills PATH');
+  await shows(page, ['A path uphill']);
+  await page.getByRole('searchbox', { name: 'Search' }).fill('sea path');
+  await shows(page, ['A path to the sea']);
+  const [one, other] = await draw(page, [11, 12]);
+  await drop(page, [one]);
+  await answer(page, { description: 'Path by night', category: 'lake' });
+  await uploaded(page, '1 file uploaded');
+  await drop(page, [other]);
+  await answer(page, { description: 'Path by night', category: 'sea' });
+  await shows(page, ['Path by night', 'A path to the sea']);
 });
 
 test('the viewer is opened, turned, zoomed and closed with the keys alone, and gives the focus back', async (t) => {
