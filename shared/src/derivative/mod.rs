@@ -34,7 +34,7 @@ use crate::keepsake::{Keepsake, blocking};
 use crate::layout::{self, ImageId};
 use crate::media::{self, Format, MediaError};
 use crate::metrics::Outcome;
-use crate::store::{Ranged, ReadAt, StoreError};
+use crate::store::{ErrorKind, Ranged, ReadAt, StoreError};
 use crate::sync::{Mutex, Ordering, lock};
 
 /// What a look at a header may take in bytes, beside what the image itself has: it can be all header.
@@ -157,7 +157,13 @@ impl Derivatives {
         }
         let cell = self.cell(content, form);
         let made = cell.get_or_try_init(async || {
-            let made = self.make(keepsake, id, record, form).await;
+            let made = match self.make(keepsake, id, record, form).await {
+                // The file that was found went before it was read. Its second copy is as good.
+                Err(error) if error.store_kind() == Some(ErrorKind::NotFound) => {
+                    self.make(keepsake, id, record, form).await
+                }
+                made => made,
+            };
             keepsake.counts.add_derivative(match &made {
                 Ok(Ok(_)) => Outcome::Made,
                 Ok(Err(Refusal::Image(_))) => Outcome::Refused,

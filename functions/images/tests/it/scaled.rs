@@ -2,14 +2,15 @@
 
 use std::io::Cursor;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use image::{ImageFormat, Rgba, RgbaImage};
 use serde_json::json;
 use shared::derivative::{Derivatives, Limits};
 use shared::digest::Digest;
 use shared::http::App;
-use shared::store::{Body, Key, PutMode};
-use shared::testing::{Answer, app, import, samples, store_image};
+use shared::store::{Body, ErrorKind, Fault, FaultStore, Key, MemoryStore, Operation, PutMode};
+use shared::testing::{Answer, app, app_on, import, samples, store_image};
 
 use super::{ask, get};
 
@@ -46,6 +47,26 @@ async fn an_image_is_made_to_fit_into_the_next_size_of_the_ladder() {
         assert_eq!(size(&answer), expected, "{query}");
     }
     assert!(get(&app, &path).await.body == picture(1000, 500, 255), "who asks for no size gets what was sent");
+}
+
+#[tokio::test]
+async fn an_image_whose_file_goes_while_it_is_looked_at_is_made_from_its_second_copy() {
+    let (asked, goes) = (Arc::new(AtomicBool::new(false)), AtomicBool::new(false));
+    let is_asked = Arc::clone(&asked);
+    // It is found, and is gone once it is read.
+    let plan = move |operation: &Operation| {
+        if !is_asked.load(Ordering::SeqCst) || !operation.key.starts_with("uploads/") {
+            return None;
+        }
+        let gone = operation.name != "head" || goes.load(Ordering::SeqCst);
+        goes.store(gone, Ordering::SeqCst);
+        gone.then_some(Fault::Before(ErrorKind::NotFound))
+    };
+    let app = scaling(app_on(Arc::new(FaultStore::with_plan(Arc::new(MemoryStore::new()), plan))));
+    let id = store_image(&app.keepsake, picture(1000, 500, 255)).await;
+    asked.store(true, Ordering::SeqCst);
+    let first = get(&app, &format!("/uploads/{id}?w=320")).await;
+    assert_eq!((first.status.as_u16(), size(&first)), (200, (320, 160)));
 }
 
 #[tokio::test]
