@@ -1,7 +1,9 @@
 //! What is taken in, from Keepsake's own archives and from anywhere.
 
 use std::collections::BTreeMap;
+use std::sync::Mutex;
 
+use futures::FutureExt;
 use serde_json::json;
 use shared::Error;
 use shared::backup::Kind;
@@ -51,12 +53,17 @@ async fn a_second_plan_or_import_does_not_begin_beside_one_that_holds_its_record
     let keepsake = world.open();
     let zip = zip_of((0..4).map(|n| (["a.png", "b.png", "c.png", "d.png"][n as usize], png(n))));
     let (first, second) = (open(&zip).await.unwrap(), open(&zip).await.unwrap());
-    let (planned, beside) = tokio::join!(keepsake.plan_import(&first, &quiet), keepsake.plan_import(&second, &quiet));
-    assert_eq!(planned.unwrap().adopted.len(), 4);
-    assert!(matches!(beside, Err(Error::RestoreRunning)), "{beside:?}");
-    let (planned, beside) = tokio::join!(keepsake.plan_import(&first, &quiet), keepsake.import(&second, &quiet));
-    assert_eq!(planned.unwrap().adopted.len(), 4);
-    assert!(matches!(beside, Err(Error::RestoreRunning)), "{beside:?}");
+    let refused = Mutex::new(Vec::new());
+    // Called while the first is at work.
+    let told = |_| {
+        let plan = keepsake.plan_import(&second, &quiet).now_or_never().map(|planned| planned.map(drop));
+        let import = keepsake.import(&second, &quiet).now_or_never().map(|imported| imported.map(drop));
+        refused.lock().unwrap().extend([plan, import]);
+    };
+    assert_eq!(keepsake.plan_import(&first, &told).await.unwrap().adopted.len(), 4);
+    let refused = refused.into_inner().unwrap();
+    assert!(refused.iter().all(|outcome| matches!(outcome, Some(Err(Error::RestoreRunning)))), "{refused:?}");
+    assert!(!refused.is_empty());
     // A plan that is given up leaves the way free.
     drop(keepsake.plan_import(&first, &quiet));
     assert_eq!(import(&keepsake, &zip).await.plan.adopted.len(), 4);
