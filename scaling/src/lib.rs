@@ -1,7 +1,8 @@
 //! [`Engine`]: makes smaller forms of images.
 //!
 //! Decoded in Rust throughout: JPEG, PNG, GIF, WebP, BMP and TIFF; of an animation the first frame. Who takes WebP gets
-//! that, by libwebp where it is opaque; others get a JPEG, or a PNG of what is not. What is transparent loses nothing. Colours are converted to sRGB where a profile says that they are others.
+//! that, by libwebp where it is opaque; others get a JPEG, or a PNG of what is not. What is transparent loses nothing.
+//! Colours are converted to sRGB where a profile says that they are others.
 //!
 //! Architecture invariant: nothing here knows of stores, requests or other images. What an image takes is told before it
 //! is taken ([`Scaler::cost`]), and never exceeded: decoders are refused what was not foreseen.

@@ -126,8 +126,7 @@ impl Keepsake {
         let reachable = status.is_some();
         let persistence = self.check_persistence(primary.as_ref(), &mut checks);
         let known = self.check_catalog(&mut checks).await;
-        let missing = self.still_missing().await;
-        self.check_recovery(missing, &mut checks);
+        let missing = self.check_recovery(&mut checks).await;
         let on_disk = primary.as_ref().is_some_and(|status| status.kind == "disk");
         let gone = if known && on_disk { self.check_images(&mut checks).await } else { 0 };
         let (mut verifications, mut backups) = (None, Vec::new());
@@ -230,19 +229,15 @@ impl Keepsake {
         known
     }
 
-    /// Counts those of the images without bytes at the start that have none yet: an import may have brought them.
-    async fn still_missing(&self) -> u64 {
-        let Some(report) = lock(&self.recovered).clone() else { return 0 };
+    /// Returns how many of the images without bytes at the start have none yet: an import may have brought them.
+    async fn check_recovery(&self, checks: &mut Vec<Check>) -> u64 {
+        let report: Option<Arc<recovery::Report>> = lock(&self.recovered).clone();
+        let Some(report) = report else { return 0 };
         let lives = |state: &State| report.missing.iter().filter(|id| state.lives(id.as_str())).cloned().collect();
         let living: Vec<ImageId> = self.catalog.read(lives);
         let look = living.iter().take(LOOKED_FOR).map(async |id| self.primary.head(&layout::image(id)).await);
         let found = future::join_all(look).await.iter().filter(|found| found.is_ok()).count();
-        (living.len() - found) as u64
-    }
-
-    fn check_recovery(&self, missing: u64, checks: &mut Vec<Check>) {
-        let report: Option<Arc<recovery::Report>> = lock(&self.recovered).clone();
-        let Some(report) = report else { return };
+        let missing = (living.len() - found) as u64;
         let (status, message) = if missing > 0 {
             (
                 Status::Warn,
@@ -259,6 +254,7 @@ impl Keepsake {
             (Status::Ok, format!("Images found whole at start: {}.", report.images))
         };
         checks.push(Check { name: "recovery", status, message });
+        missing
     }
 
     /// Whether images lie where they should. A folder that was emptied under a running server is not to be found out at the next

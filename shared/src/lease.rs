@@ -50,9 +50,7 @@ impl LeaseJson {
         let json = serde_json::to_vec(&Self { holder, renewed });
         json.unwrap_or_else(|e| unreachable!("plain data serialises: {e}")).into()
     }
-}
 
-impl LeaseJson {
     fn holds(&self, now: Timestamp) -> bool {
         let age = now.duration_since(self.renewed);
         -AHEAD < age && age < EXPIRY

@@ -32,8 +32,9 @@ export function details(place, item, changed) {
   /** What of it is on its way. */
   let sent = null;
   const differs = () => description.value !== (item.description ?? '') || category.value !== (item.category ?? '');
-  const take = ({ now, version }) => {
-    [item, tag] = [now, version];
+  const know = ({ now, version }) => { [item, tag] = [now, version]; };
+  const take = (answer) => {
+    know(answer);
     show();
     changed(item);
   };
@@ -42,7 +43,7 @@ export function details(place, item, changed) {
     await saving.get(item.id);
     const found = await call('GET');
     if (tag) return;
-    if (['description', 'category'].every((name) => (found.now[name] ?? null) === (item[name] ?? null))) [item, tag] = [found.now, found.version];
+    if (['description', 'category'].every((name) => (found.now[name] ?? null) === (item[name] ?? null))) know(found);
     else if (!differs()) take(found);
   };
 
@@ -53,7 +54,7 @@ export function details(place, item, changed) {
     if (written() === before) take(answer);
     else {
       // More was written meanwhile.
-      [item, tag] = [answer.now, answer.version];
+      know(answer);
       changed(item);
     }
     toast('Saved.');

@@ -82,23 +82,14 @@ test('what is not saved is asked for before it is left', async (t) => {
   assert.equal(await form.getByLabel('Description').inputValue(), 'Not yet');
 });
 
-/** Two images, the first open, with a save of it that is held or answered by `route` until the returned function is called. */
-async function saving(t, route, options) {
+/** Two images, the first open, with a save of it that is held until the returned function is called, and then goes on or is answered by `after`. */
+async function saving(t, after, options) {
   const { server, page, stored } = await filled(t, 2, options);
   const path = `/api/images/${stored[0].id}`;
   const looked = page.waitForResponse((response) => response.url().endsWith(path));
   const form = await details(page, stored[0].originalName);
   await looked;
-  let letGo;
-  const held = new Promise((resolve) => { letGo = resolve; });
-  let saves = 0;
-  await page.route(`**${path}`, async (asked) => {
-    if (asked.request().method() !== 'PATCH') return asked.fallback();
-    saves += 1;
-    if (saves > 1) return asked.fallback();
-    await held;
-    return route(asked);
-  });
+  const letGo = await hold(page, `**${path}`, { method: 'PATCH', after });
   await form.getByLabel('Description').fill('A morning in May');
   await form.getByRole('button', { name: 'Save' }).click();
   await form.getByRole('button', { name: 'Saving…' }).waitFor();
@@ -110,7 +101,7 @@ const turnTo = async (page, to, name) => {
 };
 
 test('an image may be left while what was written of it is on its way, and is shown as saved when one comes back', async (t) => {
-  const { server, page, stored, form, letGo } = await saving(t, (asked) => asked.continue());
+  const { server, page, stored, form, letGo } = await saving(t);
   const [to, back] = await page.getByRole('button', { name: 'Next', exact: true }).isVisible() ? ['Next', 'Previous'] : ['Previous', 'Next'];
   await turnTo(page, to, stored[1].originalName);
   assert.equal(await dialog(page).count(), 0, 'nothing is asked');
@@ -137,7 +128,7 @@ test('that something was not saved is told after the image was left, and can be 
 });
 
 test('what is written while the last words are on their way stays, and is asked for before it is left', async (t) => {
-  const { page, form, letGo } = await saving(t, (asked) => asked.continue());
+  const { page, form, letGo } = await saving(t);
   await form.getByLabel('Description').fill('A morning in May, at six');
   letGo();
   await toast(page, 'Saved.').waitFor();

@@ -73,14 +73,18 @@ export async function select(page, ...names) {
   for (const name of names) await tile(page, name).click({ modifiers: ['Control'] });
 }
 
-/** Holds the next request like this until the returned function is called; where it is `answered`, it is only the answer that comes late. */
-export async function hold(page, pattern, { answered = false } = {}) {
+/** Holds the next request like this, of this `method` if one is given, until the returned function is called, and then does with it
+ * what `after` does; where it is `answered`, it is only the answer that comes late. */
+export async function hold(page, pattern, { method, answered = false, after = (route) => route.continue() } = {}) {
   let letGo;
   const held = new Promise((resolve) => { letGo = resolve; });
+  let caught = false;
   await page.route(pattern, async (route) => {
+    if (caught || method && route.request().method() !== method) return route.fallback();
+    caught = true;
     const response = answered && await route.fetch();
     await held;
-    await (response ? route.fulfill({ response }) : route.continue());
-  }, { times: 1 });
+    return response ? route.fulfill({ response }) : after(route);
+  });
   return letGo;
 }

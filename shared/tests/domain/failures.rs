@@ -88,6 +88,11 @@ async fn a_restore_that_dies_anywhere_leaves_the_old_state_or_the_new_and_can_be
     }
 }
 
+/// The lease of somebody else, who renewed it at this moment.
+fn lease(renewed: &str) -> Vec<u8> {
+    format!(r#"{{"holder":"01a20c87-1075-7675-957c-7fc02efe5572","renewed":"{renewed}"}}"#).into_bytes()
+}
+
 #[tokio::test]
 async fn only_one_restore_runs_at_a_time() {
     let world = World::new();
@@ -99,12 +104,7 @@ async fn only_one_restore_runs_at_a_time() {
         (operation.name == "get" && operation.key.contains("manifest")).then_some(Fault::Before(ErrorKind::Unavailable))
     });
     let _ = dying.restore(backup, shared::restore::Mode::Merge).await;
-    world
-        .put(
-            "backups/restore.json",
-            br#"{"holder":"01a20c87-1075-7675-957c-7fc02efe5572","renewed":"2026-11-20T08:00:00.000Z"}"#,
-        )
-        .await;
+    world.put("backups/restore.json", &lease("2026-11-20T08:00:00.000Z")).await;
     let busy = keepsake.restore(backup, shared::restore::Mode::Merge).await;
     assert!(matches!(busy, Err(Error::RestoreRunning)), "{busy:?}");
     world.clock.advance(jiff::SignedDuration::from_secs(61));
@@ -118,8 +118,7 @@ async fn a_lease_of_a_clock_that_is_years_ahead_ends_and_one_of_a_clock_that_is_
     upload_all(&keepsake, 0..1).await;
     let backup = keepsake.create_backup(shared::backup::Kind::Manual).await.unwrap().name;
     for (renewed, holds) in [("2026-11-20T08:50:00.000Z", true), ("2031-11-20T08:00:00.000Z", false)] {
-        let lease = format!(r#"{{"holder":"01a20c87-1075-7675-957c-7fc02efe5572","renewed":"{renewed}"}}"#);
-        world.put("backups/restore.json", lease.as_bytes()).await;
+        world.put("backups/restore.json", &lease(renewed)).await;
         let outcome = keepsake.restore(backup, shared::restore::Mode::Merge).await;
         assert_eq!(matches!(outcome, Err(Error::RestoreRunning)), holds, "{renewed}: {outcome:?}");
     }
