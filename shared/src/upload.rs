@@ -253,7 +253,9 @@ impl Keepsake {
         let version = self.catalog.read(|state| state.first_version());
         let change = |(id, record): (ImageId, Record)| (id, Change { version, content: Content::Live(record) });
         let changes: Vec<(ImageId, Change)> = records.into_iter().map(change).collect();
-        let commit = self.catalog.commit(changes.clone()).await?;
+        let committed = self.catalog.commit(changes.clone()).await;
+        // Where the outcome is unknown, the background task decides it.
+        let commit = committed.inspect_err(|_| self.changed.notify_one())?;
         sizes.into_iter().for_each(|size| self.counts.add_upload(size));
         if self.clock.now().duration_since(begun) > PATIENCE {
             // A recovery may have taken the bytes for what an interrupted upload left.

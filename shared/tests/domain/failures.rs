@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use shared::store::{Body, DiskStore, ErrorKind, Fault, FaultStore, MemoryStore, ObjectStore, Operation, Store};
 use shared::upload::{Fields, NewImage};
