@@ -199,7 +199,8 @@ pub trait ObjectStore: Send + Sync + fmt::Debug {
     /// Describes an object without reading it.
     async fn head(&self, key: &Key) -> Result<ObjectMeta>;
 
-    /// Lists objects; pages are fetched as the stream is read.
+    /// Lists objects; pages are fetched as the stream is read. A folder of a disk that may not be read is an error of
+    /// the kind [`ErrorKind::Refused`] with its path, and what lies behind it comes all the same.
     fn list(&self, prefix: &str, start_after: Option<&str>) -> BoxStream<'static, Result<ObjectMeta>>;
 
     /// Removes an object.

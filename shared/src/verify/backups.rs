@@ -6,6 +6,7 @@ use std::sync::Arc;
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::{Findings, READS, Slice, has};
+use crate::backup::is_unreadable;
 use crate::catalog::Chunk;
 use crate::digest::Digest;
 use crate::error::Result;
@@ -50,13 +51,17 @@ impl Keepsake {
         findings: &mut Findings,
     ) -> Result<Vec<BackupName>> {
         let archive = self.archive.store();
-        let manifests = archive.list(layout::BACKUPS, None);
-        let names: Vec<BackupName> =
-            manifests.try_filter_map(async |meta| Ok(layout::parse_manifest(&meta.key))).try_collect().await?;
+        let (manifests, unreadable) = self.list_manifests().await?;
+        let names: Vec<BackupName> = manifests.into_iter().map(|(name, _)| name).collect();
+        findings.damaged_backups.extend(unreadable);
         let mut named: BTreeSet<Digest> = BTreeSet::new();
         for name in names.iter().copied().filter(|name| slice.takes(&Digest::of(name.to_string().as_bytes()))) {
             findings.pieces += 1;
-            match self.read_manifest(name).await? {
+            let read = match self.read_manifest(name).await {
+                Err(e) if is_unreadable(&e) => None,
+                read => read?,
+            };
+            match read {
                 Some(manifest) => named.extend(manifest.chunks.iter().map(|chunk| chunk.sha256)),
                 // One that is gone by now was deleted or pruned.
                 None if archive.head(&layout::manifest(name)).await.optional()?.is_none() => {}
@@ -97,7 +102,11 @@ impl Keepsake {
         }
         let mut lost_in: HashMap<Digest, bool> = bad_chunks.iter().map(|digest| (*digest, true)).collect();
         for name in names {
-            let Some(manifest) = self.read_manifest(*name).await? else { continue };
+            let manifest = match self.read_manifest(*name).await {
+                Err(e) if is_unreadable(&e) => continue,
+                read => read?,
+            };
+            let Some(manifest) = manifest else { continue };
             for chunk in &manifest.chunks {
                 let hit = match lost_in.get(&chunk.sha256) {
                     Some(hit) => *hit,
