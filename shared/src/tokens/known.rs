@@ -39,7 +39,7 @@ impl Keepsake {
         }
         *known = None;
         let tokens = match kept::read(&self.primary).await {
-            Ok((tokens, _)) => tokens,
+            Ok(tokens) => tokens,
             Err(Error::DamagedTokens) => {
                 let error = &Error::DamagedTokens as &dyn std::error::Error;
                 tracing::error!(error, "no token but API_TOKEN works");
