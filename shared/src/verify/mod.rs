@@ -24,7 +24,7 @@ use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::keepsake::Keepsake;
 use crate::layout::{self, BackupName, ImageId};
-use crate::store::{Body, ErrorKind, Key, Optional, PutMode, Store, StoreError};
+use crate::store::{Body, Change, Found, Key, Optional, Store, StoreError};
 
 /// Objects read through at a time.
 const READS: usize = 4;
@@ -259,11 +259,10 @@ impl Keepsake {
         backups: Option<&[BackupName]>,
         saw_all: bool,
     ) -> Result<()> {
-        let (archive, key) = (self.archive.store(), layout::verified());
-        loop {
-            let (kept, mode) = match archive.read(&key).await.optional()? {
-                None => (None, PutMode::Create),
-                Some((bytes, etag)) => (Record::decode(&bytes), PutMode::Update(etag)),
+        let note = |found: Found| {
+            let kept = match found {
+                Found::Absent | Found::Unreadable => None,
+                Found::Bytes(bytes) => Record::decode(&bytes),
             };
             let mut record = kept.unwrap_or_else(Record::new);
             if let Some(backups) = backups {
@@ -271,11 +270,9 @@ impl Keepsake {
                 record.damaged_backups.retain(|name| backups.contains(name));
             }
             record.note(slice, findings, self.clock.now(), saw_all);
-            match archive.put(&key, &Body::from(record.encode()), &mode).await {
-                Err(e) if matches!(e.kind, ErrorKind::Changed | ErrorKind::AlreadyExists) => {}
-                done => return Ok(done.map(drop)?),
-            }
-        }
+            Ok::<_, Error>(Change::Put(Body::from(record.encode()), ()))
+        };
+        self.archive.store().update(&layout::verified(), note).await
     }
 }
 
