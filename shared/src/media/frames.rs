@@ -1,5 +1,7 @@
 //! How many pictures an animation has.
 
+use std::io;
+
 use super::reader::BodyReader;
 use super::{Fault, Format, Limits};
 
@@ -19,7 +21,7 @@ impl From<u32> for Frames {
 /// damaged. Formats without frames have one, and so has an animated AVIF, which is judged by its still picture.
 pub(super) fn count(format: Format, reader: &mut BodyReader<'_>, limits: &Limits) -> Result<Frames, Fault> {
     match format {
-        Format::Png => png(reader).map(Frames::from),
+        Format::Png => png(reader, limits.max_frames).map(Frames::from),
         Format::Gif => gif(reader, limits),
         Format::WebP => webp(reader, limits.max_frames),
         Format::Jpeg | Format::Avif | Format::Bmp | Format::Tiff | Format::Ico | Format::Heic => Ok(1.into()),
@@ -28,21 +30,30 @@ pub(super) fn count(format: Format, reader: &mut BodyReader<'_>, limits: &Limits
     }
 }
 
-/// What an `acTL` chunk before the pixels declares, else 1. The chunks are passed over rather than given to the `png`
-/// crate, which would hold each of them in memory.
-fn png(reader: &mut BodyReader<'_>) -> Result<u32, Fault> {
+/// What an `acTL` chunk before the pixels declares, else 1; where that is more than allowed, the frames that there are. The
+/// chunks are passed over rather than given to the `png` crate, which would hold each of them in memory.
+fn png(reader: &mut BodyReader<'_>, limit: u32) -> Result<u32, Fault> {
     const SIGNATURE_AND_HEADER: u64 = 8 + 12 + 13;
-    let mut frames = 1;
+    let (mut declared, mut found, mut has_pixels) = (1, 0, false);
     let mut position = SIGNATURE_AND_HEADER;
     loop {
-        let length = u32::from_be_bytes(reader.bytes_at(position)?);
-        match &reader.bytes()? {
-            b"IDAT" => return Ok(frames),
-            b"IEND" => return Err(Fault::Damaged("it holds no picture")),
-            b"acTL" => frames = u32::from_be_bytes(reader.bytes()?),
+        let [l1, l2, l3, l4, name @ ..] = match reader.bytes_at::<8>(position) {
+            Err(error) if has_pixels && error.kind() == io::ErrorKind::UnexpectedEof => return Ok(found),
+            head => head?,
+        };
+        match &name {
+            b"IDAT" if declared <= limit => return Ok(declared),
+            b"IDAT" => has_pixels = true,
+            b"IEND" if has_pixels => return Ok(found),
+            b"IEND" => return Err(NO_PICTURE),
+            b"acTL" if !has_pixels => declared = u32::from_be_bytes(reader.bytes()?),
+            b"fcTL" => found += 1,
             _ => {}
         }
-        position += 12 + u64::from(length);
+        if found > limit {
+            return Ok(found);
+        }
+        position += 12 + u64::from(u32::from_be_bytes([l1, l2, l3, l4]));
     }
 }
 

@@ -89,11 +89,16 @@ impl BufRead for BodyReader<'_> {
             return Ok(&[]);
         }
         if !window.contains(&self.position) {
+            // A small body is read once, however often its reader goes back and forth.
+            let start = if self.body.size() <= WINDOW as u64 { 0 } else { self.position };
             self.window.resize(WINDOW, 0);
-            let filled = self.body.read_at(self.position, &mut self.window);
+            let filled = self.body.read_at(start, &mut self.window);
             self.window.truncate(*filled.as_ref().unwrap_or(&0));
-            self.window_start = self.position;
+            self.window_start = start;
             filled?;
+            if start + self.window.len() as u64 <= self.position {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
         }
         Ok(&self.window[(self.position - self.window_start) as usize..])
     }

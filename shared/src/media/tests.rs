@@ -246,6 +246,15 @@ fn an_animation_of_more_frames_than_allowed_is_refused() {
 }
 
 #[test]
+fn a_png_that_declares_more_frames_than_it_has_is_not_refused() {
+    let mut png = animated_png(3);
+    let declared = png.windows(4).position(|name| name == b"acTL").unwrap() + 4;
+    png[declared..declared + 4].fill(0xff);
+    assert!(!judge(&png[..]).unwrap().is_truncated);
+    judge(&png[..png.len() - 20]).unwrap();
+}
+
+#[test]
 fn an_animation_that_breaks_off_counts_as_far_as_it_goes() {
     let whole = animated_gif(10);
     assert!(judge(&whole[..whole.len() - 20]).is_ok());
