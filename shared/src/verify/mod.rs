@@ -6,6 +6,7 @@
 mod backups;
 mod record;
 mod serving;
+mod sizes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -124,6 +125,10 @@ impl Keepsake {
         self.catalog.refresh().await?;
         let mut findings = Findings::default();
         let mut failure = self.verify_slice(slice, repair, &mut findings).await.err();
+        if repair && let Err(error) = self.measure_older_records(slice).await {
+            // No copy is worse for that, and the next verification of the slice tries again.
+            tracing::warn!(error = &error as &dyn std::error::Error, "sizes in older records were not put right");
+        }
         failure = failure.or(self.verify_deleted(slice, &mut findings).await.err());
         let backups = self.verify_backups(slice, repair, &mut findings).await;
         let (backups, failed) = backups.map_or_else(|error| (None, Some(error)), |names| (Some(names), None));
