@@ -48,6 +48,11 @@ pub enum Error {
     /// Too little room is left to take more in.
     #[error("There is too little room left in the store. Deleting images still works.")]
     NoRoom,
+    /// Too much was begun and not finished.
+    #[error(
+        "Too many uploads were begun and are not finished. Finish them, or give them up with DELETE; idle ones make way after an hour."
+    )]
+    TooMuchUnfinished,
     /// Second copies have fallen too far behind for more to be taken in.
     #[error("The archive is too far behind. Deleting images still works; try the rest again later.")]
     ArchiveBehind,
