@@ -122,6 +122,11 @@ pub enum Error {
     /// An idempotency key was used before, for something else.
     #[error("This Idempotency-Key was used before for another upload.")]
     IdempotencyMismatch,
+    /// What was stored under an idempotency key was deleted since.
+    #[error(
+        "The upload with this Idempotency-Key was stored, and its images were deleted since. To store them anew, send them with another key."
+    )]
+    DeletedSince,
     /// The upload of this idempotency key is still under way.
     #[error("An upload with this Idempotency-Key is still running.")]
     IdempotencyInProgress,

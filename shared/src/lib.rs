@@ -37,6 +37,7 @@ pub mod restore;
 pub mod resumable;
 mod seal;
 pub mod second_copies;
+mod single_flight;
 pub mod storage;
 pub mod store;
 mod sync;

@@ -16,8 +16,8 @@ use crate::catalog::{Commit, Folded};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::keepsake::Keepsake;
-use crate::layout::ImageId;
-use crate::store::{Body, ErrorKind};
+use crate::layout::{self, ImageId};
+use crate::store::{Body, Contention, ErrorKind};
 use crate::sync::lock;
 
 /// Commits and images worked on at a time.
@@ -89,7 +89,10 @@ impl Keepsake {
     /// Folds until the checkpoints hold all that was committed before, for whoever is to see it in `image-metadata.json`: the
     /// one who was quicker may have begun before that.
     pub async fn fold_all(&self) -> Result<()> {
-        while self.fold().await? == Folded::Lost {}
+        let mut contention = Contention::new(layout::checkpoint());
+        while self.fold().await? == Folded::Lost {
+            contention.lost().await?;
+        }
         Ok(())
     }
 

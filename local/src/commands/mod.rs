@@ -43,6 +43,9 @@ pub async fn run(cli: &Cli, output: &Output) -> Result<u8, Failure> {
         return Ok(healthcheck::run(&config).map(|()| DONE)?);
     }
     let api = Api::open(&config).await?;
+    if !matches!(command, Command::Status | Command::Backups | Command::Export { .. }) {
+        api.check_services().await?;
+    }
     match command {
         Command::Status => status::run(&api, output).await,
         Command::ClearUploads => clear_uploads::run(&api, output).await,

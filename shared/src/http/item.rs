@@ -87,6 +87,7 @@ impl Serialize for Item<'_> {
             documented("size", record.size.map(Value::from))?;
             documented("width", record.width.map(Value::from))?;
             documented("height", record.height.map(Value::from))?;
+            documented("orientation", record.orientation.map(Value::from))?;
             documented("sha256", record.sha256.map(|digest| digest.to_string().into()))?;
         }
         if self.record.kind.as_deref() == Some("link") && self.record.sha256.is_none() {
@@ -94,6 +95,10 @@ impl Serialize for Item<'_> {
             shown.extend(["provider", "embedUrl"]);
             map.serialize_entry("provider", &embed.as_ref().map(|embed| embed.provider.name()))?;
             map.serialize_entry("embedUrl", &embed.map(|embed| embed.url))?;
+        }
+        if let Some(truncated) = self.record.truncated {
+            shown.push("truncated");
+            map.serialize_entry("truncated", &truncated)?;
         }
         if let Some(title) = &self.record.group_title {
             shown.push("groupTitle");
@@ -191,7 +196,8 @@ mod tests {
         let expected = json!({
             "id": "a.jpg", "url": "/uploads/a.jpg", "filename": "a.jpg", "category": "fun", "description": null,
             "uploadDate": null, "type": null, "groupId": null, "order": null, "originalName": null,
-            "contentType": null, "size": null, "width": null, "height": null, "sha256": null,
+            "contentType": null, "size": null, "width": null, "height": null, "orientation": null,
+            "sha256": null,
         });
         assert_eq!(item, expected);
     }

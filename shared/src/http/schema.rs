@@ -126,10 +126,20 @@ struct Fields {
     content_type: Option<String>,
     /// Its length in bytes.
     size: Option<u64>,
-    /// In pixels.
+    /// In pixels, as browsers show the image: turned as `orientation` says, and cropped where a HEIC says so. Where
+    /// `orientation` is null, the image was stored by an older version, and this is the width of its stored pixels.
     width: Option<u32>,
-    /// In pixels.
+    /// In pixels, likewise.
     height: Option<u32>,
+    /// How the stored pixels are turned to be shown, as Exif counts it: 1 as they are, 3 by half a turn, 6 by a quarter
+    /// with the clock, 8 by a quarter against it; 2, 4, 5 and 7 are mirrored, too. `width` and `height` are those after
+    /// turning.
+    #[schema(minimum = 1, maximum = 8)]
+    orientation: Option<u8>,
+    /// Only where it is true: the file ends before its picture does, as after a copy that was interrupted. It is kept as it
+    /// is; part of the picture may be missing.
+    #[schema(nullable = false)]
+    truncated: Option<bool>,
     sha256: Option<Digest>,
     /// Only of a link, null for most: whose player can show it, `youtube` or `drive`.
     provider: Option<String>,
@@ -187,7 +197,12 @@ macro_rules! described_by {
     };
 }
 
-described_by!(Item<'_>, "Image", Fields, with_every_field(Fields::schema(), &["embedUrl", "groupTitle", "provider"]));
+described_by!(
+    Item<'_>,
+    "Image",
+    Fields,
+    with_every_field(Fields::schema(), &["embedUrl", "groupTitle", "provider", "truncated"])
+);
 described_by!(GroupItem<'_>, "Group", GroupFields<'_>, with_every_field(GroupFields::schema(), &[]));
 described_by!(Problem, "Problem", Document<'_>, Document::schema());
 

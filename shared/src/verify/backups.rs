@@ -51,9 +51,9 @@ impl Keepsake {
         findings: &mut Findings,
     ) -> Result<Vec<BackupName>> {
         let archive = self.archive.store();
-        let manifests = archive.list(layout::BACKUPS, None);
-        let names: Vec<BackupName> =
-            manifests.try_filter_map(async |meta| Ok(layout::parse_manifest(&meta.key))).try_collect().await?;
+        let (manifests, unreadable) = self.list_manifests().await?;
+        let names: Vec<BackupName> = manifests.into_iter().map(|(name, _)| name).collect();
+        findings.damaged_backups.extend(unreadable);
         let mut named: BTreeSet<Digest> = BTreeSet::new();
         for name in names.iter().copied().filter(|name| slice.takes(&Digest::of(name.to_string().as_bytes()))) {
             findings.pieces += 1;

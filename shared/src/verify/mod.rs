@@ -6,6 +6,7 @@
 mod backups;
 mod record;
 mod serving;
+mod sizes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -24,7 +25,7 @@ use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::keepsake::Keepsake;
 use crate::layout::{self, BackupName, ImageId};
-use crate::store::{Body, ErrorKind, Key, Optional, PutMode, Store, StoreError};
+use crate::store::{Body, Change, Found, Key, Optional, Store, StoreError};
 
 /// Objects read through at a time.
 const READS: usize = 4;
@@ -141,6 +142,10 @@ impl Keepsake {
         self.catalog.refresh().await?;
         let mut findings = Findings::default();
         let mut failure = self.verify_slice(slice, repair, &mut findings).await.err();
+        if repair && let Err(error) = self.measure_older_records(slice).await {
+            // No copy is worse for that, and the next verification of the slice tries again.
+            tracing::warn!(error = &error as &dyn std::error::Error, "sizes in older records were not put right");
+        }
         failure = failure.or(self.verify_deleted(slice, &mut findings).await.err());
         let backups = self.verify_backups(slice, repair, &mut findings).await;
         let (backups, failed) = backups.map_or_else(|error| (None, Some(error)), |names| (Some(names), None));
@@ -293,11 +298,10 @@ impl Keepsake {
         backups: Option<&[BackupName]>,
         saw_all: bool,
     ) -> Result<()> {
-        let (archive, key) = (self.archive.store(), layout::verified());
-        loop {
-            let (kept, mode) = match archive.read(&key).await.optional()? {
-                None => (None, PutMode::Create),
-                Some((bytes, etag)) => (Record::decode(&bytes), PutMode::Update(etag)),
+        let note = |found: Found| {
+            let kept = match found {
+                Found::Absent | Found::Unreadable => None,
+                Found::Bytes(bytes) => Record::decode(&bytes),
             };
             let mut record = kept.unwrap_or_else(Record::new);
             if let Some(backups) = backups {
@@ -305,11 +309,9 @@ impl Keepsake {
                 record.damaged_backups.retain(|name| backups.contains(name));
             }
             record.note(slice, findings, self.clock.now(), saw_all);
-            match archive.put(&key, &Body::from(record.encode()), &mode).await {
-                Err(e) if matches!(e.kind, ErrorKind::Changed | ErrorKind::AlreadyExists) => {}
-                done => return Ok(done.map(drop)?),
-            }
-        }
+            Ok::<_, Error>(Change::Put(Body::from(record.encode()), ()))
+        };
+        self.archive.store().update(&layout::verified(), note).await
     }
 }
 
@@ -335,5 +337,10 @@ async fn read_through(store: &Store, key: &Key, digest: Digest) -> Result<Copy, 
 
 /// Whether reading an object failed though its store answers and has it, so that the fault is the object's and not an outage.
 async fn is_unreadable(store: &Store, key: &Key, error: &StoreError) -> bool {
-    error.kind == ErrorKind::Unavailable && store.head(key).await.is_ok()
+    match error.kind {
+        ErrorKind::Corrupt => true,
+        // An outage or lost rights would also fail the request for its metadata.
+        ErrorKind::Unavailable | ErrorKind::Refused => store.head(key).await.is_ok(),
+        _ => false,
+    }
 }

@@ -268,7 +268,7 @@ fn complete(keepsake: &Keepsake, notes: &Notes) -> shared::Result<()> {
 }
 
 pub fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread().build().unwrap()
+    tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
 }
 
 /// Everything that a recovery puts right: bytes and second copies that are missing, a file without a record, the bytes

@@ -366,3 +366,52 @@ fn a_slice_is_one_of_so_many() {
         assert!(bad.parse::<Slice>().is_err(), "{bad}");
     }
 }
+
+/// A picture that is stored lying and shown standing: `png(1)` with Exif before its pixels.
+fn turned_png() -> Vec<u8> {
+    let exif = b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0";
+    let mut chunk = [&26_u32.to_be_bytes()[..], b"eXIf", exif].concat();
+    chunk.extend(crc32fast::hash(&chunk[4..]).to_be_bytes());
+    let plain = png(1);
+    [&plain[..33], &chunk, &plain[33..]].concat()
+}
+
+#[tokio::test]
+async fn sizes_in_records_of_older_versions_are_put_right_by_a_repair() {
+    let world = World::new();
+    world.open().recover().await.unwrap();
+    let bytes = turned_png();
+    let record = serde_json::json!({
+        "type": "image", "contentType": "image/png", "size": bytes.len(), "width": 3, "height": 2,
+        "sha256": Digest::of(&bytes), "description": "old",
+    });
+    let older = serde_json::json!({ "a.png": record, "b.png": record, "gone.png": record });
+    world.put("uploads/a.png", &bytes).await;
+    world.put("uploads/b.png", &bytes).await;
+    world.put("image-metadata.json", older.to_string().as_bytes()).await;
+    let keepsake = world.open();
+    keepsake.recover().await.unwrap();
+    world.remove("uploads/gone.png").await;
+    let patch = Patch { description: Some(Some("edited".to_owned())), ..Patch::default() };
+    keepsake.edit_image("b.png", &patch, |_| true).await.unwrap();
+    let said = async |keepsake: &Keepsake, id: &str| {
+        let (_, entry) = keepsake.image(id).await.unwrap();
+        let record = entry.live().unwrap().clone();
+        (record.width, record.height, record.orientation, record.description.unwrap(), entry.stamp)
+    };
+    let before = said(&keepsake, "a.png").await;
+    assert_eq!((before.0, before.1, before.2), (Some(3), Some(2), None));
+
+    keepsake.verify(Slice::WHOLE, false).await.unwrap();
+    assert_eq!(said(&keepsake, "a.png").await, before, "without a repair nothing is written");
+    keepsake.verify(Slice::WHOLE, true).await.unwrap();
+    for (id, description) in [("a.png", "old"), ("b.png", "edited")] {
+        let (width, height, orientation, kept, stamp) = said(&keepsake, id).await;
+        assert_eq!((width, height, orientation, &*kept), (Some(2), Some(3), Some(6), description));
+        let elsewhere = said(&world.open(), id).await;
+        assert_eq!((elsewhere.0, elsewhere.4), (Some(2), stamp));
+    }
+    let once = said(&keepsake, "a.png").await;
+    keepsake.verify(Slice::WHOLE, true).await.unwrap();
+    assert_eq!(said(&keepsake, "a.png").await, once, "once is enough");
+}

@@ -134,7 +134,7 @@ pub(crate) const OPERATIONS: &[Operation] = &[
 
 /// Drives a future that reads from threads of its own.
 fn threaded<F: Future>(future: F) -> F::Output {
-    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+    tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(future)
 }
 
 fn all() -> Filter {

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use shared::digest::Digest;
 use shared::http::App;
 use shared::media::Format;
-use shared::testing::{app, app_on, mp4, png, request, samples, send, store_image, webm};
+use shared::testing::{app, app_on, get, mp4, png, request, samples, send, store_image, webm};
 use shared::upload::Fields;
 
 use super::{Form, form_request, keys, router, send_raw};
@@ -21,6 +21,7 @@ async fn a_form_with_one_image_is_answered_with_all_that_is_known_of_it() {
         "id": id, "url": format!("/uploads/{id}"), "filename": id, "category": "pets", "description": "Ein Kätzchen",
         "uploadDate": "2026-11-20T08:00:00.000Z", "type": "image", "groupId": "g", "order": 7,
         "originalName": "Cat.PNG", "contentType": "image/png", "size": png(1).len(), "width": 4, "height": 3,
+        "orientation": 1,
         "sha256": Digest::of(&png(1)).to_string(), "copies": 2,
     });
     assert_eq!(item, expected);
@@ -217,6 +218,31 @@ async fn the_tenth_upload_names_the_backup_it_completed() {
     let form = Form::new().file("image", "a.png", &png(18)).file("image", "b.png", &png(19));
     let several = form.send(&app).await.json();
     assert_eq!(several["backup"], "backup-2026-11-20T08-00-00-001Z");
+}
+
+#[tokio::test]
+async fn a_photo_is_answered_with_the_size_that_browsers_show() {
+    let app = app();
+    // Exif that turns the picture, in a chunk before its pixels.
+    let exif = b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x08\0\0\0\0\0\0";
+    let turned = [&png(1)[..33], &26_u32.to_be_bytes(), b"eXIf", exif, &[0; 4], &png(1)[33..]].concat();
+    let item = Form::new().file("image", "a.png", &turned).send(&app).await.json();
+    assert_eq!((&item["width"], &item["height"], &item["orientation"]), (&json!(3), &json!(4), &json!(8)));
+    assert_eq!(item.get("truncated"), None);
+}
+
+#[tokio::test]
+async fn an_image_that_is_cut_off_is_kept_and_marked() {
+    let app = app();
+    let cut = &png(1)[..png(1).len() - 14];
+    let answer = Form::new().file("image", "a.png", cut).send(&app).await;
+    assert_eq!(answer.status, 201);
+    let item = answer.json();
+    assert_eq!(item["truncated"], json!(true));
+    let images = images::router(app.clone());
+    let listed = get(&images, "/api/images").await.json();
+    assert_eq!(listed["images"][0]["truncated"], json!(true));
+    assert_eq!(&get(&images, item["url"].as_str().unwrap()).await.body[..], cut, "bit for bit");
 }
 
 #[tokio::test]
