@@ -210,6 +210,7 @@ impl From<Error> for Problem {
             Error::ArchiveBehind => {
                 problem(S::SERVICE_UNAVAILABLE, "archive-behind").with_header(RETRY_AFTER, RETRY_SECONDS)
             }
+            Error::NoRoomToRestore { .. } => problem(S::INSUFFICIENT_STORAGE, "no-room"),
             Error::Changed => problem(S::PRECONDITION_FAILED, "changed"),
             Error::RestoreRunning => problem(S::CONFLICT, "restore-running"),
             Error::MigrationUnfinished => problem(S::SERVICE_UNAVAILABLE, "migration-unfinished"),
