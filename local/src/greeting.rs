@@ -61,6 +61,11 @@ pub async fn lines(
         ArchiveMode::Async => "soon after an upload was answered",
     };
     lines.push(format!("  archive   {archive}; second copies are made {when}"));
+    for (place, status) in [("images", &health.primary), ("archive", &health.archive.status)] {
+        if let Some(how) = status.as_ref().and_then(|status| status.integrity) {
+            lines.push(format!("  checks    {place}: {how}"));
+        }
+    }
     let newest = health.newest.as_ref().map_or_else(String::new, |backup| format!(", the newest {}", backup.name));
     lines.push(format!(
         "  holding   {}, {}{newest}",

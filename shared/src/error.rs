@@ -56,6 +56,11 @@ pub enum Error {
         /// How many bytes more, beside the reserve.
         lacking: u64,
     },
+    /// Too much was begun and not finished.
+    #[error(
+        "Too many uploads were begun and are not finished. Finish them, or give them up with DELETE; idle ones make way after an hour."
+    )]
+    TooMuchUnfinished,
     /// Second copies have fallen too far behind for more to be taken in.
     #[error("The archive is too far behind. Deleting images still works; try the rest again later.")]
     ArchiveBehind,

@@ -17,6 +17,7 @@ use crate::recovery::{self, Restoring};
 use crate::second_copies::Behind;
 use crate::store::{ErrorKind, StoreError, StoreStatus};
 use crate::sync::lock;
+use crate::unfinished::Unfinished;
 use crate::verify;
 
 /// For so long a change may wait for its second copy before somebody should look.
@@ -27,6 +28,9 @@ const NAMED: usize = 3;
 
 /// So many images are looked for whenever somebody asks how the store is; verifications look for all.
 const LOOKED_FOR: usize = 8;
+
+/// So many damaged images are named in a check.
+const NAMED: usize = 5;
 
 /// How well the store is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -77,6 +81,8 @@ pub struct Health {
     pub newest_verified: Option<Listed>,
     /// How many images are not in the newest one, as far as counts tell.
     pub not_backed_up: u64,
+    /// What was begun and is no image yet; `None` where that is not counted.
+    pub unfinished: Option<Unfinished>,
     /// How many images a folder should hold and does not, as far as that was looked for.
     pub gone: u64,
     /// How many images had bytes in no place when this process started, and still have none, as far as that was looked for.
@@ -175,6 +181,7 @@ impl Keepsake {
             not_backed_up: self.not_backed_up(newest.as_ref(), totals.live),
             newest,
             newest_verified,
+            unfinished: self.unfinished().await.unwrap_or_default(),
             gone,
             missing,
             verifications,
@@ -317,9 +324,17 @@ impl Keepsake {
                 let (lost, damaged) = (record.lost.len(), record.damaged.len());
                 let (copies, backups) = (record.lost_copies.len(), record.damaged_backups.len());
                 if lost + damaged + copies + backups > 0 {
+                    let names: Vec<&str> =
+                        record.lost.keys().chain(record.damaged.keys()).map(ImageId::as_str).collect();
+                    let some = names.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
+                    let some = match names.len() {
+                        0 => String::new(),
+                        all if all > NAMED => format!(" These images, among others: {some}."),
+                        _ => format!(" These images: {some}."),
+                    };
                     let message = format!(
                         "Images right in no place: {lost}. Images with one wrong copy: {damaged}. Deleted images that no \
-                         backup can bring back: {copies}. Damaged backups: {backups}."
+                         backup can bring back: {copies}. Damaged backups: {backups}.{some}"
                     );
                     (Status::Warn, message)
                 } else if let Some(since) = record.complete_since() {

@@ -46,6 +46,7 @@ pub mod telemetry;
 pub mod testing;
 pub mod ticket;
 pub mod tokens;
+pub mod unfinished;
 pub mod upload;
 pub mod verify;
 

@@ -317,11 +317,28 @@ impl Record {
             kind: Some(if media.format.is_video() { "video" } else { "image" }.to_owned()),
             content_type: Some(media.format.content_type().to_owned()),
             size: Some(size),
-            width: Some(media.width.into()),
-            height: Some(media.height.into()),
             sha256: Some(digest),
             ..Self::default()
         }
+        .measured(media)
+    }
+
+    /// Takes over what the bytes say of the picture's size.
+    pub(crate) fn measured(self, media: &Media) -> Self {
+        Self {
+            width: Some(media.width.into()),
+            height: Some(media.height.into()),
+            orientation: Some(media.orientation.value().into()),
+            truncated: media.is_truncated.then_some(true),
+            ..self
+        }
+    }
+
+    /// Whether all that it says of the picture's size is what these bytes say, if it did not know of orientations.
+    pub(crate) fn lacks_orientation_only(&self, media: &Media) -> bool {
+        let (shown, turned) = ((media.width.into(), media.height.into()), (media.height.into(), media.width.into()));
+        let says = |said| said == shown || (media.orientation.is_sideways() && said == turned);
+        self.orientation.is_none() && self.width.zip(self.height).is_none_or(says)
     }
 
     /// Adds what a client says of an image that it uploads, but for its place.

@@ -38,7 +38,7 @@ pub use fold::Folded;
 pub use listed::Position;
 pub(crate) use listed::uploaded_at;
 pub use load::Loaded;
-#[cfg(feature = "testing")]
+#[cfg(any(test, feature = "testing"))]
 pub(crate) use piece::encode_checkpoint;
 pub use piece::{Checkpoint, Commit, Older, PieceError, decode_checkpoint, decode_chunk};
 pub use record::{Change, Content, Entry, Record, Stamp, Tombstone};

@@ -39,10 +39,14 @@ pub struct Record {
     pub content_type: Option<String>,
     /// Length in bytes.
     pub size: Option<u64>,
-    /// Width in pixels.
+    /// Width in pixels, as browsers show the image. Where `orientation` is not set, that of the stored pixels.
     pub width: Option<u64>,
-    /// Height in pixels.
+    /// Height in pixels, likewise.
     pub height: Option<u64>,
+    /// How the stored pixels are turned to be shown, as an Exif value from 1 to 8. Not set in records of before it was known.
+    pub orientation: Option<u64>,
+    /// Set where the file ends before its picture does.
+    pub truncated: Option<bool>,
     /// Digest of the bytes.
     pub sha256: Option<Digest>,
     /// Digest of the request that made it under an `Idempotency-Key`.
@@ -199,6 +203,8 @@ impl Record {
         documented((map, &self.extra, unset), "size", &self.size)?;
         documented((map, &self.extra, unset), "width", &self.width)?;
         documented((map, &self.extra, unset), "height", &self.height)?;
+        put(map, "orientation", &self.orientation)?;
+        put(map, "truncated", &self.truncated)?;
         documented((map, &self.extra, unset), "sha256", &self.sha256)?;
         put(map, "requestDigest", &self.request_digest)?;
         let mut others = self.extra.iter().filter(|(name, _)| !self.has(name));
@@ -220,6 +226,8 @@ impl Record {
             "size" => self.size.is_some(),
             "width" => self.width.is_some(),
             "height" => self.height.is_some(),
+            "orientation" => self.orientation.is_some(),
+            "truncated" => self.truncated.is_some(),
             "sha256" => self.sha256.is_some(),
             "requestDigest" => self.request_digest.is_some(),
             _ => false,
@@ -272,6 +280,7 @@ impl Record {
         if value.is_null() && DOCUMENTED.contains(&name.as_str()) {
             return;
         }
+        let orientation = |v: &Value| v.as_u64().filter(|value| (1..=8).contains(value));
         let left = match name.as_str() {
             "category" => text(&mut self.category, value),
             "description" => text(&mut self.description, value),
@@ -285,6 +294,8 @@ impl Record {
             "size" => parsed(&mut self.size, value, Value::as_u64),
             "width" => parsed(&mut self.width, value, Value::as_u64),
             "height" => parsed(&mut self.height, value, Value::as_u64),
+            "orientation" => parsed(&mut self.orientation, value, orientation),
+            "truncated" => parsed(&mut self.truncated, value, Value::as_bool),
             "sha256" => parsed(&mut self.sha256, value, digest),
             "requestDigest" => parsed(&mut self.request_digest, value, digest),
             _ => Some(value),

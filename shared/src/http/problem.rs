@@ -211,6 +211,9 @@ impl From<Error> for Problem {
                 problem(S::SERVICE_UNAVAILABLE, "archive-behind").with_header(RETRY_AFTER, RETRY_SECONDS)
             }
             Error::NoRoomToRestore { .. } => problem(S::INSUFFICIENT_STORAGE, "no-room"),
+            Error::TooMuchUnfinished => {
+                problem(S::TOO_MANY_REQUESTS, "too-many-unfinished").with_header(RETRY_AFTER, RETRY_SECONDS)
+            }
             Error::Changed => problem(S::PRECONDITION_FAILED, "changed"),
             Error::RestoreRunning => problem(S::CONFLICT, "restore-running"),
             Error::MigrationUnfinished => problem(S::SERVICE_UNAVAILABLE, "migration-unfinished"),

@@ -72,7 +72,7 @@ impl Keepsake {
     async fn read_tokens(&self) -> Result<(), StoreError> {
         let at = self.clock.now();
         let tokens = match within(PATIENCE, kept::read(&self.primary)).await {
-            Some(Ok((tokens, _))) => tokens,
+            Some(Ok(tokens)) => tokens,
             Some(Err(Error::Store(error))) => return Err(error),
             Some(Err(error)) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "no token but API_TOKEN works");
