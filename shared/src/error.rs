@@ -48,6 +48,14 @@ pub enum Error {
     /// Too little room is left to take more in.
     #[error("There is too little room left in the store. Deleting images still works.")]
     NoRoom,
+    /// Too little room is left for a restore.
+    #[error(
+        "There is too little room for this restore: {lacking} bytes more would have to be free. Nothing was changed. Prune old backups, or make the volume larger."
+    )]
+    NoRoomToRestore {
+        /// How many bytes more, beside the reserve.
+        lacking: u64,
+    },
     /// Too much was begun and not finished.
     #[error(
         "Too many uploads were begun and are not finished. Finish them, or give them up with DELETE; idle ones make way after an hour."

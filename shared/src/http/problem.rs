@@ -210,6 +210,7 @@ impl From<Error> for Problem {
             Error::ArchiveBehind => {
                 problem(S::SERVICE_UNAVAILABLE, "archive-behind").with_header(RETRY_AFTER, RETRY_SECONDS)
             }
+            Error::NoRoomToRestore { .. } => problem(S::INSUFFICIENT_STORAGE, "no-room"),
             Error::TooMuchUnfinished => {
                 problem(S::TOO_MANY_REQUESTS, "too-many-unfinished").with_header(RETRY_AFTER, RETRY_SECONDS)
             }

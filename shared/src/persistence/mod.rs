@@ -14,6 +14,7 @@ mod instance;
 mod judge;
 mod ledger;
 mod machine;
+mod process;
 #[cfg(test)]
 mod tests;
 
@@ -26,6 +27,7 @@ pub use instance::Instance;
 pub use judge::{Judgement, Verdict};
 pub use ledger::Outlived;
 pub use machine::{Machine, Mount};
+pub(crate) use process::Process;
 
 use crate::catalog::CatalogError;
 use crate::config::{ArchiveMode, Config, Platform, StoreUrl};

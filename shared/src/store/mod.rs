@@ -250,6 +250,11 @@ pub trait ObjectStore: Send + Sync + fmt::Debug {
         Ok(None)
     }
 
+    /// Whether the objects are files below a folder that this machine has mounted.
+    fn is_disk(&self) -> bool {
+        false
+    }
+
     /// Bytes that can still be written, where the backend knows. Cheap: no service is asked for it.
     async fn free_bytes(&self) -> Result<Option<u64>> {
         Ok(self.status().await?.free_bytes)

@@ -16,6 +16,8 @@ mod prune_by_schedule;
 mod prune_held_back;
 mod prune_races;
 mod recovery;
+mod restore_lease;
+mod restore_room;
 mod restores;
 mod second_copies;
 mod second_copies_held_up;
