@@ -90,6 +90,10 @@ deploy-pages stack="keepsake":
     aws s3 cp gallery/index.html "s3://$bucket/index.html" --cache-control no-cache --content-type "text/html; charset=utf-8"
     aws s3 cp gallery/safety.html "s3://$bucket/safety" --cache-control no-cache --content-type "text/html; charset=utf-8"
 
+# Send files with a position through a server with STRIP_GPS=true, and look for it with ExifTool; installs the tools from Debian.
+places *names:
+    .ci/places {{names}}
+
 # Use the pages in Debian's Chromium, as people would; `just browser upload` runs what has this in its name.
 browser *names:
     .ci/browser {{names}}
