@@ -89,7 +89,7 @@ class Server:
 
 
 def in_chromium(pictures):
-    """Width, height and SIDE * SIDE opaque pixels of each picture (a path, or None), as Chromium shows it on white."""
+    """Width, height and the colours of SIDE * SIDE cells of each picture (a path, or None), as Chromium shows it on white."""
     found, done = {}, threading.Event()
     page = f"""<!doctype html><script>
     // A canvas would show whichever frame of an animation it has come to.
@@ -112,12 +112,24 @@ def in_chromium(pictures):
           new Promise((f) => setTimeout(() => f(false), 20000))]);
         const said = {{ i }};
         if (came) {{
-          const canvas = new OffscreenCanvas({SIDE}, {SIDE}), pen = canvas.getContext('2d');
+          const shrink = Math.min(1, 1024 / Math.max(image.naturalWidth, image.naturalHeight));
+          const [w, h] = [image.naturalWidth, image.naturalHeight].map((side) => Math.max(1, Math.round(side * shrink)));
+          const pen = new OffscreenCanvas(w, h).getContext('2d');
           pen.fillStyle = 'white';
-          pen.fillRect(0, 0, {SIDE}, {SIDE});
+          pen.fillRect(0, 0, w, h);
           pen.imageSmoothingQuality = 'high';
-          pen.drawImage(await firstFrame(i) ?? image, 0, 0, {SIDE}, {SIDE});
-          const pixels = pen.getImageData(0, 0, {SIDE}, {SIDE}).data;
+          pen.drawImage(await firstFrame(i) ?? image, 0, 0, w, h);
+          const drawn = pen.getImageData(0, 0, w, h).data, pixels = new Uint8Array({SIDE} * {SIDE} * 4);
+          // The mean of each cell.
+          const part = (at, side) => [Math.floor(at * side / {SIDE}), Math.max(Math.floor(at * side / {SIDE}) + 1, Math.ceil((at + 1) * side / {SIDE}))];
+          for (let cell = 0; cell < {SIDE} * {SIDE}; cell++) {{
+            const [[left, right], [top, bottom]] = [part(cell % {SIDE}, w), part(Math.floor(cell / {SIDE}), h)];
+            for (let channel = 0; channel < 4; channel++) {{
+              let sum = 0;
+              for (let y = top; y < bottom; y++) for (let x = left; x < right; x++) sum += drawn[(y * w + x) * 4 + channel];
+              pixels[cell * 4 + channel] = sum / ((right - left) * (bottom - top));
+            }}
+          }}
           Object.assign(said, {{ width: image.naturalWidth, height: image.naturalHeight, pixels: btoa(String.fromCharCode(...pixels)) }});
         }}
         await fetch('/said', {{ method: 'POST', body: JSON.stringify(said) }});
