@@ -110,3 +110,7 @@ scan:
 # Hold a running server to its own OpenAPI document with schemathesis, which it installs below target/.
 openapi *arguments:
     .ci/openapi {{arguments}}
+
+# Generate clients in Python and TypeScript from the OpenAPI document, and use them; installs the generators below target/.
+clients:
+    .ci/clients

@@ -48,6 +48,11 @@ pub enum Error {
     /// Too little room is left to take more in.
     #[error("There is too little room left in the store. Deleting images still works.")]
     NoRoom,
+    /// Too much was begun and not finished.
+    #[error(
+        "Too many uploads were begun and are not finished. Finish them, or give them up with DELETE; idle ones make way after an hour."
+    )]
+    TooMuchUnfinished,
     /// Second copies have fallen too far behind for more to be taken in.
     #[error("The archive is too far behind. Deleting images still works; try the rest again later.")]
     ArchiveBehind,
@@ -117,6 +122,11 @@ pub enum Error {
     /// An idempotency key was used before, for something else.
     #[error("This Idempotency-Key was used before for another upload.")]
     IdempotencyMismatch,
+    /// What was stored under an idempotency key was deleted since.
+    #[error(
+        "The upload with this Idempotency-Key was stored, and its images were deleted since. To store them anew, send them with another key."
+    )]
+    DeletedSince,
     /// The upload of this idempotency key is still under way.
     #[error("An upload with this Idempotency-Key is still running.")]
     IdempotencyInProgress,

@@ -204,7 +204,10 @@ impl Keepsake {
             removed = removing.collect();
             if !plan.changes.is_empty() {
                 let changes = std::mem::take(&mut plan.changes).into_iter().map(|(id, (_, change))| (id, change));
-                self.catalog.commit(changes.collect()).await?;
+                let committed = self.catalog.commit(changes.collect()).await;
+                // Also where the outcome is unknown, which the background task decides.
+                self.changed.notify_one();
+                committed?;
             }
         }
         // Each goes only once its second copy was found right. What is left here goes at the next start.

@@ -35,6 +35,9 @@ pub(crate) struct Item {
 #[schema(as = BackupList)]
 pub(crate) struct List {
     pub(crate) backups: Vec<Item>,
+    /// Backups that are there and whose manifest cannot be read, newest first; left out where there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) unreadable: Vec<BackupName>,
 }
 
 /// A backup that was made.

@@ -27,6 +27,7 @@ pub fn routes() -> Routes {
 /// The routes of a server, to which an upload can also come in parts. A function takes little at a time, and gives tickets.
 pub fn server_routes() -> Routes {
     routes()
+        .delete("/api/upload", resume::clear)
         .get("/api/upload/{id}", resume::show)
         .patch("/api/upload/{id}", resume::append)
         .delete("/api/upload/{id}", resume::cancel)
@@ -44,5 +45,5 @@ pub struct Api;
 
 /// What the routes of a server take and answer beyond those.
 #[derive(Debug, OpenApi)]
-#[openapi(paths(resume::show, resume::append, resume::cancel))]
+#[openapi(paths(resume::show, resume::append, resume::cancel, resume::clear))]
 pub struct ServerApi;

@@ -1,4 +1,4 @@
-//! The handlers of uploads that come in parts: draft-ietf-httpbis-resumable-upload, interop version 8.
+//! The handlers of uploads that come in parts: draft-ietf-httpbis-resumable-upload, interop versions 5 to 8 (drafts 03 to 11).
 //!
 //! No interim answer (104) is sent, so that a client which wants to be able to resume begins with `Upload-Complete: ?0`; the
 //! answer to that says where the rest goes. Once all is here it is taken in as the body of one request would be.
@@ -12,10 +12,18 @@ use axum::extract::{Path, Query, Request, State};
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, LOCATION};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::{AppendHeaders, IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
+use jiff::Timestamp;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
-use shared::http::{App, Binary, Problem, to_the_end};
+use shared::http::{App, Binary, Caller, Problem, to_the_end};
+use shared::media::{self, MediaError};
 use shared::resumable::{Begun, Standing};
+use shared::store::Body as Spooled;
+use shared::unfinished::Unfinished;
 use shared::{Error, Keepsake, Result};
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -34,10 +42,18 @@ const LIMIT: HeaderName = HeaderName::from_static("upload-limit");
 const VERSION: HeaderName = HeaderName::from_static("upload-draft-interop-version");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// What describes the whole body, whichever request it came with.
-const KEPT: [HeaderName; 4] =
-    [CONTENT_TYPE, IDEMPOTENCY_KEY, HeaderName::from_static("repr-digest"), HeaderName::from_static("x-filename")];
-/// The version of the draft that is spoken here.
-const SPOKEN: u64 = 8;
+const KEPT: [HeaderName; 4] = [CONTENT_TYPE, IDEMPOTENCY_KEY, HeaderName::from_static("repr-digest"), FILE_NAME];
+/// The interop versions of the draft that are spoken here. What changed between them are a media type for parts, which came
+/// with version 6, and problem types.
+const SPOKEN: std::ops::RangeInclusive<u64> = 5..=8;
+/// The first version in which a part has a media type of its own.
+const TYPED_PARTS: u64 = 6;
+const METADATA: HeaderName = HeaderName::from_static("upload-metadata");
+const FILE_NAME: HeaderName = HeaderName::from_static("x-filename");
+/// So many bytes at the start of a file decide whether it can be an image or a video at all.
+const OPENING: usize = 64 * 1024;
+/// Fewer do not: a later part may complete what they begin.
+const SHORTEST_OPENING: usize = 512;
 /// How long an upload is kept, in seconds; as long as a ticket.
 const MAX_AGE: u64 = 24 * 60 * 60;
 
@@ -49,6 +65,45 @@ pub(crate) struct UploadBegun {
     upload_url: String,
     /// How many bytes are here.
     offset: u64,
+}
+
+/// Reads what clients of other protocols for parts send: the name in `Upload-Metadata`, where `X-Filename` gives none. Refuses
+/// tus 1.0, which says "Content-Type: application/offset+octet-stream" and would be taken for an empty image.
+pub(crate) fn adapt(headers: &mut HeaderMap) -> Result<()> {
+    if headers.contains_key("tus-resumable") {
+        let detail = "The protocol tus 1.0 is not spoken here. Use that of the IETF's draft, with tus-js-client: protocol: \
+                      'ietf-draft-05'.";
+        return Err(Error::Invalid(detail.to_owned()));
+    }
+    let name = headers.get(METADATA).and_then(|metadata| file_name(metadata.to_str().ok()?));
+    if let Some(name) = name.filter(|_| !headers.contains_key(FILE_NAME)) {
+        let encoded = utf8_percent_encode(&name, NON_ALPHANUMERIC).to_string();
+        headers.extend(HeaderValue::try_from(encoded).ok().map(|name| (FILE_NAME, name)));
+    }
+    Ok(())
+}
+
+/// The name of the file in an `Upload-Metadata`: pairs of a key and a value in base64, separated by commas.
+fn file_name(metadata: &str) -> Option<String> {
+    let value = |key: &str| {
+        let value =
+            metadata.split(',').find_map(|pair| pair.trim().split_once(' ').filter(|(name, _)| *name == key))?.1;
+        String::from_utf8(STANDARD.decode(value.trim()).ok()?).ok().filter(|name| !name.is_empty())
+    };
+    value("filename").or_else(|| value("name"))
+}
+
+/// How long a body is in all, as a client that could have sent it in parts says.
+pub(crate) fn announced_length(headers: &HeaderMap) -> Option<u64> {
+    integer(headers, LENGTH).ok().flatten()
+}
+
+/// What the answer to a whole upload says to a client that could have sent it in parts: that all of it is here.
+pub(crate) fn whole(headers: &HeaderMap, length: u64, answer: Response) -> Response {
+    if !headers.contains_key(COMPLETE) {
+        return answer;
+    }
+    (AppendHeaders([(COMPLETE, HeaderValue::from_static("?1")), (OFFSET, length.into())]), answer).into_response()
 }
 
 /// Whether a request begins an upload of which more is to come.
@@ -77,14 +132,19 @@ pub(crate) async fn begin(app: &App, query: form::Query, request: Request) -> Re
         Some((name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
     };
     let begun = Begun::new(length, head.uri.query().unwrap_or_default(), KEPT.iter().filter_map(text).collect());
+    let begun = begun.of(Caller::name_of(&head.extensions));
     let (keepsake, most) = (Arc::clone(&app.keepsake), limit(&app.keepsake));
     let begin = async move {
         let (id, nothing) = keepsake.begin_resumable(begun).await?;
-        receive(&keepsake, id, &nothing, body, most).await?;
+        if let Err(error) = receive(&keepsake, id, &nothing, body, most).await {
+            // Nobody has been told where it could go on.
+            keepsake.cancel_resumable(id).await?;
+            return Err(error);
+        }
         Ok((id, keepsake.resumable(id).await?))
     };
     let (id, standing) = to_the_end(begin).await?;
-    let upload_url = format!("/api/upload/{id}");
+    let upload_url = format!("{}/api/upload/{id}", app.public_url);
     let location = HeaderValue::try_from(&upload_url).map_err(Problem::internal)?;
     let begun = UploadBegun { upload_url, offset: standing.offset };
     let headers = AppendHeaders([(LOCATION, location)]);
@@ -119,7 +179,7 @@ pub(crate) async fn show(State(app): State<App>, id: Result<Path<String>, PathRe
         // For whoever lost the answer to the last part.
         let uploaded = app.keepsake.stored_under(&key(id, &standing.begun)).await?;
         if !uploaded.images.is_empty() {
-            let mut stored = (headers, answer(&uploaded, uploaded.images.len() > 1)).into_response();
+            let mut stored = (headers, answer(&app, &uploaded, uploaded.images.len() > 1)).into_response();
             *stored.status_mut() = StatusCode::OK;
             return Ok(stored);
         }
@@ -152,6 +212,32 @@ pub(crate) async fn cancel(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// What was cleared away.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Cleared {
+    message: String,
+    /// How many uploads were given up.
+    uploads: u64,
+    /// How many bytes of them were here.
+    bytes: u64,
+}
+
+/// Give up all unfinished uploads: those in parts, and tickets that were not completed. Whoever still sends begins anew.
+#[utoipa::path(
+    delete,
+    path = "/api/upload",
+    operation_id = "clearUnfinished",
+    tag = "upload",
+    responses((status = 200, description = "They are gone", body = Cleared)),
+)]
+pub(crate) async fn clear(State(app): State<App>) -> Result<Json<Cleared>, Problem> {
+    let keepsake = Arc::clone(&app.keepsake);
+    let clear = async move { keepsake.clear_unfinished(Timestamp::MAX).await };
+    let Unfinished { uploads, bytes } = to_the_end(clear).await?;
+    let message = format!("Unfinished uploads given up: {uploads}, with {bytes} bytes.");
+    Ok(Json(Cleared { message, uploads, bytes }))
+}
+
 /// Send the next part of a resumable upload.
 ///
 /// It is kept as far as it came, also where the connection breaks. With the last part all of it is taken in.
@@ -165,9 +251,12 @@ pub(crate) async fn cancel(
         ("Upload-Offset" = u64, Header, description = "How many bytes came before"),
         ("Upload-Complete" = String, Header, pattern = r"^\?[01]$", description = "`?1` with the last part, else `?0`"),
         ("Upload-Length" = Option<u64>, Header, description = "How many bytes there are in all"),
-        ("Upload-Draft-Interop-Version" = Option<u64>, Header, description = "8"),
+        ("Upload-Draft-Interop-Version" = Option<u64>, Header, minimum = 5, maximum = 8, description = "5 to 8; up to 5 a part needs no media type"),
     ),
-    request_body(content = inline(Binary), content_type = "application/partial-upload", description = "The next bytes"),
+    request_body(
+        description = "The next bytes",
+        content((inline(Binary) = "application/partial-upload"), (inline(Binary) = "application/octet-stream")),
+    ),
     responses(
         (status = 204, description = "They are kept, and more is to come", headers(("Upload-Offset" = u64, description = "How many bytes are here"))),
         (status = 201, description = "All of it was taken in, and is answered as by `POST /api/upload`", body = Either),
@@ -187,8 +276,11 @@ pub(crate) async fn append(
 ) -> Result<Response, Problem> {
     let id = ticket_id(id)?;
     let (head, body) = request.into_parts();
-    check_version(&head.headers)?;
-    if head.headers.get(CONTENT_TYPE).is_none_or(|stated| stated != "application/partial-upload") {
+    let version = check_version(&head.headers)?;
+    let stated = head.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    // Not every generated client can send a media type of its own.
+    let is_typed = matches!(stated, Some(b"application/partial-upload" | b"application/octet-stream"));
+    if !is_typed && version.is_none_or(|version| version >= TYPED_PARTS) {
         let detail = "A part must be sent as application/partial-upload.";
         return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", detail));
     }
@@ -198,7 +290,8 @@ pub(crate) async fn append(
     let standing = app.keepsake.resumable(id).await?;
     if standing.begun.ended.is_some() {
         let detail = "This upload has ended: all of it was here before.";
-        return Err(Problem::new(StatusCode::BAD_REQUEST, "completed-upload", detail));
+        let problem = Problem::new(StatusCode::BAD_REQUEST, "completed-upload", detail);
+        return Err(problem.with_header(OFFSET, standing.offset.into()));
     }
     if offset != standing.offset {
         return Err(mismatch(&standing));
@@ -210,10 +303,19 @@ pub(crate) async fn append(
     let (keepsake, most) =
         (Arc::clone(&app.keepsake), standing.begun.length.or(announced).unwrap_or(limit(&app.keepsake)));
     let append = async move {
-        let first = receive(&keepsake, id, &standing, body, most.min(limit(&keepsake))).await?;
-        Ok((first, keepsake.resumable(id).await?))
+        let received = receive(&keepsake, id, &standing, body, most.min(limit(&keepsake))).await;
+        if let Err(Error::Media(_)) = received {
+            // No more of it would make it an image.
+            keepsake.end_resumable(id, &standing, false).await?;
+        }
+        Ok((received?, keepsake.resumable(id).await?))
     };
-    let (first, standing) = to_the_end(append).await?;
+    let (first, standing) = match to_the_end(append).await {
+        Err(problem) if problem.status() == StatusCode::UNSUPPORTED_MEDIA_TYPE => {
+            return Err(problem.with_header(COMPLETE, HeaderValue::from_static("?1")));
+        }
+        done => done?,
+    };
     if !first {
         return Err(mismatch(&standing));
     }
@@ -263,11 +365,12 @@ async fn finish(app: App, id: Uuid, standing: Standing, last: &HeaderMap) -> Res
     if !stored && !matches!(status.as_u16(), 400 | 413 | 415 | 422) {
         return answer;
     }
+    let offset = HeaderValue::from(standing.offset);
     to_the_end(async move { keepsake.end_resumable(id, &standing, stored).await }).await?;
     let ended = HeaderValue::from_static("?1");
     match answer {
-        Ok(answer) => Ok((AppendHeaders([(COMPLETE, ended)]), answer).into_response()),
-        Err(problem) => Err(problem.with_header(COMPLETE, ended)),
+        Ok(answer) => Ok((AppendHeaders([(COMPLETE, ended), (OFFSET, offset)]), answer).into_response()),
+        Err(problem) => Err(problem.with_header(COMPLETE, ended).with_header(OFFSET, offset)),
     }
 }
 
@@ -276,10 +379,18 @@ async fn receive(keepsake: &Keepsake, id: Uuid, standing: &Standing, body: Body,
     let target = Target { store: &keepsake.primary, limit: most };
     let mut incoming = Incoming::new(body, most.saturating_sub(standing.offset), false);
     let (used, mut spool, mut broken) = (incoming.used(), keepsake.primary.spool(), None);
+    let mut opening = (standing.offset == 0).then(Vec::new);
     while let Some(piece) = incoming.next().await {
         match piece {
             Ok(piece) => {
                 used.add(piece.len());
+                if let Some(start) = &mut opening {
+                    start.extend_from_slice(&piece);
+                    if start.len() >= OPENING {
+                        check_opening(keepsake, &standing.begun, start)?;
+                        opening = None;
+                    }
+                }
                 spool.write(&piece).await.map_err(spool_failed)?;
             }
             Err(GivenUp::TooLong) => return Err(given_up(&GivenUp::TooLong, &target)),
@@ -289,9 +400,43 @@ async fn receive(keepsake: &Keepsake, id: Uuid, standing: &Standing, body: Body,
             }
         }
     }
+    if let Some(start) = opening {
+        check_opening(keepsake, &standing.begun, &start)?;
+    }
     let part = spool.finish().await.map_err(spool_failed)?;
     let first = keepsake.append(id, standing, &part).await?;
     broken.map_or(Ok(first), |reason| Err(given_up(&reason, &target)))
+}
+
+/// Refuses an upload whose first bytes are not those of an image or a video, before the rest of it is sent.
+fn check_opening(keepsake: &Keepsake, begun: &Begun, start: &[u8]) -> Result<()> {
+    let stated = begun.headers.iter().find(|(name, _)| name == CONTENT_TYPE.as_str()).map(|(_, value)| value.as_str());
+    let is_form = stated.is_some_and(|stated| stated.to_ascii_lowercase().starts_with("multipart/"));
+    let file = if is_form { first_file(start) } else { Some(start) };
+    let Some(file) = file.filter(|file| file.len() >= SHORTEST_OPENING) else { return Ok(()) };
+    match media::measure(&Spooled::from(Bytes::copy_from_slice(file)), &keepsake.settings.media) {
+        Err(MediaError::NotAnImage) => Err(MediaError::NotAnImage.into()),
+        // Whatever else is wrong may be for want of the rest.
+        _ => Ok(()),
+    }
+}
+
+/// What has come of the first file of a form; `None` while that is nothing.
+fn first_file(form: &[u8]) -> Option<&[u8]> {
+    let mut rest = form;
+    loop {
+        let end = find(rest, b"\r\n\r\n")?;
+        let (head, content) = (rest.get(..end)?, rest.get(end + 4..)?);
+        let head = head.rsplit(|byte| *byte == b'\n').take(4).map(<[u8]>::to_ascii_lowercase);
+        if head.into_iter().any(|line| find(&line, b"filename").is_some()) {
+            return Some(content);
+        }
+        rest = content;
+    }
+}
+
+fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
+    bytes.windows(wanted.len()).position(|window| window == wanted)
 }
 
 /// The most bytes that come in parts: the longest image, and what is around it in a form.
@@ -304,7 +449,7 @@ fn state(app: &App, standing: &Standing) -> HeaderMap {
     let complete = if standing.begun.ended.is_some() { "?1" } else { "?0" };
     let mut headers =
         HeaderMap::from_iter([(COMPLETE, HeaderValue::from_static(complete)), (OFFSET, standing.offset.into())]);
-    headers.extend(standing.begun.length.map(|length| (LENGTH, length.into())));
+    headers.extend(standing.begun.length.or(standing.begun.ended).map(|length| (LENGTH, length.into())));
     let limits = HeaderValue::try_from(format!("max-size={}, max-age={MAX_AGE}", limit(&app.keepsake)));
     headers.extend(limits.ok().map(|limits| (LIMIT, limits)));
     headers
@@ -321,10 +466,13 @@ fn inconsistent() -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, "inconsistent-upload-length", detail)
 }
 
-fn check_version(headers: &HeaderMap) -> Result<()> {
+fn check_version(headers: &HeaderMap) -> Result<Option<u64>> {
     match integer(headers, VERSION)? {
-        None | Some(SPOKEN) => Ok(()),
-        Some(_) => Err(Error::Invalid(format!("Resumable uploads are spoken in interop version {SPOKEN} here."))),
+        Some(other) if !SPOKEN.contains(&other) => {
+            let (first, last) = SPOKEN.into_inner();
+            Err(Error::Invalid(format!("Resumable uploads are spoken in interop versions {first} to {last} here.")))
+        }
+        version => Ok(version),
     }
 }
 

@@ -14,7 +14,7 @@ use crate::digest::Digest;
 use crate::error::Result;
 use crate::keepsake::{Keepsake, blocking};
 use crate::layout::{self, BackupName, ImageId};
-use crate::store::{Body, ErrorKind, Key, Optional, PutMode, StoreError};
+use crate::store::{Body, Contention, ErrorKind, Key, Optional, PutMode, StoreError};
 use crate::sync::lock;
 
 /// Images and chunks checked at a time.
@@ -24,10 +24,12 @@ impl Keepsake {
     /// Makes a backup of the state as it is now, under a new name.
     pub async fn create_backup(&self, kind: Kind) -> Result<Manifest> {
         let mut name = BackupName::at(self.clock.now());
+        let mut contention = Contention::new(layout::manifest(name));
         loop {
             if let Some(made) = self.create_backup_named(name, kind, None).await? {
                 return Ok(made);
             }
+            contention.lost().await?;
             name = name.next();
         }
     }

@@ -310,7 +310,9 @@ impl Keepsake {
 
     /// Takes note of what a recovery found: where a place belongs to another store, nothing is written from then on.
     pub(crate) fn note_foreign(&self, error: &Error) {
-        if let Error::Catalog(CatalogError::ForeignStore { place, .. }) = error {
+        if let Error::Catalog(error) = error
+            && let CatalogError::ForeignStore { place, .. } = error.cause()
+        {
             self.withhold(Withheld::Foreign(match place {
                 0 => Place::Data,
                 1 => Place::Archive,

@@ -10,7 +10,7 @@ use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::keepsake::{Keepsake, blocking};
 use crate::layout::{self, ImageId};
-use crate::media::{self, Media};
+use crate::media::{self, Limits, Media};
 use crate::store::{ErrorKind, ObjectMeta};
 use crate::upload::{DEFAULT_CATEGORY, DEFAULT_ORDER};
 
@@ -158,7 +158,8 @@ impl Keepsake {
     /// Completes a record from its file, and gives an image or what a record already names its second copy.
     pub(super) async fn describe(&self, id: &ImageId, record: Record) -> Result<(Option<Media>, Record)> {
         let body = self.primary.fetch(&layout::image(id)).await?;
-        let (limits, inspected) = (self.settings.media, body.clone());
+        // The limits are for what comes in. What is here is kept, however large it is.
+        let (limits, inspected) = (Limits { max_pixels: u64::MAX, max_frames: u32::MAX }, body.clone());
         let media = blocking(move || media::inspect(&inspected, &limits)).await?.ok();
         let known = record.kind.is_some();
         if media.is_some() || known {

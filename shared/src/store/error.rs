@@ -88,6 +88,11 @@ impl StoreError {
         Self::caused(operation, key, kind, source)
     }
 
+    /// Whether the condition of a put did not hold: another writer was quicker.
+    pub fn is_lost_race(&self) -> bool {
+        matches!(self.kind, ErrorKind::Changed | ErrorKind::AlreadyExists)
+    }
+
     /// Whether the object is simply not there.
     pub fn is_not_found(&self) -> bool {
         self.kind == ErrorKind::NotFound

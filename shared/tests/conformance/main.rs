@@ -16,7 +16,9 @@ mod listing;
 mod metered;
 mod s3_delete;
 mod s3_places;
+mod s3_probe;
 mod s3_server;
+mod s3_service;
 mod s3_wire;
 mod wire;
 

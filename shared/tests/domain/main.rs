@@ -8,6 +8,7 @@ mod maintenance;
 mod migrate;
 mod migrate_cut_off;
 mod older;
+mod outcome_unknown;
 mod persistence;
 mod portable;
 mod prune;

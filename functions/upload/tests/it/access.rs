@@ -68,6 +68,7 @@ async fn an_allowed_origin_may_ask_beforehand() {
     assert_eq!((friend.status.as_u16(), friend.header("access-control-allow-origin")), (200, "https://friend.example"));
     assert!(friend.header("access-control-allow-methods").contains("POST"));
     assert_eq!(friend.header("access-control-allow-headers"), "authorization,content-digest");
+    assert_eq!(friend.header("access-control-max-age"), "7200", "else there is a preflight for each part");
     assert_eq!(ask("https://evil.example").await.header("access-control-allow-origin"), "");
 }
 
@@ -98,6 +99,20 @@ async fn a_server_with_names_answers_to_no_other() {
         }
         assert_eq!(upload(&app, &[]).await.problem().0, 403, "no name at all");
     }
+}
+
+#[tokio::test]
+async fn a_page_of_the_public_url_is_the_servers_own_behind_any_proxy() {
+    let public = || Some("http://nas:8080".to_owned());
+    let app = app_with(Access::new(None, Vec::new(), false).known_as(public()));
+    // The second drops the port, the third asks under the server's own address.
+    for host in ["nas:8080", "nas", "127.0.0.1:3000"] {
+        let of = |origin| [("host", host), ("origin", origin)];
+        assert_eq!(upload(&app, &of("http://nas:8080")).await.status, 201, "{host}");
+        assert_eq!(upload(&app, &of("http://evil.example")).await.problem().0, 403, "{host}");
+    }
+    let headers = [("host", "nas"), ("origin", "http://nas:8080"), ("sec-fetch-site", "cross-site")];
+    assert_eq!(upload(&app, &headers).await.problem().0, 403, "what the browser says goes first");
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use shared::digest::Digest;
+use shared::http::App;
 use shared::media::Format;
 use shared::testing::{app, app_on, get, mp4, png, request, samples, send, store_image, webm};
 use shared::upload::Fields;
@@ -28,6 +29,22 @@ async fn a_form_with_one_image_is_answered_with_all_that_is_known_of_it() {
     assert_eq!(answer.header("location"), format!("/uploads/{id}"));
     assert_eq!((answer.header("x-content-type-options"), answer.header("cache-control")), ("nosniff", "no-store"));
     assert!(keys(&app).await.contains(&format!("uploads/{id}")));
+}
+
+#[tokio::test]
+async fn urls_in_answers_begin_with_the_public_url() {
+    let app = App { public_url: "https://photos.example".into(), ..app() };
+    let one = Form::new().file("image", "a.png", &png(1)).send(&app).await;
+    let url = format!("https://photos.example/uploads/{}", one.json()["id"].as_str().unwrap());
+    assert_eq!((one.json()["url"].as_str().unwrap(), one.header("location")), (&*url, &*url));
+    let plain = [("host", "other.example"), ("accept", "text/plain")];
+    let plain = send(&router(&app), request("POST", "/api/upload", &plain, png(2))).await;
+    assert!(String::from_utf8_lossy(&plain.body).starts_with("https://photos.example/uploads/"));
+    let announced = json!({ "size": 1, "sha256": Digest::of(b"a").to_string() }).to_string();
+    let ticket = send(&router(&app), request("POST", "/api/upload/tickets", &[], announced)).await.json();
+    for url in ["uploadUrl", "completeUrl"] {
+        assert!(ticket[url].as_str().unwrap().starts_with("https://photos.example/api/upload/"), "{ticket}");
+    }
 }
 
 #[tokio::test]
