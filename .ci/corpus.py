@@ -36,8 +36,19 @@ SUFFIXES = (
 # Made to crash or to exhaust a decoder. They are for fuzzing, not for asking other programs what is right.
 HOSTILE = "*poc* *crash* *clusterfuzz* *fuzz* *oom* *timeout* *github_* *uaf_* *hbo_* *overflow* *bomb* *issue_* *CVE*".split()
 
-# Rows that are as they should be, and why: kind, pattern of the path, reason.
-EXPLAINED = []
+# Rows that are as they should be, and why: kind, patterns of the path, reason.
+EXPLAINED = [
+    ("refused", "*/badheadersize.bmp", "its second header has a length that no program writes; Chromium does not open it either"),
+    ("refused", "*/clipboard.dib", "a bitmap without the header of a file, as on a clipboard; Chromium does not open it either"),
+    ("size", "*/clap_irot_imir_non_essential.avif", "Chromium refuses it, since properties are not marked as essential; AVIFs are cropped as Chromium crops them"),
+    ("size", "*/hopper_unexpected.ico", "its directory and its bitmap say different sizes; the bitmap's counts, which decoders draw"),
+    ("truncated", "*/IMG_1361.dng */shortfile.bmp */broken_data_stream.png */truncated_* */ultrahdr.jpg", "it was cut off by its authors, or its end is missing"),
+    ("form", "*/ultrahdr.jpg */hopper_bad_exif.jpg", "its pixels are damaged; decoders fill up what is missing in their own ways"),
+    ("form", "*/broken_data_stream.png */truncated_* */shortfile.bmp", "cut off or damaged: browsers draw what is there, and the kept decoder draws nothing"),
+    ("form", "*/badrle.bmp", "the compressed pixels are damaged on purpose"),
+    ("form", "*/rletopdown.bmp", "compressed and from the top down, which the format forbids"),
+    ("form", "*/ArcTriomphe-cHRM-red-green-swap.png */kodim03_grayscale_gamma1.6.png", "gAMA and cHRM of a PNG: docs/images.md"),
+]
 
 # Few, so that line art and dithering, which scalers draw in their own ways, come out alike.
 SIDE = 8
@@ -304,8 +315,11 @@ def main():
         plain.end()
         stripping.end()
 
-    rows = [(*row, next((why for kind, pattern, why in EXPLAINED if kind == row[0] and fnmatch.fnmatchcase(row[1], pattern)), None))
-            for row in rows]
+    def explained(kind, name):
+        mine = ((patterns.split(), why) for of, patterns, why in EXPLAINED if of == kind)
+        return next((why for patterns, why in mine if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)), None)
+
+    rows = [(*row, explained(*row[:2])) for row in rows]
     lines = [f"{len(files)} files: " + ", ".join(f"{count} {what}" for what, count in sorted(counts.items())) + ".", ""]
     lines += ["Forms that were refused: " + "; ".join(f"{count} × {why}" for why, count in refused_forms.most_common()), ""]
     lines += ["Sources: " + ", ".join(sorted(path.read_text().strip() for path in CORPUS.glob("*/.whole"))), ""]
