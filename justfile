@@ -107,6 +107,10 @@ screenshots:
 scan:
     .ci/scan
 
+# Try the server behind real nginx and real Caddy with the files in deploy/; installs both.
+proxies:
+    .ci/proxies
+
 # Hold a running server to its own OpenAPI document with schemathesis, which it installs below target/.
 openapi *arguments:
     .ci/openapi {{arguments}}
