@@ -47,7 +47,6 @@ EXPLAINED = [
     ("form", "*/broken_data_stream.png */truncated_* */shortfile.bmp", "cut off or damaged: browsers draw what is there, and the kept decoder draws nothing"),
     ("form", "*/badrle.bmp", "the compressed pixels are damaged on purpose"),
     ("form", "*/rletopdown.bmp", "compressed and from the top down, which the format forbids"),
-    ("form", "*/ArcTriomphe-cHRM-red-green-swap.png */kodim03_grayscale_gamma1.6.png", "gAMA and cHRM of a PNG: docs/images.md"),
 ]
 
 # Few, so that line art and dithering, which scalers draw in their own ways, come out alike.
