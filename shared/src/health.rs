@@ -23,14 +23,11 @@ use crate::verify;
 /// For so long a change may wait for its second copy before somebody should look.
 const WAITS_LONG: SignedDuration = SignedDuration::from_hours(1);
 
-/// At most so many backups are named in a message.
+/// At most so many backups or images are named in a message.
 const NAMED: usize = 3;
 
 /// So many images are looked for whenever somebody asks how the store is; verifications look for all.
 const LOOKED_FOR: usize = 8;
-
-/// So many damaged images are named in a check.
-const NAMED: usize = 5;
 
 /// How well the store is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
