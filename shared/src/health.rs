@@ -23,13 +23,10 @@ use crate::verify;
 /// For so long a change may wait for its second copy before somebody should look.
 const WAITS_LONG: SignedDuration = SignedDuration::from_hours(1);
 
-/// At most so many backups are named in a message.
-const NAMED: usize = 3;
-
 /// So many images are looked for whenever somebody asks how the store is; verifications look for all.
 const LOOKED_FOR: usize = 8;
 
-/// So many damaged images are named in a check.
+/// At most so many damaged images or backups are named in a message.
 const NAMED: usize = 5;
 
 /// How well the store is.

@@ -25,7 +25,7 @@ use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::keepsake::Keepsake;
 use crate::layout::{self, BackupName, ImageId};
-use crate::store::{Body, Change, Found, Key, Optional, Store, StoreError};
+use crate::store::{Body, Change, ErrorKind, Found, Key, Optional, Store, StoreError};
 
 /// Objects read through at a time.
 const READS: usize = 4;
