@@ -36,8 +36,18 @@ SUFFIXES = (
 # Made to crash or to exhaust a decoder. They are for fuzzing, not for asking other programs what is right.
 HOSTILE = "*poc* *crash* *clusterfuzz* *fuzz* *oom* *timeout* *github_* *uaf_* *hbo_* *overflow* *bomb* *issue_* *CVE*".split()
 
-# Rows that are as they should be, and why: kind, pattern of the path, reason.
-EXPLAINED = []
+# Rows that are as they should be, and why: kind, patterns of the path, reason.
+EXPLAINED = [
+    ("refused", "*/badheadersize.bmp", "its second header has a length that no program writes; Chromium does not open it either"),
+    ("refused", "*/clipboard.dib", "a bitmap without the header of a file, as on a clipboard; Chromium does not open it either"),
+    ("size", "*/clap_irot_imir_non_essential.avif", "Chromium refuses it, since properties are not marked as essential; AVIFs are cropped as Chromium crops them"),
+    ("size", "*/hopper_unexpected.ico", "its directory and its bitmap say different sizes; the bitmap's counts, which decoders draw"),
+    ("truncated", "*/IMG_1361.dng */shortfile.bmp */broken_data_stream.png */truncated_* */ultrahdr.jpg", "it was cut off by its authors, or its end is missing"),
+    ("form", "*/ultrahdr.jpg */hopper_bad_exif.jpg", "its pixels are damaged; decoders fill up what is missing in their own ways"),
+    ("form", "*/broken_data_stream.png */truncated_* */shortfile.bmp", "cut off or damaged: browsers draw what is there, and the kept decoder draws nothing"),
+    ("form", "*/badrle.bmp", "the compressed pixels are damaged on purpose"),
+    ("form", "*/rletopdown.bmp", "compressed and from the top down, which the format forbids"),
+]
 
 # Few, so that line art and dithering, which scalers draw in their own ways, come out alike.
 SIDE = 8
@@ -89,7 +99,7 @@ class Server:
 
 
 def in_chromium(pictures):
-    """Width, height and SIDE * SIDE opaque pixels of each picture (a path, or None), as Chromium shows it on white."""
+    """Width, height and the colours of SIDE * SIDE cells of each picture (a path, or None), as Chromium shows it on white."""
     found, done = {}, threading.Event()
     page = f"""<!doctype html><script>
     // A canvas would show whichever frame of an animation it has come to.
@@ -112,12 +122,24 @@ def in_chromium(pictures):
           new Promise((f) => setTimeout(() => f(false), 20000))]);
         const said = {{ i }};
         if (came) {{
-          const canvas = new OffscreenCanvas({SIDE}, {SIDE}), pen = canvas.getContext('2d');
+          const shrink = Math.min(1, 1024 / Math.max(image.naturalWidth, image.naturalHeight));
+          const [w, h] = [image.naturalWidth, image.naturalHeight].map((side) => Math.max(1, Math.round(side * shrink)));
+          const pen = new OffscreenCanvas(w, h).getContext('2d');
           pen.fillStyle = 'white';
-          pen.fillRect(0, 0, {SIDE}, {SIDE});
+          pen.fillRect(0, 0, w, h);
           pen.imageSmoothingQuality = 'high';
-          pen.drawImage(await firstFrame(i) ?? image, 0, 0, {SIDE}, {SIDE});
-          const pixels = pen.getImageData(0, 0, {SIDE}, {SIDE}).data;
+          pen.drawImage(await firstFrame(i) ?? image, 0, 0, w, h);
+          const drawn = pen.getImageData(0, 0, w, h).data, pixels = new Uint8Array({SIDE} * {SIDE} * 4);
+          // The mean of each cell.
+          const part = (at, side) => [Math.floor(at * side / {SIDE}), Math.max(Math.floor(at * side / {SIDE}) + 1, Math.ceil((at + 1) * side / {SIDE}))];
+          for (let cell = 0; cell < {SIDE} * {SIDE}; cell++) {{
+            const [[left, right], [top, bottom]] = [part(cell % {SIDE}, w), part(Math.floor(cell / {SIDE}), h)];
+            for (let channel = 0; channel < 4; channel++) {{
+              let sum = 0;
+              for (let y = top; y < bottom; y++) for (let x = left; x < right; x++) sum += drawn[(y * w + x) * 4 + channel];
+              pixels[cell * 4 + channel] = sum / ((right - left) * (bottom - top));
+            }}
+          }}
           Object.assign(said, {{ width: image.naturalWidth, height: image.naturalHeight, pixels: btoa(String.fromCharCode(...pixels)) }});
         }}
         await fetch('/said', {{ method: 'POST', body: JSON.stringify(said) }});
@@ -292,8 +314,11 @@ def main():
         plain.end()
         stripping.end()
 
-    rows = [(*row, next((why for kind, pattern, why in EXPLAINED if kind == row[0] and fnmatch.fnmatchcase(row[1], pattern)), None))
-            for row in rows]
+    def explained(kind, name):
+        mine = ((patterns.split(), why) for of, patterns, why in EXPLAINED if of == kind)
+        return next((why for patterns, why in mine if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)), None)
+
+    rows = [(*row, explained(*row[:2])) for row in rows]
     lines = [f"{len(files)} files: " + ", ".join(f"{count} {what}" for what, count in sorted(counts.items())) + ".", ""]
     lines += ["Forms that were refused: " + "; ".join(f"{count} × {why}" for why, count in refused_forms.most_common()), ""]
     lines += ["Sources: " + ", ".join(sorted(path.read_text().strip() for path in CORPUS.glob("*/.whole"))), ""]

@@ -55,8 +55,15 @@ fn plain(file: &[u8], mut info: Vec<u8>) -> Vec<u8> {
             put(&mut info, 0, 56);
         }
     }
-    info[12..14].copy_from_slice(&1_u16.to_le_bytes());
     let depth = u16::from_le_bytes([info[14], info[15]]);
+    if matches!(before, 108 | 124) && (depth, number(&info, 16)) == (32, 0) && number(&info, 52) != 0 {
+        // A mask of alpha counts here, also where the colours need none.
+        put(&mut info, 16, BITFIELDS);
+        for (at, mask) in [(40, 0x00ff_0000), (44, 0x0000_ff00), (48, 0x0000_00ff)] {
+            put(&mut info, at, mask);
+        }
+    }
+    info[12..14].copy_from_slice(&1_u16.to_le_bytes());
     if depth <= 8 && number(&info, 32) > 1 << depth {
         put(&mut info, 32, 0);
     }
@@ -173,6 +180,18 @@ mod tests {
             }
             let image = decoded(&bmp(&header, behind, &pixels));
             assert_eq!(image.into_rgba8().into_raw(), pixels, "a header of {size} bytes");
+        }
+    }
+
+    #[test]
+    fn a_mask_of_alpha_counts_without_masks_of_colours() {
+        let pixels = [255, 0, 0, 64, 0, 128, 0, 255];
+        for size in [108, 124] {
+            let mut header = info(size, 1, 32, 0, 0);
+            assert!(!decoded(&bmp(&header, &[], &pixels)).color().has_alpha());
+            header[55] = 0xff;
+            let image = decoded(&bmp(&header, &[], &pixels));
+            assert_eq!(image.into_rgba8().into_raw(), [0, 0, 255, 64, 0, 128, 0, 255], "a header of {size} bytes");
         }
     }
 

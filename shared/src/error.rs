@@ -61,6 +61,12 @@ pub enum Error {
         "Too many uploads were begun and are not finished. Finish them, or give them up with DELETE; idle ones make way after an hour."
     )]
     TooMuchUnfinished,
+    /// The file system can hold too few more files to take more in, whatever bytes are free.
+    #[error(
+        "The file system has too few free inodes, so it cannot hold more files. Deleting images still works. Remove files \
+         that are not needed from it, or move the store to a file system with more inodes."
+    )]
+    NoFiles,
     /// Second copies have fallen too far behind for more to be taken in.
     #[error("The archive is too far behind. Deleting images still works; try the rest again later.")]
     ArchiveBehind,
@@ -141,13 +147,22 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the file system has too few free inodes.
+    pub fn is_out_of_inodes(&self) -> bool {
+        match self {
+            Self::NoFiles => true,
+            Self::Store(e) | Self::Commit(CommitError::NotStored(e) | CommitError::Unknown(e)) => e.is_out_of_inodes(),
+            _ => false,
+        }
+    }
+
     /// What kind of failure of a store was behind this, if one was.
     pub fn store_kind(&self) -> Option<ErrorKind> {
         match self {
             Self::Store(e) => Some(e.kind),
             Self::Catalog(e) => e.store_kind(),
             Self::Commit(CommitError::NotStored(e) | CommitError::Unknown(e)) => Some(e.kind),
-            Self::NoRoom => Some(ErrorKind::Full),
+            Self::NoRoom | Self::NoFiles => Some(ErrorKind::Full),
             // Where the bytes lie in a store, that is what failed.
             Self::Media(MediaError::Read(e)) => {
                 let store = e.get_ref().and_then(|inner| inner.downcast_ref::<StoreError>());

@@ -15,7 +15,7 @@ use crate::layout::{self, BackupName, ImageId};
 use crate::persistence::Judgement;
 use crate::recovery::{self, Restoring};
 use crate::second_copies::Behind;
-use crate::store::{ErrorKind, StoreError, StoreStatus};
+use crate::store::{ErrorKind, Files, StoreError, StoreStatus};
 use crate::sync::lock;
 use crate::unfinished::Unfinished;
 use crate::verify;
@@ -23,11 +23,11 @@ use crate::verify;
 /// For so long a change may wait for its second copy before somebody should look.
 const WAITS_LONG: SignedDuration = SignedDuration::from_hours(1);
 
+/// At most so many backups or images are named in a message.
+const NAMED: usize = 3;
+
 /// So many images are looked for whenever somebody asks how the store is; verifications look for all.
 const LOOKED_FOR: usize = 8;
-
-/// At most so many damaged images or backups are named in a message.
-const NAMED: usize = 5;
 
 /// How well the store is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -212,6 +212,17 @@ impl Keepsake {
                 Status::Warn,
                 format!("{free} bytes are free, which is less than the reserve; second copies wait for room."),
             ),
+            Ok(StoreStatus { read_only: None, files: Some(files), .. })
+                if files.free < self.reserve_files(*files).max(1) =>
+            {
+                let Files { free, total } = files;
+                let effect = if follows { "second copies wait" } else { "uploads are refused" };
+                let message = format!(
+                    "{free} of the file system's {total} inodes are free, which is less than the reserve; {effect}. Remove \
+                     files that are not needed, or move the store to a file system with more inodes."
+                );
+                (if follows { Status::Warn } else { Status::Error }, message)
+            }
             Err(_) => (Status::Error, "The store cannot be reached.".to_owned()),
             Ok(StoreStatus { read_only: Some(why), .. }) => (Status::Error, why.clone()),
             Ok(StoreStatus { free_bytes: Some(free), .. }) if *free < self.settings.reserve_bytes => {

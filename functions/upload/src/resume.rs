@@ -12,18 +12,10 @@ use axum::extract::{Path, Query, Request, State};
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, LOCATION};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::{AppendHeaders, IntoResponse, Response};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
-use jiff::Timestamp;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use shared::http::{App, Binary, Caller, Problem, to_the_end};
-use shared::media::{self, MediaError};
 use shared::resumable::{Begun, Standing};
-use shared::store::Body as Spooled;
-use shared::unfinished::Unfinished;
 use shared::{Error, Keepsake, Result};
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -32,12 +24,13 @@ use crate::answer::{Either, answer};
 use crate::digests;
 use crate::form::{self, Form, Target, given_up, spool_failed};
 use crate::incoming::{GivenUp, Incoming};
+use crate::opening;
 use crate::ticket::ticket_id;
 use crate::upload::{FORM_BYTES, boundary, take};
 
-const COMPLETE: HeaderName = HeaderName::from_static("upload-complete");
-const OFFSET: HeaderName = HeaderName::from_static("upload-offset");
-const LENGTH: HeaderName = HeaderName::from_static("upload-length");
+pub(crate) const COMPLETE: HeaderName = HeaderName::from_static("upload-complete");
+pub(crate) const OFFSET: HeaderName = HeaderName::from_static("upload-offset");
+pub(crate) const LENGTH: HeaderName = HeaderName::from_static("upload-length");
 const LIMIT: HeaderName = HeaderName::from_static("upload-limit");
 const VERSION: HeaderName = HeaderName::from_static("upload-draft-interop-version");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -48,12 +41,7 @@ const KEPT: [HeaderName; 4] = [CONTENT_TYPE, IDEMPOTENCY_KEY, HeaderName::from_s
 const SPOKEN: std::ops::RangeInclusive<u64> = 5..=8;
 /// The first version in which a part has a media type of its own.
 const TYPED_PARTS: u64 = 6;
-const METADATA: HeaderName = HeaderName::from_static("upload-metadata");
-const FILE_NAME: HeaderName = HeaderName::from_static("x-filename");
-/// So many bytes at the start of a file decide whether it can be an image or a video at all.
-const OPENING: usize = 64 * 1024;
-/// Fewer do not: a later part may complete what they begin.
-const SHORTEST_OPENING: usize = 512;
+pub(crate) const FILE_NAME: HeaderName = HeaderName::from_static("x-filename");
 /// How long an upload is kept, in seconds; as long as a ticket.
 const MAX_AGE: u64 = 24 * 60 * 60;
 
@@ -65,45 +53,6 @@ pub(crate) struct UploadBegun {
     upload_url: String,
     /// How many bytes are here.
     offset: u64,
-}
-
-/// Reads what clients of other protocols for parts send: the name in `Upload-Metadata`, where `X-Filename` gives none. Refuses
-/// tus 1.0, which says "Content-Type: application/offset+octet-stream" and would be taken for an empty image.
-pub(crate) fn adapt(headers: &mut HeaderMap) -> Result<()> {
-    if headers.contains_key("tus-resumable") {
-        let detail = "The protocol tus 1.0 is not spoken here. Use that of the IETF's draft, with tus-js-client: protocol: \
-                      'ietf-draft-05'.";
-        return Err(Error::Invalid(detail.to_owned()));
-    }
-    let name = headers.get(METADATA).and_then(|metadata| file_name(metadata.to_str().ok()?));
-    if let Some(name) = name.filter(|_| !headers.contains_key(FILE_NAME)) {
-        let encoded = utf8_percent_encode(&name, NON_ALPHANUMERIC).to_string();
-        headers.extend(HeaderValue::try_from(encoded).ok().map(|name| (FILE_NAME, name)));
-    }
-    Ok(())
-}
-
-/// The name of the file in an `Upload-Metadata`: pairs of a key and a value in base64, separated by commas.
-fn file_name(metadata: &str) -> Option<String> {
-    let value = |key: &str| {
-        let value =
-            metadata.split(',').find_map(|pair| pair.trim().split_once(' ').filter(|(name, _)| *name == key))?.1;
-        String::from_utf8(STANDARD.decode(value.trim()).ok()?).ok().filter(|name| !name.is_empty())
-    };
-    value("filename").or_else(|| value("name"))
-}
-
-/// How long a body is in all, as a client that could have sent it in parts says.
-pub(crate) fn announced_length(headers: &HeaderMap) -> Option<u64> {
-    integer(headers, LENGTH).ok().flatten()
-}
-
-/// What the answer to a whole upload says to a client that could have sent it in parts: that all of it is here.
-pub(crate) fn whole(headers: &HeaderMap, length: u64, answer: Response) -> Response {
-    if !headers.contains_key(COMPLETE) {
-        return answer;
-    }
-    (AppendHeaders([(COMPLETE, HeaderValue::from_static("?1")), (OFFSET, length.into())]), answer).into_response()
 }
 
 /// Whether a request begins an upload of which more is to come.
@@ -210,32 +159,6 @@ pub(crate) async fn cancel(
     let (id, keepsake) = (ticket_id(id)?, Arc::clone(&app.keepsake));
     to_the_end(async move { keepsake.cancel_resumable(id).await }).await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-/// What was cleared away.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct Cleared {
-    message: String,
-    /// How many uploads were given up.
-    uploads: u64,
-    /// How many bytes of them were here.
-    bytes: u64,
-}
-
-/// Give up all unfinished uploads: those in parts, and tickets that were not completed. Whoever still sends begins anew.
-#[utoipa::path(
-    delete,
-    path = "/api/upload",
-    operation_id = "clearUnfinished",
-    tag = "upload",
-    responses((status = 200, description = "They are gone", body = Cleared)),
-)]
-pub(crate) async fn clear(State(app): State<App>) -> Result<Json<Cleared>, Problem> {
-    let keepsake = Arc::clone(&app.keepsake);
-    let clear = async move { keepsake.clear_unfinished(Timestamp::MAX).await };
-    let Unfinished { uploads, bytes } = to_the_end(clear).await?;
-    let message = format!("Unfinished uploads given up: {uploads}, with {bytes} bytes.");
-    Ok(Json(Cleared { message, uploads, bytes }))
 }
 
 /// Send the next part of a resumable upload.
@@ -379,16 +302,16 @@ async fn receive(keepsake: &Keepsake, id: Uuid, standing: &Standing, body: Body,
     let target = Target { store: &keepsake.primary, limit: most };
     let mut incoming = Incoming::new(body, most.saturating_sub(standing.offset), false);
     let (used, mut spool, mut broken) = (incoming.used(), keepsake.primary.spool(), None);
-    let mut opening = (standing.offset == 0).then(Vec::new);
+    let mut start = (standing.offset == 0).then(Vec::new);
     while let Some(piece) = incoming.next().await {
         match piece {
             Ok(piece) => {
                 used.add(piece.len());
-                if let Some(start) = &mut opening {
-                    start.extend_from_slice(&piece);
-                    if start.len() >= OPENING {
-                        check_opening(keepsake, &standing.begun, start)?;
-                        opening = None;
+                if let Some(begins) = &mut start {
+                    begins.extend_from_slice(&piece);
+                    if begins.len() >= opening::ENOUGH {
+                        opening::check(keepsake, &standing.begun, begins)?;
+                        start = None;
                     }
                 }
                 spool.write(&piece).await.map_err(spool_failed)?;
@@ -400,43 +323,12 @@ async fn receive(keepsake: &Keepsake, id: Uuid, standing: &Standing, body: Body,
             }
         }
     }
-    if let Some(start) = opening {
-        check_opening(keepsake, &standing.begun, &start)?;
+    if let Some(start) = start {
+        opening::check(keepsake, &standing.begun, &start)?;
     }
     let part = spool.finish().await.map_err(spool_failed)?;
     let first = keepsake.append(id, standing, &part).await?;
     broken.map_or(Ok(first), |reason| Err(given_up(&reason, &target)))
-}
-
-/// Refuses an upload whose first bytes are not those of an image or a video, before the rest of it is sent.
-fn check_opening(keepsake: &Keepsake, begun: &Begun, start: &[u8]) -> Result<()> {
-    let stated = begun.headers.iter().find(|(name, _)| name == CONTENT_TYPE.as_str()).map(|(_, value)| value.as_str());
-    let is_form = stated.is_some_and(|stated| stated.to_ascii_lowercase().starts_with("multipart/"));
-    let file = if is_form { first_file(start) } else { Some(start) };
-    let Some(file) = file.filter(|file| file.len() >= SHORTEST_OPENING) else { return Ok(()) };
-    match media::measure(&Spooled::from(Bytes::copy_from_slice(file)), &keepsake.settings.media) {
-        Err(MediaError::NotAnImage) => Err(MediaError::NotAnImage.into()),
-        // Whatever else is wrong may be for want of the rest.
-        _ => Ok(()),
-    }
-}
-
-/// What has come of the first file of a form; `None` while that is nothing.
-fn first_file(form: &[u8]) -> Option<&[u8]> {
-    let mut rest = form;
-    loop {
-        let end = find(rest, b"\r\n\r\n")?;
-        let (head, content) = (rest.get(..end)?, rest.get(end + 4..)?);
-        let head = head.rsplit(|byte| *byte == b'\n').take(4).map(<[u8]>::to_ascii_lowercase);
-        if head.into_iter().any(|line| find(&line, b"filename").is_some()) {
-            return Some(content);
-        }
-        rest = content;
-    }
-}
-
-fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
-    bytes.windows(wanted.len()).position(|window| window == wanted)
 }
 
 /// The most bytes that come in parts: the longest image, and what is around it in a form.
@@ -487,7 +379,7 @@ fn boolean(headers: &HeaderMap, name: HeaderName) -> Result<Option<bool>> {
 }
 
 /// A whole number of RFC 9651 that is not negative.
-fn integer(headers: &HeaderMap, name: HeaderName) -> Result<Option<u64>> {
+pub(crate) fn integer(headers: &HeaderMap, name: HeaderName) -> Result<Option<u64>> {
     let Some(value) = headers.get(&name) else { return Ok(None) };
     let digits = value.to_str().ok().filter(|text| text.len() <= 15 && text.bytes().all(|b| b.is_ascii_digit()));
     let number = digits.and_then(|text| text.parse().ok());

@@ -15,7 +15,7 @@ use shared::{Error, Result};
 use crate::answer::{self, answer};
 use crate::form::{self, Form, Target};
 use crate::incoming::Incoming;
-use crate::{digests, plain, resume};
+use crate::{dialect, digests, plain, resume};
 
 /// How much longer than its longest image a form may be in all.
 pub(crate) const FORM_BYTES: u64 = 64 * 1024;
@@ -58,16 +58,16 @@ pub(crate) async fn upload(
     mut request: Request,
 ) -> Result<Response, Problem> {
     let query = query?.0;
-    resume::adapt(request.headers_mut())?;
+    dialect::adapt(request.headers_mut())?;
     if resume::begins(request.headers())? {
         return resume::begin(&app, query, request).await;
     }
     let headers = request.headers().clone();
     let length = headers.typed_get::<ContentLength>().map(|length| length.0).or(request.body().size_hint().exact());
-    let length = length.or(resume::announced_length(&headers));
+    let length = length.or(dialect::announced_length(&headers));
     let answer = take(app, query, request).await?;
     Ok(match length {
-        Some(length) => resume::whole(&headers, length, answer),
+        Some(length) => dialect::whole(&headers, length, answer),
         None => answer,
     })
 }

@@ -147,6 +147,11 @@ impl Catalog {
         }
     }
 
+    /// The places that hold second copies of the pieces, the archive first.
+    pub(crate) fn mirrors(&self) -> &[Store] {
+        &self.mirrors
+    }
+
     /// Reads from what is cached; call [`refresh`](Self::refresh) first to see what others did.
     pub fn read<T>(&self, f: impl FnOnce(&State) -> T) -> T {
         f(&self.cache().state)

@@ -136,7 +136,11 @@ impl Access {
         if self.allowed_origins.iter().any(|allowed| allowed == origin) {
             return Ok(());
         }
-        let detail = "Pages of this origin may not make changes here.";
+        // A page that came without TLS has no `Sec-Fetch-Site`, and a proxy that changes `Host` makes it look like another's.
+        let detail = format!(
+            "Pages from {origin:?} may not make changes here. If that is this server's own address, the proxy must pass on the \
+             Host header unchanged, or ALLOWED_ORIGINS must name it."
+        );
         Err(Problem::new(StatusCode::FORBIDDEN, "forbidden-origin", detail))
     }
 

@@ -175,7 +175,7 @@ impl From<Error> for Problem {
     /// | a damaged or an excessive image | 422 | `undecodable`, `too-many-pixels`, `too-many-frames` |
     /// | an archive that cannot be taken in | 422 | `unusable-archive` |
     /// | a place outside the store that cannot be written or read | 422 | `unwritable`, `unreadable` |
-    /// | no room | 507 | `no-room` |
+    /// | no room for bytes or for files (inodes) | 507 | `no-room` |
     /// | a store that refuses, takes no writes or does not answer | 503 | `store-refused`, `read-only`, `writes-withheld`, `store-unavailable` |
     /// | an archive that is too far behind, or too many images to be scaled | 503 | `archive-behind`, `too-busy` |
     /// | a change that may or may not have been stored | 503 | `outcome-unknown` |
@@ -195,7 +195,11 @@ impl From<Error> for Problem {
             | Error::Catalog(_)
             | Error::Commit(_)
             | Error::Media(MediaError::Read(_))
-            | Error::NoRoom => match error.store_kind() {
+            | Error::NoRoom
+            | Error::NoFiles => match error.store_kind() {
+                Some(ErrorKind::Full) if error.is_out_of_inodes() => {
+                    Self::new(S::INSUFFICIENT_STORAGE, "no-room", Error::NoFiles.to_string())
+                }
                 Some(kind) => store_failure(kind),
                 None => {
                     let detail = "The catalog cannot be used. The server's log says why.";

@@ -13,8 +13,11 @@ const NEW_SUBFILE_TYPE: u16 = 0x00fe;
 const SUBFILE_TYPE: u16 = 0x00ff;
 const WIDTH: u16 = 0x0100;
 const HEIGHT: u16 = 0x0101;
+const BITS_PER_SAMPLE: u16 = 0x0102;
+const COMPRESSION: u16 = 0x0103;
 const STRIP_OFFSETS: u16 = 0x0111;
 const ORIENTATION: u16 = 0x0112;
+const SAMPLES_PER_PIXEL: u16 = 0x0115;
 const STRIP_BYTE_COUNTS: u16 = 0x0117;
 const TILE_OFFSETS: u16 = 0x0144;
 const TILE_BYTE_COUNTS: u16 = 0x0145;
@@ -193,9 +196,14 @@ impl Layout {
         // Bit 0 of the one says that there is a larger picture, bit 2 that it is a mask; 2 of the older one likewise.
         let is_reduced = number(NEW_SUBFILE_TYPE)?.unwrap_or(0) & 5 != 0 || number(SUBFILE_TYPE)? == Some(2);
         let orientation = number(ORIENTATION)?.and_then(Orientation::new);
+        // Without compression, strips are as long as the picture makes them at most, whatever their lengths say.
+        let is_plain = number(COMPRESSION)?.unwrap_or(1) == 1 && entries.iter().all(|entry| entry.tag != TILE_OFFSETS);
+        let depth = number(BITS_PER_SAMPLE)?.unwrap_or(1).saturating_mul(number(SAMPLES_PER_PIXEL)?.unwrap_or(1));
+        let row = u64::from(dimensions.0).saturating_mul(depth).div_ceil(8);
+        let most = if is_plain { row.saturating_mul(dimensions.1.into()) } else { u64::MAX };
         let end = self.last(reader, entries, [STRIP_OFFSETS, TILE_OFFSETS])?.map(|offset| {
             let length = self.last(reader, entries, [STRIP_BYTE_COUNTS, TILE_BYTE_COUNTS]).ok().flatten();
-            self.base.saturating_add(offset).saturating_add(length.unwrap_or(1).max(1))
+            self.base.saturating_add(offset).saturating_add(length.unwrap_or(1).min(most).max(1))
         });
         Ok(Picture { dimensions, is_reduced, orientation, end })
     }

@@ -89,9 +89,16 @@ fn a_large_picture_cannot_hide_below_a_preview() {
 
 #[test]
 fn a_tiff_whose_strips_lie_behind_its_end_is_truncated() {
-    let page = |strip, length| [(256, 4), (257, 3), (273, strip), (279, length)];
-    let truncated = |strip, length| judge(&tiff(false, &[&page(strip, length)], 1)).unwrap().is_truncated;
-    assert!(!truncated(8, 12));
-    assert!(truncated(8, 1000));
-    assert!(truncated(1000, 12));
+    let page = |compression, strip, length| {
+        [(256, 4), (257, 3), (258, 8), (259, compression), (273, strip), (277, 3), (279, length)]
+    };
+    let truncated =
+        |compression, strip, length| judge(&tiff(false, &[&page(compression, strip, length)], 1)).unwrap().is_truncated;
+    for compression in [1, 5] {
+        assert!(!truncated(compression, 8, 36));
+        assert!(truncated(compression, 1000, 36));
+    }
+    assert!(truncated(5, 8, 1000));
+    assert!(!truncated(1, 8, 1000), "all of 4 × 3 pixels of 3 bytes is there");
+    assert!(truncated(1, 80, 1000));
 }

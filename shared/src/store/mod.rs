@@ -138,6 +138,15 @@ pub struct SignedPut {
     pub headers: Vec<(String, String)>,
 }
 
+/// How many files (inodes) a file system can hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Files {
+    /// Files and folders that can still be made.
+    pub free: u64,
+    /// Files and folders that fit in all.
+    pub total: u64,
+}
+
 /// What a store can say of itself without writing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StoreStatus {
@@ -149,6 +158,8 @@ pub struct StoreStatus {
     pub total_bytes: Option<u64>,
     /// How the bytes of a put are checked on their way to a service, in a few words; `None` where there is no way.
     pub integrity: Option<&'static str>,
+    /// Files the medium can hold, where that is limited and the backend knows.
+    pub files: Option<Files>,
     /// `disk`, `s3`, `cloudinary` or `memory`.
     pub kind: &'static str,
     /// The file system's name (`ext4`, `overlay`, `tmpfs`, …), where there is one and it is known.
@@ -260,9 +271,14 @@ pub trait ObjectStore: Send + Sync + fmt::Debug {
         Ok(self.status().await?.free_bytes)
     }
 
+    /// Files that can still be made, where that is limited and the backend knows. Cheap: no service is asked for it.
+    async fn files(&self) -> Result<Option<Files>> {
+        Ok(self.status().await?.files)
+    }
+
     /// Finds out, by trying below `scratch`, whether the service behind this store keeps sentences 3 and 4;
-    /// [`ErrorKind::Refused`] says that it does not. Nothing is left behind. A backend whose own code keeps them has
-    /// nothing to try.
+    /// [`ErrorKind::Refused`] says that it does not. Nothing is left behind. A disk tries what it relies on of the file
+    /// system. A backend whose own code keeps them has nothing to try.
     async fn check_conditional_writes(&self, _scratch: &Key) -> Result<()> {
         Ok(())
     }

@@ -44,7 +44,10 @@ async fn a_page_of_another_origin_changes_nothing() {
     let app = app_with(Access::new(None, vec!["https://friend.example".to_owned()], false));
     let host = ("host", "images.example:3000");
     for origin in ["https://evil.example", "http://images.example", "null", "http://images.example:3000.evil.example"] {
-        assert_eq!(upload(&app, &[host, ("origin", origin)]).await.problem(), (403, "forbidden-origin".to_owned()));
+        let refused = upload(&app, &[host, ("origin", origin)]).await;
+        assert_eq!(refused.problem(), (403, "forbidden-origin".to_owned()));
+        let detail = refused.json()["detail"].as_str().unwrap().to_owned();
+        assert!(detail.contains(origin) && detail.contains("ALLOWED_ORIGINS"), "{detail}");
     }
     let own = upload(&app, &[host, ("origin", "http://images.example:3000")]).await;
     assert_eq!((own.status.as_u16(), own.header("access-control-allow-origin")), (201, ""));
