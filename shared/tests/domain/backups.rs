@@ -79,7 +79,7 @@ async fn a_backup_does_not_lean_on_chunks_that_are_gone() {
     world.remove("backups/catalog/").await;
     for keepsake in [keepsake, world.open()] {
         let made = keepsake.create_backup(Kind::Manual).await.unwrap();
-        let plan = keepsake.plan_restore(made.name, shared::restore::Mode::Exact).await.unwrap();
+        let plan = keepsake.plan_restore(made.name, Mode::Exact).await.unwrap();
         assert_eq!(plan.kept, ids.len() as u64);
     }
 }
