@@ -19,6 +19,10 @@ crash-states *arguments:
 failing-calls *arguments:
     cargo test --workspace --test failing_calls -- --ignored {{arguments}}
 
+# Try Keepsake on many file systems and print a table of what holds; needs root: `just filesystems vfat sshfs`.
+filesystems *names:
+    .ci/filesystems {{names}}
+
 # Plant the faults of planted/ one by one, and demand that the checks catch each. Takes about an hour.
 planted *names:
     .ci/planted {{names}}
