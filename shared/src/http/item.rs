@@ -73,6 +73,10 @@ impl Serialize for Item<'_> {
             map.serialize_entry("provider", &embed.as_ref().map(|embed| embed.provider.name()))?;
             map.serialize_entry("embedUrl", &embed.map(|embed| embed.url))?;
         }
+        if let Some(queued_at) = &self.record.queued_at {
+            shown.push("queuedAt");
+            map.serialize_entry("queuedAt", queued_at)?;
+        }
         if let Some(title) = &self.record.group_title {
             shown.push("groupTitle");
             map.serialize_entry("groupTitle", title)?;

@@ -82,6 +82,9 @@ struct Fields {
     description: Option<String>,
     /// When it was uploaded.
     upload_date: Option<String>,
+    /// When it was chosen to be uploaded, the moment at which it stands in lists; only where that is known.
+    #[schema(nullable = false)]
+    queued_at: Option<String>,
     /// What it is: `image`, `video` or `link`, unless an imported record says something else.
     r#type: Option<String>,
     /// The group that it belongs to.
