@@ -31,12 +31,16 @@ pub(crate) struct Form {
 #[serde(rename_all = "camelCase", default)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct Query {
+    /// `fun` where it is missing; empty for no category.
     category: Option<String>,
     #[param(max_length = 10_000)]
     description: Option<String>,
     group_id: Option<String>,
     #[param(value_type = Option<i64>)]
     order: Option<String>,
+    /// When the images were chosen to be uploaded, at most seven days ago: the moment at which they stand in lists.
+    #[param(value_type = Option<String>, format = DateTime)]
+    queued_at: Option<String>,
 }
 
 /// A form with one or many images; all of them are stored or none. What the form does not say, the query may.
@@ -47,7 +51,7 @@ pub(crate) struct Described {
     /// The images. The fields `images`, `file` and `files` are taken as well.
     #[schema(inline, min_items = 1, max_items = 100)]
     image: Vec<FilePart>,
-    /// `fun` where none is given.
+    /// `fun` where the field is missing; empty for no category.
     category: Option<String>,
     #[schema(max_length = 10_000)]
     description: Option<String>,
@@ -55,6 +59,10 @@ pub(crate) struct Described {
     group_id: Option<String>,
     /// The place of the first of them in the group; the others follow it.
     order: Option<i64>,
+    /// When the images were chosen to be uploaded, at most seven days ago: the moment at which they stand in lists. Ignored in a
+    /// group, and where it is another moment.
+    #[schema(format = DateTime)]
+    queued_at: Option<String>,
 }
 
 /// What a body is limited to and where it goes.
@@ -74,23 +82,33 @@ impl Form {
             ("description", query.description),
             ("groupId", query.group_id),
             ("order", query.order),
+            ("queuedAt", query.queued_at),
         ] {
-            form.set(name, value.unwrap_or_default())?;
+            if let Some(value) = value {
+                form.set(name, value)?;
+            }
         }
         Ok(form)
     }
 
-    /// Takes in a field that is text. An empty one, as browsers send what was not filled in, says nothing.
+    /// Takes in a field that is text. An empty one, as browsers send what was not filled in, counts as missing. An empty
+    /// category is one: the image has none.
     fn set(&mut self, name: &str, value: String) -> Result<()> {
         let Self { fields, .. } = self;
         match name {
-            _ if value.is_empty() => {}
             "category" => fields.category = Some(value),
+            _ if value.is_empty() => {}
             "description" => fields.description = Some(value),
             "groupId" => fields.group_id = Some(value),
             "order" => {
                 let order = value.trim().parse();
                 fields.order = Some(order.map_err(|_| Error::Invalid("The order must be a whole number.".to_owned()))?);
+            }
+            "queuedAt" => {
+                let moment = value.trim().parse();
+                fields.queued_at = Some(moment.map_err(|_| {
+                    Error::Invalid("queuedAt must be a moment such as 2026-11-20T08:00:00Z.".to_owned())
+                })?);
             }
             _ => {}
         }

@@ -96,6 +96,10 @@ impl Serialize for Item<'_> {
             map.serialize_entry("provider", &embed.as_ref().map(|embed| embed.provider.name()))?;
             map.serialize_entry("embedUrl", &embed.map(|embed| embed.url))?;
         }
+        if let Some(queued_at) = &self.record.queued_at {
+            shown.push("queuedAt");
+            map.serialize_entry("queuedAt", queued_at)?;
+        }
         if let Some(truncated) = self.record.truncated {
             shown.push("truncated");
             map.serialize_entry("truncated", &truncated)?;

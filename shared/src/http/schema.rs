@@ -111,6 +111,9 @@ struct Fields {
     description: Option<String>,
     /// When it was uploaded.
     upload_date: Option<String>,
+    /// When it was chosen to be uploaded, the moment at which it stands in lists; only where that is known.
+    #[schema(nullable = false)]
+    queued_at: Option<String>,
     #[schema(schema_with = image_type)]
     r#type: (),
     /// The group that it belongs to.
