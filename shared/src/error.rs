@@ -123,6 +123,16 @@ pub enum Error {
 }
 
 impl Error {
+    /// Which place failed, where a store did that has a name.
+    pub fn place(&self) -> Option<&'static str> {
+        match self {
+            Self::Store(e)
+            | Self::Catalog(CatalogError::Store(e))
+            | Self::Commit(CommitError::NotStored(e) | CommitError::Unknown(e)) => e.place,
+            _ => None,
+        }
+    }
+
     /// What kind of failure of a store was behind this, if one was.
     pub fn store_kind(&self) -> Option<ErrorKind> {
         match self {
