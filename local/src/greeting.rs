@@ -78,6 +78,9 @@ pub async fn lines(
         count(health.totals.live, "image"),
         count(health.backups as u64, "backup")
     ));
+    if !health.unreadable_backups.is_empty() {
+        lines.push(format!("  warning   {}", shared::health::cannot_be_read(&health.unreadable_backups)));
+    }
     lines.push(format!("  outlives  {}: {}", health.persistence.verdict.name(), health.persistence.evidence));
     if let Some(warning) = &health.persistence.warning {
         lines.push(format!("  warning   {warning}"));

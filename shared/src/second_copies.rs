@@ -200,6 +200,15 @@ impl Keepsake {
         commits.difference(&lock(&self.second_copies).followed).copied().collect()
     }
 
+    /// The commits made after `since` whose second copies may still be under way, as far as this process knows.
+    pub(crate) fn queued_since(&self, since: Timestamp) -> BTreeSet<Uuid> {
+        if self.settings.archive_sync {
+            return BTreeSet::new();
+        }
+        let unfollowed = self.unfollowed(&self.catalog.listed());
+        unfollowed.into_iter().filter(|commit| made_at(commit).is_some_and(|at| at > since)).collect()
+    }
+
     /// Takes note of the commits whose second copies others have made, or this process before it died.
     async fn note_mirrored(&self) -> Result<()> {
         let mirrored = self.catalog.mirrored().await?;

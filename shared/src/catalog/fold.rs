@@ -69,6 +69,7 @@ impl Fold<'_> {
             catalog.primary.delete(&layout::commit(*id)).await?;
             catalog.cache_mut().listed.remove(id);
         }
+        catalog.take_back_absent().await?;
         self.done = true;
         Ok(Folded::Commits(self.held.len()))
     }

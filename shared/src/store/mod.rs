@@ -138,6 +138,15 @@ pub struct SignedPut {
     pub headers: Vec<(String, String)>,
 }
 
+/// How many files (inodes) a file system can hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Files {
+    /// Files and folders that can still be made.
+    pub free: u64,
+    /// Files and folders that fit in all.
+    pub total: u64,
+}
+
 /// What a store can say of itself without writing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StoreStatus {
@@ -152,6 +161,8 @@ pub struct StoreStatus {
     /// By how many seconds the service's clock is ahead of this machine's, or behind it where negative; `None` where they
     /// are about equal or that is not known.
     pub clock_ahead_seconds: Option<i64>,
+    /// Files the medium can hold, where that is limited and the backend knows.
+    pub files: Option<Files>,
     /// `disk`, `s3`, `cloudinary` or `memory`.
     pub kind: &'static str,
     /// The file system's name (`ext4`, `overlay`, `tmpfs`, …), where there is one and it is known.
@@ -206,7 +217,8 @@ pub trait ObjectStore: Send + Sync + fmt::Debug {
     /// Describes an object without reading it.
     async fn head(&self, key: &Key) -> Result<ObjectMeta>;
 
-    /// Lists objects; pages are fetched as the stream is read.
+    /// Lists objects; pages are fetched as the stream is read. A folder of a disk that may not be read is an error of
+    /// the kind [`ErrorKind::Refused`] with its path, and what lies behind it comes all the same.
     fn list(&self, prefix: &str, start_after: Option<&str>) -> BoxStream<'static, Result<ObjectMeta>>;
 
     /// Removes an object.
@@ -252,14 +264,24 @@ pub trait ObjectStore: Send + Sync + fmt::Debug {
         Ok(None)
     }
 
+    /// Whether the objects are files below a folder that this machine has mounted.
+    fn is_disk(&self) -> bool {
+        false
+    }
+
     /// Bytes that can still be written, where the backend knows. Cheap: no service is asked for it.
     async fn free_bytes(&self) -> Result<Option<u64>> {
         Ok(self.status().await?.free_bytes)
     }
 
+    /// Files that can still be made, where that is limited and the backend knows. Cheap: no service is asked for it.
+    async fn files(&self) -> Result<Option<Files>> {
+        Ok(self.status().await?.files)
+    }
+
     /// Finds out, by trying below `scratch`, whether the service behind this store keeps sentences 3 and 4;
-    /// [`ErrorKind::Refused`] says that it does not. Nothing is left behind. A backend whose own code keeps them has
-    /// nothing to try.
+    /// [`ErrorKind::Refused`] says that it does not. Nothing is left behind. A disk tries what it relies on of the file
+    /// system. A backend whose own code keeps them has nothing to try.
     async fn check_conditional_writes(&self, _scratch: &Key) -> Result<()> {
         Ok(())
     }

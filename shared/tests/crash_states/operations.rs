@@ -118,6 +118,7 @@ fn one_that_lives(keepsake: &Keepsake) -> ImageId {
 
 fn announcement(number: u8) -> Announcement {
     Announcement {
+        client: None,
         original_name: Some(format!("{number}.png")),
         content_type: "image/png".to_owned(),
         size: png(number).len() as u64,

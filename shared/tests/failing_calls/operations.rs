@@ -166,6 +166,7 @@ async fn send(keepsake: &Keepsake, key: Option<&str>) -> Result<()> {
 pub(crate) fn announcement(n: u32) -> shared::ticket::Announcement {
     let bytes = png(n);
     shared::ticket::Announcement {
+        client: None,
         original_name: None,
         content_type: "image/png".to_owned(),
         size: bytes.len() as u64,

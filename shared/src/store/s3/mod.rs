@@ -32,7 +32,7 @@ use self::capabilities::{Capabilities, Integrity};
 use self::clock::ServiceClock;
 use self::errors::failure;
 use super::{
-    Address, Body, ETag, ErrorKind, Key, Object, ObjectMeta, ObjectStore, PutMode, Result, ServedAs, SignedPut,
+    Address, Body, ETag, ErrorKind, Files, Key, Object, ObjectMeta, ObjectStore, PutMode, Result, ServedAs, SignedPut,
     StoreError, StoreStatus, Terms,
 };
 use crate::config::AwsCredentials;
@@ -247,6 +247,10 @@ impl ObjectStore for S3Store {
     }
 
     async fn free_bytes(&self) -> Result<Option<u64>> {
+        Ok(None)
+    }
+
+    async fn files(&self) -> Result<Option<Files>> {
         Ok(None)
     }
 }
