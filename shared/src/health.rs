@@ -210,8 +210,7 @@ impl Keepsake {
         let upkeep = self.last_upkeep_failure().filter(here);
         let (level, message) = match &status {
             Err(error) if error.kind == ErrorKind::Refused => {
-                let message =
-                    "The service refuses to be asked: its credentials or rights need a look, or the bucket is gone.";
+                let message = "It refuses access: its credentials or rights need a look, or its bucket is gone.";
                 let level = if follows { Status::Warn } else { Status::Error };
                 (level, if follows { format!("{message} Second copies wait.") } else { message.to_owned() })
             }

@@ -283,7 +283,7 @@ async fn health_blames_the_place_whose_write_failed() {
 #[tokio::test]
 async fn health_tells_a_refusal_from_silence() {
     for (kind, said) in [
-        (ErrorKind::Refused, "The service refuses to be asked: its credentials or rights need a look"),
+        (ErrorKind::Refused, "It refuses access: its credentials or rights need a look"),
         (ErrorKind::Unavailable, "It cannot be reached"),
     ] {
         let world = World::new();
