@@ -107,6 +107,12 @@ places *names:
 browser *names:
     .ci/browser {{names}}
 
+# Try a built server on SeaweedFS and Ceph as store and as archive, also behind proxies that play faults; about an hour.
+# `just services ceph store none` tries one of each.
+services *arguments:
+    cargo build --package local
+    .ci/services {{arguments}}
+
 # Take the pictures in docs/images/ anew.
 screenshots:
     .ci/browser -- node local/tests/browser/screenshots.mjs

@@ -147,6 +147,16 @@ pub enum Error {
 }
 
 impl Error {
+    /// Which place failed, where a store did that has a name.
+    pub fn place(&self) -> Option<&'static str> {
+        match self {
+            Self::Store(e)
+            | Self::Catalog(CatalogError::Store(e))
+            | Self::Commit(CommitError::NotStored(e) | CommitError::Unknown(e)) => e.place,
+            _ => None,
+        }
+    }
+
     /// Whether the file system has too few free inodes.
     pub fn is_out_of_inodes(&self) -> bool {
         match self {
