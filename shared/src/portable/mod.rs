@@ -15,6 +15,7 @@ mod group;
 mod import;
 mod laid;
 mod names;
+mod planned;
 mod sound;
 mod source;
 mod text;
@@ -24,7 +25,9 @@ mod zip_writer;
 
 pub use decide::ImportPlan;
 pub use export::{Exported, What};
+pub use group::GroupPlan;
 pub use import::Imported;
+pub use planned::ZipPlan;
 pub use source::Source;
 
 /// How far something is that takes long.
