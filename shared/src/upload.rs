@@ -79,6 +79,14 @@ struct Prepared {
     record: Record,
 }
 
+impl NewImage {
+    /// How an answer names it: by its original name, or by its place among several.
+    fn called(&self, index: usize, several: bool) -> Option<String> {
+        let place = || several.then(|| format!("image {}", index + 1));
+        self.original_name.clone().or_else(place)
+    }
+}
+
 impl Fields {
     /// The same without empty fields, which count as missing. An empty category is kept: the image has none.
     #[must_use]
@@ -121,10 +129,12 @@ impl Keepsake {
         if images.is_empty() {
             return Err(Error::NoFile);
         }
-        if images.iter().any(|image| image.body.size() == 0) {
-            return Err(Error::EmptyFile);
+        let several = images.len() > 1;
+        for (index, image) in images.iter().enumerate() {
+            let sound = if image.body.size() == 0 { Err(Error::EmptyFile) } else { Ok(()) };
+            let checked = sound.and_then(|()| check_name(image.original_name.as_deref()));
+            checked.map_err(|error| error.of_file(image.called(index, several).as_deref(), several))?;
         }
-        images.iter().try_for_each(|image| check_name(image.original_name.as_deref()))?;
         self.check_behind()?;
         let bytes = images.iter().map(|image| image.body.size()).sum();
         self.note_write(self.check_room(bytes).await)?;
@@ -165,8 +175,12 @@ impl Keepsake {
     async fn prepare(&self, images: Vec<NewImage>, fields: &Fields, key: Option<Digest>) -> Result<Vec<Prepared>> {
         let limits = self.settings.media;
         let inspect = move || {
-            let inspected = images.into_iter().map(|image| Ok((media::inspect(&image.body, &limits)?, image)));
-            inspected.collect::<Result<Vec<(Media, NewImage)>>>()
+            let several = images.len() > 1;
+            let inspect = |(index, image): (usize, NewImage)| match media::inspect(&image.body, &limits) {
+                Ok(media) => Ok((media, image)),
+                Err(error) => Err(Error::from(error).of_file(image.called(index, several).as_deref(), several)),
+            };
+            images.into_iter().enumerate().map(inspect).collect::<Result<Vec<(Media, NewImage)>>>()
         };
         let inspected = blocking(inspect).await??;
         let request = key.map(|_| request_digest(&inspected, fields));

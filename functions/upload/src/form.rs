@@ -167,11 +167,13 @@ impl Form {
         used: &Used,
         target: &Target<'_>,
     ) -> Result<()> {
+        let original_name = file_name.as_deref().and_then(last_segment);
         let mut spool = target.store.spool().beside(self.images.iter().map(|image| &image.body));
         while let Some(piece) = part.chunk().await.map_err(|e| malformed(e, target))? {
             used.add(piece.len());
             if spool.size() + piece.len() as u64 > target.limit {
-                return Err(Error::TooLarge { limit: target.limit });
+                let too_large = Error::TooLarge { limit: target.limit };
+                return Err(too_large.of_file(original_name.as_deref(), !self.images.is_empty()));
             }
             spool.write(&piece).await.map_err(spool_failed)?;
         }
@@ -184,7 +186,7 @@ impl Form {
             return Err(Error::Invalid(format!("More than {MAX_FILES} images came at once.")));
         }
         let body = spool.finish().await.map_err(spool_failed)?;
-        self.images.push(NewImage { body, original_name: file_name.and_then(|name| last_segment(&name)) });
+        self.images.push(NewImage { body, original_name });
         Ok(())
     }
 }
@@ -223,7 +225,13 @@ fn file_name(part: &Field<'_>) -> Option<String> {
         let (_language, name) = rest.split_once('\'')?;
         charset.eq_ignore_ascii_case("utf-8").then(|| percent_decode_str(name).decode_utf8().ok())?.map(String::from)
     };
-    extended().or_else(|| part.file_name().map(str::to_owned))
+    extended().or_else(|| part.file_name().map(unescaped))
+}
+
+/// A file's name without the escapes that the HTML standard has for names in forms: of quotes and line breaks, and of
+/// nothing else, a percent sign included.
+fn unescaped(name: &str) -> String {
+    name.replace("%22", "\"").replace("%0D", "\r").replace("%0A", "\n")
 }
 
 /// Takes percent-encoding away, where the name is text after that.

@@ -306,3 +306,20 @@ async fn a_moment_of_queueing_that_cannot_be_is_ignored_and_one_that_is_none_ref
     let refused = Form::new().text("queuedAt", "yesterday").file("image", "a.png", &png(1)).send(&app).await;
     assert_eq!(refused.problem(), (400, "invalid-request".to_owned()));
 }
+
+/// Browsers and curl escape these three characters in the names of files, and nothing else.
+#[tokio::test]
+async fn a_name_in_a_form_has_its_escaped_quotes_and_line_breaks_again() {
+    for (sent, name) in [
+        ("a%22b.png", "a\"b.png"),
+        ("a%0D%0Ab.png", "a\r\nb.png"),
+        ("100%25 %2F%41.png", "100%25 %2F%41.png"),
+        ("%2522.png", "%2522.png"),
+        ("%0d.png", "%0d.png"),
+    ] {
+        let item = Form::new().file("image", sent, &png(1)).send(&app()).await.json();
+        assert_eq!(item["originalName"], name, "{sent}");
+    }
+    let form = Form::new().part("name=\"image\"; filename=\"x\"; filename*=UTF-8''a%22b%2522.png", &png(1));
+    assert_eq!(form.send(&app()).await.json()["originalName"], "a\"b%22.png", "an extended name is decoded once");
+}
