@@ -106,7 +106,7 @@ async fn an_image_without_an_order_is_the_next_of_its_group() {
     assert_eq!(next["order"], 4);
 }
 
-async fn store_image_of_group(app: &shared::http::App, order: Option<i64>) {
+async fn store_image_of_group(app: &App, order: Option<i64>) {
     let fields = Fields { group_id: Some("g".to_owned()), order, ..Fields::default() };
     shared::testing::store_image_as(&app.keepsake, png(1), fields).await;
 }
