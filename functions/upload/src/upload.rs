@@ -48,7 +48,7 @@ pub(crate) const FORM_BYTES: u64 = 64 * 1024;
         (status = 409, description = "`idempotency-in-progress`: the first try is running"),
         (status = 413, description = "`too-large`; where a ticket can take it, the answer says so"),
         (status = 415, description = "`not-an-image`"),
-        (status = 422, description = "`undecodable`, `too-many-pixels`, `too-many-frames`, `digest-mismatch`, `idempotency-mismatch`"),
+        (status = 422, description = "`undecodable`, `too-many-pixels`, `too-many-frames`, `digest-mismatch`, `idempotency-mismatch`, `deleted-since`"),
         (status = 507, description = "`no-room`"),
     ),
 )]
