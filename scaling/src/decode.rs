@@ -14,6 +14,7 @@ use zune_core::colorspace::ColorSpace;
 use zune_core::options::DecoderOptions;
 use zune_jpeg::JpegDecoder;
 
+use crate::bmp::Plain;
 use crate::jpeg::{self, Storage};
 use crate::resize::Pixels;
 
@@ -151,7 +152,7 @@ fn decoder<'a, R: BufRead + Seek + 'a>(
         Format::Png => boxed(png::PngDecoder::with_limits(reader, limits(most))),
         Format::Gif => boxed(gif::GifDecoder::new(reader)),
         Format::WebP => boxed(webp::WebPDecoder::new(reader)),
-        Format::Bmp => boxed(bmp::BmpDecoder::new(reader)),
+        Format::Bmp => boxed(Plain::new(reader).map_err(ImageError::IoError).and_then(bmp::BmpDecoder::new)),
         Format::Tiff => boxed(tiff::TiffDecoder::new(reader)),
         // An icon is small as it is, and what precedes the pixels of a PNG in it would be unpacked without a limit.
         Format::Jpeg | Format::Avif | Format::Ico | Format::Heic | Format::Mp4 | Format::WebM => {

@@ -48,6 +48,19 @@ pub enum Error {
     /// Too little room is left to take more in.
     #[error("There is too little room left in the store. Deleting images still works.")]
     NoRoom,
+    /// Too little room is left for a restore.
+    #[error(
+        "There is too little room for this restore: {lacking} bytes more would have to be free. Nothing was changed. Prune old backups, or make the volume larger."
+    )]
+    NoRoomToRestore {
+        /// How many bytes more, beside the reserve.
+        lacking: u64,
+    },
+    /// Too much was begun and not finished.
+    #[error(
+        "Too many uploads were begun and are not finished. Finish them, or give them up with DELETE; idle ones make way after an hour."
+    )]
+    TooMuchUnfinished,
     /// The file system can hold too few more files to take more in, whatever bytes are free.
     #[error(
         "The file system has too few free inodes, so it cannot hold more files. Deleting images still works. Remove files \
@@ -123,6 +136,11 @@ pub enum Error {
     /// An idempotency key was used before, for something else.
     #[error("This Idempotency-Key was used before for another upload.")]
     IdempotencyMismatch,
+    /// What was stored under an idempotency key was deleted since.
+    #[error(
+        "The upload with this Idempotency-Key was stored, and its images were deleted since. To store them anew, send them with another key."
+    )]
+    DeletedSince,
     /// The upload of this idempotency key is still under way.
     #[error("An upload with this Idempotency-Key is still running.")]
     IdempotencyInProgress,

@@ -74,6 +74,8 @@ pub struct Keepsake {
     pub started_at: Timestamp,
     /// Changes of existing records wait for each other, so that none is made from a state that another just replaced.
     pub(crate) editing: tokio::sync::Mutex<()>,
+    /// Uploads in parts and by ticket begin one after the other, so that each counts those before it.
+    pub(crate) beginning: tokio::sync::Mutex<()>,
     /// Digests of the idempotency keys of uploads under way.
     pub(crate) uploading: Mutex<HashSet<Digest>>,
     /// How far the long operation is that this process runs.
@@ -117,6 +119,7 @@ impl Keepsake {
             backups: Backups::default(),
             started_at: clock.now(),
             editing: tokio::sync::Mutex::default(),
+            beginning: tokio::sync::Mutex::default(),
             uploading: Mutex::default(),
             progress: crate::progress::Progress::default(),
             counts: Counts::default(),
@@ -172,7 +175,9 @@ impl Keepsake {
         let needed = self.settings.reserve_bytes.saturating_add(bytes);
         let archive = self.settings.archive_sync.then(|| self.archive.store());
         for store in std::iter::once(&self.primary).chain(archive) {
-            if store.free_bytes().await?.is_some_and(|free| free < needed) {
+            let lacks = async || Ok::<_, Error>(store.free_bytes().await?.is_some_and(|free| free < needed));
+            // Unfinished uploads lie in the primary, which the archive may share a disk with.
+            if lacks().await? && (!self.make_room().await || lacks().await?) {
                 return Err(Error::NoRoom);
             }
             if store.files().await?.is_some_and(|files| files.free < self.reserve_files(files)) {

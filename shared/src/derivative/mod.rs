@@ -200,7 +200,7 @@ impl Derivatives {
     }
 
     async fn make(&self, keepsake: &Keepsake, id: &ImageId, record: &Record, form: Form) -> Result<Made> {
-        let (store, meta) = keepsake.locate_bytes(id, record).await?;
+        let (store, meta) = keepsake.readable_bytes(id, record).await?;
         if meta.size > self.limits.memory_bytes {
             return Ok(Err(Unscalable::TooLarge.into()));
         }

@@ -168,7 +168,7 @@ impl From<Error> for Problem {
     /// | `If-Match` that does not hold, bytes of a ticket that came before | 412 | `changed`, `arrived-before` |
     /// | bytes of a ticket that have not come, or are coming | 409 | `nothing-arrived`, `arriving-now` |
     /// | a restore, a verification or an upload of the same key is running | 409 | `restore-running`, `verification-running`, `idempotency-in-progress` |
-    /// | a key used for something else, another digest | 422 | `idempotency-mismatch`, `digest-mismatch` |
+    /// | a key used for something else or for what was deleted since, another digest | 422 | `idempotency-mismatch`, `deleted-since`, `digest-mismatch` |
     /// | nothing sent, or something malformed | 400 | `no-file`, `empty-file`, `invalid-request` |
     /// | too long | 413 | `too-large` |
     /// | no image, or one that cannot be made smaller | 415 | `not-an-image`, `not-scalable` |
@@ -214,6 +214,10 @@ impl From<Error> for Problem {
             Error::ArchiveBehind => {
                 problem(S::SERVICE_UNAVAILABLE, "archive-behind").with_header(RETRY_AFTER, RETRY_SECONDS)
             }
+            Error::NoRoomToRestore { .. } => problem(S::INSUFFICIENT_STORAGE, "no-room"),
+            Error::TooMuchUnfinished => {
+                problem(S::TOO_MANY_REQUESTS, "too-many-unfinished").with_header(RETRY_AFTER, RETRY_SECONDS)
+            }
             Error::Changed => problem(S::PRECONDITION_FAILED, "changed"),
             Error::RestoreRunning => problem(S::CONFLICT, "restore-running"),
             Error::MigrationUnfinished => problem(S::SERVICE_UNAVAILABLE, "migration-unfinished"),
@@ -240,6 +244,7 @@ impl From<Error> for Problem {
             Error::TooBusy => problem(S::SERVICE_UNAVAILABLE, "too-busy").with_header(RETRY_AFTER, RETRY_SECONDS),
             Error::DigestMismatch => problem(S::UNPROCESSABLE_ENTITY, "digest-mismatch"),
             Error::IdempotencyMismatch => problem(S::UNPROCESSABLE_ENTITY, "idempotency-mismatch"),
+            Error::DeletedSince => problem(S::UNPROCESSABLE_ENTITY, "deleted-since"),
             Error::IdempotencyInProgress => problem(S::CONFLICT, "idempotency-in-progress"),
         };
         answer.caused_by(error)

@@ -93,6 +93,11 @@ impl StoreError {
         Self::caused(operation, key, kind, source)
     }
 
+    /// Whether the condition of a put did not hold: another writer was quicker.
+    pub fn is_lost_race(&self) -> bool {
+        matches!(self.kind, ErrorKind::Changed | ErrorKind::AlreadyExists)
+    }
+
     /// Whether there is no room because the file system has no free inodes.
     pub fn is_out_of_inodes(&self) -> bool {
         self.source.as_deref().is_some_and(|source| source.is::<NoInodes>())

@@ -131,6 +131,11 @@ impl Store {
         self.backend.signed_put(&self.full(key)?, terms, valid_for).await
     }
 
+    /// See [`ObjectStore::is_disk`].
+    pub fn is_disk(&self) -> bool {
+        self.backend.is_disk()
+    }
+
     /// See [`ObjectStore::free_bytes`].
     pub async fn free_bytes(&self) -> Result<Option<u64>> {
         self.backend.free_bytes().await

@@ -117,6 +117,10 @@ impl ObjectStore for Metered {
         self.inner.address(key)
     }
 
+    fn is_disk(&self) -> bool {
+        self.inner.is_disk()
+    }
+
     async fn copy_from(
         &self,
         from: &Address,

@@ -18,6 +18,7 @@ mod memory;
 mod metered;
 mod ranged;
 mod s3;
+mod update;
 
 use std::fmt;
 use std::ops::Range;
@@ -42,6 +43,7 @@ pub use memory::MemoryStore;
 pub use metered::{Meter, Metered};
 pub use ranged::Ranged;
 pub use s3::{S3Options, S3Store, http_client as s3_http_client};
+pub(crate) use update::{Change, Contention, Found};
 
 /// The version of one object, as its backend names it. Equal tags of one key mean equal bytes; nothing else may be
 /// read out of it.
@@ -154,6 +156,8 @@ pub struct StoreStatus {
     pub free_bytes: Option<u64>,
     /// Bytes the medium holds in all, where the backend knows.
     pub total_bytes: Option<u64>,
+    /// How the bytes of a put are checked on their way to a service, in a few words; `None` where there is no way.
+    pub integrity: Option<&'static str>,
     /// Files the medium can hold, where that is limited and the backend knows.
     pub files: Option<Files>,
     /// `disk`, `s3`, `cloudinary` or `memory`.
@@ -210,7 +214,8 @@ pub trait ObjectStore: Send + Sync + fmt::Debug {
     /// Describes an object without reading it.
     async fn head(&self, key: &Key) -> Result<ObjectMeta>;
 
-    /// Lists objects; pages are fetched as the stream is read.
+    /// Lists objects; pages are fetched as the stream is read. A folder of a disk that may not be read is an error of
+    /// the kind [`ErrorKind::Refused`] with its path, and what lies behind it comes all the same.
     fn list(&self, prefix: &str, start_after: Option<&str>) -> BoxStream<'static, Result<ObjectMeta>>;
 
     /// Removes an object.
@@ -254,6 +259,11 @@ pub trait ObjectStore: Send + Sync + fmt::Debug {
     /// backend has no such thing.
     async fn signed_put(&self, _key: &Key, _terms: &Terms, _valid_for: Duration) -> Result<Option<SignedPut>> {
         Ok(None)
+    }
+
+    /// Whether the objects are files below a folder that this machine has mounted.
+    fn is_disk(&self) -> bool {
+        false
     }
 
     /// Bytes that can still be written, where the backend knows. Cheap: no service is asked for it.

@@ -113,6 +113,10 @@ impl ObjectStore for DiskStore {
         self.run("delete", &version.key, move |disk, key| disk.delete(key, Some(&etag))).await
     }
 
+    fn is_disk(&self) -> bool {
+        true
+    }
+
     async fn status(&self) -> Result<StoreStatus> {
         let disk = self.disk.clone();
         blocking("status", "", move || disk.status()).await
