@@ -23,7 +23,7 @@ use bytes::Bytes;
 use futures::TryStreamExt;
 use tokio::sync::OnceCell;
 
-pub use form::{Bounds, Form, LADDER};
+pub use form::{Bounds, Form, Formats, LADDER, Pinned};
 pub use limits::Limits;
 
 use self::cache::Cache;

@@ -12,7 +12,7 @@ use futures::TryStreamExt;
 use futures::future::{join_all, poll_immediate};
 use jiff::SignedDuration;
 
-use super::{Bounds, Derivative, Derivatives, Form, Limits, Scaler, Unscalable};
+use super::{Bounds, Derivative, Derivatives, Form, Formats, Limits, Scaler, Unscalable};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::keepsake::{Keepsake, Settings};
@@ -92,7 +92,7 @@ impl Scaler for Shared {
 }
 
 fn form(width: u32) -> Form {
-    Form { bounds: Bounds::asked(Some(width), None).unwrap().unwrap(), webp: true }
+    Form { bounds: Bounds::asked(Some(width), None).unwrap().unwrap(), formats: Formats::WithWebP }
 }
 
 struct World {
