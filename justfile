@@ -61,6 +61,11 @@ memory *arguments:
 bench-thumbnail *arguments:
     cargo bench --package scaling --bench thumbnail -- {{arguments}}
 
+# Compare the server with Chromium, libheif, libvips and ExifTool on about a thousand test images of five projects, which it
+# fetches from Debian; needs root the first time. `just corpus webp` takes those that have this in their names.
+corpus *names:
+    .ci/corpus {{names}}
+
 # Play whole stores with everything that can go wrong, on both cores: `just simulate --steps 10000000 --seed 1`.
 simulate *arguments:
     cargo run --release --package shared --example simulate -- {{arguments}}
@@ -94,6 +99,10 @@ deploy-pages stack="keepsake":
     aws s3 cp gallery/index.html "s3://$bucket/index.html" --cache-control no-cache --content-type "text/html; charset=utf-8"
     aws s3 cp gallery/safety.html "s3://$bucket/safety" --cache-control no-cache --content-type "text/html; charset=utf-8"
 
+# Send files with a position through a server with STRIP_GPS=true, and look for it with ExifTool; installs the tools from Debian.
+places *names:
+    .ci/places {{names}}
+
 # Use the pages in Debian's Chromium, as people would; `just browser upload` runs what has this in its name.
 browser *names:
     .ci/browser {{names}}
@@ -106,6 +115,14 @@ screenshots:
 scan:
     .ci/scan
 
+# Try the server behind real nginx and real Caddy with the files in deploy/; installs both.
+proxies:
+    .ci/proxies
+
 # Hold a running server to its own OpenAPI document with schemathesis, which it installs below target/.
 openapi *arguments:
     .ci/openapi {{arguments}}
+
+# Generate clients in Python and TypeScript from the OpenAPI document, and use them; installs the generators below target/.
+clients:
+    .ci/clients

@@ -10,7 +10,7 @@ use shared::testing::keepsake_on;
 /// A zip is refused with a sentence or taken in. What was taken in changes nothing the second time, is all there, and lies
 /// under the keys of the layout.
 pub fn zip(bytes: &[u8]) {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     runtime.block_on(async {
         let Some(source) = usable(Source::zip(Body::from(bytes.to_vec())).await) else { return };
         let keepsake = keepsake_on(Arc::new(MemoryStore::new()), shared::Settings::default());

@@ -25,6 +25,8 @@ pub struct Api {
     pub keepsake: Arc<Keepsake>,
     router: Router,
     is_disk: bool,
+    /// Whether the store and the archive lie in S3.
+    in_bucket: (bool, bool),
 }
 
 impl Api {
@@ -43,11 +45,25 @@ impl Api {
         };
         let app = App::from_config(keepsake, &config);
         let is_disk = matches!(config.store, StoreUrl::File(_));
+        let in_s3 = |url: &StoreUrl| matches!(url, StoreUrl::S3 { .. });
+        let in_bucket = (in_s3(&config.store), config.backup.as_ref().is_some_and(in_s3));
         Ok(Self {
             keepsake: Arc::clone(&app.keepsake),
             router: http::finish(server::routes().into_router(app.clone()), &app),
             is_disk,
+            in_bucket,
         })
+    }
+
+    /// Finds out what the services of this store do, as a start of the server does: for commands that write.
+    pub async fn check_services(&self) -> Result<(), Failure> {
+        if self.in_bucket.0 {
+            self.keepsake.check_primary().await?;
+        }
+        if self.in_bucket.1 {
+            self.keepsake.check_archive().await?;
+        }
+        Ok(())
     }
 
     /// Asks a route, and shows how far it is; a problem is a failure.

@@ -34,8 +34,9 @@ const FIRST_LOOK: Duration = Duration::from_secs(600);
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// and after this long at last.
 const LAST_PAUSE: Duration = Duration::from_secs(60);
-/// How long second copies may hold up a stop; who stops a process does not wait for ever.
-const LAST: Duration = Duration::from_secs(10);
+/// How long second copies may hold up a stop. Docker kills a container ten seconds after it was told to stop, and other hosts later:
+/// this leaves time for requests and for what cannot be interrupted.
+const LAST: Duration = Duration::from_secs(6);
 
 /// Makes second copies and folds until told to stop, and once more then, as far as there is time. While the archive is
 /// away, it tries again and again.

@@ -103,6 +103,9 @@ struct Settings {
     /// Names that the server answers to, besides localhost, separated by commas.
     #[arg(long, global = true, hide_short_help = true)]
     allowed_hosts: Option<String>,
+    /// Where clients reach the server, such as https://photos.example; makes the URLs in answers absolute.
+    #[arg(long, global = true, hide_short_help = true)]
+    public_url: Option<String>,
     /// Origins whose pages may make changes, separated by commas.
     #[arg(long, global = true, hide_short_help = true)]
     allowed_origins: Option<String>,
@@ -192,6 +195,9 @@ where none is needed: on a loopback address, unless API_TOKEN is set."))]
         #[command(subcommand)]
         action: TokenAction,
     },
+    /// Give up all uploads that were begun in parts or by a ticket and are not finished, to get their room back.
+    #[command(after_help = concat!("Example:\n  keepsake clear-uploads\n", exit_codes!()))]
+    ClearUploads,
     /// Ask the server that runs with the same HOST and PORT whether it can serve.
     #[command(after_help = concat!("\
 Example:
@@ -364,6 +370,7 @@ impl Cli {
             "ACCEPT_UNMOUNTED" => &settings.accept_unmounted,
             "READ" => &settings.read,
             "ALLOWED_HOSTS" => &settings.allowed_hosts,
+            "PUBLIC_URL" => &settings.public_url,
             "ALLOWED_ORIGINS" => &settings.allowed_origins,
             "TRUST_PROXY" => &settings.trust_proxy,
             "RATE_LIMIT" => &settings.rate_limit,

@@ -61,12 +61,20 @@ pub async fn lines(
         ArchiveMode::Async => "soon after an upload was answered",
     };
     lines.push(format!("  archive   {archive}; second copies are made {when}"));
+    for (place, status) in [("images", &health.primary), ("archive", &health.archive.status)] {
+        if let Some(how) = status.as_ref().and_then(|status| status.integrity) {
+            lines.push(format!("  checks    {place}: {how}"));
+        }
+    }
     let newest = health.newest.as_ref().map_or_else(String::new, |backup| format!(", the newest {}", backup.name));
     lines.push(format!(
         "  holding   {}, {}{newest}",
         count(health.totals.live, "image"),
         count(health.backups as u64, "backup")
     ));
+    if !health.unreadable_backups.is_empty() {
+        lines.push(format!("  warning   {}", shared::health::cannot_be_read(&health.unreadable_backups)));
+    }
     lines.push(format!("  outlives  {}: {}", health.persistence.verdict.name(), health.persistence.evidence));
     if let Some(warning) = &health.persistence.warning {
         lines.push(format!("  warning   {warning}"));

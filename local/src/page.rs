@@ -4,17 +4,21 @@
 //! the policy that comes with each file lets no other run.
 
 use std::io::Write;
+use std::time::Duration;
 
 use axum::extract::Path;
 use axum::http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, VARY};
-use axum::http::{HeaderMap, HeaderName, StatusCode};
+use axum::http::{HeaderMap, HeaderName, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use flate2::{Compression, write::GzEncoder};
 use headers::{CacheControl, ETag, HeaderMapExt, IfNoneMatch};
 use rust_embed::{EmbeddedFile, RustEmbed};
+use shared::Keepsake;
 use shared::http::{Problem, Routes};
+use shared::layout;
+use shared::store::{ServedAs, Store};
 
-/// What pages may load, and from where: from here alone, but for the players of linked videos.
+/// What pages may load, and from where: from here alone, but for the players of linked videos. [`policy`] adds the buckets.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; \
                       connect-src 'self'; manifest-src 'self'; frame-src https://www.youtube-nocookie.com https://drive.google.com; \
                       form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
@@ -25,17 +29,64 @@ const PERMISSIONS: HeaderName = HeaderName::from_static("permissions-policy");
 #[folder = "../gallery"]
 struct Files;
 
+/// The origins outside this server that pages load images from, because requests for images are redirected there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Buckets {
+    /// The origin of the bucket that images lie in, which also takes uploads by ticket.
+    pub images: Option<String>,
+    /// The origin of the bucket that second copies lie in.
+    pub archive: Option<String>,
+}
+
+impl Buckets {
+    /// The origins to which a store redirects; none where it serves all bytes itself.
+    pub async fn of(keepsake: &Keepsake) -> Self {
+        let Some(images) = origin(&keepsake.primary).await else { return Self::default() };
+        let archive = origin(keepsake.archive.store()).await;
+        Self { archive: archive.filter(|archive| *archive != images), images: Some(images) }
+    }
+}
+
+/// The origin of the URLs that a store signs, if it signs any.
+async fn origin(store: &Store) -> Option<String> {
+    let served = ServedAs { content_type: "application/octet-stream", disposition: None };
+    let signed = store.signed_url(&layout::probe(), served, Duration::from_secs(60)).await;
+    let url = signed.inspect_err(|error| {
+        let error = error as &dyn std::error::Error;
+        tracing::warn!(error, "no URL of the bucket can be signed, so that the pages do not show images from it");
+    });
+    let url: Uri = url.ok()??.parse().ok()?;
+    Some(format!("{}://{}", url.scheme_str()?, url.authority()?))
+}
+
+/// The policy of all pages where images may also come from these buckets.
+fn policy(buckets: &Buckets) -> String {
+    let mut policy = POLICY.to_owned();
+    let mut allow = |sources: &str, origin: &str| policy = policy.replace(sources, &format!("{sources} {origin}"));
+    for origin in buckets.images.iter().chain(&buckets.archive) {
+        allow("img-src 'self' blob: data:", origin);
+        allow("media-src 'self' blob:", origin);
+    }
+    if let Some(origin) = &buckets.images {
+        allow("connect-src 'self'", origin);
+    }
+    policy
+}
+
 /// The pages and what belongs to them. Whoever can reach the server may have them: they hold nothing of the store.
-pub fn routes() -> Routes {
+pub fn routes(buckets: &Buckets) -> Routes {
+    // An origin comes out of a URL, so that it is always fit for a header.
+    let policy = HeaderValue::try_from(policy(buckets)).unwrap_or(HeaderValue::from_static(POLICY));
+    let [index, safety, assets] = [(); 3].map(|()| policy.clone());
     Routes::new()
-        .get("/", async |headers: HeaderMap| file("index.html", &headers))
-        .get("/safety", async |headers: HeaderMap| file("safety.html", &headers))
-        .get("/assets/{*path}", async |Path(path): Path<String>, headers: HeaderMap| {
-            file(&format!("assets/{path}"), &headers)
+        .get("/", async move |headers: HeaderMap| file("index.html", &headers, &index))
+        .get("/safety", async move |headers: HeaderMap| file("safety.html", &headers, &safety))
+        .get("/assets/{*path}", async move |Path(path): Path<String>, headers: HeaderMap| {
+            file(&format!("assets/{path}"), &headers, &assets)
         })
 }
 
-fn file(path: &str, headers: &HeaderMap) -> Result<Response, Problem> {
+fn file(path: &str, headers: &HeaderMap, policy: &HeaderValue) -> Result<Response, Problem> {
     let found = Files::get(path).and_then(|file| Some((media_type(path)?, file)));
     let unknown = || Problem::new(StatusCode::NOT_FOUND, "not-found", "There is no such page.");
     let (media_type, file) = found.ok_or_else(unknown)?;
@@ -55,9 +106,9 @@ fn file(path: &str, headers: &HeaderMap) -> Result<Response, Problem> {
     fields.typed_insert(etag);
     // A page and its scripts are of one version: the browser asks each time, and most often has it.
     fields.typed_insert(CacheControl::new().with_no_cache());
+    fields.insert(CONTENT_SECURITY_POLICY, policy.clone());
     for (name, value) in [
         (CONTENT_TYPE, media_type),
-        (CONTENT_SECURITY_POLICY, POLICY),
         (OPENER, "same-origin"),
         (PERMISSIONS, "camera=(self), microphone=(), geolocation=()"),
     ] {
@@ -104,18 +155,34 @@ fn media_type(path: &str) -> Option<&'static str> {
 mod tests {
     use super::*;
 
+    const PLAIN: HeaderValue = HeaderValue::from_static(POLICY);
+
     fn text(path: &str) -> String {
         String::from_utf8(Files::get(path).unwrap().data.into_owned()).unwrap()
     }
 
     #[test]
     fn a_page_comes_with_its_policy_and_is_not_sent_twice() {
-        let first = file("index.html", &HeaderMap::new()).unwrap();
+        let first = file("index.html", &HeaderMap::new(), &PLAIN).unwrap();
         assert_eq!(first.headers()[CONTENT_SECURITY_POLICY], POLICY);
         assert_eq!(first.headers()[CONTENT_TYPE], "text/html; charset=utf-8");
         let mut again = HeaderMap::new();
         again.insert("if-none-match", first.headers()["etag"].clone());
-        assert_eq!(file("index.html", &again).unwrap().status(), StatusCode::NOT_MODIFIED);
+        assert_eq!(file("index.html", &again, &PLAIN).unwrap().status(), StatusCode::NOT_MODIFIED);
+    }
+
+    #[test]
+    fn the_policy_names_the_buckets_that_images_are_redirected_to() {
+        let (images, archive) = ("http://127.0.0.1:8333".to_owned(), "https://b.example".to_owned());
+        assert_eq!(policy(&Buckets::default()), POLICY);
+        let named = policy(&Buckets { images: Some(images), archive: Some(archive) });
+        for directive in [
+            "; img-src 'self' blob: data: http://127.0.0.1:8333 https://b.example;",
+            "; media-src 'self' blob: http://127.0.0.1:8333 https://b.example;",
+            "; connect-src 'self' http://127.0.0.1:8333;",
+        ] {
+            assert!(named.contains(directive), "{named}");
+        }
     }
 
     #[test]
@@ -123,7 +190,7 @@ mod tests {
         for path in
             ["assets/", "assets/../../Cargo.toml", "../Cargo.toml", "assets//etc/passwd", "assets/none.js", "assets/x"]
         {
-            assert!(file(path, &HeaderMap::new()).is_err(), "{path}");
+            assert!(file(path, &HeaderMap::new(), &PLAIN).is_err(), "{path}");
         }
     }
 
@@ -157,7 +224,7 @@ mod tests {
 
     #[test]
     fn a_file_is_packed_for_who_takes_it_so() {
-        let plain = file("assets/style.css", &HeaderMap::new()).unwrap();
+        let plain = file("assets/style.css", &HeaderMap::new(), &PLAIN).unwrap();
         for (accepted, is_packed) in [
             ("gzip, deflate, br", true),
             ("br;q=1, GZIP;q=0.5", true),
@@ -166,7 +233,7 @@ mod tests {
             ("gzip; q=0.0", false),
         ] {
             let headers = HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static(accepted))]);
-            let answer = file("assets/style.css", &headers).unwrap();
+            let answer = file("assets/style.css", &headers, &PLAIN).unwrap();
             assert_eq!(answer.headers().contains_key(CONTENT_ENCODING), is_packed, "{accepted}");
             assert_eq!(answer.headers()["etag"] != plain.headers()["etag"], is_packed, "{accepted}");
         }

@@ -74,7 +74,9 @@ pub async fn serve(mut config: Config) -> Result<(), String> {
     }
     tokio::spawn(stop_on_signal(signals, stop));
     let proxies = config.trusted_proxies;
-    let router = router(app, metrics).layer(map_request(move |request: Request| ready(note_client(request, proxies))));
+    let buckets = page::Buckets::of(&app.keepsake).await;
+    let router =
+        router(app, metrics, &buckets).layer(map_request(move |request: Request| ready(note_client(request, proxies))));
     let serving = connections::serve(listener, router, stopped.clone());
     if background::within(DRAIN, stopped, serving).await.is_none() {
         tracing::warn!("some requests were still running and are cut off");
@@ -85,15 +87,15 @@ pub async fn serve(mut config: Config) -> Result<(), String> {
 }
 
 /// The routers of all functions as one, and what only a server of its own has.
-fn router(app: App, metrics: Arc<Metrics>) -> Router {
-    let routes = all_routes(Arc::clone(&metrics));
+fn router(app: App, metrics: Arc<Metrics>, buckets: &page::Buckets) -> Router {
+    let routes = all_routes(Arc::clone(&metrics), buckets);
     http::finish(routes.into_router(app.clone()), &app).layer(from_fn_with_state(metrics, metrics::observe))
 }
 
 /// The routes of all functions, and those that only a server of its own has.
-pub fn all_routes(metrics: Arc<Metrics>) -> Routes {
+pub fn all_routes(metrics: Arc<Metrics>, buckets: &page::Buckets) -> Routes {
     let scrape = move |State(app)| metrics::scrape(Arc::clone(&metrics), app);
-    routes().merge(page::routes()).merge(openapi::routes()).get("/metrics", scrape)
+    routes().merge(page::routes(buckets)).merge(openapi::routes()).get("/metrics", scrape)
 }
 
 /// The routes of all functions.
@@ -191,7 +193,7 @@ mod tests {
 
     #[test]
     fn every_route_stands_in_the_table_of_scopes() {
-        for (method, route) in all_routes(Metrics::new()).list() {
+        for (method, route) in all_routes(Metrics::new(), &page::Buckets::default()).list() {
             assert!(scopes::needed(&method, route).is_some(), "shared/src/http/scopes.rs lacks {method} {route}");
         }
     }

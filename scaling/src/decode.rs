@@ -15,6 +15,7 @@ use zune_core::colorspace::ColorSpace;
 use zune_core::options::DecoderOptions;
 use zune_jpeg::JpegDecoder;
 
+use crate::bmp::Plain;
 use crate::color::Space;
 use crate::jpeg::{self, Storage};
 use crate::resize::Pixels;
@@ -200,7 +201,7 @@ fn decoder<'a, R: BufRead + Seek + 'a>(
         Format::Png => boxed(PngDecoder::with_limits(reader, limits(most))),
         Format::Gif => boxed(gif::GifDecoder::new(reader)),
         Format::WebP => boxed(webp::WebPDecoder::new(reader)),
-        Format::Bmp => boxed(bmp::BmpDecoder::new(reader)),
+        Format::Bmp => boxed(Plain::new(reader).map_err(ImageError::IoError).and_then(bmp::BmpDecoder::new)),
         // An icon is small as it is, and what precedes the pixels of a PNG in it would be unpacked without a limit.
         _ => return Err(Unscalable::Format(format)),
     })

@@ -7,6 +7,7 @@
 //! Architecture invariant: nothing here knows of stores, requests or other images. What an image takes is told before it
 //! is taken ([`Scaler::cost`]), and never exceeded: decoders are refused what was not foreseen.
 
+mod bmp;
 mod color;
 mod decode;
 mod encode;

@@ -48,6 +48,25 @@ pub enum Error {
     /// Too little room is left to take more in.
     #[error("There is too little room left in the store. Deleting images still works.")]
     NoRoom,
+    /// Too little room is left for a restore.
+    #[error(
+        "There is too little room for this restore: {lacking} bytes more would have to be free. Nothing was changed. Prune old backups, or make the volume larger."
+    )]
+    NoRoomToRestore {
+        /// How many bytes more, beside the reserve.
+        lacking: u64,
+    },
+    /// Too much was begun and not finished.
+    #[error(
+        "Too many uploads were begun and are not finished. Finish them, or give them up with DELETE; idle ones make way after an hour."
+    )]
+    TooMuchUnfinished,
+    /// The file system can hold too few more files to take more in, whatever bytes are free.
+    #[error(
+        "The file system has too few free inodes, so it cannot hold more files. Deleting images still works. Remove files \
+         that are not needed from it, or move the store to a file system with more inodes."
+    )]
+    NoFiles,
     /// Second copies have fallen too far behind for more to be taken in.
     #[error("The archive is too far behind. Deleting images still works; try the rest again later.")]
     ArchiveBehind,
@@ -117,19 +136,33 @@ pub enum Error {
     /// An idempotency key was used before, for something else.
     #[error("This Idempotency-Key was used before for another upload.")]
     IdempotencyMismatch,
+    /// What was stored under an idempotency key was deleted since.
+    #[error(
+        "The upload with this Idempotency-Key was stored, and its images were deleted since. To store them anew, send them with another key."
+    )]
+    DeletedSince,
     /// The upload of this idempotency key is still under way.
     #[error("An upload with this Idempotency-Key is still running.")]
     IdempotencyInProgress,
 }
 
 impl Error {
+    /// Whether the file system has too few free inodes.
+    pub fn is_out_of_inodes(&self) -> bool {
+        match self {
+            Self::NoFiles => true,
+            Self::Store(e) | Self::Commit(CommitError::NotStored(e) | CommitError::Unknown(e)) => e.is_out_of_inodes(),
+            _ => false,
+        }
+    }
+
     /// What kind of failure of a store was behind this, if one was.
     pub fn store_kind(&self) -> Option<ErrorKind> {
         match self {
             Self::Store(e) => Some(e.kind),
             Self::Catalog(e) => e.store_kind(),
             Self::Commit(CommitError::NotStored(e) | CommitError::Unknown(e)) => Some(e.kind),
-            Self::NoRoom => Some(ErrorKind::Full),
+            Self::NoRoom | Self::NoFiles => Some(ErrorKind::Full),
             // Where the bytes lie in a store, that is what failed.
             Self::Media(MediaError::Read(e)) => {
                 let store = e.get_ref().and_then(|inner| inner.downcast_ref::<StoreError>());

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures::future;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::backup::Listed;
+use crate::backup::{self, Listed};
 use crate::catalog::{State, Totals};
 use crate::clock::format_millis;
 use crate::error::Result;
@@ -15,12 +15,16 @@ use crate::layout::{self, BackupName, ImageId};
 use crate::persistence::Judgement;
 use crate::recovery::{self, Restoring};
 use crate::second_copies::Behind;
-use crate::store::{ErrorKind, StoreError, StoreStatus};
+use crate::store::{ErrorKind, Files, StoreError, StoreStatus};
 use crate::sync::lock;
+use crate::unfinished::Unfinished;
 use crate::verify;
 
 /// For so long a change may wait for its second copy before somebody should look.
 const WAITS_LONG: SignedDuration = SignedDuration::from_hours(1);
+
+/// At most so many backups or images are named in a message.
+const NAMED: usize = 3;
 
 /// So many images are looked for whenever somebody asks how the store is; verifications look for all.
 const LOOKED_FOR: usize = 8;
@@ -66,12 +70,16 @@ pub struct Health {
     pub totals: Totals,
     /// How many valid backups there are.
     pub backups: usize,
+    /// Those whose manifest cannot be read, newest first.
+    pub unreadable_backups: Vec<BackupName>,
     /// The newest one.
     pub newest: Option<Listed>,
     /// The newest one of which no verification has found a part damaged. All were read back when they were made.
     pub newest_verified: Option<Listed>,
     /// How many images are not in the newest one, as far as counts tell.
     pub not_backed_up: u64,
+    /// What was begun and is no image yet; `None` where that is not counted.
+    pub unfinished: Option<Unfinished>,
     /// How many images a folder should hold and does not, as far as that was looked for.
     pub gone: u64,
     /// How many images had bytes in no place when this process started, and still have none, as far as that was looked for.
@@ -129,7 +137,7 @@ impl Keepsake {
         let missing = self.check_recovery(&mut checks).await;
         let on_disk = primary.as_ref().is_some_and(|status| status.kind == "disk");
         let gone = if known && on_disk { self.check_images(&mut checks).await } else { 0 };
-        let (mut verifications, mut backups) = (None, Vec::new());
+        let (mut verifications, mut backups) = (None, backup::All::default());
         if reachable {
             verifications = self.check_verifications(&mut checks).await;
             backups = self.check_backups(persistence.archive_passes, &mut checks).await;
@@ -150,6 +158,7 @@ impl Keepsake {
         let restoring = self.restoring();
         let archive = ArchiveHealth { sync, status, behind, restoring };
         let totals = self.catalog.read(|state| state.totals());
+        let backup::All { listed: backups, unreadable: unreadable_backups } = backups;
         let newest = backups.first().cloned();
         let damaged =
             |backup: &&Listed| verifications.as_ref().is_some_and(|r| r.damaged_backups.contains(&backup.name));
@@ -165,9 +174,11 @@ impl Keepsake {
             primary,
             totals,
             backups: backups.len(),
+            unreadable_backups,
             not_backed_up: self.not_backed_up(newest.as_ref(), totals.live),
             newest,
             newest_verified,
+            unfinished: self.unfinished().await.unwrap_or_default(),
             gone,
             missing,
             verifications,
@@ -201,6 +212,17 @@ impl Keepsake {
                 Status::Warn,
                 format!("{free} bytes are free, which is less than the reserve; second copies wait for room."),
             ),
+            Ok(StoreStatus { read_only: None, files: Some(files), .. })
+                if files.free < self.reserve_files(*files).max(1) =>
+            {
+                let Files { free, total } = files;
+                let effect = if follows { "second copies wait" } else { "uploads are refused" };
+                let message = format!(
+                    "{free} of the file system's {total} inodes are free, which is less than the reserve; {effect}. Remove \
+                     files that are not needed, or move the store to a file system with more inodes."
+                );
+                (if follows { Status::Warn } else { Status::Error }, message)
+            }
             Err(_) => (Status::Error, "The store cannot be reached.".to_owned()),
             Ok(StoreStatus { read_only: Some(why), .. }) => (Status::Error, why.clone()),
             Ok(StoreStatus { free_bytes: Some(free), .. }) if *free < self.settings.reserve_bytes => {
@@ -310,9 +332,17 @@ impl Keepsake {
                 let (lost, damaged) = (record.lost.len(), record.damaged.len());
                 let (copies, backups) = (record.lost_copies.len(), record.damaged_backups.len());
                 if lost + damaged + copies + backups > 0 {
+                    let names: Vec<&str> =
+                        record.lost.keys().chain(record.damaged.keys()).map(ImageId::as_str).collect();
+                    let some = names.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
+                    let some = match names.len() {
+                        0 => String::new(),
+                        all if all > NAMED => format!(" These images, among others: {some}."),
+                        _ => format!(" These images: {some}."),
+                    };
                     let message = format!(
                         "Images right in no place: {lost}. Images with one wrong copy: {damaged}. Deleted images that no \
-                         backup can bring back: {copies}. Damaged backups: {backups}."
+                         backup can bring back: {copies}. Damaged backups: {backups}.{some}"
                     );
                     (Status::Warn, message)
                 } else if let Some(since) = record.complete_since() {
@@ -338,22 +368,25 @@ impl Keepsake {
         judgement
     }
 
-    async fn check_backups(&self, passing: bool, checks: &mut Vec<Check>) -> Vec<Listed> {
-        let listed = self.list_backups().await;
-        let (status, message) = match &listed {
+    async fn check_backups(&self, passing: bool, checks: &mut Vec<Check>) -> backup::All {
+        let all = self.all_backups().await;
+        let (status, message) = match &all {
             Err(_) => (Status::Error, "The backups cannot be listed.".to_owned()),
-            Ok(backups) if passing => {
+            Ok(all) if !all.unreadable.is_empty() => {
+                (Status::Warn, format!("There are {} backups. {}", all.listed.len(), cannot_be_read(&all.unreadable)))
+            }
+            Ok(all) if passing => {
                 let message = format!(
                     "There are {} backups, which lie on the instance's own disk and go with it, though the images stay; set \
                      BACKUP_URL to a place that stays.",
-                    backups.len()
+                    all.listed.len()
                 );
                 (Status::Warn, message)
             }
-            Ok(backups) => (Status::Ok, format!("There are {} backups.", backups.len())),
+            Ok(all) => (Status::Ok, format!("There are {} backups.", all.listed.len())),
         };
         checks.push(Check { name: "backups", status, message });
-        listed.unwrap_or_default()
+        all.unwrap_or_default()
     }
 
     /// How many images are in no backup. What was imported has old dates, so that there are at least as many as the newest
@@ -379,4 +412,16 @@ fn some_images(state: &State) -> Vec<ImageId> {
         stored.take(from_each).map(|(id, _)| id.clone())
     });
     picked.collect()
+}
+
+/// Names backups that cannot be read, and says what to do.
+pub fn cannot_be_read(backups: &[BackupName]) -> String {
+    let some: Vec<String> = backups.iter().take(NAMED).map(BackupName::to_string).collect();
+    let more = backups.len().saturating_sub(NAMED);
+    let and_more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!(
+        "Not counted, because their manifest.json cannot be read: {}{and_more}. Give the user that the server runs as the \
+         right to read these folders and what is in them.",
+        some.join(", ")
+    )
 }

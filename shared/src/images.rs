@@ -245,8 +245,9 @@ impl Keepsake {
         };
         let (to_commit, changes): (Vec<_>, Vec<_>) = changes.into_iter().map(change).unzip();
         let committed = self.catalog.commit(to_commit).await;
-        let commit = self.note_write(committed.map_err(Error::from))?;
+        // Also where the outcome is unknown, which the background task decides.
         self.changed.notify_one();
+        let commit = self.note_write(committed.map_err(Error::from))?;
         let changed = |(id, before, change): (ImageId, Arc<Entry>, Change)| {
             let after = change.stamped(commit);
             Changed { id, before, after }

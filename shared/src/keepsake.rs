@@ -17,7 +17,7 @@ use crate::metrics::Counts;
 use crate::persistence::Persistence;
 use crate::prune::Keep;
 use crate::second_copies::SecondCopies;
-use crate::store::{ErrorKind, Optional, Store, StoreError};
+use crate::store::{ErrorKind, Files, Optional, Store, StoreError};
 use crate::sync::{self, AtomicBool, Mutex, lock};
 use crate::tokens::Known;
 
@@ -74,6 +74,8 @@ pub struct Keepsake {
     pub started_at: Timestamp,
     /// Changes of existing records wait for each other, so that none is made from a state that another just replaced.
     pub(crate) editing: tokio::sync::Mutex<()>,
+    /// Uploads in parts and by ticket begin one after the other, so that each counts those before it.
+    pub(crate) beginning: tokio::sync::Mutex<()>,
     /// Digests of the idempotency keys of uploads under way.
     pub(crate) uploading: Mutex<HashSet<Digest>>,
     /// How far the long operation is that this process runs.
@@ -117,6 +119,7 @@ impl Keepsake {
             backups: Backups::default(),
             started_at: clock.now(),
             editing: tokio::sync::Mutex::default(),
+            beginning: tokio::sync::Mutex::default(),
             uploading: Mutex::default(),
             progress: crate::progress::Progress::default(),
             counts: Counts::default(),
@@ -140,7 +143,12 @@ impl Keepsake {
 
     /// Finds out, by trying, whether the primary can do what everything here relies on. For a start; costs a few requests.
     pub async fn check_primary(&self) -> Result<()> {
-        self.check_store(&self.primary).await
+        self.check_store(&self.primary).await?;
+        // The first mirror is the archive. Others lie on file systems of their own.
+        for mirror in self.catalog.mirrors().iter().skip(1) {
+            self.check_store(mirror).await?;
+        }
+        Ok(())
     }
 
     /// Likewise for the archive, which may be away for a while.
@@ -167,16 +175,27 @@ impl Keepsake {
         let needed = self.settings.reserve_bytes.saturating_add(bytes);
         let archive = self.settings.archive_sync.then(|| self.archive.store());
         for store in std::iter::once(&self.primary).chain(archive) {
-            if store.free_bytes().await?.is_some_and(|free| free < needed) {
+            let lacks = async || Ok::<_, Error>(store.free_bytes().await?.is_some_and(|free| free < needed));
+            // Unfinished uploads lie in the primary, which the archive may share a disk with.
+            if lacks().await? && (!self.make_room().await || lacks().await?) {
                 return Err(Error::NoRoom);
+            }
+            if store.files().await?.is_some_and(|files| files.free < self.reserve_files(files)) {
+                return Err(Error::NoFiles);
             }
         }
         Ok(())
     }
 
+    /// How many files have to stay free for deletes, restores and backups, which write before they remove anything: a
+    /// twentieth of all, 1,000 at most, and none where no bytes are reserved either.
+    pub(crate) fn reserve_files(&self, files: Files) -> u64 {
+        if self.settings.reserve_bytes == 0 { 0 } else { (files.total / 20).min(1_000) }
+    }
+
     /// Takes note of how a write ended, for health.
     pub(crate) fn note_write<T>(&self, outcome: Result<T>) -> Result<T> {
-        if matches!(outcome, Err(Error::NoRoom)) {
+        if matches!(outcome, Err(Error::NoRoom | Error::NoFiles)) {
             // Too little room for one upload is no failure of the store; less than the reserve shows in its status.
             return outcome;
         }

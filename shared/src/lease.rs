@@ -1,4 +1,7 @@
 //! [`Lease`]: a claim, visible to every process, that ends by itself when its holder dies.
+//!
+//! It ends when it was not renewed for a minute. On a disk it also names the process that holds it, and whoever runs on the
+//! same machine takes it over at once where that process has ended.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -9,6 +12,7 @@ use uuid::Uuid;
 use crate::clock::{Clock, millis};
 use crate::error::{Error, Result};
 use crate::layout;
+use crate::persistence::Process;
 use crate::store::{Body, ETag, ErrorKind, Optional, PutMode, Store, StoreError};
 use crate::sync::{Mutex, lock};
 
@@ -29,6 +33,8 @@ pub(crate) struct Lease<'a> {
     archive: &'a Store,
     clock: &'a Clock,
     holder: Uuid,
+    /// This process, where a lease on a disk names it.
+    process: Option<Process>,
     /// `None` while there is no room for it; only for who deletes.
     held: tokio::sync::Mutex<Option<ETag>>,
     renewed: Mutex<Timestamp>,
@@ -43,47 +49,66 @@ pub(crate) struct LeaseJson {
     holder: Uuid,
     #[serde(with = "millis")]
     renewed: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    process: Option<Process>,
 }
 
 impl LeaseJson {
-    fn body(holder: Uuid, renewed: Timestamp) -> Body {
-        let json = serde_json::to_vec(&Self { holder, renewed });
+    fn body(holder: Uuid, renewed: Timestamp, process: Option<&Process>) -> Body {
+        let json = serde_json::to_vec(&Self { holder, renewed, process: process.cloned() });
         json.unwrap_or_else(|e| unreachable!("plain data serialises: {e}")).into()
     }
 
     fn holds(&self, now: Timestamp) -> bool {
         let age = now.duration_since(self.renewed);
-        -AHEAD < age && age < EXPIRY
+        -AHEAD < age && age < EXPIRY && !self.process.as_ref().is_some_and(Process::has_ended)
     }
+}
+
+/// What a lease in this place says of the process that holds it.
+fn this_process(archive: &Store) -> Option<Process> {
+    // Behind a service there may be machines that are copies of each other, with the same ids.
+    archive.is_disk().then(Process::this).flatten()
 }
 
 impl<'a> Lease<'a> {
     /// Takes the lease; `None` while another holds it.
     pub(crate) async fn acquire(archive: &'a Store, clock: &'a Clock) -> Result<Option<Self>, StoreError> {
-        let holder = clock.new_id();
-        let taken = Self::take(archive, clock, holder).await?;
-        Ok(taken.map(|etag| Self::new(archive, clock, holder, Some(etag), false)))
+        let (holder, process) = (clock.new_id(), this_process(archive));
+        let taken = Self::take(archive, clock, holder, process.as_ref()).await?;
+        Ok(taken.map(|etag| Self::new(archive, clock, (holder, process), Some(etag), false)))
     }
 
     /// Likewise for one who only deletes, which has to go on a full disk: where there is no room for a lease, it is enough
     /// that nobody holds one. Neither can a restore begin there.
     pub(crate) async fn acquire_to_delete(archive: &'a Store, clock: &'a Clock) -> Result<Option<Self>, StoreError> {
-        let holder = clock.new_id();
-        let held = match Self::take(archive, clock, holder).await {
+        let (holder, process) = (clock.new_id(), this_process(archive));
+        let held = match Self::take(archive, clock, holder, process.as_ref()).await {
             Ok(None) => return Ok(None),
             Err(e) if e.kind == ErrorKind::Full => None,
             taken => taken?,
         };
-        Ok(Some(Self::new(archive, clock, holder, held, true)))
+        Ok(Some(Self::new(archive, clock, (holder, process), held, true)))
     }
 
-    fn new(archive: &'a Store, clock: &'a Clock, holder: Uuid, held: Option<ETag>, only_deletes: bool) -> Self {
+    fn new(
+        archive: &'a Store,
+        clock: &'a Clock,
+        (holder, process): (Uuid, Option<Process>),
+        held: Option<ETag>,
+        only_deletes: bool,
+    ) -> Self {
         let (held, renewed) = (tokio::sync::Mutex::new(held), Mutex::new(clock.now()));
         let (due, unsure) = (Mutex::new(clock.now() + RENEWAL), AtomicBool::new(false));
-        Self { archive, clock, holder, held, renewed, due, unsure, only_deletes }
+        Self { archive, clock, holder, process, held, renewed, due, unsure, only_deletes }
     }
 
-    async fn take(archive: &Store, clock: &Clock, holder: Uuid) -> Result<Option<ETag>, StoreError> {
+    async fn take(
+        archive: &Store,
+        clock: &Clock,
+        holder: Uuid,
+        process: Option<&Process>,
+    ) -> Result<Option<ETag>, StoreError> {
         let (key, now) = (layout::restore_lease(), clock.now());
         let mode = match archive.read(&key).await.optional()? {
             None => PutMode::Create,
@@ -92,7 +117,7 @@ impl<'a> Lease<'a> {
                 _ => PutMode::Update(etag),
             },
         };
-        match archive.put(&key, &LeaseJson::body(holder, now), &mode).await {
+        match archive.put(&key, &LeaseJson::body(holder, now, process), &mode).await {
             Ok(etag) => Ok(Some(etag)),
             Err(e) if matches!(e.kind, ErrorKind::Changed | ErrorKind::AlreadyExists) => Ok(None),
             Err(e) => Err(e),
@@ -129,10 +154,10 @@ impl<'a> Lease<'a> {
                 if self.unsure.load(Ordering::Relaxed) {
                     etag = self.own().await?.ok_or(Error::RestoreRunning)?;
                 }
-                let body = LeaseJson::body(self.holder, now);
+                let body = LeaseJson::body(self.holder, now, self.process.as_ref());
                 self.archive.put(&layout::restore_lease(), &body, &PutMode::Update(etag)).await.map(Some)
             }
-            None => Self::take(self.archive, self.clock, self.holder).await,
+            None => Self::take(self.archive, self.clock, self.holder, self.process.as_ref()).await,
         };
         self.unsure.store(matches!(&renewed, Err(e) if e.kind == ErrorKind::Unavailable), Ordering::Relaxed);
         *held = match renewed {
@@ -146,6 +171,13 @@ impl<'a> Lease<'a> {
         *lock(&self.renewed) = now;
         *lock(&self.due) = now + RENEWAL;
         Ok(())
+    }
+
+    /// Whether the lease still holds, and for long enough to finish what is at hand. Writes nothing, so that it works on a full
+    /// disk too.
+    pub(crate) async fn still_holds(&self) -> Result<bool, StoreError> {
+        let in_time = self.clock.now().duration_since(*lock(&self.renewed)) < PATIENCE;
+        Ok(in_time && self.own().await?.is_some())
     }
 
     /// The version of the lease that lies there, if it is this one.

@@ -37,6 +37,7 @@ pub mod restore;
 pub mod resumable;
 mod seal;
 pub mod second_copies;
+mod single_flight;
 pub mod storage;
 pub mod store;
 mod sync;
@@ -45,6 +46,7 @@ pub mod telemetry;
 pub mod testing;
 pub mod ticket;
 pub mod tokens;
+pub mod unfinished;
 pub mod upload;
 pub mod verify;
 

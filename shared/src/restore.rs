@@ -7,16 +7,20 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 
 use crate::archive::Archived;
 use crate::backup::{ChunkRef, Kind};
-use crate::catalog::{Change, Content, Entry, Record, Snapshot, Stamp, Tombstone};
+use crate::catalog::{Change, CommitError, Content, Entry, Record, Snapshot, Stamp, Tombstone};
+use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::keepsake::Keepsake;
 use crate::layout::{self, BackupName, ImageId};
 use crate::lease::Lease;
 use crate::recovery::Listed;
 use crate::store::{Optional, StoreError};
+use crate::sync::{AtomicBool, Ordering};
 
 /// Images brought back at a time.
 const COPIES: usize = 8;
+/// About how long a record is in a commit, in bytes.
+const RECORD_BYTES: u64 = 1_024;
 
 /// What a restore does with images that came after the backup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -43,6 +47,9 @@ pub struct Plan {
     pub missing: BTreeSet<ImageId>,
     /// Images of the backup whose bytes must be brought back from the archive.
     pub bytes_to_bring: BTreeSet<ImageId>,
+    /// How many bytes more would have to be free for this, beside the reserve; 0 where there is room enough or the stores do not
+    /// say.
+    pub lacking_bytes: u64,
     /// Those of them under whose name a file lies that is not theirs.
     in_the_way: BTreeSet<ImageId>,
     /// The change of each image, and the state of it that the change was planned from.
@@ -77,6 +84,7 @@ impl Keepsake {
         let mut plans = modes.map(|mode| self.compare(&now, &backup, mode));
         for plan in &mut plans {
             self.plan_bytes(plan, &present).await?;
+            self.plan_room(plan, &present).await?;
         }
         Ok(plans)
     }
@@ -159,6 +167,28 @@ impl Keepsake {
         Ok(())
     }
 
+    /// Finds out how much room is lacking for the bytes, the safety backup and the commit.
+    async fn plan_room(&self, plan: &mut Plan, present: &HashMap<ImageId, Listed>) -> Result<()> {
+        let (primary, archive) = (self.primary.free_bytes().await?, self.archive.store().free_bytes().await?);
+        if plan.does_nothing() || primary.is_none() && archive.is_none() {
+            return Ok(());
+        }
+        let sum = |sizes: &mut dyn Iterator<Item = u64>| sizes.fold(0, u64::saturating_add);
+        let size = |id: &ImageId| plan.records.get(id).and_then(|record| record.size);
+        let brought = sum(&mut plan.bytes_to_bring.iter().filter_map(size));
+        let set_aside = sum(&mut plan.in_the_way.iter().filter_map(|id| present.get(id)).map(|file| file.size));
+        let commit = plan.changes.len() as u64 * RECORD_BYTES;
+        let for_archive = self.backup_bytes().await? + set_aside + commit;
+        // The archive may lie on the same disk.
+        let for_primary = brought.saturating_add(commit).saturating_add(for_archive);
+        let lacking = |free: Option<u64>, needed: u64| {
+            let needed = needed.saturating_add(self.settings.reserve_bytes);
+            free.map_or(0, |free| needed.saturating_sub(free))
+        };
+        plan.lacking_bytes = lacking(primary, for_primary).max(lacking(archive, for_archive));
+        Ok(())
+    }
+
     /// The images that come back and under whose name a file lies that is not theirs. Nobody has looked at the file of a
     /// deleted image since, so that its length alone proves nothing.
     async fn wrong_leftovers(
@@ -186,13 +216,29 @@ impl Keepsake {
 
     async fn restore_leased(&self, name: BackupName, mode: Mode, lease: &Lease<'_>) -> Result<Restored> {
         let mut plan = self.plan_restore(name, mode).await?;
-        if plan.changes.is_empty() && plan.bytes_to_bring.is_empty() {
+        if plan.does_nothing() {
             return Ok(Restored { plan, safety_backup: None });
+        }
+        if plan.lacking_bytes > 0 {
+            return Err(Error::NoRoomToRestore { lacking: plan.lacking_bytes });
         }
         lease.renew_if_due().await?;
         let safety_backup = Some(self.create_backup(Kind::Safety).await?.name);
         lease.renew_if_due().await?;
-        self.bring_bytes(&mut plan, lease).await?;
+        let wanted: Vec<ImageId> = plan.bytes_to_bring.iter().cloned().collect();
+        let carried_out = self.carry_out(&mut plan, lease).await;
+        // What may stand keeps its bytes.
+        if carried_out.as_ref().is_err_and(|error| !matches!(error, Error::Commit(CommitError::Unknown(_))))
+            && let Err(error) = self.take_back_bytes(&wanted, lease).await
+        {
+            tracing::warn!(error = &error as &dyn std::error::Error, "what a failed restore copied stays for a day");
+        }
+        carried_out.map(|()| Restored { plan, safety_backup })
+    }
+
+    /// Brings the bytes back, commits the changes, and deletes the bytes of what goes.
+    async fn carry_out(&self, plan: &mut Plan, lease: &Lease<'_>) -> Result<()> {
+        self.bring_bytes(plan, lease).await?;
         let removed: Vec<(ImageId, Arc<Entry>)>;
         {
             lease.renew().await?;
@@ -204,7 +250,10 @@ impl Keepsake {
             removed = removing.collect();
             if !plan.changes.is_empty() {
                 let changes = std::mem::take(&mut plan.changes).into_iter().map(|(id, (_, change))| (id, change));
-                self.catalog.commit(changes.collect()).await?;
+                let committed = self.catalog.commit(changes.collect()).await;
+                // Also where the outcome is unknown, which the background task decides.
+                self.changed.notify_one();
+                committed?;
             }
         }
         // Each goes only once its second copy was found right. What is left here goes at the next start.
@@ -213,30 +262,72 @@ impl Keepsake {
                 tracing::warn!(image = %id, error = &error as &dyn std::error::Error, "a removed image's bytes stay for now");
             }
         }
-        Ok(Restored { plan, safety_backup })
+        Ok(())
+    }
+
+    /// Deletes what a failed restore has copied into the primary: files of images that do not live. Under the lease alone,
+    /// since another restore may rely on them.
+    async fn take_back_bytes(&self, brought: &[ImageId], lease: &Lease<'_>) -> Result<()> {
+        if brought.is_empty() || !lease.still_holds().await? {
+            return Ok(());
+        }
+        self.catalog.refresh().await?;
+        for id in brought {
+            if !self.catalog.read(|state| state.lives(id.as_str())) {
+                self.primary.delete(&layout::image(id)).await?;
+            }
+        }
+        Ok(())
     }
 
     async fn bring_bytes(&self, plan: &mut Plan, lease: &Lease<'_>) -> Result<()> {
-        let wanted = plan.bytes_to_bring.iter().filter_map(|id| Some((id.clone(), plan.records.get(id)?.sha256?)));
+        let wanted = plan.bytes_to_bring.iter().filter_map(|id| {
+            let record = plan.records.get(id)?;
+            Some((id.clone(), record.sha256?, record.size.unwrap_or_default()))
+        });
+        let wanted: Vec<(ImageId, Digest, u64)> = wanted.collect();
         let in_the_way = std::mem::take(&mut plan.in_the_way);
         self.progress.begin("images", plan.bytes_to_bring.len() as u64);
-        let bring = async |(id, digest)| {
-            if in_the_way.contains(&id) {
-                self.archive.quarantine(&self.primary, &layout::image(&id)).await?;
+        let failed = AtomicBool::new(false);
+        // Each that was begun is seen to its end, also after one has failed: what is still being written cannot be taken back.
+        let bring = async |(id, digest, size): (ImageId, Digest, u64)| {
+            if failed.load(Ordering::Relaxed) {
+                return Ok(None);
             }
-            let outcome = self.archive.bring_back(&self.primary, &id, digest).await?;
-            self.progress.advance();
-            lease.renew_if_due().await?;
-            Ok::<_, Error>((id, outcome))
+            let brought = self.bring_one(&id, digest, size, in_the_way.contains(&id), lease).await;
+            failed.fetch_or(brought.is_err(), Ordering::Relaxed);
+            brought.map(|outcome| Some((id, outcome)))
         };
-        let brought: Vec<_> =
-            stream::iter(wanted.collect::<Vec<_>>()).map(bring).buffer_unordered(COPIES).try_collect().await?;
-        for (id, outcome) in brought {
+        let brought: Vec<Result<_>> = stream::iter(wanted).map(bring).buffer_unordered(COPIES).collect().await;
+        let brought = brought.into_iter().collect::<Result<Vec<_>>>()?;
+        for (id, outcome) in brought.into_iter().flatten() {
             if outcome == Archived::Missing {
                 plan.give_up(id);
             }
         }
         Ok(())
+    }
+
+    async fn bring_one(
+        &self,
+        id: &ImageId,
+        digest: Digest,
+        size: u64,
+        in_the_way: bool,
+        lease: &Lease<'_>,
+    ) -> Result<Archived> {
+        // Others write as well, so that what was free for all may not be free for the next.
+        let needed = self.settings.reserve_bytes.saturating_add(size);
+        if self.primary.free_bytes().await?.is_some_and(|free| free < needed) {
+            return Err(Error::NoRoom);
+        }
+        if in_the_way {
+            self.archive.quarantine(&self.primary, &layout::image(id)).await?;
+        }
+        let outcome = self.archive.bring_back(&self.primary, id, digest).await?;
+        self.progress.advance();
+        lease.renew_if_due().await?;
+        Ok(outcome)
     }
 }
 
@@ -255,6 +346,11 @@ impl Plan {
         self.restored.extend(self.bytes_to_bring.iter().filter(|id| !self.changed.contains(*id)).cloned());
         self.kept = self.kept.saturating_sub((self.restored.len() - before) as u64);
         self
+    }
+
+    /// Whether everything is as it would be after it.
+    fn does_nothing(&self) -> bool {
+        self.changes.is_empty() && self.bytes_to_bring.is_empty()
     }
 
     /// Leaves an image as it is because its bytes cannot be had.

@@ -34,15 +34,25 @@ pub struct Begun {
     /// Whether images were made of it.
     #[serde(default)]
     pub stored: bool,
+    /// Who began it, as far as clients are told apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
 }
 
 impl Begun {
     /// An upload of which nothing has come yet.
     pub fn new(length: Option<u64>, query: &str, headers: Vec<(String, String)>) -> Self {
-        Self { digest: UNSEALED.to_owned(), length, query: query.to_owned(), headers, ended: None, stored: false }
+        let (digest, query) = (UNSEALED.to_owned(), query.to_owned());
+        Self { digest, length, query, headers, ended: None, stored: false, client: None }
     }
 
-    fn decode(bytes: &[u8]) -> Option<Self> {
+    /// The same, begun by this client.
+    #[must_use]
+    pub fn of(self, client: Option<String>) -> Self {
+        Self { client, ..self }
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let read: Self = seal::open(bytes)?;
         Some(Self { digest: UNSEALED.to_owned(), ..read })
     }
@@ -62,6 +72,9 @@ impl Keepsake {
     /// Begins an upload that comes in parts; returns its name, and that nothing of it is here.
     pub async fn begin_resumable(&self, begun: Begun) -> Result<(Uuid, Standing)> {
         self.check_room(begun.length.unwrap_or_default()).await?;
+        let _turn = self.beginning.lock().await;
+        let longest = self.settings.max_upload_bytes;
+        self.check_unfinished(begun.client.as_deref(), begun.length.unwrap_or(longest)).await?;
         let id = self.clock.new_id();
         self.put_begun(id, &begun, &PutMode::Create).await?;
         Ok((id, Standing { begun, offset: 0, parts: Vec::new() }))

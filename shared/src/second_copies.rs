@@ -16,8 +16,8 @@ use crate::catalog::{Commit, Folded};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::keepsake::Keepsake;
-use crate::layout::ImageId;
-use crate::store::{Body, ErrorKind};
+use crate::layout::{self, ImageId};
+use crate::store::{Body, Contention, ErrorKind};
 use crate::sync::lock;
 
 /// Commits and images worked on at a time.
@@ -89,7 +89,10 @@ impl Keepsake {
     /// Folds until the checkpoints hold all that was committed before, for whoever is to see it in `image-metadata.json`: the
     /// one who was quicker may have begun before that.
     pub async fn fold_all(&self) -> Result<()> {
-        while self.fold().await? == Folded::Lost {}
+        let mut contention = Contention::new(layout::checkpoint());
+        while self.fold().await? == Folded::Lost {
+            contention.lost().await?;
+        }
         Ok(())
     }
 
@@ -191,6 +194,15 @@ impl Keepsake {
     /// Those of these commits that are not known to have been followed.
     fn unfollowed(&self, commits: &BTreeSet<Uuid>) -> Vec<Uuid> {
         commits.difference(&lock(&self.second_copies).followed).copied().collect()
+    }
+
+    /// The commits made after `since` whose second copies may still be under way, as far as this process knows.
+    pub(crate) fn queued_since(&self, since: Timestamp) -> BTreeSet<Uuid> {
+        if self.settings.archive_sync {
+            return BTreeSet::new();
+        }
+        let unfollowed = self.unfollowed(&self.catalog.listed());
+        unfollowed.into_iter().filter(|commit| made_at(commit).is_some_and(|at| at > since)).collect()
     }
 
     /// Takes note of the commits whose second copies others have made, or this process before it died.

@@ -45,6 +45,8 @@ pub struct Announcement {
     pub sha256: Digest,
     /// Everything else.
     pub fields: Fields,
+    /// Who sends it, as far as clients are told apart.
+    pub client: Option<String>,
 }
 
 /// A ticket as its client gets it.
@@ -79,11 +81,14 @@ pub(crate) struct Ticket {
     expires: Timestamp,
     original_name: Option<String>,
     content_type: String,
-    size: u64,
+    pub(crate) size: u64,
     sha256: Digest,
     fields: Fields,
     /// Digest of the secret, where the bytes come through this server.
     secret: Option<Digest>,
+    /// Who got it, as far as clients are told apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) client: Option<String>,
 }
 
 impl Ticket {
@@ -105,7 +110,7 @@ fn is_about_the_bytes(error: &Error) -> bool {
 impl Keepsake {
     /// Gives out a ticket for the bytes that `announced` describes.
     pub async fn issue_ticket(&self, announced: Announcement) -> Result<Issued> {
-        let Announcement { original_name, content_type, size, sha256, fields } = announced;
+        let Announcement { original_name, content_type, size, sha256, fields, client } = announced;
         fields.check()?;
         check_name(original_name.as_deref())?;
         let visible = |byte: u8| matches!(byte, b' '..=b'~');
@@ -119,6 +124,8 @@ impl Keepsake {
             return Err(Error::TooLarge { limit: self.settings.max_upload_bytes });
         }
         self.check_room(size).await?;
+        let _turn = self.beginning.lock().await;
+        self.check_unfinished(client.as_deref(), size).await?;
         let (id, expires) = (self.clock.new_id(), self.clock.now() + OPEN_FOR);
         let terms = Terms { size, digest: sha256, content_type: content_type.clone() };
         let destination = match self.primary.signed_put(&layout::incoming(id), &terms, OPEN_FOR).await? {
@@ -130,7 +137,7 @@ impl Keepsake {
             Destination::Here { secret } => Some(Digest::of(secret.as_bytes())),
         };
         let digest = UNSEALED.to_owned();
-        let ticket = Ticket { digest, expires, original_name, content_type, size, sha256, fields, secret };
+        let ticket = Ticket { digest, expires, original_name, content_type, size, sha256, fields, secret, client };
         let put = self.primary.put(&layout::ticket(id), &Body::from(seal::seal(&ticket)), &PutMode::Create).await;
         self.note_write(put.map_err(Error::from))?;
         Ok(Issued { id, destination, expires })

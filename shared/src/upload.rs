@@ -168,26 +168,39 @@ impl Keepsake {
         Ok(inspected.into_iter().enumerate().map(prepare).collect())
     }
 
-    /// What an earlier upload with this key stored, if there was one.
+    /// What an earlier upload with this key stored, as far as it is still there, if there was one.
+    /// [`Error::DeletedSince`] where nothing of it is.
     async fn earlier_answer(&self, key: Digest, prepared: &[Prepared]) -> Result<Option<Uploaded>> {
         self.catalog.refresh().await?;
-        let Some((_, earlier)) = self.image_of_uuid(idempotent_id(key, 0)) else { return Ok(None) };
-        let wanted = prepared.first().and_then(|p| p.record.request_digest);
-        if earlier.live().is_none_or(|record| record.request_digest != wanted) {
+        let stored: Vec<(ImageId, Arc<Entry>)> = self.all_stored_under(key).collect();
+        if stored.is_empty() {
+            return Ok(None);
+        }
+        let same = |((_, entry), wanted): (&(ImageId, Arc<Entry>), &Prepared)| match entry.live() {
+            Some(record) => record.request_digest == wanted.record.request_digest,
+            // All that is left of a deleted image is what its bytes were.
+            None => entry.content_digest().is_none_or(|digest| digest == wanted.body.digest()),
+        };
+        if stored.len() != prepared.len() || !stored.iter().zip(prepared).all(same) {
             return Err(Error::IdempotencyMismatch);
         }
-        let entry =
-            |p: &Prepared| self.catalog.read(|state| Some((p.id.clone(), Arc::clone(state.get(p.id.as_str())?))));
-        let images = prepared.iter().filter_map(entry).filter(|(_, entry)| entry.live().is_some()).collect();
+        let images: Vec<_> = stored.into_iter().filter(|(_, entry)| entry.live().is_some()).collect();
+        if images.is_empty() {
+            return Err(Error::DeletedSince);
+        }
         Ok(Some(Uploaded { images, copies: self.copies(), backup: None }))
+    }
+
+    /// The images that an upload with this key stored, deleted ones included, as far as is cached.
+    fn all_stored_under(&self, key: Digest) -> impl Iterator<Item = (ImageId, Arc<Entry>)> {
+        (0..).map_while(move |index| self.image_of_uuid(idempotent_id(key, index)))
     }
 
     /// What an upload with this key has stored, as far as it is still there.
     pub async fn stored_under(&self, idempotency_key: &str) -> Result<Uploaded> {
         self.catalog.refresh().await?;
         let key = Digest::of(idempotency_key.as_bytes());
-        let stored = (0..).map_while(|index| self.image_of_uuid(idempotent_id(key, index)));
-        let images = stored.filter(|(_, entry)| entry.live().is_some()).collect();
+        let images = self.all_stored_under(key).filter(|(_, entry)| entry.live().is_some()).collect();
         Ok(Uploaded { images, copies: self.copies(), backup: None })
     }
 
@@ -253,7 +266,9 @@ impl Keepsake {
         let version = self.catalog.read(|state| state.first_version());
         let change = |(id, record): (ImageId, Record)| (id, Change { version, content: Content::Live(record) });
         let changes: Vec<(ImageId, Change)> = records.into_iter().map(change).collect();
-        let commit = self.catalog.commit(changes.clone()).await?;
+        let committed = self.catalog.commit(changes.clone()).await;
+        // Where the outcome is unknown, the background task decides it.
+        let commit = committed.inspect_err(|_| self.changed.notify_one())?;
         sizes.into_iter().for_each(|size| self.counts.add_upload(size));
         if self.clock.now().duration_since(begun) > PATIENCE {
             // A recovery may have taken the bytes for what an interrupted upload left.
@@ -302,11 +317,28 @@ impl Record {
             kind: Some(if media.format.is_video() { "video" } else { "image" }.to_owned()),
             content_type: Some(media.format.content_type().to_owned()),
             size: Some(size),
-            width: Some(media.width.into()),
-            height: Some(media.height.into()),
             sha256: Some(digest),
             ..Self::default()
         }
+        .measured(media)
+    }
+
+    /// Takes over what the bytes say of the picture's size.
+    pub(crate) fn measured(self, media: &Media) -> Self {
+        Self {
+            width: Some(media.width.into()),
+            height: Some(media.height.into()),
+            orientation: Some(media.orientation.value().into()),
+            truncated: media.is_truncated.then_some(true),
+            ..self
+        }
+    }
+
+    /// Whether all that it says of the picture's size is what these bytes say, if it did not know of orientations.
+    pub(crate) fn lacks_orientation_only(&self, media: &Media) -> bool {
+        let (shown, turned) = ((media.width.into(), media.height.into()), (media.height.into(), media.width.into()));
+        let says = |said| said == shown || (media.orientation.is_sideways() && said == turned);
+        self.orientation.is_none() && self.width.zip(self.height).is_none_or(says)
     }
 
     /// Adds what a client says of an image that it uploads, but for its place.

@@ -24,7 +24,7 @@ enum Call {
     RemoveFolder(usize, &'static str),
     Entries(usize),
     Stat(usize),
-    SetTimes(usize, Option<i32>, Option<i32>),
+    SetTimes(usize, i32, i32),
     Sync(usize),
     Lock(usize),
     Write(usize, u8, usize),
@@ -36,7 +36,7 @@ enum Call {
 enum Given {
     Nothing,
     Stat(FileType, Option<(u64, u64)>),
-    Times(Option<i128>, Option<i128>),
+    Times(i128, i128),
     Names(BTreeSet<(String, bool)>),
     Length(usize),
     Bytes(Vec<u8>),
@@ -64,7 +64,6 @@ fn call() -> impl Strategy<Value = Call> {
     let how = prop_oneof![Just(Open::Folder), Just(Open::Read), Just(Open::New), Just(Open::Lock)];
     // The root more often than another, since most of what is closed soon is of no more interest.
     let on = || prop_oneof![1 => Just(0_usize), 1 => 0..8_usize];
-    let time = || prop::option::of(any::<i32>());
     prop_oneof![
         6 => (on(), name(), how).prop_map(|(on, name, how)| Call::Open(on, name, how)),
         2 => (1..8_usize).prop_map(Call::Close),
@@ -77,7 +76,7 @@ fn call() -> impl Strategy<Value = Call> {
         2 => (on(), name()).prop_map(|(on, name)| Call::RemoveFolder(on, name)),
         2 => on().prop_map(Call::Entries),
         2 => (0..8_usize).prop_map(Call::Stat),
-        1 => (0..8_usize, time(), time()).prop_map(|(on, accessed, modified)| Call::SetTimes(on, accessed, modified)),
+        1 => (0..8_usize, any::<i32>(), any::<i32>()).prop_map(|(on, accessed, modified)| Call::SetTimes(on, accessed, modified)),
         1 => (0..8_usize).prop_map(Call::Sync),
         1 => (0..8_usize).prop_map(Call::Lock),
         3 => (0..8_usize, any::<u8>(), 0..20_usize).prop_map(|(on, byte, count)| Call::Write(on, byte, count)),
@@ -124,10 +123,10 @@ fn make(open: &mut Vec<Box<dyn Handle>>, call: &Call) -> Result<Given, Errno> {
             return Ok(Given::Names(names.collect::<Result<_, Errno>>()?));
         }
         Call::SetTimes(on, accessed, modified) => {
-            let ns = |time: &Option<i32>| time.map(|time| i128::from(time) * 1_000_000_007);
+            let ns = |time: &i32| i128::from(*time) * 1_000_000_007;
             at(on).set_times(ns(accessed), ns(modified))?;
             let stat = at(on).stat()?;
-            return Ok(Given::Times(accessed.map(|_| stat.accessed_ns), modified.map(|_| stat.modified_ns)));
+            return Ok(Given::Times(stat.accessed_ns, stat.modified_ns));
         }
         Call::Write(on, byte, count) => return Ok(Given::Length(at(on).write(&vec![*byte; *count])?)),
         Call::Read(on, offset, count) => {
@@ -254,6 +253,27 @@ fn what_is_open_outlives_its_name_and_nothing_stays_open_or_taken() {
     drop((file, reader));
     assert_eq!((root.space().unwrap().free_bytes, disk.open_handles()), (10, 1));
     assert_eq!(write(&*root, "y", b"1").stat().unwrap().inode, inode, "a number comes again at once");
+}
+
+#[test]
+fn a_disk_out_of_inodes_makes_no_file_until_one_is_gone() {
+    let disk = SimulatedDisk::new();
+    disk.set_file_capacity(3);
+    let root = disk.root().unwrap();
+    root.make_folder_at("f").unwrap();
+    let file = write(&*root, "x", b"1");
+    assert_eq!(root.space().unwrap().files.unwrap().free, 0);
+    assert_eq!(root.open_at("y", Open::New).err(), Some(Errno::NOSPC));
+    assert_eq!(root.open_at("y", Open::Lock).err(), Some(Errno::NOSPC));
+    assert_eq!(root.make_folder_at("y"), Err(Errno::NOSPC));
+    root.link_at("x", "second name").unwrap();
+    root.rename_at("x", "y").unwrap();
+    root.unlink_at("second name").unwrap();
+    root.unlink_at("y").unwrap();
+    assert_eq!(root.space().unwrap().files.unwrap().free, 0, "it is still open");
+    drop(file);
+    assert_eq!(root.space().unwrap().files.unwrap().free, 1);
+    write(&*root, "y", b"1");
 }
 
 #[test]

@@ -35,6 +35,9 @@ pub(crate) struct Item {
 #[schema(as = BackupList)]
 pub(crate) struct List {
     pub(crate) backups: Vec<Item>,
+    /// Backups that are there and whose manifest cannot be read, newest first; left out where there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) unreadable: Vec<BackupName>,
 }
 
 /// A backup that was made.
@@ -99,6 +102,9 @@ pub(crate) struct Counts {
     kept: u64,
     removed: usize,
     missing: usize,
+    /// How many bytes more would have to be free for it; left out where there is room enough or that is not known.
+    #[serde(rename = "lackingBytes", skip_serializing_if = "is_nothing")]
+    lacking_bytes: u64,
 }
 
 /// A backup that was deleted.
@@ -199,6 +205,7 @@ impl From<Plan> for Counts {
             kept: plan.kept,
             removed: plan.removed.len(),
             missing: plan.missing.len(),
+            lacking_bytes: plan.lacking_bytes,
         }
     }
 }
@@ -216,4 +223,8 @@ impl PruneAnswer {
         let Pruned { removed, kept, held_back, .. } = pruned;
         Self { success: true, dry_run, removed, kept, objects, bytes, held_back }
     }
+}
+
+fn is_nothing(bytes: &u64) -> bool {
+    *bytes == 0
 }

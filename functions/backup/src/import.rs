@@ -77,7 +77,7 @@ pub struct ImportAnswer {
     operation_id = "importBackup",
     tag = "backups",
     params(How),
-    request_body(content = inline(Binary), content_type = "application/zip"),
+    request_body(content((inline(Binary) = "application/zip"), (inline(Binary) = "application/octet-stream"))),
     responses(
         (status = 200, description = "It is taken in, or with `dryRun` what that would mean", body = ImportAnswer),
         (status = 400, description = "`invalid-request`: no zip, or a query that cannot be read"),

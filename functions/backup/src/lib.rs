@@ -81,7 +81,7 @@ async fn create(State(app): State<App>) -> Result<(StatusCode, [(HeaderName, Str
 ))]
 async fn list(State(app): State<App>) -> Result<Json<List>, Problem> {
     let backups = app.keepsake.list_backups().await?.into_iter().map(Item::from).collect();
-    Ok(Json(List { backups }))
+    Ok(Json(List { backups, unreadable: all.unreadable }))
 }
 
 /// Anything else in the query is refused.

@@ -110,6 +110,12 @@ struct Storage {
     deleted: u64,
     /// Images whose bytes are not where they should lie, as far as that was looked for.
     missing: u64,
+    /// Uploads that were begun in parts or by a ticket and are not finished; null where there is no disk to run out of.
+    #[schema(required)]
+    unfinished_uploads: Option<u64>,
+    /// How many bytes of those are here.
+    #[schema(required)]
+    unfinished_bytes: Option<u64>,
     /// What can still be written, where the store knows.
     #[schema(required)]
     free_bytes: Option<u64>,
@@ -210,6 +216,8 @@ impl<'a> Report<'a> {
                 bytes: health.totals.bytes,
                 deleted: health.totals.deleted,
                 missing: health.gone + health.missing,
+                unfinished_uploads: health.unfinished.map(|unfinished| unfinished.uploads),
+                unfinished_bytes: health.unfinished.map(|unfinished| unfinished.bytes),
                 free_bytes: primary.and_then(|status| status.free_bytes),
                 total_bytes: primary.and_then(|status| status.total_bytes),
                 kind: primary.map(|status| status.kind),

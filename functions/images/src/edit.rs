@@ -72,7 +72,7 @@ pub(crate) async fn edit(
         let holds = |entry: &Entry| if_match.as_ref().is_none_or(|tags| tags.precondition_passes(&etag(entry)));
         keepsake.edit_image(&id, &patch, holds).await
     };
-    show::item(&to_the_end(change).await?)
+    show::item(&app, &to_the_end(change).await?)
 }
 
 fn check_type(headers: &HeaderMap) -> Result<(), Problem> {

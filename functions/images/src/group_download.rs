@@ -12,7 +12,7 @@ use bytes::{Bytes, BytesMut};
 use futures::stream;
 use shared::Result;
 use shared::file_name;
-use shared::http::{App, Problem};
+use shared::http::{App, Binary, Problem};
 use tokio::io::{AsyncReadExt, DuplexStream, duplex};
 use tokio::task::JoinHandle;
 use tracing::Instrument;
@@ -32,7 +32,7 @@ const BUFFER: usize = 256 * 1024;
     tag = "groups",
     params(("id" = String, Path, description = "The group's id")),
     responses(
-        (status = 200, description = "All its images", body = Vec<u8>, content_type = "application/zip"),
+        (status = 200, description = "All its images", body = inline(Binary), content_type = "application/zip"),
         (status = 404, description = "`no-such-group`"),
     ),
 )]

@@ -275,7 +275,8 @@ fn check_type(headers: &HeaderMap) -> Result<(), Problem> {
 fn item(app: &App, group: &Group) -> Result<Response, Problem> {
     let mut most_files = group.images.len();
     let body = loop {
-        let body = serde_json::to_vec(&GroupItem::new(group, most_files)).map_err(Problem::internal)?;
+        let body =
+            serde_json::to_vec(&GroupItem::new(group, most_files).at(&app.public_url)).map_err(Problem::internal)?;
         // A group that is too large for an answer shows its first images.
         if !app.on_lambda || body.len() as u64 <= LAMBDA_MAX_BODY_BYTES || most_files <= 1 {
             break body;

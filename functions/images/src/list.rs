@@ -105,7 +105,7 @@ pub(crate) async fn list(
     let body = if flat {
         let last = after.map(|place| place.last);
         loop {
-            let body = json_of_images(&app.keepsake.list_images(&filter, last.as_ref(), limit).await?)?;
+            let body = json_of_images(&app, &app.keepsake.list_images(&filter, last.as_ref(), limit).await?)?;
             if fits(&app, &body) || limit == 1 {
                 break body;
             }
@@ -115,7 +115,7 @@ pub(crate) async fn list(
         let mut most_files = usize::MAX;
         loop {
             let page = app.keepsake.list_grouped(&filter, after.as_ref(), limit).await?;
-            let body = json_of_groups(&page, most_files)?;
+            let body = json_of_groups(&app, &page, most_files)?;
             if fits(&app, &body) || most_files == 1 {
                 break body;
             }
@@ -156,15 +156,15 @@ fn shown_files(entry: &Shown) -> usize {
     }
 }
 
-fn json_of_images(page: &Page) -> Result<Vec<u8>, Problem> {
-    let images = page.images.iter().filter_map(Item::new).map(Entry::Image).collect();
+fn json_of_images(app: &App, page: &Page) -> Result<Vec<u8>, Problem> {
+    let images = page.images.iter().filter_map(Item::new).map(|item| Entry::Image(item.at(&app.public_url))).collect();
     json(&Answer { images, next: page.next.as_ref().map(cursor::encode), total: page.total })
 }
 
-fn json_of_groups(page: &GroupedPage, most_files: usize) -> Result<Vec<u8>, Problem> {
+fn json_of_groups(app: &App, page: &GroupedPage, most_files: usize) -> Result<Vec<u8>, Problem> {
     let entries = page.entries.iter().filter_map(|shown| match shown {
-        Shown::Image(image) => Item::new(image).map(Entry::Image),
-        Shown::Group(group) => Some(Entry::Group(GroupItem::new(group, most_files))),
+        Shown::Image(image) => Item::new(image).map(|item| Entry::Image(item.at(&app.public_url))),
+        Shown::Group(group) => Some(Entry::Group(GroupItem::new(group, most_files).at(&app.public_url))),
     });
     let images = entries.collect();
     json(&Answer { images, next: page.next.as_ref().map(cursor::encode_place), total: page.total })

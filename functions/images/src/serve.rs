@@ -122,22 +122,23 @@ pub(crate) async fn serve(
         Verdict::Proceed => {}
     }
 
+    let content_type = known_type(record).unwrap_or(UNKNOWN_TYPE);
+    // Clients are led into the bucket that images lie in. An archive elsewhere is no place for them.
+    let image = shared::layout::image(&id);
+    let served = ServedAs { content_type, disposition: file.saved.as_deref() };
+    let leads = method != Method::HEAD
+        && is_stored
+        && app.keepsake.primary.signed_url(&image, served, SIGNED_FOR).await.map_err(Error::from)?.is_some();
     let (store, meta) = match located {
         Some(located) => located,
+        // Nobody here sees what the bucket answers to the client, so that it is asked for a byte first.
+        None if leads => app.keepsake.readable_bytes(&id, record).await?,
         None => locate(&app, &id, record).await?,
     };
     if method == Method::HEAD {
         return Ok(file.content(StatusCode::OK, meta.size, Body::empty()));
     }
-    let content_type = known_type(record).unwrap_or(UNKNOWN_TYPE);
-    // Clients are led into the bucket that images lie in. An archive elsewhere is no place for them.
-    let image = shared::layout::image(&id);
-    let served = ServedAs { content_type, disposition: file.saved.as_deref() };
-    let leads = app.keepsake.primary.signed_url(&image, served, SIGNED_FOR).await.map_err(Error::from)?.is_some();
-    if leads
-        && is_stored
-        && let Some(url) = store.signed_url(&meta.key, served, SIGNED_FOR).await.map_err(Error::from)?
-    {
+    if leads && let Some(url) = store.signed_url(&meta.key, served, SIGNED_FOR).await.map_err(Error::from)? {
         return Ok((StatusCode::TEMPORARY_REDIRECT, [(LOCATION, url), (CACHE_CONTROL, REDIRECT_CACHE.to_owned())])
             .into_response());
     }

@@ -41,16 +41,16 @@ pub(crate) async fn show(
     let image = app.keepsake.image(&id?.0).await?;
     let etag = etag(&image.1);
     match (Validators { etag: etag.clone(), last_modified: None }).judge(&headers) {
-        Verdict::Proceed => item(&image),
+        Verdict::Proceed => item(&app, &image),
         Verdict::NotModified => Ok(revalidated(etag, StatusCode::NOT_MODIFIED)),
         Verdict::Failed => Err(Error::Changed.into()),
     }
 }
 
 /// Answers with an image's item and its version.
-pub(crate) fn item(image: &(ImageId, Arc<Entry>)) -> Result<Response, Problem> {
+pub(crate) fn item(app: &App, image: &(ImageId, Arc<Entry>)) -> Result<Response, Problem> {
     let Some(item) = Item::new(image) else { return Err(Error::NoSuchImage(image.0.to_string()).into()) };
-    Ok(revalidated(etag(&image.1), Json(item)))
+    Ok(revalidated(etag(&image.1), Json(item.at(&app.public_url))))
 }
 
 /// An answer that may be kept, but must be confirmed before each use.

@@ -69,6 +69,10 @@ struct Answer {
     /// Images of the backup whose bytes are nowhere.
     #[serde(skip_serializing_if = "is_zero")]
     missing: usize,
+    /// With `dryRun`, where there is too little room: how many bytes more would have to be free. The restore itself would be
+    /// refused with 507 `no-room`.
+    #[serde(skip_serializing_if = "is_nothing")]
+    lacking_bytes: u64,
     /// The backup that was made before; restoring it undoes this one.
     #[schema(required)]
     safety_backup: Option<BackupName>,
@@ -146,8 +150,12 @@ impl Answer {
         if missing > 0 {
             message += &format!(" Images whose bytes are nowhere to be found, and which stay as they are: {missing}.");
         }
+        let lacking_bytes = if dry_run { plan.lacking_bytes } else { 0 };
+        if lacking_bytes > 0 {
+            message += &format!(" There is too little room for it: {lacking_bytes} bytes more would have to be free.");
+        }
         let images = if dry_run { Named::new(plan) } else { Named::default() };
-        Self { success: true, message, restored, changed, kept, removed, missing, safety_backup, images }
+        Self { success: true, message, restored, changed, kept, removed, missing, lacking_bytes, safety_backup, images }
     }
 }
 
@@ -168,4 +176,8 @@ impl Named {
 
 fn is_zero(number: &usize) -> bool {
     *number == 0
+}
+
+fn is_nothing(bytes: &u64) -> bool {
+    *bytes == 0
 }

@@ -6,7 +6,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{AppendHeaders, IntoResponse, Response};
 use percent_encoding::{CONTROLS, utf8_percent_encode};
 use serde::Serialize;
-use shared::http::Item;
+use shared::http::{App, Item};
 use shared::layout::BackupName;
 use shared::upload::Uploaded;
 use utoipa::ToSchema;
@@ -36,9 +36,9 @@ pub(crate) struct Several<'a> {
 }
 
 /// One image as an object with all its fields, and where it is; `several`, also if only one is left of them, as a list.
-pub(crate) fn answer(uploaded: &Uploaded, several: bool) -> Response {
+pub(crate) fn answer(app: &App, uploaded: &Uploaded, several: bool) -> Response {
     let Uploaded { images, copies, backup } = uploaded;
-    let items = images.iter().filter_map(Item::new);
+    let items = images.iter().filter_map(Item::new).map(|item| item.at(&app.public_url));
     if several {
         let images = items.map(|item| Stored { item, copies: *copies, backup: None }).collect();
         return (StatusCode::CREATED, Json(Several { images, backup: *backup })).into_response();

@@ -6,7 +6,7 @@ use futures::StreamExt;
 use multer::{Field, Multipart};
 use percent_encoding::{percent_decode, percent_decode_str};
 use serde::Deserialize;
-use shared::http::Binary;
+use shared::http::FilePart;
 use shared::store::{Body, Store, StoreError};
 use shared::upload::{Fields, NewImage};
 use shared::{Error, Result};
@@ -46,7 +46,7 @@ pub(crate) struct Query {
 pub(crate) struct Described {
     /// The images. The fields `images`, `file` and `files` are taken as well.
     #[schema(inline, min_items = 1, max_items = 100)]
-    image: Vec<Binary>,
+    image: Vec<FilePart>,
     /// `fun` where none is given.
     category: Option<String>,
     #[schema(max_length = 10_000)]

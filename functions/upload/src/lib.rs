@@ -1,13 +1,16 @@
 //! `POST /api/upload` and the tickets below it: taking in new images.
 
 mod answer;
+mod dialect;
 mod digests;
 mod form;
 mod incoming;
 mod link;
+mod opening;
 mod plain;
 mod resume;
 mod ticket;
+mod unfinished;
 mod upload;
 
 use axum::Router;
@@ -27,6 +30,7 @@ pub fn routes() -> Routes {
 /// The routes of a server, to which an upload can also come in parts. A function takes little at a time, and gives tickets.
 pub fn server_routes() -> Routes {
     routes()
+        .delete("/api/upload", unfinished::clear)
         .get("/api/upload/{id}", resume::show)
         .patch("/api/upload/{id}", resume::append)
         .delete("/api/upload/{id}", resume::cancel)
@@ -44,5 +48,5 @@ pub struct Api;
 
 /// What the routes of a server take and answer beyond those.
 #[derive(Debug, OpenApi)]
-#[openapi(paths(resume::show, resume::append, resume::cancel))]
+#[openapi(paths(resume::show, resume::append, resume::cancel, unfinished::clear))]
 pub struct ServerApi;

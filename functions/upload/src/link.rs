@@ -47,5 +47,5 @@ pub(crate) async fn upload(State(app): State<App>, request: Request) -> Result<R
         .map_err(|error| Error::Invalid(format!("The body does not describe a link: {error}.")))?;
     let keepsake = Arc::clone(&app.keepsake);
     let upload = async move { keepsake.upload_link(&asked.url, asked.fields.without_empty()).await };
-    Ok(answer(&to_the_end(upload).await?, false))
+    Ok(answer(&app, &to_the_end(upload).await?, false))
 }

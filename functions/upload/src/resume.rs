@@ -1,4 +1,4 @@
-//! The handlers of uploads that come in parts: draft-ietf-httpbis-resumable-upload, interop version 8.
+//! The handlers of uploads that come in parts: draft-ietf-httpbis-resumable-upload, interop versions 5 to 8 (drafts 03 to 11).
 //!
 //! No interim answer (104) is sent, so that a client which wants to be able to resume begins with `Upload-Complete: ?0`; the
 //! answer to that says where the rest goes. Once all is here it is taken in as the body of one request would be.
@@ -14,7 +14,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::{AppendHeaders, IntoResponse, Response};
 use futures::{StreamExt, TryStreamExt};
 use serde::Serialize;
-use shared::http::{App, Binary, Problem, to_the_end};
+use shared::http::{App, Binary, Caller, Problem, to_the_end};
 use shared::resumable::{Begun, Standing};
 use shared::{Error, Keepsake, Result};
 use utoipa::ToSchema;
@@ -24,20 +24,24 @@ use crate::answer::{Either, answer};
 use crate::digests;
 use crate::form::{self, Form, Target, given_up, spool_failed};
 use crate::incoming::{GivenUp, Incoming};
+use crate::opening;
 use crate::ticket::ticket_id;
 use crate::upload::{FORM_BYTES, boundary, take};
 
-const COMPLETE: HeaderName = HeaderName::from_static("upload-complete");
-const OFFSET: HeaderName = HeaderName::from_static("upload-offset");
-const LENGTH: HeaderName = HeaderName::from_static("upload-length");
+pub(crate) const COMPLETE: HeaderName = HeaderName::from_static("upload-complete");
+pub(crate) const OFFSET: HeaderName = HeaderName::from_static("upload-offset");
+pub(crate) const LENGTH: HeaderName = HeaderName::from_static("upload-length");
 const LIMIT: HeaderName = HeaderName::from_static("upload-limit");
 const VERSION: HeaderName = HeaderName::from_static("upload-draft-interop-version");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// What describes the whole body, whichever request it came with.
-const KEPT: [HeaderName; 4] =
-    [CONTENT_TYPE, IDEMPOTENCY_KEY, HeaderName::from_static("repr-digest"), HeaderName::from_static("x-filename")];
-/// The version of the draft that is spoken here.
-const SPOKEN: u64 = 8;
+const KEPT: [HeaderName; 4] = [CONTENT_TYPE, IDEMPOTENCY_KEY, HeaderName::from_static("repr-digest"), FILE_NAME];
+/// The interop versions of the draft that are spoken here. What changed between them are a media type for parts, which came
+/// with version 6, and problem types.
+const SPOKEN: std::ops::RangeInclusive<u64> = 5..=8;
+/// The first version in which a part has a media type of its own.
+const TYPED_PARTS: u64 = 6;
+pub(crate) const FILE_NAME: HeaderName = HeaderName::from_static("x-filename");
 /// How long an upload is kept, in seconds; as long as a ticket.
 const MAX_AGE: u64 = 24 * 60 * 60;
 
@@ -77,14 +81,19 @@ pub(crate) async fn begin(app: &App, query: form::Query, request: Request) -> Re
         Some((name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
     };
     let begun = Begun::new(length, head.uri.query().unwrap_or_default(), KEPT.iter().filter_map(text).collect());
+    let begun = begun.of(Caller::name_of(&head.extensions));
     let (keepsake, most) = (Arc::clone(&app.keepsake), limit(&app.keepsake));
     let begin = async move {
         let (id, nothing) = keepsake.begin_resumable(begun).await?;
-        receive(&keepsake, id, &nothing, body, most).await?;
+        if let Err(error) = receive(&keepsake, id, &nothing, body, most).await {
+            // Nobody has been told where it could go on.
+            keepsake.cancel_resumable(id).await?;
+            return Err(error);
+        }
         Ok((id, keepsake.resumable(id).await?))
     };
     let (id, standing) = to_the_end(begin).await?;
-    let upload_url = format!("/api/upload/{id}");
+    let upload_url = format!("{}/api/upload/{id}", app.public_url);
     let location = HeaderValue::try_from(&upload_url).map_err(Problem::internal)?;
     let begun = UploadBegun { upload_url, offset: standing.offset };
     let headers = AppendHeaders([(LOCATION, location)]);
@@ -119,7 +128,7 @@ pub(crate) async fn show(State(app): State<App>, id: Result<Path<String>, PathRe
         // For whoever lost the answer to the last part.
         let uploaded = app.keepsake.stored_under(&key(id, &standing.begun)).await?;
         if !uploaded.images.is_empty() {
-            let mut stored = (headers, answer(&uploaded, uploaded.images.len() > 1)).into_response();
+            let mut stored = (headers, answer(&app, &uploaded, uploaded.images.len() > 1)).into_response();
             *stored.status_mut() = StatusCode::OK;
             return Ok(stored);
         }
@@ -165,9 +174,12 @@ pub(crate) async fn cancel(
         ("Upload-Offset" = u64, Header, description = "How many bytes came before"),
         ("Upload-Complete" = String, Header, pattern = r"^\?[01]$", description = "`?1` with the last part, else `?0`"),
         ("Upload-Length" = Option<u64>, Header, description = "How many bytes there are in all"),
-        ("Upload-Draft-Interop-Version" = Option<u64>, Header, description = "8"),
+        ("Upload-Draft-Interop-Version" = Option<u64>, Header, minimum = 5, maximum = 8, description = "5 to 8; up to 5 a part needs no media type"),
     ),
-    request_body(content = inline(Binary), content_type = "application/partial-upload", description = "The next bytes"),
+    request_body(
+        description = "The next bytes",
+        content((inline(Binary) = "application/partial-upload"), (inline(Binary) = "application/octet-stream")),
+    ),
     responses(
         (status = 204, description = "They are kept, and more is to come", headers(("Upload-Offset" = u64, description = "How many bytes are here"))),
         (status = 201, description = "All of it was taken in, and is answered as by `POST /api/upload`", body = Either),
@@ -187,8 +199,11 @@ pub(crate) async fn append(
 ) -> Result<Response, Problem> {
     let id = ticket_id(id)?;
     let (head, body) = request.into_parts();
-    check_version(&head.headers)?;
-    if head.headers.get(CONTENT_TYPE).is_none_or(|stated| stated != "application/partial-upload") {
+    let version = check_version(&head.headers)?;
+    let stated = head.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    // Not every generated client can send a media type of its own.
+    let is_typed = matches!(stated, Some(b"application/partial-upload" | b"application/octet-stream"));
+    if !is_typed && version.is_none_or(|version| version >= TYPED_PARTS) {
         let detail = "A part must be sent as application/partial-upload.";
         return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", detail));
     }
@@ -198,7 +213,8 @@ pub(crate) async fn append(
     let standing = app.keepsake.resumable(id).await?;
     if standing.begun.ended.is_some() {
         let detail = "This upload has ended: all of it was here before.";
-        return Err(Problem::new(StatusCode::BAD_REQUEST, "completed-upload", detail));
+        let problem = Problem::new(StatusCode::BAD_REQUEST, "completed-upload", detail);
+        return Err(problem.with_header(OFFSET, standing.offset.into()));
     }
     if offset != standing.offset {
         return Err(mismatch(&standing));
@@ -210,10 +226,19 @@ pub(crate) async fn append(
     let (keepsake, most) =
         (Arc::clone(&app.keepsake), standing.begun.length.or(announced).unwrap_or(limit(&app.keepsake)));
     let append = async move {
-        let first = receive(&keepsake, id, &standing, body, most.min(limit(&keepsake))).await?;
-        Ok((first, keepsake.resumable(id).await?))
+        let received = receive(&keepsake, id, &standing, body, most.min(limit(&keepsake))).await;
+        if let Err(Error::Media(_)) = received {
+            // No more of it would make it an image.
+            keepsake.end_resumable(id, &standing, false).await?;
+        }
+        Ok((received?, keepsake.resumable(id).await?))
     };
-    let (first, standing) = to_the_end(append).await?;
+    let (first, standing) = match to_the_end(append).await {
+        Err(problem) if problem.status() == StatusCode::UNSUPPORTED_MEDIA_TYPE => {
+            return Err(problem.with_header(COMPLETE, HeaderValue::from_static("?1")));
+        }
+        done => done?,
+    };
     if !first {
         return Err(mismatch(&standing));
     }
@@ -263,11 +288,12 @@ async fn finish(app: App, id: Uuid, standing: Standing, last: &HeaderMap) -> Res
     if !stored && !matches!(status.as_u16(), 400 | 413 | 415 | 422) {
         return answer;
     }
+    let offset = HeaderValue::from(standing.offset);
     to_the_end(async move { keepsake.end_resumable(id, &standing, stored).await }).await?;
     let ended = HeaderValue::from_static("?1");
     match answer {
-        Ok(answer) => Ok((AppendHeaders([(COMPLETE, ended)]), answer).into_response()),
-        Err(problem) => Err(problem.with_header(COMPLETE, ended)),
+        Ok(answer) => Ok((AppendHeaders([(COMPLETE, ended), (OFFSET, offset)]), answer).into_response()),
+        Err(problem) => Err(problem.with_header(COMPLETE, ended).with_header(OFFSET, offset)),
     }
 }
 
@@ -276,10 +302,18 @@ async fn receive(keepsake: &Keepsake, id: Uuid, standing: &Standing, body: Body,
     let target = Target { store: &keepsake.primary, limit: most };
     let mut incoming = Incoming::new(body, most.saturating_sub(standing.offset), false);
     let (used, mut spool, mut broken) = (incoming.used(), keepsake.primary.spool(), None);
+    let mut start = (standing.offset == 0).then(Vec::new);
     while let Some(piece) = incoming.next().await {
         match piece {
             Ok(piece) => {
                 used.add(piece.len());
+                if let Some(begins) = &mut start {
+                    begins.extend_from_slice(&piece);
+                    if begins.len() >= opening::ENOUGH {
+                        opening::check(keepsake, &standing.begun, begins)?;
+                        start = None;
+                    }
+                }
                 spool.write(&piece).await.map_err(spool_failed)?;
             }
             Err(GivenUp::TooLong) => return Err(given_up(&GivenUp::TooLong, &target)),
@@ -288,6 +322,9 @@ async fn receive(keepsake: &Keepsake, id: Uuid, standing: &Standing, body: Body,
                 break;
             }
         }
+    }
+    if let Some(start) = start {
+        opening::check(keepsake, &standing.begun, &start)?;
     }
     let part = spool.finish().await.map_err(spool_failed)?;
     let first = keepsake.append(id, standing, &part).await?;
@@ -304,7 +341,7 @@ fn state(app: &App, standing: &Standing) -> HeaderMap {
     let complete = if standing.begun.ended.is_some() { "?1" } else { "?0" };
     let mut headers =
         HeaderMap::from_iter([(COMPLETE, HeaderValue::from_static(complete)), (OFFSET, standing.offset.into())]);
-    headers.extend(standing.begun.length.map(|length| (LENGTH, length.into())));
+    headers.extend(standing.begun.length.or(standing.begun.ended).map(|length| (LENGTH, length.into())));
     let limits = HeaderValue::try_from(format!("max-size={}, max-age={MAX_AGE}", limit(&app.keepsake)));
     headers.extend(limits.ok().map(|limits| (LIMIT, limits)));
     headers
@@ -321,10 +358,13 @@ fn inconsistent() -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, "inconsistent-upload-length", detail)
 }
 
-fn check_version(headers: &HeaderMap) -> Result<()> {
+fn check_version(headers: &HeaderMap) -> Result<Option<u64>> {
     match integer(headers, VERSION)? {
-        None | Some(SPOKEN) => Ok(()),
-        Some(_) => Err(Error::Invalid(format!("Resumable uploads are spoken in interop version {SPOKEN} here."))),
+        Some(other) if !SPOKEN.contains(&other) => {
+            let (first, last) = SPOKEN.into_inner();
+            Err(Error::Invalid(format!("Resumable uploads are spoken in interop versions {first} to {last} here.")))
+        }
+        version => Ok(version),
     }
 }
 
@@ -339,7 +379,7 @@ fn boolean(headers: &HeaderMap, name: HeaderName) -> Result<Option<bool>> {
 }
 
 /// A whole number of RFC 9651 that is not negative.
-fn integer(headers: &HeaderMap, name: HeaderName) -> Result<Option<u64>> {
+pub(crate) fn integer(headers: &HeaderMap, name: HeaderName) -> Result<Option<u64>> {
     let Some(value) = headers.get(&name) else { return Ok(None) };
     let digits = value.to_str().ok().filter(|text| text.len() <= 15 && text.bytes().all(|b| b.is_ascii_digit()));
     let number = digits.and_then(|text| text.parse().ok());

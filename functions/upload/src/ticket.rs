@@ -13,7 +13,7 @@ use axum::response::{AppendHeaders, IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use shared::clock::format_millis;
 use shared::digest::Digest;
-use shared::http::{App, Binary, Problem, read_body, to_the_end};
+use shared::http::{App, Binary, Caller, Problem, read_body, to_the_end};
 use shared::ticket::{Announcement, Destination};
 use shared::upload::Fields;
 use shared::{Error, Result};
@@ -79,6 +79,7 @@ struct Ticket {
     ),
 )]
 pub(crate) async fn issue(State(app): State<App>, request: Request) -> Result<Response, Problem> {
+    let client = Caller::name_of(request.extensions());
     let body = read_body(request.into_body(), MAX_BYTES).await?;
     let asked: Asked = serde_json::from_slice(&body)
         .map_err(|error| Error::Invalid(format!("The body does not describe an image that will come: {error}.")))?;
@@ -88,11 +89,12 @@ pub(crate) async fn issue(State(app): State<App>, request: Request) -> Result<Re
         size: asked.size,
         sha256: asked.sha256,
         fields: asked.fields.without_empty(),
+        client,
     };
     let content_type = announced.content_type.clone();
     let keepsake = Arc::clone(&app.keepsake);
     let issued = to_the_end(async move { keepsake.issue_ticket(announced).await }).await?;
-    let here = format!("/api/upload/{}", issued.id);
+    let here = format!("{}/api/upload/{}", app.public_url, issued.id);
     let complete_url = format!("{here}/complete");
     let (upload_url, headers) = match issued.destination {
         Destination::Signed(put) => (put.url, put.headers.into_iter().collect()),
@@ -184,7 +186,7 @@ pub(crate) async fn complete(
 ) -> Result<Response, Problem> {
     let id = ticket_id(id)?;
     let keepsake = Arc::clone(&app.keepsake);
-    Ok(answer(&to_the_end(async move { keepsake.complete(id).await }).await?, false))
+    Ok(answer(&app, &to_the_end(async move { keepsake.complete(id).await }).await?, false))
 }
 
 /// What is not a ticket's name names no ticket.

@@ -15,7 +15,7 @@ use shared::{Error, Result};
 use crate::answer::{self, answer};
 use crate::form::{self, Form, Target};
 use crate::incoming::Incoming;
-use crate::{digests, plain, resume};
+use crate::{dialect, digests, plain, resume};
 
 /// How much longer than its longest image a form may be in all.
 pub(crate) const FORM_BYTES: u64 = 64 * 1024;
@@ -37,8 +37,9 @@ pub(crate) const FORM_BYTES: u64 = 64 * 1024;
         ("Upload-Complete" = Option<String>, Header, pattern = r"^\?[01]$", description = "`?0` where more is to come in parts; the rest goes to the answer's `Location`"),
         ("Accept" = Option<String>, Header, description = "`text/plain` for nothing but URLs"),
         ("Upload-Length" = Option<u64>, Header, description = "How many bytes will come in parts"),
+        ("Upload-Metadata" = Option<String>, Header, description = "As tus has it; `filename` is the original name where no `X-Filename` gives one"),
     ),
-    request_body(content((form::Described = "multipart/form-data"), (inline(Binary) = "image/*"), (inline(Binary) = "video/*"))),
+    request_body(content((form::Described = "multipart/form-data"), (inline(Binary) = "image/*"), (inline(Binary) = "video/*"), (inline(Binary) = "application/octet-stream"))),
     responses(
         (status = 201, description = "Stored, one image as an object and several as a list; or begun, with `Upload-Complete: ?0`", body = answer::Either, headers(
             ("Location" = String, description = "Where the image is served, if it is one; or where the rest goes"),
@@ -54,13 +55,21 @@ pub(crate) const FORM_BYTES: u64 = 64 * 1024;
 pub(crate) async fn upload(
     State(app): State<App>,
     query: Result<Query<form::Query>, QueryRejection>,
-    request: Request,
+    mut request: Request,
 ) -> Result<Response, Problem> {
     let query = query?.0;
+    dialect::adapt(request.headers_mut())?;
     if resume::begins(request.headers())? {
         return resume::begin(&app, query, request).await;
     }
-    take(app, query, request).await
+    let headers = request.headers().clone();
+    let length = headers.typed_get::<ContentLength>().map(|length| length.0).or(request.body().size_hint().exact());
+    let length = length.or(dialect::announced_length(&headers));
+    let answer = take(app, query, request).await?;
+    Ok(match length {
+        Some(length) => dialect::whole(&headers, length, answer),
+        None => answer,
+    })
 }
 
 /// Takes in what a whole body holds.
@@ -68,13 +77,15 @@ pub(crate) async fn take(app: App, query: form::Query, request: Request) -> Resu
     let mut form = Form::of_query(query)?;
     let key = idempotency_key(request.headers())?;
     let plain = plain::wanted(request.headers());
+    // Where the server knows how it is reached, it need not guess from the request.
+    let plain = plain.map(|here| if app.public_url.is_empty() { here } else { app.public_url.to_string() });
     receive(&app, request, &mut form).await.map_err(|error| refusal(error, &app))?;
     let several = form.images.len() > 1;
     // All bytes are here; from now on it does not matter whether the client still is.
     let keepsake = Arc::clone(&app.keepsake);
     let upload = async move { keepsake.upload(form.images, form.fields, key.as_deref()).await };
     let uploaded = to_the_end(upload).await?;
-    Ok(plain.map_or_else(|| answer(&uploaded, several), |here| plain::answer(&uploaded, &here)))
+    Ok(plain.map_or_else(|| answer(&app, &uploaded, several), |here| plain::answer(&uploaded, &here)))
 }
 
 /// Reads the whole body. What cannot be taken in the end is refused as early as can be, at best before any of it is read.

@@ -109,6 +109,7 @@ export function details(place, item, changed) {
   fill(place, h('h2', { text: 'Details' }),
     h('form', { on: { submit } }, h('label', {}, 'Description', description), h('label', {}, 'Category', category), error, save),
     h('dl', {}, fact('File', item.originalName), fact('Added', when(item.uploadDate)), fact('Size', item.size && bytes(item.size)), fact('Dimensions', size),
+      fact('Cut off', item.truncated && 'The file ends early. Part of the picture may be missing.'),
       fact('Kind', item.contentType), fact('Address', address && h('a', { href: address, rel: 'noopener noreferrer', target: '_blank', text: item.url }))));
   return () => differs() && written() !== sent;
 }

@@ -15,6 +15,7 @@ const WORDS = {
   undecodable: 'Damaged: it cannot be read as an image.',
   'too-many-pixels': 'It has too many pixels.', 'empty-file': 'The file is empty.', 'no-room': 'There is no room left for it.',
 };
+const CUT_OFF = 'Stored, but the file is cut off: part of the picture may be missing.';
 /** The most files that are listed at a time. */
 const ROWS = 120;
 
@@ -65,9 +66,10 @@ export class Panel {
       return;
     }
     const stands = queue.paused || queue.held;
-    const some = failed ? `, ${failed} failed` : '';
+    const cut = all.filter(({ item }) => item?.truncated).length;
+    const some = `${failed ? `, ${failed} failed` : ''}${cut ? `, ${cut} cut off` : ''}`;
     this.#title.textContent = queue.isBusy ? `${queue.paused ? 'Paused: ' : ''}${done} of ${all.length} done${some}`
-      : failed ? `${done} of ${all.length} uploaded${some}` : `${count(done, 'file')} uploaded`;
+      : failed ? `${done} of ${all.length} uploaded${some}` : `${count(done, 'file')} uploaded${some}`;
     const size = all.reduce((sum, { file }) => sum + file.size + 1, 0);
     this.#bar.value = all.reduce((sum, task) => sum + (task.file.size + 1) * (task.state === 'failed' ? 1 : task.progress), 0) / size;
     this.#bar.hidden = !queue.isBusy;
@@ -135,11 +137,11 @@ export class Panel {
     return { element, draw };
   }
 
-  #words({ state, problem, progress, file }) {
+  #words({ state, problem, progress, file, item }) {
     if (state === 'waiting') return 'Waiting';
     if (state === 'running') return progress < 1 ? `${Math.floor(progress * 100)} % of ${bytes(file.size)}` : 'Being stored';
     if (state === 'failed') return this.#why(problem);
-    return 'Done';
+    return item?.truncated ? CUT_OFF : 'Done';
   }
 
   #why({ type, message }) {

@@ -2,7 +2,7 @@
 import { run } from './activity.js';
 import { api } from '../api.js';
 import { ask } from '../dialogs.js';
-import { count, fill, h, when } from '../dom.js';
+import { bytes, count, fill, h, when } from '../dom.js';
 import { allowed, button, momentOf, names, sentence } from './parts.js';
 
 const MODES = {
@@ -56,6 +56,7 @@ function inWords(plan) {
   return [
     h('ul', { class: 'counts' }, list.map(([text, kind]) => h('li', { class: kind, text }))),
     plan.missing && h('p', { class: 'error', text: `${count(plan.missing, 'image')} of the backup cannot come back: the bytes lie in no place.` }),
+    plan.lackingBytes && h('p', { class: 'error', text: `There is too little room for this: ${bytes(plan.lackingBytes)} more would have to be free.` }),
     names('Coming back', plan.restoredImages, { called }),
     names('Changing', plan.changedImages, { called, pictures: true }),
     names('Going', plan.removedImages, { called, pictures: true }),

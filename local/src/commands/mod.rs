@@ -2,6 +2,7 @@
 
 mod backup;
 mod backups;
+mod clear_uploads;
 mod export;
 mod healthcheck;
 mod import;
@@ -42,8 +43,12 @@ pub async fn run(cli: &Cli, output: &Output) -> Result<u8, Failure> {
         return Ok(healthcheck::run(&config).map(|()| DONE)?);
     }
     let api = Api::open(&config).await?;
+    if !matches!(command, Command::Status | Command::Backups | Command::Export { .. }) {
+        api.check_services().await?;
+    }
     match command {
         Command::Status => status::run(&api, output).await,
+        Command::ClearUploads => clear_uploads::run(&api, output).await,
         Command::Backup => backup::run(&api, output).await,
         Command::Backups => backups::run(&api, output).await,
         Command::Restore { name, mode, dry_run, yes } => {

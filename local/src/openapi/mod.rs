@@ -179,8 +179,8 @@ mod tests {
 
     #[test]
     fn every_route_is_described_and_nothing_else_is() {
-        let pages = crate::page::routes().list();
-        let mut served = server::all_routes(Metrics::new()).list();
+        let pages = crate::page::routes(&crate::page::Buckets::default()).list();
+        let mut served = server::all_routes(Metrics::new(), &crate::page::Buckets::default()).list();
         served.retain(|route| !pages.contains(route));
         let served: BTreeSet<String> = served.into_iter().map(|(method, path)| format!("{method} {path}")).collect();
         let document = serde_json::to_value(document()).unwrap();

@@ -48,6 +48,21 @@ test('files that are chosen by the button are stored, as a group where that is w
   assert.deepEqual(group.files.map(({ originalName }) => originalName), pictures.map(({ name }) => name), 'in the order they were chosen');
 });
 
+test('an image that is cut off is stored, and the page says that it is cut off', async (t) => {
+  const { server, page } = await gallery(t);
+  const [whole, other] = await draw(page, range(2));
+  const cut = { ...other, buffer: other.buffer.subarray(0, other.buffer.length / 2) };
+  await pick(page, [whole, cut]);
+  await answer(page);
+  await uploaded(page, '2 files uploaded, 1 cut off');
+  await said(page, cut.name, 'Stored, but the file is cut off: part of the picture may be missing.').waitFor();
+  assert.deepEqual((await server.images()).map(({ truncated }) => truncated).sort(), [true, undefined]);
+  await tile(page, cut.name).click();
+  await page.getByRole('button', { name: 'Details' }).click();
+  await page.getByRole('complementary', { name: 'Details' }).getByText('The file ends early. Part of the picture may be missing.').waitFor();
+  assert.deepEqual(await amiss(page), []);
+});
+
 test('nothing is sent where the question is dismissed', async (t) => {
   const { server, page } = await gallery(t);
   await drop(page, await draw(page, [1]));

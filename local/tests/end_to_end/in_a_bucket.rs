@@ -62,6 +62,20 @@ async fn a_bucket_holds_the_same_keys_and_bytes_as_a_folder_and_survives_the_sam
     assert_eq!(edited["description"], "on disk");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_may_load_what_the_server_redirects_to() {
+    let (_bucket, endpoint) = s3_server::start().await;
+    let elsewhere = tempfile::tempdir().unwrap();
+    let server = on_bucket(elsewhere.path(), &endpoint, &format!("s3://{BUCKET}/gallery"));
+    for page in ["/", "/safety", "/assets/style.css"] {
+        let answer = server.get(page).await;
+        let policy = answer.headers()["content-security-policy"].to_str().unwrap().to_owned();
+        for directive in ["img-src 'self' blob: data:", "media-src 'self' blob:", "connect-src 'self'"] {
+            assert!(policy.contains(&format!("{directive} {endpoint};")), "{page}: {policy}");
+        }
+    }
+}
+
 /// Starts the server with these variables and no others, which must fail, and returns what it says.
 fn refusal(variables: &[(&str, &str)]) -> String {
     let folder = tempfile::tempdir().unwrap();

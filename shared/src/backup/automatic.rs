@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::keepsake::Keepsake;
 use crate::layout::{self, BackupName};
 use crate::seal::{self, UNSEALED};
-use crate::store::{Body, ErrorKind, Optional, PutMode, StoreError};
+use crate::store::{Body, Change, Contention, Found};
 use crate::sync::lock;
 
 /// After this long a claim is taken for one whose process died. A mistake costs work, not a backup too many.
@@ -138,12 +138,14 @@ impl Keepsake {
 
     /// Makes the automatic backup `number`, unless someone already has; returns its name.
     async fn make_one(&self, number: u64, mut name: BackupName) -> Result<BackupName> {
+        let mut contention = Contention::new(layout::sequence());
         while self.create_backup_named(name, Kind::Auto, Some(number)).await?.is_none() {
             match self.manifest(name).await {
                 Ok(made) if made.sequence == Some(number) => break,
                 Ok(_) | Err(Error::NoSuchBackup(_) | Error::DamagedBackup(_)) => {}
                 Err(error) => return Err(error),
             }
+            contention.lost().await?;
             // Another kind of backup has this name. Whoever else makes this one may have found that out before.
             let again = |sequence: &mut Sequence| match sequence.pending.get(&number) {
                 Some(theirs) if *theirs != name => Some(*theirs),
@@ -161,11 +163,10 @@ impl Keepsake {
 
     /// Changes the object by compare-and-set; where there is none that can be read, counting starts at `start`.
     async fn change_sequence<T>(&self, start: u64, change: impl Fn(&mut Sequence) -> T) -> Result<T> {
-        let (archive, key) = (self.archive.store(), layout::sequence());
-        loop {
-            let (before, mode) = match archive.read(&key).await.optional()? {
-                None => (None, PutMode::Create),
-                Some((bytes, etag)) => (Sequence::decode(&bytes), PutMode::Update(etag)),
+        let apply = |found: Found| {
+            let before = match found {
+                Found::Absent | Found::Unreadable => None,
+                Found::Bytes(bytes) => Sequence::decode(&bytes),
             };
             let fresh = || Sequence {
                 digest: UNSEALED.to_owned(),
@@ -177,13 +178,10 @@ impl Keepsake {
             let mut after = before.clone().unwrap_or_else(fresh);
             let result = change(&mut after);
             if before.as_ref() == Some(&after) {
-                return Ok(result);
+                return Ok::<_, Error>(Change::Keep(result));
             }
-            match archive.put(&key, &Body::from(seal::seal(&after)), &mode).await {
-                Ok(_) => return Ok(result),
-                Err(e) if matches!(e.kind, ErrorKind::Changed | ErrorKind::AlreadyExists) => {}
-                Err(e) => return Err(StoreError::into(e)),
-            }
-        }
+            Ok(Change::Put(Body::from(seal::seal(&after)), result))
+        };
+        self.archive.store().update(&layout::sequence(), apply).await
     }
 }

@@ -14,22 +14,40 @@ use crate::digest::Digest;
 use crate::error::Result;
 use crate::keepsake::{Keepsake, blocking};
 use crate::layout::{self, BackupName, ImageId};
-use crate::store::{Body, ErrorKind, Key, Optional, PutMode, StoreError};
+use crate::store::{Body, Contention, ErrorKind, Key, Optional, PutMode, StoreError};
 use crate::sync::lock;
 
 /// Images and chunks checked at a time.
 const CHECKS: usize = 8;
+/// About how many bytes a chunk takes in a manifest and an intent.
+const MANIFEST_BYTES: u64 = 512;
 
 impl Keepsake {
     /// Makes a backup of the state as it is now, under a new name.
     pub async fn create_backup(&self, kind: Kind) -> Result<Manifest> {
         let mut name = BackupName::at(self.clock.now());
+        let mut contention = Contention::new(layout::manifest(name));
         loop {
             if let Some(made) = self.create_backup_named(name, kind, None).await? {
                 return Ok(made);
             }
+            contention.lost().await?;
             name = name.next();
         }
+    }
+
+    /// About how many bytes a backup of the present state would write, beside second copies of images.
+    pub(crate) async fn backup_bytes(&self) -> Result<u64> {
+        let base = self.newest_manifest(false).await?;
+        let known: HashSet<Digest> = base.iter().flat_map(|m| &m.chunks).map(|c| c.sha256).collect();
+        let snapshot = self.catalog.read(|state| state.snapshot());
+        let bytes = move || {
+            let chunks = summarize(&snapshot);
+            let new = chunks.iter().filter(|(_, summary)| !known.contains(&summary.digest));
+            let new: u64 = new.map(|(chunk, _)| chunk.encode().len() as u64).sum();
+            new + (chunks.len() as u64 + 1) * MANIFEST_BYTES
+        };
+        blocking(bytes).await
     }
 
     /// Makes a backup under a name that was given out before; `None` where a backup has that name already.

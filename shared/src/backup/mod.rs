@@ -24,7 +24,7 @@ use crate::keepsake::Keepsake;
 use crate::layout::{self, BackupName, ImageId};
 use crate::lease::Lease;
 use crate::leftovers::{Leftovers, Swept};
-use crate::store::{ETag, ErrorKind, Optional, StoreError};
+use crate::store::{ETag, ErrorKind, ObjectMeta, Optional, StoreError};
 use crate::sync::{Mutex, lock};
 
 /// Manifests read at a time.
@@ -44,6 +44,15 @@ pub struct Backups {
     claimed: Mutex<Option<u64>>,
     /// Automatic backups that this process claimed and failed to make; the next upload tries again.
     unfinished: Mutex<BTreeMap<u64, BackupName>>,
+}
+
+/// The backups that there are.
+#[derive(Debug, Default)]
+pub struct All {
+    /// Those with a valid manifest, newest first.
+    pub listed: Vec<Listed>,
+    /// Those whose manifest cannot be read, newest first: the archive refuses it, or cannot read it from its medium.
+    pub unreadable: Vec<BackupName>,
 }
 
 /// A backup as lists show it.
@@ -68,30 +77,49 @@ pub struct Listed {
 impl Keepsake {
     /// Every backup that has a valid manifest, newest first.
     pub async fn list_backups(&self) -> Result<Vec<Listed>> {
-        let archive = self.archive.store();
-        let manifests = archive.list(layout::BACKUPS, None);
-        let found: Vec<_> = manifests
-            .try_filter_map(async |meta| Ok(layout::parse_manifest(&meta.key).map(|name| (name, meta))))
-            .map_ok(async |(name, meta)| {
-                let seen = lock(&self.backups.seen).get(&name).cloned();
-                let listed = match seen {
-                    Some((etag, listed)) if etag == meta.etag => listed,
-                    _ => match self.try_manifest(name).await {
-                        // It may be readable again when next asked for.
-                        Err(e) if e.kind == ErrorKind::Corrupt => return Ok(None),
-                        read => read?.map(|manifest| manifest.listed(meta.modified)),
-                    },
-                };
-                Ok::<_, StoreError>(Some((name, (meta.etag, listed))))
-            })
-            .try_buffered(FETCHES)
-            .try_filter_map(async |found| Ok(found))
-            .try_collect()
-            .await?;
-        let mut listed: Vec<Listed> = found.iter().filter_map(|(_, (_, listed))| listed.clone()).collect();
-        *lock(&self.backups.seen) = found.into_iter().collect();
-        listed.reverse();
-        Ok(listed)
+        Ok(self.all_backups().await?.listed)
+    }
+
+    /// Likewise, with the names of those whose manifest cannot be read now.
+    pub async fn all_backups(&self) -> Result<All> {
+        let (manifests, mut unreadable) = self.list_manifests().await?;
+        let read = async |(name, meta): (BackupName, ObjectMeta)| {
+            let seen = lock(&self.backups.seen).get(&name).cloned();
+            let listed = match seen {
+                Some((etag, listed)) if etag == meta.etag => listed,
+                _ => match self.try_manifest(name).await {
+                    // It may be readable again when next asked for.
+                    Err(e) if is_unreadable(&e) => return Ok((name, None)),
+                    read => read?.map(|manifest| manifest.listed(meta.modified)),
+                },
+            };
+            Ok::<_, StoreError>((name, Some((meta.etag, listed))))
+        };
+        let found: Vec<_> = stream::iter(manifests).map(read).buffered(FETCHES).try_collect().await?;
+        unreadable.extend(found.iter().filter(|(_, read)| read.is_none()).map(|(name, _)| *name));
+        unreadable.sort_unstable_by(|a, b| b.cmp(a));
+        let seen: HashMap<_, _> = found.into_iter().filter_map(|(name, read)| Some((name, read?))).collect();
+        let mut listed: Vec<Listed> = seen.values().filter_map(|(_, listed)| listed.clone()).collect();
+        listed.sort_unstable_by(|a, b| b.name.cmp(&a.name));
+        *lock(&self.backups.seen) = seen;
+        Ok(All { listed, unreadable })
+    }
+
+    /// The manifests in the archive, the oldest first, and the backups whose folder may not be read.
+    pub(crate) async fn list_manifests(&self) -> Result<(Vec<(BackupName, ObjectMeta)>, Vec<BackupName>), StoreError> {
+        let (mut manifests, mut unreadable) = (Vec::new(), Vec::new());
+        let mut listing = self.archive.store().list(layout::BACKUPS, None);
+        while let Some(listed) = listing.next().await {
+            match listed {
+                Ok(meta) => manifests.extend(layout::parse_manifest(&meta.key).map(|name| (name, meta))),
+                Err(e) if e.kind == ErrorKind::Refused => match e.key.split('/').find_map(|part| part.parse().ok()) {
+                    Some(name) => unreadable.push(name),
+                    None => return Err(e),
+                },
+                Err(e) => return Err(e),
+            }
+        }
+        Ok((manifests, unreadable))
     }
 
     /// A backup's manifest; [`Error::NoSuchBackup`] where there is no valid one.
@@ -142,14 +170,16 @@ impl Keepsake {
         {
             return Ok(Some(known));
         }
-        let manifests = self.archive.store().list(layout::BACKUPS, None);
-        let mut names: Vec<BackupName> =
-            manifests.try_filter_map(async |meta| Ok(layout::parse_manifest(&meta.key))).try_collect().await?;
+        let (mut manifests, _) = self.list_manifests().await?;
         let mut newest = None;
-        while let Some(name) = names.pop()
+        while let Some((name, _)) = manifests.pop()
             && newest.is_none()
         {
-            if let Some(manifest) = self.read_manifest(name).await?
+            let manifest = match self.try_manifest(name).await {
+                Err(e) if is_unreadable(&e) => None,
+                read => read?,
+            };
+            if let Some(manifest) = manifest
                 && self.has_chunks(&manifest.chunks[..to_check(&manifest)]).await?
             {
                 newest = Some(Arc::new(manifest));
@@ -202,4 +232,9 @@ impl Keepsake {
         }
         Ok(true)
     }
+}
+
+/// Whether an object is there and cannot be read. That says nothing of the objects beside it.
+pub(crate) fn is_unreadable(error: &StoreError) -> bool {
+    matches!(error.kind, ErrorKind::Corrupt | ErrorKind::Refused)
 }

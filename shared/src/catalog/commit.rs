@@ -1,13 +1,11 @@
 //! Making a change durable, and taking back what failed.
 
-use std::collections::BTreeSet;
-
 use uuid::Uuid;
 
 use super::{Catalog, Change, Commit, CommitError};
 use crate::layout::{self, ImageId};
 use crate::store::{Body, ErrorKind, Key, PutMode, Store, StoreError};
-use crate::sync::{Mutex, lock};
+use crate::sync::lock;
 
 impl Catalog {
     /// Makes a change durable and visible, in one step for all its images; returns the commit's id.
@@ -15,28 +13,36 @@ impl Catalog {
     /// The changes' versions are the caller's to choose: one more than the version each was made from.
     ///
     /// What failed is taken back, unless the primary did not answer: then someone may have read the commit there, and
-    /// have acted on it, so that it is left wherever it may stand.
+    /// have acted on it, so that it is left wherever it may stand. An unknown outcome is decided at the next
+    /// [`refresh`](Self::refresh), before this process reads what there is.
     pub async fn commit(&self, changes: Vec<(ImageId, Change)>) -> Result<Uuid, CommitError> {
         let id = self.clock.new_id();
-        let _in_flight = InFlight::new(&self.in_flight, id);
         let entries = changes.into_iter().map(|(name, change)| (name, change.stamped(id))).collect();
         let commit = Commit { id, entries };
         let body = Body::from(commit.encode(self.clock.now()));
-        let key = layout::commit(id);
-        let mirrors = if self.mirror_at_once { &self.mirrors[..] } else { self.mirrors.get(1..).unwrap_or_default() };
+        let in_flight = InFlight::new(self, id, &body);
+        let stored = self.put_commit(&commit, &body).await;
+        if !matches!(stored, Err(CommitError::Unknown(_))) {
+            in_flight.end();
+        }
+        stored.map(|()| id)
+    }
+
+    async fn put_commit(&self, commit: &Commit, body: &Body) -> Result<(), CommitError> {
+        let (key, mirrors) = (layout::commit(commit.id), self.mirrors_at_once());
         for (written, mirror) in mirrors.iter().enumerate() {
-            if let Err(error) = mirror.put(&key, &body, &PutMode::Create).await {
+            if let Err(error) = mirror.put(&key, body, &PutMode::Create).await {
                 return Err(take_back(mirror, mirrors[..written].iter(), &key, error).await);
             }
         }
-        if let Err(error) = self.primary.put(&key, &body, &PutMode::Create).await {
+        if let Err(error) = self.primary.put(&key, body, &PutMode::Create).await {
             if error.kind == ErrorKind::Unavailable {
                 return Err(CommitError::Unknown(error));
             }
             return Err(take_back(&self.primary, mirrors.iter(), &key, error).await);
         }
-        self.cache_mut().hold(&commit);
-        Ok(id)
+        self.cache_mut().hold(commit);
+        Ok(())
     }
 }
 
@@ -58,21 +64,31 @@ async fn take_back<'a>(
     if may_stand { CommitError::Unknown(error) } else { CommitError::NotStored(error) }
 }
 
-/// A commit that is being written, until it stands or is taken back.
+/// A commit that is being written. Dropped before [`end`](Self::end), its outcome is unknown.
 struct InFlight<'a> {
-    all: &'a Mutex<BTreeSet<Uuid>>,
+    catalog: &'a Catalog,
     id: Uuid,
+    body: Option<Body>,
 }
 
 impl<'a> InFlight<'a> {
-    fn new(all: &'a Mutex<BTreeSet<Uuid>>, id: Uuid) -> Self {
-        lock(all).insert(id);
-        Self { all, id }
+    fn new(catalog: &'a Catalog, id: Uuid, body: &Body) -> Self {
+        lock(&catalog.in_flight).insert(id);
+        Self { catalog, id, body: Some(body.clone()) }
+    }
+
+    /// The commit stands, or it was taken back.
+    fn end(mut self) {
+        self.body = None;
     }
 }
 
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
-        lock(self.all).remove(&self.id);
+        // At no moment it is in neither of the two.
+        if let Some(body) = self.body.take() {
+            self.catalog.note_undecided(self.id, body);
+        }
+        lock(&self.catalog.in_flight).remove(&self.id);
     }
 }

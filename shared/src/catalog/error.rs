@@ -1,5 +1,7 @@
 //! What can go wrong with the catalog.
 
+use std::sync::Arc;
+
 use uuid::Uuid;
 
 use super::piece::PieceError;
@@ -36,14 +38,29 @@ pub enum CatalogError {
     /// The checkpoint kept changing while it was read.
     #[error("the checkpoint kept changing while it was read")]
     Restless,
+    /// A refresh failed, for all who waited for it.
+    #[error(transparent)]
+    Shared(Arc<Self>),
+    /// A refresh that another caller began did not end in time.
+    #[error("the store did not answer the request before this one in time")]
+    TimedOut,
 }
 
 impl CatalogError {
+    /// The error itself, where several callers share it.
+    pub fn cause(&self) -> &Self {
+        match self {
+            Self::Shared(shared) => shared.cause(),
+            own => own,
+        }
+    }
+
     /// The store's failure, where it was one.
     pub fn store_kind(&self) -> Option<ErrorKind> {
         match self {
             Self::Store(e) => Some(e.kind),
-            Self::Restless => Some(ErrorKind::Unavailable),
+            Self::Restless | Self::TimedOut => Some(ErrorKind::Unavailable),
+            Self::Shared(shared) => shared.store_kind(),
             Self::Piece { .. } | Self::ForeignStore { .. } => None,
         }
     }

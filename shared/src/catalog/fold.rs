@@ -10,7 +10,7 @@ use super::{
     read_commit,
 };
 use crate::leftovers::Leftovers;
-use crate::store::{Body, ETag, ErrorKind, Key, Optional, PutMode, Store, StoreError};
+use crate::store::{Body, Contention, ETag, ErrorKind, Key, Optional, PutMode, Store, StoreError};
 use crate::{archive, layout};
 
 /// About how long a record is in a checkpoint, in bytes; tells only whether encoding it is worth a thread.
@@ -69,6 +69,7 @@ impl Fold<'_> {
             catalog.primary.delete(&layout::commit(*id)).await?;
             catalog.cache_mut().listed.remove(id);
         }
+        catalog.take_back_absent().await?;
         self.done = true;
         Ok(Folded::Commits(self.held.len()))
     }
@@ -77,6 +78,7 @@ impl Fold<'_> {
     async fn join_into_mirror(&mut self, place: usize) -> Result<(), CatalogError> {
         let (mirror, key) = (&self.catalog.mirrors[place], layout::checkpoint());
         let mut known = self.mirror_tags[place].take();
+        let mut contention = Contention::new(&key);
         loop {
             let (mode, joined) = match known.take() {
                 Some(etag) => (PutMode::Update(etag), None),
@@ -87,7 +89,7 @@ impl Fold<'_> {
                     self.catalog.cache_mut().mirror_tags[place] = Some(etag);
                     return Ok(());
                 }
-                Err(e) if matches!(e.kind, ErrorKind::Changed | ErrorKind::AlreadyExists) => {}
+                Err(e) if e.is_lost_race() => contention.lost().await?,
                 Err(e) => return Err(e.into()),
             }
         }
@@ -167,7 +169,7 @@ impl Catalog {
         };
         let etag = match put {
             Ok(etag) => etag,
-            Err(e) if matches!(e.kind, ErrorKind::Changed | ErrorKind::AlreadyExists) => {
+            Err(e) if e.is_lost_race() => {
                 return Ok(Err(Folded::Lost));
             }
             Err(e) => return Err(e.into()),

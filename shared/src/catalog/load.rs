@@ -124,7 +124,7 @@ impl Catalog {
         let mirror = &self.mirrors[place];
         for id in list_commits(mirror).await? {
             // Its writer may take it back yet. Read after it has ended, it is what it will stay.
-            if lock(&self.in_flight).contains(&id) {
+            if lock(&self.in_flight).contains(&id) || self.is_undecided(id) {
                 continue;
             }
             match read_commit(mirror, id).await? {

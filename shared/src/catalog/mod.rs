@@ -24,6 +24,7 @@ mod read;
 mod record;
 mod state;
 mod take_over;
+mod undecided;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::PoisonError;
@@ -37,7 +38,7 @@ pub use fold::Folded;
 pub use listed::Position;
 pub(crate) use listed::uploaded_at;
 pub use load::Loaded;
-#[cfg(feature = "testing")]
+#[cfg(any(test, feature = "testing"))]
 pub(crate) use piece::encode_checkpoint;
 pub use piece::{Checkpoint, Commit, Older, PieceError, decode_checkpoint, decode_chunk};
 pub use record::{Change, Content, Entry, Record, Stamp, Tombstone};
@@ -46,8 +47,9 @@ pub use state::{Chunk, ChunkSummary, Snapshot, State, Totals};
 use crate::clock::Clock;
 use crate::digest::Digest;
 use crate::layout::{self, ImageId};
+use crate::single_flight::SingleFlight;
 use crate::store::{ETag, ErrorKind, Optional, PutMode, Store, StoreError};
-use crate::sync::{self, AtomicU64, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard, lock};
+use crate::sync::{self, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard, lock};
 
 /// How long a tombstone is kept at least: as long as an older copy of the record might come back from somewhere.
 pub const TOMBSTONE_AGE: SignedDuration = SignedDuration::from_hours(30 * 24);
@@ -62,15 +64,15 @@ pub struct Catalog {
     mirror_at_once: bool,
     clock: Clock,
     cache: RwLock<Cache>,
-    refreshing: tokio::sync::Mutex<()>,
+    refreshing: SingleFlight<CatalogError>,
     folding: tokio::sync::Mutex<()>,
-    started: AtomicU64,
-    finished: AtomicU64,
     /// Commits whose copy in the primary is damaged, and whether they could be read elsewhere. Those that could not are
     /// reported once and never folded away.
     damaged: Mutex<BTreeMap<Uuid, Readable>>,
     /// Commits of this process that are being written. In a mirror they are nobody's business yet: they may be taken back.
     in_flight: Mutex<BTreeSet<Uuid>>,
+    /// Commits of this process whose outcome is unknown.
+    undecided: Mutex<BTreeMap<Uuid, undecided::Undecided>>,
 }
 
 #[derive(Debug, Default)]
@@ -137,13 +139,17 @@ impl Catalog {
             mirror_at_once,
             clock,
             cache: RwLock::new(cache),
-            refreshing: tokio::sync::Mutex::default(),
+            refreshing: SingleFlight::default(),
             folding: tokio::sync::Mutex::default(),
-            started: AtomicU64::new(0),
-            finished: AtomicU64::new(0),
             damaged: Mutex::default(),
             in_flight: Mutex::default(),
+            undecided: Mutex::default(),
         }
+    }
+
+    /// The places that hold second copies of the pieces, the archive first.
+    pub(crate) fn mirrors(&self) -> &[Store] {
+        &self.mirrors
     }
 
     /// Reads from what is cached; call [`refresh`](Self::refresh) first to see what others did.
@@ -178,7 +184,7 @@ impl Catalog {
     /// Whether a fold would change anything, as far as is cached.
     pub fn needs_fold(&self) -> bool {
         let cache = self.cache();
-        cache.unsaved || !cache.listed.is_empty() || !matches!(cache.base, Base::Known(..))
+        cache.unsaved || !cache.listed.is_empty() || !matches!(cache.base, Base::Known(..)) || self.has_absent()
     }
 
     fn cache(&self) -> RwLockReadGuard<'_, Cache> {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::record::{Content, Entry, Record, Stamp};
+use super::record::{Content, Entry, InFull, Record, Stamp};
 use super::state::{Snapshot, State};
 use crate::layout::{ImageId, RESERVED_NAME};
 use crate::seal::{self, UNSEALED};
@@ -104,7 +104,7 @@ impl Serialize for CheckpointJson<'_> {
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry(RESERVED_NAME, &own)?;
         for (id, entry) in self.state.iter().filter(|(_, entry)| entry.live().is_some()) {
-            map.serialize_entry(id, entry)?;
+            map.serialize_entry(id, &InFull(entry))?;
         }
         map.end()
     }

@@ -11,8 +11,9 @@ use super::{
 };
 use crate::digest::Digest;
 use crate::layout;
+use crate::single_flight::Failure;
 use crate::store::{ErrorKind, Optional};
-use crate::sync::{Ordering, lock};
+use crate::sync::lock;
 
 /// Commits fetched at a time.
 const FETCHES: usize = 16;
@@ -21,20 +22,25 @@ const ROUNDS: usize = 64;
 
 impl Catalog {
     /// Makes the cache hold every change that was acknowledged before the call, by anyone. Two small requests where
-    /// nothing happened. Callers that arrive while one of these runs share the next one.
+    /// nothing happened. Callers that arrive while one of these runs share the next one, and its failure as well.
+    ///
+    /// It also decides what became of commits of this process whose outcome is unknown.
     pub async fn refresh(&self) -> Result<(), CatalogError> {
-        let before = self.started.load(Ordering::SeqCst);
-        let _turn = self.refreshing.lock().await;
-        if self.finished.load(Ordering::SeqCst) > before {
-            return Ok(());
-        }
-        let mine = self.started.fetch_add(1, Ordering::SeqCst) + 1;
-        self.refresh_alone().await?;
-        self.finished.store(mine, Ordering::SeqCst);
-        Ok(())
+        let refreshed = self.refreshing.run(self.refresh_alone()).await;
+        refreshed.map_err(|failure| match failure {
+            Failure::Failed(reason) => CatalogError::Shared(reason),
+            Failure::TimedOut => CatalogError::TimedOut,
+        })
     }
 
     async fn refresh_alone(&self) -> Result<(), CatalogError> {
+        let absent = self.store_undecided().await;
+        self.read_all().await?;
+        self.decide(&absent);
+        Ok(())
+    }
+
+    async fn read_all(&self) -> Result<(), CatalogError> {
         if self.cache().base == Base::NotRead {
             self.read_checkpoint().await?;
             let mut cache = self.cache_mut();

@@ -14,8 +14,9 @@ use crate::digest::Digest;
 
 /// What is known of one image.
 ///
-/// Its JSON has the documented names and nothing that is not set. A field of the older format that is unknown, or that
-/// is known but of another type, is kept as it was in `extra`.
+/// Its JSON in checkpoints and exports has every documented field, `null` where it is not set; in commits and in the chunks
+/// of backups, which are named by their digests, it has those that are set. A field of the older format that is unknown, or that is known
+/// but of another type, is kept as it was in `extra`; `null` is the same as not set.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Record {
     /// A free word to sort by, such as `fun`.
@@ -38,10 +39,14 @@ pub struct Record {
     pub content_type: Option<String>,
     /// Length in bytes.
     pub size: Option<u64>,
-    /// Width in pixels.
+    /// Width in pixels, as browsers show the image. Where `orientation` is not set, that of the stored pixels.
     pub width: Option<u64>,
-    /// Height in pixels.
+    /// Height in pixels, likewise.
     pub height: Option<u64>,
+    /// How the stored pixels are turned to be shown, as an Exif value from 1 to 8. Not set in records of before it was known.
+    pub orientation: Option<u64>,
+    /// Set where the file ends before its picture does.
+    pub truncated: Option<bool>,
     /// Digest of the bytes.
     pub sha256: Option<Digest>,
     /// Digest of the request that made it under an `Idempotency-Key`.
@@ -49,6 +54,22 @@ pub struct Record {
     /// Every other field. One that has a place of its own above stands here while nothing stands there.
     pub extra: Map<String, Value>,
 }
+
+/// The fields that every record in a checkpoint has.
+const DOCUMENTED: [&str; 12] = [
+    "category",
+    "description",
+    "uploadDate",
+    "type",
+    "groupId",
+    "order",
+    "originalName",
+    "contentType",
+    "size",
+    "width",
+    "height",
+    "sha256",
+];
 
 /// Where a state of a record stands among its other states: the higher version wins; of one version a deletion, whose
 /// bytes may be gone already; then the greater commit id.
@@ -150,21 +171,41 @@ fn put<M: SerializeMap, T: Serialize>(map: &mut M, name: &str, value: &Option<T>
     }
 }
 
+/// Whether fields that are not set are written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unset {
+    LeftOut,
+    Null,
+}
+
 impl Record {
-    fn serialize_fields<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
-        put(map, "category", &self.category)?;
-        put(map, "description", &self.description)?;
-        put(map, "uploadDate", &self.upload_date)?;
-        put(map, "type", &self.kind)?;
-        put(map, "groupId", &self.group_id)?;
+    fn serialize_fields<M: SerializeMap>(&self, map: &mut M, unset: Unset) -> Result<(), M::Error> {
+        fn documented<M: SerializeMap, T: Serialize>(
+            (map, extra, unset): (&mut M, &Map<String, Value>, Unset),
+            name: &str,
+            value: &Option<T>,
+        ) -> Result<(), M::Error> {
+            // What an import left under this name follows below.
+            if value.is_none() && unset == Unset::Null && !extra.contains_key(name) {
+                return map.serialize_entry(name, &Value::Null);
+            }
+            put(map, name, value)
+        }
+        documented((map, &self.extra, unset), "category", &self.category)?;
+        documented((map, &self.extra, unset), "description", &self.description)?;
+        documented((map, &self.extra, unset), "uploadDate", &self.upload_date)?;
+        documented((map, &self.extra, unset), "type", &self.kind)?;
+        documented((map, &self.extra, unset), "groupId", &self.group_id)?;
         put(map, "groupTitle", &self.group_title)?;
-        put(map, "order", &self.order)?;
-        put(map, "originalName", &self.original_name)?;
-        put(map, "contentType", &self.content_type)?;
-        put(map, "size", &self.size)?;
-        put(map, "width", &self.width)?;
-        put(map, "height", &self.height)?;
-        put(map, "sha256", &self.sha256)?;
+        documented((map, &self.extra, unset), "order", &self.order)?;
+        documented((map, &self.extra, unset), "originalName", &self.original_name)?;
+        documented((map, &self.extra, unset), "contentType", &self.content_type)?;
+        documented((map, &self.extra, unset), "size", &self.size)?;
+        documented((map, &self.extra, unset), "width", &self.width)?;
+        documented((map, &self.extra, unset), "height", &self.height)?;
+        put(map, "orientation", &self.orientation)?;
+        put(map, "truncated", &self.truncated)?;
+        documented((map, &self.extra, unset), "sha256", &self.sha256)?;
         put(map, "requestDigest", &self.request_digest)?;
         let mut others = self.extra.iter().filter(|(name, _)| !self.has(name));
         others.try_for_each(|(name, value)| map.serialize_entry(name, value))
@@ -185,6 +226,8 @@ impl Record {
             "size" => self.size.is_some(),
             "width" => self.width.is_some(),
             "height" => self.height.is_some(),
+            "orientation" => self.orientation.is_some(),
+            "truncated" => self.truncated.is_some(),
             "sha256" => self.sha256.is_some(),
             "requestDigest" => self.request_digest.is_some(),
             _ => false,
@@ -234,6 +277,10 @@ impl Record {
             }
         }
         let digest = |v: &Value| v.as_str()?.parse().ok();
+        if value.is_null() && DOCUMENTED.contains(&name.as_str()) {
+            return;
+        }
+        let orientation = |v: &Value| v.as_u64().filter(|value| (1..=8).contains(value));
         let left = match name.as_str() {
             "category" => text(&mut self.category, value),
             "description" => text(&mut self.description, value),
@@ -247,6 +294,8 @@ impl Record {
             "size" => parsed(&mut self.size, value, Value::as_u64),
             "width" => parsed(&mut self.width, value, Value::as_u64),
             "height" => parsed(&mut self.height, value, Value::as_u64),
+            "orientation" => parsed(&mut self.orientation, value, orientation),
+            "truncated" => parsed(&mut self.truncated, value, Value::as_bool),
             "sha256" => parsed(&mut self.sha256, value, digest),
             "requestDigest" => parsed(&mut self.request_digest, value, digest),
             _ => Some(value),
@@ -260,16 +309,31 @@ impl Record {
 impl Serialize for Record {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
-        self.serialize_fields(&mut map)?;
+        self.serialize_fields(&mut map, Unset::Null)?;
         map.end()
     }
 }
 
 impl Serialize for Entry {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.serialize_with(serializer, Unset::LeftOut)
+    }
+}
+
+/// An entry as a checkpoint has it: with every documented field.
+pub(super) struct InFull<'a>(pub(super) &'a Entry);
+
+impl Serialize for InFull<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize_with(serializer, Unset::Null)
+    }
+}
+
+impl Entry {
+    fn serialize_with<S: Serializer>(&self, serializer: S, unset: Unset) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         match &self.content {
-            Content::Live(record) => record.serialize_fields(&mut map)?,
+            Content::Live(record) => record.serialize_fields(&mut map, unset)?,
             Content::Deleted(tombstone) => {
                 map.serialize_entry("deletedAt", &crate::clock::format_millis(tombstone.deleted_at))?;
                 put(&mut map, "sha256", &tombstone.sha256)?;
@@ -325,11 +389,28 @@ mod tests {
 
     #[test]
     fn a_record_of_the_older_format_keeps_every_field() {
-        let older =
-            r#"{"category":"fun","uploadDate":"2024-01-01","order":"7","size":-1,"x":{"y":[1,null]},"groupId":null}"#;
+        let older = r#"{"category":"fun","uploadDate":"2024-01-01","order":"7","size":-1,"x":{"y":[1,null]},"z":null,"groupId":null}"#;
         let entry: Entry = serde_json::from_str(older).unwrap();
-        let mut back: Value = serde_json::to_value(entry.live().unwrap()).unwrap();
-        assert_eq!(back.take(), serde_json::from_str::<Value>(older).unwrap());
+        let back = serde_json::to_value(entry.live().unwrap()).unwrap();
+        for (name, value) in serde_json::from_str::<Map<String, Value>>(older).unwrap() {
+            assert_eq!(back.get(&name), Some(&value), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_checkpoint_has_every_documented_field_and_null_is_not_set() {
+        let sparse = r#"{"groupId":null,"size":-1,"version":2,"commit":"00000000-0000-0000-0000-000000000001"}"#;
+        let entry: Entry = serde_json::from_str(sparse).unwrap();
+        let in_full = serde_json::to_value(InFull(&entry)).unwrap();
+        let fields = in_full.as_object().unwrap();
+        for name in DOCUMENTED {
+            let expected = if name == "size" { Value::from(-1) } else { Value::Null };
+            assert_eq!(fields.get(name), Some(&expected), "{name}");
+        }
+        assert_eq!(fields.len(), DOCUMENTED.len() + 2, "and the two of its stamp");
+        let back: Entry = serde_json::from_value(in_full).unwrap();
+        assert_eq!(back, entry);
+        assert!(!serde_json::to_string(&back).unwrap().contains("null"), "a commit or a chunk leaves them out");
     }
 
     #[test]

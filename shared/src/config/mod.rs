@@ -88,6 +88,9 @@ pub struct Config {
     /// `ALLOWED_HOSTS`, separated by commas: the names that this server answers to, besides local ones, in lower case; one
     /// with a port with that port only. By default all, and on a loopback address none.
     pub allowed_hosts: Vec<String>,
+    /// `PUBLIC_URL`: the origin under which clients reach this server, as browsers write it; with it the URLs in answers
+    /// are absolute. By default they are relative.
+    pub public_url: Option<String>,
     /// `ALLOWED_ORIGINS`, separated by commas: the origins besides its own whose pages may use this server, each written
     /// as browsers write it. By default none.
     pub allowed_origins: Vec<String>,
@@ -230,8 +233,16 @@ impl Config {
             StoreUrl::File(_) => ArchiveMode::Sync,
             StoreUrl::S3 { .. } | StoreUrl::Cloudinary { .. } => ArchiveMode::Async,
         };
+        let host = values.host()?.unwrap_or(default_host.into());
+        let (mut allowed_hosts, public_url) = (values.hosts()?, values.public_url()?);
+        // Where not every name is answered to, the name that clients use is one of those that are.
+        if let Some(name) = public_url.as_deref().and_then(parse::host_of)
+            && (host.is_loopback() || !allowed_hosts.is_empty())
+        {
+            allowed_hosts.push(name);
+        }
         Ok(Self {
-            host: values.host()?.unwrap_or(default_host.into()),
+            host,
             port: values.number("PORT", "a number from 0 to 65535")?.unwrap_or(3000),
             platform,
             deployment: platform.and_then(|platform| platform.deployment(values)),
@@ -254,10 +265,11 @@ impl Config {
             max_pixels: values.pixels()?.unwrap_or(100_000_000),
             reserve_bytes: values.size("RESERVE_BYTES", 0)?.unwrap_or(64 << 20),
             read: values.read(platform)?,
-            allowed_hosts: values.hosts()?,
+            allowed_hosts,
             derivative_cache_bytes: values.size("DERIVATIVE_CACHE_BYTES", 0)?.unwrap_or(1 << 30),
             strip_gps: values.strip_gps(platform)?,
             api_token: values.token()?,
+            public_url,
             allowed_origins: values.origins()?,
             trusted_proxies: values
                 .number("TRUST_PROXY", "the number of proxies before it, from 0 up")?

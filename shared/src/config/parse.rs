@@ -145,6 +145,13 @@ impl Values<'_> {
         checked.collect()
     }
 
+    pub(super) fn public_url(&self) -> Result<Option<String>, ConfigError> {
+        let Some(value) = self.get("PUBLIC_URL")? else { return Ok(None) };
+        let origin = parse_origin(value.strip_suffix('/').unwrap_or(&value));
+        let remedy = "set it to the scheme and name that clients use, such as https://photos.example, without a path";
+        origin.map(Some).ok_or_else(|| wrong("PUBLIC_URL", &value, remedy))
+    }
+
     pub(super) fn origins(&self) -> Result<Vec<String>, ConfigError> {
         let value = self.get("ALLOWED_ORIGINS")?.unwrap_or_default();
         let origins = value.split(',').map(str::trim).filter(|origin| !origin.is_empty());
@@ -195,6 +202,12 @@ fn parse_size(value: &str) -> Option<u64> {
 }
 
 /// An origin in the one form that browsers send.
+/// The name in an origin, without its port; `None` for a local one, which is always answered to.
+pub(super) fn host_of(origin: &str) -> Option<String> {
+    let host = Url::parse(origin).ok()?.host_str()?.to_owned();
+    Some(host).filter(|host| !["localhost", "127.0.0.1", "[::1]"].contains(&host.as_str()))
+}
+
 fn parse_origin(value: &str) -> Option<String> {
     let url = Url::parse(value).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
     // The URL of an origin is the origin and a slash; anything longer names more than an origin.

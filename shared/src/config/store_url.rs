@@ -189,6 +189,10 @@ fn parse_store_url(value: &str) -> Result<StoreUrl, &'static str> {
     if url.fragment().is_some() {
         return Err("write a number sign as %23, and leave out what follows the path");
     }
+    // Else the parser takes the folder before them away without a word.
+    if has_dot_segments(value) {
+        return Err("write the path without . and .. between its slashes");
+    }
     if url.scheme() == "cloudinary" {
         return parse_cloudinary(&url);
     }
@@ -215,6 +219,13 @@ fn parse_store_url(value: &str) -> Result<StoreUrl, &'static str> {
         }
         _ => Err(FORMS),
     }
+}
+
+/// Whether a part of the path, as it was written, is `.` or `..`, in whichever of the ways that URLs have for a dot.
+fn has_dot_segments(value: &str) -> bool {
+    let path = value.split(['?', '#']).next().unwrap_or_default();
+    let dots = |part: &str| matches!(part.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | "..");
+    path.split(['/', '\\']).any(dots)
 }
 
 fn parse_cloudinary(url: &Url) -> Result<StoreUrl, &'static str> {

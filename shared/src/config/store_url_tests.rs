@@ -60,6 +60,20 @@ fn two_services_may_have_buckets_of_one_name_and_one_service_has_one() {
 }
 
 #[test]
+fn dots_between_the_slashes_of_a_url_are_refused() {
+    for path in ["a/../b", "..", "./a", "a/%2E%2e/b", "a/.%2e", "a/b/."] {
+        for url in [format!("s3://bucket/{path}"), format!("cloudinary://1:2@cloud/{path}"), format!("file:///{path}")]
+        {
+            let error = read(&[("BACKUP_URL", &url)]).unwrap_err();
+            assert_eq!(error.remedy, "write the path without . and .. between its slashes", "{url}");
+        }
+    }
+    for url in ["s3://bucket/a..b/.c", "s3://bucket/a?endpoint=http://host/x/../y"] {
+        read(&[("BACKUP_URL", url)]).unwrap();
+    }
+}
+
+#[test]
 fn an_archive_has_credentials_of_its_own_or_those_of_the_primary() {
     let (id, secret) = (("BACKUP_AWS_ACCESS_KEY_ID", "AKIA"), ("BACKUP_AWS_SECRET_ACCESS_KEY", "hunter2"));
     assert_eq!(read(&[]).unwrap().backup_credentials, None);

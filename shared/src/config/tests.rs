@@ -70,6 +70,7 @@ fn an_empty_value_counts_as_none() {
         "API_TOKEN",
         "READ",
         "ALLOWED_HOSTS",
+        "PUBLIC_URL",
         "TRUST_PROXY",
         "RATE_LIMIT",
         "RATE_LIMIT_WRONG_TOKENS",
@@ -315,6 +316,25 @@ fn places_are_served_unless_said_otherwise_and_where_they_cannot_be_kept_back_it
     let lambda = [("AWS_LAMBDA_FUNCTION_NAME", "images"), ("STORE_URL", "s3://bucket"), ("STRIP_GPS", "true")];
     let sentence = read(&lambda).unwrap_err().to_string();
     assert!(sentence.starts_with(r#"STRIP_GPS is "true"; leave it out: on AWS Lambda "#), "{sentence}");
+}
+
+#[test]
+fn the_public_url_is_an_origin() {
+    let url = |value| read(&[("PUBLIC_URL", value)]).unwrap().public_url;
+    assert_eq!(read(&[]).unwrap().public_url, None);
+    assert_eq!(url("https://photos.example/").as_deref(), Some("https://photos.example"));
+    assert_eq!(url("http://localhost:3000").as_deref(), Some("http://localhost:3000"));
+    let hosts = |more| {
+        let own = [("PUBLIC_URL", "http://nas:8080"), ("HOST", "127.0.0.1")];
+        read(&[more, &own[..]].concat()).unwrap().allowed_hosts
+    };
+    assert_eq!(hosts(&[]), ["nas"]);
+    assert_eq!(hosts(&[("PUBLIC_URL", "http://localhost:8080")]), Vec::<String>::new());
+    assert_eq!(hosts(&[("HOST", "0.0.0.0")]), Vec::<String>::new(), "all are answered to");
+    assert_eq!(hosts(&[("HOST", "0.0.0.0"), ("ALLOWED_HOSTS", "other")]), ["other", "nas"]);
+    for wrong in ["photos.example", "https://photos.example/below", "ftp://photos.example", "https://"] {
+        assert_eq!(read(&[("PUBLIC_URL", wrong)]).unwrap_err().name, "PUBLIC_URL", "{wrong}");
+    }
 }
 
 #[test]

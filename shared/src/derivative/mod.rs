@@ -215,7 +215,7 @@ impl Derivatives {
     }
 
     async fn make(&self, keepsake: &Keepsake, id: &ImageId, record: &Record, form: Form) -> Result<Made> {
-        let (store, meta) = keepsake.locate_bytes(id, record).await?;
+        let (store, meta) = keepsake.readable_bytes(id, record).await?;
         let allowed = self.limits.memory_bytes;
         if meta.size > allowed {
             return Ok(Err(Unscalable::Memory { needed: meta.size, allowed }.into()));

@@ -1,5 +1,7 @@
 //! [`Access`]: who may ask for what.
 
+use std::time::Duration;
+
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{self, CACHE_CONTROL, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN};
 use axum::http::{Method, StatusCode};
@@ -28,6 +30,7 @@ pub struct Access {
     token: Option<Secret>,
     allowed_origins: Vec<String>,
     allowed_hosts: Vec<String>,
+    public_url: Option<String>,
     only_local: bool,
     private: bool,
 }
@@ -46,6 +49,12 @@ impl Access {
         Self { allowed_hosts, ..self }
     }
 
+    /// Takes pages of this origin for the server's own, under whatever name a proxy asks for them.
+    #[must_use]
+    pub fn known_as(self, public_url: Option<String>) -> Self {
+        Self { public_url, ..self }
+    }
+
     /// Needs a token for reading as well.
     #[must_use]
     pub fn private(self) -> Self {
@@ -56,7 +65,8 @@ impl Access {
     pub fn from_config(config: &Config) -> Self {
         let only_local = config.host.is_loopback() && config.platform != Some(Platform::Lambda);
         let access = Self::new(config.api_token.clone(), config.allowed_origins.clone(), only_local)
-            .for_hosts(config.allowed_hosts.clone());
+            .for_hosts(config.allowed_hosts.clone())
+            .known_as(config.public_url.clone());
         if config.read == Read::Token { access.private() } else { access }
     }
 
@@ -95,15 +105,19 @@ impl Access {
         if host.is_some_and(is_local) {
             return Ok(());
         }
+        // Platforms ask whether it is alive under whatever name or address they know it by, or under none, as HTTP/1.0 lets
+        // them; and no page learns anything. A browser always sends a name.
+        let is_probe = needs == Needs::Nothing && matches!(route, Some("/livez" | "/readyz"));
+        if is_probe && (host.is_none() || !self.only_local) {
+            return Ok(());
+        }
         if self.allowed_hosts.is_empty() {
             return match self.only_local {
                 true => forbidden("This server answers only as localhost, 127.0.0.1 or [::1]."),
                 false => Ok(()),
             };
         }
-        // Platforms ask whether it is alive under whatever name or address they know it by, and no page learns anything.
-        let is_probe = needs == Needs::Nothing && matches!(route, Some("/livez" | "/readyz"));
-        if (is_probe && !self.only_local) || host.is_some_and(|host| self.is_allowed(host)) {
+        if host.is_some_and(|host| self.is_allowed(host)) {
             return Ok(());
         }
         forbidden("This server does not answer to this name.")
@@ -122,7 +136,11 @@ impl Access {
         if self.allowed_origins.iter().any(|allowed| allowed == origin) {
             return Ok(());
         }
-        let detail = "Pages of this origin may not make changes here.";
+        // A page that came without TLS has no `Sec-Fetch-Site`, and a proxy that changes `Host` makes it look like another's.
+        let detail = format!(
+            "Pages from {origin:?} may not make changes here. If that is this server's own address, the proxy must pass on the \
+             Host header unchanged, or ALLOWED_ORIGINS must name it."
+        );
         Err(Problem::new(StatusCode::FORBIDDEN, "forbidden-origin", detail))
     }
 
@@ -148,7 +166,12 @@ impl Access {
         match text(headers, SEC_FETCH_SITE) {
             Some("same-origin") => true,
             Some("same-site" | "cross-site") => false,
-            _ => text(headers, ORIGIN).zip(text(headers, HOST)).is_some_and(|(origin, host)| is_own(origin, host)),
+            // Browsers say it over TLS and to localhost alone. On a plain network the port that a proxy listens on shows only
+            // in the origin, unless the proxy passes the name on as it came.
+            _ => text(headers, ORIGIN).is_some_and(|origin| {
+                let is_public = self.public_url.as_deref() == Some(origin);
+                is_public || text(headers, HOST).is_some_and(|host| is_own(origin, host))
+            }),
         }
     }
 
@@ -175,7 +198,8 @@ impl Access {
             .allow_origin(AllowOrigin::list(origins))
             .allow_methods(METHODS)
             .allow_headers(tower_http::cors::AllowHeaders::mirror_request())
-            .expose_headers(ANSWERS);
+            .expose_headers(ANSWERS)
+            .max_age(PREFLIGHT_KEPT);
         (!self.allowed_origins.is_empty()).then_some(layer)
     }
 }
@@ -215,6 +239,9 @@ fn keep_from_shared_caches(headers: &mut HeaderMap) {
         headers.insert(CACHE_CONTROL, private);
     }
 }
+
+/// How long a browser may keep the answer to a preflight; Chromium keeps none for longer.
+const PREFLIGHT_KEPT: Duration = Duration::from_hours(2);
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 

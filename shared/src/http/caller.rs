@@ -7,8 +7,9 @@ use axum::http::{Extensions, StatusCode};
 use headers::HeaderMapExt;
 use headers::authorization::{Authorization, Bearer};
 
-use super::limits::{check_guess, watched};
+use super::limits::{Client, check_guess, watched};
 use super::{App, Problem, session};
+use crate::digest::Digest;
 use crate::tokens::Scope;
 
 /// Nobody guesses a token of so many characters: 128 bits as hexadecimal digits.
@@ -72,6 +73,15 @@ impl Caller {
             limiter.guessed_wrong(client);
         }
         Ok(found.map(|token| known(token.scope, token.name)))
+    }
+
+    /// A name for who sent a request, by which the uploads of one are told from those of another: their token, else their
+    /// address; `None` where neither is known. It is a digest, since what is kept under it need not name anyone.
+    pub fn name_of(extensions: &Extensions) -> Option<String> {
+        let token =
+            extensions.get::<Self>().and_then(|caller| caller.token.as_ref()).map(|token| format!("token {token}"));
+        let address = || extensions.get::<Client>().map(|Client(address)| format!("address {address}"));
+        token.or_else(address).map(|name| Digest::of(name.as_bytes()).to_string())
     }
 
     /// Whether they have this scope.

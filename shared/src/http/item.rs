@@ -22,21 +22,43 @@ const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove
 pub struct Item<'a> {
     id: &'a ImageId,
     record: &'a Record,
+    /// What stands before the path of its URL: a scheme and an authority, or nothing.
+    base: &'a str,
 }
 
 impl<'a> Item<'a> {
     /// The item of a live image.
     pub fn new((id, entry): &'a (ImageId, Arc<Entry>)) -> Option<Self> {
-        Some(Self { id, record: entry.live()? })
+        Some(Self { id, record: entry.live()?, base: "" })
+    }
+
+    /// The same item with an absolute URL, which begins with `base`; with a relative one where that is empty.
+    #[must_use]
+    pub fn at(self, base: &'a str) -> Self {
+        Self { base, ..self }
     }
 
     /// Where the image's bytes are served. An imported record without bytes of its own says that itself.
     pub fn url(&self) -> String {
         match self.record.extra.get("url") {
             Some(Value::String(elsewhere)) if self.record.sha256.is_none() => elsewhere.clone(),
-            _ => format!("/uploads/{}", utf8_percent_encode(self.id.as_str(), UNRESERVED)),
+            _ => format!("{}/uploads/{}", self.base, utf8_percent_encode(self.id.as_str(), UNRESERVED)),
         }
     }
+}
+
+/// The types of images that clients know; that of a group is another.
+pub(super) const KINDS: [&str; 3] = ["image", "video", "link"];
+
+/// What an image is. An imported record may have a type of its own, `group` even; then its bytes decide, or that it has none.
+fn kind(record: &Record) -> Option<&str> {
+    let recorded = record.kind.as_deref()?;
+    Some(match KINDS.iter().find(|kind| **kind == recorded) {
+        Some(known) => known,
+        None if record.sha256.is_none() && record.extra.contains_key("url") => "link",
+        None if record.content_type.as_deref().is_some_and(|it| it.starts_with("video/")) => "video",
+        None => "image",
+    })
 }
 
 impl Serialize for Item<'_> {
@@ -57,7 +79,7 @@ impl Serialize for Item<'_> {
             documented("category", record.category.clone().map(Value::from))?;
             documented("description", record.description.clone().map(Value::from))?;
             documented("uploadDate", record.upload_date.clone().map(Value::from))?;
-            documented("type", record.kind.clone().map(Value::from))?;
+            documented("type", kind(record).map(Value::from))?;
             documented("groupId", record.group_id.clone().map(Value::from))?;
             documented("order", record.order.map(Value::from))?;
             documented("originalName", record.original_name.clone().map(Value::from))?;
@@ -65,6 +87,7 @@ impl Serialize for Item<'_> {
             documented("size", record.size.map(Value::from))?;
             documented("width", record.width.map(Value::from))?;
             documented("height", record.height.map(Value::from))?;
+            documented("orientation", record.orientation.map(Value::from))?;
             documented("sha256", record.sha256.map(|digest| digest.to_string().into()))?;
         }
         if self.record.kind.as_deref() == Some("link") && self.record.sha256.is_none() {
@@ -72,6 +95,10 @@ impl Serialize for Item<'_> {
             shown.extend(["provider", "embedUrl"]);
             map.serialize_entry("provider", &embed.as_ref().map(|embed| embed.provider.name()))?;
             map.serialize_entry("embedUrl", &embed.map(|embed| embed.url))?;
+        }
+        if let Some(truncated) = self.record.truncated {
+            shown.push("truncated");
+            map.serialize_entry("truncated", &truncated)?;
         }
         if let Some(title) = &self.record.group_title {
             shown.push("groupTitle");
@@ -89,12 +116,19 @@ impl Serialize for Item<'_> {
 pub struct GroupItem<'a> {
     group: &'a Group,
     most_files: usize,
+    base: &'a str,
 }
 
 impl<'a> GroupItem<'a> {
     /// The item of a group, with at most so many of its images: an answer may have to be cut off.
     pub fn new(group: &'a Group, most_files: usize) -> Self {
-        Self { group, most_files }
+        Self { group, most_files, base: "" }
+    }
+
+    /// Likewise with URLs that begin with `base`; see [`Item::at`].
+    #[must_use]
+    pub fn at(self, base: &'a str) -> Self {
+        Self { base, ..self }
     }
 }
 
@@ -102,7 +136,8 @@ impl Serialize for GroupItem<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Group { id, images, upload_date } = self.group;
         let title_record = self.group.title_record();
-        let files: Vec<Item<'_>> = images.iter().take(self.most_files).filter_map(Item::new).collect();
+        let items = images.iter().filter_map(Item::new).map(|item| item.at(self.base));
+        let files: Vec<Item<'_>> = items.clone().take(self.most_files).collect();
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("type", "group")?;
         map.serialize_entry("id", id)?;
@@ -112,7 +147,7 @@ impl Serialize for GroupItem<'_> {
         map.serialize_entry("category", &title_record.and_then(|record| record.category.as_ref()))?;
         map.serialize_entry("description", &title_record.and_then(|record| record.description.as_ref()))?;
         map.serialize_entry("uploadDate", upload_date)?;
-        map.serialize_entry("url", &images.first().and_then(Item::new).map(|item| item.url()))?;
+        map.serialize_entry("url", &items.clone().next().map(|item| item.url()))?;
         map.serialize_entry("order", &Value::Null)?;
         map.serialize_entry("fileCount", &images.len())?;
         map.serialize_entry("files", &files)?;
@@ -161,7 +196,8 @@ mod tests {
         let expected = json!({
             "id": "a.jpg", "url": "/uploads/a.jpg", "filename": "a.jpg", "category": "fun", "description": null,
             "uploadDate": null, "type": null, "groupId": null, "order": null, "originalName": null,
-            "contentType": null, "size": null, "width": null, "height": null, "sha256": null,
+            "contentType": null, "size": null, "width": null, "height": null, "orientation": null,
+            "sha256": null,
         });
         assert_eq!(item, expected);
     }
@@ -181,6 +217,19 @@ mod tests {
         let item = json_of("a.jpg", older);
         assert_eq!((&item["tags"], &item["order"], &item["id"]), (&json!(["x"]), &json!("7"), &json!("a.jpg")));
         assert_eq!(item.get("requestDigest"), None);
+    }
+
+    #[test]
+    fn the_type_of_an_image_is_one_that_clients_know() {
+        for (record, kind) in [
+            (json!({ "type": "link", "url": "https://example.com/a" }), "link"),
+            (json!({ "type": "youtube", "url": "https://example.com/a" }), "link"),
+            (json!({ "type": "group", "contentType": "image/png" }), "image"),
+            (json!({ "type": "clip", "contentType": "video/mp4" }), "video"),
+        ] {
+            assert_eq!(json_of("a", record.clone())["type"], kind, "{record}");
+        }
+        assert_eq!(json_of("a", json!({}))["type"], Value::Null);
     }
 
     #[test]

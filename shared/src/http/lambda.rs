@@ -1,15 +1,18 @@
-//! What the functions' binaries have in common on AWS Lambda, whose own crate only they know.
+//! What the functions' binaries have in common on AWS Lambda, behind whichever gateway they are asked.
 
 use std::error::Error as StdError;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::http::StatusCode;
+use axum::extract::Request;
 use axum::http::header::CONTENT_TYPE;
-use axum::middleware::map_response;
+use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::middleware::{map_request, map_response};
 use axum::response::{IntoResponse, Response};
 use http_body_util::BodyExt;
+use lambda_http::request::RequestContext;
 
+use super::limits::Client;
 use super::{App, Problem};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -19,6 +22,8 @@ use crate::telemetry;
 /// The most that a function may answer, in bytes of JSON with the body in it; what surrounds the body fits into the rest
 /// of the 6 MB.
 const MAX_ANSWER_BYTES: usize = 6_000_000;
+/// What the paths of all routes begin with.
+const ROOTS: [&str; 4] = ["/api/", "/uploads/", "/livez", "/readyz"];
 
 /// Reads the configuration, opens the store, and makes the router that `lambda_http::run` serves.
 ///
@@ -29,7 +34,59 @@ pub async fn start(router: fn(App) -> Router) -> Result<Router, Box<dyn StdError
     if app.access.is_open() {
         tracing::warn!("API_TOKEN is not set: everyone who can reach this function can change images");
     }
-    Ok(router(app).layer(map_response(collect)))
+    Ok(behind_gateways(router(app).layer(map_response(collect))))
+}
+
+/// Makes requests from every kind of gateway look alike to `router`: paths without a stage, and the client's address as the
+/// gateway reports it. The layer is around a router of its own, because a router picks its route before its own layers run.
+fn behind_gateways(router: Router) -> Router {
+    Router::new().fallback_service(router).layer(map_request(async |mut request: Request| {
+        if let Some(context) = request.extensions().get::<RequestContext>().cloned() {
+            if let Some(path) = stage(&context).and_then(|stage| without_stage(request.uri(), stage)) {
+                *request.uri_mut() = path;
+            }
+            let address = source(&context, request.headers());
+            if let Some(address) = address.and_then(|address| address.parse().ok()) {
+                request.extensions_mut().insert(Client(address));
+            }
+        }
+        request
+    }))
+}
+
+/// The stage of API Gateway that a request came through, if it has a name.
+fn stage(context: &RequestContext) -> Option<&str> {
+    let stage = match context {
+        RequestContext::ApiGatewayV1(context) => context.stage.as_deref(),
+        RequestContext::ApiGatewayV2(context) => context.stage.as_deref(),
+        _ => None,
+    };
+    stage.filter(|stage| *stage != "$default")
+}
+
+/// A URL without the stage that stands before its path. A REST API's stage may have been put there by `lambda_http`, an HTTP
+/// API's by the gateway; behind a domain of its own there may be none. So it is taken away only where a path of Keepsake
+/// follows, which also serves stages with names such as `api`.
+fn without_stage(uri: &Uri, stage: &str) -> Option<Uri> {
+    let path = uri.path().strip_prefix('/')?.strip_prefix(stage)?;
+    if !ROOTS.iter().any(|root| path.starts_with(root)) {
+        return None;
+    }
+    let mut parts = uri.clone().into_parts();
+    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    parts.path_and_query = Some(format!("{path}{query}").parse().ok()?);
+    Uri::from_parts(parts).ok()
+}
+
+/// Where a request comes from, as far as the gateway says it: clients can put what they like into X-Forwarded-For, but a load
+/// balancer appends the address that it saw.
+fn source<'a>(context: &'a RequestContext, headers: &'a HeaderMap) -> Option<&'a str> {
+    match context {
+        RequestContext::ApiGatewayV1(context) => context.identity.source_ip.as_deref(),
+        RequestContext::ApiGatewayV2(context) => context.http.source_ip.as_deref(),
+        RequestContext::Alb(_) => headers.get("x-forwarded-for")?.to_str().ok()?.rsplit(',').next().map(str::trim),
+        _ => None,
+    }
 }
 
 /// Reads the configuration and opens the store; an error is as of [`start`].
@@ -99,6 +156,35 @@ mod tests {
             let refused = collect(answer(content_type, Body::from(vec![byte; fits + 1]))).await;
             assert_eq!(refused.status(), StatusCode::INTERNAL_SERVER_ERROR, "{content_type}");
         }
+    }
+
+    #[test]
+    fn only_a_stage_before_a_path_of_keepsake_is_taken_away() {
+        for (url, stage, path) in [
+            ("https://a.example/prod/api/health?x=1", "prod", Some("/api/health?x=1")),
+            ("https://a.example/prod/uploads/a%20b.png", "prod", Some("/uploads/a%20b.png")),
+            ("https://a.example/api/api/health", "api", Some("/api/health")),
+            ("https://a.example/api/uploads/x", "api", Some("/uploads/x")),
+            ("https://a.example/api/health", "api", None),
+            ("https://a.example/uploads/prod", "uploads", None),
+            ("https://a.example/production/api/health", "prod", None),
+            ("https://a.example/api/health", "prod", None),
+        ] {
+            let found =
+                without_stage(&url.parse().unwrap(), stage).map(|uri| uri.path_and_query().unwrap().to_string());
+            assert_eq!(found.as_deref(), path, "{url} {stage}");
+        }
+    }
+
+    #[test]
+    fn the_address_of_a_client_is_what_the_gateway_saw() {
+        let headers = HeaderMap::from_iter([(
+            axum::http::HeaderName::from_static("x-forwarded-for"),
+            HeaderValue::from_static("203.0.113.9, 192.0.2.7"),
+        )]);
+        let context = serde_json::json!({ "elb": { "targetGroupArn": "arn" } });
+        let balancer = RequestContext::Alb(serde_json::from_value(context).unwrap());
+        assert_eq!(source(&balancer, &headers), Some("192.0.2.7"), "the last is the balancer's own");
     }
 
     #[tokio::test]

@@ -43,7 +43,7 @@ pub use caller::{Caller, unauthorized};
 pub use item::{GroupItem, Item, etag, group_etag};
 pub use problem::Problem;
 pub use routes::Routes;
-pub use schema::{Binary, time};
+pub use schema::{Binary, FilePart, time};
 
 use crate::clock::Clock;
 use crate::config::{Config, Platform};
@@ -73,6 +73,9 @@ pub struct App {
     pub platform: Option<&'static str>,
     /// Who makes smaller forms of images; functions have nobody for it, and answer with the images themselves.
     pub derivatives: Option<Arc<Derivatives>>,
+    /// How clients reach this server, such as `https://photos.example`: what the URLs in answers begin with. Where it is
+    /// empty they are relative.
+    pub public_url: Arc<str>,
     /// Whether images are served without what they say of where they were taken; no function does it.
     pub strip_gps: bool,
 }
@@ -90,6 +93,7 @@ impl App {
             on_lambda: false,
             platform: None,
             derivatives: None,
+            public_url: "".into(),
             strip_gps: false,
         }
     }
@@ -111,7 +115,9 @@ impl App {
     pub fn from_config(keepsake: impl Into<Arc<Keepsake>>, config: &Config) -> Self {
         let on_lambda = config.platform == Some(Platform::Lambda);
         let platform = config.platform.map(Platform::name);
-        Self { on_lambda, platform, strip_gps: config.strip_gps, ..Self::new(keepsake, Access::from_config(config)) }
+        let public_url = config.public_url.as_deref().unwrap_or_default().into();
+        let strip_gps = config.strip_gps;
+        Self { on_lambda, platform, public_url, strip_gps, ..Self::new(keepsake, Access::from_config(config)) }
     }
 }
 

@@ -168,14 +168,14 @@ impl From<Error> for Problem {
     /// | `If-Match` that does not hold, bytes of a ticket that came before | 412 | `changed`, `arrived-before` |
     /// | bytes of a ticket that have not come, or are coming | 409 | `nothing-arrived`, `arriving-now` |
     /// | a restore, a verification or an upload of the same key is running | 409 | `restore-running`, `verification-running`, `idempotency-in-progress` |
-    /// | a key used for something else, another digest | 422 | `idempotency-mismatch`, `digest-mismatch` |
+    /// | a key used for something else or for what was deleted since, another digest | 422 | `idempotency-mismatch`, `deleted-since`, `digest-mismatch` |
     /// | nothing sent, or something malformed | 400 | `no-file`, `empty-file`, `invalid-request` |
     /// | too long | 413 | `too-large` |
     /// | no image, or one that cannot be made smaller | 415 | `not-an-image`, `not-scalable` |
     /// | a damaged or an excessive image | 422 | `undecodable`, `too-many-pixels`, `too-many-frames` |
     /// | an archive that cannot be taken in | 422 | `unusable-archive` |
     /// | a place outside the store that cannot be written or read | 422 | `unwritable`, `unreadable` |
-    /// | no room | 507 | `no-room` |
+    /// | no room for bytes or for files (inodes) | 507 | `no-room` |
     /// | a store that refuses, takes no writes or does not answer | 503 | `store-refused`, `read-only`, `writes-withheld`, `store-unavailable` |
     /// | an archive that is too far behind, or too many images to be scaled | 503 | `archive-behind`, `too-busy` |
     /// | a change that may or may not have been stored | 503 | `outcome-unknown` |
@@ -195,7 +195,11 @@ impl From<Error> for Problem {
             | Error::Catalog(_)
             | Error::Commit(_)
             | Error::Media(MediaError::Read(_))
-            | Error::NoRoom => match error.store_kind() {
+            | Error::NoRoom
+            | Error::NoFiles => match error.store_kind() {
+                Some(ErrorKind::Full) if error.is_out_of_inodes() => {
+                    Self::new(S::INSUFFICIENT_STORAGE, "no-room", Error::NoFiles.to_string())
+                }
                 Some(kind) => store_failure(kind),
                 None => {
                     let detail = "The catalog cannot be used. The server's log says why.";
@@ -209,6 +213,10 @@ impl From<Error> for Problem {
             Error::MissingBytes => problem(S::SERVICE_UNAVAILABLE, "missing-bytes"),
             Error::ArchiveBehind => {
                 problem(S::SERVICE_UNAVAILABLE, "archive-behind").with_header(RETRY_AFTER, RETRY_SECONDS)
+            }
+            Error::NoRoomToRestore { .. } => problem(S::INSUFFICIENT_STORAGE, "no-room"),
+            Error::TooMuchUnfinished => {
+                problem(S::TOO_MANY_REQUESTS, "too-many-unfinished").with_header(RETRY_AFTER, RETRY_SECONDS)
             }
             Error::Changed => problem(S::PRECONDITION_FAILED, "changed"),
             Error::RestoreRunning => problem(S::CONFLICT, "restore-running"),
@@ -236,6 +244,7 @@ impl From<Error> for Problem {
             Error::TooBusy => problem(S::SERVICE_UNAVAILABLE, "too-busy").with_header(RETRY_AFTER, RETRY_SECONDS),
             Error::DigestMismatch => problem(S::UNPROCESSABLE_ENTITY, "digest-mismatch"),
             Error::IdempotencyMismatch => problem(S::UNPROCESSABLE_ENTITY, "idempotency-mismatch"),
+            Error::DeletedSince => problem(S::UNPROCESSABLE_ENTITY, "deleted-since"),
             Error::IdempotencyInProgress => problem(S::CONFLICT, "idempotency-in-progress"),
         };
         answer.caused_by(error)

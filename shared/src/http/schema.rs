@@ -3,10 +3,11 @@
 
 use std::borrow::Cow;
 
-use utoipa::openapi::schema::{Object, ObjectBuilder, Schema, SchemaFormat, Type};
+use utoipa::openapi::schema::{AnyOfBuilder, Object, ObjectBuilder, Schema, SchemaFormat, SchemaType, Type};
 use utoipa::openapi::{KnownFormat, RefOr};
 use utoipa::{PartialSchema, ToSchema};
 
+use super::item::KINDS;
 use super::problem::Document;
 use super::{GroupItem, Item, Problem};
 use crate::digest::Digest;
@@ -58,6 +59,34 @@ impl PartialSchema for Binary {
 
 impl ToSchema for Binary {}
 
+/// A file in a form. Generators make no type of their own language out of `format: binary` alone where that is a string to
+/// them, as in TypeScript, so that anything may stand in its place.
+pub struct FilePart;
+
+impl PartialSchema for FilePart {
+    fn schema() -> RefOr<Schema> {
+        let anything = ObjectBuilder::new().schema_type(SchemaType::AnyValue);
+        AnyOfBuilder::new().item(Binary::schema()).item(anything).into()
+    }
+}
+
+impl ToSchema for FilePart {}
+
+/// The types of images that answers have.
+fn image_type() -> Object {
+    let known = KINDS.iter().map(|kind| Some(*kind)).chain([None]);
+    ObjectBuilder::new()
+        .schema_type(SchemaType::Array(vec![Type::String, Type::Null]))
+        .enum_values(Some(known))
+        .description(Some("What it is; null where an imported record does not say."))
+        .build()
+}
+
+/// The type by which a group is told from an image.
+fn group_type() -> Object {
+    ObjectBuilder::new().schema_type(Type::String).enum_values(Some(["group"])).build()
+}
+
 /// A moment as `clock::format_millis` writes it.
 pub fn time() -> Object {
     ObjectBuilder::new()
@@ -82,8 +111,8 @@ struct Fields {
     description: Option<String>,
     /// When it was uploaded.
     upload_date: Option<String>,
-    /// What it is: `image`, `video` or `link`, unless an imported record says something else.
-    r#type: Option<String>,
+    #[schema(schema_with = image_type)]
+    r#type: (),
     /// The group that it belongs to.
     group_id: Option<String>,
     /// The title of that group; only where it has one.
@@ -97,10 +126,20 @@ struct Fields {
     content_type: Option<String>,
     /// Its length in bytes.
     size: Option<u64>,
-    /// In pixels.
+    /// In pixels, as browsers show the image: turned as `orientation` says, and cropped where a HEIC says so. Where
+    /// `orientation` is null, the image was stored by an older version, and this is the width of its stored pixels.
     width: Option<u32>,
-    /// In pixels.
+    /// In pixels, likewise.
     height: Option<u32>,
+    /// How the stored pixels are turned to be shown, as Exif counts it: 1 as they are, 3 by half a turn, 6 by a quarter
+    /// with the clock, 8 by a quarter against it; 2, 4, 5 and 7 are mirrored, too. `width` and `height` are those after
+    /// turning.
+    #[schema(minimum = 1, maximum = 8)]
+    orientation: Option<u8>,
+    /// Only where it is true: the file ends before its picture does, as after a copy that was interrupted. It is kept as it
+    /// is; part of the picture may be missing.
+    #[schema(nullable = false)]
+    truncated: Option<bool>,
     sha256: Option<Digest>,
     /// Only of a link, null for most: whose player can show it, `youtube` or `drive`.
     provider: Option<String>,
@@ -113,8 +152,8 @@ struct Fields {
 #[schema(rename_all = "camelCase")]
 #[expect(dead_code, reason = "only its description is used")]
 struct GroupFields<'a> {
-    /// `group`.
-    r#type: String,
+    #[schema(schema_with = group_type)]
+    r#type: (),
     id: String,
     /// Its entity tag, as `ETag` says it, for `If-Match`: another after each change of it or of one of its images.
     #[schema(example = "\"g-44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a\"")]
@@ -158,7 +197,12 @@ macro_rules! described_by {
     };
 }
 
-described_by!(Item<'_>, "Image", Fields, with_every_field(Fields::schema(), &["embedUrl", "groupTitle", "provider"]));
+described_by!(
+    Item<'_>,
+    "Image",
+    Fields,
+    with_every_field(Fields::schema(), &["embedUrl", "groupTitle", "provider", "truncated"])
+);
 described_by!(GroupItem<'_>, "Group", GroupFields<'_>, with_every_field(GroupFields::schema(), &[]));
 described_by!(Problem, "Problem", Document<'_>, Document::schema());
 

@@ -79,6 +79,7 @@ const TABLE: &[(Needs, &[&str])] = &[
             "POST /api/backups",
             "DELETE /api/backups/{name}",
             "GET /api/backups/{name}/download",
+            "DELETE /api/upload",
             "POST /api/prune",
             "POST /api/verify",
             "POST /api/restore/{backupName}",

@@ -1,42 +1,35 @@
-//! Width and height in pixels, as the headers say.
+//! How large a picture is as browsers show it, by its headers.
 //!
-//! Where a crate reads a format's header faithfully, it does so here too. The formats written out below are those where
-//! `imagesize` refuses what viewers open (JPEG with fill bytes), misreads what is common (a BMP from the top down) or
-//! does not look closely enough to tell an image from a file that happens to begin like one (BMP, ICO).
+//! Where a crate reads a format's header faithfully, it does so here too. The formats written out are those where crates
+//! refuse what viewers open (a JPEG with fill bytes, a raw photo, a HEIF whose pixels come first), misread what is common
+//! (a BMP from the top down, a HEIF with several images), do not turn what viewers turn, or do not look closely enough to
+//! tell an image from a file that happens to begin like one (BMP, ICO).
 
+use super::geometry::{Geometry, Orientation};
 use super::reader::BodyReader;
-use super::{Fault, Format, video};
+use super::{Fault, Format, frames, heif, tiff, video};
 
-/// Reads the dimensions of an image of this format; either may be zero.
-pub(super) fn read(format: Format, reader: &mut BodyReader<'_>) -> Result<(u32, u32), Fault> {
+/// Reads the geometry of an image of this format; its width or height may be zero.
+pub(super) fn read(format: Format, reader: &mut BodyReader<'_>) -> Result<Geometry, Fault> {
     match format {
         Format::Jpeg => jpeg(reader),
         Format::Png => png(reader),
-        Format::WebP => webp(reader),
-        Format::Bmp => bmp(reader),
-        Format::Ico => ico(reader),
-        Format::Gif | Format::Avif | Format::Tiff | Format::Heic => by_imagesize(reader),
+        Format::Gif => frames::gif_size(reader).map(Geometry::upright),
+        // What its Exif says of its orientation is ignored by all browsers.
+        Format::WebP => webp(reader).map(Geometry::upright),
+        Format::Bmp => bmp(reader).map(Geometry::upright),
+        Format::Ico => ico(reader).map(Geometry::upright),
+        Format::Tiff => tiff::read(reader).map(|(geometry, _)| geometry),
+        Format::Avif | Format::Heic => heif::read(format, reader).map(|(geometry, _)| geometry),
         Format::Mp4 => video::mp4(reader),
-        Format::WebM => video::webm(reader),
-    }
-}
-
-fn by_imagesize(reader: &mut BodyReader<'_>) -> Result<(u32, u32), Fault> {
-    const DAMAGED: Fault = Fault::Damaged("its header is damaged");
-    match imagesize::reader_size(reader) {
-        Ok(size) => {
-            let number = |pixels| u32::try_from(pixels).map_err(|_| DAMAGED);
-            Ok((number(size.width)?, number(size.height)?))
-        }
-        Err(imagesize::ImageError::IoError(error)) => Err(error.into()),
-        Err(_) => Err(DAMAGED),
+        Format::WebM => video::webm(reader).map(Geometry::upright),
     }
 }
 
 /// Walks from segment to segment, over EXIF and colour profiles of any length, to the frame header and on to where the
 /// pixels begin, so that a header that is cut off is noticed.
-fn jpeg(reader: &mut BodyReader<'_>) -> Result<(u32, u32), Fault> {
-    let mut dimensions = None;
+fn jpeg(reader: &mut BodyReader<'_>) -> Result<Geometry, Fault> {
+    let (mut dimensions, mut orientation) = (None, None);
     reader.skip(2);
     loop {
         // Fill bytes may precede a marker (ITU-T T.81, B.1.1.2), and like everyone else we forgive other bytes too.
@@ -51,7 +44,10 @@ fn jpeg(reader: &mut BodyReader<'_>) -> Result<(u32, u32), Fault> {
             // A stuffed zero and the markers that stand alone.
             0x00 | 0x01 | 0xd0..=0xd8 => {}
             0xd9 => return Err(Fault::Damaged("it holds no picture")),
-            0xda => return dimensions.ok_or(Fault::Damaged("its pixels come before their dimensions")),
+            0xda => {
+                let dimensions = dimensions.ok_or(Fault::Damaged("its pixels come before their dimensions"))?;
+                return Ok(Geometry::upright(dimensions).turned(orientation.unwrap_or(Orientation::UPRIGHT)));
+            }
             // Every kind of frame header; the three between them are tables.
             0xc0..=0xcf if !matches!(marker, 0xc4 | 0xc8 | 0xcc) => {
                 let [length_1, length_2, _precision, h1, h2, w1, w2, components] = reader.bytes()?;
@@ -63,19 +59,42 @@ fn jpeg(reader: &mut BodyReader<'_>) -> Result<(u32, u32), Fault> {
             }
             _ => {
                 let length = u16::from_be_bytes(reader.bytes()?);
-                reader.skip(u64::from(length).saturating_sub(2));
+                let end = reader.position() + u64::from(length).saturating_sub(2);
+                // The first Exif segment counts, also where it says nothing.
+                if marker == 0xe1 && orientation.is_none() && length >= 8 && &reader.bytes()? == b"Exif\0" {
+                    let exif = reader.position() + 1;
+                    orientation = tiff::exif_orientation(reader, exif, end).or(Some(Orientation::UPRIGHT));
+                }
+                reader.skip_to(end);
             }
         }
     }
 }
 
-/// The `png` crate checks all of the first chunk, its checksum included.
-fn png(reader: &mut BodyReader<'_>) -> Result<(u32, u32), Fault> {
-    match png::Decoder::new(reader).read_header_info() {
-        Ok(info) => Ok((info.width, info.height)),
-        Err(png::DecodingError::IoError(error)) => Err(error.into()),
-        Err(_) => Err(Fault::Damaged("its header is damaged")),
+/// The `png` crate checks all of the first chunk, its checksum included. Exif counts where it precedes the pixels.
+fn png(reader: &mut BodyReader<'_>) -> Result<Geometry, Fault> {
+    const FIRST_CHUNK: u64 = 8;
+    let dimensions = match png::Decoder::new(&mut *reader).read_header_info() {
+        Ok(info) => (info.width, info.height),
+        Err(png::DecodingError::IoError(error)) => return Err(error.into()),
+        Err(_) => return Err(Fault::Damaged("its header is damaged")),
+    };
+    let mut orientation = None;
+    let mut position = FIRST_CHUNK;
+    while orientation.is_none() && position < reader.size() {
+        let length = u32::from_be_bytes(reader.bytes_at(position)?);
+        match &reader.bytes()? {
+            b"IDAT" | b"IEND" => break,
+            b"eXIf" => {
+                let exif = reader.position();
+                let end = exif + u64::from(length);
+                orientation = tiff::exif_orientation(reader, exif, end).or(Some(Orientation::UPRIGHT));
+            }
+            _ => {}
+        }
+        position += 12 + u64::from(length);
     }
+    Ok(Geometry::upright(dimensions).turned(orientation.unwrap_or(Orientation::UPRIGHT)))
 }
 
 /// The first chunk says it, in one of three ways.
@@ -111,11 +130,12 @@ fn bmp(reader: &mut BodyReader<'_>) -> Result<(u32, u32), Fault> {
     }
     let pixels_start: u64 = u32::from_le_bytes(reader.bytes_at(10)?).into();
     let (width, height, _planes, depth): (_, _, [u8; 2], _) = match u32::from_le_bytes(reader.bytes()?) {
+        // OS/2's first header; its second one may leave out what would be zero, from 16 bytes on.
         12 => {
             let [width, height] = [reader.bytes()?, reader.bytes()?].map(u16::from_le_bytes);
             (width.into(), height.into(), reader.bytes()?, reader.bytes()?)
         }
-        16 | 40 | 52 | 56 | 64 | 108 | 124 => {
+        16 | 20 | 24 | 28 | 32 | 36 | 40 | 42 | 44 | 46 | 48 | 52 | 56 | 60 | 64 | 108 | 124 => {
             let [width, height] = [reader.bytes()?, reader.bytes()?].map(i32::from_le_bytes);
             // A negative height means rows from the top down; a negative width means nothing.
             (u32::try_from(width).unwrap_or(0), height.unsigned_abs(), reader.bytes()?, reader.bytes()?)
@@ -128,17 +148,20 @@ fn bmp(reader: &mut BodyReader<'_>) -> Result<(u32, u32), Fault> {
     if pixels_start >= reader.size() { Err(Fault::Damaged("it ends before its pixels")) } else { Ok((width, height)) }
 }
 
-/// The four bytes that begin an icon also begin other files: the directory has to fit the file, and a picture has to
-/// lie where each entry points. The pictures' own dimensions count, since those are what a decoder believes.
+/// The four bytes that begin an icon or a cursor also begin other files: the directory has to fit the file, and a picture
+/// has to lie where each entry points. The pictures' own dimensions count, since those are what a decoder believes.
 fn ico(reader: &mut BodyReader<'_>) -> Result<(u32, u32), Fault> {
-    let count = u16::from_le_bytes(reader.bytes_at(4)?);
+    let [_, _, kind, _, count_1, count_2] = reader.bytes_at(0)?;
+    let is_cursor = kind == 2;
+    let count = u16::from_le_bytes([count_1, count_2]);
     let directory_end = 6 + 16 * u64::from(count);
     let mut largest = None;
     for entry in 0..u64::from(count) {
-        // Dimensions, colours and a byte that should be zero come first and are not reliable; neither is the depth.
+        // Dimensions, colours and a byte that should be zero come first and are not reliable; neither is the depth. A
+        // cursor has its hot spot in the place of planes and depth.
         let [_, _, _, _, p1, p2, _, _, s1, s2, s3, s4, o1, o2, o3, o4] = reader.bytes_at(6 + 16 * entry)?;
         let (size, offset) = (u32::from_le_bytes([s1, s2, s3, s4]), u32::from_le_bytes([o1, o2, o3, o4]).into());
-        if u16::from_le_bytes([p1, p2]) > 1 || size < 40 || offset < directory_end {
+        if (!is_cursor && u16::from_le_bytes([p1, p2]) > 1) || size < 40 || offset < directory_end {
             return Err(Fault::NotThisFormat);
         }
         if offset + u64::from(size) > reader.size() {

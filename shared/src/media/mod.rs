@@ -6,10 +6,20 @@
 
 mod dimensions;
 mod frames;
+mod geometry;
+mod heif;
+#[cfg(test)]
+mod heif_tests;
 pub mod location;
 mod reader;
 #[cfg(test)]
 mod tests;
+mod tiff;
+#[cfg(test)]
+mod tiff_tests;
+mod truncated;
+#[cfg(test)]
+mod truncated_tests;
 mod video;
 #[cfg(test)]
 mod video_tests;
@@ -17,9 +27,11 @@ mod video_tests;
 use std::fmt;
 use std::io;
 
+pub use geometry::Orientation;
 pub use reader::BodyReader;
 
 use crate::store::{ReadAt, StoreError};
+use geometry::Geometry;
 
 /// The formats of images and videos that are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -38,7 +50,7 @@ pub enum Format {
     Bmp,
     /// TIFF and BigTIFF, and with them the raw formats of cameras that are built like a TIFF.
     Tiff,
-    /// Windows icon.
+    /// Windows icon or cursor.
     Ico,
     /// HEIF with HEVC inside, as telephones make it.
     Heic,
@@ -127,11 +139,15 @@ impl fmt::Display for Format {
 pub struct Media {
     /// Its format.
     pub format: Format,
-    /// Width in pixels, at least 1. Of an icon the largest picture's, of a TIFF the first page's. A rotation counts
-    /// where the format keeps it beside the dimensions (HEIC, AVIF); one in EXIF does not.
+    /// Width in pixels, at least 1, as browsers show the picture: turned and cropped as the file says. Of an icon the
+    /// largest picture's, of a TIFF the first page's, of a raw photo its own and not the preview's.
     pub width: u32,
     /// Height in pixels, at least 1; of the same picture as the width.
     pub height: u32,
+    /// How the stored pixels were turned for that.
+    pub orientation: Orientation,
+    /// The file ends before its picture does. Only [`inspect`] looks for that.
+    pub is_truncated: bool,
 }
 
 /// What an image may demand of whoever decodes it.
@@ -215,22 +231,24 @@ impl From<io::Error> for Fault {
 /// file: call it off the async threads.
 pub fn inspect(body: &dyn ReadAt, limits: &Limits) -> Result<Media, MediaError> {
     let media = measure(body, limits)?;
-    let frames = frames::count(media.format, &mut BodyReader::new(body), limits);
-    let frames = frames.map_err(|fault| refusal(fault, media.format, limits))?;
-    if frames > limits.max_frames {
-        return Err(MediaError::TooManyFrames { frames, limit: limits.max_frames });
+    let refuse = |fault| refusal(fault, media.format, limits);
+    let frames = frames::count(media.format, &mut BodyReader::new(body), limits).map_err(refuse)?;
+    if frames.count > limits.max_frames {
+        return Err(MediaError::TooManyFrames { frames: frames.count, limit: limits.max_frames });
     }
-    Ok(media)
+    let is_truncated = truncated::is_truncated(media.format, &mut BodyReader::new(body)).map_err(refuse)?;
+    Ok(Media { is_truncated: is_truncated || frames.is_truncated, ..media })
 }
 
-/// Likewise, without a look at how many frames there are.
+/// Likewise, without a look at how many frames there are and whether all of the file is there.
 pub fn measure(body: &dyn ReadAt, limits: &Limits) -> Result<Media, MediaError> {
     let mut start = [0; LONGEST_START];
     let length = body.read_at(0, &mut start).map_err(MediaError::Read)?;
     let format = recognise(&start[..length]).ok_or(MediaError::NotAnImage)?;
     let refuse = |fault| refusal(fault, format, limits);
 
-    let (width, height) = dimensions::read(format, &mut BodyReader::new(body)).map_err(refuse)?;
+    let Geometry { width, height, orientation } =
+        dimensions::read(format, &mut BodyReader::new(body)).map_err(refuse)?;
     if width == 0 || height == 0 {
         return Err(refuse(Fault::Damaged("it has no width or no height")));
     }
@@ -238,7 +256,7 @@ pub fn measure(body: &dyn ReadAt, limits: &Limits) -> Result<Media, MediaError> 
     if pixels > limits.max_pixels {
         return Err(refuse(Fault::TooManyPixels(pixels)));
     }
-    Ok(Media { format, width, height })
+    Ok(Media { format, width, height, orientation, is_truncated: false })
 }
 
 fn refusal(fault: Fault, format: Format, limits: &Limits) -> MediaError {
@@ -263,7 +281,7 @@ fn recognise(start: &[u8]) -> Option<Format> {
         [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => Some(Format::Tiff),
         // The next two are short enough to occur by chance: their `dimensions` look closer.
         [b'B', b'M', ..] => Some(Format::Bmp),
-        [0, 0, 1, 0, ..] => Some(Format::Ico),
+        [0, 0, 1 | 2, 0, ..] => Some(Format::Ico),
         [_, _, _, _, b'f', b't', b'y', b'p', ..] => recognise_brand(start),
         // Matroska in general: which kind it is, its `dimensions` find out.
         [0x1a, 0x45, 0xdf, 0xa3, ..] => Some(Format::WebM),
@@ -279,10 +297,12 @@ fn recognise_brand(start: &[u8]) -> Option<Format> {
         _ => None,
     };
     let (size, major) = (start.first_chunk()?, start.get(8..12)?);
-    let is_any_image = matches!(major, b"mif1" | b"mif2" | b"msf1" | b"miaf");
+    let is_any_image = matches!(major, b"mif1" | b"mif2" | b"mif3" | b"msf1" | b"miaf");
+    // A file with as little in it as possible says its coding where others say their version.
+    let minor = start.get(12..16).filter(|_| major == b"mif3");
     // A video may list an image's brand among its lesser ones; what counts is the first, unless it leaves the coding open.
     let is_video = video::is_mp4_brand(major).then_some(Format::Mp4);
-    is_video.or_else(|| coding(major)).or_else(|| {
+    is_video.or_else(|| coding(major)).or_else(|| coding(minor?)).or_else(|| {
         let end = start.len().min(u32::from_be_bytes(*size) as usize);
         let lesser = start.get(16..end).filter(|_| is_any_image)?;
         lesser.chunks_exact(4).find_map(coding)

@@ -24,6 +24,11 @@ impl<'a> BodyReader<'a> {
         Self { body, position: 0, window: Vec::new(), window_start: 0 }
     }
 
+    /// Where reading goes on.
+    pub(super) fn position(&self) -> u64 {
+        self.position
+    }
+
     /// Length of the whole body in bytes.
     pub(super) fn size(&self) -> u64 {
         self.body.size()
@@ -40,6 +45,17 @@ impl<'a> BodyReader<'a> {
         let mut bytes = [0; N];
         self.read_exact(&mut bytes)?;
         Ok(bytes)
+    }
+
+    /// Fills `buffer` with the bytes from `offset` on.
+    pub(super) fn fill_at(&mut self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.position = offset;
+        self.read_exact(buffer)
+    }
+
+    /// Reading goes on there, which may be beyond the end.
+    pub(super) fn skip_to(&mut self, offset: u64) {
+        self.position = offset;
     }
 
     /// Passes over `count` bytes, beyond the end if need be.
@@ -73,11 +89,16 @@ impl BufRead for BodyReader<'_> {
             return Ok(&[]);
         }
         if !window.contains(&self.position) {
+            // A small body is read once, however often its reader goes back and forth.
+            let start = if self.body.size() <= WINDOW as u64 { 0 } else { self.position };
             self.window.resize(WINDOW, 0);
-            let filled = self.body.read_at(self.position, &mut self.window);
+            let filled = self.body.read_at(start, &mut self.window);
             self.window.truncate(*filled.as_ref().unwrap_or(&0));
-            self.window_start = self.position;
+            self.window_start = start;
             filled?;
+            if start + self.window.len() as u64 <= self.position {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
         }
         Ok(&self.window[(self.position - self.window_start) as usize..])
     }

@@ -12,6 +12,11 @@ fn judge(bytes: impl Into<Vec<u8>>) -> Result<Media, MediaError> {
     inspect(&Body::from(bytes.into()), &Limits::default())
 }
 
+/// A whole image that is stored as it is shown.
+fn upright(format: Format, width: u32, height: u32) -> Media {
+    Media { format, width, height, orientation: Orientation::UPRIGHT, is_truncated: false }
+}
+
 fn encode(format: image::ImageFormat, width: u32, height: u32) -> Vec<u8> {
     let mut bytes = Cursor::new(Vec::new());
     image::DynamicImage::new_rgba8(width, height).into_rgb8().write_to(&mut bytes, format).unwrap();
@@ -101,7 +106,7 @@ fn samples() -> Vec<(Format, Vec<u8>)> {
 #[test]
 fn an_image_of_each_format_is_recognised_and_measured() {
     for (format, bytes) in samples() {
-        assert_eq!(judge(bytes).unwrap(), Media { format, width: 40, height: 30 });
+        assert_eq!(judge(bytes).unwrap(), upright(format, 40, 30));
     }
 }
 
@@ -164,7 +169,7 @@ fn avif_and_heic_are_told_apart_by_their_brands() {
 }
 
 #[test]
-fn a_heic_is_as_large_as_its_picture_not_as_a_tile_or_the_thumbnail() {
+fn a_heic_that_names_no_primary_image_is_as_large_as_the_largest() {
     let media = judge(heif(&[b"heic"], &[(512, 512), (4032, 3024), (320, 240)])).unwrap();
     assert_eq!((media.width, media.height), (4032, 3024));
 }
@@ -193,9 +198,7 @@ fn a_header_that_is_cut_off_is_undecodable() {
 
 #[test]
 fn an_image_without_extent_is_undecodable() {
-    let mut gif = encode(image::ImageFormat::Gif, 4, 4);
-    gif[6..10].fill(0);
-    for bytes in [gif, bmp(0, 7), bmp(-3, 7), heif(&[b"heic"], &[(0, 0)]), heif(&[b"avif"], &[])] {
+    for bytes in [bmp(0, 7), bmp(-3, 7), heif(&[b"heic"], &[(0, 0)]), heif(&[b"avif"], &[])] {
         assert!(matches!(judge(bytes), Err(MediaError::Undecodable { .. })));
     }
 }
@@ -243,6 +246,15 @@ fn an_animation_of_more_frames_than_allowed_is_refused() {
 }
 
 #[test]
+fn a_png_that_declares_more_frames_than_it_has_is_not_refused() {
+    let mut png = animated_png(3);
+    let declared = png.windows(4).position(|name| name == b"acTL").unwrap() + 4;
+    png[declared..declared + 4].fill(0xff);
+    assert!(!judge(&png[..]).unwrap().is_truncated);
+    judge(&png[..png.len() - 20]).unwrap();
+}
+
+#[test]
 fn an_animation_that_breaks_off_counts_as_far_as_it_goes() {
     let whole = animated_gif(10);
     assert!(judge(&whole[..whole.len() - 20]).is_ok());
@@ -271,6 +283,90 @@ fn a_jpeg_is_measured_behind_fill_bytes_and_thumbnails() {
     }
 }
 
+/// Exif with this orientation, without what precedes it in a JPEG: one entry of this kind.
+fn exif(kind: u8, orientation: u8) -> Vec<u8> {
+    let value = if kind == 3 { [0, orientation, 0, 0] } else { [0, 0, 0, orientation] };
+    [&b"MM\0*\0\0\0\x08\0\x01\x01\x12\0"[..], &[kind, 0, 0, 0, 1], &value, &[0; 4]].concat()
+}
+
+fn with_exif(jpeg: &[u8], exif: &[u8]) -> Vec<u8> {
+    let length = (exif.len() as u16 + 8).to_be_bytes();
+    [&jpeg[..2], &[0xff, 0xe1], &length, b"Exif\0\0", exif, &jpeg[2..]].concat()
+}
+
+/// A PNG with this chunk before or after its pixels.
+fn with_chunk(png: &[u8], name: &[u8; 4], content: &[u8], is_first: bool) -> Vec<u8> {
+    let chunk = [&(content.len() as u32).to_be_bytes()[..], name, content, &[0; 4]].concat();
+    let at = if is_first { 33 } else { png.len() - 12 };
+    [&png[..at], &chunk, &png[at..]].concat()
+}
+
+#[test]
+fn a_jpeg_and_a_png_are_measured_as_browsers_turn_them() {
+    let (jpeg, png) = (encode(image::ImageFormat::Jpeg, 40, 30), encode(image::ImageFormat::Png, 40, 30));
+    for orientation in 1..=8 {
+        let (width, height) = if orientation < 5 { (40, 30) } else { (30, 40) };
+        let expected = |format| {
+            let orientation = Orientation::new(orientation.into()).unwrap();
+            Media { orientation, ..upright(format, width, height) }
+        };
+        assert_eq!(judge(with_exif(&jpeg, &exif(3, orientation))).unwrap(), expected(Format::Jpeg));
+        let png = with_chunk(&png, b"eXIf", &exif(3, orientation), true);
+        assert_eq!(judge(png).unwrap(), expected(Format::Png));
+    }
+}
+
+#[test]
+fn an_orientation_that_browsers_ignore_is_ignored() {
+    let (jpeg, png) = (encode(image::ImageFormat::Jpeg, 40, 30), encode(image::ImageFormat::Png, 40, 30));
+    let webp = riff_chunk(b"VP8 ", &[0x10, 0, 0, 0x9d, 0x01, 0x2a, 0x80, 0x42, 0xe0, 1]);
+    let webp = extended_webp(0x08, &[webp, riff_chunk(b"EXIF", &exif(3, 6))].concat());
+    assert_eq!(judge(webp).unwrap(), upright(Format::WebP, 640, 480));
+    let ignored = [exif(4, 6), exif(3, 0), exif(3, 9), exif(3, 6)[..20].to_vec(), b"Exif\0\0".to_vec(), vec![]];
+    for exif in ignored {
+        assert_eq!(judge(with_exif(&jpeg, &exif)).unwrap(), upright(Format::Jpeg, 40, 30), "{exif:?}");
+        let png = with_chunk(&png, b"eXIf", &exif, true);
+        assert_eq!(judge(png).unwrap(), upright(Format::Png, 40, 30), "{exif:?}");
+    }
+    // A second one does not count, not even where the first says nothing; nor one behind the pixels of a PNG.
+    for first in [exif(3, 1), exif(3, 9), vec![0; 30]] {
+        let two = with_exif(&with_exif(&jpeg, &exif(3, 6)), &first);
+        assert_eq!(judge(two).unwrap(), upright(Format::Jpeg, 40, 30));
+    }
+    assert_eq!(judge(with_chunk(&png, b"eXIf", &exif(3, 6), false)).unwrap(), upright(Format::Png, 40, 30));
+}
+
+#[test]
+fn a_gif_without_a_table_of_colours_is_an_image() {
+    let frame = b"\x2c\0\0\0\0\x03\0\x02\0\0\x02\x02\x84\x51\0\x3b";
+    let gif = [&b"GIF89a\x03\0\x02\0\0\0\0"[..], frame].concat();
+    assert_eq!(judge(gif).unwrap(), upright(Format::Gif, 3, 2));
+}
+
+#[test]
+fn a_first_frame_beyond_the_screen_of_a_gif_makes_it_larger() {
+    let gif = |screen: [u8; 4], frame: [u8; 8]| {
+        [&b"GIF89a"[..], &screen, &[0, 0, 0, b','], &frame, &[0, 2, 2, 0x84, 0x51, 0, b';']].concat()
+    };
+    for (screen, frame, expected) in [
+        ([0; 4], [0, 0, 0, 0, 4, 0, 3, 0], (4, 3)),
+        ([2, 0, 2, 0], [0, 0, 0, 0, 4, 0, 3, 0], (4, 3)),
+        ([4, 0, 3, 0], [3, 0, 3, 0, 4, 0, 3, 0], (7, 6)),
+        ([20, 0, 10, 0], [3, 0, 3, 0, 4, 0, 3, 0], (20, 10)),
+    ] {
+        assert_eq!(judge(gif(screen, frame)).unwrap(), upright(Format::Gif, expected.0, expected.1));
+    }
+    assert!(matches!(judge(gif([0; 4], [0; 8])), Err(MediaError::Undecodable { .. })));
+}
+
+#[test]
+fn a_cursor_is_an_icon_with_a_hot_spot() {
+    let mut cursor = encode(image::ImageFormat::Ico, 16, 24);
+    cursor[2] = 2;
+    cursor[10..14].copy_from_slice(&[9, 0, 7, 0]);
+    assert_eq!(judge(cursor).unwrap(), upright(Format::Ico, 16, 24));
+}
+
 #[test]
 fn old_and_upside_down_bitmaps_are_measured() {
     let media = judge(bmp(640, -480)).unwrap();
@@ -278,6 +374,14 @@ fn old_and_upside_down_bitmaps_are_measured() {
     let core_header = [&b"BM\x1a\0\0\0\0\0\0\0\x1a\0\0\0\x0c\0\0\0"[..], &[0x80, 2, 0xe0, 1, 1, 0, 24, 0], &[0; 30]];
     let media = judge(core_header.concat()).unwrap();
     assert_eq!((media.width, media.height), (640, 480));
+    // OS/2's second header may end before what would be zero.
+    for length in [16, 20, 36, 42, 46, 48, 60, 64] {
+        let header = [&[length, 0, 0, 0][..], &640_i32.to_le_bytes(), &480_i32.to_le_bytes(), &[1, 0, 24, 0]].concat();
+        let bitmap = [&b"BM\x1a\0\0\0\0\0\0\0\x5a\0\0\0"[..], &header, &[0; 100]].concat();
+        assert_eq!(judge(bitmap).unwrap().width, 640, "a header of {length} bytes");
+    }
+    let unknown = [&b"BM\x1a\0\0\0\0\0\0\0\x5a\0\0\0\x18\x01\0\0"[..], &[0; 100]].concat();
+    assert!(matches!(judge(unknown), Err(MediaError::NotAnImage)));
 }
 
 #[test]
@@ -290,7 +394,7 @@ fn an_icon_is_one_only_if_its_directory_fits_the_file() {
     };
     assert!(changed(9, &[255]).is_ok(), "a byte that one well-known encoder sets");
     let not_icons: [(usize, &[u8]); 6] =
-        [(2, &[2]), (4, &[0, 0]), (10, &[9]), (14, &[1, 0, 0, 0]), (18, &[3, 0, 0, 0]), (22, &[0])];
+        [(2, &[3]), (4, &[0, 0]), (10, &[9]), (14, &[1, 0, 0, 0]), (18, &[3, 0, 0, 0]), (22, &[0])];
     for (offset, bytes) in not_icons {
         assert!(matches!(changed(offset, bytes), Err(MediaError::NotAnImage)), "at {offset}");
     }

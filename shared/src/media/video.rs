@@ -5,6 +5,7 @@
 //! read a whole index into memory, or know one of the two; what is needed here is their outermost structure.
 
 use super::Fault;
+use super::geometry::{Geometry, Orientation};
 use super::reader::BodyReader;
 
 /// The most parts of a file that are walked over. A stream in fragments of a second has two for each.
@@ -16,10 +17,10 @@ const DAMAGED: Fault = Fault::Damaged("its header is damaged");
 const TOO_MANY: Fault = Fault::Damaged("it has too many parts");
 
 /// A box of an MP4, or an element of a WebM: what it is, and where its content lies.
-struct Part<Name> {
-    name: Name,
-    start: u64,
-    end: u64,
+pub(super) struct Part<Name> {
+    pub(super) name: Name,
+    pub(super) start: u64,
+    pub(super) end: u64,
 }
 
 /// Whether these are brands of an MP4 that browsers may play: the major one decides.
@@ -49,8 +50,8 @@ pub(super) fn is_mp4_brand(major: &[u8]) -> bool {
     )
 }
 
-/// The dimensions of an MP4's largest picture, upright.
-pub(super) fn mp4(reader: &mut BodyReader<'_>) -> Result<(u32, u32), Fault> {
+/// An MP4's largest picture, as it is shown.
+pub(super) fn mp4(reader: &mut BodyReader<'_>) -> Result<Geometry, Fault> {
     let end = reader.size();
     let (mut at, mut parts, mut dimensions, mut has_content) = (0, 0, None, false);
     while at < end {
@@ -74,7 +75,7 @@ pub(super) fn mp4(reader: &mut BodyReader<'_>) -> Result<(u32, u32), Fault> {
 }
 
 /// The box at this place, which must end before `end`.
-fn mp4_box(reader: &mut BodyReader<'_>, at: u64, end: u64) -> Result<Part<[u8; 4]>, Fault> {
+pub(super) fn mp4_box(reader: &mut BodyReader<'_>, at: u64, end: u64) -> Result<Part<[u8; 4]>, Fault> {
     if end - at < 8 {
         return Err(CUT_OFF);
     }
@@ -92,8 +93,12 @@ fn mp4_box(reader: &mut BodyReader<'_>, at: u64, end: u64) -> Result<Part<[u8; 4
     Ok(Part { name, start: at + head, end: stop })
 }
 
-/// The dimensions of the largest track below this box; none where no track has a picture.
-fn mp4_pictures(reader: &mut BodyReader<'_>, of: &Part<[u8; 4]>, parts: &mut u32) -> Result<Option<(u32, u32)>, Fault> {
+/// The largest track below this box; none where no track has a picture.
+pub(super) fn mp4_pictures(
+    reader: &mut BodyReader<'_>,
+    of: &Part<[u8; 4]>,
+    parts: &mut u32,
+) -> Result<Option<Geometry>, Fault> {
     let (mut at, mut largest) = (of.start, None);
     while at < of.end {
         let part = mp4_box(reader, at, of.end)?;
@@ -103,7 +108,7 @@ fn mp4_pictures(reader: &mut BodyReader<'_>, of: &Part<[u8; 4]>, parts: &mut u32
             b"tkhd" => Some(mp4_track(reader, &part)?),
             _ => None,
         };
-        let area = |(width, height): &(u32, u32)| u64::from(*width) * u64::from(*height);
+        let area = |track: &Geometry| u64::from(track.width) * u64::from(track.height);
         largest = largest.into_iter().chain(found).filter(|found| area(found) > 0).max_by_key(area);
         at = part.end;
         *parts += 1;
@@ -114,18 +119,20 @@ fn mp4_pictures(reader: &mut BodyReader<'_>, of: &Part<[u8; 4]>, parts: &mut u32
     Ok(largest)
 }
 
-/// What a track's header says: its dimensions as 16.16, and a matrix that may turn it to its side.
-fn mp4_track(reader: &mut BodyReader<'_>, part: &Part<[u8; 4]>) -> Result<(u32, u32), Fault> {
+/// What a track's header says: its dimensions as 16.16, and a matrix that may turn them.
+fn mp4_track(reader: &mut BodyReader<'_>, part: &Part<[u8; 4]>) -> Result<Geometry, Fault> {
     let [version] = reader.bytes_at(part.start)?;
     let matrix = part.start + if version == 1 { 52 } else { 40 };
     if matrix + 44 > part.end {
         return Err(DAMAGED);
     }
-    let (a, b): ([u8; 4], [u8; 4]) = (reader.bytes_at(matrix)?, reader.bytes()?);
+    // Two numbers and a third that is zero, for each of where x and y go.
+    let [a, b, _, c, d]: [[u8; 4]; 5] =
+        [reader.bytes_at(matrix)?, reader.bytes()?, reader.bytes()?, reader.bytes()?, reader.bytes()?];
     let [w1, w2, _, _, h1, h2, _, _] = reader.bytes_at(matrix + 36)?;
-    let (width, height) = (u16::from_be_bytes([w1, w2]).into(), u16::from_be_bytes([h1, h2]).into());
-    let lies = a == [0; 4] && b != [0; 4];
-    Ok(if lies { (height, width) } else { (width, height) })
+    let dimensions = (u16::from_be_bytes([w1, w2]).into(), u16::from_be_bytes([h1, h2]).into());
+    let orientation = Orientation::of_matrix([a, c, b, d].map(i32::from_be_bytes));
+    Ok(Geometry::upright(dimensions).turned(orientation))
 }
 
 const EBML: u32 = 0x1a45_dfa3;
@@ -148,7 +155,7 @@ pub(super) fn webm(reader: &mut BodyReader<'_>) -> Result<(u32, u32), Fault> {
     if head.name != EBML || head.end - head.start > 1024 {
         return Err(Fault::NotThisFormat);
     }
-    if doc_type(reader, &head)? != *b"webm" {
+    if !is_webm(reader, &head)? {
         return Err(Fault::NotThisFormat);
     }
     let segment = element(reader, head.end, end)?;
@@ -211,17 +218,20 @@ fn element(reader: &mut BodyReader<'_>, at: u64, end: u64) -> Result<Part<u32>, 
     Ok(Part { name, start, end: stop })
 }
 
-/// The first four letters of what kind of Matroska file it is; `matr` for any that is no WebM.
-fn doc_type(reader: &mut BodyReader<'_>, head: &Part<u32>) -> Result<[u8; 4], Fault> {
+/// Whether this header says that the file is a WebM, and no other kind of Matroska. Zeros may fill up the text.
+fn is_webm(reader: &mut BodyReader<'_>, head: &Part<u32>) -> Result<bool, Fault> {
     let mut at = head.start;
     while at < head.end {
         let part = element(reader, at, head.end)?;
         if part.name == DOC_TYPE {
-            return if part.end - part.start == 4 { Ok(reader.bytes_at(part.start)?) } else { Ok(*b"matr") };
+            // The header is short, and so is this.
+            let mut text = vec![0; (part.end - part.start) as usize];
+            reader.fill_at(part.start, &mut text)?;
+            return Ok(text.split(|byte| *byte == 0).next() == Some(b"webm"));
         }
         at = part.end;
     }
-    Ok(*b"matr")
+    Ok(false)
 }
 
 /// The dimensions of the first track below this element that has a picture.

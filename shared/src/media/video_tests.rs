@@ -20,8 +20,9 @@ fn trak(version: u8, width: u16, height: u16, turned: bool) -> Vec<u8> {
     let mut tkhd = vec![0; if version == 1 { 96 } else { 84 }];
     tkhd[0] = version;
     let matrix = tkhd.len() - 44;
-    let unit = if turned { matrix + 4 } else { matrix };
+    let (unit, other) = if turned { (matrix + 4, matrix + 12) } else { (matrix, matrix + 16) };
     tkhd[unit + 1] = 1;
+    tkhd[other + 1] = 1;
     tkhd[matrix + 36..matrix + 38].copy_from_slice(&width.to_be_bytes());
     tkhd[matrix + 40..matrix + 42].copy_from_slice(&height.to_be_bytes());
     iso_box(b"trak", &[iso_box(b"tkhd", &tkhd), iso_box(b"mdia", b"")].concat())
@@ -65,7 +66,8 @@ fn webm() -> Vec<u8> {
 }
 
 fn is(bytes: Vec<u8>, format: Format, width: u32, height: u32) {
-    assert_eq!(judge(bytes).unwrap(), Media { format, width, height });
+    let media = judge(bytes).unwrap();
+    assert_eq!((media.format, media.width, media.height, media.is_truncated), (format, width, height, false));
 }
 
 fn is_damaged(bytes: Vec<u8>) {
@@ -86,6 +88,19 @@ fn an_mp4_says_how_large_its_picture_is_upright() {
 }
 
 #[test]
+fn an_mp4_of_a_telephone_held_upright_is_turned() {
+    // As telephones write a quarter turn with the clock: 1 where y comes from x, -1 where x comes from y.
+    let mut tkhd = vec![0; 84];
+    tkhd[45] = 1;
+    tkhd[52..56].copy_from_slice(&[0xff, 0xff, 0, 0]);
+    tkhd[76..78].copy_from_slice(&1920_u16.to_be_bytes());
+    tkhd[80..82].copy_from_slice(&1080_u16.to_be_bytes());
+    let moov = moov(&[iso_box(b"trak", &iso_box(b"tkhd", &tkhd))]);
+    let media = judge([ftyp(b"isom"), moov, iso_box(b"mdat", &[1])].concat()).unwrap();
+    assert_eq!((media.width, media.height, media.orientation.value()), (1080, 1920, 6));
+}
+
+#[test]
 fn boxes_of_an_mp4_may_be_long_or_go_on_to_the_end() {
     let long = [&1_u32.to_be_bytes()[..], b"mdat", &20_u64.to_be_bytes(), &[1; 4]].concat();
     is([ftyp(b"isom"), long, moov(&[trak(0, 4, 2, false)])].concat(), Format::Mp4, 4, 2);
@@ -103,6 +118,8 @@ fn a_webm_says_how_large_its_picture_is() {
     let recorded = [ebml(b"webm"), unknown(SEGMENT), tracks(&[4], &[2]), unknown(CLUSTER), vec![9; 50]].concat();
     is(recorded, Format::WebM, 4, 2);
     is([webm(), element(0xec, &[0; 9])].concat(), Format::WebM, 640, 360);
+    let padded = [ebml(b"webm\0\0\0"), webm()[ebml(b"webm").len()..].to_vec()].concat();
+    is(padded, Format::WebM, 640, 360);
 }
 
 #[test]
@@ -171,6 +188,8 @@ fn what_only_begins_like_a_video_is_none() {
         ftyp(b"3gp4"),
         ebml(b"matroska"),
         ebml(b"html"),
+        ebml(b"webm2"),
+        ebml(b"\0webm"),
         element(0x1a45_dfa3, &[]),
         [b"\x1a\x45\xdf\xa3<html><script>alert(1)</script>".to_vec(), vec![b' '; 100]].concat(),
         b"<html><!-- ftypisom -->".to_vec(),

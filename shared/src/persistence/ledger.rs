@@ -12,12 +12,10 @@ use crate::error::Result;
 use crate::keepsake::Keepsake;
 use crate::layout;
 use crate::seal::{self, UNSEALED};
-use crate::store::{Body, ErrorKind, Optional, PutMode, Store};
+use crate::store::{Body, Contention, ErrorKind, Optional, PutMode, Store};
 
 /// Instances that are remembered besides the first.
 const NEWEST: usize = 20;
-/// How often a start tries again because others started at the same time; each round, one of them has succeeded.
-const ROUNDS: usize = 64;
 
 /// The ledger of one place; sealed JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,7 +98,8 @@ impl Keepsake {
     /// begun anew; what cannot be written is read all the same.
     pub(super) async fn note_start_in(&self, place: &Store, volumes: &[Volume]) -> Result<Option<Outlived>> {
         let (key, instance) = (layout::starts(), self.circumstances().and_then(|known| known.instance.as_ref()));
-        for _ in 0..ROUNDS {
+        let mut contention = Contention::new(&key);
+        loop {
             let (ledger, mode) = match place.read(&key).await {
                 Err(error) if error.kind == ErrorKind::Corrupt => (None, PutMode::Update(place.head(&key).await?.etag)),
                 read => match read.optional()? {
@@ -124,15 +123,15 @@ impl Keepsake {
             }
             match place.put(&key, &Body::from(seal::seal(&ledger)), &mode).await {
                 Ok(_) => return Ok(outlived),
-                Err(error) if matches!(error.kind, ErrorKind::Changed | ErrorKind::AlreadyExists) => {}
                 Err(error) => {
-                    let error = &error as &dyn std::error::Error;
-                    tracing::warn!(error, "this start could not be noted; the next one may not know of it");
-                    return Ok(outlived);
+                    let error = if error.is_lost_race() { contention.lost().await.err() } else { Some(error) };
+                    if let Some(error) = error {
+                        let error = &error as &dyn std::error::Error;
+                        tracing::warn!(error, "this start could not be noted; the next one may not know of it");
+                        return Ok(outlived);
+                    }
                 }
             }
         }
-        tracing::warn!("this start could not be noted for all the others that started at the same time");
-        Ok(None)
     }
 }

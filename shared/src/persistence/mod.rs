@@ -14,6 +14,7 @@ mod instance;
 mod judge;
 mod ledger;
 mod machine;
+mod process;
 #[cfg(test)]
 mod tests;
 
@@ -26,6 +27,7 @@ pub use instance::Instance;
 pub use judge::{Judgement, Verdict};
 pub use ledger::Outlived;
 pub use machine::{Machine, Mount};
+pub(crate) use process::Process;
 
 use crate::catalog::CatalogError;
 use crate::config::{ArchiveMode, Config, Platform, StoreUrl};
@@ -310,7 +312,9 @@ impl Keepsake {
 
     /// Takes note of what a recovery found: where a place belongs to another store, nothing is written from then on.
     pub(crate) fn note_foreign(&self, error: &Error) {
-        if let Error::Catalog(CatalogError::ForeignStore { place, .. }) = error {
+        if let Error::Catalog(error) = error
+            && let CatalogError::ForeignStore { place, .. } = error.cause()
+        {
             self.withhold(Withheld::Foreign(match place {
                 0 => Place::Data,
                 1 => Place::Archive,

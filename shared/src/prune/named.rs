@@ -13,7 +13,7 @@ use crate::digest::Digest;
 use crate::error::Result;
 use crate::keepsake::{Keepsake, blocking};
 use crate::layout::{self, BackupName};
-use crate::store::{ETag, ErrorKind, Key, ObjectMeta, Optional, StoreError};
+use crate::store::{Contention, ETag, ErrorKind, Key, ObjectMeta, Optional, StoreError};
 
 /// Manifests and chunks read at a time.
 const FETCHES: usize = 16;
@@ -193,6 +193,7 @@ impl Keepsake {
         unnamed: &mut Unnamed,
     ) -> Result<Option<&'static str>, StoreError> {
         let (archive, before) = (self.archive.store(), self.safe_before());
+        let mut contention = Contention::new(layout::BACKUPS);
         'listing: loop {
             let listed: Vec<ObjectMeta> = archive.list(layout::BACKUPS, None).try_collect().await?;
             for meta in listed {
@@ -210,7 +211,11 @@ impl Keepsake {
                     }
                 } else if layout::is_intent(&meta.key) && meta.modified >= before {
                     // Where it is gone, its manifest may stand since this listing was taken.
-                    let Some((bytes, _)) = archive.read(&meta.key).await.optional()? else { continue 'listing };
+                    let Some((bytes, _)) = archive.read(&meta.key).await.optional()? else {
+                        // Lists of some services lag.
+                        contention.lost().await?;
+                        continue 'listing;
+                    };
                     let Some(intent) = Intent::decode(&bytes) else { return Ok(Some(DAMAGED_BACKUP)) };
                     intent.chunks.iter().for_each(|chunk| _ = unnamed.suspects.chunks.remove(chunk));
                     unnamed.read.insert((meta.key.clone(), meta.etag.clone()));

@@ -4,13 +4,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::{IN_FLIGHT, Listed, Report, vanished};
-use crate::catalog::{Change, Content, Entry, Loaded, Record, Tombstone};
+use crate::catalog::{Change, Content, Entry, Loaded, Record, Stamp, Tombstone};
 use crate::clock::format_millis;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::keepsake::{Keepsake, blocking};
 use crate::layout::{self, ImageId};
-use crate::media::{self, Media};
+use crate::media::{self, Limits, Media};
 use crate::store::{ErrorKind, ObjectMeta};
 use crate::upload::{DEFAULT_CATEGORY, DEFAULT_ORDER};
 
@@ -102,21 +102,28 @@ impl Keepsake {
             let Some(record) = entry.live().cloned() else { continue };
             match self.describe(&id, record).await {
                 Ok((_, record)) => {
-                    // What was imported yields to any real state. What was edited since must be replaced.
-                    let version = if entry.stamp.version == 0 { 0 } else { entry.stamp.version + 1 };
-                    completed.push((id, entry.stamp, Change { version, content: Content::Live(record) }));
+                    completed.push((
+                        id,
+                        entry.stamp,
+                        Change { version: next_version(&entry), content: Content::Live(record) },
+                    ));
                 }
                 Err(Error::Store(error)) if vanished(&error) => {}
                 Err(error) => return Err(error),
             }
         }
+        self.commit_unless_changed(completed).await
+    }
+
+    /// Commits changes of records that are still in the state that each was made from; returns how many were.
+    pub(crate) async fn commit_unless_changed(&self, mut changes: Vec<(ImageId, Stamp, Change)>) -> Result<u64> {
         let _turn = self.editing.lock().await;
         self.catalog.refresh().await?;
         let unchanged = |id: &ImageId, stamp| self.catalog.read(|s| s.get(id.as_str()).map(|e| e.stamp) == Some(stamp));
-        completed.retain(|(id, stamp, _)| unchanged(id, *stamp));
-        let count = completed.len() as u64;
+        changes.retain(|(id, stamp, _)| unchanged(id, *stamp));
+        let count = changes.len() as u64;
         if count > 0 {
-            self.catalog.commit(completed.into_iter().map(|(id, _, change)| (id, change)).collect()).await?;
+            self.catalog.commit(changes.into_iter().map(|(id, _, change)| (id, change)).collect()).await?;
             self.changed.notify_one();
         }
         Ok(count)
@@ -151,7 +158,8 @@ impl Keepsake {
     /// Completes a record from its file, and gives an image or what a record already names its second copy.
     pub(super) async fn describe(&self, id: &ImageId, record: Record) -> Result<(Option<Media>, Record)> {
         let body = self.primary.fetch(&layout::image(id)).await?;
-        let (limits, inspected) = (self.settings.media, body.clone());
+        // The limits are for what comes in. What is here is kept, however large it is.
+        let (limits, inspected) = (Limits { max_pixels: u64::MAX, max_frames: u32::MAX }, body.clone());
         let media = blocking(move || media::inspect(&inspected, &limits)).await?.ok();
         let known = record.kind.is_some();
         if media.is_some() || known {
@@ -161,14 +169,22 @@ impl Keepsake {
     }
 }
 
+/// The version of a record that was completed. What was imported yields to any real state; what was edited since must be
+/// replaced.
+pub(crate) fn next_version(entry: &Entry) -> u64 {
+    if entry.stamp.version == 0 { 0 } else { entry.stamp.version + 1 }
+}
+
 /// Adds what the bytes say where the record says nothing.
 pub(crate) fn completed(record: Record, size: u64, digest: Digest, media: Option<&Media>) -> Record {
+    let record = match media {
+        Some(media) if record.lacks_orientation_only(media) => record.measured(media),
+        _ => record,
+    };
     Record {
         kind: record.kind.or_else(|| media.map(|_| "image".to_owned())),
         content_type: record.content_type.or_else(|| media.map(|m| m.format.content_type().to_owned())),
         size: Some(size),
-        width: record.width.or_else(|| media.map(|m| m.width.into())),
-        height: record.height.or_else(|| media.map(|m| m.height.into())),
         sha256: Some(digest),
         ..record
     }

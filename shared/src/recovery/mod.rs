@@ -10,7 +10,7 @@ mod files;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-pub(crate) use files::completed;
+pub(crate) use files::{completed, next_version};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::{SignedDuration, Timestamp};
 

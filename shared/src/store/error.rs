@@ -20,6 +20,11 @@ pub struct StoreError {
     pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
+/// Why a disk is full although bytes are free; the source of a [`StoreError`].
+#[derive(Debug, thiserror::Error)]
+#[error("the file system has no free inodes, so it cannot hold more files")]
+pub(super) struct NoInodes;
+
 /// Failures that a caller treats differently; there is no kind that nobody acts on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorKind {
@@ -86,6 +91,16 @@ impl StoreError {
             _ => ErrorKind::Unavailable,
         };
         Self::caused(operation, key, kind, source)
+    }
+
+    /// Whether the condition of a put did not hold: another writer was quicker.
+    pub fn is_lost_race(&self) -> bool {
+        matches!(self.kind, ErrorKind::Changed | ErrorKind::AlreadyExists)
+    }
+
+    /// Whether there is no room because the file system has no free inodes.
+    pub fn is_out_of_inodes(&self) -> bool {
+        self.source.as_deref().is_some_and(|source| source.is::<NoInodes>())
     }
 
     /// Whether the object is simply not there.

@@ -247,6 +247,10 @@ impl ObjectStore for FaultStore {
         self.inner.address(key)
     }
 
+    fn is_disk(&self) -> bool {
+        self.inner.is_disk()
+    }
+
     async fn copy_from(
         &self,
         from: &Address,

@@ -11,8 +11,8 @@ use futures::stream::{BoxStream, StreamExt};
 use jiff::Timestamp;
 
 use super::{
-    Body, ETag, ErrorKind, Key, Meter, Metered, Object, ObjectMeta, ObjectStore, PutMode, Result, ServedAs, SignedPut,
-    Spool, StoreError, StoreStatus, Terms,
+    Body, ETag, ErrorKind, Files, Key, Meter, Metered, Object, ObjectMeta, ObjectStore, PutMode, Result, ServedAs,
+    SignedPut, Spool, StoreError, StoreStatus, Terms,
 };
 use crate::digest::{Digest, Hasher};
 
@@ -131,9 +131,19 @@ impl Store {
         self.backend.signed_put(&self.full(key)?, terms, valid_for).await
     }
 
+    /// See [`ObjectStore::is_disk`].
+    pub fn is_disk(&self) -> bool {
+        self.backend.is_disk()
+    }
+
     /// See [`ObjectStore::free_bytes`].
     pub async fn free_bytes(&self) -> Result<Option<u64>> {
         self.backend.free_bytes().await
+    }
+
+    /// See [`ObjectStore::files`].
+    pub async fn files(&self) -> Result<Option<Files>> {
+        self.backend.files().await
     }
 
     /// See [`ObjectStore::check_conditional_writes`].

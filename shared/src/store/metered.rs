@@ -10,7 +10,7 @@ use futures::stream::{self, BoxStream, StreamExt};
 use jiff::Timestamp;
 
 use super::{
-    Address, Body, ETag, ErrorKind, Key, Object, ObjectMeta, ObjectStore, PutMode, Result, ServedAs, SignedPut,
+    Address, Body, ETag, ErrorKind, Files, Key, Object, ObjectMeta, ObjectStore, PutMode, Result, ServedAs, SignedPut,
     StoreStatus, Terms,
 };
 use crate::digest::Digest;
@@ -117,6 +117,10 @@ impl ObjectStore for Metered {
         self.inner.address(key)
     }
 
+    fn is_disk(&self) -> bool {
+        self.inner.is_disk()
+    }
+
     async fn copy_from(
         &self,
         from: &Address,
@@ -137,6 +141,10 @@ impl ObjectStore for Metered {
 
     async fn free_bytes(&self) -> Result<Option<u64>> {
         self.measure("status", self.inner.free_bytes()).await
+    }
+
+    async fn files(&self) -> Result<Option<Files>> {
+        self.measure("status", self.inner.files()).await
     }
 
     async fn check_conditional_writes(&self, scratch: &Key) -> Result<()> {

@@ -18,6 +18,7 @@ mod memory;
 mod metered;
 mod ranged;
 mod s3;
+mod update;
 
 use std::fmt;
 use std::ops::Range;
@@ -42,6 +43,7 @@ pub use memory::MemoryStore;
 pub use metered::{Meter, Metered};
 pub use ranged::Ranged;
 pub use s3::{S3Options, S3Store, http_client as s3_http_client};
+pub(crate) use update::{Change, Contention, Found};
 
 /// The version of one object, as its backend names it. Equal tags of one key mean equal bytes; nothing else may be
 /// read out of it.
@@ -136,6 +138,15 @@ pub struct SignedPut {
     pub headers: Vec<(String, String)>,
 }
 
+/// How many files (inodes) a file system can hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Files {
+    /// Files and folders that can still be made.
+    pub free: u64,
+    /// Files and folders that fit in all.
+    pub total: u64,
+}
+
 /// What a store can say of itself without writing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StoreStatus {
@@ -145,6 +156,10 @@ pub struct StoreStatus {
     pub free_bytes: Option<u64>,
     /// Bytes the medium holds in all, where the backend knows.
     pub total_bytes: Option<u64>,
+    /// How the bytes of a put are checked on their way to a service, in a few words; `None` where there is no way.
+    pub integrity: Option<&'static str>,
+    /// Files the medium can hold, where that is limited and the backend knows.
+    pub files: Option<Files>,
     /// `disk`, `s3`, `cloudinary` or `memory`.
     pub kind: &'static str,
     /// The file system's name (`ext4`, `overlay`, `tmpfs`, …), where there is one and it is known.
@@ -199,7 +214,8 @@ pub trait ObjectStore: Send + Sync + fmt::Debug {
     /// Describes an object without reading it.
     async fn head(&self, key: &Key) -> Result<ObjectMeta>;
 
-    /// Lists objects; pages are fetched as the stream is read.
+    /// Lists objects; pages are fetched as the stream is read. A folder of a disk that may not be read is an error of
+    /// the kind [`ErrorKind::Refused`] with its path, and what lies behind it comes all the same.
     fn list(&self, prefix: &str, start_after: Option<&str>) -> BoxStream<'static, Result<ObjectMeta>>;
 
     /// Removes an object.
@@ -245,14 +261,24 @@ pub trait ObjectStore: Send + Sync + fmt::Debug {
         Ok(None)
     }
 
+    /// Whether the objects are files below a folder that this machine has mounted.
+    fn is_disk(&self) -> bool {
+        false
+    }
+
     /// Bytes that can still be written, where the backend knows. Cheap: no service is asked for it.
     async fn free_bytes(&self) -> Result<Option<u64>> {
         Ok(self.status().await?.free_bytes)
     }
 
+    /// Files that can still be made, where that is limited and the backend knows. Cheap: no service is asked for it.
+    async fn files(&self) -> Result<Option<Files>> {
+        Ok(self.status().await?.files)
+    }
+
     /// Finds out, by trying below `scratch`, whether the service behind this store keeps sentences 3 and 4;
-    /// [`ErrorKind::Refused`] says that it does not. Nothing is left behind. A backend whose own code keeps them has
-    /// nothing to try.
+    /// [`ErrorKind::Refused`] says that it does not. Nothing is left behind. A disk tries what it relies on of the file
+    /// system. A backend whose own code keeps them has nothing to try.
     async fn check_conditional_writes(&self, _scratch: &Key) -> Result<()> {
         Ok(())
     }

@@ -71,6 +71,68 @@ pub fn event(method: &str, target: &str, headers: &[(&str, &str)], body: EventBo
     event
 }
 
+/// The event that a REST API makes of a request at its stage `prod`: payload format 1.0.
+pub fn rest_event(method: &str, target: &str, headers: &[(&str, &str)]) -> Value {
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let mut event = json!({
+        "resource": "/{proxy+}",
+        "path": path,
+        "httpMethod": method,
+        "multiValueQueryStringParameters": null,
+        "queryStringParameters": null,
+        "pathParameters": { "proxy": path.trim_start_matches('/') },
+        "stageVariables": null,
+        "requestContext": {
+            "accountId": "123456789012",
+            "apiId": "abc",
+            "domainName": "abc.execute-api.eu-central-1.amazonaws.com",
+            "domainPrefix": "abc",
+            "httpMethod": method,
+            "identity": { "sourceIp": "192.0.2.1", "userAgent": "test" },
+            "path": format!("/prod{path}"),
+            "protocol": "HTTP/1.1",
+            "requestId": "c6af9ac6-7b61-11e6-9a41-93e8deadbeef",
+            "resourceId": "123456",
+            "resourcePath": "/{proxy+}",
+            "stage": "prod",
+        },
+        "body": null,
+        "isBase64Encoded": false,
+    });
+    put_query_and_headers(&mut event, query, headers);
+    event
+}
+
+/// The event that an Application Load Balancer makes of a request, with multi-value headers switched on.
+pub fn balancer_event(method: &str, target: &str, headers: &[(&str, &str)]) -> Value {
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let target_group = "arn:aws:elasticloadbalancing:eu-central-1:123456789012:targetgroup/keepsake/49e9d65c45c6791a";
+    let mut event = json!({
+        "requestContext": { "elb": { "targetGroupArn": target_group } },
+        "httpMethod": method,
+        "path": path,
+        "body": "",
+        "isBase64Encoded": false,
+    });
+    put_query_and_headers(&mut event, query, headers);
+    if let Some(event) = event.as_object_mut() {
+        event.retain(|name, _| !matches!(name.as_str(), "headers" | "queryStringParameters"));
+    }
+    event
+}
+
+fn put_query_and_headers(event: &mut Value, query: &str, headers: &[(&str, &str)]) {
+    let host = ("host", "abc.execute-api.eu-central-1.amazonaws.com");
+    for (name, value) in std::iter::once(&host).chain(headers) {
+        event["headers"][name.to_lowercase()] = json!(value);
+        event["multiValueHeaders"][name.to_lowercase()] = json!([value]);
+    }
+    for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
+        event["queryStringParameters"][name] = json!(value);
+        event["multiValueQueryStringParameters"][name] = json!([value]);
+    }
+}
+
 /// Starts `binary` on the disk store in `folder`, hands it the events one after the other, and returns what a client
 /// would see of its answers. The process is ended when all are there.
 pub async fn invoke(binary: &str, folder: &Path, settings: &[(&str, &str)], events: Vec<Value>) -> Vec<Answer> {
@@ -153,7 +215,13 @@ fn decode(answer: &Value) -> Answer {
         Some(true) => STANDARD.decode(body).unwrap(),
         _ => body.as_bytes().to_vec(),
     };
-    let mut headers = answer["headers"].as_object().unwrap().iter().map(header).collect::<HeaderMap>();
+    let mut headers = answer["headers"].as_object().into_iter().flatten().map(header).collect::<HeaderMap>();
+    for (name, values) in answer["multiValueHeaders"].as_object().into_iter().flatten() {
+        let values = values.as_array().unwrap().iter().map(|value| header((name, value)));
+        headers.extend(
+            values.filter(|(name, _)| !answer["headers"].as_object().is_some_and(|h| h.contains_key(name.as_str()))),
+        );
+    }
     for cookie in answer["cookies"].as_array().into_iter().flatten() {
         headers.append(SET_COOKIE, HeaderValue::from_str(cookie.as_str().unwrap()).unwrap());
     }

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::keepsake::Keepsake;
 use crate::layout;
 use crate::seal::{self, UNSEALED};
-use crate::store::{Body, ETag, ErrorKind, Optional, PutMode, Store, StoreError};
+use crate::store::{Body, Change, ErrorKind, Found, Optional, Store};
 
 /// What every token begins with, so that people and scanners know one when they see it.
 pub(super) const PREFIX: &str = "ksk_";
@@ -20,8 +20,6 @@ pub(super) const PREFIX: &str = "ksk_";
 const LENGTH: usize = PREFIX.len() + 64;
 /// The longest name, in characters.
 const LONGEST_NAME: usize = 100;
-/// How often a change is tried again because others changed the tokens at the same time; each round, one of them succeeds.
-const ROUNDS: usize = 64;
 
 /// A token, but for the secret itself, of which only the digest is kept: nobody can find 256 random bits from it, however fast
 /// they try, so that no slow hash is needed.
@@ -63,14 +61,14 @@ pub(super) fn find(tokens: &[Token], digest: Digest) -> Option<&Token> {
     all.find(|token| token.sha256.as_bytes().ct_eq(digest.as_bytes()).into())
 }
 
-/// Reads the tokens of a store, with what is needed to replace them. [`Error::DamagedTokens`] where they are not what was
+/// Reads the tokens of a store. [`Error::DamagedTokens`] where they are not what was
 /// written.
-pub(super) async fn read(primary: &Store) -> Result<(Vec<Token>, PutMode)> {
+pub(super) async fn read(primary: &Store) -> Result<Vec<Token>> {
     match primary.read(&layout::tokens()).await {
         Err(e) if e.kind == ErrorKind::Corrupt => Err(Error::DamagedTokens),
         read => match read.optional()? {
-            None => Ok((Vec::new(), PutMode::Create)),
-            Some((bytes, etag)) => Ok((decode(&bytes).ok_or(Error::DamagedTokens)?, PutMode::Update(etag))),
+            None => Ok(Vec::new()),
+            Some((bytes, _)) => decode(&bytes).ok_or(Error::DamagedTokens),
         },
     }
 }
@@ -82,11 +80,6 @@ fn decode(bytes: &[u8]) -> Option<Vec<Token>> {
 /// Whether these are tokens as they were written.
 pub(crate) fn are_sound(bytes: &[u8]) -> bool {
     decode(bytes).is_some()
-}
-
-async fn write(primary: &Store, tokens: Vec<Token>, mode: &PutMode) -> Result<ETag, StoreError> {
-    let document = Document { digest: UNSEALED.to_owned(), tokens };
-    primary.put(&layout::tokens(), &Body::from(seal::seal(&document)), mode).await
 }
 
 impl Keepsake {
@@ -120,7 +113,7 @@ impl Keepsake {
 
     /// The tokens there are, the oldest first.
     pub async fn list_tokens(&self) -> Result<Vec<Token>> {
-        Ok(read(&self.primary).await?.0)
+        read(&self.primary).await
     }
 
     /// Revokes the token of this name or id, and returns it. A server that runs may take it for [`TRUSTED`](super::TRUSTED)
@@ -135,15 +128,16 @@ impl Keepsake {
 
     /// Changes the tokens by compare-and-set, so that of two changes at once neither is lost.
     async fn change_tokens<T>(&self, mut change: impl FnMut(&mut Vec<Token>) -> Result<T>) -> Result<T> {
-        for _ in 0..ROUNDS {
-            let (mut tokens, mode) = read(&self.primary).await?;
+        let apply = |found: Found| {
+            let mut tokens = match found {
+                Found::Absent => Vec::new(),
+                Found::Bytes(bytes) => decode(&bytes).ok_or(Error::DamagedTokens)?,
+                Found::Unreadable => return Err(Error::DamagedTokens),
+            };
             let outcome = change(&mut tokens)?;
-            match write(&self.primary, tokens, &mode).await {
-                Ok(_) => return Ok(outcome),
-                Err(e) if matches!(e.kind, ErrorKind::Changed | ErrorKind::AlreadyExists) => {}
-                Err(e) => return Err(e.into()),
-            }
-        }
-        Err(StoreError::new("put", layout::tokens(), ErrorKind::Unavailable).into())
+            let document = Document { digest: UNSEALED.to_owned(), tokens };
+            Ok(Change::Put(Body::from(seal::seal(&document)), outcome))
+        };
+        self.primary.update(&layout::tokens(), apply).await
     }
 }

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 
-use super::{Findings, READS, Slice, has};
+use super::{Copy, Findings, READS, Slice, is_unreadable, read_through};
 use crate::catalog::Chunk;
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::keepsake::{Keepsake, blocking};
 use crate::layout::{self, BackupName};
-use crate::store::{Body, Optional, PutMode, StoreError};
+use crate::store::{Body, Key, Optional, PutMode, StoreError};
 
 impl Keepsake {
     /// Reads the second copies that no live image has: only they can bring back what was deleted.
@@ -26,15 +26,16 @@ impl Keepsake {
             .try_collect()
             .await?;
         let read = async |digest: Digest| {
-            Ok::<_, StoreError>((digest, has(archive, &layout::archived_image(&digest), digest).await?))
+            Ok::<_, StoreError>((digest, read_through(archive, &layout::archived_image(&digest), digest).await?))
         };
         let mut read = stream::iter(copies).map(read).buffer_unordered(READS);
-        while let Some((digest, right)) = read.try_next().await? {
+        while let Some((digest, copy)) = read.try_next().await? {
             findings.deleted += 1;
+            let right = copy == Copy::Right;
             let gone = !right && archive.head(&layout::archived_image(&digest)).await.optional()?.is_none();
             // One that is gone by now was pruned.
             if !right && !gone {
-                tracing::error!(%digest, "the second copy of a deleted image is not what it should be");
+                tracing::error!(%digest, "the second copy of a deleted image is wrong or cannot be read");
                 findings.lost_copies.insert(digest);
             }
         }
@@ -50,13 +51,13 @@ impl Keepsake {
         findings: &mut Findings,
     ) -> Result<Vec<BackupName>> {
         let archive = self.archive.store();
-        let manifests = archive.list(layout::BACKUPS, None);
-        let names: Vec<BackupName> =
-            manifests.try_filter_map(async |meta| Ok(layout::parse_manifest(&meta.key))).try_collect().await?;
+        let (manifests, unreadable) = self.list_manifests().await?;
+        let names: Vec<BackupName> = manifests.into_iter().map(|(name, _)| name).collect();
+        findings.damaged_backups.extend(unreadable);
         let mut named: BTreeSet<Digest> = BTreeSet::new();
         for name in names.iter().copied().filter(|name| slice.takes(&Digest::of(name.to_string().as_bytes()))) {
             findings.pieces += 1;
-            match self.read_manifest(name).await? {
+            match self.readable(&layout::manifest(name), self.read_manifest(name)).await? {
                 Some(manifest) => named.extend(manifest.chunks.iter().map(|chunk| chunk.sha256)),
                 // One that is gone by now was deleted or pruned.
                 None if archive.head(&layout::manifest(name)).await.optional()?.is_none() => {}
@@ -67,7 +68,10 @@ impl Keepsake {
         let listed: BTreeSet<Digest> =
             listed.try_filter_map(async |meta| Ok(layout::parse_chunk(&meta.key))).try_collect().await?;
         let mut bad: BTreeSet<Digest> = named.difference(&listed).copied().collect();
-        let read = async |digest: Digest| Ok::<_, StoreError>((digest, self.read_chunk(&digest).await?.is_some()));
+        let read = async |digest: Digest| {
+            let chunk = self.readable(&layout::chunk(&digest), self.read_chunk(&digest)).await?;
+            Ok::<_, StoreError>((digest, chunk.is_some()))
+        };
         let mine = listed.into_iter().filter(|digest| slice.takes(digest));
         let mut read = stream::iter(mine).map(read).buffer_unordered(READS);
         while let Some((digest, right)) = read.try_next().await? {
@@ -97,12 +101,14 @@ impl Keepsake {
         }
         let mut lost_in: HashMap<Digest, bool> = bad_chunks.iter().map(|digest| (*digest, true)).collect();
         for name in names {
-            let Some(manifest) = self.read_manifest(*name).await? else { continue };
+            let read = self.readable(&layout::manifest(*name), self.read_manifest(*name)).await?;
+            let Some(manifest) = read else { continue };
             for chunk in &manifest.chunks {
                 let hit = match lost_in.get(&chunk.sha256) {
                     Some(hit) => *hit,
                     None => {
-                        let records = self.read_chunk(&chunk.sha256).await?.unwrap_or_default();
+                        let key = layout::chunk(&chunk.sha256);
+                        let records = self.readable(&key, self.read_chunk(&chunk.sha256)).await?.unwrap_or_default();
                         let digests = records.iter().filter_map(|(_, entry)| entry.live()?.sha256);
                         let hit = digests.into_iter().any(|digest| findings.lost_copies.contains(&digest));
                         lost_in.insert(chunk.sha256, hit);
@@ -117,6 +123,21 @@ impl Keepsake {
         Ok(())
     }
 
+    /// What was read of an object of the archive, where that fails for this object alone: `None`, as for one that is damaged.
+    async fn readable<T>(
+        &self,
+        key: &Key,
+        read: impl Future<Output = Result<Option<T>, StoreError>>,
+    ) -> Result<Option<T>, StoreError> {
+        match read.await {
+            Err(error) if is_unreadable(self.archive.store(), key, &error).await => {
+                tracing::error!(%key, error = &error as &dyn std::error::Error, "the archive fails to return an object");
+                Ok(None)
+            }
+            read => read,
+        }
+    }
+
     /// Writes chunks again that the present state has; returns those that it has not.
     async fn rewrite_chunks(&self, mut bad: BTreeSet<Digest>) -> Result<BTreeSet<Digest>> {
         let snapshot = self.catalog.read(|state| state.snapshot());
@@ -129,7 +150,10 @@ impl Keepsake {
         for digest in bad.clone() {
             let Some(chunk) = chunks.get(&digest) else { continue };
             let key = layout::chunk(&digest);
-            self.archive.quarantine(archive, &key).await?;
+            match self.archive.quarantine(archive, &key).await {
+                Err(error) if is_unreadable(archive, &key, &error).await => {}
+                done => _ = done?,
+            }
             archive.put(&key, &Body::from(chunk.encode()), &PutMode::Overwrite).await?;
             bad.remove(&digest);
         }

@@ -6,6 +6,7 @@
 mod backups;
 mod record;
 mod serving;
+mod sizes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -24,7 +25,7 @@ use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::keepsake::Keepsake;
 use crate::layout::{self, BackupName, ImageId};
-use crate::store::{Body, ErrorKind, Key, Optional, PutMode, Store, StoreError};
+use crate::store::{Body, Change, ErrorKind, Found, Key, Optional, Store, StoreError};
 
 /// Objects read through at a time.
 const READS: usize = 4;
@@ -82,7 +83,8 @@ pub struct Findings {
     pub repaired: BTreeSet<ImageId>,
     /// Images whose second copy was missing or not theirs, and was made anew.
     pub copied: BTreeSet<ImageId>,
-    /// Images of which one copy is missing or wrong, because no repair was asked for or it failed.
+    /// Images of which one copy is missing, wrong or unreadable, because no repair was asked for or it failed; and those
+    /// of which neither copy is right but the store holds one that it fails to return.
     pub damaged: BTreeSet<ImageId>,
     /// Images whose bytes are right in neither place.
     pub lost: BTreeSet<ImageId>,
@@ -109,11 +111,27 @@ impl Findings {
     }
 }
 
-/// What is wrong with an image's copies.
-enum Fault {
-    Primary,
-    SecondCopy,
-    Both,
+/// How one copy of some bytes reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Copy {
+    /// It has the digest that it should have.
+    Right,
+    /// It is missing, or has other bytes.
+    Wrong,
+    /// Its store lists it and answers otherwise, but fails to return its bytes: a service that checks what it keeps fails
+    /// so once an object has rotted.
+    Unreadable,
+}
+
+/// How the copies of one image read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Copies {
+    primary: Copy,
+    archive: Copy,
+}
+
+impl Copies {
+    const RIGHT: Self = Self { primary: Copy::Right, archive: Copy::Right };
 }
 
 impl Keepsake {
@@ -124,6 +142,10 @@ impl Keepsake {
         self.catalog.refresh().await?;
         let mut findings = Findings::default();
         let mut failure = self.verify_slice(slice, repair, &mut findings).await.err();
+        if repair && let Err(error) = self.measure_older_records(slice).await {
+            // No copy is worse for that, and the next verification of the slice tries again.
+            tracing::warn!(error = &error as &dyn std::error::Error, "sizes in older records were not put right");
+        }
         failure = failure.or(self.verify_deleted(slice, &mut findings).await.err());
         let backups = self.verify_backups(slice, repair, &mut findings).await;
         let (backups, failed) = backups.map_or_else(|error| (None, Some(error)), |names| (Some(names), None));
@@ -147,31 +169,31 @@ impl Keepsake {
 
     async fn verify_slice(&self, slice: Slice, repair: bool, findings: &mut Findings) -> Result<()> {
         let settled = self.clock.now() - FOLLOWS;
+        let queued = self.queued_since(settled);
         let images: Vec<(ImageId, Digest, u64, bool)> = self.catalog.read(|state| {
-            let live = state.live().filter_map(|(id, record)| Some((id, record, record.sha256?)));
-            let mine = live.filter(|(_, _, digest)| slice.takes(digest));
-            let may_wait = |record: &catalog::Record| !self.settings.archive_sync && uploaded_after(record, settled);
-            mine.map(|(id, r, digest)| (id.clone(), digest, r.size.unwrap_or(0), may_wait(r))).collect()
+            let live = state.iter().filter_map(|(id, entry)| Some((id, entry, entry.live()?)));
+            let mine = live.filter_map(|(id, entry, r)| Some((id, entry, r, r.sha256.filter(|d| slice.takes(d))?)));
+            let may_wait = |entry: &catalog::Entry, record: &catalog::Record| {
+                let new = !self.settings.archive_sync && uploaded_after(record, settled);
+                new || queued.contains(&entry.stamp.commit)
+            };
+            mine.map(|(id, e, r, digest)| (id.clone(), digest, r.size.unwrap_or(0), may_wait(e, r))).collect()
         });
         self.progress.begin("images", images.len() as u64);
-        let look = async |(id, digest, size, may_wait)| (self.look_at(&id, digest).await, id, digest, size, may_wait);
+        let look = async |(id, digest, size, may_wait)| {
+            (self.look_until_settled(&id, digest, may_wait).await, id, digest, size)
+        };
         let mut looked = stream::iter(images).map(look).buffer_unordered(READS);
         let mut failure = None;
-        while let Some((found, id, digest, size, may_wait)) = looked.next().await {
+        while let Some((found, id, digest, size)) = looked.next().await {
             findings.images += 1;
             self.progress.advance();
             findings.bytes += size;
             let settled = match found {
                 Ok(None) => Ok(()),
-                // One that is not there yet; one that is there must be right.
-                Ok(Some(Fault::SecondCopy))
-                    if may_wait && matches!(self.archive.has(&digest, None).await, Ok(false)) =>
-                {
-                    Ok(())
-                }
                 // One that was deleted since is as it should be.
                 Ok(Some(_)) if matches!(self.image(id.as_str()).await, Err(Error::NoSuchImage(_))) => Ok(()),
-                Ok(Some(fault)) => self.settle(&id, digest, &fault, repair, findings).await,
+                Ok(Some(copies)) => self.settle(&id, digest, copies, repair, findings).await,
                 Err(error) => Err(error),
             };
             if let Err(error) = settled {
@@ -182,35 +204,47 @@ impl Keepsake {
         failure.map_or(Ok(()), Err)
     }
 
-    async fn look_at(&self, id: &ImageId, digest: Digest) -> Result<Option<Fault>> {
+    /// Like [`look_at`](Self::look_at), but a second copy that is still to be made, as `may_wait` allows, is no fault.
+    async fn look_until_settled(&self, id: &ImageId, digest: Digest, may_wait: bool) -> Result<Option<Copies>> {
+        let found = self.look_at(id, digest).await?;
+        match found {
+            Some(Copies { primary: Copy::Right, archive: Copy::Wrong }) if may_wait => {}
+            _ => return Ok(found),
+        }
+        // One that does not exist yet will be made. One that exists now may have been made after it was looked for.
+        if self.archive.has(&digest, None).await? { self.look_at(id, digest).await } else { Ok(None) }
+    }
+
+    /// Reads both copies of an image; `None` where both are right.
+    async fn look_at(&self, id: &ImageId, digest: Digest) -> Result<Option<Copies>> {
         let (image, copy) = (layout::image(id), layout::archived_image(&digest));
-        let both = futures::try_join!(has(&self.primary, &image, digest), has(self.archive.store(), &copy, digest))?;
-        Ok(match both {
-            (true, true) => None,
-            (false, true) => Some(Fault::Primary),
-            (true, false) => Some(Fault::SecondCopy),
-            (false, false) => Some(Fault::Both),
-        })
+        let primary = read_through(&self.primary, &image, digest);
+        let archive = read_through(self.archive.store(), &copy, digest);
+        let (primary, archive) = futures::try_join!(primary, archive)?;
+        let copies = Copies { primary, archive };
+        Ok((copies != Copies::RIGHT).then_some(copies))
     }
 
     async fn settle(
         &self,
         id: &ImageId,
         digest: Digest,
-        fault: &Fault,
+        copies: Copies,
         repair: bool,
         findings: &mut Findings,
     ) -> Result<()> {
-        tracing::warn!(image = %id, "a copy of an image is missing or not what it should be");
-        let repaired = match fault {
-            Fault::Both => {
+        tracing::warn!(image = %id, ?copies, "a copy of an image is missing, wrong or cannot be read");
+        let Copies { primary, archive } = copies;
+        let repaired = match (primary, archive) {
+            (Copy::Wrong, Copy::Wrong) => {
                 findings.lost.insert(id.clone());
                 findings.wrong.insert(id.clone(), digest);
                 return Ok(());
             }
-            Fault::Primary if repair => self.repair_image(id, digest).await.map(|()| &mut findings.repaired),
-            Fault::SecondCopy if repair => self.repair_copy(id, digest).await.map(|()| &mut findings.copied),
-            Fault::Primary | Fault::SecondCopy => Ok(&mut findings.damaged),
+            (_, Copy::Right) if repair => self.repair_image(id, digest, primary).await.map(|()| &mut findings.repaired),
+            (Copy::Right, _) if repair => self.repair_copy(id, digest, archive).await.map(|()| &mut findings.copied),
+            // Also where neither copy is right, but the bytes of one may still be recovered by the service.
+            _ => Ok(&mut findings.damaged),
         };
         let failed = match repaired {
             Ok(found) => {
@@ -228,9 +262,12 @@ impl Keepsake {
         failed
     }
 
-    /// Puts what lies in the place of an image's bytes into quarantine, and brings them back from the archive.
-    async fn repair_image(&self, id: &ImageId, digest: Digest) -> Result<()> {
-        self.archive.quarantine(&self.primary, &layout::image(id)).await?;
+    /// Puts an image's bytes in the primary, if they can be read, into quarantine, and brings the right ones back from the
+    /// archive.
+    async fn repair_image(&self, id: &ImageId, digest: Digest, found: Copy) -> Result<()> {
+        if found != Copy::Unreadable {
+            self.archive.quarantine(&self.primary, &layout::image(id)).await?;
+        }
         match self.note_write(self.archive.bring_back(&self.primary, id, digest).await.map_err(Error::from))? {
             Archived::Yes => Ok(()),
             Archived::Missing => Err(Error::MissingBytes),
@@ -238,9 +275,11 @@ impl Keepsake {
     }
 
     /// Likewise the other way round.
-    async fn repair_copy(&self, id: &ImageId, digest: Digest) -> Result<()> {
+    async fn repair_copy(&self, id: &ImageId, digest: Digest, found: Copy) -> Result<()> {
         let (archive, to) = (self.archive.store(), layout::archived_image(&digest));
-        self.archive.quarantine(archive, &to).await?;
+        if found != Copy::Unreadable {
+            self.archive.quarantine(archive, &to).await?;
+        }
         let copied = self.primary.copy_to(&layout::image(id), archive, &to, digest, None).await;
         self.note_write(copied.map_err(Error::from))
     }
@@ -259,11 +298,10 @@ impl Keepsake {
         backups: Option<&[BackupName]>,
         saw_all: bool,
     ) -> Result<()> {
-        let (archive, key) = (self.archive.store(), layout::verified());
-        loop {
-            let (kept, mode) = match archive.read(&key).await.optional()? {
-                None => (None, PutMode::Create),
-                Some((bytes, etag)) => (Record::decode(&bytes), PutMode::Update(etag)),
+        let note = |found: Found| {
+            let kept = match found {
+                Found::Absent | Found::Unreadable => None,
+                Found::Bytes(bytes) => Record::decode(&bytes),
             };
             let mut record = kept.unwrap_or_else(Record::new);
             if let Some(backups) = backups {
@@ -271,11 +309,9 @@ impl Keepsake {
                 record.damaged_backups.retain(|name| backups.contains(name));
             }
             record.note(slice, findings, self.clock.now(), saw_all);
-            match archive.put(&key, &Body::from(record.encode()), &mode).await {
-                Err(e) if matches!(e.kind, ErrorKind::Changed | ErrorKind::AlreadyExists) => {}
-                done => return Ok(done.map(drop)?),
-            }
-        }
+            Ok::<_, Error>(Change::Put(Body::from(record.encode()), ()))
+        };
+        self.archive.store().update(&layout::verified(), note).await
     }
 }
 
@@ -284,8 +320,27 @@ pub(crate) fn uploaded_after(record: &catalog::Record, moment: Timestamp) -> boo
     record.upload_date.as_deref().and_then(|date| date.parse::<Timestamp>().ok()).is_some_and(|at| at > moment)
 }
 
-/// Whether an object has this digest, read through. What cannot be read is as bad as what is not there; that the store
-/// does not answer is an error.
-async fn has(store: &Store, key: &Key, digest: Digest) -> Result<bool, StoreError> {
-    Ok(store.hash(key).await.sound()?.is_some_and(|(_, found)| found == digest))
+/// Reads an object through and compares it with its digest. That the store does not answer at all is an error.
+async fn read_through(store: &Store, key: &Key, digest: Digest) -> Result<Copy, StoreError> {
+    let mut tried_again = false;
+    loop {
+        match store.hash(key).await.sound() {
+            Ok(Some((_, found))) if found == digest => return Ok(Copy::Right),
+            Ok(_) => return Ok(Copy::Wrong),
+            Err(error) if !is_unreadable(store, key, &error).await => return Err(error),
+            // One failed read may be chance.
+            Err(_) if tried_again => return Ok(Copy::Unreadable),
+            Err(_) => tried_again = true,
+        }
+    }
+}
+
+/// Whether reading an object failed though its store answers and has it, so that the fault is the object's and not an outage.
+async fn is_unreadable(store: &Store, key: &Key, error: &StoreError) -> bool {
+    match error.kind {
+        ErrorKind::Corrupt => true,
+        // An outage or lost rights would also fail the request for its metadata.
+        ErrorKind::Unavailable | ErrorKind::Refused => store.head(key).await.is_ok(),
+        _ => false,
+    }
 }

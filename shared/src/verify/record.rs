@@ -70,6 +70,10 @@ impl Record {
         self.damaged.retain(|_, digest| !seen(digest));
         self.lost.retain(|_, digest| !seen(digest));
         self.lost_copies.retain(|digest| !seen(digest));
+        // What was repaired is right, whatever else was seen.
+        let repaired = |id: &ImageId| findings.repaired.contains(id) || findings.copied.contains(id);
+        self.damaged.retain(|id, _| !repaired(id));
+        self.lost.retain(|id, _| !repaired(id));
         self.damaged.extend(findings.wrong.iter().filter(|(id, _)| findings.damaged.contains(*id)).map(owned));
         self.lost.extend(findings.wrong.iter().filter(|(id, _)| findings.lost.contains(*id)).map(owned));
         self.lost_copies.extend(&findings.lost_copies);

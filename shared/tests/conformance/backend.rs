@@ -14,6 +14,7 @@ use tempfile::TempDir;
 
 #[cfg(feature = "cloudinary")]
 use crate::cloudinary_server;
+use crate::fuse_like::{FuseLike, Habits};
 use crate::s3_server;
 
 /// A store and what has to live as long as it does.
@@ -84,6 +85,12 @@ pub async fn disk() -> Backend {
 
 pub async fn simulated_disk() -> Backend {
     let disk = SimulatedDisk::new();
+    Backend::new(TempDir::new().unwrap(), move || Arc::new(DiskStore::open_on(Arc::new(disk.clone()), "/").unwrap()))
+}
+
+/// A disk that behaves as sshfs does.
+pub async fn fuse_like_disk() -> Backend {
+    let disk = FuseLike { inner: Arc::new(SimulatedDisk::new()), habits: Habits::SSHFS };
     Backend::new(TempDir::new().unwrap(), move || Arc::new(DiskStore::open_on(Arc::new(disk.clone()), "/").unwrap()))
 }
 

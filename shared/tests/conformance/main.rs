@@ -12,12 +12,16 @@ mod cloudinary_server;
 mod contract;
 mod disk;
 mod fault;
+mod fuse_like;
 mod listing;
 mod metered;
 mod s3_delete;
 mod s3_places;
+mod s3_probe;
 mod s3_server;
+mod s3_service;
 mod s3_wire;
+mod trial;
 mod wire;
 
 macro_rules! on_every_backend {
@@ -28,6 +32,7 @@ macro_rules! on_every_backend {
         on_every_backend! { @on on_a_metered_disk metered_disk $($file::{ $($test),* }),* }
         on_every_backend! { @on on_metered_s3 metered_s3 $($file::{ $($test),* }),* }
         on_every_backend! { @on on_a_simulated_disk simulated_disk $($file::{ $($test),* }),* }
+        on_every_backend! { @on on_a_fuse_like_disk fuse_like_disk $($file::{ $($test),* }),* }
         on_every_backend! { @on on_s3 s3 $($file::{ $($test),* }),* }
         on_every_backend! { @on #[cfg(feature = "cloudinary")] on_cloudinary cloudinary $($file::{ $($test),* }),* }
     };

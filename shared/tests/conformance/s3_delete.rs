@@ -66,22 +66,3 @@ async fn a_failed_condition_after_a_lost_reply_may_be_ones_own_doing() {
     assert_eq!(delete(&store, &version).await, Err(ErrorKind::Unavailable));
     assert_eq!(server.methods(), "HEAD HEAD DELETE DELETE");
 }
-
-#[tokio::test]
-async fn the_probe_of_deletes_tells_whether_the_service_minds_their_condition() {
-    for (answer, found) in [
-        (Reply::error(412, "PreconditionFailed"), None),
-        (Reply::status(204), Some(ErrorKind::Refused)),
-        (Reply::error(501, "NotImplemented"), Some(ErrorKind::Refused)),
-        (Reply::error(503, "SlowDown"), Some(ErrorKind::Unavailable)),
-    ] {
-        let (_, store) = serving(move |_, sent| match sent.last() {
-            Some(request) if request.method == "DELETE" && !request.header("if-match").is_empty() => answer.clone(),
-            Some(request) if request.method == "DELETE" => Reply::status(204),
-            _ => Reply::object("e", b"1"),
-        })
-        .await;
-        let outcome = store.check_conditional_deletes(&key("scratch")).await;
-        assert_eq!(outcome.err().map(|e| e.kind), found);
-    }
-}

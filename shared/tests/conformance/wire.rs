@@ -54,6 +54,12 @@ impl Reply {
         Self::status(200).header("etag", format!("\"{etag}\"")).header("last-modified", modified).body(bytes)
     }
 
+    /// An empty list of objects.
+    pub fn listing() -> Self {
+        let body = "<?xml version=\"1.0\"?><ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>";
+        Self::status(200).body(body.as_bytes())
+    }
+
     pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
         if let Self::Answer { headers, .. } = &mut self {
             headers.push((name, value.into()));

@@ -118,6 +118,7 @@ fn one_that_lives(keepsake: &Keepsake) -> ImageId {
 
 fn announcement(number: u8) -> Announcement {
     Announcement {
+        client: None,
         original_name: Some(format!("{number}.png")),
         content_type: "image/png".to_owned(),
         size: png(number).len() as u64,
@@ -267,7 +268,7 @@ fn complete(keepsake: &Keepsake, notes: &Notes) -> shared::Result<()> {
 }
 
 pub fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread().build().unwrap()
+    tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
 }
 
 /// Everything that a recovery puts right: bytes and second copies that are missing, a file without a record, the bytes

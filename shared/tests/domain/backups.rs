@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use shared::backup::Kind;
+use shared::health::Status;
+use shared::restore::Mode;
 use shared::store::{ErrorKind, Fault, FaultStore};
 
 use crate::{World, upload, upload_all};
@@ -117,4 +119,34 @@ async fn a_manifest_that_changes_is_read_again() {
     assert!(keepsake.list_backups().await.unwrap().is_empty());
     world.put(&key, &whole).await;
     assert_eq!(keepsake.list_backups().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn an_unreadable_manifest_hides_no_other_backup() {
+    let world = World::new();
+    let keepsake = world.open();
+    keepsake.recover().await.unwrap();
+    upload_all(&keepsake, 0..2).await;
+    let mut names = Vec::new();
+    for _ in 0..3 {
+        names.push(keepsake.create_backup(Kind::Manual).await.unwrap().name);
+    }
+    for unreadable in names.clone() {
+        let key = format!("backups/{unreadable}/manifest.json");
+        let keepsake = world.open_failing(move |operation| {
+            (operation.name == "get" && operation.key == key).then_some(Fault::Before(ErrorKind::Refused))
+        });
+        let listed: Vec<_> = keepsake.list_backups().await.unwrap().into_iter().map(|backup| backup.name).collect();
+        let others: Vec<_> = names.iter().copied().filter(|name| *name != unreadable).rev().collect();
+        assert_eq!(listed, others);
+        let health = keepsake.health().await;
+        let check = health.checks.iter().find(|check| check.name == "backups").unwrap();
+        assert_eq!((check.status, health.backups), (Status::Warn, 2), "{}", check.message);
+        assert!(check.message.contains(&unreadable.to_string()), "{}", check.message);
+        let made = keepsake.create_backup(Kind::Manual).await.unwrap().name;
+        keepsake.recover().await.unwrap();
+        let error = keepsake.restore(unreadable, Mode::Merge).await.unwrap_err();
+        assert_eq!(error.store_kind(), Some(ErrorKind::Refused));
+        world.open().delete_backup(made).await.unwrap();
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use shared::store::{Body, DiskStore, ErrorKind, Fault, FaultStore, MemoryStore, ObjectStore, Operation, Store};
 use shared::upload::{Fields, NewImage};
@@ -176,6 +176,32 @@ async fn an_upload_to_a_disk_whose_second_copy_fails_leaves_no_bytes_behind() {
 }
 
 #[tokio::test]
+async fn a_failed_refresh_is_shared_by_all_who_wait_for_it() {
+    let world = World::new();
+    let (hangs, away) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicBool::new(true)));
+    let (gate, switch) = (Arc::clone(&hangs), Arc::clone(&away));
+    let plan = move |_: &Operation| switch.load(Ordering::SeqCst).then_some(Fault::Before(ErrorKind::Unavailable));
+    let gate = move || !gate.load(Ordering::SeqCst);
+    let store = Arc::new(FaultStore::with_gate(Arc::clone(&world.memory) as _, plan, gate));
+    let keepsake = world.open_on(store.clone());
+    let asked = || store.counts().values().sum::<u64>();
+    let mut waiting: Vec<_> = (0..8).map(|_| Box::pin(keepsake.image("a.png"))).collect();
+    for request in &mut waiting {
+        assert!(futures::poll!(request).is_pending());
+    }
+    hangs.store(false, Ordering::SeqCst);
+    for outcome in futures::future::join_all(waiting).await {
+        assert_eq!(outcome.unwrap_err().store_kind(), Some(ErrorKind::Unavailable));
+    }
+    let once = asked();
+    assert_eq!(once, 1, "one of them asked the store for all");
+    keepsake.image("a.png").await.unwrap_err();
+    assert_eq!(asked(), once + 1, "who comes later asks again");
+    away.store(false, Ordering::SeqCst);
+    assert!(matches!(keepsake.image("a.png").await, Err(Error::NoSuchImage(_))));
+}
+
+#[tokio::test]
 async fn one_idempotency_key_in_two_processes_never_mixes_two_images() {
     let world = World::new();
     world.open().recover().await.unwrap();
@@ -219,4 +245,29 @@ async fn a_change_whose_outcome_is_unknown_is_not_taken_from_who_was_shown_it() 
     let after = world.open();
     after.recover().await.unwrap();
     assert!(seen(&after).await.is_empty());
+}
+
+#[tokio::test]
+async fn an_idempotency_key_of_a_deleted_image_says_so() {
+    let world = World::new();
+    let keepsake = world.open();
+    let send = async |numbers: &[u32]| {
+        let image = |n: &u32| NewImage { body: Body::from(png(*n)), original_name: None };
+        keepsake.upload(numbers.iter().map(image).collect(), Fields::default(), Some("key")).await
+    };
+    let ids: Vec<_> = send(&[1, 2]).await.unwrap().images.into_iter().map(|(id, _)| id).collect();
+    for (deleted, left) in ids.iter().zip([1, 0]) {
+        keepsake.delete_image(deleted.as_str(), |_| true).await.unwrap();
+        let again = send(&[1, 2]).await;
+        match left {
+            0 => assert!(matches!(again, Err(Error::DeletedSince)), "{again:?}"),
+            left => assert_eq!(again.unwrap().images.len(), left),
+        }
+        // What was never sent under this key is another upload, whatever was deleted.
+        for other in [&[3, 2][..], &[1, 3], &[1]] {
+            let refused = send(other).await;
+            assert!(matches!(refused, Err(Error::IdempotencyMismatch)), "{other:?}: {refused:?}");
+        }
+    }
+    assert!(seen(&keepsake).await.is_empty(), "what was deleted stays so");
 }

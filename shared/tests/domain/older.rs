@@ -79,3 +79,29 @@ async fn a_backup_says_which_images_it_cannot_bring_back() {
     let restored = keepsake.restore(backup.name, Mode::Merge).await.unwrap();
     assert_eq!(restored.plan.restored.len(), 1, "the link comes back, and nothing is claimed of the other");
 }
+
+#[tokio::test]
+async fn the_checkpoint_has_every_documented_field() {
+    let world = World::new();
+    let keepsake = world.open();
+    keepsake.recover().await.unwrap();
+    let id = crate::upload(&keepsake, 1).await.unwrap().images[0].0.clone();
+    keepsake.fold().await.unwrap();
+    let read = async |key: &str| {
+        let bytes = world.raw().read(&shared::store::Key::new(key).unwrap()).await.unwrap().0;
+        serde_json::from_slice::<serde_json::Value>(&bytes).unwrap()
+    };
+    for place in ["image-metadata.json", "backups/image-metadata.json"] {
+        let checkpoint = read(place).await;
+        let record = checkpoint[id.as_str()].as_object().unwrap();
+        assert_eq!(record.get("groupId"), Some(&serde_json::Value::Null), "{place}: {record:?}");
+    }
+    // A process that reads it knows the same, and a backup by it needs no other chunk.
+    keepsake.create_backup(Kind::Manual).await.unwrap();
+    let chunks = world.keys("backups/catalog/").await;
+    let restarted = world.open();
+    restarted.recover().await.unwrap();
+    restarted.create_backup(Kind::Manual).await.unwrap();
+    assert_eq!(world.keys("backups/catalog/").await, chunks);
+    assert!(!read(&chunks[0]).await.to_string().contains("groupId"));
+}

@@ -361,7 +361,7 @@ proptest! {
 
     #[test]
     fn whatever_happened_no_prune_removes_what_is_named(events in prop::collection::vec(event(), 1..40)) {
-        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(play(events));
+        tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(play(events));
     }
 }
 

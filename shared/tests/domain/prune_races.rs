@@ -278,7 +278,7 @@ proptest! {
         turns in prop::collection::vec(any::<bool>(), 0..90),
     ) {
         let mut turns = turns.into_iter();
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let extent = if schedule { Extent::Schedule } else { Extent::Sweep };
         runtime.block_on(race(RIVALS[rival], extent, || turns.next(), "in random order"));
     }

@@ -7,6 +7,7 @@ use jiff::SignedDuration;
 use shared::clock::Clock;
 use shared::health::Status;
 use shared::layout::{self, ImageId};
+use shared::media::Limits;
 use shared::store::{ErrorKind, Fault, FaultStore, MemoryStore, Operation, Store};
 use shared::{Keepsake, Settings};
 use uuid::Uuid;
@@ -212,6 +213,32 @@ async fn the_archive_of_another_store_is_refused() {
     let before = one.keys("").await;
     let mixed = Keepsake::new(primary, archive, Vec::new(), one.clock.clone(), Settings::default());
     let error = mixed.recover().await.unwrap_err();
-    assert!(matches!(error, shared::Error::Catalog(shared::catalog::CatalogError::ForeignStore { .. })), "{error}");
+    let shared::Error::Catalog(error) = error else { panic!("{error:?}") };
+    assert!(matches!(error.cause(), shared::catalog::CatalogError::ForeignStore { .. }), "{error}");
     assert_eq!(one.keys("").await, before);
+}
+
+#[tokio::test]
+async fn an_image_above_the_limit_of_pixels_is_adopted() {
+    for (pixels, frames) in [(5, 1_000), (100, 0)] {
+        let world = World::new();
+        // One has a name as Keepsake makes them, one has a name that people gave.
+        let names = [ImageId::generate(Uuid::from_u128(5), "png").to_string(), "holiday.png".to_owned()];
+        for (name, n) in names.iter().zip(0..) {
+            world.put(&format!("uploads/{name}"), &png(n)).await;
+        }
+        let media = Limits { max_pixels: pixels, max_frames: frames };
+        let open = || world.open_with(Arc::clone(&world.memory) as _, Settings { media, ..Settings::default() });
+        let report = open().recover().await.unwrap();
+        assert_eq!((report.adopted, report.images), (2, 2), "{pixels} pixels");
+        world.pass(SignedDuration::from_hours(25));
+        let keepsake = open();
+        assert_eq!(keepsake.recover().await.unwrap().set_aside, 0, "{pixels} pixels");
+        for (name, n) in names.iter().zip(0..) {
+            let (_, entry) = keepsake.image(name).await.unwrap();
+            let record = entry.live().unwrap();
+            assert_eq!((record.width, record.height, record.size), (Some(3), Some(2), Some(png(n).len() as u64)));
+        }
+        assert!(seen(&keepsake).await.values().all(|(_, bytes)| bytes.is_some()));
+    }
 }

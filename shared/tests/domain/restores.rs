@@ -1,5 +1,6 @@
 //! Restores: what comes back, what stays, and what is refused.
 
+use futures::FutureExt;
 use shared::Error;
 use shared::backup::Kind;
 use shared::restore::Mode;
@@ -123,4 +124,21 @@ async fn a_delete_mends_a_rotten_second_copy_before_the_good_one_goes() {
     keepsake.delete_image(ids[0].as_str(), |_| true).await.unwrap();
     keepsake.restore(backup, Mode::Merge).await.unwrap();
     assert_eq!(seen(&keepsake).await[&ids[0]].1, Some(png(0)));
+}
+
+#[tokio::test]
+async fn a_restore_wakes_the_background_task() {
+    let world = World::new();
+    let keepsake = world.open();
+    let ids = upload_all(&keepsake, 0..1).await;
+    let backup = keepsake.create_backup(Kind::Manual).await.unwrap().name;
+    keepsake.delete_image(ids[0].as_str(), |_| true).await.unwrap();
+    let woken = || keepsake.changed.notified().now_or_never().is_some();
+    while woken() {}
+    keepsake.restore(backup, Mode::Merge).await.unwrap();
+    assert!(woken());
+    // Only the bytes are missing, so that there is no commit.
+    world.remove("uploads/").await;
+    keepsake.restore(backup, Mode::Merge).await.unwrap();
+    assert!(!woken(), "without a change there is nothing to fold");
 }

@@ -12,6 +12,7 @@ use crate::{World, png, seen};
 
 fn announcement(bytes: &[u8]) -> Announcement {
     Announcement {
+        client: None,
         original_name: Some("a.png".to_owned()),
         content_type: "image/png".to_owned(),
         size: bytes.len() as u64,

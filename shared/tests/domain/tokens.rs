@@ -143,6 +143,53 @@ async fn tokens_that_cannot_be_read_are_an_error_and_no_refusal() {
 }
 
 #[tokio::test]
+async fn a_known_token_works_on_while_the_store_does_not_answer() {
+    let world = World::new();
+    let (_, secret) = world.open().issue_token("phone", Scope::Admin).await.unwrap();
+    let unknown = format!("ksk_{}", "0".repeat(64));
+    let away = Arc::new(AtomicBool::new(false));
+    let switch = Arc::clone(&away);
+    let server = world.open_failing(move |_| switch.load(SeqCst).then_some(Fault::Before(ErrorKind::Unavailable)));
+    assert!(opens(&server, &secret).await);
+    away.store(true, SeqCst);
+    for _ in 0..3 {
+        world.pass(TRUSTED);
+        assert!(opens(&server, &secret).await);
+        let error = server.find_token(&unknown).await.unwrap_err();
+        assert_eq!(error.store_kind(), Some(ErrorKind::Unavailable), "it may have been made meanwhile");
+    }
+    // Not without end: it may have been revoked.
+    world.pass(SignedDuration::from_mins(15));
+    assert_eq!(server.find_token(&secret).await.unwrap_err().store_kind(), Some(ErrorKind::Unavailable));
+    // What was read is kept, so that the first answer of the store is enough.
+    away.store(false, SeqCst);
+    assert!(opens(&server, &secret).await && !opens(&server, &unknown).await);
+    world.open().revoke_token("phone").await.unwrap();
+    world.pass(TRUSTED);
+    assert!(!opens(&server, &secret).await);
+}
+
+#[tokio::test]
+async fn a_known_token_does_not_wait_for_a_read_of_the_store() {
+    let world = World::new();
+    let (_, secret) = world.open().issue_token("phone", Scope::Admin).await.unwrap();
+    let unknown = format!("ksk_{}", "0".repeat(64));
+    let hangs = Arc::new(AtomicBool::new(false));
+    let gate = Arc::clone(&hangs);
+    let store = FaultStore::with_gate(Arc::clone(&world.memory) as _, |_| None, move || !gate.load(SeqCst));
+    let server = world.open_on(Arc::new(store));
+    assert!(opens(&server, &secret).await);
+    world.pass(SignedDuration::from_secs(2));
+    hangs.store(true, SeqCst);
+    let mut reading = std::pin::pin!(server.find_token(&unknown));
+    assert!(futures::poll!(&mut reading).is_pending());
+    let known = server.find_token(&secret).now_or_never().expect("it waits for nothing");
+    assert!(known.unwrap().is_some());
+    hangs.store(false, SeqCst);
+    assert!(reading.await.unwrap().is_none());
+}
+
+#[tokio::test]
 async fn backups_restores_exports_prunes_and_recoveries_leave_tokens_alone() {
     let world = World::new();
     let keepsake = world.open();

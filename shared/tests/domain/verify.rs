@@ -1,14 +1,17 @@
 //! Rot: what is read through, what is repaired from what, and what is never served.
 
 use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
 
+use futures::FutureExt;
 use shared::backup::Kind;
 use shared::digest::Digest;
 use shared::health::Status;
+use shared::images::Patch;
 use shared::layout::{self, ImageId};
-use shared::store::{ErrorKind, Fault};
+use shared::store::{Body, ErrorKind, Fault, FaultStore, Key, ObjectStore, Operation, PutMode};
 use shared::verify::{Findings, SLICES, Slice};
-use shared::{Error, Keepsake};
+use shared::{Error, Keepsake, Settings};
 
 use crate::{World, png, seen, upload_all};
 
@@ -217,8 +220,8 @@ async fn an_upload_does_not_take_a_second_copy_that_has_rotted_for_its_own() {
 #[tokio::test]
 async fn a_second_copy_that_is_still_on_its_way_is_no_damage() {
     let world = World::new();
-    let settings = shared::Settings { archive_sync: false, ..shared::Settings::default() };
-    let keepsake = world.open_with(std::sync::Arc::clone(&world.memory) as _, settings);
+    let settings = Settings { archive_sync: false, ..Settings::default() };
+    let keepsake = world.open_with(Arc::clone(&world.memory) as _, settings);
     upload_all(&keepsake, 0..2).await;
     assert!(!keepsake.verify(Slice::WHOLE, false).await.unwrap().needs_attention());
     // One that is there and wrong was not on its way.
@@ -229,6 +232,131 @@ async fn a_second_copy_that_is_still_on_its_way_is_no_damage() {
     assert_eq!(keepsake.verify(Slice::WHOLE, false).await.unwrap().damaged.len(), 2);
 }
 
+/// A store that lists these keys and fails to return their bytes, as a service does that found rot in them, until they are
+/// put again.
+fn open_rotten(world: &World, settings: Settings, keys: &[String]) -> Keepsake {
+    let rotten = Mutex::new(BTreeSet::from_iter(keys.iter().cloned()));
+    let plan = move |operation: &Operation| {
+        let mut rotten = rotten.lock().unwrap();
+        if matches!(operation.name, "put" | "copy") {
+            rotten.remove(&operation.key);
+        }
+        let fails = operation.name == "get" && rotten.contains(&operation.key);
+        fails.then_some(Fault::Before(ErrorKind::Unavailable))
+    };
+    world.open_with(Arc::new(FaultStore::with_plan(Arc::clone(&world.memory) as _, plan)), settings)
+}
+
+fn copy_key(n: u32) -> String {
+    format!("backups/images/{}", Digest::of(&png(n)))
+}
+
+#[tokio::test]
+async fn an_unreadable_copy_is_named_and_repaired_from_the_other() {
+    let (world, _, ids) = world_of(3).await;
+    let keys = [layout::image(&ids[0]).to_string(), copy_key(1)];
+    let keepsake = open_rotten(&world, Settings::default(), &keys);
+    let looked = keepsake.verify(Slice::WHOLE, false).await.unwrap();
+    assert_eq!(looked.damaged, BTreeSet::from([ids[0].clone(), ids[1].clone()]));
+    assert!(looked.lost.is_empty());
+    let health = keepsake.health().await;
+    let check = health.checks.iter().find(|check| check.name == "verification").unwrap();
+    assert!(check.status == Status::Warn && check.message.contains(ids[0].as_str()), "{}", check.message);
+
+    let repaired = keepsake.verify(Slice::WHOLE, true).await.unwrap();
+    assert_eq!((repaired.repaired, repaired.copied), (set(&ids[0]), set(&ids[1])));
+    let after = keepsake.verify(Slice::WHOLE, false).await.unwrap();
+    assert!(!after.needs_attention(), "{after:?}");
+    assert_eq!(seen(&keepsake).await[&ids[0]].1, Some(png(0)));
+}
+
+#[tokio::test]
+async fn the_second_copy_of_an_unreadable_image_is_served_and_put_back() {
+    let (world, _, ids) = world_of(2).await;
+    let keys = [layout::image(&ids[0]).to_string(), layout::image(&ids[1]).to_string()];
+    let keepsake = open_rotten(&world, Settings::default(), &keys);
+    let (store, meta) = keepsake.sound_bytes(&ids[0], Digest::of(&png(0))).await.unwrap();
+    assert_eq!(store.read(&meta.key).await.unwrap().0, png(0));
+    let (_, entry) = keepsake.image(ids[1].as_str()).await.unwrap();
+    let (store, meta) = keepsake.readable_bytes(&ids[1], entry.live().unwrap()).await.unwrap();
+    assert_eq!(store.read(&meta.key).await.unwrap().0, png(1));
+    keepsake.repair_suspects().await.unwrap();
+    let seen = seen(&keepsake).await;
+    assert!(ids.iter().zip(0..).all(|(id, n)| seen[id].1 == Some(png(n))));
+}
+
+#[tokio::test]
+async fn an_image_unreadable_in_both_places_is_damaged_but_not_lost() {
+    let (world, _, ids) = world_of(1).await;
+    let keepsake = open_rotten(&world, Settings::default(), &[layout::image(&ids[0]).to_string(), copy_key(0)]);
+    let found = keepsake.verify(Slice::WHOLE, true).await.unwrap();
+    assert_eq!((found.damaged, found.lost), (set(&ids[0]), BTreeSet::new()));
+    assert!(keepsake.sound_bytes(&ids[0], Digest::of(&png(0))).await.is_err());
+    // Its bytes were not given up: the service may return them again.
+    assert_eq!(seen(&world.open()).await[&ids[0]].1, Some(png(0)));
+}
+
+#[tokio::test]
+async fn a_suspect_that_cannot_be_repaired_is_kept_for_health() {
+    let (world, _, ids) = world_of(1).await;
+    let keys = [layout::image(&ids[0]).to_string(), copy_key(0)];
+    let keepsake = open_rotten(&world, Settings::default(), &keys);
+    assert!(keepsake.sound_bytes(&ids[0], Digest::of(&png(0))).await.is_err());
+    keepsake.repair_suspects().await.unwrap();
+    let record = keepsake.verifications().await.unwrap();
+    assert_eq!(record.damaged.keys().collect::<Vec<_>>(), [&ids[0]]);
+    assert_eq!(record.complete_since(), None, "this was no verification of everything");
+}
+
+#[tokio::test]
+async fn unreadable_manifests_and_chunks_are_damaged_backups() {
+    let (world, keepsake, ids) = world_of(2).await;
+    let name = keepsake.list_backups().await.unwrap()[0].name;
+    let [chunk] = &world.keys("backups/catalog/").await[..] else { panic!("one chunk") };
+    let keepsake = open_rotten(&world, Settings::default(), std::slice::from_ref(chunk));
+    assert!(keepsake.verify(Slice::WHOLE, false).await.unwrap().damaged_backups.contains(&name));
+    assert_eq!(keepsake.verify(Slice::WHOLE, true).await.unwrap().rewritten, 1);
+    let keepsake = open_rotten(&world, Settings::default(), &[format!("backups/{name}/manifest.json")]);
+    let found = keepsake.verify(Slice::WHOLE, true).await.unwrap();
+    assert_eq!((found.damaged_backups, found.images), (BTreeSet::from([name]), ids.len() as u64));
+}
+
+#[tokio::test]
+async fn a_second_copy_made_while_it_is_looked_for_is_no_damage() {
+    let world = World::new();
+    let settings = Settings { archive_sync: false, ..Settings::default() };
+    let memory = Arc::clone(&world.memory);
+    let plan = move |operation: &Operation| {
+        if operation.name == "head" && operation.key.starts_with("backups/images/") {
+            let (body, key) = (Body::from(png(0)), Key::new(operation.key.clone()).unwrap());
+            memory.put(&key, &body, &PutMode::Overwrite).now_or_never().unwrap().unwrap();
+        }
+        None
+    };
+    let keepsake = world.open_with(Arc::new(FaultStore::with_plan(Arc::clone(&world.memory) as _, plan)), settings);
+    upload_all(&keepsake, 0..1).await;
+    let found = keepsake.verify(Slice::WHOLE, false).await.unwrap();
+    assert!(!found.needs_attention(), "{found:?}");
+    assert_eq!(world.keys("backups/images/").await, [copy_key(0)], "it was made meanwhile");
+}
+
+#[tokio::test]
+async fn a_queued_second_copy_of_an_old_image_is_no_damage() {
+    let world = World::new();
+    let settings = Settings { archive_sync: false, ..Settings::default() };
+    let keepsake = world.open_with(Arc::clone(&world.memory) as _, settings);
+    let ids = upload_all(&keepsake, 0..1).await;
+    world.pass(jiff::SignedDuration::from_hours(2));
+    assert_eq!(keepsake.verify(Slice::WHOLE, false).await.unwrap().damaged.len(), 1);
+    // An import or a restore of an old image is such a commit as well.
+    let edit = Patch { description: Some(Some("edited".to_owned())), ..Patch::default() };
+    keepsake.edit_image(ids[0].as_str(), &edit, |_| true).await.unwrap();
+    assert!(!keepsake.verify(Slice::WHOLE, false).await.unwrap().needs_attention());
+    keepsake.catch_up().await.unwrap();
+    assert!(!keepsake.verify(Slice::WHOLE, false).await.unwrap().needs_attention());
+    assert_eq!(world.keys("backups/images/").await, [copy_key(0)]);
+}
+
 #[test]
 fn a_slice_is_one_of_so_many() {
     for good in ["1/1", "30/30", "7/720"] {
@@ -237,4 +365,53 @@ fn a_slice_is_one_of_so_many() {
     for bad in ["", "1", "0/3", "4/3", "1/0", "-1/3", "a/b", "1/3/5"] {
         assert!(bad.parse::<Slice>().is_err(), "{bad}");
     }
+}
+
+/// A picture that is stored lying and shown standing: `png(1)` with Exif before its pixels.
+fn turned_png() -> Vec<u8> {
+    let exif = b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0";
+    let mut chunk = [&26_u32.to_be_bytes()[..], b"eXIf", exif].concat();
+    chunk.extend(crc32fast::hash(&chunk[4..]).to_be_bytes());
+    let plain = png(1);
+    [&plain[..33], &chunk, &plain[33..]].concat()
+}
+
+#[tokio::test]
+async fn sizes_in_records_of_older_versions_are_put_right_by_a_repair() {
+    let world = World::new();
+    world.open().recover().await.unwrap();
+    let bytes = turned_png();
+    let record = serde_json::json!({
+        "type": "image", "contentType": "image/png", "size": bytes.len(), "width": 3, "height": 2,
+        "sha256": Digest::of(&bytes), "description": "old",
+    });
+    let older = serde_json::json!({ "a.png": record, "b.png": record, "gone.png": record });
+    world.put("uploads/a.png", &bytes).await;
+    world.put("uploads/b.png", &bytes).await;
+    world.put("image-metadata.json", older.to_string().as_bytes()).await;
+    let keepsake = world.open();
+    keepsake.recover().await.unwrap();
+    world.remove("uploads/gone.png").await;
+    let patch = Patch { description: Some(Some("edited".to_owned())), ..Patch::default() };
+    keepsake.edit_image("b.png", &patch, |_| true).await.unwrap();
+    let said = async |keepsake: &Keepsake, id: &str| {
+        let (_, entry) = keepsake.image(id).await.unwrap();
+        let record = entry.live().unwrap().clone();
+        (record.width, record.height, record.orientation, record.description.unwrap(), entry.stamp)
+    };
+    let before = said(&keepsake, "a.png").await;
+    assert_eq!((before.0, before.1, before.2), (Some(3), Some(2), None));
+
+    keepsake.verify(Slice::WHOLE, false).await.unwrap();
+    assert_eq!(said(&keepsake, "a.png").await, before, "without a repair nothing is written");
+    keepsake.verify(Slice::WHOLE, true).await.unwrap();
+    for (id, description) in [("a.png", "old"), ("b.png", "edited")] {
+        let (width, height, orientation, kept, stamp) = said(&keepsake, id).await;
+        assert_eq!((width, height, orientation, &*kept), (Some(2), Some(3), Some(6), description));
+        let elsewhere = said(&world.open(), id).await;
+        assert_eq!((elsewhere.0, elsewhere.4), (Some(2), stamp));
+    }
+    let once = said(&keepsake, "a.png").await;
+    keepsake.verify(Slice::WHOLE, true).await.unwrap();
+    assert_eq!(said(&keepsake, "a.png").await, once, "once is enough");
 }

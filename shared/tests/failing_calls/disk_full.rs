@@ -2,9 +2,10 @@
 //! uploads go on as soon as there is room.
 
 use shared::clock::Clock;
+use shared::health::Status;
 use shared::layout::ImageId;
 use shared::store::Body;
-use shared::store::fs::SimulatedDisk;
+use shared::store::fs::{FileSystem, SimulatedDisk};
 use shared::upload::{Fields, NewImage, Uploaded};
 use shared::{Keepsake, Result, Settings};
 
@@ -41,7 +42,11 @@ fn bytes(disk: &SimulatedDisk) -> u64 {
 }
 
 fn open(disk: &SimulatedDisk, clock: &Clock) -> Keepsake {
-    let settings = Settings { reserve_bytes: 0, ..Settings::default() };
+    open_with(disk, clock, 0)
+}
+
+fn open_with(disk: &SimulatedDisk, clock: &Clock, reserve_bytes: u64) -> Keepsake {
+    let settings = Settings { reserve_bytes, ..Settings::default() };
     Place::Disk(disk.clone()).open(clock, &settings, None).unwrap()
 }
 
@@ -113,4 +118,68 @@ fn with_any_number_of_free_bytes_an_image_is_deleted_at_once() {
         assert!(disk.moment().tree().keys().all(|path| !path.contains(".tmp-")));
         assert_eq!(disk.open_handles(), 0);
     }
+}
+
+/// How many files and folders are on a disk.
+fn files(disk: &SimulatedDisk) -> u64 {
+    let files = disk.root().unwrap().space().unwrap().files.unwrap();
+    files.total - files.free
+}
+
+/// What health says of the primary.
+fn health_of_primary(keepsake: &Keepsake) -> (Status, String) {
+    let check = run(keepsake.health()).checks.into_iter().find(|check| check.name == "primary").unwrap();
+    (check.status, check.message)
+}
+
+#[test]
+fn uploads_leave_enough_inodes_for_every_delete() {
+    let (full, _, _) = disk_with_two();
+    full.set_file_capacity(500);
+    let keepsake = open_with(&full, &later(), 1);
+    assert_eq!(health_of_primary(&keepsake).0, Status::Ok);
+    let mut sent = 0;
+    let refused = loop {
+        match send(&keepsake, 10 + sent) {
+            Ok(_) => sent += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(sent > 50 && refused.to_string().contains("inodes"), "{sent} were sent before: {refused}");
+    assert_eq!(answered(refused), (507, "no-room".to_owned()));
+    let (status, message) = health_of_primary(&keepsake);
+    assert!(status == Status::Error && message.contains("inodes are free") && message.contains("500"), "{message}");
+    let deleted = ids(&full);
+    assert_eq!(deleted.len(), 2 + sent as usize);
+    // Each delete writes its record before anything goes; the server folds soon after.
+    for (n, id) in deleted.iter().enumerate() {
+        run(keepsake.delete_image(id.as_str(), |_| true)).unwrap();
+        if n % 5 == 4 {
+            run(keepsake.catalog.fold()).unwrap();
+        }
+    }
+    assert_eq!(ids(&full), []);
+}
+
+#[test]
+fn a_disk_without_free_inodes_says_so_in_health_and_in_the_answer() {
+    let (full, two, _) = disk_with_two();
+    let mut refused = 0;
+    for free in 0..8 {
+        let _told = Told(format!("{free} inodes are free"));
+        let disk = full.moment().copy();
+        disk.set_file_capacity(files(&disk) + free);
+        let keepsake = open(&disk, &later());
+        let (status, message) = health_of_primary(&keepsake);
+        assert_eq!((status == Status::Error, message.contains("inodes")), (free == 0, free == 0), "{message}");
+        if let Err(error) = send(&keepsake, 7) {
+            refused += 1;
+            let sentence = error.is_out_of_inodes();
+            assert_eq!(answered(error), (507, "no-room".to_owned()));
+            assert!(sentence, "the answer does not name inodes");
+            assert_eq!(ids(&disk), two);
+        }
+        assert_eq!(disk.open_handles(), 0);
+    }
+    assert!((1..8).contains(&refused), "{refused} uploads were refused");
 }

@@ -134,7 +134,7 @@ pub(crate) const OPERATIONS: &[Operation] = &[
 
 /// Drives a future that reads from threads of its own.
 fn threaded<F: Future>(future: F) -> F::Output {
-    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+    tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(future)
 }
 
 fn all() -> Filter {
@@ -166,6 +166,7 @@ async fn send(keepsake: &Keepsake, key: Option<&str>) -> Result<()> {
 pub(crate) fn announcement(n: u32) -> shared::ticket::Announcement {
     let bytes = png(n);
     shared::ticket::Announcement {
+        client: None,
         original_name: None,
         content_type: "image/png".to_owned(),
         size: bytes.len() as u64,

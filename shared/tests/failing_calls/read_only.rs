@@ -36,7 +36,7 @@ fn a_read_only_disk_is_read_as_ever_and_refuses_changes_until_it_takes_writes_ag
                 assert_eq!(base.seen(&keepsake), expected.after);
             }
         }
-        settle(base, &place, &keepsake, false, &Vec::new());
+        settle(base, &place, &keepsake, false);
     }
     assert!(read >= 12 && refused >= 18, "{read} operations read and {refused} were refused");
 }

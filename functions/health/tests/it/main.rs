@@ -61,6 +61,17 @@ async fn storage_is_told_by_category_and_by_month() {
 }
 
 #[tokio::test]
+async fn probes_without_a_host_are_answered_on_a_loopback_address() {
+    let app = App::new(keepsake_on(Arc::new(MemoryStore::new()), Settings::default()), Access::new(None, vec![], true));
+    for (path, status) in [("/livez", 200), ("/readyz", 200), ("/api/health", 403)] {
+        assert_eq!(get(&app, path).await.status, status, "{path}");
+    }
+    let headers = [("host", "rebound.example")];
+    let named = shared::testing::request("GET", "/livez", &headers, axum::body::Body::empty());
+    assert_eq!(shared::testing::send(&health::router(app), named).await.status, 403, "a name must be a local one");
+}
+
+#[tokio::test]
 async fn an_empty_bucket_has_no_limit_and_no_history() {
     let expected = json!({
         "used": 0, "available": null, "limit": null, "images": 0, "byCategory": [], "history": [],
@@ -113,6 +124,7 @@ async fn a_store_in_good_health_says_everything_there_is_to_say() {
         },
         "storage": {
             "images": 2, "bytes": png(2).len() + png(3).len(), "deleted": 1, "missing": 0, "freeBytes": 1_u64 << 40,
+            "unfinishedUploads": 0, "unfinishedBytes": 0,
             "totalBytes": 1_u64 << 41, "kind": "disk",
         },
         "backups": { "count": 1, "newest": name, "newestVerified": name, "notBackedUp": 1, "singleCopies": 0 },

@@ -1,6 +1,6 @@
 //! The function's binary under the Lambda Runtime API.
 
-use shared::testing::lambda::{EventBody, event, invoke};
+use shared::testing::lambda::{EventBody, balancer_event, event, invoke, rest_event};
 use shared::testing::{app_on, get, png, samples, store_image};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_images");
@@ -30,6 +30,31 @@ async fn every_served_type_passes_through_api_gateway_bit_for_bit() {
         assert_eq!((head.status.as_u16(), head.body.len()), (200, 0));
         assert_eq!(head.header("content-length"), bytes.len().to_string());
         assert_eq!(whole.header("repr-digest"), head.header("repr-digest"));
+    }
+}
+
+#[tokio::test]
+async fn rest_apis_balancers_and_named_stages_are_answered_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let app = on_disk(folder.path());
+    let id = store_image(&app.keepsake, png(1)).await;
+    let path = format!("/uploads/{id}");
+    let mut events = Vec::new();
+    for of_gateway in [rest_event, balancer_event] {
+        events.push(of_gateway("GET", &path, &[("range", "bytes=7-40")]));
+        events.push(of_gateway("GET", "/api/images?q=none&limit=1", &[]));
+    }
+    // An HTTP API puts the name of a stage before the path.
+    for target in [format!("/prod{path}"), "/prod/api/images?q=none&limit=1".to_owned()] {
+        let mut staged = event("GET", &target, &[("range", "bytes=7-40")], EventBody::None);
+        staged["requestContext"]["stage"] = "prod".into();
+        events.push(staged);
+    }
+    let answers = invoke(BINARY, folder.path(), &[], events).await;
+    for (served, listed) in answers.chunks(2).map(|pair| (&pair[0], &pair[1])) {
+        assert_eq!((served.status.as_u16(), served.header("content-type")), (206, "image/png"));
+        assert!(served.body == png(1)[7..=40]);
+        assert_eq!(listed.json()["images"], serde_json::json!([]), "the query came along");
     }
 }
 

@@ -50,6 +50,7 @@ async fn all_images_newest_first_with_every_field() {
         "height",
         "id",
         "order",
+        "orientation",
         "originalName",
         "sha256",
         "size",

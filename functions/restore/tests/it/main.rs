@@ -6,12 +6,12 @@ use std::sync::Arc;
 use axum::body::Body;
 use futures::TryStreamExt;
 use serde_json::{Value, json};
-use shared::Keepsake;
 use shared::backup::Kind;
 use shared::http::App;
 use shared::store::{DiskStore, FaultStore, Key, MemoryStore, PutMode};
 use shared::testing::lambda::{EventBody, event, invoke};
-use shared::testing::{Answer, app, app_on, png, request, send, store_image};
+use shared::testing::{Answer, StubStore, app, app_on, png, request, send, store_image};
+use shared::{Keepsake, Settings};
 
 async fn restore(app: &App, target: &str) -> Answer {
     let path = format!("/api/restore/{target}");
@@ -176,6 +176,27 @@ async fn a_damaged_backup_changes_nothing() {
     let answer = restore(&app, &scene.backup).await;
     assert_eq!((answer.problem(), &answer.json()["success"]), ((500, "damaged-backup".to_owned()), &json!(false)));
     assert_eq!(ids(&app).await, before);
+}
+
+#[tokio::test]
+async fn a_restore_without_room_is_refused_and_its_plan_says_so() {
+    let store = Arc::new(StubStore::default());
+    let app = app_on(Arc::clone(&store) as _);
+    let scene = scene(&app.keepsake).await;
+    let free = |bytes| store.status.lock().unwrap().free_bytes = Some(bytes);
+    free(Settings::default().reserve_bytes);
+    let plan = restore(&app, &format!("{}?dryRun=true", scene.backup)).await.json();
+    let lacking = plan["lackingBytes"].as_u64().unwrap();
+    assert!(lacking > 0 && plan["message"].as_str().unwrap().contains(&lacking.to_string()), "{plan}");
+    let before = keys(&app).await;
+    let refused = restore(&app, &scene.backup).await;
+    assert_eq!(refused.problem(), (507, "no-room".to_owned()));
+    assert!(refused.json()["detail"].as_str().unwrap().contains(&lacking.to_string()), "{refused:?}");
+    assert_eq!(keys(&app).await, before);
+    free(Settings::default().reserve_bytes + lacking);
+    let plan = restore(&app, &format!("{}?dryRun=true", scene.backup)).await.json();
+    assert!(plan.get("lackingBytes").is_none(), "{plan}");
+    assert_eq!(restore(&app, &scene.backup).await.status, 200);
 }
 
 #[tokio::test]

@@ -44,7 +44,10 @@ async fn a_page_of_another_origin_changes_nothing() {
     let app = app_with(Access::new(None, vec!["https://friend.example".to_owned()], false));
     let host = ("host", "images.example:3000");
     for origin in ["https://evil.example", "http://images.example", "null", "http://images.example:3000.evil.example"] {
-        assert_eq!(upload(&app, &[host, ("origin", origin)]).await.problem(), (403, "forbidden-origin".to_owned()));
+        let refused = upload(&app, &[host, ("origin", origin)]).await;
+        assert_eq!(refused.problem(), (403, "forbidden-origin".to_owned()));
+        let detail = refused.json()["detail"].as_str().unwrap().to_owned();
+        assert!(detail.contains(origin) && detail.contains("ALLOWED_ORIGINS"), "{detail}");
     }
     let own = upload(&app, &[host, ("origin", "http://images.example:3000")]).await;
     assert_eq!((own.status.as_u16(), own.header("access-control-allow-origin")), (201, ""));
@@ -68,6 +71,7 @@ async fn an_allowed_origin_may_ask_beforehand() {
     assert_eq!((friend.status.as_u16(), friend.header("access-control-allow-origin")), (200, "https://friend.example"));
     assert!(friend.header("access-control-allow-methods").contains("POST"));
     assert_eq!(friend.header("access-control-allow-headers"), "authorization,content-digest");
+    assert_eq!(friend.header("access-control-max-age"), "7200", "else there is a preflight for each part");
     assert_eq!(ask("https://evil.example").await.header("access-control-allow-origin"), "");
 }
 
@@ -98,6 +102,20 @@ async fn a_server_with_names_answers_to_no_other() {
         }
         assert_eq!(upload(&app, &[]).await.problem().0, 403, "no name at all");
     }
+}
+
+#[tokio::test]
+async fn a_page_of_the_public_url_is_the_servers_own_behind_any_proxy() {
+    let public = || Some("http://nas:8080".to_owned());
+    let app = app_with(Access::new(None, Vec::new(), false).known_as(public()));
+    // The second drops the port, the third asks under the server's own address.
+    for host in ["nas:8080", "nas", "127.0.0.1:3000"] {
+        let of = |origin| [("host", host), ("origin", origin)];
+        assert_eq!(upload(&app, &of("http://nas:8080")).await.status, 201, "{host}");
+        assert_eq!(upload(&app, &of("http://evil.example")).await.problem().0, 403, "{host}");
+    }
+    let headers = [("host", "nas"), ("origin", "http://nas:8080"), ("sec-fetch-site", "cross-site")];
+    assert_eq!(upload(&app, &headers).await.problem().0, 403, "what the browser says goes first");
 }
 
 #[tokio::test]

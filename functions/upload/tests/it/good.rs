@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 use shared::digest::Digest;
+use shared::http::App;
 use shared::media::Format;
-use shared::testing::{app, app_on, mp4, png, request, samples, send, store_image, webm};
+use shared::testing::{app, app_on, get, mp4, png, request, samples, send, store_image, webm};
 use shared::upload::Fields;
 
 use super::{Form, form_request, keys, router, send_raw};
@@ -20,6 +21,7 @@ async fn a_form_with_one_image_is_answered_with_all_that_is_known_of_it() {
         "id": id, "url": format!("/uploads/{id}"), "filename": id, "category": "pets", "description": "Ein Kätzchen",
         "uploadDate": "2026-11-20T08:00:00.000Z", "type": "image", "groupId": "g", "order": 7,
         "originalName": "Cat.PNG", "contentType": "image/png", "size": png(1).len(), "width": 4, "height": 3,
+        "orientation": 1,
         "sha256": Digest::of(&png(1)).to_string(), "copies": 2,
     });
     assert_eq!(item, expected);
@@ -27,6 +29,22 @@ async fn a_form_with_one_image_is_answered_with_all_that_is_known_of_it() {
     assert_eq!(answer.header("location"), format!("/uploads/{id}"));
     assert_eq!((answer.header("x-content-type-options"), answer.header("cache-control")), ("nosniff", "no-store"));
     assert!(keys(&app).await.contains(&format!("uploads/{id}")));
+}
+
+#[tokio::test]
+async fn urls_in_answers_begin_with_the_public_url() {
+    let app = App { public_url: "https://photos.example".into(), ..app() };
+    let one = Form::new().file("image", "a.png", &png(1)).send(&app).await;
+    let url = format!("https://photos.example/uploads/{}", one.json()["id"].as_str().unwrap());
+    assert_eq!((one.json()["url"].as_str().unwrap(), one.header("location")), (&*url, &*url));
+    let plain = [("host", "other.example"), ("accept", "text/plain")];
+    let plain = send(&router(&app), request("POST", "/api/upload", &plain, png(2))).await;
+    assert!(String::from_utf8_lossy(&plain.body).starts_with("https://photos.example/uploads/"));
+    let announced = json!({ "size": 1, "sha256": Digest::of(b"a").to_string() }).to_string();
+    let ticket = send(&router(&app), request("POST", "/api/upload/tickets", &[], announced)).await.json();
+    for url in ["uploadUrl", "completeUrl"] {
+        assert!(ticket[url].as_str().unwrap().starts_with("https://photos.example/api/upload/"), "{ticket}");
+    }
 }
 
 #[tokio::test]
@@ -200,6 +218,31 @@ async fn the_tenth_upload_names_the_backup_it_completed() {
     let form = Form::new().file("image", "a.png", &png(18)).file("image", "b.png", &png(19));
     let several = form.send(&app).await.json();
     assert_eq!(several["backup"], "backup-2026-11-20T08-00-00-001Z");
+}
+
+#[tokio::test]
+async fn a_photo_is_answered_with_the_size_that_browsers_show() {
+    let app = app();
+    // Exif that turns the picture, in a chunk before its pixels.
+    let exif = b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x08\0\0\0\0\0\0";
+    let turned = [&png(1)[..33], &26_u32.to_be_bytes(), b"eXIf", exif, &[0; 4], &png(1)[33..]].concat();
+    let item = Form::new().file("image", "a.png", &turned).send(&app).await.json();
+    assert_eq!((&item["width"], &item["height"], &item["orientation"]), (&json!(3), &json!(4), &json!(8)));
+    assert_eq!(item.get("truncated"), None);
+}
+
+#[tokio::test]
+async fn an_image_that_is_cut_off_is_kept_and_marked() {
+    let app = app();
+    let cut = &png(1)[..png(1).len() - 14];
+    let answer = Form::new().file("image", "a.png", cut).send(&app).await;
+    assert_eq!(answer.status, 201);
+    let item = answer.json();
+    assert_eq!(item["truncated"], json!(true));
+    let images = images::router(app.clone());
+    let listed = get(&images, "/api/images").await.json();
+    assert_eq!(listed["images"][0]["truncated"], json!(true));
+    assert_eq!(&get(&images, item["url"].as_str().unwrap()).await.body[..], cut, "bit for bit");
 }
 
 #[tokio::test]

@@ -24,7 +24,8 @@ async fn a_link_is_an_item_without_bytes_that_leads_elsewhere() {
     let expected = json!({
         "id": id, "url": url, "filename": id, "category": "fun", "description": "a film",
         "uploadDate": "2026-11-20T08:00:00.000Z", "type": "link", "groupId": "g", "order": 999, "originalName": null,
-        "contentType": null, "size": null, "width": null, "height": null, "sha256": null,
+        "contentType": null, "size": null, "width": null, "height": null, "orientation": null,
+        "sha256": null,
         "provider": "youtube", "embedUrl": "https://www.youtube-nocookie.com/embed/dQw4w9WgXcQ", "copies": 2,
     });
     assert_eq!(item, expected);

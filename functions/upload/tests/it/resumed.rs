@@ -8,9 +8,11 @@ use axum::http::{Request, StatusCode};
 use bytes::Bytes;
 use futures::stream;
 use jiff::SignedDuration;
-use shared::http::App;
-use shared::store::{ErrorKind, Fault, FaultStore, MemoryStore, Operation};
-use shared::testing::{Answer, app_on, get, png, request, send};
+use shared::Settings;
+use shared::http::limits::Client;
+use shared::http::{Access, App};
+use shared::store::{ErrorKind, Fault, FaultStore, MemoryStore, Operation, StoreStatus};
+use shared::testing::{Answer, StubStore, app_on, get, keepsake_on, png, request, send};
 
 use super::{Form, form_type};
 
@@ -216,4 +218,155 @@ async fn too_much_is_refused_before_it_comes_and_a_function_names_the_other_way(
     assert_eq!(refused.status, StatusCode::BAD_REQUEST);
     assert!(refused.json()["detail"].as_str().unwrap().contains("/api/upload/tickets"));
     assert!(waiting(&app).await.is_empty());
+}
+
+/// A part as a client of an earlier draft sends it.
+fn part_of_version(version: &str, path: &str, headers: &[(&str, &str)], bytes: &[u8]) -> Request<Body> {
+    let headers = [headers, &[("upload-draft-interop-version", version)]].concat();
+    request("PATCH", path, &headers, bytes.to_vec())
+}
+
+#[tokio::test]
+async fn interop_versions_5_to_8_are_spoken() {
+    for version in ["5", "6", "7", "8"] {
+        let (app, bytes) = (shared::testing::app(), png(1));
+        let length = bytes.len().to_string();
+        let metadata = ("upload-metadata", "filetype aW1hZ2UvcG5n,filename w5wgMS5wbmc=");
+        let headers = [
+            ("upload-draft-interop-version", version),
+            ("upload-complete", "?0"),
+            ("upload-length", &length),
+            metadata,
+        ];
+        let begun = send(&router(&app), request("POST", "/api/upload", &headers, Body::empty())).await;
+        assert_eq!((begun.status, begun.header("upload-offset")), (StatusCode::CREATED, "0"), "{version}: {begun:?}");
+        let path = begun.header("location");
+        let mut headers = vec![("upload-offset", "0"), ("upload-complete", "?1")];
+        if version != "5" {
+            headers.push(("content-type", "application/partial-upload"));
+        }
+        let done = send(&router(&app), part_of_version(version, path, &headers, &bytes)).await;
+        assert_eq!((done.status, done.header("upload-offset")), (StatusCode::CREATED, &*length), "{version}: {done:?}");
+        assert_eq!(done.json()["originalName"], "Ü 1.png");
+        let asked = send(&router(&app), request("HEAD", path, &[], Body::empty())).await;
+        assert_eq!((asked.header("upload-offset"), asked.header("upload-length")), (&*length, &*length));
+    }
+}
+
+#[tokio::test]
+async fn a_whole_upload_of_a_client_that_speaks_parts_says_its_offset() {
+    let (app, bytes) = (shared::testing::app(), png(1));
+    let length = bytes.len().to_string();
+    let headers = [VERSION, ("upload-complete", "?1"), ("content-type", "application/partial-upload")];
+    let named = [&headers[..], &[("upload-metadata", "name Yi5wbmc="), ("x-filename", "a.png")]].concat();
+    let done = send(&router(&app), request("POST", "/api/upload", &named, bytes.clone())).await;
+    assert_eq!((done.status, done.header("upload-offset")), (StatusCode::CREATED, &*length), "{done:?}");
+    assert_eq!((done.header("upload-complete"), &done.json()["originalName"]), ("?1", &"a.png".into()));
+    let plain = send(&router(&app), request("POST", "/api/upload", &[], bytes)).await;
+    assert_eq!((plain.status, plain.header("upload-offset")), (StatusCode::CREATED, ""));
+}
+
+#[tokio::test]
+async fn what_is_no_image_is_refused_with_its_first_part() {
+    let app = shared::testing::app();
+    let mut movie = b"\0\0\0\x14ftypqt  \0\0\0\0qt  \0\0\0\x08wide".to_vec();
+    movie.resize(100_000, 7);
+    let form = Form::new().text("description", "a movie").file("image", "a.mov", &movie).bytes();
+    for (content_type, bytes) in [("video/quicktime", movie), (form_type().as_str(), form)] {
+        let headers = [("content-type", content_type), ("upload-length", "60000000")];
+        let refused = begin(&app, "/api/upload", &headers, &bytes[..90_000]).await;
+        assert_eq!(refused.problem(), (415, "not-an-image".to_owned()), "{content_type}");
+        assert!(waiting(&app).await.is_empty(), "{content_type}");
+
+        let path = begin(&app, "/api/upload", &headers, b"").await.header("location").to_owned();
+        let refused = append(&app, &path, 0, "?0", &bytes[..20_000]).await;
+        assert_eq!((refused.problem().0, refused.header("upload-complete")), (415, "?1"), "{content_type}");
+        assert_eq!(standing(&app, &path).await, (0, true));
+        send(&router(&app), request("DELETE", &path, &[], Body::empty())).await;
+    }
+    // What is an image goes on, though nothing but its beginning is here.
+    let mut image = png(1);
+    image.resize(700, 0);
+    let path = begin(&app, "/api/upload", &[("content-type", "image/png")], b"").await.header("location").to_owned();
+    assert_eq!(append(&app, &path, 0, "?0", &image[..600]).await.status, StatusCode::NO_CONTENT);
+}
+
+#[tokio::test]
+async fn a_client_of_tus_1_0_is_told_what_is_spoken_here() {
+    let app = shared::testing::app();
+    let headers = [("tus-resumable", "1.0.0"), ("upload-length", "3")];
+    let refused = send(&router(&app), request("POST", "/api/upload", &headers, Body::empty())).await;
+    assert_eq!(refused.problem(), (400, "invalid-request".to_owned()));
+    assert!(refused.json()["detail"].as_str().unwrap().contains("ietf-draft-05"), "{refused:?}");
+}
+
+/// A server on a disk with so much room above its reserve.
+fn app_with_room(room: u64) -> App {
+    let settings = Settings { reserve_bytes: 1_000, ..Settings::default() };
+    let status = StoreStatus { free_bytes: Some(1_000 + room), kind: "disk", ..StoreStatus::default() };
+    App::new(keepsake_on(Arc::new(StubStore::with_status(status)), settings), Access::default())
+}
+
+/// Begins an upload of so many bytes as the client at an address.
+async fn begin_from(app: &App, address: &str, length: u64) -> Answer {
+    let length = length.to_string();
+    let headers = [VERSION, ("upload-complete", "?0"), ("upload-length", &length)];
+    let mut request = request("POST", "/api/upload", &headers, Body::empty());
+    request.extensions_mut().insert(Client(address.parse().unwrap()));
+    send(&router(app), request).await
+}
+
+#[tokio::test]
+async fn unfinished_uploads_take_half_the_room_and_a_quarter_for_one_client() {
+    let app = app_with_room(100_000);
+    let too_much = (429, "too-many-unfinished".to_owned());
+    assert_eq!(begin_from(&app, "192.0.2.1", 90_000).await.status, StatusCode::CREATED, "one alone is taken");
+    assert_eq!(begin_from(&app, "192.0.2.1", 1).await.problem(), too_much);
+    app.keepsake.clear_unfinished(jiff::Timestamp::MAX).await.unwrap();
+
+    let first = begin_from(&app, "192.0.2.1", 15_000).await;
+    assert_eq!(begin_from(&app, "192.0.2.1", 10_000).await.status, StatusCode::CREATED);
+    assert_eq!(begin_from(&app, "192.0.2.1", 1).await.problem(), too_much, "it has its quarter");
+    assert_eq!(begin_from(&app, "192.0.2.2", 25_000).await.status, StatusCode::CREATED);
+    let refused = begin_from(&app, "192.0.2.3", 1).await;
+    assert_eq!((refused.problem(), refused.header("retry-after")), (too_much.clone(), "5"), "half is taken");
+    let announced = serde_json::json!({ "size": 1, "sha256": shared::digest::Digest::of(b"").to_string() }).to_string();
+    let ticket = send(&router(&app), request("POST", "/api/upload/tickets", &[], announced)).await;
+    assert_eq!(ticket.problem(), too_much, "a ticket is no way around it");
+
+    send(&router(&app), request("DELETE", first.header("location"), &[], Body::empty())).await;
+    assert_eq!(begin_from(&app, "192.0.2.3", 15_000).await.status, StatusCode::CREATED);
+    let unfinished = app.keepsake.unfinished().await.unwrap().unwrap();
+    assert_eq!((unfinished.uploads, unfinished.bytes), (3, 0));
+}
+
+#[tokio::test]
+async fn one_client_has_a_hundred_unfinished_uploads_at_most() {
+    let app = app_with_room(1 << 40);
+    for _ in 0..100 {
+        assert_eq!(begin_from(&app, "192.0.2.1", 1).await.status, StatusCode::CREATED);
+    }
+    assert_eq!(begin_from(&app, "192.0.2.1", 1).await.problem().0, 429);
+    assert_eq!(begin_from(&app, "192.0.2.2", 1).await.status, StatusCode::CREATED);
+    let cleared = send(&router(&app), request("DELETE", "/api/upload", &[], Body::empty())).await;
+    assert_eq!((cleared.status, &cleared.json()["uploads"]), (StatusCode::OK, &101.into()));
+    assert!(waiting(&app).await.is_empty());
+}
+
+#[tokio::test]
+async fn idle_unfinished_uploads_make_way_and_ended_ones_do_not_count() {
+    let app = app_with_room(100_000);
+    let bytes = png(1);
+    let path = begin(&app, "/api/upload", &[("content-type", "image/png")], b"").await.header("location").to_owned();
+    assert_eq!(append(&app, &path, 0, "?1", &bytes).await.status, StatusCode::CREATED);
+    assert_eq!(app.keepsake.unfinished().await.unwrap().unwrap().uploads, 0);
+
+    let idle = begin_from(&app, "192.0.2.1", 25_000).await.header("location").to_owned();
+    append(&app, &idle, 0, "?0", &bytes[..10]).await;
+    assert_eq!(app.keepsake.unfinished().await.unwrap().unwrap().bytes, 10);
+    assert_eq!(begin_from(&app, "192.0.2.1", 25_000).await.problem().0, 429);
+    app.keepsake.clock.advance(SignedDuration::from_hours(24 * 365 * 100));
+    assert_eq!(begin_from(&app, "192.0.2.1", 25_000).await.status, StatusCode::CREATED);
+    assert_eq!(append(&app, &idle, 10, "?0", b"x").await.status, StatusCode::NOT_FOUND);
+    assert_eq!(standing(&app, &path).await, (bytes.len(), true), "its answer can still be asked for");
 }

@@ -1,4 +1,4 @@
-//! Places in MP4 and QuickTime files: the boxes `©xyz` and `loci`, and values as Apple's telephones write them.
+//! Positions in MP4 and QuickTime files: the boxes `©xyz` and `loci`, and values as Apple's telephones write them.
 
 use std::ops::Range;
 
@@ -10,6 +10,13 @@ const BEFORE_VALUE: usize = 16;
 const BEFORE_TEXT: usize = 12;
 /// Length, name, version, language, an empty name, a role, three numbers and two empty texts.
 const SHORTEST_LOCI: usize = 8 + 4 + 2 + 1 + 1 + 12 + 2;
+
+/// Whether `ftyp` at `name` of `bytes` is the first box of an MP4: with a brand, and as long as such a box can be.
+pub(super) fn is_first(bytes: &[u8], name: usize) -> bool {
+    let brand = bytes.get(name + 4..).and_then(<[u8]>::first_chunk::<4>);
+    whole(bytes, name).is_some_and(|(_, size)| size.is_multiple_of(4))
+        && brand.is_some_and(|brand| brand.iter().all(|byte| byte.is_ascii_graphic() || *byte == b' '))
+}
 
 /// The content of the box whose name begins at `name` of `bytes`, if that is one that says a place. Without its content it
 /// says nothing, and so it has to get another name.

@@ -1,19 +1,27 @@
-//! What a file says of where it was taken, and how to send it without: GPS directories of Exif, GPS properties of XMP, and
-//! the locations that telephones write into videos.
+//! Finds the positions in a file, and makes what it takes to send the file without them: GPS directories of Exif, GPS fields
+//! of XMP and JSON, texts of PNGs, and the locations that telephones write into videos.
 //!
-//! A file is not rewritten, and what it shows stays as it is. What says a place is found by what it looks like wherever it
-//! lies, whichever format surrounds it: while the bytes pass by ([`Scanner`]), and with a few looks at single places for what
-//! Exif leads to ([`Found::settle`]). It becomes [`Patches`] of the same length, so that lengths, ranges and offsets hold.
+//! A file is not rewritten, and what it shows stays as it is. A position is found by what it looks like wherever it lies,
+//! whichever format surrounds it: while the bytes pass by ([`Scanner`]), and with a few reads of what Exif leads to and of
+//! packed texts ([`Found::settle`]). It becomes [`Patches`] of the same length, so that lengths, ranges and offsets hold.
 //!
 //! Whatever a file holds, this ends, in time that grows by its length and in bounded memory. What is not found stands in
-//! `docs/adr/0043-places-are-left-out-on-the-way.md`.
+//! `docs/adr/0055-which-positions-are-found.md`.
 
 mod boxes;
+#[cfg(test)]
+mod field_tests;
+mod flir;
+mod json;
+mod names;
 mod patches;
 mod png;
 mod scan;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod text_tests;
+mod texts;
 mod tiff;
 mod xmp;
 

@@ -1,4 +1,4 @@
-//! Chunks of a PNG that may say a place: `eXIf` and texts. Each has a checksum.
+//! Chunks of a PNG that may hold a position: `eXIf` and texts. Each has a checksum.
 
 use std::io;
 use std::ops::Range;
@@ -10,20 +10,17 @@ use crate::store::ReadAt;
 /// What a PNG begins with.
 pub(super) const SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
 /// A chunk's length and name.
-pub(super) const HEADER: usize = 8;
+const HEADER: u64 = 8;
 const CHECKSUM: u64 = 4;
 /// The name of a chunk that means nothing: ancillary, private and safe to copy, so that every reader passes over it.
 const NOTHING: &[u8; 4] = b"blNk";
-/// Texts in which Exif or XMP is packed, or written in hexadecimal digits. They cannot be looked into here.
-const PACKED: [&[u8]; 3] = [b"Raw profile type exif\0", b"Raw profile type APP1\0", b"Raw profile type xmp\0"];
-const XMP: &[u8] = b"XML:com.adobe.xmp\0";
 
 /// One chunk.
 #[derive(Debug)]
 pub(super) struct Chunk {
     at: u64,
     length: u32,
-    name: [u8; 4],
+    pub(super) name: [u8; 4],
 }
 
 impl Chunk {
@@ -40,25 +37,27 @@ impl Chunk {
         self.checked().end + CHECKSUM
     }
 
-    pub(super) fn may_say_a_place(&self) -> bool {
-        matches!(&self.name, b"eXIf" | b"tEXt" | b"zTXt" | b"iTXt")
+    /// Whether its content has to be read to know whether there is a position in it: a text. `zxIf` is Exif that was packed.
+    pub(super) fn is_to_be_read(&self) -> bool {
+        matches!(&self.name, b"tEXt" | b"zTXt" | b"iTXt" | b"zxIf")
+    }
+
+    pub(super) fn may_be_patched(&self) -> bool {
+        self.is_to_be_read() || &self.name == b"eXIf"
     }
 
     /// The part of the file that its checksum is of: its name and its content.
     pub(super) fn checked(&self) -> Range<u64> {
-        self.at + 4..self.at + HEADER as u64 + u64::from(self.length)
+        self.at + 4..self.content().end
     }
 
-    /// What makes it say nothing at all, where it is a text that may hold a place and cannot be looked into; `content` is
-    /// what begins its content.
-    pub(super) fn blanked(&self, content: &[u8]) -> Option<[Patch; 2]> {
-        let is_packed = match &self.name {
-            b"tEXt" | b"zTXt" => PACKED.iter().any(|keyword| content.starts_with(keyword)),
-            b"iTXt" => content.strip_prefix(XMP).is_some_and(|rest| rest.first() == Some(&1)),
-            _ => false,
-        };
-        let content = self.checked().start + 4..self.checked().end;
-        is_packed.then(|| [Patch::bytes(self.checked().start, *NOTHING), Patch::fill(content, 0)])
+    pub(super) fn content(&self) -> Range<u64> {
+        self.at + HEADER..self.at + HEADER + u64::from(self.length)
+    }
+
+    /// What makes it mean nothing at all.
+    pub(super) fn blanked(&self) -> [Patch; 2] {
+        [Patch::bytes(self.checked().start, *NOTHING), Patch::fill(self.content(), 0)]
     }
 
     /// Its checksum once these patches are made; none where the chunk is not whole.

@@ -1,42 +1,86 @@
 //! [`Scanner`]: looks at a file as its bytes pass by.
 
 use std::io;
+use std::ops::Range;
+use std::sync::LazyLock;
 
-use memchr::memmem::Finder;
+use aho_corasick::{AhoCorasick, Input, MatchKind};
 
 use super::patches::{Patch, Patches};
 use super::png::{self, Chunk};
-use super::{boxes, tiff, xmp};
+use super::{boxes, flir, json, texts, tiff, xmp};
 use crate::store::ReadAt;
 
 /// How much is known of what precedes a match, and of what follows it.
-const BEHIND: usize = 64;
-const AHEAD: usize = 2048;
+const BEHIND: usize = 512;
+const AHEAD: usize = 4096;
 /// How much is looked at at a time.
 const WINDOW: usize = 64 * 1024;
-/// What a file may hold of each; more has only one that is made for it, which is then looked at so far.
+/// Bounds for each kind. Only a file made for it holds more, and then that is not looked at.
 const MOST_HEADERS: usize = 1_000;
 const MOST_PATCHES: usize = 10_000;
 const MOST_CHUNKS: usize = 1_000;
+const MOST_NAMES: usize = 100_000;
 
 /// What is looked for.
 #[derive(Clone, Copy)]
 enum Sign {
     /// A TIFF begins, as Exif is one.
     Tiff,
-    /// A property of XMP, of one spelling or the other.
-    Xmp(usize),
-    /// A box of an MP4 that holds a place.
+    /// Part of the name of a field that may be a position, in XML or JSON.
+    Name,
+    /// The first box of an MP4, which may also follow a JPEG.
+    Boxes,
+    /// A box of an MP4 that holds a position.
     Box,
     /// A value of an MP4 that may hold one.
     Value,
+    /// A PNG begins.
+    Png,
+    /// A segment of a thermal camera.
+    Flir,
+    /// The letters between the flag and the numbers of a position of a thermal camera.
+    FlirPosition,
 }
 
-const EVERYWHERE: [(&[u8], Sign); 4] =
-    [(b"II*\0", Sign::Tiff), (b"MM\0*", Sign::Tiff), (b":GPS", Sign::Xmp(0)), (b":Gps", Sign::Xmp(1))];
-const IN_BOXES: [(&[u8], Sign); 3] = [(b"\xa9xyz", Sign::Box), (b"loci", Sign::Box), (b"data\0\0\0\x01", Sign::Value)];
+const SIGNS: [(&[u8], Sign); 27] = [
+    (b"II*\0", Sign::Tiff),
+    (b"MM\0*", Sign::Tiff),
+    (b":GPS", Sign::Name),
+    (b":Gps", Sign::Name),
+    (b":gps", Sign::Name),
+    (b"\"GPS", Sign::Name),
+    (b"\"gps", Sign::Name),
+    (b"atitude", Sign::Name),
+    (b"ongitude", Sign::Name),
+    (b"ongtitude", Sign::Name),
+    (b":lat", Sign::Name),
+    (b":lon", Sign::Name),
+    (b":lng", Sign::Name),
+    (b":alt", Sign::Name),
+    (b":point", Sign::Name),
+    (b"oordinates", Sign::Name),
+    (b"footprintWKT", Sign::Name),
+    (b"ftyp", Sign::Boxes),
+    (b"\xa9xyz", Sign::Box),
+    (b"loci", Sign::Box),
+    (b"data\0\0\0\x01", Sign::Value),
+    (png::SIGNATURE, Sign::Png),
+    (b"FLIR\0", Sign::Flir),
+    (b"N\0E\0", Sign::FlirPosition),
+    (b"N\0W\0", Sign::FlirPosition),
+    (b"S\0E\0", Sign::FlirPosition),
+    (b"S\0W\0", Sign::FlirPosition),
+];
+const LONGEST_SIGN: usize = 12;
 
-/// Looks for places in a file whose bytes it is told of from the first to the last, in any pieces.
+#[expect(clippy::expect_used, reason = "the signs are constant")]
+static FINDER: LazyLock<AhoCorasick> = LazyLock::new(|| {
+    let signs = SIGNS.iter().map(|(sign, _)| sign);
+    AhoCorasick::builder().match_kind(MatchKind::LeftmostFirst).build(signs).expect("a few short signs fit")
+});
+
+/// Looks for positions in a file whose bytes come from the first to the last, in any pieces.
 #[derive(Debug, Default)]
 pub struct Scanner {
     /// The bytes from `start` on that are known.
@@ -44,26 +88,38 @@ pub struct Scanner {
     start: u64,
     /// Where in the window the first byte lies from which no match was looked for yet.
     next: usize,
-    /// Up to where the file is settled by properties that were found, of either spelling.
-    taken: [u64; 2],
+    /// Up to where the file is settled by fields that were found.
+    taken: u64,
+    /// Where the last member of a JSON object ended that went with the comma behind it.
+    after_member: Option<u64>,
+    /// How many names were looked at.
+    names: usize,
     is_boxes: bool,
-    /// Where the next chunk begins, if this is a PNG.
+    is_flir: bool,
+    /// Whether texts of PNGs are unpacked. They are not in a text that was unpacked itself.
+    is_inside: bool,
+    /// Where the next chunk begins, inside a PNG.
     png: Option<u64>,
     found: Found,
 }
 
-/// What a file was found to say, and what has yet to be looked at.
+/// What was found in a file, and what has yet to be looked at.
 #[derive(Debug, Default)]
 pub struct Found {
     patches: Vec<Patch>,
     /// Where TIFFs may begin.
     headers: Vec<u64>,
-    /// Chunks of a PNG whose checksums may have to be mended.
+    /// Chunks of PNGs that may be patched, whose checksums then have to be mended.
     chunks: Vec<Chunk>,
     size: u64,
 }
 
 impl Scanner {
+    /// One for what was unpacked out of a file.
+    pub(super) fn inside() -> Self {
+        Self { is_inside: true, ..Self::default() }
+    }
+
     /// Takes the next bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         for piece in bytes.chunks(WINDOW) {
@@ -88,63 +144,84 @@ impl Scanner {
 
     /// Looks for what begins before `upto` in the window.
     fn scan(&mut self, upto: usize) {
-        if self.start == 0 && self.next == 0 {
-            self.begin();
+        // A BigTIFF is never inside of something.
+        if self.start == 0 && self.next == 0 && matches!(self.window.get(..4), Some(b"II+\0" | b"MM\0+")) {
+            self.found.headers.push(0);
         }
-        let of_boxes = if self.is_boxes { &IN_BOXES[..] } else { &[] };
-        for (sign, kind) in EVERYWHERE.iter().chain(of_boxes) {
-            let (finder, mut from) = (Finder::new(sign), self.next);
-            let end = self.window.len().min(upto + sign.len() - 1);
-            while let Some(found) = self.window.get(from..end).and_then(|rest| finder.find(rest)) {
-                self.note(*kind, from + found);
-                from += found + 1;
+        let (finder, mut from) = (&*FINDER, self.next);
+        let end = self.window.len().min(upto + LONGEST_SIGN - 1);
+        while let Some(found) = finder.find(Input::new(&self.window).range(from.min(end)..end)) {
+            if found.start() >= upto {
+                break;
             }
+            let (_, kind) = SIGNS[found.pattern().as_usize()];
+            self.note(kind, found.start());
+            from = found.start() + 1;
         }
         self.pass_chunks(upto);
         self.next = self.next.max(upto);
-    }
-
-    fn begin(&mut self) {
-        self.is_boxes = self.window.get(4..8) == Some(b"ftyp");
-        self.png = self.window.starts_with(png::SIGNATURE).then_some(png::SIGNATURE.len() as u64);
-        // A BigTIFF is never inside of something.
-        if self.window.starts_with(b"II+\0") || self.window.starts_with(b"MM\0+") {
-            self.found.headers.push(0);
-        }
     }
 
     fn note(&mut self, kind: Sign, at: usize) {
         let offset = self.start + at as u64;
         let (from, to) = (at.saturating_sub(BEHIND), self.window.len().min(at + AHEAD));
         let (around, here, base) = (&self.window[from..to], at - from, self.start + from as u64);
-        let absolute = |part: std::ops::Range<usize>| base + part.start as u64..base + part.end as u64;
+        let absolute = |part: Range<usize>| base + part.start as u64..base + part.end as u64;
         let full = self.found.patches.len() >= MOST_PATCHES;
         match kind {
             Sign::Tiff if self.found.headers.len() < MOST_HEADERS => self.found.headers.push(offset),
-            Sign::Xmp(spelling) if !full && offset >= self.taken[spelling] => {
-                if let Some(part) = xmp::property(around, here).map(absolute) {
-                    self.taken[spelling] = part.end;
-                    self.found.patches.push(Patch::fill(part, b' '));
-                }
+            Sign::Name if !full && offset >= self.taken && self.names < MOST_NAMES => {
+                // The name itself begins behind the quote.
+                self.note_name(at + usize::from(around[here] == b'"'));
             }
-            Sign::Box if !full => {
+            Sign::Boxes => self.is_boxes |= boxes::is_first(around, here),
+            Sign::Box if !full && self.is_boxes => {
                 if let Some(content) = boxes::place(around, here).map(absolute) {
                     self.found.patches.push(Patch::bytes(offset, *b"free"));
                     self.found.patches.push(Patch::fill(content, 0));
                 }
             }
-            Sign::Value if !full => {
+            Sign::Value if !full && self.is_boxes => {
                 let value = boxes::value(around, here).map(absolute);
                 self.found.patches.extend(value.map(|value| Patch::fill(value, b' ')));
             }
-            Sign::Tiff | Sign::Xmp(_) | Sign::Box | Sign::Value => {}
+            Sign::Png if !self.is_inside => {
+                self.pass_chunks(at);
+                if self.png.is_none() {
+                    self.png = Some(offset + png::SIGNATURE.len() as u64);
+                }
+            }
+            Sign::Flir => self.is_flir = true,
+            Sign::FlirPosition if !full && self.is_flir => {
+                let record = flir::record(around, here).map(absolute);
+                self.found.patches.extend(record.map(|record| Patch::fill(record, 0)));
+            }
+            _ => {}
         }
+    }
+
+    /// Looks at the name of a field that `at` lies in.
+    fn note_name(&mut self, at: usize) {
+        self.names += 1;
+        let (from, to) = (at.saturating_sub(BEHIND), self.window.len().min(at + AHEAD));
+        let (around, base) = (&self.window[from..to], self.start + from as u64);
+        let after = self.after_member.and_then(|end| usize::try_from(end.checked_sub(base)?).ok());
+        let part = match xmp::property(around, at - from) {
+            Some(part) => part,
+            None => {
+                let Some(member) = json::member(around, at - from, after) else { return };
+                self.after_member = member.took_next_comma.then_some(base + member.part.end as u64);
+                member.part
+            }
+        };
+        self.taken = base + part.end as u64;
+        self.found.patches.push(Patch::fill(base + part.start as u64..self.taken, b' '));
     }
 
     /// Follows the chunks of a PNG whose headers begin before `upto`.
     fn pass_chunks(&mut self, upto: usize) {
         while let Some(at) = self.png {
-            let here = usize::try_from(at - self.start).unwrap_or(usize::MAX);
+            let here = usize::try_from(at.saturating_sub(self.start)).unwrap_or(usize::MAX);
             if here >= upto {
                 return;
             }
@@ -153,12 +230,9 @@ impl Scanner {
                 return;
             };
             self.png = Some(chunk.next());
-            if !chunk.may_say_a_place() || self.found.chunks.len() >= MOST_CHUNKS {
-                continue;
+            if chunk.may_be_patched() && self.found.chunks.len() < MOST_CHUNKS {
+                self.found.chunks.push(chunk);
             }
-            let content = self.window.get(here + png::HEADER..).unwrap_or_default();
-            self.found.patches.extend(chunk.blanked(content).into_iter().flatten());
-            self.found.chunks.push(chunk);
         }
     }
 }
@@ -166,14 +240,16 @@ impl Scanner {
 impl Found {
     /// Whether nothing was found, so that there is nothing to look at either.
     pub fn is_nothing(&self) -> bool {
-        self.patches.is_empty() && self.headers.is_empty()
+        self.patches.is_empty() && self.headers.is_empty() && !self.chunks.iter().any(Chunk::is_to_be_read)
     }
 
     /// Looks at the places in the file that were led to, and mends checksums. Blocks where the bytes are not in memory.
     pub fn settle(mut self, body: &dyn ReadAt) -> io::Result<Patches> {
         self.patches.sort_by_key(|patch| patch.part.start);
-        // What Exif says comes first: its directories are told from anything else with more certainty.
-        let mut patches = tiff::patches(body, &self.headers)?;
+        // Texts that were unpacked come first, since packed bytes may look like anything; then Exif, whose directories are
+        // told from anything else with more certainty than names are.
+        let mut patches = texts::patches(body, &self.chunks)?;
+        patches.extend(tiff::patches(body, &self.headers)?);
         patches.extend(self.patches);
         let made = Patches::new(patches.iter().cloned(), self.size);
         for chunk in self.chunks.iter().filter(|chunk| made.touch(chunk.checked())) {

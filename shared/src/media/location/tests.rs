@@ -11,12 +11,12 @@ use crate::testing::located::{
     self, MAKE, ORIENTATION, Order, Tiff, app1, app1_xmp, chunk, exif_in, jpeg_with, png_with, segment,
 };
 
-fn patches(bytes: &[u8]) -> Patches {
+pub(super) fn patches(bytes: &[u8]) -> Patches {
     find(&Body::from(bytes.to_vec())).unwrap()
 }
 
 /// The same file without places.
-fn without(bytes: &[u8]) -> Vec<u8> {
+pub(super) fn without(bytes: &[u8]) -> Vec<u8> {
     let patches = patches(bytes);
     let mut patched = bytes.to_vec();
     patches.apply(0, &mut patched);
@@ -30,7 +30,7 @@ fn without(bytes: &[u8]) -> Vec<u8> {
     patched
 }
 
-fn encode(format: image::ImageFormat) -> Vec<u8> {
+pub(super) fn encode(format: image::ImageFormat) -> Vec<u8> {
     let mut bytes = Cursor::new(Vec::new());
     image::RgbImage::from_fn(9, 7, |x, y| image::Rgb([x as u8 * 20, y as u8 * 30, 7]))
         .write_to(&mut bytes, format)
@@ -38,11 +38,11 @@ fn encode(format: image::ImageFormat) -> Vec<u8> {
     bytes.into_inner()
 }
 
-fn pixels(bytes: &[u8]) -> Vec<u8> {
+pub(super) fn pixels(bytes: &[u8]) -> Vec<u8> {
     image::load_from_memory(bytes).unwrap().into_rgb8().into_raw()
 }
 
-fn contains(bytes: &[u8], text: &[u8]) -> bool {
+pub(super) fn contains(bytes: &[u8], text: &[u8]) -> bool {
     memchr::memmem::find(bytes, text).is_some()
 }
 
@@ -113,24 +113,6 @@ fn a_png_loses_its_place_and_its_checksums_hold() {
         }
         assert!(!contains(&after, b"52,30") && contains(&after, b"dc:creator='Ada'"));
     }
-}
-
-#[test]
-fn texts_of_a_png_that_cannot_be_looked_into_say_nothing_any_more() {
-    let png = encode(image::ImageFormat::Png);
-    let texts = [
-        chunk(b"zTXt", b"Raw profile type exif\0\0packed"),
-        chunk(b"tEXt", b"Raw profile type APP1\0\nexif\n 12\n4578"),
-        chunk(b"iTXt", b"XML:com.adobe.xmp\0\x01\0\0\0packed"),
-    ];
-    let other = [chunk(b"zTXt", b"Comment\0\0packed"), chunk(b"tEXt", b"Author\0Ada")];
-    let before = png_with(&png, &[&texts[..], &other[..]].concat());
-    let after = without(&before);
-    assert!(!contains(&after, b"Raw profile") && !contains(&after, b"adobe"));
-    assert!(contains(&after, &other.concat()));
-    assert!(contains(&after, &chunk(b"blNk", &vec![0; texts[0].len() - 12])));
-    assert_eq!(pixels(&after), pixels(&before));
-    assert!(patches(&after).is_empty());
 }
 
 #[test]
@@ -260,7 +242,7 @@ fn what_is_no_property_of_a_place_stays() {
     assert!(after.starts_with(b"<a exif:GPSAreaInformation=\"   ") && contains(&after, b"   xxx"));
 }
 
-fn mp4(udta: &[u8]) -> Vec<u8> {
+pub(super) fn mp4(udta: &[u8]) -> Vec<u8> {
     let iso_box =
         |name: &[u8; 4], content: &[u8]| [&(content.len() as u32 + 8).to_be_bytes()[..], name, content].concat();
     let moov = iso_box(b"moov", &iso_box(b"udta", udta));
@@ -325,7 +307,7 @@ impl ReadAt for Counted {
 }
 
 #[test]
-fn whatever_a_file_holds_it_is_read_little_more_than_once() {
+fn whatever_a_file_holds_it_is_read_three_times_at_most() {
     // Headers that each lead to the same large directory, directories in a circle, and properties without an end.
     let mut directory = vec![0x00, 0x04];
     directory.extend([0x88, 0x25, 0, 4, 0, 0, 0, 1, 0, 0, 0, 8].repeat(1024));
@@ -339,7 +321,7 @@ fn whatever_a_file_holds_it_is_read_little_more_than_once() {
         let counted = Counted(Body::from(bytes), 0.into());
         let found = find(&counted).unwrap();
         let read = counted.1.into_inner();
-        assert!(read <= 2 * size + (6 << 20), "{read} of {size}");
+        assert!(read <= 3 * size + (6 << 20), "{read} of {size}");
         assert!(found.weight() < 8 << 20, "{}", found.weight());
     }
 }

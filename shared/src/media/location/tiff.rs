@@ -4,6 +4,7 @@
 //! The entries behind it move up by one, as if it had never been written, so that no reader has anything to complain of.
 //! Everything else stays where it is, since offsets count from the header.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::ops::Range;
 
@@ -14,6 +15,9 @@ use crate::store::ReadAt;
 /// The entry that leads to a GPS directory, and the one that leads to what else Exif says.
 const GPS: u16 = 0x8825;
 const EXIF: u16 = 0x8769;
+/// The entry that leads to directories of other pictures, as raws and DNGs have them.
+const SUB_DIRECTORIES: u16 = 0x014a;
+const ORIENTATION: u16 = 0x0112;
 /// What stands where a directory would be left without an entry, which none may be: bytes that mean nothing.
 const PADDING: u16 = 0xea1c;
 const UNDEFINED: u16 = 7;
@@ -21,8 +25,9 @@ const UNDEFINED: u16 = 7;
 const LAST_GPS_TAG: u16 = 0x3f;
 /// Entries of a directory.
 const MOST_ENTRIES: u64 = 1024;
-/// Directories that one header leads to.
-const MOST_DIRECTORIES: usize = 64;
+/// Directories that one header leads to, and of those the ones that one entry leads to.
+const MOST_DIRECTORIES: usize = 1024;
+const MOST_SUB_DIRECTORIES: u64 = 64;
 /// What all headers of a file lead to together, in bytes.
 const MOST_BYTES: u64 = 4 << 20;
 /// The longest value of a GPS directory, in bytes; most are 24 at most.
@@ -39,6 +44,24 @@ pub(super) fn patches(body: &dyn ReadAt, headers: &[u64]) -> io::Result<Vec<Patc
         }
     }
     Ok(patches)
+}
+
+/// The same bytes with nothing in them but the orientation that their first TIFF tells, and what precedes it; `None` where
+/// it tells none.
+pub(super) fn orientation_alone(body: &dyn ReadAt) -> Option<Vec<u8>> {
+    let mut bytes = vec![0; usize::try_from(body.size()).ok()?];
+    fill(body, 0, &mut bytes).ok().filter(|is_whole| *is_whole)?;
+    let at = bytes.windows(4).position(|start| matches!(start, b"II*\0" | b"MM\0*"))?;
+    let mut left = MOST_BYTES;
+    let mut tiff = Tiff::open(body, at as u64, &mut left).ok()??;
+    let first = tiff.directory(tiff.first).ok()??;
+    let orientation = first.entries.iter().find(|entry| entry.tag == ORIENTATION)?;
+    let (header, entry) =
+        (at + 4, [&tiff.written(8, 4)[..], &tiff.written(1, 2), &orientation.bytes, &[0; 4]].concat());
+    let end = header + entry.len();
+    bytes.get_mut(header..end)?.copy_from_slice(&entry);
+    bytes[end..].fill(0);
+    Some(bytes)
 }
 
 /// A TIFF inside a file.
@@ -90,18 +113,20 @@ impl<'a> Tiff<'a> {
 
     /// Follows the directories and gathers what takes their GPS entries away.
     fn walk(&mut self, patches: &mut Vec<Patch>) -> io::Result<()> {
-        let (mut waiting, mut seen) = (vec![self.first], Vec::new());
+        let (mut waiting, mut seen) = (vec![self.first], BTreeSet::new());
         let mut values = Vec::new();
         while let Some(offset) = waiting.pop() {
-            if seen.contains(&offset) || seen.len() == MOST_DIRECTORIES {
+            if seen.len() == MOST_DIRECTORIES || !seen.insert(offset) {
                 continue;
             }
-            seen.push(offset);
             let Some(directory) = self.directory(offset)? else { continue };
             waiting.push(self.number(&directory.link));
             let leads_to =
                 |tag| directory.entries.iter().filter(move |entry| entry.tag == tag).map(|entry| entry.offset);
             waiting.extend(leads_to(EXIF));
+            for entry in directory.entries.iter().filter(|entry| entry.tag != GPS) {
+                waiting.extend(self.sub_directories(entry)?);
+            }
             let gps: Vec<u64> = leads_to(GPS).collect();
             if gps.is_empty() {
                 continue;
@@ -144,6 +169,26 @@ impl<'a> Tiff<'a> {
         let end = start + number + count * length;
         let link = self.read(end, link)?.unwrap_or_default();
         Ok(Some(Directory { part: start..end + link.len() as u64, entries, link }))
+    }
+
+    /// The directories that an entry leads to, where it is one for that by its tag or its kind.
+    fn sub_directories(&mut self, entry: &Entry) -> io::Result<Vec<u64>> {
+        let size = match entry.kind {
+            4 if entry.tag == SUB_DIRECTORIES => 4,
+            13 => 4,
+            16 if entry.tag == SUB_DIRECTORIES => 8,
+            18 => 8,
+            _ => return Ok(Vec::new()),
+        };
+        let length = size * entry.count.min(MOST_SUB_DIRECTORIES);
+        let width = if self.is_big { 8 } else { 4 };
+        let offsets = if size.saturating_mul(entry.count) <= width {
+            entry.bytes[entry.bytes.len() - width as usize..][..length as usize].to_vec()
+        } else {
+            let at = self.part.start.saturating_add(entry.offset);
+            self.read(at, length)?.unwrap_or_default()
+        };
+        Ok(offsets.chunks_exact(size as usize).map(|offset| self.number(offset)).collect())
     }
 
     fn entry(&self, bytes: &[u8]) -> Entry {

@@ -28,7 +28,9 @@ use tokio::sync::{Mutex as Turn, MutexGuard, OnceCell};
 use self::api::{Api, Kind};
 use self::http::Failed;
 use self::index::{Entry, Index};
-use super::{Body, ETag, ErrorKind, Key, Object, ObjectMeta, ObjectStore, PutMode, Result, StoreError, StoreStatus};
+use super::{
+    Body, ETag, ErrorKind, Files, Key, Object, ObjectMeta, ObjectStore, PutMode, Result, StoreError, StoreStatus,
+};
 use crate::config::Secret;
 use crate::sync::{Mutex, lock};
 
@@ -408,6 +410,10 @@ impl ObjectStore for CloudinaryStore {
     }
 
     async fn free_bytes(&self) -> Result<Option<u64>> {
+        Ok(None)
+    }
+
+    async fn files(&self) -> Result<Option<Files>> {
         Ok(None)
     }
 }

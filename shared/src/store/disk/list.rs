@@ -42,14 +42,14 @@ pub(super) fn list(disk: Arc<Disk>, prefix: &str, start_after: Option<&str>) -> 
     let pages = stream::try_unfold(walk, |mut walk| async {
         let prefix = walk.prefix.clone();
         let (page, walk) = blocking("list", &prefix, move || Ok((walk.next_page()?, walk))).await?;
-        Ok((!page.is_empty()).then_some((stream::iter(page).map(Ok), walk)))
+        Ok((!page.is_empty()).then_some((stream::iter(page), walk)))
     });
     pages.try_flatten().boxed()
 }
 
 impl Walk {
-    /// The next objects; none only at the end.
-    fn next_page(&mut self) -> Result<Vec<ObjectMeta>> {
+    /// The next objects, and the folders that may not be read, each as an error in its place; none only at the end.
+    fn next_page(&mut self) -> Result<Vec<Result<ObjectMeta>>> {
         let prefix = self.prefix.clone();
         let at = At { operation: "list", key: &prefix };
         if !self.begun {
@@ -65,12 +65,18 @@ impl Walk {
             };
             let path = format!("{}{name}", level.path);
             if let Some(segment) = name.strip_suffix('/') {
-                if let Some(folder) = enter(at, &*level.folder, segment)? {
-                    self.push(at, folder, path)?;
+                let at = At { operation: "list", key: &path };
+                let entered = match enter(at, &*level.folder, segment) {
+                    Ok(Some(folder)) => self.push(at, folder, path.clone()),
+                    entered => entered.map(drop),
+                };
+                match entered {
+                    Err(e) if e.kind == ErrorKind::Refused => page.push(Err(e)),
+                    entered => entered?,
                 }
             } else if let Some(stat) = file(at, &*level.folder, &name)? {
                 match Key::new(path) {
-                    Ok(key) => page.push(meta(key, &stat)),
+                    Ok(key) => page.push(Ok(meta(key, &stat))),
                     Err(_) => self.left_out += 1,
                 }
             }
@@ -200,13 +206,19 @@ impl Disk {
         let at = At { operation: "sweep", key: "" };
         let (mut folders, mut swept) = (vec![self.root(at)?], 0);
         while let Some(folder) = folders.pop() {
-            for entry in folder.entries().map_err(|e| at.io(e))? {
+            let entries = match folder.entries() {
+                Err(Errno::ACCESS | Errno::PERM) => continue,
+                entries => entries.map_err(|e| at.io(e))?,
+            };
+            for entry in entries {
                 let (name, kind) = entry.map_err(|e| at.io(e))?;
                 let Some(name) = name.to_str() else { continue };
                 match kind_of(at, &*folder, name, kind)? {
-                    Some(FileType::Directory) => {
-                        folders.extend(enter(at, &*folder, name)?);
-                    }
+                    // What lies in a folder that may not be read stays; it hides nothing from the sweep of the others.
+                    Some(FileType::Directory) => match enter(at, &*folder, name) {
+                        Err(e) if e.kind == ErrorKind::Refused => {}
+                        entered => folders.extend(entered?),
+                    },
                     Some(FileType::RegularFile) if is_temp(name) => {
                         let Some(stat) = file(at, &*folder, name)? else { continue };
                         if stat.modified_ns >= before.as_nanosecond() {

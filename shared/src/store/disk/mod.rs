@@ -17,6 +17,7 @@ mod publish;
 mod read;
 mod root;
 mod status;
+mod trial;
 
 use std::ops::Range;
 use std::path::Path;
@@ -33,7 +34,7 @@ use crate::sync;
 
 /// A store of files below one folder, which other processes may use at the same time.
 ///
-/// An etag is made of the file's inode, size and time of modification, so that a change by hand is a new version too.
+/// An etag is made of the file's size and time of modification, so that a change by hand is a new version too.
 /// Empty folders may stay behind where objects were deleted. The names `.tmp-…` and `.keepsake.lock` are the store's
 /// own. Two stores whose roots lie one below the other do not exclude each other's updates.
 #[derive(Clone, Debug)]
@@ -112,9 +113,17 @@ impl ObjectStore for DiskStore {
         self.run("delete", &version.key, move |disk, key| disk.delete(key, Some(&etag))).await
     }
 
+    fn is_disk(&self) -> bool {
+        true
+    }
+
     async fn status(&self) -> Result<StoreStatus> {
         let disk = self.disk.clone();
         blocking("status", "", move || disk.status()).await
+    }
+
+    async fn check_conditional_writes(&self, scratch: &Key) -> Result<()> {
+        self.run("probe", scratch, |disk, key| disk.try_out(key)).await
     }
 
     async fn sweep_unfinished(&self, before: Timestamp) -> Result<u64> {

@@ -20,6 +20,8 @@ const LINK: &str = "a symbolic link lies in the way, and links are never followe
 #[derive(Debug)]
 pub(super) struct Disk {
     files: Arc<dyn FileSystem>,
+    /// The root as errors name it.
+    pub(super) shown: String,
     /// The file system the root lay on when the store was opened.
     pub(super) device: u64,
     /// Folders, by device and inode, whose own entry in their parent is known to be durable.
@@ -77,7 +79,7 @@ impl Disk {
             e => at.io(e),
         })?;
         let device = root.stat().map_err(|e| at.io(e))?.device;
-        Ok(Self { files, device, settled: Mutex::default() })
+        Ok(Self { files, shown: shown.to_owned(), device, settled: Mutex::default() })
     }
 
     /// Opens the root anew for every operation: a store whose folder went away or was unmounted is not an empty store.
@@ -168,8 +170,9 @@ impl Disk {
         loop {
             let file = root.open_at(LOCK, Open::Lock).map_err(failed)?;
             retry_on_intr(|| file.lock(false)).map_err(failed)?;
-            // Whoever removed the file while we waited has let others lock a new one.
-            if file.stat().map_err(failed)?.links > 0 {
+            // Whoever removed the file while we waited has let others lock a new one. Some FUSE file systems say of every
+            // file that it has no name.
+            if file.stat().map_err(failed)?.links > 0 || root.stat_at(LOCK).is_ok_and(|named| named.links == 0) {
                 return Ok(file);
             }
         }
@@ -238,8 +241,11 @@ pub(super) fn sync_names(folder: &dyn Handle) -> Result<(), Errno> {
 }
 
 /// The version of a file: no two of one key have the same, because `publish` gives no two files the same time.
+///
+/// It holds nothing but what a put itself sets, so that it is the same before and after the file gets its name. The inode
+/// number is not: on sshfs and mergerfs it changes with the name, and on FAT whenever the kernel forgets the file.
 pub(super) fn etag(stat: &Stat) -> ETag {
-    ETag(format!("{:x}-{:x}-{:x}", stat.inode, stat.size, stat.modified_ns))
+    ETag(format!("{:x}-{:x}", stat.size, stat.modified_ns))
 }
 
 pub(super) fn meta(key: Key, stat: &Stat) -> ObjectMeta {

@@ -5,16 +5,17 @@ use std::io::{self, Write};
 use rustix::io::Errno;
 use uuid::Uuid;
 
-use super::fs::{Handle, Open, Stat};
+use super::fs::{Handle, Open, Space, Stat};
 use super::path::{At, Disk, Found, etag, look, sync_names};
-use crate::store::{Body, ETag, ErrorKind, Key, PutMode, Result};
+use crate::store::error::NoInodes;
+use crate::store::{Body, ETag, ErrorKind, Files, Key, PutMode, Result, StoreError};
 
 /// An unfinished file; its name goes when this is dropped, unless it has become an object's.
-struct Temp<'a> {
+pub(super) struct Temp<'a> {
     at: At<'a>,
     folder: &'a dyn Handle,
     name: String,
-    file: Box<dyn Handle>,
+    pub(super) file: Box<dyn Handle>,
     renamed: bool,
 }
 
@@ -31,8 +32,20 @@ impl Disk {
     /// Stores `body` under `key`. Everything that `Ok` promises has reached the medium by then.
     pub(super) fn put(&self, key: &Key, body: &Body, mode: &PutMode) -> Result<ETag> {
         let at = At { operation: "put", key: key.as_str() };
+        self.put_at(at, key, body, mode).map_err(|error| {
+            let space = || self.root(at).ok()?.space().ok();
+            match error.kind {
+                ErrorKind::Full if matches!(space(), Some(Space { files: Some(Files { free: 0, .. }), .. })) => {
+                    StoreError::caused(at.operation, at.key, ErrorKind::Full, NoInodes)
+                }
+                _ => error,
+            }
+        })
+    }
+
+    fn put_at(&self, at: At<'_>, key: &Key, body: &Body, mode: &PutMode) -> Result<ETag> {
         let folder = self.make_folder(at, key)?;
-        let result = self.put_into(at, &*folder, key, body, mode);
+        let result = self.put_into(at, &*folder, key.name(), body, mode);
         if result.as_ref().is_err_and(|e| e.kind == ErrorKind::AlreadyExists) {
             // Who made the object may still be waiting for the medium, and the caller builds on its being there.
             sync_names(&*folder).map_err(|e| at.unknown(e))?;
@@ -40,28 +53,36 @@ impl Disk {
         result
     }
 
-    fn put_into(&self, at: At<'_>, folder: &dyn Handle, key: &Key, body: &Body, mode: &PutMode) -> Result<ETag> {
+    /// As [`put`](Self::put), in a folder that is there and under any name.
+    pub(super) fn put_into(
+        &self,
+        at: At<'_>,
+        folder: &dyn Handle,
+        name: &str,
+        body: &Body,
+        mode: &PutMode,
+    ) -> Result<ETag> {
         // Asked again when it counts; asked here so that a put that cannot succeed costs no writing.
-        permit(at, mode, &look(at, folder, key.name())?)?;
+        permit(at, mode, &look(at, folder, name)?)?;
 
         let mut temp = Temp::create(at, folder)?;
         temp.fill(body)?;
         let stat = self.stamp(at, &*temp.file)?;
         temp.file.sync().map_err(|e| at.io(e))?;
         if *mode == PutMode::Create {
-            temp.publish_new(key.name())?;
+            temp.publish_new(name)?;
         } else {
             let lock = self.lock(at)?;
-            permit(at, mode, &look(at, folder, key.name())?)?;
-            temp.publish_over(key.name())?;
+            permit(at, mode, &look(at, folder, name)?)?;
+            temp.publish_over(name)?;
             // Listings compare this; should it fail, they are no worse off than with a file system's own word.
-            let _ = lock.set_times(Some(stat.modified_ns), None);
+            let _ = lock.stat().and_then(|locked| lock.set_times(stat.modified_ns, locked.modified_ns));
         }
 
         let published = etag(&stat);
         sync_names(folder).map_err(|e| {
             if *mode == PutMode::Create {
-                self.withdraw(at, folder, key.name(), &published);
+                self.withdraw(at, folder, name, &published);
             }
             at.unknown(e)
         })?;
@@ -96,18 +117,19 @@ impl Disk {
     }
 
     /// Gives a file a time of modification that no object of this store has had before, and returns what the file then
-    /// is. Inode numbers are used again and the kernel's clock stands still for milliseconds, so that without this two
-    /// versions of an object could look the same.
-    fn stamp(&self, at: At<'_>, file: &dyn Handle) -> Result<Stat> {
+    /// is. The kernel's clock stands still for milliseconds, so that without this two versions of an object could look
+    /// the same.
+    pub(super) fn stamp(&self, at: At<'_>, file: &dyn Handle) -> Result<Stat> {
         let failed = |e: Errno| at.io(e);
         // The latest stamp is kept as the lock file's own time.
         let lock = self.lock(at)?;
-        let after = lock.stat().map_err(failed)?.modified_ns.max(file.stat().map_err(failed)?.modified_ns);
-        // Some file systems keep times only to the microsecond, to ten milliseconds or to two seconds.
-        for granule in [1, 1_000, 10_000_000, 2_000_000_000] {
+        let (locked, written) = (lock.stat().map_err(failed)?, file.stat().map_err(failed)?);
+        let after = locked.modified_ns.max(written.modified_ns);
+        // Some file systems keep times only to the microsecond, to ten milliseconds, to one second or to two.
+        for granule in [1, 1_000, 10_000_000, 1_000_000_000, 2_000_000_000] {
             let stamp = (after / granule + 1) * granule;
-            lock.set_times(None, Some(stamp)).map_err(failed)?;
-            file.set_times(None, Some(stamp)).map_err(failed)?;
+            lock.set_times(locked.accessed_ns, stamp).map_err(failed)?;
+            file.set_times(written.accessed_ns, stamp).map_err(failed)?;
             let stat = file.stat().map_err(failed)?;
             if stat.modified_ns == stamp && lock.stat().map_err(failed)?.modified_ns == stamp {
                 return Ok(stat);
@@ -139,18 +161,18 @@ fn permit(at: At<'_>, mode: &PutMode, found: &Found) -> Result<()> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "nobody above ever sees it, and it must be new in every process")]
-fn temp_name() -> String {
+pub(super) fn temp_name() -> String {
     format!("{}{}", Key::RESERVED_PREFIX, Uuid::new_v4())
 }
 
 impl<'a> Temp<'a> {
-    fn create(at: At<'a>, folder: &'a dyn Handle) -> Result<Self> {
+    pub(super) fn create(at: At<'a>, folder: &'a dyn Handle) -> Result<Self> {
         let name = temp_name();
         let file = folder.open_at(&name, Open::New).map_err(|e| at.io(e))?;
         Ok(Self { at, folder, name, file, renamed: false })
     }
 
-    fn fill(&mut self, body: &Body) -> Result<()> {
+    pub(super) fn fill(&mut self, body: &Body) -> Result<()> {
         let written = body.write_to(&mut Writer(&*self.file)).map_err(|e| self.at.io(e))?;
         let stat = self.file.stat().map_err(|e| self.at.io(e))?;
         if written != body.size() || stat.size != written {
@@ -160,7 +182,7 @@ impl<'a> Temp<'a> {
     }
 
     /// Gives the file its name only if there is nothing of that name.
-    fn publish_new(&mut self, name: &str) -> Result<()> {
+    pub(super) fn publish_new(&mut self, name: &str) -> Result<()> {
         let (at, folder) = (self.at, self.folder);
         let result = match folder.rename_new_at(&self.name, name) {
             // NFS and others have no such rename; a link does not replace either, and leaves the first name to drop.

@@ -19,6 +19,8 @@ impl Disk {
             read_only: read_only.map(str::to_owned),
             free_bytes: Some(space.free_bytes),
             total_bytes: Some(space.total_bytes),
+            integrity: None,
+            files: space.files,
             kind: "disk",
             file_system: root.file_system().map(str::to_owned),
         })

@@ -3,6 +3,7 @@
 use aws_sdk_s3::types::{ChecksumAlgorithm, MetadataDirective};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
+use super::capabilities::Integrity;
 use super::errors::{failure, status};
 use super::{PUT_ID, S3Store, put};
 use crate::digest::Digest;
@@ -14,8 +15,9 @@ const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove
 impl S3Store {
     /// Copies what has this digest, as the service keeps it; `None` where it keeps none.
     ///
-    /// The copy is of the version that was looked at, and the service hashes what it writes. Should that be something
-    /// else, the copy is as bad as nothing, and is reported as [`ErrorKind::Corrupt`].
+    /// The copy is of the version that was looked at. The digest that the service reports of the copy is its own, or, on
+    /// some services, that of the source carried over, so verifications read the bytes. Should it be another one, the copy
+    /// is as bad as nothing, and is reported as [`ErrorKind::Corrupt`].
     pub(super) async fn copy_object(
         &self,
         from: &Address,
@@ -23,6 +25,9 @@ impl S3Store {
         digest: Digest,
         content_type: Option<&str>,
     ) -> Result<Option<ETag>> {
+        if self.capabilities().integrity != Integrity::Sha256 {
+            return Ok(None);
+        }
         let corrupt = |what: &'static str| StoreError::caused("copy", &from.key, ErrorKind::Corrupt, what);
         let source = self.describe_in(&from.bucket, "copy", &from.key).await?;
         match source.digest {
@@ -32,7 +37,9 @@ impl S3Store {
         }
         let path = format!("{}/{}", from.bucket, utf8_percent_encode(from.key.as_str(), UNRESERVED));
         let request = self.client.copy_object().bucket(&self.bucket).key(to.as_str()).copy_source(path);
-        let request = request.copy_source_if_match(&source.meta.etag.0).checksum_algorithm(ChecksumAlgorithm::Sha256);
+        let request = request
+            .copy_source_if_match(self.capabilities().condition(&source.meta.etag))
+            .checksum_algorithm(ChecksumAlgorithm::Sha256);
         // Without a type of its own, the copy is like its source down to the metadata.
         let request = match content_type {
             Some(content_type) => request

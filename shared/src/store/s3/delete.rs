@@ -4,9 +4,9 @@ use aws_sdk_s3::operation::delete_object::DeleteObjectError;
 use bytes::Bytes;
 
 use super::S3Store;
-use super::errors::{Failure, failure, is_conflict, kind, status};
+use super::errors::{Failure, explain, failure, is_conflict, kind, status};
 use super::put::{LostReplies, new_put_id};
-use crate::store::{Body, ErrorKind, Key, ObjectMeta, ObjectStore, Optional, PutMode, Result, StoreError};
+use crate::store::{Body, ETag, ErrorKind, Key, ObjectMeta, ObjectStore, Optional, PutMode, Result, StoreError};
 
 impl S3Store {
     /// Deletes this version, told by its etag and, since the same bytes put again have the same etag, by its time in
@@ -20,7 +20,7 @@ impl S3Store {
             return Err(changed());
         }
         let lost = LostReplies::default();
-        match self.try_delete(key, &version.etag.0, &lost).await {
+        match self.try_delete(key, &version.etag, &lost).await {
             Ok(()) => Ok(()),
             Err(e) if status(&e) == Some(412) || is_conflict(&e) || kind(&e) == ErrorKind::NotFound => {
                 // Where a reply was lost, it may be gone by this very delete.
@@ -35,31 +35,32 @@ impl S3Store {
         }
     }
 
-    async fn try_delete(&self, key: &Key, etag: &str, lost: &LostReplies) -> Result<(), Failure<DeleteObjectError>> {
-        let request = self.client.delete_object().bucket(&self.bucket).key(key.as_str()).if_match(etag);
+    async fn try_delete(&self, key: &Key, etag: &ETag, lost: &LostReplies) -> Result<(), Failure<DeleteObjectError>> {
+        let condition = self.capabilities().condition(etag);
+        let request = self.client.delete_object().bucket(&self.bucket).key(key.as_str()).if_match(condition);
         request.customize().interceptor(lost.clone()).send().await.map(drop)
     }
 
     /// Tries whether a delete minds its condition, on one small object below `prefix`.
     pub(super) async fn probe_deletes(&self, prefix: &Key) -> Result<()> {
-        let refused = |reason: Box<dyn std::error::Error + Send + Sync>| {
-            StoreError::caused("probe", prefix, ErrorKind::Refused, reason)
+        let refused = |reason: String| StoreError::caused("probe", prefix, ErrorKind::Refused, reason);
+        let probe = Key::new(format!("{prefix}/conditional-delete-probe-{}", new_put_id()))
+            .map_err(|e| StoreError::caused("probe", prefix, ErrorKind::Refused, e))?;
+        let etag = self.put(&probe, &Body::from(Bytes::from_static(b"1")), &PutMode::Create).await?;
+        let stale = ETag("\"00000000000000000000000000000000\"".to_owned());
+        let tried = match self.try_delete(&probe, &stale, &LostReplies::default()).await {
+            Ok(()) => return Err(refused(format!("{} ignores the If-Match of a delete", self.endpoint))),
+            Err(e) if status(&e) == Some(412) => self.try_delete(&probe, &etag, &LostReplies::default()).await,
+            Err(e) => Err(e),
         };
-        let probe =
-            Key::new(format!("{prefix}/conditional-delete-probe-{}", new_put_id())).map_err(|e| refused(e.into()))?;
-        self.put(&probe, &Body::from(Bytes::from_static(b"1")), &PutMode::Create).await?;
-        let stale = "\"00000000000000000000000000000000\"";
-        match self.try_delete(&probe, stale, &LostReplies::default()).await {
-            Err(e) if status(&e) == Some(412) => self.delete(&probe).await,
-            Err(e) => {
-                self.delete(&probe).await?;
-                Err(failure("probe", prefix, e))
-            }
-            Ok(()) => Err(refused(
-                "this endpoint ignores the If-Match of a delete, so what is relied on again could be deleted; \
-                 nothing can be pruned in it"
-                    .into(),
-            )),
-        }
+        let Err(e) = tried else { return Ok(()) };
+        self.delete(&probe).await?;
+        let is_refused = status(&e) == Some(412);
+        let error = failure("probe", prefix, e);
+        Err(if is_refused {
+            refused(format!("{} refuses the If-Match of a delete although it is right", self.endpoint))
+        } else {
+            explain(error, &self.endpoint, &self.bucket, "a delete under If-Match", "it lacks conditional deletes")
+        })
     }
 }

@@ -3,6 +3,7 @@
 //! Architecture invariant: no other module knows the AWS SDK, and within this one only `errors` knows which of its
 //! errors means what.
 
+mod capabilities;
 mod copy;
 mod delete;
 mod errors;
@@ -12,8 +13,8 @@ mod read;
 mod surroundings;
 
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -24,9 +25,10 @@ use aws_sdk_s3::presigning::PresigningConfig;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use futures::stream::BoxStream;
 
+use self::capabilities::{Capabilities, Integrity};
 use self::errors::failure;
 use super::{
-    Address, Body, ETag, ErrorKind, Key, Object, ObjectMeta, ObjectStore, PutMode, Result, ServedAs, SignedPut,
+    Address, Body, ETag, ErrorKind, Files, Key, Object, ObjectMeta, ObjectStore, PutMode, Result, ServedAs, SignedPut,
     StoreError, StoreStatus, Terms,
 };
 use crate::config::AwsCredentials;
@@ -73,6 +75,8 @@ pub struct S3Store {
     endpoint: String,
     /// Whether the bucket is known to exist. A 404 to a HEAD does not say whether the object or the bucket is missing.
     seen: Arc<AtomicBool>,
+    /// What the service does, as the last probe found it.
+    capabilities: Arc<Mutex<Capabilities>>,
 }
 
 impl S3Store {
@@ -82,10 +86,12 @@ impl S3Store {
         let identity = options.credentials.as_ref().map(|own| own.access_key_id.clone()).unwrap_or_default();
         let shared = surroundings::look(&options).await;
         let mut config = Builder::from(&shared);
-        if shared.endpoint_url().is_some() {
+        if let Some(endpoint) = shared.endpoint_url() {
             // Other services are seldom reachable under one host name per bucket.
             let region = shared.region().cloned().unwrap_or(ELSEWHERE);
-            config = config.force_path_style(true).region(region);
+            // The SDK puts the bucket right behind the endpoint's path.
+            let endpoint = format!("{}/", endpoint.trim_end_matches('/'));
+            config = config.endpoint_url(endpoint).force_path_style(true).region(region);
         } else if shared.region().is_none() {
             let reason = "no region is given, neither with the bucket nor by AWS_REGION nor by a profile";
             return Err(StoreError::caused("open", options.bucket, ErrorKind::Refused, reason));
@@ -107,7 +113,20 @@ impl S3Store {
     pub fn from_client(client: Client, bucket: impl Into<String>) -> Self {
         let bucket = bucket.into();
         let service = format!("the client of {bucket}");
-        Self { client, endpoint: service.clone(), service, bucket, seen: Arc::default() }
+        Self { client, endpoint: service.clone(), service, bucket, seen: Arc::default(), capabilities: Arc::default() }
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        *self.capabilities.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_capabilities(&self, found: Capabilities) {
+        *self.capabilities.lock().unwrap_or_else(PoisonError::into_inner) = found;
+    }
+
+    /// The same store, whose puts go by what is only tried.
+    fn trial(&self, tried: Capabilities) -> Self {
+        Self { capabilities: Arc::new(Mutex::new(tried)), ..self.clone() }
     }
 
     /// Asks for a bucket itself; `Ok` when it is there and may be read.
@@ -152,7 +171,9 @@ impl ObjectStore for S3Store {
 
     async fn stored_digest(&self, key: &Key) -> Result<Option<(ObjectMeta, Digest)>> {
         let found = self.describe("verify", key).await?;
-        Ok(found.digest.map(|digest| (found.meta, digest)))
+        // Where the service compares none, it may keep what it was told rather than what it has.
+        let trusted = self.capabilities().integrity == Integrity::Sha256;
+        Ok(found.digest.filter(|_| trusted).map(|digest| (found.meta, digest)))
     }
 
     fn address(&self, key: &Key) -> Option<Address> {
@@ -199,10 +220,14 @@ impl ObjectStore for S3Store {
 
     async fn status(&self) -> Result<StoreStatus> {
         self.check_bucket(&self.bucket, "status", &self.bucket).await?;
-        Ok(StoreStatus { kind: "s3", ..StoreStatus::default() })
+        Ok(StoreStatus { kind: "s3", integrity: Some(self.capabilities().told()), ..StoreStatus::default() })
     }
 
     async fn free_bytes(&self) -> Result<Option<u64>> {
+        Ok(None)
+    }
+
+    async fn files(&self) -> Result<Option<Files>> {
         Ok(None)
     }
 }

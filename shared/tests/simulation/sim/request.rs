@@ -174,6 +174,7 @@ impl Request {
             Self::Issue(spec) => {
                 let Image { bytes, digest, .. } = image(spec.contents[0]);
                 let announced = Announcement {
+                    client: None,
                     original_name: Some(spec.name(0)),
                     content_type: "image/png".to_owned(),
                     size: bytes.len() as u64,

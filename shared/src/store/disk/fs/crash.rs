@@ -116,6 +116,7 @@ impl Moment {
             next_inode: self.state.next_inode,
             used_bytes: 0,
             capacity_bytes: self.state.capacity_bytes,
+            capacity_files: self.state.capacity_files,
             now_ns: self.state.now_ns,
         };
         let mut links: BTreeMap<u64, u64> = BTreeMap::new();

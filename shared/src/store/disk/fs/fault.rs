@@ -180,7 +180,7 @@ impl Handle for Faulty {
         self.inner.stat()
     }
 
-    fn set_times(&self, accessed_ns: Option<i128>, modified_ns: Option<i128>) -> Result<()> {
+    fn set_times(&self, accessed_ns: i128, modified_ns: i128) -> Result<()> {
         self.itself("set_times")?;
         self.inner.set_times(accessed_ns, modified_ns)
     }

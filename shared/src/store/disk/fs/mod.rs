@@ -17,6 +17,8 @@ use std::fmt;
 use rustix::fs::FileType;
 use rustix::io::Errno;
 
+use crate::store::Files;
+
 pub use self::crash::Moment;
 pub use self::fault::{Call, CallFault, FaultyFileSystem};
 pub use self::real::RealFolder;
@@ -66,8 +68,10 @@ pub trait Handle: Send + Sync + fmt::Debug {
     /// `fstat`: describes what is open.
     fn stat(&self) -> Result<Stat>;
 
-    /// `futimens`: sets the times that are given, in nanoseconds since 1970.
-    fn set_times(&self, accessed_ns: Option<i128>, modified_ns: Option<i128>) -> Result<()>;
+    /// `futimens`: sets both times, in nanoseconds since 1970.
+    ///
+    /// A time cannot be left out: bindfs and exfat-fuse then set neither, and sshfs sets the other one to now.
+    fn set_times(&self, accessed_ns: i128, modified_ns: i128) -> Result<()>;
 
     /// `fsync`: waits until the medium has what was written to this file, or the names in this folder.
     fn sync(&self) -> Result<()>;
@@ -130,6 +134,8 @@ pub struct Space {
     pub free_bytes: u64,
     /// Bytes that it holds in all.
     pub total_bytes: u64,
+    /// The files that it can hold; `None` on file systems without a fixed number of inodes.
+    pub files: Option<Files>,
     /// Whether it takes no writes.
     pub read_only: bool,
 }

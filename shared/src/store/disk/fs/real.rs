@@ -7,11 +7,12 @@ use std::path::PathBuf;
 
 use rustix::fs::{
     self, Access, AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, RenameFlags, StatVfsMountFlags, Timespec,
-    Timestamps, UTIME_OMIT,
+    Timestamps,
 };
 use rustix::io;
 
 use super::{Entries, FileSystem, Handle, Open, Result, Space, Stat};
+use crate::store::Files;
 
 const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 const READ: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
@@ -91,7 +92,7 @@ impl Handle for Real {
         Ok(stat(&fs::fstat(&self.0)?))
     }
 
-    fn set_times(&self, accessed_ns: Option<i128>, modified_ns: Option<i128>) -> Result<()> {
+    fn set_times(&self, accessed_ns: i128, modified_ns: i128) -> Result<()> {
         let times = Timestamps { last_access: timespec(accessed_ns), last_modification: timespec(modified_ns) };
         fs::futimens(&self.0, &times)
     }
@@ -121,6 +122,8 @@ impl Handle for Real {
         Ok(Space {
             free_bytes: space.f_bavail.saturating_mul(space.f_frsize),
             total_bytes: space.f_blocks.saturating_mul(space.f_frsize),
+            // btrfs and FAT have no fixed number of inodes and report 0 of 0.
+            files: (space.f_files > 0).then_some(Files { free: space.f_favail, total: space.f_files }),
             read_only: space.f_flag.contains(StatVfsMountFlags::RDONLY),
         })
     }
@@ -173,12 +176,6 @@ fn stat(stat: &fs::Stat) -> Stat {
     }
 }
 
-/// A time to set; one that is not given stays as it is.
-fn timespec(ns: Option<i128>) -> Timespec {
-    match ns {
-        None => Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT as _ },
-        Some(ns) => {
-            Timespec { tv_sec: ns.div_euclid(1_000_000_000) as i64, tv_nsec: ns.rem_euclid(1_000_000_000) as _ }
-        }
-    }
+fn timespec(ns: i128) -> Timespec {
+    Timespec { tv_sec: ns.div_euclid(1_000_000_000) as i64, tv_nsec: ns.rem_euclid(1_000_000_000) as _ }
 }

@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use super::crash::Moment;
 use super::state::{Change, Content, ROOT, State};
 use super::{Entries, FileSystem, Handle, Open, Result, Space, Stat};
+use crate::store::Files;
 
 /// A file system in memory: files, folders, hard links, locks and times, with the errors that Linux gives.
 ///
@@ -118,6 +119,11 @@ impl SimulatedDisk {
         self.inner().state.capacity_bytes = bytes;
     }
 
+    /// Sets how many files and folders fit on the disk in all.
+    pub fn set_file_capacity(&self, files: u64) {
+        self.inner().state.capacity_files = files;
+    }
+
     /// Makes the disk one that takes no writes, or takes them again.
     pub fn set_read_only(&self, read_only: bool) {
         self.inner().read_only = read_only;
@@ -197,6 +203,7 @@ impl Handle for Simulated {
         }
         let Some(id) = found.filter(|_| !makes) else {
             inner.state.must_be_free(self.node, name)?;
+            inner.state.must_have_room_for_a_file()?;
             let now = inner.state.now_ns;
             let id = inner.state.make(Content::file(Arc::default(), now));
             let handle = self.disk.open(&mut inner, id, how);
@@ -211,6 +218,7 @@ impl Handle for Simulated {
         let mut inner = self.disk.inner();
         inner.takes_writes()?;
         inner.state.must_be_free(self.node, name)?;
+        inner.state.must_have_room_for_a_file()?;
         let id = inner.state.make(Content::folder(BTreeMap::new()));
         inner.change(self.node, vec![(name.to_owned(), Some(id))]);
         inner.changed(|| format!("make folder {name}"));
@@ -301,12 +309,11 @@ impl Handle for Simulated {
         Ok(self.disk.inner().state.node(self.node).stat())
     }
 
-    fn set_times(&self, accessed_ns: Option<i128>, modified_ns: Option<i128>) -> Result<()> {
+    fn set_times(&self, accessed_ns: i128, modified_ns: i128) -> Result<()> {
         let mut inner = self.disk.inner();
         inner.takes_writes()?;
         let node = inner.state.node_mut(self.node);
-        node.accessed_ns = accessed_ns.unwrap_or(node.accessed_ns);
-        node.modified_ns = modified_ns.unwrap_or(node.modified_ns);
+        (node.accessed_ns, node.modified_ns) = (accessed_ns, modified_ns);
         inner.changed(|| "set times".to_owned());
         Ok(())
     }
@@ -382,7 +389,8 @@ impl Handle for Simulated {
         let inner = self.disk.inner();
         let total_bytes = inner.state.capacity_bytes;
         let free_bytes = total_bytes.saturating_sub(inner.state.used_bytes);
-        Ok(Space { free_bytes, total_bytes, read_only: inner.read_only })
+        let files = Some(Files { free: inner.state.free_files(), total: inner.state.capacity_files });
+        Ok(Space { free_bytes, total_bytes, files, read_only: inner.read_only })
     }
 
     fn may_write(&self) -> Result<()> {

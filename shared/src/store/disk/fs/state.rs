@@ -11,6 +11,9 @@ use super::{Result, Stat};
 /// The longest name in bytes, as on the file systems of Linux.
 const NAME_MAX: usize = 255;
 const TOTAL_BYTES: u64 = 1 << 40;
+const TOTAL_FILES: u64 = 1 << 32;
+/// The inode number of the root, the lowest one.
+const FIRST_INODE: u64 = 2;
 
 /// Everything on the medium and in the system's memory. Nodes are named by numbers that never come again, other than
 /// their inode numbers.
@@ -22,6 +25,8 @@ pub(super) struct State {
     pub(super) next_inode: u64,
     pub(super) used_bytes: u64,
     pub(super) capacity_bytes: u64,
+    /// How many files and folders fit, the root included.
+    pub(super) capacity_files: u64,
     pub(super) now_ns: i128,
 }
 
@@ -57,9 +62,10 @@ pub(super) const ROOT: u64 = 0;
 impl State {
     pub(super) fn new() -> Self {
         let (nodes, free_inodes) = (BTreeMap::new(), BTreeSet::new());
-        let (next_node, next_inode, used_bytes, now_ns) = (ROOT, 2, 0, 0);
+        let (next_node, next_inode, used_bytes, now_ns) = (ROOT, FIRST_INODE, 0, 0);
+        let (capacity_bytes, capacity_files) = (TOTAL_BYTES, TOTAL_FILES);
         let mut state =
-            Self { nodes, next_node, free_inodes, next_inode, used_bytes, capacity_bytes: TOTAL_BYTES, now_ns };
+            Self { nodes, next_node, free_inodes, next_inode, used_bytes, capacity_bytes, capacity_files, now_ns };
         let root = state.make(Content::folder(BTreeMap::new()));
         state.node_mut(root).links = 1;
         state
@@ -82,6 +88,16 @@ impl State {
         self.next_node += 1;
         self.nodes.insert(id, Arc::new(Node { inode, links: 0, modified_ns: now, accessed_ns: now, content }));
         id
+    }
+
+    /// How many more files and folders fit.
+    pub(super) fn free_files(&self) -> u64 {
+        let used = self.next_inode - FIRST_INODE - self.free_inodes.len() as u64;
+        self.capacity_files.saturating_sub(used)
+    }
+
+    pub(super) fn must_have_room_for_a_file(&self) -> Result<()> {
+        if self.free_files() == 0 { Err(Errno::NOSPC) } else { Ok(()) }
     }
 
     pub(super) fn entries(&self, folder: u64) -> Result<&BTreeMap<String, u64>> {

@@ -1,0 +1,37 @@
+//! The handler of `DELETE /api/upload`: giving up all unfinished uploads.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use jiff::Timestamp;
+use serde::Serialize;
+use shared::http::{App, Problem, to_the_end};
+use shared::unfinished::Unfinished;
+use utoipa::ToSchema;
+
+/// What was cleared away.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Cleared {
+    message: String,
+    /// How many uploads were given up.
+    uploads: u64,
+    /// How many bytes of them were here.
+    bytes: u64,
+}
+
+/// Give up all unfinished uploads: those in parts, and tickets that were not completed. Whoever still sends begins anew.
+#[utoipa::path(
+    delete,
+    path = "/api/upload",
+    operation_id = "clearUnfinished",
+    tag = "upload",
+    responses((status = 200, description = "They are gone", body = Cleared)),
+)]
+pub(crate) async fn clear(State(app): State<App>) -> Result<Json<Cleared>, Problem> {
+    let keepsake = Arc::clone(&app.keepsake);
+    let clear = async move { keepsake.clear_unfinished(Timestamp::MAX).await };
+    let Unfinished { uploads, bytes } = to_the_end(clear).await?;
+    let message = format!("Unfinished uploads given up: {uploads}, with {bytes} bytes.");
+    Ok(Json(Cleared { message, uploads, bytes }))
+}

@@ -1,0 +1,176 @@
+//! Unfinished uploads: what was begun in parts or by a ticket and is no image yet, and how much of it there may be.
+//!
+//! Whoever may upload could otherwise fill a disk with uploads that never end, up to its reserve and for a day. So on a store
+//! that knows its room, unfinished uploads may take half of it in all, and those of one client half of that. An upload counts
+//! with the length that was announced for it, from its beginning. One alone is always taken, as far as there is room for it.
+//!
+//! Everything follows from the objects below `incoming/`, so that a process which starts counts the same.
+
+use std::collections::HashMap;
+
+use futures::TryStreamExt;
+use jiff::{SignedDuration, Timestamp};
+use uuid::Uuid;
+
+use crate::error::{Error, Result};
+use crate::keepsake::Keepsake;
+use crate::layout;
+use crate::resumable::Begun;
+use crate::store::{ObjectMeta, Optional};
+use crate::ticket::Ticket;
+
+/// The most unfinished uploads in all, and of one client.
+const MOST: [u64; 2] = [1_000, 100];
+/// An upload of which nothing came for so long makes way where its room is needed.
+const IDLE: SignedDuration = SignedDuration::from_hours(1);
+
+/// Sums over unfinished uploads.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Unfinished {
+    /// How many there are.
+    pub uploads: u64,
+    /// How many bytes of them are here.
+    pub bytes: u64,
+}
+
+/// One unfinished upload.
+#[derive(Debug)]
+struct Upload {
+    /// What is stored of it.
+    objects: Vec<ObjectMeta>,
+    /// When something of it last came.
+    touched: Timestamp,
+}
+
+impl Upload {
+    /// How many of its bytes are here; that which describes it is none of them.
+    fn bytes(&self) -> u64 {
+        let arrived = self.objects.iter().filter(|meta| !is_description(meta));
+        arrived.map(|meta| meta.size).sum()
+    }
+}
+
+/// What is known of an upload from what describes it.
+struct Claim {
+    client: Option<String>,
+    /// The length that it may come to.
+    bytes: u64,
+}
+
+impl Keepsake {
+    /// How much was begun and is not finished; on a disk. In a bucket there is no room to run out of, and counting costs.
+    pub async fn unfinished(&self) -> Result<Option<Unfinished>> {
+        if self.primary.free_bytes().await?.is_none() {
+            return Ok(None);
+        }
+        let mut sums = Unfinished::default();
+        for (id, upload) in self.unfinished_uploads().await? {
+            // What has ended is kept for whoever lost the answer, and takes no room.
+            if self.claim(id, &upload).await?.is_some() {
+                sums.uploads += 1;
+                sums.bytes += upload.bytes();
+            }
+        }
+        Ok(Some(sums))
+    }
+
+    /// Refuses to begin another upload of so many bytes where too much is unfinished already. Those of which nothing came for
+    /// an hour make way. The caller holds `beginning` until the upload is stored, so that no other is begun meanwhile.
+    pub(crate) async fn check_unfinished(&self, client: Option<&str>, bytes: u64) -> Result<()> {
+        if !self.is_too_much_unfinished(client, bytes).await? {
+            return Ok(());
+        }
+        let cleared = self.clear_unfinished(self.clock.now() - IDLE).await?;
+        if cleared.uploads > 0 && !self.is_too_much_unfinished(client, bytes).await? {
+            return Ok(());
+        }
+        Err(Error::TooMuchUnfinished)
+    }
+
+    async fn is_too_much_unfinished(&self, client: Option<&str>, bytes: u64) -> Result<bool> {
+        let Some(free) = self.primary.free_bytes().await? else { return Ok(false) };
+        let (mut all, mut own, mut here) = (Vec::new(), Vec::new(), 0);
+        for (id, upload) in self.unfinished_uploads().await? {
+            let Some(claim) = self.claim(id, &upload).await? else { continue };
+            here += upload.bytes();
+            all.push(claim.bytes);
+            if client.is_some() && claim.client.as_deref() == client {
+                own.push(claim.bytes);
+            }
+        }
+        let room = free.saturating_sub(self.settings.reserve_bytes).saturating_add(here);
+        let limits = [room / 2, room / 4];
+        let too_much = |claims: &[u64], most: u64, limit: u64| {
+            let claimed = claims.iter().fold(bytes, |sum, claim| sum.saturating_add(*claim));
+            !claims.is_empty() && (claims.len() as u64 >= most || claimed > limit)
+        };
+        Ok(too_much(&all, MOST[0], limits[0]) || too_much(&own, MOST[1], limits[1]))
+    }
+
+    /// Deletes unfinished uploads of which nothing came since `before`; returns what went. Whoever goes on with one is told
+    /// that there is none, and begins anew.
+    pub async fn clear_unfinished(&self, before: Timestamp) -> Result<Unfinished> {
+        let mut cleared = Unfinished::default();
+        for (id, upload) in self.unfinished_uploads().await? {
+            if upload.touched > before || self.claim(id, &upload).await?.is_none() {
+                continue;
+            }
+            // What describes it goes first: parts that stay behind by a crash are cleared away with old tickets.
+            let (descriptions, parts): (Vec<_>, Vec<_>) = upload.objects.iter().partition(|meta| is_description(meta));
+            for meta in descriptions.into_iter().chain(parts) {
+                self.primary.delete(&meta.key).await?;
+            }
+            cleared.uploads += 1;
+            cleared.bytes += upload.bytes();
+        }
+        Ok(cleared)
+    }
+
+    /// Deletes unfinished uploads that are idle, because room is needed; returns whether that freed any.
+    pub(crate) async fn make_room(&self) -> bool {
+        match self.clear_unfinished(self.clock.now() - IDLE).await {
+            Ok(cleared) if cleared.uploads == 0 => false,
+            Ok(cleared) => {
+                tracing::info!(cleared.uploads, cleared.bytes, "unfinished uploads that were idle made way");
+                cleared.bytes > 0
+            }
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(error, "unfinished uploads that are idle could not be deleted");
+                false
+            }
+        }
+    }
+
+    async fn unfinished_uploads(&self) -> Result<HashMap<Uuid, Upload>> {
+        let mut uploads: HashMap<Uuid, Upload> = HashMap::new();
+        let mut listed = self.primary.list(layout::INCOMING, None);
+        while let Some(meta) = listed.try_next().await? {
+            let name = meta.key.as_str().strip_prefix(layout::INCOMING).unwrap_or_default();
+            let id = name.split('.').next().and_then(|id| id.parse().ok());
+            let Some(id) = id else { continue };
+            let upload = uploads.entry(id).or_insert(Upload { objects: Vec::new(), touched: meta.modified });
+            upload.touched = upload.touched.max(meta.modified);
+            upload.objects.push(meta);
+        }
+        Ok(uploads)
+    }
+
+    /// What an upload may come to; `None` where it has ended, or its description went or is damaged, and with it every way to go
+    /// on.
+    async fn claim(&self, id: Uuid, upload: &Upload) -> Result<Option<Claim>> {
+        let Some(meta) = upload.objects.iter().find(|meta| is_description(meta)) else { return Ok(None) };
+        let Some((bytes, _)) = self.primary.read(&meta.key).await.sound()? else { return Ok(None) };
+        if meta.key == layout::ticket(id) {
+            return Ok(Ticket::decode(&bytes).map(|ticket| Claim { client: ticket.client, bytes: ticket.size }));
+        }
+        let begun = Begun::decode(&bytes).filter(|begun| begun.ended.is_none());
+        let longest = self.settings.max_upload_bytes;
+        Ok(begun.map(|begun| Claim { bytes: begun.length.unwrap_or(longest), client: begun.client }))
+    }
+}
+
+/// Whether an object describes an upload, and holds none of its bytes.
+fn is_description(meta: &ObjectMeta) -> bool {
+    meta.key.as_str().ends_with(".json")
+}
