@@ -57,6 +57,10 @@ bench-browser *arguments:
 bench-restore *arguments:
     cargo bench --package local --bench restore -- {{arguments}}
 
+# Ask for forms of huge images in a cgroup of 256 MB, or of so many MiB: `just memory 512`. Needs root.
+memory *arguments:
+    .ci/memory {{arguments}}
+
 # Measure a thumbnail beside Debian's vipsthumbnail: `just bench-thumbnail photo.jpg`.
 bench-thumbnail *arguments:
     cargo bench --package scaling --bench thumbnail -- {{arguments}}

@@ -75,5 +75,6 @@ const LADDER = [160, 320, 640, 1280, 2560];
 /** The address of a derivative that fits into so many CSS pixels on this screen; of the few widths that there are, so that it is kept. */
 export function thumbnail(url, width) {
   const pixels = width * Math.min(devicePixelRatio || 1, 2);
-  return `${url}?w=${LADDER.find((step) => step >= pixels) ?? LADDER.at(-1)}`;
+  // Pinned, so that a cache that ignores Vary neither gives this page what another client asked for nor the other way round.
+  return `${url}?w=${LADDER.find((step) => step >= pixels) ?? LADDER.at(-1)}&format=webp`;
 }

@@ -25,7 +25,7 @@ use shared::{Error, Result};
 
 use crate::conditions::{Validators, Verdict};
 use crate::download;
-use crate::scaled::{self, Size};
+use crate::scaled::{self, FormatName, Size};
 
 /// How long a signed URL works.
 const SIGNED_FOR: Duration = Duration::from_secs(15 * 60);
@@ -54,7 +54,8 @@ const YEAR_10_000: u64 = 253_402_300_800;
         ("file" = ImageId, Path, description = "The image's id"),
         ("w" = Option<u32>, Query, minimum = 1, maximum = 2560, description = "Made smaller, so that it is at most so wide in pixels; raised to 160, 320, 640, 1280 or 2560"),
         ("h" = Option<u32>, Query, minimum = 1, maximum = 2560, description = "Likewise, at most so high"),
-        ("Accept" = Option<String>, Header, description = "With `image/webp` a smaller form is a WebP; else a JPEG, or a PNG where something is transparent"),
+        ("format" = inline(Option<FormatName>), Query, description = "The format of a smaller form, whatever `Accept` says: for URLs that pass through caches which ignore `Vary`. Goes with `w` or `h`. What is transparent becomes white in a JPEG"),
+        ("Accept" = Option<String>, Header, description = "With `image/webp` a smaller form may be a WebP; else it is a JPEG, PNG or GIF. An answer that depends on it says `Vary: accept`"),
         ("Range" = Option<String>, Header, description = "Only these bytes, such as `bytes=0-99`"),
         ("If-None-Match" = Option<String>, Header, description = "Only if the image has none of these entity tags"),
         ("download" = Option<String>, Query, description = "`1` where it is to be saved under its original name, not shown"),
@@ -67,7 +68,7 @@ const YEAR_10_000: u64 = 253_402_300_800;
         (status = 206, description = "The part of it that was asked for", body = inline(Binary), content_type = "image/*"),
         (status = 304, description = "The client has it"),
         (status = 307, description = "Over a bucket: it is there", headers(("Location" = String, description = "Works for a few minutes"))),
-        (status = 400, description = "`invalid-request`: a size that is none"),
+        (status = 400, description = "`invalid-request`: a size or format that is none, or `format` without a size"),
         (status = 404, description = "`no-such-image`"),
         (status = 412, description = "`changed`: `If-Match` or `If-Unmodified-Since` does not hold"),
         (status = 415, description = "`not-scalable`: there is no smaller form of it"),
@@ -86,10 +87,10 @@ pub(crate) async fn serve(
     let size = size?.0;
     let (id, entry) = app.keepsake.image(&file?.0).await?;
     let Some(record) = entry.live() else { return Err(Error::NoSuchImage(id.to_string()).into()) };
-    if let Some(bounds) = size.bounds()?
+    if let Some(form) = size.form(&headers)?
         && let Some(derivatives) = &app.derivatives
     {
-        return scaled::serve(&app.keepsake, derivatives, (&id, record), bounds, &method, &headers).await;
+        return scaled::serve(&app.keepsake, derivatives, (&id, record), form, &method, &headers).await;
     }
     // Where the record knows the digest, the conditions can be judged without a look at the store.
     let located = if record.sha256.is_none() { Some(locate(&app, &id, record).await?) } else { None };
