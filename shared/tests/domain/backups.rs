@@ -173,6 +173,8 @@ async fn a_backup_folder_without_read_permission_hides_no_other_backup() {
         let all = keepsake.all_backups().await.unwrap();
         assert_eq!(all.listed.iter().map(|backup| backup.name).collect::<Vec<_>>(), [first], "{call}");
         assert_eq!(all.unreadable, [second], "{call}");
+        // Of another millisecond, and so in another folder.
+        world.pass(jiff::SignedDuration::from_secs(1));
         keepsake.create_backup(Kind::Manual).await.unwrap();
         keepsake.recover().await.unwrap();
         let found = keepsake.verify(Slice::WHOLE, false).await.unwrap();
