@@ -57,6 +57,10 @@ bench-browser *arguments:
 bench-restore *arguments:
     cargo bench --package local --bench restore -- {{arguments}}
 
+# Ask for forms of huge images in a cgroup of 256 MB, or of so many MiB: `just memory 512`. Needs root.
+memory *arguments:
+    .ci/memory {{arguments}}
+
 # Measure a thumbnail beside Debian's vipsthumbnail: `just bench-thumbnail photo.jpg`.
 bench-thumbnail *arguments:
     cargo bench --package scaling --bench thumbnail -- {{arguments}}
@@ -106,6 +110,12 @@ places *names:
 # Use the pages in Debian's Chromium, as people would; `just browser upload` runs what has this in its name.
 browser *names:
     .ci/browser {{names}}
+
+# Try a built server on SeaweedFS and Ceph as store and as archive, also behind proxies that play faults; about an hour.
+# `just services ceph store none` tries one of each.
+services *arguments:
+    cargo build --package local
+    .ci/services {{arguments}}
 
 # Take the pictures in docs/images/ anew.
 screenshots:
