@@ -74,10 +74,12 @@ const SIGNS: [(&[u8], Sign); 27] = [
 ];
 const LONGEST_SIGN: usize = 12;
 
-#[expect(clippy::expect_used, reason = "the signs are constant")]
 static FINDER: LazyLock<AhoCorasick> = LazyLock::new(|| {
     let signs = SIGNS.iter().map(|(sign, _)| sign);
-    AhoCorasick::builder().match_kind(MatchKind::LeftmostFirst).build(signs).expect("a few short signs fit")
+    AhoCorasick::builder()
+        .match_kind(MatchKind::LeftmostFirst)
+        .build(signs)
+        .unwrap_or_else(|error| unreachable!("a few short signs fit: {error}"))
 });
 
 /// Looks for positions in a file whose bytes come from the first to the last, in any pieces.
