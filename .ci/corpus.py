@@ -46,6 +46,8 @@ EXPLAINED = [
     ("form", "*/ultrahdr.jpg */hopper_bad_exif.jpg", "its pixels are damaged; decoders fill up what is missing in their own ways"),
     ("form", "*/broken_data_stream.png */truncated_* */shortfile.bmp", "cut off or damaged: browsers draw what is there, and the kept decoder draws nothing"),
     ("form", "*/badrle.bmp", "the compressed pixels are damaged on purpose"),
+    ("form", "*/apng/chunk_* */apng/sequence_* */apng/syntax_*", "an animation that breaks the rules; Chromium forgives it, the kept decoder refuses it"),
+    ("form", "*/no_palette.gif", "without a table of colours the kept decoder has nothing to draw with"),
     ("form", "*/rletopdown.bmp", "compressed and from the top down, which the format forbids"),
 ]
 
