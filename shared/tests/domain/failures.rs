@@ -60,7 +60,7 @@ async fn a_restore_that_dies_anywhere_leaves_the_old_state_or_the_new_and_can_be
     let keepsake = world.open();
     keepsake.recover().await.unwrap();
     let ids = upload_all(&keepsake, 0..4).await;
-    let backup = keepsake.create_backup(shared::backup::Kind::Manual).await.unwrap().name;
+    let backup = keepsake.create_backup(Kind::Manual).await.unwrap().name;
     let before_damage = seen(&keepsake).await;
     for n in 0.. {
         for id in &ids {
@@ -100,7 +100,7 @@ async fn only_one_restore_runs_at_a_time() {
     let world = World::new();
     let keepsake = world.open();
     upload_all(&keepsake, 0..1).await;
-    let backup = keepsake.create_backup(shared::backup::Kind::Manual).await.unwrap().name;
+    let backup = keepsake.create_backup(Kind::Manual).await.unwrap().name;
     // A process that dies in mid-restore leaves its lease.
     let dying = world.open_failing(|operation| {
         (operation.name == "get" && operation.key.contains("manifest")).then_some(Fault::Before(ErrorKind::Unavailable))
@@ -118,7 +118,7 @@ async fn a_lease_of_a_clock_that_is_years_ahead_ends_and_one_of_a_clock_that_is_
     let world = World::new();
     let keepsake = world.open();
     upload_all(&keepsake, 0..1).await;
-    let backup = keepsake.create_backup(shared::backup::Kind::Manual).await.unwrap().name;
+    let backup = keepsake.create_backup(Kind::Manual).await.unwrap().name;
     for (renewed, holds) in [("2026-11-20T08:50:00.000Z", true), ("2031-11-20T08:00:00.000Z", false)] {
         world.put("backups/restore.json", &lease(renewed)).await;
         let outcome = keepsake.restore(backup, shared::restore::Mode::Merge).await;
@@ -135,7 +135,7 @@ async fn a_restore_outlives_a_renewal_that_fails_for_a_moment_but_not_the_end_of
     ] {
         let world = World::new();
         upload_all(&world.open(), 0..1).await;
-        let backup = world.open().create_backup(shared::backup::Kind::Manual).await.unwrap().name;
+        let backup = world.open().create_backup(Kind::Manual).await.unwrap().name;
         world.remove("uploads/").await;
         world.pass(jiff::SignedDuration::from_secs(1));
         let (clock, failed) = (world.clock.clone(), AtomicU64::new(0));
