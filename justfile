@@ -19,6 +19,10 @@ crash-states *arguments:
 failing-calls *arguments:
     cargo test --workspace --test failing_calls -- --ignored {{arguments}}
 
+# Try Keepsake on many file systems and print a table of what holds; needs root: `just filesystems vfat sshfs`.
+filesystems *names:
+    .ci/filesystems {{names}}
+
 # Plant the faults of planted/ one by one, and demand that the checks catch each. Takes about an hour.
 planted *names:
     .ci/planted {{names}}
@@ -52,6 +56,10 @@ bench-browser *arguments:
 # Measure a restore beside `cp -r` and fsync of the same bytes: `just bench-restore --images 10000`.
 bench-restore *arguments:
     cargo bench --package local --bench restore -- {{arguments}}
+
+# Ask for forms of huge images in a cgroup of 256 MB, or of so many MiB: `just memory 512`. Needs root.
+memory *arguments:
+    .ci/memory {{arguments}}
 
 # Measure a thumbnail beside Debian's vipsthumbnail: `just bench-thumbnail photo.jpg`.
 bench-thumbnail *arguments:

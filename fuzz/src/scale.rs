@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use scaling::Engine;
-use shared::derivative::{Bounds, Form, Scaler};
+use shared::derivative::{Bounds, Form, Formats, Pinned, Scaler};
 use shared::media::{Limits, inspect, measure};
 use shared::store::Body;
 
@@ -15,8 +15,9 @@ pub fn scale(data: &[u8]) {
     let Ok(media) = measure(&source, &Limits::default()) else { return };
     let bounds =
         Bounds::asked(Some(160), Some(160)).ok().flatten().unwrap_or_else(|| unreachable!("a size of the ladder"));
-    for webp in [true, false] {
-        let form = Form { bounds, webp };
+    let pinned = [Pinned::Jpeg, Pinned::Png, Pinned::WebP].map(Formats::Only);
+    for formats in [Formats::Common, Formats::WithWebP].into_iter().chain(pinned) {
+        let form = Form { bounds, formats };
         let Ok(cost) = Engine.cost(&source, media.format, form) else { continue };
         assert!(cost >= data.len() as u64, "{cost} for {} bytes", data.len());
         if cost > MOST {
@@ -27,6 +28,7 @@ pub fn scale(data: &[u8]) {
         let small = inspect(&Body::from(made.bytes.to_vec()), &Limits::default());
         let small = small.unwrap_or_else(|error| panic!("what comes out is no image: {error}"));
         assert_eq!(small.format, made.format);
+        assert!(formats.include(made.format), "{formats:?} {}", made.format);
         assert!(small.width <= 160 && small.height <= 160, "{small:?}");
         let again = Engine.scale(&bytes, media.format, form, cost);
         assert!(again.is_ok_and(|again| again == made), "it depends on more than the bytes");

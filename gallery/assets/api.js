@@ -16,6 +16,11 @@ export class Problem extends Error {
 /** Everyone who wants to know that the server was or was not reached, or that a token is needed: events `reached`, `unreached`, `unauthorized`. */
 export const network = new EventTarget();
 
+/** The server's clock less `performance.now()`, in milliseconds, as the last answer's `Date` told it; up to a second late. */
+let clock = null;
+/** The time of the server, in milliseconds since 1970; null where no answer told it. */
+export const serverTime = () => (clock === null ? null : Math.floor(clock + performance.now()));
+
 /** Asks the API and returns the parsed answer. `query`: an object, whose empty values are left out; `json`: the body;
  * `tag`: is called with the answer's `ETag`. */
 export async function api(method, path, { query, json, body, headers = {}, signal, keepalive, tag } = {}) {
@@ -34,6 +39,8 @@ export async function api(method, path, { query, json, body, headers = {}, signa
     throw unreached(error);
   }
   network.dispatchEvent(new Event('reached'));
+  const date = Date.parse(response.headers.get('date'));
+  if (date) clock = date - performance.now();
   tag?.(response.headers.get('etag'));
   return read(response);
 }
@@ -68,5 +75,6 @@ const LADDER = [160, 320, 640, 1280, 2560];
 /** The address of a derivative that fits into so many CSS pixels on this screen; of the few widths that there are, so that it is kept. */
 export function thumbnail(url, width) {
   const pixels = width * Math.min(devicePixelRatio || 1, 2);
-  return `${url}?w=${LADDER.find((step) => step >= pixels) ?? LADDER.at(-1)}`;
+  // Pinned, so that a cache that ignores Vary neither gives this page what another client asked for nor the other way round.
+  return `${url}?w=${LADDER.find((step) => step >= pixels) ?? LADDER.at(-1)}&format=webp`;
 }

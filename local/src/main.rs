@@ -1,5 +1,6 @@
 //! Keepsake on one machine: the routers of all functions in one process, on a disk or a bucket, and the command line.
 
+mod allocator;
 mod api;
 mod background;
 mod bar;
@@ -20,13 +21,20 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::cli::Cli;
+use crate::cli::{Cli, Command};
 use crate::output::Output;
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let cli = Cli::parse();
+    if matches!(cli.command, None | Some(Command::Serve)) {
+        allocator::return_freed_memory();
+    }
+    run(&cli)
+}
+
+#[tokio::main]
+async fn run(cli: &Cli) -> ExitCode {
     let output = Output::new(cli.json);
-    let code = commands::run(&cli, &output).await.unwrap_or_else(|failure| output.fail(&failure));
+    let code = commands::run(cli, &output).await.unwrap_or_else(|failure| output.fail(&failure));
     ExitCode::from(code)
 }

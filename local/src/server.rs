@@ -50,7 +50,15 @@ pub async fn serve(mut config: Config) -> Result<(), String> {
     })?;
     let bound = listener.local_addr().map_err(|error| format!("cannot tell the address it listens on ({error})"))?;
     let limiter: Arc<dyn Limiter> = Arc::new(Limits::new(&config, &clock));
-    let limits = derivative::Limits { cache_bytes: config.derivative_cache_bytes, ..derivative::Limits::default() };
+    let limits =
+        derivative::Limits { cache_bytes: config.derivative_cache_bytes, ..derivative::Limits::of_this_machine() };
+    if limits.memory_bytes < derivative::Limits::default().memory_bytes {
+        let memory_mib = limits.memory_bytes >> 20;
+        tracing::info!(
+            memory_mib,
+            "memory is limited here: images that need more of it than this have no smaller forms"
+        );
+    }
     let derivatives = Derivatives::new(Arc::new(scaling::Engine), limits);
     let app = App { limiter: Some(limiter), ..App::from_config(keepsake, &config) }.with_derivatives(derivatives);
     // Whoever has read the lines may stop the process.

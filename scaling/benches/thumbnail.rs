@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use scaling::Engine;
 use shared::clock::Clock;
-use shared::derivative::{Bounds, Derivatives, Form, Limits, Scaler};
+use shared::derivative::{Bounds, Derivatives, Form, Formats, Limits, Scaler};
 use shared::media;
 use shared::store::{Body, DiskStore, Store};
 use shared::upload::{Fields, NewImage};
@@ -26,7 +26,7 @@ const ROUNDS: usize = 15;
 const CROWD: u8 = 16;
 
 fn form() -> Form {
-    Form { bounds: Bounds::asked(Some(400), None).unwrap().unwrap(), webp: true }
+    Form { bounds: Bounds::asked(Some(400), None).unwrap().unwrap(), formats: Formats::WithWebP }
 }
 
 #[tokio::main]

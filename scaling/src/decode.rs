@@ -1,11 +1,12 @@
 //! Decoding: what an image will take, and its pixels.
 
-use std::io::{BufRead, Cursor, Seek};
+use std::io::{BufRead, Cursor, Seek, SeekFrom};
 
 use bytes::Bytes;
-use image::codecs::{bmp, gif, png, tiff, webp};
+use image::codecs::png::PngDecoder;
+use image::codecs::{bmp, gif, webp};
 use image::metadata::Orientation;
-use image::{ColorType, DynamicImage, ImageDecoder, ImageError, ImageResult};
+use image::{AnimationDecoder, ColorType, DynamicImage, ImageDecoder, ImageError, ImageResult};
 use shared::derivative::{Form, Unscalable};
 use shared::media::Format;
 use shared::store::StoreError;
@@ -15,8 +16,10 @@ use zune_core::options::DecoderOptions;
 use zune_jpeg::JpegDecoder;
 
 use crate::bmp::Plain;
+use crate::color::Space;
 use crate::jpeg::{self, Storage};
 use crate::resize::Pixels;
+use crate::{png, tiff};
 
 /// What is taken besides pixels: tables, colour profiles, an encoder's buffers.
 const FIXED: u64 = 8 << 20;
@@ -30,8 +33,11 @@ pub(crate) struct Look {
     pub(crate) width: u32,
     pub(crate) height: u32,
     pub(crate) orientation: Orientation,
-    pub(crate) profile: Option<Vec<u8>>,
+    /// What its colours are, where they are not as in sRGB.
+    pub(crate) space: Option<Space>,
     alpha: bool,
+    /// An animated PNG whose first frame is not the picture that comes first.
+    hides_default: bool,
     /// What the decoder takes, its result included, and a profile that is none.
     decoding: u64,
 }
@@ -47,6 +53,11 @@ impl Look {
         bounds.fit(self.width, self.height)
     }
 
+    /// Whether the numbers that are stored are what is to be seen: nothing is turned, converted or left out.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.orientation == Orientation::NoTransforms && self.space.is_none() && !self.hides_default
+    }
+
     /// What making this form takes, out of a source of so many bytes.
     pub(crate) fn cost(&self, source: u64, form: Form) -> u64 {
         let (width, height) = self.target(form);
@@ -55,16 +66,22 @@ impl Look {
         // Resizing goes by rows first; turning, converting and encoding each hold another one beside their own.
         let resizing = pixels(width, self.height) + 3 * pixels(width, height);
         // libwebp makes planes of its own.
-        let encoding = if form.webp { u64::from(width) * u64::from(height) * 8 } else { 0 };
+        let encoding = if form.formats.include(Format::WebP) { u64::from(width) * u64::from(height) * 8 } else { 0 };
         source + self.decoding + resizing + encoding + FIXED
     }
 }
 
 /// Looks at an image's header; `open` starts reading at its beginning.
 pub(crate) fn look<R: BufRead + Seek>(open: &dyn Fn() -> R, format: Format) -> Result<Look, Unscalable> {
-    if format == Format::Jpeg {
-        return look_at_jpeg(open);
+    match format {
+        Format::Jpeg => return look_at_jpeg(open),
+        Format::Tiff => return look_at_tiff(open),
+        _ => {}
     }
+    let png = match format {
+        Format::Png => png::header(&mut open()).map_err(|error| refusal(ImageError::IoError(error)))?,
+        _ => png::Header::default(),
+    };
     let mut decoder = decoder(open(), format, LONGEST_PROFILE as u64)?.map_err(refusal)?;
     let (width, height) = decoder.dimensions();
     let (color, native) = (decoder.color_type(), decoder.total_bytes());
@@ -76,17 +93,28 @@ pub(crate) fn look<R: BufRead + Seek>(open: &dyn Fn() -> R, format: Format) -> R
         Format::Gif => native,
         // Planes of brightness and colour, or what the transforms of the other kind need.
         Format::WebP => 2 * native,
-        // Strips and tiles are decoded apart.
-        Format::Tiff => native,
+        // The frame, the canvas, the canvas before it, and what is made of them.
+        Format::Png if png.hides_default => pixels * 16,
         _ => 0,
     };
     let (profile, too_long) = profile_of(decoder.icc_profile().ok().flatten());
+    let space = if png.is_coded {
+        None
+    } else {
+        profile.map(|icc| if color.has_color() { Space::Icc(icc) } else { Space::Gray(icc) })
+    };
+    let orientation = match format {
+        // Browsers show a WebP as it is stored, whatever its EXIF says, and a form is shown like its original.
+        Format::WebP => Orientation::NoTransforms,
+        _ => decoder.orientation().unwrap_or(Orientation::NoTransforms),
+    };
     Ok(Look {
         width,
         height,
-        orientation: decoder.orientation().unwrap_or(Orientation::NoTransforms),
-        profile,
-        alpha: color.has_alpha(),
+        orientation,
+        space: space.or(png.space),
+        alpha: color.has_alpha() || png.hides_default,
+        hides_default: png.hides_default,
         decoding: native.saturating_add(converting).saturating_add(working).saturating_add(too_long),
     })
 }
@@ -100,8 +128,8 @@ fn profile_of(found: Option<Vec<u8>>) -> (Option<Vec<u8>>, u64) {
 }
 
 fn look_at_jpeg<R: BufRead + Seek>(open: &dyn Fn() -> R) -> Result<Look, Unscalable> {
-    let storage = jpeg::storage(&mut open()).map_err(|error| refusal(ImageError::IoError(error)))?;
-    if storage == Storage::Unusual {
+    let header = jpeg::header(&mut open()).map_err(|error| refusal(ImageError::IoError(error)))?;
+    if header.storage == Storage::Unusual {
         return Err(Unscalable::Kind);
     }
     let mut decoder = JpegDecoder::new_with_options(open(), jpeg_options());
@@ -109,17 +137,38 @@ fn look_at_jpeg<R: BufRead + Seek>(open: &dyn Fn() -> R) -> Result<Look, Unscala
     let info = decoder.info().ok_or(Unscalable::Damaged)?;
     let pixels = u64::from(info.width) * u64::from(info.height);
     // Coefficients have 16 bits; blocks at the edges are whole.
-    let progressive = storage == Storage::Progressive;
+    let progressive = header.storage == Storage::Progressive;
     let held = if progressive { pixels * 2 * u64::from(info.components) * 5 / 4 } else { 0 };
-    let orientation = decoder.exif().and_then(|exif| Orientation::from_exif_chunk(exif));
+    let orientation = header.exif.and_then(|exif| Orientation::from_exif_chunk(&exif));
     let (profile, too_long) = profile_of(decoder.icc_profile());
     Ok(Look {
         width: info.width.into(),
         height: info.height.into(),
         orientation: orientation.unwrap_or(Orientation::NoTransforms),
-        profile,
+        space: profile.map(|icc| if info.components == 1 { Space::Gray(icc) } else { Space::Icc(icc) }),
         alpha: false,
+        hides_default: false,
         decoding: pixels * 3 + held + too_long,
+    })
+}
+
+fn look_at_tiff<R: BufRead + Seek>(open: &dyn Fn() -> R) -> Result<Look, Unscalable> {
+    let length = open().seek(SeekFrom::End(0)).map_err(|error| refusal(ImageError::IoError(error)))?;
+    let mut header = tiff::look(open())?;
+    let (profile, too_long) = profile_of(header.profile.take());
+    let space = profile.and_then(|icc| match () {
+        () if header.is_gray() => Some(Space::Gray(icc)),
+        () if header.is_rgb() => Some(Space::Icc(icc)),
+        () => None,
+    });
+    Ok(Look {
+        width: header.width,
+        height: header.height,
+        orientation: header.orientation,
+        space,
+        alpha: header.has_alpha(),
+        hides_default: false,
+        decoding: header.decoding(length).saturating_add(too_long),
     })
 }
 
@@ -139,7 +188,7 @@ fn limits(most: u64) -> image::Limits {
     limits
 }
 
-/// The decoder of a format other than JPEG; what precedes the pixels takes no more than `most` bytes.
+/// The decoder of a format other than JPEG and TIFF; what precedes the pixels takes no more than `most` bytes.
 fn decoder<'a, R: BufRead + Seek + 'a>(
     reader: R,
     format: Format,
@@ -149,15 +198,12 @@ fn decoder<'a, R: BufRead + Seek + 'a>(
         Ok(Box::new(decoder?))
     }
     Ok(match format {
-        Format::Png => boxed(png::PngDecoder::with_limits(reader, limits(most))),
+        Format::Png => boxed(PngDecoder::with_limits(reader, limits(most))),
         Format::Gif => boxed(gif::GifDecoder::new(reader)),
         Format::WebP => boxed(webp::WebPDecoder::new(reader)),
         Format::Bmp => boxed(Plain::new(reader).map_err(ImageError::IoError).and_then(bmp::BmpDecoder::new)),
-        Format::Tiff => boxed(tiff::TiffDecoder::new(reader)),
         // An icon is small as it is, and what precedes the pixels of a PNG in it would be unpacked without a limit.
-        Format::Jpeg | Format::Avif | Format::Ico | Format::Heic | Format::Mp4 | Format::WebM => {
-            return Err(Unscalable::Format(format));
-        }
+        _ => return Err(Unscalable::Format(format)),
     })
 }
 
@@ -169,6 +215,15 @@ pub(crate) fn pixels(source: &Bytes, format: Format, look: &Look, most: u64) -> 
         let bytes = decoder.decode().map_err(|_| Unscalable::Damaged)?;
         let whole = bytes.len() as u64 == u64::from(width) * u64::from(height) * 3;
         return if whole { Ok(Pixels { width, height, alpha: false, bytes }) } else { Err(Unscalable::Damaged) };
+    }
+    if format == Format::Tiff {
+        return tiff::pixels(source, most);
+    }
+    if look.hides_default {
+        let decoder = PngDecoder::with_limits(Cursor::new(&source[..]), limits(most)).map_err(refusal)?;
+        let first = decoder.apng().map_err(refusal)?.into_frames().next().ok_or(Unscalable::Damaged)?;
+        let first = first.map_err(refusal)?.into_buffer();
+        return Ok(Pixels { width: first.width(), height: first.height(), alpha: true, bytes: first.into_raw() });
     }
     let mut decoder = decoder(Cursor::new(&source[..]), format, most)?.map_err(refusal)?;
     decoder.set_limits(limits(most)).map_err(refusal)?;
@@ -185,6 +240,7 @@ fn refusal(error: ImageError) -> Unscalable {
             Unscalable::Read(error)
         }
         ImageError::Limits(_) => Unscalable::TooLarge,
+        ImageError::Unsupported(_) => Unscalable::Kind,
         _ => Unscalable::Damaged,
     }
 }

@@ -1,11 +1,13 @@
-//! Encoding.
+//! Encoding: the format that suits a picture and its reader.
 
+use std::collections::HashMap;
+
+use ::png::{BitDepth, ColorType as PngColor, Compression, Encoder as PngEncoder, Filter};
 use bytes::Bytes;
-use image::codecs::png::PngEncoder;
 use image::codecs::webp::WebPEncoder;
 use image::{ExtendedColorType, ImageEncoder};
 use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
-use shared::derivative::{Derivative, Form, Unscalable};
+use shared::derivative::{Derivative, Form, Formats, Pinned, Unscalable};
 use shared::media::Format;
 use webp::{PixelLayout, WebPConfig};
 
@@ -17,36 +19,177 @@ const JPEG_QUALITY: u8 = 82;
 const WEBP_QUALITY: f32 = 75.0;
 /// How long libwebp looks for ways to be shorter, of 0 to 6: its usual 4 takes twice as long for one byte in thirty.
 const WEBP_METHOD: i32 = 2;
+/// As many colours as a palette holds.
+const PALETTE: usize = 256;
 
-/// Encodes a picture, in a format that suits it and its reader.
-pub(crate) fn encode(pixels: Pixels, form: Form) -> Result<Derivative, Unscalable> {
-    let Pixels { width, height, alpha, bytes } = pixels;
-    let transparent = alpha && bytes.chunks_exact(4).any(|pixel| pixel[3] != u8::MAX);
-    let mut encoded = Vec::new();
-    let (format, done) = if transparent && form.webp {
-        let encoder = WebPEncoder::new_lossless(&mut encoded);
-        (Format::WebP, encoder.encode(&bytes, width, height, ExtendedColorType::Rgba8).is_ok())
-    } else if transparent {
-        let encoder = PngEncoder::new(&mut encoded);
-        (Format::Png, encoder.write_image(&bytes, width, height, ExtendedColorType::Rgba8).is_ok())
-    } else if form.webp {
-        let layout = if alpha { PixelLayout::Rgba } else { PixelLayout::Rgb };
-        (Format::WebP, encode_webp(&webp::Encoder::new(&bytes, layout, width, height), &mut encoded))
-    } else {
-        let mut encoder = Encoder::new(&mut encoded, JPEG_QUALITY);
-        encoder.set_sampling_factor(SamplingFactor::F_2_2);
-        let color = if alpha { ColorType::Rgba } else { ColorType::Rgb };
-        let edges = (u16::try_from(width), u16::try_from(height));
-        let (Ok(width), Ok(height)) = edges else { return Err(Unscalable::TooLarge) };
-        (Format::Jpeg, encoder.encode(&bytes, width, height, color).is_ok())
+/// Encodes a picture. Drawings of few colours lose nothing where that is shorter, and what is transparent never does.
+pub(crate) fn encode(pixels: &Pixels, form: Form) -> Result<Derivative, Unscalable> {
+    let is_transparent = pixels.alpha && pixels.bytes.chunks_exact(4).any(|pixel| pixel[3] != u8::MAX);
+    if pixels.width > u16::MAX.into() || pixels.height > u16::MAX.into() {
+        return Err(Unscalable::TooLarge);
+    }
+    let palette = Palette::of(pixels);
+    let has_few = palette.is_some();
+    let jpeg = || (Format::Jpeg, jpeg(pixels, is_transparent));
+    let png = || (Format::Png, png(pixels, palette.as_ref()));
+    let webp = || (Format::WebP, webp_with_loss(pixels));
+    let lossless_webp = || (Format::WebP, webp_without_loss(pixels));
+    let candidates = match form.formats {
+        Formats::Only(Pinned::Jpeg) => vec![jpeg()],
+        Formats::Only(Pinned::Png) => vec![png()],
+        Formats::Common if is_transparent => vec![png()],
+        Formats::Common if has_few => vec![jpeg(), png()],
+        Formats::Common => vec![jpeg()],
+        Formats::Only(Pinned::WebP) if is_transparent => vec![lossless_webp()],
+        Formats::Only(Pinned::WebP) if has_few => vec![webp(), lossless_webp()],
+        Formats::WithWebP if is_transparent && has_few => vec![lossless_webp(), png()],
+        Formats::WithWebP if is_transparent => vec![lossless_webp()],
+        Formats::WithWebP if has_few => vec![webp(), lossless_webp(), png()],
+        Formats::Only(Pinned::WebP) | Formats::WithWebP => vec![webp()],
     };
+    let made = candidates.into_iter().filter_map(|(format, bytes)| Some((format, bytes?)));
+    let shortest = made.min_by_key(|(_, bytes)| bytes.len());
     // Into memory, and of a size that every format has: nothing is left that could fail but the image.
-    if done { Ok(Derivative { bytes: Bytes::from(encoded), format }) } else { Err(Unscalable::Damaged) }
+    let (format, bytes) = shortest.ok_or(Unscalable::Damaged)?;
+    Ok(Derivative { bytes: Bytes::from(bytes), format })
 }
 
-/// Appends a WebP with loss; false where libwebp could not make it.
-fn encode_webp(encoder: &webp::Encoder<'_>, encoded: &mut Vec<u8>) -> bool {
-    let Ok(mut config) = WebPConfig::new() else { return false };
+fn jpeg(pixels: &Pixels, is_transparent: bool) -> Option<Vec<u8>> {
+    let mut encoded = Vec::new();
+    let mut encoder = Encoder::new(&mut encoded, JPEG_QUALITY);
+    encoder.set_sampling_factor(SamplingFactor::F_2_2);
+    let color = if pixels.alpha { ColorType::Rgba } else { ColorType::Rgb };
+    let (width, height) = (u16::try_from(pixels.width).ok()?, u16::try_from(pixels.height).ok()?);
+    let done = if is_transparent {
+        encoder.encode(&on_white(&pixels.bytes), width, height, color)
+    } else {
+        encoder.encode(&pixels.bytes, width, height, color)
+    };
+    done.ok().map(|()| encoded)
+}
+
+/// Red, green, blue and opacity as they look on white, which is what most pages are.
+fn on_white(bytes: &[u8]) -> Vec<u8> {
+    let mut flat = bytes.to_vec();
+    for pixel in flat.chunks_exact_mut(4) {
+        let alpha = u32::from(pixel[3]);
+        let over = |value: u8| ((u32::from(value) * alpha + 255 * (255 - alpha) + 127) / 255) as u8;
+        pixel.copy_from_slice(&[over(pixel[0]), over(pixel[1]), over(pixel[2]), u8::MAX]);
+    }
+    flat
+}
+
+fn webp_without_loss(pixels: &Pixels) -> Option<Vec<u8>> {
+    let mut encoded = Vec::new();
+    let color = if pixels.alpha { ExtendedColorType::Rgba8 } else { ExtendedColorType::Rgb8 };
+    WebPEncoder::new_lossless(&mut encoded).write_image(&pixels.bytes, pixels.width, pixels.height, color).ok()?;
+    Some(encoded)
+}
+
+fn webp_with_loss(pixels: &Pixels) -> Option<Vec<u8>> {
+    let mut config = WebPConfig::new().ok()?;
     (config.quality, config.method) = (WEBP_QUALITY, WEBP_METHOD);
-    encoder.encode_advanced(&config).map(|made| encoded.extend_from_slice(&made)).is_ok()
+    let layout = if pixels.alpha { PixelLayout::Rgba } else { PixelLayout::Rgb };
+    let encoder = webp::Encoder::new(&pixels.bytes, layout, pixels.width, pixels.height);
+    encoder.encode_advanced(&config).ok().map(|made| made.to_vec())
+}
+
+/// The colours of a picture that has few.
+struct Palette {
+    colors: Vec<[u8; 4]>,
+    indexes: HashMap<[u8; 4], u8>,
+}
+
+impl Palette {
+    /// `None` where there are more colours than a palette holds.
+    fn of(pixels: &Pixels) -> Option<Self> {
+        let mut found = HashMap::new();
+        let mut last = None;
+        for color in colors(pixels) {
+            if last != Some(color) {
+                found.insert(color, 0);
+                last = Some(color);
+            }
+            if found.len() > PALETTE {
+                return None;
+            }
+        }
+        let mut colors: Vec<[u8; 4]> = found.into_keys().collect();
+        // Those that are not opaque first, since a PNG says it of the first ones only; and always in the same order.
+        colors.sort_by_key(|color| (color[3], *color));
+        let indexes = colors.iter().copied().zip(0..=u8::MAX).collect();
+        Some(Self { colors, indexes })
+    }
+
+    /// Whether the picture is one of many shades of grey, which are shorter as what they are than as numbers of a palette.
+    fn is_gray(&self) -> bool {
+        self.colors.len() > 16
+            && self.colors.iter().all(|[red, green, blue, alpha]| red == green && green == blue && *alpha == 255)
+    }
+}
+
+fn colors(pixels: &Pixels) -> impl Iterator<Item = [u8; 4]> {
+    let channels = if pixels.alpha { 4 } else { 3 };
+    let color = move |pixel: &[u8]| [pixel[0], pixel[1], pixel[2], if pixels.alpha { pixel[3] } else { u8::MAX }];
+    pixels.bytes.chunks_exact(channels).map(color)
+}
+
+fn png(pixels: &Pixels, palette: Option<&Palette>) -> Option<Vec<u8>> {
+    let mut encoded = Vec::new();
+    let mut encoder = PngEncoder::new(&mut encoded, pixels.width, pixels.height);
+    encoder.set_depth(BitDepth::Eight);
+    encoder.set_compression(Compression::High);
+    encoder.set_filter(Filter::Adaptive);
+    let packed;
+    let data = match palette {
+        Some(palette) if palette.is_gray() => {
+            encoder.set_color(PngColor::Grayscale);
+            packed = colors(pixels).map(|color| color[0]).collect();
+            &packed
+        }
+        Some(palette) => {
+            let (depth, bits) = match palette.colors.len() {
+                0..=2 => (BitDepth::One, 1),
+                3..=4 => (BitDepth::Two, 2),
+                5..=16 => (BitDepth::Four, 4),
+                _ => (BitDepth::Eight, 8),
+            };
+            encoder.set_color(PngColor::Indexed);
+            encoder.set_depth(depth);
+            // Between numbers of a palette there is no likeness that a filter could use.
+            encoder.set_filter(Filter::NoFilter);
+            encoder.set_palette(palette.colors.iter().flat_map(|color| color[..3].to_vec()).collect::<Vec<u8>>());
+            let alphas: Vec<u8> =
+                palette.colors.iter().map(|color| color[3]).take_while(|alpha| *alpha < u8::MAX).collect();
+            if !alphas.is_empty() {
+                encoder.set_trns(alphas);
+            }
+            packed = pack(pixels, palette, bits);
+            &packed
+        }
+        None => {
+            // Many colours take long to pack well.
+            encoder.set_compression(Compression::Fast);
+            encoder.set_filter(Filter::Adaptive);
+            encoder.set_color(if pixels.alpha { PngColor::Rgba } else { PngColor::Rgb });
+            &pixels.bytes
+        }
+    };
+    let mut writer = encoder.write_header().ok()?;
+    writer.write_image_data(data).ok()?;
+    writer.finish().ok()?;
+    Some(encoded)
+}
+
+/// The numbers of the colours, of so many bits each; each row begins with a byte of its own.
+fn pack(pixels: &Pixels, palette: &Palette, bits: usize) -> Vec<u8> {
+    let width = pixels.width as usize;
+    let length = (width * bits).div_ceil(8);
+    let mut packed = vec![0; length * pixels.height as usize];
+    for (place, color) in colors(pixels).enumerate() {
+        let index = palette.indexes.get(&color).copied().unwrap_or_default();
+        let bit = place % width * bits;
+        packed[place / width * length + bit / 8] |= index << (8 - bits - bit % 8);
+    }
+    packed
 }

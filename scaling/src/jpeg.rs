@@ -1,6 +1,6 @@
 //! What the header of a JPEG tells of how its pixels are stored.
 
-use std::io::{self, BufRead, Seek, SeekFrom};
+use std::io::{self, BufRead, Read, Seek, SeekFrom};
 
 /// How the pixels of a JPEG are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,22 +9,38 @@ pub(crate) enum Storage {
     Rows,
     /// From coarse to fine: all coefficients have to be held.
     Progressive,
-    /// One colour after the other, or four inks of different density, as hardly any program does. The decoder makes
-    /// something else of it, without a word.
+    /// As hardly any program does, and as the decoder cannot read: arithmetic coding, lossless, hierarchical, more than eight
+    /// bits; or, which it decodes to something else without a word: one colour after the other, and four inks of different
+    /// density.
     Unusual,
+}
+
+/// What precedes the pixels.
+#[derive(Debug)]
+pub(crate) struct Header {
+    pub(crate) storage: Storage,
+    pub(crate) width: u16,
+    pub(crate) height: u16,
+    pub(crate) components: u8,
+    /// The first EXIF segment, from its TIFF header on. Where there are more, viewers follow the first.
+    pub(crate) exif: Option<Vec<u8>>,
 }
 
 /// What a frame header says.
 struct Frame {
     sequential: bool,
+    unusual: bool,
+    width: u16,
+    height: u16,
     components: u8,
-    thinned_inks: bool,
 }
 
-/// Looks where the pixels begin.
-pub(crate) fn storage(reader: &mut (impl BufRead + Seek)) -> io::Result<Storage> {
+const EXIF: [u8; 6] = *b"Exif\0\0";
+
+/// Reads up to where the pixels begin.
+pub(crate) fn header(reader: &mut (impl BufRead + Seek)) -> io::Result<Header> {
     reader.seek(SeekFrom::Start(2))?;
-    let mut frame: Option<Frame> = None;
+    let (mut frame, mut exif) = (None, None);
     loop {
         while bytes::<1>(reader)? != [0xff] {}
         let marker = loop {
@@ -38,15 +54,18 @@ pub(crate) fn storage(reader: &mut (impl BufRead + Seek)) -> io::Result<Storage>
             0xd9 => return Err(io::ErrorKind::InvalidData.into()),
             0xda => {
                 let [_, _, components] = bytes(reader)?;
-                return Ok(match frame {
-                    Some(frame) if frame.thinned_inks => Storage::Unusual,
-                    Some(frame) if frame.sequential && frame.components != components => Storage::Unusual,
-                    Some(frame) if frame.sequential => Storage::Rows,
-                    _ => Storage::Progressive,
-                });
+                let frame: Frame = frame.ok_or(io::ErrorKind::InvalidData)?;
+                let storage = match frame.sequential {
+                    _ if frame.unusual => Storage::Unusual,
+                    true if frame.components != components => Storage::Unusual,
+                    true => Storage::Rows,
+                    false => Storage::Progressive,
+                };
+                let Frame { width, height, components, .. } = frame;
+                return Ok(Header { storage, width, height, components, exif });
             }
             0xc0..=0xcf if !matches!(marker, 0xc4 | 0xc8 | 0xcc) => {
-                let [l1, l2, _, _, _, _, _, components] = bytes(reader)?;
+                let [l1, l2, precision, h1, h2, w1, w2, components] = bytes(reader)?;
                 let mut read = 8;
                 let mut densities = Vec::new();
                 for _ in 0..components {
@@ -55,8 +74,22 @@ pub(crate) fn storage(reader: &mut (impl BufRead + Seek)) -> io::Result<Storage>
                     read += 3;
                 }
                 let thinned_inks = components == 4 && densities.iter().any(|density| *density != densities[0]);
-                frame = Some(Frame { sequential: marker <= 0xc1, components, thinned_inks });
+                let unusual = thinned_inks || marker > 0xc2 || precision != 8;
+                let (width, height) = (u16::from_be_bytes([w1, w2]), u16::from_be_bytes([h1, h2]));
+                frame = Some(Frame { sequential: marker <= 0xc1, unusual, width, height, components });
                 skip(reader, u16::from_be_bytes([l1, l2]), read)?;
+            }
+            0xe1 if exif.is_none() => {
+                let length = u16::from_be_bytes(bytes(reader)?);
+                if length < 2 + EXIF.len() as u16 {
+                    skip(reader, length, 2)?;
+                } else if bytes(reader)? == EXIF {
+                    let mut content = Vec::new();
+                    reader.by_ref().take(u64::from(length) - 2 - EXIF.len() as u64).read_to_end(&mut content)?;
+                    exif = Some(content);
+                } else {
+                    skip(reader, length, 2 + EXIF.len() as i64)?;
+                }
             }
             _ => {
                 let length = u16::from_be_bytes(bytes(reader)?);

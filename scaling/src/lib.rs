@@ -8,10 +8,14 @@
 //! is taken ([`Scaler::cost`]), and never exceeded: decoders are refused what was not foreseen.
 
 mod bmp;
+mod color;
 mod decode;
 mod encode;
 mod jpeg;
+mod original;
+mod png;
 mod resize;
+mod tiff;
 
 use bytes::Bytes;
 use shared::derivative::{Derivative, Form, Scaler, Unscalable};
@@ -19,7 +23,7 @@ use shared::media::{BodyReader, Format};
 use shared::store::{Body, ReadAt};
 
 /// Every derivative has another entity tag and another place in the cache once this is raised.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// The scaler of the server.
 #[derive(Clone, Copy, Debug, Default)]
@@ -43,8 +47,15 @@ impl Scaler for Engine {
         }
         let pixels = decode::pixels(source, format, &look, most)?;
         let (width, height) = look.target(form);
+        let is_as_stored = (width, height) == (pixels.width, pixels.height) && look.is_plain();
         let small = resize::resize(pixels, width, height)?;
-        let small = resize::to_srgb(small, look.profile.as_deref());
-        encode::encode(resize::turn(small, look.orientation), form)
+        let small = color::to_srgb(small, look.space.as_ref());
+        let made = encode::encode(&resize::turn(small, look.orientation), form)?;
+        // What is as small as it can be, is not made longer.
+        let can_be_sent = made.bytes.len() >= source.len() && is_as_stored && form.formats.include(format);
+        if can_be_sent && original::is_bare(source, format) {
+            return Ok(Derivative { bytes: source.clone(), format });
+        }
+        Ok(made)
     }
 }

@@ -4,7 +4,6 @@ use fast_image_resize::images::Image;
 use fast_image_resize::{MulDiv, PixelType, ResizeOptions, Resizer};
 use image::metadata::Orientation;
 use image::{DynamicImage, RgbImage, RgbaImage};
-use moxcms::{ColorProfile, DataColorSpace, Layout, TransformOptions};
 use shared::derivative::Unscalable;
 
 /// A picture with eight bits a channel: red, green, blue and, where it has `alpha`, how opaque it is.
@@ -38,24 +37,6 @@ pub(crate) fn resize(pixels: Pixels, width: u32, height: u32) -> Result<Pixels, 
 /// Only pictures without pixels, or with too few of them for their size, fail; decoders give neither.
 fn impossible<E>(_: E) -> Unscalable {
     Unscalable::Damaged
-}
-
-/// Converts colours to sRGB, which is what a picture without a profile is taken to have. A profile that cannot be used is
-/// none, and so is one of another kind than red, green and blue: those colours were converted when they were decoded.
-pub(crate) fn to_srgb(mut pixels: Pixels, profile: Option<&[u8]>) -> Pixels {
-    let converted = profile.and_then(|profile| {
-        let profile = ColorProfile::new_from_slice(profile).ok().filter(|p| p.color_space == DataColorSpace::Rgb)?;
-        let layout = if pixels.alpha { Layout::Rgba } else { Layout::Rgb };
-        let srgb = ColorProfile::new_srgb();
-        let transform = profile.create_transform_8bit(layout, &srgb, layout, TransformOptions::default()).ok()?;
-        let mut converted = vec![0; pixels.bytes.len()];
-        transform.transform(&pixels.bytes, &mut converted).ok()?;
-        Some(converted)
-    });
-    if let Some(converted) = converted {
-        pixels.bytes = converted;
-    }
-    pixels
 }
 
 /// Turns a picture as its camera was held.

@@ -7,7 +7,7 @@ use futures::future;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::backup::{self, Listed};
-use crate::catalog::{State, Totals};
+use crate::catalog::{Entry, QUEUED_AT_MOST, State, Totals, uploaded_at};
 use crate::clock::format_millis;
 use crate::error::Result;
 use crate::keepsake::{Keepsake, WriteFailure};
@@ -420,7 +420,13 @@ impl Keepsake {
     /// How many live images were uploaded after a backup was made, or in all where there is none.
     pub(crate) fn uploaded_after(&self, newest: Option<BackupName>) -> u64 {
         let since = newest.map_or(Timestamp::MIN, BackupName::moment);
-        self.catalog.read(|state| state.newest(None).take_while(|((at, _), _)| *at > since).count() as u64)
+        // An image may stand in lists before the moment of its upload, by a bounded time.
+        let earliest = since.checked_sub(QUEUED_AT_MOST).unwrap_or(Timestamp::MIN);
+        let is_after = |entry: &Entry| entry.live().is_some_and(|record| uploaded_at(record) > since);
+        self.catalog.read(|state| {
+            let newest = state.newest(None).take_while(|((at, _), _)| *at > earliest);
+            newest.filter(|(_, entry)| is_after(entry)).count() as u64
+        })
     }
 }
 

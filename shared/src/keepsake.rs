@@ -96,6 +96,8 @@ pub struct Keepsake {
     pub(crate) verifying: tokio::sync::Mutex<()>,
     /// Images whose bytes were found wrong when they were to be served, to be repaired soon.
     pub(crate) suspects: Mutex<BTreeSet<ImageId>>,
+    /// Digests of images whose bytes a download found wrong in both places.
+    pub(crate) unsound: Mutex<BTreeSet<Digest>>,
     /// What images say of where they were taken, by their digests, as far as it was looked at.
     pub(crate) places: Mutex<HashMap<Digest, Patches>>,
     /// Whether this process keeps derivatives, so that those of a deleted image have to go.
@@ -139,6 +141,7 @@ impl Keepsake {
             importing: tokio::sync::Mutex::default(),
             verifying: tokio::sync::Mutex::default(),
             suspects: Mutex::default(),
+            unsound: Mutex::default(),
             places: Mutex::default(),
             keeps_derivatives: AtomicBool::new(false),
             last_write_failure: Mutex::default(),

@@ -1,4 +1,4 @@
-//! `GET` and `HEAD /uploads/{file}?w=&h=`: an image made smaller.
+//! `GET` and `HEAD /uploads/{file}?w=&h=&format=`: an image made smaller.
 
 use axum::body::Body;
 use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, VARY};
@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use headers::{ContentLength, ETag, HeaderMapExt};
 use serde::Deserialize;
 use shared::catalog::Record;
-use shared::derivative::{Bounds, Derivatives, Form};
+use shared::derivative::{Bounds, Derivatives, Form, Formats, Pinned};
 use shared::digest::Digest;
 use shared::http::Problem;
 use shared::layout::ImageId;
@@ -16,31 +16,58 @@ use shared::{Error, Keepsake, Result};
 use crate::conditions::{Validators, Verdict};
 use crate::serve::{CACHE, POLICY};
 
-/// How large an image is to be at most.
+/// How large an image is to be at most, and in which format.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Size {
     w: Option<u32>,
     h: Option<u32>,
+    format: Option<FormatName>,
 }
 
-impl Size {
-    /// What the image has to fit into, if that was said.
-    pub(crate) fn bounds(&self) -> Result<Option<Bounds>> {
-        Bounds::asked(self.w, self.h)
+/// The formats that a form can be pinned to, as the query names them.
+#[derive(Clone, Copy, Debug, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum FormatName {
+    Webp,
+    Jpeg,
+    Png,
+}
+
+impl From<FormatName> for Pinned {
+    fn from(name: FormatName) -> Self {
+        match name {
+            FormatName::Webp => Self::WebP,
+            FormatName::Jpeg => Self::Jpeg,
+            FormatName::Png => Self::Png,
+        }
     }
 }
 
-/// Serves the form of an image that fits into `bounds` and suits the client. A HEAD makes it too: only then is known what
-/// there is to tell of it.
+impl Size {
+    /// The form that the query names, if it names a size; its format is what `headers` accept, unless the query pins it.
+    pub(crate) fn form(&self, headers: &HeaderMap) -> Result<Option<Form>> {
+        let bounds = Bounds::asked(self.w, self.h)?;
+        if bounds.is_none() && self.format.is_some() {
+            return Err(Error::Invalid("format is that of a smaller form: give w or h with it.".to_owned()));
+        }
+        let formats = match self.format {
+            Some(name) => Formats::Only(name.into()),
+            None if takes_webp(headers) => Formats::WithWebP,
+            None => Formats::Common,
+        };
+        Ok(bounds.map(|bounds| Form { bounds, formats }))
+    }
+}
+
+/// Serves this form of an image. A HEAD makes it too: only then is known what there is to tell of it.
 pub(crate) async fn serve(
     keepsake: &Keepsake,
     derivatives: &Derivatives,
     (id, record): (&ImageId, &Record),
-    bounds: Bounds,
+    form: Form,
     method: &Method,
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
-    let form = Form { bounds, webp: takes_webp(headers) };
     let content = match record.sha256 {
         Some(digest) => digest,
         None => Digest::of(keepsake.locate_bytes(id, record).await?.1.etag.0.as_bytes()),
@@ -51,14 +78,14 @@ pub(crate) async fn serve(
     let validators = Validators { etag, last_modified: None };
     match validators.judge(headers) {
         Verdict::Failed => return Err(Error::Changed.into()),
-        Verdict::NotModified => return Ok(answer(&validators, StatusCode::NOT_MODIFIED, Body::empty())),
+        Verdict::NotModified => return Ok(answer(&validators, form, StatusCode::NOT_MODIFIED, Body::empty())),
         Verdict::Proceed => {}
     }
     let derivative = derivatives.get(keepsake, id, record, content, form).await?;
     let length = derivative.bytes.len() as u64;
     let digest = format!("sha-256=:{}:", Digest::of(&derivative.bytes).to_base64());
     let body = if method == Method::HEAD { Body::empty() } else { Body::from(derivative.bytes) };
-    let mut response = answer(&validators, StatusCode::OK, body);
+    let mut response = answer(&validators, form, StatusCode::OK, body);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(derivative.format.content_type()));
     headers.typed_insert(ContentLength(length));
@@ -67,12 +94,14 @@ pub(crate) async fn serve(
     Ok(response)
 }
 
-fn answer(validators: &Validators, status: StatusCode, body: Body) -> Response {
+fn answer(validators: &Validators, form: Form, status: StatusCode, body: Body) -> Response {
     let mut response = (status, body).into_response();
     let headers = response.headers_mut();
     headers.typed_insert(validators.etag.clone());
     headers.insert(CACHE_CONTROL, HeaderValue::from_static(CACHE));
-    headers.insert(VARY, HeaderValue::from_static("accept"));
+    if !matches!(form.formats, Formats::Only(_)) {
+        headers.insert(VARY, HeaderValue::from_static("accept"));
+    }
     response
 }
 

@@ -6,9 +6,7 @@ use std::time::{Duration, SystemTime};
 use axum::body::Body;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
-use axum::http::header::{
-    CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_RANGE, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION,
-};
+use axum::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use futures::TryStreamExt;
@@ -17,6 +15,7 @@ use jiff::Timestamp;
 use shared::catalog::Record;
 use shared::digest::Digest;
 use shared::file_name;
+use shared::http::range::{self, Wanted};
 use shared::http::{App, Binary, Problem};
 use shared::layout::ImageId;
 use shared::media::Format;
@@ -26,8 +25,7 @@ use shared::{Error, Result};
 
 use crate::conditions::{Validators, Verdict};
 use crate::download;
-use crate::range::{self, Wanted};
-use crate::scaled::{self, Size};
+use crate::scaled::{self, FormatName, Size};
 
 /// How long a signed URL works.
 const SIGNED_FOR: Duration = Duration::from_secs(15 * 60);
@@ -56,7 +54,8 @@ const YEAR_10_000: u64 = 253_402_300_800;
         ("file" = ImageId, Path, description = "The image's id"),
         ("w" = Option<u32>, Query, minimum = 1, maximum = 2560, description = "Made smaller, so that it is at most so wide in pixels; raised to 160, 320, 640, 1280 or 2560"),
         ("h" = Option<u32>, Query, minimum = 1, maximum = 2560, description = "Likewise, at most so high"),
-        ("Accept" = Option<String>, Header, description = "With `image/webp` a smaller form is a WebP; else a JPEG, or a PNG where something is transparent"),
+        ("format" = inline(Option<FormatName>), Query, description = "The format of a smaller form, whatever `Accept` says: for URLs that pass through caches which ignore `Vary`. Goes with `w` or `h`. What is transparent becomes white in a JPEG"),
+        ("Accept" = Option<String>, Header, description = "With `image/webp` a smaller form may be a WebP; else it is a JPEG, PNG or GIF. An answer that depends on it says `Vary: accept`"),
         ("Range" = Option<String>, Header, description = "Only these bytes, such as `bytes=0-99`"),
         ("If-None-Match" = Option<String>, Header, description = "Only if the image has none of these entity tags"),
         ("download" = Option<String>, Query, description = "`1` where it is to be saved under its original name, not shown"),
@@ -69,7 +68,7 @@ const YEAR_10_000: u64 = 253_402_300_800;
         (status = 206, description = "The part of it that was asked for", body = inline(Binary), content_type = "image/*"),
         (status = 304, description = "The client has it"),
         (status = 307, description = "Over a bucket: it is there", headers(("Location" = String, description = "Works for a few minutes"))),
-        (status = 400, description = "`invalid-request`: a size that is none"),
+        (status = 400, description = "`invalid-request`: a size or format that is none, or `format` without a size"),
         (status = 404, description = "`no-such-image`"),
         (status = 412, description = "`changed`: `If-Match` or `If-Unmodified-Since` does not hold"),
         (status = 415, description = "`not-scalable`: there is no smaller form of it"),
@@ -88,10 +87,10 @@ pub(crate) async fn serve(
     let size = size?.0;
     let (id, entry) = app.keepsake.image(&file?.0).await?;
     let Some(record) = entry.live() else { return Err(Error::NoSuchImage(id.to_string()).into()) };
-    if let Some(bounds) = size.bounds()?
+    if let Some(form) = size.form(&headers)?
         && let Some(derivatives) = &app.derivatives
     {
-        return scaled::serve(&app.keepsake, derivatives, (&id, record), bounds, &method, &headers).await;
+        return scaled::serve(&app.keepsake, derivatives, (&id, record), form, &method, &headers).await;
     }
     // Where the record knows the digest, the conditions can be judged without a look at the store.
     let located = if record.sha256.is_none() { Some(locate(&app, &id, record).await?) } else { None };
@@ -148,7 +147,7 @@ pub(crate) async fn serve(
     };
     match file.validators.range(&headers).map_or(Wanted::Whole, |range| range::wanted(range, meta.size)) {
         Wanted::Whole => Ok(file.content(StatusCode::OK, meta.size, read(&id, &store, &meta, None, patches).await?)),
-        Wanted::Nothing => Err(unsatisfiable(meta.size)),
+        Wanted::Nothing => Err(range::unsatisfiable(meta.size)),
         Wanted::Part(part) => {
             let body = read(&id, &store, &meta, Some(part.clone()), patches).await?;
             let mut response = file.content(StatusCode::PARTIAL_CONTENT, part.end - part.start, body);
@@ -248,13 +247,4 @@ fn last_modified(record: &Record) -> Option<LastModified> {
     let uploaded: Timestamp = record.upload_date.as_deref()?.parse().ok()?;
     let seconds = u64::try_from(uploaded.as_second()).ok().filter(|seconds| *seconds < YEAR_10_000)?;
     Some((SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)).into())
-}
-
-fn unsatisfiable(length: u64) -> Problem {
-    let detail = format!("The image has {length} bytes, and none of those asked for.");
-    let problem = Problem::new(StatusCode::RANGE_NOT_SATISFIABLE, "range-not-satisfiable", detail);
-    match HeaderValue::try_from(format!("bytes */{length}")) {
-        Ok(value) => problem.with_header(CONTENT_RANGE, value),
-        Err(_) => problem,
-    }
 }

@@ -57,7 +57,7 @@ export function names(title, ids, { called = {}, pictures = false } = {}) {
 }
 
 function picture(id) {
-  const image = h('img', { src: `/uploads/${encodeURIComponent(id)}?w=160`, alt: '', width: 40, height: 40, loading: 'lazy' });
+  const image = h('img', { src: `/uploads/${encodeURIComponent(id)}?w=160&format=webp`, alt: '', width: 40, height: 40, loading: 'lazy' });
   image.addEventListener('error', () => image.remove());
   return image;
 }

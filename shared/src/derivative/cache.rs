@@ -122,6 +122,7 @@ fn unseal(sealed: Bytes) -> Option<Derivative> {
     let format = match bytes.first()? {
         0xff => Format::Jpeg,
         0x89 => Format::Png,
+        b'G' => Format::Gif,
         _ => Format::WebP,
     };
     Some(Derivative { bytes, format })

@@ -1,8 +1,9 @@
-//! What can be asked for: how large a derivative may be, and which media types its reader takes.
+//! What can be asked for: how large a derivative may be, and which formats it may have.
 
 use std::fmt;
 
 use crate::error::{Error, Result};
+use crate::media::Format;
 
 /// The edges that derivatives have, in pixels; what is asked for is raised to the next of them. With few sizes, whoever
 /// asks gets what another asked for before.
@@ -46,24 +47,65 @@ impl Bounds {
     }
 }
 
+/// The formats that a form may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Formats {
+    /// JPEG, PNG or GIF, which every client shows.
+    Common,
+    /// Those and WebP.
+    WithWebP,
+    /// This one, whatever suits the image.
+    Only(Pinned),
+}
+
+/// A format that a client can insist on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Pinned {
+    /// JPEG; what is transparent becomes white.
+    Jpeg,
+    /// PNG.
+    Png,
+    /// WebP.
+    WebP,
+}
+
+impl Formats {
+    /// Whether a form may have this format.
+    pub fn include(self, format: Format) -> bool {
+        match self {
+            Self::Common => matches!(format, Format::Jpeg | Format::Png | Format::Gif),
+            Self::WithWebP => matches!(format, Format::Jpeg | Format::Png | Format::Gif | Format::WebP),
+            Self::Only(Pinned::Jpeg) => format == Format::Jpeg,
+            Self::Only(Pinned::Png) => format == Format::Png,
+            Self::Only(Pinned::WebP) => format == Format::WebP,
+        }
+    }
+}
+
 /// One form of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Form {
     /// What it fits into.
     pub bounds: Bounds,
-    /// Whether its reader takes WebP; others get a JPEG, or a PNG where something is transparent.
-    pub webp: bool,
+    /// What its client takes.
+    pub formats: Formats,
 }
 
 impl fmt::Display for Form {
-    /// As a part of a key: `w320-webp`, `w640h640-plain`.
+    /// As a part of a key: `w320-webp`, `w640h640-plain`, `h160-only-jpeg`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (name, edge) in [("w", self.bounds.width), ("h", self.bounds.height)] {
             if let Some(edge) = edge {
                 write!(f, "{name}{edge}")?;
             }
         }
-        f.write_str(if self.webp { "-webp" } else { "-plain" })
+        f.write_str(match self.formats {
+            Formats::Common => "-plain",
+            Formats::WithWebP => "-webp",
+            Formats::Only(Pinned::Jpeg) => "-only-jpeg",
+            Formats::Only(Pinned::Png) => "-only-png",
+            Formats::Only(Pinned::WebP) => "-only-webp",
+        })
     }
 }
 
@@ -105,9 +147,10 @@ mod tests {
 
     #[test]
     fn forms_have_names_that_tell_them_apart() {
-        let named = |width, height, webp| Form { bounds: bounds(width, height), webp }.to_string();
-        assert_eq!(named(Some(300), None, true), "w320-webp");
-        assert_eq!(named(None, Some(1), false), "h160-plain");
-        assert_eq!(named(Some(640), Some(2000), true), "w640h2560-webp");
+        let named = |width, height, formats| Form { bounds: bounds(width, height), formats }.to_string();
+        assert_eq!(named(Some(300), None, Formats::WithWebP), "w320-webp");
+        assert_eq!(named(None, Some(1), Formats::Common), "h160-plain");
+        assert_eq!(named(Some(640), Some(2000), Formats::WithWebP), "w640h2560-webp");
+        assert_eq!(named(Some(160), None, Formats::Only(Pinned::WebP)), "w160-only-webp");
     }
 }

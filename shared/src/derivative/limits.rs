@@ -6,6 +6,8 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
+use super::memory;
+
 /// What memory is counted in, in bytes.
 const UNIT: u64 = 1024;
 
@@ -20,6 +22,14 @@ pub struct Limits {
     pub patience: Duration,
     /// How many bytes of them are kept in the primary for whoever asks next; zero keeps none.
     pub cache_bytes: u64,
+}
+
+impl Limits {
+    /// The default limits, with less memory where this process may use little of it in all. Blocks for a moment.
+    pub fn of_this_machine() -> Self {
+        let limits = Self::default();
+        Self { memory_bytes: memory::budget(limits.memory_bytes, memory::available()), ..limits }
+    }
 }
 
 impl Default for Limits {

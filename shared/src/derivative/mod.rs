@@ -9,6 +9,7 @@
 mod cache;
 mod form;
 mod limits;
+mod memory;
 #[cfg(test)]
 mod tests;
 
@@ -22,7 +23,7 @@ use bytes::Bytes;
 use futures::TryStreamExt;
 use tokio::sync::OnceCell;
 
-pub use form::{Bounds, Form, LADDER};
+pub use form::{Bounds, Form, Formats, LADDER, Pinned};
 pub use limits::Limits;
 
 use self::cache::Cache;
@@ -39,6 +40,8 @@ use crate::sync::{Mutex, Ordering, lock};
 
 /// What a look at a header may take in bytes, beside what the image itself has: it can be all header.
 pub const LOOKING: u64 = 8 << 20;
+
+const MIB: u64 = 1 << 20;
 
 /// Knows how to make images smaller.
 pub trait Scaler: fmt::Debug + Send + Sync {
@@ -78,6 +81,18 @@ pub enum Unscalable {
     /// Decoding it would take too much.
     #[error("The image is too large to be scaled.")]
     TooLarge,
+    /// It would take more memory than all derivatives may use together; both in bytes.
+    #[error(
+        "The image is too large to be scaled here: that takes {} MiB of memory, and this server may use {} MiB for it.",
+        .needed.div_ceil(MIB),
+        .allowed / MIB
+    )]
+    Memory {
+        /// What decoding, resizing and encoding take.
+        needed: u64,
+        /// [`Limits::memory_bytes`].
+        allowed: u64,
+    },
     /// The bytes could not be read; the image is not to blame.
     #[error("The image could not be read.")]
     Read(#[source] io::Error),
@@ -201,11 +216,12 @@ impl Derivatives {
 
     async fn make(&self, keepsake: &Keepsake, id: &ImageId, record: &Record, form: Form) -> Result<Made> {
         let (store, meta) = keepsake.readable_bytes(id, record).await?;
-        if meta.size > self.limits.memory_bytes {
-            return Ok(Err(Unscalable::TooLarge.into()));
+        let allowed = self.limits.memory_bytes;
+        if meta.size > allowed {
+            return Ok(Err(Unscalable::Memory { needed: meta.size, allowed }.into()));
         }
         let (scaler, limits) = (Arc::clone(&self.scaler), keepsake.settings.media);
-        let looking = (meta.size + LOOKING).min(self.limits.memory_bytes);
+        let looking = (meta.size + LOOKING).min(allowed);
         let Some(turn) = self.turnstile.enter(looking).await else { return Ok(Err(Refusal::Busy)) };
         let header = Ranged::open(&store, meta.key, meta.size).await?;
         let found = guarded(move || {
@@ -222,8 +238,8 @@ impl Derivatives {
             Ok(found) => found,
             Err(reason) => return Ok(Err(reason)),
         };
-        if cost > self.limits.memory_bytes {
-            return Ok(Err(Unscalable::TooLarge.into()));
+        if cost > allowed {
+            return Ok(Err(Unscalable::Memory { needed: cost, allowed }.into()));
         }
         // All who wait for the same have waited as long.
         let Some(turn) = self.turnstile.enter(cost).await else { return Ok(Err(Refusal::Busy)) };

@@ -12,7 +12,7 @@ use futures::TryStreamExt;
 use futures::future::{join_all, poll_immediate};
 use jiff::SignedDuration;
 
-use super::{Bounds, Derivative, Derivatives, Form, Limits, Scaler, Unscalable};
+use super::{Bounds, Derivative, Derivatives, Form, Formats, Limits, Scaler, Unscalable};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::keepsake::{Keepsake, Settings};
@@ -92,7 +92,7 @@ impl Scaler for Shared {
 }
 
 fn form(width: u32) -> Form {
-    Form { bounds: Bounds::asked(Some(width), None).unwrap().unwrap(), webp: true }
+    Form { bounds: Bounds::asked(Some(width), None).unwrap().unwrap(), formats: Formats::WithWebP }
 }
 
 struct World {
@@ -219,7 +219,8 @@ async fn nobody_waits_longer_than_people_do() {
 async fn what_would_take_more_than_all_memory_is_not_tried() {
     let world = World::new(LIMITS);
     let id = world.upload(1, 11).await;
-    assert!(matches!(world.get(&id, 320).await, Err(Error::NotScalable(_))));
+    let Err(Error::NotScalable(reason)) = world.get(&id, 320).await else { panic!("it is refused") };
+    assert!(reason.contains("11 MiB of memory") && reason.contains("10 MiB for it"), "{reason}");
     assert_eq!(world.made(), 0);
 }
 

@@ -18,10 +18,11 @@ fn scaling(app: App) -> App {
     app.with_derivatives(Derivatives::new(Arc::new(scaling::Engine), Limits::default()))
 }
 
-/// A picture of one colour.
+/// A picture of many colours, as opaque as that.
 fn picture(width: u32, height: u32, alpha: u8) -> Vec<u8> {
     let mut bytes = Cursor::new(Vec::new());
-    RgbaImage::from_pixel(width, height, Rgba([200, 50, 50, alpha])).write_to(&mut bytes, ImageFormat::Png).unwrap();
+    let color = |x: u32, y: u32| Rgba([(200 + x % 50) as u8, (50 + y % 50) as u8, ((x * y) % 100) as u8, alpha]);
+    RgbaImage::from_fn(width, height, color).write_to(&mut bytes, ImageFormat::Png).unwrap();
     bytes.into_inner()
 }
 
@@ -149,6 +150,30 @@ async fn what_is_transparent_comes_in_a_format_that_the_client_takes() {
         assert_eq!(answer.header("content-type"), content_type);
         let image = image::load_from_memory(&answer.body).unwrap().into_rgba8();
         assert!(image.get_pixel(80, 80).0[3].abs_diff(100) < 2);
+    }
+}
+
+#[tokio::test]
+async fn pinned_format_does_not_depend_on_what_the_client_accepts() {
+    let app = scaling(app());
+    let path = format!("/uploads/{}?w=160", store_image(&app.keepsake, picture(320, 320, 255)).await);
+    for (format, content_type) in [("webp", "image/webp"), ("jpeg", "image/jpeg"), ("png", "image/png")] {
+        let [plain, webp] = ["*/*", "image/webp"].map(|accept| [("accept", accept)]);
+        let pinned = format!("{path}&format={format}");
+        let (plain, webp) = (ask(&app, "GET", &pinned, &plain).await, ask(&app, "GET", &pinned, &webp).await);
+        assert_eq!((plain.status.as_u16(), plain.header("content-type")), (200, content_type));
+        assert_eq!((&plain.body, plain.header("etag")), (&webp.body, webp.header("etag")));
+        assert_eq!((plain.header("vary"), webp.header("vary")), ("", ""), "caches need not look at Accept");
+        let negotiated = get(&app, &path).await;
+        assert!(negotiated.header("etag") != plain.header("etag") && negotiated.header("vary") == "accept");
+    }
+    let whole = path.trim_end_matches("?w=160");
+    for query in ["?w=160&format=gif", "?w=160&format=", "?format=webp", "?format=avif"] {
+        assert_eq!(
+            get(&app, &format!("{whole}{query}")).await.problem(),
+            (400, "invalid-request".to_owned()),
+            "{query}"
+        );
     }
 }
 

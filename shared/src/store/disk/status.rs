@@ -21,7 +21,7 @@ impl Disk {
             total_bytes: Some(space.total_bytes),
             integrity: None,
             clock_ahead_seconds: None,
-            files: space.files,
+            files: self.count_files(&space),
             kind: "disk",
             file_system: root.file_system().map(str::to_owned),
         })
