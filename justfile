@@ -19,6 +19,10 @@ crash-states *arguments:
 failing-calls *arguments:
     cargo test --workspace --test failing_calls -- --ignored {{arguments}}
 
+# Try Keepsake on many file systems and print a table of what holds; needs root: `just filesystems vfat sshfs`.
+filesystems *names:
+    .ci/filesystems {{names}}
+
 # Plant the faults of planted/ one by one, and demand that the checks catch each. Takes about an hour.
 planted *names:
     .ci/planted {{names}}
@@ -106,6 +110,12 @@ places *names:
 # Use the pages in Debian's Chromium, as people would; `just browser upload` runs what has this in its name.
 browser *names:
     .ci/browser {{names}}
+
+# Try a built server on SeaweedFS and Ceph as store and as archive, also behind proxies that play faults; about an hour.
+# `just services ceph store none` tries one of each.
+services *arguments:
+    cargo build --package local
+    .ci/services {{arguments}}
 
 # Take the pictures in docs/images/ anew.
 screenshots:

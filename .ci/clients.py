@@ -32,7 +32,7 @@ for client in (generated, plain):
 
 sys.path.insert(0, generated)
 package = next(Path(generated).glob("*/client.py")).parent.name
-client = importlib.import_module(f"{package}.client").AuthenticatedClient(base_url=origin, token="")
+client = importlib.import_module(f"{package}.client").AuthenticatedClient(base_url=origin, token="none-is-needed")
 types = importlib.import_module(f"{package}.types")
 models = importlib.import_module(f"{package}.models")
 

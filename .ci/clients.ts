@@ -16,8 +16,8 @@ export async function upload(file: File): Promise<string> {
   return data.id;
 }
 
-/** An entry of a list narrows by its type. */
+/** An entry of a list narrows by the field that only groups have. */
 export async function sizes(): Promise<number[]> {
   const { data } = await client.GET('/api/images');
-  return (data?.images ?? []).map((entry) => (entry.type === 'group' ? entry.files.length : entry.size ?? 0));
+  return (data?.images ?? []).map((entry) => ('files' in entry ? entry.files.length : entry.size ?? 0));
 }

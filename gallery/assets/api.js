@@ -16,6 +16,11 @@ export class Problem extends Error {
 /** Everyone who wants to know that the server was or was not reached, or that a token is needed: events `reached`, `unreached`, `unauthorized`. */
 export const network = new EventTarget();
 
+/** The server's clock less `performance.now()`, in milliseconds, as the last answer's `Date` told it; up to a second late. */
+let clock = null;
+/** The time of the server, in milliseconds since 1970; null where no answer told it. */
+export const serverTime = () => (clock === null ? null : Math.floor(clock + performance.now()));
+
 /** Asks the API and returns the parsed answer. `query`: an object, whose empty values are left out; `json`: the body;
  * `tag`: is called with the answer's `ETag`. */
 export async function api(method, path, { query, json, body, headers = {}, signal, keepalive, tag } = {}) {
@@ -34,6 +39,8 @@ export async function api(method, path, { query, json, body, headers = {}, signa
     throw unreached(error);
   }
   network.dispatchEvent(new Event('reached'));
+  const date = Date.parse(response.headers.get('date'));
+  if (date) clock = date - performance.now();
   tag?.(response.headers.get('etag'));
   return read(response);
 }

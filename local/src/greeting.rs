@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use shared::Keepsake;
 use shared::config::{ArchiveMode, Config};
+use shared::health::Status;
 use shared::recovery::Report;
 
 use crate::token::Made;
@@ -61,6 +62,11 @@ pub async fn lines(
         ArchiveMode::Async => "soon after an upload was answered",
     };
     lines.push(format!("  archive   {archive}; second copies are made {when}"));
+    for check in health.checks.iter().filter(|check| matches!(check.name, "primary" | "archive")) {
+        if check.status != Status::Ok {
+            lines.push(format!("  warning   {}: {}", check.name, check.message));
+        }
+    }
     for (place, status) in [("images", &health.primary), ("archive", &health.archive.status)] {
         if let Some(how) = status.as_ref().and_then(|status| status.integrity) {
             lines.push(format!("  checks    {place}: {how}"));

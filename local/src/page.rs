@@ -61,16 +61,14 @@ async fn origin(store: &Store) -> Option<String> {
 
 /// The policy of all pages where images may also come from these buckets.
 fn policy(buckets: &Buckets) -> String {
-    let mut policy = POLICY.to_owned();
-    let mut allow = |sources: &str, origin: &str| policy = policy.replace(sources, &format!("{sources} {origin}"));
-    for origin in buckets.images.iter().chain(&buckets.archive) {
-        allow("img-src 'self' blob: data:", origin);
-        allow("media-src 'self' blob:", origin);
-    }
-    if let Some(origin) = &buckets.images {
-        allow("connect-src 'self'", origin);
-    }
-    policy
+    let allow = |policy: String, sources: &str, origins: &[&Option<String>]| {
+        let origins: String = origins.iter().copied().flatten().map(|origin| format!(" {origin}")).collect();
+        policy.replace(sources, &format!("{sources}{origins}"))
+    };
+    let Buckets { images, archive } = buckets;
+    let policy = allow(POLICY.to_owned(), "img-src 'self' blob: data:", &[images, archive]);
+    let policy = allow(policy, "media-src 'self' blob:", &[images, archive]);
+    allow(policy, "connect-src 'self'", &[images])
 }
 
 /// The pages and what belongs to them. Whoever can reach the server may have them: they hold nothing of the store.

@@ -12,6 +12,9 @@ use crate::store::{ErrorKind, StoreError};
 /// The result of what a client asked for.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
+/// The most characters of a name that an answer repeats.
+const MAX_NAME_SHOWN: usize = 200;
+
 /// A failed request.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -118,6 +121,16 @@ pub enum Error {
         /// The limit in bytes.
         limit: u64,
     },
+    /// An image that was sent is why all that was sent with it is refused.
+    #[error("{}", of_file_text(file, *among_others, error))]
+    OfFile {
+        /// The image's original name, or which of the images it is.
+        file: String,
+        /// Whether it was not the only one.
+        among_others: bool,
+        /// What is wrong with it.
+        error: Box<Error>,
+    },
     /// The bytes are not an image that is taken.
     #[error(transparent)]
     Media(#[from] MediaError),
@@ -146,13 +159,40 @@ pub enum Error {
     IdempotencyInProgress,
 }
 
+/// The sentence of [`Error::OfFile`].
+pub(crate) fn of_file_text(file: &str, among_others: bool, error: impl std::fmt::Display) -> String {
+    if among_others { format!("{file:?}: {error}") } else { error.to_string() }
+}
+
 impl Error {
+    /// Which place failed, where a store did that has a name.
+    pub fn place(&self) -> Option<&'static str> {
+        match self {
+            Self::Store(e)
+            | Self::Catalog(CatalogError::Store(e))
+            | Self::Commit(CommitError::NotStored(e) | CommitError::Unknown(e)) => e.place,
+            _ => None,
+        }
+    }
+
     /// Whether the file system has too few free inodes.
     pub fn is_out_of_inodes(&self) -> bool {
         match self {
             Self::NoFiles => true,
             Self::Store(e) | Self::Commit(CommitError::NotStored(e) | CommitError::Unknown(e)) => e.is_out_of_inodes(),
             _ => false,
+        }
+    }
+
+    /// The same of the image of this name. What failed in a store is no image's fault and stays as it is.
+    #[must_use]
+    pub fn of_file(self, file: Option<&str>, among_others: bool) -> Self {
+        match file {
+            Some(file) if self.store_kind().is_none() => {
+                let file = file.chars().take(MAX_NAME_SHOWN).collect();
+                Self::OfFile { file, among_others, error: Box::new(self) }
+            }
+            _ => self,
         }
     }
 
@@ -163,6 +203,7 @@ impl Error {
             Self::Catalog(e) => e.store_kind(),
             Self::Commit(CommitError::NotStored(e) | CommitError::Unknown(e)) => Some(e.kind),
             Self::NoRoom | Self::NoFiles => Some(ErrorKind::Full),
+            Self::OfFile { error, .. } => error.store_kind(),
             // Where the bytes lie in a store, that is what failed.
             Self::Media(MediaError::Read(e)) => {
                 let store = e.get_ref().and_then(|inner| inner.downcast_ref::<StoreError>());

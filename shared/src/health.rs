@@ -7,10 +7,10 @@ use futures::future;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::backup::{self, Listed};
-use crate::catalog::{State, Totals};
+use crate::catalog::{Entry, QUEUED_AT_MOST, State, Totals, uploaded_at};
 use crate::clock::format_millis;
 use crate::error::Result;
-use crate::keepsake::Keepsake;
+use crate::keepsake::{Keepsake, WriteFailure};
 use crate::layout::{self, BackupName, ImageId};
 use crate::persistence::Judgement;
 use crate::recovery::{self, Restoring};
@@ -28,6 +28,10 @@ const NAMED: usize = 3;
 
 /// So many images are looked for whenever somebody asks how the store is; verifications look for all.
 const LOOKED_FOR: usize = 8;
+
+/// The names of the two places, as checks and failures have them.
+pub(crate) const PRIMARY: &str = "primary";
+pub(crate) const ARCHIVE: &str = "archive";
 
 /// How well the store is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -129,8 +133,8 @@ impl Keepsake {
     pub async fn health(&self) -> Health {
         let now = self.clock.now();
         let mut checks = Vec::new();
-        let primary = self.check_place("primary", &self.primary, &mut checks).await;
-        let status = self.check_place("archive", self.archive.store(), &mut checks).await;
+        let primary = self.check_place(PRIMARY, &self.primary, &mut checks).await;
+        let status = self.check_place(ARCHIVE, self.archive.store(), &mut checks).await;
         let reachable = status.is_some();
         let persistence = self.check_persistence(primary.as_ref(), &mut checks);
         let known = self.check_catalog(&mut checks).await;
@@ -200,8 +204,16 @@ impl Keepsake {
     ) -> Option<StoreStatus> {
         let status = store.status().await;
         // Nothing that is asked for waits for it.
-        let follows = name == "archive" && !self.settings.archive_sync;
+        let follows = name == ARCHIVE && !self.settings.archive_sync;
+        let here = |failure: &WriteFailure| failure.place.unwrap_or(PRIMARY) == name;
+        let failure = self.last_write_failure().filter(here);
+        let upkeep = self.last_upkeep_failure().filter(here);
         let (level, message) = match &status {
+            Err(error) if error.kind == ErrorKind::Refused => {
+                let message = "It refuses access: its credentials or rights need a look, or its bucket is gone.";
+                let level = if follows { Status::Warn } else { Status::Error };
+                (level, if follows { format!("{message} Second copies wait.") } else { message.to_owned() })
+            }
             Err(_) if follows => {
                 (Status::Warn, "It cannot be reached; second copies will follow when it is back.".to_owned())
             }
@@ -228,10 +240,19 @@ impl Keepsake {
             Ok(StoreStatus { free_bytes: Some(free), .. }) if *free < self.settings.reserve_bytes => {
                 (Status::Error, format!("{free} bytes are free, which is less than the reserve; uploads are refused."))
             }
-            Ok(_) => match self.last_write_failure().filter(|_| name == "primary") {
-                Some(ErrorKind::Full) => (Status::Error, "The last write found no room.".to_owned()),
-                Some(_) => (Status::Error, "The last write failed.".to_owned()),
-                None => (Status::Ok, "It can be read and written.".to_owned()),
+            Ok(status) => match (failure.map(|failure| failure.kind), status.clock_ahead_seconds) {
+                (Some(_), _) if follows => {
+                    (Status::Warn, "The last write to it failed; second copies wait. The log says why.".to_owned())
+                }
+                (Some(ErrorKind::Full), _) => (Status::Error, "The last write found no room.".to_owned()),
+                (Some(_), _) => (Status::Error, "The last write failed.".to_owned()),
+                (None, _) if upkeep.is_some() => {
+                    let message = "What follows a change (second copies, automatic backups, the checkpoint) failed last \
+                                   time. It is tried again; the log says why.";
+                    (Status::Warn, message.to_owned())
+                }
+                (None, Some(ahead)) => (Status::Warn, format!("{} Set it.", clocks_differ(ahead))),
+                (None, None) => (Status::Ok, "It can be read and written.".to_owned()),
             },
         };
         checks.push(Check { name, status: level, message });
@@ -399,8 +420,21 @@ impl Keepsake {
     /// How many live images were uploaded after a backup was made, or in all where there is none.
     pub(crate) fn uploaded_after(&self, newest: Option<BackupName>) -> u64 {
         let since = newest.map_or(Timestamp::MIN, BackupName::moment);
-        self.catalog.read(|state| state.newest(None).take_while(|((at, _), _)| *at > since).count() as u64)
+        // An image may stand in lists before the moment of its upload, by a bounded time.
+        let earliest = since.checked_sub(QUEUED_AT_MOST).unwrap_or(Timestamp::MIN);
+        let is_after = |entry: &Entry| entry.live().is_some_and(|record| uploaded_at(record) > since);
+        self.catalog.read(|state| {
+            let newest = state.newest(None).take_while(|((at, _), _)| *at > earliest);
+            newest.filter(|(_, entry)| is_after(entry)).count() as u64
+        })
     }
+}
+
+/// By how much this machine's clock differs from that of a service.
+fn clocks_differ(ahead_seconds: i64) -> String {
+    let minutes = ahead_seconds.unsigned_abs().div_ceil(60);
+    let side = if ahead_seconds > 0 { "behind" } else { "ahead of" };
+    format!("This machine's clock is {minutes} minutes {side} that of the service.")
 }
 
 /// Some images that should have bytes, from all ages: chunks are cut by name, and names begin with a time.

@@ -18,6 +18,8 @@ use crate::verify::uploaded_after;
 pub struct Filter {
     /// Those of this category.
     pub category: Option<String>,
+    /// Whether those with a category are left out.
+    pub without_category: bool,
     /// Those of this group.
     pub group_id: Option<String>,
     /// Those of this type.
@@ -57,8 +59,8 @@ pub struct Patch {
 impl Filter {
     /// Whether it takes everything.
     pub(crate) fn is_empty(&self) -> bool {
-        let Self { category, group_id, kind, text } = self;
-        [category, group_id, kind, text].into_iter().all(Option::is_none)
+        let Self { category, without_category, group_id, kind, text } = self;
+        !without_category && [category, group_id, kind, text].into_iter().all(Option::is_none)
     }
 
     /// Which records it takes.
@@ -68,6 +70,7 @@ impl Filter {
         let words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
         move |record| {
             same(&self.category, &record.category)
+                && (!self.without_category || record.category.as_deref().is_none_or(str::is_empty))
                 && same(&self.group_id, &record.group_id)
                 && same(&self.kind, &record.kind)
                 && (words.is_empty() || {
@@ -103,7 +106,7 @@ impl Patch {
     fn check(&self) -> Result<()> {
         let text = |edit: &Edit<String>| edit.clone().flatten();
         let (category, description, group_id) = (text(&self.category), text(&self.description), text(&self.group_id));
-        Fields { category, description, group_id, order: None }.check()
+        Fields { category, description, group_id, ..Fields::default() }.check()
     }
 }
 

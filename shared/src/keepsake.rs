@@ -96,16 +96,27 @@ pub struct Keepsake {
     pub(crate) verifying: tokio::sync::Mutex<()>,
     /// Images whose bytes were found wrong when they were to be served, to be repaired soon.
     pub(crate) suspects: Mutex<BTreeSet<ImageId>>,
+    /// Digests of images whose bytes a download found wrong in both places.
+    pub(crate) unsound: Mutex<BTreeSet<Digest>>,
     /// What images say of where they were taken, by their digests, as far as it was looked at.
     pub(crate) places: Mutex<HashMap<Digest, Patches>>,
     /// Whether this process keeps derivatives, so that those of a deleted image have to go.
     pub(crate) keeps_derivatives: AtomicBool,
     /// Why the last write failed, until one succeeds.
-    last_write_failure: Mutex<Option<ErrorKind>>,
+    last_write_failure: Mutex<Option<WriteFailure>>,
+    /// Why the last work failed that followed a change, until it succeeds.
+    last_upkeep_failure: Mutex<Option<WriteFailure>>,
     /// What is known of where the store is served.
     pub(crate) persistence: Persistence,
     /// What is known of who may do what.
     pub(crate) tokens: Known,
+}
+
+/// How the last write failed, and in which place, where that has a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct WriteFailure {
+    pub(crate) kind: ErrorKind,
+    pub(crate) place: Option<&'static str>,
 }
 
 impl Keepsake {
@@ -130,9 +141,11 @@ impl Keepsake {
             importing: tokio::sync::Mutex::default(),
             verifying: tokio::sync::Mutex::default(),
             suspects: Mutex::default(),
+            unsound: Mutex::default(),
             places: Mutex::default(),
             keeps_derivatives: AtomicBool::new(false),
             last_write_failure: Mutex::default(),
+            last_upkeep_failure: Mutex::default(),
             persistence: Persistence::default(),
             tokens: Known::default(),
             primary,
@@ -199,15 +212,31 @@ impl Keepsake {
             // Too little room for one upload is no failure of the store; less than the reserve shows in its status.
             return outcome;
         }
-        let failure = outcome.as_ref().err().and_then(Error::store_kind);
+        let error = outcome.as_ref().err();
+        let failure = error.and_then(|error| Some(WriteFailure { kind: error.store_kind()?, place: error.place() }));
         if outcome.is_ok() || failure.is_some() {
             *lock(&self.last_write_failure) = failure;
         }
         outcome
     }
 
+    /// Takes note of how work ended that follows a change (second copies, automatic backups, folds), for health.
+    pub(crate) fn note_upkeep<T>(&self, outcome: Result<T>) -> Result<T> {
+        let failed = |error: &Error| WriteFailure {
+            kind: error.store_kind().unwrap_or(ErrorKind::Unavailable),
+            place: error.place(),
+        };
+        *lock(&self.last_upkeep_failure) = outcome.as_ref().err().map(failed);
+        outcome
+    }
+
+    /// Why the last such work failed, if it did.
+    pub(crate) fn last_upkeep_failure(&self) -> Option<WriteFailure> {
+        *lock(&self.last_upkeep_failure)
+    }
+
     /// Why the last write failed, if it did.
-    pub(crate) fn last_write_failure(&self) -> Option<ErrorKind> {
+    pub(crate) fn last_write_failure(&self) -> Option<WriteFailure> {
         *lock(&self.last_write_failure)
     }
 }

@@ -129,6 +129,7 @@ impl Keepsake {
             category: Some(fields.category.clone().unwrap_or_else(|| DEFAULT_CATEGORY.to_owned())),
             description: Some(fields.description.clone().unwrap_or_default()),
             upload_date: Some(format_millis(uploaded)),
+            queued_at: fields.queued_before(uploaded),
             group_id: fields.group_id.clone(),
             ..Record::default()
         };

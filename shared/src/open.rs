@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::clock::Clock;
 use crate::config::{ArchiveMode, AwsCredentials, Config, Platform, StoreUrl};
+use crate::health::{ARCHIVE, PRIMARY};
 use crate::keepsake::{Keepsake, Settings};
 use crate::layout;
 use crate::persistence::{Circumstances, Machine, Place};
@@ -32,9 +33,10 @@ pub async fn open(config: &Config, clock: Clock) -> Result<Keepsake> {
 
 /// Likewise; each operation of the primary and of the archive is told to the meter that there is for it.
 pub async fn open_metered(config: &Config, clock: Clock, meters: Option<Meters>) -> Result<Keepsake> {
-    let (mut primary, disk) = connect(config, &config.store, config.credentials.as_ref()).await?;
+    let (primary, disk) = connect(config, &config.store, config.credentials.as_ref()).await?;
+    let mut primary = primary.named(PRIMARY);
     let mut archive = match &config.backup {
-        Some(url) => connect(config, url, config.backup_credentials.as_ref()).await?.0,
+        Some(url) => connect(config, url, config.backup_credentials.as_ref()).await?.0.named(ARCHIVE),
         None => primary.below(&layout::default_archive()),
     };
     if let Some(meters) = meters {

@@ -64,13 +64,17 @@ impl Keepsake {
             return Ok(());
         }
         self.catalog.refresh().await?;
-        self.follow_queue(&self.catalog.listed()).await?;
+        self.note_upkeep(self.follow_queue(&self.catalog.listed()).await)?;
         self.backup_if_due().await.map(drop)
     }
 
     /// Moves commits into the checkpoints: at once into the primary's, and into the archive's after the second copies that
     /// they call for.
     pub async fn fold(&self) -> Result<Folded> {
+        self.note_upkeep(self.fold_in_order().await)
+    }
+
+    async fn fold_in_order(&self) -> Result<Folded> {
         let unrecorded = lock(&self.second_copies).unrecorded.clone();
         match self.catalog.begin_fold().await? {
             Err(ended) => Ok(ended),

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::catalog::{Change, CommitError, Content, Entry, Record};
+use crate::catalog::{Change, CommitError, Content, Entry, QUEUED_AT_MOST, Record};
 use crate::clock::format_millis;
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result};
@@ -46,7 +46,7 @@ pub struct NewImage {
 #[serde(rename_all = "camelCase")]
 #[schema(as = UploadFields)]
 pub struct Fields {
-    /// `fun` where none is given.
+    /// `fun` where the field is missing; empty for no category.
     pub category: Option<String>,
     /// Empty where none is given.
     pub description: Option<String>,
@@ -54,6 +54,12 @@ pub struct Fields {
     pub group_id: Option<String>,
     /// The place of the first of them; the others follow it.
     pub order: Option<i64>,
+    /// When they were chosen to be uploaded: the moment at which they stand in lists, so that the images of one selection keep
+    /// their order, whichever arrives first. At most seven days before the upload; any other moment, and that of an image of
+    /// a group, which has an order, is ignored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub queued_at: Option<Timestamp>,
 }
 
 /// Images that are stored.
@@ -73,13 +79,21 @@ struct Prepared {
     record: Record,
 }
 
+impl NewImage {
+    /// How an answer names it: by its original name, or by its place among several.
+    fn called(&self, index: usize, several: bool) -> Option<String> {
+        let place = || several.then(|| format!("image {}", index + 1));
+        self.original_name.clone().or_else(place)
+    }
+}
+
 impl Fields {
-    /// The same without what is empty, which says nothing.
+    /// The same without empty fields, which count as missing. An empty category is kept: the image has none.
     #[must_use]
     pub fn without_empty(self) -> Self {
         let said = |text: Option<String>| text.filter(|text| !text.is_empty());
-        let Self { category, description, group_id, order } = self;
-        Self { category: said(category), description: said(description), group_id: said(group_id), order }
+        let Self { category, description, group_id, order, queued_at } = self;
+        Self { category, description: said(description), group_id: said(group_id), order, queued_at }
     }
 
     /// Refuses what is too long.
@@ -92,6 +106,13 @@ impl Fields {
             return Err(Error::Invalid(format!("A category or group id is longer than {MAX_NAME} characters.")));
         }
         Ok(())
+    }
+
+    /// When images uploaded at this moment were chosen, as far as that is believed and of use.
+    pub(crate) fn queued_before(&self, uploaded: Timestamp) -> Option<String> {
+        let is_before =
+            |at: &Timestamp| (SignedDuration::ZERO..=QUEUED_AT_MOST).contains(&uploaded.duration_since(*at));
+        self.queued_at.filter(|at| self.group_id.is_none() && is_before(at)).map(format_millis)
     }
 }
 
@@ -108,10 +129,12 @@ impl Keepsake {
         if images.is_empty() {
             return Err(Error::NoFile);
         }
-        if images.iter().any(|image| image.body.size() == 0) {
-            return Err(Error::EmptyFile);
+        let several = images.len() > 1;
+        for (index, image) in images.iter().enumerate() {
+            let sound = if image.body.size() == 0 { Err(Error::EmptyFile) } else { Ok(()) };
+            let checked = sound.and_then(|()| check_name(image.original_name.as_deref()));
+            checked.map_err(|error| error.of_file(image.called(index, several).as_deref(), several))?;
         }
-        images.iter().try_for_each(|image| check_name(image.original_name.as_deref()))?;
         self.check_behind()?;
         let bytes = images.iter().map(|image| image.body.size()).sum();
         self.note_write(self.check_room(bytes).await)?;
@@ -152,8 +175,12 @@ impl Keepsake {
     async fn prepare(&self, images: Vec<NewImage>, fields: &Fields, key: Option<Digest>) -> Result<Vec<Prepared>> {
         let limits = self.settings.media;
         let inspect = move || {
-            let inspected = images.into_iter().map(|image| Ok((media::inspect(&image.body, &limits)?, image)));
-            inspected.collect::<Result<Vec<(Media, NewImage)>>>()
+            let several = images.len() > 1;
+            let inspect = |(index, image): (usize, NewImage)| match media::inspect(&image.body, &limits) {
+                Ok(media) => Ok((media, image)),
+                Err(error) => Err(Error::from(error).of_file(image.called(index, several).as_deref(), several)),
+            };
+            images.into_iter().enumerate().map(inspect).collect::<Result<Vec<(Media, NewImage)>>>()
         };
         let inspected = blocking(inspect).await??;
         let request = key.map(|_| request_digest(&inspected, fields));
@@ -347,6 +374,7 @@ impl Record {
             category: Some(fields.category.clone().unwrap_or_else(|| DEFAULT_CATEGORY.to_owned())),
             description: Some(fields.description.clone().unwrap_or_default()),
             upload_date: Some(format_millis(uploaded)),
+            queued_at: fields.queued_before(uploaded),
             group_id: fields.group_id.clone(),
             original_name,
             ..self

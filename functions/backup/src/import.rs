@@ -66,6 +66,22 @@ pub struct ImportAnswer {
     skipped_files: Vec<String>,
     /// Names that no image can have, and those that they became.
     renamed_images: BTreeMap<String, ImageId>,
+    /// Files that are taken under another name than they have in the zip: where several have one name, where backslashes
+    /// separate folders, or where a name is in Shift-JIS.
+    renamed_files: Vec<RenamedFile>,
+    /// Adopted files whose date lay in the future; their upload date is that of the import.
+    redated_files: Vec<String>,
+    /// How many adopted files have no date of their own; likewise.
+    undated: usize,
+}
+
+/// A file that is taken under another name than it has in the zip.
+#[derive(Serialize, ToSchema)]
+struct RenamedFile {
+    /// Its name in the zip.
+    from: String,
+    /// The name under which it is taken.
+    to: String,
 }
 
 /// Take in what a zip holds and is not here, or say what that would be.
@@ -146,6 +162,9 @@ impl ImportAnswer {
         for (count, what) in [
             (plan.missing.len(), "Images whose bytes are nowhere to be found"),
             (plan.renamed.len(), "Images that got a new name"),
+            (plan.renamed_files.len(), "Files that are taken under another name"),
+            (plan.redated.len(), "Images whose date lay in the future, and is that of the import now"),
+            (plan.undated.len(), "Images without a date of their own"),
             (plan.unusable.len(), "Names without a record, set aside with the metadata"),
             (plan.damaged.len(), "Files that are not what their record promises, set aside"),
             (plan.skipped.len(), "Files that were not taken in"),
@@ -157,6 +176,9 @@ impl ImportAnswer {
         fn some<T>(all: impl IntoIterator<Item = T>, names: usize) -> Vec<T> {
             all.into_iter().take(names).collect()
         }
+        let mut redated: Vec<String> = plan.redated.into_values().collect();
+        redated.sort();
+        let renamed_files = plan.renamed_files.into_iter().map(|(from, to)| RenamedFile { from, to });
         Self {
             success: true,
             dry_run,
@@ -174,6 +196,9 @@ impl ImportAnswer {
             damaged_files: some(plan.damaged, names),
             skipped_files: some(plan.skipped, names),
             renamed_images: plan.renamed.into_iter().take(names).collect(),
+            renamed_files: some(renamed_files, names),
+            redated_files: some(redated, names),
+            undated: plan.undated.len(),
         }
     }
 }

@@ -80,7 +80,8 @@ async fn create(State(app): State<App>) -> Result<(StatusCode, [(HeaderName, Str
     (status = 200, description = "The backups", body = List),
 ))]
 async fn list(State(app): State<App>) -> Result<Json<List>, Problem> {
-    let backups = app.keepsake.list_backups().await?.into_iter().map(Item::from).collect();
+    let all = app.keepsake.all_backups().await?;
+    let backups = all.listed.into_iter().map(Item::from).collect();
     Ok(Json(List { backups, unreadable: all.unreadable }))
 }
 

@@ -26,6 +26,7 @@ const MAX_BYTES: usize = 256 * 1024;
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "it is read field by field, since null says something else than nothing")]
 struct Fields {
+    /// Empty or null for no category.
     category: Option<String>,
     #[schema(max_length = 10_000)]
     description: Option<String>,

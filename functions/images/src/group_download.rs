@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::Method;
-use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
+use axum::http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 use futures::stream;
@@ -24,7 +24,7 @@ const BUFFER: usize = 256 * 1024;
 
 /// Download the images of a group as a zip, under their original names and in their order.
 ///
-/// What fails once it is on its way breaks the answer off, and what arrived until then is no zip.
+/// Its length is known before its first byte. What fails once it is on its way breaks the answer off, and what arrived until then is no zip.
 #[utoipa::path(
     get,
     path = "/api/groups/{id}/download",
@@ -32,7 +32,9 @@ const BUFFER: usize = 256 * 1024;
     tag = "groups",
     params(("id" = String, Path, description = "The group's id")),
     responses(
-        (status = 200, description = "All its images", body = inline(Binary), content_type = "application/zip"),
+        (status = 200, description = "All its images", body = inline(Binary), content_type = "application/zip", headers(
+            ("Content-Length" = u64, description = "The length of the zip"),
+        )),
         (status = 404, description = "`no-such-group`"),
     ),
 )]
@@ -43,16 +45,19 @@ pub(crate) async fn download(
 ) -> Result<Response, Problem> {
     let group = app.keepsake.group(&id?.0).await?;
     let name = file_name::of(group.title().unwrap_or(&group.id)).unwrap_or_else(|| "group".to_owned()) + ".zip";
+    let plan = app.keepsake.plan_group_zip(&group).await?;
+    let length = plan.length.to_string();
     let answer = |body: Body| {
-        let disposition = download::disposition(&name);
-        ([(CONTENT_TYPE, "application/zip".to_owned()), (CONTENT_DISPOSITION, disposition)], body).into_response()
+        let kind = (CONTENT_TYPE, "application/zip".to_owned());
+        let disposition = (CONTENT_DISPOSITION, download::disposition(&name));
+        ([kind, disposition, (CONTENT_LENGTH, length)], body).into_response()
     };
     if method == Method::HEAD {
         return Ok(answer(Body::empty()));
     }
     let (out, pipe) = duplex(BUFFER);
     let keepsake = Arc::clone(&app.keepsake);
-    let zip = async move { keepsake.zip_group(&group, app.strip_gps, out).await };
+    let zip = async move { keepsake.zip_group(&group, &plan, app.strip_gps, out).await };
     // Whoever hangs up drops the pipe, which ends the writing.
     let sending = Sending { pipe, zip: tokio::spawn(zip.in_current_span()) };
     Ok(answer(Body::from_stream(stream::try_unfold(sending, Sending::next))))

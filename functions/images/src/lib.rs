@@ -8,7 +8,6 @@ mod edit;
 mod group_download;
 mod groups;
 mod list;
-mod range;
 mod scaled;
 mod serve;
 mod show;

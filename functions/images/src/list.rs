@@ -32,6 +32,9 @@ pub(crate) struct Wanted {
     cursor: Option<String>,
     /// Only this category.
     category: Option<String>,
+    /// Whether only images without a category are listed.
+    #[param(value_type = Option<bool>)]
+    without_category: Option<String>,
     /// Only this group, and its images one by one.
     group_id: Option<String>,
     /// Only this type: `image`, `video` or `link`, which also takes groups that hold one, or `group`.
@@ -97,11 +100,13 @@ pub(crate) async fn list(
     let after = after.transpose()?;
     let filter = Filter {
         category: given(wanted.category),
+        without_category: given(wanted.without_category)
+            .map_or(Ok(false), |without| parse_bool("withoutCategory", &without))?,
         group_id: given(wanted.group_id),
         kind: given(wanted.r#type),
         text: given(wanted.q),
     };
-    let flat = given(wanted.flat).map_or(Ok(false), |flat| parse_flat(&flat))? || filter.group_id.is_some();
+    let flat = given(wanted.flat).map_or(Ok(false), |flat| parse_bool("flat", &flat))? || filter.group_id.is_some();
     let body = if flat {
         let last = after.map(|place| place.last);
         loop {
@@ -140,8 +145,8 @@ fn parse_limit(limit: &str) -> Result<usize> {
     Ok(parsed.ok_or_else(invalid)?.min(MAX_LIMIT))
 }
 
-fn parse_flat(flat: &str) -> Result<bool> {
-    flat.parse().map_err(|_| Error::Invalid("flat must be true or false.".to_owned()))
+fn parse_bool(name: &str, value: &str) -> Result<bool> {
+    value.parse().map_err(|_| Error::Invalid(format!("{name} must be true or false.")))
 }
 
 /// Whether an answer is short enough to be sent.

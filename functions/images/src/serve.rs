@@ -6,9 +6,7 @@ use std::time::{Duration, SystemTime};
 use axum::body::Body;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
-use axum::http::header::{
-    CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_RANGE, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION,
-};
+use axum::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use futures::TryStreamExt;
@@ -17,6 +15,7 @@ use jiff::Timestamp;
 use shared::catalog::Record;
 use shared::digest::Digest;
 use shared::file_name;
+use shared::http::range::{self, Wanted};
 use shared::http::{App, Binary, Problem};
 use shared::layout::ImageId;
 use shared::media::Format;
@@ -26,7 +25,6 @@ use shared::{Error, Result};
 
 use crate::conditions::{Validators, Verdict};
 use crate::download;
-use crate::range::{self, Wanted};
 use crate::scaled::{self, FormatName, Size};
 
 /// How long a signed URL works.
@@ -149,7 +147,7 @@ pub(crate) async fn serve(
     };
     match file.validators.range(&headers).map_or(Wanted::Whole, |range| range::wanted(range, meta.size)) {
         Wanted::Whole => Ok(file.content(StatusCode::OK, meta.size, read(&id, &store, &meta, None, patches).await?)),
-        Wanted::Nothing => Err(unsatisfiable(meta.size)),
+        Wanted::Nothing => Err(range::unsatisfiable(meta.size)),
         Wanted::Part(part) => {
             let body = read(&id, &store, &meta, Some(part.clone()), patches).await?;
             let mut response = file.content(StatusCode::PARTIAL_CONTENT, part.end - part.start, body);
@@ -249,13 +247,4 @@ fn last_modified(record: &Record) -> Option<LastModified> {
     let uploaded: Timestamp = record.upload_date.as_deref()?.parse().ok()?;
     let seconds = u64::try_from(uploaded.as_second()).ok().filter(|seconds| *seconds < YEAR_10_000)?;
     Some((SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)).into())
-}
-
-fn unsatisfiable(length: u64) -> Problem {
-    let detail = format!("The image has {length} bytes, and none of those asked for.");
-    let problem = Problem::new(StatusCode::RANGE_NOT_SATISFIABLE, "range-not-satisfiable", detail);
-    match HeaderValue::try_from(format!("bytes */{length}")) {
-        Ok(value) => problem.with_header(CONTENT_RANGE, value),
-        Err(_) => problem,
-    }
 }

@@ -31,12 +31,16 @@ pub(crate) struct Form {
 #[serde(rename_all = "camelCase", default)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct Query {
+    /// `fun` where it is missing; empty for no category.
     category: Option<String>,
     #[param(max_length = 10_000)]
     description: Option<String>,
     group_id: Option<String>,
     #[param(value_type = Option<i64>)]
     order: Option<String>,
+    /// When the images were chosen to be uploaded, at most seven days ago: the moment at which they stand in lists.
+    #[param(value_type = Option<String>, format = DateTime)]
+    queued_at: Option<String>,
 }
 
 /// A form with one or many images; all of them are stored or none. What the form does not say, the query may.
@@ -47,7 +51,7 @@ pub(crate) struct Described {
     /// The images. The fields `images`, `file` and `files` are taken as well.
     #[schema(inline, min_items = 1, max_items = 100)]
     image: Vec<FilePart>,
-    /// `fun` where none is given.
+    /// `fun` where the field is missing; empty for no category.
     category: Option<String>,
     #[schema(max_length = 10_000)]
     description: Option<String>,
@@ -55,6 +59,10 @@ pub(crate) struct Described {
     group_id: Option<String>,
     /// The place of the first of them in the group; the others follow it.
     order: Option<i64>,
+    /// When the images were chosen to be uploaded, at most seven days ago: the moment at which they stand in lists. Ignored in a
+    /// group, and where it is another moment.
+    #[schema(format = DateTime)]
+    queued_at: Option<String>,
 }
 
 /// What a body is limited to and where it goes.
@@ -74,23 +82,33 @@ impl Form {
             ("description", query.description),
             ("groupId", query.group_id),
             ("order", query.order),
+            ("queuedAt", query.queued_at),
         ] {
-            form.set(name, value.unwrap_or_default())?;
+            if let Some(value) = value {
+                form.set(name, value)?;
+            }
         }
         Ok(form)
     }
 
-    /// Takes in a field that is text. An empty one, as browsers send what was not filled in, says nothing.
+    /// Takes in a field that is text. An empty one, as browsers send what was not filled in, counts as missing. An empty
+    /// category is one: the image has none.
     fn set(&mut self, name: &str, value: String) -> Result<()> {
         let Self { fields, .. } = self;
         match name {
-            _ if value.is_empty() => {}
             "category" => fields.category = Some(value),
+            _ if value.is_empty() => {}
             "description" => fields.description = Some(value),
             "groupId" => fields.group_id = Some(value),
             "order" => {
                 let order = value.trim().parse();
                 fields.order = Some(order.map_err(|_| Error::Invalid("The order must be a whole number.".to_owned()))?);
+            }
+            "queuedAt" => {
+                let moment = value.trim().parse();
+                fields.queued_at = Some(moment.map_err(|_| {
+                    Error::Invalid("queuedAt must be a moment such as 2026-11-20T08:00:00Z.".to_owned())
+                })?);
             }
             _ => {}
         }
@@ -149,11 +167,13 @@ impl Form {
         used: &Used,
         target: &Target<'_>,
     ) -> Result<()> {
+        let original_name = file_name.as_deref().and_then(last_segment);
         let mut spool = target.store.spool().beside(self.images.iter().map(|image| &image.body));
         while let Some(piece) = part.chunk().await.map_err(|e| malformed(e, target))? {
             used.add(piece.len());
             if spool.size() + piece.len() as u64 > target.limit {
-                return Err(Error::TooLarge { limit: target.limit });
+                let too_large = Error::TooLarge { limit: target.limit };
+                return Err(too_large.of_file(original_name.as_deref(), !self.images.is_empty()));
             }
             spool.write(&piece).await.map_err(spool_failed)?;
         }
@@ -166,7 +186,7 @@ impl Form {
             return Err(Error::Invalid(format!("More than {MAX_FILES} images came at once.")));
         }
         let body = spool.finish().await.map_err(spool_failed)?;
-        self.images.push(NewImage { body, original_name: file_name.and_then(|name| last_segment(&name)) });
+        self.images.push(NewImage { body, original_name });
         Ok(())
     }
 }
@@ -205,7 +225,13 @@ fn file_name(part: &Field<'_>) -> Option<String> {
         let (_language, name) = rest.split_once('\'')?;
         charset.eq_ignore_ascii_case("utf-8").then(|| percent_decode_str(name).decode_utf8().ok())?.map(String::from)
     };
-    extended().or_else(|| part.file_name().map(str::to_owned))
+    extended().or_else(|| part.file_name().map(unescaped))
+}
+
+/// A file's name without the escapes that the HTML standard has for names in forms: of quotes and line breaks, and of
+/// nothing else, a percent sign included.
+fn unescaped(name: &str) -> String {
+    name.replace("%22", "\"").replace("%0D", "\r").replace("%0A", "\n")
 }
 
 /// Takes percent-encoding away, where the name is text after that.

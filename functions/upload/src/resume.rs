@@ -6,7 +6,7 @@
 use std::sync::{Arc, mpsc};
 
 use axum::Json;
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Query, Request, State};
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, LOCATION};
@@ -93,6 +93,9 @@ pub(crate) async fn begin(app: &App, query: form::Query, request: Request) -> Re
         Ok((id, keepsake.resumable(id).await?))
     };
     let (id, standing) = to_the_end(begin).await?;
+    if is_all_here(&standing) {
+        return finish(app.clone(), id, standing, &head.headers).await;
+    }
     let upload_url = format!("{}/api/upload/{id}", app.public_url);
     let location = HeaderValue::try_from(&upload_url).map_err(Problem::internal)?;
     let begun = UploadBegun { upload_url, offset: standing.offset };
@@ -124,16 +127,30 @@ pub(crate) async fn show(State(app): State<App>, id: Result<Path<String>, PathRe
     let id = ticket_id(id)?;
     let standing = app.keepsake.resumable(id).await?;
     let headers = state(&app, &standing);
-    if standing.begun.stored {
-        // For whoever lost the answer to the last part.
-        let uploaded = app.keepsake.stored_under(&key(id, &standing.begun)).await?;
-        if !uploaded.images.is_empty() {
-            let mut stored = (headers, answer(&app, &uploaded, uploaded.images.len() > 1)).into_response();
-            *stored.status_mut() = StatusCode::OK;
-            return Ok(stored);
-        }
+    // For whoever lost the answer to the last part.
+    let stored = stored_before(&app, id, &standing).await?;
+    Ok(stored.unwrap_or_else(|| (StatusCode::NO_CONTENT, headers).into_response()))
+}
+
+/// What was answered when the images of an upload were stored; `None` where none were, or they are gone.
+async fn stored_before(app: &App, id: Uuid, standing: &Standing) -> Result<Option<Response>, Problem> {
+    if !standing.begun.stored {
+        return Ok(None);
     }
-    Ok((StatusCode::NO_CONTENT, headers).into_response())
+    let uploaded = app.keepsake.stored_under(&key(id, &standing.begun)).await?;
+    if uploaded.images.is_empty() {
+        return Ok(None);
+    }
+    let answer = answer(app, &uploaded, uploaded.images.len() > 1);
+    let mut stored = (state(app, standing), answer).into_response();
+    *stored.status_mut() = StatusCode::OK;
+    Ok(Some(stored))
+}
+
+/// Whether all of an upload has come, whether or not its client said so: tus-js-client does not where it reads a stream, and takes
+/// an offset that is the length for success.
+fn is_all_here(standing: &Standing) -> bool {
+    standing.offset > 0 && standing.begun.length == Some(standing.offset)
 }
 
 /// Under which key the images of an upload are stored: its client's, or one of its own. Whoever sends the last part twice,
@@ -181,6 +198,7 @@ pub(crate) async fn cancel(
         content((inline(Binary) = "application/partial-upload"), (inline(Binary) = "application/octet-stream")),
     ),
     responses(
+        (status = 200, description = "All of it was taken in before, and this was stored", body = Either),
         (status = 204, description = "They are kept, and more is to come", headers(("Upload-Offset" = u64, description = "How many bytes are here"))),
         (status = 201, description = "All of it was taken in, and is answered as by `POST /api/upload`", body = Either),
         (status = 400, description = "`invalid-request`, `completed-upload`, `inconsistent-upload-length`"),
@@ -212,6 +230,14 @@ pub(crate) async fn append(
     let complete = boolean(&head.headers, COMPLETE)?.ok_or_else(|| needed(COMPLETE))?;
     let standing = app.keepsake.resumable(id).await?;
     if standing.begun.ended.is_some() {
+        // Where all of it came before its client said so, an empty last part may follow.
+        if complete
+            && offset == standing.offset
+            && body.size_hint().exact() == Some(0)
+            && let Some(stored) = stored_before(&app, id, &standing).await?
+        {
+            return Ok(stored);
+        }
         let detail = "This upload has ended: all of it was here before.";
         let problem = Problem::new(StatusCode::BAD_REQUEST, "completed-upload", detail);
         return Err(problem.with_header(OFFSET, standing.offset.into()));
@@ -242,7 +268,7 @@ pub(crate) async fn append(
     if !first {
         return Err(mismatch(&standing));
     }
-    if !complete {
+    if !complete && !is_all_here(&standing) {
         return Ok((StatusCode::NO_CONTENT, state(&app, &standing)).into_response());
     }
     if standing.begun.length.or(announced).is_some_and(|length| length != standing.offset) {

@@ -48,7 +48,7 @@ pub(crate) const FORM_BYTES: u64 = 64 * 1024;
         (status = 409, description = "`idempotency-in-progress`: the first try is running"),
         (status = 413, description = "`too-large`; where a ticket can take it, the answer says so"),
         (status = 415, description = "`not-an-image`"),
-        (status = 422, description = "`undecodable`, `too-many-pixels`, `too-many-frames`, `digest-mismatch`, `idempotency-mismatch`"),
+        (status = 422, description = "`undecodable`, `too-many-pixels`, `too-many-frames`, `digest-mismatch`, `idempotency-mismatch`, `deleted-since`"),
         (status = 507, description = "`no-room`"),
     ),
 )]
@@ -138,6 +138,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>> {
 /// Where a request can be too long for an image that may be kept, the answer says which way it can come.
 fn refusal(error: Error, app: &App) -> Problem {
     match error {
+        Error::OfFile { file, among_others, error } => refusal(*error, app).of_file(file, among_others),
         Error::TooLarge { limit } if limit < app.keepsake.settings.max_upload_bytes => {
             let detail = format!(
                 "The upload is larger than {limit} bytes, which is what a request can bring here. Get a ticket for it with \

@@ -21,7 +21,7 @@ export function details(place, item, changed) {
     return { now, version };
   };
   const description = h('textarea', { name: 'description', rows: 4, maxlength: 10_000 });
-  const category = h('input', { name: 'category', list: 'categories', autocomplete: 'off' });
+  const category = h('input', { name: 'category', list: 'categories', autocomplete: 'off', placeholder: 'none' });
   const error = h('p', { class: 'error', role: 'alert', hidden: true });
   const save = h('button', { type: 'submit', class: 'primary', text: 'Save' });
   const show = () => {
@@ -43,12 +43,12 @@ export function details(place, item, changed) {
     await saving.get(item.id);
     const found = await call('GET');
     if (tag) return;
-    if (['description', 'category'].every((name) => (found.now[name] ?? null) === (item[name] ?? null))) know(found);
+    if (['description', 'category'].every((name) => (found.now[name] ?? '') === (item[name] ?? ''))) know(found);
     else if (!differs()) take(found);
   };
 
   const send = async (headers) => {
-    const json = { description: description.value || null, category: category.value.trim() || null };
+    const json = { description: description.value || null, category: category.value.trim() };
     const before = written();
     const answer = await call('PATCH', { json, headers });
     if (written() === before) take(answer);
@@ -63,7 +63,7 @@ export function details(place, item, changed) {
     const found = await call('GET');
     const { now } = found;
     const both = h('div', {}, h('p', { text: `Somebody else changed ${save.checkVisibility() ? 'this' : nameOf(item)} while you wrote. It says now:` }),
-      h('blockquote', { text: now.description || '(no description)' }), h('p', { text: `Category: ${now.category ?? 'none'}` }));
+      h('blockquote', { text: now.description || '(no description)' }), h('p', { text: `Category: ${now.category || 'none'}` }));
     const choice = await ask('Changed in the meantime', both, [
       { label: 'Keep what it says now', value: 'theirs', kind: 'primary' }, { label: 'Save mine over it', value: 'mine' }, { label: 'Cancel', value: null }]);
     if (choice === 'mine') return send({});

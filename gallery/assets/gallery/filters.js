@@ -5,6 +5,8 @@ import { onSession } from '../session.js';
 import { go, place } from './place.js';
 
 const PAUSE = 300;
+/** The choice of images without a category. No category has white space around it. */
+const NONE = ' ';
 
 export class Filters {
   #form = $('#find');
@@ -25,7 +27,11 @@ export class Filters {
       event.preventDefault();
       search(Boolean(place().q));
     });
-    for (const select of [category, type]) select.addEventListener('change', () => go({ [select.name]: select.value, group: '' }));
+    type.addEventListener('change', () => go({ type: type.value, group: '' }));
+    category.addEventListener('change', () => {
+      const none = category.value === NONE;
+      go({ category: none ? '' : category.value, withoutCategory: none ? 'true' : '', group: '' });
+    });
     onSession(() => this.refresh());
   }
 
@@ -34,7 +40,8 @@ export class Filters {
     const { q, category, type } = this.#form.elements;
     if (q !== document.activeElement || q.value.trim() !== here.q) q.value = here.q;
     if (here.category) this.#add([here.category]);
-    category.value = here.category;
+    if (here.withoutCategory) this.#add(['']);
+    category.value = here.withoutCategory ? NONE : here.category;
     type.value = here.type;
   }
 
@@ -45,16 +52,17 @@ export class Filters {
   }
 
   /** Takes up the categories of these items. */
-  learn(items) { this.#add(items.map(({ category }) => category)); }
+  learn(items) { this.#add(items.map(({ category }) => category ?? '')); }
 
   #add(names) {
     const before = this.#categories.size;
-    for (const name of names) if (name) this.#categories.add(name);
+    for (const name of names) this.#categories.add(name);
     if (this.#categories.size === before) return;
-    const sorted = [...this.#categories].sort((a, b) => a.localeCompare(b));
+    const sorted = [...this.#categories].filter(Boolean).sort((a, b) => a.localeCompare(b));
+    const none = this.#categories.has('') && h('option', { value: NONE, text: 'Without a category' });
     const { category } = this.#form.elements;
     const { value } = category;
-    fill(category, h('option', { value: '', text: 'All categories' }), sorted.map((name) => h('option', { value: name, text: name })));
+    fill(category, h('option', { value: '', text: 'All categories' }), none, sorted.map((name) => h('option', { value: name, text: name })));
     category.value = value;
     fill($('#categories'), sorted.map((name) => h('option', { value: name })));
   }

@@ -6,10 +6,11 @@ import { count, h } from '../dom.js';
 let last = '';
 const categoryInput = (props = {}) => h('input', { name: 'category', list: 'categories', autocomplete: 'off', maxlength: 200, ...props });
 
-/** What the files that are to be uploaded have in common; null where it was dismissed. `group`: one that is open. */
+/** What the files that are to be uploaded have in common; null where it was dismissed. `category`: the one that is shown, undefined
+ * where all are; `group`: one that is open. */
 export async function askForBatch(files, { category, group }) {
   const name = categoryInput();
-  name.value = category || last;
+  name.value = category ?? last;
   const description = h('input', { name: 'description', autocomplete: 'off', maxlength: 10_000 });
   const asGroup = h('input', { type: 'checkbox', name: 'group' });
   const title = h('input', { name: 'title', autocomplete: 'off', maxlength: 200 });
@@ -31,11 +32,15 @@ export async function askToDescribe(items) {
   const said = { category: replaced(items, 'category'), description: replaced(items, 'description') };
   const category = categoryInput({ 'aria-describedby': said.category?.id });
   const description = h('textarea', { name: 'description', rows: 3, maxlength: 10_000, 'aria-describedby': said.description?.id });
+  const none = h('input', { type: 'checkbox', name: 'without' });
+  none.addEventListener('change', () => { category.disabled = none.checked; });
   const content = h('div', { class: 'fields' }, h('p', { class: 'muted', text: 'What is left empty stays as it is.' }),
-    h('label', {}, 'Category', category), said.category, h('label', {}, 'Description', description), said.description);
-  const check = () => (category.value.trim() || description.value.trim() ? null : 'Write something, or cancel.');
+    h('label', {}, 'Category', category), h('label', { class: 'inline' }, none, 'Remove the category'), said.category,
+    h('label', {}, 'Description', description), said.description);
+  const check = () => (none.checked || category.value.trim() || description.value.trim() ? null : 'Write something, or cancel.');
   if (await ask(`Describe ${count(items.length, 'item')}`, content, [{ label: 'Save', value: 'yes', kind: 'primary' }, { label: 'Cancel', value: null }], { check }) !== 'yes') return null;
-  return { ...category.value.trim() && { category: category.value.trim() }, ...description.value.trim() && { description: description.value.trim() } };
+  const written = none.checked ? '' : category.value.trim();
+  return { ...(none.checked || written) && { category: written }, ...description.value.trim() && { description: description.value.trim() } };
 }
 
 /** How many of the images have this field already, which would be replaced; null where none has. */
@@ -76,5 +81,5 @@ export function askForLink(category, send) {
   const name = categoryInput();
   name.value = category;
   const content = h('div', { class: 'fields' }, h('label', {}, 'Address', url), h('label', {}, 'Description', description), h('label', {}, 'Category', name));
-  return sending('Add a link', content, 'Add', () => send({ url: url.value.trim(), description: description.value.trim() || undefined, category: name.value.trim() || undefined }));
+  return sending('Add a link', content, 'Add', () => send({ url: url.value.trim(), description: description.value.trim() || undefined, category: name.value.trim() }));
 }

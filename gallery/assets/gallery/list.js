@@ -4,6 +4,9 @@ import { api } from '../api.js';
 const PAGE = 200;
 const LARGE_PAGE = 1000;
 
+/** Where an item stands among others, newest first, in milliseconds since 1970. */
+const moment = ({ queuedAt, uploadDate }) => Date.parse(queuedAt ?? uploadDate ?? '') || 0;
+
 /** Events: `change` (other items, another length, a failure or its end). */
 export class List extends EventTarget {
   items = [];
@@ -23,7 +26,7 @@ export class List extends EventTarget {
   /** Items that were taken out here, and may still come from the server. */
   #hidden = new Set();
 
-  /** `query`: `q`, `category`, `type`, or a `group`, which is listed in its own order. */
+  /** `query`: `q`, `category`, `withoutCategory`, `type`, or a `group`, which is listed in its own order. */
   constructor(query) {
     super();
     this.#query = query;
@@ -102,21 +105,22 @@ export class List extends EventTarget {
 
   /** Whether an item belongs into this list, as the server would judge. */
   #takes({ groupId, category, type, description, originalName, title, url }) {
-    const { q, category: wanted, type: kind, group } = this.#query;
+    const { q, category: wanted, withoutCategory, type: kind, group } = this.#query;
     const words = (q ?? '').toLowerCase().split(/\s+/).filter(Boolean);
     const fields = [description, originalName, category, title, !url?.startsWith('/') && url].filter(Boolean).map((field) => field.toLowerCase());
-    return (group ? groupId === group : !wanted || wanted === category) && (!kind || kind === type)
+    return (group ? groupId === group : (!wanted || wanted === category) && (!withoutCategory || !category)) && (!kind || kind === type)
       && words.every((word) => fields.some((field) => field.includes(word)));
   }
 
-  /** Puts an item that is new or has changed where it belongs: where it was, else at the start, in a group at the end. */
+  /** Puts an item that is new or has changed where it belongs: where it was, else before what is older, in a group at the end. */
   put(item) {
     this.#hidden.delete(item.id);
     const at = this.index(item.id);
     if (at >= 0) this.items[at] = item;
     else if (this.#takes(item)) {
       this.#known.add(item.id);
-      if (this.#query.group) this.items.push(item); else this.items.unshift(item);
+      const older = this.#query.group ? -1 : this.items.findIndex((other) => moment(other) <= moment(item));
+      this.items.splice(older < 0 ? this.items.length : older, 0, item);
       if (this.#total !== null) this.#total += 1;
     }
     this.#changed();

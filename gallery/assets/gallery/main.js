@@ -9,7 +9,7 @@ import { Grid } from './grid.js';
 import { asSeen, attempt, groupPath, heading, makeGroup, newGroupId, Order } from './groups.js';
 import { List } from './list.js';
 import { Panel } from './panel.js';
-import { go, leave, moves, place } from './place.js';
+import { go, leave, moves, place, UNFILTERED } from './place.js';
 import { Queue } from './queue.js';
 import { each, remove } from './removal.js';
 import { Selection } from './selection.js';
@@ -38,7 +38,7 @@ const viewer = new Viewer({
   closed: async () => { if (await viewer.mayLeave()) leave({ image: '' }); },
   remove: removeViewed,
   changed: put,
-  openGroup: (group) => go({ q: '', category: '', type: '', group, image: '' }, { replace: true }),
+  openGroup: (group) => go({ ...UNFILTERED, group, image: '' }, { replace: true }),
 });
 const chosen = new Chosen(selection, {
   group: () => makeGroup(selected(), (group) => { grouped(group); selection.clear(); grid.focus(list.index(group.id)); }),
@@ -51,7 +51,7 @@ const selected = () => list.items.filter(({ id }) => selection.has(id));
 
 // Where one is.
 
-function keyOf({ q, category, type, group }) { return JSON.stringify(group ? { group } : { q, category, type }); }
+function keyOf({ q, category, withoutCategory, type, group }) { return JSON.stringify(group ? { group } : { q, category, withoutCategory, type }); }
 
 async function route() {
   const here = place();
@@ -112,8 +112,8 @@ function changed({ target }) {
   grid.update();
   heading(list.group, here.group, onHeading);
   document.title = [list.group?.title, 'Keepsake'].filter(Boolean).join(' · ');
-  const filtered = Boolean(here.q || here.category || here.type);
-  showState(list, filtered, { pick: pickFiles, clear: () => go({ q: '', category: '', type: '', group: '' }), retry: () => list.retry() });
+  const filtered = Boolean(here.q || here.category || here.withoutCategory || here.type);
+  showState(list, filtered, { pick: pickFiles, clear: () => go({ ...UNFILTERED, group: '' }), retry: () => list.retry() });
   chosen.draw(list);
   filters.learn(list.items.slice(-MOST_NEW));
   if (filtered && told !== shown && (list.complete || list.items.length)) {
@@ -124,7 +124,7 @@ function changed({ target }) {
 
 function open(index) {
   const item = list.items[index];
-  if (item.type === 'group') go({ q: '', category: '', type: '', group: item.groupId ?? item.id, image: '' });
+  if (item.type === 'group') go({ ...UNFILTERED, group: item.groupId ?? item.id, image: '' });
   else go({ image: item.id });
 }
 
@@ -272,8 +272,8 @@ const waiting = new Map();
 
 async function take(files) {
   if (!files.length || $('dialog[open]') || !await allow('upload')) return;
-  const { category, group } = place();
-  const batch = await askForBatch(files, { category, group: group && list.group });
+  const { category, withoutCategory, group } = place();
+  const batch = await askForBatch(files, { category: withoutCategory ? '' : category || undefined, group: group && list.group });
   if (!batch) return;
   const groupId = !batch.asGroup ? undefined : group || newGroupId();
   if (groupId && !group && batch.title) titles.set(groupId, batch.title);

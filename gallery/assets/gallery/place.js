@@ -1,5 +1,7 @@
 // Where one is in the gallery: all of it is in the address, so that it can be shared and the back button works.
-const NAMES = ['q', 'category', 'type', 'group', 'image'];
+const NAMES = ['q', 'category', 'withoutCategory', 'type', 'group', 'image'];
+/** What shows everything. */
+export const UNFILTERED = { q: '', category: '', withoutCategory: '', type: '' };
 export const moves = new EventTarget();
 
 /** What the address asks for; what it does not name is empty. */

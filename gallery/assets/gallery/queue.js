@@ -1,5 +1,5 @@
 // The queue of uploads: some at once, paused and taken up again, tried again, and no file stored twice.
-import { network } from '../api.js';
+import { network, serverTime } from '../api.js';
 import { may, onSession } from '../session.js';
 import { giveUp, key, send } from './send.js';
 
@@ -40,6 +40,8 @@ export class Queue extends EventTarget {
   /** Why nothing is sent at the moment, where that is not a person's wish: `offline`, `full`, `closed` (no writes) or `signedOut`. */
   held = null;
   #again = null;
+  /** Where the first file of the last selection stands in lists, in milliseconds since 1970. */
+  #queuedAt = 0;
 
   constructor() {
     super();
@@ -49,11 +51,15 @@ export class Queue extends EventTarget {
     addEventListener('online', () => release('offline'));
   }
 
-  /** Adds files with the same fields; in a group each gets its place. */
+  /** Adds files with the same fields; in a group each gets its place. Elsewhere they stand in the order of `files`, whatever is sent
+   * first: lists show the newest first, so each file counts as chosen a millisecond before the one in front of it. */
   add(files, fields) {
+    const now = serverTime();
+    if (now !== null) this.#queuedAt = Math.max(now, this.#queuedAt + files.length);
     for (const [at, file] of files.entries()) {
       const order = fields.groupId ? (fields.order ?? 1) + at : undefined;
-      this.tasks.push(new Task(file, { ...fields, order }));
+      const queuedAt = fields.groupId || now === null ? undefined : new Date(this.#queuedAt - at).toISOString();
+      this.tasks.push(new Task(file, { ...fields, order, queuedAt }));
     }
     if (['full', 'closed'].includes(this.held)) this.held = null;
     this.#go();

@@ -79,10 +79,11 @@ async function begin(key, type, size, signal) {
 /** Whether a refusal says that a ticket would help. */
 export const namesTickets = ({ message }) => message.includes('/api/upload/tickets');
 
-/** A form with the fields of a task, and with `file` in the place of its file. */
+/** A form with the fields of a task, and with `file` in the place of its file. An empty category is sent: it means none, where a missing
+ * one means the server's default. */
 export function formOf({ file: { name: filename }, fields }, file) {
   const form = new FormData();
-  for (const [name, value] of Object.entries(fields)) if (value !== null && value !== undefined && value !== '') form.append(name, value);
+  for (const [name, value] of Object.entries(fields)) if (value !== null && value !== undefined && (value !== '' || name === 'category')) form.append(name, value);
   form.append('image', file, filename);
   return form;
 }

@@ -34,7 +34,9 @@ export function takeout(changed) {
 async function takeIn(zip, changed) {
   const send = (query) => api('POST', '/api/backups', { body: zip, query, headers: { 'content-type': 'application/zip' } });
   const lists = (found) => [names('Without bytes', found.missingImages), names('Damaged, set aside', found.damagedFiles),
-    names('Names without a record', found.unusableNames), names('Not taken in', found.skippedFiles)];
+    names('Names without a record', found.unusableNames), names('Not taken in', found.skippedFiles),
+    names('Taken under another name', found.renamedFiles?.map(({ from, to }) => `${from} → ${to}`)),
+    names('Dated in the future, now of today', found.redatedFiles)];
   const plan = await run('Looking at what the zip holds', () => send({ dryRun: 'true' }), (plan) => ({ text: plan.message, more: lists(plan) }));
   if (!plan) return;
   const content = h('div', {}, h('p', { text: plan.message }), h('p', { class: 'muted', text: 'Images that are here stay as they are.' }), lists(plan));

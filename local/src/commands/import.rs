@@ -52,6 +52,10 @@ fn lines(answer: &Value) -> Vec<String> {
     for (name, id) in answer["renamedImages"].as_object().into_iter().flatten() {
         lines.push(format!("renamed   {name} is {} now", id.as_str().unwrap_or_default()));
     }
+    for file in answer["renamedFiles"].as_array().into_iter().flatten() {
+        lines.push(format!("renamed   {} is taken as {}", text(file, "from"), text(file, "to")));
+    }
+    lines.extend(texts(answer, "redatedFiles").map(|name| format!("redated   {name}")));
     let undo = answer["safetyBackup"].as_str();
     lines.extend(undo.map(|safety| format!("To undo it: keepsake restore {safety} --mode exact")));
     lines

@@ -149,6 +149,26 @@ test('many images are described at once', async (t) => {
   assert.deepEqual(described.sort(), some.map(({ id }) => id).sort());
 });
 
+test('the category of many images is removed at once', async (t) => {
+  const { server, page, stored } = await filled(t, 3);
+  await select(page, stored[0].originalName, stored[1].originalName);
+  await page.getByRole('button', { name: 'Describe' }).click();
+  await dialog(page).getByLabel('Remove the category').check();
+  assert.deepEqual(await amiss(page), []);
+  await dialog(page).getByRole('button', { name: 'Save' }).click();
+  await toast(page, '2 items changed.').waitFor();
+  assert.deepEqual((await server.images()).map(({ category }) => category).sort(), ['', '', 'hills']);
+});
+
+test('the category of one image is removed', async (t) => {
+  const { server, page, stored } = await filled(t, 1);
+  const form = await details(page, stored[0].originalName);
+  await form.getByLabel('Category').fill('');
+  await form.getByRole('button', { name: 'Save' }).click();
+  await toast(page, 'Saved.').waitFor();
+  assert.equal((await server.images())[0].category, '');
+});
+
 test('before many images are described, it is said how many have words that would be replaced', async (t) => {
   const { server, page, stored } = await filled(t, 3);
   const write = (id, json) => server.ask(`/api/images/${id}`, { method: 'PATCH', headers: { 'content-type': 'application/json' }, body: JSON.stringify(json) });

@@ -25,6 +25,58 @@ test('files that are dropped are stored bit for bit, and shown without loading t
   assert.deepEqual(await amiss(page), []);
 });
 
+test('a category that is left empty stays empty, and such images can be found', async (t) => {
+  const { server, page } = await gallery(t);
+  const [one, other] = await draw(page, range(2));
+  await drop(page, [one]);
+  await answer(page);
+  await uploaded(page, '1 file uploaded');
+  await drop(page, [other]);
+  await answer(page, { category: 'hills' });
+  await eventually(async () => assert.equal(await tiles(page).count(), 2));
+  assert.deepEqual((await server.images()).map(({ category }) => category).sort(), ['', 'hills']);
+  await page.getByLabel('Category', { exact: true }).selectOption('Without a category');
+  await eventually(async () => assert.equal(await tiles(page).count(), 1));
+  await tile(page, one.name).waitFor();
+  assert.deepEqual(Object.fromEntries(new URL(page.url()).searchParams), { withoutCategory: 'true' });
+  await page.reload();
+  await tile(page, one.name).waitFor();
+  assert.equal(await tiles(page).count(), 1);
+  assert.deepEqual(await amiss(page), []);
+  await page.getByLabel('Category', { exact: true }).selectOption('hills');
+  await tile(page, other.name).waitFor();
+  assert.equal(await tiles(page).count(), 1);
+});
+
+test('files of one selection stand in the order in which they were picked', async (t) => {
+  const { server, page } = await gallery(t);
+  const pictures = await draw(page, range(5));
+  // The first file arrives last.
+  let [arrived, release] = [0, null];
+  const others = new Promise((resolve) => { release = resolve; });
+  await page.route('**/api/upload', async (route) => {
+    const body = route.request().postDataBuffer()?.toString('latin1') ?? '';
+    if (body.includes(`filename="${pictures[0].name}"`)) await others;
+    const answer = await route.fetch();
+    arrived += 1;
+    if (arrived === pictures.length - 1) release();
+    await route.fulfill({ response: answer });
+  });
+  await drop(page, pictures);
+  await answer(page);
+  await uploaded(page, '5 files uploaded');
+  const picked = pictures.map(({ name }) => name);
+  const shown = () => tiles(page).evaluateAll((all) => all.map((one) => one.getAttribute('aria-label').split(',')[0]));
+  await eventually(async () => assert.deepEqual(await shown(), picked));
+  assert.deepEqual((await server.images()).map(({ originalName }) => originalName), picked);
+  await page.reload();
+  await eventually(async () => assert.deepEqual(await shown(), picked));
+  const [later] = await draw(page, [9]);
+  await drop(page, [later]);
+  await answer(page);
+  await eventually(async () => assert.deepEqual(await shown(), [later.name, ...picked]));
+});
+
 test('an image that is pasted is stored', async (t) => {
   const { server, page } = await gallery(t);
   const [picture] = await draw(page, [1], { mimeType: 'image/png' });

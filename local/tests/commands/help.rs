@@ -4,8 +4,20 @@ use std::collections::BTreeSet;
 
 use crate::run::run;
 
-const COMMANDS: [&str; 11] =
-    ["serve", "status", "backup", "backups", "restore", "token", "verify", "prune", "import", "export", "migrate"];
+const COMMANDS: [&str; 12] = [
+    "serve",
+    "status",
+    "backup",
+    "backups",
+    "restore",
+    "token",
+    "verify",
+    "prune",
+    "import",
+    "export",
+    "migrate",
+    "clear-uploads",
+];
 
 #[test]
 fn the_help_of_each_command_has_examples_and_the_exit_codes() {

@@ -65,6 +65,10 @@ impl Keepsake {
     /// upload's commit, and before any fold of this process: where no count is kept yet, it starts at what the checkpoint
     /// held when this process first looked.
     pub async fn backup_if_due(&self) -> Result<Option<BackupName>> {
+        self.note_upkeep(self.make_due_backups().await)
+    }
+
+    async fn make_due_backups(&self) -> Result<Option<BackupName>> {
         self.catalog.refresh().await?;
         let due = self.due();
         let unfinished = || std::mem::take(&mut *lock(&self.backups.unfinished));

@@ -4,12 +4,15 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::record::{Entry, Record};
 use crate::layout::ImageId;
 
-/// The moment of an upload and the name of the image, which lists are sorted by.
+/// How long before its upload an image may have been chosen to be uploaded; more than that is not believed.
+pub const QUEUED_AT_MOST: SignedDuration = SignedDuration::from_hours(7 * 24);
+
+/// The moment at which an image stands in lists and the name of the image, which lists are sorted by.
 pub type Position = (Timestamp, ImageId);
 
 type At = (Reverse<Timestamp>, Reverse<ImageId>);
@@ -31,8 +34,18 @@ pub(crate) fn uploaded_at(record: &Record) -> Timestamp {
     record.upload_date.as_deref().and_then(|d| d.parse().ok()).unwrap_or(Timestamp::MIN)
 }
 
+/// The moment at which an image stands in lists: when it was chosen to be uploaded, where that is known and can be, else when
+/// it was uploaded. So the images of one selection keep their order, whichever arrived first.
+pub(crate) fn listed_at(record: &Record) -> Timestamp {
+    let uploaded = uploaded_at(record);
+    let queued = record.queued_at.as_deref().and_then(|queued| queued.parse::<Timestamp>().ok());
+    let is_before =
+        |queued: &Timestamp| (SignedDuration::ZERO..=QUEUED_AT_MOST).contains(&uploaded.duration_since(*queued));
+    queued.filter(is_before).unwrap_or(uploaded)
+}
+
 fn at(id: &ImageId, record: &Record) -> At {
-    (Reverse(uploaded_at(record)), Reverse(id.clone()))
+    (Reverse(listed_at(record)), Reverse(id.clone()))
 }
 
 fn position((at, id): &At) -> Position {

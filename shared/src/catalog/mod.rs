@@ -35,8 +35,8 @@ use uuid::Uuid;
 
 pub use error::{CatalogError, CommitError};
 pub use fold::Folded;
-pub use listed::Position;
 pub(crate) use listed::uploaded_at;
+pub use listed::{Position, QUEUED_AT_MOST};
 pub use load::Loaded;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use piece::encode_checkpoint;

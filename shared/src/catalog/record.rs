@@ -25,6 +25,8 @@ pub struct Record {
     pub description: Option<String>,
     /// When it was uploaded, RFC 3339; kept as the text it came as.
     pub upload_date: Option<String>,
+    /// When a person chose it to be uploaded, RFC 3339: where it stands in lists.
+    pub queued_at: Option<String>,
     /// What it is: `image` for everything uploaded.
     pub kind: Option<String>,
     /// The group it belongs to.
@@ -194,6 +196,7 @@ impl Record {
         documented((map, &self.extra, unset), "category", &self.category)?;
         documented((map, &self.extra, unset), "description", &self.description)?;
         documented((map, &self.extra, unset), "uploadDate", &self.upload_date)?;
+        put(map, "queuedAt", &self.queued_at)?;
         documented((map, &self.extra, unset), "type", &self.kind)?;
         documented((map, &self.extra, unset), "groupId", &self.group_id)?;
         put(map, "groupTitle", &self.group_title)?;
@@ -217,6 +220,7 @@ impl Record {
             "category" => self.category.is_some(),
             "description" => self.description.is_some(),
             "uploadDate" => self.upload_date.is_some(),
+            "queuedAt" => self.queued_at.is_some(),
             "type" => self.kind.is_some(),
             "groupId" => self.group_id.is_some(),
             "groupTitle" => self.group_title.is_some(),
@@ -285,6 +289,7 @@ impl Record {
             "category" => text(&mut self.category, value),
             "description" => text(&mut self.description, value),
             "uploadDate" => text(&mut self.upload_date, value),
+            "queuedAt" => text(&mut self.queued_at, value),
             "type" => text(&mut self.kind, value),
             "groupId" => text(&mut self.group_id, value),
             "groupTitle" => text(&mut self.group_title, value),

@@ -47,20 +47,6 @@ impl<'a> Item<'a> {
     }
 }
 
-/// The types of images that clients know; that of a group is another.
-pub(super) const KINDS: [&str; 3] = ["image", "video", "link"];
-
-/// What an image is. An imported record may have a type of its own, `group` even; then its bytes decide, or that it has none.
-fn kind(record: &Record) -> Option<&str> {
-    let recorded = record.kind.as_deref()?;
-    Some(match KINDS.iter().find(|kind| **kind == recorded) {
-        Some(known) => known,
-        None if record.sha256.is_none() && record.extra.contains_key("url") => "link",
-        None if record.content_type.as_deref().is_some_and(|it| it.starts_with("video/")) => "video",
-        None => "image",
-    })
-}
-
 impl Serialize for Item<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Record { extra, .. } = self.record;
@@ -79,7 +65,7 @@ impl Serialize for Item<'_> {
             documented("category", record.category.clone().map(Value::from))?;
             documented("description", record.description.clone().map(Value::from))?;
             documented("uploadDate", record.upload_date.clone().map(Value::from))?;
-            documented("type", kind(record).map(Value::from))?;
+            documented("type", record.kind.clone().map(Value::from))?;
             documented("groupId", record.group_id.clone().map(Value::from))?;
             documented("order", record.order.map(Value::from))?;
             documented("originalName", record.original_name.clone().map(Value::from))?;
@@ -95,6 +81,10 @@ impl Serialize for Item<'_> {
             shown.extend(["provider", "embedUrl"]);
             map.serialize_entry("provider", &embed.as_ref().map(|embed| embed.provider.name()))?;
             map.serialize_entry("embedUrl", &embed.map(|embed| embed.url))?;
+        }
+        if let Some(queued_at) = &self.record.queued_at {
+            shown.push("queuedAt");
+            map.serialize_entry("queuedAt", queued_at)?;
         }
         if let Some(truncated) = self.record.truncated {
             shown.push("truncated");
@@ -217,19 +207,6 @@ mod tests {
         let item = json_of("a.jpg", older);
         assert_eq!((&item["tags"], &item["order"], &item["id"]), (&json!(["x"]), &json!("7"), &json!("a.jpg")));
         assert_eq!(item.get("requestDigest"), None);
-    }
-
-    #[test]
-    fn the_type_of_an_image_is_one_that_clients_know() {
-        for (record, kind) in [
-            (json!({ "type": "link", "url": "https://example.com/a" }), "link"),
-            (json!({ "type": "youtube", "url": "https://example.com/a" }), "link"),
-            (json!({ "type": "group", "contentType": "image/png" }), "image"),
-            (json!({ "type": "clip", "contentType": "video/mp4" }), "video"),
-        ] {
-            assert_eq!(json_of("a", record.clone())["type"], kind, "{record}");
-        }
-        assert_eq!(json_of("a", json!({}))["type"], Value::Null);
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod item;
 pub mod lambda;
 pub mod limits;
 mod problem;
+pub mod range;
 mod routes;
 mod schema;
 pub mod scopes;

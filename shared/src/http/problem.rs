@@ -15,7 +15,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::catalog::CommitError;
-use crate::error::Error;
+use crate::error::{Error, of_file_text};
 use crate::media::MediaError;
 use crate::store::ErrorKind;
 use crate::telemetry::with_causes;
@@ -33,6 +33,7 @@ pub struct Problem {
     status: StatusCode,
     slug: &'static str,
     detail: String,
+    file: Option<String>,
     headers: Vec<(HeaderName, HeaderValue)>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
@@ -54,6 +55,9 @@ pub(super) struct Document<'a> {
     detail: &'a str,
     /// The same sentence, for older clients.
     error: &'a str,
+    /// Of an upload: the name of the image that is to blame, or which of them it is where it has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<&'a str>,
     /// On the routes of backups and restores: false.
     #[serde(skip_serializing_if = "Option::is_none")]
     success: Option<bool>,
@@ -62,7 +66,7 @@ pub(super) struct Document<'a> {
 impl Problem {
     /// A problem of the type `slug`; `detail` is one plain sentence for the client.
     pub fn new(status: StatusCode, slug: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, slug, detail: detail.into(), headers: Vec::new(), source: None }
+        Self { status, slug, detail: detail.into(), file: None, headers: Vec::new(), source: None }
     }
 
     /// Something that must not happen; only the log says what.
@@ -76,6 +80,13 @@ impl Problem {
     pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
         self
+    }
+
+    /// Says which image is to blame; where it came with others, the sentence says so too.
+    #[must_use]
+    pub fn of_file(self, file: String, among_others: bool) -> Self {
+        let detail = of_file_text(&file, among_others, &self.detail);
+        Self { detail, file: Some(file), ..self }
     }
 
     /// Says, for the log, what was behind it.
@@ -107,7 +118,8 @@ impl Problem {
         let words = self.slug.replace('-', " ");
         let title = words[..1].to_ascii_uppercase() + &words[1..];
         let (status, detail) = (self.status.as_u16(), self.detail.as_str());
-        Document { r#type: self.slug, title, status, detail, error: detail, success }
+        let file = self.file.as_deref();
+        Document { r#type: self.slug, title, status, detail, error: detail, file, success }
     }
 
     /// The causes from the outermost in, in one line.
@@ -185,6 +197,10 @@ impl From<Error> for Problem {
     /// | a backup, a store or tokens whose content is not what it was | 500 | `damaged-backup`, `store-corrupt`, `damaged-tokens` |
     fn from(error: Error) -> Self {
         use StatusCode as S;
+        let error = match error {
+            Error::OfFile { file, among_others, error } => return Self::from(*error).of_file(file, among_others),
+            error => error,
+        };
         let problem = |status, slug| Self::new(status, slug, error.to_string());
         let answer = match &error {
             Error::Commit(CommitError::Unknown(_)) => {
@@ -237,6 +253,8 @@ impl From<Error> for Problem {
             Error::Media(MediaError::Undecodable { .. }) => problem(S::UNPROCESSABLE_ENTITY, "undecodable"),
             Error::Media(MediaError::TooManyPixels { .. }) => problem(S::UNPROCESSABLE_ENTITY, "too-many-pixels"),
             Error::Media(MediaError::TooManyFrames { .. }) => problem(S::UNPROCESSABLE_ENTITY, "too-many-frames"),
+            // What it is of was taken away above.
+            Error::OfFile { .. } => Self::internal(error.to_string()),
             Error::UnusableArchive(_) => problem(S::UNPROCESSABLE_ENTITY, "unusable-archive"),
             Error::Unwritable(..) => problem(S::UNPROCESSABLE_ENTITY, "unwritable"),
             Error::Unreadable(..) => problem(S::UNPROCESSABLE_ENTITY, "unreadable"),

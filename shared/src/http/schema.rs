@@ -7,7 +7,6 @@ use utoipa::openapi::schema::{AnyOfBuilder, Object, ObjectBuilder, Schema, Schem
 use utoipa::openapi::{KnownFormat, RefOr};
 use utoipa::{PartialSchema, ToSchema};
 
-use super::item::KINDS;
 use super::problem::Document;
 use super::{GroupItem, Item, Problem};
 use crate::digest::Digest;
@@ -72,16 +71,6 @@ impl PartialSchema for FilePart {
 
 impl ToSchema for FilePart {}
 
-/// The types of images that answers have.
-fn image_type() -> Object {
-    let known = KINDS.iter().map(|kind| Some(*kind)).chain([None]);
-    ObjectBuilder::new()
-        .schema_type(SchemaType::Array(vec![Type::String, Type::Null]))
-        .enum_values(Some(known))
-        .description(Some("What it is; null where an imported record does not say."))
-        .build()
-}
-
 /// The type by which a group is told from an image.
 fn group_type() -> Object {
     ObjectBuilder::new().schema_type(Type::String).enum_values(Some(["group"])).build()
@@ -111,8 +100,11 @@ struct Fields {
     description: Option<String>,
     /// When it was uploaded.
     upload_date: Option<String>,
-    #[schema(schema_with = image_type)]
-    r#type: (),
+    /// When it was chosen to be uploaded, the moment at which it stands in lists; only where that is known.
+    #[schema(nullable = false)]
+    queued_at: Option<String>,
+    /// What it is: `image`, `video` or `link`, unless an imported record holds something else. Only a group has `files`.
+    r#type: Option<String>,
     /// The group that it belongs to.
     group_id: Option<String>,
     /// The title of that group; only where it has one.
@@ -201,7 +193,7 @@ described_by!(
     Item<'_>,
     "Image",
     Fields,
-    with_every_field(Fields::schema(), &["embedUrl", "groupTitle", "provider", "truncated"])
+    with_every_field(Fields::schema(), &["embedUrl", "groupTitle", "provider", "queuedAt", "truncated"])
 );
 described_by!(GroupItem<'_>, "Group", GroupFields<'_>, with_every_field(GroupFields::schema(), &[]));
 described_by!(Problem, "Problem", Document<'_>, Document::schema());

@@ -36,7 +36,7 @@ impl Process {
         if (&here.boot, &here.namespace) != (&self.boot, &self.namespace) {
             return false;
         }
-        let Some(pid) = Pid::from_raw(self.pid) else { return false };
+        let Some(pid) = Some(self.pid).filter(|pid| *pid > 0).and_then(Pid::from_raw) else { return false };
         match test_kill_process(pid) {
             Err(Errno::SRCH) => true,
             // It may belong to another user, whose processes /proc may not show.

@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use futures::stream::{self, StreamExt, TryStreamExt};
+use jiff::Timestamp;
 
+use super::dates::{Arrival, Said, upload_dates};
+use super::laid::Laid;
 use super::source::{Source, SourceFile};
 use super::words::Words;
 use super::{Meter, OnProgress, Stage, names};
@@ -38,6 +41,12 @@ pub struct ImportPlan {
     pub missing: BTreeSet<ImageId>,
     /// What comes in under another name than it had, because that cannot be an id or another image has it.
     pub renamed: BTreeMap<String, ImageId>,
+    /// Files that are taken under another path than they have in the zip, in the order of their paths: that path and this.
+    pub renamed_files: Vec<(String, String)>,
+    /// Adopted images whose file had a date in the future, by the path of their file; their upload date is that of the import.
+    pub redated: BTreeMap<ImageId, String>,
+    /// Adopted images whose file had no date; likewise.
+    pub undated: BTreeSet<ImageId>,
     /// Names in the metadata under which no record stands. The metadata are set aside, so that they are not lost.
     pub unusable: Vec<String>,
     /// Files whose bytes are not those that their record promises. They are set aside.
@@ -45,6 +54,7 @@ pub struct ImportPlan {
     /// Files that are not taken in: no images, links, or none that belongs to the metadata.
     pub skipped: Vec<String>,
     pub(super) takes: BTreeMap<ImageId, Take>,
+    arrivals: Vec<Arrival>,
     pub(super) set_aside: Vec<SourceFile>,
 }
 
@@ -125,6 +135,8 @@ impl Keepsake {
         lease: Option<&Lease<'_>>,
     ) -> Result<ImportPlan> {
         let mut plan = ImportPlan { skipped: source.passed_over.clone(), ..ImportPlan::default() };
+        let renamed = |file: &SourceFile| Some((file.stored_name.clone()?, file.path.clone()));
+        plan.renamed_files = source.files.iter().filter_map(renamed).collect();
         let subjects = self.subjects(source, &mut plan).await?;
         self.catalog.refresh().await?;
         let snapshot = self.catalog.read(|state| state.snapshot());
@@ -143,8 +155,9 @@ impl Keepsake {
         };
         let mut looked = stream::iter(subjects).map(look).buffered(COPIES);
         while let Some((subject, facts)) = looked.try_next().await? {
-            self.decide(&mut plan, &now, subject, facts);
+            Self::decide(&mut plan, &now, subject, facts);
         }
+        plan.date_arrivals(self.clock.now());
         Ok(plan)
     }
 
@@ -238,7 +251,7 @@ impl Keepsake {
         Ok(facts)
     }
 
-    fn decide(&self, plan: &mut ImportPlan, now: &Now, subject: Subject, facts: Facts) {
+    fn decide(plan: &mut ImportPlan, now: &Now, subject: Subject, facts: Facts) {
         let Subject { name, record, file, plain } = subject;
         let promised = record.as_ref().and_then(|(record, _)| record.sha256);
         let mut brought = facts.seen.zip(file);
@@ -301,8 +314,10 @@ impl Keepsake {
             }
             None => {
                 plan.adopted.insert(id.clone());
-                let modified = brought.as_ref().and_then(|(_, file)| file.modified);
-                (self.adopted_record(modified), 0)
+                if let Some((_, file)) = &brought {
+                    plan.arrivals.push(Arrival { id: id.clone(), path: file.path.clone(), modified: file.modified });
+                }
+                (adopted_record(), 0)
             }
         };
         if record.original_name.is_none() && id.as_str() != name {
@@ -327,15 +342,34 @@ impl Keepsake {
         let change = Change { version, content: Content::Live(record) };
         plan.takes.insert(id, Take { change: Some((planned_from, change)), bytes });
     }
+}
 
-    /// What there is to say of an image that came without a word.
-    fn adopted_record(&self, modified: Option<jiff::Timestamp>) -> Record {
-        Record {
-            category: Some(DEFAULT_CATEGORY.to_owned()),
-            description: Some(String::new()),
-            upload_date: Some(format_millis(modified.unwrap_or_else(|| self.clock.now()))),
-            order: Some(DEFAULT_ORDER),
-            ..Record::default()
+/// What there is to say of an image that came without a word, but for its date.
+fn adopted_record() -> Record {
+    Record {
+        category: Some(DEFAULT_CATEGORY.to_owned()),
+        description: Some(String::new()),
+        order: Some(DEFAULT_ORDER),
+        ..Record::default()
+    }
+}
+
+impl ImportPlan {
+    /// Gives adopted images their upload dates.
+    fn date_arrivals(&mut self, now: Timestamp) {
+        let arrivals = std::mem::take(&mut self.arrivals);
+        for arrival in &arrivals {
+            match arrival.said(now) {
+                Said::Nothing => _ = self.undated.insert(arrival.id.clone()),
+                Said::TheFuture => _ = self.redated.insert(arrival.id.clone(), arrival.path.clone()),
+                Said::APast(_) => {}
+            }
+        }
+        for (id, date) in upload_dates(arrivals, now) {
+            let change = self.takes.get_mut(&id).and_then(|take| take.change.as_mut());
+            if let Some((_, Change { content: Content::Live(record), .. })) = change {
+                record.upload_date = Some(format_millis(date));
+            }
         }
     }
 }
@@ -349,50 +383,4 @@ impl Seen {
 
 fn unreadable(file: &SourceFile, error: &dyn std::error::Error) -> Error {
     Error::UnusableArchive(format!("{:?} cannot be read: {error}.", file.path))
-}
-
-/// The files of a source by what they are for.
-#[derive(Default)]
-struct Laid {
-    metadata: Option<SourceFile>,
-    commits: Vec<SourceFile>,
-    /// Files below `uploads/`, by their name there.
-    uploads: BTreeMap<String, SourceFile>,
-    plain: Vec<SourceFile>,
-    /// Paths that belong to none of these.
-    strange: Vec<String>,
-}
-
-impl Laid {
-    fn of(source: &Source) -> Self {
-        let metadata = layout::checkpoint();
-        let is_root = |root: &str| {
-            let below = source.files.iter().filter_map(|file| file.path.strip_prefix(root));
-            below.into_iter().any(|path| path == metadata.as_str() || path.starts_with(layout::UPLOADS))
-        };
-        // What was packed as a folder has that folder's name before each of its paths.
-        let wrapped = source.files.first().and_then(|file| file.path.split_inclusive('/').next());
-        let wrapped = wrapped.filter(|root| source.files.iter().all(|file| file.path.starts_with(*root)));
-        let root = if is_root("") { "" } else { wrapped.filter(|root| is_root(root)).unwrap_or_default() };
-
-        let mut laid = Self::default();
-        for file in &source.files {
-            let path = file.path.strip_prefix(root).unwrap_or(&file.path);
-            if path == metadata.as_str() {
-                laid.metadata = Some(file.clone());
-            } else if path.starts_with(layout::COMMITS) {
-                laid.commits.push(file.clone());
-            } else if let Some(name) = path.strip_prefix(layout::UPLOADS) {
-                laid.uploads.insert(name.to_owned(), file.clone());
-            } else if !layout::is_own(path) {
-                laid.plain.push(file.clone());
-            }
-        }
-        if laid.metadata.is_some() {
-            // What lies beside a library belongs to something else.
-            laid.strange.extend(std::mem::take(&mut laid.plain).into_iter().map(|file| file.path));
-        }
-        laid.uploads.retain(|name, _| !layout::is_own(&format!("{}{name}", layout::UPLOADS)));
-        laid
-    }
 }

@@ -1,6 +1,6 @@
 //! Taking out: the present state or a backup, as a zip or as a folder.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
@@ -18,7 +18,9 @@ use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::keepsake::Keepsake;
 use crate::layout::{self, BackupName, ImageId};
+use crate::recovery::Listed;
 use crate::store::{Body, DiskStore, ErrorKind, Key, Optional, PutMode, Spool, Store, StoreError};
+use crate::sync::lock;
 
 /// Images read ahead.
 const AHEAD: usize = 4;
@@ -49,9 +51,11 @@ pub struct Exported {
 pub(super) struct Contents<'a> {
     keepsake: &'a Keepsake,
     backup: Option<BackupName>,
-    moment: Timestamp,
+    pub(super) moment: Timestamp,
     pub(super) chunks: Vec<Part>,
     records: u64,
+    /// Images that are left out of a zip whose length is announced; every other one must be found.
+    left_out: Option<BTreeSet<ImageId>>,
 }
 
 pub(super) enum Part {
@@ -66,7 +70,15 @@ impl Keepsake {
     /// copy is not right. Of an error all that follows is missing, the directory included, so that what was written is no
     /// zip: so it is where the backup is deleted meanwhile, and something that it names with it.
     pub async fn export_zip(&self, what: What, out: impl AsyncWrite + Unpin, told: OnProgress<'_>) -> Result<Exported> {
-        let contents = Contents::open(self, what).await?;
+        self.write_zip(&Contents::open(self, what).await?, out, told).await
+    }
+
+    pub(super) async fn write_zip(
+        &self,
+        contents: &Contents<'_>,
+        out: impl AsyncWrite + Unpin,
+        told: OnProgress<'_>,
+    ) -> Result<Exported> {
         let mut zip = ZipWriter::new(out, contents.moment);
         let mut exported = Exported { records: contents.records, ..Exported::default() };
         let meter = Meter::new(told, Stage::Exporting, contents.records);
@@ -82,7 +94,7 @@ impl Keepsake {
             }
         }
         let mut listed = Vec::new();
-        for text in texts(&contents, &exported.missing) {
+        for text in texts(contents, &exported.missing) {
             let (size, crc, digest) = text.measure(&listed).await?;
             zip.begin(text.name.as_str(), size, crc).await.map_err(no_zip)?;
             {
@@ -147,7 +159,7 @@ fn no_file(path: &Path, error: &StoreError) -> Error {
     Error::Unwritable(path.display().to_string(), why)
 }
 
-fn no_zip(error: std::io::Error) -> Error {
+pub(super) fn no_zip(error: std::io::Error) -> Error {
     Error::Unwritable("The zip".to_owned(), error.to_string())
 }
 
@@ -171,16 +183,21 @@ impl Exported {
 impl<'a> Contents<'a> {
     /// Nothing but a way to [`find`](Self::find) images that live now.
     pub(super) fn of_single_images(keepsake: &'a Keepsake) -> Self {
-        Self { keepsake, backup: None, moment: keepsake.clock.now(), chunks: Vec::new(), records: 0 }
+        Self { keepsake, backup: None, moment: keepsake.clock.now(), chunks: Vec::new(), records: 0, left_out: None }
     }
 
-    async fn open(keepsake: &'a Keepsake, what: What) -> Result<Self> {
+    /// The same for a zip whose length is announced, in which these images are not.
+    pub(super) fn leaving_out(self, left_out: BTreeSet<ImageId>) -> Self {
+        Self { left_out: Some(left_out), ..self }
+    }
+
+    pub(super) async fn open(keepsake: &'a Keepsake, what: What) -> Result<Self> {
         match what {
             What::Backup(name) => {
                 let manifest = keepsake.manifest(name).await?;
                 let chunks = manifest.chunks.iter().map(|chunk| Part::Archived(chunk.sha256)).collect();
                 let (moment, records) = (manifest.created, manifest.images);
-                Ok(Self { keepsake, backup: Some(name), moment, chunks, records })
+                Ok(Self { keepsake, backup: Some(name), moment, chunks, records, left_out: None })
             }
             What::Now => {
                 keepsake.catalog.refresh().await?;
@@ -188,7 +205,7 @@ impl<'a> Contents<'a> {
                 let snapshot = keepsake.catalog.read(|state| state.snapshot());
                 let chunks = snapshot.chunks().iter().map(|chunk| Part::Held(Arc::clone(chunk))).collect();
                 let (moment, records) = (keepsake.clock.now(), snapshot.totals().live);
-                Ok(Self { keepsake, backup: None, moment, chunks, records })
+                Ok(Self { keepsake, backup: None, moment, chunks, records, left_out: None })
             }
         }
     }
@@ -210,14 +227,21 @@ impl<'a> Contents<'a> {
 
     /// Every image with its bytes, or with `None` where these are in neither place. Links have none and are passed over.
     fn images(&self) -> impl Stream<Item = Result<(ImageId, Option<Sound>)>> {
-        let entries = stream::iter(&self.chunks).then(|part| self.entries(part));
-        let each = entries.map_ok(|entries| stream::iter(entries.into_iter().map(Ok::<_, Error>))).try_flatten();
-        let found = each.map_ok(|(id, entry)| self.find(id, entry)).try_buffered(AHEAD);
+        let found = self.each().map_ok(|(id, entry)| self.find(id, entry)).try_buffered(AHEAD);
         found.try_filter_map(async |found| Ok(found))
+    }
+
+    /// Every live entry in the order of a zip.
+    pub(super) fn each(&self) -> impl Stream<Item = Result<(ImageId, Arc<Entry>)>> {
+        let entries = stream::iter(&self.chunks).then(|part| self.entries(part));
+        entries.map_ok(|entries| stream::iter(entries.into_iter().map(Ok::<_, Error>))).try_flatten()
     }
 
     pub(super) async fn find(&self, id: ImageId, entry: Arc<Entry>) -> Result<Option<(ImageId, Option<Sound>)>> {
         let Some(record) = entry.live() else { return Ok(None) };
+        if self.left_out.as_ref().is_some_and(|left_out| left_out.contains(&id)) {
+            return Ok(Some((id, None)));
+        }
         let found = match record.sha256 {
             Some(digest) => self.sound(&id, digest).await?,
             None if record.is_link() => return Ok(None),
@@ -226,8 +250,37 @@ impl<'a> Contents<'a> {
         };
         if found.is_none() {
             self.check_stands().await?;
+            if self.left_out.is_some() {
+                // The length is announced. The next zip leaves it out.
+                lock(&self.keepsake.unsound).extend(record.sha256);
+                tracing::error!(image = %id, "a download needs an image whose bytes are right in neither place");
+                return Err(Error::MissingBytes);
+            }
         }
         Ok(Some((id, found)))
+    }
+
+    /// The length of what [`find`](Self::find) would find; `None` inside where that is nothing. Bytes of the right length are
+    /// not read, whether they are listed in `uploads`, or without such a list in the primary, or in the archive: but those
+    /// that a download found wrong before are.
+    pub(super) async fn look(
+        &self,
+        id: ImageId,
+        entry: Arc<Entry>,
+        uploads: Option<&HashMap<ImageId, Listed>>,
+    ) -> Result<Option<(ImageId, Option<u64>)>> {
+        let known = entry.live().and_then(|record| record.sha256.zip(record.size));
+        if let Some((digest, size)) = known.filter(|(digest, _)| !lock(&self.keepsake.unsound).contains(digest)) {
+            let lying = match uploads {
+                Some(uploads) => uploads.get(&id).map(|file| file.size),
+                None => self.keepsake.primary.head(&layout::image(&id)).await.ok().map(|meta| meta.size),
+            };
+            if lying == Some(size) || self.keepsake.archive.has(&digest, Some(size)).await.is_ok_and(|has| has) {
+                return Ok(Some((id, Some(size))));
+            }
+        }
+        let found = self.find(id, entry).await?;
+        Ok(found.map(|(id, found)| (id, found.map(|sound| sound.size))))
     }
 
     /// A prune and the delete of a backup take its manifest away before anything that it names. So where something is

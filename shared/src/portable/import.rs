@@ -227,6 +227,8 @@ impl ImportPlan {
             self.restored.remove(&id);
             self.adopted.remove(&id);
             self.missing.remove(&id);
+            self.redated.remove(&id);
+            self.undated.remove(&id);
             self.kept += 1;
         }
     }

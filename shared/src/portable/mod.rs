@@ -8,20 +8,26 @@
 //! Taking in adds and never replaces: an image that lives stays as it is, and nothing that the source holds is dropped
 //! without a word. A [`Source`] is not trusted: its names lead nowhere, and it cannot make anyone read more than it says.
 
+mod dates;
 mod decide;
 mod export;
 mod group;
 mod import;
+mod laid;
 mod names;
+mod planned;
 mod sound;
 mod source;
 mod text;
 mod words;
+mod zip_reader;
 mod zip_writer;
 
 pub use decide::ImportPlan;
 pub use export::{Exported, What};
+pub use group::GroupPlan;
 pub use import::Imported;
+pub use planned::ZipPlan;
 pub use source::Source;
 
 /// How far something is that takes long.

@@ -1,6 +1,12 @@
-//! Names in what is to be taken in: which lead astray, which can be ids here, and which id another gets.
+//! Names in what is to be taken in: which lead astray, which can be ids here, which id another gets, how names that are no
+//! UTF-8 are read, and how files of one name get different ones.
 
+use std::collections::HashSet;
+
+use encoding_rs::SHIFT_JIS;
 use uuid::Uuid;
+
+use super::source::SourceFile;
 
 use crate::digest::{Digest, Hasher};
 use crate::layout::ImageId;
@@ -15,11 +21,60 @@ pub(super) fn leads_astray(path: &str) -> Option<&'static str> {
         "" => Some("it is empty"),
         _ if path.len() > MAX_PATH => Some("it is too long"),
         _ if path.starts_with('/') || drive => Some("it is absolute"),
-        _ if path.contains('\\') => Some("it holds a backslash"),
         _ if path.chars().any(char::is_control) => Some("it holds a control character"),
         _ if path.split('/').any(|segment| matches!(segment, "" | "." | "..")) => Some("it has a relative segment"),
         _ => None,
     }
+}
+
+/// A name in Shift-JIS as text, where it is some.
+pub(super) fn in_shift_jis(raw: &[u8]) -> Option<String> {
+    let name = SHIFT_JIS.decode_without_bom_handling_and_without_replacement(raw)?;
+    (!name.chars().any(char::is_control)).then(|| name.into_owned())
+}
+
+/// Whether a name shows that it is in Shift-JIS: the byte of a backslash is the second half of a character there, and only
+/// there.
+pub(super) fn shows_shift_jis(raw: &[u8]) -> bool {
+    raw.contains(&b'\\') && in_shift_jis(raw).is_some_and(|name| !name.contains('\\'))
+}
+
+/// Sorts files by their paths, and makes those of one path different: the first keeps it, the others become `x (2).jpg`
+/// and so on, the same whenever the same files come again. Fails with a path that must not come twice.
+pub(super) fn make_distinct(files: &mut [SourceFile], refused: impl Fn(&str) -> bool) -> Result<(), String> {
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    let twice = |pair: &[SourceFile]| pair[0].path == pair[1].path;
+    if let Some(pair) = files.windows(2).find(|pair| twice(pair) && refused(&pair[0].path)) {
+        return Err(pair[0].path.clone());
+    }
+    if !files.windows(2).any(twice) {
+        return Ok(());
+    }
+    let mut taken: HashSet<String> = files.iter().map(|file| file.path.clone()).collect();
+    let (mut last, mut number) = (String::new(), 1_u64);
+    for file in &mut *files {
+        if file.path != last {
+            (last, number) = (file.path.clone(), 1);
+            continue;
+        }
+        let path = loop {
+            number += 1;
+            let path = numbered(&last, number);
+            if taken.insert(path.clone()) {
+                break path;
+            }
+        };
+        let path = std::mem::replace(&mut file.path, path);
+        file.stored_name.get_or_insert(path);
+    }
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(())
+}
+
+fn numbered(path: &str, number: u64) -> String {
+    let name = path.rfind('/').map_or(0, |slash| slash + 1);
+    let end = path[name..].rfind('.').filter(|dot| *dot > 0).map_or(path.len(), |dot| name + dot);
+    format!("{} ({number}){}", &path[..end], &path[end..])
 }
 
 /// Whether a file is one that a system leaves beside the files of people: `.DS_Store`, `__MACOSX/…`, `Thumbs.db`.
@@ -56,13 +111,34 @@ mod tests {
 
     #[test]
     fn a_path_that_leaves_the_root_leads_astray_and_odd_ones_do_not() {
-        for bad in
-            ["", "/a", "a//b", "a/", "..", "../a", "a/../b", "./a", "a\\b", "C:/a", "c:a", "a\0b", "a\nb", "\u{7f}"]
-        {
+        for bad in ["", "/a", "a//b", "a/", "..", "../a", "a/../b", "./a", "C:/a", "c:a", "a\0b", "a\nb", "\u{7f}"] {
             assert!(leads_astray(bad).is_some(), "{bad:?}");
         }
         for good in ["a", "uploads/Ünï (1).jpg", "a/b/c", "...", "a..b/c", ".hidden", "ab:c"] {
             assert_eq!(leads_astray(good), None, "{good:?}");
+        }
+    }
+
+    #[test]
+    fn shift_jis_shows_by_a_backslash_inside_a_character_alone() {
+        // 表/ソ, 旅行, a folder by a program of Windows, München, and a name of no encoding at all.
+        for (raw, shows, text) in [
+            (&b"\x95\x5c/\x83\x5c"[..], true, Some("\u{8868}/\u{30bd}")),
+            (b"\x97\xb7\x8d\x73", false, Some("\u{65c5}\u{884c}")),
+            (b"a\\b", false, Some("a\\b")),
+            (b"\x83\x5c\x5ca", false, Some("\u{30bd}\\a")),
+            (b"\xff\x5c", false, None),
+        ] {
+            assert_eq!((shows_shift_jis(raw), in_shift_jis(raw).as_deref()), (shows, text), "{raw:?}");
+        }
+    }
+
+    #[test]
+    fn a_number_stands_before_the_end_of_a_name() {
+        for (path, expected) in
+            [("a/x.jpg", "a/x (2).jpg"), ("a.b/x", "a.b/x (2)"), (".x", ".x (2)"), ("x.tar.gz", "x.tar (2).gz")]
+        {
+            assert_eq!(numbered(path, 2), expected);
         }
     }
 

@@ -79,6 +79,8 @@ pub const AGING: SignedDuration = SignedDuration::from_hours(12);
 pub const SWEEP_EVERY: SignedDuration = SignedDuration::from_hours(30 * 24);
 /// Objects removed between two looks at what names them.
 const BATCH: usize = 100;
+const UNCONDITIONAL_DELETES: &str = "The service of the archive has no conditional deletes (If-Match), so an object could go \
+                                     on which an upload or a backup has just begun to rely. Nothing is pruned there.";
 /// Objects removed at a time.
 const DELETES: usize = 8;
 
@@ -178,24 +180,29 @@ impl Keepsake {
         let names = |backups: &[Stored]| backups.iter().map(|(_, m)| m.name).collect::<Vec<_>>();
         let mut pruned = Pruned { kept: names(&stay), ..Pruned::default() };
         let mut unnamed = Unnamed::new(suspects);
-        let reason = self.look(&stay, &go, &mut unnamed).await?;
-        if reason.is_some() {
-            let mut kept = [pruned.kept, names(&go)].concat();
+        let held_back = |reason: &'static str| {
+            let mut kept = [names(&stay), names(&go)].concat();
             kept.sort_by(|a, b| b.cmp(a));
-            return Ok(Pruned { kept, held_back: reason, ..Pruned::default() });
+            Ok(Pruned { kept, held_back: Some(reason), ..Pruned::default() })
+        };
+        if let Some(reason) = self.look(&stay, &go, &mut unnamed).await? {
+            return held_back(reason);
         }
         let candidates = match listed {
             Some(listed) => listed.into_iter().filter(|candidate| unnamed.has(candidate)).collect(),
             None => self.old_ones(&unnamed).await?,
         };
+        if !(go.is_empty() && candidates.is_empty())
+            && self.withheld().is_none()
+            && !self.archive.store().check_conditional_deletes(&layout::scratch()).await?
+        {
+            return held_back(UNCONDITIONAL_DELETES);
+        }
         let Some(lease) = lease else {
             pruned.removed = names(&go);
             candidates.iter().for_each(|candidate| pruned.add(candidate));
             return Ok(pruned);
         };
-        if !(go.is_empty() && candidates.is_empty()) {
-            self.archive.store().check_conditional_deletes(&layout::scratch()).await?;
-        }
         let written = self.tell_of(&stay, &go).await?;
         for (version, manifest) in go {
             lease.renew_if_due().await?;

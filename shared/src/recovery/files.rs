@@ -142,7 +142,8 @@ impl Keepsake {
 
     /// The record of a file that has none; `None` where it is not an image, which is left alone.
     async fn adopt(&self, id: &ImageId, listed: &Listed) -> Result<Option<Record>> {
-        let uploaded = format_millis(listed.modified);
+        // A camera or a copy may have set a time in the future, which would keep the image in front of all others.
+        let uploaded = format_millis(listed.modified.min(self.clock.now()));
         let record = Record {
             category: Some(DEFAULT_CATEGORY.to_owned()),
             description: Some(String::new()),

@@ -15,6 +15,8 @@ pub struct StoreError {
     pub key: String,
     /// What the caller can act on.
     pub kind: ErrorKind,
+    /// Which store it was, where that has a name; see [`Store::named`](super::Store::named).
+    pub place: Option<&'static str>,
     /// The backend's own error.
     #[source]
     pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
@@ -67,7 +69,7 @@ impl fmt::Display for ErrorKind {
 impl StoreError {
     /// An error without an underlying one.
     pub fn new(operation: &'static str, key: impl fmt::Display, kind: ErrorKind) -> Self {
-        Self { operation, key: key.to_string(), kind, source: None }
+        Self { operation, key: key.to_string(), kind, place: None, source: None }
     }
 
     /// An error that another one caused.
@@ -77,7 +79,7 @@ impl StoreError {
         kind: ErrorKind,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
-        Self { operation, key: key.to_string(), kind, source: Some(source.into()) }
+        Self { operation, key: key.to_string(), kind, place: None, source: Some(source.into()) }
     }
 
     /// An error that the operating system gave. `NotFound` is left to the caller to claim: a missing folder is not
@@ -91,6 +93,11 @@ impl StoreError {
             _ => ErrorKind::Unavailable,
         };
         Self::caused(operation, key, kind, source)
+    }
+
+    /// The same error, of the store of this name.
+    pub(super) fn of(self, place: Option<&'static str>) -> Self {
+        Self { place: place.or(self.place), ..self }
     }
 
     /// Whether the condition of a put did not hold: another writer was quicker.

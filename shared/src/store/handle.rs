@@ -27,17 +27,30 @@ pub struct Store {
     spool_folder: PathBuf,
     /// Set once nothing may be written any more; all handles that were made from one share it.
     withheld: Arc<OnceLock<()>>,
+    /// What its errors call it.
+    name: Option<&'static str>,
 }
 
 impl Store {
     /// The whole of `backend`; bodies too large for memory wait in unnamed files in `spool_folder`.
     pub fn new(backend: Arc<dyn ObjectStore>, spool_folder: &Path) -> Self {
-        Self { backend, prefix: String::new(), spool_folder: spool_folder.to_owned(), withheld: Arc::default() }
+        Self {
+            backend,
+            prefix: String::new(),
+            spool_folder: spool_folder.to_owned(),
+            withheld: Arc::default(),
+            name: None,
+        }
     }
 
     /// What lies below `folder` of this store, as a store.
     pub fn below(&self, folder: &Key) -> Self {
         Self { prefix: format!("{}{folder}/", self.prefix), ..self.clone() }
+    }
+
+    /// The same store, whose failed writes say that it was this one.
+    pub fn named(self, name: &'static str) -> Self {
+        Self { name: Some(name), ..self }
     }
 
     /// The same store, each of whose operations `meter` is told of.
@@ -58,7 +71,7 @@ impl Store {
 
     fn may_change(&self, operation: &'static str, key: impl fmt::Display) -> Result<()> {
         match self.withheld.get() {
-            Some(()) => Err(StoreError::new(operation, key, ErrorKind::Withheld)),
+            Some(()) => Err(StoreError::new(operation, key, ErrorKind::Withheld).of(self.name)),
             None => Ok(()),
         }
     }
@@ -79,12 +92,12 @@ impl Store {
     /// See [`ObjectStore::put`].
     pub async fn put(&self, key: &Key, body: &Body, mode: &PutMode) -> Result<ETag> {
         self.may_change("put", key)?;
-        self.backend.put(&self.full(key)?, body, mode).await
+        self.backend.put(&self.full(key)?, body, mode).await.map_err(|e| e.of(self.name))
     }
 
     /// See [`ObjectStore::get`].
     pub async fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<Object> {
-        let object = self.backend.get(&self.full(key)?, range).await?;
+        let object = self.backend.get(&self.full(key)?, range).await.map_err(|e| e.of(self.name))?;
         Ok(Object { meta: Self::relative(&self.prefix, object.meta)?, body: object.body })
     }
 
@@ -97,7 +110,7 @@ impl Store {
 
     /// See [`ObjectStore::head`].
     pub async fn head(&self, key: &Key) -> Result<ObjectMeta> {
-        Self::relative(&self.prefix, self.backend.head(&self.full(key)?).await?)
+        Self::relative(&self.prefix, self.backend.head(&self.full(key)?).await.map_err(|e| e.of(self.name))?)
     }
 
     /// See [`ObjectStore::list`].
@@ -105,19 +118,21 @@ impl Store {
         let start_after = start_after.map(|s| format!("{}{s}", self.prefix));
         let own = self.prefix.clone();
         let listing = self.backend.list(&format!("{own}{prefix}"), start_after.as_deref());
-        listing.map(move |meta| Self::relative(&own, meta?)).boxed()
+        let name = self.name;
+        listing.map(move |meta| Self::relative(&own, meta.map_err(|e| e.of(name))?)).boxed()
     }
 
     /// See [`ObjectStore::delete`].
     pub async fn delete(&self, key: &Key) -> Result<()> {
         self.may_change("delete", key)?;
-        self.backend.delete(&self.full(key)?).await
+        self.backend.delete(&self.full(key)?).await.map_err(|e| e.of(self.name))
     }
 
     /// See [`ObjectStore::delete_version`].
     pub async fn delete_version(&self, version: &ObjectMeta) -> Result<()> {
         self.may_change("delete", &version.key)?;
-        self.backend.delete_version(&ObjectMeta { key: self.full(&version.key)?, ..version.clone() }).await
+        let full = ObjectMeta { key: self.full(&version.key)?, ..version.clone() };
+        self.backend.delete_version(&full).await.map_err(|e| e.of(self.name))
     }
 
     /// See [`ObjectStore::signed_url`].
@@ -149,11 +164,11 @@ impl Store {
     /// See [`ObjectStore::check_conditional_writes`].
     pub async fn check_conditional_writes(&self, scratch: &Key) -> Result<()> {
         self.may_change("put", scratch)?;
-        self.backend.check_conditional_writes(&self.full(scratch)?).await
+        self.backend.check_conditional_writes(&self.full(scratch)?).await.map_err(|e| e.of(self.name))
     }
 
     /// See [`ObjectStore::check_conditional_deletes`].
-    pub async fn check_conditional_deletes(&self, scratch: &Key) -> Result<()> {
+    pub async fn check_conditional_deletes(&self, scratch: &Key) -> Result<bool> {
         self.may_change("delete", scratch)?;
         self.backend.check_conditional_deletes(&self.full(scratch)?).await
     }
@@ -232,7 +247,8 @@ impl Store {
     ) -> Result<()> {
         to.may_change("copy", to_key)?;
         if let Some(address) = self.backend.address(&self.full(key)?)
-            && to.backend.copy_from(&address, &to.full(to_key)?, digest, content_type).await?.is_some()
+            && let copied = to.backend.copy_from(&address, &to.full(to_key)?, digest, content_type).await
+            && copied.map_err(|e| e.of(to.name))?.is_some()
         {
             return Ok(());
         }

@@ -18,6 +18,8 @@ use crate::sync::{Mutex, MutexGuard, lock};
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     state: Mutex<State>,
+    /// Whether the delete of a version deletes whatever is there, as on some services.
+    forgets_versions: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -58,6 +60,11 @@ impl MemoryStore {
         Self::default()
     }
 
+    /// An empty store whose deletes do not mind which version is there.
+    pub fn without_conditional_deletes() -> Self {
+        Self { forgets_versions: true, ..Self::default() }
+    }
+
     /// Sets the time at which everything put from now on counts as modified; until then it is 1970.
     pub fn set_now(&self, now: Timestamp) {
         self.state().now = now;
@@ -65,7 +72,7 @@ impl MemoryStore {
 
     /// A store with the same objects, which from now on changes by itself.
     pub fn snapshot(&self) -> Self {
-        Self { state: Mutex::new(self.state().clone()) }
+        Self { state: Mutex::new(self.state().clone()), forgets_versions: self.forgets_versions }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -138,11 +145,15 @@ impl ObjectStore for MemoryStore {
 
     async fn delete_version(&self, version: &ObjectMeta) -> Result<()> {
         let (mut state, key) = (self.state(), version.key.as_str());
-        if state.objects.get(key).is_none_or(|entry| entry.etag != version.etag) {
+        if !self.forgets_versions && state.objects.get(key).is_none_or(|entry| entry.etag != version.etag) {
             return Err(StoreError::new("delete", key, ErrorKind::Changed));
         }
         state.objects.remove(key);
         Ok(())
+    }
+
+    async fn check_conditional_deletes(&self, _scratch: &Key) -> Result<bool> {
+        Ok(!self.forgets_versions)
     }
 
     async fn status(&self) -> Result<StoreStatus> {

@@ -151,7 +151,7 @@ impl ObjectStore for Metered {
         self.measure("probe", self.inner.check_conditional_writes(scratch)).await
     }
 
-    async fn check_conditional_deletes(&self, scratch: &Key) -> Result<()> {
+    async fn check_conditional_deletes(&self, scratch: &Key) -> Result<bool> {
         self.measure("probe", self.inner.check_conditional_deletes(scratch)).await
     }
 

@@ -158,6 +158,9 @@ pub struct StoreStatus {
     pub total_bytes: Option<u64>,
     /// How the bytes of a put are checked on their way to a service, in a few words; `None` where there is no way.
     pub integrity: Option<&'static str>,
+    /// By how many seconds the service's clock is ahead of this machine's, or behind it where negative; `None` where they
+    /// are about equal or that is not known.
+    pub clock_ahead_seconds: Option<i64>,
     /// Files the medium can hold, where that is limited and the backend knows.
     pub files: Option<Files>,
     /// `disk`, `s3`, `cloudinary` or `memory`.
@@ -283,9 +286,9 @@ pub trait ObjectStore: Send + Sync + fmt::Debug {
         Ok(())
     }
 
-    /// Likewise for sentence 14, which only pruning relies on.
-    async fn check_conditional_deletes(&self, _scratch: &Key) -> Result<()> {
-        Ok(())
+    /// Likewise for sentence 14, which only pruning relies on: whether the service keeps it.
+    async fn check_conditional_deletes(&self, _scratch: &Key) -> Result<bool> {
+        Ok(true)
     }
 
     /// Says how the store is, without writing to it.

@@ -308,7 +308,7 @@ pub async fn s14_of_updates_and_deletes_of_one_version_exactly_one_succeeds(back
 }
 
 pub async fn s14_a_service_that_minds_conditions_of_deletes_is_taken(backend: &Backend) {
-    backend.store.check_conditional_deletes(&key("scratch")).await.unwrap();
+    assert!(backend.store.check_conditional_deletes(&key("scratch")).await.unwrap());
     assert_eq!(keys(&backend.store, "").await, [""; 0]);
 }
 

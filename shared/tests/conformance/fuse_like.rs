@@ -5,6 +5,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use rustix::io::Errno;
+use shared::store::Files;
 use shared::store::fs::{Entries, FileSystem, Handle, Open, Result, Space, Stat};
 
 /// How a file system differs from a local ext4.
@@ -24,6 +25,8 @@ pub struct Habits {
     pub reads_touch: bool,
     /// Times that are set are ignored.
     pub ignores_times: bool,
+    /// There are never free inodes, as on rclone mounts.
+    pub counts_no_files: bool,
     /// Every file has 0 links.
     pub counts_no_links: bool,
 }
@@ -38,6 +41,7 @@ impl Habits {
         renames_touch: false,
         reads_touch: false,
         ignores_times: false,
+        counts_no_files: false,
         counts_no_links: false,
     };
 
@@ -171,7 +175,9 @@ impl Handle for Opened {
     }
 
     fn space(&self) -> Result<Space> {
-        self.inner.space()
+        let space = self.inner.space()?;
+        let none = Some(Files { free: 0, total: 1_000_000_000 });
+        Ok(if self.habits.counts_no_files { Space { files: none, ..space } } else { space })
     }
 
     fn may_write(&self) -> Result<()> {

@@ -1,11 +1,13 @@
 //! What a start finds out about an S3 service, and how the store goes by it.
 
 use std::error::Error as _;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use md5::{Digest as _, Md5};
-use shared::store::{Body, ETag, ErrorKind, ObjectStore, PutMode, S3Store, StoreError};
+use shared::digest::Digest;
+use shared::store::{Body, ETag, ErrorKind, ObjectStore, PutMode, S3Store, ServedAs, StoreError, Terms};
 
 use crate::backend::{client, key};
 use crate::s3_service::{CEPH, Heeds, S3, Service};
@@ -170,14 +172,21 @@ async fn deletes_are_tried_with_a_right_and_a_wrong_condition() {
         let (_server, store) = on(Service { if_match_of_deletes: heeds, ..S3 }).await;
         store.check_conditional_deletes(&key("scratch")).await
     };
-    deletes(Heeds::Fully).await.unwrap();
-    for (heeds, said) in [
-        (Heeds::Ignores, "ignores the If-Match of a delete"),
-        (Heeds::AlwaysRefuses, "refuses the If-Match of a delete although it is right"),
-        (Heeds::NotImplemented, "refuses a delete under If-Match: the service answers 501"),
-    ] {
-        let error = deletes(heeds).await.unwrap_err();
-        assert!(sentence(&error).contains(said), "{}", sentence(&error));
+    assert!(deletes(Heeds::Fully).await.unwrap());
+    for heeds in [Heeds::Ignores, Heeds::AlwaysRefuses, Heeds::NotImplemented] {
+        assert!(!deletes(heeds).await.unwrap(), "{heeds:?}");
+    }
+    for (status, kind) in [(503, ErrorKind::Unavailable), (403, ErrorKind::Refused)] {
+        let server = Server::start(move |_, sent| match sent.last().unwrap() {
+            request if request.method == "DELETE" && !request.header("if-match").is_empty() => {
+                Reply::error(status, "AsItSays")
+            }
+            request if request.method == "DELETE" => Reply::status(204),
+            _ => Reply::object("e", b"1"),
+        })
+        .await;
+        let tried = client(&server.endpoint, "bucket").check_conditional_deletes(&key("scratch")).await;
+        assert_eq!(tried.unwrap_err().kind, kind, "that says nothing of conditions");
     }
 }
 
@@ -190,6 +199,30 @@ async fn a_service_that_ignores_conditions_stops_the_start() {
         let sentence = refusal(service).await;
         assert!(sentence.starts_with("the client of bucket") && sentence.contains(said), "{sentence}");
     }
+}
+
+#[tokio::test]
+async fn urls_are_signed_by_the_clock_of_the_service() {
+    for (there, signed_at) in [
+        ("Thu, 01 Jan 2015 00:00:00 GMT", "X-Amz-Date=20150101T0000"),
+        ("Sat, 01 Jan 2050 12:30:00 GMT", "X-Amz-Date=20500101T1230"),
+    ] {
+        let server = Server::start(move |_, _| Reply::object("e", b"x").header("date", there)).await;
+        let store = client(&server.endpoint, "bucket");
+        assert_eq!(
+            store.status().await.unwrap().clock_ahead_seconds.map(|ahead| ahead > 0),
+            Some(there.contains("2050"))
+        );
+        let valid_for = Duration::from_secs(60);
+        let url = store.signed_url(&key("x"), ServedAs::default(), valid_for).await.unwrap().unwrap();
+        assert!(url.contains(signed_at), "{url}");
+        let terms = Terms { size: 1, digest: Digest::of(b"x"), content_type: "image/png".to_owned() };
+        let put = store.signed_put(&key("x"), &terms, valid_for).await.unwrap().unwrap();
+        assert!(put.url.contains(signed_at), "{}", put.url);
+    }
+    let (_server, store) = on(S3).await;
+    store.head(&key("x")).await.unwrap_err();
+    assert_eq!(store.status().await.unwrap().clock_ahead_seconds, None, "no answer says a time");
 }
 
 #[tokio::test]

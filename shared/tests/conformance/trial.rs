@@ -126,6 +126,17 @@ async fn a_full_or_read_only_disk_is_not_refused_at_the_start() {
 }
 
 #[tokio::test]
+async fn a_count_of_no_free_inodes_is_not_believed_where_files_can_be_made() {
+    let (_, store) = with(Habits { counts_no_files: true, ..Habits::NONE });
+    assert_eq!(store.files().await.unwrap().unwrap().free, 0);
+    store.check_conditional_writes(&key("scratch")).await.unwrap();
+    assert_eq!(store.files().await.unwrap(), None);
+    let (_, store) = with(Habits::NONE);
+    store.check_conditional_writes(&key("scratch")).await.unwrap();
+    assert!(store.files().await.unwrap().unwrap().free > 0);
+}
+
+#[tokio::test]
 async fn the_trial_is_made_in_the_folder_that_will_hold_objects() {
     let disk = SimulatedDisk::new();
     let store = DiskStore::open_on(Arc::new(disk.clone()), "/photos").unwrap();

@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use rustix::io::Errno;
 use shared::backup::Kind;
 use shared::health::Status;
 use shared::restore::Mode;
-use shared::store::{ErrorKind, Fault, FaultStore};
+use shared::store::fs::{Call, CallFault, FaultyFileSystem, SimulatedDisk};
+use shared::store::{DiskStore, ErrorKind, Fault, FaultStore};
+use shared::verify::Slice;
 
 use crate::{World, upload, upload_all};
 
@@ -79,7 +82,7 @@ async fn a_backup_does_not_lean_on_chunks_that_are_gone() {
     world.remove("backups/catalog/").await;
     for keepsake in [keepsake, world.open()] {
         let made = keepsake.create_backup(Kind::Manual).await.unwrap();
-        let plan = keepsake.plan_restore(made.name, shared::restore::Mode::Exact).await.unwrap();
+        let plan = keepsake.plan_restore(made.name, Mode::Exact).await.unwrap();
         assert_eq!(plan.kept, ids.len() as u64);
     }
 }
@@ -148,5 +151,32 @@ async fn an_unreadable_manifest_hides_no_other_backup() {
         let error = keepsake.restore(unreadable, Mode::Merge).await.unwrap_err();
         assert_eq!(error.store_kind(), Some(ErrorKind::Refused));
         world.open().delete_backup(made).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_backup_folder_without_read_permission_hides_no_other_backup() {
+    for call in ["open_at", "entries"] {
+        let (world, disk) = (World::new(), SimulatedDisk::new());
+        disk.set_now(world.clock.now());
+        let whole = world.open_on(Arc::new(DiskStore::open_on(Arc::new(disk.clone()), "disk").unwrap()));
+        whole.recover().await.unwrap();
+        upload_all(&whole, 0..2).await;
+        let (first, second) = (
+            whole.create_backup(Kind::Manual).await.unwrap().name,
+            whole.create_backup(Kind::Manual).await.unwrap().name,
+        );
+        let folder = second.to_string();
+        let plan = move |at: &Call| (at.name == call && at.on == folder).then_some(CallFault::Fails(Errno::ACCESS));
+        let refusing = FaultyFileSystem::with_plan(Arc::new(disk), plan);
+        let keepsake = world.open_on(Arc::new(DiskStore::open_on(Arc::new(refusing), "disk").unwrap()));
+        let all = keepsake.all_backups().await.unwrap();
+        assert_eq!(all.listed.iter().map(|backup| backup.name).collect::<Vec<_>>(), [first], "{call}");
+        assert_eq!(all.unreadable, [second], "{call}");
+        keepsake.create_backup(Kind::Manual).await.unwrap();
+        keepsake.recover().await.unwrap();
+        let found = keepsake.verify(Slice::WHOLE, false).await.unwrap();
+        assert!(found.damaged_backups.contains(&second), "{call}");
+        assert!(keepsake.prune(false).await.is_err(), "{call}: what cannot be read may name anything");
     }
 }

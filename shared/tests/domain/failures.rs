@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use shared::backup::Kind;
+use shared::health::Status;
 use shared::store::{Body, DiskStore, ErrorKind, Fault, FaultStore, MemoryStore, ObjectStore, Operation, Store};
 use shared::upload::{Fields, NewImage};
 use shared::{Error, Keepsake, Settings};
@@ -58,7 +60,7 @@ async fn a_restore_that_dies_anywhere_leaves_the_old_state_or_the_new_and_can_be
     let keepsake = world.open();
     keepsake.recover().await.unwrap();
     let ids = upload_all(&keepsake, 0..4).await;
-    let backup = keepsake.create_backup(shared::backup::Kind::Manual).await.unwrap().name;
+    let backup = keepsake.create_backup(Kind::Manual).await.unwrap().name;
     let before_damage = seen(&keepsake).await;
     for n in 0.. {
         for id in &ids {
@@ -98,7 +100,7 @@ async fn only_one_restore_runs_at_a_time() {
     let world = World::new();
     let keepsake = world.open();
     upload_all(&keepsake, 0..1).await;
-    let backup = keepsake.create_backup(shared::backup::Kind::Manual).await.unwrap().name;
+    let backup = keepsake.create_backup(Kind::Manual).await.unwrap().name;
     // A process that dies in mid-restore leaves its lease.
     let dying = world.open_failing(|operation| {
         (operation.name == "get" && operation.key.contains("manifest")).then_some(Fault::Before(ErrorKind::Unavailable))
@@ -116,7 +118,7 @@ async fn a_lease_of_a_clock_that_is_years_ahead_ends_and_one_of_a_clock_that_is_
     let world = World::new();
     let keepsake = world.open();
     upload_all(&keepsake, 0..1).await;
-    let backup = keepsake.create_backup(shared::backup::Kind::Manual).await.unwrap().name;
+    let backup = keepsake.create_backup(Kind::Manual).await.unwrap().name;
     for (renewed, holds) in [("2026-11-20T08:50:00.000Z", true), ("2031-11-20T08:00:00.000Z", false)] {
         world.put("backups/restore.json", &lease(renewed)).await;
         let outcome = keepsake.restore(backup, shared::restore::Mode::Merge).await;
@@ -133,7 +135,7 @@ async fn a_restore_outlives_a_renewal_that_fails_for_a_moment_but_not_the_end_of
     ] {
         let world = World::new();
         upload_all(&world.open(), 0..1).await;
-        let backup = world.open().create_backup(shared::backup::Kind::Manual).await.unwrap().name;
+        let backup = world.open().create_backup(Kind::Manual).await.unwrap().name;
         world.remove("uploads/").await;
         world.pass(jiff::SignedDuration::from_secs(1));
         let (clock, failed) = (world.clock.clone(), AtomicU64::new(0));
@@ -245,6 +247,80 @@ async fn a_change_whose_outcome_is_unknown_is_not_taken_from_who_was_shown_it() 
     let after = world.open();
     after.recover().await.unwrap();
     assert!(seen(&after).await.is_empty());
+}
+
+/// The status and message of the checks of the two places.
+async fn places(keepsake: &Keepsake) -> [(Status, String); 2] {
+    let health = keepsake.health().await;
+    let check = |name: &str| {
+        let check = health.checks.iter().find(|check| check.name == name).unwrap();
+        (check.status, check.message.clone())
+    };
+    [check("primary"), check("archive")]
+}
+
+#[tokio::test]
+async fn health_blames_the_place_whose_write_failed() {
+    for (archive_sync, level) in [(true, Status::Error), (false, Status::Warn)] {
+        let world = World::new();
+        let refusing = FaultStore::with_plan(Arc::new(MemoryStore::new()), |operation| {
+            (operation.name == "put").then_some(Fault::Before(ErrorKind::Refused))
+        });
+        let archive = Store::new(Arc::new(refusing), &std::env::temp_dir()).named("archive");
+        let settings = Settings { archive_sync, ..Settings::default() };
+        let primary = world.raw().named("primary");
+        let keepsake = Keepsake::new(primary, archive, Vec::new(), world.clock.clone(), settings);
+        assert_eq!(upload(&keepsake, 1).await.is_err(), archive_sync);
+        keepsake.create_backup(Kind::Manual).await.unwrap_err();
+        let _ = keepsake.prune(false).await.unwrap_err();
+        let [primary, archive] = places(&keepsake).await;
+        assert_eq!(primary, (Status::Ok, "It can be read and written.".to_owned()));
+        assert_eq!(archive.0, level, "{}", archive.1);
+        assert!(archive.1.starts_with("The last write"), "{}", archive.1);
+    }
+}
+
+#[tokio::test]
+async fn health_tells_a_refusal_from_silence() {
+    for (kind, said) in [
+        (ErrorKind::Refused, "It refuses access: its credentials or rights need a look"),
+        (ErrorKind::Unavailable, "It cannot be reached"),
+    ] {
+        let world = World::new();
+        let plan = move |_: &Operation| Some(Fault::Before(kind));
+        let failing = FaultStore::with_plan(Arc::new(MemoryStore::new()), plan);
+        let archive = Store::new(Arc::new(failing), &std::env::temp_dir()).named("archive");
+        let settings = Settings { archive_sync: false, ..Settings::default() };
+        let keepsake = Keepsake::new(world.raw(), archive, Vec::new(), world.clock.clone(), settings);
+        let [_, archive] = places(&keepsake).await;
+        assert_eq!(archive.0, Status::Warn);
+        assert!(archive.1.starts_with(said), "{}", archive.1);
+    }
+}
+
+#[tokio::test]
+async fn health_warns_while_automatic_backups_fail() {
+    for archive_sync in [true, false] {
+        let world = World::new();
+        let refuses = Arc::new(AtomicBool::new(true));
+        let plan = {
+            let refuses = Arc::clone(&refuses);
+            move |operation: &Operation| {
+                let refused = operation.name == "put" && operation.key.ends_with("sequence.json");
+                (refused && refuses.load(Ordering::SeqCst)).then_some(Fault::Before(ErrorKind::Refused))
+            }
+        };
+        let settings = Settings { archive_sync, backup_every: 1, ..Settings::default() };
+        let backend = Arc::new(FaultStore::with_plan(Arc::clone(&world.memory) as _, plan));
+        let keepsake = world.open_with(backend, settings);
+        upload(&keepsake, 1).await.unwrap();
+        keepsake.backup_if_due().await.unwrap_err();
+        let [(status, message), _] = places(&keepsake).await;
+        assert_eq!((status, message.starts_with("What follows a change")), (Status::Warn, true), "{message}");
+        refuses.store(false, Ordering::SeqCst);
+        keepsake.backup_if_due().await.unwrap();
+        assert_eq!(places(&keepsake).await[0].0, Status::Ok);
+    }
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use shared::digest::Digest;
 use shared::layout::{BackupName, parse_manifest};
 use shared::prune::{Keep, Pruned};
 use shared::restore::Mode;
-use shared::store::{Body, ErrorKind, Fault, FaultStore, Key, ObjectStore, Operation, PutMode};
+use shared::store::{Body, ErrorKind, Fault, FaultStore, Key, MemoryStore, ObjectStore, Operation, PutMode};
 use shared::upload::{Fields, NewImage};
 use shared::{Error, Keepsake, Settings};
 
@@ -148,6 +148,30 @@ async fn a_dry_run_tells_what_a_run_then_removes() {
     assert_whole(&world, "after a prune").await;
     let again = keepsake(&world, 1).prune(false).await.unwrap();
     assert_eq!(again, Pruned { kept: planned.kept, ..Pruned::default() });
+}
+
+#[tokio::test]
+async fn a_prune_removes_nothing_without_conditional_deletes() {
+    let whole = worn().await;
+    let world = World { memory: Arc::new(MemoryStore::without_conditional_deletes()), clock: whole.clock.clone() };
+    for key in whole.keys("").await {
+        let bytes = whole.raw().read(&name_of(&key)).await.unwrap().0;
+        world.memory.set_now(whole.raw().head(&name_of(&key)).await.unwrap().modified);
+        world.put(&key, &bytes).await;
+    }
+    let before = world.keys("").await;
+    let sound = keepsake(&whole, 1).prune(true).await.unwrap();
+    assert!(!sound.removed.is_empty() && sound.held_back.is_none(), "there is something to prune");
+    let process = keepsake(&world, 1);
+    for dry_run in [true, false] {
+        let pruned = process.prune(dry_run).await.unwrap();
+        assert_eq!((pruned.removed.len(), pruned.objects(), pruned.bytes), (0, 0, 0), "dry run: {dry_run}");
+        assert!(pruned.held_back.unwrap().contains("no conditional deletes"));
+        assert_eq!(pruned.kept.len(), sound.removed.len() + sound.kept.len());
+    }
+    let after: Vec<String> = world.keys("").await.into_iter().filter(|key| !key.ends_with("restore.json")).collect();
+    assert_eq!(after, before.into_iter().filter(|key| !key.ends_with("restore.json")).collect::<Vec<_>>());
+    assert!(process.health().await.primary_writable());
 }
 
 #[tokio::test]

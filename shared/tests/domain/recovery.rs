@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use jiff::SignedDuration;
-use shared::clock::Clock;
+use shared::clock::{Clock, format_millis};
 use shared::health::Status;
 use shared::layout::{self, ImageId};
 use shared::media::Limits;
@@ -67,6 +67,18 @@ async fn a_photo_that_a_telephone_named_is_adopted_like_any_other() {
     world.clock.advance(SignedDuration::from_hours(2));
     let report = world.open().recover().await.unwrap();
     assert_eq!((report.adopted, report.set_aside), (1, 0));
+}
+
+#[tokio::test]
+async fn a_file_dated_in_the_future_is_adopted_as_of_now() {
+    let world = World::new();
+    world.pass(SignedDuration::from_hours(24 * 365));
+    world.put("uploads/holiday.png", &png(1)).await;
+    world.clock.advance(SignedDuration::from_hours(-24 * 364));
+    let keepsake = world.open();
+    assert_eq!(keepsake.recover().await.unwrap().adopted, 1);
+    let (_, entry) = keepsake.image("holiday.png").await.unwrap();
+    assert_eq!(entry.live().unwrap().upload_date, Some(format_millis(world.clock.now())));
 }
 
 #[tokio::test]

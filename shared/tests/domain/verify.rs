@@ -301,6 +301,7 @@ async fn a_suspect_that_cannot_be_repaired_is_kept_for_health() {
     let (world, _, ids) = world_of(1).await;
     let keys = [layout::image(&ids[0]).to_string(), copy_key(0)];
     let keepsake = open_rotten(&world, Settings::default(), &keys);
+    keepsake.catalog.refresh().await.unwrap();
     assert!(keepsake.sound_bytes(&ids[0], Digest::of(&png(0))).await.is_err());
     keepsake.repair_suspects().await.unwrap();
     let record = keepsake.verifications().await.unwrap();

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
 mod by_hand;
+mod lengths;
+mod zips;
 
 use std::sync::Arc;
 

@@ -24,6 +24,7 @@ async fn stored(app: &App) -> String {
         description: Some("A cat".to_owned()),
         group_id: Some("g".to_owned()),
         order: Some(3),
+        ..Fields::default()
     };
     store_image_as(&app.keepsake, png(1), fields).await
 }
@@ -54,6 +55,18 @@ async fn null_clears_a_field() {
         assert_eq!(item[field], Value::Null);
     }
     assert_eq!(item["sha256"], get(&app, &format!("/api/images/{id}")).await.json()["sha256"]);
+}
+
+#[tokio::test]
+async fn an_empty_category_is_stored_and_shown() {
+    let app = app();
+    for id in [stored(&app).await, stored(&app).await] {
+        let item = patch(&app, &id, &[MERGE_PATCH], json!({ "category": "" })).await.json();
+        assert_eq!((&item["category"], &item["description"]), (&json!(""), &json!("A cat")));
+        assert_eq!(get(&app, &format!("/api/images/{id}")).await.json()["category"], "");
+    }
+    let listed = get(&app, "/api/images?flat=true&withoutCategory=true").await.json();
+    assert_eq!(listed["total"], 2);
 }
 
 #[tokio::test]

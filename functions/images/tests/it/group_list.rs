@@ -15,6 +15,7 @@ async fn store(app: &App, number: u32, group: &str) -> String {
         description: Some(format!("number {number}")),
         group_id: Some(group.to_owned()).filter(|group| !group.is_empty()),
         order: None,
+        ..Fields::default()
     };
     app.keepsake.clock.advance(SignedDuration::from_secs(1));
     store_image_as(&app.keepsake, png(number), fields).await

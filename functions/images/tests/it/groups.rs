@@ -379,6 +379,8 @@ async fn a_group_is_downloaded_as_a_zip_with_safe_names_in_its_order() {
     assert_eq!((answer.status.as_u16(), answer.header("content-type")), (200, "application/zip"));
     let disposition = "attachment; filename=\"B _.zip\"; filename*=UTF-8''B%20%F0%9F%90%B1.zip";
     assert_eq!(answer.header("content-disposition"), disposition);
+    let length = answer.body.len().to_string();
+    assert_eq!(answer.header("content-length"), length);
     let mut zip = zip::ZipArchive::new(std::io::Cursor::new(answer.body)).unwrap();
     let mut entries = Vec::new();
     for index in 0..zip.len() {
@@ -398,6 +400,7 @@ async fn a_group_is_downloaded_as_a_zip_with_safe_names_in_its_order() {
 
     let head = send(&router, request("HEAD", "/api/groups/g/download", &[], "")).await;
     assert_eq!((head.status.as_u16(), head.body.len(), head.header("content-disposition")), (200, 0, disposition));
+    assert_eq!(head.header("content-length"), length);
     let unknown = send(&router, request("GET", "/api/groups/x/download", &[], "")).await;
     assert_eq!(unknown.problem(), (404, "no-such-group".to_owned()));
 }

@@ -6,10 +6,10 @@ use jiff::SignedDuration;
 use serde_json::{Value, json};
 use shared::http::{Access, App};
 use shared::store::{FaultStore, MemoryStore};
-use shared::testing::{app, app_on, import, keepsake_on, png, store_image, store_image_as};
+use shared::testing::{app, app_on, import, keepsake_on, png, request, send, store_image, store_image_as};
 use shared::upload::Fields;
 
-use super::{ask, get};
+use super::{ask, get, router};
 
 /// Five images, a second apart; their ids, newest first.
 async fn five(app: &App) -> Vec<String> {
@@ -20,6 +20,7 @@ async fn five(app: &App) -> Vec<String> {
             description: Some(format!("Bild Nummer {n}")),
             group_id: (n < 2).then(|| "g".to_owned()),
             order: None,
+            ..Fields::default()
         };
         ids.insert(0, store_image_as(&app.keepsake, png(n), fields).await);
         app.keepsake.clock.advance(SignedDuration::from_secs(1));
@@ -214,4 +215,29 @@ async fn a_store_out_of_reach_is_no_empty_list() {
         assert_eq!(answer.problem(), (503, "store-unavailable".to_owned()));
         assert_eq!(answer.header("retry-after"), "5");
     }
+}
+
+#[tokio::test]
+async fn images_without_a_category_can_be_listed_alone() {
+    let app = app();
+    let mut stored = Vec::new();
+    for category in ["pets", "", "fun"] {
+        let fields = Fields { category: Some(category.to_owned()), ..Fields::default() };
+        stored.push(store_image_as(&app.keepsake, png(1), fields).await);
+        app.keepsake.clock.advance(SignedDuration::from_secs(1));
+    }
+    let cleared = json!({ "category": null }).to_string();
+    let patch =
+        request("PATCH", &format!("/api/images/{}", stored[2]), &[("content-type", "application/json")], cleared);
+    assert_eq!(send(&router(&app), patch).await.status, 200);
+    for flat in ["", "&flat=true"] {
+        let list = get(&app, &format!("/api/images?withoutCategory=true{flat}")).await.json();
+        assert_eq!((&list["total"], ids(&list)), (&json!(2), vec![stored[2].clone(), stored[1].clone()]));
+        for all in ["false", ""] {
+            let list = get(&app, &format!("/api/images?withoutCategory={all}{flat}")).await.json();
+            assert_eq!(list["total"], 3);
+        }
+    }
+    assert_eq!(get(&app, "/api/images?withoutCategory=true&category=pets").await.json()["total"], 0);
+    assert_eq!(get(&app, "/api/images?withoutCategory=yes").await.problem().0, 400);
 }

@@ -1,5 +1,6 @@
 //! Uploads that succeed.
 
+use jiff::SignedDuration;
 use serde_json::{Value, json};
 use shared::digest::Digest;
 use shared::http::App;
@@ -58,10 +59,10 @@ async fn fields_may_stand_before_the_image_and_are_not_needed() {
 }
 
 #[tokio::test]
-async fn what_a_browser_sends_for_fields_that_were_left_empty_counts_as_nothing() {
+async fn empty_form_fields_count_as_missing_but_for_the_category() {
     let form = Form::new().text("category", "").text("groupId", "").text("order", "").text("description", "");
     let item = form.file("image", "a.png", &png(1)).file("images", "", b"").send(&app()).await.json();
-    assert_eq!((&item["category"], &item["groupId"], &item["order"]), (&json!("fun"), &Value::Null, &json!(999)));
+    assert_eq!((&item["category"], &item["groupId"], &item["order"]), (&json!(""), &Value::Null, &json!(999)));
 }
 
 #[tokio::test]
@@ -105,7 +106,7 @@ async fn an_image_without_an_order_is_the_next_of_its_group() {
     assert_eq!(next["order"], 4);
 }
 
-async fn store_image_of_group(app: &shared::http::App, order: Option<i64>) {
+async fn store_image_of_group(app: &App, order: Option<i64>) {
     let fields = Fields { group_id: Some("g".to_owned()), order, ..Fields::default() };
     shared::testing::store_image_as(&app.keepsake, png(1), fields).await;
 }
@@ -272,4 +273,53 @@ async fn a_short_video_is_kept_like_an_image() {
     }
     let disguised = send_raw(&app, "/api/upload", &[("content-type", "video/mp4")], "<html>ftypisom</html>").await;
     assert_eq!(disguised.problem(), (415, "not-an-image".to_owned()));
+}
+
+#[tokio::test]
+async fn images_of_one_selection_are_listed_in_its_order_whichever_came_first() {
+    let app = app();
+    let chosen = app.keepsake.clock.now();
+    let at = |millis: i64| (chosen - SignedDuration::from_millis(millis)).to_string();
+    app.keepsake.clock.advance(SignedDuration::from_hours(2));
+    // The page says that each was chosen before the one in front of it.
+    for (name, millis) in [("c.png", 2), ("a.png", 0), ("b.png", 1)] {
+        let item = Form::new().text("queuedAt", &at(millis)).file("image", name, &png(1)).send(&app).await.json();
+        assert!(item["queuedAt"].as_str() < item["uploadDate"].as_str(), "{item}");
+        app.keepsake.clock.advance(SignedDuration::from_mins(1));
+    }
+    let filter = shared::images::Filter::default();
+    let listed = app.keepsake.list_images(&filter, None, 10).await.unwrap().images;
+    let names = listed.iter().map(|(_, entry)| entry.live().unwrap().original_name.clone().unwrap());
+    assert_eq!(names.collect::<Vec<_>>(), ["a.png", "b.png", "c.png"]);
+}
+
+#[tokio::test]
+async fn a_moment_of_queueing_that_cannot_be_is_ignored_and_one_that_is_none_refused() {
+    let app = app();
+    let now = app.keepsake.clock.now();
+    let (later, earlier) = (now + SignedDuration::from_mins(1), now - SignedDuration::from_hours(8 * 24));
+    for (queued, group) in [(later, ""), (earlier, ""), (now, "g")] {
+        let form = Form::new().text("queuedAt", &queued.to_string()).text("groupId", group);
+        let item = form.file("image", "a.png", &png(1)).send(&app).await.json();
+        assert_eq!((item.get("queuedAt"), item["uploadDate"].is_string()), (None, true), "{queued}");
+    }
+    let refused = Form::new().text("queuedAt", "yesterday").file("image", "a.png", &png(1)).send(&app).await;
+    assert_eq!(refused.problem(), (400, "invalid-request".to_owned()));
+}
+
+/// Browsers and curl escape these three characters in the names of files, and nothing else.
+#[tokio::test]
+async fn a_name_in_a_form_has_its_escaped_quotes_and_line_breaks_again() {
+    for (sent, name) in [
+        ("a%22b.png", "a\"b.png"),
+        ("a%0D%0Ab.png", "a\r\nb.png"),
+        ("100%25 %2F%41.png", "100%25 %2F%41.png"),
+        ("%2522.png", "%2522.png"),
+        ("%0d.png", "%0d.png"),
+    ] {
+        let item = Form::new().file("image", sent, &png(1)).send(&app()).await.json();
+        assert_eq!(item["originalName"], name, "{sent}");
+    }
+    let form = Form::new().part("name=\"image\"; filename=\"x\"; filename*=UTF-8''a%22b%2522.png", &png(1));
+    assert_eq!(form.send(&app()).await.json()["originalName"], "a\"b%22.png", "an extended name is decoded once");
 }

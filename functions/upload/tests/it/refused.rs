@@ -195,6 +195,18 @@ async fn an_idempotency_key_that_was_used_for_something_else() {
 }
 
 #[tokio::test]
+async fn an_idempotency_key_whose_image_was_deleted_since() {
+    let app = app();
+    let upload = |n| Form::new().file("image", "a.png", &png(n)).request(&[("idempotency-key", "k")]);
+    let stored = send(&router(&app), upload(1)).await.json();
+    app.keepsake.delete_image(stored["id"].as_str().unwrap(), |_| true).await.unwrap();
+    let before = keys(&app).await;
+    assert_eq!(send(&router(&app), upload(1)).await.problem(), (422, "deleted-since".to_owned()));
+    assert_eq!(send(&router(&app), upload(2)).await.problem(), (422, "idempotency-mismatch".to_owned()));
+    assert_eq!(keys(&app).await, before);
+}
+
+#[tokio::test]
 async fn a_client_that_breaks_off_in_mid_upload() {
     let app = app();
     let half = || Form::new().file("image", "a.png", &png(1)).bytes()[..150].to_vec();
@@ -206,4 +218,29 @@ async fn a_client_that_breaks_off_in_mid_upload() {
     let silent = stream::iter([Ok::<_, std::io::Error>(half())]).chain(stream::pending());
     assert!(send(&router(&app), form_request(Body::from_stream(silent), &[])).now_or_never().is_none());
     assert_eq!(keys(&app).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn the_answer_to_a_refused_form_names_the_file() {
+    let app = limited(5_000, Limits::default());
+    let good = || Form::new().file("image", "good one.png", &png(1));
+    for (content, status, slug) in [
+        (b"no image at all".to_vec(), 415, "not-an-image"),
+        (Vec::new(), 400, "empty-file"),
+        (png(2)[..20].to_vec(), 422, "undecodable"),
+        (vec![7; 6_000], 413, "too-large"),
+    ] {
+        let form = good().file("image", "C:\\x\\bad \u{fc}%22.jpg", &content).file("image", "last.png", &png(3));
+        let answer = send(&router(&app), form.request(&[])).await;
+        assert_eq!(answer.problem(), (status, slug.to_owned()), "{}", answer.json());
+        let (detail, file) = (answer.json()["detail"].as_str().unwrap().to_owned(), answer.json()["file"].clone());
+        assert_eq!(file, "bad \u{fc}\".jpg", "{slug}");
+        assert!(detail.contains("bad \u{fc}") && !detail.contains("good one"), "{detail}");
+        assert_eq!(keys(&app).await, Vec::<String>::new());
+    }
+    let named = raw(&[("x-filename", "plain%20text.jpg")], "no image at all");
+    let answer = send(&router(&app), named).await;
+    assert_eq!(answer.json()["file"], "plain text.jpg");
+    let unnamed = send(&router(&app), raw(&[], "no image at all")).await;
+    assert_eq!((unnamed.json().get("file"), unnamed.status.as_u16()), (None, 415));
 }

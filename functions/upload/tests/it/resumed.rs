@@ -82,7 +82,7 @@ async fn an_image_that_comes_in_parts_is_one_image_bit_for_bit() {
     assert_eq!(standing(&app, &path).await, (bytes.len(), true), "who lost the answer can ask");
     let asked = get(&router(&app), &path).await;
     assert_eq!((asked.status, asked.json()), (StatusCode::OK, item));
-    assert_eq!(append(&app, &path, bytes.len(), "?1", b"").await.problem(), (400, "completed-upload".to_owned()));
+    assert_eq!(append(&app, &path, bytes.len(), "?1", b"x").await.problem(), (400, "completed-upload".to_owned()));
     let left = waiting(&app).await;
     assert!(left.len() == 1 && left[0].ends_with(".resumable.json"), "{left:?}");
 }
@@ -251,6 +251,22 @@ async fn interop_versions_5_to_8_are_spoken() {
         let asked = send(&router(&app), request("HEAD", path, &[], Body::empty())).await;
         assert_eq!((asked.header("upload-offset"), asked.header("upload-length")), (&*length, &*length));
     }
+}
+
+#[tokio::test]
+async fn an_upload_whose_announced_length_is_here_is_taken_in() {
+    let (app, bytes) = (shared::testing::app(), png(1));
+    let length = bytes.len().to_string();
+    let headers = [("content-type", "image/png"), ("upload-length", length.as_str())];
+    // Its client does not know yet that there is no more.
+    let path = begin(&app, "/api/upload", &headers, &bytes[..10]).await.header("location").to_owned();
+    let done = append(&app, &path, 10, "?0", &bytes[10..]).await;
+    assert_eq!((done.status, done.header("upload-offset")), (StatusCode::CREATED, &*length), "{done:?}");
+    let last = append(&app, &path, bytes.len(), "?1", b"").await;
+    assert_eq!((last.status, last.json()), (StatusCode::OK, done.json()));
+    let begun = begin(&app, "/api/upload", &headers, &bytes).await;
+    assert_eq!((begun.status, begun.header("upload-offset")), (StatusCode::CREATED, &*length), "{begun:?}");
+    assert!(begun.header("location").starts_with("/uploads/"), "{begun:?}");
 }
 
 #[tokio::test]

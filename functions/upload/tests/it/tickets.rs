@@ -134,7 +134,7 @@ async fn what_is_no_image_never_becomes_one() {
 }
 
 #[tokio::test]
-async fn what_a_ticket_leaves_empty_says_nothing() {
+async fn empty_fields_of_a_ticket_count_as_missing_but_for_the_category() {
     let app = shared::testing::app();
     let bytes = png(1);
     let mut announced = announcement(&bytes, "");
@@ -144,7 +144,7 @@ async fn what_a_ticket_leaves_empty_says_nothing() {
     let ticket = ticket(&app, &announced).await;
     put(&app, &ticket, &bytes).await;
     let item = complete(&app, &ticket).await.json();
-    assert_eq!((&item["category"], &item["description"], &item["groupId"]), (&json!("fun"), &json!(""), &Value::Null));
+    assert_eq!((&item["category"], &item["description"], &item["groupId"]), (&json!(""), &json!(""), &Value::Null));
 }
 
 #[tokio::test]

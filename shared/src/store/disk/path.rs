@@ -8,9 +8,9 @@ use jiff::Timestamp;
 use rustix::fs::FileType;
 use rustix::io::{Errno, retry_on_intr};
 
-use super::fs::{FileSystem, Handle, Open, Stat};
-use crate::store::{ETag, ErrorKind, Key, ObjectMeta, Result, StoreError};
-use crate::sync::{Mutex, lock};
+use super::fs::{FileSystem, Handle, Open, Space, Stat};
+use crate::store::{ETag, ErrorKind, Files, Key, ObjectMeta, Result, StoreError};
+use crate::sync::{AtomicBool, Mutex, Ordering, lock};
 
 /// The file in a store's root that writers lock; it is no object.
 pub(super) const LOCK: &str = ".keepsake.lock";
@@ -22,6 +22,8 @@ pub(super) struct Disk {
     files: Arc<dyn FileSystem>,
     /// The root as errors name it.
     pub(super) shown: String,
+    /// Whether the file system reports no free inodes and makes files all the same, as rclone mounts do.
+    pub(super) miscounts_files: AtomicBool,
     /// The file system the root lay on when the store was opened.
     pub(super) device: u64,
     /// Folders, by device and inode, whose own entry in their parent is known to be durable.
@@ -79,7 +81,8 @@ impl Disk {
             e => at.io(e),
         })?;
         let device = root.stat().map_err(|e| at.io(e))?.device;
-        Ok(Self { files, shown: shown.to_owned(), device, settled: Mutex::default() })
+        let (shown, miscounts_files, settled) = (shown.to_owned(), AtomicBool::new(false), Mutex::default());
+        Ok(Self { files, shown, miscounts_files, device, settled })
     }
 
     /// Opens the root anew for every operation: a store whose folder went away or was unmounted is not an empty store.
@@ -95,6 +98,11 @@ impl Disk {
             return Err(at.because(ErrorKind::Unavailable, reason));
         }
         Ok(root)
+    }
+
+    /// How many files a file system can hold, as far as it counts them.
+    pub(super) fn count_files(&self, space: &Space) -> Option<Files> {
+        space.files.filter(|_| !self.miscounts_files.load(Ordering::SeqCst))
     }
 
     /// Opens the folder that holds `key`, `None` where there is no such folder.

@@ -5,10 +5,10 @@ use std::io::{self, Write};
 use rustix::io::Errno;
 use uuid::Uuid;
 
-use super::fs::{Handle, Open, Space, Stat};
+use super::fs::{Handle, Open, Stat};
 use super::path::{At, Disk, Found, etag, look, sync_names};
 use crate::store::error::NoInodes;
-use crate::store::{Body, ETag, ErrorKind, Files, Key, PutMode, Result, StoreError};
+use crate::store::{Body, ETag, ErrorKind, Key, PutMode, Result, StoreError};
 
 /// An unfinished file; its name goes when this is dropped, unless it has become an object's.
 pub(super) struct Temp<'a> {
@@ -33,9 +33,9 @@ impl Disk {
     pub(super) fn put(&self, key: &Key, body: &Body, mode: &PutMode) -> Result<ETag> {
         let at = At { operation: "put", key: key.as_str() };
         self.put_at(at, key, body, mode).map_err(|error| {
-            let space = || self.root(at).ok()?.space().ok();
+            let files = || self.count_files(&self.root(at).ok()?.space().ok()?);
             match error.kind {
-                ErrorKind::Full if matches!(space(), Some(Space { files: Some(Files { free: 0, .. }), .. })) => {
+                ErrorKind::Full if files().is_some_and(|files| files.free == 0) => {
                     StoreError::caused(at.operation, at.key, ErrorKind::Full, NoInodes)
                 }
                 _ => error,

@@ -20,7 +20,8 @@ impl Disk {
             free_bytes: Some(space.free_bytes),
             total_bytes: Some(space.total_bytes),
             integrity: None,
-            files: space.files,
+            clock_ahead_seconds: None,
+            files: self.count_files(&space),
             kind: "disk",
             file_system: root.file_system().map(str::to_owned),
         })

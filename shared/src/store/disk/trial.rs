@@ -11,6 +11,7 @@ use super::fs::{Handle, Open};
 use super::path::{At, Disk, Found, LOCK, etag, look, sync_names};
 use super::publish::{Temp, temp_name};
 use crate::store::{Body, ETag, ErrorKind, Key, PutMode, Result, StoreError};
+use crate::sync::Ordering;
 
 /// What a file system does not do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -131,7 +132,9 @@ impl Trial<'_> {
     /// Makes each call of a put once, so that the one that fails can be named.
     fn calls(&self) -> Result<()> {
         let Self { disk, at, folder, name } = self;
+        let full_of_files = folder.space().is_ok_and(|space| space.files.is_some_and(|files| files.free == 0));
         let mut temp = Temp::create(*at, *folder)?;
+        disk.miscounts_files.store(full_of_files, Ordering::SeqCst);
         temp.fill(&Body::from(b"0".to_vec())).map_err(|e| self.blame(Fault::Write, e))?;
         let lock = disk.root(*at)?.open_at(LOCK, Open::Lock).map_err(|e| at.io(e))?;
         retry_on_intr(|| lock.lock(false)).map_err(|e| self.blame_errno(Fault::Lock, e))?;

@@ -4,7 +4,7 @@ use aws_sdk_s3::operation::delete_object::DeleteObjectError;
 use bytes::Bytes;
 
 use super::S3Store;
-use super::errors::{Failure, explain, failure, is_conflict, kind, status};
+use super::errors::{Failure, failure, is_conflict, kind, status};
 use super::put::{LostReplies, new_put_id};
 use crate::store::{Body, ETag, ErrorKind, Key, ObjectMeta, ObjectStore, Optional, PutMode, Result, StoreError};
 
@@ -41,26 +41,30 @@ impl S3Store {
         request.customize().interceptor(lost.clone()).send().await.map(drop)
     }
 
-    /// Tries whether a delete minds its condition, on one small object below `prefix`.
-    pub(super) async fn probe_deletes(&self, prefix: &Key) -> Result<()> {
-        let refused = |reason: String| StoreError::caused("probe", prefix, ErrorKind::Refused, reason);
+    /// Tries, on one small object below `prefix`, whether a delete minds its condition: whether a wrong one is refused and
+    /// a right one accepted.
+    pub(super) async fn probe_deletes(&self, prefix: &Key) -> Result<bool> {
         let probe = Key::new(format!("{prefix}/conditional-delete-probe-{}", new_put_id()))
             .map_err(|e| StoreError::caused("probe", prefix, ErrorKind::Refused, e))?;
         let etag = self.put(&probe, &Body::from(Bytes::from_static(b"1")), &PutMode::Create).await?;
         let stale = ETag("\"00000000000000000000000000000000\"".to_owned());
         let tried = match self.try_delete(&probe, &stale, &LostReplies::default()).await {
-            Ok(()) => return Err(refused(format!("{} ignores the If-Match of a delete", self.endpoint))),
+            Ok(()) => return Ok(false),
             Err(e) if status(&e) == Some(412) => self.try_delete(&probe, &etag, &LostReplies::default()).await,
             Err(e) => Err(e),
         };
-        let Err(e) = tried else { return Ok(()) };
+        let Err(e) = tried else { return Ok(true) };
         self.delete(&probe).await?;
-        let is_refused = status(&e) == Some(412);
-        let error = failure("probe", prefix, e);
-        Err(if is_refused {
-            refused(format!("{} refuses the If-Match of a delete although it is right", self.endpoint))
-        } else {
-            explain(error, &self.endpoint, &self.bucket, "a delete under If-Match", "it lacks conditional deletes")
-        })
+        match status(&e) {
+            Some(400 | 405 | 412 | 501) => {
+                tracing::warn!(
+                    endpoint = self.endpoint,
+                    error = &failure("probe", prefix, e) as &dyn std::error::Error,
+                    "the service refuses a right If-Match of a delete"
+                );
+                Ok(false)
+            }
+            _ => Err(failure("probe", prefix, e)),
+        }
     }
 }

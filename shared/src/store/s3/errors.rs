@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
@@ -156,6 +157,16 @@ pub(super) fn explain(error: StoreError, endpoint: &str, bucket: &str, feature: 
 struct Explained {
     sentence: String,
     source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+/// No credentials were found, or they could not be got.
+pub(super) fn without_credentials(bucket: &str, error: CredentialsError) -> StoreError {
+    let sentence = "no credentials were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile of \
+                    ~/.aws/credentials in AWS_PROFILE";
+    match error {
+        CredentialsError::CredentialsNotLoaded(_) => StoreError::caused("open", bucket, ErrorKind::Refused, sentence),
+        other => StoreError::caused("open", bucket, ErrorKind::Refused, other),
+    }
 }
 
 /// The HTTP status of the answer, where there was one.

@@ -4,7 +4,10 @@
 //! errors means what.
 
 mod capabilities;
+mod clock;
 mod copy;
+#[cfg(feature = "aws-profiles")]
+mod credentials;
 mod delete;
 mod errors;
 mod probe;
@@ -26,6 +29,7 @@ use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use futures::stream::BoxStream;
 
 use self::capabilities::{Capabilities, Integrity};
+use self::clock::ServiceClock;
 use self::errors::failure;
 use super::{
     Address, Body, ETag, ErrorKind, Files, Key, Object, ObjectMeta, ObjectStore, PutMode, Result, ServedAs, SignedPut,
@@ -77,6 +81,8 @@ pub struct S3Store {
     seen: Arc<AtomicBool>,
     /// What the service does, as the last probe found it.
     capabilities: Arc<Mutex<Capabilities>>,
+    /// What its clock says.
+    clock: ServiceClock,
 }
 
 impl S3Store {
@@ -99,7 +105,7 @@ impl S3Store {
         // Asked for here, where a person looks on. Later a failure to renew them is an outage like others.
         if let Some(credentials) = shared.credentials_provider() {
             let found = credentials.provide_credentials().await;
-            found.map_err(|e| StoreError::caused("open", &options.bucket, ErrorKind::Refused, e))?;
+            found.map_err(|e| errors::without_credentials(&options.bucket, e))?;
         }
         let config = config.build();
         let endpoint = shared.endpoint_url().unwrap_or("AWS").to_owned();
@@ -113,7 +119,23 @@ impl S3Store {
     pub fn from_client(client: Client, bucket: impl Into<String>) -> Self {
         let bucket = bucket.into();
         let service = format!("the client of {bucket}");
-        Self { client, endpoint: service.clone(), service, bucket, seen: Arc::default(), capabilities: Arc::default() }
+        let clock = ServiceClock::default();
+        let client = Client::from_conf(client.config().to_builder().interceptor(clock.clone()).build());
+        Self {
+            client,
+            endpoint: service.clone(),
+            service,
+            bucket,
+            seen: Arc::default(),
+            capabilities: Arc::default(),
+            clock,
+        }
+    }
+
+    /// From now on, by the clock of whoever will judge it.
+    fn expiry(&self, key: &Key, valid_for: Duration) -> Result<PresigningConfig> {
+        let config = PresigningConfig::builder().start_time(self.clock.now()).expires_in(valid_for).build();
+        config.map_err(|e| StoreError::caused("sign", key, ErrorKind::Refused, e))
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -195,7 +217,7 @@ impl ObjectStore for S3Store {
         let request = request
             .response_content_type(served.content_type)
             .set_response_content_disposition(served.disposition.map(str::to_owned));
-        let signed = request.presigned(expiry(key, valid_for)?).await.map_err(|e| failure("sign", key, e))?;
+        let signed = request.presigned(self.expiry(key, valid_for)?).await.map_err(|e| failure("sign", key, e))?;
         Ok(Some(signed.uri().to_owned()))
     }
 
@@ -205,7 +227,7 @@ impl ObjectStore for S3Store {
             .content_length(i64::try_from(terms.size).unwrap_or(i64::MAX))
             .content_type(&terms.content_type)
             .checksum_sha256(terms.digest.to_base64());
-        let signed = request.presigned(expiry(key, valid_for)?).await.map_err(|e| failure("sign", key, e))?;
+        let signed = request.presigned(self.expiry(key, valid_for)?).await.map_err(|e| failure("sign", key, e))?;
         let headers = signed.headers().map(|(name, value)| (name.to_lowercase(), value.to_owned())).collect();
         Ok(Some(SignedPut { url: signed.uri().to_owned(), headers }))
     }
@@ -214,13 +236,14 @@ impl ObjectStore for S3Store {
         self.probe(scratch).await
     }
 
-    async fn check_conditional_deletes(&self, scratch: &Key) -> Result<()> {
+    async fn check_conditional_deletes(&self, scratch: &Key) -> Result<bool> {
         self.probe_deletes(scratch).await
     }
 
     async fn status(&self) -> Result<StoreStatus> {
         self.check_bucket(&self.bucket, "status", &self.bucket).await?;
-        Ok(StoreStatus { kind: "s3", integrity: Some(self.capabilities().told()), ..StoreStatus::default() })
+        let (integrity, clock_ahead_seconds) = (Some(self.capabilities().told()), self.clock.ahead_seconds());
+        Ok(StoreStatus { kind: "s3", integrity, clock_ahead_seconds, ..StoreStatus::default() })
     }
 
     async fn free_bytes(&self) -> Result<Option<u64>> {
@@ -230,8 +253,4 @@ impl ObjectStore for S3Store {
     async fn files(&self) -> Result<Option<Files>> {
         Ok(None)
     }
-}
-
-fn expiry(key: &Key, valid_for: Duration) -> Result<PresigningConfig> {
-    PresigningConfig::expires_in(valid_for).map_err(|e| StoreError::caused("sign", key, ErrorKind::Refused, e))
 }

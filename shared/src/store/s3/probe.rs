@@ -82,12 +82,13 @@ impl Probe<'_> {
             Err(e) if !is_about_headers(&e) => return Err(self.explain(e, "to store an object")),
             Err(e) => e,
         };
-        if self.put(*found, b"1", &PutMode::Overwrite).await.is_ok() {
-            return Err(self.explain(error, "a put under If-None-Match"));
+        match self.put(*found, b"1", &PutMode::Overwrite).await {
+            Ok(_) => return Err(self.explain(error, "a put under If-None-Match")),
+            Err(e) if !is_about_headers(&e) => return Err(self.explain(e, "to store an object")),
+            Err(_) => found.integrity = Integrity::Md5,
         }
-        found.integrity = Integrity::Md5;
-        if self.put(*found, b"1", &PutMode::Overwrite).await.is_err() {
-            return Err(self.explain(error, "to store an object"));
+        if let Err(e) = self.put(*found, b"1", &PutMode::Overwrite).await {
+            return Err(self.explain(e, "to store an object"));
         }
         self.store.delete(&self.key).await?;
         match self.put(*found, b"1", &PutMode::Create).await {

@@ -40,9 +40,10 @@ async fn everywhere(options: &S3Options) -> SdkConfig {
     if let Some(endpoint) = &options.endpoint {
         loader = loader.endpoint_url(endpoint);
     }
-    if let Some(own) = &options.credentials {
-        loader = loader.credentials_provider(credentials(own));
-    }
+    loader = match &options.credentials {
+        Some(own) => loader.credentials_provider(credentials(own)),
+        None => loader.credentials_provider(super::credentials::provider()),
+    };
     loader.load().await
 }
 

@@ -77,6 +77,7 @@ async fn a_name_that_leaves_the_root_refuses_the_zip() {
         "uploads/./x.png",
         "uploads//x.png",
         "uploads\\..\\x.png",
+        "\\x.png",
         "C:/x.png",
         "uploads/x\u{1}.png",
         &long,
@@ -90,9 +91,21 @@ async fn a_name_that_leaves_the_root_refuses_the_zip() {
 }
 
 #[tokio::test]
-async fn two_entries_of_one_name_refuse_the_zip() {
-    let zip = zip_of([("uploads/a.png", png(1)), ("uploads/b.png", png(2))]);
-    refuse(replaced(zip, b"uploads/b.png", b"uploads/a.png"), "two entries").await;
+async fn of_two_entries_of_one_name_neither_hides_the_other() {
+    let keepsake = World::new().open();
+    let metadata = super::older(serde_json::json!({ "a.png": { "description": "a" } }));
+    let zip = zip_of([
+        ("image-metadata.json", metadata),
+        ("uploads/a (2).png", png(3)),
+        ("uploads/a.png", png(1)),
+        ("uploads/b.png", png(2)),
+    ]);
+    let zip = replaced(zip, b"uploads/b.png", b"uploads/a.png");
+    let plan = super::import(&keepsake, &zip).await.plan;
+    assert_eq!(plan.renamed_files, [("uploads/a.png".to_owned(), "uploads/a (3).png".to_owned())]);
+    let seen = seen(&keepsake).await;
+    assert_eq!(seen[&super::id("a.png")], (Some("a".to_owned()), Some(png(1))));
+    assert_eq!((&seen[&super::id("a (2).png")].1, &seen[&super::id("a (3).png")].1), (&Some(png(3)), &Some(png(2))));
 }
 
 #[tokio::test]

@@ -152,5 +152,11 @@ fn mode(rng: &mut Rng) -> Mode {
 fn fields(rng: &mut Rng) -> Fields {
     let mut some = |text: &str, n: u64| (rng.below(2) == 0).then(|| format!("{text}{}", rng.below(n)));
     let (category, group_id) = (some("c", 5), some("g", 3));
-    Fields { category, group_id, order: (rng.below(3) == 0).then(|| rng.below(9) as i64), description: None }
+    Fields {
+        category,
+        group_id,
+        order: (rng.below(3) == 0).then(|| rng.below(9) as i64),
+        description: None,
+        ..Fields::default()
+    }
 }

@@ -3,9 +3,14 @@
 
 use std::ops::Range;
 
+use axum::http::StatusCode;
+use axum::http::header::{CONTENT_RANGE, HeaderValue};
+
+use super::Problem;
+
 /// What a `Range` header asks for.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Wanted {
+pub enum Wanted {
     /// All of it: also where the header makes no sense, and where it asks for several parts at once, for which the whole
     /// is an allowed answer.
     Whole,
@@ -16,7 +21,7 @@ pub(crate) enum Wanted {
 }
 
 /// Reads a `Range` header for a representation of `length` bytes.
-pub(crate) fn wanted(header: &str, length: u64) -> Wanted {
+pub fn wanted(header: &str, length: u64) -> Wanted {
     let Some((unit, spec)) = header.split_once('=') else { return Wanted::Whole };
     let Some((first, last)) = spec.trim().split_once('-').filter(|_| unit.trim().eq_ignore_ascii_case("bytes")) else {
         return Wanted::Whole;
@@ -28,6 +33,16 @@ pub(crate) fn wanted(header: &str, length: u64) -> Wanted {
         _ => return Wanted::Whole,
     };
     if range.is_empty() { Wanted::Nothing } else { Wanted::Part(range) }
+}
+
+/// The answer where a range has none of the bytes that there are.
+pub fn unsatisfiable(length: u64) -> Problem {
+    let detail = format!("There are {length} bytes, and none of those asked for.");
+    let problem = Problem::new(StatusCode::RANGE_NOT_SATISFIABLE, "range-not-satisfiable", detail);
+    match HeaderValue::try_from(format!("bytes */{length}")) {
+        Ok(value) => problem.with_header(CONTENT_RANGE, value),
+        Err(_) => problem,
+    }
 }
 
 /// Digits only; a number too large for us is larger than any length.

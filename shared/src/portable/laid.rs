@@ -1,0 +1,52 @@
+//! [`Laid`]: which file of a source is what.
+
+use std::collections::BTreeMap;
+
+use super::source::{Source, SourceFile};
+use crate::layout;
+
+/// The files of a source by what they are for.
+#[derive(Default)]
+pub(super) struct Laid {
+    pub(super) metadata: Option<SourceFile>,
+    pub(super) commits: Vec<SourceFile>,
+    /// Files below `uploads/`, by their name there.
+    pub(super) uploads: BTreeMap<String, SourceFile>,
+    pub(super) plain: Vec<SourceFile>,
+    /// Paths that belong to none of these.
+    pub(super) strange: Vec<String>,
+}
+
+impl Laid {
+    pub(super) fn of(source: &Source) -> Self {
+        let metadata = layout::checkpoint();
+        let is_root = |root: &str| {
+            let below = source.files.iter().filter_map(|file| file.path.strip_prefix(root));
+            below.into_iter().any(|path| path == metadata.as_str() || path.starts_with(layout::UPLOADS))
+        };
+        // What was packed as a folder has that folder's name before each of its paths.
+        let wrapped = source.files.first().and_then(|file| file.path.split_inclusive('/').next());
+        let wrapped = wrapped.filter(|root| source.files.iter().all(|file| file.path.starts_with(*root)));
+        let root = if is_root("") { "" } else { wrapped.filter(|root| is_root(root)).unwrap_or_default() };
+
+        let mut laid = Self::default();
+        for file in &source.files {
+            let path = file.path.strip_prefix(root).unwrap_or(&file.path);
+            if path == metadata.as_str() {
+                laid.metadata = Some(file.clone());
+            } else if path.starts_with(layout::COMMITS) {
+                laid.commits.push(file.clone());
+            } else if let Some(name) = path.strip_prefix(layout::UPLOADS) {
+                laid.uploads.insert(name.to_owned(), file.clone());
+            } else if !layout::is_own(path) {
+                laid.plain.push(file.clone());
+            }
+        }
+        if laid.metadata.is_some() {
+            // What lies beside a library belongs to something else.
+            laid.strange.extend(std::mem::take(&mut laid.plain).into_iter().map(|file| file.path));
+        }
+        laid.uploads.retain(|name, _| !layout::is_own(&format!("{}{name}", layout::UPLOADS)));
+        laid
+    }
+}
