@@ -62,13 +62,15 @@ impl Space {
             Self::Gray(icc) => of(icc, DataColorSpace::Gray).or_else(|| of(icc, DataColorSpace::Rgb)),
             Self::Coded(color_primaries, transfer_characteristics) => {
                 let mut profile = ColorProfile::new_srgb();
-                let is_known = profile.update_rgb_colorimetry_from_cicp(CicpProfile {
+                profile.red_trc = None;
+                // What it returns is false in any case; a curve is set last, where all of it is known.
+                profile.update_rgb_colorimetry_from_cicp(CicpProfile {
                     color_primaries: *color_primaries,
                     transfer_characteristics: *transfer_characteristics,
                     matrix_coefficients: MatrixCoefficients::Identity,
                     full_range: true,
                 });
-                is_known.then_some(profile)
+                profile.red_trc.is_some().then_some(profile)
             }
             Self::Gamma(Gamma { exponent, chromaticities }) => {
                 let mut profile = ColorProfile::new_srgb();

