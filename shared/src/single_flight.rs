@@ -94,7 +94,7 @@ mod tests {
     async fn fail(flight: &SingleFlight<&'static str>, gate: &Semaphore, runs: &AtomicUsize) -> &'static str {
         let work = async {
             runs.fetch_add(1, Ordering::SeqCst);
-            gate.acquire().await.unwrap().forget();
+            gate.acquire().await.expect("the gate is never closed").forget();
             Err("away")
         };
         match flight.run(work).await {

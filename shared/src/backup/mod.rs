@@ -7,6 +7,7 @@ pub(crate) mod automatic;
 mod create;
 mod manifest;
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -100,7 +101,7 @@ impl Keepsake {
         unreadable.sort_unstable_by(|a, b| b.cmp(a));
         let seen: HashMap<_, _> = found.into_iter().filter_map(|(name, read)| Some((name, read?))).collect();
         let mut listed: Vec<Listed> = seen.values().filter_map(|(_, listed)| listed.clone()).collect();
-        listed.sort_unstable_by(|a, b| b.name.cmp(&a.name));
+        listed.sort_unstable_by_key(|listed| Reverse(listed.name));
         *lock(&self.backups.seen) = seen;
         Ok(All { listed, unreadable })
     }

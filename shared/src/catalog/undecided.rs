@@ -6,19 +6,30 @@
 //! reader sees that it is absent, and from then on it must not come back: this process joins no copy of it in, and each
 //! fold tries to delete those that may stand in a mirror.
 
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 use super::Catalog;
 use crate::layout;
+use crate::single_flight::within;
 use crate::store::{Body, ErrorKind, Optional, PutMode, Store, StoreError};
 use crate::sync::lock;
 
+/// For so long after its commit a change is stored again. Later, others may have changed the same images, and bytes that no
+/// record names may have been set aside.
+const STORED_AGAIN_FOR: SignedDuration = SignedDuration::from_secs(60);
+/// How long a reader waits for a commit to be stored again: a place that hangs must not keep it from the others.
+const PATIENCE: Duration = Duration::from_secs(3);
+
 /// A commit of this process that may or may not stand.
 #[derive(Debug)]
-pub(super) struct Undecided {
-    body: Body,
-    /// Whether a reader was shown that it does not stand.
-    absent: bool,
+pub(super) enum Undecided {
+    /// Nothing was read since: it may be stored again.
+    Open { body: Body, since: Timestamp },
+    /// A reader was shown that it does not stand.
+    Absent,
 }
 
 impl Catalog {
@@ -28,7 +39,7 @@ impl Catalog {
     }
 
     pub(super) fn note_undecided(&self, id: Uuid, body: Body) {
-        lock(&self.undecided).insert(id, Undecided { body, absent: false });
+        lock(&self.undecided).insert(id, Undecided::Open { body, since: self.clock.now() });
     }
 
     /// Whether this process does not know, or has decided to the contrary, that this commit stands.
@@ -38,29 +49,34 @@ impl Catalog {
 
     /// Whether copies of a commit that readers saw absent may still stand in a mirror.
     pub(super) fn has_absent(&self) -> bool {
-        lock(&self.undecided).values().any(|undecided| undecided.absent)
+        lock(&self.undecided).values().any(|undecided| matches!(undecided, Undecided::Absent))
     }
 
-    /// Stores the undecided commits again; returns those for which that failed.
+    /// Stores the undecided commits again; returns those for which that failed, or for which it is too late.
     pub(super) async fn store_undecided(&self) -> Vec<Uuid> {
-        let waiting: Vec<(Uuid, Body)> = {
+        let waiting: Vec<(Uuid, Body, Timestamp)> = {
             let undecided = lock(&self.undecided);
-            let waiting = undecided.iter().filter(|(_, undecided)| !undecided.absent);
-            waiting.map(|(id, undecided)| (*id, undecided.body.clone())).collect()
+            let waiting = undecided.iter().filter_map(|(id, undecided)| match undecided {
+                Undecided::Open { body, since } => Some((*id, body.clone(), *since)),
+                Undecided::Absent => None,
+            });
+            waiting.collect()
         };
         let mut failed = Vec::new();
-        for (id, body) in waiting {
+        for (id, body, since) in waiting {
+            let too_late = self.clock.now().duration_since(since).abs() > STORED_AGAIN_FOR;
             // A place that fails for one of them fails for the others, and a reader waits.
-            if failed.is_empty() {
-                match self.store_again(id, &body).await {
-                    Ok(()) => {
+            if failed.is_empty() && !too_late {
+                match within(PATIENCE, self.store_again(id, &body)).await {
+                    Some(Ok(())) => {
                         lock(&self.undecided).remove(&id);
                         continue;
                     }
-                    Err(error) => {
+                    Some(Err(error)) => {
                         let error = &error as &dyn std::error::Error;
                         tracing::warn!(commit = %id, error, "a commit with an unknown outcome could not be stored again");
                     }
+                    None => tracing::warn!(commit = %id, "a place did not answer in time to store a commit again"),
                 }
             }
             failed.push(id);
@@ -89,7 +105,7 @@ impl Catalog {
             if cache.listed.contains(id) {
                 undecided.remove(id);
             } else if let Some(undecided) = undecided.get_mut(id) {
-                undecided.absent = true;
+                *undecided = Undecided::Absent;
             }
         }
     }
@@ -98,7 +114,11 @@ impl Catalog {
     pub(super) async fn take_back_absent(&self) -> Result<(), StoreError> {
         let absent: Vec<Uuid> = {
             let undecided = lock(&self.undecided);
-            undecided.iter().filter(|(_, undecided)| undecided.absent).map(|(id, _)| *id).collect()
+            undecided
+                .iter()
+                .filter(|(_, undecided)| matches!(undecided, Undecided::Absent))
+                .map(|(id, _)| *id)
+                .collect()
         };
         for id in absent {
             let key = layout::commit(id);

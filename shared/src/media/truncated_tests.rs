@@ -12,7 +12,7 @@ fn is_truncated(bytes: &[u8]) -> bool {
 /// Noise, so that the pixels make up most of the file.
 fn noise(format: image::ImageFormat) -> Vec<u8> {
     let mut bytes = Cursor::new(Vec::new());
-    let pixel = |x: u32, y: u32| image::Rgb([(x * 37 ^ y * 91) as u8, (x * y * 13) as u8, (x * 5 + y * 7) as u8]);
+    let pixel = |x: u32, y: u32| image::Rgb([((x * 37) ^ (y * 91)) as u8, (x * y * 13) as u8, (x * 5 + y * 7) as u8]);
     image::DynamicImage::from(image::RgbImage::from_fn(64, 48, pixel)).write_to(&mut bytes, format).unwrap();
     bytes.into_inner()
 }

@@ -116,8 +116,8 @@ impl Keepsake {
         read(&self.primary).await
     }
 
-    /// Revokes the token of this name or id, and returns it. A server that runs may take it for [`TRUSTED`](super::TRUSTED)
-    /// longer.
+    /// Revokes the token of this name or id, and returns it. A server that runs may accept it for [`TRUSTED`](super::TRUSTED)
+    /// longer, and for 15 minutes where the store does not answer it.
     pub async fn revoke_token(&self, which: &str) -> Result<Token> {
         self.change_tokens(|tokens| {
             let at = tokens.iter().position(|token| token.name == which || token.id.to_string() == which);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::task::{Context, Poll, Waker};
 
+use jiff::SignedDuration;
 use shared::catalog::CommitError;
 use shared::images::Patch;
 use shared::store::{ErrorKind, Fault, Operation};
@@ -112,6 +113,23 @@ async fn an_upload_of_unknown_outcome_is_stored_once_the_store_answers() {
         assert_eq!(seen(&world.open()).await.len(), 1, "{name}: another process sees it as well");
         assert_eq!(world.keys(MIRRORED).await.len(), 1, "{name}: it has its second copy");
     }
+}
+
+/// A delete that another server never saw must not win, once it is stored at last, over what was edited there since.
+#[tokio::test]
+async fn an_old_delete_of_unknown_outcome_spares_a_later_edit() {
+    let world = World::new();
+    world.open().recover().await.unwrap();
+    let (keepsake, failing) = open(&world, PLANS[0].1);
+    let id = upload(&keepsake, 1).await.unwrap().images[0].0.clone();
+    failing.store(true, SeqCst);
+    let error = keepsake.delete_image(id.as_str(), |_| true).await.unwrap_err();
+    assert!(is_unknown(&error), "{error:?}");
+    world.clock.advance(SignedDuration::from_hours(1));
+    let patch = Patch { description: Some(Some("changed".to_owned())), ..Patch::default() };
+    world.open().edit_image(id.as_str(), &patch, |_| true).await.unwrap();
+    failing.store(false, SeqCst);
+    assert_eq!(seen(&keepsake).await[&id].0.as_deref(), Some("changed"));
 }
 
 /// Drives a future by hand for at most so many steps, of which each store operation takes one; then drops it.
