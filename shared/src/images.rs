@@ -201,8 +201,14 @@ impl Keepsake {
             && holds(&entry)
         {
             // Deleting is the way out of a full disk: the archive's copy holds the bytes until the tombstone stands.
-            self.delete_bytes(&name, &entry).await?;
-            outcome = self.change_image(id, &holds, tombstone).await;
+            match self.delete_bytes(&name, &entry).await {
+                Ok(()) => outcome = self.change_image(id, &holds, tombstone).await,
+                // The answer is that of the first try, whose outcome may be unknown.
+                Err(error) => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::warn!(image = %name, error, "a deleted image's bytes could not make room");
+                }
+            }
         }
         let Changed { before, .. } = outcome?;
         self.delete_bytes_of_deleted(&name, &before).await;

@@ -199,7 +199,7 @@ impl Trial<'_> {
             return Err(self.fault(Fault::Tag));
         }
         let mut read = [0; 2];
-        let length = file.read_at(&mut read, 0).map_err(|e| at.io(e))?;
+        let length = retry_on_intr(|| file.read_at(&mut read, 0)).map_err(|e| at.io(e))?;
         if read[..length] != *bytes {
             return Err(self.fault(Fault::Bytes));
         }
@@ -228,7 +228,8 @@ impl Trial<'_> {
         let cause = error.source.as_deref().and_then(|source| source.downcast_ref::<std::io::Error>());
         match cause.and_then(Errno::from_io_error) {
             Some(errno) => self.blame_errno(fault, errno),
-            None if matches!(error.kind, ErrorKind::Full | ErrorKind::ReadOnly) => error,
+            // An error of the medium or of this process (EIO, EMFILE) says nothing of the file system.
+            None if matches!(error.kind, ErrorKind::Full | ErrorKind::ReadOnly | ErrorKind::Unavailable) => error,
             None => self.unsuitable(fault, ErrorKind::Refused, error.source),
         }
     }
