@@ -91,9 +91,15 @@ impl ObjectStore for SmallDisk {
 
 /// A store whose images were all deleted after a backup was made.
 async fn emptied(world: &World) -> (BackupName, Vec<ImageId>) {
+    emptied_of(world, 4).await
+}
+
+/// Likewise, with so many images.
+async fn emptied_of(world: &World, count: u32) -> (BackupName, Vec<ImageId>) {
     let keepsake = world.open();
     keepsake.recover().await.unwrap();
-    let ids = upload_all(&keepsake, 0..4).await;
+    let mut ids = upload_all(&keepsake, 0..count).await;
+    ids.sort();
     let backup = keepsake.create_backup(Kind::Manual).await.unwrap().name;
     for id in &ids {
         keepsake.delete_image(id.as_str(), |_| true).await.unwrap();
@@ -183,6 +189,27 @@ async fn a_failed_restore_deletes_what_it_copied() {
     let fault = fails("put", format!("uploads/{}", ids[3]), Fault::Before(ErrorKind::Full));
     world.open_failing(fault).restore(backup, Mode::Merge).await.unwrap_err();
     assert_eq!(world.keys("uploads/").await.len(), ids.len() - 1);
+}
+
+#[tokio::test]
+async fn a_failed_restore_leaves_the_files_that_it_did_not_copy() {
+    let world = World::new();
+    let (backup, ids) = emptied_of(&world, 12).await;
+    // Copied there by hand, under the name of the image that comes last.
+    let other = format!("uploads/{}", ids[11]);
+    world.put(&other, &png(77)).await;
+    let full = Fault::Before(ErrorKind::Full);
+    let faults = [
+        ("another image fails before", fails("put", format!("uploads/{}", ids[0]), full)),
+        ("the file cannot be quarantined", fails("put", "quarantine/".to_owned(), full)),
+        ("the image fails itself", fails("put", other.clone(), full)),
+    ];
+    for (what, fault) in faults {
+        world.open_failing(fault).restore(backup, Mode::Merge).await.unwrap_err();
+        assert_eq!(world.keys("uploads/").await, [other.clone()], "{what}");
+        let (bytes, _) = world.raw().read(&Key::new(&other).unwrap()).await.unwrap();
+        assert_eq!(bytes, png(77), "{what}");
+    }
 }
 
 #[tokio::test]
