@@ -270,19 +270,29 @@ impl Keepsake {
     /// is not its copy and may be the only one, so that it stays. Under the lease alone, since another restore may rely on
     /// them.
     async fn take_back_bytes(&self, begun: &[(ImageId, Digest)], lease: &Lease<'_>) -> Result<()> {
-        if begun.is_empty() || !lease.still_holds().await? {
-            return Ok(());
-        }
-        self.catalog.refresh().await?;
-        for (id, digest) in begun {
-            let found = self.primary.digest(&layout::image(id)).await.sound()?;
-            let Some((version, _)) = found.filter(|(_, found)| found == digest) else { continue };
-            if self.catalog.read(|state| state.lives(id.as_str())) {
-                continue;
+        for some in begun.chunks(COPIES) {
+            let look = async |(id, digest): (ImageId, Digest)| {
+                let found = self.primary.digest(&layout::image(&id)).await.sound()?;
+                Ok::<_, StoreError>(found.filter(|(_, found)| *found == digest).map(|(version, _)| (id, version)))
+            };
+            let copies: Vec<_> = stream::iter(some.to_vec()).map(look).buffer_unordered(COPIES).try_collect().await?;
+            // On a full disk a lease cannot be renewed, but it may still hold for long enough.
+            match lease.renew_if_due().await {
+                Err(e) if e.store_kind() == Some(ErrorKind::Full) => {}
+                renewed => renewed?,
             }
-            match self.primary.delete_version(&version).await {
-                Err(e) if e.kind == ErrorKind::Changed => {}
-                deleted => deleted?,
+            if !lease.still_holds().await? {
+                return Err(Error::RestoreRunning);
+            }
+            self.catalog.refresh().await?;
+            for (id, version) in copies.into_iter().flatten() {
+                if self.catalog.read(|state| state.lives(id.as_str())) {
+                    continue;
+                }
+                match self.primary.delete_version(&version).await {
+                    Err(e) if e.kind == ErrorKind::Changed => {}
+                    deleted => deleted?,
+                }
             }
         }
         Ok(())
