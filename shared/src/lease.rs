@@ -1,7 +1,7 @@
 //! [`Lease`]: a claim, visible to every process, that ends by itself when its holder dies.
 //!
-//! It ends when it was not renewed for a minute. On a disk it also names the process that holds it, and whoever runs on the
-//! same machine takes it over at once where that process has ended.
+//! It ends when it was not renewed for a minute. On a local disk it also names the process that holds it, and whoever runs
+//! on the same machine takes it over at once where that process has ended.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -33,7 +33,7 @@ pub(crate) struct Lease<'a> {
     archive: &'a Store,
     clock: &'a Clock,
     holder: Uuid,
-    /// This process, where a lease on a disk names it.
+    /// This process, where a lease on a local disk names it.
     process: Option<Process>,
     /// `None` while there is no room for it; only for who deletes.
     held: tokio::sync::Mutex<Option<ETag>>,
@@ -65,16 +65,27 @@ impl LeaseJson {
     }
 }
 
+/// File systems of one machine alone. A name that is missing here costs a wait of a minute after a crash.
+const LOCAL: [&str; 9] = ["ext4", "xfs", "btrfs", "bcachefs", "f2fs", "zfs", "overlay", "tmpfs", "ramfs"];
+
 /// What a lease in this place says of the process that holds it.
-fn this_process(archive: &Store) -> Option<Process> {
-    // Behind a service there may be machines that are copies of each other, with the same ids.
-    archive.is_disk().then(Process::this).flatten()
+async fn this_process(archive: &Store) -> Option<Process> {
+    if !archive.is_disk() {
+        return None;
+    }
+    // A service or a network's file system may be shared by machines that are copies of each other, with the same ids.
+    let file_system = archive.status().await.ok()?.file_system?;
+    is_local(&file_system).then(Process::this).flatten()
+}
+
+fn is_local(file_system: &str) -> bool {
+    LOCAL.contains(&file_system)
 }
 
 impl<'a> Lease<'a> {
     /// Takes the lease; `None` while another holds it.
     pub(crate) async fn acquire(archive: &'a Store, clock: &'a Clock) -> Result<Option<Self>, StoreError> {
-        let (holder, process) = (clock.new_id(), this_process(archive));
+        let (holder, process) = (clock.new_id(), this_process(archive).await);
         let taken = Self::take(archive, clock, holder, process.as_ref()).await?;
         Ok(taken.map(|etag| Self::new(archive, clock, (holder, process), Some(etag), false)))
     }
@@ -82,7 +93,7 @@ impl<'a> Lease<'a> {
     /// Likewise for one who only deletes, which has to go on a full disk: where there is no room for a lease, it is enough
     /// that nobody holds one. Neither can a restore begin there.
     pub(crate) async fn acquire_to_delete(archive: &'a Store, clock: &'a Clock) -> Result<Option<Self>, StoreError> {
-        let (holder, process) = (clock.new_id(), this_process(archive));
+        let (holder, process) = (clock.new_id(), this_process(archive).await);
         let held = match Self::take(archive, clock, holder, process.as_ref()).await {
             Ok(None) => return Ok(None),
             Err(e) if e.kind == ErrorKind::Full => None,
@@ -202,5 +213,16 @@ impl<'a> Lease<'a> {
             Some(_) => self.archive.delete(&layout::restore_lease()).await,
             None => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_lease_on_a_local_file_system_names_its_process() {
+        assert!(["ext4", "xfs", "overlay", "tmpfs"].into_iter().all(is_local));
+        assert!(!["nfs", "cifs", "ceph", "9p", "fuse", "something"].into_iter().any(is_local));
     }
 }

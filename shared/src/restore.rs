@@ -14,8 +14,8 @@ use crate::keepsake::Keepsake;
 use crate::layout::{self, BackupName, ImageId};
 use crate::lease::Lease;
 use crate::recovery::Listed;
-use crate::store::{Optional, StoreError};
-use crate::sync::{AtomicBool, Ordering};
+use crate::store::{ErrorKind, Optional, StoreError};
+use crate::sync::{AtomicBool, Mutex, Ordering, lock};
 
 /// Images brought back at a time.
 const COPIES: usize = 8;
@@ -57,6 +57,8 @@ pub struct Plan {
     records: BTreeMap<ImageId, Record>,
     /// What images that go were called by whoever uploaded them.
     removed_names: BTreeMap<ImageId, String>,
+    /// The images whose files this restore has begun to write, and the digest of what it wrote.
+    begun: Vec<(ImageId, Digest)>,
 }
 
 /// What a restore did.
@@ -225,11 +227,10 @@ impl Keepsake {
         lease.renew_if_due().await?;
         let safety_backup = Some(self.create_backup(Kind::Safety).await?.name);
         lease.renew_if_due().await?;
-        let wanted: Vec<ImageId> = plan.bytes_to_bring.iter().cloned().collect();
         let carried_out = self.carry_out(&mut plan, lease).await;
         // What may stand keeps its bytes.
         if carried_out.as_ref().is_err_and(|error| !matches!(error, Error::Commit(CommitError::Unknown(_))))
-            && let Err(error) = self.take_back_bytes(&wanted, lease).await
+            && let Err(error) = self.take_back_bytes(&plan.begun, lease).await
         {
             tracing::warn!(error = &error as &dyn std::error::Error, "what a failed restore copied stays for a day");
         }
@@ -265,16 +266,33 @@ impl Keepsake {
         Ok(())
     }
 
-    /// Deletes what a failed restore has copied into the primary: files of images that do not live. Under the lease alone,
-    /// since another restore may rely on them.
-    async fn take_back_bytes(&self, brought: &[ImageId], lease: &Lease<'_>) -> Result<()> {
-        if brought.is_empty() || !lease.still_holds().await? {
-            return Ok(());
-        }
-        self.catalog.refresh().await?;
-        for id in brought {
-            if !self.catalog.read(|state| state.lives(id.as_str())) {
-                self.primary.delete(&layout::image(id)).await?;
+    /// Deletes what a failed restore has copied into the primary: files of images that do not live. A file with other bytes
+    /// is not its copy and may be the only one, so that it stays. Under the lease alone, since another restore may rely on
+    /// them.
+    async fn take_back_bytes(&self, begun: &[(ImageId, Digest)], lease: &Lease<'_>) -> Result<()> {
+        for some in begun.chunks(COPIES) {
+            let look = async |(id, digest): (ImageId, Digest)| {
+                let found = self.primary.digest(&layout::image(&id)).await.sound()?;
+                Ok::<_, StoreError>(found.filter(|(_, found)| *found == digest).map(|(version, _)| (id, version)))
+            };
+            let copies: Vec<_> = stream::iter(some.to_vec()).map(look).buffer_unordered(COPIES).try_collect().await?;
+            // On a full disk a lease cannot be renewed, but it may still hold for long enough.
+            match lease.renew_if_due().await {
+                Err(e) if e.store_kind() == Some(ErrorKind::Full) => {}
+                renewed => renewed?,
+            }
+            if !lease.still_holds().await? {
+                return Err(Error::RestoreRunning);
+            }
+            self.catalog.refresh().await?;
+            for (id, version) in copies.into_iter().flatten() {
+                if self.catalog.read(|state| state.lives(id.as_str())) {
+                    continue;
+                }
+                match self.primary.delete_version(&version).await {
+                    Err(e) if e.kind == ErrorKind::Changed => {}
+                    deleted => deleted?,
+                }
             }
         }
         Ok(())
@@ -289,16 +307,23 @@ impl Keepsake {
         let in_the_way = std::mem::take(&mut plan.in_the_way);
         self.progress.begin("images", plan.bytes_to_bring.len() as u64);
         let failed = AtomicBool::new(false);
+        let begun = Mutex::new(Vec::new());
         // Each that was begun is seen to its end, also after one has failed: what is still being written cannot be taken back.
         let bring = async |(id, digest, size): (ImageId, Digest, u64)| {
             if failed.load(Ordering::Relaxed) {
                 return Ok(None);
             }
-            let brought = self.bring_one(&id, digest, size, in_the_way.contains(&id), lease).await;
+            let brought = async {
+                self.clear_place(&id, size, in_the_way.contains(&id)).await?;
+                lock(&begun).push((id.clone(), digest));
+                self.bring_one(&id, digest, lease).await
+            };
+            let brought = brought.await;
             failed.fetch_or(brought.is_err(), Ordering::Relaxed);
             brought.map(|outcome| Some((id, outcome)))
         };
         let brought: Vec<Result<_>> = stream::iter(wanted).map(bring).buffer_unordered(COPIES).collect().await;
+        plan.begun = std::mem::take(&mut *lock(&begun));
         let brought = brought.into_iter().collect::<Result<Vec<_>>>()?;
         for (id, outcome) in brought.into_iter().flatten() {
             if outcome == Archived::Missing {
@@ -308,14 +333,8 @@ impl Keepsake {
         Ok(())
     }
 
-    async fn bring_one(
-        &self,
-        id: &ImageId,
-        digest: Digest,
-        size: u64,
-        in_the_way: bool,
-        lease: &Lease<'_>,
-    ) -> Result<Archived> {
+    /// Sees that an image's bytes have room, and quarantines a file that lies in their place.
+    async fn clear_place(&self, id: &ImageId, size: u64, in_the_way: bool) -> Result<()> {
         // Others write as well, so that what was free for all may not be free for the next.
         let needed = self.settings.reserve_bytes.saturating_add(size);
         if self.primary.free_bytes().await?.is_some_and(|free| free < needed) {
@@ -324,6 +343,10 @@ impl Keepsake {
         if in_the_way {
             self.archive.quarantine(&self.primary, &layout::image(id)).await?;
         }
+        Ok(())
+    }
+
+    async fn bring_one(&self, id: &ImageId, digest: Digest, lease: &Lease<'_>) -> Result<Archived> {
         let outcome = self.archive.bring_back(&self.primary, id, digest).await?;
         self.progress.advance();
         lease.renew_if_due().await?;

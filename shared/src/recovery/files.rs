@@ -52,8 +52,7 @@ impl Keepsake {
                         && let Some(file) = self.still_unexplained(id, listed).await?
                         && self.archive.quarantine(&self.primary, &file.key).await?
                     {
-                        self.primary.delete_version(&file).await?;
-                        report.set_aside += 1;
+                        report.set_aside += u64::from(self.delete_copied(&file).await?);
                     }
                     Ok(())
                 }
@@ -134,10 +133,22 @@ impl Keepsake {
         let body = self.primary.fetch(&file.key).await?;
         if tombstone.sha256 == Some(body.digest()) {
             self.archive.put_named(&body).await?;
-            self.primary.delete_version(file).await?;
-            report.deletes_finished += 1;
+            report.deletes_finished += u64::from(self.delete_copied(file).await?);
         }
         Ok(())
+    }
+
+    /// Deletes this version of a file, of which the archive has a copy; returns false where the store refuses, as a service
+    /// without conditional deletes does.
+    async fn delete_copied(&self, file: &ObjectMeta) -> Result<bool> {
+        match self.primary.delete_version(file).await {
+            Err(error) if error.kind == ErrorKind::Refused => {
+                let key = file.key.as_str();
+                tracing::warn!(key, error = &error as &dyn std::error::Error, "a file without a record stays");
+                Ok(false)
+            }
+            deleted => Ok(deleted.map(|()| true)?),
+        }
     }
 
     /// The record of a file that has none; `None` where it is not an image, which is left alone.

@@ -152,6 +152,35 @@ async fn a_delete_that_was_cut_off_is_finished_and_a_new_file_of_that_name_is_no
 }
 
 #[tokio::test]
+async fn recovery_leaves_files_that_the_store_refuses_to_delete() {
+    let world = World::new();
+    let keepsake = world.open();
+    keepsake.recover().await.unwrap();
+    let ids = upload_all(&keepsake, 0..2).await;
+    keepsake.delete_image(ids[0].as_str(), |_| true).await.unwrap();
+    let (deleted, kept) = (format!("uploads/{}", ids[0]), format!("uploads/{}", ids[1]));
+    let orphan = format!("uploads/{}", ImageId::generate(Uuid::from_u128(5), "png"));
+    world.put(&deleted, &png(0)).await;
+    world.put(&orphan, &png(5)).await;
+    world.clock.advance(SignedDuration::from_hours(25));
+    // As a service without conditional deletes does.
+    let refuses = |operation: &Operation| {
+        let hit = operation.name == "delete" && operation.key.starts_with("uploads/");
+        hit.then_some(Fault::Before(ErrorKind::Refused))
+    };
+    for _ in 0..2 {
+        let report = world.open_failing(refuses).recover().await.unwrap();
+        assert_eq!((report.set_aside, report.deletes_finished), (0, 0));
+    }
+    let left = world.keys("uploads/").await;
+    assert!(left.len() == 3 && [deleted, kept, orphan].iter().all(|key| left.contains(key)), "{left:?}");
+    assert_eq!(world.keys("backups/quarantine/").await.len(), 1);
+    let report = world.open().recover().await.unwrap();
+    assert_eq!((report.set_aside, report.deletes_finished), (1, 1));
+    assert_eq!(seen(&world.open()).await.len(), 1);
+}
+
+#[tokio::test]
 async fn a_process_whose_clock_is_hours_ahead_leaves_an_upload_under_way_alone() {
     let world = World::new();
     world.open().recover().await.unwrap();

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 use async_trait::async_trait;
-use futures::TryStreamExt;
 use futures::stream::BoxStream;
+use futures::{FutureExt, TryStreamExt};
+use jiff::SignedDuration;
 use shared::backup::Kind;
 use shared::catalog::CommitError;
 use shared::layout::{BackupName, ImageId};
@@ -16,6 +17,7 @@ use shared::store::{
     Result, StoreError, StoreStatus,
 };
 use shared::{Error, Keepsake, Settings};
+use uuid::Uuid;
 
 use crate::{World, png, seen, upload_all};
 
@@ -91,9 +93,15 @@ impl ObjectStore for SmallDisk {
 
 /// A store whose images were all deleted after a backup was made.
 async fn emptied(world: &World) -> (BackupName, Vec<ImageId>) {
+    emptied_of(world, 4).await
+}
+
+/// Likewise, with so many images.
+async fn emptied_of(world: &World, count: u32) -> (BackupName, Vec<ImageId>) {
     let keepsake = world.open();
     keepsake.recover().await.unwrap();
-    let ids = upload_all(&keepsake, 0..4).await;
+    let mut ids = upload_all(&keepsake, 0..count).await;
+    ids.sort();
     let backup = keepsake.create_backup(Kind::Manual).await.unwrap().name;
     for id in &ids {
         keepsake.delete_image(id.as_str(), |_| true).await.unwrap();
@@ -183,6 +191,50 @@ async fn a_failed_restore_deletes_what_it_copied() {
     let fault = fails("put", format!("uploads/{}", ids[3]), Fault::Before(ErrorKind::Full));
     world.open_failing(fault).restore(backup, Mode::Merge).await.unwrap_err();
     assert_eq!(world.keys("uploads/").await.len(), ids.len() - 1);
+}
+
+#[tokio::test]
+async fn a_failed_restore_leaves_the_files_that_it_did_not_copy() {
+    let world = World::new();
+    let (backup, ids) = emptied_of(&world, 12).await;
+    // Copied there by hand, under the name of the image that comes last.
+    let other = format!("uploads/{}", ids[11]);
+    world.put(&other, &png(77)).await;
+    let full = Fault::Before(ErrorKind::Full);
+    let faults = [
+        ("another image fails before", fails("put", format!("uploads/{}", ids[0]), full)),
+        ("the file cannot be quarantined", fails("put", "quarantine/".to_owned(), full)),
+        ("the image fails itself", fails("put", other.clone(), full)),
+    ];
+    for (what, fault) in faults {
+        world.open_failing(fault).restore(backup, Mode::Merge).await.unwrap_err();
+        assert_eq!(world.keys("uploads/").await, [other.clone()], "{what}");
+        let (bytes, _) = world.raw().read(&Key::new(&other).unwrap()).await.unwrap();
+        assert_eq!(bytes, png(77), "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_failed_restore_deletes_no_more_once_its_lease_is_lost() {
+    let world = World::new();
+    let (backup, _) = emptied_of(&world, 20).await;
+    let (memory, clock) = (Arc::clone(&world.memory), world.clock.clone());
+    let fault = move |operation: &Operation| {
+        // With the first delete the lease expires, and another process takes it over.
+        let lost = operation.name == "delete" && operation.key.starts_with("uploads/");
+        if lost && clock.now() < "2026-11-20T08:01:00Z".parse().unwrap() {
+            clock.advance(SignedDuration::from_secs(61));
+            let lease = format!(r#"{{"holder":"{}","renewed":"2026-11-20T08:01:01.000Z"}}"#, Uuid::from_u128(7));
+            let key = Key::new("backups/restore.json").unwrap();
+            let put = memory.put(&key, &Body::from(lease.into_bytes()), &PutMode::Overwrite).now_or_never();
+            put.unwrap().unwrap();
+        }
+        let commit = operation.name == "put" && operation.key.starts_with("image-metadata.d/");
+        commit.then_some(Fault::Before(ErrorKind::Full))
+    };
+    world.open_failing(fault).restore(backup, Mode::Merge).await.unwrap_err();
+    assert!(world.clock.now() > "2026-11-20T08:01:00Z".parse().unwrap(), "it has begun to delete");
+    assert!(!world.keys("uploads/").await.is_empty());
 }
 
 #[tokio::test]
