@@ -320,7 +320,10 @@ async fn a_client_of_tus_1_0_is_told_what_is_spoken_here() {
 fn app_with_room(room: u64) -> App {
     let settings = Settings { reserve_bytes: 1_000, ..Settings::default() };
     let status = StoreStatus { free_bytes: Some(1_000 + room), kind: "disk", ..StoreStatus::default() };
-    App::new(keepsake_on(Arc::new(StubStore::with_status(status)), settings), Access::default())
+    let keepsake = keepsake_on(Arc::new(StubStore::with_status(status)), settings);
+    // For a store in memory it is 1970.
+    keepsake.clock.advance(jiff::Timestamp::UNIX_EPOCH.duration_since(keepsake.clock.now()));
+    App::new(keepsake, Access::default())
 }
 
 /// Begins an upload of so many bytes as the client at an address.
