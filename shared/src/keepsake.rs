@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use uuid::Uuid;
 
 use crate::archive::Archive;
 use crate::backup::Backups;
@@ -78,6 +79,8 @@ pub struct Keepsake {
     pub(crate) beginning: tokio::sync::Mutex<()>,
     /// Digests of the idempotency keys of uploads under way.
     pub(crate) uploading: Mutex<HashSet<Digest>>,
+    /// How many requests bring bytes of an unfinished upload, or make images of them, by its name.
+    pub(crate) arriving: Mutex<HashMap<Uuid, usize>>,
     /// How far the long operation is that this process runs.
     pub progress: crate::progress::Progress,
     /// What this process has done.
@@ -132,6 +135,7 @@ impl Keepsake {
             editing: tokio::sync::Mutex::default(),
             beginning: tokio::sync::Mutex::default(),
             uploading: Mutex::default(),
+            arriving: Mutex::default(),
             progress: crate::progress::Progress::default(),
             counts: Counts::default(),
             changed: tokio::sync::Notify::new(),

@@ -389,3 +389,45 @@ async fn idle_unfinished_uploads_make_way_and_ended_ones_do_not_count() {
     assert_eq!(append(&app, &idle, 10, "?0", b"x").await.status, StatusCode::NOT_FOUND);
     assert_eq!(standing(&app, &path).await, (bytes.len(), true), "its answer can still be asked for");
 }
+
+/// A body that arrives as it is sent, and who sends it.
+fn slow_body() -> (tokio::sync::mpsc::Sender<Bytes>, Body) {
+    let (sender, arriving) = tokio::sync::mpsc::channel(1);
+    let next = |mut arriving: tokio::sync::mpsc::Receiver<Bytes>| async {
+        arriving.recv().await.map(|piece| (Ok::<_, std::io::Error>(piece), arriving))
+    };
+    (sender, Body::from_stream(stream::unfold(arriving, next)))
+}
+
+#[tokio::test]
+async fn an_upload_that_is_arriving_is_not_idle_however_slow() {
+    let app = app_with_room(100_000);
+    let bytes = Bytes::from(png(1));
+    let announced =
+        serde_json::json!({ "size": bytes.len(), "sha256": shared::digest::Digest::of(&bytes).to_string() });
+    let ticket = send(&router(&app), request("POST", "/api/upload/tickets", &[], announced.to_string())).await.json();
+    let path = begin_from(&app, "192.0.2.1", 25_000).await.header("location").to_owned();
+    let [(to_part, of_part), (to_ticket, of_ticket)] = [slow_body(), slow_body()];
+    let headers = [("content-type", "application/octet-stream")];
+    let by_ticket = request("PUT", ticket["uploadUrl"].as_str().unwrap(), &headers, of_ticket);
+    let requests = [part(&path, 0, "?0", of_part), by_ticket].map(|request| {
+        let router = router(&app);
+        tokio::spawn(async move { send(&router, request).await })
+    });
+    for sender in [&to_part, &to_ticket] {
+        // The second fits in once the first was read.
+        sender.send(bytes.slice(..10)).await.unwrap();
+        sender.send(bytes.slice(10..20)).await.unwrap();
+    }
+    app.keepsake.clock.advance(SignedDuration::from_hours(24 * 365 * 100));
+    assert_eq!(begin_from(&app, "192.0.2.1", 25_000).await.problem().0, 429);
+    to_ticket.send(bytes.slice(20..)).await.unwrap();
+    drop((to_part, to_ticket));
+    let [part, by_ticket] = requests;
+    assert_eq!(part.await.unwrap().status, StatusCode::NO_CONTENT);
+    assert_eq!(by_ticket.await.unwrap().status, StatusCode::OK);
+    let complete = request("POST", ticket["completeUrl"].as_str().unwrap(), &[], Body::empty());
+    assert_eq!(send(&router(&app), complete).await.status, StatusCode::CREATED);
+    assert_eq!(begin_from(&app, "192.0.2.1", 25_000).await.status, StatusCode::CREATED, "now it is idle");
+    assert_eq!(append(&app, &path, 20, "?0", b"x").await.status, StatusCode::NOT_FOUND);
+}
