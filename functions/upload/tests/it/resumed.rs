@@ -431,3 +431,29 @@ async fn an_upload_that_is_arriving_is_not_idle_however_slow() {
     assert_eq!(begin_from(&app, "192.0.2.1", 25_000).await.status, StatusCode::CREATED, "now it is idle");
     assert_eq!(append(&app, &path, 20, "?0", b"x").await.status, StatusCode::NOT_FOUND);
 }
+
+#[tokio::test]
+async fn a_form_in_parts_may_speak_of_file_names_before_its_image() {
+    let app = App::new(keepsake_on(Arc::new(MemoryStore::default()), Settings::default()), Access::default());
+    let text =
+        |name: &str, value: &str| format!("--b\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n");
+    // So many that their bytes are enough to be judged.
+    let head =
+        "--b\r\ncontent-type: image/png\r\ncontent-disposition: form-data; name=images; filename*=utf-8''a.png\r\n\r\n";
+    let images: Vec<_> = (0..10).flat_map(|shade| [head.as_bytes(), &png(shade), b"\r\n"].concat()).collect();
+    let headers = [("content-type", "multipart/form-data; boundary=b")];
+    for fields in [
+        text("filename", "a.png") + &text("tags", "a"),
+        text("originalFilename", "a.png"),
+        text("description", "see filename list") + &text("tags", "a"),
+        text("description", "a\r\n\r\ncontent-disposition: form-data; filename=a\r\n\r\nb") + &text("tags", "a"),
+    ] {
+        let form = [fields.as_bytes(), &images, b"--b--\r\n"].concat();
+        let begun = begin(&app, "/api/upload", &headers, b"").await.header("location").to_owned();
+        let half = form.len() - 20;
+        let first = append(&app, &begun, 0, "?0", &form[..half]).await;
+        assert_eq!(first.status, StatusCode::NO_CONTENT, "{fields}: {first:?}");
+        let last = append(&app, &begun, half, "?1", &form[half..]).await;
+        assert_eq!(last.status, StatusCode::CREATED, "{fields}: {last:?}");
+    }
+}
