@@ -6,7 +6,7 @@
 //!
 //! Everything follows from the objects below `incoming/`, so that a process which starts counts the same.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use futures::TryStreamExt;
@@ -53,7 +53,8 @@ impl Upload {
 }
 
 /// What is known of an upload from what describes it.
-struct Claim {
+#[derive(Debug, Clone)]
+pub(crate) struct Claim {
     client: Option<String>,
     /// The length that it may come to.
     bytes: u64,
@@ -194,20 +195,32 @@ impl Keepsake {
             upload.touched = upload.touched.max(meta.modified);
             upload.objects.push(meta);
         }
+        if prefix == layout::INCOMING {
+            let there: HashSet<_> = uploads.values().flat_map(|upload| &upload.objects).map(|meta| &meta.key).collect();
+            lock(&self.claims).retain(|key, _| there.contains(key));
+        }
         Ok(uploads)
     }
 
     /// What an upload may come to; `None` where it has ended, or its description went or is damaged, and with it every way to go
-    /// on.
+    /// on. Each version of a description is read once, because each upload that begins asks for all of them.
     async fn claim(&self, id: Uuid, upload: &Upload) -> Result<Option<Claim>> {
         let Some(meta) = upload.objects.iter().find(|meta| is_description(meta)) else { return Ok(None) };
-        let Some((bytes, _)) = self.primary.read(&meta.key).await.sound()? else { return Ok(None) };
-        if meta.key == layout::ticket(id) {
-            return Ok(Ticket::decode(&bytes).map(|ticket| Claim { client: ticket.client, bytes: ticket.size }));
+        if let Some((etag, claim)) = lock(&self.claims).get(&meta.key)
+            && *etag == meta.etag
+        {
+            return Ok(claim.clone());
         }
-        let begun = Begun::decode(&bytes).filter(|begun| begun.ended.is_none());
-        let longest = self.settings.max_upload_bytes;
-        Ok(begun.map(|begun| Claim { bytes: begun.length.unwrap_or(longest), client: begun.client }))
+        let Some((bytes, etag)) = self.primary.read(&meta.key).await.sound()? else { return Ok(None) };
+        let claim = if meta.key == layout::ticket(id) {
+            Ticket::decode(&bytes).map(|ticket| Claim { client: ticket.client, bytes: ticket.size })
+        } else {
+            let begun = Begun::decode(&bytes).filter(|begun| begun.ended.is_none());
+            let longest = self.settings.max_upload_bytes;
+            begun.map(|begun| Claim { bytes: begun.length.unwrap_or(longest), client: begun.client })
+        };
+        lock(&self.claims).insert(meta.key.clone(), (etag, claim.clone()));
+        Ok(claim)
     }
 }
 

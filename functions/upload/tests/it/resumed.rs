@@ -457,3 +457,21 @@ async fn a_form_in_parts_may_speak_of_file_names_before_its_image() {
         assert_eq!(last.status, StatusCode::CREATED, "{fields}: {last:?}");
     }
 }
+
+#[tokio::test]
+async fn what_describes_an_upload_is_not_read_again_for_each_that_begins() {
+    let status = StoreStatus { free_bytes: Some(1 << 40), kind: "disk", ..StoreStatus::default() };
+    let store = Arc::new(FaultStore::new(Arc::new(StubStore::with_status(status))));
+    let app = app_on(store.clone());
+    for client in 0..30 {
+        let path = begin_from(&app, &format!("192.0.2.{client}"), 1_000).await.header("location").to_owned();
+        if client % 2 == 0 {
+            assert_eq!(append(&app, &path, 0, "?0", &[7; 600]).await.problem().0, 415, "it ends");
+        }
+    }
+    let read = store.counts()["get"];
+    assert!(read <= 150, "{read} objects were read for 30 uploads");
+    assert_eq!(app.keepsake.unfinished().await.unwrap().unwrap().uploads, 15);
+    app.keepsake.clear_unfinished(jiff::Timestamp::MAX).await.unwrap();
+    assert_eq!(app.keepsake.unfinished().await.unwrap().unwrap().uploads, 0);
+}
