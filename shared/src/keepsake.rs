@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use uuid::Uuid;
 
 use crate::archive::Archive;
 use crate::backup::Backups;
@@ -17,9 +18,10 @@ use crate::metrics::Counts;
 use crate::persistence::Persistence;
 use crate::prune::Keep;
 use crate::second_copies::SecondCopies;
-use crate::store::{ErrorKind, Files, Optional, Store, StoreError};
+use crate::store::{ETag, ErrorKind, Files, Key, Optional, Store, StoreError};
 use crate::sync::{self, AtomicBool, Mutex, lock};
 use crate::tokens::Known;
+use crate::unfinished::Claim;
 
 /// Limits and habits, as configured.
 #[derive(Clone, Debug)]
@@ -76,8 +78,12 @@ pub struct Keepsake {
     pub(crate) editing: tokio::sync::Mutex<()>,
     /// Uploads in parts and by ticket begin one after the other, so that each counts those before it.
     pub(crate) beginning: tokio::sync::Mutex<()>,
+    /// What the descriptions of unfinished uploads say, each with the version that said it.
+    pub(crate) claims: Mutex<HashMap<Key, (ETag, Option<Claim>)>>,
     /// Digests of the idempotency keys of uploads under way.
     pub(crate) uploading: Mutex<HashSet<Digest>>,
+    /// How many requests bring bytes of an unfinished upload, or make images of them, by its name.
+    pub(crate) arriving: Mutex<HashMap<Uuid, usize>>,
     /// How far the long operation is that this process runs.
     pub progress: crate::progress::Progress,
     /// What this process has done.
@@ -131,7 +137,9 @@ impl Keepsake {
             started_at: clock.now(),
             editing: tokio::sync::Mutex::default(),
             beginning: tokio::sync::Mutex::default(),
+            claims: Mutex::default(),
             uploading: Mutex::default(),
+            arriving: Mutex::default(),
             progress: crate::progress::Progress::default(),
             counts: Counts::default(),
             changed: tokio::sync::Notify::new(),

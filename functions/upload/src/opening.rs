@@ -16,7 +16,8 @@ const TOO_FEW: usize = 512;
 pub(crate) fn check(keepsake: &Keepsake, begun: &Begun, start: &[u8]) -> Result<()> {
     let stated = begun.headers.iter().find(|(name, _)| name == CONTENT_TYPE.as_str()).map(|(_, value)| value.as_str());
     let is_form = stated.is_some_and(|stated| stated.to_ascii_lowercase().starts_with("multipart/"));
-    let file = if is_form { first_file(start) } else { Some(start) };
+    let boundary = stated.filter(|_| is_form).and_then(|stated| multer::parse_boundary(stated).ok());
+    let file = if is_form { boundary.and_then(|boundary| first_file(start, &boundary)) } else { Some(start) };
     let Some(file) = file.filter(|file| file.len() >= TOO_FEW) else { return Ok(()) };
     match media::measure(&Body::from(Bytes::copy_from_slice(file)), &keepsake.settings.media) {
         Err(MediaError::NotAnImage) => Err(MediaError::NotAnImage.into()),
@@ -26,17 +27,27 @@ pub(crate) fn check(keepsake: &Keepsake, begun: &Begun, start: &[u8]) -> Result<
 }
 
 /// What has come of the first file of a form; `None` while that is nothing.
-fn first_file(form: &[u8]) -> Option<&[u8]> {
-    let mut rest = form;
+fn first_file<'a>(form: &'a [u8], boundary: &str) -> Option<&'a [u8]> {
+    let (mut rest, delimiter) = (form, format!("--{boundary}"));
     loop {
         let end = find(rest, b"\r\n\r\n")?;
         let (head, content) = (rest.get(..end)?, rest.get(end + 4..)?);
-        let head = head.rsplit(|byte| *byte == b'\n').take(4).map(<[u8]>::to_ascii_lowercase);
-        if head.into_iter().any(|line| find(&line, b"filename").is_some()) {
+        // What stands before the delimiter is content of the field before.
+        let lines: Vec<_> = head.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii_end).collect();
+        let begins = lines.iter().rposition(|line| *line == delimiter.as_bytes());
+        if begins.is_some_and(|begins| lines[begins..].iter().any(|line| names_file(line))) {
             return Some(content);
         }
         rest = content;
     }
+}
+
+/// Whether a header says that the content of its part is a file.
+fn names_file(header: &[u8]) -> bool {
+    let header = header.to_ascii_lowercase();
+    let Some(disposition) = header.strip_prefix(b"content-disposition:") else { return false };
+    let mut parameters = disposition.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
+    parameters.any(|parameter| parameter.starts_with(b"filename=") || parameter.starts_with(b"filename*="))
 }
 
 fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {

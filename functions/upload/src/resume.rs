@@ -228,6 +228,7 @@ pub(crate) async fn append(
     let needed = |name: HeaderName| Error::Invalid(format!("A part needs the header {name}."));
     let offset = integer(&head.headers, OFFSET)?.ok_or_else(|| needed(OFFSET))?;
     let complete = boolean(&head.headers, COMPLETE)?.ok_or_else(|| needed(COMPLETE))?;
+    let _arriving = app.keepsake.arriving(id);
     let standing = app.keepsake.resumable(id).await?;
     if standing.begun.ended.is_some() {
         // Where all of it came before its client said so, an empty last part may follow.
@@ -279,6 +280,7 @@ pub(crate) async fn append(
 
 /// Takes in all that came as one body.
 async fn finish(app: App, id: Uuid, standing: Standing, last: &HeaderMap) -> Result<Response, Problem> {
+    let _arriving = app.keepsake.arriving(id);
     let (note, unread) = mpsc::channel();
     let bytes = app.keepsake.resumed_bytes(&standing).map_err(move |error| {
         let told = std::io::Error::other(error.to_string());
@@ -324,7 +326,8 @@ async fn finish(app: App, id: Uuid, standing: Standing, last: &HeaderMap) -> Res
 }
 
 /// Keeps what comes of a body, all of it or as far as the connection goes; false where another was quicker.
-async fn receive(keepsake: &Keepsake, id: Uuid, standing: &Standing, body: Body, most: u64) -> Result<bool> {
+async fn receive(keepsake: &Arc<Keepsake>, id: Uuid, standing: &Standing, body: Body, most: u64) -> Result<bool> {
+    let _arriving = keepsake.arriving(id);
     let target = Target { store: &keepsake.primary, limit: most };
     let mut incoming = Incoming::new(body, most.saturating_sub(standing.offset), false);
     let (used, mut spool, mut broken) = (incoming.used(), keepsake.primary.spool(), None);

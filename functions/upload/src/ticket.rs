@@ -145,6 +145,7 @@ pub(crate) async fn receive(
     let (id, secret) = (ticket_id(id)?, query?.0.secret.unwrap_or_default());
     // Who holds the URL has one try at a time, so that many at once cannot fill the disk.
     let _turn = app.keepsake.enter_ticket(id)?;
+    let _arriving = app.keepsake.arriving(id);
     let terms = app.keepsake.expected(id, &secret).await?;
     let (head, body) = request.into_parts();
     if head.headers.get(CONTENT_TYPE).is_none_or(|stated| stated.as_bytes() != terms.content_type.as_bytes()) {
@@ -186,7 +187,11 @@ pub(crate) async fn complete(
 ) -> Result<Response, Problem> {
     let id = ticket_id(id)?;
     let keepsake = Arc::clone(&app.keepsake);
-    Ok(answer(&app, &to_the_end(async move { keepsake.complete(id).await }).await?, false))
+    let complete = async move {
+        let _arriving = keepsake.arriving(id);
+        keepsake.complete(id).await
+    };
+    Ok(answer(&app, &to_the_end(complete).await?, false))
 }
 
 /// What is not a ticket's name names no ticket.

@@ -58,10 +58,10 @@ struct Directory {
     entries: u64,
 }
 
-/// The local header of an entry: where its bytes begin, and when it was changed in UTC, where that is said.
+/// The local header of an entry: where its extra fields begin and how long they are; its bytes follow.
 struct Local {
-    data: u64,
-    modified: Option<Timestamp>,
+    extra: u64,
+    extra_length: usize,
 }
 
 impl std::fmt::Debug for ZipReader {
@@ -85,7 +85,7 @@ impl ZipReader {
         if listed.len() as u64 != directory.entries {
             return Err(no_zip());
         }
-        let (mut files, mut raw_names, mut ranges) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut files, mut raw_names, mut ranges, mut locals) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for entry in listed.files().map_err(refused)? {
             let entry = entry.map_err(refused)?;
             if ranges.is_empty() && entry.central_header_start() != directory.start {
@@ -103,7 +103,7 @@ impl ZipReader {
             }
             let local = Local::read(&*bytes, entry.header_start(), &path)?;
             let packed = Packed {
-                start: local.data,
+                start: local.extra + local.extra_length as u64,
                 length: entry.compressed_size(),
                 deflated: entry.compression() == CompressionMethod::Deflated,
                 crc: entry.crc32(),
@@ -111,12 +111,12 @@ impl ZipReader {
             ranges.push(entry.header_start()..packed.start.saturating_add(packed.length));
             let raw = entry.name_raw();
             raw_names.push(std::str::from_utf8(raw).is_err().then(|| Box::<[u8]>::from(raw)));
-            let modified = local.modified.or_else(|| entry.last_modified().and_then(moment));
+            locals.push(local);
             files.push(SourceFile {
                 path,
                 stored_name: None,
                 size: entry.size(),
-                modified,
+                modified: entry.last_modified().and_then(moment),
                 place: Place::Entry(packed),
             });
         }
@@ -129,6 +129,10 @@ impl ZipReader {
         let beyond = ranges.last().is_some_and(|last| last.end > directory.start);
         if beyond || ranges.windows(2).any(|pair| pair[0].end > pair[1].start) {
             return Err(unusable("The zip has entries that overlap, as no honest program writes them."));
+        }
+        // Only now, so that no byte of them is read for more than one entry.
+        for (file, local) in files.iter_mut().zip(&locals) {
+            file.modified = local.modified(&*bytes)?.or(file.modified);
         }
         let files = named(files, &raw_names)?;
         let unpacked = files.iter().fold(0_u64, |sum, file| sum.saturating_add(file.size));
@@ -240,9 +244,13 @@ impl Local {
             return Err(unusable(format!("The entry {path:?} of the zip is damaged: it has no header.")));
         }
         let (name, extra) = (number(&header, 26, 2), number(&header, 28, 2));
-        let extra_at = at + LOCAL_HEADER as u64 + name;
-        let fields = read_at(bytes, extra_at, extra as usize).map_err(|e| unspooled("zip", e))?;
-        Ok(Self { data: extra_at + extra, modified: universal_time(&fields) })
+        Ok(Self { extra: at + LOCAL_HEADER as u64 + name, extra_length: extra as usize })
+    }
+
+    /// When the entry was changed in UTC, where that is said.
+    fn modified(&self, bytes: &dyn ReadAt) -> Result<Option<Timestamp>> {
+        let fields = read_at(bytes, self.extra, self.extra_length).map_err(|e| unspooled("zip", e))?;
+        Ok(universal_time(&fields))
     }
 }
 
@@ -270,8 +278,11 @@ fn moment(time: zip::DateTime) -> Option<Timestamp> {
     TimeZone::UTC.to_timestamp(civil).ok().filter(|_| !none)
 }
 
-/// Up to so many bytes from there on.
+/// Up to so many bytes from there on. A zip may lead to a place so far that a file system takes it for a mistake.
 fn read_at(bytes: &dyn ReadAt, at: u64, length: usize) -> io::Result<Vec<u8>> {
+    if at >= bytes.size() {
+        return Ok(Vec::new());
+    }
     let mut read = vec![0; length];
     let n = bytes.read_at(at, &mut read)?;
     read.truncate(n);
@@ -371,6 +382,49 @@ mod tests {
         for broken in [&b"UT"[..], b"UT\x09\0\x01\0", b"UT\x01\0\x01", b""] {
             assert_eq!(universal_time(broken), None);
         }
+    }
+
+    /// Bytes that count how many of them were asked for.
+    struct Counted(Vec<u8>, std::sync::atomic::AtomicU64);
+
+    impl ReadAt for Counted {
+        fn size(&self) -> u64 {
+            self.0.len() as u64
+        }
+
+        fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+            self.1.fetch_add(buffer.len() as u64, std::sync::atomic::Ordering::Relaxed);
+            let rest = &self.0[self.0.len().min(offset as usize)..];
+            let n = rest.len().min(buffer.len());
+            buffer[..n].copy_from_slice(&rest[..n]);
+            Ok(n)
+        }
+    }
+
+    #[test]
+    fn entries_that_share_a_long_header_are_refused_before_it_is_read() {
+        let entries = 1_000_u16;
+        let mut zip = b"PK\x03\x04\x14\0".to_vec();
+        zip.resize(26, 0);
+        zip.extend(b"\x01\0\xff\xffa");
+        zip.resize(LOCAL_HEADER + 1 + usize::from(u16::MAX), 0);
+        let start = zip.len() as u32;
+        let mut one = b"PK\x01\x02\x14\0\x14\0".to_vec();
+        one.resize(28, 0);
+        one.push(1);
+        one.resize(46, 0);
+        one.push(b'a');
+        zip.extend(one.repeat(entries.into()));
+        let length = zip.len() as u32 - start;
+        zip.extend(b"PK\x05\x06\0\0\0\0");
+        zip.extend([entries, entries].map(u16::to_le_bytes).concat());
+        zip.extend([length, start].map(u32::to_le_bytes).concat());
+        zip.extend([0, 0]);
+        let (size, bytes) = (zip.len() as u64, Arc::new(Counted(zip, 0.into())));
+        let refused = ZipReader::open(bytes.clone()).unwrap_err().to_string();
+        assert!(refused.contains("overlap"), "{refused}");
+        let read = bytes.1.load(std::sync::atomic::Ordering::Relaxed);
+        assert!(read < 5 * size, "{read} bytes of {size} were read");
     }
 
     #[test]

@@ -320,7 +320,10 @@ async fn a_client_of_tus_1_0_is_told_what_is_spoken_here() {
 fn app_with_room(room: u64) -> App {
     let settings = Settings { reserve_bytes: 1_000, ..Settings::default() };
     let status = StoreStatus { free_bytes: Some(1_000 + room), kind: "disk", ..StoreStatus::default() };
-    App::new(keepsake_on(Arc::new(StubStore::with_status(status)), settings), Access::default())
+    let keepsake = keepsake_on(Arc::new(StubStore::with_status(status)), settings);
+    // For a store in memory it is 1970.
+    keepsake.clock.advance(jiff::Timestamp::UNIX_EPOCH.duration_since(keepsake.clock.now()));
+    App::new(keepsake, Access::default())
 }
 
 /// Begins an upload of so many bytes as the client at an address.
@@ -385,4 +388,90 @@ async fn idle_unfinished_uploads_make_way_and_ended_ones_do_not_count() {
     assert_eq!(begin_from(&app, "192.0.2.1", 25_000).await.status, StatusCode::CREATED);
     assert_eq!(append(&app, &idle, 10, "?0", b"x").await.status, StatusCode::NOT_FOUND);
     assert_eq!(standing(&app, &path).await, (bytes.len(), true), "its answer can still be asked for");
+}
+
+/// A body that arrives as it is sent, and who sends it.
+fn slow_body() -> (tokio::sync::mpsc::Sender<Bytes>, Body) {
+    let (sender, arriving) = tokio::sync::mpsc::channel(1);
+    let next = |mut arriving: tokio::sync::mpsc::Receiver<Bytes>| async {
+        arriving.recv().await.map(|piece| (Ok::<_, std::io::Error>(piece), arriving))
+    };
+    (sender, Body::from_stream(stream::unfold(arriving, next)))
+}
+
+#[tokio::test]
+async fn an_upload_that_is_arriving_is_not_idle_however_slow() {
+    let app = app_with_room(100_000);
+    let bytes = Bytes::from(png(1));
+    let announced =
+        serde_json::json!({ "size": bytes.len(), "sha256": shared::digest::Digest::of(&bytes).to_string() });
+    let ticket = send(&router(&app), request("POST", "/api/upload/tickets", &[], announced.to_string())).await.json();
+    let path = begin_from(&app, "192.0.2.1", 25_000).await.header("location").to_owned();
+    let [(to_part, of_part), (to_ticket, of_ticket)] = [slow_body(), slow_body()];
+    let headers = [("content-type", "application/octet-stream")];
+    let by_ticket = request("PUT", ticket["uploadUrl"].as_str().unwrap(), &headers, of_ticket);
+    let requests = [part(&path, 0, "?0", of_part), by_ticket].map(|request| {
+        let router = router(&app);
+        tokio::spawn(async move { send(&router, request).await })
+    });
+    for sender in [&to_part, &to_ticket] {
+        // The second fits in once the first was read.
+        sender.send(bytes.slice(..10)).await.unwrap();
+        sender.send(bytes.slice(10..20)).await.unwrap();
+    }
+    app.keepsake.clock.advance(SignedDuration::from_hours(24 * 365 * 100));
+    assert_eq!(begin_from(&app, "192.0.2.1", 25_000).await.problem().0, 429);
+    to_ticket.send(bytes.slice(20..)).await.unwrap();
+    drop((to_part, to_ticket));
+    let [part, by_ticket] = requests;
+    assert_eq!(part.await.unwrap().status, StatusCode::NO_CONTENT);
+    assert_eq!(by_ticket.await.unwrap().status, StatusCode::OK);
+    let complete = request("POST", ticket["completeUrl"].as_str().unwrap(), &[], Body::empty());
+    assert_eq!(send(&router(&app), complete).await.status, StatusCode::CREATED);
+    assert_eq!(begin_from(&app, "192.0.2.1", 25_000).await.status, StatusCode::CREATED, "now it is idle");
+    assert_eq!(append(&app, &path, 20, "?0", b"x").await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn a_form_in_parts_may_speak_of_file_names_before_its_image() {
+    let app = App::new(keepsake_on(Arc::new(MemoryStore::default()), Settings::default()), Access::default());
+    let text =
+        |name: &str, value: &str| format!("--b\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n");
+    // So many that their bytes are enough to be judged.
+    let head =
+        "--b\r\ncontent-type: image/png\r\ncontent-disposition: form-data; name=images; filename*=utf-8''a.png\r\n\r\n";
+    let images: Vec<_> = (0..10).flat_map(|shade| [head.as_bytes(), &png(shade), b"\r\n"].concat()).collect();
+    let headers = [("content-type", "multipart/form-data; boundary=b")];
+    for fields in [
+        text("filename", "a.png") + &text("tags", "a"),
+        text("originalFilename", "a.png"),
+        text("description", "see filename list") + &text("tags", "a"),
+        text("description", "a\r\n\r\ncontent-disposition: form-data; filename=a\r\n\r\nb") + &text("tags", "a"),
+    ] {
+        let form = [fields.as_bytes(), &images, b"--b--\r\n"].concat();
+        let begun = begin(&app, "/api/upload", &headers, b"").await.header("location").to_owned();
+        let half = form.len() - 20;
+        let first = append(&app, &begun, 0, "?0", &form[..half]).await;
+        assert_eq!(first.status, StatusCode::NO_CONTENT, "{fields}: {first:?}");
+        let last = append(&app, &begun, half, "?1", &form[half..]).await;
+        assert_eq!(last.status, StatusCode::CREATED, "{fields}: {last:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_describes_an_upload_is_not_read_again_for_each_that_begins() {
+    let status = StoreStatus { free_bytes: Some(1 << 40), kind: "disk", ..StoreStatus::default() };
+    let store = Arc::new(FaultStore::new(Arc::new(StubStore::with_status(status))));
+    let app = app_on(store.clone());
+    for client in 0..30 {
+        let path = begin_from(&app, &format!("192.0.2.{client}"), 1_000).await.header("location").to_owned();
+        if client % 2 == 0 {
+            assert_eq!(append(&app, &path, 0, "?0", &[7; 600]).await.problem().0, 415, "it ends");
+        }
+    }
+    let read = store.counts()["get"];
+    assert!(read <= 150, "{read} objects were read for 30 uploads");
+    assert_eq!(app.keepsake.unfinished().await.unwrap().unwrap().uploads, 15);
+    app.keepsake.clear_unfinished(jiff::Timestamp::MAX).await.unwrap();
+    assert_eq!(app.keepsake.unfinished().await.unwrap().unwrap().uploads, 0);
 }

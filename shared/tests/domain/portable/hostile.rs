@@ -218,6 +218,20 @@ async fn what_is_no_zip_or_breaks_off_anywhere_is_refused() {
 }
 
 #[tokio::test]
+async fn a_place_that_no_file_reaches_is_the_fault_of_the_zip() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.zip");
+    for place in [1_u64 << 63, u64::MAX] {
+        let mut zip = b"PK\x06\x07\0\0\0\0".to_vec();
+        zip.extend(place.to_le_bytes());
+        zip.extend(b"\x01\0\0\0PK\x05\x06\0\0\0\0\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\0\0");
+        std::fs::write(&path, zip).unwrap();
+        let outcome = Source::zip_file(&path).await;
+        assert!(matches!(outcome, Err(Error::UnusableArchive(_))), "{outcome:?}");
+    }
+}
+
+#[tokio::test]
 async fn metadata_that_cannot_be_read_refuse_the_zip() {
     for metadata in ["", "[]", "{\"a.png\": ", "{\"$keepsake\": {}}"] {
         let zip = zip_of([("image-metadata.json", metadata.as_bytes().to_vec()), ("uploads/a.png", png(1))]);
