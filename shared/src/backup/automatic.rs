@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::keepsake::Keepsake;
 use crate::layout::{self, BackupName};
 use crate::seal::{self, UNSEALED};
-use crate::store::{Body, Change, Contention, Found};
+use crate::store::{Body, Change, Contention, ErrorKind, Found, StoreError};
 use crate::sync::lock;
 
 /// After this long a claim is taken for one whose process died. A mistake costs work, not a backup too many.
@@ -169,8 +169,10 @@ impl Keepsake {
     async fn change_sequence<T>(&self, start: u64, change: impl Fn(&mut Sequence) -> T) -> Result<T> {
         let apply = |found: Found| {
             let before = match found {
-                Found::Absent | Found::Unreadable => None,
+                Found::Absent => None,
                 Found::Bytes(bytes) => Sequence::decode(&bytes),
+                // One failed read must not forget which backups are claimed and not yet made.
+                Found::Unreadable => return Err(StoreError::new("get", layout::sequence(), ErrorKind::Corrupt).into()),
             };
             let fresh = || Sequence {
                 digest: UNSEALED.to_owned(),

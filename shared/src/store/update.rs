@@ -48,9 +48,10 @@ impl Store {
         let mut contention = Contention::new(key);
         loop {
             let (found, mode) = match self.read(key).await {
-                Err(e) if e.kind == ErrorKind::Corrupt => {
-                    (Found::Unreadable, PutMode::Update(self.head(key).await?.etag))
-                }
+                Err(e) if e.kind == ErrorKind::Corrupt => match self.head(key).await.optional()? {
+                    None => (Found::Absent, PutMode::Create),
+                    Some(meta) => (Found::Unreadable, PutMode::Update(meta.etag)),
+                },
                 read => match read.optional()? {
                     None => (Found::Absent, PutMode::Create),
                     Some((bytes, etag)) => (Found::Bytes(bytes), PutMode::Update(etag)),
