@@ -122,7 +122,9 @@ impl World {
             }
             (Request::Backup, Answer::Made(manifest)) => self.acknowledge_backup(manifest.name),
             (Request::Backups, Answer::Listed(listed)) => {
-                let names: BTreeSet<_> = listed.iter().map(|backup| backup.name).collect();
+                // One whose manifest could not be read is named all the same.
+                let named = listed.listed.iter().map(|backup| backup.name).chain(listed.unreadable.iter().copied());
+                let names: BTreeSet<_> = named.collect();
                 let gone = self.model.backups.iter().find(|(name, backup)| {
                     let promised = backup.acknowledged.is_some_and(|at| at < running.began);
                     promised && !backup.going && !backup.excused && !names.contains(name)

@@ -88,8 +88,9 @@ impl World {
         if entries.is_empty() || entries.values().any(|entry| entry.stamp.commit != id) {
             return Err(format!("commit {id} makes no state of its own"));
         }
-        // A commit of unknown outcome is stored again by whatever its process does next.
-        let open = (0..action).rev().filter(|earlier| self.model.attempts[*earlier].outcome == Outcome::Open);
+        // A commit of unknown outcome is stored again by whatever its process does next, also if that began before it.
+        let attempts = 0..self.model.attempts.len();
+        let open = attempts.rev().filter(|other| self.model.attempts[*other].outcome == Outcome::Open);
         let maker = std::iter::once(action).chain(open).find(|maker| self.may_write(*maker, &entries).is_ok());
         let Some(maker) = maker else { return self.may_write(action, &entries) };
         self.model.attempt(maker, id, entries);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use shared::backup::{Kind, Listed, Manifest};
+use shared::backup::{All, Kind, Manifest};
 use shared::catalog::{Entry, Record, Stamp};
 use shared::images::{Filter, Page, Patch};
 use shared::layout::{BackupName, ImageId};
@@ -68,7 +68,7 @@ pub(crate) enum Answer {
     Page(Page),
     Bytes(Arc<Entry>, Bytes),
     Made(Box<Manifest>),
-    Listed(Vec<Listed>),
+    Listed(All),
     Plan(Box<Plan>),
     Restored(Box<Restored>),
     Found(Findings),
@@ -207,7 +207,7 @@ impl Request {
                 Answer::Done
             }
             Self::Backup => Answer::Made(Box::new(keepsake.create_backup(Kind::Manual).await?)),
-            Self::Backups => Answer::Listed(keepsake.list_backups().await?),
+            Self::Backups => Answer::Listed(keepsake.all_backups().await?),
             Self::Plan { name, mode } => Answer::Plan(Box::new(keepsake.plan_restore(name, mode).await?)),
             Self::Restore { name, mode } => Answer::Restored(Box::new(keepsake.restore(name, mode).await?)),
             Self::Background => {
