@@ -4,24 +4,50 @@ use std::time::{Duration, SystemTime};
 
 use aws_config::default_provider::credentials::DefaultCredentialsChain;
 use aws_config::provider_config::ProviderConfig;
-use aws_credential_types::provider::future;
+use aws_credential_types::provider::{self, future};
 use aws_sdk_s3::config::{Credentials, ProvideCredentials, SharedCredentialsProvider};
+use tokio::sync::Mutex;
 
 use super::http_client;
 
 /// How long credentials count that say nothing of when they expire: a file of them can change at any time.
 const READ_AGAIN: Duration = Duration::from_secs(60);
+/// How long before they expire others are read.
+const EARLY: Duration = Duration::from_secs(60);
 
 /// The environment, a profile with all that it may name, a web identity, the machine's or the container's role.
 ///
-/// The SDK's own chain reads its files once in the life of a process. This one makes a new chain whenever the SDK asks,
-/// which it does shortly before credentials expire.
-#[derive(Debug)]
-struct ReadAgain;
+/// The SDK's own chain reads its files once in the life of a process, and its cache keeps what it found for 15 minutes at least.
+/// This one makes a new chain each minute, and takes the place of that cache.
+#[derive(Debug, Default)]
+struct ReadAgain(Mutex<Option<Read>>);
 
-/// A provider of those credentials.
+/// Credentials, when they were read, and until when they count.
+#[derive(Debug)]
+struct Read {
+    credentials: Credentials,
+    at: SystemTime,
+    until: SystemTime,
+}
+
+/// A provider of those credentials, for a client without a cache of identities.
 pub(super) fn provider() -> SharedCredentialsProvider {
-    SharedCredentialsProvider::new(ReadAgain)
+    SharedCredentialsProvider::new(ReadAgain::default())
+}
+
+impl ReadAgain {
+    async fn provide(&self) -> provider::Result {
+        let mut last = self.0.lock().await;
+        let now = now();
+        if let Some(read) = last.as_ref().filter(|read| (read.at..read.until).contains(&now)) {
+            return Ok(read.credentials.clone());
+        }
+        let config = ProviderConfig::without_region().with_http_client(http_client()).load_default_region().await;
+        let chain = DefaultCredentialsChain::builder().configure(config).build().await;
+        let credentials = chain.provide_credentials().await?;
+        *last = Some(Read { credentials: credentials.clone(), at: now, until: until(&credentials, now) });
+        Ok(credentials)
+    }
 }
 
 impl ProvideCredentials for ReadAgain {
@@ -29,24 +55,16 @@ impl ProvideCredentials for ReadAgain {
     where
         Self: 'a,
     {
-        future::ProvideCredentials::new(async {
-            let config = ProviderConfig::without_region().with_http_client(http_client()).load_default_region().await;
-            let chain = DefaultCredentialsChain::builder().configure(config).build().await;
-            Ok(expiring(chain.provide_credentials().await?, now() + READ_AGAIN))
-        })
+        future::ProvideCredentials::new(self.provide())
     }
 }
 
-/// The same credentials, which expire at `by` where they do not say when themselves.
-fn expiring(found: Credentials, by: SystemTime) -> Credentials {
-    if found.expiry().is_some() {
-        return found;
-    }
-    let token = found.session_token().map(str::to_owned);
-    Credentials::new(found.access_key_id(), found.secret_access_key(), token, Some(by), "keepsake")
+/// Until when credentials count that were read `now`.
+fn until(credentials: &Credentials, now: SystemTime) -> SystemTime {
+    credentials.expiry().map_or(now + READ_AGAIN, |expiry| expiry - EARLY)
 }
 
-#[expect(clippy::disallowed_methods, reason = "the SDK compares it with the machine's clock")]
+#[expect(clippy::disallowed_methods, reason = "credentials expire by the machine's clock")]
 fn now() -> SystemTime {
     SystemTime::now()
 }
@@ -56,11 +74,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn credentials_expire_when_they_say_or_soon() {
-        let (soon, later) = (now() + READ_AGAIN, now() + READ_AGAIN * 10);
-        let of = |expiry| Credentials::new("id", "secret", Some("token".to_owned()), expiry, "test");
-        let found = expiring(of(None), soon);
-        assert_eq!((found.expiry(), found.session_token()), (Some(soon), Some("token")));
-        assert_eq!(expiring(of(Some(later)), soon).expiry(), Some(later));
+    fn credentials_count_for_a_minute_or_until_shortly_before_they_expire() {
+        let now = now();
+        let of = |expiry| Credentials::new("id", "secret", None, expiry, "test");
+        assert_eq!(until(&of(None), now), now + READ_AGAIN);
+        assert_eq!(until(&of(Some(now + READ_AGAIN * 10)), now), now + READ_AGAIN * 10 - EARLY);
     }
 }
