@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use aws_config::environment::{EnvironmentVariableCredentialsProvider, EnvironmentVariableRegionProvider};
-use aws_config::identity::IdentityCache;
 use aws_config::meta::region::RegionProviderChain;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
@@ -43,7 +42,9 @@ async fn everywhere(options: &S3Options) -> SdkConfig {
     }
     loader = match &options.credentials {
         Some(own) => loader.credentials_provider(credentials(own)),
-        None => loader.credentials_provider(super::credentials::provider()).identity_cache(IdentityCache::no_cache()),
+        None => loader
+            .credentials_provider(super::credentials::provider())
+            .identity_cache(aws_config::identity::IdentityCache::no_cache()),
     };
     loader.load().await
 }
