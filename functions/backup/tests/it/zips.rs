@@ -184,7 +184,7 @@ async fn a_date_in_the_future_becomes_that_of_the_import_and_is_reported() {
     ]);
     let done = take_in(&app, zip.clone()).await.json();
     assert_eq!(done["redatedFiles"], json!(["a year.png", "a zone.png"]), "{done}");
-    assert!(done["message"].as_str().unwrap().contains("date lay in the future"), "{}", done["message"]);
+    assert!(done["message"].as_str().unwrap().contains("dated in the future"), "{}", done["message"]);
     let now = app.keepsake.clock.now();
     for record in listed(&app).await {
         let date: jiff::Timestamp = record.upload_date.clone().unwrap().parse().unwrap();
