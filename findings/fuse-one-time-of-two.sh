@@ -8,24 +8,24 @@
 # apt-get; exits 1 where the behaviour is another one.
 set -euo pipefail
 
-work=$(mktemp --directory)
+scratch=$(mktemp --directory)
 end() {
-    for mount in "$work"/*-mount; do ! mountpoint --quiet "$mount" || umount --lazy "$mount"; done
-    rm -rf "$work"
+    for mount in "$scratch"/*-mount; do ! mountpoint --quiet "$mount" || umount --lazy "$mount"; done
+    rm -rf "$scratch"
 }
 trap end EXIT
-cd "$work"
+cd "$scratch"
 apt-get download --quiet --quiet bindfs=1.14.7-1 sshfs=3.7.3-1.2~deb12u1 libfuse3-3 openssh-sftp-server libglib2.0-0 2>/dev/null
 for package in ./*.deb; do dpkg-deb --extract "$package" root; done
-export PATH=$work/root/usr/bin:$PATH LD_LIBRARY_PATH=$work/root/lib/x86_64-linux-gnu:$work/root/usr/lib/x86_64-linux-gnu
+export PATH=$scratch/root/usr/bin:$PATH LD_LIBRARY_PATH=$scratch/root/lib/x86_64-linux-gnu:$scratch/root/usr/lib/x86_64-linux-gnu
 bindfs --version
 sshfs --version | head -1
 
 mkdir bindfs bindfs-mount sshfs sshfs-mount plain-mount
 bindfs bindfs bindfs-mount
-printf '#!/bin/sh\nexec %s/root/usr/lib/openssh/sftp-server\n' "$work" >ssh
+printf '#!/bin/sh\nexec %s/root/usr/lib/openssh/sftp-server\n' "$scratch" >ssh
 chmod +x ssh
-sshfs -o "ssh_command=$work/ssh" "host:$work/sshfs" sshfs-mount
+sshfs -o "ssh_command=$scratch/ssh" "host:$scratch/sshfs" sshfs-mount
 
 old='2020-01-01 00:00:00 UTC'
 new='2021-01-01 00:00:00 UTC'
