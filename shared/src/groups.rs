@@ -312,12 +312,11 @@ impl Keepsake {
         };
         let mut outcome = self.change_group(id, &holds, plan).await;
         if holds(Some(&group)) {
-            // Deleting is the way out of a full disk: the archive's copies hold the bytes until the tombstones stand.
             let mut images = group.images.iter();
             while outcome.as_ref().is_err_and(|error| error.store_kind() == Some(ErrorKind::Full))
                 && let Some((image, entry)) = images.next()
+                && self.makes_room(image, entry).await
             {
-                self.delete_bytes(image, entry).await?;
                 outcome = self.change_group(id, &holds, plan).await;
             }
         }

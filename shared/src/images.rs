@@ -199,20 +199,25 @@ impl Keepsake {
         if let Err(error) = &outcome
             && error.store_kind() == Some(ErrorKind::Full)
             && holds(&entry)
+            && self.makes_room(&name, &entry).await
         {
-            // Deleting is the way out of a full disk: the archive's copy holds the bytes until the tombstone stands.
-            match self.delete_bytes(&name, &entry).await {
-                Ok(()) => outcome = self.change_image(id, &holds, tombstone).await,
-                // The answer is that of the first try, whose outcome may be unknown.
-                Err(error) => {
-                    let error = &error as &dyn std::error::Error;
-                    tracing::warn!(image = %name, error, "a deleted image's bytes could not make room");
-                }
-            }
+            outcome = self.change_image(id, &holds, tombstone).await;
         }
         let Changed { before, .. } = outcome?;
         self.delete_bytes_of_deleted(&name, &before).await;
         Ok(name)
+    }
+
+    /// Deletes the bytes of an image whose tombstone found no room; returns whether that succeeded. Deleting is the way out of
+    /// a full disk: the archive's copy holds the bytes until the tombstone stands. Where it fails, the answer to the client
+    /// stays that of the tombstone, whose outcome may be unknown.
+    pub(crate) async fn makes_room(&self, id: &ImageId, entry: &Entry) -> bool {
+        let deleted = self.delete_bytes(id, entry).await;
+        if let Err(error) = &deleted {
+            let error = error as &dyn std::error::Error;
+            tracing::warn!(image = %id, error, "a deleted image's bytes could not make room");
+        }
+        deleted.is_ok()
     }
 
     /// Deletes the bytes of an image whose tombstone stands.

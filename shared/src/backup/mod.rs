@@ -90,7 +90,7 @@ impl Keepsake {
                 Some((etag, listed)) if etag == meta.etag => listed,
                 _ => match self.try_manifest(name).await {
                     // It may be readable again when next asked for.
-                    Err(e) if is_unreadable(&e) => return Ok((name, None)),
+                    Err(e) if fails_by_itself(&e) => return Ok((name, None)),
                     read => read?.map(|manifest| manifest.listed(meta.modified)),
                 },
             };
@@ -177,7 +177,7 @@ impl Keepsake {
             && newest.is_none()
         {
             let manifest = match self.try_manifest(name).await {
-                Err(e) if is_unreadable(&e) => None,
+                Err(e) if fails_by_itself(&e) => None,
                 read => read?,
             };
             if let Some(manifest) = manifest
@@ -236,6 +236,6 @@ impl Keepsake {
 }
 
 /// Whether an object is there and cannot be read. That says nothing of the objects beside it.
-pub(crate) fn is_unreadable(error: &StoreError) -> bool {
+pub(crate) fn fails_by_itself(error: &StoreError) -> bool {
     matches!(error.kind, ErrorKind::Corrupt | ErrorKind::Refused)
 }
