@@ -1,5 +1,7 @@
 //! What is known of the store's own state, in one report.
 
+mod place;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -10,12 +12,12 @@ use crate::backup::{self, Listed};
 use crate::catalog::{Entry, QUEUED_AT_MOST, State, Totals, uploaded_at};
 use crate::clock::format_millis;
 use crate::error::Result;
-use crate::keepsake::{Keepsake, WriteFailure};
+use crate::keepsake::Keepsake;
 use crate::layout::{self, BackupName, ImageId};
 use crate::persistence::Judgement;
 use crate::recovery::{self, Restoring};
 use crate::second_copies::Behind;
-use crate::store::{ErrorKind, Files, StoreError, StoreStatus};
+use crate::store::{ErrorKind, StoreError, StoreStatus};
 use crate::sync::lock;
 use crate::unfinished::Unfinished;
 use crate::verify;
@@ -196,69 +198,6 @@ impl Keepsake {
         self.catalog.refresh().await.is_ok()
     }
 
-    async fn check_place(
-        &self,
-        name: &'static str,
-        store: &crate::store::Store,
-        checks: &mut Vec<Check>,
-    ) -> Option<StoreStatus> {
-        let status = store.status().await;
-        // Nothing that is asked for waits for it.
-        let follows = name == ARCHIVE && !self.settings.archive_sync;
-        let here = |failure: &WriteFailure| failure.place.unwrap_or(PRIMARY) == name;
-        let failure = self.last_write_failure().filter(here);
-        let upkeep = self.last_upkeep_failure().filter(here);
-        let (level, message) = match &status {
-            Err(error) if error.kind == ErrorKind::Refused => {
-                let message = "It refuses access: its credentials or rights need a look, or its bucket is gone.";
-                let level = if follows { Status::Warn } else { Status::Error };
-                (level, if follows { format!("{message} Second copies wait.") } else { message.to_owned() })
-            }
-            Err(_) if follows => {
-                (Status::Warn, "It cannot be reached; second copies will follow when it is back.".to_owned())
-            }
-            Ok(StoreStatus { read_only: Some(why), .. }) if follows => {
-                (Status::Warn, format!("{why} Second copies wait until it takes writes."))
-            }
-            Ok(StoreStatus { free_bytes: Some(free), .. }) if follows && *free < self.settings.reserve_bytes => (
-                Status::Warn,
-                format!("{free} bytes are free, which is less than the reserve; second copies wait for room."),
-            ),
-            Ok(StoreStatus { read_only: None, files: Some(files), .. })
-                if files.free < self.reserve_files(*files).max(1) =>
-            {
-                let Files { free, total } = files;
-                let effect = if follows { "second copies wait" } else { "uploads are refused" };
-                let message = format!(
-                    "{free} of the file system's {total} inodes are free, which is less than the reserve; {effect}. Remove \
-                     files that are not needed, or move the store to a file system with more inodes."
-                );
-                (if follows { Status::Warn } else { Status::Error }, message)
-            }
-            Err(_) => (Status::Error, "The store cannot be reached.".to_owned()),
-            Ok(StoreStatus { read_only: Some(why), .. }) => (Status::Error, why.clone()),
-            Ok(StoreStatus { free_bytes: Some(free), .. }) if *free < self.settings.reserve_bytes => {
-                (Status::Error, format!("{free} bytes are free, which is less than the reserve; uploads are refused."))
-            }
-            Ok(status) => match (failure.map(|failure| failure.kind), status.clock_ahead_seconds) {
-                (Some(_), _) if follows => {
-                    (Status::Warn, "The last write to it failed; second copies wait. The log says why.".to_owned())
-                }
-                (Some(ErrorKind::Full), _) => (Status::Error, "The last write found no room.".to_owned()),
-                (Some(_), _) => (Status::Error, "The last write failed.".to_owned()),
-                (None, _) if upkeep.is_some() => {
-                    let message = "What follows a change (second copies, automatic backups, the checkpoint) failed last \
-                                   time. It is tried again; the log says why.";
-                    (Status::Warn, message.to_owned())
-                }
-                (None, Some(ahead)) => (Status::Warn, format!("{} Set it.", clocks_differ(ahead))),
-                (None, None) => (Status::Ok, "It can be read and written.".to_owned()),
-            },
-        };
-        checks.push(Check { name, status: level, message });
-        status.ok()
-    }
-
     async fn check_catalog(&self, checks: &mut Vec<Check>) -> bool {
         let refreshed = self.catalog.refresh().await;
         let known = refreshed.is_ok();
@@ -428,13 +367,6 @@ impl Keepsake {
             newest.filter(|(_, entry)| is_after(entry)).count() as u64
         })
     }
-}
-
-/// By how much this machine's clock differs from that of a service.
-fn clocks_differ(ahead_seconds: i64) -> String {
-    let minutes = ahead_seconds.unsigned_abs().div_ceil(60);
-    let side = if ahead_seconds > 0 { "behind" } else { "ahead of" };
-    format!("This machine's clock is {minutes} minutes {side} that of the service.")
 }
 
 /// Some images that should have bytes, from all ages: chunks are cut by name, and names begin with a time.
