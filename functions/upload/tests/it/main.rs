@@ -9,6 +9,7 @@ mod refused;
 mod resumed;
 mod stores;
 mod tickets;
+mod unfinished;
 
 use axum::Router;
 use axum::body::Body;
