@@ -32,9 +32,7 @@ const PATIENCE: SignedDuration = SignedDuration::from_secs(40);
 pub(crate) struct Lease<'a> {
     archive: &'a Store,
     clock: &'a Clock,
-    holder: Uuid,
-    /// This process, where a lease on a local disk names it.
-    process: Option<Process>,
+    holder: Holder,
     /// `None` while there is no room for it; only for who deletes.
     held: tokio::sync::Mutex<Option<ETag>>,
     renewed: Mutex<Timestamp>,
@@ -44,24 +42,40 @@ pub(crate) struct Lease<'a> {
     only_deletes: bool,
 }
 
-#[derive(Serialize, Deserialize)]
-pub(crate) struct LeaseJson {
-    holder: Uuid,
-    #[serde(with = "millis")]
-    renewed: Timestamp,
+/// Who holds a lease.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Holder {
+    #[serde(rename = "holder")]
+    id: Uuid,
+    /// The process, on a local disk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     process: Option<Process>,
 }
 
+impl Holder {
+    /// This process, for a lease in this place.
+    async fn here(archive: &Store, clock: &Clock) -> Self {
+        Self { id: clock.new_id(), process: this_process(archive).await }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+pub(crate) struct LeaseJson {
+    #[serde(flatten)]
+    holder: Holder,
+    #[serde(with = "millis")]
+    renewed: Timestamp,
+}
+
 impl LeaseJson {
-    fn body(holder: Uuid, renewed: Timestamp, process: Option<&Process>) -> Body {
-        let json = serde_json::to_vec(&Self { holder, renewed, process: process.cloned() });
+    fn body(holder: &Holder, renewed: Timestamp) -> Body {
+        let json = serde_json::to_vec(&Self { holder: holder.clone(), renewed });
         json.unwrap_or_else(|e| unreachable!("plain data serialises: {e}")).into()
     }
 
     fn holds(&self, now: Timestamp) -> bool {
         let age = now.duration_since(self.renewed);
-        -AHEAD < age && age < EXPIRY && !self.process.as_ref().is_some_and(Process::has_ended)
+        -AHEAD < age && age < EXPIRY && !self.holder.process.as_ref().is_some_and(Process::has_ended)
     }
 }
 
@@ -85,52 +99,41 @@ fn is_local(file_system: &str) -> bool {
 impl<'a> Lease<'a> {
     /// Takes the lease; `None` while another holds it.
     pub(crate) async fn acquire(archive: &'a Store, clock: &'a Clock) -> Result<Option<Self>, StoreError> {
-        let (holder, process) = (clock.new_id(), this_process(archive).await);
-        let taken = Self::take(archive, clock, holder, process.as_ref()).await?;
-        Ok(taken.map(|etag| Self::new(archive, clock, (holder, process), Some(etag), false)))
+        let holder = Holder::here(archive, clock).await;
+        let taken = Self::take(archive, clock, &holder).await?;
+        Ok(taken.map(|etag| Self::new(archive, clock, holder, Some(etag), false)))
     }
 
     /// Likewise for one who only deletes, which has to go on a full disk: where there is no room for a lease, it is enough
     /// that nobody holds one. Neither can a restore begin there.
     pub(crate) async fn acquire_to_delete(archive: &'a Store, clock: &'a Clock) -> Result<Option<Self>, StoreError> {
-        let (holder, process) = (clock.new_id(), this_process(archive).await);
-        let held = match Self::take(archive, clock, holder, process.as_ref()).await {
+        let holder = Holder::here(archive, clock).await;
+        let held = match Self::take(archive, clock, &holder).await {
             Ok(None) => return Ok(None),
             Err(e) if e.kind == ErrorKind::Full => None,
             taken => taken?,
         };
-        Ok(Some(Self::new(archive, clock, (holder, process), held, true)))
+        Ok(Some(Self::new(archive, clock, holder, held, true)))
     }
 
-    fn new(
-        archive: &'a Store,
-        clock: &'a Clock,
-        (holder, process): (Uuid, Option<Process>),
-        held: Option<ETag>,
-        only_deletes: bool,
-    ) -> Self {
+    fn new(archive: &'a Store, clock: &'a Clock, holder: Holder, held: Option<ETag>, only_deletes: bool) -> Self {
         let (held, renewed) = (tokio::sync::Mutex::new(held), Mutex::new(clock.now()));
         let (due, unsure) = (Mutex::new(clock.now() + RENEWAL), AtomicBool::new(false));
-        Self { archive, clock, holder, process, held, renewed, due, unsure, only_deletes }
+        Self { archive, clock, holder, held, renewed, due, unsure, only_deletes }
     }
 
-    async fn take(
-        archive: &Store,
-        clock: &Clock,
-        holder: Uuid,
-        process: Option<&Process>,
-    ) -> Result<Option<ETag>, StoreError> {
+    async fn take(archive: &Store, clock: &Clock, holder: &Holder) -> Result<Option<ETag>, StoreError> {
         let (key, now) = (layout::restore_lease(), clock.now());
         let mode = match archive.read(&key).await.optional()? {
             None => PutMode::Create,
             Some((bytes, etag)) => match serde_json::from_slice::<LeaseJson>(&bytes) {
-                Ok(other) if other.holder != holder && other.holds(now) => return Ok(None),
+                Ok(other) if other.holder.id != holder.id && other.holds(now) => return Ok(None),
                 _ => PutMode::Update(etag),
             },
         };
-        match archive.put(&key, &LeaseJson::body(holder, now, process), &mode).await {
+        match archive.put(&key, &LeaseJson::body(holder, now), &mode).await {
             Ok(etag) => Ok(Some(etag)),
-            Err(e) if matches!(e.kind, ErrorKind::Changed | ErrorKind::AlreadyExists) => Ok(None),
+            Err(e) if e.is_lost_race() => Ok(None),
             Err(e) => Err(e),
         }
     }
@@ -165,10 +168,10 @@ impl<'a> Lease<'a> {
                 if self.unsure.load(Ordering::Relaxed) {
                     etag = self.own().await?.ok_or(Error::RestoreRunning)?;
                 }
-                let body = LeaseJson::body(self.holder, now, self.process.as_ref());
+                let body = LeaseJson::body(&self.holder, now);
                 self.archive.put(&layout::restore_lease(), &body, &PutMode::Update(etag)).await.map(Some)
             }
-            None => Self::take(self.archive, self.clock, self.holder, self.process.as_ref()).await,
+            None => Self::take(self.archive, self.clock, &self.holder).await,
         };
         self.unsure.store(matches!(&renewed, Err(e) if e.kind == ErrorKind::Unavailable), Ordering::Relaxed);
         *held = match renewed {
@@ -197,7 +200,7 @@ impl<'a> Lease<'a> {
             return Ok(None);
         };
         let lease = serde_json::from_slice::<LeaseJson>(&bytes);
-        Ok(lease.is_ok_and(|lease| lease.holder == self.holder).then_some(etag))
+        Ok(lease.is_ok_and(|lease| lease.holder.id == self.holder.id).then_some(etag))
     }
 
     /// Gives the lease up; one that cannot be given up ends by itself.
