@@ -12,7 +12,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 use futures::stream;
-use headers::{AcceptRanges, ContentLength, ContentRange, ETag, HeaderMapExt, IfNoneMatch, IfRange};
+use headers::{AcceptRanges, ContentLength, ContentRange, ETag, HeaderMapExt, IfNoneMatch};
 use shared::http::range::{self, Wanted};
 use shared::http::{App, Binary, Problem};
 use shared::layout::BackupName;
@@ -70,7 +70,7 @@ pub(crate) async fn download(
         return Ok(answer(name, etag, plan.length, Body::empty()));
     }
     let whole = 0..plan.length;
-    let part = match asked_for(&headers, &etag, plan.length) {
+    let part = match range::asked_for(&headers, &etag, None, plan.length) {
         Wanted::Whole => whole.clone(),
         Wanted::Part(part) => part,
         Wanted::Nothing => return Err(range::unsatisfiable(plan.length)),
@@ -82,16 +82,6 @@ pub(crate) async fn download(
         response.headers_mut().typed_insert(ContentRange::bytes(part, whole.end).map_err(Problem::internal)?);
     }
     Ok(response)
-}
-
-/// What a range header asks for, unless `If-Range` names another version.
-fn asked_for(headers: &HeaderMap, etag: &ETag, length: u64) -> Wanted {
-    let Some(range) = headers.get("range").and_then(|range| range.to_str().ok()) else { return Wanted::Whole };
-    match headers.typed_try_get::<IfRange>() {
-        Ok(Some(condition)) if condition.is_modified(Some(etag), None) => Wanted::Whole,
-        Err(_) => Wanted::Whole,
-        _ => range::wanted(range, length),
-    }
 }
 
 /// The bytes of a part. An error before the first of them is the whole answer.

@@ -1,9 +1,7 @@
 //! Conditional requests: RFC 9110, section 13.
 
 use axum::http::HeaderMap;
-use headers::{
-    ETag, Header, HeaderMapExt, IfMatch, IfModifiedSince, IfNoneMatch, IfRange, IfUnmodifiedSince, LastModified, Range,
-};
+use headers::{ETag, Header, HeaderMapExt, IfMatch, IfModifiedSince, IfNoneMatch, IfUnmodifiedSince, LastModified};
 use shared::{Error, Result};
 
 /// What a representation is compared by.
@@ -46,17 +44,6 @@ impl Validators {
             _ => true,
         };
         if is_new { Verdict::Proceed } else { Verdict::NotModified }
-    }
-
-    /// The range that is asked for, unless `If-Range` takes it back.
-    pub(crate) fn range<'h>(&self, headers: &'h HeaderMap) -> Option<&'h str> {
-        let range = headers.get(Range::name())?.to_str().ok()?;
-        let taken_back = match headers.typed_try_get::<IfRange>() {
-            Ok(Some(condition)) => condition.is_modified(Some(&self.etag), self.last_modified.as_ref()),
-            Ok(None) => false,
-            Err(_) => true,
-        };
-        (!taken_back).then_some(range)
     }
 }
 

@@ -145,7 +145,8 @@ pub(crate) async fn serve(
         Some(digest) if !is_sound => app.keepsake.sound_bytes(&id, digest).await?,
         _ => (store, meta),
     };
-    match file.validators.range(&headers).map_or(Wanted::Whole, |range| range::wanted(range, meta.size)) {
+    let Validators { etag, last_modified } = &file.validators;
+    match range::asked_for(&headers, etag, last_modified.as_ref(), meta.size) {
         Wanted::Whole => Ok(file.content(StatusCode::OK, meta.size, read(&id, &store, &meta, None, patches).await?)),
         Wanted::Nothing => Err(range::unsatisfiable(meta.size)),
         Wanted::Part(part) => {

@@ -3,8 +3,9 @@
 
 use std::ops::Range;
 
-use axum::http::StatusCode;
-use axum::http::header::{CONTENT_RANGE, HeaderValue};
+use axum::http::header::{CONTENT_RANGE, HeaderValue, RANGE};
+use axum::http::{HeaderMap, StatusCode};
+use headers::{ETag, HeaderMapExt, IfRange, LastModified};
 
 use super::Problem;
 
@@ -20,8 +21,18 @@ pub enum Wanted {
     Nothing,
 }
 
+/// What a request asks for of a representation of `length` bytes: all of it also where `If-Range` names another version.
+pub fn asked_for(headers: &HeaderMap, etag: &ETag, modified: Option<&LastModified>, length: u64) -> Wanted {
+    let Some(range) = headers.get(RANGE).and_then(|range| range.to_str().ok()) else { return Wanted::Whole };
+    match headers.typed_try_get::<IfRange>() {
+        Ok(Some(condition)) if condition.is_modified(Some(etag), modified) => Wanted::Whole,
+        Err(_) => Wanted::Whole,
+        _ => wanted(range, length),
+    }
+}
+
 /// Reads a `Range` header for a representation of `length` bytes.
-pub fn wanted(header: &str, length: u64) -> Wanted {
+fn wanted(header: &str, length: u64) -> Wanted {
     let Some((unit, spec)) = header.split_once('=') else { return Wanted::Whole };
     let Some((first, last)) = spec.trim().split_once('-').filter(|_| unit.trim().eq_ignore_ascii_case("bytes")) else {
         return Wanted::Whole;
