@@ -8,7 +8,7 @@ use axum::http::Request;
 use futures::TryStreamExt;
 use shared::Keepsake;
 use shared::http::{Access, App, finish};
-use shared::store::MemoryStore;
+use shared::store::testing::MemoryStore;
 use shared::testing::{Answer, app_on, send};
 use tokio::runtime::{Builder, Runtime};
 

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use shared::Error;
 use shared::portable::Source;
-use shared::store::{Body, MemoryStore};
+use shared::store::Body;
+use shared::store::testing::MemoryStore;
 use shared::testing::keepsake_on;
 
 /// A zip is refused with a sentence or taken in. What was taken in changes nothing the second time, is all there, and lies

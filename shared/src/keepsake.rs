@@ -6,22 +6,22 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use crate::archive::Archive;
-use crate::backup::Backups;
+use crate::base::clock::Clock;
 use crate::catalog::Catalog;
-use crate::clock::Clock;
+use crate::config::Keep;
+use crate::core::archive::Archive;
+use crate::core::counts::Counts;
+use crate::core::error::{Error, Result};
 use crate::digest::Digest;
-use crate::error::{Error, Result};
 use crate::layout::{self, ImageId};
 use crate::media::location::Patches;
-use crate::metrics::Counts;
-use crate::persistence::Persistence;
-use crate::prune::Keep;
-use crate::second_copies::SecondCopies;
+use crate::services::backup::Backups;
+use crate::services::persistence::Persistence;
+use crate::services::replication::SecondCopies;
+use crate::services::tokens::Known;
+use crate::services::unfinished::Claim;
 use crate::store::{ETag, ErrorKind, Files, Key, Optional, Store, StoreError};
 use crate::sync::{self, AtomicBool, Mutex, lock};
-use crate::tokens::Known;
-use crate::unfinished::Claim;
 
 /// Limits and habits, as configured.
 #[derive(Clone, Debug)]
@@ -85,15 +85,15 @@ pub struct Keepsake {
     /// How many requests bring bytes of an unfinished upload, or make images of them, by its name.
     pub(crate) arriving: Mutex<HashMap<Uuid, usize>>,
     /// How far the long operation is that this process runs.
-    pub progress: crate::progress::Progress,
+    pub progress: crate::base::progress::Progress,
     /// What this process has done.
     pub counts: Counts,
     /// Wakes whoever folds, after each change.
     pub changed: tokio::sync::Notify,
     /// How a recovery that runs goes on.
-    pub(crate) recovering: tokio::sync::watch::Sender<crate::recovery::Progress>,
+    pub(crate) recovering: tokio::sync::watch::Sender<crate::services::recovery::Progress>,
     /// What the last recovery found.
-    pub(crate) recovered: Mutex<Option<Arc<crate::recovery::Report>>>,
+    pub(crate) recovered: Mutex<Option<Arc<crate::services::recovery::Report>>>,
     /// What is known of second copies.
     pub(crate) second_copies: Mutex<SecondCopies>,
     /// One import or plan of one at a time: each holds all records of its source in memory.
@@ -140,7 +140,7 @@ impl Keepsake {
             claims: Mutex::default(),
             uploading: Mutex::default(),
             arriving: Mutex::default(),
-            progress: crate::progress::Progress::default(),
+            progress: crate::base::progress::Progress::default(),
             counts: Counts::default(),
             changed: tokio::sync::Notify::new(),
             recovering: tokio::sync::watch::Sender::default(),

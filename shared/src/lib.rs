@@ -1,56 +1,37 @@
-//! Keepsake's library: everything but the routes.
+//! Keepsake's library: everything but the routes, the server and the command line.
 //!
-//! Direction of knowledge: `main` → router → this crate's domain modules → [`store`]. Only [`http`] and the routers know
-//! status codes; only `store::s3` knows the AWS SDK; only [`config`] reads the environment; only [`clock`] reads the
-//! clock and makes identifiers.
+//! Each folder is a layer, which uses those before it and none after it: the crate [`store`], `base`, [`layout`],
+//! [`config`], [`media`], [`catalog`], `core`, `services`, the facade [`Keepsake`], [`http`]. `.ci/layers` checks this.
 
-pub mod archive;
-pub mod backup;
+mod base;
 pub mod catalog;
-pub mod clock;
 pub mod config;
-pub mod derivative;
-pub mod digest;
-mod error;
-pub mod file_name;
-pub mod groups;
-pub mod health;
+mod core;
 pub mod http;
-pub mod images;
 mod keepsake;
 pub mod layout;
-mod lease;
-mod leftovers;
-pub mod links;
-pub mod maintenance;
 pub mod media;
-pub mod metrics;
-pub mod migrate;
 mod open;
-pub mod persistence;
-mod places;
-pub mod portable;
-pub mod progress;
-pub mod prune;
-pub mod recovery;
-pub mod restore;
-pub mod resumable;
-mod seal;
-pub mod second_copies;
-mod single_flight;
-pub mod storage;
-pub mod store;
-mod sync;
+mod services;
 pub mod telemetry;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
-pub mod ticket;
-pub mod tokens;
-pub mod unfinished;
-pub mod upload;
-pub mod verify;
 
-pub use error::{Error, Result};
+pub use ::store;
+pub use ::store::digest;
+use ::store::sync;
+
+pub use self::core::archive;
+pub use self::core::counts as metrics;
+pub use self::core::error::{Error, Result};
+pub use base::{clock, file_name, progress};
 pub use keepsake::{Keepsake, Settings};
 pub use open::{Meters, open, open_metered};
-pub use places::Places;
+pub use services::gps::Places;
+pub use services::replication as second_copies;
+pub use services::unfinished::{resumable, ticket};
+pub use services::upload::links;
+pub use services::{
+    backup, derivative, groups, health, images, maintenance, migrate, persistence, portable, prune, recovery, restore,
+    storage, tokens, unfinished, upload, verify,
+};

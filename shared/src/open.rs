@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::clock::Clock;
-use crate::config::{ArchiveMode, AwsCredentials, Config, Platform, StoreUrl};
-use crate::health::{ARCHIVE, PRIMARY};
+use crate::base::clock::Clock;
+use crate::config::{ArchiveMode, AwsCredentials, Config, Location, Platform, StoreUrl};
 use crate::keepsake::{Keepsake, Settings};
 use crate::layout;
-use crate::persistence::{Circumstances, Machine, Place};
+use crate::services::health::{ARCHIVE, PRIMARY};
+use crate::services::persistence::{Circumstances, Machine};
 #[cfg(feature = "cloudinary")]
 use crate::store::{CloudinaryOptions, CloudinaryStore};
 use crate::store::{DiskStore, Key, Meter, Result, S3Options, S3Store, Store};
@@ -49,7 +49,7 @@ pub async fn open_metered(config: &Config, clock: Clock, meters: Option<Meters>)
     let circumstances =
         (config.platform != Some(Platform::Lambda)).then(|| Circumstances::of(config, &Machine::here()));
     let apart = disk.is_some_and(on_another_device)
-        || circumstances.as_ref().is_some_and(|known| known.is_volume(Place::Uploads));
+        || circumstances.as_ref().is_some_and(|known| known.is_volume(Location::Uploads));
     let mirrors = if apart { vec![primary.below(&layout::uploads_mirror())] } else { Vec::new() };
     let settings = Settings {
         max_upload_bytes: config.max_upload_bytes,

@@ -21,7 +21,8 @@ use shared::catalog::{
 };
 use shared::clock::Clock;
 use shared::layout::{self, ImageId};
-use shared::store::{ErrorKind, Fault, FaultStore, MemoryStore, ObjectStore, Operation, Store};
+use shared::store::testing::{Fault, FaultStore, MemoryStore, Operation};
+use shared::store::{ErrorKind, ObjectStore, Store};
 use uuid::Uuid;
 
 /// What one process is told to do.

@@ -12,7 +12,7 @@ mod binaries;
 mod bucket;
 mod function;
 mod runtime;
-#[path = "../../../shared/tests/conformance/s3_server.rs"]
+#[path = "../../../shared/store/tests/it/s3_server.rs"]
 #[allow(clippy::unwrap_used, reason = "a bench that cannot go on ends")]
 mod s3_server;
 mod table;

@@ -24,7 +24,7 @@ mod moving;
 mod photos;
 mod proxy;
 mod queue;
-#[path = "../../../shared/tests/conformance/s3_server.rs"]
+#[path = "../../../shared/store/tests/it/s3_server.rs"]
 mod s3_server;
 mod seed;
 #[path = "../end_to_end/server.rs"]

@@ -3,7 +3,7 @@
 
 mod archive_elsewhere;
 mod archives_elsewhere;
-#[path = "../../../shared/tests/conformance/cloudinary_server.rs"]
+#[path = "../../../shared/store/tests/it/cloudinary_server.rs"]
 mod cloudinary_server;
 mod crowd;
 mod damage;
@@ -18,6 +18,6 @@ mod photos;
 mod readme;
 #[cfg(target_os = "linux")]
 mod rude_clients;
-#[path = "../../../shared/tests/conformance/s3_server.rs"]
+#[path = "../../../shared/store/tests/it/s3_server.rs"]
 mod s3_server;
 mod server;

@@ -21,7 +21,7 @@ mod model;
 mod photos;
 mod play;
 mod proxies;
-#[path = "../../../shared/tests/conformance/s3_server.rs"]
+#[path = "../../../shared/store/tests/it/s3_server.rs"]
 mod s3_server;
 #[path = "../end_to_end/server.rs"]
 #[allow(dead_code, reason = "not all of it is needed here")]

@@ -9,7 +9,7 @@ use super::{
     Base, Cache, Catalog, CatalogError, Commit, Snapshot, State, TOMBSTONE_AGE, Tombstone, list_commits, offload,
     read_commit,
 };
-use crate::leftovers::Leftovers;
+use crate::catalog::leftovers::Leftovers;
 use crate::store::{Body, Contention, ETag, ErrorKind, Key, Optional, PutMode, Store, StoreError};
 use crate::{archive, layout};
 

@@ -17,6 +17,7 @@
 mod commit;
 mod error;
 mod fold;
+pub(crate) mod leftovers;
 mod listed;
 mod load;
 mod piece;
@@ -44,10 +45,10 @@ pub use piece::{Checkpoint, Commit, Older, PieceError, decode_checkpoint, decode
 pub use record::{Change, Content, Entry, Record, Stamp, Tombstone};
 pub use state::{Chunk, ChunkSummary, Snapshot, State, Totals};
 
-use crate::clock::Clock;
+use crate::base::clock::Clock;
+use crate::base::single_flight::SingleFlight;
 use crate::digest::Digest;
 use crate::layout::{self, ImageId};
-use crate::single_flight::SingleFlight;
 use crate::store::{ETag, ErrorKind, Optional, PutMode, Store, StoreError};
 use crate::sync::{self, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard, lock};
 

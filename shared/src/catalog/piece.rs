@@ -12,8 +12,9 @@ use uuid::Uuid;
 
 use super::record::{Content, Entry, InFull, Record, Stamp};
 use super::state::{Snapshot, State};
+use crate::base::seal::{self, UNSEALED};
 use crate::layout::{ImageId, RESERVED_NAME};
-use crate::seal::{self, UNSEALED};
+use crate::store::StoreError;
 
 /// The version of the form in which checkpoints and commits are written.
 const FORMAT: u32 = 1;
@@ -26,7 +27,7 @@ pub enum PieceError {
     Seal(#[from] seal::SealError),
     /// It cannot be read at all.
     #[error("the document cannot be read from where it lies")]
-    Unreadable(#[source] crate::store::StoreError),
+    Unreadable(#[source] StoreError),
     /// It is not the JSON that was expected.
     #[error("the document cannot be read")]
     Json(#[from] serde_json::Error),
@@ -258,7 +259,7 @@ impl Commit {
             digest: UNSEALED.to_owned(),
             format: FORMAT,
             id: self.id,
-            created_at: crate::clock::format_millis(created_at),
+            created_at: crate::base::clock::format_millis(created_at),
             records: Borrowed(&self.entries),
         };
         seal::seal(&json).into()

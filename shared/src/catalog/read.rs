@@ -9,9 +9,9 @@ use super::{
     Base, Catalog, CatalogError, Checkpoint, Commit, PieceError, Readable, State, decode_checkpoint, list_commits,
     offload, read_commit,
 };
+use crate::base::single_flight::Failure;
 use crate::digest::Digest;
 use crate::layout;
-use crate::single_flight::Failure;
 use crate::store::{ErrorKind, Optional};
 use crate::sync::lock;
 

@@ -340,7 +340,7 @@ impl Entry {
         match &self.content {
             Content::Live(record) => record.serialize_fields(&mut map, unset)?,
             Content::Deleted(tombstone) => {
-                map.serialize_entry("deletedAt", &crate::clock::format_millis(tombstone.deleted_at))?;
+                map.serialize_entry("deletedAt", &crate::base::clock::format_millis(tombstone.deleted_at))?;
                 put(&mut map, "sha256", &tombstone.sha256)?;
             }
         }

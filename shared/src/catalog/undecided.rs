@@ -12,8 +12,8 @@ use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 use super::Catalog;
+use crate::base::single_flight::within;
 use crate::layout;
-use crate::single_flight::within;
 use crate::store::{Body, ErrorKind, Optional, PutMode, Store, StoreError};
 use crate::sync::lock;
 

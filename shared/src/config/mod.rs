@@ -3,8 +3,10 @@
 //! Architecture invariant: this is the only module that reads the environment. A value that cannot be right stops the
 //! start with one sentence that names the variable, the value and the remedy; nothing is guessed.
 
+mod location;
 mod parse;
 mod platform;
+mod retention;
 mod store_url;
 #[cfg(test)]
 mod store_url_tests;
@@ -16,13 +18,13 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
+pub use location::Location;
 use parse::Values;
 pub use platform::Platform;
-pub use store_url::{AwsCredentials, StoreUrl};
-use subtle::ConstantTimeEq;
+pub use retention::Keep;
+pub use store_url::StoreUrl;
 
-use crate::persistence::Place;
-use crate::prune::Keep;
+pub use crate::store::{AwsCredentials, Secret};
 
 /// All settings, each of them valid.
 #[derive(Clone, Debug)]
@@ -40,7 +42,7 @@ pub struct Config {
     pub volume: Option<PathBuf>,
     /// `ACCEPT_UNMOUNTED`, separated by commas: places whose volume is gone for good, so that the store is to go on
     /// without it. By default none.
-    pub accept_unmounted: Vec<Place>,
+    pub accept_unmounted: Vec<Location>,
     /// `DATA_DIR`, an absolute path: the folder of the store where that is a disk, else where other files may lie.
     /// By default `RAILWAY_VOLUME_MOUNT_PATH`, else the current folder.
     pub data_dir: PathBuf,
@@ -134,35 +136,6 @@ pub enum LogFormat {
     Text,
     /// For machines: one JSON object a line.
     Json,
-}
-
-/// A value that is never shown: its debug form is `***`, and it has no other. How long it takes to compare two of equal length
-/// does not tell how much of a guess is right.
-#[derive(Clone, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Keeps `secret`.
-    pub fn new(secret: impl Into<String>) -> Self {
-        Self(secret.into())
-    }
-
-    /// The value itself. Compare it in constant time and do not log it.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl PartialEq for Secret {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.as_bytes().ct_eq(other.0.as_bytes()).into()
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
 }
 
 /// A setting that cannot be right. Its display is the sentence to stop with.

@@ -6,9 +6,9 @@ use std::str::FromStr;
 
 use url::{Host, Url};
 
+use super::location::Location;
+use super::retention::Keep;
 use super::{ConfigError, Platform, Read, Secret};
-use crate::persistence::Place;
-use crate::prune::Keep;
 
 /// The variables, wherever they come from.
 pub(super) struct Values<'a>(pub(super) &'a dyn Fn(&str) -> Option<String>);
@@ -162,11 +162,11 @@ impl Values<'_> {
         checked.collect()
     }
 
-    pub(super) fn unmounted(&self) -> Result<Vec<Place>, ConfigError> {
+    pub(super) fn unmounted(&self) -> Result<Vec<Location>, ConfigError> {
         let value = self.get("ACCEPT_UNMOUNTED")?.unwrap_or_default();
         let places = value.split(',').map(str::trim).filter(|place| !place.is_empty());
         let checked = places.map(|place| {
-            let meant = Place::ALL.into_iter().find(|known| known.name() == place);
+            let meant = Location::ALL.into_iter().find(|known| known.name() == place);
             meant.ok_or_else(|| wrong("ACCEPT_UNMOUNTED", place, "set it to data, uploads or archive"))
         });
         checked.collect()

@@ -8,6 +8,7 @@ use url::Url;
 
 use super::parse::{Values, absolute, wrong};
 use super::{ConfigError, Platform, Secret};
+use crate::store::AwsCredentials;
 use crate::store::Key;
 
 /// Where a store lies.
@@ -54,15 +55,6 @@ impl fmt::Display for StoreUrl {
             Self::Cloudinary { cloud, folder, .. } => write!(f, "cloudinary://{cloud}/{folder}"),
         }
     }
-}
-
-/// What identifies the caller to an S3 service.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AwsCredentials {
-    /// Which key it is.
-    pub access_key_id: String,
-    /// What goes with it.
-    pub secret_access_key: Secret,
 }
 
 impl Values<'_> {

@@ -14,7 +14,7 @@ use super::scopes::{self, Needs};
 use super::{App, Caller, Problem};
 use crate::config::{Config, Platform, Read, Secret};
 use crate::digest::Digest;
-use crate::tokens::Scope;
+use crate::services::tokens::Scope;
 
 /// Who may ask for what.
 ///

@@ -10,7 +10,7 @@ use headers::authorization::{Authorization, Bearer};
 use super::limits::{Client, check_guess, watched};
 use super::{App, Problem, session};
 use crate::digest::Digest;
-use crate::tokens::Scope;
+use crate::services::tokens::Scope;
 
 /// Nobody guesses a token of so many characters: 128 bits as hexadecimal digits.
 const LONG: usize = 32;

@@ -10,9 +10,9 @@ use serde_json::Value;
 
 use crate::catalog::{Entry, Record};
 use crate::digest::Hasher;
-use crate::groups::Group;
 use crate::layout::ImageId;
-use crate::links;
+use crate::services::groups::Group;
+use crate::services::upload::links;
 
 /// What need not be encoded in a segment of a path.
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');

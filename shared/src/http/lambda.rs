@@ -14,7 +14,7 @@ use lambda_http::request::RequestContext;
 
 use super::limits::Client;
 use super::{App, Problem};
-use crate::clock::Clock;
+use crate::base::clock::Clock;
 use crate::config::Config;
 use crate::keepsake::Keepsake;
 use crate::telemetry;

@@ -46,11 +46,11 @@ pub use problem::Problem;
 pub use routes::Routes;
 pub use schema::{Binary, FilePart, time};
 
-use crate::clock::Clock;
+use crate::base::clock::Clock;
 use crate::config::{Config, Platform};
-use crate::derivative::Derivatives;
-use crate::error::{Error, Result};
+use crate::core::error::{Error, Result};
 use crate::keepsake::Keepsake;
+use crate::services::derivative::Derivatives;
 
 /// The header that names a request in the log; taken over from the client or a proxy where one has named it sensibly.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

@@ -15,7 +15,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::catalog::CommitError;
-use crate::error::{Error, of_file_text};
+use crate::core::error::{Error, of_file_text};
 use crate::media::MediaError;
 use crate::store::ErrorKind;
 use crate::telemetry::with_causes;

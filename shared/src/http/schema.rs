@@ -38,14 +38,6 @@ string!(
     "backup-2024-01-01T12-00-00-000Z",
     r"^backup-\d{4}-\d{2}-\d{2}T\d{2}-\d{2}-\d{2}-\d{3}Z$"
 );
-string!(
-    Digest,
-    "Digest",
-    "The SHA-256 of some bytes, in lower-case hexadecimal digits.",
-    "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a",
-    "^[0-9a-f]{64}$"
-);
-
 /// Bytes that are no JSON.
 pub struct Binary;
 

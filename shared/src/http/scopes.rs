@@ -2,7 +2,7 @@
 
 use axum::http::Method;
 
-use crate::tokens::Scope;
+use crate::services::tokens::Scope;
 
 /// What whoever asks for a route must have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,9 +11,10 @@ use tower::ServiceExt;
 use tracing::instrument::WithSubscriber;
 
 use super::*;
-use crate::error::Error;
+use crate::core::error::Error;
 use crate::keepsake::Settings;
-use crate::store::{ErrorKind, MemoryStore, Store, StoreError};
+use crate::store::testing::MemoryStore;
+use crate::store::{ErrorKind, Store, StoreError};
 
 fn app() -> App {
     let primary = Store::new(Arc::new(MemoryStore::new()), &std::env::temp_dir());

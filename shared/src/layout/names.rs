@@ -111,7 +111,7 @@ impl BackupName {
 
 impl fmt::Display for BackupName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let moment = crate::clock::format_millis(self.0).replace([':', '.'], "-");
+        let moment = crate::base::clock::format_millis(self.0).replace([':', '.'], "-");
         write!(f, "{BACKUPS}{moment}")
     }
 }

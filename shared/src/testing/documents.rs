@@ -1,13 +1,13 @@
 //! Stored documents as bytes: what the tests need to know of each kind to try its reading.
 
 use super::START;
-use crate::backup::Manifest;
-use crate::backup::automatic::Sequence;
+use crate::base::seal;
 use crate::catalog::{Checkpoint, Commit, State, decode_checkpoint, decode_chunk, encode_checkpoint};
-use crate::lease::LeaseJson;
-use crate::seal;
-use crate::ticket::Ticket;
-use crate::verify::Record;
+use crate::core::lease::LeaseJson;
+use crate::services::backup::Manifest;
+use crate::services::backup::automatic::Sequence;
+use crate::services::unfinished::ticket::Ticket;
+use crate::services::verify::Record;
 
 /// A kind of document that Keepsake stores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -22,17 +22,16 @@ use jiff::Timestamp;
 use serde_json::Value;
 use tower::ServiceExt;
 
+use crate::base::clock::Clock;
 use crate::catalog::{Change, Content, Record};
-use crate::clock::Clock;
 use crate::http::{Access, App};
 use crate::keepsake::{Keepsake, Settings};
 use crate::layout::{self, ImageId};
 use crate::media::Format;
-use crate::store::{
-    Body, ETag, Key, MemoryStore, Object, ObjectMeta, ObjectStore, PutMode, Result, ServedAs, Store, StoreStatus,
-};
+use crate::services::upload::{Fields, NewImage};
+use crate::store::testing::MemoryStore;
+use crate::store::{Body, ETag, Key, Object, ObjectMeta, ObjectStore, PutMode, Result, ServedAs, Store, StoreStatus};
 use crate::sync::Mutex;
-use crate::upload::{Fields, NewImage};
 
 /// The moment at which the clock of [`keepsake_on`] stands.
 pub const START: &str = "2026-11-20T08:00:00Z";

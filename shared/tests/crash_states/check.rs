@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use jiff::SignedDuration;
 use shared::layout::BackupName;
 use shared::restore::Mode;
-use shared::store::fs::{Moment, SimulatedDisk};
+use shared::store::testing::fs::{Moment, SimulatedDisk};
 use shared::verify::Slice;
 
 use crate::{Tree, View, World, now, tree, view};

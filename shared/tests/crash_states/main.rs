@@ -23,7 +23,7 @@ use jiff::{SignedDuration, Timestamp};
 use shared::catalog::Record;
 use shared::clock::Clock;
 use shared::layout::{self, BackupName, ImageId};
-use shared::store::fs::{Moment, SimulatedDisk};
+use shared::store::testing::fs::{Moment, SimulatedDisk};
 use shared::store::{Body, DiskStore, ObjectStore, Store};
 use shared::upload::{Fields, NewImage};
 use shared::{Keepsake, Settings};

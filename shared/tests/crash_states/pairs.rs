@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use shared::clock::Clock;
-use shared::store::FaultStore;
-use shared::store::fs::Moment;
+use shared::store::testing::FaultStore;
+use shared::store::testing::fs::Moment;
 
 use crate::check::{Expected, States};
 use crate::operations::{ALL, Notes, Operation, used};

@@ -1,7 +1,7 @@
 //! Each operation by itself, cut off at each of its system calls, and the recoveries that follow, cut off likewise.
 
 use jiff::SignedDuration;
-use shared::store::fs::{Moment, SimulatedDisk};
+use shared::store::testing::fs::{Moment, SimulatedDisk};
 use shared::store::{Body, Key, PutMode};
 
 use crate::check::{Expected, States, recover};

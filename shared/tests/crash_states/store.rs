@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use futures::TryStreamExt;
 use jiff::Timestamp;
 use rustix::io::Errno;
-use shared::store::fs::{Call, CallFault, FaultyFileSystem, FileSystem, Open, SimulatedDisk};
+use shared::store::fs::{FileSystem, Open};
+use shared::store::testing::fs::{Call, CallFault, FaultyFileSystem, SimulatedDisk};
 use shared::store::{Body, DiskStore, ErrorKind, Key, PutMode, Store};
 
 use crate::check::States;
@@ -123,7 +124,7 @@ fn puts_and_deletes_one_after_the_other_are_each_there_when_the_next_one_is() {
 }
 
 /// What another process did and has not synced.
-fn others(disk: &SimulatedDisk, name: &str, f: impl FnOnce(&dyn shared::store::fs::Handle)) {
+fn others(disk: &SimulatedDisk, name: &str, f: impl FnOnce(&dyn store::fs::Handle)) {
     let mut folder = disk.root().unwrap();
     for segment in name.split('/').filter(|segment| !segment.is_empty()) {
         folder = folder.open_at(segment, Open::Folder).unwrap();

@@ -6,8 +6,9 @@ use rustix::io::Errno;
 use shared::backup::Kind;
 use shared::health::Status;
 use shared::restore::Mode;
-use shared::store::fs::{Call, CallFault, FaultyFileSystem, SimulatedDisk};
-use shared::store::{DiskStore, ErrorKind, Fault, FaultStore};
+use shared::store::testing::fs::{Call, CallFault, FaultyFileSystem, SimulatedDisk};
+use shared::store::testing::{Fault, FaultStore};
+use shared::store::{DiskStore, ErrorKind};
 use shared::verify::Slice;
 
 use crate::{World, upload, upload_all};
@@ -54,12 +55,12 @@ async fn a_second_copy_that_rotted_before_its_first_backup_is_made_anew() {
     let keepsake = world.open();
     upload_all(&keepsake, 0..3).await;
     let key = world.keys("backups/images/").await[0].clone();
-    let good = world.raw().read(&shared::store::Key::new(&*key).unwrap()).await.unwrap().0;
+    let good = world.raw().read(&store::Key::new(&*key).unwrap()).await.unwrap().0;
     let mut rotten = good.to_vec();
     rotten[10] ^= 1;
     world.put(&key, &rotten).await;
     keepsake.create_backup(Kind::Manual).await.unwrap();
-    assert_eq!(world.raw().read(&shared::store::Key::new(&*key).unwrap()).await.unwrap().0, good);
+    assert_eq!(world.raw().read(&store::Key::new(&*key).unwrap()).await.unwrap().0, good);
 }
 
 #[tokio::test]
@@ -93,7 +94,7 @@ async fn an_automatic_backup_that_failed_is_made_by_the_next_upload() {
     let broken = Arc::new(std::sync::atomic::AtomicBool::new(true));
     let plan = {
         let broken = Arc::clone(&broken);
-        move |operation: &shared::store::Operation| {
+        move |operation: &store::testing::Operation| {
             let fails =
                 broken.load(std::sync::atomic::Ordering::SeqCst) && operation.key.starts_with("backups/catalog/");
             fails.then_some(Fault::Before(ErrorKind::Unavailable))
@@ -116,7 +117,7 @@ async fn a_manifest_that_changes_is_read_again() {
     upload_all(&keepsake, 0..1).await;
     let name = keepsake.create_backup(Kind::Manual).await.unwrap().name;
     let key = format!("backups/{name}/manifest.json");
-    let whole = world.raw().read(&shared::store::Key::new(&*key).unwrap()).await.unwrap().0;
+    let whole = world.raw().read(&store::Key::new(&*key).unwrap()).await.unwrap().0;
     assert_eq!(keepsake.list_backups().await.unwrap().len(), 1);
     world.put(&key, &whole[..whole.len() / 2]).await;
     assert!(keepsake.list_backups().await.unwrap().is_empty());

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use shared::backup::Kind;
 use shared::health::Status;
-use shared::store::{Body, DiskStore, ErrorKind, Fault, FaultStore, MemoryStore, ObjectStore, Operation, Store};
+use shared::store::testing::{Fault, FaultStore, MemoryStore, Operation};
+use shared::store::{Body, DiskStore, ErrorKind, ObjectStore, Store};
 use shared::upload::{Fields, NewImage};
 use shared::{Error, Keepsake, Settings};
 

@@ -11,7 +11,8 @@ use shared::health::Status;
 use shared::layout::ImageId;
 use shared::portable::What;
 use shared::restore::Mode;
-use shared::store::{ErrorKind, Fault};
+use shared::store::ErrorKind;
+use shared::store::testing::Fault;
 use shared::upload::Fields;
 use shared::verify::Slice;
 

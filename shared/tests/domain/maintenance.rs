@@ -10,7 +10,8 @@ use shared::catalog::Folded;
 use shared::digest::Digest;
 use shared::images::Patch;
 use shared::layout;
-use shared::store::{Body, ErrorKind, Fault, FaultStore, ObjectStore, Operation, PutMode};
+use shared::store::testing::{Fault, FaultStore, Operation};
+use shared::store::{Body, ErrorKind, ObjectStore, PutMode};
 use shared::{Keepsake, Settings};
 use uuid::Uuid;
 
@@ -89,7 +90,7 @@ async fn a_second_copy_of_a_commit_that_came_too_late_for_its_fold_is_swept_by_t
     let world = World::new();
     upload_all(&world.open_deferring(), 0..2).await;
     let [first, _] = &world.keys("image-metadata.d/").await[..] else { panic!("two commits") };
-    let bytes = world.raw().read(&shared::store::Key::new(first.as_str()).unwrap()).await.unwrap().0;
+    let bytes = world.raw().read(&store::Key::new(first.as_str()).unwrap()).await.unwrap().0;
     let maintenance = world.open_deferring();
     maintenance.tidy().await.unwrap();
     world.put(&format!("backups/{first}"), &bytes).await;

@@ -11,7 +11,8 @@ use shared::images::Patch;
 use shared::layout::{self, ImageId};
 use shared::migrate::{Migrated, migrate};
 use shared::restore::Mode;
-use shared::store::{FaultStore, ObjectMeta, Operation};
+use shared::store::ObjectMeta;
+use shared::store::testing::{FaultStore, Operation};
 use shared::verify::Slice;
 use shared::{Error, Keepsake};
 

@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use shared::Error;
 use shared::migrate::migrate;
-use shared::store::{ErrorKind, Fault, FaultStore};
+use shared::store::ErrorKind;
+use shared::store::testing::{Fault, FaultStore};
 
 use crate::World;
 use crate::migrate::{assert_same, elsewhere, filled, versions};
 
 /// Migrates until the place to migrate to has done so many operations, and then fails for ever.
 async fn cut_off(from: &World, to: &World, after: u64) -> bool {
-    let plan = move |operation: &shared::store::Operation| {
+    let plan = move |operation: &store::testing::Operation| {
         (operation.sequence >= after).then_some(Fault::Before(ErrorKind::Unavailable))
     };
     let broken = to.open_on(Arc::new(FaultStore::with_plan(Arc::clone(&to.memory) as _, plan)));

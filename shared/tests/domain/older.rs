@@ -88,7 +88,7 @@ async fn the_checkpoint_has_every_documented_field() {
     let id = crate::upload(&keepsake, 1).await.unwrap().images[0].0.clone();
     keepsake.fold().await.unwrap();
     let read = async |key: &str| {
-        let bytes = world.raw().read(&shared::store::Key::new(key).unwrap()).await.unwrap().0;
+        let bytes = world.raw().read(&store::Key::new(key).unwrap()).await.unwrap().0;
         serde_json::from_slice::<serde_json::Value>(&bytes).unwrap()
     };
     for place in ["image-metadata.json", "backups/image-metadata.json"] {

@@ -7,7 +7,8 @@ use std::task::{Context, Poll, Waker};
 use jiff::SignedDuration;
 use shared::catalog::CommitError;
 use shared::images::Patch;
-use shared::store::{ErrorKind, Fault, Operation};
+use shared::store::ErrorKind;
+use shared::store::testing::{Fault, Operation};
 use shared::{Error, Keepsake};
 
 use crate::{World, seen, upload};

@@ -8,11 +8,13 @@ use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 use shared::backup::Kind;
 use shared::catalog::decode_chunk;
+use shared::config::Keep;
 use shared::digest::Digest;
 use shared::layout::{BackupName, parse_manifest};
-use shared::prune::{Keep, Pruned};
+use shared::prune::Pruned;
 use shared::restore::Mode;
-use shared::store::{Body, ErrorKind, Fault, FaultStore, Key, MemoryStore, ObjectStore, Operation, PutMode};
+use shared::store::testing::{Fault, FaultStore, MemoryStore, Operation};
+use shared::store::{Body, ErrorKind, Key, ObjectStore, PutMode};
 use shared::upload::{Fields, NewImage};
 use shared::{Error, Keepsake, Settings};
 

@@ -9,7 +9,8 @@ use shared::catalog::{Change, Content, Record};
 use shared::digest::Digest;
 use shared::layout::{BackupName, ImageId};
 use shared::prune::{Pruned, SWEEP_EVERY};
-use shared::store::{ErrorKind, Fault, FaultStore, Operation};
+use shared::store::ErrorKind;
+use shared::store::testing::{Fault, FaultStore, Operation};
 use shared::{Error, Keepsake};
 
 use crate::prune::{DAY, assert_whole, few, keepsake, name_of, worn};

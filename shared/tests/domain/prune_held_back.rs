@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use shared::store::{ErrorKind, Fault, FaultStore, Operation};
+use shared::store::ErrorKind;
+use shared::store::testing::{Fault, FaultStore, Operation};
 
 use crate::prune::{few, keepsake, worn};
 use crate::{World, upload};

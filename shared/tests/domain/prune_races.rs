@@ -9,9 +9,9 @@ use futures::poll;
 use jiff::SignedDuration;
 use proptest::prelude::*;
 use shared::backup::Kind;
-use shared::prune::Keep;
+use shared::config::Keep;
 use shared::restore::Mode;
-use shared::store::FaultStore;
+use shared::store::testing::FaultStore;
 use shared::{Error, Keepsake, Settings};
 
 use crate::prune::{DAY, assert_whole};

@@ -8,7 +8,8 @@ use shared::clock::{Clock, format_millis};
 use shared::health::Status;
 use shared::layout::{self, ImageId};
 use shared::media::Limits;
-use shared::store::{ErrorKind, Fault, FaultStore, MemoryStore, Operation, Store};
+use shared::store::testing::{Fault, FaultStore, MemoryStore, Operation};
+use shared::store::{ErrorKind, Store};
 use shared::{Keepsake, Settings};
 use uuid::Uuid;
 

@@ -9,7 +9,8 @@ use shared::backup::Kind;
 use shared::clock::Clock;
 use shared::layout::{self, BackupName};
 use shared::restore::Mode;
-use shared::store::{DiskStore, ErrorKind, Fault, FaultStore, ObjectStore, Operation, Store};
+use shared::store::testing::{Fault, FaultStore, Operation};
+use shared::store::{DiskStore, ErrorKind, ObjectStore, Store};
 use shared::{Error, Keepsake, Settings};
 
 use crate::{png, upload_all};

@@ -12,9 +12,9 @@ use shared::backup::Kind;
 use shared::catalog::CommitError;
 use shared::layout::{BackupName, ImageId};
 use shared::restore::Mode;
+use shared::store::testing::{Fault, FaultStore, MemoryStore, Operation};
 use shared::store::{
-    Body, ETag, ErrorKind, Fault, FaultStore, Key, MemoryStore, Object, ObjectMeta, ObjectStore, Operation, PutMode,
-    Result, StoreError, StoreStatus,
+    Body, ETag, ErrorKind, Key, Object, ObjectMeta, ObjectStore, PutMode, Result, StoreError, StoreStatus,
 };
 use shared::{Error, Keepsake, Settings};
 use uuid::Uuid;

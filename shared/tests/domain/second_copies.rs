@@ -14,7 +14,8 @@ use shared::health::Status;
 use shared::images::Patch;
 use shared::layout::{self, ImageId};
 use shared::recovery::Restoring;
-use shared::store::{ErrorKind, Fault, FaultStore, MemoryStore, Operation, PutMode, Store};
+use shared::store::testing::{Fault, FaultStore, MemoryStore, Operation};
+use shared::store::{ErrorKind, PutMode, Store};
 use shared::{Error, Keepsake, Settings};
 
 use crate::{png, seen, upload, upload_all};

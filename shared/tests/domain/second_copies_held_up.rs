@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use jiff::SignedDuration;
 use shared::health::Status;
 use shared::layout;
-use shared::store::{Body, ErrorKind, Fault, Operation};
+use shared::store::testing::{Fault, Operation};
+use shared::store::{Body, ErrorKind};
 use shared::upload::{Fields, NewImage};
 use shared::{Error, Settings};
 

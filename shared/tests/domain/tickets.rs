@@ -2,7 +2,8 @@
 
 use jiff::SignedDuration;
 use shared::digest::Digest;
-use shared::store::{Body, ErrorKind, Fault};
+use shared::store::testing::Fault;
+use shared::store::{Body, ErrorKind};
 use shared::ticket::{Announcement, Destination};
 use shared::upload::Fields;
 use shared::{Error, Keepsake};

@@ -9,7 +9,8 @@ use shared::backup::Kind;
 use shared::migrate::migrate;
 use shared::portable::What;
 use shared::restore::Mode;
-use shared::store::{ErrorKind, Fault, FaultStore, Operation};
+use shared::store::ErrorKind;
+use shared::store::testing::{Fault, FaultStore, Operation};
 use shared::tokens::{Scope, TRUSTED};
 use shared::{Error, Keepsake};
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use shared::clock::Clock;
 use shared::images::Patch;
 use shared::layout::ImageId;
-use shared::store::{MemoryStore, Store};
+use shared::store::Store;
+use shared::store::testing::MemoryStore;
 use shared::{Keepsake, Settings};
 
 use crate::{upload, upload_all};

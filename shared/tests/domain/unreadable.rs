@@ -7,7 +7,8 @@ use shared::backup::Kind;
 use shared::health::Status;
 use shared::layout::{self, ImageId};
 use shared::restore::Mode;
-use shared::store::{ErrorKind, Fault};
+use shared::store::ErrorKind;
+use shared::store::testing::Fault;
 use shared::{Error, Keepsake};
 use uuid::Uuid;
 
@@ -27,7 +28,7 @@ impl Broken {
 fn open(world: &World, which: impl Fn(&str) -> bool + Send + Sync + 'static) -> (Keepsake, Broken) {
     let broken = Broken(Arc::default());
     let shared = broken.clone();
-    let plan = move |operation: &shared::store::Operation| {
+    let plan = move |operation: &store::testing::Operation| {
         let hit = shared.0.load(Ordering::SeqCst) && operation.name == "get" && which(&operation.key);
         hit.then_some(Fault::Before(ErrorKind::Corrupt))
     };
@@ -105,7 +106,7 @@ async fn a_second_copy_of_the_checkpoint_that_cannot_be_read_keeps_no_server_fro
     assert_eq!(seen(&keepsake).await.len(), ids.len() + 1);
     // It was written anew.
     let checkpoint = world.raw().read(&layout::checkpoint()).await.unwrap().0;
-    let copy = shared::store::Key::new("backups/image-metadata.json").unwrap();
+    let copy = store::Key::new("backups/image-metadata.json").unwrap();
     assert_eq!(world.raw().read(&copy).await.unwrap().0, checkpoint);
 }
 

@@ -9,7 +9,8 @@ use shared::digest::Digest;
 use shared::health::Status;
 use shared::images::Patch;
 use shared::layout::{self, ImageId};
-use shared::store::{Body, ErrorKind, Fault, FaultStore, Key, ObjectStore, Operation, PutMode};
+use shared::store::testing::{Fault, FaultStore, Operation};
+use shared::store::{Body, ErrorKind, Key, ObjectStore, PutMode};
 use shared::verify::{Findings, SLICES, Slice};
 use shared::{Error, Keepsake, Settings};
 

@@ -9,7 +9,8 @@ use image::{ImageFormat, RgbImage};
 use jiff::SignedDuration;
 use shared::clock::Clock;
 use shared::layout::{self, ImageId};
-use shared::store::{Body, Fault, FaultStore, Key, MemoryStore, ObjectStore, Operation, PutMode, Store};
+use shared::store::testing::{Fault, FaultStore, MemoryStore, Operation};
+use shared::store::{Body, Key, ObjectStore, PutMode, Store};
 use shared::upload::{Fields, NewImage, Uploaded};
 use shared::{Keepsake, Settings};
 

@@ -5,7 +5,8 @@ use shared::clock::Clock;
 use shared::health::Status;
 use shared::layout::ImageId;
 use shared::store::Body;
-use shared::store::fs::{FileSystem, SimulatedDisk};
+use shared::store::fs::FileSystem;
+use shared::store::testing::fs::SimulatedDisk;
 use shared::upload::{Fields, NewImage, Uploaded};
 use shared::{Keepsake, Result, Settings};
 

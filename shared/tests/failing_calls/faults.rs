@@ -1,8 +1,10 @@
 //! The ways to fail, as data.
 
 use rustix::io::Errno;
-use shared::store::fs::{Call, CallFault};
-use shared::store::{ErrorKind, Fault as StoreFault, Operation};
+use shared::store::ErrorKind;
+use shared::store::testing::Fault as StoreFault;
+use shared::store::testing::Operation;
+use shared::store::testing::fs::{Call, CallFault};
 
 use crate::places::{Fault, How};
 

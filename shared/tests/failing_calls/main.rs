@@ -24,8 +24,8 @@ use axum::response::IntoResponse;
 use jiff::SignedDuration;
 use shared::clock::Clock;
 use shared::http::Problem;
-use shared::store::MemoryStore;
-use shared::store::fs::SimulatedDisk;
+use shared::store::testing::MemoryStore;
+use shared::store::testing::fs::SimulatedDisk;
 use shared::{Error, Keepsake};
 
 use bases::{Base, Told, View, counted};
@@ -361,7 +361,7 @@ fn a_store_that_cannot_be_opened_can_be_opened_when_the_fault_is_gone() {
             if injector.struck().is_empty() {
                 break;
             }
-            assert_eq!(opened.unwrap_err().kind, shared::store::ErrorKind::Unavailable);
+            assert_eq!(opened.unwrap_err().kind, store::ErrorKind::Unavailable);
             cases += 1;
         }
     }

@@ -8,10 +8,10 @@ use futures::TryStreamExt;
 use jiff::Timestamp;
 use shared::clock::Clock;
 use shared::layout;
-use shared::store::fs::{Call, CallFault, FaultyFileSystem, FileSystem, SimulatedDisk};
-use shared::store::{
-    self, Body, DiskStore, FaultStore, Key, MemoryStore, ObjectStore, Operation, PutMode, Store, StoreError,
-};
+use shared::store::fs::FileSystem;
+use shared::store::testing::fs::{Call, CallFault, FaultyFileSystem, SimulatedDisk};
+use shared::store::testing::{FaultStore, MemoryStore, Operation};
+use shared::store::{self, Body, DiskStore, Key, ObjectStore, PutMode, Store, StoreError};
 use shared::{Keepsake, Settings};
 
 use crate::run;
@@ -36,7 +36,7 @@ pub(crate) struct Fault {
 #[derive(Clone, Copy)]
 pub(crate) enum How {
     Disk(fn(&Call) -> bool, CallFault),
-    Store(fn(&Operation) -> bool, store::Fault),
+    Store(fn(&Operation) -> bool, store::testing::Fault),
 }
 
 impl std::fmt::Debug for How {
@@ -102,7 +102,7 @@ impl Injector {
         self.strikes(relevant(call), || format!("{} {}", call.name, call.on)).then_some(fault)
     }
 
-    fn on_operation(&self, operation: &Operation) -> Option<store::Fault> {
+    fn on_operation(&self, operation: &Operation) -> Option<store::testing::Fault> {
         let How::Store(relevant, fault) = self.fault.how else { return None };
         self.strikes(relevant(operation), || format!("{} {}", operation.name, operation.key)).then_some(fault)
     }

@@ -10,7 +10,8 @@ use shared::backup::Kind;
 use shared::digest::Digest;
 use shared::http::{App, finish};
 use shared::layout::BackupName;
-use shared::store::{Key, MemoryStore};
+use shared::store::Key;
+use shared::store::testing::MemoryStore;
 use shared::testing::{Answer, app, app_on, png, request, send, store_image};
 use tower::ServiceExt;
 

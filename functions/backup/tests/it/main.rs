@@ -12,10 +12,11 @@ use jiff::SignedDuration;
 use serde_json::json;
 use shared::Settings;
 use shared::backup::Kind;
+use shared::config::Keep;
 use shared::config::Secret;
 use shared::http::{Access, App};
-use shared::prune::Keep;
-use shared::store::{DiskStore, ErrorKind, Fault, FaultStore, Key, MemoryStore, Operation, PutMode};
+use shared::store::testing::{Fault, FaultStore, MemoryStore, Operation};
+use shared::store::{DiskStore, ErrorKind, Key, PutMode};
 use shared::testing::lambda::{EventBody, event, invoke};
 use shared::testing::{Answer, app, app_on, import, keepsake_on, png, request, send, store_image};
 

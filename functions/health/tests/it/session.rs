@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use shared::config::Secret;
 use shared::http::limits::{Client, Limiter, Quota};
 use shared::http::{Access, App};
-use shared::store::{Fault, FaultStore, MemoryStore, Operation};
+use shared::store::testing::{Fault, FaultStore, MemoryStore, Operation};
 use shared::testing::{Answer, keepsake_on, request, send};
 use shared::tokens::{Scope, TRUSTED};
 

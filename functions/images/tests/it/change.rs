@@ -5,7 +5,7 @@ use futures::stream;
 use serde_json::{Value, json};
 use shared::config::Secret;
 use shared::http::{Access, App};
-use shared::store::MemoryStore;
+use shared::store::testing::MemoryStore;
 use shared::testing::{Answer, app, keepsake_on, png, request, send, store_image, store_image_as};
 use shared::upload::Fields;
 

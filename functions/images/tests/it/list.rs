@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 use shared::http::{Access, App};
-use shared::store::{FaultStore, MemoryStore};
+use shared::store::testing::{FaultStore, MemoryStore};
 use shared::testing::{app, app_on, import, keepsake_on, png, request, send, store_image, store_image_as};
 use shared::upload::Fields;
 
@@ -207,7 +207,8 @@ async fn reading_never_writes_and_needs_no_token() {
 
 #[tokio::test]
 async fn a_store_out_of_reach_is_no_empty_list() {
-    use shared::store::{ErrorKind, Fault};
+    use shared::store::ErrorKind;
+    use shared::store::testing::Fault;
     let fails = |_: &_| Some(Fault::Before(ErrorKind::Unavailable));
     let app = app_on(Arc::new(FaultStore::with_plan(Arc::new(MemoryStore::new()), fails)));
     for path in ["/api/images", "/api/images/x.png", "/uploads/x.png"] {

@@ -9,7 +9,8 @@ use serde_json::json;
 use shared::derivative::{Derivatives, Limits};
 use shared::digest::Digest;
 use shared::http::App;
-use shared::store::{Body, FaultStore, Key, MemoryStore, Operation, PutMode};
+use shared::store::testing::{FaultStore, MemoryStore, Operation};
+use shared::store::{Body, Key, PutMode};
 use shared::testing::located::{Order, XMP, app1, exif, jpeg_with};
 use shared::testing::{StubStore, app, app_on, import, jpeg_with_a_place, png, request, samples, send, store_image};
 

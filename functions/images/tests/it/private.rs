@@ -3,7 +3,8 @@
 use axum::body::Body;
 use shared::config::Secret;
 use shared::http::{Access, App};
-use shared::store::{MemoryStore, PutMode};
+use shared::store::PutMode;
+use shared::store::testing::MemoryStore;
 use shared::testing::{keepsake_on, png, request, send, store_image};
 use shared::tokens::Scope;
 

@@ -9,7 +9,8 @@ use serde_json::json;
 use shared::derivative::{Derivatives, Limits};
 use shared::digest::Digest;
 use shared::http::App;
-use shared::store::{Body, ErrorKind, Fault, FaultStore, Key, MemoryStore, Operation, PutMode};
+use shared::store::testing::{Fault, FaultStore, MemoryStore, Operation};
+use shared::store::{Body, ErrorKind, Key, PutMode};
 use shared::testing::{Answer, app, app_on, import, samples, store_image};
 
 use super::{ask, get};

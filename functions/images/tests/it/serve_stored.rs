@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::json;
 use shared::http::App;
-use shared::store::{Body, ErrorKind, Fault, FaultStore, Key, MemoryStore, Operation, PutMode, Store};
+use shared::store::testing::{Fault, FaultStore, MemoryStore, Operation};
+use shared::store::{Body, ErrorKind, Key, PutMode, Store};
 use shared::testing::{StubStore, app, app_on, import, png, store_image};
 
 use super::{ask, get};

@@ -3,7 +3,7 @@
 use axum::body::Body;
 use shared::config::Secret;
 use shared::http::{Access, App};
-use shared::store::MemoryStore;
+use shared::store::testing::MemoryStore;
 use shared::testing::{Answer, app, get, keepsake_on, png, request, send};
 
 use super::{keys, router};

@@ -9,7 +9,7 @@ use shared::Settings;
 use shared::digest::Digest;
 use shared::http::{Access, App};
 use shared::media::Limits;
-use shared::store::MemoryStore;
+use shared::store::testing::MemoryStore;
 use shared::testing::{app, keepsake_on, png, request, send};
 
 use super::{Form, form_request, form_type, keys, router, send_raw};

@@ -10,7 +10,8 @@ use futures::stream;
 use jiff::SignedDuration;
 use shared::Settings;
 use shared::http::{Access, App};
-use shared::store::{ErrorKind, Fault, FaultStore, MemoryStore, Operation};
+use shared::store::ErrorKind;
+use shared::store::testing::{Fault, FaultStore, MemoryStore, Operation};
 use shared::testing::{Answer, app_on, get, keepsake_on, png, request, send};
 
 use super::{Form, form_type};

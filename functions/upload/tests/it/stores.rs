@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use shared::store::{ErrorKind, Fault, FaultStore, MemoryStore, Operation, StoreStatus};
+use shared::store::testing::{Fault, FaultStore, MemoryStore, Operation};
+use shared::store::{ErrorKind, StoreStatus};
 use shared::testing::{Answer, StubStore, app_on, png, request, send};
 
 use super::{Form, keys, router, send_raw};

@@ -5,7 +5,7 @@ use jiff::SignedDuration;
 use serde_json::{Value, json};
 use shared::digest::Digest;
 use shared::http::{Access, App};
-use shared::store::MemoryStore;
+use shared::store::testing::MemoryStore;
 use shared::testing::{Answer, get, keepsake_on, png, request, samples, send};
 use shared::{Settings, config::Secret};
 use std::sync::Arc;

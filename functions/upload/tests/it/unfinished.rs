@@ -10,7 +10,8 @@ use jiff::SignedDuration;
 use shared::Settings;
 use shared::http::limits::Client;
 use shared::http::{Access, App};
-use shared::store::{FaultStore, StoreStatus};
+use shared::store::StoreStatus;
+use shared::store::testing::FaultStore;
 use shared::testing::{Answer, StubStore, app_on, keepsake_on, png, request, send};
 
 use super::resumed::{VERSION, append, begin, part, router, standing, waiting};

@@ -6,10 +6,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use futures::TryStreamExt;
+use shared::config::Location;
 use shared::health::{Health, Status};
 use shared::layout::{self, ImageId};
-use shared::persistence::{Circumstances, Instance, Machine, Place, Spot, Verdict, Withheld};
-use shared::store::{DiskStore, ErrorKind, Fault, FaultStore, Store};
+use shared::persistence::{Circumstances, Instance, Machine, Spot, Verdict, Withheld};
+use shared::store::testing::{Fault, FaultStore};
+use shared::store::{DiskStore, ErrorKind, Store};
 use shared::{Keepsake, Settings};
 
 use super::*;
@@ -65,7 +67,7 @@ fn with_archive(archive: Spot, circumstances: Circumstances) -> Circumstances {
 fn process(world: &World, archive: Option<&World>, known: &Circumstances) -> Keepsake {
     let primary = world.raw();
     let archive = archive.map_or_else(|| primary.below(&layout::default_archive()), World::raw);
-    let uploads = known.is_volume(Place::Uploads).then(|| primary.below(&layout::uploads_mirror()));
+    let uploads = known.is_volume(Location::Uploads).then(|| primary.below(&layout::uploads_mirror()));
     let mirrors = uploads.into_iter().collect();
     Keepsake::new(primary, archive, mirrors, world.clock.clone(), Settings::default())
 }
@@ -303,7 +305,7 @@ async fn a_place_of_another_store_is_said_plainly_and_left_alone() {
     let before = (all(&ours).await, all(&foreign).await);
     let known = with_archive(folder("/mnt/other", "ext4"), with_uploads(on_the_root("two")));
     let keepsake = start_beside(&ours, &foreign, known).await;
-    assert_eq!(keepsake.withheld(), Some(Withheld::Foreign(Place::Archive)));
+    assert_eq!(keepsake.withheld(), Some(Withheld::Foreign(Location::Archive)));
     assert!(upload(&keepsake, 9).await.is_err() && keepsake.prune(false).await.is_err());
     assert_eq!(seen(&keepsake).await.len(), 2);
     let health = keepsake.health().await;
@@ -318,7 +320,7 @@ async fn a_place_of_another_store_is_said_plainly_and_left_alone() {
     }
     let before = all(&ours).await;
     let keepsake = start(&ours, with_uploads(on_the_root("three"))).await;
-    assert_eq!(keepsake.withheld(), Some(Withheld::Foreign(Place::Uploads)));
+    assert_eq!(keepsake.withheld(), Some(Withheld::Foreign(Location::Uploads)));
     assert!(all(&ours).await == before);
 }
 

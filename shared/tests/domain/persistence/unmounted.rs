@@ -13,7 +13,7 @@ async fn uploads_that_are_not_mounted_are_served_from_the_archive_and_nothing_is
     unmounted.put("uploads/older.png", &png(77)).await;
     let before = all(&unmounted).await;
     let keepsake = start(&unmounted, on_the_root("two")).await;
-    assert_eq!(keepsake.withheld(), Some(Withheld::NotMounted(Place::Uploads)));
+    assert_eq!(keepsake.withheld(), Some(Withheld::NotMounted(Location::Uploads)));
     assert_eq!(served(&keepsake, &ids[0]).await, png(0));
     let errors = [
         upload(&keepsake, 9).await.unwrap_err(),
@@ -40,7 +40,7 @@ async fn uploads_that_are_not_mounted_are_served_from_the_archive_and_nothing_is
     assert_eq!((mounted.withheld(), seen(&mounted).await.len()), (None, 3));
 
     // Gone for good, all comes back, and once is enough.
-    let accepted = Circumstances { accepted: vec![Place::Uploads], ..on_the_root("three") };
+    let accepted = Circumstances { accepted: vec![Location::Uploads], ..on_the_root("three") };
     let keepsake = start(&unmounted, accepted.clone()).await;
     assert_eq!((keepsake.withheld(), served(&keepsake, &ids[1]).await), (None, png(1)));
     assert_eq!(check(&keepsake.health().await, "persistence").0, Status::Ok, "it is needed for this start");
@@ -82,11 +82,11 @@ async fn a_data_folder_that_is_not_mounted_is_served_from_an_archive_elsewhere()
     let before = (without(&disk, "").await, all(&archive).await);
     let unmounted = before.0;
     let keepsake = start_beside(&unmounted, &archive, with_archive(Spot::Service, on_the_root("two"))).await;
-    assert_eq!(keepsake.withheld(), Some(Withheld::NotMounted(Place::Data)));
+    assert_eq!(keepsake.withheld(), Some(Withheld::NotMounted(Location::Data)));
     assert_eq!(served(&keepsake, &ids[2]).await, png(2), "also what was not folded yet");
     assert_eq!(upload(&keepsake, 9).await.unwrap_err().store_kind(), Some(ErrorKind::Withheld));
     assert!(all(&unmounted).await.is_empty() && all(&archive).await == before.1);
-    let accepted = Circumstances { accepted: vec![Place::Data], ..on_the_root("three") };
+    let accepted = Circumstances { accepted: vec![Location::Data], ..on_the_root("three") };
     let keepsake = start_beside(&unmounted, &archive, with_archive(Spot::Service, accepted)).await;
     assert_eq!(seen(&keepsake).await.len(), 3);
 }
@@ -99,7 +99,7 @@ async fn an_archive_that_is_not_mounted_gets_no_second_archive_beneath_it() {
     let ids = upload_all(&keepsake, 0..2).await;
     let (unmounted, before) = (World::new(), all(&disk).await);
     let keepsake = start_beside(&disk, &unmounted, known("two", "/")).await;
-    assert_eq!(keepsake.withheld(), Some(Withheld::NotMounted(Place::Archive)));
+    assert_eq!(keepsake.withheld(), Some(Withheld::NotMounted(Location::Archive)));
     assert_eq!(served(&keepsake, &ids[0]).await, png(0));
     assert!(upload(&keepsake, 9).await.is_err());
     // It would write the primary first.

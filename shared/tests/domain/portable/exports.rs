@@ -4,10 +4,11 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 use shared::backup::Kind;
+use shared::config::Keep;
 use shared::digest::Digest;
 use shared::portable::What;
-use shared::prune::Keep;
-use shared::store::{ErrorKind, Fault, Operation};
+use shared::store::ErrorKind;
+use shared::store::testing::{Fault, Operation};
 use shared::{Error, Settings};
 
 use super::{entries_of, export, id, quiet, records};
@@ -124,7 +125,7 @@ async fn an_export_of_a_backup_that_is_deleted_and_pruned_meanwhile_fails_instea
             operation.name == "get" && operation.key.as_str() == format!("backups/images/{}", Digest::of(&png(0)));
         if reads {
             for key in [&manifest, &lost] {
-                futures::executor::block_on(raw.delete(&shared::store::Key::new(key).unwrap())).unwrap();
+                futures::executor::block_on(raw.delete(&store::Key::new(key).unwrap())).unwrap();
             }
         }
         None

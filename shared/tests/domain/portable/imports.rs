@@ -12,7 +12,8 @@ use shared::digest::Digest;
 use shared::images::Patch;
 use shared::portable::{Source, What};
 use shared::restore::Mode;
-use shared::store::{ErrorKind, Fault, Operation};
+use shared::store::ErrorKind;
+use shared::store::testing::{Fault, Operation};
 
 use super::{export, id, import, older, open, quiet, records, write_all, zip_of};
 use crate::{World, png, seen, upload, upload_all};
@@ -224,7 +225,7 @@ async fn another_image_of_a_name_that_is_taken_gets_a_new_one_and_nothing_is_ove
     let third = zip_of([("uploads/2.png", png(4))]);
     let renamed = import(&keepsake, &third).await.plan.renamed["2.png"].clone();
     assert_eq!(seen(&keepsake).await[&renamed].1, Some(png(4)));
-    assert_eq!(world.raw().read(&shared::store::Key::new("uploads/2.png").unwrap()).await.unwrap().0, png(3));
+    assert_eq!(world.raw().read(&store::Key::new("uploads/2.png").unwrap()).await.unwrap().0, png(3));
 }
 
 #[tokio::test]
@@ -277,7 +278,7 @@ async fn a_folder_that_keepsake_has_served_comes_in_with_its_unfolded_commits_an
     let late = upload(&served, 4).await.unwrap().images[0].0.clone();
     let mut files = Vec::new();
     for key in world.keys("").await {
-        files.push((key.clone(), world.raw().read(&shared::store::Key::new(key).unwrap()).await.unwrap().0.to_vec()));
+        files.push((key.clone(), world.raw().read(&store::Key::new(key).unwrap()).await.unwrap().0.to_vec()));
     }
     files.push((format!("uploads/{}", ids[0]), png(0)));
     let zip = zip_of(files.iter().map(|(name, bytes)| (name.as_str(), bytes.clone())));
@@ -352,7 +353,7 @@ async fn what_someone_changes_while_an_import_runs_wins() {
         }
         None
     };
-    let faulty = std::sync::Arc::new(shared::store::FaultStore::with_plan(memory, meddles));
+    let faulty = std::sync::Arc::new(store::testing::FaultStore::with_plan(memory, meddles));
     let imported = world.open_on(faulty).import(&open(&zip).await.unwrap(), &quiet).await.unwrap();
     assert_eq!((imported.plan.restored, imported.plan.kept), ([ids[1].clone()].into(), 1));
     assert_eq!(records(&keepsake).await[&ids[0]].description.as_deref(), Some("theirs"));
@@ -362,7 +363,7 @@ async fn what_someone_changes_while_an_import_runs_wins() {
 async fn an_import_and_a_restore_do_not_run_beside_each_other() {
     let world = World::new();
     let keepsake = world.open();
-    let key = shared::store::Key::new("backups/restore.json").unwrap();
+    let key = store::Key::new("backups/restore.json").unwrap();
     let lease =
         json!({ "holder": uuid::Uuid::from_u128(1), "renewed": shared::clock::format_millis(world.clock.now()) });
     world.put(key.as_str(), lease.to_string().as_bytes()).await;
@@ -407,7 +408,7 @@ async fn an_import_makes_no_backup_for_each_ten_wherever_it_dies_and_whoever_upl
             let nth = count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             (nth >= steps).then_some(Fault::Before(ErrorKind::Unavailable))
         };
-        let faulty = std::sync::Arc::new(shared::store::FaultStore::with_plan(world.memory.clone(), dies));
+        let faulty = std::sync::Arc::new(store::testing::FaultStore::with_plan(world.memory.clone(), dies));
         let importer = world.open_with(faulty, settings.clone());
         died = importer.import(&open(&zip).await.unwrap(), &quiet).await.is_err();
         upload(&other, 3).await.unwrap();

@@ -6,7 +6,8 @@ use bytes::Bytes;
 use futures::{FutureExt, TryStreamExt};
 use jiff::Timestamp;
 use shared::layout;
-use shared::store::{Body, ErrorKind, Fault, FaultStore, Key, MemoryStore, ObjectStore, Operation, PutMode, Store};
+use shared::store::testing::{Fault, FaultStore, MemoryStore, Operation};
+use shared::store::{Body, ErrorKind, Key, ObjectStore, PutMode, Store};
 
 use super::schedule::{Mishap, Side};
 
@@ -158,7 +159,7 @@ impl Places {
     pub(crate) fn keys(&self, side: Side, prefix: &str) -> Vec<String> {
         let (memory, full) = self.raw(side, prefix);
         let listed: Vec<_> = now(memory.list(&full, None).try_collect()).unwrap_or_default();
-        let own = |meta: shared::store::ObjectMeta| {
+        let own = |meta: store::ObjectMeta| {
             let (place, key) = locate(self.apart, usize::from(self.apart && side == Side::Archive), meta.key.as_str());
             (place == side).then_some(key)
         };

@@ -9,10 +9,11 @@ use std::task::{Context, Poll, Waker};
 use jiff::{SignedDuration, Timestamp};
 use shared::catalog::{Snapshot, State};
 use shared::clock::Clock;
+use shared::config::Keep;
 use shared::digest::Digest;
 use shared::layout::ImageId;
-use shared::prune::Keep;
-use shared::store::{ErrorKind, Fault};
+use shared::store::ErrorKind;
+use shared::store::testing::Fault;
 use shared::{Keepsake, Result, Settings};
 use uuid::Uuid;
 

@@ -1,0 +1,91 @@
+//! What a process counts of its own work, for whoever watches it from outside.
+
+use jiff::Timestamp;
+
+use crate::services::prune::Pruned;
+use crate::sync::{AtomicU64, Mutex, Ordering, lock};
+
+/// Counts since the process began.
+#[derive(Debug, Default)]
+pub struct Counts {
+    uploads: AtomicU64,
+    uploaded_bytes: AtomicU64,
+    last_prune: Mutex<Option<LastPrune>>,
+    derivatives: [AtomicU64; Outcome::ALL.len()],
+}
+
+/// How the question for a smaller form of an image ended. Those who waited for what another was making are not counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It had been made before.
+    Found,
+    /// It was made.
+    Made,
+    /// The image has none.
+    Refused,
+    /// It could not be made now.
+    Failed,
+}
+
+impl Outcome {
+    /// Every outcome.
+    pub const ALL: [Self; 4] = [Self::Found, Self::Made, Self::Refused, Self::Failed];
+
+    /// Its name in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Found => "found",
+            Self::Made => "made",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// How the last prune ended that was no dry run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LastPrune {
+    /// When it ended.
+    pub at: Timestamp,
+    /// Whether it removed all that it should have: it neither failed nor was held back.
+    pub complete: bool,
+    /// Length in bytes of the chunks and second copies that it removed.
+    pub removed_bytes: u64,
+}
+
+impl Counts {
+    /// Images that were uploaded and stored.
+    pub fn uploads(&self) -> u64 {
+        self.uploads.load(Ordering::Relaxed)
+    }
+
+    /// Length of those images in bytes.
+    pub fn uploaded_bytes(&self) -> u64 {
+        self.uploaded_bytes.load(Ordering::Relaxed)
+    }
+
+    /// The last prune of this process, if there was one.
+    pub fn last_prune(&self) -> Option<LastPrune> {
+        *lock(&self.last_prune)
+    }
+
+    /// How many questions for smaller forms of images ended so.
+    pub fn derivatives(&self, outcome: Outcome) -> u64 {
+        self.derivatives[outcome as usize].load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn add_derivative(&self, outcome: Outcome) {
+        self.derivatives[outcome as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn add_upload(&self, bytes: u64) {
+        self.uploads.fetch_add(1, Ordering::Relaxed);
+        self.uploaded_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn note_prune(&self, pruned: Option<&Pruned>, at: Timestamp) {
+        let complete = pruned.is_some_and(|pruned| pruned.held_back.is_none());
+        let removed_bytes = pruned.map_or(0, |pruned| pruned.bytes);
+        *lock(&self.last_prune) = Some(LastPrune { at, complete, removed_bytes });
+    }
+}

@@ -1,0 +1,231 @@
+//! [`Lease`]: a claim, visible to every process, that ends by itself when its holder dies.
+//!
+//! It ends when it was not renewed for a minute. On a local disk it also names the process that holds it, and whoever runs
+//! on the same machine takes it over at once where that process has ended.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::base::clock::{Clock, millis};
+use crate::base::process::Process;
+use crate::core::error::{Error, Result};
+use crate::layout;
+use crate::store::{Body, ETag, ErrorKind, Optional, PutMode, Store, StoreError};
+use crate::sync::{Mutex, lock};
+
+/// A lease that was not renewed for this long belongs to a holder that died.
+const EXPIRY: SignedDuration = SignedDuration::from_secs(60);
+/// So far ahead a holder's clock may be. What lies further in the future was never renewed by one whose clock is right.
+const AHEAD: SignedDuration = SignedDuration::from_hours(1);
+/// How often a holder renews.
+const RENEWAL: SignedDuration = SignedDuration::from_secs(20);
+/// How soon it tries again when that failed.
+const RETRY: SignedDuration = SignedDuration::from_secs(5);
+/// Up to this long after the last renewal one may fail: the lease still holds, and there is time for another.
+const PATIENCE: SignedDuration = SignedDuration::from_secs(40);
+
+/// The lease of a running restore, or of what must not run beside one.
+#[derive(Debug)]
+pub(crate) struct Lease<'a> {
+    archive: &'a Store,
+    clock: &'a Clock,
+    holder: Holder,
+    /// `None` while there is no room for it; only for who deletes.
+    held: tokio::sync::Mutex<Option<ETag>>,
+    renewed: Mutex<Timestamp>,
+    due: Mutex<Timestamp>,
+    /// Whether the last renewal was not answered, so that it may have been made all the same.
+    unsure: AtomicBool,
+    only_deletes: bool,
+}
+
+/// Who holds a lease.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Holder {
+    #[serde(rename = "holder")]
+    id: Uuid,
+    /// The process, on a local disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    process: Option<Process>,
+}
+
+impl Holder {
+    /// This process, for a lease in this place.
+    async fn here(archive: &Store, clock: &Clock) -> Self {
+        Self { id: clock.new_id(), process: this_process(archive).await }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+pub(crate) struct LeaseJson {
+    #[serde(flatten)]
+    holder: Holder,
+    #[serde(with = "millis")]
+    renewed: Timestamp,
+}
+
+impl LeaseJson {
+    fn body(holder: &Holder, renewed: Timestamp) -> Body {
+        let json = serde_json::to_vec(&Self { holder: holder.clone(), renewed });
+        json.unwrap_or_else(|e| unreachable!("plain data serialises: {e}")).into()
+    }
+
+    fn holds(&self, now: Timestamp) -> bool {
+        let age = now.duration_since(self.renewed);
+        -AHEAD < age && age < EXPIRY && !self.holder.process.as_ref().is_some_and(Process::has_ended)
+    }
+}
+
+/// File systems of one machine alone. A name that is missing here costs a wait of a minute after a crash.
+const LOCAL: [&str; 9] = ["ext4", "xfs", "btrfs", "bcachefs", "f2fs", "zfs", "overlay", "tmpfs", "ramfs"];
+
+/// What a lease in this place says of the process that holds it.
+async fn this_process(archive: &Store) -> Option<Process> {
+    if !archive.is_disk() {
+        return None;
+    }
+    // A service or a network's file system may be shared by machines that are copies of each other, with the same ids.
+    let file_system = archive.status().await.ok()?.file_system?;
+    is_local(&file_system).then(Process::this).flatten()
+}
+
+fn is_local(file_system: &str) -> bool {
+    LOCAL.contains(&file_system)
+}
+
+impl<'a> Lease<'a> {
+    /// Takes the lease; `None` while another holds it.
+    pub(crate) async fn acquire(archive: &'a Store, clock: &'a Clock) -> Result<Option<Self>, StoreError> {
+        let holder = Holder::here(archive, clock).await;
+        let taken = Self::take(archive, clock, &holder).await?;
+        Ok(taken.map(|etag| Self::new(archive, clock, holder, Some(etag), false)))
+    }
+
+    /// Likewise for one who only deletes, which has to go on a full disk: where there is no room for a lease, it is enough
+    /// that nobody holds one. Neither can a restore begin there.
+    pub(crate) async fn acquire_to_delete(archive: &'a Store, clock: &'a Clock) -> Result<Option<Self>, StoreError> {
+        let holder = Holder::here(archive, clock).await;
+        let held = match Self::take(archive, clock, &holder).await {
+            Ok(None) => return Ok(None),
+            Err(e) if e.kind == ErrorKind::Full => None,
+            taken => taken?,
+        };
+        Ok(Some(Self::new(archive, clock, holder, held, true)))
+    }
+
+    fn new(archive: &'a Store, clock: &'a Clock, holder: Holder, held: Option<ETag>, only_deletes: bool) -> Self {
+        let (held, renewed) = (tokio::sync::Mutex::new(held), Mutex::new(clock.now()));
+        let (due, unsure) = (Mutex::new(clock.now() + RENEWAL), AtomicBool::new(false));
+        Self { archive, clock, holder, held, renewed, due, unsure, only_deletes }
+    }
+
+    async fn take(archive: &Store, clock: &Clock, holder: &Holder) -> Result<Option<ETag>, StoreError> {
+        let (key, now) = (layout::restore_lease(), clock.now());
+        let mode = match archive.read(&key).await.optional()? {
+            None => PutMode::Create,
+            Some((bytes, etag)) => match serde_json::from_slice::<LeaseJson>(&bytes) {
+                Ok(other) if other.holder.id != holder.id && other.holds(now) => return Ok(None),
+                _ => PutMode::Update(etag),
+            },
+        };
+        match archive.put(&key, &LeaseJson::body(holder, now), &mode).await {
+            Ok(etag) => Ok(Some(etag)),
+            Err(e) if e.is_lost_race() => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Renews the lease where that is due; to be called often. [`Error::RestoreRunning`] when another has taken it over.
+    /// An archive that does not answer for a moment ends nothing while the lease holds.
+    pub(crate) async fn renew_if_due(&self) -> Result<()> {
+        // Where there was no room for it, another may have found some since.
+        let held = self.held.lock().await.is_some();
+        let now = self.clock.now();
+        if held && now < *lock(&self.due) {
+            return Ok(());
+        }
+        match self.renew().await {
+            Err(Error::Store(e))
+                if e.kind == ErrorKind::Unavailable && now.duration_since(*lock(&self.renewed)) < PATIENCE =>
+            {
+                tracing::warn!(error = &e as &dyn std::error::Error, "a lease could not be renewed; it is tried again");
+                *lock(&self.due) = now + RETRY;
+                Ok(())
+            }
+            renewed => renewed,
+        }
+    }
+
+    /// Renews the lease, which proves that it still holds.
+    pub(crate) async fn renew(&self) -> Result<()> {
+        let now = self.clock.now();
+        let mut held = self.held.lock().await;
+        let renewed = match held.clone() {
+            Some(mut etag) => {
+                if self.unsure.load(Ordering::Relaxed) {
+                    etag = self.own().await?.ok_or(Error::RestoreRunning)?;
+                }
+                let body = LeaseJson::body(&self.holder, now);
+                self.archive.put(&layout::restore_lease(), &body, &PutMode::Update(etag)).await.map(Some)
+            }
+            None => Self::take(self.archive, self.clock, &self.holder).await,
+        };
+        self.unsure.store(matches!(&renewed, Err(e) if e.kind == ErrorKind::Unavailable), Ordering::Relaxed);
+        *held = match renewed {
+            Ok(Some(etag)) => Some(etag),
+            Ok(None) => return Err(Error::RestoreRunning),
+            Err(e) if e.kind == ErrorKind::Changed => return Err(Error::RestoreRunning),
+            // The next try reads who holds it; until then it is as if there had never been room for it.
+            Err(e) if e.kind == ErrorKind::Full && self.only_deletes => None,
+            Err(e) => return Err(e.into()),
+        };
+        *lock(&self.renewed) = now;
+        *lock(&self.due) = now + RENEWAL;
+        Ok(())
+    }
+
+    /// Whether the lease still holds, and for long enough to finish what is at hand. Writes nothing, so that it works on a full
+    /// disk too.
+    pub(crate) async fn still_holds(&self) -> Result<bool, StoreError> {
+        let in_time = self.clock.now().duration_since(*lock(&self.renewed)) < PATIENCE;
+        Ok(in_time && self.own().await?.is_some())
+    }
+
+    /// The version of the lease that lies there, if it is this one.
+    async fn own(&self) -> Result<Option<ETag>, StoreError> {
+        let Some((bytes, etag)) = self.archive.read(&layout::restore_lease()).await.optional()? else {
+            return Ok(None);
+        };
+        let lease = serde_json::from_slice::<LeaseJson>(&bytes);
+        Ok(lease.is_ok_and(|lease| lease.holder.id == self.holder.id).then_some(etag))
+    }
+
+    /// Gives the lease up; one that cannot be given up ends by itself.
+    pub(crate) async fn end(self) {
+        if let Err(error) = self.release().await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "a lease stays until it ends by itself");
+        }
+    }
+
+    /// Deletes the lease, unless another has taken it over.
+    async fn release(self) -> Result<(), StoreError> {
+        match self.own().await? {
+            Some(_) => self.archive.delete(&layout::restore_lease()).await,
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_lease_on_a_local_file_system_names_its_process() {
+        assert!(["ext4", "xfs", "overlay", "tmpfs"].into_iter().all(is_local));
+        assert!(!["nfs", "cifs", "ceph", "9p", "fuse", "something"].into_iter().any(is_local));
+    }
+}

@@ -1,0 +1,193 @@
+//! The automatic backup at each tenth upload: exactly once per ten, whoever uploads.
+//!
+//! How many images there ever were is the size of a set that only grows, so every process that has read the catalog
+//! counts the same. Which automatic backups are due is one small object, changed by compare-and-set: a process that
+//! sees the next ten complete claims it there, with the name that the backup gets; if it dies before the manifest
+//! stands, the claim stays, and whoever comes next makes the backup under that name, which can succeed but once.
+
+use std::collections::BTreeMap;
+
+use jiff::SignedDuration;
+use serde::{Deserialize, Serialize};
+
+use super::Kind;
+use crate::base::seal::{self, UNSEALED};
+use crate::core::error::{Error, Result};
+use crate::keepsake::Keepsake;
+use crate::layout::{self, BackupName};
+use crate::store::{Body, Change, Contention, ErrorKind, Found, StoreError};
+use crate::sync::lock;
+
+/// After this long a claim is taken for one whose process died. A mistake costs work, not a backup too many.
+const CLAIM_AGE: SignedDuration = SignedDuration::from_mins(10);
+
+/// Which automatic backups are due; sealed JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Sequence {
+    digest: String,
+    /// How many automatic backups have been claimed, or were not due when counting began.
+    claimed: u64,
+    /// Those claimed whose manifest is not known to stand.
+    pending: BTreeMap<u64, BackupName>,
+    /// The greatest name given out.
+    last: Option<BackupName>,
+    /// That a commit which is being made completes all tens before this one at once, which makes one backup and not one
+    /// for each. It counts once that many images are there, so that a commit that never comes changes nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    at_once: Option<u64>,
+}
+
+impl Sequence {
+    /// Claims the automatic backup `number` under a name that no other claim had.
+    fn claim(&mut self, number: u64, not_before: BackupName) -> BackupName {
+        let next = self.last.map(BackupName::next);
+        let name = next.map_or(not_before, |next| next.max(not_before));
+        self.last = Some(name);
+        self.pending.insert(number, name);
+        name
+    }
+
+    /// Takes those that were completed at once for made, now that `due` are due.
+    fn pass_over(&mut self, due: u64) {
+        if let Some(reached) = self.at_once.take_if(|reached| *reached <= due) {
+            self.claimed = self.claimed.max(reached.saturating_sub(1));
+        }
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        let read: Self = seal::open(bytes)?;
+        Some(Self { digest: UNSEALED.to_owned(), ..read })
+    }
+}
+
+impl Keepsake {
+    /// Makes the automatic backups that are due, if any; returns the last one this call made. To be called after an
+    /// upload's commit, and before any fold of this process: where no count is kept yet, it starts at what the checkpoint
+    /// held when this process first looked.
+    pub async fn backup_if_due(&self) -> Result<Option<BackupName>> {
+        self.note_upkeep(self.make_due_backups().await)
+    }
+
+    async fn make_due_backups(&self) -> Result<Option<BackupName>> {
+        self.catalog.refresh().await?;
+        let due = self.due();
+        let unfinished = || std::mem::take(&mut *lock(&self.backups.unfinished));
+        let known = *lock(&self.backups.claimed);
+        if known.is_some_and(|claimed| due <= claimed) {
+            return self.make_claimed(unfinished()).await;
+        }
+        let now = self.clock.now();
+        let start = known.unwrap_or(self.catalog.uploads_at_first() / self.settings.backup_every);
+        let (claimed, mut claims) = self
+            .change_sequence(start, |sequence| {
+                sequence.pass_over(due);
+                let mut mine: BTreeMap<u64, BackupName> = sequence.pending.clone();
+                mine.retain(|_, name| now.duration_since(name.moment()) > CLAIM_AGE);
+                for number in sequence.claimed + 1..=due {
+                    mine.insert(number, sequence.claim(number, BackupName::at(now)));
+                }
+                sequence.claimed = sequence.claimed.max(due);
+                (sequence.claimed, mine)
+            })
+            .await?;
+        {
+            let mut known = lock(&self.backups.claimed);
+            *known = (*known).max(Some(claimed));
+        }
+        claims.extend(unfinished());
+        self.make_claimed(claims).await
+    }
+
+    /// Starts the count where none is kept, and makes the backups that were claimed and never made. For recovery.
+    pub(crate) async fn resume_automatic_backups(&self) -> Result<Option<BackupName>> {
+        let due = self.due();
+        let pending = self.change_sequence(due, |sequence| sequence.pending.clone()).await?;
+        self.make_claimed(pending).await
+    }
+
+    /// Says before a commit that it will add so many images at once: of the automatic backups that it makes due, only the
+    /// last is made, whoever sees the commit first. Is the commit never made, then none is passed over.
+    pub(crate) async fn pass_over_automatic_backups(&self, added: u64) -> Result<()> {
+        let (due, every) = (self.due(), self.settings.backup_every);
+        let reached = self.catalog.read(|state| state.totals().uploads()).saturating_add(added) / every;
+        if reached <= due + 1 {
+            return Ok(());
+        }
+        let announce = |sequence: &mut Sequence| {
+            sequence.pass_over(due);
+            sequence.at_once = Some(reached);
+        };
+        self.change_sequence(self.catalog.uploads_at_first() / every, announce).await
+    }
+
+    fn due(&self) -> u64 {
+        self.catalog.read(|state| state.totals().uploads()) / self.settings.backup_every
+    }
+
+    /// Makes backups that were claimed; those that cannot be made are left to the next upload.
+    async fn make_claimed(&self, mut claims: BTreeMap<u64, BackupName>) -> Result<Option<BackupName>> {
+        let mut last = None;
+        while let Some((number, name)) = claims.first_key_value().map(|(number, name)| (*number, *name)) {
+            match self.make_one(number, name).await {
+                Ok(made) => last = Some(made),
+                Err(error) => {
+                    lock(&self.backups.unfinished).append(&mut claims);
+                    return Err(error);
+                }
+            }
+            claims.remove(&number);
+        }
+        Ok(last)
+    }
+
+    /// Makes the automatic backup `number`, unless someone already has; returns its name.
+    async fn make_one(&self, number: u64, mut name: BackupName) -> Result<BackupName> {
+        let mut contention = Contention::new(layout::sequence());
+        while self.create_backup_named(name, Kind::Auto, Some(number)).await?.is_none() {
+            match self.manifest(name).await {
+                Ok(made) if made.sequence == Some(number) => break,
+                Ok(_) | Err(Error::NoSuchBackup(_) | Error::DamagedBackup(_)) => {}
+                Err(error) => return Err(error),
+            }
+            contention.lost().await?;
+            // Another kind of backup has this name. Whoever else makes this one may have found that out before.
+            let again = |sequence: &mut Sequence| match sequence.pending.get(&number) {
+                Some(theirs) if *theirs != name => Some(*theirs),
+                Some(_) => Some(sequence.claim(number, name.next())),
+                None => None,
+            };
+            match self.change_sequence(number, again).await? {
+                Some(other) => name = other,
+                None => return Ok(name),
+            }
+        }
+        self.change_sequence(number, |sequence| sequence.pending.remove(&number)).await?;
+        Ok(name)
+    }
+
+    /// Changes the object by compare-and-set; where there is none that can be read, counting starts at `start`.
+    async fn change_sequence<T>(&self, start: u64, change: impl Fn(&mut Sequence) -> T) -> Result<T> {
+        let apply = |found: Found| {
+            let before = match found {
+                Found::Absent => None,
+                Found::Bytes(bytes) => Sequence::decode(&bytes),
+                // One failed read must not forget which backups are claimed and not yet made.
+                Found::Unreadable => return Err(StoreError::new("get", layout::sequence(), ErrorKind::Corrupt).into()),
+            };
+            let fresh = || Sequence {
+                digest: UNSEALED.to_owned(),
+                claimed: start,
+                pending: BTreeMap::new(),
+                last: None,
+                at_once: None,
+            };
+            let mut after = before.clone().unwrap_or_else(fresh);
+            let result = change(&mut after);
+            if before.as_ref() == Some(&after) {
+                return Ok::<_, Error>(Change::Keep(result));
+            }
+            Ok(Change::Put(Body::from(seal::seal(&after)), result))
+        };
+        self.archive.store().update(&layout::sequence(), apply).await
+    }
+}

@@ -1,0 +1,147 @@
+//! [`Manifest`]: what a backup consists of.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::Listed;
+use crate::base::clock::millis;
+use crate::base::seal::{self, UNSEALED};
+use crate::catalog::ChunkSummary;
+use crate::digest::Digest;
+use crate::layout::{BackupName, ImageId};
+
+/// The version of the form in which manifests are written.
+const FORMAT: u32 = 1;
+
+/// Why a backup was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = BackupKind)]
+pub enum Kind {
+    /// After so many uploads.
+    Auto,
+    /// Because someone asked for it.
+    Manual,
+    /// Before a restore or after a recovery, so that it can be undone.
+    Safety,
+}
+
+/// What a backup consists of; sealed JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Manifest {
+    digest: String,
+    format: u32,
+    /// The backup's name.
+    pub name: BackupName,
+    /// When it was made.
+    #[serde(with = "millis")]
+    pub created: Timestamp,
+    /// Why it was made.
+    pub kind: Kind,
+    /// Which automatic backup it is, counted from the first; none where it is of another kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sequence: Option<u64>,
+    /// How many images it names.
+    pub images: u64,
+    /// Length of those images in bytes.
+    pub bytes: u64,
+    /// When its objects were last read back and found right.
+    #[serde(with = "millis")]
+    pub verified_at: Timestamp,
+    /// Images whose record is in it but whose bytes were in neither place.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<ImageId>,
+    /// Its catalog chunks, in the order of the names in them.
+    pub chunks: Vec<ChunkRef>,
+}
+
+/// A chunk as a manifest names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ChunkRef {
+    /// Digest of its bytes, which is also its name.
+    pub sha256: Digest,
+    /// Records in it.
+    pub images: u64,
+}
+
+impl Manifest {
+    /// A manifest of these chunks.
+    pub(super) fn new(
+        name: BackupName,
+        kind: Kind,
+        sequence: Option<u64>,
+        chunks: &[ChunkSummary],
+        missing: Vec<ImageId>,
+        (created, verified_at): (Timestamp, Timestamp),
+    ) -> Self {
+        Self {
+            digest: UNSEALED.to_owned(),
+            format: FORMAT,
+            name,
+            created,
+            kind,
+            sequence,
+            images: chunks.iter().map(|c| c.records).sum(),
+            bytes: chunks.iter().map(|c| c.bytes).sum(),
+            verified_at,
+            missing,
+            chunks: chunks.iter().map(|c| ChunkRef { sha256: c.digest, images: c.records }).collect(),
+        }
+    }
+
+    /// Writes the manifest.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        seal::seal(self)
+    }
+
+    /// Reads a manifest; the reason where it is not one that can be trusted.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, &'static str> {
+        seal::check(bytes).map_err(|_| "its digest does not match")?;
+        let manifest: Self = serde_json::from_slice(bytes).map_err(|_| "it cannot be read")?;
+        if manifest.format > FORMAT {
+            return Err("it was written by a newer version");
+        }
+        Ok(Self { digest: UNSEALED.to_owned(), ..manifest })
+    }
+
+    /// The backup as lists show it.
+    pub(super) fn listed(&self, modified: Timestamp) -> Listed {
+        Listed {
+            name: self.name,
+            created: self.created,
+            modified,
+            images: self.images,
+            bytes: self.bytes,
+            kind: self.kind,
+            verified_at: self.verified_at,
+        }
+    }
+}
+
+/// Which chunks a backup that is being made will name; sealed JSON.
+///
+/// It stands before the backup looks for one to be based on. So whoever finds its base gone does not rely on it, and
+/// whoever deletes the base later finds this.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Intent {
+    digest: String,
+    /// The chunks, by their digests.
+    pub(crate) chunks: Vec<Digest>,
+}
+
+impl Intent {
+    pub(super) fn new(chunks: Vec<Digest>) -> Self {
+        Self { digest: UNSEALED.to_owned(), chunks }
+    }
+
+    pub(super) fn encode(&self) -> Vec<u8> {
+        seal::seal(self)
+    }
+
+    /// Reads an intent; `None` where its bytes are not those that were written.
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        seal::open(bytes)
+    }
+}

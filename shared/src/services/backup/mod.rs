@@ -1,0 +1,241 @@
+//! Backups: names for states.
+//!
+//! A backup is a manifest that names catalog chunks, which name images; all lie in the archive once each, by digest. It
+//! is written last, so a backup without a valid manifest does not exist.
+
+pub(crate) mod automatic;
+mod create;
+mod manifest;
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use futures::stream::{self, StreamExt, TryStreamExt};
+use jiff::Timestamp;
+
+pub(crate) use automatic::Sequence;
+pub(crate) use manifest::Intent;
+pub use manifest::{ChunkRef, Kind, Manifest};
+
+use crate::catalog::leftovers::{Leftovers, Swept};
+use crate::catalog::{Chunk, Entry, decode_chunk};
+use crate::core::error::{Error, Result};
+use crate::core::lease::Lease;
+use crate::digest::Digest;
+use crate::keepsake::Keepsake;
+use crate::layout::{self, BackupName, ImageId};
+use crate::store::{ETag, ErrorKind, ObjectMeta, Optional, StoreError};
+use crate::sync::{Mutex, lock};
+
+/// Manifests read at a time.
+const FETCHES: usize = 16;
+
+/// What a process knows of the backups, so that it reads no manifest twice.
+#[derive(Debug, Default)]
+pub struct Backups {
+    /// By the version that was read; `None` is one that is not valid.
+    seen: Mutex<HashMap<BackupName, (ETag, Option<Listed>)>>,
+    /// The newest valid manifest that is known: what it names need not be stored and checked again.
+    base: Mutex<Option<Arc<Manifest>>>,
+    /// The chunks of the last backup that this process made, so that they need not be read again to see what changed.
+    made: Mutex<HashMap<Digest, Arc<Chunk>>>,
+    /// The last automatic backup known to be claimed, in counts of `backup_every` uploads; none before this process has
+    /// looked.
+    claimed: Mutex<Option<u64>>,
+    /// Automatic backups that this process claimed and failed to make; the next upload tries again.
+    unfinished: Mutex<BTreeMap<u64, BackupName>>,
+}
+
+/// The backups that there are.
+#[derive(Debug, Default)]
+pub struct All {
+    /// Those with a valid manifest, newest first.
+    pub listed: Vec<Listed>,
+    /// Those whose manifest cannot be read, newest first: the archive refuses it, or cannot read it from its medium.
+    pub unreadable: Vec<BackupName>,
+}
+
+/// A backup as lists show it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Its name.
+    pub name: BackupName,
+    /// When it was made.
+    pub created: Timestamp,
+    /// When its manifest was last written, by the archive's clock.
+    pub modified: Timestamp,
+    /// How many images it names.
+    pub images: u64,
+    /// Length of those images in bytes.
+    pub bytes: u64,
+    /// Why it was made.
+    pub kind: Kind,
+    /// When its objects were last read back and found right.
+    pub verified_at: Timestamp,
+}
+
+impl Keepsake {
+    /// Every backup that has a valid manifest, newest first.
+    pub async fn list_backups(&self) -> Result<Vec<Listed>> {
+        Ok(self.all_backups().await?.listed)
+    }
+
+    /// Likewise, with the names of those whose manifest cannot be read now.
+    pub async fn all_backups(&self) -> Result<All> {
+        let (manifests, mut unreadable) = self.list_manifests().await?;
+        let read = async |(name, meta): (BackupName, ObjectMeta)| {
+            let seen = lock(&self.backups.seen).get(&name).cloned();
+            let listed = match seen {
+                Some((etag, listed)) if etag == meta.etag => listed,
+                _ => match self.try_manifest(name).await {
+                    // It may be readable again when next asked for.
+                    Err(e) if fails_by_itself(&e) => return Ok((name, None)),
+                    read => read?.map(|manifest| manifest.listed(meta.modified)),
+                },
+            };
+            Ok::<_, StoreError>((name, Some((meta.etag, listed))))
+        };
+        let found: Vec<_> = stream::iter(manifests).map(read).buffered(FETCHES).try_collect().await?;
+        unreadable.extend(found.iter().filter(|(_, read)| read.is_none()).map(|(name, _)| *name));
+        unreadable.sort_unstable_by(|a, b| b.cmp(a));
+        let seen: HashMap<_, _> = found.into_iter().filter_map(|(name, read)| Some((name, read?))).collect();
+        let mut listed: Vec<Listed> = seen.values().filter_map(|(_, listed)| listed.clone()).collect();
+        listed.sort_unstable_by_key(|listed| Reverse(listed.name));
+        *lock(&self.backups.seen) = seen;
+        Ok(All { listed, unreadable })
+    }
+
+    /// The manifests in the archive, the oldest first, and the backups whose folder may not be read.
+    pub(crate) async fn list_manifests(&self) -> Result<(Vec<(BackupName, ObjectMeta)>, Vec<BackupName>), StoreError> {
+        let (mut manifests, mut unreadable) = (Vec::new(), Vec::new());
+        let mut listing = self.archive.store().list(layout::BACKUPS, None);
+        while let Some(listed) = listing.next().await {
+            match listed {
+                Ok(meta) => manifests.extend(layout::parse_manifest(&meta.key).map(|name| (name, meta))),
+                Err(e) if e.kind == ErrorKind::Refused => match e.key.split('/').find_map(|part| part.parse().ok()) {
+                    Some(name) => unreadable.push(name),
+                    None => return Err(e),
+                },
+                Err(e) => return Err(e),
+            }
+        }
+        Ok((manifests, unreadable))
+    }
+
+    /// A backup's manifest; [`Error::NoSuchBackup`] where there is no valid one.
+    pub async fn manifest(&self, name: BackupName) -> Result<Manifest> {
+        match self.try_manifest(name).await {
+            Err(e) if e.kind == ErrorKind::Corrupt => Err(Error::DamagedBackup(name)),
+            read => read?.ok_or_else(|| Error::NoSuchBackup(name.to_string())),
+        }
+    }
+
+    /// Reads a manifest, or `None` where there is none that can be trusted.
+    pub(crate) async fn read_manifest(&self, name: BackupName) -> Result<Option<Manifest>, StoreError> {
+        Ok(self.try_manifest(name).await.sound()?.flatten())
+    }
+
+    /// Likewise, but one that cannot be read from where it lies is [`ErrorKind::Corrupt`].
+    async fn try_manifest(&self, name: BackupName) -> Result<Option<Manifest>, StoreError> {
+        let key = layout::manifest(name);
+        let Some((bytes, _)) = self.archive.store().read(&key).await.optional()? else { return Ok(None) };
+        match Manifest::decode(&bytes) {
+            Ok(manifest) if manifest.name == name => Ok(Some(manifest)),
+            Ok(_) => Ok(None),
+            Err(reason) => {
+                tracing::warn!(backup = %name, reason, "a manifest is not valid; the backup is not listed");
+                Ok(None)
+            }
+        }
+    }
+
+    /// Reads one chunk of a backup; `None` where it is missing or its bytes are not those its name promises.
+    pub(crate) async fn read_chunk(&self, digest: &Digest) -> Result<Option<Vec<(ImageId, Arc<Entry>)>>, StoreError> {
+        let Some((bytes, _)) = self.archive.store().read(&layout::chunk(digest)).await.sound()? else {
+            return Ok(None);
+        };
+        Ok(if Digest::of(&bytes) == *digest { decode_chunk(&bytes).ok() } else { None })
+    }
+
+    /// The newest valid backup whose chunks are there, read from the archive where none is known yet. Only the first
+    /// chunk is looked at, so that what a backup costs does not grow: that `catalog/` was removed shows at once, that a
+    /// single chunk was at the next recovery, which asks `thoroughly` and for all of them.
+    pub(crate) async fn newest_manifest(&self, thoroughly: bool) -> Result<Option<Arc<Manifest>>, StoreError> {
+        let to_check =
+            |manifest: &Manifest| if thoroughly { manifest.chunks.len() } else { manifest.chunks.len().min(1) };
+        let known = lock(&self.backups.base).clone();
+        if let Some(known) = known
+            && self.archive.store().head(&layout::manifest(known.name)).await.optional()?.is_some()
+            && self.has_chunks(&known.chunks[..to_check(&known)]).await?
+        {
+            return Ok(Some(known));
+        }
+        let (mut manifests, _) = self.list_manifests().await?;
+        let mut newest = None;
+        while let Some((name, _)) = manifests.pop()
+            && newest.is_none()
+        {
+            let manifest = match self.try_manifest(name).await {
+                Err(e) if fails_by_itself(&e) => None,
+                read => read?,
+            };
+            if let Some(manifest) = manifest
+                && self.has_chunks(&manifest.chunks[..to_check(&manifest)]).await?
+            {
+                newest = Some(Arc::new(manifest));
+            }
+        }
+        lock(&self.backups.base).clone_from(&newest);
+        Ok(newest)
+    }
+
+    /// Deletes a backup. What only it named is left to a prune. [`Error::RestoreRunning`] beside a restore.
+    pub async fn delete_backup(&self, name: BackupName) -> Result<()> {
+        let archive = self.archive.store();
+        let lease = Lease::acquire_to_delete(archive, &self.clock).await?.ok_or(Error::RestoreRunning)?;
+        let deleted = self.delete_manifest(name).await;
+        lease.end().await;
+        self.note_write(deleted)
+    }
+
+    async fn delete_manifest(&self, name: BackupName) -> Result<()> {
+        let (archive, key) = (self.archive.store(), layout::manifest(name));
+        // Also one that is damaged: nothing else removes it.
+        archive.head(&key).await.optional()?.ok_or_else(|| Error::NoSuchBackup(name.to_string()))?;
+        match self.read_manifest(name).await? {
+            Some(manifest) => {
+                let chunks = manifest.chunks.iter().map(|chunk| chunk.sha256).collect();
+                Leftovers::of_chunks(chunks).put(archive, self.clock.new_id()).await?;
+            }
+            None => Swept::forget(archive).await?,
+        }
+        archive.delete(&key).await?;
+        self.forget_backup(name);
+        Ok(())
+    }
+
+    /// Forgets what is known of a backup that is gone.
+    pub(crate) fn forget_backup(&self, name: BackupName) {
+        lock(&self.backups.seen).remove(&name);
+        let mut base = lock(&self.backups.base);
+        *base = base.take().filter(|base| base.name != name);
+    }
+
+    /// Whether the archive holds these chunks.
+    async fn has_chunks(&self, chunks: &[ChunkRef]) -> Result<bool, StoreError> {
+        let head = async |chunk: &ChunkRef| self.archive.store().head(&layout::chunk(&chunk.sha256)).await.optional();
+        let mut heads = stream::iter(chunks).map(head).buffered(FETCHES);
+        while let Some(head) = heads.try_next().await? {
+            if head.is_none() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// Whether an object is there and cannot be read. That says nothing of the objects beside it.
+pub(crate) fn fails_by_itself(error: &StoreError) -> bool {
+    matches!(error.kind, ErrorKind::Corrupt | ErrorKind::Refused)
+}

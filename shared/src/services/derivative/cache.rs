@@ -1,0 +1,129 @@
+//! Derivatives that were made before, kept in the primary until the room is needed or their image is gone.
+//!
+//! Nobody relies on what lies here. Each object ends in the digest of what precedes it, so that one that has rotted is
+//! made anew; viewers pass over those bytes. A store that takes no writes, or has no room to spare, is used without.
+
+use std::collections::HashSet;
+
+use bytes::Bytes;
+use futures::TryStreamExt;
+
+use super::{Derivative, Form};
+use crate::core::error::Result;
+use crate::digest::Digest;
+use crate::keepsake::Keepsake;
+use crate::layout;
+use crate::media::Format;
+use crate::store::{Body, Key, ObjectMeta, PutMode};
+use crate::sync::{AtomicU64, Ordering};
+
+/// One in so many bytes of its size may be put into the cache before it is looked at again.
+const SHARE: u64 = 8;
+/// Length of a digest in bytes.
+const DIGEST: usize = 32;
+
+/// Where derivatives are kept.
+#[derive(Debug)]
+pub(super) struct Cache {
+    max_bytes: u64,
+    /// What was put since the last look at all of it.
+    put_bytes: AtomicU64,
+    sweeping: tokio::sync::Mutex<()>,
+}
+
+impl Cache {
+    /// A cache of so many bytes, and a little more for a while; of none at all where that is zero.
+    pub(super) fn new(max_bytes: u64) -> Self {
+        Self { max_bytes, put_bytes: AtomicU64::new(0), sweeping: tokio::sync::Mutex::default() }
+    }
+
+    pub(super) fn key(content: &Digest, version: u32, form: Form) -> Key {
+        layout::derivative(content, &format!("{version}-{form}"))
+    }
+
+    /// What lies under this key, where it is whole.
+    pub(super) async fn find(&self, keepsake: &Keepsake, key: &Key) -> Option<Derivative> {
+        if self.max_bytes == 0 {
+            return None;
+        }
+        let object = keepsake.primary.get(key, None).await.ok()?;
+        if object.meta.size > self.max_bytes {
+            return None;
+        }
+        unseal(object.bytes().await.ok()?)
+    }
+
+    /// Keeps a derivative of an image that still has this content, as far as there is room.
+    pub(super) async fn keep(&self, keepsake: &Keepsake, content: Digest, key: &Key, made: &Derivative) {
+        let sealed = seal(made);
+        let bytes = sealed.size();
+        if bytes > self.max_bytes / SHARE || keepsake.check_room(bytes).await.is_err() {
+            return;
+        }
+        // An outcome that is unknown is as good as none: whoever asks next looks for himself.
+        if keepsake.primary.put(key, &sealed, &PutMode::Overwrite).await.is_err() {
+            return;
+        }
+        if !is_live(keepsake, content) {
+            // It was deleted meanwhile, and whoever did that found nothing here yet.
+            let _ = keepsake.primary.delete(key).await;
+        }
+        let put = self.put_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if put > self.max_bytes / SHARE
+            && let Err(error) = self.sweep(keepsake).await
+        {
+            tracing::warn!(error = &error as &dyn std::error::Error, "old derivatives could not be cleared away");
+        }
+    }
+
+    /// Removes derivatives of what is no image any more, and then the oldest until there is room for new ones; all of them
+    /// where the store has none left for images. Returns how many went. One at a time: a second caller has nothing to do.
+    pub(super) async fn sweep(&self, keepsake: &Keepsake) -> Result<u64> {
+        let Ok(_sweeping) = self.sweeping.try_lock() else { return Ok(0) };
+        self.put_bytes.store(0, Ordering::Relaxed);
+        let mut found: Vec<ObjectMeta> = keepsake.primary.list(layout::DERIVATIVES, None).try_collect().await?;
+        let live: HashSet<Digest> =
+            keepsake.catalog.read(|state| state.live().filter_map(|(_, record)| record.sha256).collect());
+        let room = if keepsake.check_room(0).await.is_ok() { self.max_bytes - self.max_bytes / SHARE } else { 0 };
+        let is_live = |meta: &ObjectMeta| layout::parse_derivative(&meta.key).is_some_and(|of| live.contains(&of));
+        // The newest first.
+        found.sort_by(|a, b| b.modified.cmp(&a.modified).then_with(|| a.key.cmp(&b.key)));
+        let (mut kept_bytes, mut removed) = (0_u64, 0);
+        for meta in found {
+            let with_it = kept_bytes.saturating_add(meta.size);
+            if is_live(&meta) && with_it <= room {
+                kept_bytes = with_it;
+                continue;
+            }
+            keepsake.primary.delete(&meta.key).await?;
+            removed += 1;
+        }
+        Ok(removed)
+    }
+}
+
+/// Whether a live image has this content.
+fn is_live(keepsake: &Keepsake, content: Digest) -> bool {
+    keepsake.catalog.read(|state| state.live().any(|(_, record)| record.sha256 == Some(content)))
+}
+
+fn seal(made: &Derivative) -> Body {
+    let mut bytes = made.bytes.to_vec();
+    bytes.extend_from_slice(Digest::of(&made.bytes).as_bytes());
+    Body::from(bytes).of_type(made.format.content_type())
+}
+
+fn unseal(sealed: Bytes) -> Option<Derivative> {
+    let length = sealed.len().checked_sub(DIGEST)?;
+    let bytes = sealed.slice(..length);
+    if Digest::of(&bytes).as_bytes()[..] != sealed[length..] {
+        return None;
+    }
+    let format = match bytes.first()? {
+        0xff => Format::Jpeg,
+        0x89 => Format::Png,
+        b'G' => Format::Gif,
+        _ => Format::WebP,
+    };
+    Some(Derivative { bytes, format })
+}

@@ -1,0 +1,299 @@
+//! Derivatives: smaller forms of images, made when they are asked for.
+//!
+//! A derivative is worth nothing: whatever happens to it, it is made again from the image. So it is in no backup, is
+//! verified by nobody, and a store that cannot take it serves it all the same. It is the one thing that a GET writes.
+//!
+//! How pixels are scaled is for a [`Scaler`] to know, so that who needs none carries no decoder. What is here limits it:
+//! memory that all of them share, one at a time for each processor, and one making for all who ask for the same.
+
+mod cache;
+mod form;
+mod limits;
+mod memory;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Weak};
+
+use bytes::Bytes;
+use futures::TryStreamExt;
+use tokio::sync::OnceCell;
+
+pub use form::{Bounds, Form, Formats, LADDER, Pinned};
+pub use limits::Limits;
+
+use self::cache::Cache;
+use self::limits::Turnstile;
+use crate::catalog::Record;
+use crate::core::counts::Outcome;
+use crate::core::error::{Error, Result};
+use crate::digest::Digest;
+use crate::keepsake::{Keepsake, blocking};
+use crate::layout::{self, ImageId};
+use crate::media::{self, Format, MediaError};
+use crate::store::{ErrorKind, Ranged, ReadAt, StoreError};
+use crate::sync::{Mutex, Ordering, lock};
+
+/// What a look at a header may take in bytes, beside what the image itself has: it can be all header.
+pub const LOOKING: u64 = 8 << 20;
+
+const MIB: u64 = 1 << 20;
+
+/// Knows how to make images smaller.
+pub trait Scaler: fmt::Debug + Send + Sync {
+    /// Raised whenever other bytes come out for the same image.
+    fn version(&self) -> u32;
+
+    /// At most how many bytes of memory [`scale`](Self::scale) takes for this image, itself included. Reads headers only,
+    /// and takes no more than the image's length and [`LOOKING`] for it. Blocks.
+    fn cost(&self, source: &dyn ReadAt, format: Format, form: Form) -> Result<u64, Unscalable>;
+
+    /// Makes the form of an image: turned as its EXIF says, without any metadata. Refuses what would take more than
+    /// `most` bytes. Blocks.
+    fn scale(&self, source: &Bytes, format: Format, form: Form, most: u64) -> Result<Derivative, Unscalable>;
+}
+
+/// A smaller form of an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Derivative {
+    /// Its bytes.
+    pub bytes: Bytes,
+    /// Their format.
+    pub format: Format,
+}
+
+/// Why there is no smaller form of an image. All but `Read` are the image's fault, and each reads as a sentence.
+#[derive(Debug, thiserror::Error)]
+pub enum Unscalable {
+    /// There is no decoder for this format.
+    #[error("{0} images cannot be scaled here.")]
+    Format(Format),
+    /// There is a decoder for this format, but not for this kind of it.
+    #[error("Images that are stored in this way cannot be scaled here.")]
+    Kind,
+    /// It cannot be decoded.
+    #[error("The image is damaged.")]
+    Damaged,
+    /// Decoding it would take too much.
+    #[error("The image is too large to be scaled.")]
+    TooLarge,
+    /// It would take more memory than all derivatives may use together; both in bytes.
+    #[error(
+        "The image is too large to be scaled here: that takes {} MiB of memory, and this server may use {} MiB for it.",
+        .needed.div_ceil(MIB),
+        .allowed / MIB
+    )]
+    Memory {
+        /// What decoding, resizing and encoding take.
+        needed: u64,
+        /// [`Limits::memory_bytes`].
+        allowed: u64,
+    },
+    /// The bytes could not be read; the image is not to blame.
+    #[error("The image could not be read.")]
+    Read(#[source] io::Error),
+}
+
+/// Makes derivatives, within limits that all requests of a process share.
+#[derive(Debug)]
+pub struct Derivatives {
+    scaler: Arc<dyn Scaler>,
+    turnstile: Turnstile,
+    limits: Limits,
+    cache: Cache,
+    /// What is being made now, for whoever asks for the same meanwhile.
+    making: Mutex<HashMap<(Digest, Form), Weak<Making>>>,
+}
+
+/// How making one ended, for all who waited for it.
+type Made = std::result::Result<Derivative, Refusal>;
+
+/// Why none was made.
+#[derive(Clone, Debug)]
+enum Refusal {
+    /// For this reason, which is the image's.
+    Image(String),
+    /// There was no turn in time.
+    Busy,
+}
+
+impl From<Unscalable> for Refusal {
+    fn from(reason: Unscalable) -> Self {
+        Self::Image(reason.to_string())
+    }
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Image(reason) => Self::NotScalable(reason),
+            Refusal::Busy => Self::TooBusy,
+        }
+    }
+}
+
+/// Filled once by the first who asks, or by the next where that one stops waiting.
+type Making = OnceCell<Made>;
+
+impl Derivatives {
+    /// Derivatives by `scaler`, within `limits`.
+    pub fn new(scaler: Arc<dyn Scaler>, limits: Limits) -> Self {
+        let (turnstile, cache) = (Turnstile::new(&limits), Cache::new(limits.cache_bytes));
+        Self { scaler, turnstile, limits, cache, making: Mutex::default() }
+    }
+
+    /// What tells this form of this content from every other, and from what another version makes of it.
+    pub fn identity(&self, content: Digest, form: Form) -> Digest {
+        Digest::of(format!("derivative {} {form} {content}", self.scaler.version()).as_bytes())
+    }
+
+    /// A form of an image. `content` tells its bytes from all others: their digest, where the record knows it.
+    ///
+    /// Whoever stops waiting takes nothing away from others who wait for the same.
+    pub async fn get(
+        &self,
+        keepsake: &Keepsake,
+        id: &ImageId,
+        record: &Record,
+        content: Digest,
+        form: Form,
+    ) -> Result<Derivative> {
+        // What an imported record does not name yet is not kept either: nothing would tell when it is gone.
+        let key = record.sha256.map(|content| Cache::key(&content, self.scaler.version(), form));
+        if let Some(key) = &key
+            && let Some(found) = self.cache.find(keepsake, key).await
+        {
+            keepsake.counts.add_derivative(Outcome::Found);
+            return Ok(found);
+        }
+        let cell = self.cell(content, form);
+        let made = cell.get_or_try_init(async || {
+            let made = match self.make(keepsake, id, record, form).await {
+                // The file that was found went before it was read. Its second copy is as good.
+                Err(error) if error.store_kind() == Some(ErrorKind::NotFound) => {
+                    self.make(keepsake, id, record, form).await
+                }
+                made => made,
+            };
+            keepsake.counts.add_derivative(match &made {
+                Ok(Ok(_)) => Outcome::Made,
+                Ok(Err(Refusal::Image(_))) => Outcome::Refused,
+                Ok(Err(Refusal::Busy)) | Err(_) => Outcome::Failed,
+            });
+            if let (Ok(Ok(made)), Some(key)) = (&made, &key) {
+                self.cache.keep(keepsake, content, key, made).await;
+            }
+            made
+        });
+        Ok(made.await?.clone()?)
+    }
+
+    /// Removes derivatives whose images are gone, and the oldest where there are too many; returns how many went.
+    pub async fn sweep(&self, keepsake: &Keepsake) -> Result<u64> {
+        self.cache.sweep(keepsake).await
+    }
+
+    /// Whether derivatives are kept for whoever asks next.
+    pub fn are_kept(&self) -> bool {
+        self.limits.cache_bytes > 0
+    }
+
+    fn cell(&self, content: Digest, form: Form) -> Arc<Making> {
+        let mut making = lock(&self.making);
+        if let Some(cell) = making.get(&(content, form)).and_then(Weak::upgrade) {
+            return cell;
+        }
+        // What nobody waits for any more.
+        making.retain(|_, cell| cell.strong_count() > 0);
+        let cell = Arc::default();
+        making.insert((content, form), Arc::downgrade(&cell));
+        cell
+    }
+
+    async fn make(&self, keepsake: &Keepsake, id: &ImageId, record: &Record, form: Form) -> Result<Made> {
+        let (store, meta) = keepsake.readable_bytes(id, record).await?;
+        let allowed = self.limits.memory_bytes;
+        if meta.size > allowed {
+            return Ok(Err(Unscalable::Memory { needed: meta.size, allowed }.into()));
+        }
+        let (scaler, limits) = (Arc::clone(&self.scaler), keepsake.settings.media);
+        let looking = (meta.size + LOOKING).min(allowed);
+        let Some(turn) = self.turnstile.enter(looking).await else { return Ok(Err(Refusal::Busy)) };
+        let header = Ranged::open(&store, meta.key, meta.size).await?;
+        let found = guarded(move || {
+            // However the look ends, and whoever still waits for it.
+            let _turn = turn;
+            let media = media::measure(&header, &limits).map_err(|error| match error {
+                MediaError::Read(error) => Unscalable::Read(error),
+                MediaError::TooManyPixels { .. } => Unscalable::TooLarge,
+                _ => Unscalable::Damaged,
+            })?;
+            Ok((media.format, scaler.cost(&header, media.format, form)?))
+        });
+        let (format, cost) = match found.await? {
+            Ok(found) => found,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        if cost > allowed {
+            return Ok(Err(Unscalable::Memory { needed: cost, allowed }.into()));
+        }
+        // All who wait for the same have waited as long.
+        let Some(turn) = self.turnstile.enter(cost).await else { return Ok(Err(Refusal::Busy)) };
+        let source = keepsake.load_bytes(id, record).await?;
+        let scaler = Arc::clone(&self.scaler);
+        guarded(move || {
+            let made = scaler.scale(&source, format, form, cost);
+            drop((source, turn));
+            made
+        })
+        .await
+    }
+}
+
+impl Keepsake {
+    /// From now on derivatives are kept here, where they are kept at all.
+    pub fn keep_derivatives(&self, derivatives: &Derivatives) {
+        self.keeps_derivatives.store(derivatives.are_kept(), Ordering::Relaxed);
+    }
+
+    /// Removes what is kept of a content whose image was deleted. What stays, because the store fails, goes at a sweep.
+    pub(crate) async fn forget_derivatives(&self, content: &Digest) {
+        if !self.keeps_derivatives.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut kept = self.primary.list(&layout::derivatives_of(content), None);
+        while let Ok(Some(meta)) = kept.try_next().await {
+            if self.primary.delete(&meta.key).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Runs blocking work on an image that may be anything. Whatever a decoder stumbles over, it takes nobody with it.
+async fn guarded<T: Send + 'static>(
+    work: impl FnOnce() -> std::result::Result<T, Unscalable> + Send + 'static,
+) -> Result<std::result::Result<T, Refusal>> {
+    let caught = blocking(|| catch_unwind(AssertUnwindSafe(work))).await?;
+    match caught {
+        Ok(Ok(done)) => Ok(Ok(done)),
+        Ok(Err(Unscalable::Read(error))) => Err(unreadable(error)),
+        Ok(Err(reason)) => Ok(Err(reason.into())),
+        Err(_) => {
+            tracing::warn!("a decoder panicked over an image; the image is not scaled");
+            Ok(Err(Unscalable::Damaged.into()))
+        }
+    }
+}
+
+/// A store's own error, where it is one.
+fn unreadable(error: io::Error) -> Error {
+    match error.downcast::<StoreError>() {
+        Ok(error) => Error::Store(error),
+        Err(error) => Error::Media(MediaError::Read(error)),
+    }
+}

@@ -1,0 +1,380 @@
+//! Groups: images that belong together, in an order, under a title.
+//!
+//! A group is not a thing of its own. It is there as long as an image names it, and what is known of it (its title, each
+//! image's place) stands in the records of its images, so that commits, backups, restores and merges know nothing of
+//! groups. A change of a group is one commit that holds all records it changes.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::catalog::{Content, Entry, Position, Record, State, Tombstone};
+use crate::core::error::{Error, Result};
+use crate::keepsake::Keepsake;
+use crate::layout::ImageId;
+use crate::services::images::{Changed, Edit, Filter};
+use crate::services::upload::{DEFAULT_ORDER, Fields, MAX_NAME};
+use crate::store::ErrorKind;
+
+/// The most images on a page of a list, those inside of groups counted as well, but for a single larger group.
+const MAX_PAGE_IMAGES: usize = 10_000;
+
+/// The live images of one id of a group, of which there is at least one.
+#[derive(Debug, Clone)]
+pub struct Group {
+    /// What its images have as their `groupId`.
+    pub id: String,
+    /// Its images in their order. The first is the title image.
+    pub images: Vec<(ImageId, Arc<Entry>)>,
+    /// When the newest of them was uploaded, as its record says it.
+    pub upload_date: Option<String>,
+}
+
+/// One entry of a list in which each group stands once.
+#[derive(Debug, Clone)]
+pub enum Shown {
+    /// An image of no group.
+    Image((ImageId, Arc<Entry>)),
+    /// A group with all its images.
+    Group(Group),
+}
+
+/// Where a page of such a list ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The place of its last entry.
+    pub last: Position,
+    /// When the newest image was uploaded as the first page was made: groups that grow after that stay where they were.
+    pub started: Timestamp,
+}
+
+/// One page of such a list.
+#[derive(Debug)]
+pub struct GroupedPage {
+    /// Images and groups, newest first; a group stands at its newest image.
+    pub entries: Vec<Shown>,
+    /// Where the next page starts, if there is one.
+    pub next: Option<Place>,
+    /// How many entries all pages have; counted for the first.
+    pub total: Option<u64>,
+}
+
+/// New contents of a group.
+#[derive(Debug, Clone, Default)]
+pub struct Arrangement {
+    /// All its images in their order.
+    pub images: Vec<String>,
+    /// Its title; `None` leaves it.
+    pub title: Edit<String>,
+}
+
+/// A change of what is said of a group. Fields that are `None` stay as they are.
+#[derive(Debug, Clone, Default)]
+pub struct Retitle {
+    /// Its title.
+    pub title: Edit<String>,
+    /// The image of it that becomes the first.
+    pub title_image: Option<String>,
+}
+
+/// The changes of a commit that is to be made: each image with its present state and its new content.
+type Changes = Vec<(ImageId, Arc<Entry>, Content)>;
+
+impl Group {
+    /// The group of this id, where an image names it.
+    pub fn find(state: &State, id: &str) -> Option<Self> {
+        let mut images: Vec<(Position, &Arc<Entry>)> = state.group(id).collect();
+        let upload_date = images.first().and_then(|(_, entry)| entry.live()?.upload_date.clone());
+        images.sort_by_cached_key(|(position, entry)| rank(position, entry));
+        let images: Vec<_> = images.into_iter().map(|((_, id), entry)| (id, Arc::clone(entry))).collect();
+        (!images.is_empty()).then(|| Self { id: id.to_owned(), images, upload_date })
+    }
+
+    /// Its title: that of the first image which has one. All do, unless one came while the title was being given.
+    pub fn title(&self) -> Option<&str> {
+        self.images.iter().find_map(|(_, entry)| entry.live()?.group_title.as_deref())
+    }
+
+    /// The record of the title image.
+    pub fn title_record(&self) -> Option<&Record> {
+        self.images.first()?.1.live()
+    }
+
+    fn position(&self, id: &str) -> Option<usize> {
+        self.images.iter().position(|(member, _)| member.as_str() == id)
+    }
+}
+
+/// What the images of a group are sorted by.
+fn rank((at, id): &Position, entry: &Entry) -> (i64, Timestamp, ImageId) {
+    (entry.live().and_then(|record| record.order).unwrap_or(i64::MAX), *at, id.clone())
+}
+
+/// The title that the images of a group have, where it has one.
+pub(crate) fn title_of(state: &State, group: &str) -> Option<String> {
+    let titled = state.group(group).filter_map(|(position, entry)| {
+        let title = entry.live()?.group_title.as_ref()?;
+        Some((rank(&position, entry), title))
+    });
+    titled.min_by(|(a, _), (b, _)| a.cmp(b)).map(|(_, title)| title.clone())
+}
+
+impl Record {
+    /// Puts it into a group at this place, or into none. Returns whether that changed it.
+    fn place(&mut self, group: Option<&str>, order: i64, title: Option<&str>) -> bool {
+        let (group, order, title) = (group.map(str::to_owned), Some(order), title.map(str::to_owned));
+        if self.group_id == group && self.order == order && self.group_title == title {
+            return false;
+        }
+        self.group_id = group;
+        self.order = order;
+        self.group_title = title;
+        // What an import left there, of another type, has been replaced too.
+        for name in ["groupId", "order", "groupTitle"] {
+            self.extra.remove(name);
+        }
+        true
+    }
+}
+
+impl Keepsake {
+    /// A page of at most `limit` images and groups, newest first, after `after` where one is given. A group is shown where
+    /// the filter takes one of its images, and then whole; the type `group` takes groups only.
+    pub async fn list_grouped(&self, filter: &Filter, after: Option<&Place>, limit: usize) -> Result<GroupedPage> {
+        self.catalog.refresh().await?;
+        let only_groups = filter.kind.as_deref() == Some("group");
+        let filter = &Filter { kind: filter.kind.clone().filter(|_| !only_groups), ..filter.clone() };
+        let takes = filter.takes();
+        let taken = |entry: &Entry| entry.live().is_some_and(&takes);
+        Ok(self.catalog.read(|state| {
+            let group_of = |entry: &'_ Entry| entry.live().and_then(Record::group).map(str::to_owned);
+            let shows = |entry: &Entry| match entry.live().and_then(Record::group) {
+                Some(group) => filter.is_empty() || state.group(group).any(|(_, member)| taken(member)),
+                None => !only_groups && taken(entry),
+            };
+            let started = after.map(|after| after.started);
+            let mut found = state.leaders(after.map(|after| &after.last), started).filter(|(_, entry)| shows(entry));
+            let mut page: Vec<(Position, &Arc<Entry>)> = found.by_ref().take(limit).collect();
+            let mut more = found.next().is_some();
+            let total = after.is_none().then(|| {
+                let all = filter.is_empty() && !only_groups;
+                if all { state.leading() } else { page.len() + usize::from(more) + found.count() }
+            });
+            let mut images = 0;
+            let fitting = page.iter().take_while(|(_, entry)| {
+                let is_first = images == 0;
+                images += entry.live().and_then(Record::group).map_or(1, |group| state.group(group).count());
+                is_first || images <= MAX_PAGE_IMAGES
+            });
+            let fitting = fitting.count();
+            more |= fitting < page.len();
+            page.truncate(fitting);
+
+            let newest = state.span().map_or(Timestamp::MIN, |(newest, _)| newest);
+            let next = page.last().filter(|_| more);
+            let next = next.map(|(last, _)| Place { last: last.clone(), started: started.unwrap_or(newest) });
+            let shown = |((_, id), entry): (Position, &Arc<Entry>)| match group_of(entry) {
+                Some(group) => Group::find(state, &group).map(Shown::Group),
+                None => Some(Shown::Image((id, Arc::clone(entry)))),
+            };
+            let entries = page.into_iter().filter_map(shown).collect();
+            GroupedPage { entries, next, total: total.map(|total| total as u64) }
+        }))
+    }
+
+    /// The group of this id.
+    pub async fn group(&self, id: &str) -> Result<Group> {
+        self.catalog.refresh().await?;
+        self.catalog.read(|state| Group::find(state, id)).ok_or_else(|| Error::NoSuchGroup(id.to_owned()))
+    }
+
+    /// Makes a group be exactly these images, in this order; there need not have been one. Images that it had before and
+    /// that are not among them leave it. `holds` decides whether the present group, if any, is the one the client meant.
+    pub async fn arrange_group(
+        &self,
+        id: &str,
+        wanted: &Arrangement,
+        holds: impl Fn(Option<&Group>) -> bool,
+    ) -> Result<Group> {
+        let fields = Fields { group_id: Some(id.to_owned()), ..Fields::default() };
+        fields.check()?;
+        check_title(&wanted.title)?;
+        self.check_behind()?;
+        if wanted.images.is_empty() {
+            return Err(Error::Invalid("A group has at least one image; delete it instead.".to_owned()));
+        }
+        check_distinct(&wanted.images)?;
+        let plan = |state: &State, group: Option<&Group>| {
+            let present = group.and_then(Group::title).map(str::to_owned);
+            let title = wanted.title.clone().unwrap_or(present);
+            let live = |name: &String| {
+                let entry = state.get(name).filter(|entry| entry.live().is_some());
+                let unknown = || Error::NoSuchImage(name.clone());
+                Ok((ImageId::new(name).map_err(|_| unknown())?, Arc::clone(entry.ok_or_else(unknown)?)))
+            };
+            let members = wanted.images.iter().map(live).collect::<Result<Vec<_>>>()?;
+            let named: HashSet<&str> = wanted.images.iter().map(String::as_str).collect();
+            let kept = |id: &ImageId| named.contains(id.as_str());
+            let had = group.map_or(&[][..], |group| &group.images);
+            let left = had.iter().filter(|(id, _)| !kept(id)).filter_map(|(id, entry)| leaving(id, entry));
+            let mut changes: Changes = left.collect();
+            changes.extend(placed(id, &members, title.as_deref()));
+            Ok(changes)
+        };
+        self.change_group(id, holds, plan).await?;
+        self.group(id).await
+    }
+
+    /// Changes a group's title or its title image.
+    pub async fn retitle_group(
+        &self,
+        id: &str,
+        wanted: &Retitle,
+        holds: impl Fn(Option<&Group>) -> bool,
+    ) -> Result<Group> {
+        check_title(&wanted.title)?;
+        self.check_behind()?;
+        let plan = |_: &State, group: Option<&Group>| {
+            let group = group.ok_or_else(|| Error::NoSuchGroup(id.to_owned()))?;
+            let mut images = group.images.clone();
+            if let Some(title_image) = &wanted.title_image {
+                let outside = || Error::Invalid(format!("{title_image:?} is no image of this group."));
+                let at = group.position(title_image).ok_or_else(outside)?;
+                images[..=at].rotate_right(1);
+            }
+            let title = wanted.title.clone().unwrap_or_else(|| group.title().map(str::to_owned));
+            if wanted.title_image.is_some() {
+                return Ok(placed(id, &images, title.as_deref()).collect());
+            }
+            let titled = |(image, entry): &(ImageId, Arc<Entry>)| {
+                let mut record = entry.live()?.clone();
+                let order = record.order.unwrap_or(DEFAULT_ORDER);
+                let changed = record.group_title != title && record.place(Some(id), order, title.as_deref());
+                changed.then(|| (image.clone(), Arc::clone(entry), Content::Live(record)))
+            };
+            Ok(images.iter().filter_map(titled).collect())
+        };
+        self.change_group(id, holds, plan).await?;
+        self.group(id).await
+    }
+
+    /// Puts the images of a group into another order, which must name each of them once.
+    pub async fn reorder_group(
+        &self,
+        id: &str,
+        order: &[String],
+        holds: impl Fn(Option<&Group>) -> bool,
+    ) -> Result<Group> {
+        check_distinct(order)?;
+        self.check_behind()?;
+        let plan = |_: &State, group: Option<&Group>| {
+            let group = group.ok_or_else(|| Error::NoSuchGroup(id.to_owned()))?;
+            let members: HashMap<&str, _> = group.images.iter().map(|member| (member.0.as_str(), member)).collect();
+            let images: Option<Vec<_>> =
+                order.iter().map(|name| members.get(name.as_str()).copied().cloned()).collect();
+            let images = images.filter(|images| images.len() == group.images.len());
+            let images = images.ok_or_else(|| {
+                Error::Invalid("The order must name every image of the group once, and no other.".to_owned())
+            })?;
+            Ok(placed(id, &images, group.title()).collect())
+        };
+        self.change_group(id, holds, plan).await?;
+        self.group(id).await
+    }
+
+    /// Dissolves a group: its images stay. Returns how many those are.
+    pub async fn dissolve_group(&self, id: &str, holds: impl Fn(Option<&Group>) -> bool) -> Result<usize> {
+        self.check_behind()?;
+        let plan = |_: &State, group: Option<&Group>| {
+            let group = group.ok_or_else(|| Error::NoSuchGroup(id.to_owned()))?;
+            Ok(group.images.iter().filter_map(|(id, entry)| leaving(id, entry)).collect())
+        };
+        Ok(self.change_group(id, holds, plan).await?.len())
+    }
+
+    /// Deletes a group with its images, in one commit. Their second copies stay in the archive, so that a restore brings
+    /// them back. Returns how many those were.
+    pub async fn delete_group(&self, id: &str, holds: impl Fn(Option<&Group>) -> bool) -> Result<usize> {
+        let group = self.group(id).await?;
+        if group.images.iter().any(|(_, entry)| entry.live().is_some_and(|record| record.sha256.is_none())) {
+            // What was imported and not yet looked at has no second copy either.
+            self.complete_records().await?;
+        }
+        let deleted_at = self.clock.now();
+        let tombstone = |(id, entry): &(ImageId, Arc<Entry>)| {
+            let sha256 = entry.live()?.sha256;
+            Some((id.clone(), Arc::clone(entry), Content::Deleted(Tombstone { deleted_at, sha256 })))
+        };
+        let plan = |_: &State, group: Option<&Group>| {
+            let group = group.ok_or_else(|| Error::NoSuchGroup(id.to_owned()))?;
+            Ok(group.images.iter().filter_map(tombstone).collect())
+        };
+        let mut outcome = self.change_group(id, &holds, plan).await;
+        if holds(Some(&group)) {
+            let mut images = group.images.iter();
+            while outcome.as_ref().is_err_and(|error| error.store_kind() == Some(ErrorKind::Full))
+                && let Some((image, entry)) = images.next()
+                && self.makes_room(image, entry).await
+            {
+                outcome = self.change_group(id, &holds, plan).await;
+            }
+        }
+        let deleted = outcome?;
+        for Changed { id, before, .. } in &deleted {
+            self.delete_bytes_of_deleted(id, before).await;
+        }
+        Ok(deleted.len())
+    }
+
+    /// Commits what `plan` makes of the present state.
+    async fn change_group(
+        &self,
+        id: &str,
+        holds: impl Fn(Option<&Group>) -> bool,
+        plan: impl Fn(&State, Option<&Group>) -> Result<Changes>,
+    ) -> Result<Vec<Changed>> {
+        let _turn = self.editing.lock().await;
+        self.catalog.refresh().await?;
+        let changes = self.catalog.read(|state| {
+            let group = Group::find(state, id);
+            let changes = plan(state, group.as_ref())?;
+            if holds(group.as_ref()) { Ok(changes) } else { Err(Error::Changed) }
+        })?;
+        self.commit_changes(changes).await
+    }
+}
+
+/// Images that come to stand in a group in this order, those of them that this changes.
+fn placed(
+    group: &str,
+    images: &[(ImageId, Arc<Entry>)],
+    title: Option<&str>,
+) -> impl Iterator<Item = (ImageId, Arc<Entry>, Content)> {
+    images.iter().zip(0..).filter_map(move |((id, entry), order)| {
+        let mut record = entry.live()?.clone();
+        let changed = record.place(Some(group), order, title);
+        changed.then(|| (id.clone(), Arc::clone(entry), Content::Live(record)))
+    })
+}
+
+/// An image that leaves its group.
+fn leaving(id: &ImageId, entry: &Arc<Entry>) -> Option<(ImageId, Arc<Entry>, Content)> {
+    let mut record = entry.live()?.clone();
+    record.place(None, DEFAULT_ORDER, None).then(|| (id.clone(), Arc::clone(entry), Content::Live(record)))
+}
+
+fn check_title(title: &Edit<String>) -> Result<()> {
+    if title.iter().flatten().any(|title| title.chars().count() > MAX_NAME) {
+        return Err(Error::Invalid(format!("The title is longer than {MAX_NAME} characters.")));
+    }
+    Ok(())
+}
+
+fn check_distinct(images: &[String]) -> Result<()> {
+    let mut seen = HashSet::new();
+    match images.iter().find(|image| !seen.insert(*image)) {
+        Some(twice) => Err(Error::Invalid(format!("{twice:?} is named twice."))),
+        None => Ok(()),
+    }
+}

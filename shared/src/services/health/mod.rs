@@ -1,0 +1,393 @@
+//! What is known of the store's own state, in one report.
+
+mod place;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use futures::future;
+use jiff::{SignedDuration, Timestamp};
+
+use crate::base::clock::format_millis;
+use crate::catalog::{Entry, QUEUED_AT_MOST, State, Totals, uploaded_at};
+use crate::core::error::Result;
+use crate::keepsake::Keepsake;
+use crate::layout::{self, BackupName, ImageId};
+use crate::services::backup::{self, Listed};
+use crate::services::persistence::Judgement;
+use crate::services::recovery::{self, Restoring};
+use crate::services::replication::Behind;
+use crate::services::unfinished::Unfinished;
+use crate::services::verify;
+use crate::store::{ErrorKind, StoreError, StoreStatus};
+use crate::sync::lock;
+
+/// For so long a change may wait for its second copy before somebody should look.
+const WAITS_LONG: SignedDuration = SignedDuration::from_hours(1);
+
+/// At most so many backups or images are named in a message.
+const NAMED: usize = 3;
+
+/// So many images are looked for whenever somebody asks how the store is; verifications look for all.
+const LOOKED_FOR: usize = 8;
+
+/// The names of the two places, as checks and failures have them.
+pub(crate) const PRIMARY: &str = "primary";
+pub(crate) const ARCHIVE: &str = "archive";
+
+/// How well the store is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Status {
+    /// All is as it should be.
+    Ok,
+    /// It serves, and something needs looking after.
+    Warn,
+    /// It cannot do what it is for.
+    Error,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Check {
+    /// A stable name, such as `primary`.
+    pub name: &'static str,
+    /// How it is.
+    pub status: Status,
+    /// What was found, in a plain sentence.
+    pub message: String,
+}
+
+/// The store's state.
+#[derive(Debug)]
+pub struct Health {
+    /// The worst of the checks.
+    pub status: Status,
+    /// The moment of the report.
+    pub now: Timestamp,
+    /// How long this process has been serving.
+    pub uptime: SignedDuration,
+    /// Whether uploads can be stored.
+    pub writable: bool,
+    /// Whether the images outlive the instance that took them in.
+    pub persistence: Judgement,
+    /// What the primary says of itself, where it answers.
+    pub primary: Option<StoreStatus>,
+    /// Sums over the catalog.
+    pub totals: Totals,
+    /// How many valid backups there are.
+    pub backups: usize,
+    /// Those whose manifest cannot be read, newest first.
+    pub unreadable_backups: Vec<BackupName>,
+    /// The newest one.
+    pub newest: Option<Listed>,
+    /// The newest one of which no verification has found a part damaged. All were read back when they were made.
+    pub newest_verified: Option<Listed>,
+    /// How many images are not in the newest one, as far as counts tell.
+    pub not_backed_up: u64,
+    /// What was begun and is no image yet; `None` where that is not counted.
+    pub unfinished: Option<Unfinished>,
+    /// How many images a folder should hold and does not, as far as that was looked for.
+    pub gone: u64,
+    /// How many images had bytes in no place when this process started, and still have none, as far as that was looked for.
+    pub missing: u64,
+    /// What verifications found, where that can be read.
+    pub verifications: Option<verify::Record>,
+    /// How well the archive follows.
+    pub archive: ArchiveHealth,
+    /// Every check.
+    pub checks: Vec<Check>,
+}
+
+/// How well the archive follows.
+#[derive(Debug)]
+pub struct ArchiveHealth {
+    /// Whether second copies stand before a change is acknowledged.
+    pub sync: bool,
+    /// What it says of itself, where it answers.
+    pub status: Option<StoreStatus>,
+    /// What the loss of the primary would lose now; `None` where that is not known.
+    pub behind: Option<Behind>,
+    /// The recovery that goes on in the background, if one does.
+    pub restoring: Option<Restoring>,
+}
+
+impl Health {
+    /// How many images have one copy only, or whose newest record has; `None` where that is not known.
+    pub fn single_copies(&self) -> Option<u64> {
+        Some(self.archive.behind?.single_copies + self.gone)
+    }
+
+    /// Whether the primary takes writes, whatever the archive does.
+    pub fn primary_writable(&self) -> bool {
+        !self.checks.iter().any(|check| check.name == "primary" && check.status == Status::Error)
+    }
+
+    /// For how long the oldest change has had no second copy; `None` where that is not known.
+    pub fn behind_seconds(&self) -> Option<f64> {
+        let since = self.archive.behind?.since;
+        // Another's clock may be ahead.
+        Some(since.map_or(0.0, |since| self.now.duration_since(since).as_secs_f64().max(0.0)))
+    }
+}
+
+impl Keepsake {
+    /// Looks at the store and its archive; writes nothing.
+    pub async fn health(&self) -> Health {
+        let now = self.clock.now();
+        let mut checks = Vec::new();
+        let primary = self.check_place(PRIMARY, &self.primary, &mut checks).await;
+        let status = self.check_place(ARCHIVE, self.archive.store(), &mut checks).await;
+        let reachable = status.is_some();
+        let persistence = self.check_persistence(primary.as_ref(), &mut checks);
+        let known = self.check_catalog(&mut checks).await;
+        let missing = self.check_recovery(&mut checks).await;
+        let on_disk = primary.as_ref().is_some_and(|status| status.kind == "disk");
+        let gone = if known && on_disk { self.check_images(&mut checks).await } else { 0 };
+        let (mut verifications, mut backups) = (None, backup::All::default());
+        if reachable {
+            verifications = self.check_verifications(&mut checks).await;
+            backups = self.check_backups(persistence.archive_passes, &mut checks).await;
+        } else {
+            let message = "They cannot be listed while the archive is away.".to_owned();
+            checks.push(Check { name: "backups", status: Status::Warn, message });
+        }
+        let sync = self.settings.archive_sync;
+        let behind = if known { self.behind(reachable).await } else { None };
+        let waits = behind.and_then(|behind| behind.since).map(|since| now.duration_since(since));
+        if let Some(waits) = waits.filter(|waits| *waits > WAITS_LONG)
+            && let Some(check) = checks.iter_mut().find(|c| c.name == "archive" && c.status == Status::Ok)
+        {
+            check.status = Status::Warn;
+            let minutes = waits.as_secs() / 60;
+            check.message = format!("The oldest change that it lacks is {minutes} minutes old; the log says why.");
+        }
+        let restoring = self.restoring();
+        let archive = ArchiveHealth { sync, status, behind, restoring };
+        let totals = self.catalog.read(|state| state.totals());
+        let backup::All { listed: backups, unreadable: unreadable_backups } = backups;
+        let newest = backups.first().cloned();
+        let damaged =
+            |backup: &&Listed| verifications.as_ref().is_some_and(|r| r.damaged_backups.contains(&backup.name));
+        let newest_verified = backups.iter().find(|backup| !damaged(backup)).cloned();
+        let writable = self.withheld().is_none()
+            && !checks.iter().any(|c| matches!(c.name, "primary" | "archive") && c.status == Status::Error);
+        Health {
+            status: checks.iter().map(|c| c.status).max().unwrap_or(Status::Ok),
+            now,
+            uptime: now.duration_since(self.started_at),
+            writable,
+            persistence,
+            primary,
+            totals,
+            backups: backups.len(),
+            unreadable_backups,
+            not_backed_up: self.not_backed_up(newest.as_ref(), totals.live),
+            newest,
+            newest_verified,
+            unfinished: self.unfinished().await.unwrap_or_default(),
+            gone,
+            missing,
+            verifications,
+            archive,
+            checks,
+        }
+    }
+
+    /// Whether requests can be answered: the catalog can be read.
+    pub async fn is_ready(&self) -> bool {
+        self.catalog.refresh().await.is_ok()
+    }
+
+    async fn check_catalog(&self, checks: &mut Vec<Check>) -> bool {
+        let refreshed = self.catalog.refresh().await;
+        let known = refreshed.is_ok();
+        let unreadable = self.catalog.unreadable().len();
+        let (status, message) = match refreshed {
+            Err(_) => (Status::Error, "The catalog cannot be read.".to_owned()),
+            Ok(()) if unreadable > 0 => (Status::Warn, format!("{unreadable} commits can be read in no place.")),
+            Ok(()) => (Status::Ok, "It is readable in full.".to_owned()),
+        };
+        checks.push(Check { name: "catalog", status, message });
+        known
+    }
+
+    /// Returns how many of the images without bytes at the start have none yet: an import may have brought them.
+    async fn check_recovery(&self, checks: &mut Vec<Check>) -> u64 {
+        let report: Option<Arc<recovery::Report>> = lock(&self.recovered).clone();
+        let Some(report) = report else { return 0 };
+        let lives = |state: &State| report.missing.iter().filter(|id| state.lives(id.as_str())).cloned().collect();
+        let living: Vec<ImageId> = self.catalog.read(lives);
+        let look = living.iter().take(LOOKED_FOR).map(async |id| self.primary.head(&layout::image(id)).await);
+        let found = future::join_all(look).await.iter().filter(|found| found.is_ok()).count();
+        let missing = (living.len() - found) as u64;
+        let (status, message) = if missing > 0 {
+            (
+                Status::Warn,
+                format!(
+                    "{missing} images have a record but no bytes in any place; restore an older backup or archive."
+                ),
+            )
+        } else if !report.missing.is_empty() {
+            (Status::Ok, "Images that had bytes in no place at start have them again, or are gone.".to_owned())
+        } else if report.brought_back > 0 {
+            let (back, images) = (report.brought_back, report.images);
+            (Status::Ok, format!("Images that lacked at start and came back from the archive: {back}, of {images}."))
+        } else {
+            (Status::Ok, format!("Images found whole at start: {}.", report.images))
+        };
+        checks.push(Check { name: "recovery", status, message });
+        missing
+    }
+
+    /// Whether images lie where they should. A folder that was emptied under a running server is not to be found out at the next
+    /// start alone: until then each image has one copy.
+    async fn check_images(&self, checks: &mut [Check]) -> u64 {
+        // While they are brought back, or their volume is not mounted, that is told elsewhere.
+        if self.restoring().is_some() || self.withheld().is_some() {
+            return 0;
+        }
+        let gone = self.gone_images().await.unwrap_or_default();
+        if gone > 0
+            && let Some(check) = checks.iter_mut().find(|c| c.name == "primary" && c.status == Status::Ok)
+        {
+            check.status = Status::Warn;
+            check.message = format!(
+                "Images that are gone from it: {gone}. Those with a second copy are served from that; a verification that \
+                 repairs, a restore or the next start brings them back."
+            );
+        }
+        gone
+    }
+
+    /// Counts the images that are gone. A few are looked for, spread over all that there are; everything is listed only where
+    /// one of them is not found.
+    async fn gone_images(&self) -> Result<u64> {
+        let sample = self.catalog.read(some_images);
+        let look = sample.iter().map(async |id| self.primary.head(&layout::image(id)).await);
+        let is_gone = |found: &Result<_, StoreError>| found.as_ref().is_err_and(|e| e.kind == ErrorKind::NotFound);
+        if !future::join_all(look).await.iter().any(is_gone) {
+            return Ok(0);
+        }
+        let known = lock(&self.recovered).clone();
+        let told = |id: &ImageId| known.as_ref().is_some_and(|report| report.missing.contains(id));
+        // What has a record before and after the list should be in it: an image is put before its record.
+        let with_bytes = |state: &State| {
+            let stored = state.live().filter(|(id, record)| record.sha256.is_some() && !told(id));
+            stored.map(|(id, _)| id.clone()).collect::<BTreeSet<ImageId>>()
+        };
+        let mut wanted = self.catalog.read(with_bytes);
+        let present = self.list_uploads().await?;
+        wanted.retain(|id| !present.contains_key(id));
+        self.catalog.refresh().await?;
+        self.catalog.read(|state| wanted.retain(|id| state.lives(id.as_str())));
+        Ok(wanted.len() as u64)
+    }
+
+    async fn check_verifications(&self, checks: &mut Vec<Check>) -> Option<verify::Record> {
+        let found = self.verifications().await;
+        let (status, message) = match &found {
+            Err(_) => (Status::Warn, "What verifications found cannot be read.".to_owned()),
+            Ok(record) if record.is_empty() => (Status::Ok, "Nothing has been read through yet.".to_owned()),
+            Ok(record) => {
+                let (lost, damaged) = (record.lost.len(), record.damaged.len());
+                let (copies, backups) = (record.lost_copies.len(), record.damaged_backups.len());
+                if lost + damaged + copies + backups > 0 {
+                    let names: Vec<&str> =
+                        record.lost.keys().chain(record.damaged.keys()).map(ImageId::as_str).collect();
+                    let some = names.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
+                    let some = match names.len() {
+                        0 => String::new(),
+                        all if all > NAMED => format!(" These images, among others: {some}."),
+                        _ => format!(" These images: {some}."),
+                    };
+                    let message = format!(
+                        "Images right in no place: {lost}. Images with one wrong copy: {damaged}. Deleted images that no \
+                         backup can bring back: {copies}. Damaged backups: {backups}.{some}"
+                    );
+                    (Status::Warn, message)
+                } else if let Some(since) = record.complete_since() {
+                    (Status::Ok, format!("Everything was read through and is right, since {}.", format_millis(since)))
+                } else {
+                    (Status::Ok, "What has been read through so far is right.".to_owned())
+                }
+            }
+        };
+        checks.push(Check { name: "verification", status, message });
+        found.ok()
+    }
+
+    fn check_persistence(&self, primary: Option<&StoreStatus>, checks: &mut Vec<Check>) -> Judgement {
+        let file_system = primary.and_then(|status| status.file_system.as_deref());
+        let judgement = self.judge(primary.map_or("", |status| status.kind), file_system);
+        let (status, message) = match (self.withheld(), &judgement.warning) {
+            (Some(why), _) => (Status::Error, why.told()),
+            (None, Some(warning)) => (Status::Warn, warning.clone()),
+            (None, None) => (Status::Ok, format!("It is {}: {}.", judgement.verdict.name(), judgement.evidence)),
+        };
+        checks.push(Check { name: "persistence", status, message });
+        judgement
+    }
+
+    async fn check_backups(&self, passing: bool, checks: &mut Vec<Check>) -> backup::All {
+        let all = self.all_backups().await;
+        let (status, message) = match &all {
+            Err(_) => (Status::Error, "The backups cannot be listed.".to_owned()),
+            Ok(all) if !all.unreadable.is_empty() => {
+                (Status::Warn, format!("There are {} backups. {}", all.listed.len(), cannot_be_read(&all.unreadable)))
+            }
+            Ok(all) if passing => {
+                let message = format!(
+                    "There are {} backups, which lie on the instance's own disk and go with it, though the images stay; set \
+                     BACKUP_URL to a place that stays.",
+                    all.listed.len()
+                );
+                (Status::Warn, message)
+            }
+            Ok(all) => (Status::Ok, format!("There are {} backups.", all.listed.len())),
+        };
+        checks.push(Check { name: "backups", status, message });
+        all.unwrap_or_default()
+    }
+
+    /// How many images are in no backup. What was imported has old dates, so that there are at least as many as the newest
+    /// backup has fewer of.
+    fn not_backed_up(&self, newest: Option<&Listed>, live: u64) -> u64 {
+        let fewer = live.saturating_sub(newest.map_or(0, |backup| backup.images));
+        self.uploaded_after(newest.map(|backup| backup.name)).max(fewer)
+    }
+
+    /// How many live images were uploaded after a backup was made, or in all where there is none.
+    pub(crate) fn uploaded_after(&self, newest: Option<BackupName>) -> u64 {
+        let since = newest.map_or(Timestamp::MIN, BackupName::moment);
+        // An image may stand in lists before the moment of its upload, by a bounded time.
+        let earliest = since.checked_sub(QUEUED_AT_MOST).unwrap_or(Timestamp::MIN);
+        let is_after = |entry: &Entry| entry.live().is_some_and(|record| uploaded_at(record) > since);
+        self.catalog.read(|state| {
+            let newest = state.newest(None).take_while(|((at, _), _)| *at > earliest);
+            newest.filter(|(_, entry)| is_after(entry)).count() as u64
+        })
+    }
+}
+
+/// Some images that should have bytes, from all ages: chunks are cut by name, and names begin with a time.
+fn some_images(state: &State) -> Vec<ImageId> {
+    let chunks = state.chunks();
+    let from_each = LOOKED_FOR.div_ceil(chunks.len().max(1));
+    let picked = chunks.iter().step_by(chunks.len().div_ceil(LOOKED_FOR).max(1)).flat_map(|chunk| {
+        let stored = chunk.live().filter(|(_, entry)| entry.live().is_some_and(|record| record.sha256.is_some()));
+        stored.take(from_each).map(|(id, _)| id.clone())
+    });
+    picked.collect()
+}
+
+/// Names backups that cannot be read, and says what to do.
+pub fn cannot_be_read(backups: &[BackupName]) -> String {
+    let some: Vec<String> = backups.iter().take(NAMED).map(BackupName::to_string).collect();
+    let more = backups.len().saturating_sub(NAMED);
+    let and_more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!(
+        "Not counted, because their manifest.json cannot be read: {}{and_more}. Give the user that the server runs as the \
+         right to read these folders and what is in them.",
+        some.join(", ")
+    )
+}

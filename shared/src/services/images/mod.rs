@@ -1,0 +1,305 @@
+//! Reading, listing, editing and deleting images.
+
+use std::sync::Arc;
+
+use crate::catalog::{Change, Content, Entry, Position, Record, Tombstone};
+use crate::core::archive::Archived;
+use crate::core::error::{Error, Result};
+use crate::keepsake::Keepsake;
+use crate::layout::{self, ImageId};
+use crate::services::groups;
+use crate::services::prune;
+use crate::services::upload::Fields;
+use crate::services::verify::uploaded_after;
+use crate::store::{ErrorKind, ObjectMeta, Optional, Store};
+
+/// Which images a list shows.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// Those of this category.
+    pub category: Option<String>,
+    /// Whether those with a category are left out.
+    pub without_category: bool,
+    /// Those of this group.
+    pub group_id: Option<String>,
+    /// Those of this type.
+    pub kind: Option<String>,
+    /// Those with each word of this text in one of description, original name, category, the title of their group and their
+    /// URL, in whatever order and case.
+    pub text: Option<String>,
+}
+
+/// One page of a list.
+#[derive(Debug)]
+pub struct Page {
+    /// The images, newest first.
+    pub images: Vec<(ImageId, Arc<Entry>)>,
+    /// Where the next page starts, if there is one.
+    pub next: Option<Position>,
+    /// How many images all pages have; counted for the first.
+    pub total: Option<u64>,
+}
+
+/// A change of one field: leave it, clear it, or set it.
+pub type Edit<T> = Option<Option<T>>;
+
+/// A change of what people say of an image. Fields that are `None` stay as they are.
+#[derive(Debug, Clone, Default)]
+pub struct Patch {
+    /// The category.
+    pub category: Edit<String>,
+    /// The description.
+    pub description: Edit<String>,
+    /// The group.
+    pub group_id: Edit<String>,
+    /// The place in the group.
+    pub order: Edit<i64>,
+}
+
+impl Filter {
+    /// Whether it takes everything.
+    pub(crate) fn is_empty(&self) -> bool {
+        let Self { category, without_category, group_id, kind, text } = self;
+        !without_category && [category, group_id, kind, text].into_iter().all(Option::is_none)
+    }
+
+    /// Which records it takes.
+    pub(crate) fn takes(&self) -> impl Fn(&Record) -> bool {
+        let same = |wanted: &Option<String>, has: &Option<String>| wanted.is_none() || wanted == has;
+        let text = self.text.as_ref().map(|text| text.to_lowercase()).unwrap_or_default();
+        let words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
+        move |record| {
+            same(&self.category, &record.category)
+                && (!self.without_category || record.category.as_deref().is_none_or(str::is_empty))
+                && same(&self.group_id, &record.group_id)
+                && same(&self.kind, &record.kind)
+                && (words.is_empty() || {
+                    let fields = [&record.description, &record.original_name, &record.category, &record.group_title];
+                    let url = record.extra.get("url").and_then(|url| url.as_str());
+                    let fields = fields.into_iter().flatten().map(String::as_str).chain(url);
+                    let fields: Vec<String> = fields.map(str::to_lowercase).collect();
+                    words.iter().all(|word| fields.iter().any(|field| field.contains(word)))
+                })
+        }
+    }
+}
+
+impl Patch {
+    fn apply(&self, record: &mut Record) {
+        let Record { category, description, group_id, order, extra, .. } = record;
+        let mut set_text = |name: &str, slot: &mut Option<String>, edit: &Edit<String>| {
+            if let Some(value) = edit {
+                slot.clone_from(value);
+                // What an import left there, of another type, has been replaced too.
+                extra.remove(name);
+            }
+        };
+        set_text("category", category, &self.category);
+        set_text("description", description, &self.description);
+        set_text("groupId", group_id, &self.group_id);
+        if let Some(value) = self.order {
+            *order = value;
+            extra.remove("order");
+        }
+    }
+
+    fn check(&self) -> Result<()> {
+        let text = |edit: &Edit<String>| edit.clone().flatten();
+        let (category, description, group_id) = (text(&self.category), text(&self.description), text(&self.group_id));
+        Fields { category, description, group_id, ..Fields::default() }.check()
+    }
+}
+
+impl Keepsake {
+    /// A page of at most `limit` images, newest first, after `after` where one is given.
+    pub async fn list_images(&self, filter: &Filter, after: Option<&Position>, limit: usize) -> Result<Page> {
+        self.catalog.refresh().await?;
+        let takes = filter.takes();
+        Ok(self.catalog.read(|state| {
+            let mut found = state.newest(after).filter(|(_, entry)| entry.live().is_some_and(&takes));
+            let page: Vec<(Position, &Arc<Entry>)> = found.by_ref().take(limit).collect();
+            let more = found.next().is_some();
+            let total = after.is_none().then(|| {
+                let counted = || (page.len() + usize::from(more) + found.count()) as u64;
+                if filter.is_empty() { state.totals().live } else { counted() }
+            });
+            let next = page.last().filter(|_| more).map(|(position, _)| position.clone());
+            let images = page.into_iter().map(|((_, id), entry)| (id, Arc::clone(entry))).collect();
+            Page { images, next, total }
+        }))
+    }
+
+    /// The state of a live image.
+    pub async fn image(&self, id: &str) -> Result<(ImageId, Arc<Entry>)> {
+        self.catalog.refresh().await?;
+        self.known_image(id)
+    }
+
+    /// Where an image's bytes lie whole: in the primary, else in the archive. A copy of another length than the record
+    /// says is passed over.
+    pub async fn locate_bytes(&self, id: &ImageId, record: &Record) -> Result<(Store, ObjectMeta)> {
+        let whole = |meta: &ObjectMeta| record.size.is_none_or(|size| size == meta.size);
+        let primary = self.primary.head(&layout::image(id)).await.optional();
+        if let Ok(Some(meta)) = &primary
+            && whole(meta)
+        {
+            return Ok((self.primary.clone(), meta.clone()));
+        }
+        if let Some(digest) = &record.sha256 {
+            let archived = self.archive.store().head(&layout::archived_image(digest)).await.optional()?;
+            if let Some(meta) = archived.filter(whole) {
+                return Ok((self.archive.store().clone(), meta));
+            }
+        }
+        primary?;
+        Err(Error::MissingBytes)
+    }
+
+    fn known_image(&self, id: &str) -> Result<(ImageId, Arc<Entry>)> {
+        let unknown = || Error::NoSuchImage(id.to_owned());
+        let name = ImageId::new(id).map_err(|_| unknown())?;
+        let entry = self.catalog.read(|state| state.get(id).filter(|entry| entry.live().is_some()).cloned());
+        Ok((name, entry.ok_or_else(unknown)?))
+    }
+
+    /// Changes what people say of an image; `holds` decides whether the present state is the one the client meant.
+    pub async fn edit_image(
+        &self,
+        id: &str,
+        patch: &Patch,
+        holds: impl Fn(&Entry) -> bool,
+    ) -> Result<(ImageId, Arc<Entry>)> {
+        patch.check()?;
+        self.check_behind()?;
+        let patched = |before: &Record| {
+            let mut record = before.clone();
+            patch.apply(&mut record);
+            if record.group_id != before.group_id {
+                let title = |group| self.catalog.read(|state| groups::title_of(state, group));
+                record.group_title = record.group().and_then(title);
+                record.extra.remove("groupTitle");
+            }
+            Content::Live(record)
+        };
+        let Changed { id, after, .. } = self.change_image(id, holds, patched).await?;
+        Ok((id, after))
+    }
+
+    /// Deletes an image. Its second copy stays in the archive, so that a restore brings it back.
+    pub async fn delete_image(&self, id: &str, holds: impl Fn(&Entry) -> bool) -> Result<ImageId> {
+        self.catalog.refresh().await?;
+        let (name, entry) = self.known_image(id)?;
+        if entry.live().is_some_and(|record| record.sha256.is_none()) {
+            // What was imported and not yet looked at has no second copy either.
+            self.complete_records().await?;
+        }
+        let deleted_at = self.clock.now();
+        let tombstone = |record: &Record| Content::Deleted(Tombstone { deleted_at, sha256: record.sha256 });
+        let mut outcome = self.change_image(id, &holds, tombstone).await;
+        if let Err(error) = &outcome
+            && error.store_kind() == Some(ErrorKind::Full)
+            && holds(&entry)
+            && self.makes_room(&name, &entry).await
+        {
+            outcome = self.change_image(id, &holds, tombstone).await;
+        }
+        let Changed { before, .. } = outcome?;
+        self.delete_bytes_of_deleted(&name, &before).await;
+        Ok(name)
+    }
+
+    /// Deletes the bytes of an image whose tombstone found no room; returns whether that succeeded. Deleting is the way out of
+    /// a full disk: the archive's copy holds the bytes until the tombstone stands. Where it fails, the answer to the client
+    /// stays that of the tombstone, whose outcome may be unknown.
+    pub(crate) async fn makes_room(&self, id: &ImageId, entry: &Entry) -> bool {
+        let deleted = self.delete_bytes(id, entry).await;
+        if let Err(error) = &deleted {
+            let error = error as &dyn std::error::Error;
+            tracing::warn!(image = %id, error, "a deleted image's bytes could not make room");
+        }
+        deleted.is_ok()
+    }
+
+    /// Deletes the bytes of an image whose tombstone stands.
+    pub(crate) async fn delete_bytes_of_deleted(&self, id: &ImageId, before: &Entry) {
+        if let Err(error) = self.delete_bytes(id, before).await {
+            // The image is gone for every reader; recovery deletes what is left of it.
+            tracing::warn!(image = %id, error = &error as &dyn std::error::Error, "a deleted image's bytes stay for now");
+        }
+    }
+
+    /// Commits a new state of one image.
+    async fn change_image(
+        &self,
+        id: &str,
+        holds: impl Fn(&Entry) -> bool,
+        change: impl Fn(&Record) -> Content,
+    ) -> Result<Changed> {
+        let _turn = self.editing.lock().await;
+        self.catalog.refresh().await?;
+        let (id, before) = self.known_image(id)?;
+        if !holds(&before) {
+            return Err(Error::Changed);
+        }
+        let Some(record) = before.live() else { return Err(Error::NoSuchImage(id.to_string())) };
+        let content = change(record);
+        let mut changed = self.commit_changes(vec![(id.clone(), before, content)]).await?;
+        changed.pop().ok_or_else(|| Error::NoSuchImage(id.to_string()))
+    }
+
+    /// Commits new contents of images, each with the state that it was made from; the caller has its turn at editing. Where
+    /// there are none, nothing is written.
+    pub(crate) async fn commit_changes(&self, changes: Vec<(ImageId, Arc<Entry>, Content)>) -> Result<Vec<Changed>> {
+        if changes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let change = |(id, before, content): (ImageId, Arc<Entry>, Content)| {
+            let change = Change { version: before.stamp.version + 1, content };
+            ((id.clone(), change.clone()), (id, before, change))
+        };
+        let (to_commit, changes): (Vec<_>, Vec<_>) = changes.into_iter().map(change).unzip();
+        let committed = self.catalog.commit(to_commit).await;
+        // Also where the outcome is unknown, which the background task decides.
+        self.changed.notify_one();
+        let commit = self.note_write(committed.map_err(Error::from))?;
+        let changed = |(id, before, change): (ImageId, Arc<Entry>, Change)| {
+            let after = change.stamped(commit);
+            Changed { id, before, after }
+        };
+        Ok(changes.into_iter().map(changed).collect())
+    }
+
+    /// Deletes an image's bytes from the primary once the archive's copy of them has been found right; leaves
+    /// them where there is no such copy and none can be made.
+    pub(crate) async fn delete_bytes(&self, id: &ImageId, before: &Entry) -> Result<()> {
+        if let Some(record) = before.live()
+            && let Some(digest) = record.sha256
+        {
+            // A prune may not have seen yet that a record so young names this content.
+            let verified = if uploaded_after(record, self.clock.now() - prune::AGING) {
+                match self.archive.verify(&self.primary, id, digest).await {
+                    // Deleting goes on a full disk too.
+                    Err(e) if e.kind == ErrorKind::Full => self.archive.verify_named(&self.primary, id, digest).await?,
+                    renewed => renewed?,
+                }
+            } else {
+                self.archive.verify_named(&self.primary, id, digest).await?
+            };
+            if verified == Archived::Missing {
+                return Ok(());
+            }
+        }
+        self.primary.delete(&layout::image(id)).await?;
+        if let Some(digest) = before.live().and_then(|record| record.sha256) {
+            self.forget_derivatives(&digest).await;
+        }
+        Ok(())
+    }
+}
+
+/// What a change of one image did.
+pub(crate) struct Changed {
+    pub(crate) id: ImageId,
+    pub(crate) before: Arc<Entry>,
+    pub(crate) after: Arc<Entry>,
+}

@@ -1,0 +1,256 @@
+//! Copying what one state needs, in an order in which nothing stands before what it names.
+
+use std::collections::HashSet;
+
+use futures::stream::{self, TryStreamExt};
+
+use super::Migrated;
+use super::lacking::{Wanted, lacking};
+use crate::catalog::Snapshot;
+use crate::core::error::Result;
+use crate::digest::Digest;
+use crate::keepsake::Keepsake;
+use crate::layout::{self, BackupName, ImageId};
+use crate::services::backup::{Manifest, Sequence};
+use crate::services::recovery::IN_FLIGHT;
+use crate::services::tokens;
+use crate::store::{Body, Key, ObjectMeta, Optional, PutMode, StoreError};
+
+/// Objects copied at a time.
+const COPIES: usize = 8;
+
+/// Copies what `state` and `backups` consist of, but for the state itself.
+pub(super) async fn round(
+    from: &Keepsake,
+    to: &Keepsake,
+    state: &Snapshot,
+    backups: &[BackupName],
+    report: &mut Migrated,
+) -> Result<()> {
+    let round = Round { from, to, state };
+    round.images(report).await?;
+    round.files_without_a_record().await?;
+    round.second_copies_of_images(report).await?;
+    round.other_second_copies(report).await?;
+    report.chunks += round.named_by_digest(layout::CHUNKS, layout::parse_chunk, "chunks").await?.copied;
+    report.set_aside +=
+        round.named_by_digest(layout::QUARANTINE, layout::parse_quarantined, "quarantine").await?.copied;
+    round.backups(backups, report).await?;
+    round.sequence().await?;
+    round.tokens().await
+}
+
+struct Round<'a> {
+    from: &'a Keepsake,
+    to: &'a Keepsake,
+    state: &'a Snapshot,
+}
+
+/// Where the bytes of an image came from.
+enum Came {
+    ItsPlace,
+    ItsSecondCopy,
+    Nowhere,
+}
+
+/// What became of objects whose names are their digests.
+#[derive(Default)]
+struct Copied {
+    copied: u64,
+    wrong: Vec<Digest>,
+}
+
+impl Round<'_> {
+    /// The bytes of every image that lives.
+    async fn images(&self, report: &mut Migrated) -> Result<()> {
+        self.to.progress.begin("images", self.state.totals().live);
+        let wanted = self.state.live().map(|(id, record)| {
+            Ok(Wanted { key: layout::image(id), size: record.size, what: (id.clone(), record.sha256, record.size) })
+        });
+        let copy = async |wanted: Wanted<(ImageId, Option<Digest>, Option<u64>)>| {
+            let (id, digest, size) = wanted.what;
+            let came = match digest {
+                Some(digest) => self.image(&id, digest).await?,
+                // A link has none, and those of the older format may not have been looked at yet.
+                None => {
+                    self.as_it_is(&layout::image(&id)).await?;
+                    return Ok(None);
+                }
+            };
+            Ok::<_, StoreError>(Some((id, came, size)))
+        };
+        let lacking = lacking(stream::iter(wanted), &self.to.primary, layout::UPLOADS, &self.to.progress);
+        let mut copies = std::pin::pin!(lacking.map_ok(copy).try_buffer_unordered(COPIES));
+        while let Some(copied) = copies.try_next().await? {
+            let Some((id, came, size)) = copied else { continue };
+            if matches!(came, Came::Nowhere) {
+                report.missing.insert(id);
+                continue;
+            }
+            report.copied += 1;
+            report.bytes += size.unwrap_or(0);
+            if matches!(came, Came::ItsSecondCopy) {
+                report.repaired.insert(id);
+            }
+        }
+        Ok(())
+    }
+
+    async fn image(&self, id: &ImageId, digest: Digest) -> Result<Came, StoreError> {
+        let (key, copy) = (layout::image(id), layout::archived_image(&digest));
+        if self.from.primary.copy_if_right(&key, &self.to.primary, &key, digest).await? {
+            return Ok(Came::ItsPlace);
+        }
+        let came = self.from.archive.store().copy_if_right(&copy, &self.to.primary, &key, digest).await?;
+        Ok(if came { Came::ItsSecondCopy } else { Came::Nowhere })
+    }
+
+    /// Files that no record explains, for a start to adopt or to set aside as it would have in FROM; but for what may belong
+    /// to an upload under way, which comes with its record.
+    async fn files_without_a_record(&self) -> Result<()> {
+        self.to.progress.begin("files without a record", 0);
+        let young = self.from.clock.now() - IN_FLIGHT;
+        let unexplained = |meta: &ObjectMeta| {
+            let id = layout::parse_image(&meta.key)?;
+            let may_be_under_way = id.uuid().is_some() && meta.modified > young;
+            (self.state.get(id.as_str()).is_none() && !may_be_under_way).then_some(id)
+        };
+        let files = self.from.primary.list(layout::UPLOADS, None).try_filter_map(async |meta| {
+            Ok(unexplained(&meta).map(|id| Wanted { key: meta.key, size: Some(meta.size), what: id }))
+        });
+        let mut lacking = std::pin::pin!(lacking(files, &self.to.primary, layout::UPLOADS, &self.to.progress));
+        while let Some(file) = lacking.try_next().await? {
+            self.as_it_is(&file.key).await?;
+        }
+        Ok(())
+    }
+
+    /// The second copies of images that live, from where their first copy stands now.
+    async fn second_copies_of_images(&self, report: &mut Migrated) -> Result<()> {
+        let mut live: Vec<(Digest, &ImageId, Option<u64>)> =
+            self.state.live().filter_map(|(id, record)| Some((record.sha256?, id, record.size))).collect();
+        live.sort();
+        live.dedup_by_key(|(digest, _, _)| *digest);
+        self.to.progress.begin("second copies", live.len() as u64);
+        let wanted = live.into_iter().map(|(digest, id, size)| {
+            Ok(Wanted { key: layout::archived_image(&digest), size, what: (digest, id.clone()) })
+        });
+        let archive = self.to.archive.store();
+        let copy = async |wanted: Wanted<(Digest, ImageId)>| {
+            let (digest, id) = wanted.what;
+            if self.to.primary.copy_if_right(&layout::image(&id), archive, &wanted.key, digest).await? {
+                return Ok(true);
+            }
+            // Two records may share these bytes, and this one's may be the one that lacks them.
+            self.from.archive.store().copy_if_right(&wanted.key, archive, &wanted.key, digest).await
+        };
+        let lacking = lacking(stream::iter(wanted), archive, layout::ARCHIVED_IMAGES, &self.to.progress);
+        let mut copies = std::pin::pin!(lacking.map_ok(copy).try_buffer_unordered(COPIES));
+        while let Some(copied) = copies.try_next().await? {
+            report.second_copies += u64::from(copied);
+        }
+        Ok(())
+    }
+
+    /// The second copies that are left: those of deleted images and of what older backups name.
+    async fn other_second_copies(&self, report: &mut Migrated) -> Result<()> {
+        let others =
+            self.named_by_digest(layout::ARCHIVED_IMAGES, layout::parse_archived_image, "older images").await?;
+        report.second_copies += others.copied;
+        // That of an image which lives and has none in TO either shows as missing already.
+        let live: HashSet<Digest> = match others.wrong.is_empty() {
+            true => HashSet::new(),
+            false => self.state.live().filter_map(|(_, record)| record.sha256).collect(),
+        };
+        report.lost_copies.extend(others.wrong.into_iter().filter(|digest| !live.contains(digest)));
+        Ok(())
+    }
+
+    /// The objects below `prefix` of the archive, whose names tell their digests.
+    async fn named_by_digest(
+        &self,
+        prefix: &'static str,
+        parse: fn(&Key) -> Option<Digest>,
+        step: &'static str,
+    ) -> Result<Copied> {
+        self.to.progress.begin(step, 0);
+        let (from, to) = (self.from.archive.store(), self.to.archive.store());
+        let wanted = from.list(prefix, None).try_filter_map(async |meta| {
+            Ok(parse(&meta.key).map(|digest| Wanted { key: meta.key, size: Some(meta.size), what: digest }))
+        });
+        let copy = async |wanted: Wanted<Digest>| {
+            let came = from.copy_if_right(&wanted.key, to, &wanted.key, wanted.what).await?;
+            // One that went meanwhile was pruned, and nothing names it.
+            let wrong = !came && from.head(&wanted.key).await.optional()?.is_some();
+            Ok::<_, StoreError>((wanted.what, came, wrong))
+        };
+        let mut copies =
+            std::pin::pin!(lacking(wanted, to, prefix, &self.to.progress).map_ok(copy).try_buffer_unordered(COPIES));
+        let mut all = Copied::default();
+        while let Some((digest, came, wrong)) = copies.try_next().await? {
+            all.copied += u64::from(came);
+            all.wrong.extend(wrong.then_some(digest));
+        }
+        Ok(all)
+    }
+
+    /// The manifests of these backups, each once all its chunks stand.
+    async fn backups(&self, names: &[BackupName], report: &mut Migrated) -> Result<()> {
+        self.to.progress.begin("backups", names.len() as u64);
+        let (from, to) = (self.from.archive.store(), self.to.archive.store());
+        let chunks: HashSet<Digest> = to
+            .list(layout::CHUNKS, None)
+            .try_filter_map(async |meta| Ok(layout::parse_chunk(&meta.key)))
+            .try_collect()
+            .await?;
+        let wanted = names.iter().map(|name| Ok(Wanted { key: layout::manifest(*name), size: None, what: *name }));
+        let mut lacking = std::pin::pin!(lacking(stream::iter(wanted), to, layout::BACKUPS, &self.to.progress));
+        while let Some(Wanted { key, what: name, .. }) = lacking.try_next().await? {
+            let read = from.read(&key).await;
+            if matches!(&read, Err(e) if e.is_not_found()) {
+                // It was deleted since.
+                continue;
+            }
+            let manifest = read.sound()?.map(|(bytes, _)| (Manifest::decode(&bytes), bytes));
+            match manifest {
+                Some((Ok(manifest), bytes))
+                    if manifest.name == name && manifest.chunks.iter().all(|chunk| chunks.contains(&chunk.sha256)) =>
+                {
+                    to.put(&key, &Body::from(bytes), &PutMode::Overwrite).await?;
+                    report.backups += 1;
+                }
+                _ => _ = report.damaged_backups.insert(name),
+            }
+        }
+        Ok(())
+    }
+
+    /// Which automatic backups are due. Where it cannot be read, TO begins to count anew, as FROM would.
+    async fn sequence(&self) -> Result<()> {
+        let key = layout::sequence();
+        let Some((bytes, _)) = self.from.archive.store().read(&key).await.sound()? else { return Ok(()) };
+        let there = self.to.archive.store().read(&key).await.sound()?;
+        if Sequence::decode(&bytes).is_some() && there.is_none_or(|(there, _)| there != bytes) {
+            self.to.archive.store().put(&key, &Body::from(bytes), &PutMode::Overwrite).await?;
+        }
+        Ok(())
+    }
+
+    /// The tokens of clients, so that they work in TO as well, and those that were revoked no longer do. Damaged ones work
+    /// nowhere, and stay where they are.
+    async fn tokens(&self) -> Result<()> {
+        let key = layout::tokens();
+        let Some((bytes, _)) = self.from.primary.read(&key).await.sound()? else { return Ok(()) };
+        let there = self.to.primary.read(&key).await.sound()?;
+        if tokens::are_sound(&bytes) && there.is_none_or(|(there, _)| there != bytes) {
+            self.to.primary.put(&key, &Body::from(bytes), &PutMode::Overwrite).await?;
+        }
+        Ok(())
+    }
+
+    /// Copies a file of which nothing is known, if it is there.
+    async fn as_it_is(&self, key: &Key) -> Result<(), StoreError> {
+        let Some(body) = self.from.primary.fetch(key).await.sound()? else { return Ok(()) };
+        self.to.primary.put(key, &body, &PutMode::Overwrite).await.map(drop)
+    }
+}

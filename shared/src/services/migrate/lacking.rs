@@ -1,0 +1,55 @@
+//! What one place lacks of what another one has, by walking two listings side by side, so that neither lies in memory.
+
+use std::pin::Pin;
+
+use futures::stream::{self, BoxStream, Peekable, Stream, StreamExt, TryStreamExt};
+
+use crate::base::progress::Progress;
+use crate::store::{Key, ObjectMeta, Store, StoreError};
+
+/// Something that should stand under a key.
+pub(super) struct Wanted<T> {
+    pub(super) key: Key,
+    /// Its length in bytes, where that is known.
+    pub(super) size: Option<u64>,
+    pub(super) what: T,
+}
+
+/// Those of `wanted`, which come in the order of their keys, that `place` lacks or holds with another length. Each that was
+/// looked at counts in `progress`.
+pub(super) fn lacking<'a, T: Send + Sync + 'a>(
+    wanted: impl Stream<Item = Result<Wanted<T>, StoreError>> + Send + 'a,
+    place: &Store,
+    prefix: &str,
+    progress: &'a Progress,
+) -> impl Stream<Item = Result<Wanted<T>, StoreError>> + Send + 'a {
+    let there = place.list(prefix, None).peekable();
+    stream::try_unfold((wanted.boxed(), there), async move |(mut wanted, mut there)| {
+        while let Some(item) = wanted.try_next().await? {
+            progress.advance();
+            if !stands(&mut there, &item).await? {
+                return Ok(Some((item, (wanted, there))));
+            }
+        }
+        Ok(None)
+    })
+}
+
+/// Whether a listing, which is read as far as the key of `item`, has it.
+async fn stands<T>(
+    there: &mut Peekable<BoxStream<'static, Result<ObjectMeta, StoreError>>>,
+    item: &Wanted<T>,
+) -> Result<bool, StoreError> {
+    loop {
+        let comes_before = match Pin::new(&mut *there).peek().await {
+            None => return Ok(false),
+            Some(Ok(meta)) if meta.key > item.key => return Ok(false),
+            Some(Ok(meta)) if meta.key == item.key => return Ok(item.size.is_none_or(|size| size == meta.size)),
+            // An error is the next item.
+            Some(_) => there.try_next().await?.is_some(),
+        };
+        if !comes_before {
+            return Ok(false);
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! Migrating: making one place hold the store that another one holds.
+//!
+//! FROM is only read, and may be served meanwhile. Into TO go image bytes first, then second copies, chunks and backups,
+//! and last, in one put, the checkpoint: until then TO is no store, or the older one that it was. What stands in TO with the
+//! right length is not copied again, since a put is there whole or not at all. So a run that was cut off is finished by
+//! another one, and one that comes later brings what changed. Nothing in TO is deleted.
+//!
+//! While TO has no checkpoint yet, a marker stands in it, and a start refuses it: the files alone would look like a store
+//! whose metadata was lost.
+//!
+//! Architecture invariant: nothing here writes to FROM.
+
+mod copy;
+mod lacking;
+mod marker;
+
+use std::collections::BTreeSet;
+
+use futures::stream::TryStreamExt;
+use serde::Serialize;
+
+use crate::catalog::Snapshot;
+use crate::core::error::{Error, Result};
+use crate::digest::Digest;
+use crate::keepsake::Keepsake;
+use crate::layout::{self, BackupName, ImageId};
+use crate::store::{Store, StoreError};
+
+/// How often it is looked for what came to FROM meanwhile. A FROM that never rests is left behind by a little.
+const ROUNDS: usize = 8;
+
+/// What a migration did.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Migrated {
+    /// Images that there are in TO now.
+    pub images: u64,
+    /// Image files that this run copied.
+    pub copied: u64,
+    /// Their length in bytes.
+    pub bytes: u64,
+    /// Second copies that it made.
+    pub second_copies: u64,
+    /// Catalog chunks that it copied.
+    pub chunks: u64,
+    /// Backups that it copied.
+    pub backups: u64,
+    /// Objects of the quarantine that it copied.
+    pub set_aside: u64,
+    /// Changes of images that came to FROM while it ran and are in TO as well.
+    pub caught_up: u64,
+    /// Changes that came after that: another run brings them.
+    pub behind: u64,
+    /// Images whose bytes in FROM were missing or wrong, and came from their second copy.
+    pub repaired: BTreeSet<ImageId>,
+    /// Images whose bytes are right nowhere in FROM. Their records are in TO.
+    pub missing: BTreeSet<ImageId>,
+    /// Second copies of images that only backups name and that are wrong in FROM. They are not in TO.
+    pub lost_copies: BTreeSet<Digest>,
+    /// Backups of FROM that are damaged or lack a part. They are not in TO.
+    pub damaged_backups: BTreeSet<BackupName>,
+    /// Commits of FROM that cannot be read, or that only its archive holds: a start of FROM takes in what can be.
+    pub unreadable_commits: usize,
+}
+
+impl Migrated {
+    /// Whether TO lacks something that FROM should have.
+    pub fn needs_attention(&self) -> bool {
+        let whole = self.missing.is_empty() && self.lost_copies.is_empty() && self.damaged_backups.is_empty();
+        !whole || self.unreadable_commits > 0 || self.behind > 0
+    }
+}
+
+/// Makes `to` hold the store that `from` holds. How far it is shows in the progress of `to`.
+/// [`Error::MigrationRefused`], with nothing written, where `to` holds anything but an older state of the same store.
+pub async fn migrate(from: &Keepsake, to: &Keepsake) -> Result<Migrated> {
+    from.catalog.refresh().await?;
+    let Some(store) = from.catalog.store_id() else {
+        return refused("The store to migrate from is not one yet: it has no checkpoint. Start the server on it once.");
+    };
+    check_target(from, to, store).await?;
+    let (mut report, mut last) = (Migrated::default(), None::<Snapshot>);
+    for _ in 0..ROUNDS {
+        // What these backups name was there before them, so that the listings that follow find it.
+        let backups = backup_names(from.archive.store()).await?;
+        from.catalog.refresh().await?;
+        let now = from.catalog.read(|state| state.snapshot());
+        report.caught_up += last.as_ref().map_or(0, |last| changes(last, &now));
+        report = Migrated { missing: BTreeSet::new(), ..report };
+        copy::round(from, to, &now, &backups, &mut report).await?;
+        if !to.catalog.take_over(&now, store).await? {
+            return refused(BEYOND);
+        }
+        marker::remove(&to.primary).await?;
+        from.catalog.refresh().await?;
+        report.behind = from.catalog.read(|state| changes(&now, &state.snapshot()));
+        report.images = now.totals().live;
+        last = Some(now);
+        let rests = backup_names(from.archive.store()).await?.iter().all(|name| backups.contains(name));
+        if report.behind == 0 && rests {
+            break;
+        }
+    }
+    // One that was deleted meanwhile is not missed.
+    report.missing.retain(|id| from.catalog.read(|state| state.lives(id.as_str())));
+    report.unreadable_commits = from.catalog.unreadable().len() + from.catalog.only_in_mirrors().await?.len();
+    Ok(report)
+}
+
+const BEYOND: &str = "The store to migrate to holds changes that the other one does not. Migrate the other way round, or \
+                      into an empty place.";
+
+fn refused<T>(sentence: &str) -> Result<T> {
+    Err(Error::MigrationRefused(sentence.to_owned()))
+}
+
+/// Sees to it that `to` is empty and marked, or an unfinished migration or an older state of this store.
+async fn check_target(from: &Keepsake, to: &Keepsake, store: uuid::Uuid) -> Result<()> {
+    for place in [&to.primary, to.archive.store()] {
+        place.check_conditional_writes(&layout::scratch()).await?;
+    }
+    if let Some(other) = marker::read(&to.primary).await? {
+        return if other == store { Ok(()) } else { refused("Another store is being migrated to this place.") };
+    }
+    to.catalog.refresh().await?;
+    let theirs = from.catalog.read(|state| state.snapshot());
+    match to.catalog.store_id() {
+        Some(found) if found == store => {
+            return if to.catalog.beyond(&theirs).is_empty() { Ok(()) } else { refused(BEYOND) };
+        }
+        // A server that was started here once left an empty store.
+        Some(_) if to.catalog.read(|state| state.totals().uploads()) == 0 && holds_no_images(to).await? => {}
+        None if is_empty(&to.primary).await? && is_empty(to.archive.store()).await? => {}
+        _ => return refused("The place to migrate to is not empty, and what it holds is not this store."),
+    }
+    match marker::put(&to.primary, store, to.clock.now()).await? {
+        true => Ok(()),
+        false => refused("Another migration to this place has just begun. Run this one again."),
+    }
+}
+
+/// Whether nothing lies in a store, but for files whose name begins with a dot.
+async fn is_empty(store: &Store) -> Result<bool, StoreError> {
+    let mut all = store.list("", None);
+    while let Some(meta) = all.try_next().await? {
+        if !meta.key.as_str().starts_with('.') {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+async fn holds_no_images(to: &Keepsake) -> Result<bool, StoreError> {
+    let mut uploads = to.primary.list(layout::UPLOADS, None);
+    while let Some(meta) = uploads.try_next().await? {
+        if layout::parse_image(&meta.key).is_some() {
+            return Ok(false);
+        }
+    }
+    let archive = to.archive.store();
+    let mut copies = archive.list(layout::ARCHIVED_IMAGES, None);
+    Ok(copies.try_next().await?.is_none() && backup_names(archive).await?.is_empty())
+}
+
+/// The backups of an archive, whole or not.
+async fn backup_names(archive: &Store) -> Result<Vec<BackupName>, StoreError> {
+    let backups = archive.list(layout::BACKUPS, None);
+    backups.try_filter_map(async |meta| Ok(layout::parse_manifest(&meta.key))).try_collect().await
+}
+
+/// How many images differ between a state and a later one.
+fn changes(then: &Snapshot, now: &Snapshot) -> u64 {
+    now.iter().filter(|(id, entry)| !then.covers(id, entry)).count() as u64
+}
+
+impl Keepsake {
+    /// [`Error::MigrationUnfinished`] where a migration into this store was begun and has not ended.
+    pub async fn check_migration(&self) -> Result<()> {
+        match marker::read(&self.primary).await? {
+            Some(_) => Err(Error::MigrationUnfinished),
+            None => Ok(()),
+        }
+    }
+}

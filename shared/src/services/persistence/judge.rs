@@ -1,0 +1,221 @@
+//! The verdict: which evidence there is, and which of it wins.
+
+use std::borrow::Cow;
+use std::path::PathBuf;
+
+use super::{Circumstances, Outlived, Spot};
+use crate::base::clock::format_millis;
+use crate::config::Location;
+use crate::config::Platform;
+use crate::keepsake::Keepsake;
+
+/// Whether the images will still be there after the next deployment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// They have outlived an instance.
+    Proven,
+    /// Nothing speaks against it, and it is not shown yet.
+    Unproven,
+    /// They lie where the next instance will not find them.
+    Ephemeral,
+}
+
+impl Verdict {
+    /// The verdict as one word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Proven => "proven",
+            Self::Unproven => "unproven",
+            Self::Ephemeral => "ephemeral",
+        }
+    }
+}
+
+/// A verdict and what it rests on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judgement {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// What it rests on, in plain words.
+    pub evidence: String,
+    /// What to do, where something is to be done.
+    pub warning: Option<String>,
+    /// Where what the images lie on is mounted.
+    pub mount: Option<String>,
+    /// The kind of file system that it is.
+    pub file_system: Option<String>,
+    /// Whether the archive, backups included, goes with the instance though the images stay.
+    pub archive_passes: bool,
+}
+
+/// Why something may go with its instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Passing<'a> {
+    /// The platform is known to begin with a new one.
+    Wiped,
+    /// File systems of this name mostly do.
+    ByName(&'a str),
+}
+
+/// File systems in memory, and those that show an image of software with what was changed in it.
+const BY_NAME: [&str; 8] = ["tmpfs", "ramfs", "overlay", "aufs", "squashfs", "rootfs", "devtmpfs", "erofs"];
+
+impl Circumstances {
+    fn passing<'a>(&self, spot: &'a Spot, file_system: Option<&'a str>) -> Option<Passing<'a>> {
+        let mount = match spot {
+            Spot::Service => return None,
+            Spot::Folder { mount, .. } => mount.as_ref(),
+        };
+        let name = mount.map(|mount| mount.file_system.as_str()).or(file_system);
+        let by_name = name.filter(|name| BY_NAME.contains(name));
+        let on_root = mount.is_some_and(|mount| mount.point == "/");
+        // What is mounted into a pod may be a folder that goes with the pod.
+        let of_pod = mount.is_some_and(|mount| mount.root.contains("/kubernetes.io~empty-dir/"));
+        let wiped = match self.platform {
+            // Software that is deployed with data in it brings that data back each time, which looks like survival.
+            None => false,
+            Some(Platform::Heroku | Platform::Lambda) => true,
+            Some(_) => on_root || by_name.is_some() || of_pod,
+        };
+        if wiped { Some(Passing::Wiped) } else { by_name.map(Passing::ByName) }
+    }
+
+    /// Judges what is known. `images` and `archive` have outlived this; `file_system` is what the primary says of itself;
+    /// `whole` says that a recovery has found everything.
+    pub(super) fn judge(
+        &self,
+        images: Option<&Outlived>,
+        archive: Option<&Outlived>,
+        file_system: Option<&str>,
+        whole: bool,
+    ) -> Judgement {
+        let spot = self.images();
+        let passing = self.passing(spot, file_system);
+        let archive_stays = match (self.passing(&self.archive, None), archive) {
+            (Some(Passing::Wiped), _) | (Some(Passing::ByName(_)), None) => false,
+            _ => self.archive == Spot::Service || !self.archive.is_at(spot) || passing.is_none(),
+        };
+        let (verdict, evidence) = match (passing, images, archive) {
+            (None | Some(Passing::ByName(_)), Some(outlived), _) => (Verdict::Proven, outlived.told()),
+            (None, None, _) if *spot == Spot::Service => {
+                (Verdict::Proven, "the images lie in a service that is apart from every instance".to_owned())
+            }
+            (None, None, _) => (
+                Verdict::Unproven,
+                "nothing speaks against it, and no earlier instance has left a trace here yet".to_owned(),
+            ),
+            (Some(_), _, Some(outlived)) if archive_stays && whole => (
+                Verdict::Proven,
+                format!("{}, in the archive, which brought everything back{}", outlived.told(), self.behind()),
+            ),
+            (Some(_), _, _) if archive_stays => {
+                let evidence = format!(
+                    "the images' own disk goes with its instance; the archive stays and would bring everything back, which \
+                     is not shown yet{}",
+                    self.behind()
+                );
+                (Verdict::Unproven, evidence)
+            }
+            (Some(Passing::Wiped), ..) => (Verdict::Ephemeral, self.wipes().to_owned()),
+            (Some(Passing::ByName(name)), ..) => {
+                (Verdict::Ephemeral, format!("the file system is {name}, which mostly goes with its instance"))
+            }
+        };
+        let on = spot.mount().map(|mount| mount.file_system.as_str()).or(file_system);
+        let lie = on.map_or_else(|| "on the instance's own disk".to_owned(), |name| format!("on {name}"));
+        let warning = (verdict == Verdict::Ephemeral).then(|| {
+            format!("Storage may be ephemeral: the images lie {lie}, and {}. {}", self.wipes(), self.remedy())
+        });
+        Judgement {
+            verdict,
+            evidence,
+            warning,
+            mount: spot.mount().map(|mount| mount.point.clone()),
+            file_system: on.map(str::to_owned),
+            archive_passes: passing.is_none() && !archive_stays,
+        }
+    }
+
+    fn behind(&self) -> &'static str {
+        if self.asynchronous { "; what it is behind by, see backups.singleCopies, may be lost" } else { "" }
+    }
+
+    /// What becomes of an instance's own disk.
+    fn wipes(&self) -> &'static str {
+        match self.platform {
+            Some(Platform::Railway) => "Railway gives each deployment an empty disk",
+            Some(Platform::Fly) => "Fly.io resets a machine's own disk at each deployment and restart",
+            Some(Platform::Render) => "Render gives each deployment an empty disk",
+            Some(Platform::Heroku) => "Heroku gives each dyno an empty disk at least once a day",
+            Some(Platform::CloudRun) => "Cloud Run keeps an instance's files in its memory",
+            Some(Platform::Lambda) => "a function's own disk goes with it",
+            Some(Platform::Kubernetes) => "what is no persistent volume goes with its pod",
+            Some(Platform::Container) => "a container's own layer and memory go with it",
+            None => "a restart may wipe it",
+        }
+    }
+
+    /// What to do about it on this platform.
+    fn remedy(&self) -> Cow<'static, str> {
+        if let (Some(Platform::Railway), Some(volume)) = (self.platform, &self.volume) {
+            let volume = volume.display();
+            let remedy =
+                format!("A volume is mounted at {volume}, but the store lies elsewhere: unset DATA_DIR and STORE_URL.");
+            return remedy.into();
+        }
+        let remedy = match self.platform {
+            Some(Platform::Railway) => "Add a volume to the service; it is found by itself.",
+            Some(Platform::Fly) => {
+                "Make one with `fly volumes create`, mount it in fly.toml under [mounts], and set DATA_DIR to its path."
+            }
+            Some(Platform::Render) => {
+                "Add a disk and set DATA_DIR to its mount path, or on the free tier set BACKUP_URL to a place elsewhere, such \
+                 as s3://bucket/prefix."
+            }
+            Some(Platform::Heroku | Platform::CloudRun) => {
+                "Set STORE_URL=s3://bucket/prefix, or BACKUP_URL to a place elsewhere, from which each start brings \
+                 everything back."
+            }
+            Some(Platform::Lambda) => "Set STORE_URL=s3://bucket.",
+            Some(Platform::Kubernetes) => "Mount a PersistentVolumeClaim, and set DATA_DIR to its path.",
+            Some(Platform::Container) => {
+                "Mount a volume, as with `docker run -v keepsake:/data`, and set DATA_DIR=/data."
+            }
+            None => "Set DATA_DIR to a folder on a disk.",
+        };
+        remedy.into()
+    }
+}
+
+impl Outlived {
+    fn told(&self) -> String {
+        let (since, instance) = (format_millis(self.since), self.instance.shown());
+        let restarts = if self.changes == 1 { "restart" } else { "restarts" };
+        format!("data written by {instance} on {since} was still here after {} {restarts}", self.changes)
+    }
+}
+
+impl Keepsake {
+    /// Whether the images outlive their instance, as far as this start has found. `file_system` is what the primary says
+    /// of itself, and `kind` what sort of store it is.
+    pub(crate) fn judge(&self, kind: &str, file_system: Option<&str>) -> Judgement {
+        let unknown = Circumstances::unknown(&if kind == "s3" {
+            Spot::Service
+        } else {
+            Spot::Folder { at: PathBuf::new(), mount: None }
+        });
+        let known = self.circumstances().unwrap_or(&unknown);
+        let images = if known.is_volume(Location::Uploads) { Location::Uploads } else { Location::Data };
+        let whole = crate::sync::lock(&self.recovered).as_ref().is_some_and(|report| report.missing.is_empty());
+        let mut judgement =
+            known.judge(self.outlived(images).as_ref(), self.outlived(Location::Archive).as_ref(), file_system, whole);
+        if let Some(needless) = self.needless_acceptance() {
+            judgement.warning = Some(judgement.warning.map_or(needless.clone(), |told| format!("{told} {needless}")));
+        }
+        if let Some(why) = self.withheld() {
+            let evidence = "what is here now is not what was here before".to_owned();
+            judgement = Judgement { verdict: Verdict::Unproven, evidence, warning: Some(why.told()), ..judgement };
+        }
+        judgement
+    }
+}

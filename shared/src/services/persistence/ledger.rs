@@ -1,0 +1,137 @@
+//! The ledger of starts: which instances have started with a place, kept in that place.
+//!
+//! Each place has its own, which is never filled from another's: that an instance stands in it means that the place itself
+//! has outlived it. It also is the place's mark, and remembers which places were volumes, and where.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{Instance, Volume};
+use crate::base::clock::millis;
+use crate::base::seal::{self, UNSEALED};
+use crate::core::error::Result;
+use crate::keepsake::Keepsake;
+use crate::layout;
+use crate::store::{Body, Contention, ErrorKind, Optional, PutMode, Store};
+
+/// Instances that are remembered besides the first.
+const NEWEST: usize = 20;
+
+/// The ledger of one place; sealed JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Ledger {
+    digest: String,
+    /// The places that were file systems of their own at the last start.
+    pub(super) volumes: Vec<Volume>,
+    /// How many instances stood between the first and the second of `starts`.
+    forgotten: u64,
+    /// The first instance and the newest ones, in the order in which they came.
+    starts: Vec<Start>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Start {
+    #[serde(flatten)]
+    instance: Instance,
+    #[serde(with = "millis")]
+    first: Timestamp,
+    #[serde(with = "millis")]
+    last: Timestamp,
+    /// How often its process has started.
+    count: u64,
+}
+
+/// That a place has outlived an instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outlived {
+    /// The oldest that is known.
+    pub instance: Instance,
+    /// When it first started here.
+    pub since: Timestamp,
+    /// How many others have taken its place, one after the other.
+    pub changes: u64,
+}
+
+impl Ledger {
+    fn new() -> Self {
+        let digest = UNSEALED.to_owned();
+        Self { digest, volumes: Vec::new(), forgotten: 0, starts: Vec::new() }
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let read: Self = seal::open(bytes)?;
+        Some(Self { digest: UNSEALED.to_owned(), ..read })
+    }
+
+    /// Takes note of a start of `instance`.
+    fn note(&mut self, instance: &Instance, now: Timestamp) {
+        match self.starts.iter_mut().find(|start| start.instance == *instance) {
+            Some(start) => (start.last, start.count) = (now, start.count.saturating_add(1)),
+            None => self.starts.push(Start { instance: instance.clone(), first: now, last: now, count: 1 }),
+        }
+        if self.starts.len() > NEWEST + 1 {
+            self.starts.remove(1);
+            self.forgotten = self.forgotten.saturating_add(1);
+        }
+    }
+
+    /// What the place has outlived, seen from `instance`, whose start has been noted.
+    pub(super) fn outlived(&self, instance: &Instance) -> Option<Outlived> {
+        let at = self.starts.iter().position(|start| start.instance != *instance)?;
+        let forgotten = if at == 0 { self.forgotten } else { 0 };
+        let start = &self.starts[at];
+        let changes = (self.starts.len() - at - 1) as u64 + forgotten;
+        // Where it came between two starts of this instance, that one has taken its place.
+        Some(Outlived { instance: start.instance.clone(), since: start.first, changes: changes.max(1) })
+    }
+}
+
+/// The ledger of a place; `None` where there is none, or none that can be trusted.
+pub(super) async fn read(place: &Store) -> Result<Option<Ledger>> {
+    let read = place.read(&layout::starts()).await.sound()?;
+    Ok(read.and_then(|(bytes, _)| Ledger::decode(&bytes)))
+}
+
+impl Keepsake {
+    /// Takes note of this start in a place, and says what the place has outlived. What cannot be trusted is set aside and
+    /// begun anew; what cannot be written is read all the same.
+    pub(super) async fn note_start_in(&self, place: &Store, volumes: &[Volume]) -> Result<Option<Outlived>> {
+        let (key, instance) = (layout::starts(), self.circumstances().and_then(|known| known.instance.as_ref()));
+        let mut contention = Contention::new(&key);
+        loop {
+            let (ledger, mode) = match place.read(&key).await {
+                Err(error) if error.kind == ErrorKind::Corrupt => (None, PutMode::Update(place.head(&key).await?.etag)),
+                read => match read.optional()? {
+                    None => (Some(Ledger::new()), PutMode::Create),
+                    Some((bytes, etag)) => (Ledger::decode(&bytes), PutMode::Update(etag)),
+                },
+            };
+            let damaged = ledger.is_none();
+            let mut ledger = ledger.unwrap_or_else(Ledger::new);
+            ledger.volumes = volumes.to_vec();
+            instance.iter().for_each(|instance| ledger.note(instance, self.clock.now()));
+            let outlived = instance.and_then(|instance| ledger.outlived(instance));
+            if self.withheld().is_some() {
+                return Ok(outlived);
+            }
+            if damaged {
+                tracing::error!(%key, "a ledger of starts is damaged; it is begun anew");
+                if let Err(error) = self.archive.quarantine(place, &key).await {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "the damaged ledger could not be kept");
+                }
+            }
+            match place.put(&key, &Body::from(seal::seal(&ledger)), &mode).await {
+                Ok(_) => return Ok(outlived),
+                Err(error) => {
+                    let error = if error.is_lost_race() { contention.lost().await.err() } else { Some(error) };
+                    if let Some(error) = error {
+                        let error = &error as &dyn std::error::Error;
+                        tracing::warn!(error, "this start could not be noted; the next one may not know of it");
+                        return Ok(outlived);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,351 @@
+//! Whether images outlive the instance that took them in, and whether what lies in a place is what was there before.
+//!
+//! Two questions, answered from a ledger in each place, which a start writes after its recovery:
+//!
+//! - **Will the images still be there?** A place whose ledger names an earlier instance has outlived it ([`judge`]).
+//! - **Is a place that holds nothing lost, or is its volume not mounted?** Where the other places remember that a
+//!   file system of its own was mounted there, none is now and it carries no mark, it is not mounted ([`Withheld`]). Then nothing is
+//!   written anywhere: what is missing would be brought back beside the volume, and what was deleted would be forgotten.
+//!
+//! A place carries a mark where it has a ledger or a checkpoint. Recovery writes a checkpoint into every place before a
+//! ledger says that the place is a volume, so no crash leaves a volume that is remembered and not marked.
+
+mod instance;
+mod judge;
+mod ledger;
+mod machine;
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use serde::{Deserialize, Serialize};
+
+pub use instance::Instance;
+pub use judge::{Judgement, Verdict};
+pub use ledger::Outlived;
+pub use machine::{Machine, Mount};
+
+use crate::catalog::CatalogError;
+use crate::config::{ArchiveMode, Config, Location, Platform, StoreUrl};
+use crate::core::error::Error;
+use crate::keepsake::Keepsake;
+use crate::layout;
+use crate::store::{Key, Optional, Store};
+use crate::sync::{Mutex, lock};
+
+/// What a place lies on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Spot {
+    /// A bucket or another service, which is apart from every instance.
+    Service,
+    /// A folder.
+    Folder {
+        /// Where it lies.
+        at: PathBuf,
+        /// What it lies on, where that is known.
+        mount: Option<Mount>,
+    },
+}
+
+/// A place that was a file system of its own, as the ledgers remember it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Volume {
+    place: Location,
+    /// Where it was mounted. Only what lies there now can be missing its volume; a place may also be moved elsewhere.
+    point: PathBuf,
+}
+
+impl Spot {
+    /// What a folder lies on. A `volume` that a platform says to have mounted above it counts also where it cannot be seen.
+    fn of(folder: &Path, volume: Option<&Path>, machine: &Machine) -> Self {
+        let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let folder = real(folder);
+        let mut mount = machine.mount_of(&folder).cloned();
+        if let (Some(volume), Some(seen)) = (volume.map(real), &mut mount)
+            && seen.point == "/"
+            && folder.starts_with(&volume)
+        {
+            seen.point = volume.display().to_string();
+        }
+        Self::Folder { at: folder, mount }
+    }
+
+    /// What it lies on, where it is a folder and that is known.
+    pub fn mount(&self) -> Option<&Mount> {
+        match self {
+            Self::Service => None,
+            Self::Folder { mount, .. } => mount.as_ref(),
+        }
+    }
+
+    fn is_at(&self, other: &Self) -> bool {
+        self.mount().map(|mount| &mount.point) == other.mount().map(|mount| &mount.point)
+    }
+}
+
+/// Where a store is served: what is known of it before anything is read.
+#[derive(Debug, Clone)]
+pub struct Circumstances {
+    /// The platform, where one is recognised.
+    pub platform: Option<Platform>,
+    /// The instance; `None` where nothing tells instances apart.
+    pub instance: Option<Instance>,
+    /// What the primary lies on.
+    pub data: Spot,
+    /// What `uploads/` lies on.
+    pub uploads: Spot,
+    /// What the archive lies on.
+    pub archive: Spot,
+    /// Whether the archive was put elsewhere, by `BACKUP_URL`.
+    pub archive_elsewhere: bool,
+    /// Whether second copies are made after the answer.
+    pub asynchronous: bool,
+    /// Places whose volume is gone for good.
+    pub accepted: Vec<Location>,
+    /// Where the platform says to have mounted a volume.
+    pub volume: Option<PathBuf>,
+}
+
+impl Circumstances {
+    /// What a configuration and a machine tell. The folders must be there.
+    pub fn of(config: &Config, machine: &Machine) -> Self {
+        let spot = |folder: &Path| Spot::of(folder, config.volume.as_deref(), machine);
+        let (data, uploads, inner_archive) = match &config.store {
+            StoreUrl::File(folder) => {
+                let below = |key: Key| spot(&folder.join(key.as_str()));
+                (spot(folder), below(layout::uploads_folder()), below(layout::default_archive()))
+            }
+            _ => (Spot::Service, Spot::Service, Spot::Service),
+        };
+        let archive = match &config.backup {
+            None => inner_archive,
+            Some(StoreUrl::File(folder)) => spot(folder),
+            Some(_) => Spot::Service,
+        };
+        Self {
+            platform: config.platform,
+            instance: Instance::of(config.platform, config.deployment.as_deref(), machine),
+            data,
+            uploads,
+            archive,
+            archive_elsewhere: config.backup.is_some(),
+            asynchronous: config.archive == ArchiveMode::Async,
+            accepted: config.accept_unmounted.clone(),
+            volume: config.volume.clone(),
+        }
+    }
+
+    /// No more than that all places lie on this.
+    pub fn unknown(spot: &Spot) -> Self {
+        Self {
+            platform: None,
+            instance: None,
+            data: spot.clone(),
+            uploads: spot.clone(),
+            archive: spot.clone(),
+            archive_elsewhere: false,
+            asynchronous: false,
+            accepted: Vec::new(),
+            volume: None,
+        }
+    }
+
+    /// Whether a place is a file system of its own.
+    pub fn is_volume(&self, place: Location) -> bool {
+        let apart_from_root = |spot: &Spot| spot.mount().is_some_and(|mount| mount.point != "/");
+        match place {
+            Location::Data => apart_from_root(&self.data),
+            Location::Uploads => !self.uploads.is_at(&self.data),
+            Location::Archive if self.archive_elsewhere => apart_from_root(&self.archive),
+            Location::Archive => !self.archive.is_at(&self.data),
+        }
+    }
+
+    /// Where which places are file systems of their own.
+    fn volumes(&self) -> Vec<Volume> {
+        let volumes = Location::ALL.into_iter().filter(|place| self.is_volume(*place));
+        let point = |place| Some(PathBuf::from(&self.spot(place).mount()?.point));
+        volumes.filter_map(|place| Some(Volume { place, point: point(place)? })).collect()
+    }
+
+    fn spot(&self, place: Location) -> &Spot {
+        match place {
+            Location::Data => &self.data,
+            Location::Uploads => &self.uploads,
+            Location::Archive => &self.archive,
+        }
+    }
+
+    /// What the images lie on.
+    pub fn images(&self) -> &Spot {
+        if self.is_volume(Location::Uploads) { &self.uploads } else { &self.data }
+    }
+}
+
+/// Why nothing is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Withheld {
+    /// A place was a volume, and none is mounted there now.
+    NotMounted(Location),
+    /// A place belongs to another store.
+    Foreign(Location),
+}
+
+impl Withheld {
+    /// What to do about it, in a few plain sentences.
+    pub fn told(self) -> String {
+        match self {
+            Self::NotMounted(place) => format!(
+                "{} was on a volume of its own, and no volume is mounted there now, so nothing is written. Mount the volume \
+                 and start again. If it is gone for good, set ACCEPT_UNMOUNTED={} for one start; then what was on it is \
+                 brought back from the other places.",
+                place.title(),
+                place.name()
+            ),
+            Self::Foreign(place) => format!(
+                "{} belongs to another store, so nothing is written. Point BACKUP_URL and DATA_DIR at places of one store, \
+                 or at empty ones, and start again.",
+                place.title()
+            ),
+        }
+    }
+}
+
+/// What a process has found out at its start.
+#[derive(Debug, Default)]
+pub(crate) struct Persistence {
+    /// Nothing is known where a store is not served from a machine of its own.
+    circumstances: Option<Circumstances>,
+    withheld: OnceLock<Withheld>,
+    /// Places whose volume is not mounted, which was accepted.
+    needed: Vec<Location>,
+    /// What each place has outlived, in the order of [`Location::ALL`].
+    outlived: Mutex<[Option<Outlived>; 3]>,
+}
+
+impl Keepsake {
+    /// Says where the store is served, and finds out whether each place is what was there before; writes nothing. Where a
+    /// volume is not mounted, nothing is written from then on.
+    pub async fn served_from(mut self, circumstances: Circumstances) -> Self {
+        for place in Location::ALL.into_iter().filter(|place| !circumstances.is_volume(*place)) {
+            let Spot::Folder { at, .. } = circumstances.spot(place) else { continue };
+            if !self.carries_mark(place).await && self.was_volume(place, at).await {
+                match circumstances.accepted.contains(&place) {
+                    true => self.persistence.needed.push(place),
+                    false => self.withhold(Withheld::NotMounted(place)),
+                }
+            }
+        }
+        self.persistence.circumstances = Some(circumstances);
+        self
+    }
+
+    pub(crate) fn circumstances(&self) -> Option<&Circumstances> {
+        self.persistence.circumstances.as_ref()
+    }
+
+    /// Why nothing is written, where that is so.
+    pub fn withheld(&self) -> Option<Withheld> {
+        self.persistence.withheld.get().copied()
+    }
+
+    /// What to do about `ACCEPT_UNMOUNTED` where it names places that this start would have served anyway: the next volume
+    /// that is not mounted there would be taken for lost.
+    fn needless_acceptance(&self) -> Option<String> {
+        let accepted = &self.circumstances()?.accepted;
+        let needless = accepted.iter().filter(|place| !self.persistence.needed.contains(place));
+        let names: Vec<&str> = needless.map(|place| place.name()).collect();
+        (!names.is_empty()).then(|| {
+            format!(
+                "ACCEPT_UNMOUNTED is set for {} and not needed; unset it, or a volume that is not mounted at a later start \
+                 is taken for lost.",
+                names.join(", ")
+            )
+        })
+    }
+
+    fn withhold(&self, why: Withheld) {
+        let why = self.persistence.withheld.get_or_init(|| why);
+        tracing::error!("{}", why.told());
+        self.primary.withhold();
+        self.archive.store().withhold();
+    }
+
+    /// Takes note of what a recovery found: where a place belongs to another store, nothing is written from then on.
+    pub(crate) fn note_foreign(&self, error: &Error) {
+        if let Error::Catalog(error) = error
+            && let CatalogError::ForeignStore { place, .. } = error.cause()
+        {
+            self.withhold(Withheld::Foreign(match place {
+                0 => Location::Data,
+                1 => Location::Archive,
+                _ => Location::Uploads,
+            }));
+        }
+    }
+
+    fn place(&self, place: Location) -> Store {
+        match place {
+            Location::Data => self.primary.clone(),
+            Location::Uploads => self.primary.below(&layout::uploads_mirror()),
+            Location::Archive => self.archive.store().clone(),
+        }
+    }
+
+    /// Whether a place carries the mark of a store. One that cannot be asked is not known to be empty.
+    async fn carries_mark(&self, place: Location) -> bool {
+        let store = self.place(place);
+        for key in [layout::starts(), layout::checkpoint()] {
+            if !matches!(store.head(&key).await.optional(), Ok(None)) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Whether another place remembers that this one was a volume where it lies now, `at`; the first that has a ledger decides.
+    async fn was_volume(&self, place: Location, at: &Path) -> bool {
+        for other in Location::ALL.into_iter().filter(|other| *other != place) {
+            if let Ok(Some(ledger)) = ledger::read(&self.place(other)).await {
+                return ledger.volumes.iter().any(|volume| volume.place == place && at.starts_with(&volume.point));
+            }
+        }
+        false
+    }
+
+    /// Takes note of this start in each place, once it is recovered, and again where a place that was away is back; never
+    /// fails, since a store that takes no writes is served all the same.
+    pub async fn note_start(&self) {
+        let Some(known) = self.circumstances() else { return };
+        let volumes = known.volumes();
+        for place in Location::ALL {
+            if place == Location::Uploads && !known.is_volume(place) {
+                continue;
+            }
+            match self.note_start_in(&self.place(place), &volumes).await {
+                Ok(told) => lock(&self.persistence.outlived)[place as usize] = told,
+                Err(error) => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::warn!(place = place.name(), error, "the ledger of starts cannot be read");
+                }
+            }
+        }
+    }
+
+    /// Finds out what each place has outlived and notes no start: for a command, which serves nothing.
+    pub async fn look_at_starts(&self) {
+        let Some(instance) = self.circumstances().and_then(|known| known.instance.as_ref()) else { return };
+        for place in Location::ALL {
+            if let Ok(Some(ledger)) = ledger::read(&self.place(place)).await {
+                lock(&self.persistence.outlived)[place as usize] = ledger.outlived(instance);
+            }
+        }
+    }
+
+    /// What the place has outlived, as this start found.
+    fn outlived(&self, place: Location) -> Option<Outlived> {
+        lock(&self.persistence.outlived)[place as usize].clone()
+    }
+}

@@ -1,0 +1,386 @@
+//! The plan of an import: what becomes of each record and of each file of a source.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use futures::stream::{self, StreamExt, TryStreamExt};
+use jiff::Timestamp;
+
+use super::dates::{Arrival, Said, upload_dates};
+use super::laid::Laid;
+use super::source::{Source, SourceFile};
+use super::words::Words;
+use super::{Meter, OnProgress, Stage, names};
+use crate::base::clock::format_millis;
+use crate::catalog::{Change, Checkpoint, Commit, Content, Record, Snapshot, Stamp, State, decode_checkpoint};
+use crate::core::error::{Error, Result};
+use crate::core::lease::Lease;
+use crate::digest::Digest;
+use crate::keepsake::{Keepsake, blocking};
+use crate::layout::{self, ImageId};
+use crate::media::{self, Format, Media, MediaError};
+use crate::services::recovery::{Listed, completed};
+use crate::services::upload::{DEFAULT_CATEGORY, DEFAULT_ORDER};
+use crate::store::Optional;
+
+/// The highest version that is taken over from elsewhere: beyond what any number of edits makes, and with room above it for as
+/// many more. Who wrote a higher one wants the next to have none.
+const HIGHEST_TAKEN: u64 = 1 << 48;
+/// Files read at a time.
+pub(super) const COPIES: usize = 8;
+
+/// What an import would do, or did.
+#[derive(Debug, Default)]
+pub struct ImportPlan {
+    /// Unknown or deleted images that come in with their record, and those whose bytes alone come back.
+    pub restored: BTreeSet<ImageId>,
+    /// Files without a record that come in as new images.
+    pub adopted: BTreeSet<ImageId>,
+    /// Images of the source that live here already, and stay as they are.
+    pub kept: u64,
+    /// Images whose record comes in, but whose bytes are nowhere.
+    pub missing: BTreeSet<ImageId>,
+    /// What comes in under another name than it had, because that cannot be an id or another image has it.
+    pub renamed: BTreeMap<String, ImageId>,
+    /// Files that are taken under another path than they have in the zip, in the order of their paths: that path and this.
+    pub renamed_files: Vec<(String, String)>,
+    /// Adopted images whose file had a date in the future, by the path of their file; their upload date is that of the import.
+    pub redated: BTreeMap<ImageId, String>,
+    /// Adopted images whose file had no date; likewise.
+    pub undated: BTreeSet<ImageId>,
+    /// Names in the metadata under which no record stands. The metadata are set aside, so that they are not lost.
+    pub unusable: Vec<String>,
+    /// Files whose bytes are not those that their record promises. They are set aside.
+    pub damaged: Vec<String>,
+    /// Files that are not taken in: no images, links, or none that belongs to the metadata.
+    pub skipped: Vec<String>,
+    pub(super) takes: BTreeMap<ImageId, Take>,
+    arrivals: Vec<Arrival>,
+    pub(super) set_aside: Vec<SourceFile>,
+}
+
+/// What is to be done for one image.
+#[derive(Debug)]
+pub(super) struct Take {
+    /// Its new state, and the one that this was planned from; `None` where only its bytes come back.
+    pub(super) change: Option<(Option<Stamp>, Change)>,
+    pub(super) bytes: TakenBytes,
+}
+
+/// Where an image's bytes come from.
+#[derive(Debug)]
+pub(super) enum TakenBytes {
+    /// It has none.
+    Nowhere,
+    /// From a file that was read and found to be this.
+    File { file: SourceFile, digest: Digest, format: Option<Format> },
+    /// The archive has had them before.
+    Archive(Digest),
+}
+
+/// A record, a file or both, under one name.
+struct Subject {
+    name: String,
+    /// The record, and the version that it has in a checkpoint of Keepsake's own.
+    record: Option<(Record, u64)>,
+    file: Option<SourceFile>,
+    /// It is one of the images in any folders, whose names mean nothing.
+    plain: bool,
+}
+
+/// What was found out of a subject.
+struct Facts {
+    seen: Option<Seen>,
+    /// Digest of the file that lies under the name of an image which does not live.
+    lying: Option<Digest>,
+    /// Whether the archive has the bytes that the record promises and the source does not bring.
+    archived: bool,
+}
+
+/// A file that was read.
+struct Seen {
+    digest: Digest,
+    size: u64,
+    media: Result<Media, MediaError>,
+}
+
+/// What an import is compared with.
+struct Now {
+    snapshot: Snapshot,
+    present: HashMap<ImageId, Listed>,
+}
+
+impl Now {
+    fn live(&self, id: &ImageId) -> Option<&Record> {
+        self.snapshot.get(id.as_str())?.live()
+    }
+
+    /// Whether a file of the right length lies in `uploads/`.
+    fn has_file(&self, id: &ImageId, record: &Record) -> bool {
+        self.present.get(id).is_some_and(|file| record.size.is_none_or(|size| size == file.size))
+    }
+}
+
+impl Keepsake {
+    /// What importing a source would do. Reads all of it that is not here, and changes nothing. [`Error::RestoreRunning`]
+    /// beside another plan or an import of this process.
+    pub async fn plan_import(&self, source: &Source, told: OnProgress<'_>) -> Result<ImportPlan> {
+        let _turn = self.importing.try_lock().map_err(|_| Error::RestoreRunning)?;
+        self.plan_import_leased(source, told, None).await
+    }
+
+    pub(super) async fn plan_import_leased(
+        &self,
+        source: &Source,
+        told: OnProgress<'_>,
+        lease: Option<&Lease<'_>>,
+    ) -> Result<ImportPlan> {
+        let mut plan = ImportPlan { skipped: source.passed_over.clone(), ..ImportPlan::default() };
+        let renamed = |file: &SourceFile| Some((file.stored_name.clone()?, file.path.clone()));
+        plan.renamed_files = source.files.iter().filter_map(renamed).collect();
+        let subjects = self.subjects(source, &mut plan).await?;
+        self.catalog.refresh().await?;
+        let snapshot = self.catalog.read(|state| state.snapshot());
+        let now = Now { snapshot, present: self.list_uploads().await? };
+        let files = subjects.iter().filter(|subject| subject.file.is_some()).count() as u64;
+        let meter = Meter::new(told, Stage::Reading, files);
+        let look = async |subject: Subject| {
+            let facts = self.find_out(source, &subject, &now).await?;
+            if let Some(file) = &subject.file {
+                meter.add(file.size);
+            }
+            if let Some(lease) = lease {
+                lease.renew_if_due().await?;
+            }
+            Ok::<_, Error>((subject, facts))
+        };
+        let mut looked = stream::iter(subjects).map(look).buffered(COPIES);
+        while let Some((subject, facts)) = looked.try_next().await? {
+            Self::decide(&mut plan, &now, subject, facts);
+        }
+        plan.date_arrivals(self.clock.now());
+        Ok(plan)
+    }
+
+    /// Everything in a source that has a record or may be an image, by name.
+    async fn subjects(&self, source: &Source, plan: &mut ImportPlan) -> Result<Vec<Subject>> {
+        let mut laid = Laid::of(source);
+        plan.skipped.append(&mut laid.strange);
+        let (mut state, mut odd) = (State::default(), Vec::new());
+        let (mut subjects, mut words) = (Vec::new(), Words::of(source));
+        if let Some(file) = &laid.metadata {
+            let bytes = words.read(source, file, self.primary.spool()).await?;
+            let decoded = blocking(move || decode_checkpoint(&bytes)).await?;
+            match decoded.map_err(|error| unreadable(file, &error))? {
+                Checkpoint::Ours(ours, _) => state = ours,
+                Checkpoint::Older(older) => {
+                    state = older.records.into_iter().collect();
+                    odd = older.unusable;
+                }
+            }
+        }
+        // Those of a folder that Keepsake has served, and that are not in its checkpoint yet.
+        for file in &laid.commits {
+            let bytes = words.read(source, file, self.primary.spool()).await?;
+            let commit = Commit::decode(&bytes).map_err(|error| unreadable(file, &error))?;
+            commit.entries.iter().for_each(|(id, entry)| _ = state.join(id, entry));
+        }
+        for (id, entry) in state.iter() {
+            let (name, file) = (id.to_string(), laid.uploads.remove(id.as_str()));
+            match entry.live() {
+                Some(record) => {
+                    let record = Some((record.clone(), entry.stamp.version.min(HIGHEST_TAKEN)));
+                    subjects.push(Subject { name, record, file, plain: false });
+                }
+                // What was deleted there does not come back from there.
+                None => plan.skipped.extend(file.map(|file| file.path)),
+            }
+        }
+        for (name, value) in odd {
+            match value {
+                serde_json::Value::Object(fields) => {
+                    let file = laid.uploads.remove(&name);
+                    let record = Some((Record::from_older(fields), 0));
+                    subjects.push(Subject { name, record, file, plain: false });
+                }
+                _ => plan.unusable.push(name),
+            }
+        }
+        if !plan.unusable.is_empty() {
+            plan.set_aside.extend(laid.metadata.clone());
+        }
+        let hidden = |name: &str| name.split('/').any(|segment| segment.starts_with('.'));
+        for (name, file) in laid.uploads {
+            if hidden(&name) {
+                plan.skipped.push(file.path);
+            } else {
+                subjects.push(Subject { name, record: None, file: Some(file), plain: false });
+            }
+        }
+        let plain = |file: SourceFile| Subject { name: file.path.clone(), record: None, file: Some(file), plain: true };
+        subjects.extend(laid.plain.into_iter().map(plain));
+        Ok(subjects)
+    }
+
+    async fn find_out(&self, source: &Source, subject: &Subject, now: &Now) -> Result<Facts> {
+        let id = ImageId::new(&subject.name).ok().filter(|_| !subject.plain);
+        let live = id.as_ref().and_then(|id| now.live(id));
+        let mut facts = Facts { seen: None, lying: None, archived: false };
+        let wanted = subject.record.as_ref().and_then(|(record, _)| record.sha256);
+        // The same image, whole here: its file need not be read.
+        let same = wanted.is_some() && live.is_some_and(|live| live.sha256 == wanted);
+        let whole_here = same && id.as_ref().zip(live).is_some_and(|(id, live)| now.has_file(id, live));
+        if let Some(file) = subject.file.as_ref().filter(|_| !whole_here) {
+            let body = source.read(file, self.primary.spool()).await?;
+            let (limits, inspected) = (self.settings.media, body.clone());
+            let media = blocking(move || media::inspect(&inspected, &limits)).await?;
+            if let Err(MediaError::Read(error)) = media {
+                return Err(MediaError::Read(error).into());
+            }
+            facts.seen = Some(Seen { digest: body.digest(), size: body.size(), media });
+        }
+        if let Some(id) = id.filter(|id| live.is_none() && now.present.contains_key(id)) {
+            facts.lying = self.primary.digest(&layout::image(&id)).await.sound()?.map(|(_, digest)| digest);
+        }
+        if let Some((record, _)) = &subject.record
+            && let Some(digest) = record.sha256
+            && facts.seen.as_ref().is_none_or(|seen| seen.digest != digest)
+            && live.is_none()
+        {
+            facts.archived = self.archive.has(&digest, record.size).await?;
+        }
+        Ok(facts)
+    }
+
+    fn decide(plan: &mut ImportPlan, now: &Now, subject: Subject, facts: Facts) {
+        let Subject { name, record, file, plain } = subject;
+        let promised = record.as_ref().and_then(|(record, _)| record.sha256);
+        let mut brought = facts.seen.zip(file);
+        if let Some((_, file)) = brought.take_if(|(seen, _)| promised.is_some_and(|digest| digest != seen.digest)) {
+            plan.damaged.push(file.path.clone());
+            plan.set_aside.push(file);
+        }
+        if record.is_none()
+            && let Some((_, file)) = brought.take_if(|(seen, _)| seen.media.is_err())
+        {
+            plan.skipped.push(file.path);
+            return;
+        }
+        let content = brought.as_ref().map(|(seen, _)| seen.digest).or(promised);
+        let media = brought.as_ref().and_then(|(seen, _)| seen.media.as_ref().ok());
+        // An image keeps its name, unless another has it: one that lives, or a file whose record is not known.
+        let is_another = |there: Option<Digest>| there.zip(content).is_some_and(|(there, content)| there != content);
+        let free = |id: &ImageId| match now.live(id) {
+            Some(live) => !is_another(live.sha256),
+            None => !is_another(facts.lying),
+        };
+        let own = ImageId::new(&name).ok().filter(|id| !plain && free(id));
+        let id = own.unwrap_or_else(|| {
+            let named = || names::extension(&name).unwrap_or_else(|| "bin".to_owned());
+            let extension = media.map_or_else(named, |media| media.format.extension().to_owned());
+            let id = names::new_id(&name, content, &extension);
+            if !plain {
+                plan.renamed.insert(name.clone(), id.clone());
+            }
+            id
+        });
+        if plan.takes.contains_key(&id) {
+            plan.kept += 1;
+            return;
+        }
+
+        let entry = now.snapshot.get(id.as_str());
+        let planned_from = entry.map(|entry| entry.stamp);
+        if let (Some(entry), Some(live)) = (entry, now.live(&id)) {
+            let lacking = !now.has_file(&id, live) && !live.is_link();
+            let Some((seen, file)) =
+                brought.filter(|(seen, _)| lacking && live.sha256.is_none_or(|d| d == seen.digest))
+            else {
+                plan.kept += 1;
+                return;
+            };
+            let change = live.sha256.is_none().then(|| {
+                let content = Content::Live(completed(live.clone(), seen.size, seen.digest, seen.media.as_ref().ok()));
+                (planned_from, Change { version: entry.stamp.version + 1, content })
+            });
+            plan.restored.insert(id.clone());
+            plan.takes.insert(id, Take { change, bytes: seen.bytes(file) });
+            return;
+        }
+
+        let (mut record, version) = match record {
+            Some((record, version)) => {
+                plan.restored.insert(id.clone());
+                (record, version)
+            }
+            None => {
+                plan.adopted.insert(id.clone());
+                if let Some((_, file)) = &brought {
+                    plan.arrivals.push(Arrival { id: id.clone(), path: file.path.clone(), modified: file.modified });
+                }
+                (adopted_record(), 0)
+            }
+        };
+        if record.original_name.is_none() && id.as_str() != name {
+            record.original_name = Some(name);
+        }
+        let bytes = match brought {
+            Some((seen, file)) => {
+                record = completed(record, seen.size, seen.digest, seen.media.as_ref().ok());
+                seen.bytes(file)
+            }
+            None => match record.sha256 {
+                Some(digest) if facts.archived => TakenBytes::Archive(digest),
+                None if record.is_link() => TakenBytes::Nowhere,
+                _ => {
+                    plan.missing.insert(id.clone());
+                    TakenBytes::Nowhere
+                }
+            },
+        };
+        // It wins against the tombstone here, and against any that was dropped.
+        let version = now.snapshot.next_version(id.as_str()).max(version + 1);
+        let change = Change { version, content: Content::Live(record) };
+        plan.takes.insert(id, Take { change: Some((planned_from, change)), bytes });
+    }
+}
+
+/// What there is to say of an image that came without a word, but for its date.
+fn adopted_record() -> Record {
+    Record {
+        category: Some(DEFAULT_CATEGORY.to_owned()),
+        description: Some(String::new()),
+        order: Some(DEFAULT_ORDER),
+        ..Record::default()
+    }
+}
+
+impl ImportPlan {
+    /// Gives adopted images their upload dates.
+    fn date_arrivals(&mut self, now: Timestamp) {
+        let arrivals = std::mem::take(&mut self.arrivals);
+        for arrival in &arrivals {
+            match arrival.said(now) {
+                Said::Nothing => _ = self.undated.insert(arrival.id.clone()),
+                Said::TheFuture => _ = self.redated.insert(arrival.id.clone(), arrival.path.clone()),
+                Said::APast(_) => {}
+            }
+        }
+        for (id, date) in upload_dates(arrivals, now) {
+            let change = self.takes.get_mut(&id).and_then(|take| take.change.as_mut());
+            if let Some((_, Change { content: Content::Live(record), .. })) = change {
+                record.upload_date = Some(format_millis(date));
+            }
+        }
+    }
+}
+
+impl Seen {
+    fn bytes(&self, file: SourceFile) -> TakenBytes {
+        let format = self.media.as_ref().ok().map(|media| media.format);
+        TakenBytes::File { file, digest: self.digest, format }
+    }
+}
+
+fn unreadable(file: &SourceFile, error: &dyn std::error::Error) -> Error {
+    Error::UnusableArchive(format!("{:?} cannot be read: {error}.", file.path))
+}

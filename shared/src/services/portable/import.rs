@@ -1,0 +1,235 @@
+//! Taking in: carrying out the plan of an import.
+//!
+//! | Step | A crash after it leaves |
+//! |---|---|
+//! | 1. Take the lease of a restore, and plan: read the source through. | a lease that ends by itself |
+//! | 2. Make a safety backup, if anything is to be done. | one backup more |
+//! | 3. Store second copies of the bytes, in the archive. | objects that nothing names, for a prune |
+//! | 4. Say that of the automatic backups which the commit makes due only the last is to be made. | a note, for nothing |
+//! | 5. One commit with all records. | all images, served from the archive; a start brings them to `uploads/` |
+//! | 6. Store the bytes in `uploads/`. | likewise |
+//!
+//! The bytes come to `uploads/` last: under the names that people gave them, what lay there without a record would be
+//! adopted by a recovery, and their real records would then be taken for older ones.
+
+use futures::stream::{self, StreamExt, TryStreamExt};
+
+use super::decide::{COPIES, ImportPlan, Take, TakenBytes};
+use super::source::{Source, SourceFile};
+use super::{Meter, OnProgress, Stage};
+use crate::catalog::State;
+use crate::core::archive::{Archived, put_into_quarantine};
+use crate::core::error::{Error, Result};
+use crate::core::lease::Lease;
+use crate::digest::Digest;
+use crate::keepsake::Keepsake;
+use crate::layout::{self, BackupName, ImageId};
+use crate::media::Format;
+use crate::services::backup::Kind;
+use crate::store::{Body, ErrorKind, PutMode};
+
+/// What an import did.
+#[derive(Debug)]
+pub struct Imported {
+    /// The plan as it was carried out.
+    pub plan: ImportPlan,
+    /// The backup of the state before, where anything was to be done; restoring it exactly undoes the import.
+    pub safety_backup: Option<BackupName>,
+}
+
+impl Keepsake {
+    /// Takes in what a source holds and is not here, in one commit. What lives here stays as it is. May be repeated, also
+    /// after it was killed: then it does the rest. [`Error::RestoreRunning`] beside a restore, another import, or a plan of
+    /// one in this process.
+    pub async fn import(&self, source: &Source, told: OnProgress<'_>) -> Result<Imported> {
+        let _turn = self.importing.try_lock().map_err(|_| Error::RestoreRunning)?;
+        let lease = Lease::acquire(self.archive.store(), &self.clock).await?.ok_or(Error::RestoreRunning)?;
+        let outcome = self.import_leased(source, told, &lease).await;
+        lease.end().await;
+        self.note_write(outcome)
+    }
+
+    async fn import_leased(&self, source: &Source, told: OnProgress<'_>, lease: &Lease<'_>) -> Result<Imported> {
+        // What is here can only be compared once its digest is known.
+        self.complete_records().await?;
+        let mut plan = self.plan_import_leased(source, told, Some(lease)).await?;
+        if plan.takes.is_empty() {
+            self.set_aside(source, &plan).await?;
+            return Ok(Imported { plan, safety_backup: None });
+        }
+        self.check_room_for(&plan).await?;
+        lease.renew_if_due().await?;
+        let safety_backup = Some(self.create_backup(Kind::Safety).await?.name);
+        lease.renew_if_due().await?;
+        self.set_aside(source, &plan).await?;
+        self.store_second_copies(source, &plan, told, lease).await?;
+        self.commit_import(&mut plan, lease).await?;
+        let result = self.store_taken(source, &mut plan, told, lease).await;
+        self.backup_once_for_all().await;
+        result?;
+        Ok(Imported { plan, safety_backup })
+    }
+
+    /// Refuses an import for which there is too little room.
+    async fn check_room_for(&self, plan: &ImportPlan) -> Result<()> {
+        let bytes = plan.takes.values().map(|take| match &take.bytes {
+            TakenBytes::File { file, .. } => file.size,
+            TakenBytes::Nowhere | TakenBytes::Archive(_) => 0,
+        });
+        let bytes = bytes.fold(0, u64::saturating_add);
+        let (primary, archive) = (self.primary.free_bytes().await?, self.archive.store().free_bytes().await?);
+        // Of one disk both take their share.
+        let copies = if primary.is_some() && primary == archive { 2 } else { 1 };
+        self.check_room(bytes.saturating_mul(copies)).await
+    }
+
+    /// Puts into quarantine what is not taken in and has no other place.
+    async fn set_aside(&self, source: &Source, plan: &ImportPlan) -> Result<()> {
+        for file in &plan.set_aside {
+            let body = source.read(file, self.archive.store().spool()).await?;
+            let name = file.path.rsplit('/').next().and_then(|name| ImageId::new(name).ok());
+            let name = name.as_ref().map_or("file", ImageId::as_str);
+            put_into_quarantine(self.archive.store(), &body, name).await?;
+        }
+        Ok(())
+    }
+
+    async fn store_second_copies(
+        &self,
+        source: &Source,
+        plan: &ImportPlan,
+        told: OnProgress<'_>,
+        lease: &Lease<'_>,
+    ) -> Result<()> {
+        let mut files = Vec::new();
+        for take in plan.takes.values() {
+            if let TakenBytes::File { file, digest, format } = &take.bytes {
+                files.push((file.clone(), *digest, *format));
+            }
+        }
+        let meter = Meter::new(told, Stage::Archiving, files.len() as u64);
+        let store = async |(file, digest, format): (SourceFile, Digest, Option<Format>)| {
+            let body = self.read_again(source, &file, digest).await?;
+            let body = of_type(body, format);
+            self.archive.put(&body).await?;
+            meter.add(body.size());
+            lease.renew_if_due().await
+        };
+        stream::iter(files).map(store).buffer_unordered(COPIES).try_collect().await
+    }
+
+    /// Reads a file that must still be what the plan found it to be.
+    async fn read_again(&self, source: &Source, file: &SourceFile, digest: Digest) -> Result<Body> {
+        let body = source.read(file, self.primary.spool()).await?;
+        if body.digest() == digest {
+            return Ok(body);
+        }
+        Err(Error::UnusableArchive(format!("{:?} has changed while it was taken in.", file.path)))
+    }
+
+    async fn commit_import(&self, plan: &mut ImportPlan, lease: &Lease<'_>) -> Result<()> {
+        lease.renew().await?;
+        let _turn = self.editing.lock().await;
+        self.catalog.refresh().await?;
+        plan.leave_what_changed(|id| self.catalog.read(|state| state.get(id.as_str()).map(|entry| entry.stamp)));
+        let changes = plan.takes.iter_mut();
+        let changes: Vec<_> = changes.filter_map(|(id, take)| Some((id.clone(), take.change.take()?.1))).collect();
+        if !changes.is_empty() {
+            // What is taken in is no row of uploads, of which each tenth makes a backup: one is made for all of it.
+            let new = |state: &State| changes.iter().filter(|(id, _)| state.get(id.as_str()).is_none()).count();
+            self.pass_over_automatic_backups(self.catalog.read(new) as u64).await?;
+            self.catalog.commit(changes).await?;
+            self.changed.notify_one();
+        }
+        Ok(())
+    }
+
+    async fn store_taken(
+        &self,
+        source: &Source,
+        plan: &mut ImportPlan,
+        told: OnProgress<'_>,
+        lease: &Lease<'_>,
+    ) -> Result<()> {
+        let takes = std::mem::take(&mut plan.takes);
+        let meter = Meter::new(told, Stage::Storing, takes.len() as u64);
+        let store = async |(id, take): (ImageId, Take)| {
+            let (stored, size) = match take.bytes {
+                TakenBytes::Nowhere => (Archived::Yes, 0),
+                TakenBytes::Archive(digest) => (self.archive.bring_back(&self.primary, &id, digest).await?, 0),
+                TakenBytes::File { file, digest, format } => {
+                    let stored = match self.read_again(source, &file, digest).await {
+                        Ok(body) => self.put_taken(&id, &of_type(body, format)).await?,
+                        // The source is gone; its bytes are not.
+                        Err(_) => self.archive.bring_back(&self.primary, &id, digest).await?,
+                    };
+                    (stored, file.size)
+                }
+            };
+            meter.add(size);
+            lease.renew_if_due().await?;
+            Ok::<_, Error>((stored == Archived::Missing).then_some(id))
+        };
+        let stored = stream::iter(takes).map(store).buffer_unordered(COPIES);
+        let lost: Vec<Option<ImageId>> = stored.try_collect().await?;
+        plan.missing.extend(lost.into_iter().flatten());
+        Ok(())
+    }
+
+    /// Puts the bytes of an image whose record stands and whose second copy stands.
+    async fn put_taken(&self, id: &ImageId, body: &Body) -> Result<Archived> {
+        let key = layout::image(id);
+        match self.primary.put(&key, body, &PutMode::Create).await {
+            Err(e) if e.kind == ErrorKind::AlreadyExists => {}
+            put => return Ok(put.map(|_| Archived::Yes)?),
+        }
+        if self.primary.digest(&key).await?.1 == body.digest() {
+            return Ok(Archived::Yes);
+        }
+        let differs_in_case = |other: &ImageId| other != id && other.as_str().eq_ignore_ascii_case(id.as_str());
+        if self.catalog.read(|state| state.live().any(|(other, _)| differs_in_case(other))) {
+            // On a file system that takes both names for one, the file is the other image's.
+            tracing::warn!(image = %id, "another image has this name but for capital letters; the archive serves this one");
+            return Ok(Archived::Yes);
+        }
+        self.archive.quarantine(&self.primary, &key).await?;
+        self.primary.put(&key, body, &PutMode::Overwrite).await?;
+        Ok(Archived::Yes)
+    }
+
+    async fn backup_once_for_all(&self) {
+        if !self.settings.archive_sync {
+            return;
+        }
+        if let Err(error) = self.backup_if_due().await {
+            // The images stand; whoever uploads next makes the backup.
+            tracing::error!(error = &error as &dyn std::error::Error, "the backup after an import failed");
+        }
+    }
+}
+
+fn of_type(body: Body, format: Option<Format>) -> Body {
+    match format {
+        Some(format) => body.of_type(format.content_type()),
+        None => body,
+    }
+}
+
+impl ImportPlan {
+    /// Leaves alone what someone changed after the plan was made.
+    fn leave_what_changed(&mut self, now: impl Fn(&ImageId) -> Option<crate::catalog::Stamp>) {
+        let moved = |(id, take): (&ImageId, &Take)| {
+            let (planned, _) = take.change.as_ref()?;
+            (now(id) != *planned).then(|| id.clone())
+        };
+        for id in self.takes.iter().filter_map(moved).collect::<Vec<_>>() {
+            self.takes.remove(&id);
+            self.restored.remove(&id);
+            self.adopted.remove(&id);
+            self.missing.remove(&id);
+            self.redated.remove(&id);
+            self.undated.remove(&id);
+            self.kept += 1;
+        }
+    }
+}

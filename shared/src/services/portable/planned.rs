@@ -1,0 +1,105 @@
+//! Zips of backups whose length is known before their first byte, and of which any part can be had.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+
+use futures::stream::TryStreamExt;
+use tokio::io::AsyncWrite;
+
+use super::export::{Contents, Exported, What, no_zip};
+use super::text::texts;
+use super::zip_writer::ZipWriter;
+use crate::core::error::Result;
+use crate::digest::{Digest, Hasher};
+use crate::keepsake::Keepsake;
+use crate::layout::{self, BackupName, ImageId};
+
+/// Images that are looked at at a time.
+pub(super) const LOOKS: usize = 16;
+
+/// A zip of a backup as it will be.
+#[derive(Debug, Clone)]
+pub struct ZipPlan {
+    backup: BackupName,
+    /// Images whose bytes are nowhere.
+    left_out: BTreeSet<ImageId>,
+    /// Its length in bytes.
+    pub length: u64,
+    /// Two zips of one digest are the same byte for byte.
+    pub digest: Digest,
+}
+
+impl Keepsake {
+    /// Looks at what a zip of a backup will hold. Images are not read, but those that a download found wrong before.
+    pub async fn plan_zip(&self, backup: BackupName) -> Result<ZipPlan> {
+        let contents = Contents::open(self, What::Backup(backup)).await?;
+        // Where the primary is away, the archive has all of it.
+        let uploads = self.list_uploads().await.ok();
+        let mut zip = ZipWriter::new(tokio::io::sink(), contents.moment);
+        let mut left_out = BTreeSet::new();
+        {
+            let looked = contents.each().map_ok(|(id, entry)| contents.look(id, entry, uploads.as_ref()));
+            let mut looked = pin!(looked.try_buffered(LOOKS));
+            while let Some(found) = looked.try_next().await? {
+                match found {
+                    Some((id, Some(size))) => {
+                        zip.begin(layout::image(&id).as_str(), size, 0).await.map_err(no_zip)?;
+                        zip.pass_over();
+                    }
+                    Some((id, None)) => _ = left_out.insert(id),
+                    None => {}
+                }
+            }
+        }
+        let mut listed = Vec::new();
+        for text in texts(&contents, &left_out) {
+            let (size, _, digest) = text.measure(&listed).await?;
+            zip.begin(text.name.as_str(), size, 0).await.map_err(no_zip)?;
+            zip.pass_over();
+            listed.push((text.name.clone(), digest));
+        }
+        // The last of the texts names the digests of all else that is in it.
+        let mut hasher = Hasher::default();
+        hasher.update(env!("CARGO_PKG_VERSION").as_bytes());
+        hasher.update(contents.moment.to_string().as_bytes());
+        listed.last().iter().for_each(|(_, digest)| hasher.update(digest.as_bytes()));
+        let length = zip.finish().await.map_err(no_zip)?;
+        Ok(ZipPlan { backup, left_out, length, digest: hasher.finish() })
+    }
+
+    /// Writes the zip as it was planned, without its first `before` bytes. An image whose bytes are right in neither place
+    /// after all is [`Error::MissingBytes`](crate::Error::MissingBytes), and left out of the next plan.
+    pub async fn export_planned(&self, plan: &ZipPlan, before: u64, out: impl AsyncWrite + Unpin) -> Result<Exported> {
+        let contents = Contents::open(self, What::Backup(plan.backup)).await?.leaving_out(plan.left_out.clone());
+        self.write_zip(&contents, Rest { before, out }, &|_| {}).await
+    }
+}
+
+/// Passes on what is written from a place on.
+struct Rest<W> {
+    /// Bytes that are still to be passed over.
+    before: u64,
+    out: W,
+}
+
+impl<W: AsyncWrite + Unpin> AsyncWrite for Rest<W> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let over = usize::try_from(self.before).unwrap_or(usize::MAX).min(bytes.len());
+        let written = match &bytes[over..] {
+            [] => 0,
+            rest => ready!(Pin::new(&mut self.out).poll_write(context, rest))?,
+        };
+        self.before -= over as u64;
+        Poll::Ready(Ok(over + written))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.out).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.out).poll_shutdown(context)
+    }
+}

@@ -1,0 +1,105 @@
+//! An image's bytes on their way out, found right before any of them is sent.
+
+use bytes::{Bytes, BytesMut};
+use futures::stream::{self, StreamExt, TryStreamExt};
+
+use super::export::spooled;
+use crate::catalog::Record;
+use crate::core::error::Result;
+use crate::digest::{Digest, Hasher};
+use crate::keepsake::Keepsake;
+use crate::layout::ImageId;
+use crate::media::location::Patches;
+use crate::services::gps::places_in;
+use crate::store::{Body, ErrorKind, Key, ObjectMeta, Store, StoreError};
+
+/// Images up to this many bytes are read once and sent from memory; longer ones are read twice.
+const IN_MEMORY: u64 = 4 * 1024 * 1024;
+
+/// An image's bytes, found right.
+#[derive(Clone)]
+pub(super) struct Sound {
+    pub(super) digest: Digest,
+    /// What is written in the place of other bytes.
+    patches: Patches,
+    pub(super) crc: u32,
+    pub(super) size: u64,
+    bytes: Held,
+}
+
+#[derive(Clone)]
+enum Held {
+    InMemory(Bytes),
+    At(Store, ObjectMeta),
+}
+
+/// Reads an object through; keeps its bytes where they are few.
+pub(super) async fn read_through(store: &Store, key: &Key) -> Result<Sound, StoreError> {
+    let mut object = store.get(key, None).await?;
+    let (mut hasher, mut crc) = (Hasher::default(), crc32fast::Hasher::new());
+    let mut kept = (object.meta.size <= IN_MEMORY).then(|| BytesMut::with_capacity(object.meta.size as usize));
+    while let Some(chunk) = object.body.next().await.transpose()? {
+        hasher.update(&chunk);
+        crc.update(&chunk);
+        if let Some(kept) = &mut kept {
+            kept.extend_from_slice(&chunk);
+        }
+    }
+    let size = object.meta.size;
+    let bytes = match kept {
+        Some(kept) => Held::InMemory(kept.freeze()),
+        None => Held::At(store.clone(), object.meta),
+    };
+    Ok(Sound { digest: hasher.finish(), patches: Patches::default(), crc: crc.finalize(), size, bytes })
+}
+
+impl Sound {
+    /// The bytes, which end with an error where they are not those that were found right.
+    pub(super) async fn stream(self, id: &ImageId) -> Result<stream::BoxStream<'static, Result<Bytes>>> {
+        let patches = self.patches;
+        let (store, meta) = match self.bytes {
+            Held::InMemory(bytes) => return Ok(stream::iter([Ok(bytes)]).boxed()),
+            Held::At(store, meta) => (store, meta),
+        };
+        let changed = StoreError::new("read", id, ErrorKind::Corrupt);
+        let object = store.get(&meta.key, None).await?;
+        let state = Some((object.body, Hasher::default(), self.digest, changed));
+        let checked = stream::try_unfold(state, async |state| {
+            let Some((mut body, mut hasher, digest, changed)) = state else { return Ok(None) };
+            match body.next().await.transpose()? {
+                Some(chunk) => {
+                    hasher.update(&chunk);
+                    Ok(Some((chunk, Some((body, hasher, digest, changed)))))
+                }
+                None if hasher.finish() == digest => Ok(None),
+                None => Err(changed.into()),
+            }
+        });
+        Ok(patches.over(0, checked).boxed())
+    }
+
+    /// The same image, which does not say where it was taken.
+    pub(super) async fn without_places(self, keepsake: &Keepsake, id: &ImageId, record: &Record) -> Result<Self> {
+        if let Held::InMemory(bytes) = self.bytes {
+            let bytes = places_in(bytes.clone()).await?.applied(0, bytes);
+            return Ok(Self { crc: crc32fast::hash(&bytes), bytes: Held::InMemory(bytes), ..self });
+        }
+        let patches = keepsake.places(id, record).await?.patches;
+        if patches.is_empty() {
+            return Ok(self);
+        }
+        let patched = Self { patches, ..self };
+        let (mut crc, mut bytes) = (crc32fast::Hasher::new(), patched.clone().stream(id).await?);
+        while let Some(chunk) = bytes.try_next().await? {
+            crc.update(&chunk);
+        }
+        Ok(Self { crc: crc.finalize(), ..patched })
+    }
+
+    pub(super) async fn body(self, id: &ImageId, target: &Store) -> Result<Body> {
+        if let Held::InMemory(bytes) = self.bytes {
+            return Ok(bytes.into());
+        }
+        spooled(target.spool(), self.stream(id).await?).await
+    }
+}

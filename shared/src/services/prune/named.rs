@@ -1,0 +1,264 @@
+//! What backups and the catalog name.
+
+use std::collections::HashSet;
+
+use futures::stream::{self, StreamExt, TryStreamExt};
+use jiff::Timestamp;
+
+use super::suspects::Suspects;
+use super::{Candidate, SAFE_AGE, What};
+use crate::catalog::Snapshot;
+use crate::core::error::Result;
+use crate::digest::Digest;
+use crate::keepsake::{Keepsake, blocking};
+use crate::layout::{self, BackupName};
+use crate::services::backup::{Intent, Kind, Manifest};
+use crate::store::{Contention, ETag, ErrorKind, Key, ObjectMeta, Optional, StoreError};
+
+/// Manifests and chunks read at a time.
+const FETCHES: usize = 16;
+
+const UNREADABLE_CATALOG: &str = "A part of the catalog cannot be read, so that what it names is not known.";
+const EMPTY_CATALOG: &str = "The catalog knows of no image, which may mean that it was lost.";
+const DAMAGED_COMMIT: &str = "A damaged commit lies in the quarantine; remove it there once it is of no use any more.";
+const DAMAGED_BACKUP: &str =
+    "A part of a backup is damaged, so that what it names is not known; repair it by a verification, or delete it.";
+
+/// A backup with the version of its manifest.
+pub(super) type Stored = (ObjectMeta, Manifest);
+
+/// What might go, and of which nothing was found yet that names it.
+pub(super) struct Unnamed {
+    suspects: Suspects,
+    /// Chunks whose images are none of these.
+    known: HashSet<Digest>,
+    /// The versions of manifests and intents that were read.
+    read: HashSet<(Key, ETag)>,
+    /// The catalog as it was last looked at.
+    state: Snapshot,
+}
+
+impl Unnamed {
+    /// Nothing was looked at yet.
+    pub(super) fn new(suspects: Suspects) -> Self {
+        let (known, read) = Default::default();
+        Self { suspects, known, read, state: Snapshot::default() }
+    }
+
+    /// Whether nothing was found that names this.
+    pub(super) fn has(&self, candidate: &Candidate) -> bool {
+        match candidate.what {
+            What::Chunk => self.suspects.chunks.contains(&candidate.digest),
+            What::Image => self.suspects.images.contains(&candidate.digest),
+        }
+    }
+
+    /// Where these objects lie, images first.
+    pub(super) fn objects(&self) -> impl Iterator<Item = (What, Digest, Key)> {
+        let image = |digest: &Digest| (What::Image, *digest, layout::archived_image(digest));
+        let chunk = |digest: &Digest| (What::Chunk, *digest, layout::chunk(digest));
+        self.suspects.images.iter().map(image).chain(self.suspects.chunks.iter().map(chunk))
+    }
+
+    fn has_read(&self, version: &ObjectMeta) -> bool {
+        self.read.contains(&(version.key.clone(), version.etag.clone()))
+    }
+
+    fn take_out_images(&mut self, named: impl IntoIterator<Item = Digest>) {
+        named.into_iter().for_each(|digest| _ = self.suspects.images.remove(&digest));
+    }
+
+    /// Takes out what this state of the catalog names; looks only at what has changed since the last time.
+    fn take_out_state(&mut self, state: Snapshot) {
+        if !self.suspects.images.is_empty() {
+            let changed: Vec<_> = state.changed_since(&self.state).cloned().collect();
+            changed.iter().for_each(|chunk| self.take_out_images(chunk.contents()));
+        }
+        self.state = state;
+    }
+}
+
+/// The backups that there are.
+#[derive(Default)]
+pub(super) struct Standing {
+    /// The valid ones, newest first.
+    pub(super) manifests: Vec<Stored>,
+    /// What backups left that were cut off long ago.
+    pub(super) old_intents: Vec<ObjectMeta>,
+}
+
+impl Keepsake {
+    pub(super) fn safe_before(&self) -> Timestamp {
+        self.clock.now() - SAFE_AGE
+    }
+
+    /// The backups that there are; one that is not valid is found by [`look`](Self::look).
+    pub(super) async fn standing_backups(&self) -> Result<Standing, StoreError> {
+        let listed: Vec<ObjectMeta> = self.archive.store().list(layout::BACKUPS, None).try_collect().await?;
+        let before = self.safe_before();
+        let (intents, manifests): (Vec<_>, Vec<_>) = listed.into_iter().partition(|meta| layout::is_intent(&meta.key));
+        let old_intents = intents.into_iter().filter(|meta| meta.modified < before).collect();
+        let read = async |meta: ObjectMeta| {
+            let Some(name) = layout::parse_manifest(&meta.key) else { return Ok(None) };
+            Ok::<_, StoreError>(self.read_manifest(name).await?.map(|manifest| (meta, manifest)))
+        };
+        let mut standing = Standing { old_intents, ..Standing::default() };
+        let mut read = stream::iter(manifests).map(read).buffered(FETCHES);
+        while let Some(found) = read.try_next().await? {
+            standing.manifests.extend(found);
+        }
+        standing.manifests.reverse();
+        Ok(standing)
+    }
+
+    async fn present_manifest(&self, name: BackupName) -> Result<Present, StoreError> {
+        Ok(match self.read_manifest(name).await? {
+            Some(manifest) => Present::Valid(manifest),
+            None if self.archive.store().head(&layout::manifest(name)).await.optional()?.is_none() => Present::Gone,
+            None => Present::Damaged,
+        })
+    }
+
+    /// Splits backups, newest first, into those that stay and those that go.
+    pub(super) fn thin_out(&self, backups: Vec<Stored>) -> (Vec<Stored>, Vec<Stored>) {
+        let before = self.safe_before();
+        let by_itself = |manifest: &Manifest| manifest.kind != Kind::Manual;
+        let automatic = backups.iter().filter(|(_, manifest)| by_itself(manifest)).map(|(_, manifest)| manifest.name);
+        let kept = self.settings.keep.of(&automatic.collect::<Vec<_>>());
+        backups.into_iter().partition(|(version, manifest)| {
+            let old = version.modified < before && manifest.name.moment() < before;
+            !(by_itself(manifest) && old && !kept.contains(&manifest.name))
+        })
+    }
+
+    /// Takes out what the catalog, the backups that stay and those being made name; the reason where not all of it can be
+    /// read.
+    pub(super) async fn look(
+        &self,
+        stay: &[Stored],
+        go: &[Stored],
+        unnamed: &mut Unnamed,
+    ) -> Result<Option<&'static str>> {
+        let Some((state, in_mirrors)) = self.catalog.everywhere().await? else { return Ok(Some(UNREADABLE_CATALOG)) };
+        if state.totals().uploads() == 0 {
+            return Ok(Some(EMPTY_CATALOG));
+        }
+        unnamed.take_out_images(in_mirrors);
+        unnamed.take_out_state(state);
+        let mut quarantined = self.archive.store().list(layout::QUARANTINE, None);
+        while let Some(meta) = quarantined.try_next().await? {
+            if layout::parse_quarantined_commit(&meta.key).is_some() {
+                return Ok(Some(DAMAGED_COMMIT));
+            }
+        }
+        self.know_present_chunks(unnamed).await?;
+        for (version, manifest) in stay {
+            if !self.take_out(version, manifest, unnamed).await? {
+                return Ok(Some(DAMAGED_BACKUP));
+            }
+        }
+        let going: HashSet<BackupName> = go.iter().map(|(_, manifest)| manifest.name).collect();
+        Ok(self.read_new_backups(&going, unnamed).await?)
+    }
+
+    /// Most chunks of most backups are those of the state as it is, and what they name needs no reading: so a prune reads as
+    /// many as have changed since the oldest backup, and not all there are.
+    async fn know_present_chunks(&self, unnamed: &mut Unnamed) -> Result<()> {
+        if unnamed.suspects.images.is_empty() {
+            return Ok(());
+        }
+        let state = unnamed.state.clone();
+        let digests = move || state.chunks().iter().map(|chunk| chunk.summary().digest).collect();
+        unnamed.known = blocking(digests).await?;
+        Ok(())
+    }
+
+    /// Takes out what is named by now; the reason where that cannot be told.
+    pub(super) async fn look_again(&self, unnamed: &mut Unnamed) -> Result<Option<&'static str>> {
+        if let Some(reason) = self.read_new_backups(&HashSet::new(), unnamed).await? {
+            return Ok(Some(reason));
+        }
+        self.catalog.refresh().await?;
+        if !self.catalog.unreadable().is_empty() {
+            return Ok(Some(UNREADABLE_CATALOG));
+        }
+        unnamed.take_out_state(self.catalog.read(|state| state.snapshot()));
+        Ok(None)
+    }
+
+    /// Takes out what is named by backups that were not read yet, but for those `going`, and by those being made.
+    async fn read_new_backups(
+        &self,
+        going: &HashSet<BackupName>,
+        unnamed: &mut Unnamed,
+    ) -> Result<Option<&'static str>, StoreError> {
+        let (archive, before) = (self.archive.store(), self.safe_before());
+        let mut contention = Contention::new(layout::BACKUPS);
+        'listing: loop {
+            let listed: Vec<ObjectMeta> = archive.list(layout::BACKUPS, None).try_collect().await?;
+            for meta in listed {
+                if unnamed.has_read(&meta) {
+                    continue;
+                }
+                if let Some(name) = layout::parse_manifest(&meta.key).filter(|name| !going.contains(name)) {
+                    let read = match self.present_manifest(name).await? {
+                        Present::Valid(manifest) => self.take_out(&meta, &manifest, unnamed).await?,
+                        Present::Damaged => false,
+                        Present::Gone => true,
+                    };
+                    if !read {
+                        return Ok(Some(DAMAGED_BACKUP));
+                    }
+                } else if layout::is_intent(&meta.key) && meta.modified >= before {
+                    // Where it is gone, its manifest may stand since this listing was taken.
+                    let Some((bytes, _)) = archive.read(&meta.key).await.optional()? else {
+                        // Lists of some services lag.
+                        contention.lost().await?;
+                        continue 'listing;
+                    };
+                    let Some(intent) = Intent::decode(&bytes) else { return Ok(Some(DAMAGED_BACKUP)) };
+                    intent.chunks.iter().for_each(|chunk| _ = unnamed.suspects.chunks.remove(chunk));
+                    unnamed.read.insert((meta.key.clone(), meta.etag.clone()));
+                }
+            }
+            return Ok(None);
+        }
+    }
+
+    /// Deletes this version of an object; returns false where it has been put anew or is gone.
+    pub(super) async fn delete_if_same(&self, version: &ObjectMeta) -> Result<bool, StoreError> {
+        match self.archive.store().delete_version(version).await {
+            Err(e) if e.kind == ErrorKind::Changed => Ok(false),
+            deleted => deleted.map(|()| true),
+        }
+    }
+
+    /// Takes out what this backup names; returns false where a part of it cannot be read. Chunks are read only for as long
+    /// as there are images of which it is not known what names them.
+    async fn take_out(
+        &self,
+        version: &ObjectMeta,
+        manifest: &Manifest,
+        unnamed: &mut Unnamed,
+    ) -> Result<bool, StoreError> {
+        let chunks = || manifest.chunks.iter().map(|chunk| chunk.sha256);
+        chunks().for_each(|chunk| _ = unnamed.suspects.chunks.remove(&chunk));
+        if !unnamed.suspects.images.is_empty() {
+            let new: Vec<Digest> = chunks().filter(|chunk| unnamed.known.insert(*chunk)).collect();
+            let read = async |digest: Digest| self.read_chunk(&digest).await;
+            let mut chunks = stream::iter(new).map(read).buffered(FETCHES);
+            while let Some(chunk) = chunks.try_next().await? {
+                let Some(entries) = chunk else { return Ok(false) };
+                unnamed.take_out_images(entries.iter().filter_map(|(_, entry)| entry.content_digest()));
+            }
+        }
+        unnamed.read.insert((version.key.clone(), version.etag.clone()));
+        Ok(true)
+    }
+}
+
+enum Present {
+    Valid(Manifest),
+    Damaged,
+    Gone,
+}

@@ -1,0 +1,135 @@
+//! What might go: all that is old, or what those told of who took names away.
+
+use std::collections::BTreeSet;
+
+use futures::stream::{self, StreamExt, TryStreamExt};
+
+use super::named::{Standing, Stored, Unnamed};
+use super::{Candidate, SWEEP_EVERY, What};
+use crate::catalog::leftovers::{Leftovers, Swept};
+use crate::digest::Digest;
+use crate::keepsake::Keepsake;
+use crate::layout;
+use crate::services::backup::Intent;
+use crate::store::{Key, ObjectMeta, Optional, StoreError};
+
+/// Objects read or described at a time.
+const FETCHES: usize = 16;
+
+/// What was written down for this prune, long enough ago that nobody is still at what he wrote down.
+pub(super) struct Told {
+    chunks: BTreeSet<Digest>,
+    images: BTreeSet<Digest>,
+    /// Where it stands: to be deleted once it was dealt with.
+    pub(super) by: Vec<ObjectMeta>,
+    /// Some of it cannot be read.
+    pub(super) damaged: bool,
+}
+
+/// What might go, by digest.
+pub(super) struct Suspects {
+    pub(super) chunks: BTreeSet<Digest>,
+    pub(super) images: BTreeSet<Digest>,
+}
+
+impl Suspects {
+    /// Those of what was listed.
+    pub(super) fn of(candidates: &[Candidate]) -> Self {
+        let those = |what| candidates.iter().filter(move |c| c.what == what).map(|candidate| candidate.digest);
+        Self { chunks: those(What::Chunk).collect(), images: those(What::Image).collect() }
+    }
+}
+
+impl Keepsake {
+    /// Whether everything was last looked at so long ago that it is time to, or at a time that cannot be.
+    pub(super) async fn sweep_is_due(&self) -> Result<bool, StoreError> {
+        let read = self.archive.store().read(&layout::swept()).await.sound()?;
+        let swept = read.and_then(|(bytes, _)| Swept::decode(&bytes));
+        Ok(swept.is_none_or(|swept| self.clock.now().duration_since(swept.at).abs() >= SWEEP_EVERY))
+    }
+
+    /// What lists of leftovers and the intents of backups that were cut off tell of.
+    pub(super) async fn told(&self, standing: &Standing) -> Result<Told, StoreError> {
+        let (archive, before) = (self.archive.store(), self.safe_before());
+        let listed: Vec<ObjectMeta> = archive.list(layout::LEFTOVERS, None).try_collect().await?;
+        let lists = listed.into_iter().filter(|meta| meta.modified < before);
+        let by: Vec<ObjectMeta> = lists.chain(standing.old_intents.iter().cloned()).collect();
+        let read = async |meta: &ObjectMeta| {
+            let read = archive.read(&meta.key).await.sound()?;
+            Ok::<_, StoreError>(read.and_then(|(bytes, _)| match layout::is_intent(&meta.key) {
+                true => Intent::decode(&bytes).map(|intent| Leftovers::of_chunks(intent.chunks)),
+                false => Leftovers::decode(&bytes),
+            }))
+        };
+        let read: Vec<Option<Leftovers>> = stream::iter(&by).map(read).buffered(FETCHES).try_collect().await?;
+        let damaged = read.iter().any(Option::is_none);
+        let (mut chunks, mut images) = (BTreeSet::new(), BTreeSet::new());
+        for leftovers in read.into_iter().flatten() {
+            chunks.extend(leftovers.chunks);
+            images.extend(leftovers.images);
+        }
+        Ok(Told { chunks, images, by, damaged })
+    }
+
+    /// What the backups that go named, or what was told of, and no backup that stays names; and the images in such chunks.
+    /// A chunk that cannot be read is left to a sweep with what it names.
+    pub(super) async fn suspects(&self, told: &Told, stay: &[Stored], go: &[Stored]) -> Result<Suspects, StoreError> {
+        let (mut chunks, mut images) = (told.chunks.clone(), told.images.clone());
+        chunks.extend(chunks_of(go));
+        chunks_of(stay).for_each(|chunk| _ = chunks.remove(&chunk));
+        let read = async |digest: &Digest| self.read_chunk(digest).await;
+        let mut read = stream::iter(&chunks).map(read).buffered(FETCHES);
+        while let Some(entries) = read.try_next().await? {
+            let entries = entries.unwrap_or_default();
+            images.extend(entries.iter().filter_map(|(_, entry)| entry.content_digest()));
+        }
+        drop(read);
+        Ok(Suspects { chunks, images })
+    }
+
+    /// Writes down for the next prune what only these backups name, before they go; returns where.
+    pub(super) async fn tell_of(&self, stay: &[Stored], go: &[Stored]) -> Result<Option<Key>, StoreError> {
+        let mut chunks: BTreeSet<Digest> = chunks_of(go).collect();
+        chunks_of(stay).for_each(|chunk| _ = chunks.remove(&chunk));
+        let leftovers = Leftovers::of_chunks(chunks.into_iter().collect());
+        leftovers.put(self.archive.store(), self.clock.new_id()).await
+    }
+
+    /// Of what nothing names, what is there and old enough to be removed: images before chunks, since a chunk tells the
+    /// next prune of its images if this one is cut off.
+    pub(super) async fn old_ones(&self, unnamed: &Unnamed) -> Result<Vec<Candidate>, StoreError> {
+        let before = self.safe_before();
+        let describe = async |(what, digest, key): (What, Digest, Key)| {
+            let version = self.archive.store().head(&key).await.optional()?;
+            let old = version.filter(|version| version.modified < before);
+            Ok::<_, StoreError>(old.map(|version| Candidate { what, digest, version }))
+        };
+        let described = stream::iter(unnamed.objects()).map(describe).buffered(FETCHES);
+        described.try_filter_map(async |candidate| Ok(candidate)).try_collect().await
+    }
+
+    /// All chunks and images in the archive that are old enough to be removed, images first.
+    pub(super) async fn all_old_ones(&self) -> Result<Vec<Candidate>, StoreError> {
+        let (archive, before) = (self.archive.store(), self.safe_before());
+        let kinds = [
+            (layout::ARCHIVED_IMAGES, What::Image, layout::parse_archived_image as fn(&Key) -> Option<Digest>),
+            (layout::CHUNKS, What::Chunk, layout::parse_chunk),
+        ];
+        let mut old = Vec::new();
+        for (prefix, what, parse) in kinds {
+            let mut listed = archive.list(prefix, None);
+            while let Some(version) = listed.try_next().await? {
+                if version.modified < before
+                    && let Some(digest) = parse(&version.key)
+                {
+                    old.push(Candidate { what, digest, version });
+                }
+            }
+        }
+        Ok(old)
+    }
+}
+
+fn chunks_of(backups: &[Stored]) -> impl Iterator<Item = Digest> {
+    backups.iter().flat_map(|(_, manifest)| &manifest.chunks).map(|chunk| chunk.sha256)
+}

@@ -1,0 +1,300 @@
+//! Second copies that come after the answer (`ARCHIVE=async`), from a queue that is durable without being written.
+//!
+//! What waits is what `image-metadata.d/` holds in the primary and not in the archive. A commit's second copy is made
+//! after those of the images that it names, and a fold goes on to the archive once all of its commits have theirs. So a
+//! process that starts sees by two listings what the last one left, and whatever moment the primary is lost in, what the
+//! archive knows of it also has. Each step may be done again, late, by several processes at once and in any order.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::stream::{self, StreamExt};
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use crate::catalog::{Commit, Folded};
+use crate::core::archive::Archived;
+use crate::core::error::{Error, Result};
+use crate::digest::Digest;
+use crate::keepsake::Keepsake;
+use crate::layout::{self, ImageId};
+use crate::store::{Body, Contention, ErrorKind};
+use crate::sync::lock;
+
+/// Commits and images worked on at a time.
+const COPIES: usize = 8;
+/// Commits of which none counts as followed before the images of all have their second copies.
+const BATCH: usize = 64;
+
+/// What is known of second copies.
+#[derive(Debug)]
+pub(crate) struct SecondCopies {
+    /// Commits of the primary whose second copies stand.
+    followed: BTreeSet<Uuid>,
+    /// Whether this process has not yet compared what both places hold, so that nobody knows what the archive lacks.
+    uncompared: bool,
+    /// Images whose second copy the comparison missed and that have not got it yet.
+    owed: BTreeSet<ImageId>,
+    /// Images whose present records the archive lacks, though they are in the primary's checkpoint.
+    unrecorded: BTreeSet<ImageId>,
+}
+
+impl SecondCopies {
+    /// Where second copies come before the answer, nothing waits for them until a comparison says so.
+    pub(crate) fn new(archive_sync: bool) -> Self {
+        let (followed, owed, unrecorded) = Default::default();
+        Self { followed, uncompared: !archive_sync, owed, unrecorded }
+    }
+}
+
+/// What the loss of the primary would lose at this moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Behind {
+    /// Images that have changed since the state of them that the archive has.
+    pub images: u64,
+    /// Those of them that live: images, or what people say of them, of which there is one copy only.
+    pub single_copies: u64,
+    /// When the oldest of those changes was made.
+    pub since: Option<Timestamp>,
+}
+
+impl Keepsake {
+    /// Does what changes left for later: second copies, and with them the automatic backups that are due.
+    pub async fn catch_up(&self) -> Result<()> {
+        if self.settings.archive_sync {
+            return Ok(());
+        }
+        self.catalog.refresh().await?;
+        self.note_upkeep(self.follow_queue(&self.catalog.listed()).await)?;
+        self.backup_if_due().await.map(drop)
+    }
+
+    /// Moves commits into the checkpoints: at once into the primary's, and into the archive's after the second copies that
+    /// they call for.
+    pub async fn fold(&self) -> Result<Folded> {
+        self.note_upkeep(self.fold_in_order().await)
+    }
+
+    async fn fold_in_order(&self) -> Result<Folded> {
+        let unrecorded = lock(&self.second_copies).unrecorded.clone();
+        match self.catalog.begin_fold().await? {
+            Err(ended) => Ok(ended),
+            Ok(fold) => {
+                if !self.settings.archive_sync {
+                    self.follow_queue(fold.commits()).await?;
+                }
+                let folded = fold.finish().await?;
+                // Only now does the archive know of them. What was found to be unrecorded meanwhile is for the next one.
+                lock(&self.second_copies).unrecorded.retain(|id| !unrecorded.contains(id));
+                Ok(folded)
+            }
+        }
+    }
+
+    /// Folds until the checkpoints hold all that was committed before, for whoever is to see it in `image-metadata.json`: the
+    /// one who was quicker may have begun before that.
+    pub async fn fold_all(&self) -> Result<()> {
+        let mut contention = Contention::new(layout::checkpoint());
+        while self.fold().await? == Folded::Lost {
+            contention.lost().await?;
+        }
+        Ok(())
+    }
+
+    /// Follows those of these commits that are not known to have been. Bytes that are nowhere hold nothing up.
+    async fn follow_queue(&self, commits: &BTreeSet<Uuid>) -> Result<()> {
+        if self.unfollowed(commits).is_empty() {
+            return Ok(());
+        }
+        self.note_mirrored().await?;
+        let mut failure = None;
+        for batch in self.unfollowed(commits).chunks(BATCH) {
+            for (commit, error) in self.follow_batch(batch).await {
+                if matches!(error, Error::MissingBytes) {
+                    tracing::error!(%commit, "an image's bytes are gone before it got a second copy");
+                    lock(&self.second_copies).followed.insert(commit);
+                } else if failure.as_ref().is_none_or(is_refusal) {
+                    failure = Some(error);
+                }
+            }
+            // One that is refused, which may be for ever, holds up no other.
+            if failure.as_ref().is_some_and(|failure| !is_refusal(failure)) {
+                break;
+            }
+        }
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// Makes the second copies that these commits call for; returns those that failed, each with its reason.
+    ///
+    /// A commit that has been folded meanwhile is found by the records it made. One of which nothing is left was taken
+    /// back, or its records have changed since, and then the commit that did that has the same images.
+    pub async fn follow_commits(&self, commits: &BTreeSet<Uuid>) -> Result<Vec<(Uuid, Error)>> {
+        self.catalog.refresh().await?;
+        let mut failed = Vec::new();
+        for batch in Vec::from_iter(commits.iter().copied()).chunks(BATCH) {
+            failed.extend(self.follow_batch(batch).await);
+        }
+        Ok(failed)
+    }
+
+    /// Images first, and then the commits whose images all have their second copies, or have no bytes of which to make one.
+    async fn follow_batch(&self, batch: &[Uuid]) -> Vec<(Uuid, Error)> {
+        let mut failed: BTreeMap<Uuid, Error> = BTreeMap::new();
+        let (mut bodies, mut folded) = (Vec::new(), BTreeSet::new());
+        self.forget_folded();
+        let mut images: BTreeMap<(Uuid, Digest), ImageId> = BTreeMap::new();
+        let read = async |commit: Uuid| (commit, self.catalog.sound_commit(commit).await);
+        let mut reading = stream::iter(batch.iter().copied()).map(read).buffer_unordered(COPIES);
+        while let Some((commit, read)) = reading.next().await {
+            match read {
+                Ok(Some((content, body))) => {
+                    images.extend(contents(&content).map(|(id, digest)| ((commit, digest), id)));
+                    bodies.push((commit, body));
+                }
+                Ok(None) => _ = folded.insert(commit),
+                Err(error) => _ = failed.insert(commit, error.into()),
+            }
+        }
+        if !folded.is_empty() {
+            let made = self.catalog.made_by(&folded).into_iter();
+            images.extend(made.map(|(id, commit, digest)| ((commit, digest), id)));
+        }
+        let copy =
+            async |((commit, digest), id): ((Uuid, Digest), ImageId)| (commit, self.second_copy(&id, digest).await);
+        let mut copying = stream::iter(images).map(copy).buffer_unordered(COPIES);
+        while let Some((commit, copied)) = copying.next().await {
+            // What is gone for good must not hide what failed for a moment.
+            if let Err(error) = copied
+                && failed.get(&commit).is_none_or(|first| matches!(first, Error::MissingBytes))
+            {
+                failed.insert(commit, error);
+            }
+        }
+        // What an image lacks must not take the records of the others with it.
+        bodies.retain(|(commit, _)| failed.get(commit).is_none_or(|error| matches!(error, Error::MissingBytes)));
+        let mirror = async |(commit, body): (Uuid, Body)| (commit, self.catalog.mirror_commit(commit, &body).await);
+        let mut mirroring = stream::iter(bodies).map(mirror).buffer_unordered(COPIES);
+        while let Some((commit, mirrored)) = mirroring.next().await {
+            match mirrored {
+                Ok(()) if failed.contains_key(&commit) => {}
+                Ok(()) => _ = lock(&self.second_copies).followed.insert(commit),
+                Err(error) => _ = failed.insert(commit, error.into()),
+            }
+        }
+        failed.into_iter().collect()
+    }
+
+    async fn second_copy(&self, id: &ImageId, digest: Digest) -> Result<()> {
+        match self.archive.verify(&self.primary, id, digest).await? {
+            Archived::Yes => Ok(()),
+            Archived::Missing => {
+                self.catalog.refresh().await?;
+                let lives = self.catalog.read(|state| state.lives(id.as_str()));
+                if lives { Err(Error::MissingBytes) } else { Ok(()) }
+            }
+        }
+    }
+
+    /// Those of these commits that are not known to have been followed.
+    fn unfollowed(&self, commits: &BTreeSet<Uuid>) -> Vec<Uuid> {
+        commits.difference(&lock(&self.second_copies).followed).copied().collect()
+    }
+
+    /// The commits made after `since` whose second copies may still be under way, as far as this process knows.
+    pub(crate) fn queued_since(&self, since: Timestamp) -> BTreeSet<Uuid> {
+        if self.settings.archive_sync {
+            return BTreeSet::new();
+        }
+        let unfollowed = self.unfollowed(&self.catalog.listed());
+        unfollowed.into_iter().filter(|commit| made_at(commit).is_some_and(|at| at > since)).collect()
+    }
+
+    /// Takes note of the commits whose second copies others have made, or this process before it died.
+    async fn note_mirrored(&self) -> Result<()> {
+        let mirrored = self.catalog.mirrored().await?;
+        lock(&self.second_copies).followed.extend(mirrored);
+        self.forget_folded();
+        Ok(())
+    }
+
+    /// Nobody asks again for what has been folded.
+    fn forget_folded(&self) {
+        let listed = self.catalog.listed();
+        lock(&self.second_copies).followed.retain(|commit| listed.contains(commit));
+    }
+
+    /// Refuses to take more in while the archive is so far behind that the queue has reached its limit.
+    pub(crate) fn check_behind(&self) -> Result<()> {
+        let limit = self.settings.behind_max;
+        if self.settings.archive_sync || self.catalog.unfolded() < limit {
+            return Ok(());
+        }
+        if self.unfollowed(&self.catalog.listed()).len() < limit { Ok(()) } else { Err(Error::ArchiveBehind) }
+    }
+
+    /// What the loss of the primary would lose now, as far as is cached; `None` where that is not known, since both places
+    /// have not been compared since the start. Asks the archive only if it is `reachable`.
+    pub(crate) async fn behind(&self, reachable: bool) -> Option<Behind> {
+        let mut waiting = Vec::new();
+        if !self.settings.archive_sync {
+            let listed = self.catalog.listed();
+            waiting = self.unfollowed(&listed);
+            if reachable && !waiting.is_empty() && self.note_mirrored().await.is_ok() {
+                waiting = self.unfollowed(&listed);
+            }
+        }
+        let (uncompared, owed) = {
+            let known = lock(&self.second_copies);
+            (known.uncompared, known.owed.union(&known.unrecorded).cloned().collect::<BTreeSet<_>>())
+        };
+        let queued = waiting.iter().filter_map(made_at).min();
+        let waiting: BTreeSet<Uuid> = waiting.into_iter().collect();
+        if uncompared || waiting.is_empty() && owed.is_empty() {
+            return (!uncompared).then_some(Behind { images: 0, single_copies: 0, since: None });
+        }
+        let (images, single_copies, stored) = self.catalog.read(|state| {
+            let touched = state.iter().filter(|(id, e)| waiting.contains(&e.stamp.commit) || owed.contains(*id));
+            let (mut images, mut live) = (0, 0);
+            for (_, entry) in touched {
+                images += 1;
+                live += u64::from(entry.live().is_some());
+            }
+            let stored =
+                owed.iter().filter_map(|id| state.get(id.as_str())?.live()?.upload_date.as_deref()?.parse().ok());
+            (images, live, stored.min())
+        });
+        Some(Behind { images, single_copies, since: queued.into_iter().chain(stored).min() })
+    }
+
+    /// Takes note that nobody knows what the archive lacks.
+    pub fn note_uncompared(&self) {
+        lock(&self.second_copies).uncompared = true;
+    }
+
+    /// Takes note of what a comparison of both places missed in the archive: images, and records of images.
+    pub(crate) fn note_owed(&self, owed: BTreeSet<ImageId>, unrecorded: BTreeSet<ImageId>) {
+        let mut known = lock(&self.second_copies);
+        (known.uncompared, known.owed, known.unrecorded) = (false, owed, unrecorded);
+    }
+
+    /// Takes note that an image's bytes need no second copy any more.
+    pub(crate) fn note_paid(&self, id: &ImageId) {
+        lock(&self.second_copies).owed.remove(id);
+    }
+}
+
+/// Whether the archive answers and does not take something.
+pub(crate) fn is_refusal(error: &Error) -> bool {
+    error.store_kind() == Some(ErrorKind::Refused)
+}
+
+/// The contents of the live images that a commit names.
+fn contents(commit: &Commit) -> impl Iterator<Item = (ImageId, Digest)> {
+    commit.entries.iter().filter_map(|(id, entry)| Some((id.clone(), entry.live()?.sha256?)))
+}
+
+/// When a commit was made, by the clock of whoever made it.
+fn made_at(commit: &Uuid) -> Option<Timestamp> {
+    let (seconds, nanoseconds) = commit.get_timestamp()?.to_unix();
+    Timestamp::new(i64::try_from(seconds).ok()?, i32::try_from(nanoseconds).ok()?).ok()
+}

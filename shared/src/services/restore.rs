@@ -1,0 +1,401 @@
+//! Restoring a backup: a plan, which is read-only, and then its application, which is one commit.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use futures::stream::{self, StreamExt, TryStreamExt};
+
+use crate::catalog::{Change, CommitError, Content, Entry, Record, Snapshot, Stamp, Tombstone};
+use crate::core::archive::Archived;
+use crate::core::error::{Error, Result};
+use crate::core::lease::Lease;
+use crate::digest::Digest;
+use crate::keepsake::Keepsake;
+use crate::layout::{self, BackupName, ImageId};
+use crate::services::backup::{ChunkRef, Kind};
+use crate::services::recovery::Listed;
+use crate::store::{ErrorKind, Optional, StoreError};
+use crate::sync::{AtomicBool, Mutex, Ordering, lock};
+
+/// Images brought back at a time.
+const COPIES: usize = 8;
+/// About how long a record is in a commit, in bytes.
+const RECORD_BYTES: u64 = 1_024;
+
+/// What a restore does with images that came after the backup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// It keeps them.
+    #[default]
+    Merge,
+    /// It deletes them: the state is again what it was.
+    Exact,
+}
+
+/// What a restore would do, image by image.
+#[derive(Debug, Default)]
+pub struct Plan {
+    /// Deleted or unknown images that come back.
+    pub restored: BTreeSet<ImageId>,
+    /// Images whose record goes back to what it was.
+    pub changed: BTreeSet<ImageId>,
+    /// Images that stay as they are.
+    pub kept: u64,
+    /// Images that go.
+    pub removed: BTreeSet<ImageId>,
+    /// Images of the backup whose bytes lie in neither place; they are left as they are.
+    pub missing: BTreeSet<ImageId>,
+    /// Images of the backup whose bytes must be brought back from the archive.
+    pub bytes_to_bring: BTreeSet<ImageId>,
+    /// How many bytes more would have to be free for this, beside the reserve; 0 where there is room enough or the stores do not
+    /// say.
+    pub lacking_bytes: u64,
+    /// Those of them under whose name a file lies that is not theirs.
+    in_the_way: BTreeSet<ImageId>,
+    /// The change of each image, and the state of it that the change was planned from.
+    changes: BTreeMap<ImageId, (Option<Stamp>, Change)>,
+    records: BTreeMap<ImageId, Record>,
+    /// What images that go were called by whoever uploaded them.
+    removed_names: BTreeMap<ImageId, String>,
+    /// The images whose files this restore has begun to write, and the digest of what it wrote.
+    begun: Vec<(ImageId, Digest)>,
+}
+
+/// What a restore did.
+#[derive(Debug)]
+pub struct Restored {
+    /// The plan as it was carried out.
+    pub plan: Plan,
+    /// The backup of the state before, where anything was to be done; restoring it undoes the restore.
+    pub safety_backup: Option<BackupName>,
+}
+
+impl Keepsake {
+    /// What restoring a backup would do. Changes nothing.
+    pub async fn plan_restore(&self, name: BackupName, mode: Mode) -> Result<Plan> {
+        let [plan] = self.plan_restores(name, [mode]).await?;
+        Ok(plan)
+    }
+
+    /// Likewise for several modes, out of one look at the backup and at the store.
+    pub async fn plan_restores<const N: usize>(&self, name: BackupName, modes: [Mode; N]) -> Result<[Plan; N]> {
+        let refresh = async { Ok(self.catalog.refresh().await?) };
+        let list = async { Ok(self.list_uploads().await?) };
+        let (backup, (), present) = futures::try_join!(self.records_of(name), refresh, list)?;
+        let now = self.catalog.read(|state| state.snapshot());
+        let mut plans = modes.map(|mode| self.compare(&now, &backup, mode));
+        for plan in &mut plans {
+            self.plan_bytes(plan, &present).await?;
+            self.plan_room(plan, &present).await?;
+        }
+        Ok(plans)
+    }
+
+    /// What a backup holds, but for the images that had no bytes when it was made.
+    async fn records_of(&self, name: BackupName) -> Result<Vec<(ImageId, Arc<Entry>)>> {
+        let manifest = self.manifest(name).await?;
+        let nowhere: BTreeSet<&ImageId> = manifest.missing.iter().collect();
+        let read = async |chunk: &ChunkRef| -> Result<_> {
+            self.read_chunk(&chunk.sha256).await?.ok_or(Error::DamagedBackup(name))
+        };
+        let mut chunks = stream::iter(&manifest.chunks).map(read).buffered(COPIES);
+        let mut backup = Vec::new();
+        while let Some(entries) = chunks.try_next().await? {
+            backup.extend(entries.into_iter().filter(|(id, entry)| {
+                // A link has no bytes to miss; an image that had none then has none now.
+                let has_bytes = entry.live().is_some_and(|record| record.sha256.is_some());
+                has_bytes || !nowhere.contains(id)
+            }));
+        }
+        Ok(backup)
+    }
+
+    /// Compares the backup's records with those of now.
+    fn compare(&self, now: &Snapshot, backup: &[(ImageId, Arc<Entry>)], mode: Mode) -> Plan {
+        let mut plan = Plan::default();
+        for (id, then) in backup {
+            let Some(record) = then.live() else { continue };
+            let present = now.get(id.as_str());
+            match present.map(|entry| entry.live()) {
+                Some(Some(live)) if live == record => plan.kept += 1,
+                Some(Some(_)) => _ = plan.changed.insert(id.clone()),
+                Some(None) | None => _ = plan.restored.insert(id.clone()),
+            }
+            if plan.changed.contains(id) || plan.restored.contains(id) {
+                let version = now.next_version(id.as_str()).max(then.stamp.version + 1);
+                let change = Change { version, content: Content::Live(record.clone()) };
+                plan.changes.insert(id.clone(), (present.map(|entry| entry.stamp), change));
+            }
+            plan.records.insert(id.clone(), record.clone());
+        }
+        for (id, entry) in now.iter() {
+            let Some(record) = entry.live().filter(|_| !plan.records.contains_key(id)) else { continue };
+            if mode == Mode::Merge {
+                plan.kept += 1;
+                continue;
+            }
+            let tombstone = Tombstone { deleted_at: self.clock.now(), sha256: record.sha256 };
+            let change = Change { version: entry.stamp.version + 1, content: Content::Deleted(tombstone) };
+            plan.changes.insert(id.clone(), (Some(entry.stamp), change));
+            plan.removed.insert(id.clone());
+            plan.removed_names.extend(record.original_name.clone().map(|name| (id.clone(), name)));
+        }
+        plan
+    }
+
+    /// Finds out whose bytes must be brought back, and whose cannot be.
+    async fn plan_bytes(&self, plan: &mut Plan, present: &HashMap<ImageId, Listed>) -> Result<()> {
+        let wrong = self.wrong_leftovers(plan, present).await?;
+        let lacking = |(id, record): (&ImageId, &Record)| {
+            let digest = record.sha256?;
+            let right = |file: &Listed| record.size.is_none_or(|wanted| wanted == file.size) && !wrong.contains(id);
+            let there = present.get(id).is_some_and(right);
+            (!there).then(|| (id.clone(), digest, record.size))
+        };
+        let lacking: Vec<_> = plan.records.iter().filter_map(lacking).collect();
+        let check = async |(id, digest, size)| Ok::<_, StoreError>((id, self.archive.has(&digest, size).await?));
+        let checked: Vec<(ImageId, bool)> =
+            stream::iter(lacking).map(check).buffer_unordered(COPIES).try_collect().await?;
+        for (id, archived) in checked {
+            if archived {
+                if present.contains_key(&id) {
+                    plan.in_the_way.insert(id.clone());
+                }
+                plan.bytes_to_bring.insert(id);
+            } else {
+                plan.give_up(id);
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds out how much room is lacking for the bytes, the safety backup and the commit.
+    async fn plan_room(&self, plan: &mut Plan, present: &HashMap<ImageId, Listed>) -> Result<()> {
+        let (primary, archive) = (self.primary.free_bytes().await?, self.archive.store().free_bytes().await?);
+        if plan.does_nothing() || primary.is_none() && archive.is_none() {
+            return Ok(());
+        }
+        let sum = |sizes: &mut dyn Iterator<Item = u64>| sizes.fold(0, u64::saturating_add);
+        let size = |id: &ImageId| plan.records.get(id).and_then(|record| record.size);
+        let brought = sum(&mut plan.bytes_to_bring.iter().filter_map(size));
+        let set_aside = sum(&mut plan.in_the_way.iter().filter_map(|id| present.get(id)).map(|file| file.size));
+        let commit = plan.changes.len() as u64 * RECORD_BYTES;
+        let for_archive = self.backup_bytes().await? + set_aside + commit;
+        // The archive may lie on the same disk.
+        let for_primary = brought.saturating_add(commit).saturating_add(for_archive);
+        let lacking = |free: Option<u64>, needed: u64| {
+            let needed = needed.saturating_add(self.settings.reserve_bytes);
+            free.map_or(0, |free| needed.saturating_sub(free))
+        };
+        plan.lacking_bytes = lacking(primary, for_primary).max(lacking(archive, for_archive));
+        Ok(())
+    }
+
+    /// The images that come back and under whose name a file lies that is not theirs. Nobody has looked at the file of a
+    /// deleted image since, so that its length alone proves nothing.
+    async fn wrong_leftovers(
+        &self,
+        plan: &Plan,
+        present: &HashMap<ImageId, Listed>,
+    ) -> Result<BTreeSet<ImageId>, StoreError> {
+        let left = plan.restored.iter().filter(|id| present.contains_key(*id));
+        let left = left.filter_map(|id| Some((id.clone(), plan.records.get(id)?.sha256?)));
+        let look = async |(id, wanted)| {
+            let found = self.primary.digest(&layout::image(&id)).await.sound()?;
+            Ok(found.is_none_or(|(_, digest)| digest != wanted).then_some(id))
+        };
+        let looked = stream::iter(left.collect::<Vec<_>>()).map(look).buffer_unordered(COPIES);
+        looked.try_filter_map(async |wrong| Ok(wrong)).try_collect().await
+    }
+
+    /// Restores a backup. A crash at any point leaves the old state or the new one; running it again finishes the job.
+    pub async fn restore(&self, name: BackupName, mode: Mode) -> Result<Restored> {
+        let lease = Lease::acquire(self.archive.store(), &self.clock).await?.ok_or(Error::RestoreRunning)?;
+        let outcome = self.restore_leased(name, mode, &lease).await;
+        lease.end().await;
+        outcome
+    }
+
+    async fn restore_leased(&self, name: BackupName, mode: Mode, lease: &Lease<'_>) -> Result<Restored> {
+        let mut plan = self.plan_restore(name, mode).await?;
+        if plan.does_nothing() {
+            return Ok(Restored { plan, safety_backup: None });
+        }
+        if plan.lacking_bytes > 0 {
+            return Err(Error::NoRoomToRestore { lacking: plan.lacking_bytes });
+        }
+        lease.renew_if_due().await?;
+        let safety_backup = Some(self.create_backup(Kind::Safety).await?.name);
+        lease.renew_if_due().await?;
+        let carried_out = self.carry_out(&mut plan, lease).await;
+        // What may stand keeps its bytes.
+        if carried_out.as_ref().is_err_and(|error| !matches!(error, Error::Commit(CommitError::Unknown(_))))
+            && let Err(error) = self.take_back_bytes(&plan.begun, lease).await
+        {
+            tracing::warn!(error = &error as &dyn std::error::Error, "what a failed restore copied stays for a day");
+        }
+        carried_out.map(|()| Restored { plan, safety_backup })
+    }
+
+    /// Brings the bytes back, commits the changes, and deletes the bytes of what goes.
+    async fn carry_out(&self, plan: &mut Plan, lease: &Lease<'_>) -> Result<()> {
+        self.bring_bytes(plan, lease).await?;
+        let removed: Vec<(ImageId, Arc<Entry>)>;
+        {
+            lease.renew().await?;
+            let _turn = self.editing.lock().await;
+            self.catalog.refresh().await?;
+            let now = self.catalog.read(|state| state.snapshot());
+            plan.leave_what_changed(&now);
+            let removing = plan.removed.iter().filter_map(|id| Some((id.clone(), Arc::clone(now.get(id.as_str())?))));
+            removed = removing.collect();
+            if !plan.changes.is_empty() {
+                let changes = std::mem::take(&mut plan.changes).into_iter().map(|(id, (_, change))| (id, change));
+                let committed = self.catalog.commit(changes.collect()).await;
+                // Also where the outcome is unknown, which the background task decides.
+                self.changed.notify_one();
+                committed?;
+            }
+        }
+        // Each goes only once its second copy was found right. What is left here goes at the next start.
+        for (id, before) in &removed {
+            if let Err(error) = self.delete_bytes(id, before).await {
+                tracing::warn!(image = %id, error = &error as &dyn std::error::Error, "a removed image's bytes stay for now");
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes what a failed restore has copied into the primary: files of images that do not live. A file with other bytes
+    /// is not its copy and may be the only one, so that it stays. Under the lease alone, since another restore may rely on
+    /// them.
+    async fn take_back_bytes(&self, begun: &[(ImageId, Digest)], lease: &Lease<'_>) -> Result<()> {
+        for some in begun.chunks(COPIES) {
+            let look = async |(id, digest): (ImageId, Digest)| {
+                let found = self.primary.digest(&layout::image(&id)).await.sound()?;
+                Ok::<_, StoreError>(found.filter(|(_, found)| *found == digest).map(|(version, _)| (id, version)))
+            };
+            let copies: Vec<_> = stream::iter(some.to_vec()).map(look).buffer_unordered(COPIES).try_collect().await?;
+            // On a full disk a lease cannot be renewed, but it may still hold for long enough.
+            match lease.renew_if_due().await {
+                Err(e) if e.store_kind() == Some(ErrorKind::Full) => {}
+                renewed => renewed?,
+            }
+            if !lease.still_holds().await? {
+                return Err(Error::RestoreRunning);
+            }
+            self.catalog.refresh().await?;
+            for (id, version) in copies.into_iter().flatten() {
+                if self.catalog.read(|state| state.lives(id.as_str())) {
+                    continue;
+                }
+                match self.primary.delete_version(&version).await {
+                    Err(e) if e.kind == ErrorKind::Changed => {}
+                    deleted => deleted?,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn bring_bytes(&self, plan: &mut Plan, lease: &Lease<'_>) -> Result<()> {
+        let wanted = plan.bytes_to_bring.iter().filter_map(|id| {
+            let record = plan.records.get(id)?;
+            Some((id.clone(), record.sha256?, record.size.unwrap_or_default()))
+        });
+        let wanted: Vec<(ImageId, Digest, u64)> = wanted.collect();
+        let in_the_way = std::mem::take(&mut plan.in_the_way);
+        self.progress.begin("images", plan.bytes_to_bring.len() as u64);
+        let failed = AtomicBool::new(false);
+        let begun = Mutex::new(Vec::new());
+        // Each that was begun is seen to its end, also after one has failed: what is still being written cannot be taken back.
+        let bring = async |(id, digest, size): (ImageId, Digest, u64)| {
+            if failed.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
+            let brought = async {
+                self.clear_place(&id, size, in_the_way.contains(&id)).await?;
+                lock(&begun).push((id.clone(), digest));
+                self.bring_one(&id, digest, lease).await
+            };
+            let brought = brought.await;
+            failed.fetch_or(brought.is_err(), Ordering::Relaxed);
+            brought.map(|outcome| Some((id, outcome)))
+        };
+        let brought: Vec<Result<_>> = stream::iter(wanted).map(bring).buffer_unordered(COPIES).collect().await;
+        plan.begun = std::mem::take(&mut *lock(&begun));
+        let brought = brought.into_iter().collect::<Result<Vec<_>>>()?;
+        for (id, outcome) in brought.into_iter().flatten() {
+            if outcome == Archived::Missing {
+                plan.give_up(id);
+            }
+        }
+        Ok(())
+    }
+
+    /// Sees that an image's bytes have room, and quarantines a file that lies in their place.
+    async fn clear_place(&self, id: &ImageId, size: u64, in_the_way: bool) -> Result<()> {
+        // Others write as well, so that what was free for all may not be free for the next.
+        let needed = self.settings.reserve_bytes.saturating_add(size);
+        if self.primary.free_bytes().await?.is_some_and(|free| free < needed) {
+            return Err(Error::NoRoom);
+        }
+        if in_the_way {
+            self.archive.quarantine(&self.primary, &layout::image(id)).await?;
+        }
+        Ok(())
+    }
+
+    async fn bring_one(&self, id: &ImageId, digest: Digest, lease: &Lease<'_>) -> Result<Archived> {
+        let outcome = self.archive.bring_back(&self.primary, id, digest).await?;
+        self.progress.advance();
+        lease.renew_if_due().await?;
+        Ok(outcome)
+    }
+}
+
+impl Plan {
+    /// What an image of the plan was called by whoever uploaded it, where that is known.
+    pub fn original_name(&self, id: &ImageId) -> Option<&str> {
+        let back = self.records.get(id).and_then(|record| record.original_name.as_ref());
+        back.or_else(|| self.removed_names.get(id)).map(String::as_str)
+    }
+
+    /// The plan as people see it: an image that only its bytes come back to is restored as well, since to whoever looks it
+    /// was gone.
+    #[must_use]
+    pub fn with_bytes_restored(mut self) -> Self {
+        let before = self.restored.len();
+        self.restored.extend(self.bytes_to_bring.iter().filter(|id| !self.changed.contains(*id)).cloned());
+        self.kept = self.kept.saturating_sub((self.restored.len() - before) as u64);
+        self
+    }
+
+    /// Whether everything is as it would be after it.
+    fn does_nothing(&self) -> bool {
+        self.changes.is_empty() && self.bytes_to_bring.is_empty()
+    }
+
+    /// Leaves an image as it is because its bytes cannot be had.
+    fn give_up(&mut self, id: ImageId) {
+        self.restored.remove(&id);
+        self.changed.remove(&id);
+        self.changes.remove(&id);
+        self.bytes_to_bring.remove(&id);
+        self.missing.insert(id);
+    }
+
+    /// Leaves alone what someone changed after the plan was made, and with it after the safety backup.
+    fn leave_what_changed(&mut self, now: &Snapshot) {
+        let moved = |(id, (planned, _)): (&ImageId, &(Option<Stamp>, Change))| {
+            (now.get(id.as_str()).map(|entry| entry.stamp) != *planned).then(|| id.clone())
+        };
+        for id in self.changes.iter().filter_map(moved).collect::<Vec<_>>() {
+            self.changes.remove(&id);
+            self.restored.remove(&id);
+            self.changed.remove(&id);
+            self.removed.remove(&id);
+            self.kept += 1;
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! What takes how much room, and since when.
+
+use std::collections::{BTreeMap, HashSet};
+
+use jiff::Timestamp;
+use jiff::tz::Offset;
+
+use crate::catalog::{Snapshot, uploaded_at};
+use crate::core::error::Result;
+use crate::keepsake::{Keepsake, blocking};
+
+/// So many categories are told apart, the largest; the others count as one. Anyone who uploads can make up more.
+const MAX_CATEGORIES: usize = 50;
+/// What stands for all other categories.
+const OTHERS: &str = "…";
+
+/// How much room the images take.
+#[derive(Debug, Clone)]
+pub struct Storage {
+    /// Length in bytes of all images.
+    pub used: u64,
+    /// Bytes that can still be written, where the store knows.
+    pub available: Option<u64>,
+    /// Bytes that its medium holds in all, where the store knows.
+    pub limit: Option<u64>,
+    /// How many images there are, links included.
+    pub images: u64,
+    /// What each category takes, the largest first.
+    pub by_category: Vec<Category>,
+    /// What each category took at the end of each month, oldest first: of the images that are there now, those that were
+    /// uploaded by then. Months without an upload are left out.
+    pub history: Vec<Month>,
+}
+
+/// What a category takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Category {
+    /// Its name; empty for images of none.
+    pub name: String,
+    /// How many images it has.
+    pub images: u64,
+    /// Their length in bytes.
+    pub bytes: u64,
+}
+
+/// What each category took at the end of a month.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Month {
+    /// The month in UTC, as in `2026-11`.
+    pub month: String,
+    /// Bytes by category, of those that had any image by then.
+    pub bytes: BTreeMap<String, u64>,
+}
+
+impl Keepsake {
+    /// How much room the images take, by category and by month.
+    pub async fn storage(&self) -> Result<Storage> {
+        self.catalog.refresh().await?;
+        let status = self.primary.status().await?;
+        let snapshot = self.catalog.read(|state| state.snapshot());
+        let totals = snapshot.totals();
+        let (by_category, history) = blocking(move || count(&snapshot)).await?;
+        Ok(Storage {
+            used: totals.bytes,
+            available: status.free_bytes,
+            limit: status.total_bytes,
+            images: totals.live,
+            by_category,
+            history,
+        })
+    }
+}
+
+fn count(snapshot: &Snapshot) -> (Vec<Category>, Vec<Month>) {
+    let largest = largest(snapshot);
+    let named = |category: &str| if largest.contains(category) { category.to_owned() } else { OTHERS.to_owned() };
+    let mut by_category: BTreeMap<String, Category> = BTreeMap::new();
+    // What has no moment that can be read was there before everything else.
+    let (mut undated, mut by_month) =
+        (BTreeMap::<String, u64>::new(), BTreeMap::<(i16, i8), BTreeMap<String, u64>>::new());
+    for (_, record) in snapshot.live() {
+        let (name, bytes) = (named(record.category.as_deref().unwrap_or_default()), record.size.unwrap_or(0));
+        let at = uploaded_at(record);
+        let added = if at == Timestamp::MIN { &mut undated } else { by_month.entry(month(at)).or_default() };
+        *added.entry(name.clone()).or_default() += bytes;
+        let new = || Category { name: name.clone(), images: 0, bytes: 0 };
+        let category = by_category.entry(name.clone()).or_insert_with(new);
+        category.images += 1;
+        category.bytes += bytes;
+    }
+    let mut sum = undated;
+    let added_up = by_month.into_iter().map(|((year, month), added)| {
+        for (name, bytes) in added {
+            *sum.entry(name).or_default() += bytes;
+        }
+        Month { month: format!("{year:04}-{month:02}"), bytes: sum.clone() }
+    });
+    let history = added_up.collect();
+    let mut by_category: Vec<Category> = by_category.into_values().collect();
+    by_category.sort_by(|a, b| (b.bytes, &a.name).cmp(&(a.bytes, &b.name)));
+    (by_category, history)
+}
+
+/// The names of the largest categories.
+fn largest(snapshot: &Snapshot) -> HashSet<String> {
+    let mut bytes: BTreeMap<&str, u64> = BTreeMap::new();
+    for (_, record) in snapshot.live() {
+        *bytes.entry(record.category.as_deref().unwrap_or_default()).or_default() += record.size.unwrap_or(0);
+    }
+    let mut bytes: Vec<(&str, u64)> = bytes.into_iter().collect();
+    bytes.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
+    bytes.into_iter().take(MAX_CATEGORIES).map(|(name, _)| name.to_owned()).collect()
+}
+
+fn month(at: Timestamp) -> (i16, i8) {
+    let date = Offset::UTC.to_datetime(at);
+    (date.year(), date.month())
+}

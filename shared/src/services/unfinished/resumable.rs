@@ -1,0 +1,152 @@
+//! Resumable uploads: the body of a request that comes in parts, over several requests, each kept as far as it came.
+//!
+//! Each part is an object of its own below `incoming/`, named by the upload and by where its first byte belongs, and put
+//! create-only: of two parts that begin at one place, one is kept. How far an upload is follows from its parts, so that no
+//! count can be wrong, whoever dies when. What is never completed is cleared away with old tickets.
+
+use bytes::Bytes;
+use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::base::seal::{self, UNSEALED};
+use crate::core::error::{Error, Result};
+use crate::keepsake::Keepsake;
+use crate::layout;
+use crate::store::{Body, ErrorKind, ObjectMeta, Optional, PutMode, StoreError};
+
+/// The most parts of one upload: whoever resumes this often sends too little at a time.
+const MAX_PARTS: usize = 1_000;
+
+/// What the first request said; sealed JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Begun {
+    digest: String,
+    /// How many bytes there will be, where that was said.
+    pub length: Option<u64>,
+    /// The query.
+    pub query: String,
+    /// The headers that describe the whole body.
+    pub headers: Vec<(String, String)>,
+    /// How many bytes there were, once all of it was taken in or found to be nothing that is.
+    pub ended: Option<u64>,
+    /// Whether images were made of it.
+    #[serde(default)]
+    pub stored: bool,
+    /// Who began it, as far as clients are told apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
+}
+
+impl Begun {
+    /// An upload of which nothing has come yet.
+    pub fn new(length: Option<u64>, query: &str, headers: Vec<(String, String)>) -> Self {
+        let (digest, query) = (UNSEALED.to_owned(), query.to_owned());
+        Self { digest, length, query, headers, ended: None, stored: false, client: None }
+    }
+
+    /// The same, begun by this client.
+    #[must_use]
+    pub fn of(self, client: Option<String>) -> Self {
+        Self { client, ..self }
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        let read: Self = seal::open(bytes)?;
+        Some(Self { digest: UNSEALED.to_owned(), ..read })
+    }
+}
+
+/// How far an upload is.
+#[derive(Debug)]
+pub struct Standing {
+    /// What the first request said.
+    pub begun: Begun,
+    /// How many bytes are here.
+    pub offset: u64,
+    parts: Vec<ObjectMeta>,
+}
+
+impl Keepsake {
+    /// Begins an upload that comes in parts; returns its name, and that nothing of it is here.
+    pub async fn begin_resumable(&self, begun: Begun) -> Result<(Uuid, Standing)> {
+        self.check_room(begun.length.unwrap_or_default()).await?;
+        let _turn = self.beginning.lock().await;
+        let longest = self.settings.max_upload_bytes;
+        self.check_unfinished(begun.client.as_deref(), begun.length.unwrap_or(longest)).await?;
+        let id = self.clock.new_id();
+        self.put_begun(id, &begun, &PutMode::Create).await?;
+        Ok((id, Standing { begun, offset: 0, parts: Vec::new() }))
+    }
+
+    async fn put_begun(&self, id: Uuid, begun: &Begun, mode: &PutMode) -> Result<()> {
+        let put = self.primary.put(&layout::resumable(id), &Body::from(seal::seal(begun)), mode).await;
+        self.note_write(put.map(drop).map_err(Error::from))
+    }
+
+    /// How far an upload is; [`Error::NoSuchTicket`] where there is none.
+    pub async fn resumable(&self, id: Uuid) -> Result<Standing> {
+        let key = layout::resumable(id);
+        let (bytes, _) = self.primary.read(&key).await.optional()?.ok_or(Error::NoSuchTicket)?;
+        let begun = Begun::decode(&bytes).ok_or_else(|| StoreError::new("read", key, ErrorKind::Corrupt))?;
+        let mut listed = self.primary.list(&layout::parts(id), None);
+        let (mut offset, mut parts) = (0, Vec::new());
+        while let Some(part) = listed.try_next().await? {
+            // One that does not follow on the last came from who was slower than another, and is passed over.
+            if layout::parse_part(&part.key) == Some(offset) {
+                offset += part.size;
+                parts.push(part);
+            }
+        }
+        let offset = begun.ended.unwrap_or(offset);
+        Ok(Standing { begun, offset, parts })
+    }
+
+    /// Keeps a part; false where another came to the same place first.
+    pub async fn append(&self, id: Uuid, standing: &Standing, part: &Body) -> Result<bool> {
+        if standing.parts.len() >= MAX_PARTS {
+            return Err(Error::Invalid(format!("An upload may come in {MAX_PARTS} parts at most.")));
+        }
+        if part.size() == 0 {
+            return Ok(true);
+        }
+        self.check_room(part.size()).await?;
+        match self.primary.put(&layout::part(id, standing.offset), part, &PutMode::Create).await {
+            Err(e) if e.kind == ErrorKind::AlreadyExists => Ok(false),
+            put => self.note_write(put.map(|_| true).map_err(Error::from)),
+        }
+    }
+
+    /// All that has come, in order.
+    pub fn resumed_bytes(&self, standing: &Standing) -> BoxStream<'static, Result<Bytes, StoreError>> {
+        let (store, parts) = (self.primary.clone(), standing.parts.clone());
+        let read = move |part: ObjectMeta| {
+            let store = store.clone();
+            async move { Ok(store.get(&part.key, None).await?.body) }
+        };
+        stream::iter(parts).then(read).try_flatten().boxed()
+    }
+
+    /// Notes that an upload has ended, and whether images were `stored`, so that who did not hear of it can ask, and deletes
+    /// what came.
+    pub async fn end_resumable(&self, id: Uuid, standing: &Standing, stored: bool) -> Result<()> {
+        let ended = Begun { ended: Some(standing.offset), stored, ..standing.begun.clone() };
+        self.put_begun(id, &ended, &PutMode::Overwrite).await?;
+        self.delete_parts(standing).await
+    }
+
+    /// Deletes an upload that is not to go on.
+    pub async fn cancel_resumable(&self, id: Uuid) -> Result<()> {
+        let standing = self.resumable(id).await?;
+        self.primary.delete(&layout::resumable(id)).await?;
+        self.delete_parts(&standing).await
+    }
+
+    async fn delete_parts(&self, standing: &Standing) -> Result<()> {
+        for part in &standing.parts {
+            self.primary.delete(&part.key).await?;
+        }
+        Ok(())
+    }
+}

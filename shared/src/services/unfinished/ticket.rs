@@ -1,0 +1,288 @@
+//! Tickets: uploads of images too large for the way through a server or function.
+//!
+//! A ticket says exactly which bytes will come. They are put straight into the store, under a key that nobody lists, by
+//! a signed URL where the store has such, and else by a URL of this server that holds a secret. Completing the ticket
+//! looks at them where they lie, copies them to `uploads/` and commits. What is never completed is cleared away.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use futures::TryStreamExt;
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use subtle::ConstantTimeEq;
+use uuid::Uuid;
+
+use crate::base::clock::millis;
+use crate::base::seal::{self, UNSEALED};
+use crate::catalog::Record;
+use crate::core::archive::Archived;
+use crate::core::error::{Error, Result};
+use crate::digest::Digest;
+use crate::keepsake::{Keepsake, blocking};
+use crate::layout::{self, ImageId};
+use crate::media::{self, Media, MediaError};
+use crate::services::upload::{Fields, InProgress, Uploaded, check_name};
+use crate::store::{Body, ErrorKind, Key, ObjectMeta, Optional, PutMode, Ranged, SignedPut, StoreError, Terms};
+
+/// How long the bytes may take until they begin to arrive.
+const OPEN_FOR: Duration = Duration::from_secs(60 * 60);
+/// How long a ticket and its bytes are kept at least. In a bucket a lifecycle rule of as many days does the same.
+const KEPT_FOR: SignedDuration = SignedDuration::from_hours(24);
+/// The longest media type that a client may state, in bytes.
+const MAX_CONTENT_TYPE: usize = 100;
+
+/// What a client says of the image it is going to send.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Announcement {
+    /// The file name it gives.
+    pub original_name: Option<String>,
+    /// The media type it will state when it sends the bytes. What the image is follows from its bytes.
+    pub content_type: String,
+    /// Length in bytes.
+    pub size: u64,
+    /// SHA-256 of the bytes.
+    pub sha256: Digest,
+    /// Everything else.
+    pub fields: Fields,
+    /// Who sends it, as far as clients are told apart.
+    pub client: Option<String>,
+}
+
+/// A ticket as its client gets it.
+#[derive(Debug)]
+pub struct Issued {
+    /// Its name.
+    pub id: Uuid,
+    /// Where the bytes go.
+    pub destination: Destination,
+    /// Until when they may begin to arrive.
+    pub expires: Timestamp,
+}
+
+/// Where the bytes of a ticket go.
+#[derive(Debug)]
+pub enum Destination {
+    /// To the store's own service.
+    Signed(SignedPut),
+    /// Through [`Keepsake::receive`], to whoever knows the secret.
+    Here {
+        /// The secret.
+        secret: String,
+    },
+}
+
+/// A ticket as it is kept; sealed JSON.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Ticket {
+    digest: String,
+    #[serde(with = "millis")]
+    expires: Timestamp,
+    original_name: Option<String>,
+    content_type: String,
+    pub(crate) size: u64,
+    sha256: Digest,
+    fields: Fields,
+    /// Digest of the secret, where the bytes come through this server.
+    secret: Option<Digest>,
+    /// Who got it, as far as clients are told apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) client: Option<String>,
+}
+
+impl Ticket {
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        let read: Self = seal::open(bytes)?;
+        Some(Self { digest: UNSEALED.to_owned(), ..read })
+    }
+}
+
+/// Whether an error says that bytes are not what they should be, rather than that they could not be read.
+fn is_about_the_bytes(error: &Error) -> bool {
+    match error {
+        Error::DigestMismatch => true,
+        Error::Media(error) => !matches!(error, MediaError::Read(_)),
+        _ => false,
+    }
+}
+
+impl Keepsake {
+    /// Gives out a ticket for the bytes that `announced` describes.
+    pub async fn issue_ticket(&self, announced: Announcement) -> Result<Issued> {
+        let Announcement { original_name, content_type, size, sha256, fields, client } = announced;
+        fields.check()?;
+        check_name(original_name.as_deref())?;
+        let visible = |byte: u8| matches!(byte, b' '..=b'~');
+        if content_type.is_empty() || content_type.len() > MAX_CONTENT_TYPE || !content_type.bytes().all(visible) {
+            return Err(Error::Invalid("The contentType is not a media type.".to_owned()));
+        }
+        if size == 0 {
+            return Err(Error::EmptyFile);
+        }
+        if size > self.settings.max_upload_bytes {
+            return Err(Error::TooLarge { limit: self.settings.max_upload_bytes });
+        }
+        self.check_room(size).await?;
+        let _turn = self.beginning.lock().await;
+        self.check_unfinished(client.as_deref(), size).await?;
+        let (id, expires) = (self.clock.new_id(), self.clock.now() + OPEN_FOR);
+        let terms = Terms { size, digest: sha256, content_type: content_type.clone() };
+        let destination = match self.primary.signed_put(&layout::incoming(id), &terms, OPEN_FOR).await? {
+            Some(signed) => Destination::Signed(signed),
+            None => Destination::Here { secret: self.clock.new_secret() },
+        };
+        let secret = match &destination {
+            Destination::Signed(_) => None,
+            Destination::Here { secret } => Some(Digest::of(secret.as_bytes())),
+        };
+        let digest = UNSEALED.to_owned();
+        let ticket = Ticket { digest, expires, original_name, content_type, size, sha256, fields, secret, client };
+        let put = self.primary.put(&layout::ticket(id), &Body::from(seal::seal(&ticket)), &PutMode::Create).await;
+        self.note_write(put.map_err(Error::from))?;
+        Ok(Issued { id, destination, expires })
+    }
+
+    /// Marks a ticket as one whose bytes are arriving, until the mark is dropped; an error where they already are.
+    pub fn enter_ticket(&self, id: Uuid) -> Result<InProgress<'_>> {
+        let entered = InProgress::enter(self, Digest::of(id.as_bytes()));
+        entered.map_err(|_| Error::ArrivingNow)
+    }
+
+    /// How many bytes may come under a ticket now, from one who knows its secret; to be asked before any are read.
+    pub async fn expected(&self, id: Uuid, secret: &str) -> Result<Terms> {
+        if secret.is_empty() {
+            return Err(Error::NoSuchTicket);
+        }
+        let ticket = self.ticket(id).await?;
+        let given = Digest::of(secret.as_bytes());
+        let right = ticket.secret.is_some_and(|kept| given.as_bytes().ct_eq(kept.as_bytes()).into());
+        if !right || ticket.expires <= self.clock.now() {
+            return Err(Error::NoSuchTicket);
+        }
+        if self.primary.head(&layout::incoming(id)).await.optional()?.is_some() {
+            return Err(Error::ArrivedBefore);
+        }
+        self.check_room(ticket.size).await?;
+        Ok(Terms { size: ticket.size, digest: ticket.sha256, content_type: ticket.content_type })
+    }
+
+    /// Takes in the bytes of a ticket, which must be those that it was given for.
+    pub async fn receive(&self, id: Uuid, terms: &Terms, body: &Body) -> Result<()> {
+        if (body.size(), body.digest()) != (terms.size, terms.digest) {
+            return Err(Error::DigestMismatch);
+        }
+        match self.primary.put(&layout::incoming(id), body, &PutMode::Create).await {
+            Err(e) if e.kind == ErrorKind::AlreadyExists => Err(Error::ArrivedBefore),
+            put => self.note_write(put.map(drop).map_err(Error::from)),
+        }
+    }
+
+    /// Makes an image of the bytes that came under a ticket. Doing so again changes nothing and returns the same image.
+    pub async fn complete(&self, id: Uuid) -> Result<Uploaded> {
+        self.catalog.refresh().await?;
+        if let Some(earlier) = self.completed(id)? {
+            return Ok(earlier);
+        }
+        self.check_behind()?;
+        let ticket = match self.ticket(id).await {
+            Err(Error::NoSuchTicket) => return self.completed_meanwhile(id, Error::NoSuchTicket).await,
+            ticket => ticket?,
+        };
+        let from = layout::incoming(id);
+        let Some((ObjectMeta { size, .. }, digest)) = self.primary.digest(&from).await.optional()? else {
+            return self.completed_meanwhile(id, Error::NothingArrived).await;
+        };
+        let media = match self.inspect_arrived(&ticket, &from, size, digest).await {
+            Err(error) if is_about_the_bytes(&error) => {
+                // These bytes never become an image, so they go at once.
+                self.clear_ticket(id).await;
+                return Err(error);
+            }
+            // Another may have completed it meanwhile, and have cleared the bytes away.
+            Err(error) => return self.completed_meanwhile(id, error).await,
+            Ok(media) => media,
+        };
+        let begun = self.clock.now();
+        let image = ImageId::generate(id, media.format.extension());
+
+        let record = Record::of_bytes(size, digest, &media);
+        let record = record.described(&ticket.fields, ticket.original_name, self.clock.now());
+        let content_type = Some(media.format.content_type());
+        let copied = self.primary.copy_to(&from, &self.primary, &layout::image(&image), digest, content_type).await;
+        match copied {
+            Err(e) if e.is_not_found() => return self.completed_meanwhile(id, Error::NothingArrived).await,
+            copied => self.note_write(copied.map_err(Error::from))?,
+        }
+        if self.settings.archive_sync && self.archive.verify(&self.primary, &image, digest).await? != Archived::Yes {
+            return Err(StoreError::new("verify", layout::image(&image), ErrorKind::Corrupt).into());
+        }
+        // What fails from here on is not taken back: another may be completing the same ticket, and these are its bytes.
+        self.catalog.refresh().await?;
+        if let Some(earlier) = self.completed(id)? {
+            return Ok(earlier);
+        }
+        let images = self.commit_new(vec![(image, record)], &ticket.fields, begun).await;
+        let images = self.note_write(images)?;
+        self.clear_ticket(id).await;
+        Ok(self.acknowledge(images).await)
+    }
+
+    /// Looks at bytes where they lie.
+    async fn inspect_arrived(&self, ticket: &Ticket, from: &Key, size: u64, digest: Digest) -> Result<Media> {
+        if (size, digest) != (ticket.size, ticket.sha256) {
+            return Err(Error::DigestMismatch);
+        }
+        let (bytes, limits) = (Ranged::open(&self.primary, from.clone(), size).await?, self.settings.media);
+        Ok(blocking(move || media::inspect(&bytes, &limits)).await??)
+    }
+
+    /// The image that a ticket has become, as far as is cached.
+    fn completed(&self, id: Uuid) -> Result<Option<Uploaded>> {
+        match self.image_of_uuid(id) {
+            None => Ok(None),
+            Some((_, entry)) if entry.live().is_none() => Err(Error::NoSuchTicket),
+            Some(image) => Ok(Some(Uploaded { images: vec![image], copies: self.copies(), backup: None })),
+        }
+    }
+
+    /// What became of a ticket whose parts are gone: another may have completed it just now.
+    async fn completed_meanwhile(&self, id: Uuid, otherwise: Error) -> Result<Uploaded> {
+        self.catalog.refresh().await?;
+        self.completed(id)?.ok_or(otherwise)
+    }
+
+    async fn ticket(&self, id: Uuid) -> Result<Ticket> {
+        let kept = self.primary.read(&layout::ticket(id)).await.optional()?;
+        let (bytes, _) = kept.ok_or(Error::NoSuchTicket)?;
+        Ticket::decode(&bytes).ok_or_else(|| StoreError::new("read", layout::ticket(id), ErrorKind::Corrupt).into())
+    }
+
+    /// Deletes a ticket that was completed, its bytes first.
+    async fn clear_ticket(&self, id: Uuid) {
+        for key in [layout::incoming(id), layout::ticket(id)] {
+            if let Err(error) = self.primary.delete(&key).await {
+                tracing::warn!(%key, error = &error as &dyn std::error::Error, "what a ticket left stays for now");
+                return;
+            }
+        }
+    }
+
+    /// The tickets that can still be completed.
+    pub(crate) async fn open_tickets(&self) -> Result<HashSet<Uuid>> {
+        let listed = self.primary.list(layout::INCOMING, None);
+        Ok(listed.try_filter_map(async |meta| Ok(layout::parse_ticket(&meta.key))).try_collect().await?)
+    }
+
+    /// Deletes tickets that were not completed in time, and their bytes; returns how many objects those were.
+    pub async fn clear_tickets(&self) -> Result<u64> {
+        let before = self.clock.now() - KEPT_FOR;
+        let listed: Vec<_> = self.primary.list(layout::INCOMING, None).try_collect().await?;
+        let mut cleared = 0;
+        for meta in listed.into_iter().filter(|meta| meta.modified < before) {
+            self.primary.delete(&meta.key).await?;
+            cleared += 1;
+        }
+        Ok(cleared)
+    }
+}

@@ -1,0 +1,428 @@
+//! Taking in new images: all of a request or nothing of it.
+
+pub mod links;
+
+use std::sync::Arc;
+
+use futures::stream::{self, StreamExt};
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::base::clock::format_millis;
+use crate::catalog::{Change, CommitError, Content, Entry, QUEUED_AT_MOST, Record};
+use crate::core::error::{Error, Result};
+use crate::digest::{Digest, Hasher};
+use crate::keepsake::{Keepsake, blocking};
+use crate::layout::{self, BackupName, ImageId};
+use crate::media::{self, Media};
+use crate::services::groups;
+use crate::store::{Body, ErrorKind, PutMode};
+use crate::sync::lock;
+
+/// The category of an image that was sent without one.
+pub const DEFAULT_CATEGORY: &str = "fun";
+/// The place of an image that was sent without one and belongs to no group that has one.
+pub const DEFAULT_ORDER: i64 = 999;
+/// Longest description in characters.
+pub const MAX_DESCRIPTION: usize = 10_000;
+/// Longest category, group id or original name in characters.
+pub const MAX_NAME: usize = 1_000;
+/// An upload that took longer than this looks whether its bytes are still there; recovery leaves them alone for a day.
+const PATIENCE: SignedDuration = SignedDuration::from_mins(30);
+/// Images of one request that are written at a time.
+const PUTS: usize = 4;
+
+/// An image that has arrived in full.
+#[derive(Debug)]
+pub struct NewImage {
+    /// Its bytes.
+    pub body: Body,
+    /// The file name the client gave.
+    pub original_name: Option<String>,
+}
+
+/// What a client says of the images it uploads.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = UploadFields)]
+pub struct Fields {
+    /// `fun` where the field is missing; empty for no category.
+    pub category: Option<String>,
+    /// Empty where none is given.
+    pub description: Option<String>,
+    /// The group the images join.
+    pub group_id: Option<String>,
+    /// The place of the first of them; the others follow it.
+    pub order: Option<i64>,
+    /// When they were chosen to be uploaded: the moment at which they stand in lists, so that the images of one selection keep
+    /// their order, whichever arrives first. At most seven days before the upload; any other moment, and that of an image of
+    /// a group, which has an order, is ignored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub queued_at: Option<Timestamp>,
+}
+
+/// Images that are stored.
+#[derive(Debug)]
+pub struct Uploaded {
+    /// Their names and records, in the order in which they were sent.
+    pub images: Vec<(ImageId, Arc<Entry>)>,
+    /// How many copies of each stood when the upload was acknowledged.
+    pub copies: u8,
+    /// The automatic backup that this upload completed.
+    pub backup: Option<BackupName>,
+}
+
+struct Prepared {
+    id: ImageId,
+    body: Body,
+    record: Record,
+}
+
+impl NewImage {
+    /// How an answer names it: by its original name, or by its place among several.
+    fn called(&self, index: usize, several: bool) -> Option<String> {
+        let place = || several.then(|| format!("image {}", index + 1));
+        self.original_name.clone().or_else(place)
+    }
+}
+
+impl Fields {
+    /// The same without empty fields, which count as missing. An empty category is kept: the image has none.
+    #[must_use]
+    pub fn without_empty(self) -> Self {
+        let said = |text: Option<String>| text.filter(|text| !text.is_empty());
+        let Self { category, description, group_id, order, queued_at } = self;
+        Self { category, description: said(description), group_id: said(group_id), order, queued_at }
+    }
+
+    /// Refuses what is too long.
+    pub fn check(&self) -> Result<()> {
+        let too_long = |text: &Option<String>, most| text.as_ref().is_some_and(|t| t.chars().count() > most);
+        if too_long(&self.description, MAX_DESCRIPTION) {
+            return Err(Error::Invalid(format!("The description is longer than {MAX_DESCRIPTION} characters.")));
+        }
+        if too_long(&self.category, MAX_NAME) || too_long(&self.group_id, MAX_NAME) {
+            return Err(Error::Invalid(format!("A category or group id is longer than {MAX_NAME} characters.")));
+        }
+        Ok(())
+    }
+
+    /// When images uploaded at this moment were chosen, as far as that is believed and of use.
+    pub(crate) fn queued_before(&self, uploaded: Timestamp) -> Option<String> {
+        let is_before =
+            |at: &Timestamp| (SignedDuration::ZERO..=QUEUED_AT_MOST).contains(&uploaded.duration_since(*at));
+        self.queued_at.filter(|at| self.group_id.is_none() && is_before(at)).map(format_millis)
+    }
+}
+
+impl Keepsake {
+    /// Stores images and their records, in one commit. With `idempotency_key`, doing so again with the same images
+    /// and fields changes nothing and returns what the first time did.
+    pub async fn upload(
+        &self,
+        images: Vec<NewImage>,
+        fields: Fields,
+        idempotency_key: Option<&str>,
+    ) -> Result<Uploaded> {
+        fields.check()?;
+        if images.is_empty() {
+            return Err(Error::NoFile);
+        }
+        let several = images.len() > 1;
+        for (index, image) in images.iter().enumerate() {
+            let sound = if image.body.size() == 0 { Err(Error::EmptyFile) } else { Ok(()) };
+            let checked = sound.and_then(|()| check_name(image.original_name.as_deref()));
+            checked.map_err(|error| error.of_file(image.called(index, several).as_deref(), several))?;
+        }
+        self.check_behind()?;
+        let bytes = images.iter().map(|image| image.body.size()).sum();
+        self.note_write(self.check_room(bytes).await)?;
+        let key = idempotency_key.map(|key| Digest::of(key.as_bytes()));
+        let _guard = key.map(|key| InProgress::enter(self, key)).transpose()?;
+        let prepared = self.prepare(images, &fields, key).await?;
+        if let Some(key) = key
+            && let Some(earlier) = self.earlier_answer(key, &prepared).await?
+        {
+            return Ok(earlier);
+        }
+        let images = self.note_write(self.store(prepared, &fields).await)?;
+        Ok(self.acknowledge(images).await)
+    }
+
+    /// What follows once images are stored. With `archive_sync` that is the automatic backup, if it is due; else
+    /// backups are made when the second copies are.
+    pub(crate) async fn acknowledge(&self, images: Vec<(ImageId, Arc<Entry>)>) -> Uploaded {
+        let mut backup = None;
+        if self.settings.archive_sync {
+            match self.backup_if_due().await {
+                Ok(made) => backup = made,
+                Err(error) => {
+                    // The upload stands; the claim stays, and whoever comes next makes the backup.
+                    tracing::error!(error = &error as &dyn std::error::Error, "an automatic backup failed");
+                }
+            }
+        }
+        self.changed.notify_one();
+        Uploaded { images, copies: self.copies(), backup }
+    }
+
+    pub(crate) fn copies(&self) -> u8 {
+        if self.settings.archive_sync { 2 } else { 1 }
+    }
+
+    /// Judges the images by their bytes and makes their records, all but their place in a group.
+    async fn prepare(&self, images: Vec<NewImage>, fields: &Fields, key: Option<Digest>) -> Result<Vec<Prepared>> {
+        let limits = self.settings.media;
+        let inspect = move || {
+            let several = images.len() > 1;
+            let inspect = |(index, image): (usize, NewImage)| match media::inspect(&image.body, &limits) {
+                Ok(media) => Ok((media, image)),
+                Err(error) => Err(Error::from(error).of_file(image.called(index, several).as_deref(), several)),
+            };
+            images.into_iter().enumerate().map(inspect).collect::<Result<Vec<(Media, NewImage)>>>()
+        };
+        let inspected = blocking(inspect).await??;
+        let request = key.map(|_| request_digest(&inspected, fields));
+        let uploaded = self.clock.now();
+        let prepare = |(index, (media, image)): (usize, (Media, NewImage))| {
+            let uuid = key.map_or_else(|| self.clock.new_id(), |key| idempotent_id(key, index));
+            let record = Record::of_bytes(image.body.size(), image.body.digest(), &media);
+            let record = Record { request_digest: request, ..record.described(fields, image.original_name, uploaded) };
+            let body = image.body.of_type(media.format.content_type());
+            Prepared { id: ImageId::generate(uuid, media.format.extension()), body, record }
+        };
+        Ok(inspected.into_iter().enumerate().map(prepare).collect())
+    }
+
+    /// What an earlier upload with this key stored, as far as it is still there, if there was one.
+    /// [`Error::DeletedSince`] where nothing of it is.
+    async fn earlier_answer(&self, key: Digest, prepared: &[Prepared]) -> Result<Option<Uploaded>> {
+        self.catalog.refresh().await?;
+        let stored: Vec<(ImageId, Arc<Entry>)> = self.all_stored_under(key).collect();
+        if stored.is_empty() {
+            return Ok(None);
+        }
+        let same = |((_, entry), wanted): (&(ImageId, Arc<Entry>), &Prepared)| match entry.live() {
+            Some(record) => record.request_digest == wanted.record.request_digest,
+            // All that is left of a deleted image is what its bytes were.
+            None => entry.content_digest().is_none_or(|digest| digest == wanted.body.digest()),
+        };
+        if stored.len() != prepared.len() || !stored.iter().zip(prepared).all(same) {
+            return Err(Error::IdempotencyMismatch);
+        }
+        let images: Vec<_> = stored.into_iter().filter(|(_, entry)| entry.live().is_some()).collect();
+        if images.is_empty() {
+            return Err(Error::DeletedSince);
+        }
+        Ok(Some(Uploaded { images, copies: self.copies(), backup: None }))
+    }
+
+    /// The images that an upload with this key stored, deleted ones included, as far as is cached.
+    fn all_stored_under(&self, key: Digest) -> impl Iterator<Item = (ImageId, Arc<Entry>)> {
+        (0..).map_while(move |index| self.image_of_uuid(idempotent_id(key, index)))
+    }
+
+    /// What an upload with this key has stored, as far as it is still there.
+    pub async fn stored_under(&self, idempotency_key: &str) -> Result<Uploaded> {
+        self.catalog.refresh().await?;
+        let key = Digest::of(idempotency_key.as_bytes());
+        let images = self.all_stored_under(key).filter(|(_, entry)| entry.live().is_some()).collect();
+        Ok(Uploaded { images, copies: self.copies(), backup: None })
+    }
+
+    /// Writes the bytes, then the commit. What fails is taken back.
+    async fn store(&self, prepared: Vec<Prepared>, fields: &Fields) -> Result<Vec<(ImageId, Arc<Entry>)>> {
+        let (begun, retried) = (self.clock.now(), prepared.iter().any(|p| p.record.request_digest.is_some()));
+        // Every put is seen to its end, also after one has failed: what is still being written cannot be taken back.
+        let put = async |p: &Prepared| {
+            let second_copy =
+                async { if self.settings.archive_sync { self.archive.put(&p.body).await } else { Ok(()) } };
+            let (put, archived) = futures::join!(self.put_new(p), second_copy);
+            let mine = matches!(put, Ok(true)).then(|| p.id.clone());
+            (mine, put.and(archived.map_err(Error::from)))
+        };
+        let puts: Vec<_> = stream::iter(&prepared).map(put).buffer_unordered(PUTS).collect().await;
+        let (mine, outcomes): (Vec<Option<ImageId>>, Vec<Result<()>>) = puts.into_iter().unzip();
+        let mine: Vec<ImageId> = mine.into_iter().flatten().collect();
+        if let Err(error) = outcomes.into_iter().collect::<Result<()>>() {
+            self.take_back_images(&mine, retried).await;
+            return Err(error);
+        }
+        let records = prepared.into_iter().map(|p| (p.id, p.record)).collect();
+        match self.commit_new(records, fields, begun).await {
+            Err(Error::Commit(CommitError::NotStored(error))) => {
+                self.take_back_images(&mine, retried).await;
+                Err(CommitError::NotStored(error).into())
+            }
+            committed => committed,
+        }
+    }
+
+    /// The image whose name a UUID makes, whatever its format, as far as is cached.
+    pub(crate) fn image_of_uuid(&self, uuid: Uuid) -> Option<(ImageId, Arc<Entry>)> {
+        let ids = media::Format::ALL.iter().map(|format| ImageId::generate(uuid, format.extension()));
+        self.catalog
+            .read(|state| ids.into_iter().find_map(|id| state.get(id.as_str()).cloned().map(|entry| (id, entry))))
+    }
+
+    /// Gives new images their place and commits their records. Their bytes must lie in the primary, where they were put
+    /// since `begun`.
+    pub(crate) async fn commit_new(
+        &self,
+        mut records: Vec<(ImageId, Record)>,
+        fields: &Fields,
+        begun: Timestamp,
+    ) -> Result<Vec<(ImageId, Arc<Entry>)>> {
+        // Who takes the next place in a group keeps it until the commit stands.
+        let in_sequence = fields.group_id.is_some() && fields.order.is_none();
+        let _turn = if in_sequence { Some(self.editing.lock().await) } else { None };
+        if in_sequence {
+            self.catalog.refresh().await?;
+        }
+        let next = fields.group_id.as_ref().and_then(|group| self.catalog.read(|state| state.next_order(group)));
+        let title =
+            fields.group_id.as_ref().and_then(|group| self.catalog.read(|state| groups::title_of(state, group)));
+        let mut order = fields.order.or(next);
+        for (_, record) in &mut records {
+            record.order = Some(order.unwrap_or(DEFAULT_ORDER));
+            order = order.map(|order| order.saturating_add(1));
+            record.group_title.clone_from(&title);
+        }
+        let sizes: Vec<u64> = records.iter().filter_map(|(_, record)| record.size).collect();
+        let version = self.catalog.read(|state| state.first_version());
+        let change = |(id, record): (ImageId, Record)| (id, Change { version, content: Content::Live(record) });
+        let changes: Vec<(ImageId, Change)> = records.into_iter().map(change).collect();
+        let committed = self.catalog.commit(changes.clone()).await;
+        // Where the outcome is unknown, the background task decides it.
+        let commit = committed.inspect_err(|_| self.changed.notify_one())?;
+        sizes.into_iter().for_each(|size| self.counts.add_upload(size));
+        if self.clock.now().duration_since(begun) > PATIENCE {
+            // A recovery may have taken the bytes for what an interrupted upload left.
+            for (id, _) in changes.iter().filter(|(id, _)| !id.is_link()) {
+                self.primary.head(&layout::image(id)).await?;
+            }
+        }
+        Ok(changes.into_iter().map(|(id, change)| (id, change.stamped(commit))).collect())
+    }
+
+    /// Writes an image's bytes; returns whether it was this call that did. Only under an idempotency key may they lie
+    /// there already, left by an earlier attempt that was cut off or by one that runs in another process; others than
+    /// these are never replaced.
+    async fn put_new(&self, prepared: &Prepared) -> Result<bool> {
+        let key = layout::image(&prepared.id);
+        match self.primary.put(&key, &prepared.body, &PutMode::Create).await {
+            Ok(_) => Ok(true),
+            Err(e) if e.kind == ErrorKind::AlreadyExists && prepared.record.request_digest.is_some() => {
+                if self.primary.digest(&key).await?.1 != prepared.body.digest() {
+                    return Err(Error::IdempotencyMismatch);
+                }
+                // Put anew, so that a recovery sees them as young as this attempt.
+                self.primary.put(&key, &prepared.body, &PutMode::Overwrite).await?;
+                Ok(false)
+            }
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Deletes the bytes of images that have no record. Second copies stay: another image may have the same content. Where
+    /// the upload may be `retried`, all stays: another attempt may be storing the same image.
+    async fn take_back_images(&self, ids: &[ImageId], retried: bool) {
+        for id in ids.iter().filter(|_| !retried) {
+            if let Err(error) = self.primary.delete(&layout::image(id)).await {
+                // Recovery sets aside what lies in `uploads/` without a record.
+                tracing::warn!(image = %id, error = &error as &dyn std::error::Error, "a failed upload's bytes stay for now");
+            }
+        }
+    }
+}
+
+impl Record {
+    /// What the bytes of an image say of it.
+    pub(crate) fn of_bytes(size: u64, digest: Digest, media: &Media) -> Self {
+        Self {
+            kind: Some(if media.format.is_video() { "video" } else { "image" }.to_owned()),
+            content_type: Some(media.format.content_type().to_owned()),
+            size: Some(size),
+            sha256: Some(digest),
+            ..Self::default()
+        }
+        .measured(media)
+    }
+
+    /// Takes over what the bytes say of the picture's size.
+    pub(crate) fn measured(self, media: &Media) -> Self {
+        Self {
+            width: Some(media.width.into()),
+            height: Some(media.height.into()),
+            orientation: Some(media.orientation.value().into()),
+            truncated: media.is_truncated.then_some(true),
+            ..self
+        }
+    }
+
+    /// Whether all that it says of the picture's size is what these bytes say, if it did not know of orientations.
+    pub(crate) fn lacks_orientation_only(&self, media: &Media) -> bool {
+        let (shown, turned) = ((media.width.into(), media.height.into()), (media.height.into(), media.width.into()));
+        let says = |said| said == shown || (media.orientation.is_sideways() && said == turned);
+        self.orientation.is_none() && self.width.zip(self.height).is_none_or(says)
+    }
+
+    /// Adds what a client says of an image that it uploads, but for its place.
+    pub(crate) fn described(self, fields: &Fields, original_name: Option<String>, uploaded: Timestamp) -> Self {
+        Self {
+            category: Some(fields.category.clone().unwrap_or_else(|| DEFAULT_CATEGORY.to_owned())),
+            description: Some(fields.description.clone().unwrap_or_default()),
+            upload_date: Some(format_millis(uploaded)),
+            queued_at: fields.queued_before(uploaded),
+            group_id: fields.group_id.clone(),
+            original_name,
+            ..self
+        }
+    }
+}
+
+/// Refuses a file name that is too long to keep.
+pub(crate) fn check_name(name: Option<&str>) -> Result<()> {
+    if name.is_some_and(|name| name.chars().count() > MAX_NAME) {
+        return Err(Error::Invalid(format!("A file name is longer than {MAX_NAME} characters.")));
+    }
+    Ok(())
+}
+
+/// The id of the image at `index` of an upload with this idempotency key: the same each time.
+fn idempotent_id(key: Digest, index: usize) -> Uuid {
+    let mut hasher = Hasher::default();
+    hasher.update(key.as_bytes());
+    hasher.update(&(index as u64).to_be_bytes());
+    let digest = hasher.finish();
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&digest.as_bytes()[..16]);
+    Uuid::new_v8(bytes)
+}
+
+/// What an idempotency key stands for: these images with these fields.
+fn request_digest(images: &[(Media, NewImage)], fields: &Fields) -> Digest {
+    let files: Vec<_> = images.iter().map(|(_, i)| (i.body.digest(), i.original_name.as_deref())).collect();
+    let said = (&fields.category, &fields.description, &fields.group_id, fields.order);
+    let json = serde_json::to_vec(&(files, said)).unwrap_or_else(|e| unreachable!("plain data serialises: {e}"));
+    Digest::of(&json)
+}
+
+/// Marks an idempotency key or a ticket as being worked on, until dropped.
+#[derive(Debug)]
+pub struct InProgress<'a>(&'a Keepsake, Digest);
+
+impl<'a> InProgress<'a> {
+    pub(crate) fn enter(keepsake: &'a Keepsake, key: Digest) -> Result<Self> {
+        if lock(&keepsake.uploading).insert(key) { Ok(Self(keepsake, key)) } else { Err(Error::IdempotencyInProgress) }
+    }
+}
+
+impl Drop for InProgress<'_> {
+    fn drop(&mut self) {
+        lock(&self.0.uploading).remove(&self.1);
+    }
+}

@@ -1,0 +1,346 @@
+//! Verifying: what is stored is read through and compared with its digests, a slice at a time, and each copy that is not
+//! what it should be is made anew from the other.
+//!
+//! What fails for one object never keeps the others from being looked at.
+
+mod backups;
+mod record;
+mod serving;
+mod sizes;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::str::FromStr;
+
+use futures::stream::{self, StreamExt};
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+pub use record::Record;
+
+use crate::catalog;
+use crate::core::archive::Archived;
+use crate::core::error::{Error, Result};
+use crate::digest::Digest;
+use crate::keepsake::Keepsake;
+use crate::layout::{self, BackupName, ImageId};
+use crate::store::{Body, Change, ErrorKind, Found, Key, Optional, Store, StoreError};
+
+/// Objects read through at a time.
+const READS: usize = 4;
+/// The slices of a schedule: with one an hour, everything is read through in thirty days.
+pub const SLICES: u32 = 720;
+/// Where second copies follow later, that of an image this young may still be on its way.
+const FOLLOWS: SignedDuration = SignedDuration::from_hours(1);
+
+/// A part of all that is stored, picked by digests: the `number`th of so many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slice {
+    number: u32,
+    of: u32,
+}
+
+impl Slice {
+    /// All there is.
+    pub const WHOLE: Self = Self { number: 1, of: 1 };
+
+    /// The `number`th of `of` slices, counted from 1; `None` where there is no such slice.
+    pub fn new(number: u32, of: u32) -> Option<Self> {
+        (1..=of).contains(&number).then_some(Self { number, of })
+    }
+
+    fn takes(self, digest: &Digest) -> bool {
+        let [a, b, c, d, ..] = *digest.as_bytes();
+        u32::from_be_bytes([a, b, c, d]) % self.of == self.number - 1
+    }
+}
+
+impl fmt::Display for Slice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.number, self.of)
+    }
+}
+
+impl FromStr for Slice {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let parsed = text.split_once('/').and_then(|(number, of)| Self::new(number.parse().ok()?, of.parse().ok()?));
+        parsed.ok_or_else(|| Error::Invalid("A slice is written as 1/30: the first of thirty.".to_owned()))
+    }
+}
+
+/// What a verification found and did.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Findings {
+    /// Images whose copies were read.
+    pub images: u64,
+    /// Length of those images in bytes.
+    pub bytes: u64,
+    /// Images whose bytes in the primary were missing or not theirs, and came back from the archive.
+    pub repaired: BTreeSet<ImageId>,
+    /// Images whose second copy was missing or not theirs, and was made anew.
+    pub copied: BTreeSet<ImageId>,
+    /// Images of which one copy is missing, wrong or unreadable, because no repair was asked for or it failed; and those
+    /// of which neither copy is right but the store holds one that it fails to return.
+    pub damaged: BTreeSet<ImageId>,
+    /// Images whose bytes are right in neither place.
+    pub lost: BTreeSet<ImageId>,
+    /// Second copies of deleted images that were read.
+    pub deleted: u64,
+    /// Those of them that are wrong: no restore can bring these back.
+    pub lost_copies: BTreeSet<Digest>,
+    /// Catalog chunks and manifests that were read.
+    pub pieces: u64,
+    /// Chunks that were wrong and were written again from the present state.
+    pub rewritten: u64,
+    /// Backups of which a part is missing or damaged, and could not be made anew.
+    pub damaged_backups: BTreeSet<BackupName>,
+    /// What the images in `damaged` and `lost` should be.
+    #[serde(skip)]
+    pub(crate) wrong: BTreeMap<ImageId, Digest>,
+}
+
+impl Findings {
+    /// Whether something is not as it should be and still is not.
+    pub fn needs_attention(&self) -> bool {
+        let well = self.damaged.is_empty() && self.lost.is_empty();
+        !(well && self.lost_copies.is_empty() && self.damaged_backups.is_empty())
+    }
+}
+
+/// How one copy of some bytes reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Copy {
+    /// It has the digest that it should have.
+    Right,
+    /// It is missing, or has other bytes.
+    Wrong,
+    /// Its store lists it and answers otherwise, but fails to return its bytes: a service that checks what it keeps fails
+    /// so once an object has rotted.
+    Unreadable,
+}
+
+/// How the copies of one image read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Copies {
+    primary: Copy,
+    archive: Copy,
+}
+
+impl Copies {
+    const RIGHT: Self = Self { primary: Copy::Right, archive: Copy::Right };
+}
+
+impl Keepsake {
+    /// Reads one slice of everything through; with `repair`, makes what is wrong anew where the other copy is right.
+    /// [`Error::VerificationRunning`] while another runs in this process.
+    pub async fn verify(&self, slice: Slice, repair: bool) -> Result<Findings> {
+        let _turn = self.verifying.try_lock().map_err(|_| Error::VerificationRunning)?;
+        self.catalog.refresh().await?;
+        let mut findings = Findings::default();
+        let mut failure = self.verify_slice(slice, repair, &mut findings).await.err();
+        if repair && let Err(error) = self.measure_older_records(slice).await {
+            // No copy is worse for that, and the next verification of the slice tries again.
+            tracing::warn!(error = &error as &dyn std::error::Error, "sizes in older records were not put right");
+        }
+        failure = failure.or(self.verify_deleted(slice, &mut findings).await.err());
+        let backups = self.verify_backups(slice, repair, &mut findings).await;
+        let (backups, failed) = backups.map_or_else(|error| (None, Some(error)), |names| (Some(names), None));
+        failure = failure.or(failed);
+        if let Err(error) = self.note_findings(slice, &findings, backups.as_deref(), failure.is_none()).await {
+            // A store that takes no writes is one to be looked at, not one to say nothing about.
+            tracing::warn!(error = &error as &dyn std::error::Error, ?findings, "what was found cannot be kept");
+        }
+        failure.map_or(Ok(findings), Err)
+    }
+
+    /// Verifies and repairs the slice that has waited longest: for a schedule, which nobody watches.
+    pub async fn verify_next(&self) -> Result<(Slice, Findings)> {
+        let slice = self.verifications().await?.next_slice();
+        let findings = self.verify(slice, true).await?;
+        if findings.needs_attention() {
+            tracing::error!(%slice, ?findings, "something is damaged and cannot be repaired");
+        }
+        Ok((slice, findings))
+    }
+
+    async fn verify_slice(&self, slice: Slice, repair: bool, findings: &mut Findings) -> Result<()> {
+        let settled = self.clock.now() - FOLLOWS;
+        let queued = self.queued_since(settled);
+        let images: Vec<(ImageId, Digest, u64, bool)> = self.catalog.read(|state| {
+            let live = state.iter().filter_map(|(id, entry)| Some((id, entry, entry.live()?)));
+            let mine = live.filter_map(|(id, entry, r)| Some((id, entry, r, r.sha256.filter(|d| slice.takes(d))?)));
+            let may_wait = |entry: &catalog::Entry, record: &catalog::Record| {
+                let new = !self.settings.archive_sync && uploaded_after(record, settled);
+                new || queued.contains(&entry.stamp.commit)
+            };
+            mine.map(|(id, e, r, digest)| (id.clone(), digest, r.size.unwrap_or(0), may_wait(e, r))).collect()
+        });
+        self.progress.begin("images", images.len() as u64);
+        let look = async |(id, digest, size, may_wait)| {
+            (self.look_until_settled(&id, digest, may_wait).await, id, digest, size)
+        };
+        let mut looked = stream::iter(images).map(look).buffer_unordered(READS);
+        let mut failure = None;
+        while let Some((found, id, digest, size)) = looked.next().await {
+            findings.images += 1;
+            self.progress.advance();
+            findings.bytes += size;
+            let settled = match found {
+                Ok(None) => Ok(()),
+                // One that was deleted since is as it should be.
+                Ok(Some(_)) if matches!(self.image(id.as_str()).await, Err(Error::NoSuchImage(_))) => Ok(()),
+                Ok(Some(copies)) => self.settle(&id, digest, copies, repair, findings).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = settled {
+                tracing::error!(image = %id, error = &error as &dyn std::error::Error, "an image could not be verified");
+                failure = failure.or(Some(error));
+            }
+        }
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// Like [`look_at`](Self::look_at), but a second copy that is still to be made, as `may_wait` allows, is no fault.
+    async fn look_until_settled(&self, id: &ImageId, digest: Digest, may_wait: bool) -> Result<Option<Copies>> {
+        let found = self.look_at(id, digest).await?;
+        match found {
+            Some(Copies { primary: Copy::Right, archive: Copy::Wrong }) if may_wait => {}
+            _ => return Ok(found),
+        }
+        // One that does not exist yet will be made. One that exists now may have been made after it was looked for.
+        if self.archive.has(&digest, None).await? { self.look_at(id, digest).await } else { Ok(None) }
+    }
+
+    /// Reads both copies of an image; `None` where both are right.
+    async fn look_at(&self, id: &ImageId, digest: Digest) -> Result<Option<Copies>> {
+        let (image, copy) = (layout::image(id), layout::archived_image(&digest));
+        let primary = read_through(&self.primary, &image, digest);
+        let archive = read_through(self.archive.store(), &copy, digest);
+        let (primary, archive) = futures::try_join!(primary, archive)?;
+        let copies = Copies { primary, archive };
+        Ok((copies != Copies::RIGHT).then_some(copies))
+    }
+
+    async fn settle(
+        &self,
+        id: &ImageId,
+        digest: Digest,
+        copies: Copies,
+        repair: bool,
+        findings: &mut Findings,
+    ) -> Result<()> {
+        tracing::warn!(image = %id, ?copies, "a copy of an image is missing, wrong or cannot be read");
+        let Copies { primary, archive } = copies;
+        let repaired = match (primary, archive) {
+            (Copy::Wrong, Copy::Wrong) => {
+                findings.lost.insert(id.clone());
+                findings.wrong.insert(id.clone(), digest);
+                return Ok(());
+            }
+            (_, Copy::Right) if repair => self.repair_image(id, digest, primary).await.map(|()| &mut findings.repaired),
+            (Copy::Right, _) if repair => self.repair_copy(id, digest, archive).await.map(|()| &mut findings.copied),
+            // Also where neither copy is right, but the bytes of one may still be recovered by the service.
+            _ => Ok(&mut findings.damaged),
+        };
+        let failed = match repaired {
+            Ok(found) => {
+                found.insert(id.clone());
+                Ok(())
+            }
+            Err(error) => {
+                findings.damaged.insert(id.clone());
+                Err(error)
+            }
+        };
+        if findings.damaged.contains(id) {
+            findings.wrong.insert(id.clone(), digest);
+        }
+        failed
+    }
+
+    /// Puts an image's bytes in the primary, if they can be read, into quarantine, and brings the right ones back from the
+    /// archive.
+    async fn repair_image(&self, id: &ImageId, digest: Digest, found: Copy) -> Result<()> {
+        if found != Copy::Unreadable {
+            self.archive.quarantine(&self.primary, &layout::image(id)).await?;
+        }
+        match self.note_write(self.archive.bring_back(&self.primary, id, digest).await.map_err(Error::from))? {
+            Archived::Yes => Ok(()),
+            Archived::Missing => Err(Error::MissingBytes),
+        }
+    }
+
+    /// Likewise the other way round.
+    async fn repair_copy(&self, id: &ImageId, digest: Digest, found: Copy) -> Result<()> {
+        let (archive, to) = (self.archive.store(), layout::archived_image(&digest));
+        if found != Copy::Unreadable {
+            self.archive.quarantine(archive, &to).await?;
+        }
+        let copied = self.primary.copy_to(&layout::image(id), archive, &to, digest, None).await;
+        self.note_write(copied.map_err(Error::from))
+    }
+
+    /// What verifications have found, as far as is kept.
+    pub async fn verifications(&self) -> Result<Record> {
+        let kept = self.archive.store().read(&layout::verified()).await.sound()?;
+        Ok(kept.and_then(|(bytes, _)| Record::decode(&bytes)).unwrap_or_else(Record::new))
+    }
+
+    /// Keeps what a verification found; only one that saw all of its slice takes anything back.
+    async fn note_findings(
+        &self,
+        slice: Slice,
+        findings: &Findings,
+        backups: Option<&[BackupName]>,
+        saw_all: bool,
+    ) -> Result<()> {
+        let note = |found: Found| {
+            let kept = match found {
+                Found::Absent | Found::Unreadable => None,
+                Found::Bytes(bytes) => Record::decode(&bytes),
+            };
+            let mut record = kept.unwrap_or_else(Record::new);
+            if let Some(backups) = backups {
+                // What was deleted since is not damaged any more.
+                record.damaged_backups.retain(|name| backups.contains(name));
+            }
+            record.note(slice, findings, self.clock.now(), saw_all);
+            Ok::<_, Error>(Change::Put(Body::from(record.encode()), ()))
+        };
+        self.archive.store().update(&layout::verified(), note).await
+    }
+}
+
+/// Whether a record says that its image was uploaded after this moment.
+pub(crate) fn uploaded_after(record: &catalog::Record, moment: Timestamp) -> bool {
+    record.upload_date.as_deref().and_then(|date| date.parse::<Timestamp>().ok()).is_some_and(|at| at > moment)
+}
+
+/// Reads an object through and compares it with its digest. That the store does not answer at all is an error.
+async fn read_through(store: &Store, key: &Key, digest: Digest) -> Result<Copy, StoreError> {
+    let mut tried_again = false;
+    loop {
+        match store.hash(key).await.sound() {
+            Ok(Some((_, found))) if found == digest => return Ok(Copy::Right),
+            Ok(_) => return Ok(Copy::Wrong),
+            Err(error) if !is_unreadable(store, key, &error).await => return Err(error),
+            // One failed read may be chance.
+            Err(_) if tried_again => return Ok(Copy::Unreadable),
+            Err(_) => tried_again = true,
+        }
+    }
+}
+
+/// Whether reading an object failed though its store answers and has it, so that the fault is the object's and not an outage.
+async fn is_unreadable(store: &Store, key: &Key, error: &StoreError) -> bool {
+    match error.kind {
+        ErrorKind::Corrupt => true,
+        // An outage or lost rights would also fail the request for its metadata.
+        ErrorKind::Unavailable | ErrorKind::Refused => store.head(key).await.is_ok(),
+        _ => false,
+    }
+}

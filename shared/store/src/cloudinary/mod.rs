@@ -1,0 +1,425 @@
+//! [`CloudinaryStore`]: objects at Cloudinary, through its HTTP API. An archive for one server, and nothing else.
+//!
+//! Cloudinary has no compare-and-set, so sentences 3, 4 and 14 of the contract hold among the callers of one process
+//! alone: each key has a turn, and within it what is there is compared and then changed. An update looks at Cloudinary
+//! itself once more, so that a second server, as there is for a moment at a deploy, is noticed. See docs/adr/0027.
+//!
+//! Architecture invariant: nothing counts as stored that was not read back whole and right. Cloudinary may refuse what it
+//! cannot read as an image, or deliver something else than it was sent; such an object is kept as plain bytes.
+
+mod api;
+mod http;
+mod index;
+mod names;
+
+use std::fmt::Display;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
+use tokio::sync::{Mutex as Turn, MutexGuard, OnceCell};
+
+use self::api::{Api, Kind};
+use self::http::Failed;
+use self::index::{Entry, Index};
+use crate::Secret;
+use crate::body::Body;
+use crate::error::{ErrorKind, Result, StoreError};
+use crate::key::Key;
+use crate::object::{ETag, Files, Object, ObjectMeta, ObjectStore, PutMode, StoreStatus};
+use crate::sync::{Mutex, lock};
+
+/// How often bytes are sent that get a version which another object of that name had.
+const ROUNDS: u32 = 3;
+
+/// Where an archive at Cloudinary is, and what identifies its owner.
+#[derive(Clone, Debug)]
+pub struct CloudinaryOptions {
+    /// The product environment.
+    pub cloud: String,
+    /// The API key.
+    pub key: String,
+    /// The API secret.
+    pub secret: Secret,
+    /// The folder that everything lies in.
+    pub folder: String,
+    /// Where the API is, by default Cloudinary's own.
+    pub endpoint: Option<String>,
+    /// What the keys of pictures start with, which become images where Cloudinary keeps them bit for bit.
+    pub images: &'static str,
+    /// How long to wait before a second try, by default half a second.
+    pub first_wait: Duration,
+}
+
+impl CloudinaryOptions {
+    /// The default of everything that has one.
+    pub fn new(images: &'static str) -> Self {
+        Self {
+            cloud: String::new(),
+            key: String::new(),
+            secret: Secret::new(""),
+            folder: String::new(),
+            endpoint: None,
+            images,
+            first_wait: Duration::from_millis(500),
+        }
+    }
+}
+
+/// A store in one folder of a product environment.
+#[derive(Clone, Debug)]
+pub struct CloudinaryStore(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    api: Api,
+    folder: String,
+    images: &'static str,
+    index: OnceCell<Mutex<Index>>,
+    /// Whoever changes an object has one of these, told by its key.
+    turns: Vec<Turn<()>>,
+    /// Whether the last request was answered.
+    answers: AtomicBool,
+}
+
+impl CloudinaryStore {
+    /// Makes a client; nothing is sent yet.
+    pub fn connect(options: CloudinaryOptions) -> Result<Self> {
+        let (folder, images) = (options.folder.clone(), options.images);
+        let refused = |e: io::Error| StoreError::caused("open", &options.cloud, ErrorKind::Refused, e);
+        let api = Api::new(options.clone()).map_err(refused)?;
+        let turns = (0..64).map(|_| Turn::default()).collect();
+        let (index, answers) = (OnceCell::new(), AtomicBool::new(true));
+        Ok(Self(Arc::new(Shared { api, folder, images, index, turns, answers })))
+    }
+}
+
+impl Shared {
+    /// The turn of whoever changes `key`, or needs it not to change.
+    async fn turn(&self, key: &Key) -> MutexGuard<'_, ()> {
+        let mut hasher = DefaultHasher::new();
+        key.hash(&mut hasher);
+        self.turns[hasher.finish() as usize % self.turns.len()].lock().await
+    }
+
+    /// Takes note of whether Cloudinary answers, and says what was tried and on what.
+    fn told<T>(&self, operation: &'static str, key: impl Display, result: Result<T, Failed>) -> Result<T> {
+        let away = |failed: &Failed| matches!(failed.kind, ErrorKind::Unavailable | ErrorKind::Refused);
+        self.answers.store(!result.as_ref().is_err_and(away), Ordering::Relaxed);
+        let kind = |failed: &Failed| match failed.kind {
+            // That an object is not there is told by `describe`; anywhere else it says that nothing is.
+            ErrorKind::NotFound => ErrorKind::Refused,
+            kind => kind,
+        };
+        result.map_err(|failed| StoreError::caused(operation, key, kind(&failed), failed))
+    }
+
+    fn public_id(&self, operation: &'static str, key: &Key) -> Result<String> {
+        names::public_id(&self.folder, key).ok_or_else(|| {
+            StoreError::caused(
+                operation,
+                key,
+                ErrorKind::Refused,
+                "its name is too long for Cloudinary, which takes 255 bytes",
+            )
+        })
+    }
+
+    /// As what an object may be kept, what is tried first first.
+    fn kinds(&self, key: &Key) -> &'static [Kind] {
+        if key.as_str().starts_with(self.images) { &[Kind::Image, Kind::Raw] } else { &[Kind::Raw] }
+    }
+
+    /// The index, read at first use.
+    async fn index(&self, operation: &'static str) -> Result<&Mutex<Index>> {
+        // What is answered from memory never waits, and who asks on and on would keep everyone else from going on.
+        tokio::task::coop::consume_budget().await;
+        let load = async || {
+            let mut index = Index::default();
+            for kind in [Kind::Image, Kind::Raw] {
+                let below = if kind == Kind::Image { self.images } else { "" };
+                let all = self.api.list(kind, &format!("{}/{below}", self.folder)).await;
+                for resource in self.told(operation, "", all)? {
+                    match names::key(&self.folder, &resource.public_id) {
+                        Some(key) => index.add(key, Entry { kind, resource }),
+                        None => tracing::warn!(id = resource.public_id, "left out what cannot be an object"),
+                    }
+                }
+            }
+            Ok(Mutex::new(index))
+        };
+        self.index.get_or_try_init(load).await
+    }
+
+    /// What lies under `key`, as the index knows it, or where that is unsure, as Cloudinary does.
+    async fn find(&self, operation: &'static str, key: &Key) -> Result<Option<Entry>> {
+        let index = self.index(operation).await?;
+        let known = lock(index).find(key);
+        match known {
+            Some(entry) => Ok(entry),
+            None => self.ask(operation, key).await,
+        }
+    }
+
+    /// Likewise, but asks Cloudinary in any case. To be called in the key's turn.
+    async fn ask(&self, operation: &'static str, key: &Key) -> Result<Option<Entry>> {
+        let index = self.index(operation).await?;
+        let id = self.public_id(operation, key)?;
+        let mut found: Option<Entry> = None;
+        for kind in self.kinds(key) {
+            let described = self.told(operation, key, self.api.describe(*kind, &id).await)?;
+            let entry = described.map(|resource| Entry { kind: *kind, resource });
+            let newer =
+                |entry: &Entry| found.as_ref().is_none_or(|other| other.resource.version < entry.resource.version);
+            found = entry.filter(newer).or(found);
+        }
+        lock(index).set(key, found.clone());
+        Ok(found)
+    }
+
+    async fn put(&self, key: &Key, body: &Body, mode: &PutMode) -> Result<ETag> {
+        let _turn = self.turn(key).await;
+        let (id, index) = (self.public_id("put", key)?, self.index("put").await?);
+        let mut present = self.find("put", key).await?;
+        match mode {
+            PutMode::Create if present.is_some() => return Err(StoreError::new("put", key, ErrorKind::AlreadyExists)),
+            PutMode::Update(etag) => {
+                let is_meant = |entry: &Option<Entry>| entry.as_ref().is_some_and(|entry| entry.etag() == *etag);
+                if is_meant(&present) {
+                    present = self.ask("put", key).await?;
+                }
+                if !is_meant(&present) {
+                    return Err(StoreError::new("put", key, ErrorKind::Changed));
+                }
+            }
+            PutMode::Create | PutMode::Overwrite => {}
+        }
+        // Should this be cut off, nobody knows what is there.
+        lock(index).doubt(key);
+        let entry = self.store(key, &id, body, *mode != PutMode::Create, present.as_ref()).await?;
+        let etag = entry.etag();
+        lock(index).set(key, Some(entry));
+        Ok(etag)
+    }
+
+    /// Stores the bytes as the first kind that gives them back as they are, and sees that there is no other.
+    async fn store(&self, key: &Key, id: &str, body: &Body, overwrite: bool, present: Option<&Entry>) -> Result<Entry> {
+        for kind in self.kinds(key) {
+            let Some(entry) = self.store_as(*kind, key, id, body, overwrite).await? else { continue };
+            if let Some(other) = present.filter(|entry| entry.kind != *kind) {
+                self.told("put", key, self.api.destroy(other.kind, id).await)?;
+            }
+            return Ok(entry);
+        }
+        let reason = "Cloudinary delivers other bytes than it was sent, or gives them no version of their own";
+        Err(StoreError::caused("put", key, ErrorKind::Unavailable, reason))
+    }
+
+    /// Uploads the bytes and reads them back; `None` where they cannot be kept as this kind.
+    async fn store_as(
+        &self,
+        kind: Kind,
+        key: &Key,
+        id: &str,
+        body: &Body,
+        mut overwrite: bool,
+    ) -> Result<Option<Entry>> {
+        for round in 1..=ROUNDS {
+            let uploaded = match self.api.upload(kind, id, body, overwrite).await {
+                // What it cannot read as an image it takes as bytes.
+                Err(e) if kind == Kind::Image && e.kind == ErrorKind::Refused => return Ok(None),
+                uploaded => self.told("put", key, uploaded)?,
+            };
+            let (resource, lost) = (uploaded.value, uploaded.lost);
+            if resource.existing && !lost {
+                return Err(StoreError::new("put", key, ErrorKind::AlreadyExists));
+            }
+            let read = self.told("put", key, self.api.hash(kind, &resource).await.map_err(Failed::unknown))?;
+            let is_right = read == (body.size(), body.digest());
+            // An object that is there after a reply was lost may be this put's own, which its bytes tell.
+            if resource.existing && !is_right {
+                return Err(StoreError::new("put", key, ErrorKind::Unavailable));
+            }
+            if !is_right && kind == Kind::Image {
+                self.told("put", key, self.api.destroy(kind, id).await)?;
+                return Ok(None);
+            }
+            if is_right && !lock(self.index("put").await?).is_used(key, resource.version) {
+                return Ok(Some(Entry { kind, resource }));
+            }
+            // The next second has another version.
+            self.api.http.wait(round + 1).await;
+            overwrite = true;
+        }
+        Ok(None)
+    }
+
+    async fn remove(&self, key: &Key, is_meant: impl Fn(Option<&Entry>) -> bool) -> Result<()> {
+        let _turn = self.turn(key).await;
+        let index = self.index("delete").await?;
+        let present = self.find("delete", key).await?;
+        if !is_meant(present.as_ref()) {
+            return Err(StoreError::new("delete", key, ErrorKind::Changed));
+        }
+        // What has no name there cannot be there.
+        let Some(id) = names::public_id(&self.folder, key) else { return Ok(()) };
+        lock(index).doubt(key);
+        for kind in self.kinds(key) {
+            self.told("delete", key, self.api.destroy(*kind, &id).await)?;
+        }
+        lock(index).set(key, None);
+        Ok(())
+    }
+
+    async fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<Object> {
+        let absent = || StoreError::new("get", key, ErrorKind::NotFound);
+        // Until the answer begins, so that it is of the version that is told.
+        let _turn = self.turn(key).await;
+        let mut entry = self.find("get", key).await?.ok_or_else(absent)?;
+        for look_again in [true, false] {
+            match self.api.open(entry.kind, &entry.resource).await {
+                Ok((length, bytes)) if length.is_none_or(|length| length == entry.resource.bytes) => {
+                    self.answers.store(true, Ordering::Relaxed);
+                    let meta = entry.meta(key);
+                    let body = part(exactly(bytes, meta.size, key.clone()), range);
+                    return Ok(Object { meta, body });
+                }
+                Err(e) if e.kind != ErrorKind::NotFound => return self.told("get", key, Err(e)),
+                // Another has changed or deleted it.
+                _ if look_again => entry = self.ask("get", key).await?.ok_or_else(absent)?,
+                _ => {}
+            }
+        }
+        let reason = "Cloudinary does not deliver what it says that it has";
+        Err(StoreError::caused("get", key, ErrorKind::Unavailable, reason))
+    }
+
+    async fn list(&self, prefix: &str, start_after: Option<&str>) -> Result<Vec<ObjectMeta>> {
+        let index = self.index("list").await?;
+        let doubts = lock(index).doubts(prefix);
+        for key in doubts {
+            let _turn = self.turn(&key).await;
+            self.find("list", &key).await?;
+        }
+        let listed = lock(index).list(prefix, start_after);
+        Ok(listed)
+    }
+}
+
+/// The bytes, with an error at the end if they are not `size` in number.
+fn exactly(bytes: BoxStream<'static, io::Result<Bytes>>, size: u64, key: Key) -> BoxStream<'static, Result<Bytes>> {
+    stream::try_unfold((bytes, 0), move |(mut bytes, received)| {
+        let key = key.clone();
+        async move {
+            let broken = |source| StoreError::caused("get", key, ErrorKind::Unavailable, source);
+            match bytes.next().await {
+                Some(Ok(chunk)) => {
+                    let received = received + chunk.len() as u64;
+                    Ok(Some((chunk, (bytes, received))))
+                }
+                Some(Err(e)) => Err(broken(e)),
+                None if received == size => Ok(None),
+                None => Err(broken(io::Error::other("the answer has another length than it said"))),
+            }
+        }
+    })
+    .boxed()
+}
+
+/// Those of the bytes that a range asks for. Cloudinary is asked for all: ranges of what is archived are rare.
+fn part(bytes: BoxStream<'static, Result<Bytes>>, range: Option<Range<u64>>) -> BoxStream<'static, Result<Bytes>> {
+    let Some(range) = range else { return bytes };
+    let cut = bytes.scan(0, move |passed, chunk| {
+        let chunk = chunk.map(|chunk| {
+            let (from, length) = (*passed, chunk.len() as u64);
+            *passed += length;
+            let within = |at: u64| at.saturating_sub(from).min(length) as usize;
+            let (start, end) = (within(range.start), within(range.end));
+            chunk.slice(start..end.max(start))
+        });
+        futures::future::ready(Some(chunk))
+    });
+    cut.boxed()
+}
+
+#[async_trait]
+impl ObjectStore for CloudinaryStore {
+    async fn put(&self, key: &Key, body: &Body, mode: &PutMode) -> Result<ETag> {
+        self.0.put(key, body, mode).await
+    }
+
+    async fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<Object> {
+        self.0.get(key, range).await
+    }
+
+    async fn head(&self, key: &Key) -> Result<ObjectMeta> {
+        let _turn = self.0.turn(key).await;
+        let found = self.0.find("head", key).await?;
+        found.map(|entry| entry.meta(key)).ok_or_else(|| StoreError::new("head", key, ErrorKind::NotFound))
+    }
+
+    fn list(&self, prefix: &str, start_after: Option<&str>) -> BoxStream<'static, Result<ObjectMeta>> {
+        let (shared, prefix, after) = (Arc::clone(&self.0), prefix.to_owned(), start_after.map(str::to_owned));
+        let listed = async move { shared.list(&prefix, after.as_deref()).await.map(|all| stream::iter(all).map(Ok)) };
+        stream::once(listed).try_flatten().boxed()
+    }
+
+    async fn delete(&self, key: &Key) -> Result<()> {
+        self.0.remove(key, |_| true).await
+    }
+
+    async fn delete_version(&self, version: &ObjectMeta) -> Result<()> {
+        self.0.remove(&version.key, |entry| entry.is_some_and(|entry| entry.etag() == version.etag)).await
+    }
+
+    /// Tries what the promises rest on: that an upload which must not overwrite does not, and that what is overwritten is
+    /// delivered as it is now.
+    async fn check_conditional_writes(&self, scratch: &Key) -> Result<()> {
+        let refused =
+            |e: Box<dyn std::error::Error + Send + Sync>| StoreError::caused("probe", scratch, ErrorKind::Refused, e);
+        let probe = Key::new(format!("{scratch}/cloudinary-probe-{}", new_id())).map_err(|e| refused(e.into()))?;
+        let body = |text: &'static str| Body::from(Bytes::from_static(text.as_bytes()));
+        self.put(&probe, &body("1"), &PutMode::Create).await?;
+        let id = self.0.public_id("probe", &probe)?;
+        let second = self.0.told("probe", &probe, self.0.api.upload(Kind::Raw, &id, &body("2"), false).await);
+        let third = self.put(&probe, &body("3"), &PutMode::Overwrite).await;
+        self.delete(&probe).await?;
+        third?;
+        if second?.value.existing {
+            Ok(())
+        } else {
+            Err(refused(
+                "this product environment overwrites what an upload must not overwrite; look at the upload presets that are \
+                 its defaults"
+                    .into(),
+            ))
+        }
+    }
+
+    async fn status(&self) -> Result<StoreStatus> {
+        // Asking costs one of the few requests of an hour, so that is only done after one has failed.
+        if !self.0.answers.load(Ordering::Relaxed) {
+            self.0.told("status", &self.0.folder, self.0.api.ping().await)?;
+        }
+        Ok(StoreStatus { kind: "cloudinary", ..StoreStatus::default() })
+    }
+
+    async fn free_bytes(&self) -> Result<Option<u64>> {
+        Ok(None)
+    }
+
+    async fn files(&self) -> Result<Option<Files>> {
+        Ok(None)
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "nobody above ever sees it, and it must be new in every process")]
+fn new_id() -> uuid::Uuid {
+    uuid::Uuid::new_v4()
+}

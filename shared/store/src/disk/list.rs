@@ -1,0 +1,246 @@
+//! Walking the folder: listings in the order of keys, and the sweep of unfinished files.
+
+use std::sync::Arc;
+
+use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
+use jiff::Timestamp;
+use rustix::fs::FileType;
+use rustix::io::Errno;
+use uuid::Uuid;
+
+use super::blocking;
+use super::fs::{Handle, Stat};
+use super::path::{At, Disk, LOCK, meta, step};
+use crate::error::{ErrorKind, Result};
+use crate::key::Key;
+use crate::object::ObjectMeta;
+
+/// How many files are looked at in one go off the async threads.
+const PAGE: usize = 1_000;
+
+/// A listing on its way through the tree; it holds one open folder per level.
+struct Walk {
+    disk: Arc<Disk>,
+    prefix: String,
+    start_after: Option<String>,
+    begun: bool,
+    levels: Vec<Level>,
+    /// How many things were left out that are no objects: names that are no keys, links, pipes.
+    left_out: u64,
+}
+
+struct Level {
+    folder: Box<dyn Handle>,
+    /// What the keys in this folder start with: nothing, or a path that ends in `/`.
+    path: String,
+    /// Sorted names that are still to come. A folder's ends in `/`, which puts it where its keys belong: `a.txt` comes
+    /// before `a/b`, although `a` comes before `a.txt`.
+    names: std::vec::IntoIter<String>,
+}
+
+pub(super) fn list(disk: Arc<Disk>, prefix: &str, start_after: Option<&str>) -> BoxStream<'static, Result<ObjectMeta>> {
+    let (prefix, start_after) = (prefix.to_owned(), start_after.map(str::to_owned));
+    let walk = Walk { disk, prefix, start_after, begun: false, levels: Vec::new(), left_out: 0 };
+    let pages = stream::try_unfold(walk, |mut walk| async {
+        let prefix = walk.prefix.clone();
+        let (page, walk) = blocking("list", &prefix, move || Ok((walk.next_page()?, walk))).await?;
+        Ok((!page.is_empty()).then_some((stream::iter(page), walk)))
+    });
+    pages.try_flatten().boxed()
+}
+
+impl Walk {
+    /// The next objects, and the folders that may not be read, each as an error in its place; none only at the end.
+    fn next_page(&mut self) -> Result<Vec<Result<ObjectMeta>>> {
+        let prefix = self.prefix.clone();
+        let at = At { operation: "list", key: &prefix };
+        if !self.begun {
+            self.begun = true;
+            self.begin(at)?;
+        }
+        let mut page = Vec::new();
+        while page.len() < PAGE {
+            let Some(level) = self.levels.last_mut() else { break };
+            let Some(name) = level.names.next() else {
+                self.levels.pop();
+                continue;
+            };
+            let path = format!("{}{name}", level.path);
+            if let Some(segment) = name.strip_suffix('/') {
+                let at = At { operation: "list", key: &path };
+                let entered = match enter(at, &*level.folder, segment) {
+                    Ok(Some(folder)) => self.push(at, folder, path.clone()),
+                    entered => entered.map(drop),
+                };
+                match entered {
+                    Err(e) if e.kind == ErrorKind::Refused => page.push(Err(e)),
+                    entered => entered?,
+                }
+            } else if let Some(stat) = file(at, &*level.folder, &name)? {
+                match Key::new(path) {
+                    Ok(key) => page.push(Ok(meta(key, &stat))),
+                    Err(_) => self.left_out += 1,
+                }
+            }
+        }
+        if page.is_empty() && self.left_out > 0 {
+            tracing::warn!(prefix, count = self.left_out, "left out of a listing what cannot be an object");
+        }
+        Ok(page)
+    }
+
+    /// Goes straight to the one folder in which all keys with the prefix lie.
+    fn begin(&mut self, at: At<'_>) -> Result<()> {
+        let Some((path, _)) = at.key.rsplit_once('/') else {
+            return self.push(at, self.disk.root(at)?, String::new());
+        };
+        if Key::new(path).is_err() {
+            // No key starts like this, but a store that lost its root says so all the same.
+            return self.disk.root(at).map(drop);
+        }
+        match self.disk.descend(at, path.split('/'))? {
+            Some(folder) => self.push(at, folder, format!("{path}/")),
+            None => Ok(()),
+        }
+    }
+
+    /// Goes down into a folder.
+    ///
+    /// On some file systems (tmpfs is one) a file that replaces another goes to the end of its folder, and one that is
+    /// replaced while the names are read can be missed. So a reading counts only if nothing was replaced meanwhile;
+    /// after two that do not, the third keeps writers out.
+    fn push(&mut self, at: At<'_>, folder: Box<dyn Handle>, path: String) -> Result<()> {
+        // The time of reading of the lock file is the stamp of the last file that replaced another.
+        let replaced = |lock: Option<Box<dyn Handle>>| match lock {
+            Some(lock) => lock.stat().map(|stat| Some(stat.accessed_ns)).map_err(|e| at.io(e)),
+            None => Ok(None),
+        };
+        let mut tries = 0;
+        let (mut names, left_out) = loop {
+            tries += 1;
+            let lock = self.disk.lock_shared(at)?;
+            if tries > 2 {
+                break self.read_names(at, &*folder, &path)?;
+            }
+            let before = replaced(lock)?;
+            let read = self.read_names(at, &*folder, &path)?;
+            // Whoever is replacing something right now has said so when the lock is free again.
+            if replaced(self.disk.lock_shared(at)?)? == before {
+                break read;
+            }
+        };
+        names.sort_unstable();
+        self.left_out += left_out;
+        self.levels.push(Level { folder, path, names: names.into_iter() });
+        Ok(())
+    }
+
+    /// The names in a folder, without those that the listing cannot need, and how many cannot be objects.
+    fn read_names(&self, at: At<'_>, folder: &dyn Handle, path: &str) -> Result<(Vec<String>, u64)> {
+        let (mut names, mut left_out) = (Vec::new(), 0);
+        for entry in folder.entries().map_err(|e| at.io(e))? {
+            let (name, kind) = entry.map_err(|e| at.io(e))?;
+            let Ok(name) = name.into_string() else {
+                left_out += 1;
+                continue;
+            };
+            if name == LOCK || name.starts_with(Key::RESERVED_PREFIX) {
+                continue;
+            }
+            match kind_of(at, folder, &name, kind)? {
+                Some(FileType::Directory) if self.wants(&format!("{path}{name}/"), true) => {
+                    names.push(format!("{name}/"));
+                }
+                Some(FileType::RegularFile) if self.wants(&format!("{path}{name}"), false) => {
+                    names.push(name);
+                }
+                Some(FileType::Directory | FileType::RegularFile) | None => {}
+                Some(_) => left_out += 1,
+            }
+        }
+        Ok((names, left_out))
+    }
+
+    /// Whether a file is part of the listing, or a folder can hold what is.
+    fn wants(&self, path: &str, is_folder: bool) -> bool {
+        (path.starts_with(&self.prefix) || (is_folder && self.prefix.starts_with(path)))
+            && match self.start_after.as_deref() {
+                Some(after) => path > after || (is_folder && after.starts_with(path)),
+                None => true,
+            }
+    }
+}
+
+/// What kind of thing a directory entry names; not every file system says so at once. `None` if it is gone.
+fn kind_of(at: At<'_>, folder: &dyn Handle, name: &str, kind: FileType) -> Result<Option<FileType>> {
+    if kind != FileType::Unknown {
+        return Ok(Some(kind));
+    }
+    match folder.stat_at(name) {
+        Ok(stat) => Ok(Some(stat.kind)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(e) => Err(at.io(e)),
+    }
+}
+
+/// The file `name`, `None` if it is gone or no file any more.
+fn file(at: At<'_>, folder: &dyn Handle, name: &str) -> Result<Option<Stat>> {
+    match folder.stat_at(name) {
+        Ok(stat) => Ok((stat.kind == FileType::RegularFile).then_some(stat)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(e) => Err(at.io(e)),
+    }
+}
+
+/// Opens a folder that the walk came across; `None` if it is gone.
+fn enter(at: At<'_>, folder: &dyn Handle, name: &str) -> Result<Option<Box<dyn Handle>>> {
+    match step(at, folder, name) {
+        // Every fresh ext4 volume has one that only root may read, and no object lies in it. Any other folder that
+        // cannot be read may hold objects, and a listing without them would be a false one.
+        Err(e) if e.kind == ErrorKind::Refused && name == "lost+found" => Ok(None),
+        folder => folder,
+    }
+}
+
+impl Disk {
+    /// Removes unfinished files that were last written before `before`; returns how many there were.
+    pub(super) fn sweep(&self, before: Timestamp) -> Result<u64> {
+        let at = At { operation: "sweep", key: "" };
+        let (mut folders, mut swept) = (vec![self.root(at)?], 0);
+        while let Some(folder) = folders.pop() {
+            let entries = match folder.entries() {
+                Err(Errno::ACCESS | Errno::PERM) => continue,
+                entries => entries.map_err(|e| at.io(e))?,
+            };
+            for entry in entries {
+                let (name, kind) = entry.map_err(|e| at.io(e))?;
+                let Some(name) = name.to_str() else { continue };
+                match kind_of(at, &*folder, name, kind)? {
+                    // What lies in a folder that may not be read stays; it hides nothing from the sweep of the others.
+                    Some(FileType::Directory) => match enter(at, &*folder, name) {
+                        Err(e) if e.kind == ErrorKind::Refused => {}
+                        entered => folders.extend(entered?),
+                    },
+                    Some(FileType::RegularFile) if is_temp(name) => {
+                        let Some(stat) = file(at, &*folder, name)? else { continue };
+                        if stat.modified_ns >= before.as_nanosecond() {
+                            continue;
+                        }
+                        match folder.unlink_at(name) {
+                            Ok(()) => swept += 1,
+                            Err(Errno::NOENT) => {}
+                            Err(e) => return Err(at.io(e)),
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(swept)
+    }
+}
+
+/// Whether a put made this name: other programs have files that start alike.
+fn is_temp(name: &str) -> bool {
+    name.strip_prefix(Key::RESERVED_PREFIX).is_some_and(|id| Uuid::try_parse(id).is_ok())
+}

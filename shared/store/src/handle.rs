@@ -1,0 +1,266 @@
+//! [`Store`]: a backend seen below a prefix.
+
+use std::fmt;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::stream::{BoxStream, StreamExt};
+use jiff::Timestamp;
+
+use crate::body::{Body, Spool};
+use crate::digest::{Digest, Hasher};
+use crate::error::{ErrorKind, Result, StoreError};
+use crate::key::Key;
+use crate::metered::{Meter, Metered};
+use crate::object::{ETag, Files, Object, ObjectMeta, ObjectStore, PutMode, ServedAs, SignedPut, StoreStatus, Terms};
+
+/// A backend seen below a prefix: the primary is a whole folder or bucket, the archive is by default the same one seen
+/// below `backups/`. Keys going in and coming out are relative to the prefix. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Store {
+    backend: Arc<dyn ObjectStore>,
+    /// Empty, or ending in `/`.
+    prefix: String,
+    /// Where bodies too large for memory wait.
+    spool_folder: PathBuf,
+    /// Set once nothing may be written any more; all handles that were made from one share it.
+    withheld: Arc<OnceLock<()>>,
+    /// What its errors call it.
+    name: Option<&'static str>,
+}
+
+impl Store {
+    /// The whole of `backend`; bodies too large for memory wait in unnamed files in `spool_folder`.
+    pub fn new(backend: Arc<dyn ObjectStore>, spool_folder: &Path) -> Self {
+        Self {
+            backend,
+            prefix: String::new(),
+            spool_folder: spool_folder.to_owned(),
+            withheld: Arc::default(),
+            name: None,
+        }
+    }
+
+    /// What lies below `folder` of this store, as a store.
+    pub fn below(&self, folder: &Key) -> Self {
+        Self { prefix: format!("{}{folder}/", self.prefix), ..self.clone() }
+    }
+
+    /// The same store, whose failed writes say that it was this one.
+    pub fn named(self, name: &'static str) -> Self {
+        Self { name: Some(name), ..self }
+    }
+
+    /// The same store, each of whose operations `meter` is told of.
+    pub fn metered(self, meter: Arc<dyn Meter>) -> Self {
+        Self { backend: Arc::new(Metered::new(self.backend, meter)), ..self }
+    }
+
+    /// A spool whose body can be put into this store.
+    pub fn spool(&self) -> Spool {
+        Spool::new(&self.spool_folder)
+    }
+
+    /// From now on refuses everything that changes what is stored, through this handle and all that are related to it by
+    /// [`below`](Self::below) or by cloning: [`ErrorKind::Withheld`].
+    pub fn withhold(&self) {
+        self.withheld.get_or_init(|| ());
+    }
+
+    fn may_change(&self, operation: &'static str, key: impl fmt::Display) -> Result<()> {
+        match self.withheld.get() {
+            Some(()) => Err(StoreError::new(operation, key, ErrorKind::Withheld).of(self.name)),
+            None => Ok(()),
+        }
+    }
+
+    fn full(&self, key: &Key) -> Result<Key> {
+        if self.prefix.is_empty() {
+            return Ok(key.clone());
+        }
+        Key::new(format!("{}{key}", self.prefix)).map_err(|e| StoreError::caused("name", key, ErrorKind::Refused, e))
+    }
+
+    fn relative(prefix: &str, mut meta: ObjectMeta) -> Result<ObjectMeta> {
+        let name = meta.key.as_str().strip_prefix(prefix).unwrap_or(meta.key.as_str());
+        meta.key = Key::new(name).map_err(|e| StoreError::caused("name", name, ErrorKind::Corrupt, e))?;
+        Ok(meta)
+    }
+
+    /// See [`ObjectStore::put`].
+    pub async fn put(&self, key: &Key, body: &Body, mode: &PutMode) -> Result<ETag> {
+        self.may_change("put", key)?;
+        self.backend.put(&self.full(key)?, body, mode).await.map_err(|e| e.of(self.name))
+    }
+
+    /// See [`ObjectStore::get`].
+    pub async fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<Object> {
+        let object = self.backend.get(&self.full(key)?, range).await.map_err(|e| e.of(self.name))?;
+        Ok(Object { meta: Self::relative(&self.prefix, object.meta)?, body: object.body })
+    }
+
+    /// A whole object in memory, with its version. Meant for metadata, not for images.
+    pub async fn read(&self, key: &Key) -> Result<(Bytes, ETag)> {
+        let object = self.get(key, None).await?;
+        let etag = object.meta.etag.clone();
+        Ok((object.bytes().await?, etag))
+    }
+
+    /// See [`ObjectStore::head`].
+    pub async fn head(&self, key: &Key) -> Result<ObjectMeta> {
+        Self::relative(&self.prefix, self.backend.head(&self.full(key)?).await.map_err(|e| e.of(self.name))?)
+    }
+
+    /// See [`ObjectStore::list`].
+    pub fn list(&self, prefix: &str, start_after: Option<&str>) -> BoxStream<'static, Result<ObjectMeta>> {
+        let start_after = start_after.map(|s| format!("{}{s}", self.prefix));
+        let own = self.prefix.clone();
+        let listing = self.backend.list(&format!("{own}{prefix}"), start_after.as_deref());
+        let name = self.name;
+        listing.map(move |meta| Self::relative(&own, meta.map_err(|e| e.of(name))?)).boxed()
+    }
+
+    /// See [`ObjectStore::delete`].
+    pub async fn delete(&self, key: &Key) -> Result<()> {
+        self.may_change("delete", key)?;
+        self.backend.delete(&self.full(key)?).await.map_err(|e| e.of(self.name))
+    }
+
+    /// See [`ObjectStore::delete_version`].
+    pub async fn delete_version(&self, version: &ObjectMeta) -> Result<()> {
+        self.may_change("delete", &version.key)?;
+        let full = ObjectMeta { key: self.full(&version.key)?, ..version.clone() };
+        self.backend.delete_version(&full).await.map_err(|e| e.of(self.name))
+    }
+
+    /// See [`ObjectStore::signed_url`].
+    pub async fn signed_url(&self, key: &Key, served: ServedAs<'_>, valid_for: Duration) -> Result<Option<String>> {
+        self.backend.signed_url(&self.full(key)?, served, valid_for).await
+    }
+
+    /// See [`ObjectStore::signed_put`].
+    pub async fn signed_put(&self, key: &Key, terms: &Terms, valid_for: Duration) -> Result<Option<SignedPut>> {
+        self.may_change("put", key)?;
+        self.backend.signed_put(&self.full(key)?, terms, valid_for).await
+    }
+
+    /// See [`ObjectStore::is_disk`].
+    pub fn is_disk(&self) -> bool {
+        self.backend.is_disk()
+    }
+
+    /// See [`ObjectStore::free_bytes`].
+    pub async fn free_bytes(&self) -> Result<Option<u64>> {
+        self.backend.free_bytes().await
+    }
+
+    /// See [`ObjectStore::files`].
+    pub async fn files(&self) -> Result<Option<Files>> {
+        self.backend.files().await
+    }
+
+    /// See [`ObjectStore::check_conditional_writes`].
+    pub async fn check_conditional_writes(&self, scratch: &Key) -> Result<()> {
+        self.may_change("put", scratch)?;
+        self.backend.check_conditional_writes(&self.full(scratch)?).await.map_err(|e| e.of(self.name))
+    }
+
+    /// See [`ObjectStore::check_conditional_deletes`].
+    pub async fn check_conditional_deletes(&self, scratch: &Key) -> Result<bool> {
+        self.may_change("delete", scratch)?;
+        self.backend.check_conditional_deletes(&self.full(scratch)?).await
+    }
+
+    /// Copies an object that has this digest, as [`copy_to`](Self::copy_to) does; false where it is not there or has another.
+    pub async fn copy_if_right(&self, key: &Key, to: &Self, to_key: &Key, digest: Digest) -> Result<bool> {
+        match self.copy_to(key, to, to_key, digest, None).await {
+            Ok(()) => Ok(true),
+            Err(e) if matches!(e.kind, ErrorKind::NotFound | ErrorKind::Corrupt) => Ok(false),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// See [`ObjectStore::status`].
+    pub async fn status(&self) -> Result<StoreStatus> {
+        self.backend.status().await
+    }
+
+    /// See [`ObjectStore::sweep_unfinished`].
+    pub async fn sweep_unfinished(&self, before: Timestamp) -> Result<u64> {
+        self.may_change("sweep", "")?;
+        self.backend.sweep_unfinished(before).await
+    }
+
+    /// Reads an object through and hashes it; returns its length in bytes and its digest.
+    pub async fn hash(&self, key: &Key) -> Result<(u64, Digest)> {
+        let (meta, digest) = self.inspect(key).await?;
+        Ok((meta.size, digest))
+    }
+
+    /// Likewise; returns all that is known of the version that was read.
+    pub async fn inspect(&self, key: &Key) -> Result<(ObjectMeta, Digest)> {
+        self.inspect_told(key, &mut |_| ()).await
+    }
+
+    /// Likewise; `told` is given the bytes as they are read.
+    pub async fn inspect_told(&self, key: &Key, told: &mut (dyn FnMut(&[u8]) + Send)) -> Result<(ObjectMeta, Digest)> {
+        let mut object = self.get(key, None).await?;
+        let mut hasher = Hasher::default();
+        while let Some(chunk) = object.body.next().await.transpose()? {
+            hasher.update(&chunk);
+            told(&chunk);
+        }
+        Ok((object.meta, hasher.finish()))
+    }
+
+    /// What is known of an object, and its digest: as the backend keeps it, or where it does not, by reading it through.
+    pub async fn digest(&self, key: &Key) -> Result<(ObjectMeta, Digest)> {
+        match self.backend.stored_digest(&self.full(key)?).await? {
+            Some((meta, digest)) => Ok((Self::relative(&self.prefix, meta)?, digest)),
+            None => self.inspect(key).await,
+        }
+    }
+
+    /// Reads an object into a [`Body`], which also hashes it.
+    pub async fn fetch(&self, key: &Key) -> Result<Body> {
+        let mut object = self.get(key, None).await?;
+        let mut spool = self.spool();
+        while let Some(chunk) = object.body.next().await.transpose()? {
+            spool.write(&chunk).await.map_err(|e| StoreError::io("spool", key, e))?;
+        }
+        spool.finish().await.map_err(|e| StoreError::io("spool", key, e))
+    }
+
+    /// Copies an object to `to_key` of `to`, replacing what is there, and only if its bytes have this digest
+    /// ([`ErrorKind::Corrupt`] otherwise, with nothing written), so that bad bytes never replace good ones. Inside one
+    /// service that can copy, that one compares digests and no byte passes through here; else they are read, hashed and
+    /// sent. The copy has `content_type`, or the source's where the backend keeps one.
+    pub async fn copy_to(
+        &self,
+        key: &Key,
+        to: &Self,
+        to_key: &Key,
+        digest: Digest,
+        content_type: Option<&'static str>,
+    ) -> Result<()> {
+        to.may_change("copy", to_key)?;
+        if let Some(address) = self.backend.address(&self.full(key)?)
+            && let copied = to.backend.copy_from(&address, &to.full(to_key)?, digest, content_type).await
+            && copied.map_err(|e| e.of(to.name))?.is_some()
+        {
+            return Ok(());
+        }
+        let mut body = self.fetch(key).await?;
+        if body.digest() != digest {
+            return Err(StoreError::new("copy", key, ErrorKind::Corrupt));
+        }
+        if let Some(content_type) = content_type {
+            body = body.of_type(content_type);
+        }
+        to.put(to_key, &body, &PutMode::Overwrite).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,305 @@
+//! [`FaultStore`]: a store that counts its operations, can be stopped before each of them, and fails on demand.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::poll_fn;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::{self, BoxStream, StreamExt};
+use jiff::Timestamp;
+
+use crate::body::Body;
+use crate::digest::Digest;
+use crate::error::{ErrorKind, Result, StoreError};
+use crate::key::Key;
+use crate::object::{Address, ETag, Object, ObjectMeta, ObjectStore, PutMode, ServedAs, SignedPut, StoreStatus, Terms};
+
+/// One operation that is about to take place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Operation {
+    /// How many operations this store had before this one.
+    pub sequence: u64,
+    /// `put`, `get`, `head`, `list`, `delete`, `copy`, `status` or `sweep`.
+    pub name: &'static str,
+    /// The key, of a list the prefix, of a copy the destination; empty where there is none.
+    pub key: String,
+}
+
+/// How an operation fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It fails and nothing has happened.
+    Before(ErrorKind),
+    /// It takes place, but the caller gets this error instead of the reply.
+    After(ErrorKind),
+    /// Of a put or a delete: the caller gets [`ErrorKind::Unavailable`], and it takes place when
+    /// [`FaultStore::deliver`] says so. Any other operation fails and never takes place.
+    Late,
+    /// Of a get: the body breaks off with [`ErrorKind::Unavailable`] after this many bytes. No other operation minds.
+    Truncate(u64),
+}
+
+type Plan = dyn Fn(&Operation) -> Option<Fault> + Send + Sync;
+type Gate = dyn Fn() -> bool + Send + Sync;
+
+/// A change that its caller has given up and that is still on its way.
+#[derive(Clone)]
+enum Late {
+    Put(Key, Body, PutMode),
+    Delete(Key),
+    DeleteVersion(ObjectMeta),
+}
+
+/// Another store, where every operation can be stopped, counted and made to fail.
+///
+/// Before each operation it yields exactly once: the first poll of the future wakes its task and returns `Pending`, the
+/// second one does it all. Over a [`MemoryStore`](crate::testing::MemoryStore) a test can thus poll futures by hand in any
+/// order, without a runtime, and drop one to simulate a crash between any two operations. A listing yields once as
+/// well, before its first item, and is then taken as a whole. Operations are numbered in the order in which they take
+/// place; one that was dropped at its yield never did.
+///
+/// With a gate, an operation yields until the gate lets it pass, so that a test decides which of several operations that
+/// one future makes at a time comes next.
+#[derive(Clone)]
+pub struct FaultStore {
+    inner: Arc<dyn ObjectStore>,
+    control: Arc<Control>,
+}
+
+struct Control {
+    plan: Box<Plan>,
+    gate: Box<Gate>,
+    late: Mutex<Vec<Late>>,
+    /// How many operations of each name there were.
+    counts: Mutex<BTreeMap<&'static str, u64>>,
+}
+
+impl Control {
+    fn counts(&self) -> MutexGuard<'_, BTreeMap<&'static str, u64>> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn late(&self) -> MutexGuard<'_, Vec<Late>> {
+        self.late.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Yields once and until the gate opens, counts the operation and asks the plan; an `Err` is a fault before it.
+    async fn begin(&self, name: &'static str, key: &str) -> Result<Option<Fault>> {
+        let mut yielded = false;
+        poll_fn(|context| {
+            if yielded && (self.gate)() {
+                return Poll::Ready(());
+            }
+            yielded = true;
+            context.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await;
+        let operation = {
+            let mut counts = self.counts();
+            let sequence = counts.values().sum();
+            *counts.entry(name).or_default() += 1;
+            Operation { sequence, name, key: key.to_owned() }
+        };
+        match (self.plan)(&operation) {
+            Some(Fault::Before(kind)) => Err(StoreError::new(name, key, kind)),
+            Some(Fault::Late) if !matches!(name, "put" | "delete") => {
+                Err(StoreError::new(name, key, ErrorKind::Unavailable))
+            }
+            fault => Ok(fault),
+        }
+    }
+}
+
+/// Takes the reply away where the fault says so.
+fn reply<T>(fault: Option<Fault>, name: &'static str, key: &str, result: Result<T>) -> Result<T> {
+    match fault {
+        Some(Fault::After(kind)) => Err(StoreError::new(name, key, kind)),
+        _ => result,
+    }
+}
+
+impl FaultStore {
+    /// A store that only yields and counts.
+    pub fn new(inner: Arc<dyn ObjectStore>) -> Self {
+        Self::with_plan(inner, |_| None)
+    }
+
+    /// A store that fails as `plan` says.
+    pub fn with_plan(
+        inner: Arc<dyn ObjectStore>,
+        plan: impl Fn(&Operation) -> Option<Fault> + Send + Sync + 'static,
+    ) -> Self {
+        Self::with_gate(inner, plan, || true)
+    }
+
+    /// A store that fails as `plan` says, and whose operations wait until `gate` lets them pass, one at each `true`.
+    pub fn with_gate(
+        inner: Arc<dyn ObjectStore>,
+        plan: impl Fn(&Operation) -> Option<Fault> + Send + Sync + 'static,
+        gate: impl Fn() -> bool + Send + Sync + 'static,
+    ) -> Self {
+        let (plan, gate) = (Box::new(plan), Box::new(gate));
+        Self { inner, control: Arc::new(Control { plan, gate, late: Mutex::default(), counts: Mutex::default() }) }
+    }
+
+    /// Lets the oldest change that is [late](Fault::Late) take place, if it still can; returns its name and key.
+    pub async fn deliver(&self) -> Option<(&'static str, Key)> {
+        let oldest = |late: &mut Vec<Late>| if late.is_empty() { None } else { Some(late.remove(0)) };
+        let late = oldest(&mut self.control.late())?;
+        // Nobody waits for its outcome.
+        Some(match late {
+            Late::Put(key, body, mode) => {
+                let _ = self.inner.put(&key, &body, &mode).await;
+                ("put", key)
+            }
+            Late::Delete(key) => {
+                let _ = self.inner.delete(&key).await;
+                ("delete", key)
+            }
+            Late::DeleteVersion(version) => {
+                let _ = self.inner.delete_version(&version).await;
+                ("delete", version.key)
+            }
+        })
+    }
+
+    /// How many operations of each name have taken place, those that failed included.
+    pub fn counts(&self) -> BTreeMap<&'static str, u64> {
+        self.control.counts().clone()
+    }
+}
+
+impl fmt::Debug for FaultStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FaultStore").field("inner", &self.inner).field("counts", &self.counts()).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl ObjectStore for FaultStore {
+    async fn put(&self, key: &Key, body: &Body, mode: &PutMode) -> Result<ETag> {
+        let fault = self.control.begin("put", key.as_str()).await?;
+        if fault == Some(Fault::Late) {
+            self.control.late().push(Late::Put(key.clone(), body.clone(), mode.clone()));
+            return Err(StoreError::new("put", key, ErrorKind::Unavailable));
+        }
+        reply(fault, "put", key.as_str(), self.inner.put(key, body, mode).await)
+    }
+
+    async fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<Object> {
+        let fault = self.control.begin("get", key.as_str()).await?;
+        let mut object = reply(fault, "get", key.as_str(), self.inner.get(key, range).await)?;
+        if let Some(Fault::Truncate(length)) = fault {
+            object.body = truncate(object.body, length, key.to_string());
+        }
+        Ok(object)
+    }
+
+    async fn head(&self, key: &Key) -> Result<ObjectMeta> {
+        let fault = self.control.begin("head", key.as_str()).await?;
+        reply(fault, "head", key.as_str(), self.inner.head(key).await)
+    }
+
+    fn list(&self, prefix: &str, start_after: Option<&str>) -> BoxStream<'static, Result<ObjectMeta>> {
+        let (inner, control) = (self.inner.clone(), self.control.clone());
+        let (prefix, start_after) = (prefix.to_owned(), start_after.map(str::to_owned));
+        let listing = async move {
+            let fault = match control.begin("list", &prefix).await {
+                Ok(fault) => fault,
+                Err(e) => return vec![Err(e)],
+            };
+            let items = inner.list(&prefix, start_after.as_deref()).collect().await;
+            reply(fault, "list", &prefix, Ok(items)).unwrap_or_else(|e| vec![Err(e)])
+        };
+        stream::once(listing).flat_map(stream::iter).boxed()
+    }
+
+    async fn delete(&self, key: &Key) -> Result<()> {
+        let fault = self.control.begin("delete", key.as_str()).await?;
+        if fault == Some(Fault::Late) {
+            self.control.late().push(Late::Delete(key.clone()));
+            return Err(StoreError::new("delete", key, ErrorKind::Unavailable));
+        }
+        reply(fault, "delete", key.as_str(), self.inner.delete(key).await)
+    }
+
+    async fn delete_version(&self, version: &ObjectMeta) -> Result<()> {
+        let fault = self.control.begin("delete", version.key.as_str()).await?;
+        if fault == Some(Fault::Late) {
+            self.control.late().push(Late::DeleteVersion(version.clone()));
+            return Err(StoreError::new("delete", &version.key, ErrorKind::Unavailable));
+        }
+        reply(fault, "delete", version.key.as_str(), self.inner.delete_version(version).await)
+    }
+
+    async fn stored_digest(&self, key: &Key) -> Result<Option<(ObjectMeta, Digest)>> {
+        let fault = self.control.begin("head", key.as_str()).await?;
+        reply(fault, "head", key.as_str(), self.inner.stored_digest(key).await)
+    }
+
+    fn address(&self, key: &Key) -> Option<Address> {
+        self.inner.address(key)
+    }
+
+    fn is_disk(&self) -> bool {
+        self.inner.is_disk()
+    }
+
+    async fn copy_from(
+        &self,
+        from: &Address,
+        to: &Key,
+        digest: Digest,
+        content_type: Option<&str>,
+    ) -> Result<Option<ETag>> {
+        let fault = self.control.begin("copy", to.as_str()).await?;
+        reply(fault, "copy", to.as_str(), self.inner.copy_from(from, to, digest, content_type).await)
+    }
+
+    async fn signed_url(&self, key: &Key, served: ServedAs<'_>, valid_for: Duration) -> Result<Option<String>> {
+        self.inner.signed_url(key, served, valid_for).await
+    }
+
+    async fn signed_put(&self, key: &Key, terms: &Terms, valid_for: Duration) -> Result<Option<SignedPut>> {
+        self.inner.signed_put(key, terms, valid_for).await
+    }
+
+    async fn status(&self) -> Result<StoreStatus> {
+        let fault = self.control.begin("status", "").await?;
+        reply(fault, "status", "", self.inner.status().await)
+    }
+
+    async fn sweep_unfinished(&self, before: Timestamp) -> Result<u64> {
+        let fault = self.control.begin("sweep", "").await?;
+        reply(fault, "sweep", "", self.inner.sweep_unfinished(before).await)
+    }
+}
+
+/// The first `length` bytes of `body`, then an error.
+fn truncate(body: BoxStream<'static, Result<Bytes>>, length: u64, key: String) -> BoxStream<'static, Result<Bytes>> {
+    stream::unfold(Some((body, length)), move |state| {
+        let torn = StoreError::new("get", &key, ErrorKind::Unavailable);
+        async move {
+            let (mut body, left) = state?;
+            if left == 0 {
+                return Some((Err(torn), None));
+            }
+            match body.next().await {
+                Some(Ok(chunk)) => {
+                    let n = left.min(chunk.len() as u64);
+                    Some((Ok(chunk.slice(..n as usize)), Some((body, left - n))))
+                }
+                Some(Err(e)) => Some((Err(e), None)),
+                // The whole body was shorter; that it is torn must still be seen.
+                None => Some((Err(torn), None)),
+            }
+        }
+    })
+    .boxed()
+}

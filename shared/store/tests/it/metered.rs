@@ -1,0 +1,90 @@
+//! What a meter is told, and that nothing gets lost on the way through [`Metered`].
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::StreamExt;
+use store::digest::Digest;
+use store::testing::{Fault, FaultStore, MemoryStore};
+use store::{Body, ErrorKind, Meter, Metered, ObjectStore, PutMode, ServedAs, Store, Terms};
+
+use crate::backend::{client, key, put, read};
+use crate::s3_server;
+
+#[derive(Debug, Default)]
+struct Notes(Mutex<Vec<(&'static str, Option<ErrorKind>)>>);
+
+impl Meter for Notes {
+    fn note(&self, operation: &'static str, failure: Option<ErrorKind>, _took: Duration) {
+        self.0.lock().unwrap().push((operation, failure));
+    }
+}
+
+impl Notes {
+    fn take(&self) -> Vec<(&'static str, Option<ErrorKind>)> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+}
+
+fn metered(inner: impl ObjectStore + 'static) -> (Store, Arc<Notes>) {
+    let notes = Arc::new(Notes::default());
+    let store = Store::new(Arc::new(inner), &std::env::temp_dir());
+    (store.metered(Arc::clone(&notes) as _), notes)
+}
+
+#[tokio::test]
+async fn each_operation_is_noted_once_with_how_it_ended() {
+    let (store, notes) = metered(MemoryStore::new());
+    put(&store, "a", b"bytes").await;
+    assert_eq!(notes.take(), [("put", None)]);
+    assert_eq!(read(&store, "a").await, b"bytes");
+    assert_eq!(notes.take(), [("get", None), ("read", None)]);
+    assert!(store.get(&key("b"), None).await.is_err());
+    assert_eq!(notes.take(), [("get", Some(ErrorKind::NotFound))]);
+    assert!(store.put(&key("a"), &Body::from(Vec::new()), &PutMode::Create).await.is_err());
+    assert_eq!(notes.take(), [("put", Some(ErrorKind::AlreadyExists))]);
+    assert_eq!(store.list("", None).count().await, 1);
+    assert_eq!(notes.take(), [("list", None)]);
+    store.delete(&key("a")).await.unwrap();
+    assert_eq!(notes.take(), [("delete", None)]);
+}
+
+#[tokio::test]
+async fn bytes_that_break_off_are_a_failed_read_and_those_left_unread_are_a_read() {
+    let plan = |operation: &store::testing::Operation| (operation.name == "get").then_some(Fault::Truncate(2));
+    let (store, notes) = metered(FaultStore::with_plan(Arc::new(MemoryStore::new()), plan));
+    put(&store, "a", b"bytes").await;
+    notes.take();
+    assert!(store.read(&key("a")).await.is_err());
+    assert_eq!(notes.take(), [("get", None), ("read", Some(ErrorKind::Unavailable))]);
+    drop(store.get(&key("a"), None).await.unwrap());
+    assert_eq!(notes.take(), [("get", None), ("read", None)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_bucket_can_do_beyond_the_least_passes_through() {
+    let (_folder, endpoint) = s3_server::start().await;
+    let plain = client(&endpoint, s3_server::BUCKET);
+    let inner: Arc<dyn ObjectStore> = Arc::new(client(&endpoint, s3_server::BUCKET));
+    let notes = Arc::new(Notes::default());
+    let metered = Metered::new(inner, Arc::clone(&notes) as _);
+    let (from, to, digest) = (key("from"), key("to"), Digest::of(b"bytes"));
+    metered.put(&from, &Body::from(b"bytes".to_vec()), &PutMode::Create).await.unwrap();
+    assert_eq!(metered.stored_digest(&from).await.unwrap(), plain.stored_digest(&from).await.unwrap());
+    assert!(metered.stored_digest(&from).await.unwrap().is_some());
+    let address = metered.address(&from).unwrap();
+    assert_eq!(Some(&address), plain.address(&from).as_ref());
+    assert!(metered.copy_from(&address, &to, digest, None).await.unwrap().is_some());
+    let hour = Duration::from_secs(3600);
+    assert!(
+        metered
+            .signed_url(&from, ServedAs { content_type: "image/png", disposition: None }, hour)
+            .await
+            .unwrap()
+            .is_some()
+    );
+    let terms = Terms { size: 5, digest, content_type: "image/png".to_owned() };
+    assert!(metered.signed_put(&key("new"), &terms, hour).await.unwrap().is_some());
+    let operations: Vec<_> = notes.take().into_iter().map(|(operation, _)| operation).collect();
+    assert_eq!(operations, ["put", "head", "head", "copy", "sign", "sign"]);
+}
