@@ -82,10 +82,10 @@ async fn uploaded(pieces: Vec<Vec<u8>>) -> Answer {
     let images = stored(&answer);
     for image in &images {
         let path = image["url"].as_str().expect("an image has a URL").trim_start_matches('/').parse().expect("a key");
-        let (bytes, _) = app.keepsake.primary.read(&path).await.expect("what was acknowledged is there");
+        let (bytes, _) = app.keepsake.core.primary.read(&path).await.expect("what was acknowledged is there");
         assert_eq!(image["sha256"], Digest::of(&bytes).to_string());
     }
-    assert_eq!(app.keepsake.catalog.read(|state| state.totals().live), images.len() as u64);
+    assert_eq!(app.keepsake.core.catalog.read(|state| state.totals().live), images.len() as u64);
     answer
 }
 

@@ -41,6 +41,6 @@ pub async fn ask(router: &Router, request: Request<Body>) -> Answer {
 
 /// Everything that lies in a store, and which version of it.
 pub async fn everything(keepsake: &Keepsake) -> Vec<(String, String)> {
-    let listed = keepsake.primary.list("", None).map_ok(|meta| (meta.key.to_string(), meta.etag.0));
+    let listed = keepsake.core.primary.list("", None).map_ok(|meta| (meta.key.to_string(), meta.etag.0));
     listed.try_collect().await.expect("a store in memory can be listed")
 }

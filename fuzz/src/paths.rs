@@ -35,7 +35,7 @@ pub fn paths(data: &[u8]) {
     let (app, router) = SITE.get_or_init(|| {
         let (app, router) = served(Access::default());
         run(store_image(&app.keepsake, png(1)));
-        run(app.keepsake.create_backup(shared::backup::Kind::Manual)).expect("a backup");
+        run(app.keepsake.backups.create(shared::backup::Kind::Manual)).expect("a backup");
         (app, router)
     });
     run(async {

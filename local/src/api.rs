@@ -34,7 +34,7 @@ impl Api {
     /// what would be changed in it, the migration could not go on from.
     pub async fn open(config: &Config) -> Result<Self, Failure> {
         let keepsake = open(config).await?;
-        keepsake.check_migration().await?;
+        shared::migrate::check_migration(&keepsake.core.primary).await?;
         // Who may start a command here may do all that it does.
         let config = Config {
             host: Ipv4Addr::LOCALHOST.into(),
@@ -58,17 +58,17 @@ impl Api {
     /// Finds out what the services of this store do, as a start of the server does: for commands that write.
     pub async fn check_services(&self) -> Result<(), Failure> {
         if self.in_bucket.0 {
-            self.keepsake.check_primary().await?;
+            self.keepsake.core.check_primary().await?;
         }
         if self.in_bucket.1 {
-            self.keepsake.check_archive().await?;
+            self.keepsake.core.check_archive().await?;
         }
         Ok(())
     }
 
     /// Asks a route, and shows how far it is; a problem is a failure.
     pub async fn ask(&self, method: Method, path: &str) -> Result<Value, Failure> {
-        let (succeeded, answer) = bar::watch(&self.keepsake.progress, self.answer(method, path)).await?;
+        let (succeeded, answer) = bar::watch(&self.keepsake.core.progress, self.answer(method, path)).await?;
         if succeeded { Ok(answer) } else { Err(Failure { code: FAILED, problem: answer }) }
     }
 
@@ -87,9 +87,9 @@ impl Api {
     /// Does what a change leaves for later, as the server does in the background: whoever opens `image-metadata.json` then
     /// sees what was done.
     pub async fn settle(&self) {
-        let mut settled = self.keepsake.catch_up().await;
+        let mut settled = self.keepsake.maintenance.catch_up().await;
         if self.is_disk && settled.is_ok() {
-            settled = self.keepsake.fold_all().await;
+            settled = self.keepsake.replication.fold_all().await;
         }
         if let Err(error) = settled {
             tracing::warn!(error = &error as &dyn StdError, "what is left for later could not be done; a server will");

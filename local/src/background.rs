@@ -50,7 +50,7 @@ async fn keep_folding(keepsake: &Keepsake, pace: Pace, mut stopped: watch::Recei
     let mut pause = Pause::default();
     loop {
         let stopping = tokio::select! {
-            () = keepsake.changed.notified() => wait(BURST, &mut stopped).await,
+            () = keepsake.core.changed.notified() => wait(BURST, &mut stopped).await,
             stopping = wait(pause.length.unwrap_or(IDLE), &mut stopped) => stopping,
         };
         if stopping {
@@ -122,7 +122,7 @@ pub async fn look_again(keepsake: Arc<Keepsake>, mut stopped: watch::Receiver<bo
         if wait(pause, &mut stopped).await {
             return;
         }
-        if let Err(error) = keepsake.look_at_archive_again().await {
+        if let Err(error) = keepsake.recovery.look_at_archive_again().await {
             let error = &error as &dyn std::error::Error;
             tracing::warn!(
                 error,
@@ -133,9 +133,9 @@ pub async fn look_again(keepsake: Arc<Keepsake>, mut stopped: watch::Receiver<bo
 }
 
 async fn try_to_recover(keepsake: &Keepsake) -> Result<Report> {
-    keepsake.check_archive().await?;
-    let report = keepsake.recover().await?;
-    keepsake.note_start().await;
+    keepsake.core.check_archive().await?;
+    let report = keepsake.recovery.recover().await?;
+    keepsake.persistence.note_start().await;
     Ok(report)
 }
 
@@ -173,16 +173,16 @@ pub async fn look_after(
         if hour.is_multiple_of(24) {
             prune(&keepsake).await;
         }
-        if let Err(error) = keepsake.clear_tickets().await {
+        if let Err(error) = keepsake.tickets.clear().await {
             tracing::warn!(error = &error as &dyn std::error::Error, "old tickets could not be cleared away");
         }
         if let Some(derivatives) = &derivatives
-            && let Err(error) = derivatives.sweep(&keepsake).await
+            && let Err(error) = derivatives.sweep(&keepsake.derivatives).await
         {
             tracing::warn!(error = &error as &dyn std::error::Error, "old derivatives could not be cleared away");
         }
         if pace == Pace::EachBurst
-            && let Err(error) = keepsake.verify_next().await
+            && let Err(error) = keepsake.verifier.verify_next().await
         {
             tracing::warn!(error = &error as &dyn std::error::Error, "a part of the store could not be verified");
         }
@@ -190,7 +190,7 @@ pub async fn look_after(
 }
 
 async fn prune(keepsake: &Keepsake) {
-    match keepsake.prune_by_schedule().await {
+    match keepsake.pruner.prune_by_schedule().await {
         Ok(pruned) => match pruned.held_back {
             Some(reason) => tracing::warn!(reason, "nothing more is pruned"),
             None => tracing::info!(backups = pruned.removed.len(), bytes = pruned.bytes, "pruned"),
@@ -203,18 +203,18 @@ async fn prune(keepsake: &Keepsake) {
 #[expect(clippy::disallowed_methods, reason = "pacing needs the time that has passed, not the time of day")]
 async fn fold(keepsake: &Keepsake, pace: Pace) -> (Duration, Result<()>) {
     let start = Instant::now();
-    if let Err(error) = keepsake.repair_suspects().await {
+    if let Err(error) = keepsake.verifier.repair_suspects().await {
         tracing::warn!(error = &error as &dyn std::error::Error, "a damaged image could not be repaired; it will be");
     }
     let outcome = match pace {
         // The file that people open is written first, also while the archive is away.
-        Pace::EachBurst => match keepsake.fold_all().await {
-            Ok(()) => keepsake.catch_up().await,
+        Pace::EachBurst => match keepsake.replication.fold_all().await {
+            Ok(()) => keepsake.maintenance.catch_up().await,
             Err(error) => Err(error),
         },
         // Folding waits: the count of automatic backups may have to start at what is not folded yet.
-        Pace::WhenWorthwhile => match keepsake.catch_up().await {
-            Ok(()) if keepsake.catalog.fold_is_worthwhile() => keepsake.fold().await.map(drop),
+        Pace::WhenWorthwhile => match keepsake.maintenance.catch_up().await {
+            Ok(()) if keepsake.core.catalog.fold_is_worthwhile() => keepsake.replication.fold().await.map(drop),
             outcome => outcome,
         },
     };

@@ -26,7 +26,7 @@ impl Recovery {
     fn told(&self, keepsake: &Keepsake) -> String {
         match self {
             Self::Done(report) => told(report),
-            Self::GoesOn => match keepsake.restoring() {
+            Self::GoesOn => match keepsake.recovering.restoring() {
                 Some(restoring) => format!(
                     "{} on the way back from the archive, which they are served from until then",
                     count(restoring.total, "image")
@@ -49,7 +49,7 @@ pub async fn lines(
     recovery: &Recovery,
     made_token: Option<&Made>,
 ) -> Vec<String> {
-    let health = keepsake.health().await;
+    let health = keepsake.health.report().await;
     let mut lines = vec![format!("Keepsake {} serves http://{address}", env!("CARGO_PKG_VERSION"))];
     let medium = health.persistence.file_system.as_deref().map(|fs| format!(" ({fs})"));
     lines.push(format!("  images    {}{}", config.store, medium.unwrap_or_default()));

@@ -41,8 +41,8 @@ pub struct Buckets {
 impl Buckets {
     /// The origins to which a store redirects; none where it serves all bytes itself.
     pub async fn of(keepsake: &Keepsake) -> Self {
-        let Some(images) = origin(&keepsake.primary).await else { return Self::default() };
-        let archive = origin(keepsake.archive.store()).await;
+        let Some(images) = origin(&keepsake.core.primary).await else { return Self::default() };
+        let archive = origin(keepsake.core.archive.store()).await;
         Self { archive: archive.filter(|archive| *archive != images), images: Some(images) }
     }
 }

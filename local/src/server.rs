@@ -37,12 +37,12 @@ pub async fn serve(mut config: Config) -> Result<(), String> {
     let metrics = Metrics::new();
     let opened = shared::open_metered(&config, clock.clone(), Some(metrics.meters())).await;
     let keepsake = opened.map_err(|error| sentence("The store cannot be opened", &error))?;
-    keepsake.check_primary().await.map_err(|error| sentence("The store cannot be used", &error))?;
+    keepsake.core.check_primary().await.map_err(|error| sentence("The store cannot be used", &error))?;
     let keepsake = Arc::new(keepsake);
     let (stop, stopped) = watch::channel(false);
     let recovery = recover(&keepsake, &stopped).await?;
-    keepsake.note_start().await;
-    let made_token = token::ensure(&mut config, &clock, keepsake.withheld().is_none())?;
+    keepsake.persistence.note_start().await;
+    let made_token = token::ensure(&mut config, &clock, keepsake.persistence.withheld().is_none())?;
 
     let address = (config.host, config.port);
     let listener = TcpListener::bind(address).await.map_err(|error| {
@@ -110,23 +110,23 @@ pub fn routes() -> Routes {
 /// Recovers the store: records now, and files too where few are amiss; the rest goes on in the background. A store that
 /// takes no writes is served all the same, as it is, and so is one whose archive is away.
 async fn recover(keepsake: &Arc<Keepsake>, stopped: &watch::Receiver<bool>) -> Result<Recovery, String> {
-    keepsake.note_uncompared();
+    keepsake.replication.note_uncompared();
     let unusable = |error| sentence("The archive cannot be used", &error);
-    let records = match keepsake.check_archive().await {
+    let records = match keepsake.core.check_archive().await {
         Err(error) if error.store_kind() == Some(ErrorKind::Unavailable) => Err(error),
         // A key that has expired since is no reason not to show what is here; one that never fitted is to be told at once.
         Err(error) if error.store_kind() == Some(ErrorKind::Refused) && has_records(keepsake).await => Err(error),
         Err(error) => return Err(unusable(error)),
-        Ok(()) => keepsake.recover_records().await,
+        Ok(()) => keepsake.recovery.recover_records().await,
     };
     let outcome = match records {
         Err(error) => Err(error),
         Ok(records) => {
             let owned = Arc::clone(keepsake);
-            let mut files = tokio::spawn(async move { owned.recover_files(records).await });
+            let mut files = tokio::spawn(async move { owned.recovery.recover_files(records).await });
             tokio::select! {
                 ended = &mut files => ended.map_err(|error| format!("recovery failed ({error})"))?,
-                () = keepsake.is_long() => {
+                () = keepsake.recovering.is_long() => {
                     tokio::spawn(background::recover(Arc::clone(keepsake), Some(files), stopped.clone()));
                     return Ok(Recovery::GoesOn);
                 }
@@ -138,9 +138,9 @@ async fn recover(keepsake: &Arc<Keepsake>, stopped: &watch::Receiver<bool>) -> R
         Err(error) => error,
     };
     let recovery = match error.store_kind() {
-        _ if keepsake.withheld().is_some() => Recovery::NoWrites,
+        _ if keepsake.persistence.withheld().is_some() => Recovery::NoWrites,
         Some(ErrorKind::Full | ErrorKind::ReadOnly | ErrorKind::Refused)
-            if !keepsake.health().await.primary_writable() =>
+            if !keepsake.health.report().await.primary_writable() =>
         {
             Recovery::NoWrites
         }
@@ -151,15 +151,15 @@ async fn recover(keepsake: &Arc<Keepsake>, stopped: &watch::Receiver<bool>) -> R
     };
     tracing::error!(error = &error as &dyn StdError, "the store could not be recovered yet");
     // Where there are no records here, those that the archive holds are needed: this may be a new disk of an old store.
-    keepsake.catalog.refresh().await.map_err(|error| sentence("The catalog cannot be read", &error))?;
-    if keepsake.withheld().is_none() {
+    keepsake.core.catalog.refresh().await.map_err(|error| sentence("The catalog cannot be read", &error))?;
+    if keepsake.persistence.withheld().is_none() {
         tokio::spawn(background::recover(Arc::clone(keepsake), None, stopped.clone()));
     }
     Ok(recovery)
 }
 
 async fn has_records(keepsake: &Keepsake) -> bool {
-    keepsake.catalog.refresh().await.is_ok() && keepsake.catalog.read(|state| state.totals().uploads()) > 0
+    keepsake.core.catalog.refresh().await.is_ok() && keepsake.core.catalog.read(|state| state.totals().uploads()) > 0
 }
 
 /// Opens the store that a configuration names; the error is one sentence.

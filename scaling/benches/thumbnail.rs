@@ -83,8 +83,11 @@ async fn crowd(photo: &Path, folder: &Path) -> (u64, u64) {
     let mut ids = Vec::new();
     for number in 0..CROWD {
         let body = Body::from([&photo[..], &[number]].concat());
-        let stored =
-            keepsake.upload(vec![NewImage { body, original_name: None }], Fields::default(), None).await.unwrap();
+        let stored = keepsake
+            .uploads
+            .upload(vec![NewImage { body, original_name: None }], Fields::default(), None)
+            .await
+            .unwrap();
         ids.push(stored.images[0].0.clone());
     }
     let derivatives = Arc::new(Derivatives::new(Arc::new(Engine), Limits::default()));
@@ -93,9 +96,9 @@ async fn crowd(photo: &Path, folder: &Path) -> (u64, u64) {
     for id in ids {
         let (keepsake, derivatives) = (Arc::clone(&keepsake), Arc::clone(&derivatives));
         asking.spawn(async move {
-            let (id, entry) = keepsake.image(id.as_str()).await.unwrap();
+            let (id, entry) = keepsake.images.get(id.as_str()).await.unwrap();
             let record = entry.live().unwrap();
-            derivatives.get(&keepsake, &id, record, record.sha256.unwrap(), form()).await.unwrap();
+            derivatives.get(&keepsake.derivatives, &id, record, record.sha256.unwrap(), form()).await.unwrap();
         });
     }
     asking.join_all().await;

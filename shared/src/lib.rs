@@ -21,11 +21,13 @@ pub use ::store;
 pub use ::store::digest;
 use ::store::sync;
 
+pub use self::core::Core;
 pub use self::core::archive;
 pub use self::core::counts as metrics;
 pub use self::core::error::{Error, Result};
+pub use self::core::settings::Settings;
 pub use base::{clock, file_name, progress};
-pub use keepsake::{Keepsake, Settings};
+pub use keepsake::Keepsake;
 pub use open::{Meters, open, open_metered};
 pub use services::gps::Places;
 pub use services::replication as second_copies;

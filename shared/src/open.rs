@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use crate::base::clock::Clock;
 use crate::config::{ArchiveMode, AwsCredentials, Config, Location, Platform, StoreUrl};
-use crate::keepsake::{Keepsake, Settings};
+use crate::core::settings::Settings;
+use crate::keepsake::Keepsake;
 use crate::layout;
 use crate::services::health::{ARCHIVE, PRIMARY};
 use crate::services::persistence::{Circumstances, Machine};
@@ -61,10 +62,10 @@ pub async fn open_metered(config: &Config, clock: Clock, meters: Option<Meters>)
         behind_max: config.archive_behind_max,
     };
     let keepsake = Keepsake::new(primary, archive, mirrors, clock, settings);
-    Ok(match circumstances {
-        Some(circumstances) => keepsake.served_from(circumstances).await,
-        None => keepsake,
-    })
+    if let Some(circumstances) = circumstances {
+        keepsake.persistence.served_from(circumstances).await;
+    }
+    Ok(keepsake)
 }
 
 /// Opens one store; `credentials` are for S3, where they are not those of the environment. No service is asked for

@@ -59,7 +59,7 @@ pub(crate) async fn download(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let name = crate::parse(name)?;
-    let plan = app.keepsake.plan_zip(name).await?;
+    let plan = app.keepsake.exports.plan_zip(name).await?;
     let etag: ETag = format!("\"{}\"", plan.digest).parse().map_err(Problem::internal)?;
     if headers.typed_get::<IfNoneMatch>().is_some_and(|known| !known.precondition_passes(&etag)) {
         let mut response = StatusCode::NOT_MODIFIED.into_response();
@@ -89,7 +89,7 @@ async fn send(app: &App, plan: ZipPlan, part: Range<u64>) -> Result<Body, Proble
     let (out, pipe) = duplex(BUFFER);
     let keepsake = Arc::clone(&app.keepsake);
     let (to_the_end, left) = (part.end == plan.length, part.end - part.start);
-    let export = async move { keepsake.export_planned(&plan, part.start, out).await };
+    let export = async move { keepsake.exports.export_planned(&plan, part.start, out).await };
     // Whoever hangs up drops the pipe, which ends the export.
     let mut sending = Sending { pipe, left, to_the_end, export: tokio::spawn(export.in_current_span()) };
     let first = sending.next().await.map_err(Problem::internal)??;

@@ -117,12 +117,12 @@ pub(crate) async fn import(
     }
     let source = Source::zip(receive(&app, request).await?).await?;
     if dry_run {
-        let plan = app.keepsake.plan_import(&source, &|_| {}).await?;
+        let plan = app.keepsake.imports.plan(&source, &|_| {}).await?;
         return Ok(Json(ImportAnswer::new(plan, None, true, MOST_NAMES)));
     }
     // All bytes are here; from now on it does not matter whether the client still is.
     let keepsake = Arc::clone(&app.keepsake);
-    let imported = to_the_end(async move { keepsake.import(&source, &|_| {}).await }).await?;
+    let imported = to_the_end(async move { keepsake.imports.import(&source, &|_| {}).await }).await?;
     Ok(Json(ImportAnswer::new(imported.plan, imported.safety_backup, false, MOST_NAMES)))
 }
 
@@ -130,15 +130,15 @@ pub(crate) async fn import(
 async fn receive(app: &App, request: Request) -> Result<Body> {
     let body = request.body();
     let announced = request.headers().typed_get::<ContentLength>().map(|length| length.0).or(body.size_hint().exact());
-    app.keepsake.check_room(announced.unwrap_or_default()).await?;
+    app.keepsake.room.check(announced.unwrap_or_default()).await?;
     let mut chunks = request.into_body().into_data_stream();
-    let (mut spool, mut looked_at) = (app.keepsake.primary.spool(), 0);
+    let (mut spool, mut looked_at) = (app.keepsake.core.primary.spool(), 0);
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk.map_err(|_| Error::Invalid("The body ended before it was complete.".to_owned()))?;
         spool.write(&chunk).await.map_err(spool_failed)?;
         if spool.size() - looked_at > LOOK_EVERY {
             looked_at = spool.size();
-            app.keepsake.check_room(0).await?;
+            app.keepsake.room.check(0).await?;
         }
     }
     if spool.size() == 0 {

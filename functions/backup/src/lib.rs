@@ -70,7 +70,7 @@ async fn not_in_a_function() -> Problem {
 ))]
 async fn create(State(app): State<App>) -> Result<(StatusCode, [(HeaderName, String); 1], Json<Made>), Problem> {
     let keepsake = Arc::clone(&app.keepsake);
-    let manifest = to_the_end(async move { keepsake.create_backup(Kind::Manual).await }).await?;
+    let manifest = to_the_end(async move { keepsake.backups.create(Kind::Manual).await }).await?;
     let location = format!("/api/backups/{}", manifest.name);
     Ok((StatusCode::CREATED, [(LOCATION, location)], Json(manifest.into())))
 }
@@ -80,7 +80,7 @@ async fn create(State(app): State<App>) -> Result<(StatusCode, [(HeaderName, Str
     (status = 200, description = "The backups", body = List),
 ))]
 async fn list(State(app): State<App>) -> Result<Json<List>, Problem> {
-    let all = app.keepsake.all_backups().await?;
+    let all = app.keepsake.backups.all().await?;
     let backups = all.listed.into_iter().map(Item::from).collect();
     Ok(Json(List { backups, unreadable: all.unreadable }))
 }
@@ -122,10 +122,10 @@ async fn show(
     if query.plan {
         caller.require(Scope::Admin)?;
     }
-    let manifest = app.keepsake.manifest(name).await?;
+    let manifest = app.keepsake.backups.manifest(name).await?;
     let mut shown = Shown::from(manifest);
     if query.plan {
-        shown.plan = Some(match app.keepsake.plan_restores(name, [Mode::Merge, Mode::Exact]).await {
+        shown.plan = Some(match app.keepsake.restores.plan_each(name, [Mode::Merge, Mode::Exact]).await {
             Ok([merge, exact]) => Some(Plans { merge: merge.into(), exact: exact.into() }),
             // It can still be shown.
             Err(Error::DamagedBackup(_)) => None,
@@ -156,7 +156,7 @@ fn parse(name: Result<Path<String>, PathRejection>) -> Result<BackupName, Proble
 async fn delete(State(app): State<App>, name: Result<Path<String>, PathRejection>) -> Result<Json<Deleted>, Problem> {
     let name = parse(name)?;
     let keepsake = Arc::clone(&app.keepsake);
-    to_the_end(async move { keepsake.delete_backup(name).await }).await?;
+    to_the_end(async move { keepsake.backups.delete(name).await }).await?;
     Ok(Json(name.into()))
 }
 
@@ -182,7 +182,7 @@ async fn prune(
 ) -> Result<Json<PruneAnswer>, Problem> {
     let Query(PruneQuery { dry_run }) = query?;
     let keepsake = Arc::clone(&app.keepsake);
-    let pruned = to_the_end(async move { keepsake.prune(dry_run).await }).await?;
+    let pruned = to_the_end(async move { keepsake.pruner.prune(dry_run).await }).await?;
     Ok(Json(PruneAnswer::new(pruned, dry_run)))
 }
 
@@ -210,6 +210,6 @@ async fn verify(
     let Query(query) = query?;
     let slice = query.slice.map_or(Ok(Slice::WHOLE), |slice| slice.parse())?;
     let keepsake = Arc::clone(&app.keepsake);
-    let findings = to_the_end(async move { keepsake.verify(slice, query.repair).await }).await?;
+    let findings = to_the_end(async move { keepsake.verifier.verify(slice, query.repair).await }).await?;
     Ok(Json(VerifyAnswer { slice: slice.to_string(), ok: !findings.needs_attention(), findings }))
 }

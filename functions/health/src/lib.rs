@@ -44,7 +44,7 @@ pub struct Api;
     (status = 503, description = "It cannot do what it is for; `status` is `error`", body = Either, content_type = "application/json"),
 ))]
 async fn health(State(app): State<App>, caller: Result<Caller, Problem>) -> Response {
-    let health = app.keepsake.health().await;
+    let health = app.keepsake.health.report().await;
     let status = match health.status {
         Status::Ok | Status::Warn => StatusCode::OK,
         Status::Error => StatusCode::SERVICE_UNAVAILABLE,
@@ -70,7 +70,7 @@ async fn livez() -> &'static str {
     (status = 503, description = "They cannot: the catalog cannot be read", body = String, content_type = "text/plain"),
 ))]
 async fn readyz(State(app): State<App>) -> (StatusCode, &'static str) {
-    if app.keepsake.is_ready().await {
+    if app.keepsake.health.is_ready().await {
         (StatusCode::OK, "ok")
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "The catalog cannot be read.")

@@ -53,7 +53,7 @@ struct OfMonth {
     (status = 200, description = "It is counted", body = Answer),
 ))]
 pub(crate) async fn storage(State(app): State<App>) -> Result<Json<Answer>, Problem> {
-    let Storage { used, available, limit, images, by_category, history } = app.keepsake.storage().await?;
+    let Storage { used, available, limit, images, by_category, history } = app.keepsake.storage.report().await?;
     let category = |Category { name, images, bytes }| OfCategory { category: name, images, bytes };
     let month = |Month { month, bytes }| OfMonth { month, by_category: bytes };
     let by_category = by_category.into_iter().map(category).collect();

@@ -49,7 +49,7 @@ pub(crate) async fn delete(
     let keepsake = Arc::clone(&app.keepsake);
     let change = async move {
         let holds = |entry: &Entry| if_match.as_ref().is_none_or(|tags| tags.precondition_passes(&etag(entry)));
-        keepsake.delete_image(&id, holds).await
+        keepsake.images.delete(&id, holds).await
     };
     let id = to_the_end(change).await?;
     let message = "The image was deleted. Restoring a backup that holds it brings it back.";

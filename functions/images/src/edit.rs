@@ -71,7 +71,7 @@ pub(crate) async fn edit(
     let keepsake = Arc::clone(&app.keepsake);
     let change = async move {
         let holds = |entry: &Entry| if_match.as_ref().is_none_or(|tags| tags.precondition_passes(&etag(entry)));
-        keepsake.edit_image(&id, &patch, holds).await
+        keepsake.images.edit(&id, &patch, holds).await
     };
     show::item(&app, &to_the_end(change).await?)
 }

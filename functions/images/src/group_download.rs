@@ -43,9 +43,9 @@ pub(crate) async fn download(
     id: Result<Path<String>, PathRejection>,
     method: Method,
 ) -> Result<Response, Problem> {
-    let group = app.keepsake.group(&id?.0).await?;
+    let group = app.keepsake.groups.get(&id?.0).await?;
     let name = file_name::of(group.title().unwrap_or(&group.id)).unwrap_or_else(|| "group".to_owned()) + ".zip";
-    let plan = app.keepsake.plan_group_zip(&group).await?;
+    let plan = app.keepsake.exports.plan_group_zip(&group).await?;
     let length = plan.length.to_string();
     let answer = |body: Body| {
         let kind = (CONTENT_TYPE, "application/zip".to_owned());
@@ -57,7 +57,7 @@ pub(crate) async fn download(
     }
     let (out, pipe) = duplex(BUFFER);
     let keepsake = Arc::clone(&app.keepsake);
-    let zip = async move { keepsake.zip_group(&group, &plan, app.strip_gps, out).await };
+    let zip = async move { keepsake.exports.zip_group(&group, &plan, app.strip_gps, out).await };
     // Whoever hangs up drops the pipe, which ends the writing.
     let sending = Sending { pipe, zip: tokio::spawn(zip.in_current_span()) };
     Ok(answer(Body::from_stream(stream::try_unfold(sending, Sending::next))))

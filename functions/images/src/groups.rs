@@ -97,7 +97,7 @@ pub(crate) async fn show(
     id: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let group = app.keepsake.group(&id?.0).await?;
+    let group = app.keepsake.groups.get(&id?.0).await?;
     let etag = group_etag(&group);
     match (Validators { etag: etag.clone(), last_modified: None }).judge(&headers) {
         Verdict::Proceed => item(&app, &group),
@@ -132,7 +132,7 @@ pub(crate) async fn arrange(
     let (id, meant, Contents { files, title }) = read(id, request).await?;
     let wanted = Arrangement { images: files, title: title.map(without_empty) };
     let keepsake = Arc::clone(&app.keepsake);
-    let change = async move { keepsake.arrange_group(&id, &wanted, |group| meant.holds(group)).await };
+    let change = async move { keepsake.groups.arrange(&id, &wanted, |group| meant.holds(group)).await };
     item(&app, &to_the_end(change).await?)
 }
 
@@ -165,7 +165,7 @@ pub(crate) async fn retitle(
     }
     let wanted = Retitle { title: title.map(without_empty), title_image };
     let keepsake = Arc::clone(&app.keepsake);
-    let change = async move { keepsake.retitle_group(&id, &wanted, |group| meant.holds(group)).await };
+    let change = async move { keepsake.groups.rename(&id, &wanted, |group| meant.holds(group)).await };
     item(&app, &to_the_end(change).await?)
 }
 
@@ -194,7 +194,7 @@ pub(crate) async fn reorder(
 ) -> Result<Response, Problem> {
     let (id, meant, Order { files }) = read(id, request).await?;
     let keepsake = Arc::clone(&app.keepsake);
-    let change = async move { keepsake.reorder_group(&id, &files, |group| meant.holds(group)).await };
+    let change = async move { keepsake.groups.reorder(&id, &files, |group| meant.holds(group)).await };
     item(&app, &to_the_end(change).await?)
 }
 
@@ -225,8 +225,8 @@ pub(crate) async fn delete(
     let change = async move {
         let holds = |group: Option<&Group>| meant.holds(group);
         match keep_images {
-            true => keepsake.dissolve_group(&group, holds).await,
-            false => keepsake.delete_group(&group, holds).await,
+            true => keepsake.groups.dissolve(&group, holds).await,
+            false => keepsake.groups.delete(&group, holds).await,
         }
     };
     let images = to_the_end(change).await?;

@@ -110,7 +110,7 @@ pub(crate) async fn list(
     let body = if flat {
         let last = after.map(|place| place.last);
         loop {
-            let body = json_of_images(&app, &app.keepsake.list_images(&filter, last.as_ref(), limit).await?)?;
+            let body = json_of_images(&app, &app.keepsake.images.list(&filter, last.as_ref(), limit).await?)?;
             if fits(&app, &body) || limit == 1 {
                 break body;
             }
@@ -119,7 +119,7 @@ pub(crate) async fn list(
     } else {
         let mut most_files = usize::MAX;
         loop {
-            let page = app.keepsake.list_grouped(&filter, after.as_ref(), limit).await?;
+            let page = app.keepsake.groups.list(&filter, after.as_ref(), limit).await?;
             let body = json_of_groups(&app, &page, most_files)?;
             if fits(&app, &body) || most_files == 1 {
                 break body;

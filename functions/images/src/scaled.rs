@@ -70,7 +70,7 @@ pub(crate) async fn serve(
 ) -> Result<Response, Problem> {
     let content = match record.sha256 {
         Some(digest) => digest,
-        None => Digest::of(keepsake.locate_bytes(id, record).await?.1.etag.0.as_bytes()),
+        None => Digest::of(keepsake.bytes.locate(id, record).await?.1.etag.0.as_bytes()),
     };
     // Other bytes only ever come out of another image, another form or another version of the scaler.
     let etag = format!("\"{}\"", derivatives.identity(content, form));
@@ -81,7 +81,7 @@ pub(crate) async fn serve(
         Verdict::NotModified => return Ok(answer(&validators, form, StatusCode::NOT_MODIFIED, Body::empty())),
         Verdict::Proceed => {}
     }
-    let derivative = derivatives.get(keepsake, id, record, content, form).await?;
+    let derivative = derivatives.get(&keepsake.derivatives, id, record, content, form).await?;
     let length = derivative.bytes.len() as u64;
     let digest = format!("sha-256=:{}:", Digest::of(&derivative.bytes).to_base64());
     let body = if method == Method::HEAD { Body::empty() } else { Body::from(derivative.bytes) };

@@ -85,7 +85,7 @@ pub(crate) async fn serve(
     uri: Uri,
 ) -> Result<Response, Problem> {
     let size = size?.0;
-    let (id, entry) = app.keepsake.image(&file?.0).await?;
+    let (id, entry) = app.keepsake.images.get(&file?.0).await?;
     let Some(record) = entry.live() else { return Err(Error::NoSuchImage(id.to_string()).into()) };
     if let Some(form) = size.form(&headers)?
         && let Some(derivatives) = &app.derivatives
@@ -95,7 +95,7 @@ pub(crate) async fn serve(
     // Where the record knows the digest, the conditions can be judged without a look at the store.
     let located = if record.sha256.is_none() { Some(locate(&app, &id, record).await?) } else { None };
     // Unless it takes a look at the bytes to know what is sent at all.
-    let places = if app.strip_gps { Some(app.keepsake.places(&id, record).await?) } else { None };
+    let places = if app.strip_gps { Some(app.keepsake.gps.find(&id, record).await?) } else { None };
     let (patches, sound) = places.map(|places| (places.patches, places.sound)).unwrap_or_default();
     let is_sound = sound.is_some();
     let located = sound.or(located);
@@ -126,11 +126,11 @@ pub(crate) async fn serve(
     let served = ServedAs { content_type, disposition: file.saved.as_deref() };
     let leads = method != Method::HEAD
         && is_stored
-        && app.keepsake.primary.signed_url(&image, served, SIGNED_FOR).await.map_err(Error::from)?.is_some();
+        && app.keepsake.core.primary.signed_url(&image, served, SIGNED_FOR).await.map_err(Error::from)?.is_some();
     let (store, meta) = match located {
         Some(located) => located,
         // Nobody here sees what the bucket answers to the client, so that it is asked for a byte first.
-        None if leads => app.keepsake.readable_bytes(&id, record).await?,
+        None if leads => app.keepsake.bytes.readable(&id, record).await?,
         None => locate(&app, &id, record).await?,
     };
     if method == Method::HEAD {
@@ -142,7 +142,7 @@ pub(crate) async fn serve(
     }
     let (store, meta) = match record.sha256 {
         // What has rotted is never sent: the bytes are read through before they are.
-        Some(digest) if !is_sound => app.keepsake.sound_bytes(&id, digest).await?,
+        Some(digest) if !is_sound => app.keepsake.bytes.verified(&id, digest).await?,
         _ => (store, meta),
     };
     let Validators { etag, last_modified } = &file.validators;
@@ -210,7 +210,7 @@ fn known_type(record: &Record) -> Option<&'static str> {
 }
 
 async fn locate(app: &App, id: &ImageId, record: &Record) -> Result<(Store, ObjectMeta)> {
-    match app.keepsake.locate_bytes(id, record).await {
+    match app.keepsake.bytes.locate(id, record).await {
         // An imported link to an image elsewhere: there never was anything to serve.
         Err(Error::MissingBytes) if record.sha256.is_none() && record.extra.contains_key("url") => {
             Err(Error::NoSuchImage(id.to_string()))

@@ -38,7 +38,7 @@ pub(crate) async fn show(
     id: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let image = app.keepsake.image(&id?.0).await?;
+    let image = app.keepsake.images.get(&id?.0).await?;
     let etag = etag(&image.1);
     match (Validators { etag: etag.clone(), last_modified: None }).judge(&headers) {
         Verdict::Proceed => item(&app, &image),

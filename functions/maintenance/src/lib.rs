@@ -62,11 +62,11 @@ impl Maintenance {
             last = Some(name);
         }
         let commits: BTreeSet<Uuid> = told_by.keys().copied().collect();
-        for (commit, error) in self.keepsake.follow_commits(&commits).await? {
+        for (commit, error) in self.keepsake.replication.follow_commits(&commits).await? {
             tracing::error!(%commit, error = &error as &dyn std::error::Error, "a commit could not be followed");
             failed.extend(told_by.get(&commit).into_iter().flatten().cloned());
         }
-        if let Err(error) = self.keepsake.follow_up().await {
+        if let Err(error) = self.keepsake.maintenance.follow_up().await {
             // One message comes again for all of them.
             tracing::error!(error = &error as &dyn std::error::Error, "backups and folding failed after a batch");
             failed.extend(last);
@@ -84,12 +84,12 @@ impl Maintenance {
     async fn perform(&self, task: Task) -> Result<Value, Error> {
         let answer = match task {
             Task::Fold => {
-                self.keepsake.tidy().await?;
+                self.keepsake.maintenance.tidy().await?;
                 json!({ "task": "fold" })
             }
             Task::Recover => {
-                self.keepsake.backup_if_due().await?;
-                let report = self.keepsake.recover().await?;
+                self.keepsake.backups.make_due().await?;
+                let report = self.keepsake.recovery.recover().await?;
                 tracing::info!(?report, "recovered");
                 json!({
                     "task": "recover",
@@ -100,11 +100,11 @@ impl Maintenance {
                 })
             }
             Task::Verify => {
-                let (slice, findings) = self.keepsake.verify_next().await?;
+                let (slice, findings) = self.keepsake.verifier.verify_next().await?;
                 json!({ "task": "verify", "slice": slice.to_string(), "findings": findings })
             }
             Task::Prune => {
-                let pruned = self.keepsake.prune_by_schedule().await?;
+                let pruned = self.keepsake.pruner.prune_by_schedule().await?;
                 if let Some(reason) = pruned.held_back {
                     tracing::error!(reason, "nothing more is pruned");
                 }
@@ -118,8 +118,8 @@ impl Maintenance {
             }
         };
         if let Some(stack) = &self.metrics {
-            let overdue = self.keepsake.backup_overdue().await?;
-            println!("{}", metrics::line(stack, overdue, self.keepsake.clock.now()));
+            let overdue = self.keepsake.maintenance.backup_overdue().await?;
+            println!("{}", metrics::line(stack, overdue, self.keepsake.core.clock.now()));
         }
         Ok(answer)
     }

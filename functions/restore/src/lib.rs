@@ -131,11 +131,11 @@ async fn restore(
         ModeName::Exact => Mode::Exact,
     };
     if how.dry_run {
-        let plan = app.keepsake.plan_restore(name, mode).await?;
+        let plan = app.keepsake.restores.plan(name, mode).await?;
         return Ok(Json(Answer::new(name, plan, None, true)));
     }
     let keepsake = Arc::clone(&app.keepsake);
-    let done = to_the_end(async move { keepsake.restore(name, mode).await }).await?;
+    let done = to_the_end(async move { keepsake.restores.restore(name, mode).await }).await?;
     Ok(Json(Answer::new(name, done.plan, done.safety_backup, false)))
 }
 

@@ -46,6 +46,6 @@ pub(crate) async fn upload(State(app): State<App>, request: Request) -> Result<R
     let asked: Asked = serde_json::from_slice(&body)
         .map_err(|error| Error::Invalid(format!("The body does not describe a link: {error}.")))?;
     let keepsake = Arc::clone(&app.keepsake);
-    let upload = async move { keepsake.upload_link(&asked.url, asked.fields.without_empty()).await };
+    let upload = async move { keepsake.uploads.add_link(&asked.url, asked.fields.without_empty()).await };
     Ok(answer(&app, &to_the_end(upload).await?, false))
 }

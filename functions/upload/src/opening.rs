@@ -19,7 +19,7 @@ pub(crate) fn check(keepsake: &Keepsake, begun: &Begun, start: &[u8]) -> Result<
     let boundary = stated.filter(|_| is_form).and_then(|stated| multer::parse_boundary(stated).ok());
     let file = if is_form { boundary.and_then(|boundary| first_file(start, &boundary)) } else { Some(start) };
     let Some(file) = file.filter(|file| file.len() >= TOO_FEW) else { return Ok(()) };
-    match media::measure(&Body::from(Bytes::copy_from_slice(file)), &keepsake.settings.media) {
+    match media::measure(&Body::from(Bytes::copy_from_slice(file)), &keepsake.core.settings.media) {
         Err(MediaError::NotAnImage) => Err(MediaError::NotAnImage.into()),
         // Whatever else is wrong may be for want of the rest.
         _ => Ok(()),

@@ -84,13 +84,13 @@ pub(crate) async fn begin(app: &App, query: form::Query, request: Request) -> Re
     let begun = begun.of(Caller::name_of(&head.extensions));
     let (keepsake, most) = (Arc::clone(&app.keepsake), limit(&app.keepsake));
     let begin = async move {
-        let (id, nothing) = keepsake.begin_resumable(begun).await?;
+        let (id, nothing) = keepsake.resumable.begin(begun).await?;
         if let Err(error) = receive(&keepsake, id, &nothing, body, most).await {
             // Nobody has been told where it could go on.
-            keepsake.cancel_resumable(id).await?;
+            keepsake.resumable.cancel(id).await?;
             return Err(error);
         }
-        Ok((id, keepsake.resumable(id).await?))
+        Ok((id, keepsake.resumable.standing(id).await?))
     };
     let (id, standing) = to_the_end(begin).await?;
     if is_all_here(&standing) {
@@ -125,7 +125,7 @@ pub(crate) async fn begin(app: &App, query: form::Query, request: Request) -> Re
 )]
 pub(crate) async fn show(State(app): State<App>, id: Result<Path<String>, PathRejection>) -> Result<Response, Problem> {
     let id = ticket_id(id)?;
-    let standing = app.keepsake.resumable(id).await?;
+    let standing = app.keepsake.resumable.standing(id).await?;
     let headers = state(&app, &standing);
     // For whoever lost the answer to the last part.
     let stored = stored_before(&app, id, &standing).await?;
@@ -137,7 +137,7 @@ async fn stored_before(app: &App, id: Uuid, standing: &Standing) -> Result<Optio
     if !standing.begun.stored {
         return Ok(None);
     }
-    let uploaded = app.keepsake.stored_under(&key(id, &standing.begun)).await?;
+    let uploaded = app.keepsake.uploads.stored_under(&key(id, &standing.begun)).await?;
     if uploaded.images.is_empty() {
         return Ok(None);
     }
@@ -174,7 +174,7 @@ pub(crate) async fn cancel(
     id: Result<Path<String>, PathRejection>,
 ) -> Result<StatusCode, Problem> {
     let (id, keepsake) = (ticket_id(id)?, Arc::clone(&app.keepsake));
-    to_the_end(async move { keepsake.cancel_resumable(id).await }).await?;
+    to_the_end(async move { keepsake.resumable.cancel(id).await }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -228,8 +228,8 @@ pub(crate) async fn append(
     let needed = |name: HeaderName| Error::Invalid(format!("A part needs the header {name}."));
     let offset = integer(&head.headers, OFFSET)?.ok_or_else(|| needed(OFFSET))?;
     let complete = boolean(&head.headers, COMPLETE)?.ok_or_else(|| needed(COMPLETE))?;
-    let _arriving = app.keepsake.arriving(id);
-    let standing = app.keepsake.resumable(id).await?;
+    let _arriving = app.keepsake.unfinished.arriving(id);
+    let standing = app.keepsake.resumable.standing(id).await?;
     if standing.begun.ended.is_some() {
         // Where all of it came before its client said so, an empty last part may follow.
         if complete
@@ -256,9 +256,9 @@ pub(crate) async fn append(
         let received = receive(&keepsake, id, &standing, body, most.min(limit(&keepsake))).await;
         if let Err(Error::Media(_)) = received {
             // No more of it would make it an image.
-            keepsake.end_resumable(id, &standing, false).await?;
+            keepsake.resumable.end(id, &standing, false).await?;
         }
-        Ok((received?, keepsake.resumable(id).await?))
+        Ok((received?, keepsake.resumable.standing(id).await?))
     };
     let (first, standing) = match to_the_end(append).await {
         Err(problem) if problem.status() == StatusCode::UNSUPPORTED_MEDIA_TYPE => {
@@ -280,9 +280,9 @@ pub(crate) async fn append(
 
 /// Takes in all that came as one body.
 async fn finish(app: App, id: Uuid, standing: Standing, last: &HeaderMap) -> Result<Response, Problem> {
-    let _arriving = app.keepsake.arriving(id);
+    let _arriving = app.keepsake.unfinished.arriving(id);
     let (note, unread) = mpsc::channel();
-    let bytes = app.keepsake.resumed_bytes(&standing).map_err(move |error| {
+    let bytes = app.keepsake.resumable.bytes(&standing).map_err(move |error| {
         let told = std::io::Error::other(error.to_string());
         drop(note.send(error));
         told
@@ -317,7 +317,7 @@ async fn finish(app: App, id: Uuid, standing: Standing, last: &HeaderMap) -> Res
         return answer;
     }
     let offset = HeaderValue::from(standing.offset);
-    to_the_end(async move { keepsake.end_resumable(id, &standing, stored).await }).await?;
+    to_the_end(async move { keepsake.resumable.end(id, &standing, stored).await }).await?;
     let ended = HeaderValue::from_static("?1");
     match answer {
         Ok(answer) => Ok((AppendHeaders([(COMPLETE, ended), (OFFSET, offset)]), answer).into_response()),
@@ -327,10 +327,10 @@ async fn finish(app: App, id: Uuid, standing: Standing, last: &HeaderMap) -> Res
 
 /// Keeps what comes of a body, all of it or as far as the connection goes; false where another was quicker.
 async fn receive(keepsake: &Arc<Keepsake>, id: Uuid, standing: &Standing, body: Body, most: u64) -> Result<bool> {
-    let _arriving = keepsake.arriving(id);
-    let target = Target { store: &keepsake.primary, limit: most };
+    let _arriving = keepsake.unfinished.arriving(id);
+    let target = Target { store: &keepsake.core.primary, limit: most };
     let mut incoming = Incoming::new(body, most.saturating_sub(standing.offset), false);
-    let (used, mut spool, mut broken) = (incoming.used(), keepsake.primary.spool(), None);
+    let (used, mut spool, mut broken) = (incoming.used(), keepsake.core.primary.spool(), None);
     let mut start = (standing.offset == 0).then(Vec::new);
     while let Some(piece) = incoming.next().await {
         match piece {
@@ -356,13 +356,13 @@ async fn receive(keepsake: &Arc<Keepsake>, id: Uuid, standing: &Standing, body: 
         opening::check(keepsake, &standing.begun, &start)?;
     }
     let part = spool.finish().await.map_err(spool_failed)?;
-    let first = keepsake.append(id, standing, &part).await?;
+    let first = keepsake.resumable.append(id, standing, &part).await?;
     broken.map_or(Ok(first), |reason| Err(given_up(&reason, &target)))
 }
 
 /// The most bytes that come in parts: the longest image, and what is around it in a form.
 fn limit(keepsake: &Keepsake) -> u64 {
-    keepsake.settings.max_upload_bytes.saturating_add(FORM_BYTES)
+    keepsake.core.settings.max_upload_bytes.saturating_add(FORM_BYTES)
 }
 
 /// How far an upload is, as headers.

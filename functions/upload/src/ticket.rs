@@ -93,7 +93,7 @@ pub(crate) async fn issue(State(app): State<App>, request: Request) -> Result<Re
     };
     let content_type = announced.content_type.clone();
     let keepsake = Arc::clone(&app.keepsake);
-    let issued = to_the_end(async move { keepsake.issue_ticket(announced).await }).await?;
+    let issued = to_the_end(async move { keepsake.tickets.issue(announced).await }).await?;
     let here = format!("{}/api/upload/{}", app.public_url, issued.id);
     let complete_url = format!("{here}/complete");
     let (upload_url, headers) = match issued.destination {
@@ -144,9 +144,9 @@ pub(crate) async fn receive(
 ) -> Result<StatusCode, Problem> {
     let (id, secret) = (ticket_id(id)?, query?.0.secret.unwrap_or_default());
     // Who holds the URL has one try at a time, so that many at once cannot fill the disk.
-    let _turn = app.keepsake.enter_ticket(id)?;
-    let _arriving = app.keepsake.arriving(id);
-    let terms = app.keepsake.expected(id, &secret).await?;
+    let _turn = app.keepsake.tickets.enter(id)?;
+    let _arriving = app.keepsake.unfinished.arriving(id);
+    let terms = app.keepsake.tickets.expected(id, &secret).await?;
     let (head, body) = request.into_parts();
     if head.headers.get(CONTENT_TYPE).is_none_or(|stated| stated.as_bytes() != terms.content_type.as_bytes()) {
         let detail = format!("The ticket is for bytes with the header \"Content-Type: {}\".", terms.content_type);
@@ -155,10 +155,10 @@ pub(crate) async fn receive(
     if app.on_lambda && terms.size > app.max_body_bytes() || body.size_hint().lower() > terms.size {
         return Err(Error::TooLarge { limit: terms.size.min(app.max_body_bytes()) }.into());
     }
-    let target = Target { store: &app.keepsake.primary, limit: terms.size };
+    let target = Target { store: &app.keepsake.core.primary, limit: terms.size };
     let body = read_whole(&mut Incoming::new(body, terms.size, false), &target).await?;
     let keepsake = Arc::clone(&app.keepsake);
-    to_the_end(async move { keepsake.receive(id, &terms, &body).await }).await?;
+    to_the_end(async move { keepsake.tickets.receive(id, &terms, &body).await }).await?;
     Ok(StatusCode::OK)
 }
 
@@ -188,8 +188,8 @@ pub(crate) async fn complete(
     let id = ticket_id(id)?;
     let keepsake = Arc::clone(&app.keepsake);
     let complete = async move {
-        let _arriving = keepsake.arriving(id);
-        keepsake.complete(id).await
+        let _arriving = keepsake.unfinished.arriving(id);
+        keepsake.tickets.complete(id).await
     };
     Ok(answer(&app, &to_the_end(complete).await?, false))
 }

@@ -30,7 +30,7 @@ pub(crate) struct Cleared {
 )]
 pub(crate) async fn clear(State(app): State<App>) -> Result<Json<Cleared>, Problem> {
     let keepsake = Arc::clone(&app.keepsake);
-    let clear = async move { keepsake.clear_unfinished(Timestamp::MAX).await };
+    let clear = async move { keepsake.unfinished.clear_untouched(Timestamp::MAX).await };
     let Unfinished { uploads, bytes } = to_the_end(clear).await?;
     let message = format!("Unfinished uploads given up: {uploads}, with {bytes} bytes.");
     Ok(Json(Cleared { message, uploads, bytes }))

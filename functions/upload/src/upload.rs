@@ -83,7 +83,7 @@ pub(crate) async fn take(app: App, query: form::Query, request: Request) -> Resu
     let several = form.images.len() > 1;
     // All bytes are here; from now on it does not matter whether the client still is.
     let keepsake = Arc::clone(&app.keepsake);
-    let upload = async move { keepsake.upload(form.images, form.fields, key.as_deref()).await };
+    let upload = async move { keepsake.uploads.upload(form.images, form.fields, key.as_deref()).await };
     let uploaded = to_the_end(upload).await?;
     Ok(plain.map_or_else(|| answer(&app, &uploaded, several), |here| plain::answer(&uploaded, &here)))
 }
@@ -93,7 +93,7 @@ async fn receive(app: &App, request: Request, form: &mut Form) -> Result<()> {
     let (head, body) = request.into_parts();
     let announced = digests::announced(&head.headers)?;
     let boundary = boundary(&head.headers)?;
-    let target = Target { store: &app.keepsake.primary, limit: app.max_body_bytes() };
+    let target = Target { store: &app.keepsake.core.primary, limit: app.max_body_bytes() };
     let limit = if boundary.is_some() { target.limit.saturating_add(FORM_BYTES) } else { target.limit };
     let length = head.headers.typed_get::<ContentLength>().map(|length| length.0).or(body.size_hint().exact());
     if length.is_some_and(|length| length > limit) {
@@ -101,7 +101,7 @@ async fn receive(app: &App, request: Request, form: &mut Form) -> Result<()> {
     }
     if !app.on_lambda {
         // There all of the body is here already, and asking the store now would only cost time.
-        app.keepsake.check_room(length.unwrap_or_default()).await?;
+        app.keepsake.room.check(length.unwrap_or_default()).await?;
     }
 
     let mut incoming = Incoming::new(body, limit, !announced.is_empty());
@@ -139,11 +139,11 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>> {
 fn refusal(error: Error, app: &App) -> Problem {
     match error {
         Error::OfFile { file, among_others, error } => refusal(*error, app).of_file(file, among_others),
-        Error::TooLarge { limit } if limit < app.keepsake.settings.max_upload_bytes => {
+        Error::TooLarge { limit } if limit < app.keepsake.core.settings.max_upload_bytes => {
             let detail = format!(
                 "The upload is larger than {limit} bytes, which is what a request can bring here. Get a ticket for it with \
                  POST /api/upload/tickets, which takes images of up to {} bytes.",
-                app.keepsake.settings.max_upload_bytes
+                app.keepsake.core.settings.max_upload_bytes
             );
             Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", detail)
         }

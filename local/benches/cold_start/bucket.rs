@@ -107,11 +107,11 @@ async fn fill(folder: &Path, images: u32, clock: Clock) -> Result<Store> {
         |number| NewImage { body: Body::from(png(number)), original_name: Some(format!("IMG_{number:04}.png")) };
 
     let keepsake = open("sync").await?;
-    keepsake.upload((0..images).map(image).collect(), Fields::default(), None).await?;
-    keepsake.catalog.fold().await?;
-    let backup = keepsake.create_backup(Kind::Manual).await?.name.to_string();
+    keepsake.uploads.upload((0..images).map(image).collect(), Fields::default(), None).await?;
+    keepsake.core.catalog.fold().await?;
+    let backup = keepsake.backups.create(Kind::Manual).await?.name.to_string();
 
-    open("async").await?.upload(vec![image(images)], Fields::default(), None).await?;
+    open("async").await?.uploads.upload(vec![image(images)], Fields::default(), None).await?;
     let commit = fs::read_dir(folder.join("image-metadata.d"))?.next().ok_or("the last upload made no commit")??;
     Ok(Store { backup, commit: format!("image-metadata.d/{}", commit.file_name().to_string_lossy()) })
 }

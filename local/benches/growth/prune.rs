@@ -49,42 +49,42 @@ pub async fn run(data: &Path) -> Result<Took> {
     let now = Clock::system();
     let later = |days: i64| Clock::manual(now.now() + SignedDuration::from_hours(24 * days));
     // What was there to remove before is not part of it, and a sweep is not due.
-    removed(&open(data, later(33), None).await?.prune(false).await?)?;
+    removed(&open(data, later(33), None).await?.pruner.prune(false).await?)?;
     let keepsake = open(data, now.clone(), None).await?;
     let mut ids = Vec::new();
     for _ in 0..IMAGES {
         let number = now.new_id().as_u64_pair().1;
         let image = NewImage { body: Body::from(seed::image(number)?), original_name: None };
-        let uploaded = keepsake.upload(vec![image], Fields::default(), None).await?;
+        let uploaded = keepsake.uploads.upload(vec![image], Fields::default(), None).await?;
         ids.extend(uploaded.images.into_iter().map(|(id, _)| id));
     }
     for _ in 0..BACKUPS {
         edit_one(&keepsake).await?;
-        keepsake.create_backup(Kind::Auto).await?;
+        keepsake.backups.create(Kind::Auto).await?;
     }
     for id in &ids {
-        keepsake.delete_image(id.as_str(), |_| true).await?;
+        keepsake.images.delete(id.as_str(), |_| true).await?;
     }
-    keepsake.catalog.fold().await?;
+    keepsake.core.catalog.fold().await?;
     let keepsake = open(data, later(31), None).await?;
-    keepsake.catalog.load().await?;
+    keepsake.core.catalog.load().await?;
     // Their tombstones have grown old.
-    keepsake.catalog.fold().await?;
+    keepsake.core.catalog.fold().await?;
     // The newest of those that are not made by hand stays.
-    keepsake.create_backup(Kind::Auto).await?;
+    keepsake.backups.create(Kind::Auto).await?;
 
     let operations = Arc::new(Operations::default());
     let keepsake = open(data, later(33), Some(Arc::clone(&operations))).await?;
-    keepsake.catalog.refresh().await?;
-    let (first_sweep, _) = timed(keepsake.prune(true)).await?;
-    let (sweep, _) = timed(keepsake.prune(true)).await?;
+    keepsake.core.catalog.refresh().await?;
+    let (first_sweep, _) = timed(keepsake.pruner.prune(true)).await?;
+    let (sweep, _) = timed(keepsake.pruner.prune(true)).await?;
     let before = operations.0.load(Ordering::Relaxed);
-    let (prune, gone) = timed(keepsake.prune_by_schedule()).await?;
+    let (prune, gone) = timed(keepsake.pruner.prune_by_schedule()).await?;
     let operations = operations.0.load(Ordering::Relaxed) - before;
     if gone < (BACKUPS, IMAGES) {
         return Err(format!("the prune removed {gone:?}").into());
     }
-    match removed(&keepsake.prune(true).await?)? {
+    match removed(&keepsake.pruner.prune(true).await?)? {
         (0, 0) => Ok(Took { first_sweep, sweep, prune, operations }),
         left => Err(format!("the prune left {left:?}").into()),
     }
@@ -104,8 +104,9 @@ async fn open(data: &Path, clock: Clock, operations: Option<Arc<Operations>>) ->
 
 /// Gives some image another description.
 async fn edit_one(keepsake: &Keepsake) -> Result<()> {
-    keepsake.catalog.refresh().await?;
+    keepsake.core.catalog.refresh().await?;
     let (id, version, record) = keepsake
+        .core
         .catalog
         .read(|state| {
             let nth = fastrand::usize(..(state.totals().live as usize).max(1));
@@ -113,8 +114,8 @@ async fn edit_one(keepsake: &Keepsake) -> Result<()> {
             Some((id.clone(), entry.stamp.version, entry.live()?.clone()))
         })
         .ok_or("the store is empty")?;
-    let record = Record { description: Some(format!("edited as {}", keepsake.clock.new_id())), ..record };
-    keepsake.catalog.commit(vec![(id, Change { version: version + 1, content: Content::Live(record) })]).await?;
+    let record = Record { description: Some(format!("edited as {}", keepsake.core.clock.new_id())), ..record };
+    keepsake.core.catalog.commit(vec![(id, Change { version: version + 1, content: Content::Live(record) })]).await?;
     Ok(())
 }
 

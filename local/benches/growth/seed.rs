@@ -81,9 +81,9 @@ pub async fn fill_with(folder: &Path, images: usize, bytes_on_disk: Bytes) -> Re
         }
         changes.push((id, Change { version: 1, content: Content::Live(record(number, digest, &clock)) }));
     }
-    keepsake.catalog.commit(changes).await?;
-    keepsake.catalog.fold().await?;
-    keepsake.create_backup(Kind::Manual).await?;
+    keepsake.core.catalog.commit(changes).await?;
+    keepsake.core.catalog.fold().await?;
+    keepsake.backups.create(Kind::Manual).await?;
     Ok(())
 }
 

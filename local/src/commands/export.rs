@@ -29,12 +29,12 @@ pub async fn run(api: &Api, output: &Output, backup: Option<&str>, path: &Path) 
         match is_zip(path) {
             true => zip(api, what, path).await,
             false => {
-                let told = |progress| note(&api.keepsake.progress, progress);
-                Ok(api.keepsake.export_folder(what, path, &told).await?)
+                let told = |progress| note(&api.keepsake.core.progress, progress);
+                Ok(api.keepsake.exports.export_folder(what, path, &told).await?)
             }
         }
     };
-    let exported = match bar::watch(&api.keepsake.progress, work).await {
+    let exported = match bar::watch(&api.keepsake.core.progress, work).await {
         Err(failure) if failure.problem["type"] == "no-such-backup" => {
             return Err(no_such_backup(api, backup.unwrap_or_default()).await);
         }
@@ -81,8 +81,8 @@ fn unwritten(path: &Path, why: impl ToString) -> Failure {
 }
 
 async fn write(api: &Api, what: What, path: &Path, mut file: File) -> Result<Exported, Failure> {
-    let told = |progress| note(&api.keepsake.progress, progress);
-    let exported = api.keepsake.export_zip(what, &mut file, &told).await.map_err(|error| match error {
+    let told = |progress| note(&api.keepsake.core.progress, progress);
+    let exported = api.keepsake.exports.export_zip(what, &mut file, &told).await.map_err(|error| match error {
         shared::Error::Unwritable(_, why) => unwritten(path, why),
         other => other.into(),
     })?;

@@ -17,17 +17,17 @@ pub async fn run(api: &Api, output: &Output, path: &Path, dry_run: bool) -> Resu
         return Err(Failure::usage(format!("There is no {}.", path.display())));
     }
     let keepsake = &api.keepsake;
-    let told = |progress| note(&keepsake.progress, progress);
+    let told = |progress| note(&keepsake.core.progress, progress);
     let work = async {
         let source = if path.is_dir() { Source::folder(path).await? } else { Source::zip_file(path).await? };
         if dry_run {
-            keepsake.catalog.refresh().await.map_err(shared::Error::from)?;
-            return Ok::<_, shared::Error>((keepsake.plan_import(&source, &told).await?, None));
+            keepsake.core.catalog.refresh().await.map_err(shared::Error::from)?;
+            return Ok::<_, shared::Error>((keepsake.imports.plan(&source, &told).await?, None));
         }
-        let done = keepsake.import(&source, &told).await?;
+        let done = keepsake.imports.import(&source, &told).await?;
         Ok((done.plan, done.safety_backup))
     };
-    let (plan, safety_backup) = bar::watch(&keepsake.progress, work).await?;
+    let (plan, safety_backup) = bar::watch(&keepsake.core.progress, work).await?;
     if !dry_run {
         api.settle().await;
     }

@@ -65,7 +65,7 @@ pub async fn run(from: &Config, to: &Config, output: &Output) -> Result<u8, Fail
     check_apart(from, to)?;
     let from = api::open(from).await?;
     let to = server::open(to, Clock::system()).await?;
-    let done = bar::watch(&to.progress, migrate(&from, &to)).await.map_err(failure)?;
+    let done = bar::watch(&to.core.progress, migrate(&from.core, &to.core)).await.map_err(failure)?;
     output.print(&answer(&done), lines);
     Ok(output.end(done.needs_attention()))
 }

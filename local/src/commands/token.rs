@@ -13,7 +13,7 @@ use crate::output::{DONE, Failure, Output};
 pub async fn run(api: &Api, output: &Output, action: &TokenAction) -> Result<u8, Failure> {
     match action {
         TokenAction::New { name, scope } => {
-            let (token, secret) = api.keepsake.issue_token(name, Scope::from(*scope)).await?;
+            let (token, secret) = api.keepsake.tokens.issue(name, Scope::from(*scope)).await?;
             let mut made = shown(&token);
             made["token"] = json!(secret);
             output.print(&made, |made| {
@@ -22,11 +22,11 @@ pub async fn run(api: &Api, output: &Output, action: &TokenAction) -> Result<u8,
             });
         }
         TokenAction::List => {
-            let tokens: Vec<Value> = api.keepsake.list_tokens().await?.iter().map(shown).collect();
+            let tokens: Vec<Value> = api.keepsake.tokens.list().await?.iter().map(shown).collect();
             output.print(&json!({ "tokens": tokens }), lines);
         }
         TokenAction::Revoke { token } => {
-            let mut revoked = shown(&api.keepsake.revoke_token(token).await?);
+            let mut revoked = shown(&api.keepsake.tokens.revoke(token).await?);
             let bound = TRUSTED.as_secs();
             let name = text(&revoked, "name");
             let message = format!("{name} was revoked. A server that runs takes it for {bound} seconds more at most.");

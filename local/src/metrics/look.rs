@@ -31,7 +31,7 @@ impl Default for Looks {
 impl Looks {
     /// The last look, a new one if the stores answer in time; `None` before there was any.
     pub async fn recent(&self, app: &App) -> Option<Arc<Health>> {
-        let now = app.keepsake.clock.now();
+        let now = app.keepsake.core.clock.now();
         let serves = |last: &Option<Arc<Health>>| last.as_ref().is_some_and(|health| serves_at(health.now, now));
         if !serves(&self.last.borrow())
             && let Ok(turn) = Arc::clone(&self.looking).try_lock_owned()
@@ -39,7 +39,7 @@ impl Looks {
             let (app, last) = (app.clone(), self.last.clone());
             // It goes on when nobody waits for it any more.
             tokio::spawn(async move {
-                last.send_replace(Some(Arc::new(app.keepsake.health().await)));
+                last.send_replace(Some(Arc::new(app.keepsake.health.report().await)));
                 drop(turn);
             });
         }

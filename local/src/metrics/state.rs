@@ -15,17 +15,17 @@ use super::Labels;
 
 /// The metrics of one scrape. What is not known has none: there is no age of a backup where there is no backup.
 pub fn registry(keepsake: &Keepsake, look: Option<&Health>) -> Registry {
-    let now = keepsake.clock.now();
+    let now = keepsake.core.clock.now();
     let mut all = Registry::default();
     all.register(
         "process_start_time_seconds",
         "When the process began, in seconds since 1970",
-        seconds_of(keepsake.started_at),
+        seconds_of(keepsake.core.started_at),
     );
     let ours = all.sub_registry_with_prefix("keepsake");
     ours.register("build", "What runs", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
     add_catalog(ours, keepsake);
-    if let Some(prune) = keepsake.counts.last_prune() {
+    if let Some(prune) = keepsake.core.counts.last_prune() {
         gauge(ours, "last_prune_age_seconds", "Time since the last prune of this process", age(now, prune.at));
         gauge(ours, "last_prune_complete", "1 where it removed all that it should", f64::from(prune.complete));
         gauge(ours, "last_prune_removed_bytes", "What it removed", prune.removed_bytes as f64);
@@ -38,7 +38,7 @@ pub fn registry(keepsake: &Keepsake, look: Option<&Health>) -> Registry {
 
 /// What is known without asking any store.
 fn add_catalog(registry: &mut Registry, keepsake: &Keepsake) {
-    let counts = &keepsake.counts;
+    let counts = &keepsake.core.counts;
     registry.register("uploads", "Images uploaded and stored", ConstCounter::new(counts.uploads()));
     registry.register("uploaded_bytes", "Length of those images", ConstCounter::new(counts.uploaded_bytes()));
     let derivatives = Family::<Labels<1>, Counter>::default();
@@ -47,7 +47,7 @@ fn add_catalog(registry: &mut Registry, keepsake: &Keepsake) {
         derivatives.get_or_create(&[("outcome", outcome.name().to_owned())]).inc_by(count);
     }
     registry.register("derivatives", "Questions for smaller forms of images, by how they ended", derivatives);
-    let totals = keepsake.catalog.read(|state| state.totals());
+    let totals = keepsake.core.catalog.read(|state| state.totals());
     gauge(registry, "images", "Images that there are", totals.live as f64);
     gauge(registry, "image_bytes", "Length of those images", totals.bytes as f64);
 }

@@ -45,7 +45,7 @@ async fn names_below(store: &Store, folder: &str) -> HashSet<String> {
 /// Every record is in both checkpoints, no commit is left, and every image has its bytes and their second copy.
 async fn records(access: &Access, acknowledged: &HashSet<String>) {
     let keepsake = &access.keepsake();
-    for place in [&keepsake.primary, keepsake.archive.store()] {
+    for place in [&keepsake.core.primary, keepsake.core.archive.store()] {
         let bytes = place.read(&layout::checkpoint()).await.unwrap().0;
         assert!(matches!(decode_checkpoint(&bytes).unwrap(), Checkpoint::Ours { .. }), "a checkpoint is whole");
         let json: Value = serde_json::from_slice(&bytes).unwrap();
@@ -54,13 +54,13 @@ async fn records(access: &Access, acknowledged: &HashSet<String>) {
         assert_eq!(&ids, acknowledged, "a checkpoint holds each record");
         assert_eq!(names_below(place, layout::COMMITS).await, HashSet::new(), "all commits were folded");
     }
-    keepsake.catalog.refresh().await.unwrap();
-    let digests: Vec<_> = keepsake.catalog.read(|state| {
+    keepsake.core.catalog.refresh().await.unwrap();
+    let digests: Vec<_> = keepsake.core.catalog.read(|state| {
         state.live().map(|(id, record)| (id.clone(), record.sha256.unwrap(), record.size.unwrap())).collect()
     });
     let check = async |(id, digest, size)| {
-        let image = keepsake.primary.hash(&layout::image(&id)).await.unwrap();
-        let copy = keepsake.archive.store().hash(&layout::archived_image(&digest)).await.unwrap();
+        let image = keepsake.core.primary.hash(&layout::image(&id)).await.unwrap();
+        let copy = keepsake.core.archive.store().hash(&layout::archived_image(&digest)).await.unwrap();
         assert!(image == (size, digest) && copy == (size, digest), "{id}");
     };
     stream::iter(digests).map(check).buffer_unordered(AT_A_TIME).collect::<()>().await;

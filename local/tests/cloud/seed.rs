@@ -45,8 +45,8 @@ pub async fn bucket_of(images: u32) -> Bucket {
         };
         (id, Change { version: 1, content: Content::Live(record) })
     };
-    keepsake.catalog.commit((0..images).map(change).collect()).await.unwrap();
-    keepsake.catalog.fold().await.unwrap();
-    keepsake.create_backup(Kind::Manual).await.unwrap();
+    keepsake.core.catalog.commit((0..images).map(change).collect()).await.unwrap();
+    keepsake.core.catalog.fold().await.unwrap();
+    keepsake.backups.create(Kind::Manual).await.unwrap();
     bucket
 }

@@ -1,9 +1,9 @@
 //! [`Archive`]: the second copies of images, each content once.
 
+use super::ages::AGING;
 use crate::base::clock::Clock;
 use crate::digest::Digest;
 use crate::layout::{self, ImageId};
-use crate::services::prune;
 use crate::store::{Body, ErrorKind, Key, ObjectMeta, Optional, PutMode, Store, StoreError};
 
 /// The place of second copies, backups and quarantine.
@@ -61,7 +61,7 @@ impl Archive {
 
     /// Whether whoever relies on an object of this age without being named in the catalog or in a backup must put it anew.
     pub(crate) fn is_aging(&self, meta: &ObjectMeta) -> bool {
-        self.clock.now().duration_since(meta.modified) > prune::AGING
+        self.clock.now().duration_since(meta.modified) > AGING
     }
 
     /// Whether a second copy stands that has the right length.

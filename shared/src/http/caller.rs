@@ -68,7 +68,7 @@ impl Caller {
         if app.access.is_configured(given) {
             return Ok(Some(known(Scope::Admin, "API_TOKEN".to_owned())));
         }
-        let found = app.keepsake.find_token(given).await?;
+        let found = app.keepsake.tokens.find(given).await?;
         if let (None, Some((limiter, client))) = (&found, watched) {
             limiter.guessed_wrong(client);
         }

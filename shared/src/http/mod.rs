@@ -101,14 +101,14 @@ impl App {
 
     /// The longest image in bytes that can come in the body of a request.
     pub fn max_body_bytes(&self) -> u64 {
-        let most = self.keepsake.settings.max_upload_bytes;
+        let most = self.keepsake.core.settings.max_upload_bytes;
         if self.on_lambda { most.min(LAMBDA_MAX_BODY_BYTES) } else { most }
     }
 
     /// The same with smaller forms of images.
     #[must_use]
     pub fn with_derivatives(self, derivatives: Derivatives) -> Self {
-        self.keepsake.keep_derivatives(&derivatives);
+        self.keepsake.derivatives.follow(&derivatives);
         Self { derivatives: Some(Arc::new(derivatives)), ..self }
     }
 
@@ -134,7 +134,7 @@ pub fn finish(router: Router, app: &App) -> Router {
         .on_failure(());
     let layers = ServiceBuilder::new()
         .layer(map_request(drop_unfit_request_id))
-        .layer(SetRequestIdLayer::new(REQUEST_ID, NewRequestId(app.keepsake.clock.clone())))
+        .layer(SetRequestIdLayer::new(REQUEST_ID, NewRequestId(app.keepsake.core.clock.clone())))
         .layer(trace)
         .layer(PropagateRequestIdLayer::new(REQUEST_ID))
         .layer(always(X_CONTENT_TYPE_OPTIONS, "nosniff"))

@@ -12,7 +12,7 @@ use tracing::instrument::WithSubscriber;
 
 use super::*;
 use crate::core::error::Error;
-use crate::keepsake::Settings;
+use crate::core::settings::Settings;
 use crate::store::testing::MemoryStore;
 use crate::store::{ErrorKind, Store, StoreError};
 

@@ -1,16 +1,19 @@
 //! Images as they are served where nobody is to learn where they were taken.
 
+use crate::services::images::bytes::ImageBytes;
 use bytes::Bytes;
+use std::collections::HashMap;
+use std::sync::Arc;
 
 use crate::catalog::Record;
+use crate::core::blocking;
 use crate::core::error::Result;
 use crate::digest::Digest;
-use crate::keepsake::{Keepsake, blocking};
 use crate::layout::ImageId;
 use crate::media::MediaError;
 use crate::media::location::{self, Found, Patches, Scanner};
 use crate::store::{Body, ObjectMeta, Ranged, Store};
-use crate::sync::lock;
+use crate::sync::{Mutex, lock};
 
 /// Of so many images it is kept in memory what they say: a few megabytes.
 const MOST_KNOWN: usize = 10_000;
@@ -26,26 +29,39 @@ pub struct Places {
     pub sound: Option<(Store, ObjectMeta)>,
 }
 
-impl Keepsake {
+/// GPS positions in images.
+#[derive(Debug)]
+pub struct GpsPositions {
+    bytes: Arc<ImageBytes>,
+    /// Positions in images that were scanned before, by the digests of the images.
+    known: Mutex<HashMap<Digest, Patches>>,
+}
+
+impl GpsPositions {
+    /// GPS positions in images, in images whose bytes are found by `bytes`.
+    pub fn new(bytes: Arc<ImageBytes>) -> Self {
+        Self { bytes, known: Mutex::default() }
+    }
+
     /// What an image says of where it was taken. Its bytes are read through, and compared with its digest, unless that was
     /// done before.
-    pub async fn places(&self, id: &ImageId, record: &Record) -> Result<Places> {
-        let known = |digest: Digest| lock(&self.places).get(&digest).cloned();
+    pub async fn find(&self, id: &ImageId, record: &Record) -> Result<Places> {
+        let known = |digest: Digest| lock(&self.known).get(&digest).cloned();
         if let Some(patches) = record.sha256.and_then(known) {
             return Ok(Places { patches, sound: None });
         }
         let mut scanner = Scanner::default();
         let (store, meta) = match record.sha256 {
-            Some(digest) => self.sound_bytes_told(id, digest, Some(&mut scanner)).await?,
+            Some(digest) => self.bytes.verified_told(id, digest, Some(&mut scanner)).await?,
             None => {
-                let (store, meta) = self.locate_bytes(id, record).await?;
+                let (store, meta) = self.bytes.locate(id, record).await?;
                 let (meta, _) = store.inspect_told(&meta.key, &mut |chunk| scanner.update(chunk)).await?;
                 (store, meta)
             }
         };
         let patches = settle(scanner.finish(), &store, &meta).await?;
         if let Some(digest) = record.sha256.filter(|_| patches.weight() <= MOST_KEPT) {
-            let mut known = lock(&self.places);
+            let mut known = lock(&self.known);
             if known.len() >= MOST_KNOWN {
                 known.clear();
             }

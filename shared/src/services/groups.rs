@@ -4,16 +4,20 @@
 //! image's place) stands in the records of its images, so that commits, backups, restores and merges know nothing of
 //! groups. A change of a group is one commit that holds all records it changes.
 
+use crate::services::images::Images;
+use crate::services::images::records::ImageRecords;
+use crate::services::replication::Replicator;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use crate::catalog::{Content, Entry, Position, Record, State, Tombstone};
+use crate::core::Core;
 use crate::core::error::{Error, Result};
-use crate::keepsake::Keepsake;
 use crate::layout::ImageId;
-use crate::services::images::{Changed, Edit, Filter};
+use crate::services::images::records::Changed;
+use crate::services::images::{Edit, Filter};
 use crate::services::upload::{DEFAULT_ORDER, Fields, MAX_NAME};
 use crate::store::ErrorKind;
 
@@ -138,16 +142,30 @@ impl Record {
     }
 }
 
-impl Keepsake {
+/// Groups of images.
+#[derive(Debug)]
+pub struct Groups {
+    core: Arc<Core>,
+    images: Arc<Images>,
+    records: Arc<ImageRecords>,
+    replication: Arc<Replicator>,
+}
+
+impl Groups {
+    /// Groups of images, in the store that `core` has.
+    pub fn new(core: Arc<Core>, images: Arc<Images>, records: Arc<ImageRecords>, replication: Arc<Replicator>) -> Self {
+        Self { core, images, records, replication }
+    }
+
     /// A page of at most `limit` images and groups, newest first, after `after` where one is given. A group is shown where
     /// the filter takes one of its images, and then whole; the type `group` takes groups only.
-    pub async fn list_grouped(&self, filter: &Filter, after: Option<&Place>, limit: usize) -> Result<GroupedPage> {
-        self.catalog.refresh().await?;
+    pub async fn list(&self, filter: &Filter, after: Option<&Place>, limit: usize) -> Result<GroupedPage> {
+        self.core.catalog.refresh().await?;
         let only_groups = filter.kind.as_deref() == Some("group");
         let filter = &Filter { kind: filter.kind.clone().filter(|_| !only_groups), ..filter.clone() };
         let takes = filter.takes();
         let taken = |entry: &Entry| entry.live().is_some_and(&takes);
-        Ok(self.catalog.read(|state| {
+        Ok(self.core.catalog.read(|state| {
             let group_of = |entry: &'_ Entry| entry.live().and_then(Record::group).map(str::to_owned);
             let shows = |entry: &Entry| match entry.live().and_then(Record::group) {
                 Some(group) => filter.is_empty() || state.group(group).any(|(_, member)| taken(member)),
@@ -184,14 +202,14 @@ impl Keepsake {
     }
 
     /// The group of this id.
-    pub async fn group(&self, id: &str) -> Result<Group> {
-        self.catalog.refresh().await?;
-        self.catalog.read(|state| Group::find(state, id)).ok_or_else(|| Error::NoSuchGroup(id.to_owned()))
+    pub async fn get(&self, id: &str) -> Result<Group> {
+        self.core.catalog.refresh().await?;
+        self.core.catalog.read(|state| Group::find(state, id)).ok_or_else(|| Error::NoSuchGroup(id.to_owned()))
     }
 
     /// Makes a group be exactly these images, in this order; there need not have been one. Images that it had before and
     /// that are not among them leave it. `holds` decides whether the present group, if any, is the one the client meant.
-    pub async fn arrange_group(
+    pub async fn arrange(
         &self,
         id: &str,
         wanted: &Arrangement,
@@ -200,7 +218,7 @@ impl Keepsake {
         let fields = Fields { group_id: Some(id.to_owned()), ..Fields::default() };
         fields.check()?;
         check_title(&wanted.title)?;
-        self.check_behind()?;
+        self.replication.check_behind()?;
         if wanted.images.is_empty() {
             return Err(Error::Invalid("A group has at least one image; delete it instead.".to_owned()));
         }
@@ -223,18 +241,13 @@ impl Keepsake {
             Ok(changes)
         };
         self.change_group(id, holds, plan).await?;
-        self.group(id).await
+        self.get(id).await
     }
 
     /// Changes a group's title or its title image.
-    pub async fn retitle_group(
-        &self,
-        id: &str,
-        wanted: &Retitle,
-        holds: impl Fn(Option<&Group>) -> bool,
-    ) -> Result<Group> {
+    pub async fn rename(&self, id: &str, wanted: &Retitle, holds: impl Fn(Option<&Group>) -> bool) -> Result<Group> {
         check_title(&wanted.title)?;
-        self.check_behind()?;
+        self.replication.check_behind()?;
         let plan = |_: &State, group: Option<&Group>| {
             let group = group.ok_or_else(|| Error::NoSuchGroup(id.to_owned()))?;
             let mut images = group.images.clone();
@@ -256,18 +269,13 @@ impl Keepsake {
             Ok(images.iter().filter_map(titled).collect())
         };
         self.change_group(id, holds, plan).await?;
-        self.group(id).await
+        self.get(id).await
     }
 
     /// Puts the images of a group into another order, which must name each of them once.
-    pub async fn reorder_group(
-        &self,
-        id: &str,
-        order: &[String],
-        holds: impl Fn(Option<&Group>) -> bool,
-    ) -> Result<Group> {
+    pub async fn reorder(&self, id: &str, order: &[String], holds: impl Fn(Option<&Group>) -> bool) -> Result<Group> {
         check_distinct(order)?;
-        self.check_behind()?;
+        self.replication.check_behind()?;
         let plan = |_: &State, group: Option<&Group>| {
             let group = group.ok_or_else(|| Error::NoSuchGroup(id.to_owned()))?;
             let members: HashMap<&str, _> = group.images.iter().map(|member| (member.0.as_str(), member)).collect();
@@ -280,12 +288,12 @@ impl Keepsake {
             Ok(placed(id, &images, group.title()).collect())
         };
         self.change_group(id, holds, plan).await?;
-        self.group(id).await
+        self.get(id).await
     }
 
     /// Dissolves a group: its images stay. Returns how many those are.
-    pub async fn dissolve_group(&self, id: &str, holds: impl Fn(Option<&Group>) -> bool) -> Result<usize> {
-        self.check_behind()?;
+    pub async fn dissolve(&self, id: &str, holds: impl Fn(Option<&Group>) -> bool) -> Result<usize> {
+        self.replication.check_behind()?;
         let plan = |_: &State, group: Option<&Group>| {
             let group = group.ok_or_else(|| Error::NoSuchGroup(id.to_owned()))?;
             Ok(group.images.iter().filter_map(|(id, entry)| leaving(id, entry)).collect())
@@ -295,13 +303,13 @@ impl Keepsake {
 
     /// Deletes a group with its images, in one commit. Their second copies stay in the archive, so that a restore brings
     /// them back. Returns how many those were.
-    pub async fn delete_group(&self, id: &str, holds: impl Fn(Option<&Group>) -> bool) -> Result<usize> {
-        let group = self.group(id).await?;
+    pub async fn delete(&self, id: &str, holds: impl Fn(Option<&Group>) -> bool) -> Result<usize> {
+        let group = self.get(id).await?;
         if group.images.iter().any(|(_, entry)| entry.live().is_some_and(|record| record.sha256.is_none())) {
             // What was imported and not yet looked at has no second copy either.
-            self.complete_records().await?;
+            self.records.complete().await?;
         }
-        let deleted_at = self.clock.now();
+        let deleted_at = self.core.clock.now();
         let tombstone = |(id, entry): &(ImageId, Arc<Entry>)| {
             let sha256 = entry.live()?.sha256;
             Some((id.clone(), Arc::clone(entry), Content::Deleted(Tombstone { deleted_at, sha256 })))
@@ -315,14 +323,14 @@ impl Keepsake {
             let mut images = group.images.iter();
             while outcome.as_ref().is_err_and(|error| error.store_kind() == Some(ErrorKind::Full))
                 && let Some((image, entry)) = images.next()
-                && self.makes_room(image, entry).await
+                && self.images.makes_room(image, entry).await
             {
                 outcome = self.change_group(id, &holds, plan).await;
             }
         }
         let deleted = outcome?;
         for Changed { id, before, .. } in &deleted {
-            self.delete_bytes_of_deleted(id, before).await;
+            self.images.delete_bytes_of_deleted(id, before).await;
         }
         Ok(deleted.len())
     }
@@ -334,14 +342,14 @@ impl Keepsake {
         holds: impl Fn(Option<&Group>) -> bool,
         plan: impl Fn(&State, Option<&Group>) -> Result<Changes>,
     ) -> Result<Vec<Changed>> {
-        let _turn = self.editing.lock().await;
-        self.catalog.refresh().await?;
-        let changes = self.catalog.read(|state| {
+        let _turn = self.core.editing.lock().await;
+        self.core.catalog.refresh().await?;
+        let changes = self.core.catalog.read(|state| {
             let group = Group::find(state, id);
             let changes = plan(state, group.as_ref())?;
             if holds(group.as_ref()) { Ok(changes) } else { Err(Error::Changed) }
         })?;
-        self.commit_changes(changes).await
+        self.records.commit_changes(changes).await
     }
 }
 

@@ -14,6 +14,7 @@ pub mod prune;
 pub mod recovery;
 pub mod replication;
 pub mod restore;
+pub mod room;
 pub mod storage;
 pub mod tokens;
 pub mod unfinished;

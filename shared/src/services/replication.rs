@@ -6,19 +6,20 @@
 //! archive knows of it also has. Each step may be done again, late, by several processes at once and in any order.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use futures::stream::{self, StreamExt};
 use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::catalog::{Commit, Folded};
+use crate::core::Core;
 use crate::core::archive::Archived;
 use crate::core::error::{Error, Result};
 use crate::digest::Digest;
-use crate::keepsake::Keepsake;
 use crate::layout::{self, ImageId};
 use crate::store::{Body, Contention, ErrorKind};
-use crate::sync::lock;
+use crate::sync::{Mutex, lock};
 
 /// Commits and images worked on at a time.
 const COPIES: usize = 8;
@@ -27,7 +28,7 @@ const BATCH: usize = 64;
 
 /// What is known of second copies.
 #[derive(Debug)]
-pub(crate) struct SecondCopies {
+struct State {
     /// Commits of the primary whose second copies stand.
     followed: BTreeSet<Uuid>,
     /// Whether this process has not yet compared what both places hold, so that nobody knows what the archive lacks.
@@ -38,7 +39,7 @@ pub(crate) struct SecondCopies {
     unrecorded: BTreeSet<ImageId>,
 }
 
-impl SecondCopies {
+impl State {
     /// Where second copies come before the answer, nothing waits for them until a comparison says so.
     pub(crate) fn new(archive_sync: bool) -> Self {
         let (followed, owed, unrecorded) = Default::default();
@@ -57,34 +58,38 @@ pub struct Behind {
     pub since: Option<Timestamp>,
 }
 
-impl Keepsake {
-    /// Does what changes left for later: second copies, and with them the automatic backups that are due.
-    pub async fn catch_up(&self) -> Result<()> {
-        if self.settings.archive_sync {
-            return Ok(());
-        }
-        self.catalog.refresh().await?;
-        self.note_upkeep(self.follow_queue(&self.catalog.listed()).await)?;
-        self.backup_if_due().await.map(drop)
+/// Replicas that are made after the answer.
+#[derive(Debug)]
+pub struct Replicator {
+    core: Arc<Core>,
+    /// What is known of replicas.
+    state: Mutex<State>,
+}
+
+impl Replicator {
+    /// Replicas that are made after the answer, in the store that `core` has.
+    pub fn new(core: Arc<Core>) -> Self {
+        let archive_sync = core.settings.archive_sync;
+        Self { core, state: Mutex::new(State::new(archive_sync)) }
     }
 
     /// Moves commits into the checkpoints: at once into the primary's, and into the archive's after the second copies that
     /// they call for.
     pub async fn fold(&self) -> Result<Folded> {
-        self.note_upkeep(self.fold_in_order().await)
+        self.core.note_upkeep(self.fold_in_order().await)
     }
 
     async fn fold_in_order(&self) -> Result<Folded> {
-        let unrecorded = lock(&self.second_copies).unrecorded.clone();
-        match self.catalog.begin_fold().await? {
+        let unrecorded = lock(&self.state).unrecorded.clone();
+        match self.core.catalog.begin_fold().await? {
             Err(ended) => Ok(ended),
             Ok(fold) => {
-                if !self.settings.archive_sync {
+                if !self.core.settings.archive_sync {
                     self.follow_queue(fold.commits()).await?;
                 }
                 let folded = fold.finish().await?;
                 // Only now does the archive know of them. What was found to be unrecorded meanwhile is for the next one.
-                lock(&self.second_copies).unrecorded.retain(|id| !unrecorded.contains(id));
+                lock(&self.state).unrecorded.retain(|id| !unrecorded.contains(id));
                 Ok(folded)
             }
         }
@@ -101,7 +106,7 @@ impl Keepsake {
     }
 
     /// Follows those of these commits that are not known to have been. Bytes that are nowhere hold nothing up.
-    async fn follow_queue(&self, commits: &BTreeSet<Uuid>) -> Result<()> {
+    pub(crate) async fn follow_queue(&self, commits: &BTreeSet<Uuid>) -> Result<()> {
         if self.unfollowed(commits).is_empty() {
             return Ok(());
         }
@@ -111,7 +116,7 @@ impl Keepsake {
             for (commit, error) in self.follow_batch(batch).await {
                 if matches!(error, Error::MissingBytes) {
                     tracing::error!(%commit, "an image's bytes are gone before it got a second copy");
-                    lock(&self.second_copies).followed.insert(commit);
+                    lock(&self.state).followed.insert(commit);
                 } else if failure.as_ref().is_none_or(is_refusal) {
                     failure = Some(error);
                 }
@@ -129,7 +134,7 @@ impl Keepsake {
     /// A commit that has been folded meanwhile is found by the records it made. One of which nothing is left was taken
     /// back, or its records have changed since, and then the commit that did that has the same images.
     pub async fn follow_commits(&self, commits: &BTreeSet<Uuid>) -> Result<Vec<(Uuid, Error)>> {
-        self.catalog.refresh().await?;
+        self.core.catalog.refresh().await?;
         let mut failed = Vec::new();
         for batch in Vec::from_iter(commits.iter().copied()).chunks(BATCH) {
             failed.extend(self.follow_batch(batch).await);
@@ -143,7 +148,7 @@ impl Keepsake {
         let (mut bodies, mut folded) = (Vec::new(), BTreeSet::new());
         self.forget_folded();
         let mut images: BTreeMap<(Uuid, Digest), ImageId> = BTreeMap::new();
-        let read = async |commit: Uuid| (commit, self.catalog.sound_commit(commit).await);
+        let read = async |commit: Uuid| (commit, self.core.catalog.sound_commit(commit).await);
         let mut reading = stream::iter(batch.iter().copied()).map(read).buffer_unordered(COPIES);
         while let Some((commit, read)) = reading.next().await {
             match read {
@@ -156,7 +161,7 @@ impl Keepsake {
             }
         }
         if !folded.is_empty() {
-            let made = self.catalog.made_by(&folded).into_iter();
+            let made = self.core.catalog.made_by(&folded).into_iter();
             images.extend(made.map(|(id, commit, digest)| ((commit, digest), id)));
         }
         let copy =
@@ -172,12 +177,13 @@ impl Keepsake {
         }
         // What an image lacks must not take the records of the others with it.
         bodies.retain(|(commit, _)| failed.get(commit).is_none_or(|error| matches!(error, Error::MissingBytes)));
-        let mirror = async |(commit, body): (Uuid, Body)| (commit, self.catalog.mirror_commit(commit, &body).await);
+        let mirror =
+            async |(commit, body): (Uuid, Body)| (commit, self.core.catalog.mirror_commit(commit, &body).await);
         let mut mirroring = stream::iter(bodies).map(mirror).buffer_unordered(COPIES);
         while let Some((commit, mirrored)) = mirroring.next().await {
             match mirrored {
                 Ok(()) if failed.contains_key(&commit) => {}
-                Ok(()) => _ = lock(&self.second_copies).followed.insert(commit),
+                Ok(()) => _ = lock(&self.state).followed.insert(commit),
                 Err(error) => _ = failed.insert(commit, error.into()),
             }
         }
@@ -185,11 +191,11 @@ impl Keepsake {
     }
 
     async fn second_copy(&self, id: &ImageId, digest: Digest) -> Result<()> {
-        match self.archive.verify(&self.primary, id, digest).await? {
+        match self.core.archive.verify(&self.core.primary, id, digest).await? {
             Archived::Yes => Ok(()),
             Archived::Missing => {
-                self.catalog.refresh().await?;
-                let lives = self.catalog.read(|state| state.lives(id.as_str()));
+                self.core.catalog.refresh().await?;
+                let lives = self.core.catalog.read(|state| state.lives(id.as_str()));
                 if lives { Err(Error::MissingBytes) } else { Ok(()) }
             }
         }
@@ -197,54 +203,54 @@ impl Keepsake {
 
     /// Those of these commits that are not known to have been followed.
     fn unfollowed(&self, commits: &BTreeSet<Uuid>) -> Vec<Uuid> {
-        commits.difference(&lock(&self.second_copies).followed).copied().collect()
+        commits.difference(&lock(&self.state).followed).copied().collect()
     }
 
     /// The commits made after `since` whose second copies may still be under way, as far as this process knows.
     pub(crate) fn queued_since(&self, since: Timestamp) -> BTreeSet<Uuid> {
-        if self.settings.archive_sync {
+        if self.core.settings.archive_sync {
             return BTreeSet::new();
         }
-        let unfollowed = self.unfollowed(&self.catalog.listed());
+        let unfollowed = self.unfollowed(&self.core.catalog.listed());
         unfollowed.into_iter().filter(|commit| made_at(commit).is_some_and(|at| at > since)).collect()
     }
 
     /// Takes note of the commits whose second copies others have made, or this process before it died.
     async fn note_mirrored(&self) -> Result<()> {
-        let mirrored = self.catalog.mirrored().await?;
-        lock(&self.second_copies).followed.extend(mirrored);
+        let mirrored = self.core.catalog.mirrored().await?;
+        lock(&self.state).followed.extend(mirrored);
         self.forget_folded();
         Ok(())
     }
 
     /// Nobody asks again for what has been folded.
     fn forget_folded(&self) {
-        let listed = self.catalog.listed();
-        lock(&self.second_copies).followed.retain(|commit| listed.contains(commit));
+        let listed = self.core.catalog.listed();
+        lock(&self.state).followed.retain(|commit| listed.contains(commit));
     }
 
     /// Refuses to take more in while the archive is so far behind that the queue has reached its limit.
     pub(crate) fn check_behind(&self) -> Result<()> {
-        let limit = self.settings.behind_max;
-        if self.settings.archive_sync || self.catalog.unfolded() < limit {
+        let limit = self.core.settings.behind_max;
+        if self.core.settings.archive_sync || self.core.catalog.unfolded() < limit {
             return Ok(());
         }
-        if self.unfollowed(&self.catalog.listed()).len() < limit { Ok(()) } else { Err(Error::ArchiveBehind) }
+        if self.unfollowed(&self.core.catalog.listed()).len() < limit { Ok(()) } else { Err(Error::ArchiveBehind) }
     }
 
     /// What the loss of the primary would lose now, as far as is cached; `None` where that is not known, since both places
     /// have not been compared since the start. Asks the archive only if it is `reachable`.
     pub(crate) async fn behind(&self, reachable: bool) -> Option<Behind> {
         let mut waiting = Vec::new();
-        if !self.settings.archive_sync {
-            let listed = self.catalog.listed();
+        if !self.core.settings.archive_sync {
+            let listed = self.core.catalog.listed();
             waiting = self.unfollowed(&listed);
             if reachable && !waiting.is_empty() && self.note_mirrored().await.is_ok() {
                 waiting = self.unfollowed(&listed);
             }
         }
         let (uncompared, owed) = {
-            let known = lock(&self.second_copies);
+            let known = lock(&self.state);
             (known.uncompared, known.owed.union(&known.unrecorded).cloned().collect::<BTreeSet<_>>())
         };
         let queued = waiting.iter().filter_map(made_at).min();
@@ -252,7 +258,7 @@ impl Keepsake {
         if uncompared || waiting.is_empty() && owed.is_empty() {
             return (!uncompared).then_some(Behind { images: 0, single_copies: 0, since: None });
         }
-        let (images, single_copies, stored) = self.catalog.read(|state| {
+        let (images, single_copies, stored) = self.core.catalog.read(|state| {
             let touched = state.iter().filter(|(id, e)| waiting.contains(&e.stamp.commit) || owed.contains(*id));
             let (mut images, mut live) = (0, 0);
             for (_, entry) in touched {
@@ -268,18 +274,18 @@ impl Keepsake {
 
     /// Takes note that nobody knows what the archive lacks.
     pub fn note_uncompared(&self) {
-        lock(&self.second_copies).uncompared = true;
+        lock(&self.state).uncompared = true;
     }
 
     /// Takes note of what a comparison of both places missed in the archive: images, and records of images.
     pub(crate) fn note_owed(&self, owed: BTreeSet<ImageId>, unrecorded: BTreeSet<ImageId>) {
-        let mut known = lock(&self.second_copies);
+        let mut known = lock(&self.state);
         (known.uncompared, known.owed, known.unrecorded) = (false, owed, unrecorded);
     }
 
     /// Takes note that an image's bytes need no second copy any more.
     pub(crate) fn note_paid(&self, id: &ImageId) {
-        lock(&self.second_copies).owed.remove(id);
+        lock(&self.state).owed.remove(id);
     }
 }
 

@@ -1,19 +1,22 @@
 //! Restoring a backup: a plan, which is read-only, and then its application, which is one commit.
 
+use crate::services::backup::Backups;
+use crate::services::images::Images;
+use crate::services::images::records::ImageRecords;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use crate::catalog::{Change, CommitError, Content, Entry, Record, Snapshot, Stamp, Tombstone};
+use crate::core::Core;
 use crate::core::archive::Archived;
 use crate::core::error::{Error, Result};
 use crate::core::lease::Lease;
 use crate::digest::Digest;
-use crate::keepsake::Keepsake;
 use crate::layout::{self, BackupName, ImageId};
 use crate::services::backup::{ChunkRef, Kind};
-use crate::services::recovery::Listed;
+use crate::services::images::records::Listed;
 use crate::store::{ErrorKind, Optional, StoreError};
 use crate::sync::{AtomicBool, Mutex, Ordering, lock};
 
@@ -70,19 +73,33 @@ pub struct Restored {
     pub safety_backup: Option<BackupName>,
 }
 
-impl Keepsake {
+/// Restores of backups.
+#[derive(Debug)]
+pub struct Restores {
+    core: Arc<Core>,
+    backups: Arc<Backups>,
+    images: Arc<Images>,
+    records: Arc<ImageRecords>,
+}
+
+impl Restores {
+    /// Restores of backups, in the store that `core` has.
+    pub fn new(core: Arc<Core>, backups: Arc<Backups>, images: Arc<Images>, records: Arc<ImageRecords>) -> Self {
+        Self { core, backups, images, records }
+    }
+
     /// What restoring a backup would do. Changes nothing.
-    pub async fn plan_restore(&self, name: BackupName, mode: Mode) -> Result<Plan> {
-        let [plan] = self.plan_restores(name, [mode]).await?;
+    pub async fn plan(&self, name: BackupName, mode: Mode) -> Result<Plan> {
+        let [plan] = self.plan_each(name, [mode]).await?;
         Ok(plan)
     }
 
     /// Likewise for several modes, out of one look at the backup and at the store.
-    pub async fn plan_restores<const N: usize>(&self, name: BackupName, modes: [Mode; N]) -> Result<[Plan; N]> {
-        let refresh = async { Ok(self.catalog.refresh().await?) };
-        let list = async { Ok(self.list_uploads().await?) };
+    pub async fn plan_each<const N: usize>(&self, name: BackupName, modes: [Mode; N]) -> Result<[Plan; N]> {
+        let refresh = async { Ok(self.core.catalog.refresh().await?) };
+        let list = async { Ok(self.records.list_files().await?) };
         let (backup, (), present) = futures::try_join!(self.records_of(name), refresh, list)?;
-        let now = self.catalog.read(|state| state.snapshot());
+        let now = self.core.catalog.read(|state| state.snapshot());
         let mut plans = modes.map(|mode| self.compare(&now, &backup, mode));
         for plan in &mut plans {
             self.plan_bytes(plan, &present).await?;
@@ -93,10 +110,10 @@ impl Keepsake {
 
     /// What a backup holds, but for the images that had no bytes when it was made.
     async fn records_of(&self, name: BackupName) -> Result<Vec<(ImageId, Arc<Entry>)>> {
-        let manifest = self.manifest(name).await?;
+        let manifest = self.backups.manifest(name).await?;
         let nowhere: BTreeSet<&ImageId> = manifest.missing.iter().collect();
         let read = async |chunk: &ChunkRef| -> Result<_> {
-            self.read_chunk(&chunk.sha256).await?.ok_or(Error::DamagedBackup(name))
+            self.backups.read_chunk(&chunk.sha256).await?.ok_or(Error::DamagedBackup(name))
         };
         let mut chunks = stream::iter(&manifest.chunks).map(read).buffered(COPIES);
         let mut backup = Vec::new();
@@ -134,7 +151,7 @@ impl Keepsake {
                 plan.kept += 1;
                 continue;
             }
-            let tombstone = Tombstone { deleted_at: self.clock.now(), sha256: record.sha256 };
+            let tombstone = Tombstone { deleted_at: self.core.clock.now(), sha256: record.sha256 };
             let change = Change { version: entry.stamp.version + 1, content: Content::Deleted(tombstone) };
             plan.changes.insert(id.clone(), (Some(entry.stamp), change));
             plan.removed.insert(id.clone());
@@ -153,7 +170,7 @@ impl Keepsake {
             (!there).then(|| (id.clone(), digest, record.size))
         };
         let lacking: Vec<_> = plan.records.iter().filter_map(lacking).collect();
-        let check = async |(id, digest, size)| Ok::<_, StoreError>((id, self.archive.has(&digest, size).await?));
+        let check = async |(id, digest, size)| Ok::<_, StoreError>((id, self.core.archive.has(&digest, size).await?));
         let checked: Vec<(ImageId, bool)> =
             stream::iter(lacking).map(check).buffer_unordered(COPIES).try_collect().await?;
         for (id, archived) in checked {
@@ -171,7 +188,7 @@ impl Keepsake {
 
     /// Finds out how much room is lacking for the bytes, the safety backup and the commit.
     async fn plan_room(&self, plan: &mut Plan, present: &HashMap<ImageId, Listed>) -> Result<()> {
-        let (primary, archive) = (self.primary.free_bytes().await?, self.archive.store().free_bytes().await?);
+        let (primary, archive) = (self.core.primary.free_bytes().await?, self.core.archive.store().free_bytes().await?);
         if plan.does_nothing() || primary.is_none() && archive.is_none() {
             return Ok(());
         }
@@ -180,11 +197,11 @@ impl Keepsake {
         let brought = sum(&mut plan.bytes_to_bring.iter().filter_map(size));
         let set_aside = sum(&mut plan.in_the_way.iter().filter_map(|id| present.get(id)).map(|file| file.size));
         let commit = plan.changes.len() as u64 * RECORD_BYTES;
-        let for_archive = self.backup_bytes().await? + set_aside + commit;
+        let for_archive = self.backups.backup_bytes().await? + set_aside + commit;
         // The archive may lie on the same disk.
         let for_primary = brought.saturating_add(commit).saturating_add(for_archive);
         let lacking = |free: Option<u64>, needed: u64| {
-            let needed = needed.saturating_add(self.settings.reserve_bytes);
+            let needed = needed.saturating_add(self.core.settings.reserve_bytes);
             free.map_or(0, |free| needed.saturating_sub(free))
         };
         plan.lacking_bytes = lacking(primary, for_primary).max(lacking(archive, for_archive));
@@ -201,7 +218,7 @@ impl Keepsake {
         let left = plan.restored.iter().filter(|id| present.contains_key(*id));
         let left = left.filter_map(|id| Some((id.clone(), plan.records.get(id)?.sha256?)));
         let look = async |(id, wanted)| {
-            let found = self.primary.digest(&layout::image(&id)).await.sound()?;
+            let found = self.core.primary.digest(&layout::image(&id)).await.sound()?;
             Ok(found.is_none_or(|(_, digest)| digest != wanted).then_some(id))
         };
         let looked = stream::iter(left.collect::<Vec<_>>()).map(look).buffer_unordered(COPIES);
@@ -210,14 +227,14 @@ impl Keepsake {
 
     /// Restores a backup. A crash at any point leaves the old state or the new one; running it again finishes the job.
     pub async fn restore(&self, name: BackupName, mode: Mode) -> Result<Restored> {
-        let lease = Lease::acquire(self.archive.store(), &self.clock).await?.ok_or(Error::RestoreRunning)?;
+        let lease = Lease::acquire(self.core.archive.store(), &self.core.clock).await?.ok_or(Error::RestoreRunning)?;
         let outcome = self.restore_leased(name, mode, &lease).await;
         lease.end().await;
         outcome
     }
 
     async fn restore_leased(&self, name: BackupName, mode: Mode, lease: &Lease<'_>) -> Result<Restored> {
-        let mut plan = self.plan_restore(name, mode).await?;
+        let mut plan = self.plan(name, mode).await?;
         if plan.does_nothing() {
             return Ok(Restored { plan, safety_backup: None });
         }
@@ -225,7 +242,7 @@ impl Keepsake {
             return Err(Error::NoRoomToRestore { lacking: plan.lacking_bytes });
         }
         lease.renew_if_due().await?;
-        let safety_backup = Some(self.create_backup(Kind::Safety).await?.name);
+        let safety_backup = Some(self.backups.create(Kind::Safety).await?.name);
         lease.renew_if_due().await?;
         let carried_out = self.carry_out(&mut plan, lease).await;
         // What may stand keeps its bytes.
@@ -243,23 +260,23 @@ impl Keepsake {
         let removed: Vec<(ImageId, Arc<Entry>)>;
         {
             lease.renew().await?;
-            let _turn = self.editing.lock().await;
-            self.catalog.refresh().await?;
-            let now = self.catalog.read(|state| state.snapshot());
+            let _turn = self.core.editing.lock().await;
+            self.core.catalog.refresh().await?;
+            let now = self.core.catalog.read(|state| state.snapshot());
             plan.leave_what_changed(&now);
             let removing = plan.removed.iter().filter_map(|id| Some((id.clone(), Arc::clone(now.get(id.as_str())?))));
             removed = removing.collect();
             if !plan.changes.is_empty() {
                 let changes = std::mem::take(&mut plan.changes).into_iter().map(|(id, (_, change))| (id, change));
-                let committed = self.catalog.commit(changes.collect()).await;
+                let committed = self.core.catalog.commit(changes.collect()).await;
                 // Also where the outcome is unknown, which the background task decides.
-                self.changed.notify_one();
+                self.core.changed.notify_one();
                 committed?;
             }
         }
         // Each goes only once its second copy was found right. What is left here goes at the next start.
         for (id, before) in &removed {
-            if let Err(error) = self.delete_bytes(id, before).await {
+            if let Err(error) = self.images.delete_bytes(id, before).await {
                 tracing::warn!(image = %id, error = &error as &dyn std::error::Error, "a removed image's bytes stay for now");
             }
         }
@@ -272,7 +289,7 @@ impl Keepsake {
     async fn take_back_bytes(&self, begun: &[(ImageId, Digest)], lease: &Lease<'_>) -> Result<()> {
         for some in begun.chunks(COPIES) {
             let look = async |(id, digest): (ImageId, Digest)| {
-                let found = self.primary.digest(&layout::image(&id)).await.sound()?;
+                let found = self.core.primary.digest(&layout::image(&id)).await.sound()?;
                 Ok::<_, StoreError>(found.filter(|(_, found)| *found == digest).map(|(version, _)| (id, version)))
             };
             let copies: Vec<_> = stream::iter(some.to_vec()).map(look).buffer_unordered(COPIES).try_collect().await?;
@@ -284,12 +301,12 @@ impl Keepsake {
             if !lease.still_holds().await? {
                 return Err(Error::RestoreRunning);
             }
-            self.catalog.refresh().await?;
+            self.core.catalog.refresh().await?;
             for (id, version) in copies.into_iter().flatten() {
-                if self.catalog.read(|state| state.lives(id.as_str())) {
+                if self.core.catalog.read(|state| state.lives(id.as_str())) {
                     continue;
                 }
-                match self.primary.delete_version(&version).await {
+                match self.core.primary.delete_version(&version).await {
                     Err(e) if e.kind == ErrorKind::Changed => {}
                     deleted => deleted?,
                 }
@@ -305,7 +322,7 @@ impl Keepsake {
         });
         let wanted: Vec<(ImageId, Digest, u64)> = wanted.collect();
         let in_the_way = std::mem::take(&mut plan.in_the_way);
-        self.progress.begin("images", plan.bytes_to_bring.len() as u64);
+        self.core.progress.begin("images", plan.bytes_to_bring.len() as u64);
         let failed = AtomicBool::new(false);
         let begun = Mutex::new(Vec::new());
         // Each that was begun is seen to its end, also after one has failed: what is still being written cannot be taken back.
@@ -336,19 +353,19 @@ impl Keepsake {
     /// Sees that an image's bytes have room, and quarantines a file that lies in their place.
     async fn clear_place(&self, id: &ImageId, size: u64, in_the_way: bool) -> Result<()> {
         // Others write as well, so that what was free for all may not be free for the next.
-        let needed = self.settings.reserve_bytes.saturating_add(size);
-        if self.primary.free_bytes().await?.is_some_and(|free| free < needed) {
+        let needed = self.core.settings.reserve_bytes.saturating_add(size);
+        if self.core.primary.free_bytes().await?.is_some_and(|free| free < needed) {
             return Err(Error::NoRoom);
         }
         if in_the_way {
-            self.archive.quarantine(&self.primary, &layout::image(id)).await?;
+            self.core.archive.quarantine(&self.core.primary, &layout::image(id)).await?;
         }
         Ok(())
     }
 
     async fn bring_one(&self, id: &ImageId, digest: Digest, lease: &Lease<'_>) -> Result<Archived> {
-        let outcome = self.archive.bring_back(&self.primary, id, digest).await?;
-        self.progress.advance();
+        let outcome = self.core.archive.bring_back(&self.core.primary, id, digest).await?;
+        self.core.progress.advance();
         lease.renew_if_due().await?;
         Ok(outcome)
     }

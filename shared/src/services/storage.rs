@@ -1,13 +1,15 @@
 //! What takes how much room, and since when.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use jiff::tz::Offset;
 
 use crate::catalog::{Snapshot, uploaded_at};
+use crate::core::Core;
+use crate::core::blocking;
 use crate::core::error::Result;
-use crate::keepsake::{Keepsake, blocking};
 
 /// So many categories are told apart, the largest; the others count as one. Anyone who uploads can make up more.
 const MAX_CATEGORIES: usize = 50;
@@ -52,12 +54,23 @@ pub struct Month {
     pub bytes: BTreeMap<String, u64>,
 }
 
-impl Keepsake {
+/// What takes how much room.
+#[derive(Debug)]
+pub struct StorageReport {
+    core: Arc<Core>,
+}
+
+impl StorageReport {
+    /// What takes how much room, in the store that `core` has.
+    pub fn new(core: Arc<Core>) -> Self {
+        Self { core }
+    }
+
     /// How much room the images take, by category and by month.
-    pub async fn storage(&self) -> Result<Storage> {
-        self.catalog.refresh().await?;
-        let status = self.primary.status().await?;
-        let snapshot = self.catalog.read(|state| state.snapshot());
+    pub async fn report(&self) -> Result<Storage> {
+        self.core.catalog.refresh().await?;
+        let status = self.core.primary.status().await?;
+        let snapshot = self.core.catalog.read(|state| state.snapshot());
         let totals = snapshot.totals();
         let (by_category, history) = blocking(move || count(&snapshot)).await?;
         Ok(Storage {

@@ -24,8 +24,9 @@ use tower::ServiceExt;
 
 use crate::base::clock::Clock;
 use crate::catalog::{Change, Content, Record};
+use crate::core::settings::Settings;
 use crate::http::{Access, App};
-use crate::keepsake::{Keepsake, Settings};
+use crate::keepsake::Keepsake;
 use crate::layout::{self, ImageId};
 use crate::media::Format;
 use crate::services::upload::{Fields, NewImage};
@@ -61,14 +62,14 @@ pub async fn store_image(keepsake: &Keepsake, bytes: Vec<u8>) -> String {
 /// Stores an image of which this is said, and returns its id.
 pub async fn store_image_as(keepsake: &Keepsake, bytes: Vec<u8>, fields: Fields) -> String {
     let image = NewImage { body: Body::from(bytes), original_name: Some("photo.png".to_owned()) };
-    keepsake.upload(vec![image], fields, None).await.unwrap().images[0].0.to_string()
+    keepsake.uploads.upload(vec![image], fields, None).await.unwrap().images[0].0.to_string()
 }
 
 /// Stores a record as an import would, with these fields and no more.
 pub async fn import(keepsake: &Keepsake, name: &str, fields: Value) {
     let Value::Object(fields) = fields else { panic!("a record is an object") };
     let change = Change { version: 0, content: Content::Live(Record::from_older(fields)) };
-    keepsake.catalog.commit(vec![(ImageId::new(name).unwrap(), change)]).await.unwrap();
+    keepsake.core.catalog.commit(vec![(ImageId::new(name).unwrap(), change)]).await.unwrap();
 }
 
 /// What came back.

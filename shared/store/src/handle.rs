@@ -70,6 +70,11 @@ impl Store {
         self.withheld.get_or_init(|| ());
     }
 
+    /// Whether that is so.
+    pub fn is_withheld(&self) -> bool {
+        self.withheld.get().is_some()
+    }
+
     fn may_change(&self, operation: &'static str, key: impl fmt::Display) -> Result<()> {
         match self.withheld.get() {
             Some(()) => Err(StoreError::new(operation, key, ErrorKind::Withheld).of(self.name)),

@@ -54,7 +54,7 @@ impl Expected<'_> {
         self.settled(&world)?;
         for (name, then) in &self.backups {
             let fork = self.fork(&world, 4);
-            let restored = now(fork.open().restore(*name, Mode::Exact));
+            let restored = now(fork.open().restores.restore(*name, Mode::Exact));
             restored.map_err(|e| format!("{name} cannot be restored: {e:?}"))?;
             if view(&fork.open())? != *then {
                 return Err(format!("restoring {name} gives something else"));
@@ -87,17 +87,17 @@ impl Expected<'_> {
             return Err(format!("{left} was left behind"));
         }
         let keepsake = self.fork(world, 5).open();
-        let findings = now(keepsake.verify(Slice::WHOLE, self.rotten)).map_err(|e| format!("{e:?}"))?;
+        let findings = now(keepsake.verifier.verify(Slice::WHOLE, self.rotten)).map_err(|e| format!("{e:?}"))?;
         if findings.needs_attention() {
             return Err(format!("{findings:?}"));
         }
-        let listed = now(keepsake.list_backups()).map_err(|e| format!("{e:?}"))?;
+        let listed = now(keepsake.backups.list()).map_err(|e| format!("{e:?}"))?;
         let names: BTreeSet<BackupName> = listed.iter().map(|listed| listed.name).collect();
         if let Some(lost) = self.backups.keys().find(|name| !names.contains(name)) {
             return Err(format!("{lost} is gone"));
         }
         for name in names {
-            let plan = now(keepsake.plan_restore(name, Mode::Exact)).map_err(|e| format!("{name}: {e:?}"))?;
+            let plan = now(keepsake.restores.plan(name, Mode::Exact)).map_err(|e| format!("{name}: {e:?}"))?;
             if !plan.missing.is_empty() {
                 return Err(format!("{name} lacks {:?}", plan.missing));
             }
@@ -129,14 +129,14 @@ impl Expected<'_> {
 }
 
 pub fn recover(world: &World) -> Result<(), String> {
-    let report = now(world.open().recover()).map_err(|e| format!("recovery fails: {e:?}"))?;
+    let report = now(world.open().recovery.recover()).map_err(|e| format!("recovery fails: {e:?}"))?;
     if report.missing.is_empty() { Ok(()) } else { Err(format!("{:?} are missing", report.missing)) }
 }
 
 /// One more recovery finds nothing to do.
 fn unchanged(world: &World, when: &str) -> Result<(), String> {
     let before = world.tree();
-    let report = now(world.open().recover()).map_err(|e| format!("a recovery {when} fails: {e:?}"))?;
+    let report = now(world.open().recovery.recover()).map_err(|e| format!("a recovery {when} fails: {e:?}"))?;
     if !report.found_nothing() || world.tree() != before {
         let paths = |tree: &Tree| tree.iter().map(|(path, _)| path.clone()).collect::<BTreeSet<_>>();
         let (before, after) = (paths(&before), paths(&world.tree()));

@@ -141,21 +141,21 @@ async fn try_upload(
     key: Option<&str>,
 ) -> shared::Result<shared::upload::Uploaded> {
     let fields = Fields { description: Some(format!("{numbers:?}")), ..Fields::default() };
-    keepsake.upload(numbers.iter().copied().map(new_image).collect(), fields, key).await
+    keepsake.uploads.upload(numbers.iter().copied().map(new_image).collect(), fields, key).await
 }
 
 /// What a reader sees, who must find the bytes of every image whole.
 fn view(keepsake: &Keepsake) -> Result<View, String> {
-    now(keepsake.catalog.refresh()).map_err(|e| format!("{e:?}"))?;
+    now(keepsake.core.catalog.refresh()).map_err(|e| format!("{e:?}"))?;
     let live: Vec<(ImageId, Record)> =
-        keepsake.catalog.read(|state| state.live().map(|(id, record)| (id.clone(), record.clone())).collect());
+        keepsake.core.catalog.read(|state| state.live().map(|(id, record)| (id.clone(), record.clone())).collect());
     let mut view = View::new();
     for (id, record) in live {
         let bytes = now(async {
             let (store, meta) = match record.sha256 {
-                Some(digest) => keepsake.sound_bytes(&id, digest).await?,
+                Some(digest) => keepsake.bytes.verified(&id, digest).await?,
                 // What was imported has none at first.
-                None => keepsake.locate_bytes(&id, &record).await?,
+                None => keepsake.bytes.locate(&id, &record).await?,
             };
             Ok::<_, shared::Error>(store.read(&meta.key).await?.0.to_vec())
         });

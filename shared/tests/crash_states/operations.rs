@@ -80,23 +80,23 @@ pub struct Notes {
 pub fn used(copies: Copies) -> World {
     let mut world = World::new(copies);
     let keepsake = world.open();
-    now(keepsake.recover()).unwrap();
+    now(keepsake.recovery.recover()).unwrap();
     upload(&keepsake, &[1], None);
     upload(&keepsake, &[2, 3], None);
-    now(keepsake.catch_up()).unwrap();
-    let automatic = now(keepsake.list_backups()).unwrap()[0].name;
+    now(keepsake.maintenance.catch_up()).unwrap();
+    let automatic = now(keepsake.backups.list()).unwrap()[0].name;
     world.backups.insert(automatic, view(&keepsake).unwrap());
-    now(keepsake.delete_image(id_of(&keepsake, 2).unwrap().as_str(), |_| true)).unwrap();
+    now(keepsake.images.delete(id_of(&keepsake, 2).unwrap().as_str(), |_| true)).unwrap();
     backup(&mut world, &keepsake);
-    now(keepsake.catalog.fold()).unwrap();
+    now(keepsake.core.catalog.fold()).unwrap();
     upload(&keepsake, &[4], None);
-    now(keepsake.catch_up()).unwrap();
+    now(keepsake.maintenance.catch_up()).unwrap();
     world.advance(SignedDuration::from_mins(5));
     world
 }
 
 fn backup(world: &mut World, keepsake: &Keepsake) -> BackupName {
-    let name = now(keepsake.create_backup(Kind::Manual)).unwrap().name;
+    let name = now(keepsake.backups.create(Kind::Manual)).unwrap().name;
     world.backups.insert(name, view(keepsake).unwrap());
     name
 }
@@ -104,7 +104,7 @@ fn backup(world: &mut World, keepsake: &Keepsake) -> BackupName {
 /// The live image that was uploaded under this number.
 fn id_of(keepsake: &Keepsake, number: u8) -> shared::Result<ImageId> {
     let name = format!("{number}.png");
-    keepsake.catalog.read(|state| {
+    keepsake.core.catalog.read(|state| {
         let mut live = state.live();
         let named = live.find(|(_, record)| record.original_name.as_deref() == Some(&name));
         named.map(|(id, _)| id.clone()).ok_or(shared::Error::NoSuchImage(name))
@@ -131,10 +131,10 @@ impl Operation {
     /// Brings the store into the state that the operation is for.
     pub fn prepare(self, world: &World, notes: &Notes) {
         let keepsake = world.open();
-        now(keepsake.catalog.refresh()).unwrap();
+        now(keepsake.core.catalog.refresh()).unwrap();
         match self {
             PutTicket | CompleteTicket => {
-                let issued = now(keepsake.issue_ticket(announcement(9))).unwrap();
+                let issued = now(keepsake.tickets.issue(announcement(9))).unwrap();
                 let Destination::Here { secret } = issued.destination else { panic!("a disk signs nothing") };
                 *notes.ticket.lock().unwrap() = Some((issued.id, secret));
                 if self == CompleteTicket {
@@ -144,7 +144,7 @@ impl Operation {
             RestoreMerge | RestoreExact => {
                 // The other of two restores that meet may have deleted it already.
                 if let Ok(id) = id_of(&keepsake, 1) {
-                    now(keepsake.delete_image(id.as_str(), |_| true)).unwrap();
+                    now(keepsake.images.delete(id.as_str(), |_| true)).unwrap();
                 }
                 now(Edit.run(&keepsake, notes)).unwrap();
             }
@@ -155,7 +155,8 @@ impl Operation {
             }
             Verify => {
                 let rotten = layout::image(&one_that_lives(&keepsake));
-                now(keepsake.primary.put(&rotten, &Body::from(vec![0; png(1).len()]), &PutMode::Overwrite)).unwrap();
+                now(keepsake.core.primary.put(&rotten, &Body::from(vec![0; png(1).len()]), &PutMode::Overwrite))
+                    .unwrap();
             }
             Sweep => {
                 let root = world.disk.root().unwrap();
@@ -172,7 +173,7 @@ impl Operation {
                 }
             }
             RecoverLate => {
-                now(keepsake.catalog.fold()).unwrap();
+                now(keepsake.core.catalog.fold()).unwrap();
                 world.advance(SignedDuration::from_hours(31 * 24));
             }
             Tidy => drop(upload(&keepsake, &[11, 12], None)),
@@ -184,46 +185,46 @@ impl Operation {
 
     /// Does it; what it is told of that lasts, it notes.
     pub async fn run(self, keepsake: &Keepsake, notes: &Notes) -> shared::Result<()> {
-        keepsake.catalog.refresh().await?;
+        keepsake.core.catalog.refresh().await?;
         let ticket = notes.ticket.lock().unwrap().clone();
         let uploaded = match self {
             UploadOne => try_upload(keepsake, &[5], None).await?,
             UploadSeveral => try_upload(keepsake, &[6, 7, 8], None).await?,
             UploadKeyed => try_upload(keepsake, &[10], Some("key")).await?,
-            CompleteTicket => keepsake.complete(ticket.unwrap().0).await?,
+            CompleteTicket => keepsake.tickets.complete(ticket.unwrap().0).await?,
             IssueTicket => {
-                let issued = keepsake.issue_ticket(announcement(9)).await?;
+                let issued = keepsake.tickets.issue(announcement(9)).await?;
                 let Destination::Here { secret } = issued.destination else { panic!("a disk signs nothing") };
                 *notes.ticket.lock().unwrap() = Some((issued.id, secret));
                 return Ok(());
             }
             PutTicket => {
                 let (id, secret) = ticket.unwrap();
-                let terms = keepsake.expected(id, &secret).await?;
-                return keepsake.receive(id, &terms, &Body::from(png(9))).await;
+                let terms = keepsake.tickets.expected(id, &secret).await?;
+                return keepsake.tickets.receive(id, &terms, &Body::from(png(9))).await;
             }
             Edit => {
                 let patch = Patch { description: Some(Some("edited".to_owned())), ..Patch::default() };
-                return keepsake.edit_image(id_of(keepsake, 3)?.as_str(), &patch, |_| true).await.map(drop);
+                return keepsake.images.edit(id_of(keepsake, 3)?.as_str(), &patch, |_| true).await.map(drop);
             }
             Delete => {
-                return keepsake.delete_image(id_of(keepsake, 3)?.as_str(), |_| true).await.map(drop);
+                return keepsake.images.delete(id_of(keepsake, 3)?.as_str(), |_| true).await.map(drop);
             }
             Backup => {
-                let made = keepsake.create_backup(Kind::Manual).await?.name;
+                let made = keepsake.backups.create(Kind::Manual).await?.name;
                 notes.backups.lock().unwrap().push(made);
                 return Ok(());
             }
             RestoreMerge | RestoreExact => {
                 let mode = if self == RestoreExact { Mode::Exact } else { Mode::Merge };
-                let by_hand = keepsake.list_backups().await?.into_iter().find(|listed| listed.kind == Kind::Manual);
-                return keepsake.restore(by_hand.unwrap().name, mode).await.map(drop);
+                let by_hand = keepsake.backups.list().await?.into_iter().find(|listed| listed.kind == Kind::Manual);
+                return keepsake.restores.restore(by_hand.unwrap().name, mode).await.map(drop);
             }
-            Fold => return Ok(keepsake.catalog.fold().await.map(drop)?),
-            Tidy => return keepsake.tidy().await,
-            Recover | RecoverLate => return keepsake.recover().await.map(drop),
-            Verify => return keepsake.verify(Slice::WHOLE, true).await.map(drop),
-            Sweep => return Ok(keepsake.primary.sweep_unfinished(keepsake.clock.now()).await.map(drop)?),
+            Fold => return Ok(keepsake.core.catalog.fold().await.map(drop)?),
+            Tidy => return keepsake.maintenance.tidy().await,
+            Recover | RecoverLate => return keepsake.recovery.recover().await.map(drop),
+            Verify => return keepsake.verifier.verify(Slice::WHOLE, true).await.map(drop),
+            Sweep => return Ok(keepsake.core.primary.sweep_unfinished(keepsake.core.clock.now()).await.map(drop)?),
         };
         notes.backups.lock().unwrap().extend(uploaded.backup);
         Ok(())
@@ -274,10 +275,10 @@ pub fn runtime() -> tokio::runtime::Runtime {
 /// Everything that a recovery puts right: bytes and second copies that are missing, a file without a record, the bytes
 /// of a deleted image, and checkpoints that are gone.
 fn damage(keepsake: &Keepsake) {
-    let (primary, archive) = (&keepsake.primary, keepsake.archive.store());
+    let (primary, archive) = (&keepsake.core.primary, keepsake.core.archive.store());
     let orphan = layout::image(&ImageId::generate(Uuid::from_u128(7), "png"));
     now(primary.put(&orphan, &Body::from(png(77)), &PutMode::Overwrite)).unwrap();
-    let deleted = keepsake.catalog.read(|state| {
+    let deleted = keepsake.core.catalog.read(|state| {
         let mut entries = state.iter();
         let second = Some(Digest::of(&png(2)));
         let is_second = |entry: &Entry| entry.tombstone().is_some_and(|tombstone| tombstone.sha256 == second);
@@ -289,7 +290,7 @@ fn damage(keepsake: &Keepsake) {
     }
     let first = one_that_lives(keepsake);
     now(primary.delete(&layout::image(&first))).unwrap();
-    let other = keepsake.catalog.read(|state| {
+    let other = keepsake.core.catalog.read(|state| {
         let mut live = state.live();
         live.find_map(|(id, record)| record.sha256.filter(|_| *id != first))
     });

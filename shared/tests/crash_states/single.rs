@@ -161,7 +161,7 @@ fn the_import_of_a_folder_of_the_older_format_survives_every_crash() {
         [("image-metadata.json", older.as_bytes()), ("uploads/a.png", &png(1)), ("uploads/b.png", &png(2))]
     {
         let body = Body::from(bytes.to_vec());
-        now(keepsake.primary.put(&Key::new(name).unwrap(), &body, &PutMode::Create)).unwrap();
+        now(keepsake.core.primary.put(&Key::new(name).unwrap(), &body, &PutMode::Create)).unwrap();
     }
     world.advance(SignedDuration::from_hours(2));
     let before = view(&world.open()).unwrap();

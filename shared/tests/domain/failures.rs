@@ -23,7 +23,7 @@ async fn an_upload_that_fails_anywhere_leaves_nothing_that_a_reader_or_a_recover
     for kind in [ErrorKind::Full, ErrorKind::Refused] {
         for n in 0.. {
             let world = World::new();
-            world.open().recover().await.unwrap();
+            world.open().recovery.recover().await.unwrap();
             let outcome = upload(&world.open_failing(nth(n, Fault::Before(kind))), 1).await;
             let after = world.open();
             if let Ok(uploaded) = outcome {
@@ -35,7 +35,7 @@ async fn an_upload_that_fails_anywhere_leaves_nothing_that_a_reader_or_a_recover
             }
             assert_eq!(seen(&after).await, BTreeMap::new(), "operation {n}");
             assert!(world.keys("uploads/").await.is_empty(), "operation {n} left bytes");
-            after.recover().await.unwrap();
+            after.recovery.recover().await.unwrap();
             assert_eq!(seen(&after).await, BTreeMap::new(), "operation {n} came back");
         }
     }
@@ -45,10 +45,10 @@ async fn an_upload_that_fails_anywhere_leaves_nothing_that_a_reader_or_a_recover
 async fn an_upload_whose_reply_is_lost_is_there_in_full_or_not_at_all() {
     for n in 0..25 {
         let world = World::new();
-        world.open().recover().await.unwrap();
+        world.open().recovery.recover().await.unwrap();
         let outcome = upload(&world.open_failing(nth(n, Fault::After(ErrorKind::Unavailable))), 1).await;
         let after = world.open();
-        after.recover().await.unwrap();
+        after.recovery.recover().await.unwrap();
         let seen = seen(&after).await;
         assert!(seen.len() <= 1 && (outcome.is_err() || seen.len() == 1), "operation {n}: {outcome:?}");
         assert!(seen.values().all(|(said, bytes)| said.as_deref() == Some("number 1") && *bytes == Some(png(1))));
@@ -59,24 +59,24 @@ async fn an_upload_whose_reply_is_lost_is_there_in_full_or_not_at_all() {
 async fn a_restore_that_dies_anywhere_leaves_the_old_state_or_the_new_and_can_be_run_again() {
     let world = World::new();
     let keepsake = world.open();
-    keepsake.recover().await.unwrap();
+    keepsake.recovery.recover().await.unwrap();
     let ids = upload_all(&keepsake, 0..4).await;
-    let backup = keepsake.create_backup(Kind::Manual).await.unwrap().name;
+    let backup = keepsake.backups.create(Kind::Manual).await.unwrap().name;
     let before_damage = seen(&keepsake).await;
     for n in 0.. {
         for id in &ids {
             // Whether it is there depends on how far the last round came.
-            let _ = world.open().delete_image(id.as_str(), |_| true).await;
+            let _ = world.open().images.delete(id.as_str(), |_| true).await;
         }
         // Else each round would find more commits to read than the one before, and never come to its end.
-        world.open().catalog.fold().await.unwrap();
+        world.open().core.catalog.fold().await.unwrap();
         let deleted = seen(&world.open()).await;
         assert!(deleted.is_empty());
         let outcome = {
             let failing = world.open_failing(move |operation| {
                 (operation.sequence >= n).then_some(Fault::Before(ErrorKind::Unavailable))
             });
-            failing.restore(backup, shared::restore::Mode::Merge).await
+            failing.restores.restore(backup, shared::restore::Mode::Merge).await
         };
         let now = seen(&world.open()).await;
         assert!(now == deleted || now == before_damage, "operation {n} left something between");
@@ -86,7 +86,7 @@ async fn a_restore_that_dies_anywhere_leaves_the_old_state_or_the_new_and_can_be
         }
         // Its lease ends by itself.
         world.clock.advance(jiff::SignedDuration::from_secs(61));
-        world.open().restore(backup, shared::restore::Mode::Merge).await.unwrap();
+        world.open().restores.restore(backup, shared::restore::Mode::Merge).await.unwrap();
         assert_eq!(seen(&world.open()).await, before_damage, "running it again finishes the job");
     }
 }
@@ -101,17 +101,17 @@ async fn only_one_restore_runs_at_a_time() {
     let world = World::new();
     let keepsake = world.open();
     upload_all(&keepsake, 0..1).await;
-    let backup = keepsake.create_backup(Kind::Manual).await.unwrap().name;
+    let backup = keepsake.backups.create(Kind::Manual).await.unwrap().name;
     // A process that dies in mid-restore leaves its lease.
     let dying = world.open_failing(|operation| {
         (operation.name == "get" && operation.key.contains("manifest")).then_some(Fault::Before(ErrorKind::Unavailable))
     });
-    let _ = dying.restore(backup, shared::restore::Mode::Merge).await;
+    let _ = dying.restores.restore(backup, shared::restore::Mode::Merge).await;
     world.put("backups/restore.json", &lease("2026-11-20T08:00:00.000Z")).await;
-    let busy = keepsake.restore(backup, shared::restore::Mode::Merge).await;
+    let busy = keepsake.restores.restore(backup, shared::restore::Mode::Merge).await;
     assert!(matches!(busy, Err(Error::RestoreRunning)), "{busy:?}");
     world.clock.advance(jiff::SignedDuration::from_secs(61));
-    keepsake.restore(backup, shared::restore::Mode::Merge).await.unwrap();
+    keepsake.restores.restore(backup, shared::restore::Mode::Merge).await.unwrap();
 }
 
 #[tokio::test]
@@ -119,10 +119,10 @@ async fn a_lease_of_a_clock_that_is_years_ahead_ends_and_one_of_a_clock_that_is_
     let world = World::new();
     let keepsake = world.open();
     upload_all(&keepsake, 0..1).await;
-    let backup = keepsake.create_backup(Kind::Manual).await.unwrap().name;
+    let backup = keepsake.backups.create(Kind::Manual).await.unwrap().name;
     for (renewed, holds) in [("2026-11-20T08:50:00.000Z", true), ("2031-11-20T08:00:00.000Z", false)] {
         world.put("backups/restore.json", &lease(renewed)).await;
-        let outcome = keepsake.restore(backup, shared::restore::Mode::Merge).await;
+        let outcome = keepsake.restores.restore(backup, shared::restore::Mode::Merge).await;
         assert_eq!(matches!(outcome, Err(Error::RestoreRunning)), holds, "{renewed}: {outcome:?}");
     }
 }
@@ -136,7 +136,7 @@ async fn a_restore_outlives_a_renewal_that_fails_for_a_moment_but_not_the_end_of
     ] {
         let world = World::new();
         upload_all(&world.open(), 0..1).await;
-        let backup = world.open().create_backup(Kind::Manual).await.unwrap().name;
+        let backup = world.open().backups.create(Kind::Manual).await.unwrap().name;
         world.remove("uploads/").await;
         world.pass(jiff::SignedDuration::from_secs(1));
         let (clock, failed) = (world.clock.clone(), AtomicU64::new(0));
@@ -154,7 +154,7 @@ async fn a_restore_outlives_a_renewal_that_fails_for_a_moment_but_not_the_end_of
             second(25);
             Some(fault)
         };
-        let outcome = world.open_failing(fails).restore(backup, shared::restore::Mode::Merge).await;
+        let outcome = world.open_failing(fails).restores.restore(backup, shared::restore::Mode::Merge).await;
         assert_eq!(outcome.is_ok(), lives, "{fault:?}: {outcome:?}");
     }
 }
@@ -188,7 +188,7 @@ async fn a_failed_refresh_is_shared_by_all_who_wait_for_it() {
     let store = Arc::new(FaultStore::with_gate(Arc::clone(&world.memory) as _, plan, gate));
     let keepsake = world.open_on(store.clone());
     let asked = || store.counts().values().sum::<u64>();
-    let mut waiting: Vec<_> = (0..8).map(|_| Box::pin(keepsake.image("a.png"))).collect();
+    let mut waiting: Vec<_> = (0..8).map(|_| Box::pin(keepsake.images.get("a.png"))).collect();
     for request in &mut waiting {
         assert!(futures::poll!(request).is_pending());
     }
@@ -198,19 +198,19 @@ async fn a_failed_refresh_is_shared_by_all_who_wait_for_it() {
     }
     let once = asked();
     assert_eq!(once, 1, "one of them asked the store for all");
-    keepsake.image("a.png").await.unwrap_err();
+    keepsake.images.get("a.png").await.unwrap_err();
     assert_eq!(asked(), once + 1, "who comes later asks again");
     away.store(false, Ordering::SeqCst);
-    assert!(matches!(keepsake.image("a.png").await, Err(Error::NoSuchImage(_))));
+    assert!(matches!(keepsake.images.get("a.png").await, Err(Error::NoSuchImage(_))));
 }
 
 #[tokio::test]
 async fn one_idempotency_key_in_two_processes_never_mixes_two_images() {
     let world = World::new();
-    world.open().recover().await.unwrap();
+    world.open().recovery.recover().await.unwrap();
     let send = async |keepsake: &Keepsake, n: u32| {
         let image = NewImage { body: Body::from(png(n)), original_name: None };
-        keepsake.upload(vec![image], Fields::default(), Some("key")).await
+        keepsake.uploads.upload(vec![image], Fields::default(), Some("key")).await
     };
     // Neither has seen the other's commit when it writes its bytes.
     let (one, two) = (world.open(), world.open());
@@ -218,7 +218,7 @@ async fn one_idempotency_key_in_two_processes_never_mixes_two_images() {
     let answered = [outcomes.0.is_ok(), outcomes.1.is_ok()];
     assert_ne!(answered, [true, true]);
     for (id, (_, bytes)) in seen(&world.open()).await {
-        let record = one.image(id.as_str()).await.unwrap().1.live().unwrap().clone();
+        let record = one.images.get(id.as_str()).await.unwrap().1.live().unwrap().clone();
         assert_eq!(record.sha256, bytes.map(|bytes| shared::digest::Digest::of(&bytes)));
     }
     let again = send(&world.open(), if answered[0] { 1 } else { 2 }).await.unwrap();
@@ -230,7 +230,7 @@ async fn one_idempotency_key_in_two_processes_never_mixes_two_images() {
 #[tokio::test]
 async fn a_change_whose_outcome_is_unknown_is_not_taken_from_who_was_shown_it() {
     let world = World::new();
-    world.open().recover().await.unwrap();
+    world.open().recovery.recover().await.unwrap();
     let unanswered = || {
         world.open_failing(|operation| {
             (operation.name == "put" && operation.key.starts_with("image-metadata.d/"))
@@ -243,16 +243,16 @@ async fn a_change_whose_outcome_is_unknown_is_not_taken_from_who_was_shown_it() 
     assert_eq!(shown.values().next(), Some(&(Some("number 1".to_owned()), Some(png(1)))));
 
     let id = shown.keys().next().unwrap();
-    unanswered().delete_image(id.as_str(), |_| true).await.unwrap_err();
+    unanswered().images.delete(id.as_str(), |_| true).await.unwrap_err();
     assert!(seen(&world.open()).await.is_empty());
     let after = world.open();
-    after.recover().await.unwrap();
+    after.recovery.recover().await.unwrap();
     assert!(seen(&after).await.is_empty());
 }
 
 /// The status and message of the checks of the two places.
 async fn places(keepsake: &Keepsake) -> [(Status, String); 2] {
-    let health = keepsake.health().await;
+    let health = keepsake.health.report().await;
     let check = |name: &str| {
         let check = health.checks.iter().find(|check| check.name == name).unwrap();
         (check.status, check.message.clone())
@@ -275,7 +275,7 @@ async fn health_blames_the_place_whose_write_failed() {
         let keepsake = Keepsake::new(primary, archive, Vec::new(), world.clock.clone(), settings);
         assert_eq!(upload(&keepsake, 1).await.is_err(), archive_sync);
         if !archive_sync {
-            keepsake.catch_up().await.unwrap_err();
+            keepsake.maintenance.catch_up().await.unwrap_err();
         }
         let [primary, archive] = places(&keepsake).await;
         assert_eq!(primary, (Status::Ok, "It can be read and written.".to_owned()));
@@ -318,11 +318,11 @@ async fn health_warns_while_automatic_backups_fail() {
         let backend = Arc::new(FaultStore::with_plan(Arc::clone(&world.memory) as _, plan));
         let keepsake = world.open_with(backend, settings);
         upload(&keepsake, 1).await.unwrap();
-        keepsake.backup_if_due().await.unwrap_err();
+        keepsake.backups.make_due().await.unwrap_err();
         let [(status, message), _] = places(&keepsake).await;
         assert_eq!((status, message.starts_with("What follows a change")), (Status::Warn, true), "{message}");
         refuses.store(false, Ordering::SeqCst);
-        keepsake.backup_if_due().await.unwrap();
+        keepsake.backups.make_due().await.unwrap();
         assert_eq!(places(&keepsake).await[0].0, Status::Ok);
     }
 }
@@ -333,11 +333,11 @@ async fn an_idempotency_key_of_a_deleted_image_says_so() {
     let keepsake = world.open();
     let send = async |numbers: &[u32]| {
         let image = |n: &u32| NewImage { body: Body::from(png(*n)), original_name: None };
-        keepsake.upload(numbers.iter().map(image).collect(), Fields::default(), Some("key")).await
+        keepsake.uploads.upload(numbers.iter().map(image).collect(), Fields::default(), Some("key")).await
     };
     let ids: Vec<_> = send(&[1, 2]).await.unwrap().images.into_iter().map(|(id, _)| id).collect();
     for (deleted, left) in ids.iter().zip([1, 0]) {
-        keepsake.delete_image(deleted.as_str(), |_| true).await.unwrap();
+        keepsake.images.delete(deleted.as_str(), |_| true).await.unwrap();
         let again = send(&[1, 2]).await;
         match left {
             0 => assert!(matches!(again, Err(Error::DeletedSince)), "{again:?}"),

@@ -63,7 +63,7 @@ async fn following_a_commit_makes_its_second_copies_however_often_and_late_that_
     let commits = world.commits().await;
     let maintenance = world.open_deferring();
     for _ in 0..2 {
-        assert!(maintenance.follow_commits(&commits).await.unwrap().is_empty());
+        assert!(maintenance.replication.follow_commits(&commits).await.unwrap().is_empty());
         for n in 0..3 {
             assert!(world.keys("backups/images/").await.contains(&format!("backups/images/{}", Digest::of(&png(n)))));
         }
@@ -73,16 +73,16 @@ async fn following_a_commit_makes_its_second_copies_however_often_and_late_that_
     // Folded before anyone followed it.
     let (late, id) = (world.open_deferring(), upload(&world.open_deferring(), 7).await.unwrap().images[0].0.clone());
     let commits: BTreeSet<Uuid> = world.commits().await.difference(&commits).copied().collect();
-    maintenance.catalog.fold().await.unwrap();
+    maintenance.core.catalog.fold().await.unwrap();
     assert!(world.commits().await.is_empty());
-    assert!(late.follow_commits(&commits).await.unwrap().is_empty());
-    assert!(late.archive.has(&Digest::of(&png(7)), None).await.unwrap());
+    assert!(late.replication.follow_commits(&commits).await.unwrap().is_empty());
+    assert!(late.core.archive.has(&Digest::of(&png(7)), None).await.unwrap());
 
     // Deleted before anyone followed it, and a commit that never was.
     upload(&world.open_deferring(), 8).await.unwrap();
     let commits = world.commits().await.into_iter().chain([Uuid::nil()]).collect();
-    maintenance.delete_image(id.as_str(), |_| true).await.unwrap();
-    assert!(maintenance.follow_commits(&commits).await.unwrap().is_empty());
+    maintenance.images.delete(id.as_str(), |_| true).await.unwrap();
+    assert!(maintenance.replication.follow_commits(&commits).await.unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -92,9 +92,9 @@ async fn a_second_copy_of_a_commit_that_came_too_late_for_its_fold_is_swept_by_t
     let [first, _] = &world.keys("image-metadata.d/").await[..] else { panic!("two commits") };
     let bytes = world.raw().read(&store::Key::new(first.as_str()).unwrap()).await.unwrap().0;
     let maintenance = world.open_deferring();
-    maintenance.tidy().await.unwrap();
+    maintenance.maintenance.tidy().await.unwrap();
     world.put(&format!("backups/{first}"), &bytes).await;
-    maintenance.tidy().await.unwrap();
+    maintenance.maintenance.tidy().await.unwrap();
     assert!(world.keys("backups/image-metadata.d/").await.is_empty());
     assert_eq!(seen(&maintenance).await.len(), 2);
 }
@@ -111,13 +111,13 @@ async fn only_the_commits_that_could_not_be_followed_are_named() {
     let failing = world.deferring_with(move |operation| {
         (operation.name == "put" && operation.key == unlucky).then_some(Fault::Before(ErrorKind::Unavailable))
     });
-    let failed = failing.follow_commits(&world.commits().await).await.unwrap();
+    let failed = failing.replication.follow_commits(&world.commits().await).await.unwrap();
     assert_eq!(failed.iter().map(|(commit, _)| *commit).collect::<BTreeSet<_>>(), bad);
-    assert!(failing.archive.has(&Digest::of(&png(0)), None).await.unwrap());
+    assert!(failing.core.archive.has(&Digest::of(&png(0)), None).await.unwrap());
 
     // Bytes that are nowhere are not passed over.
     world.remove("uploads/").await;
-    assert_eq!(world.open_deferring().follow_commits(&bad).await.unwrap().len(), 1);
+    assert_eq!(world.open_deferring().replication.follow_commits(&bad).await.unwrap().len(), 1);
 }
 
 #[tokio::test]
@@ -125,19 +125,19 @@ async fn each_ten_uploads_get_one_backup_whoever_follows_and_however_many_came_a
     let world = World::new();
     upload_all(&world.open_deferring(), 0..45).await;
     let runs: Vec<Keepsake> = (0..4).map(|_| world.open_deferring()).collect();
-    for outcome in futures::future::join_all(runs.iter().map(Keepsake::follow_up)).await {
+    for outcome in futures::future::join_all(runs.iter().map(|run| run.maintenance.follow_up())).await {
         outcome.unwrap();
     }
     upload_all(&world.open_deferring(), 45..51).await;
     let (one, other) = (world.open_deferring(), world.open_deferring());
-    let (first, second) = futures::join!(one.follow_up(), other.follow_up());
+    let (first, second) = futures::join!(one.maintenance.follow_up(), other.maintenance.follow_up());
     first.and(second).unwrap();
     let after = world.open_deferring();
-    after.tidy().await.unwrap();
-    assert_eq!(automatic(&after.list_backups().await.unwrap()), 5);
+    after.maintenance.tidy().await.unwrap();
+    assert_eq!(automatic(&after.backups.list().await.unwrap()), 5);
     assert_eq!(seen(&after).await.len(), 51);
     assert!(world.commits().await.is_empty(), "tidying folds");
-    assert_eq!(after.backup_overdue().await.unwrap(), SignedDuration::ZERO);
+    assert_eq!(after.maintenance.backup_overdue().await.unwrap(), SignedDuration::ZERO);
 }
 
 #[tokio::test]
@@ -146,14 +146,14 @@ async fn a_backup_is_overdue_from_the_tenth_upload_on_that_none_holds() {
     let keepsake = world.open_deferring();
     upload_all(&keepsake, 0..9).await;
     world.clock.advance(SignedDuration::from_hours(1));
-    assert_eq!(keepsake.backup_overdue().await.unwrap(), SignedDuration::ZERO);
+    assert_eq!(keepsake.maintenance.backup_overdue().await.unwrap(), SignedDuration::ZERO);
     upload(&keepsake, 9).await.unwrap();
-    assert_eq!(keepsake.backup_overdue().await.unwrap(), SignedDuration::from_hours(1));
-    keepsake.follow_up().await.unwrap();
+    assert_eq!(keepsake.maintenance.backup_overdue().await.unwrap(), SignedDuration::from_hours(1));
+    keepsake.maintenance.follow_up().await.unwrap();
     world.clock.advance(SignedDuration::from_hours(9));
-    assert_eq!(keepsake.backup_overdue().await.unwrap(), SignedDuration::ZERO);
+    assert_eq!(keepsake.maintenance.backup_overdue().await.unwrap(), SignedDuration::ZERO);
     upload_all(&keepsake, 10..20).await;
-    assert_eq!(keepsake.backup_overdue().await.unwrap(), SignedDuration::from_hours(9));
+    assert_eq!(keepsake.maintenance.backup_overdue().await.unwrap(), SignedDuration::from_hours(9));
 }
 
 #[tokio::test]
@@ -165,12 +165,12 @@ async fn what_a_cut_off_run_left_is_finished_by_the_schedule_without_any_event()
             (operation.sequence >= n).then_some(Fault::Before(ErrorKind::Unavailable))
         });
         let commits = world.commits().await;
-        let _ = dying.follow_commits(&commits).await;
-        let _ = dying.follow_up().await;
+        let _ = dying.replication.follow_commits(&commits).await;
+        let _ = dying.maintenance.follow_up().await;
         let schedule = world.open_deferring();
-        schedule.backup_if_due().await.unwrap();
-        schedule.recover().await.unwrap();
-        assert_eq!(automatic(&schedule.list_backups().await.unwrap()), 1, "operation {n}");
+        schedule.backups.make_due().await.unwrap();
+        schedule.recovery.recover().await.unwrap();
+        assert_eq!(automatic(&schedule.backups.list().await.unwrap()), 1, "operation {n}");
         assert_eq!(world.keys("backups/images/").await.len(), 12, "operation {n}");
         assert_eq!(seen(&schedule).await.len(), 12, "operation {n}");
         assert!(world.commits().await.is_empty());
@@ -181,7 +181,7 @@ async fn what_a_cut_off_run_left_is_finished_by_the_schedule_without_any_event()
 async fn who_folds_all_goes_on_where_a_fold_that_began_earlier_was_quicker() {
     let world = World::new();
     let id = upload_all(&world.open(), 0..1).await.remove(0);
-    world.open().fold_all().await.unwrap();
+    world.open().replication.fold_all().await.unwrap();
     let (raw, checkpoint) = (world.raw(), layout::checkpoint());
     let (earlier, _) = raw.read(&checkpoint).await.unwrap();
     // Just before the checkpoint is written, someone else writes one that does not hold the edit.
@@ -195,9 +195,9 @@ async fn who_folds_all_goes_on_where_a_fold_that_began_earlier_was_quicker() {
         None
     });
     let edit = Patch { description: Some(Some("seen at once".to_owned())), ..Patch::default() };
-    keepsake.edit_image(id.as_str(), &edit, |_| true).await.unwrap();
-    assert_eq!(keepsake.fold().await.unwrap(), Folded::Lost);
-    keepsake.fold_all().await.unwrap();
+    keepsake.images.edit(id.as_str(), &edit, |_| true).await.unwrap();
+    assert_eq!(keepsake.replication.fold().await.unwrap(), Folded::Lost);
+    keepsake.replication.fold_all().await.unwrap();
     let (now, _) = world.raw().read(&checkpoint).await.unwrap();
     assert!(String::from_utf8_lossy(&now).contains("seen at once"));
     assert!(world.commits().await.is_empty());

@@ -21,12 +21,12 @@ use crate::{World, png, seen, upload, upload_all};
 /// A store with images, one that was edited, one that was deleted, an automatic backup and one made by hand.
 pub(crate) async fn filled(world: &World) -> Vec<ImageId> {
     let keepsake = world.open();
-    keepsake.recover().await.unwrap();
+    keepsake.recovery.recover().await.unwrap();
     let ids = upload_all(&keepsake, 0..12).await;
-    keepsake.edit_image(ids[1].as_str(), &described("another"), |_| true).await.unwrap();
-    keepsake.create_backup(Kind::Manual).await.unwrap();
-    keepsake.delete_image(ids[0].as_str(), |_| true).await.unwrap();
-    keepsake.catalog.fold().await.unwrap();
+    keepsake.images.edit(ids[1].as_str(), &described("another"), |_| true).await.unwrap();
+    keepsake.backups.create(Kind::Manual).await.unwrap();
+    keepsake.images.delete(ids[0].as_str(), |_| true).await.unwrap();
+    keepsake.core.catalog.fold().await.unwrap();
     upload(&keepsake, 100).await.unwrap();
     ids
 }
@@ -48,23 +48,23 @@ pub(crate) async fn versions(world: &World) -> Vec<ObjectMeta> {
 }
 
 async fn run(from: &World, to: &World) -> Result<Migrated, Error> {
-    migrate(&from.open(), &to.open()).await
+    migrate(&from.open().core, &to.open().core).await
 }
 
 async fn backups(keepsake: &Keepsake) -> Vec<String> {
-    keepsake.list_backups().await.unwrap().into_iter().map(|backup| backup.name.to_string()).collect()
+    keepsake.backups.list().await.unwrap().into_iter().map(|backup| backup.name.to_string()).collect()
 }
 
 /// Demands that `to` is the store that `from` is, and that a start finds nothing amiss in it.
 pub(crate) async fn assert_same(from: &World, to: &World) {
     let (ours, theirs) = (to.open(), from.open());
-    let report = ours.recover().await.unwrap();
+    let report = ours.recovery.recover().await.unwrap();
     assert!(report.found_nothing() && report.missing.is_empty() && !report.is_new, "{report:?}");
     assert_eq!(seen(&ours).await, seen(&theirs).await);
     assert_eq!(backups(&ours).await, backups(&theirs).await);
-    let states = [&ours, &theirs].map(|keepsake| keepsake.catalog.read(|state| state.snapshot()));
+    let states = [&ours, &theirs].map(|keepsake| keepsake.core.catalog.read(|state| state.snapshot()));
     assert_eq!(states[0], states[1], "records, deleted images and counts are the same");
-    let found = ours.verify(Slice::WHOLE, false).await.unwrap();
+    let found = ours.verifier.verify(Slice::WHOLE, false).await.unwrap();
     assert!(!found.needs_attention(), "{found:?}");
 }
 
@@ -79,8 +79,8 @@ async fn a_migration_carries_images_records_backups_and_what_was_deleted_and_lea
     assert!(!done.needs_attention(), "{done:?}");
     assert_same(&from, &to).await;
     let there = to.open();
-    let oldest = there.list_backups().await.unwrap().last().unwrap().name;
-    let restored = there.restore(oldest, Mode::Merge).await.unwrap();
+    let oldest = there.backups.list().await.unwrap().last().unwrap().name;
+    let restored = there.restores.restore(oldest, Mode::Merge).await.unwrap();
     assert!(restored.plan.restored.contains(&ids[0]), "the bytes of a deleted image came along");
     // The count of automatic backups goes on where it was.
     upload_all(&there, 200..206).await;
@@ -100,24 +100,24 @@ async fn another_run_copies_only_what_is_new_and_the_way_back_brings_what_change
     assert_eq!((again.copied, again.second_copies, again.backups, again.images), (0, 0, 0, 12));
 
     upload(&from.open(), 300).await.unwrap();
-    from.open().delete_image(ids[2].as_str(), |_| true).await.unwrap();
+    from.open().images.delete(ids[2].as_str(), |_| true).await.unwrap();
     let more = run(&from, &to).await.unwrap();
     assert_eq!((more.copied, more.second_copies), (1, 1), "{more:?}");
     // What its record has deleted goes when a start finds it a day later, as what any interrupted delete leaves.
     to.pass(SignedDuration::from_hours(25));
     let there = to.open();
-    assert_eq!(there.recover().await.unwrap().deletes_finished, 1);
+    assert_eq!(there.recovery.recover().await.unwrap().deletes_finished, 1);
     assert_same(&from, &to).await;
 
     upload(&there, 301).await.unwrap();
-    there.delete_image(ids[3].as_str(), |_| true).await.unwrap();
-    there.create_backup(Kind::Manual).await.unwrap();
+    there.images.delete(ids[3].as_str(), |_| true).await.unwrap();
+    there.backups.create(Kind::Manual).await.unwrap();
     let refusal = run(&from, &to).await.unwrap_err().to_string();
     assert!(refusal.contains("the other way round"), "{refusal}");
     let back = run(&to, &from).await.unwrap();
     assert_eq!((back.copied, back.backups), (1, 1), "{back:?}");
     from.pass(SignedDuration::from_hours(26));
-    assert_eq!(from.open().recover().await.unwrap().deletes_finished, 1);
+    assert_eq!(from.open().recovery.recover().await.unwrap().deletes_finished, 1);
     assert_same(&to, &from).await;
 }
 
@@ -139,7 +139,7 @@ async fn places_that_hold_anything_else_are_refused_and_left_alone() {
     assert!(refusal.contains("it has no checkpoint"), "{refusal}");
     // A server that was started in the wrong place first is no hindrance.
     let started = elsewhere();
-    started.open().recover().await.unwrap();
+    started.open().recovery.recover().await.unwrap();
     run(&from, &started).await.unwrap();
     assert_same(&from, &started).await;
 }
@@ -149,8 +149,8 @@ async fn changes_on_both_sides_are_refused() {
     let (from, to) = (World::new(), elsewhere());
     let ids = filled(&from).await;
     run(&from, &to).await.unwrap();
-    from.open().edit_image(ids[4].as_str(), &described("here"), |_| true).await.unwrap();
-    to.open().edit_image(ids[5].as_str(), &described("there"), |_| true).await.unwrap();
+    from.open().images.edit(ids[4].as_str(), &described("here"), |_| true).await.unwrap();
+    to.open().images.edit(ids[5].as_str(), &described("there"), |_| true).await.unwrap();
     for (a, b) in [(&from, &to), (&to, &from)] {
         let before = versions(b).await;
         assert!(matches!(run(a, b).await, Err(Error::MigrationRefused(_))));
@@ -162,25 +162,25 @@ async fn changes_on_both_sides_are_refused() {
 async fn deletes_that_the_source_has_forgotten_do_not_come_back_by_a_migration() {
     let (from, to) = (World::new(), elsewhere());
     let ids = filled(&from).await;
-    from.open().delete_image(ids[6].as_str(), |_| true).await.unwrap();
+    from.open().images.delete(ids[6].as_str(), |_| true).await.unwrap();
     run(&from, &to).await.unwrap();
     for world in [&from, &to] {
         world.pass(SignedDuration::from_hours(24 * 40));
-        world.open().recover().await.unwrap();
+        world.open().recovery.recover().await.unwrap();
     }
-    assert_eq!(from.open().recover().await.unwrap().images, 11);
+    assert_eq!(from.open().recovery.recover().await.unwrap().images, 11);
     let forgot = run(&from, &to).await.unwrap();
     assert!(!forgot.needs_attention(), "{forgot:?}");
     assert_same(&from, &to).await;
 
     // Nobody can tell an image that was deleted and forgotten from one that was uploaded there.
-    from.open().delete_image(ids[7].as_str(), |_| true).await.unwrap();
+    from.open().images.delete(ids[7].as_str(), |_| true).await.unwrap();
     from.pass(SignedDuration::from_hours(24 * 40));
-    from.open().recover().await.unwrap();
+    from.open().recovery.recover().await.unwrap();
     let keepsake = from.open();
-    keepsake.catalog.load().await.unwrap();
-    keepsake.catalog.fold().await.unwrap();
-    assert!(keepsake.catalog.read(|state| state.get(ids[7].as_str()).is_none()), "it is forgotten");
+    keepsake.core.catalog.load().await.unwrap();
+    keepsake.core.catalog.fold().await.unwrap();
+    assert!(keepsake.core.catalog.read(|state| state.get(ids[7].as_str()).is_none()), "it is forgotten");
     assert!(matches!(run(&from, &to).await, Err(Error::MigrationRefused(_))));
 }
 
@@ -192,8 +192,8 @@ async fn rot_in_the_source_is_repaired_from_the_second_copy_or_told() {
         let id = id.clone();
         let keepsake = from.open();
         async move {
-            keepsake.catalog.refresh().await.unwrap();
-            keepsake.catalog.read(|state| state.get(id.as_str()).unwrap().content_digest().unwrap())
+            keepsake.core.catalog.refresh().await.unwrap();
+            keepsake.core.catalog.read(|state| state.get(id.as_str()).unwrap().content_digest().unwrap())
         }
     };
     let rotten = |bytes: Vec<u8>| bytes.into_iter().map(|byte| !byte).collect::<Vec<u8>>();
@@ -211,9 +211,9 @@ async fn rot_in_the_source_is_repaired_from_the_second_copy_or_told() {
     assert_eq!(done.missing, BTreeSet::from([ids[3].clone()]));
     assert_eq!(done.lost_copies, BTreeSet::from([deleted]));
     let there = to.open();
-    let report = there.recover().await.unwrap();
+    let report = there.recovery.recover().await.unwrap();
     assert_eq!((report.missing.as_slice(), report.images, report.archived), (&ids[3..4], 12, 0), "{report:?}");
-    let found = there.verify(Slice::WHOLE, false).await.unwrap();
+    let found = there.verifier.verify(Slice::WHOLE, false).await.unwrap();
     assert_eq!(found.lost, BTreeSet::from([ids[3].clone()]), "{found:?}");
     assert!(found.damaged.is_empty());
 }
@@ -224,8 +224,8 @@ async fn a_backup_that_lacks_a_part_stays_behind_and_is_named() {
     filled(&from).await;
     let chunks = from.keys("backups/catalog/").await;
     let whole = backups(&from.open()).await;
-    let newest = from.open().manifest(whole[0].parse().unwrap()).await.unwrap();
-    let older = from.open().manifest(whole[1].parse().unwrap()).await.unwrap();
+    let newest = from.open().backups.manifest(whole[0].parse().unwrap()).await.unwrap();
+    let older = from.open().backups.manifest(whole[1].parse().unwrap()).await.unwrap();
     let only_newest = newest.chunks.iter().find(|chunk| !older.chunks.contains(chunk)).unwrap().sha256;
     let key = format!("backups/{}", layout::chunk(&only_newest));
     assert!(chunks.contains(&key));
@@ -248,7 +248,7 @@ async fn what_a_start_would_take_in_comes_along() {
     let done = run(&from, &to).await.unwrap();
     assert_eq!(done.set_aside, 1);
     assert!(to.keys(&young).await.is_empty(), "it belongs to an upload under way");
-    assert_eq!(to.open().recover().await.unwrap().adopted, 1);
+    assert_eq!(to.open().recovery.recover().await.unwrap().adopted, 1);
     assert_eq!(to.keys("backups/quarantine/").await.len(), 1);
 }
 
@@ -260,7 +260,7 @@ async fn a_change_that_only_the_archive_of_the_source_holds_is_told() {
     let done = run(&from, &to).await.unwrap();
     assert_eq!((done.unreadable_commits, done.images), (1, 11), "{done:?}");
     assert!(done.needs_attention());
-    from.open().recover().await.unwrap();
+    from.open().recovery.recover().await.unwrap();
     assert!(!run(&from, &to).await.unwrap().needs_attention());
     assert_same(&from, &to).await;
 }
@@ -292,20 +292,20 @@ async fn uploads_and_backups_beside_a_migration_come_along_or_are_told_of() {
         for n in 500..512 {
             let id = upload(&busy, n).await.unwrap().images[0].0.clone();
             if n % 4 == 0 {
-                busy.delete_image(id.as_str(), |_| true).await.unwrap();
+                busy.images.delete(id.as_str(), |_| true).await.unwrap();
             }
             if n % 3 == 0 {
-                busy.catalog.fold().await.unwrap();
+                busy.core.catalog.fold().await.unwrap();
             }
             uploaded.fetch_add(1, SeqCst);
         }
     };
-    let (done, ()) = futures::join!(migrate(&reading, &writing), uploads);
+    let (done, ()) = futures::join!(migrate(&reading.core, &writing.core), uploads);
     let done = done.unwrap();
     assert!(done.caught_up > 0, "{done:?}");
     assert!(done.missing.is_empty() && done.damaged_backups.is_empty(), "{done:?}");
     assert_eq!(run(&from, &to).await.unwrap().behind, 0);
-    to.open().recover().await.unwrap();
+    to.open().recovery.recover().await.unwrap();
     assert_same(&from, &to).await;
 }
 
@@ -317,12 +317,12 @@ async fn a_delete_that_only_the_target_has_forgotten_is_not_counted_twice() {
     to.pass(SignedDuration::from_hours(24 * 40));
     let uploads = async |world: &World| {
         let keepsake = world.open();
-        keepsake.catalog.load().await.unwrap();
-        keepsake.catalog.fold().await.unwrap();
-        keepsake.catalog.read(|state| state.totals().uploads())
+        keepsake.core.catalog.load().await.unwrap();
+        keepsake.core.catalog.fold().await.unwrap();
+        keepsake.core.catalog.read(|state| state.totals().uploads())
     };
     assert_eq!(uploads(&to).await, 13);
-    assert!(to.open().recover().await.unwrap().found_nothing());
+    assert!(to.open().recovery.recover().await.unwrap().found_nothing());
     run(&from, &to).await.unwrap();
     assert_eq!((uploads(&to).await, uploads(&from).await), (13, 13));
 }

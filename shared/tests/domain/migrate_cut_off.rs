@@ -16,7 +16,7 @@ async fn cut_off(from: &World, to: &World, after: u64) -> bool {
         (operation.sequence >= after).then_some(Fault::Before(ErrorKind::Unavailable))
     };
     let broken = to.open_on(Arc::new(FaultStore::with_plan(Arc::clone(&to.memory) as _, plan)));
-    migrate(&from.open(), &broken).await.is_err()
+    migrate(&from.open().core, &broken.core).await.is_err()
 }
 
 #[tokio::test]
@@ -31,13 +31,13 @@ async fn a_migration_that_is_cut_off_anywhere_leaves_no_store_and_is_finished_by
             break;
         }
         let (left, is_empty) = (to.keys("uploads/").await.len() as u64, to.keys("").await.is_empty());
-        match to.open().recover().await {
+        match to.open().recovery.recover().await {
             Err(Error::MigrationUnfinished) => refused += 1,
             Ok(report) if is_empty => assert!(report.is_new),
             Ok(report) => panic!("cut off after {after}, it is taken for a store: {report:?}"),
             Err(error) => panic!("cut off after {after}: {error}"),
         }
-        let done = migrate(&from.open(), &to.open()).await.unwrap();
+        let done = migrate(&from.open().core, &to.open().core).await.unwrap();
         assert_eq!(done.copied, 12 - left, "what is there is not copied again");
         assert_same(&from, &to).await;
     }
@@ -50,13 +50,13 @@ async fn a_later_run_that_is_cut_off_anywhere_leaves_the_older_state_or_the_new_
     let from = World::new();
     let ids = filled(&from).await;
     let to = elsewhere();
-    migrate(&from.open(), &to.open()).await.unwrap();
-    let older = to.open().recover().await.unwrap().images;
+    migrate(&from.open().core, &to.open().core).await.unwrap();
+    let older = to.open().recovery.recover().await.unwrap().images;
     crate::upload_all(&from.open(), 600..609).await;
-    from.open().delete_image(ids[8].as_str(), |_| true).await.unwrap();
+    from.open().images.delete(ids[8].as_str(), |_| true).await.unwrap();
     for after in 0.. {
         let cut = cut_off(&from, &to, after).await;
-        let report = to.open().recover().await.unwrap();
+        let report = to.open().recovery.recover().await.unwrap();
         assert!([older, older + 8].contains(&report.images), "cut off after {after}: {report:?}");
         assert!(report.missing.is_empty() && !report.metadata_restored, "cut off after {after}: {report:?}");
         if !cut {

@@ -61,7 +61,7 @@ async fn an_upload_of_unknown_outcome_stays_what_a_reader_saw() {
     for (name, plan) in PLANS {
         for looks_while_failing in [false, true] {
             let world = World::new();
-            world.open().recover().await.unwrap();
+            world.open().recovery.recover().await.unwrap();
             let (keepsake, failing) = open(&world, plan);
             failing.store(true, SeqCst);
             let error = upload(&keepsake, 1).await.unwrap_err();
@@ -70,9 +70,9 @@ async fn an_upload_of_unknown_outcome_stays_what_a_reader_saw() {
             let first = seen(&keepsake).await;
             failing.store(false, SeqCst);
             assert_eq!(seen(&keepsake).await, first, "{name}: once the fault is gone");
-            keepsake.fold().await.unwrap();
+            keepsake.replication.fold().await.unwrap();
             let restarted = world.open();
-            restarted.recover().await.unwrap();
+            restarted.recovery.recover().await.unwrap();
             assert_eq!(seen(&restarted).await, first, "{name}: after the next start");
         }
     }
@@ -83,19 +83,19 @@ async fn an_edit_of_unknown_outcome_stays_what_a_reader_saw() {
     for (name, plan) in PLANS {
         for looks_while_failing in [false, true] {
             let world = World::new();
-            world.open().recover().await.unwrap();
+            world.open().recovery.recover().await.unwrap();
             let (keepsake, failing) = open(&world, plan);
             let id = upload(&keepsake, 1).await.unwrap().images[0].0.clone();
             failing.store(true, SeqCst);
             let patch = Patch { description: Some(Some("changed".to_owned())), ..Patch::default() };
-            let error = keepsake.edit_image(id.as_str(), &patch, |_| true).await.unwrap_err();
+            let error = keepsake.images.edit(id.as_str(), &patch, |_| true).await.unwrap_err();
             assert!(is_unknown(&error), "{name}: {error:?}");
             failing.store(looks_while_failing, SeqCst);
             let first = seen(&keepsake).await;
             failing.store(false, SeqCst);
-            keepsake.fold().await.unwrap();
+            keepsake.replication.fold().await.unwrap();
             let restarted = world.open();
-            restarted.recover().await.unwrap();
+            restarted.recovery.recover().await.unwrap();
             assert_eq!(seen(&restarted).await, first, "{name}");
         }
     }
@@ -105,7 +105,7 @@ async fn an_edit_of_unknown_outcome_stays_what_a_reader_saw() {
 async fn an_upload_of_unknown_outcome_is_stored_once_the_store_answers() {
     for (name, plan) in PLANS {
         let world = World::new();
-        world.open().recover().await.unwrap();
+        world.open().recovery.recover().await.unwrap();
         let (keepsake, failing) = open(&world, plan);
         failing.store(true, SeqCst);
         upload(&keepsake, 1).await.unwrap_err();
@@ -120,15 +120,15 @@ async fn an_upload_of_unknown_outcome_is_stored_once_the_store_answers() {
 #[tokio::test]
 async fn an_old_delete_of_unknown_outcome_spares_a_later_edit() {
     let world = World::new();
-    world.open().recover().await.unwrap();
+    world.open().recovery.recover().await.unwrap();
     let (keepsake, failing) = open(&world, PLANS[0].1);
     let id = upload(&keepsake, 1).await.unwrap().images[0].0.clone();
     failing.store(true, SeqCst);
-    let error = keepsake.delete_image(id.as_str(), |_| true).await.unwrap_err();
+    let error = keepsake.images.delete(id.as_str(), |_| true).await.unwrap_err();
     assert!(is_unknown(&error), "{error:?}");
     world.clock.advance(SignedDuration::from_hours(1));
     let patch = Patch { description: Some(Some("changed".to_owned())), ..Patch::default() };
-    world.open().edit_image(id.as_str(), &patch, |_| true).await.unwrap();
+    world.open().images.edit(id.as_str(), &patch, |_| true).await.unwrap();
     failing.store(false, SeqCst);
     assert_eq!(seen(&keepsake).await[&id].0.as_deref(), Some("changed"));
 }
@@ -151,12 +151,12 @@ fn run<F: Future>(future: F) -> F::Output {
 fn an_upload_that_was_cut_off_stays_what_a_reader_saw() {
     for steps in 1.. {
         let world = World::new();
-        run(world.open().recover()).unwrap();
+        run(world.open().recovery.recover()).unwrap();
         let keepsake = world.open_failing(|_| None);
         let ended = run_for(steps, upload(&keepsake, 1)).is_some();
         let first = run(seen(&keepsake));
         let restarted = world.open();
-        run(restarted.recover()).unwrap();
+        run(restarted.recovery.recover()).unwrap();
         assert_eq!(run(seen(&restarted)), first, "cut off after {steps} steps");
         if ended {
             assert!(steps > 5, "it was cut off on the way");

@@ -41,20 +41,20 @@ pub fn keepsake(world: &World, last: u32) -> Keepsake {
 /// Looks at every object: each backup that is listed has all its parts, and what a record or a tombstone names is there.
 pub async fn assert_whole(world: &World, when: &str) {
     let fresh = world.open();
-    fresh.catalog.refresh().await.unwrap();
-    let archive = fresh.archive.store();
+    fresh.core.catalog.refresh().await.unwrap();
+    let archive = fresh.core.archive.store();
     let right = async |digest: &Digest| {
         let key = shared::layout::archived_image(digest);
         archive.hash(&key).await.is_ok_and(|(_, found)| found == *digest)
     };
-    let named: Vec<Digest> = fresh.catalog.read(|s| s.iter().filter_map(|(_, e)| e.content_digest()).collect());
+    let named: Vec<Digest> = fresh.core.catalog.read(|s| s.iter().filter_map(|(_, e)| e.content_digest()).collect());
     for digest in &named {
         assert!(right(digest).await, "{when}: the second copy of {digest}, which the catalog names, is gone");
     }
     for key in world.keys("backups/backup-").await {
         let key = Key::new(key.strip_prefix("backups/").unwrap()).unwrap();
         let Some(backup) = parse_manifest(&key) else { continue };
-        let manifest = fresh.manifest(backup).await.unwrap_or_else(|e| panic!("{when}: {backup}: {e}"));
+        let manifest = fresh.backups.manifest(backup).await.unwrap_or_else(|e| panic!("{when}: {backup}: {e}"));
         for chunk in &manifest.chunks {
             let bytes = archive.read(&shared::layout::chunk(&chunk.sha256)).await;
             let (bytes, _) = bytes.unwrap_or_else(|e| panic!("{when}: {backup} lacks a chunk: {e}"));
@@ -109,23 +109,23 @@ fn backups_are_thinned_by_last_day_week_and_month() {
 pub async fn worn() -> World {
     let world = World::new();
     let keepsake = keepsake(&world, 1);
-    keepsake.recover().await.unwrap();
+    keepsake.recovery.recover().await.unwrap();
     let ids = upload_all(&keepsake, 0..4).await;
-    keepsake.create_backup(Kind::Auto).await.unwrap();
+    keepsake.backups.create(Kind::Auto).await.unwrap();
     world.pass(DAY);
     // In the first backup only, and then in none but for its tombstone.
-    keepsake.delete_image(ids[0].as_str(), |_| true).await.unwrap();
-    keepsake.delete_image(ids[1].as_str(), |_| true).await.unwrap();
-    keepsake.create_backup(Kind::Safety).await.unwrap();
+    keepsake.images.delete(ids[0].as_str(), |_| true).await.unwrap();
+    keepsake.images.delete(ids[1].as_str(), |_| true).await.unwrap();
+    keepsake.backups.create(Kind::Safety).await.unwrap();
     world.pass(31 * DAY);
-    keepsake.delete_image(ids[2].as_str(), |_| true).await.unwrap();
+    keepsake.images.delete(ids[2].as_str(), |_| true).await.unwrap();
     // The first two tombstones go.
-    keepsake.catalog.fold().await.unwrap();
-    keepsake.catalog.fold().await.unwrap();
+    keepsake.core.catalog.fold().await.unwrap();
+    keepsake.core.catalog.fold().await.unwrap();
     upload_all(&keepsake, 10..12).await;
-    keepsake.create_backup(Kind::Manual).await.unwrap();
+    keepsake.backups.create(Kind::Manual).await.unwrap();
     world.pass(SignedDuration::from_mins(1));
-    keepsake.create_backup(Kind::Auto).await.unwrap();
+    keepsake.backups.create(Kind::Auto).await.unwrap();
     world.pass(2 * DAY);
     world
 }
@@ -134,7 +134,7 @@ pub async fn worn() -> World {
 async fn a_dry_run_tells_what_a_run_then_removes() {
     let world = worn().await;
     let before = world.keys("").await;
-    let planned = keepsake(&world, 1).prune(true).await.unwrap();
+    let planned = keepsake(&world, 1).pruner.prune(true).await.unwrap();
     assert_eq!(world.keys("").await, before, "a dry run changes nothing");
     assert_eq!((planned.removed.len(), planned.kept.len()), (2, 2), "{planned:?}");
     assert_eq!(
@@ -142,13 +142,13 @@ async fn a_dry_run_tells_what_a_run_then_removes() {
         [0, 1].map(|n| Digest::of(&png(n))).into_iter().collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>()
     );
     assert_eq!((planned.chunks.len(), planned.held_back), (2, None));
-    let pruned = keepsake(&world, 1).prune(false).await.unwrap();
+    let pruned = keepsake(&world, 1).pruner.prune(false).await.unwrap();
     assert_eq!(pruned, planned);
     let after = world.keys("").await;
     // A list of what tombstones named has gone too, and when it swept has come.
     assert_eq!(after.len(), before.len() - 2 - 2 - 2, "{after:#?}");
     assert_whole(&world, "after a prune").await;
-    let again = keepsake(&world, 1).prune(false).await.unwrap();
+    let again = keepsake(&world, 1).pruner.prune(false).await.unwrap();
     assert_eq!(again, Pruned { kept: planned.kept, ..Pruned::default() });
 }
 
@@ -162,18 +162,18 @@ async fn a_prune_removes_nothing_without_conditional_deletes() {
         world.put(&key, &bytes).await;
     }
     let before = world.keys("").await;
-    let sound = keepsake(&whole, 1).prune(true).await.unwrap();
+    let sound = keepsake(&whole, 1).pruner.prune(true).await.unwrap();
     assert!(!sound.removed.is_empty() && sound.held_back.is_none(), "there is something to prune");
     let process = keepsake(&world, 1);
     for dry_run in [true, false] {
-        let pruned = process.prune(dry_run).await.unwrap();
+        let pruned = process.pruner.prune(dry_run).await.unwrap();
         assert_eq!((pruned.removed.len(), pruned.objects(), pruned.bytes), (0, 0, 0), "dry run: {dry_run}");
         assert!(pruned.held_back.unwrap().contains("no conditional deletes"));
         assert_eq!(pruned.kept.len(), sound.removed.len() + sound.kept.len());
     }
     let after: Vec<String> = world.keys("").await.into_iter().filter(|key| !key.ends_with("restore.json")).collect();
     assert_eq!(after, before.into_iter().filter(|key| !key.ends_with("restore.json")).collect::<Vec<_>>());
-    assert!(process.health().await.primary_writable());
+    assert!(process.health.report().await.primary_writable());
 }
 
 #[tokio::test]
@@ -182,16 +182,16 @@ async fn nothing_of_the_last_day_goes() {
     let keepsake = keepsake(&world, 1);
     // Young by its bytes, though nothing names it; old by its name, though put today; put long ago, though named for today.
     world.put(&format!("backups/images/{}", Digest::of(b"young")), b"young").await;
-    let old = keepsake.list_backups().await.unwrap().into_iter().find(|backup| backup.kind == Kind::Safety).unwrap();
+    let old = keepsake.backups.list().await.unwrap().into_iter().find(|backup| backup.kind == Kind::Safety).unwrap();
     let key = format!("backups/{}/manifest.json", old.name);
     let bytes = world.raw().read(&Key::new(&*key).unwrap()).await.unwrap().0;
     world.put(&key, &bytes).await;
-    let pruned = keepsake.prune(false).await.unwrap();
+    let pruned = keepsake.pruner.prune(false).await.unwrap();
     assert!(pruned.kept.contains(&old.name) && pruned.removed.len() == 1, "{pruned:?}");
     assert!(world.keys("backups/images/").await.contains(&format!("backups/images/{}", Digest::of(b"young"))));
     assert_whole(&world, "after a prune").await;
     world.pass(DAY + SignedDuration::from_mins(1));
-    assert_eq!(keepsake.prune(false).await.unwrap().removed, [old.name]);
+    assert_eq!(keepsake.pruner.prune(false).await.unwrap().removed, [old.name]);
     assert!(!world.keys("backups/images/").await.contains(&format!("backups/images/{}", Digest::of(b"young"))));
 }
 
@@ -200,17 +200,17 @@ async fn a_prune_that_dies_anywhere_leaves_every_backup_whole_and_is_finished_by
     let mut complete = None;
     for n in 0.. {
         let world = worn().await;
-        let expected = complete.get_or_insert(keepsake(&world, 1).prune(true).await.unwrap()).clone();
+        let expected = complete.get_or_insert(keepsake(&world, 1).pruner.prune(true).await.unwrap()).clone();
         for fault in [Fault::Before(ErrorKind::Unavailable), Fault::After(ErrorKind::Unavailable)] {
             let world = worn().await;
             let plan = move |operation: &Operation| (operation.sequence >= n).then_some(fault);
             let failing = Arc::new(FaultStore::with_plan(Arc::clone(&world.memory) as _, plan));
-            let outcome = world.open_with(failing, few(1)).prune(false).await;
+            let outcome = world.open_with(failing, few(1)).pruner.prune(false).await;
             assert_whole(&world, &format!("died at operation {n}")).await;
             world.clock.advance(SignedDuration::from_secs(61));
-            keepsake(&world, 1).prune(false).await.unwrap();
+            keepsake(&world, 1).pruner.prune(false).await.unwrap();
             assert_whole(&world, &format!("died at operation {n}, then finished")).await;
-            let left = keepsake(&world, 1).prune(true).await.unwrap();
+            let left = keepsake(&world, 1).pruner.prune(true).await.unwrap();
             assert_eq!(left, Pruned { kept: expected.kept.clone(), ..Pruned::default() }, "operation {n}");
             if outcome.is_ok() {
                 assert!(n > 15);
@@ -226,44 +226,44 @@ async fn on_a_full_disk_a_prune_and_the_delete_of_a_backup_go_on() {
     let full = |operation: &Operation| (operation.name == "put").then_some(Fault::Before(ErrorKind::Full));
     let failing = Arc::new(FaultStore::with_plan(Arc::clone(&world.memory) as _, full));
     let keepsake = world.open_with(failing, few(1));
-    let newest = keepsake.list_backups().await.unwrap()[0].name;
-    keepsake.delete_backup(newest).await.unwrap();
-    assert_eq!(keepsake.list_backups().await.unwrap().len(), 3);
-    let planned = keepsake.prune(true).await.unwrap();
+    let newest = keepsake.backups.list().await.unwrap()[0].name;
+    keepsake.backups.delete(newest).await.unwrap();
+    assert_eq!(keepsake.backups.list().await.unwrap().len(), 3);
+    let planned = keepsake.pruner.prune(true).await.unwrap();
     assert!(!planned.removed.is_empty() && !planned.images.is_empty());
-    assert_eq!(keepsake.prune(false).await.unwrap(), planned);
+    assert_eq!(keepsake.pruner.prune(false).await.unwrap(), planned);
     assert_whole(&world, "after a prune of a full disk").await;
     // Beside a restore it waits there too.
     let lease = r#"{"holder":"01a20c87-1075-7675-957c-7fc02efe5572","renewed":"NOW"}"#;
     world
         .put("backups/restore.json", lease.replace("NOW", &shared::clock::format_millis(world.clock.now())).as_bytes())
         .await;
-    assert!(matches!(keepsake.prune(false).await, Err(Error::RestoreRunning)));
-    assert!(matches!(keepsake.delete_backup(planned.kept[0]).await, Err(Error::RestoreRunning)));
+    assert!(matches!(keepsake.pruner.prune(false).await, Err(Error::RestoreRunning)));
+    assert!(matches!(keepsake.backups.delete(planned.kept[0]).await, Err(Error::RestoreRunning)));
     world.clock.advance(SignedDuration::from_secs(61));
-    keepsake.delete_backup(planned.kept[0]).await.unwrap();
+    keepsake.backups.delete(planned.kept[0]).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_backup_can_be_deleted_and_no_process_leans_on_it_afterwards() {
     let world = World::new();
     let keepsakes = [keepsake(&world, 1), keepsake(&world, 1)];
-    keepsakes[0].recover().await.unwrap();
+    keepsakes[0].recovery.recover().await.unwrap();
     upload_all(&keepsakes[0], 0..3).await;
-    let made = keepsakes[1].create_backup(Kind::Manual).await.unwrap();
+    let made = keepsakes[1].backups.create(Kind::Manual).await.unwrap();
     let unknown = name("2020-01-01T00:00:00Z");
-    assert!(matches!(keepsakes[0].delete_backup(unknown).await, Err(Error::NoSuchBackup(_))));
+    assert!(matches!(keepsakes[0].backups.delete(unknown).await, Err(Error::NoSuchBackup(_))));
     world.pass(2 * DAY);
-    keepsakes[0].delete_backup(made.name).await.unwrap();
-    assert!(matches!(keepsakes[0].delete_backup(made.name).await, Err(Error::NoSuchBackup(_))));
+    keepsakes[0].backups.delete(made.name).await.unwrap();
+    assert!(matches!(keepsakes[0].backups.delete(made.name).await, Err(Error::NoSuchBackup(_))));
     for keepsake in &keepsakes {
-        assert!(keepsake.list_backups().await.unwrap().is_empty());
-        assert!(matches!(keepsake.restore(made.name, Mode::Merge).await, Err(Error::NoSuchBackup(_))));
+        assert!(keepsake.backups.list().await.unwrap().is_empty());
+        assert!(matches!(keepsake.restores.restore(made.name, Mode::Merge).await, Err(Error::NoSuchBackup(_))));
     }
-    assert_eq!(keepsakes[0].prune(false).await.unwrap().chunks.len(), 1, "its chunk was left to the prune");
+    assert_eq!(keepsakes[0].pruner.prune(false).await.unwrap().chunks.len(), 1, "its chunk was left to the prune");
     for keepsake in &keepsakes {
         world.pass(SignedDuration::from_secs(1));
-        keepsake.create_backup(Kind::Manual).await.unwrap();
+        keepsake.backups.create(Kind::Manual).await.unwrap();
         assert_whole(&world, "a backup after the one before was deleted").await;
     }
 }
@@ -275,14 +275,14 @@ async fn what_a_backup_left_when_it_was_cut_off_goes_after_a_day() {
     let left = async || world.keys("backups/backup-").await.iter().any(|key| key.contains("intent-"));
     let dying =
         world.open_failing(|o| o.key.ends_with("manifest.json").then_some(Fault::Before(ErrorKind::Unavailable)));
-    dying.create_backup(Kind::Manual).await.unwrap_err();
+    dying.backups.create(Kind::Manual).await.unwrap_err();
     assert!(left().await, "{key}");
-    keepsake(&world, 1).prune(false).await.unwrap();
+    keepsake(&world, 1).pruner.prune(false).await.unwrap();
     assert!(left().await, "it may be under way");
     world.pass(2 * DAY);
-    keepsake(&world, 1).prune(false).await.unwrap();
+    keepsake(&world, 1).pruner.prune(false).await.unwrap();
     assert!(!left().await);
-    keepsake(&world, 1).create_backup(Kind::Manual).await.unwrap();
+    keepsake(&world, 1).backups.create(Kind::Manual).await.unwrap();
     assert!(!left().await, "one that is finished leaves nothing");
 }
 
@@ -318,43 +318,43 @@ fn event() -> impl Strategy<Value = Event> {
 async fn play(events: Vec<Event>) {
     let world = World::new();
     let processes = [keepsake(&world, 1), keepsake(&world, 2)];
-    processes[0].recover().await.unwrap();
+    processes[0].recovery.recover().await.unwrap();
     let mut backups: BTreeMap<BackupName, BTreeSet<Digest>> = BTreeMap::new();
     for (n, event) in events.iter().enumerate() {
         world.pass(SignedDuration::from_secs(1));
         let keepsake = &processes[n % 2];
         let live: Vec<_> = {
-            keepsake.catalog.refresh().await.unwrap();
-            keepsake.catalog.read(|s| s.live().map(|(id, record)| (id.clone(), record.sha256.unwrap())).collect())
+            keepsake.core.catalog.refresh().await.unwrap();
+            keepsake.core.catalog.read(|s| s.live().map(|(id, record)| (id.clone(), record.sha256.unwrap())).collect())
         };
         let standing: Vec<BackupName> = backups.keys().copied().collect();
         match event {
             Event::Upload(image) => _ = upload(keepsake, *image).await.unwrap(),
             Event::Delete(at) if !live.is_empty() => {
-                keepsake.delete_image(at.get(&live).0.as_str(), |_| true).await.unwrap();
+                keepsake.images.delete(at.get(&live).0.as_str(), |_| true).await.unwrap();
             }
             Event::Backup(kind) => {
-                let made = keepsake.create_backup(*kind).await.unwrap();
+                let made = keepsake.backups.create(*kind).await.unwrap();
                 backups.insert(made.name, live.iter().map(|(_, digest)| *digest).collect());
             }
             Event::DeleteBackup(at) if !standing.is_empty() => {
-                keepsake.delete_backup(*at.get(&standing)).await.unwrap();
+                keepsake.backups.delete(*at.get(&standing)).await.unwrap();
                 backups.remove(at.get(&standing));
             }
             Event::Restore(at, exact) if !standing.is_empty() => {
                 let mode = if *exact { Mode::Exact } else { Mode::Merge };
-                let restored = keepsake.restore(*at.get(&standing), mode).await.unwrap();
+                let restored = keepsake.restores.restore(*at.get(&standing), mode).await.unwrap();
                 assert!(restored.plan.missing.is_empty());
             }
-            Event::Fold => _ = keepsake.catalog.fold().await.unwrap(),
+            Event::Fold => _ = keepsake.core.catalog.fold().await.unwrap(),
             Event::Prune(last) => {
                 let keepsake = crate::prune::keepsake(&world, *last);
-                let planned = keepsake.prune(true).await.unwrap();
-                assert_eq!(keepsake.prune(false).await.unwrap(), planned);
+                let planned = keepsake.pruner.prune(true).await.unwrap();
+                assert_eq!(keepsake.pruner.prune(false).await.unwrap(), planned);
                 backups.retain(|name, _| !planned.removed.contains(name));
             }
             Event::PruneBySchedule(last) => {
-                let pruned = crate::prune::keepsake(&world, *last).prune_by_schedule().await.unwrap();
+                let pruned = crate::prune::keepsake(&world, *last).pruner.prune_by_schedule().await.unwrap();
                 backups.retain(|name, _| !pruned.removed.contains(name));
             }
             Event::Pass(hours) => world.pass(SignedDuration::from_hours(*hours)),
@@ -365,20 +365,20 @@ async fn play(events: Vec<Event>) {
     // Where nothing fails, those who take names away tell of everything: when the last tombstones have gone, prunes by
     // schedule leave nothing for a sweep to find.
     world.pass(31 * DAY);
-    if processes[0].prune(true).await.unwrap().held_back.is_some() {
+    if processes[0].pruner.prune(true).await.unwrap().held_back.is_some() {
         return;
     }
     let kept = keepsake(&world, 100);
     for _ in 0..2 {
-        kept.recover().await.unwrap();
-        kept.catalog.fold().await.unwrap();
-        kept.catalog.fold().await.unwrap();
+        kept.recovery.recover().await.unwrap();
+        kept.core.catalog.fold().await.unwrap();
+        kept.core.catalog.fold().await.unwrap();
         world.note_sweep().await;
         world.pass(DAY + SignedDuration::from_mins(1));
-        kept.prune_by_schedule().await.unwrap();
+        kept.pruner.prune_by_schedule().await.unwrap();
         assert_whole(&world, "at the end").await;
     }
-    let left = kept.prune(true).await.unwrap();
+    let left = kept.pruner.prune(true).await.unwrap();
     assert_eq!((left.images, left.chunks), (vec![], vec![]));
 }
 
@@ -396,7 +396,7 @@ proptest! {
 async fn who_relies_on_an_old_copy_makes_it_young() {
     let world = World::new();
     let keepsake = keepsake(&world, 1);
-    keepsake.recover().await.unwrap();
+    keepsake.recovery.recover().await.unwrap();
     let (old, key) = (png(7), Key::new(format!("backups/images/{}", Digest::of(&png(7)))).unwrap());
     let head = async || world.raw().head(&key).await.unwrap();
     world.raw().put(&key, &Body::from(old.clone()), &PutMode::Create).await.unwrap();
@@ -406,7 +406,7 @@ async fn who_relies_on_an_old_copy_makes_it_young() {
     assert_eq!(head().await, first, "a young one is left as it is");
     world.pass(SignedDuration::from_hours(2));
     let image = NewImage { body: Body::from(old), original_name: None };
-    keepsake.upload(vec![image], Fields::default(), None).await.unwrap();
+    keepsake.uploads.upload(vec![image], Fields::default(), None).await.unwrap();
     assert_ne!(head().await.etag, first.etag);
     assert_eq!(head().await.modified, world.clock.now());
 }
@@ -429,8 +429,8 @@ async fn what_the_catalog_names_while_a_prune_runs_stays() {
         None
     };
     let store = Arc::new(FaultStore::with_plan(Arc::clone(&world.memory) as _, hook));
-    let pruned = world.open_with(store, few(1)).prune(false).await.unwrap();
+    let pruned = world.open_with(store, few(1)).pruner.prune(false).await.unwrap();
     assert!(!pruned.images.contains(&Digest::of(&png(0))) && pruned.images.contains(&Digest::of(&png(1))));
-    assert!(world.open().image(id.as_str()).await.is_ok());
+    assert!(world.open().images.get(id.as_str()).await.is_ok());
     assert_whole(&world, "after a prune").await;
 }

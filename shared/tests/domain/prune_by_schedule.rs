@@ -23,15 +23,15 @@ impl World {
         other.pass(self.clock.now().duration_since(other.clock.now()));
         let keepsake = other.open();
         upload(&keepsake, 1).await.unwrap();
-        keepsake.recover().await.unwrap();
-        keepsake.prune(false).await.unwrap();
+        keepsake.recovery.recover().await.unwrap();
+        keepsake.pruner.prune(false).await.unwrap();
         let (swept, _) = other.raw().read(&name_of("backups/swept.json")).await.unwrap();
         self.put("backups/swept.json", &swept).await;
     }
 
     /// What a sweep would remove beyond backups.
     async fn unfound(&self) -> (Vec<Digest>, Vec<Digest>) {
-        let planned = self.open_with(Arc::clone(&self.memory) as _, few(100)).prune(true).await.unwrap();
+        let planned = self.open_with(Arc::clone(&self.memory) as _, few(100)).pruner.prune(true).await.unwrap();
         assert_eq!(planned.held_back, None);
         (planned.images, planned.chunks)
     }
@@ -50,7 +50,7 @@ async fn prune_by_schedule(world: &World) -> (Pruned, Vec<Operation>) {
         None
     };
     let store = FaultStore::with_plan(Arc::clone(&world.memory) as _, note);
-    let pruned = world.open_with(Arc::new(store), few(1)).prune_by_schedule().await.unwrap();
+    let pruned = world.open_with(Arc::new(store), few(1)).pruner.prune_by_schedule().await.unwrap();
     assert_eq!(pruned.held_back, None);
     let operations = std::mem::take(&mut *operations.lock().unwrap());
     let whole = ["backups/images/", "backups/catalog/", "uploads/"];
@@ -69,7 +69,7 @@ async fn store(world: &World, keepsake: &Keepsake, numbers: impl Iterator<Item =
         let record = Record { sha256: Some(sha256), size: Some(bytes.len() as u64), ..Record::default() };
         changes.push((id, Change { version: 1, content: Content::Live(record) }));
     }
-    keepsake.catalog.commit(changes).await.unwrap();
+    keepsake.core.catalog.commit(changes).await.unwrap();
 }
 
 #[tokio::test]
@@ -78,14 +78,14 @@ async fn a_prune_by_schedule_costs_what_changed_and_not_what_is_stored() {
     for images in [300, 3_000] {
         let world = World::new();
         let maker = keepsake(&world, 1);
-        maker.recover().await.unwrap();
+        maker.recovery.recover().await.unwrap();
         store(&world, &maker, (0..images).chain([9_999_999])).await;
-        maker.create_backup(Kind::Auto).await.unwrap();
-        maker.delete_image("9999999.png", |_| true).await.unwrap();
+        maker.backups.create(Kind::Auto).await.unwrap();
+        maker.images.delete("9999999.png", |_| true).await.unwrap();
         world.pass(31 * DAY);
-        maker.catalog.fold().await.unwrap();
-        maker.catalog.fold().await.unwrap();
-        maker.create_backup(Kind::Auto).await.unwrap();
+        maker.core.catalog.fold().await.unwrap();
+        maker.core.catalog.fold().await.unwrap();
+        maker.backups.create(Kind::Auto).await.unwrap();
         world.note_sweep().await;
         world.pass(2 * DAY);
         let (pruned, operations) = prune_by_schedule(&world).await;
@@ -108,7 +108,7 @@ async fn a_prune_by_schedule_costs_what_changed_and_not_what_is_stored() {
 #[tokio::test]
 async fn it_removes_what_a_sweep_would() {
     let world = worn().await;
-    let planned = keepsake(&world, 1).prune(true).await.unwrap();
+    let planned = keepsake(&world, 1).pruner.prune(true).await.unwrap();
     world.note_sweep().await;
     let (pruned, _) = prune_by_schedule(&world).await;
     assert!(!pruned.images.is_empty() && !pruned.chunks.is_empty() && !pruned.removed.is_empty());
@@ -123,20 +123,20 @@ async fn it_removes_what_a_sweep_would() {
 async fn what_a_deleted_backup_named_goes_a_day_later() {
     let world = World::new();
     let keepsake = keepsake(&world, 1);
-    keepsake.recover().await.unwrap();
+    keepsake.recovery.recover().await.unwrap();
     let ids = upload_all(&keepsake, 0..2).await;
-    let first = keepsake.create_backup(Kind::Manual).await.unwrap();
-    keepsake.delete_image(ids[0].as_str(), |_| true).await.unwrap();
+    let first = keepsake.backups.create(Kind::Manual).await.unwrap();
+    keepsake.images.delete(ids[0].as_str(), |_| true).await.unwrap();
     world.pass(31 * DAY);
-    keepsake.catalog.fold().await.unwrap();
-    keepsake.catalog.fold().await.unwrap();
-    keepsake.create_backup(Kind::Manual).await.unwrap();
+    keepsake.core.catalog.fold().await.unwrap();
+    keepsake.core.catalog.fold().await.unwrap();
+    keepsake.backups.create(Kind::Manual).await.unwrap();
     world.note_sweep().await;
     world.pass(2 * DAY);
     // It was told of the image when the tombstone went, and leaves it, for the backup still names it.
     assert_eq!(prune_by_schedule(&world).await.0.objects(), 0);
     assert_eq!(world.leftovers().await, 0);
-    keepsake.delete_backup(first.name).await.unwrap();
+    keepsake.backups.delete(first.name).await.unwrap();
     assert_eq!(prune_by_schedule(&world).await.0.objects(), 0, "who deletes it may still be at it");
     assert_eq!(world.leftovers().await, 1);
     world.pass(DAY + SignedDuration::from_mins(1));
@@ -150,15 +150,15 @@ async fn what_a_deleted_backup_named_goes_a_day_later() {
 async fn what_only_a_tombstone_named_goes_after_it() {
     let world = World::new();
     let keepsake = keepsake(&world, 1);
-    keepsake.recover().await.unwrap();
+    keepsake.recovery.recover().await.unwrap();
     let ids = upload_all(&keepsake, 0..2).await;
-    keepsake.delete_image(ids[0].as_str(), |_| true).await.unwrap();
-    keepsake.create_backup(Kind::Manual).await.unwrap();
+    keepsake.images.delete(ids[0].as_str(), |_| true).await.unwrap();
+    keepsake.backups.create(Kind::Manual).await.unwrap();
     world.pass(31 * DAY);
     world.note_sweep().await;
     assert_eq!(prune_by_schedule(&world).await.0.objects(), 0, "its tombstone stands");
-    keepsake.catalog.fold().await.unwrap();
-    keepsake.catalog.fold().await.unwrap();
+    keepsake.core.catalog.fold().await.unwrap();
+    keepsake.core.catalog.fold().await.unwrap();
     assert_eq!(prune_by_schedule(&world).await.0.objects(), 0, "a fold may still be at it");
     world.pass(DAY + SignedDuration::from_mins(1));
     assert_eq!(prune_by_schedule(&world).await.0.images, [Digest::of(&png(0))]);
@@ -169,11 +169,11 @@ async fn what_only_a_tombstone_named_goes_after_it() {
 async fn what_a_backup_stored_that_was_cut_off_goes_with_its_intent() {
     let world = World::new();
     let maker = keepsake(&world, 1);
-    maker.recover().await.unwrap();
+    maker.recovery.recover().await.unwrap();
     let ids = upload_all(&maker, 0..2).await;
     let no_manifest = |o: &Operation| o.key.ends_with("manifest.json").then_some(Fault::Before(ErrorKind::Unavailable));
-    world.open_failing(no_manifest).create_backup(Kind::Manual).await.unwrap_err();
-    maker.delete_image(ids[0].as_str(), |_| true).await.unwrap();
+    world.open_failing(no_manifest).backups.create(Kind::Manual).await.unwrap_err();
+    maker.images.delete(ids[0].as_str(), |_| true).await.unwrap();
     world.note_sweep().await;
     world.pass(2 * DAY);
     assert_eq!(prune_by_schedule(&world).await.0.chunks.len(), 1);
@@ -185,23 +185,23 @@ async fn what_a_backup_stored_that_was_cut_off_goes_with_its_intent() {
 async fn what_nobody_told_of_waits_for_the_sweep_that_comes_once_in_a_while() {
     let world = World::new();
     let keepsake = keepsake(&world, 1);
-    keepsake.recover().await.unwrap();
+    keepsake.recovery.recover().await.unwrap();
     upload(&keepsake, 1).await.unwrap();
     let stray = format!("backups/images/{}", Digest::of(b"stray"));
     world.put(&stray, b"stray").await;
     world.pass(2 * DAY);
-    assert_eq!(keepsake.prune_by_schedule().await.unwrap().objects(), 1, "the first is a sweep");
+    assert_eq!(keepsake.pruner.prune_by_schedule().await.unwrap().objects(), 1, "the first is a sweep");
     world.put(&stray, b"stray").await;
     let sweep = world.clock.now();
     world.pass(SWEEP_EVERY - SignedDuration::from_mins(1));
     assert_eq!(prune_by_schedule(&world).await.0.objects(), 0);
     world.pass(SignedDuration::from_mins(1));
     assert_eq!(world.clock.now() - SWEEP_EVERY, sweep);
-    assert_eq!(keepsake.prune_by_schedule().await.unwrap().objects(), 1);
+    assert_eq!(keepsake.pruner.prune_by_schedule().await.unwrap().objects(), 1);
     world.put(&stray, b"stray").await;
     world.pass(2 * DAY);
     assert_eq!(prune_by_schedule(&world).await.0.objects(), 0, "which took note of itself");
-    assert_eq!(keepsake.prune(false).await.unwrap().objects(), 1, "one by hand is a sweep");
+    assert_eq!(keepsake.pruner.prune(false).await.unwrap().objects(), 1, "one by hand is a sweep");
 }
 
 #[tokio::test]
@@ -213,25 +213,25 @@ async fn where_it_cannot_be_told_of_something_it_sweeps() {
     let stray = format!("backups/images/{}", Digest::of(b"stray"));
     world.put(&stray, b"stray").await;
     world.pass(2 * DAY);
-    let pruned = keepsake(&world, 1).prune_by_schedule().await.unwrap();
+    let pruned = keepsake(&world, 1).pruner.prune_by_schedule().await.unwrap();
     assert!(pruned.images.contains(&Digest::of(b"stray")));
     assert_eq!((world.unfound().await, world.leftovers().await), ((vec![], vec![]), 0));
 
     // A damaged backup that is deleted: what it named is not known.
     let world = worn().await;
     world.note_sweep().await;
-    let oldest = keepsake(&world, 1).list_backups().await.unwrap().pop().unwrap().name;
+    let oldest = keepsake(&world, 1).backups.list().await.unwrap().pop().unwrap().name;
     world.put(&format!("backups/{oldest}/manifest.json"), b"rotten").await;
-    keepsake(&world, 1).delete_backup(oldest).await.unwrap();
-    keepsake(&world, 1).prune_by_schedule().await.unwrap();
+    keepsake(&world, 1).backups.delete(oldest).await.unwrap();
+    keepsake(&world, 1).pruner.prune_by_schedule().await.unwrap();
     assert_eq!(world.unfound().await, (vec![], vec![]));
 
     // A full disk, on which no list can be written.
     let world = worn().await;
     world.note_sweep().await;
     let full = |operation: &Operation| (operation.name == "put").then_some(Fault::Before(ErrorKind::Full));
-    world.open_failing(full).delete_backup(oldest).await.unwrap();
-    keepsake(&world, 1).prune_by_schedule().await.unwrap();
+    world.open_failing(full).backups.delete(oldest).await.unwrap();
+    keepsake(&world, 1).pruner.prune_by_schedule().await.unwrap();
     assert_eq!(world.unfound().await, (vec![], vec![]));
 }
 
@@ -247,7 +247,7 @@ async fn one_that_dies_anywhere_is_finished_by_the_next_without_a_sweep() {
             let world = old().await;
             let plan = move |operation: &Operation| (operation.sequence >= n).then_some(fault);
             let failing = Arc::new(FaultStore::with_plan(Arc::clone(&world.memory) as _, plan));
-            let outcome = world.open_with(failing, few(1)).prune_by_schedule().await;
+            let outcome = world.open_with(failing, few(1)).pruner.prune_by_schedule().await;
             assert_whole(&world, &format!("died at operation {n}")).await;
             world.pass(DAY + SignedDuration::from_mins(1));
             prune_by_schedule(&world).await;
@@ -271,12 +271,12 @@ async fn it_waits_for_a_restore_and_is_held_back_as_a_sweep_is() {
     let lease = r#"{"holder":"01a20c87-1075-7675-957c-7fc02efe5572","renewed":"NOW"}"#;
     let now = shared::clock::format_millis(world.clock.now());
     world.put("backups/restore.json", lease.replace("NOW", &now).as_bytes()).await;
-    assert!(matches!(keepsake(&world, 1).prune_by_schedule().await, Err(Error::RestoreRunning)));
+    assert!(matches!(keepsake(&world, 1).pruner.prune_by_schedule().await, Err(Error::RestoreRunning)));
     world.remove("backups/restore.json").await;
-    let name: BackupName = keepsake(&world, 1).list_backups().await.unwrap()[0].name;
+    let name: BackupName = keepsake(&world, 1).backups.list().await.unwrap()[0].name;
     world.put(&format!("backups/{name}/manifest.json"), b"rotten").await;
     let before = world.keys("").await;
-    let pruned = keepsake(&world, 1).prune_by_schedule().await.unwrap();
+    let pruned = keepsake(&world, 1).pruner.prune_by_schedule().await.unwrap();
     assert!(pruned.held_back.is_some() && pruned.removed.is_empty(), "{pruned:?}");
     assert_eq!(world.keys("").await, before);
 }
@@ -285,28 +285,28 @@ async fn it_waits_for_a_restore_and_is_held_back_as_a_sweep_is() {
 async fn tombstones_stay_where_nobody_can_be_told_of_them() {
     let world = World::new();
     let keeper = keepsake(&world, 1);
-    keeper.recover().await.unwrap();
+    keeper.recovery.recover().await.unwrap();
     let ids = upload_all(&keeper, 0..2).await;
-    keeper.delete_image(ids[0].as_str(), |_| true).await.unwrap();
-    keeper.catalog.fold().await.unwrap();
+    keeper.images.delete(ids[0].as_str(), |_| true).await.unwrap();
+    keeper.core.catalog.fold().await.unwrap();
     world.pass(31 * DAY);
     let refuse = |o: &Operation| o.key.contains("leftovers/").then_some(Fault::Before(ErrorKind::Unavailable));
     let failing = world.open_failing(refuse);
-    failing.recover().await.unwrap();
+    failing.recovery.recover().await.unwrap();
     upload(&failing, 5).await.unwrap();
-    failing.catalog.fold().await.unwrap();
-    failing.catalog.fold().await.unwrap();
+    failing.core.catalog.fold().await.unwrap();
+    failing.core.catalog.fold().await.unwrap();
     let tombstones = async || {
         let fresh = world.open();
-        fresh.catalog.refresh().await.unwrap();
-        fresh.catalog.read(|state| state.totals().deleted)
+        fresh.core.catalog.refresh().await.unwrap();
+        fresh.core.catalog.read(|state| state.totals().deleted)
     };
     assert_eq!(tombstones().await, 1);
-    keeper.catalog.fold().await.unwrap();
-    keeper.catalog.fold().await.unwrap();
+    keeper.core.catalog.fold().await.unwrap();
+    keeper.core.catalog.fold().await.unwrap();
     assert_eq!((tombstones().await, world.leftovers().await), (0, 1));
     // Though the other has written the archive's checkpoint since the first last looked, it counts once.
     let fresh = world.open();
-    fresh.catalog.refresh().await.unwrap();
-    assert_eq!(fresh.catalog.read(|state| state.totals().uploads()), 3);
+    fresh.core.catalog.refresh().await.unwrap();
+    assert_eq!(fresh.core.catalog.read(|state| state.totals().uploads()), 3);
 }

@@ -103,41 +103,41 @@ async fn scene(rival: Rival, extent: Extent) -> Scene {
         open(&stores[0], true),
         open(&stores[1], !matches!(rival, Rival::UploadThenCatchUp | Rival::UploadThenDelete)),
     );
-    pruner.recover().await.unwrap();
+    pruner.recovery.recover().await.unwrap();
     let ids = upload_all(&pruner, 0..2).await;
-    pruner.delete_image(ids[0].as_str(), |_| true).await.unwrap();
+    pruner.images.delete(ids[0].as_str(), |_| true).await.unwrap();
     world.pass(31 * DAY);
     // The tombstone goes.
-    pruner.catalog.fold().await.unwrap();
-    pruner.catalog.fold().await.unwrap();
+    pruner.core.catalog.fold().await.unwrap();
+    pruner.core.catalog.fold().await.unwrap();
     let maker = if matches!(rival, Rival::Backup | Rival::BackupOnThinned) { &actor } else { &pruner };
     let thins = rival == Rival::BackupOnThinned
         || extent == Extent::Schedule && matches!(rival, Rival::Backup | Rival::BackupOfAnother | Rival::Restore);
     let kind = if thins { Kind::Auto } else { Kind::Manual };
-    let backup = maker.create_backup(kind).await.unwrap().name;
+    let backup = maker.backups.create(kind).await.unwrap().name;
     world.pass(SignedDuration::from_secs(1));
     if rival == Rival::Restore {
         // So that there is something to bring back.
-        pruner.delete_image(ids[1].as_str(), |_| true).await.unwrap();
+        pruner.images.delete(ids[1].as_str(), |_| true).await.unwrap();
         world.pass(31 * DAY);
-        pruner.catalog.fold().await.unwrap();
-        pruner.catalog.fold().await.unwrap();
+        pruner.core.catalog.fold().await.unwrap();
+        pruner.core.catalog.fold().await.unwrap();
     }
     if thins || rival == Rival::BackupOfAnother {
         // The state of the old backup comes back, and with it its chunk.
         let id = upload_all(&pruner, 5..6).await.remove(0);
-        pruner.create_backup(kind).await.unwrap();
-        pruner.delete_image(id.as_str(), |_| true).await.unwrap();
+        pruner.backups.create(kind).await.unwrap();
+        pruner.images.delete(id.as_str(), |_| true).await.unwrap();
     }
     if extent == Extent::Schedule {
         if !thins {
-            pruner.delete_backup(backup).await.unwrap();
+            pruner.backups.delete(backup).await.unwrap();
         }
         world.note_sweep().await;
     }
     world.pass(2 * DAY);
     for keepsake in [&pruner, &actor] {
-        keepsake.catalog.refresh().await.unwrap();
+        keepsake.core.catalog.refresh().await.unwrap();
     }
     let kept = ids[1].clone();
     Scene { world, stores, pruner, rival: actor, backup, kept }
@@ -153,14 +153,14 @@ async fn race(rival: Rival, extent: Extent, mut turn: impl FnMut() -> Option<boo
     {
         let prune = async {
             if extent == Extent::Sweep && rival != Rival::BackupOnThinned {
-                match scene.pruner.delete_backup(scene.backup).await {
+                match scene.pruner.backups.delete(scene.backup).await {
                     Ok(()) | Err(Error::RestoreRunning) => {}
                     Err(error) => panic!("{what}: {error:?}"),
                 }
             }
             let pruned = match extent {
-                Extent::Sweep => scene.pruner.prune(false).await,
-                Extent::Schedule => scene.pruner.prune_by_schedule().await,
+                Extent::Sweep => scene.pruner.pruner.prune(false).await,
+                Extent::Schedule => scene.pruner.pruner.prune_by_schedule().await,
             };
             match pruned {
                 Ok(pruned) => assert_eq!(pruned.held_back, None, "{what}"),
@@ -174,17 +174,17 @@ async fn race(rival: Rival, extent: Extent, mut turn: impl FnMut() -> Option<boo
                 Rival::Upload => upload(keepsake, 0).await.map(drop),
                 Rival::UploadThenCatchUp => {
                     upload(keepsake, 0).await.unwrap();
-                    keepsake.catch_up().await
+                    keepsake.maintenance.catch_up().await
                 }
                 Rival::UploadThenDelete => {
                     let id = upload(keepsake, 0).await.unwrap().images[0].0.clone();
-                    keepsake.delete_image(id.as_str(), |_| true).await.map(drop)
+                    keepsake.images.delete(id.as_str(), |_| true).await.map(drop)
                 }
                 Rival::Backup | Rival::BackupOfAnother | Rival::BackupOnThinned => {
-                    keepsake.create_backup(Kind::Manual).await.map(drop)
+                    keepsake.backups.create(Kind::Manual).await.map(drop)
                 }
-                Rival::Restore => keepsake.restore(scene.backup, Mode::Merge).await.map(drop),
-                Rival::Delete => keepsake.delete_image(scene.kept.as_str(), |_| true).await.map(drop),
+                Rival::Restore => keepsake.restores.restore(scene.backup, Mode::Merge).await.map(drop),
+                Rival::Delete => keepsake.images.delete(scene.kept.as_str(), |_| true).await.map(drop),
             };
         };
         let [first, second] = scene.stores.clone();

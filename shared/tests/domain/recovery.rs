@@ -19,16 +19,16 @@ use crate::{World, png, seen, upload_all};
 async fn what_an_interrupted_upload_left_is_set_aside_but_not_while_it_may_still_run() {
     let world = World::new();
     let keepsake = world.open();
-    keepsake.recover().await.unwrap();
+    keepsake.recovery.recover().await.unwrap();
     let ids = upload_all(&keepsake, 0..2).await;
     let orphan = format!("uploads/{}", ImageId::generate(Uuid::from_u128(5), "png"));
     world.put(&orphan, &png(5)).await;
     world.clock.advance(SignedDuration::from_hours(23));
-    assert_eq!(world.open().recover().await.unwrap().set_aside, 0);
+    assert_eq!(world.open().recovery.recover().await.unwrap().set_aside, 0);
     assert!(world.keys("uploads/").await.contains(&orphan));
 
     world.clock.advance(SignedDuration::from_hours(2));
-    assert_eq!(world.open().recover().await.unwrap().set_aside, 1);
+    assert_eq!(world.open().recovery.recover().await.unwrap().set_aside, 1);
     assert!(!world.keys("uploads/").await.contains(&orphan));
     assert_eq!(world.keys("backups/quarantine/").await.len(), 1, "set aside is not deleted");
     assert_eq!(seen(&world.open()).await.len(), ids.len(), "a failed upload does not turn up later");
@@ -39,13 +39,13 @@ async fn without_any_metadata_every_image_is_adopted_and_yields_to_its_real_reco
     let world = World::new();
     let keepsake = world.open();
     let ids = upload_all(&keepsake, 0..3).await;
-    keepsake.catalog.fold().await.unwrap();
+    keepsake.core.catalog.fold().await.unwrap();
     let checkpoint = world.raw().read(&layout::checkpoint()).await.unwrap().0;
     world.remove("image-metadata").await;
     world.remove("backups/").await;
 
     let again = world.open();
-    let report = again.recover().await.unwrap();
+    let report = again.recovery.recover().await.unwrap();
     assert_eq!((report.adopted, report.archived), (3, 0));
     let adopted = seen(&again).await;
     assert_eq!(adopted.keys().collect::<Vec<_>>(), ids.iter().collect::<Vec<_>>());
@@ -56,17 +56,17 @@ async fn without_any_metadata_every_image_is_adopted_and_yields_to_its_real_reco
     world.remove("image-metadata.d/").await;
     world.remove("backups/image-metadata").await;
     let real = world.open();
-    real.recover().await.unwrap();
+    real.recovery.recover().await.unwrap();
     assert_eq!(seen(&real).await[&ids[1]].0.as_deref(), Some("number 1"));
 }
 
 #[tokio::test]
 async fn a_photo_that_a_telephone_named_is_adopted_like_any_other() {
     let world = World::new();
-    world.open().recover().await.unwrap();
+    world.open().recovery.recover().await.unwrap();
     world.put("uploads/3F2504E0-4F89-11D3-9A0C-0305E82C3301.JPG", &png(1)).await;
     world.clock.advance(SignedDuration::from_hours(2));
-    let report = world.open().recover().await.unwrap();
+    let report = world.open().recovery.recover().await.unwrap();
     assert_eq!((report.adopted, report.set_aside), (1, 0));
 }
 
@@ -77,8 +77,8 @@ async fn a_file_dated_in_the_future_is_adopted_as_of_now() {
     world.put("uploads/holiday.png", &png(1)).await;
     world.clock.advance(SignedDuration::from_hours(-24 * 364));
     let keepsake = world.open();
-    assert_eq!(keepsake.recover().await.unwrap().adopted, 1);
-    let (_, entry) = keepsake.image("holiday.png").await.unwrap();
+    assert_eq!(keepsake.recovery.recover().await.unwrap().adopted, 1);
+    let (_, entry) = keepsake.images.get("holiday.png").await.unwrap();
     assert_eq!(entry.live().unwrap().upload_date, Some(format_millis(world.clock.now())));
 }
 
@@ -91,18 +91,18 @@ async fn records_come_back_in_full_where_only_uploads_survives_with_its_own_mirr
         Keepsake::new(primary, archive, vec![mirror], world.clock.clone(), Settings::default())
     };
     let keepsake = open();
-    keepsake.recover().await.unwrap();
+    keepsake.recovery.recover().await.unwrap();
     let ids = upload_all(&keepsake, 0..12).await;
-    keepsake.catalog.fold().await.unwrap();
+    keepsake.core.catalog.fold().await.unwrap();
     upload_all(&keepsake, 12..13).await;
-    keepsake.delete_image(ids[2].as_str(), |_| true).await.unwrap();
+    keepsake.images.delete(ids[2].as_str(), |_| true).await.unwrap();
     let before = seen(&keepsake).await;
     drop(keepsake);
     world.remove("image-metadata").await;
     world.remove("backups/").await;
 
     let again = open();
-    let report = again.recover().await.unwrap();
+    let report = again.recovery.recover().await.unwrap();
     assert_eq!((report.metadata_restored, report.archived), (true, 12));
     assert_eq!(seen(&again).await, before);
 }
@@ -121,15 +121,15 @@ async fn what_was_acknowledged_while_the_archive_was_away_comes_back_from_upload
     let is_away = Arc::clone(&away);
     let gone = move |_: &Operation| is_away.load(Ordering::SeqCst).then_some(Fault::Before(ErrorKind::Unavailable));
     let keepsake = open(FaultStore::with_plan(Arc::clone(&archive) as _, gone));
-    keepsake.recover().await.unwrap();
+    keepsake.recovery.recover().await.unwrap();
     away.store(true, Ordering::SeqCst);
     let ids = upload_all(&keepsake, 0..3).await;
-    assert!(keepsake.fold().await.is_err());
+    assert!(keepsake.replication.fold().await.is_err());
     drop(keepsake);
     world.remove("image-metadata").await;
 
     let again = open(FaultStore::with_plan(archive as _, |_: &Operation| None));
-    again.recover().await.unwrap();
+    again.recovery.recover().await.unwrap();
     let records = seen(&again).await;
     assert_eq!(records.keys().collect::<Vec<_>>(), ids.iter().collect::<Vec<_>>());
     assert_eq!(records[&ids[1]].0.as_deref(), Some("number 1"));
@@ -141,13 +141,13 @@ async fn a_delete_that_was_cut_off_is_finished_and_a_new_file_of_that_name_is_no
     let keepsake = world.open();
     let ids = upload_all(&keepsake, 0..2).await;
     for id in &ids {
-        keepsake.delete_image(id.as_str(), |_| true).await.unwrap();
+        keepsake.images.delete(id.as_str(), |_| true).await.unwrap();
     }
     let (deleted, other) = (format!("uploads/{}", ids[0]), format!("uploads/{}", ids[1]));
     world.put(&deleted, &png(0)).await;
     world.put(&other, &png(77)).await;
     world.clock.advance(SignedDuration::from_hours(25));
-    assert_eq!(world.open().recover().await.unwrap().deletes_finished, 1);
+    assert_eq!(world.open().recovery.recover().await.unwrap().deletes_finished, 1);
     assert_eq!(world.keys("uploads/").await, [other]);
     assert!(seen(&world.open()).await.is_empty());
 }
@@ -156,9 +156,9 @@ async fn a_delete_that_was_cut_off_is_finished_and_a_new_file_of_that_name_is_no
 async fn recovery_leaves_files_that_the_store_refuses_to_delete() {
     let world = World::new();
     let keepsake = world.open();
-    keepsake.recover().await.unwrap();
+    keepsake.recovery.recover().await.unwrap();
     let ids = upload_all(&keepsake, 0..2).await;
-    keepsake.delete_image(ids[0].as_str(), |_| true).await.unwrap();
+    keepsake.images.delete(ids[0].as_str(), |_| true).await.unwrap();
     let (deleted, kept) = (format!("uploads/{}", ids[0]), format!("uploads/{}", ids[1]));
     let orphan = format!("uploads/{}", ImageId::generate(Uuid::from_u128(5), "png"));
     world.put(&deleted, &png(0)).await;
@@ -170,13 +170,13 @@ async fn recovery_leaves_files_that_the_store_refuses_to_delete() {
         hit.then_some(Fault::Before(ErrorKind::Refused))
     };
     for _ in 0..2 {
-        let report = world.open_failing(refuses).recover().await.unwrap();
+        let report = world.open_failing(refuses).recovery.recover().await.unwrap();
         assert_eq!((report.set_aside, report.deletes_finished), (0, 0));
     }
     let left = world.keys("uploads/").await;
     assert!(left.len() == 3 && [deleted, kept, orphan].iter().all(|key| left.contains(key)), "{left:?}");
     assert_eq!(world.keys("backups/quarantine/").await.len(), 1);
-    let report = world.open().recover().await.unwrap();
+    let report = world.open().recovery.recover().await.unwrap();
     assert_eq!((report.set_aside, report.deletes_finished), (1, 1));
     assert_eq!(seen(&world.open()).await.len(), 1);
 }
@@ -184,14 +184,14 @@ async fn recovery_leaves_files_that_the_store_refuses_to_delete() {
 #[tokio::test]
 async fn a_process_whose_clock_is_hours_ahead_leaves_an_upload_under_way_alone() {
     let world = World::new();
-    world.open().recover().await.unwrap();
+    world.open().recovery.recover().await.unwrap();
     let under_way = format!("uploads/{}", ImageId::generate(world.clock.new_id(), "png"));
     world.put(&under_way, &png(1)).await;
     let ahead = Clock::manual(world.clock.now() + SignedDuration::from_hours(20));
     let primary = Store::new(Arc::clone(&world.memory) as _, &std::env::temp_dir());
     let archive = primary.below(&layout::default_archive());
     let other = Keepsake::new(primary, archive, Vec::new(), ahead, Settings::default());
-    assert_eq!(other.recover().await.unwrap().set_aside, 0);
+    assert_eq!(other.recovery.recover().await.unwrap().set_aside, 0);
     assert_eq!(world.keys("uploads/").await, [under_way]);
 }
 
@@ -203,11 +203,11 @@ async fn an_image_that_is_nowhere_is_reported_and_its_record_kept() {
     world.remove(&format!("uploads/{}", ids[0])).await;
     world.remove("backups/images/").await;
     let again = world.open();
-    let report = again.recover().await.unwrap();
+    let report = again.recovery.recover().await.unwrap();
     assert_eq!((report.missing, report.archived), (vec![ids[0].clone()], 1));
     assert_eq!(seen(&again).await[&ids[0]], (Some("number 0".to_owned()), None));
     let told = async || {
-        let health = again.health().await;
+        let health = again.health.report().await;
         let check = health.checks.into_iter().find(|check| check.name == "recovery").unwrap();
         (health.missing, check.status)
     };
@@ -222,7 +222,7 @@ async fn a_truncated_image_is_set_aside_before_it_is_replaced() {
     let ids = upload_all(&world.open(), 0..1).await;
     world.put(&format!("uploads/{}", ids[0]), &png(0)[..20]).await;
     let again = world.open();
-    let report = again.recover().await.unwrap();
+    let report = again.recovery.recover().await.unwrap();
     assert_eq!((report.brought_back, report.set_aside), (1, 1));
     assert_eq!(seen(&again).await[&ids[0]].1, Some(png(0)));
 }
@@ -232,9 +232,9 @@ async fn a_recovery_of_a_healthy_store_changes_nothing() {
     let world = World::new();
     let keepsake = world.open();
     upload_all(&keepsake, 0..12).await;
-    keepsake.recover().await.unwrap();
+    keepsake.recovery.recover().await.unwrap();
     let before = world.keys("").await;
-    let report = world.open().recover().await.unwrap();
+    let report = world.open().recovery.recover().await.unwrap();
     assert!(report.found_nothing(), "{report:?}");
     assert_eq!(world.keys("").await, before);
 }
@@ -247,14 +247,14 @@ async fn the_archive_of_another_store_is_refused() {
     );
     for world in [&one, &two] {
         let keepsake = world.open();
-        keepsake.recover().await.unwrap();
+        keepsake.recovery.recover().await.unwrap();
         upload_all(&keepsake, 0..1).await;
-        keepsake.catalog.fold().await.unwrap();
+        keepsake.core.catalog.fold().await.unwrap();
     }
     let (primary, archive) = (one.raw(), two.raw().below(&layout::default_archive()));
     let before = one.keys("").await;
     let mixed = Keepsake::new(primary, archive, Vec::new(), one.clock.clone(), Settings::default());
-    let error = mixed.recover().await.unwrap_err();
+    let error = mixed.recovery.recover().await.unwrap_err();
     let shared::Error::Catalog(error) = error else { panic!("{error:?}") };
     assert!(matches!(error.cause(), shared::catalog::CatalogError::ForeignStore { .. }), "{error}");
     assert_eq!(one.keys("").await, before);
@@ -271,13 +271,13 @@ async fn an_image_above_the_limit_of_pixels_is_adopted() {
         }
         let media = Limits { max_pixels: pixels, max_frames: frames };
         let open = || world.open_with(Arc::clone(&world.memory) as _, Settings { media, ..Settings::default() });
-        let report = open().recover().await.unwrap();
+        let report = open().recovery.recover().await.unwrap();
         assert_eq!((report.adopted, report.images), (2, 2), "{pixels} pixels");
         world.pass(SignedDuration::from_hours(25));
         let keepsake = open();
-        assert_eq!(keepsake.recover().await.unwrap().set_aside, 0, "{pixels} pixels");
+        assert_eq!(keepsake.recovery.recover().await.unwrap().set_aside, 0, "{pixels} pixels");
         for (name, n) in names.iter().zip(0..) {
-            let (_, entry) = keepsake.image(name).await.unwrap();
+            let (_, entry) = keepsake.images.get(name).await.unwrap();
             let record = entry.live().unwrap();
             assert_eq!((record.width, record.height, record.size), (Some(3), Some(2), Some(png(n).len() as u64)));
         }

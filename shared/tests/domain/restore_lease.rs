@@ -55,13 +55,13 @@ impl Left {
         let (folder, clock) = (tempfile::tempdir().unwrap(), Clock::manual("2026-11-20T08:00:00Z".parse().unwrap()));
         let keepsake = open(folder.path(), &clock, |_| None);
         let ids = upload_all(&keepsake, 0..1).await;
-        let backup = keepsake.create_backup(Kind::Manual).await.unwrap().name;
-        keepsake.delete_image(ids[0].as_str(), |_| true).await.unwrap();
+        let backup = keepsake.backups.create(Kind::Manual).await.unwrap().name;
+        keepsake.images.delete(ids[0].as_str(), |_| true).await.unwrap();
         let dies = |operation: &Operation| {
             let hit = operation.key.contains("manifest.json") || operation.name == "delete";
             hit.then_some(Fault::Before(ErrorKind::Unavailable))
         };
-        open(folder.path(), &clock, dies).restore(backup, Mode::Merge).await.unwrap_err();
+        open(folder.path(), &clock, dies).restores.restore(backup, Mode::Merge).await.unwrap_err();
         let lease = std::fs::read(folder.path().join("backups/restore.json")).unwrap();
         Self { lease: serde_json::from_slice(&lease).unwrap(), folder, clock, backup }
     }
@@ -71,7 +71,7 @@ impl Left {
         let mut lease = self.lease.clone();
         change(&mut lease);
         std::fs::write(self.folder.path().join("backups/restore.json"), lease.to_string()).unwrap();
-        open(self.folder.path(), &self.clock, |_| None).restore(self.backup, Mode::Merge).await.map(drop)
+        open(self.folder.path(), &self.clock, |_| None).restores.restore(self.backup, Mode::Merge).await.map(drop)
     }
 }
 

@@ -99,14 +99,14 @@ async fn emptied(world: &World) -> (BackupName, Vec<ImageId>) {
 /// Likewise, with so many images.
 async fn emptied_of(world: &World, count: u32) -> (BackupName, Vec<ImageId>) {
     let keepsake = world.open();
-    keepsake.recover().await.unwrap();
+    keepsake.recovery.recover().await.unwrap();
     let mut ids = upload_all(&keepsake, 0..count).await;
     ids.sort();
-    let backup = keepsake.create_backup(Kind::Manual).await.unwrap().name;
+    let backup = keepsake.backups.create(Kind::Manual).await.unwrap().name;
     for id in &ids {
-        keepsake.delete_image(id.as_str(), |_| true).await.unwrap();
+        keepsake.images.delete(id.as_str(), |_| true).await.unwrap();
     }
-    keepsake.fold().await.unwrap();
+    keepsake.replication.fold().await.unwrap();
     assert!(world.keys("uploads/").await.is_empty());
     (backup, ids)
 }
@@ -123,21 +123,21 @@ async fn a_restore_without_enough_room_changes_nothing_and_its_plan_says_so() {
     let keepsake = open(&world, Arc::clone(&disk) as _);
     let bytes: u64 = (0..4).map(|n| png(n).len() as u64).sum();
     disk.leave(RESERVE + bytes).await;
-    let plan = keepsake.plan_restore(backup, Mode::Merge).await.unwrap();
+    let plan = keepsake.restores.plan(backup, Mode::Merge).await.unwrap();
     assert_eq!(plan.restored.len(), ids.len());
     let lacking = plan.lacking_bytes;
     assert!(lacking > 0, "the safety backup and the commit take room as well");
 
     let before = world.keys("").await;
-    let error = keepsake.restore(backup, Mode::Merge).await.unwrap_err();
+    let error = keepsake.restores.restore(backup, Mode::Merge).await.unwrap_err();
     let Error::NoRoomToRestore { lacking: said } = error else { panic!("{error:?}") };
     assert!((lacking..lacking + 1_000).contains(&said), "{said}: its own lease takes room as well, beside {lacking}");
     assert_eq!(world.keys("").await, before, "no file, no backup and no lease is left");
 
     // With as much as was said, it goes, and nothing is written that was not counted.
     disk.leave(RESERVE + bytes + said).await;
-    assert_eq!(keepsake.plan_restore(backup, Mode::Merge).await.unwrap().lacking_bytes, 0);
-    keepsake.restore(backup, Mode::Merge).await.unwrap();
+    assert_eq!(keepsake.restores.plan(backup, Mode::Merge).await.unwrap().lacking_bytes, 0);
+    keepsake.restores.restore(backup, Mode::Merge).await.unwrap();
     assert_eq!(seen(&keepsake).await.len(), ids.len());
     let least = disk.least_free.load(SeqCst);
     assert!(least >= RESERVE, "{least} bytes were free");
@@ -158,7 +158,7 @@ async fn a_restore_stops_at_the_reserve_where_others_take_the_room() {
         None
     };
     let keepsake = open(&world, Arc::new(FaultStore::with_plan(disk, plan)));
-    let error = keepsake.restore(backup, Mode::Merge).await.unwrap_err();
+    let error = keepsake.restores.restore(backup, Mode::Merge).await.unwrap_err();
     assert_eq!(error.store_kind(), Some(ErrorKind::Full), "{error:?}");
     assert!(world.keys("uploads/").await.is_empty());
 }
@@ -180,16 +180,16 @@ async fn a_failed_restore_deletes_what_it_copied() {
         fails("put", commit(), Fault::Before(ErrorKind::Refused)),
     ];
     for (number, fault) in faults.into_iter().enumerate() {
-        world.open_failing(fault).restore(backup, Mode::Merge).await.unwrap_err();
+        world.open_failing(fault).restores.restore(backup, Mode::Merge).await.unwrap_err();
         assert!(world.keys("uploads/").await.is_empty(), "fault {number}");
         assert!(seen(&world.open()).await.is_empty(), "fault {number}");
     }
     // An image that lives keeps what was brought back for it.
-    let restored = world.open().restore(backup, Mode::Merge).await.unwrap();
+    let restored = world.open().restores.restore(backup, Mode::Merge).await.unwrap();
     assert_eq!(restored.plan.restored.len(), ids.len());
     world.remove("uploads/").await;
     let fault = fails("put", format!("uploads/{}", ids[3]), Fault::Before(ErrorKind::Full));
-    world.open_failing(fault).restore(backup, Mode::Merge).await.unwrap_err();
+    world.open_failing(fault).restores.restore(backup, Mode::Merge).await.unwrap_err();
     assert_eq!(world.keys("uploads/").await.len(), ids.len() - 1);
 }
 
@@ -207,7 +207,7 @@ async fn a_failed_restore_leaves_the_files_that_it_did_not_copy() {
         ("the image fails itself", fails("put", other.clone(), full)),
     ];
     for (what, fault) in faults {
-        world.open_failing(fault).restore(backup, Mode::Merge).await.unwrap_err();
+        world.open_failing(fault).restores.restore(backup, Mode::Merge).await.unwrap_err();
         assert_eq!(world.keys("uploads/").await, std::slice::from_ref(&other), "{what}");
         let (bytes, _) = world.raw().read(&Key::new(&other).unwrap()).await.unwrap();
         assert_eq!(bytes, png(77), "{what}");
@@ -232,7 +232,7 @@ async fn a_failed_restore_deletes_no_more_once_its_lease_is_lost() {
         let commit = operation.name == "put" && operation.key.starts_with("image-metadata.d/");
         commit.then_some(Fault::Before(ErrorKind::Full))
     };
-    world.open_failing(fault).restore(backup, Mode::Merge).await.unwrap_err();
+    world.open_failing(fault).restores.restore(backup, Mode::Merge).await.unwrap_err();
     assert!(world.clock.now() > "2026-11-20T08:01:00Z".parse().unwrap(), "it has begun to delete");
     assert!(!world.keys("uploads/").await.is_empty());
 }
@@ -245,7 +245,7 @@ async fn a_restore_of_unknown_outcome_keeps_what_it_copied() {
         let hit = operation.name == "put" && operation.key.starts_with("image-metadata.d/");
         hit.then_some(Fault::After(ErrorKind::Unavailable))
     };
-    let error = world.open_failing(commit).restore(backup, Mode::Merge).await.unwrap_err();
+    let error = world.open_failing(commit).restores.restore(backup, Mode::Merge).await.unwrap_err();
     assert!(matches!(error, Error::Commit(CommitError::Unknown(_))), "{error:?}");
     let seen = seen(&world.open()).await;
     assert_eq!(seen.values().filter(|(_, bytes)| bytes.is_some()).count(), ids.len());

@@ -113,7 +113,7 @@ pub(crate) fn described(text: &str) -> Patch {
 }
 
 pub(crate) async fn behind(keepsake: &Keepsake) -> Option<u64> {
-    keepsake.health().await.archive.behind.map(|behind| behind.images)
+    keepsake.health.report().await.archive.behind.map(|behind| behind.images)
 }
 
 #[tokio::test]
@@ -128,11 +128,11 @@ async fn where_second_copies_come_first_an_archive_that_is_away_refuses_an_uploa
     assert!(!matches!(error, Error::Commit(_)), "it is known that nothing was stored: {error:?}");
     assert_eq!(keys(&pair.primary, "").await, before);
     assert_eq!(seen(&keepsake).await.len(), 2, "reading goes on");
-    let health = keepsake.health().await;
+    let health = keepsake.health.report().await;
     assert_eq!((health.status, health.writable, health.archive.status.is_some()), (Status::Error, false, false));
     pair.goes(false);
     upload(&keepsake, 2).await.unwrap();
-    keepsake.delete_image(ids[0].as_str(), |_| true).await.unwrap();
+    keepsake.images.delete(ids[0].as_str(), |_| true).await.unwrap();
     assert_eq!(seen(&pair.open(true)).await.len(), 2);
 }
 
@@ -140,19 +140,19 @@ async fn where_second_copies_come_first_an_archive_that_is_away_refuses_an_uploa
 async fn what_changes_while_the_archive_is_away_is_served_counted_over_a_restart_and_follows() {
     let pair = Pair::new();
     let keepsake = pair.open(false);
-    keepsake.recover().await.unwrap();
+    keepsake.recovery.recover().await.unwrap();
     let ids = upload_all(&keepsake, 0..4).await;
-    keepsake.fold().await.unwrap();
+    keepsake.replication.fold().await.unwrap();
     assert_eq!(behind(&keepsake).await, Some(0));
 
     pair.goes(true);
     let more = upload_all(&keepsake, 4..9).await;
-    keepsake.edit_image(ids[0].as_str(), &described("edited"), |_| true).await.unwrap();
-    keepsake.edit_image(more[0].as_str(), &described("edited twice"), |_| true).await.unwrap();
-    keepsake.delete_image(ids[1].as_str(), |_| true).await.unwrap();
+    keepsake.images.edit(ids[0].as_str(), &described("edited"), |_| true).await.unwrap();
+    keepsake.images.edit(more[0].as_str(), &described("edited twice"), |_| true).await.unwrap();
+    keepsake.images.delete(ids[1].as_str(), |_| true).await.unwrap();
     pair.clock.advance(SignedDuration::from_secs(90));
-    assert!(keepsake.fold().await.is_err());
-    let health = keepsake.health().await;
+    assert!(keepsake.replication.fold().await.is_err());
+    let health = keepsake.health.report().await;
     assert_eq!((health.status, health.writable, health.archive.status.is_some()), (Status::Warn, true, false));
     let reported = health.archive.behind.unwrap();
     assert_eq!((reported.images, reported.single_copies), (7, 6), "five new ones, an edit and a delete");
@@ -169,23 +169,23 @@ async fn what_changes_while_the_archive_is_away_is_served_counted_over_a_restart
     };
     let settings = Settings { archive_sync: false, ..Settings::default() };
     let again = pair.open_with(settings, Box::new(never), Box::new(takes_no_image));
-    again.catalog.refresh().await.unwrap();
+    again.core.catalog.refresh().await.unwrap();
     assert_eq!(behind(&again).await, None, "nobody has looked");
     pair.goes(false);
-    assert!(again.recover().await.is_err());
+    assert!(again.recovery.recover().await.is_err());
     assert_eq!(behind(&again).await, Some(7));
     assert_eq!(behind(&again).await, Some(7), "looking changes nothing");
     let again = pair.open(false);
-    again.recover().await.unwrap();
-    again.fold().await.unwrap();
-    again.catch_up().await.unwrap();
+    again.recovery.recover().await.unwrap();
+    again.replication.fold().await.unwrap();
+    again.maintenance.catch_up().await.unwrap();
     assert_eq!((behind(&again).await, seen(&again).await), (Some(0), truth.clone()));
     for store in [&pair.primary, &pair.archive] {
         assert!(keys(store, "image-metadata.d/").await.is_empty());
     }
 
     let elsewhere = pair.wiped().await.open(false);
-    assert!(elsewhere.recover().await.unwrap().missing.is_empty());
+    assert!(elsewhere.recovery.recover().await.unwrap().missing.is_empty());
     assert_eq!(seen(&elsewhere).await, truth);
 }
 
@@ -194,23 +194,23 @@ async fn a_primary_lost_at_any_moment_loses_at_most_what_was_said_to_be_behind()
     for n in 0..140 {
         let pair = Pair::new();
         let (dying, limit) = pair.dying_at(u64::MAX);
-        dying.recover().await.unwrap();
+        dying.recovery.recover().await.unwrap();
         let ids = upload_all(&dying, 0..5).await;
-        dying.fold().await.unwrap();
+        dying.replication.fold().await.unwrap();
         let more = upload_all(&dying, 5..9).await;
-        dying.edit_image(ids[0].as_str(), &described("edited"), |_| true).await.unwrap();
-        dying.edit_image(more[0].as_str(), &described("edited twice"), |_| true).await.unwrap();
-        dying.delete_image(ids[1].as_str(), |_| true).await.unwrap();
+        dying.images.edit(ids[0].as_str(), &described("edited"), |_| true).await.unwrap();
+        dying.images.edit(more[0].as_str(), &described("edited twice"), |_| true).await.unwrap();
+        dying.images.delete(ids[1].as_str(), |_| true).await.unwrap();
         let truth = seen(&dying).await;
 
         limit.dies_after(n);
-        let done = dying.fold().await.is_ok() && dying.catch_up().await.is_ok();
-        assert!(done || dying.health().await.archive.behind.is_none(), "what cannot be read cannot be counted");
+        let done = dying.replication.fold().await.is_ok() && dying.maintenance.catch_up().await.is_ok();
+        assert!(done || dying.health.report().await.archive.behind.is_none(), "what cannot be read cannot be counted");
         // It might as well have been an outage.
         limit.dies_after(u64::MAX);
         let said = behind(&dying).await.unwrap();
         let elsewhere = pair.wiped().await.open(false);
-        let report = elsewhere.recover().await.unwrap();
+        let report = elsewhere.recovery.recover().await.unwrap();
         assert!(report.missing.is_empty(), "operation {n}: the archive knew of {:?} and had no bytes", report.missing);
         let back = seen(&elsewhere).await;
         let ids: BTreeSet<ImageId> = truth.keys().chain(back.keys()).cloned().collect();
@@ -220,10 +220,10 @@ async fn a_primary_lost_at_any_moment_loses_at_most_what_was_said_to_be_behind()
 
         // And nothing of the queue is lost with the process.
         let next = pair.open(false);
-        next.recover().await.unwrap();
+        next.recovery.recover().await.unwrap();
         assert_eq!((behind(&next).await, seen(&next).await), (Some(0), truth.clone()), "operation {n}");
         let elsewhere = pair.wiped().await.open(false);
-        elsewhere.recover().await.unwrap();
+        elsewhere.recovery.recover().await.unwrap();
         assert_eq!(seen(&elsewhere).await, truth, "operation {n}");
     }
 }
@@ -233,11 +233,11 @@ async fn images_that_a_new_archive_lacks_count_as_behind_until_it_has_them() {
     let pair = Pair::new();
     let first = pair.open(true);
     upload_all(&first, 0..6).await;
-    first.fold().await.unwrap();
+    first.replication.fold().await.unwrap();
     let fresh = Pair { archive: Arc::default(), primary: Arc::clone(&pair.primary), ..Pair::new() };
     fresh.goes(true);
     let keepsake = fresh.open(false);
-    keepsake.catalog.refresh().await.unwrap();
+    keepsake.core.catalog.refresh().await.unwrap();
     assert_eq!(behind(&keepsake).await, None, "nobody has looked");
     fresh.goes(false);
     let copied = AtomicU64::new(0);
@@ -247,11 +247,11 @@ async fn images_that_a_new_archive_lacks_count_as_behind_until_it_has_them() {
     };
     let settings = Settings { archive_sync: false, ..Settings::default() };
     let broken = fresh.open_with(settings, Box::new(never), Box::new(some));
-    let records = broken.recover_records().await.unwrap();
-    broken.recover_files(records).await.unwrap_err();
+    let records = broken.recovery.recover_records().await.unwrap();
+    broken.recovery.recover_files(records).await.unwrap_err();
     let left = behind(&broken).await.unwrap();
     assert_eq!((left, keys(&fresh.archive, "images/").await.len()), (6, 2), "what has no record there is not safe");
-    keepsake.recover().await.unwrap();
+    keepsake.recovery.recover().await.unwrap();
     assert_eq!(behind(&keepsake).await, Some(0));
     assert_eq!(keys(&fresh.archive, "images/").await.len(), 6);
 }
@@ -269,11 +269,11 @@ async fn a_primary_lost_while_an_archive_is_filled_anew_loses_at_most_what_was_s
             }
             let fresh = Pair { primary: copy_of(&pair.primary).await, archive, ..Pair::new() };
             let (dying, limit) = fresh.dying_at(n);
-            let done = dying.recover().await.is_ok();
+            let done = dying.recovery.recover().await.is_ok();
             limit.dies_after(u64::MAX);
             let said = behind(&dying).await;
             let elsewhere = fresh.wiped().await.open(false);
-            elsewhere.recover().await.unwrap();
+            elsewhere.recovery.recover().await.unwrap();
             let back = seen(&elsewhere).await;
             let lost = truth.iter().filter(|(id, known)| back.get(*id) != Some(known)).count() as u64;
             let context = format!("operation {n}, with images: {keeps_images}");
@@ -292,13 +292,13 @@ async fn a_primary_lost_while_an_archive_is_filled_anew_loses_at_most_what_was_s
 async fn used(count: u32) -> (Pair, Vec<ImageId>) {
     let pair = Pair::new();
     let keepsake = pair.open(true);
-    keepsake.recover().await.unwrap();
+    keepsake.recovery.recover().await.unwrap();
     let ids = upload_all(&keepsake, 0..count).await;
-    keepsake.edit_image(ids[0].as_str(), &described("edited"), |_| true).await.unwrap();
+    keepsake.images.edit(ids[0].as_str(), &described("edited"), |_| true).await.unwrap();
     for id in &ids[1..3] {
-        keepsake.delete_image(id.as_str(), |_| true).await.unwrap();
+        keepsake.images.delete(id.as_str(), |_| true).await.unwrap();
     }
-    keepsake.fold().await.unwrap();
+    keepsake.replication.fold().await.unwrap();
     (pair, ids)
 }
 
@@ -308,18 +308,18 @@ async fn an_empty_disk_has_its_records_at_once_and_its_images_from_the_archive_u
     let truth = seen(&pair.open(true)).await;
     let wiped = pair.wiped().await;
     let keepsake = wiped.open(true);
-    let records = keepsake.recover_records().await.unwrap();
+    let records = keepsake.recovery.recover_records().await.unwrap();
     assert!(keys(&wiped.primary, "uploads/").await.is_empty());
     assert_eq!(keys(&wiped.primary, "image-metadata.json").await.len(), 1);
-    let (id, entry) = keepsake.image(ids[0].as_str()).await.unwrap();
-    let (store, meta) = keepsake.locate_bytes(&id, entry.live().unwrap()).await.unwrap();
+    let (id, entry) = keepsake.images.get(ids[0].as_str()).await.unwrap();
+    let (store, meta) = keepsake.bytes.locate(&id, entry.live().unwrap()).await.unwrap();
     assert_eq!(store.read(&meta.key).await.unwrap().0, png(0));
-    assert!(keepsake.image(ids[1].as_str()).await.is_err(), "what was deleted stays deleted");
+    assert!(keepsake.images.get(ids[1].as_str()).await.is_err(), "what was deleted stays deleted");
 
-    let (report, ()) = futures::join!(keepsake.recover_files(records), keepsake.is_long());
+    let (report, ()) = futures::join!(keepsake.recovery.recover_files(records), keepsake.recovering.is_long());
     let report = report.unwrap();
     assert_eq!((report.brought_back, report.metadata_restored, report.missing.len()), (103, true, 0));
-    assert_eq!((keepsake.restoring(), seen(&keepsake).await), (None, truth));
+    assert_eq!((keepsake.recovering.restoring(), seen(&keepsake).await), (None, truth));
 }
 
 #[tokio::test]
@@ -328,24 +328,24 @@ async fn what_happens_to_images_while_they_are_brought_back_holds() {
         let (pair, ids) = used(12).await;
         let wiped = pair.wiped().await;
         let keepsake = wiped.open(patience % 2 == 0);
-        let records = keepsake.recover_records().await.unwrap();
+        let records = keepsake.recovery.recover_records().await.unwrap();
         let others = async {
             for _ in 0..patience {
                 tokio::task::yield_now().await;
             }
-            keepsake.delete_image(ids[11].as_str(), |_| true).await.unwrap();
-            keepsake.delete_image(ids[4].as_str(), |_| true).await.unwrap();
-            keepsake.edit_image(ids[5].as_str(), &described("edited meanwhile"), |_| true).await.unwrap();
-            let made = keepsake.create_backup(shared::backup::Kind::Manual).await.unwrap();
-            keepsake.verify(shared::verify::Slice::WHOLE, true).await.unwrap();
-            keepsake.delete_image(ids[6].as_str(), |_| true).await.unwrap();
-            keepsake.restore(made.name, shared::restore::Mode::Merge).await.unwrap();
-            keepsake.prune(false).await.unwrap();
+            keepsake.images.delete(ids[11].as_str(), |_| true).await.unwrap();
+            keepsake.images.delete(ids[4].as_str(), |_| true).await.unwrap();
+            keepsake.images.edit(ids[5].as_str(), &described("edited meanwhile"), |_| true).await.unwrap();
+            let made = keepsake.backups.create(shared::backup::Kind::Manual).await.unwrap();
+            keepsake.verifier.verify(shared::verify::Slice::WHOLE, true).await.unwrap();
+            keepsake.images.delete(ids[6].as_str(), |_| true).await.unwrap();
+            keepsake.restores.restore(made.name, shared::restore::Mode::Merge).await.unwrap();
+            keepsake.pruner.prune(false).await.unwrap();
             upload(&keepsake, 40).await.unwrap()
         };
-        let (report, uploaded) = futures::join!(keepsake.recover_files(records), others);
+        let (report, uploaded) = futures::join!(keepsake.recovery.recover_files(records), others);
         assert!(report.unwrap().missing.is_empty());
-        keepsake.fold().await.unwrap();
+        keepsake.replication.fold().await.unwrap();
         let now = seen(&keepsake).await;
         assert_eq!(now.len(), 12 - 4 + 1, "patience {patience}");
         assert!(now.values().all(|(_, bytes)| bytes.is_some()), "patience {patience}: not all are back");
@@ -365,9 +365,9 @@ async fn a_start_on_an_empty_disk_may_be_cut_off_anywhere_and_the_next_one_goes_
     for n in 0..120 {
         let wiped = pair.wiped().await;
         let (dying, _) = wiped.dying_at(n);
-        let died = dying.recover().await.is_err();
+        let died = dying.recovery.recover().await.is_err();
         let next = wiped.open(true);
-        assert!(next.recover().await.unwrap().missing.is_empty());
+        assert!(next.recovery.recover().await.unwrap().missing.is_empty());
         assert_eq!(seen(&next).await, truth, "operation {n}");
         assert!(!keys(&wiped.primary, "uploads/").await.contains(&format!("uploads/{}", ids[1])), "operation {n}");
         assert!(keys(&wiped.archive, "quarantine/").await.is_empty(), "operation {n}: nothing was unexplained");
@@ -388,20 +388,24 @@ async fn a_disk_that_is_full_before_all_is_back_serves_the_rest_from_the_archive
         no_room.then_some(Fault::Before(ErrorKind::Full))
     };
     let keepsake = wiped.open_with(Settings::default(), Box::new(full), Box::new(never));
-    let error = keepsake.recover().await.unwrap_err();
+    let error = keepsake.recovery.recover().await.unwrap_err();
     assert_eq!(error.store_kind(), Some(ErrorKind::Full));
-    assert_eq!(keepsake.restoring().map(|r| r.total), Some(8));
-    assert!(matches!(keepsake.restoring(), Some(Restoring { done: 0..=3, .. })), "{:?}", keepsake.restoring());
-    let health = keepsake.health().await;
+    assert_eq!(keepsake.recovering.restoring().map(|r| r.total), Some(8));
+    assert!(
+        matches!(keepsake.recovering.restoring(), Some(Restoring { done: 0..=3, .. })),
+        "{:?}",
+        keepsake.recovering.restoring()
+    );
+    let health = keepsake.health.report().await;
     assert!(health.checks.iter().any(|check| check.status == Status::Error && check.message.contains("no room")));
     for (id, (_, bytes)) in &truth {
-        let (id, entry) = keepsake.image(id.as_str()).await.unwrap();
-        let (store, meta) = keepsake.locate_bytes(&id, entry.live().unwrap()).await.unwrap();
+        let (id, entry) = keepsake.images.get(id.as_str()).await.unwrap();
+        let (store, meta) = keepsake.bytes.locate(&id, entry.live().unwrap()).await.unwrap();
         assert_eq!(Some(store.read(&meta.key).await.unwrap().0.to_vec()), *bytes);
     }
     room.store(u64::MAX, Ordering::SeqCst);
-    keepsake.recover().await.unwrap();
-    assert_eq!((seen(&keepsake).await, keepsake.restoring()), (truth, None));
+    keepsake.recovery.recover().await.unwrap();
+    assert_eq!((seen(&keepsake).await, keepsake.recovering.restoring()), (truth, None));
 }
 
 /// Lets work go on to where it waits the next time, and waits there with it; says whether it has ended. To ask again and again
@@ -423,14 +427,14 @@ async fn an_image_that_is_deleted_between_any_two_steps_of_its_return_does_not_c
         let (pair, ids) = used(4).await;
         let wiped = pair.wiped().await;
         let keepsake = wiped.open(true);
-        let records = keepsake.recover_records().await.unwrap();
-        let mut recovery = Box::pin(keepsake.recover_files(records));
+        let records = keepsake.recovery.recover_records().await.unwrap();
+        let mut recovery = Box::pin(keepsake.recovery.recover_files(records));
         for _ in 0..steps {
             if step(recovery.as_mut()).await {
                 return;
             }
         }
-        let mut delete = Box::pin(keepsake.delete_image(ids[3].as_str(), |_| true));
+        let mut delete = Box::pin(keepsake.images.delete(ids[3].as_str(), |_| true));
         let mut deleted = false;
         for _ in 0..100 {
             // Where the recovery has what it waits for, it goes on with it.

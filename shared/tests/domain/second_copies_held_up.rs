@@ -31,12 +31,12 @@ async fn images_that_the_archive_refuses_hold_up_no_other_and_health_says_that_t
         (image && refuses.load(Ordering::SeqCst)).then_some(Fault::Before(ErrorKind::Refused))
     };
     let keepsake = pair.open_with(deferring(), Box::new(never), Box::new(all_but_one));
-    keepsake.recover().await.unwrap();
+    keepsake.recovery.recover().await.unwrap();
     upload_all(&keepsake, 0..REFUSED + 1).await;
-    assert_eq!(keepsake.fold().await.unwrap_err().store_kind(), Some(ErrorKind::Refused));
+    assert_eq!(keepsake.replication.fold().await.unwrap_err().store_kind(), Some(ErrorKind::Refused));
     assert_eq!((keys(&pair.archive, "images/").await.len(), behind(&keepsake).await), (1, Some(REFUSED.into())));
     let told = async || {
-        let checks = keepsake.health().await.checks;
+        let checks = keepsake.health.report().await.checks;
         checks.into_iter().find(|check| check.name == "archive").map(|check| (check.status, check.message)).unwrap()
     };
     assert_eq!(told().await.0, Status::Ok, "not for long yet");
@@ -46,10 +46,10 @@ async fn images_that_the_archive_refuses_hold_up_no_other_and_health_says_that_t
 
     // A start finds the same, and copies what it can before it says so.
     whole(&pair.archive).delete(&keys(&pair.archive, "images/").await[0].parse().unwrap()).await.unwrap();
-    assert_eq!(keepsake.recover().await.unwrap_err().store_kind(), Some(ErrorKind::Refused));
+    assert_eq!(keepsake.recovery.recover().await.unwrap_err().store_kind(), Some(ErrorKind::Refused));
     assert_eq!((keys(&pair.archive, "images/").await.len(), behind(&keepsake).await), (1, Some(REFUSED.into())));
     refusing.store(false, Ordering::SeqCst);
-    keepsake.recover().await.unwrap();
+    keepsake.recovery.recover().await.unwrap();
     assert_eq!((told().await.0, behind(&keepsake).await), (Status::Ok, Some(0)));
 }
 
@@ -63,19 +63,19 @@ async fn while_the_archive_is_away_a_checkpoint_that_has_not_changed_is_not_writ
         None
     };
     let keepsake = pair.open_with(deferring(), Box::new(count), Box::new(never));
-    keepsake.recover().await.unwrap();
+    keepsake.recovery.recover().await.unwrap();
     pair.goes(true);
     upload_all(&keepsake, 0..3).await;
     let before = puts.load(Ordering::SeqCst);
     for _ in 0..5 {
-        assert!(keepsake.fold().await.is_err());
+        assert!(keepsake.replication.fold().await.is_err());
     }
     assert_eq!(puts.load(Ordering::SeqCst) - before, 1);
     upload(&keepsake, 3).await.unwrap();
-    assert!(keepsake.fold().await.is_err());
+    assert!(keepsake.replication.fold().await.is_err());
     assert_eq!(puts.load(Ordering::SeqCst) - before, 2, "what has changed is");
     pair.goes(false);
-    keepsake.fold().await.unwrap();
+    keepsake.replication.fold().await.unwrap();
     assert_eq!((seen(&pair.open(false)).await.len(), keys(&pair.archive, "image-metadata.d/").await.len()), (4, 0));
 }
 
@@ -84,9 +84,9 @@ async fn a_commit_that_a_recovery_reads_from_the_archive_while_a_fold_goes_on_st
     for steps in 0..60 {
         let pair = Pair::new();
         let first = pair.open(true);
-        first.recover().await.unwrap();
+        first.recovery.recover().await.unwrap();
         upload_all(&first, 0..2).await;
-        first.fold().await.unwrap();
+        first.replication.fold().await.unwrap();
         // One whose process died between its two puts, so that only the archive has its commit.
         upload(&first, 2).await.unwrap();
         let key = keys(&pair.primary, "image-metadata.d/").await[0].parse().unwrap();
@@ -94,12 +94,12 @@ async fn a_commit_that_a_recovery_reads_from_the_archive_while_a_fold_goes_on_st
         let process = pair.open(true);
         upload(&process, 3).await.unwrap();
 
-        let mut fold = Box::pin(process.fold());
+        let mut fold = Box::pin(process.replication.fold());
         let mut folded = false;
         for _ in 0..steps {
             folded = folded || futures::poll!(&mut fold).is_ready();
         }
-        let mut load = Box::pin(process.catalog.load());
+        let mut load = Box::pin(process.core.catalog.load());
         for _ in 0..200 {
             if futures::poll!(&mut load).is_ready() {
                 break;
@@ -110,7 +110,7 @@ async fn a_commit_that_a_recovery_reads_from_the_archive_while_a_fold_goes_on_st
             fold.await.unwrap();
         }
         let elsewhere = pair.wiped().await.open(true);
-        elsewhere.recover().await.unwrap();
+        elsewhere.recovery.recover().await.unwrap();
         assert_eq!(seen(&elsewhere).await.len(), 4, "after {steps} steps");
     }
 }
@@ -120,18 +120,18 @@ async fn what_is_behind_is_bounded_and_deleting_is_always_possible() {
     let pair = Pair::new();
     let settings = Settings { behind_max: 3, ..deferring() };
     let keepsake = pair.open_with(settings.clone(), Box::new(never), Box::new(never));
-    keepsake.recover().await.unwrap();
+    keepsake.recovery.recover().await.unwrap();
     pair.goes(true);
     let ids = upload_all(&keepsake, 0..3).await;
     assert!(matches!(upload(&keepsake, 3).await, Err(Error::ArchiveBehind)));
-    let edit = keepsake.edit_image(ids[0].as_str(), &described("edited"), |_| true).await;
+    let edit = keepsake.images.edit(ids[0].as_str(), &described("edited"), |_| true).await;
     assert!(matches!(edit, Err(Error::ArchiveBehind)));
-    keepsake.delete_image(ids[0].as_str(), |_| true).await.unwrap();
+    keepsake.images.delete(ids[0].as_str(), |_| true).await.unwrap();
     let restarted = pair.open_with(settings, Box::new(never), Box::new(never));
-    restarted.catalog.refresh().await.unwrap();
+    restarted.core.catalog.refresh().await.unwrap();
     assert!(matches!(upload(&restarted, 3).await, Err(Error::ArchiveBehind)), "also after a restart");
     pair.goes(false);
-    restarted.fold().await.unwrap();
+    restarted.replication.fold().await.unwrap();
     upload(&restarted, 3).await.unwrap();
 }
 
@@ -145,16 +145,16 @@ async fn a_record_waits_for_its_image_where_only_the_image_cannot_be_copied() {
         (image && refuses.load(Ordering::SeqCst)).then_some(Fault::Before(ErrorKind::Unavailable))
     };
     let keepsake = pair.open_with(deferring(), Box::new(never), Box::new(images));
-    keepsake.recover().await.unwrap();
+    keepsake.recovery.recover().await.unwrap();
     let ids = upload_all(&keepsake, 0..3).await;
-    keepsake.edit_image(ids[1].as_str(), &described("edited"), |_| true).await.unwrap();
-    assert!(keepsake.fold().await.is_err());
+    keepsake.images.edit(ids[1].as_str(), &described("edited"), |_| true).await.unwrap();
+    assert!(keepsake.replication.fold().await.is_err());
     assert_eq!(behind(&keepsake).await, Some(3));
     let elsewhere = pair.wiped().await.open(false);
-    assert_eq!(elsewhere.recover().await.unwrap().missing, [], "a record came before its bytes");
+    assert_eq!(elsewhere.recovery.recover().await.unwrap().missing, [], "a record came before its bytes");
     assert!(seen(&elsewhere).await.is_empty());
     refusing.store(false, Ordering::SeqCst);
-    keepsake.fold().await.unwrap();
+    keepsake.replication.fold().await.unwrap();
     assert_eq!(behind(&keepsake).await, Some(0));
 }
 
@@ -167,15 +167,15 @@ async fn an_image_that_is_gone_keeps_no_record_of_its_upload_from_the_archive() 
         checkpoint.then_some(Fault::Before(ErrorKind::Unavailable))
     };
     let keepsake = pair.open_with(deferring(), Box::new(never), Box::new(fold));
-    let _ = keepsake.recover().await;
+    let _ = keepsake.recovery.recover().await;
     let image = |n: u32| NewImage { body: Body::from(png(n)), original_name: None };
-    let uploaded = keepsake.upload(vec![image(1), image(2)], Fields::default(), None).await.unwrap();
+    let uploaded = keepsake.uploads.upload(vec![image(1), image(2)], Fields::default(), None).await.unwrap();
     let [gone, whole_one] = [0, 1].map(|at: usize| uploaded.images[at].0.clone());
     whole(&pair.primary).delete(&layout::image(&gone)).await.unwrap();
-    assert!(keepsake.fold().await.is_err());
+    assert!(keepsake.replication.fold().await.is_err());
     assert_eq!(behind(&keepsake).await, Some(0));
     let elsewhere = pair.wiped().await.open(false);
-    assert_eq!(elsewhere.recover().await.unwrap().missing, std::slice::from_ref(&gone));
+    assert_eq!(elsewhere.recovery.recover().await.unwrap().missing, std::slice::from_ref(&gone));
     let records = seen(&elsewhere).await;
     assert!(records.contains_key(&gone) && records[&whole_one].1.is_some());
 }
@@ -199,18 +199,18 @@ async fn a_change_that_is_refused_is_not_taken_for_made_while_its_second_copy_st
         Some(Fault::Before(ErrorKind::Full))
     };
     let keepsake = Arc::new(pair.open_with(Settings::default(), Box::new(full), Box::new(never)));
-    keepsake.recover().await.unwrap();
+    keepsake.recovery.recover().await.unwrap();
     let ids = upload_all(&keepsake, 0..1).await;
     refuses.store(true, Ordering::SeqCst);
     let (other, id) = (Arc::clone(&keepsake), ids[0].clone());
-    let edit = tokio::spawn(async move { other.edit_image(id.as_str(), &described("refused"), |_| true).await });
+    let edit = tokio::spawn(async move { other.images.edit(id.as_str(), &described("refused"), |_| true).await });
     tokio::task::spawn_blocking(move || has_reached.recv().unwrap()).await.unwrap();
     refuses.store(false, Ordering::SeqCst);
     assert_eq!(keys(&pair.archive, "image-metadata.d/").await.len(), 2);
-    keepsake.look_at_archive_again().await.unwrap();
+    keepsake.recovery.look_at_archive_again().await.unwrap();
     go_on.send(()).unwrap();
     assert_eq!(edit.await.unwrap().unwrap_err().store_kind(), Some(ErrorKind::Full));
-    keepsake.fold().await.unwrap();
+    keepsake.replication.fold().await.unwrap();
     assert_eq!(seen(&pair.open(true)).await[&ids[0]].0.as_deref(), Some("number 0"));
 }
 
@@ -228,13 +228,13 @@ async fn an_image_that_is_gone_does_not_hide_that_another_of_its_upload_waits() 
         waits.then_some(Fault::Before(ErrorKind::Unavailable))
     };
     let keepsake = pair.open_with(deferring(), Box::new(never), Box::new(one));
-    keepsake.recover().await.unwrap();
+    keepsake.recovery.recover().await.unwrap();
     let image = |n: &u32| NewImage { body: Body::from(png(*n)), original_name: None };
-    let uploaded = keepsake.upload(numbers.iter().map(image).collect(), Fields::default(), None).await.unwrap();
+    let uploaded = keepsake.uploads.upload(numbers.iter().map(image).collect(), Fields::default(), None).await.unwrap();
     whole(&pair.primary).delete(&layout::image(&uploaded.images[0].0)).await.unwrap();
-    assert!(keepsake.fold().await.is_err());
+    assert!(keepsake.replication.fold().await.is_err());
     assert_eq!(behind(&keepsake).await, Some(12));
     fails.store(false, Ordering::SeqCst);
-    keepsake.fold().await.unwrap();
+    keepsake.replication.fold().await.unwrap();
     assert_eq!((behind(&keepsake).await, keys(&pair.archive, "images/").await.len()), (Some(0), 11));
 }

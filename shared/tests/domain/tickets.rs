@@ -24,10 +24,10 @@ fn announcement(bytes: &[u8]) -> Announcement {
 
 /// A ticket whose bytes have arrived.
 async fn arrived(keepsake: &Keepsake, bytes: &[u8]) -> Uuid {
-    let issued = keepsake.issue_ticket(announcement(bytes)).await.unwrap();
+    let issued = keepsake.tickets.issue(announcement(bytes)).await.unwrap();
     let Destination::Here { secret } = issued.destination else { panic!("memory signs nothing") };
-    let terms = keepsake.expected(issued.id, &secret).await.unwrap();
-    keepsake.receive(issued.id, &terms, &Body::from(bytes.to_vec())).await.unwrap();
+    let terms = keepsake.tickets.expected(issued.id, &secret).await.unwrap();
+    keepsake.tickets.receive(issued.id, &terms, &Body::from(bytes.to_vec())).await.unwrap();
     issued.id
 }
 
@@ -36,16 +36,16 @@ async fn a_completion_that_fails_or_dies_anywhere_can_be_asked_for_again() {
     for fault in [Fault::Before(ErrorKind::Refused), Fault::After(ErrorKind::Unavailable)] {
         for (n, forever) in (0..40).flat_map(|n| [(n, false), (n, true)]) {
             let world = World::new();
-            world.open().recover().await.unwrap();
+            world.open().recovery.recover().await.unwrap();
             let id = arrived(&world.open(), &png(1)).await;
             let failing = world.open_failing(move |operation| {
                 (operation.sequence == n || forever && operation.sequence > n).then_some(fault)
             });
-            let outcome = failing.complete(id).await;
+            let outcome = failing.tickets.complete(id).await;
             let between = seen(&world.open()).await;
             assert!(between.len() == 1 || outcome.is_err(), "operation {n}: {outcome:?}");
-            world.open().recover().await.unwrap();
-            let again = world.open().complete(id).await.unwrap();
+            world.open().recovery.recover().await.unwrap();
+            let again = world.open().tickets.complete(id).await.unwrap();
             let after = seen(&world.open()).await;
             assert_eq!(after.len(), 1, "operation {n}");
             assert_eq!(after[&again.images[0].0], (Some("under a ticket".to_owned()), Some(png(1))), "operation {n}");
@@ -57,19 +57,19 @@ async fn a_completion_that_fails_or_dies_anywhere_can_be_asked_for_again() {
 async fn of_two_completions_at_once_one_that_fails_takes_nothing_from_the_other() {
     for n in 0..30 {
         let world = World::new();
-        world.open().recover().await.unwrap();
+        world.open().recovery.recover().await.unwrap();
         let id = arrived(&world.open(), &png(1)).await;
         let failing =
             world.open_failing(move |operation| (operation.sequence == n).then_some(Fault::Before(ErrorKind::Refused)));
         let good = world.open_failing(|_| None);
-        let (bad, good) = futures::join!(failing.complete(id), good.complete(id));
+        let (bad, good) = futures::join!(failing.tickets.complete(id), good.tickets.complete(id));
         let id = &good.unwrap().images[0].0;
         assert!(bad.is_err() || bad.unwrap().images[0].0 == *id);
         let after = world.open();
         assert_eq!(seen(&after).await[id].1, Some(png(1)), "operation {n}");
-        after.recover().await.unwrap();
+        after.recovery.recover().await.unwrap();
         assert_eq!(seen(&after).await[id].1, Some(png(1)), "operation {n}");
-        assert_eq!(after.catalog.read(|state| state.totals().uploads()), 1);
+        assert_eq!(after.core.catalog.read(|state| state.totals().uploads()), 1);
     }
 }
 
@@ -79,12 +79,12 @@ async fn a_ticket_that_is_never_completed_is_cleared_away_after_a_day() {
     let keepsake = world.open();
     let id = arrived(&keepsake, &png(1)).await;
     world.clock.advance(SignedDuration::from_hours(23));
-    keepsake.recover().await.unwrap();
+    keepsake.recovery.recover().await.unwrap();
     assert_eq!(world.keys("incoming/").await.len(), 2);
     world.clock.advance(SignedDuration::from_hours(2));
-    keepsake.recover().await.unwrap();
+    keepsake.recovery.recover().await.unwrap();
     assert!(world.keys("incoming/").await.is_empty());
-    assert!(matches!(keepsake.complete(id).await, Err(Error::NoSuchTicket)));
+    assert!(matches!(keepsake.tickets.complete(id).await, Err(Error::NoSuchTicket)));
 }
 
 /// Completes a ticket in a process that is stopped before its operation number `stop`, runs `meanwhile`, and lets it go
@@ -96,7 +96,7 @@ async fn interrupted(
     meanwhile: impl AsyncFnOnce(),
 ) -> Option<shared::Result<shared::upload::Uploaded>> {
     let slow = world.open_failing(|_| None);
-    let mut completing = std::pin::pin!(slow.complete(id));
+    let mut completing = std::pin::pin!(slow.tickets.complete(id));
     for _ in 0..stop {
         // Each poll is an operation, or a piece of work on another thread to wait for.
         if futures::poll!(&mut completing).is_ready() {
@@ -113,17 +113,17 @@ async fn a_completion_that_comes_late_takes_back_neither_an_edit_nor_a_deletion(
     for delete in [false, true] {
         for stop in 0..60 {
             let world = World::new();
-            world.open().recover().await.unwrap();
+            world.open().recovery.recover().await.unwrap();
             let id = arrived(&world.open(), &png(1)).await;
             let quick = world.open();
             let meanwhile = async || {
-                let image = quick.complete(id).await.unwrap().images[0].0.clone();
+                let image = quick.tickets.complete(id).await.unwrap().images[0].0.clone();
                 if delete {
-                    quick.delete_image(image.as_str(), |_| true).await.unwrap();
+                    quick.images.delete(image.as_str(), |_| true).await.unwrap();
                 } else {
                     let patch =
                         shared::images::Patch { description: Some(Some("edited".to_owned())), ..Default::default() };
-                    quick.edit_image(image.as_str(), &patch, |_| true).await.unwrap();
+                    quick.images.edit(image.as_str(), &patch, |_| true).await.unwrap();
                 }
             };
             let Some(_) = interrupted(&world, id, stop, meanwhile).await else { continue };
@@ -142,24 +142,24 @@ async fn a_completion_that_comes_late_takes_back_neither_an_edit_nor_a_deletion(
 async fn a_recovery_that_listed_long_ago_takes_nothing_from_a_completion_since() {
     for stop in 0..40 {
         let world = World::new();
-        world.open().recover().await.unwrap();
+        world.open().recovery.recover().await.unwrap();
         let id = arrived(&world.open(), &png(1)).await;
         // An attempt that got as far as copying.
         let failing = world.open_failing(|operation| {
             (operation.name == "put" && operation.key.starts_with("image-metadata.d/"))
                 .then_some(Fault::Before(ErrorKind::Refused))
         });
-        failing.complete(id).await.unwrap_err();
+        failing.tickets.complete(id).await.unwrap_err();
         world.clock.advance(SignedDuration::from_hours(25));
         world.memory.set_now(world.clock.now());
         let recovering = world.open_failing(|_| None);
-        let mut recovery = std::pin::pin!(recovering.recover());
+        let mut recovery = std::pin::pin!(recovering.recovery.recover());
         let mut done = false;
         for _ in 0..stop {
             done = done || futures::poll!(&mut recovery).is_ready();
             tokio::task::yield_now().await;
         }
-        let completed = world.open().complete(id).await;
+        let completed = world.open().tickets.complete(id).await;
         if !done {
             recovery.await.unwrap();
         }

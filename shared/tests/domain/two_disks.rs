@@ -22,28 +22,28 @@ async fn what_the_old_instance_acknowledges_after_the_new_one_has_started_comes_
     for archive_sync in [true, false] {
         let (archive, clock) = (Arc::default(), Clock::manual("2026-11-20T08:00:00Z".parse().unwrap()));
         let old = on_a_new_disk(&archive, &clock, archive_sync);
-        old.recover().await.unwrap();
+        old.recovery.recover().await.unwrap();
         let ids = upload_all(&old, 0..3).await;
-        old.fold().await.unwrap();
-        old.catch_up().await.unwrap();
+        old.replication.fold().await.unwrap();
+        old.maintenance.catch_up().await.unwrap();
         let new = on_a_new_disk(&archive, &clock, archive_sync);
-        new.recover().await.unwrap();
+        new.recovery.recover().await.unwrap();
 
         let late = upload(&old, 3).await.unwrap().images[0].0.clone();
         let told = Patch { description: Some(Some("edited late".to_owned())), ..Patch::default() };
-        old.edit_image(ids[1].as_str(), &told, |_| true).await.unwrap();
-        old.delete_image(ids[2].as_str(), |_| true).await.unwrap();
+        old.images.edit(ids[1].as_str(), &told, |_| true).await.unwrap();
+        old.images.delete(ids[2].as_str(), |_| true).await.unwrap();
         // The old instance stops, and does then what it left for later.
-        old.fold().await.unwrap();
-        old.catch_up().await.unwrap();
+        old.replication.fold().await.unwrap();
+        old.maintenance.catch_up().await.unwrap();
 
-        new.look_at_archive_again().await.unwrap();
+        new.recovery.look_at_archive_again().await.unwrap();
         holds(&new, &ids, &late).await;
         let own = upload(&new, 4).await.unwrap().images[0].0.clone();
-        new.fold().await.unwrap();
-        new.catch_up().await.unwrap();
+        new.replication.fold().await.unwrap();
+        new.maintenance.catch_up().await.unwrap();
         let again = on_a_new_disk(&archive, &clock, archive_sync);
-        again.recover().await.unwrap();
+        again.recovery.recover().await.unwrap();
         holds(&again, &ids, &own).await;
         holds(&again, &ids, &late).await;
     }
@@ -51,11 +51,11 @@ async fn what_the_old_instance_acknowledges_after_the_new_one_has_started_comes_
 
 /// The first image, the edit of the second, the deletion of the third, and one more image.
 async fn holds(keepsake: &Keepsake, ids: &[ImageId], more: &ImageId) {
-    let (_, edited) = keepsake.image(ids[1].as_str()).await.unwrap();
+    let (_, edited) = keepsake.images.get(ids[1].as_str()).await.unwrap();
     assert_eq!(edited.live().unwrap().description.as_deref(), Some("edited late"));
-    assert!(keepsake.image(ids[2].as_str()).await.is_err());
+    assert!(keepsake.images.get(ids[2].as_str()).await.is_err());
     for id in [&ids[0], more] {
-        let (_, entry) = keepsake.image(id.as_str()).await.unwrap();
-        keepsake.sound_bytes(id, entry.live().unwrap().sha256.unwrap()).await.unwrap();
+        let (_, entry) = keepsake.images.get(id.as_str()).await.unwrap();
+        keepsake.bytes.verified(id, entry.live().unwrap().sha256.unwrap()).await.unwrap();
     }
 }

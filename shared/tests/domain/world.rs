@@ -86,7 +86,7 @@ pub(crate) fn png(n: u32) -> Vec<u8> {
 pub(crate) async fn upload(keepsake: &Keepsake, n: u32) -> shared::Result<Uploaded> {
     let image = NewImage { body: Body::from(png(n)), original_name: Some(format!("{n}.png")) };
     let fields = Fields { description: Some(format!("number {n}")), ..Fields::default() };
-    keepsake.upload(vec![image], fields, None).await
+    keepsake.uploads.upload(vec![image], fields, None).await
 }
 
 /// Uploads images and returns their ids.
@@ -100,13 +100,14 @@ pub(crate) async fn upload_all(keepsake: &Keepsake, numbers: std::ops::Range<u32
 
 /// Every image that a reader sees: its description and, where they can be had, its bytes.
 pub(crate) async fn seen(keepsake: &Keepsake) -> BTreeMap<ImageId, (Option<String>, Option<Vec<u8>>)> {
-    keepsake.catalog.refresh().await.unwrap();
+    keepsake.core.catalog.refresh().await.unwrap();
     let records: Vec<_> = keepsake
+        .core
         .catalog
         .read(|state| state.live().map(|(id, record)| (id.clone(), record.description.clone())).collect());
     let mut seen = BTreeMap::new();
     for (id, description) in records {
-        let bytes = keepsake.primary.read(&layout::image(&id)).await.ok().map(|(bytes, _)| bytes.to_vec());
+        let bytes = keepsake.core.primary.read(&layout::image(&id)).await.ok().map(|(bytes, _)| bytes.to_vec());
         seen.insert(id, (description, bytes));
     }
     seen

@@ -68,14 +68,14 @@ impl Base {
     /// Likewise, of one process.
     pub(crate) fn seen(&self, keepsake: &Keepsake) -> View {
         run(async {
-            keepsake.catalog.refresh().await.unwrap();
-            let live: Vec<_> = keepsake.catalog.read(|state| {
+            keepsake.core.catalog.refresh().await.unwrap();
+            let live: Vec<_> = keepsake.core.catalog.read(|state| {
                 state.live().map(|(id, record)| (id.clone(), record.description.clone(), record.sha256)).collect()
             });
             let mut view = View::new();
             for (id, said, digest) in live {
                 let served = match digest {
-                    Some(digest) => keepsake.sound_bytes(&id, digest).await.is_ok(),
+                    Some(digest) => keepsake.bytes.verified(&id, digest).await.is_ok(),
                     None => false,
                 };
                 let old = self.known.ids.contains(&id);
@@ -94,20 +94,21 @@ impl Base {
 
     /// The images whose bytes lie in the place, and those that it should hold.
     pub(crate) fn files(&self, place: &Place, keepsake: &Keepsake) -> (Vec<String>, Vec<String>) {
-        let live = keepsake.catalog.read(|state| state.live().map(|(id, _)| layout::image(id).to_string()).collect());
+        let live =
+            keepsake.core.catalog.read(|state| state.live().map(|(id, _)| layout::image(id).to_string()).collect());
         (place.keys(layout::UPLOADS), live)
     }
 
     /// Every backup that was there can be restored whole, and each automatic one that was due is there once.
     pub(crate) fn check_backups(&self, keepsake: &Keepsake) {
         run(async {
-            let listed = keepsake.list_backups().await.unwrap();
+            let listed = keepsake.backups.list().await.unwrap();
             assert!(listed.iter().any(|backup| backup.name == self.known.backup), "the backup is gone: {listed:?}");
             for backup in &listed {
-                let plan = keepsake.plan_restore(backup.name, Mode::Exact).await.unwrap();
+                let plan = keepsake.restores.plan(backup.name, Mode::Exact).await.unwrap();
                 assert!(plan.missing.is_empty(), "{} has lost {:?}", backup.name, plan.missing);
             }
-            let uploads = keepsake.catalog.read(|state| state.totals().uploads());
+            let uploads = keepsake.core.catalog.read(|state| state.totals().uploads());
             let automatic = listed.iter().filter(|backup| backup.kind == Kind::Auto).count() as u64;
             assert_eq!(automatic, uploads / BACKUP_EVERY, "automatic backups after {uploads} uploads");
         });
@@ -115,21 +116,21 @@ impl Base {
 }
 
 async fn fill(keepsake: &Keepsake) -> (Vec<ImageId>, Known) {
-    keepsake.recover().await.unwrap();
+    keepsake.recovery.recover().await.unwrap();
     let mut ids = upload_all(keepsake, 0..3).await;
-    let backup = keepsake.create_backup(Kind::Manual).await.unwrap().name;
-    keepsake.catalog.fold().await.unwrap();
+    let backup = keepsake.backups.create(Kind::Manual).await.unwrap().name;
+    keepsake.core.catalog.fold().await.unwrap();
     let patch = Patch { description: Some(Some("edited".to_owned())), ..Patch::default() };
-    keepsake.edit_image(ids[0].as_str(), &patch, |_| true).await.unwrap();
-    keepsake.delete_image(ids[1].as_str(), |_| true).await.unwrap();
+    keepsake.images.edit(ids[0].as_str(), &patch, |_| true).await.unwrap();
+    keepsake.images.delete(ids[1].as_str(), |_| true).await.unwrap();
     let image = NewImage { body: Body::from(png(3)), original_name: None };
     let fields =
         Fields { description: Some("number 3".to_owned()), group_id: Some("g".to_owned()), ..Fields::default() };
-    ids.push(keepsake.upload(vec![image], fields, None).await.unwrap().images[0].0.clone());
+    ids.push(keepsake.uploads.upload(vec![image], fields, None).await.unwrap().images[0].0.clone());
     let (waiting, _) = ticket(keepsake, UNDER_TICKET).await;
     let (arrived, bytes) = ticket(keepsake, UNDER_TICKET + 2).await;
-    let terms = keepsake.expected(arrived.0, &arrived.1).await.unwrap();
-    keepsake.receive(arrived.0, &terms, &Body::from(bytes)).await.unwrap();
+    let terms = keepsake.tickets.expected(arrived.0, &arrived.1).await.unwrap();
+    keepsake.tickets.receive(arrived.0, &terms, &Body::from(bytes)).await.unwrap();
     let (edited, backed_up) = (ids[0].clone(), ids[2].clone());
     let known = Known {
         ids: ids.iter().cloned().collect(),
@@ -144,7 +145,7 @@ async fn fill(keepsake: &Keepsake) -> (Vec<ImageId>, Known) {
 }
 
 async fn ticket(keepsake: &Keepsake, n: u32) -> ((Uuid, String), Vec<u8>) {
-    let issued = keepsake.issue_ticket(announcement(n)).await.unwrap();
+    let issued = keepsake.tickets.issue(announcement(n)).await.unwrap();
     let Destination::Here { secret } = issued.destination else { panic!("nothing is signed here") };
     ((issued.id, secret), png(n))
 }

@@ -22,7 +22,7 @@ fn large(n: u32) -> Vec<u8> {
 
 fn send(keepsake: &Keepsake, n: u32) -> Result<Uploaded> {
     let image = NewImage { body: Body::from(large(n)), original_name: None };
-    run(keepsake.upload(vec![image], Fields::default(), None))
+    run(keepsake.uploads.upload(vec![image], Fields::default(), None))
 }
 
 /// A disk with two images, whose records lie in a checkpoint; a clock; how many bytes they take.
@@ -30,9 +30,9 @@ fn disk_with_two() -> (SimulatedDisk, Vec<ImageId>, u64) {
     let disk = SimulatedDisk::new();
     let clock = Clock::manual("2026-11-20T08:00:00Z".parse().unwrap());
     let keepsake = open(&disk, &clock);
-    run(keepsake.recover()).unwrap();
+    run(keepsake.recovery.recover()).unwrap();
     let ids = (0..2).map(|n| send(&keepsake, n).unwrap().images[0].0.clone()).collect();
-    run(keepsake.catalog.fold()).unwrap();
+    run(keepsake.core.catalog.fold()).unwrap();
     let used = bytes(&disk);
     (disk.moment().copy(), ids, used)
 }
@@ -59,12 +59,13 @@ fn later() -> Clock {
 fn ids(disk: &SimulatedDisk) -> Vec<ImageId> {
     let keepsake = open(disk, &later());
     run(async {
-        keepsake.catalog.refresh().await.unwrap();
+        keepsake.core.catalog.refresh().await.unwrap();
         let live: Vec<_> = keepsake
+            .core
             .catalog
             .read(|state| state.live().map(|(id, record)| (id.clone(), record.sha256.unwrap())).collect());
         for (id, digest) in &live {
-            keepsake.sound_bytes(id, *digest).await.unwrap();
+            keepsake.bytes.verified(id, *digest).await.unwrap();
         }
         live.into_iter().map(|(id, _)| id).collect()
     })
@@ -112,7 +113,7 @@ fn with_any_number_of_free_bytes_an_image_is_deleted_at_once() {
         let disk = full.moment().copy();
         disk.set_capacity(used + free);
         let keepsake = open(&disk, &later());
-        run(keepsake.delete_image(two[0].as_str(), |_| true)).unwrap();
+        run(keepsake.images.delete(two[0].as_str(), |_| true)).unwrap();
         assert_eq!(ids(&disk), two[1..]);
         // Its bytes are free: less than those that the record of its deletion takes.
         assert!(bytes(&disk) < used);
@@ -129,7 +130,7 @@ fn files(disk: &SimulatedDisk) -> u64 {
 
 /// What health says of the primary.
 fn health_of_primary(keepsake: &Keepsake) -> (Status, String) {
-    let check = run(keepsake.health()).checks.into_iter().find(|check| check.name == "primary").unwrap();
+    let check = run(keepsake.health.report()).checks.into_iter().find(|check| check.name == "primary").unwrap();
     (check.status, check.message)
 }
 
@@ -154,9 +155,9 @@ fn uploads_leave_enough_inodes_for_every_delete() {
     assert_eq!(deleted.len(), 2 + sent as usize);
     // Each delete writes its record before anything goes; the server folds soon after.
     for (n, id) in deleted.iter().enumerate() {
-        run(keepsake.delete_image(id.as_str(), |_| true)).unwrap();
+        run(keepsake.images.delete(id.as_str(), |_| true)).unwrap();
         if n % 5 == 4 {
-            run(keepsake.catalog.fold()).unwrap();
+            run(keepsake.core.catalog.fold()).unwrap();
         }
     }
     assert_eq!(ids(&full), []);

@@ -151,7 +151,7 @@ fn check(base: &Base, operation: &Operation, expected: &Expected, fault: Fault, 
 fn survive(base: &Base, place: &Place, seen: &View) {
     let lost = place.after_power_loss();
     let survivor = lost.open(&base.clock(), &base.settings, None).unwrap();
-    run(survivor.recover()).unwrap();
+    run(survivor.recovery.recover()).unwrap();
     let survived = base.seen(&survivor);
     assert!(covers(&survived, seen), "of {seen:?} a loss of power left {survived:?}");
 }
@@ -176,9 +176,9 @@ fn settle(base: &Base, place: &Place, keepsake: &Keepsake, removing_failed: bool
     run(world::upload(keepsake, 90)).unwrap();
     let seen = base.seen(keepsake);
     assert!(seen.contains(&("new".to_owned(), Some("number 90".to_owned()), true)));
-    let health = run(keepsake.health());
+    let health = run(keepsake.health.report());
     assert!(health.writable, "{:?}", health.checks);
-    let listed = run(keepsake.list_backups()).unwrap();
+    let listed = run(keepsake.backups.list()).unwrap();
     assert!(listed.iter().any(|backup| backup.name == base.known.backup), "a backup is not listed any more");
     assert!(removing_failed || base.has_only_its_unfinished(place), "{:?} stay", place.unfinished());
 
@@ -187,8 +187,8 @@ fn settle(base: &Base, place: &Place, keepsake: &Keepsake, removing_failed: bool
     clock.advance(SignedDuration::from_hours(25));
     place.set_now(clock.now());
     let later = place.open(&clock, &base.settings, None).unwrap();
-    run(later.recover()).unwrap();
-    run(later.follow_up()).unwrap();
+    run(later.recovery.recover()).unwrap();
+    run(later.maintenance.follow_up()).unwrap();
     let seen_later = base.seen(&later);
     let as_ever = if base.on == On::Damaged { covers(&seen_later, &seen) } else { seen_later == seen };
     assert!(as_ever, "a recovery made {seen_later:?} of {seen:?}");

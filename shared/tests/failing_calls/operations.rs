@@ -78,53 +78,59 @@ use On::{Damaged, Deferred, Sound};
 pub(crate) const UNDER_TICKET: u32 = 60;
 
 pub(crate) const OPERATIONS: &[Operation] = &[
-    op("list images", Sound, Reads, |k, _| async { k.list_images(&all(), None, 9).await.map(drop) }.boxed()),
-    op("show an image", Sound, Reads, |k, w| async { k.image(w.edited.as_str()).await.map(drop) }.boxed()),
+    op("list images", Sound, Reads, |k, _| async { k.images.list(&all(), None, 9).await.map(drop) }.boxed()),
+    op("show an image", Sound, Reads, |k, w| async { k.images.get(w.edited.as_str()).await.map(drop) }.boxed()),
     op("serve an image", Sound, Reads, |k, w| serve(k, &w.edited).boxed()),
-    op("list backups", Sound, Reads, |k, _| async { k.list_backups().await.map(drop) }.boxed()),
-    op("show a backup", Sound, Reads, |k, w| async { k.manifest(w.backup).await.map(drop) }.boxed()),
-    op("plan a merge", Sound, Reads, |k, w| async { k.plan_restore(w.backup, Mode::Merge).await.map(drop) }.boxed()),
-    op("plan a rewind", Sound, Reads, |k, w| async { k.plan_restore(w.backup, Mode::Exact).await.map(drop) }.boxed()),
+    op("list backups", Sound, Reads, |k, _| async { k.backups.list().await.map(drop) }.boxed()),
+    op("show a backup", Sound, Reads, |k, w| async { k.backups.manifest(w.backup).await.map(drop) }.boxed()),
+    op("plan a merge", Sound, Reads, |k, w| async { k.restores.plan(w.backup, Mode::Merge).await.map(drop) }.boxed()),
+    op("plan a rewind", Sound, Reads, |k, w| async { k.restores.plan(w.backup, Mode::Exact).await.map(drop) }.boxed()),
     op("health", Sound, Reads, |k, _| {
         async {
-            _ = k.health().await;
+            _ = k.health.report().await;
             Ok(())
         }
         .boxed()
     }),
-    op("ask for overdue backups", Sound, Reads, |k, _| async { k.backup_overdue().await.map(drop) }.boxed()),
-    op("ask what verifications found", Sound, Reads, |k, _| async { k.verifications().await.map(drop) }.boxed()),
+    op("ask for overdue backups", Sound, Reads, |k, _| {
+        async { k.maintenance.backup_overdue().await.map(drop) }.boxed()
+    }),
+    op("ask what verifications found", Sound, Reads, |k, _| {
+        async { k.verifier.verifications().await.map(drop) }.boxed()
+    }),
     op("check the stores", Sound, Reads, |k, _| check(k).boxed()),
     op("upload one", Sound, Adds, |k, _| async { upload(k, 50).await.map(drop) }.boxed()),
     op("upload three", Sound, Adds, |k, _| send(k, None).boxed()),
     op("upload under a key", Sound, Changes, |k, _| send(k, Some("key")).boxed()),
-    op("issue a ticket", Sound, Keeps, |k, _| async { k.issue_ticket(announcement(61)).await.map(drop) }.boxed()),
+    op("issue a ticket", Sound, Keeps, |k, _| async { k.tickets.issue(announcement(61)).await.map(drop) }.boxed()),
     op("receive a ticket's bytes", Sound, Keeps, |k, w| receive(k, w).boxed()),
-    op("complete a ticket", Sound, Changes, |k, w| async { threaded(k.complete(w.arrived)).map(drop) }.boxed()),
+    op("complete a ticket", Sound, Changes, |k, w| async { threaded(k.tickets.complete(w.arrived)).map(drop) }.boxed()),
     op("edit", Sound, Changes, |k, w| edit(k, w).boxed()),
     op("delete", Sound, Changes, |k, w| async { delete(k, &w.backed_up).await }.boxed()),
-    op("back up", Sound, Keeps, |k, _| async { k.create_backup(Kind::Manual).await.map(drop) }.boxed()),
+    op("back up", Sound, Keeps, |k, _| async { k.backups.create(Kind::Manual).await.map(drop) }.boxed()),
     op("merge", Sound, Changes, |k, w| restore(k, w, Mode::Merge).boxed()),
     op("rewind", Sound, Changes, |k, w| restore(k, w, Mode::Exact).boxed()),
-    op("fold", Sound, Keeps, |k, _| async { Ok(k.catalog.fold().await.map(drop)?) }.boxed()),
-    op("tidy", Sound, Keeps, |k, _| async { k.tidy().await }.boxed()),
-    op("verify", Sound, Keeps, |k, _| async { k.verify(Slice::WHOLE, false).await.map(drop) }.boxed()),
+    op("fold", Sound, Keeps, |k, _| async { Ok(k.core.catalog.fold().await.map(drop)?) }.boxed()),
+    op("tidy", Sound, Keeps, |k, _| async { k.maintenance.tidy().await }.boxed()),
+    op("verify", Sound, Keeps, |k, _| async { k.verifier.verify(Slice::WHOLE, false).await.map(drop) }.boxed()),
     op("sweep", Sound, Keeps, |k, _| sweep(k).boxed()),
-    op("clear tickets", Sound, Keeps, |k, _| async { k.clear_tickets().await.map(drop) }.boxed()),
-    op("recover what is well", Sound, Keeps, |k, _| async { k.recover().await.map(drop) }.boxed()),
-    op("recover", Damaged, Repairs, |k, _| async { k.recover().await.map(drop) }.boxed()),
+    op("clear tickets", Sound, Keeps, |k, _| async { k.tickets.clear().await.map(drop) }.boxed()),
+    op("recover what is well", Sound, Keeps, |k, _| async { k.recovery.recover().await.map(drop) }.boxed()),
+    op("recover", Damaged, Repairs, |k, _| async { k.recovery.recover().await.map(drop) }.boxed()),
     op("start", Damaged, Repairs, |k, _| start(k).boxed()),
-    op("verify and repair", Damaged, Repairs, |k, _| async { k.verify(Slice::WHOLE, true).await.map(drop) }.boxed()),
+    op("verify and repair", Damaged, Repairs, |k, _| {
+        async { k.verifier.verify(Slice::WHOLE, true).await.map(drop) }.boxed()
+    }),
     op("serve what is damaged", Damaged, Reads, |k, w| serve(k, &w.edited).boxed()),
     op("serve and repair", Damaged, Repairs, |k, w| {
         async {
             serve(k, &w.edited).await?;
-            k.repair_suspects().await
+            k.verifier.repair_suspects().await
         }
         .boxed()
     }),
     op("back up what is damaged", Damaged, Repairs, |k, _| {
-        async { k.create_backup(Kind::Manual).await.map(drop) }.boxed()
+        async { k.backups.create(Kind::Manual).await.map(drop) }.boxed()
     }),
     op("rewind what is damaged", Damaged, Repairs, |k, w| restore(k, w, Mode::Exact).boxed()),
     op("upload for later", Deferred, Adds, |k, _| async { upload(k, 50).await.map(drop) }.boxed()),
@@ -143,11 +149,11 @@ fn all() -> Filter {
 
 /// Reads an image as it is served.
 async fn serve(keepsake: &Keepsake, id: &ImageId) -> Result<()> {
-    let (id, entry) = keepsake.image(id.as_str()).await?;
+    let (id, entry) = keepsake.images.get(id.as_str()).await?;
     let record = entry.live().unwrap();
-    keepsake.locate_bytes(&id, record).await?;
+    keepsake.bytes.locate(&id, record).await?;
     let digest = record.sha256.unwrap();
-    let (store, meta) = keepsake.sound_bytes(&id, digest).await?;
+    let (store, meta) = keepsake.bytes.verified(&id, digest).await?;
     let (bytes, _) = store.read(&meta.key).await?;
     assert_eq!(shared::digest::Digest::of(&bytes), digest, "other bytes are served");
     Ok(())
@@ -158,7 +164,7 @@ async fn send(keepsake: &Keepsake, key: Option<&str>) -> Result<()> {
     let image = |n| NewImage { body: Body::from(png(n)), original_name: None };
     let fields =
         Fields { description: Some("several".to_owned()), group_id: Some("g".to_owned()), ..Fields::default() };
-    let uploaded = keepsake.upload((51..54).map(image).collect(), fields, key).await?;
+    let uploaded = keepsake.uploads.upload((51..54).map(image).collect(), fields, key).await?;
     assert_eq!(uploaded.images.len(), 3);
     Ok(())
 }
@@ -177,47 +183,47 @@ pub(crate) fn announcement(n: u32) -> shared::ticket::Announcement {
 
 async fn receive(keepsake: &Keepsake, known: &Known) -> Result<()> {
     let (id, secret) = &known.waiting;
-    let terms = keepsake.expected(*id, secret).await?;
-    keepsake.receive(*id, &terms, &Body::from(png(UNDER_TICKET))).await
+    let terms = keepsake.tickets.expected(*id, secret).await?;
+    keepsake.tickets.receive(*id, &terms, &Body::from(png(UNDER_TICKET))).await
 }
 
 async fn edit(keepsake: &Keepsake, known: &Known) -> Result<()> {
     let patch = Patch { description: Some(Some("edited again".to_owned())), ..Patch::default() };
-    keepsake.edit_image(known.edited.as_str(), &patch, |_| true).await.map(drop)
+    keepsake.images.edit(known.edited.as_str(), &patch, |_| true).await.map(drop)
 }
 
 async fn delete(keepsake: &Keepsake, id: &ImageId) -> Result<()> {
-    keepsake.delete_image(id.as_str(), |_| true).await.map(drop)
+    keepsake.images.delete(id.as_str(), |_| true).await.map(drop)
 }
 
 /// A restore says which images it had to leave as they are; here, that is not all that was asked for.
 async fn restore(keepsake: &Keepsake, known: &Known, mode: Mode) -> Result<()> {
-    let restored = keepsake.restore(known.backup, mode).await?;
+    let restored = keepsake.restores.restore(known.backup, mode).await?;
     if restored.plan.missing.is_empty() { Ok(()) } else { Err(Error::MissingBytes) }
 }
 
 async fn sweep(keepsake: &Keepsake) -> Result<()> {
-    let before = keepsake.clock.now() - jiff::SignedDuration::from_hours(1);
-    for store in [&keepsake.primary, keepsake.archive.store()] {
+    let before = keepsake.core.clock.now() - jiff::SignedDuration::from_hours(1);
+    for store in [&keepsake.core.primary, keepsake.core.archive.store()] {
         store.sweep_unfinished(before).await?;
     }
     Ok(())
 }
 
 async fn check(keepsake: &Keepsake) -> Result<()> {
-    keepsake.check_primary().await?;
-    keepsake.check_archive().await
+    keepsake.core.check_primary().await?;
+    keepsake.core.check_archive().await
 }
 
 /// What a server does before its first request.
 async fn start(keepsake: &Keepsake) -> Result<()> {
     check(keepsake).await?;
-    keepsake.recover().await.map(drop)
+    keepsake.recovery.recover().await.map(drop)
 }
 
 async fn follow(keepsake: &Keepsake, known: &Known) -> Result<()> {
-    match keepsake.follow_commits(&known.commits).await?.pop() {
+    match keepsake.replication.follow_commits(&known.commits).await?.pop() {
         Some((_, error)) => Err(error),
-        None => keepsake.follow_up().await,
+        None => keepsake.maintenance.follow_up().await,
     }
 }

@@ -19,7 +19,7 @@ fn a_read_only_disk_is_read_as_ever_and_refuses_changes_until_it_takes_writes_ag
         let before = place.versions();
         disk.set_read_only(true);
         let outcome = run((operation.run)(&keepsake, &base.known));
-        assert!(!run(keepsake.health()).writable);
+        assert!(!run(keepsake.health.report()).writable);
         assert_eq!(base.seen(&keepsake), expected.before);
         assert_eq!(place.versions(), before);
         disk.set_read_only(false);

@@ -34,8 +34,8 @@ fn zip_of(name: &str, bytes: &[u8]) -> Vec<u8> {
 
 /// Every image: its item without the version that its entity tag tells of.
 async fn images(app: &App) -> Vec<(String, shared::catalog::Record)> {
-    app.keepsake.catalog.refresh().await.unwrap();
-    app.keepsake.catalog.read(|state| state.live().map(|(id, record)| (id.to_string(), record.clone())).collect())
+    app.keepsake.core.catalog.refresh().await.unwrap();
+    app.keepsake.core.catalog.read(|state| state.live().map(|(id, record)| (id.to_string(), record.clone())).collect())
 }
 
 #[tokio::test]
@@ -44,7 +44,7 @@ async fn a_backup_is_downloaded_and_taken_in_by_an_empty_store_with_all_bytes_an
     for number in 0..3 {
         store_image(&app_before.keepsake, png(number)).await;
     }
-    let name = app_before.keepsake.create_backup(Kind::Manual).await.unwrap().name;
+    let name = app_before.keepsake.backups.create(Kind::Manual).await.unwrap().name;
     let path = format!("/api/backups/{name}/download");
     let download = ask(&app_before, "GET", &path, Body::empty()).await;
     assert_eq!((download.status.as_u16(), download.header("content-type")), (200, "application/zip"));
@@ -69,7 +69,7 @@ async fn a_backup_is_downloaded_and_taken_in_by_an_empty_store_with_all_bytes_an
     assert_eq!(images(&app_after).await, images(&app_before).await);
     for (id, record) in images(&app_after).await {
         let key = Key::new(format!("uploads/{id}")).unwrap();
-        assert_eq!(Some(app_after.keepsake.primary.hash(&key).await.unwrap().1), record.sha256);
+        assert_eq!(Some(app_after.keepsake.core.primary.hash(&key).await.unwrap().1), record.sha256);
     }
     let again = ask(&app_after, "POST", "/api/backups", download.body).await.json();
     assert_eq!((&again["kept"], &again["restored"], &again["safetyBackup"]), (&json!(3), &json!(0), &json!(null)));
@@ -103,9 +103,9 @@ async fn a_download_of_what_is_not_there_is_a_problem_and_no_answer_that_breaks_
             assert_eq!(answer.status.as_u16(), 404, "{name}");
         }
     }
-    let backup = app.keepsake.create_backup(Kind::Manual).await.unwrap();
+    let backup = app.keepsake.backups.create(Kind::Manual).await.unwrap();
     let chunk = Key::new(format!("backups/catalog/{}.json", backup.chunks[0].sha256)).unwrap();
-    app.keepsake.primary.delete(&chunk).await.unwrap();
+    app.keepsake.core.primary.delete(&chunk).await.unwrap();
     let answer = ask(&app, "GET", &format!("/api/backups/{}/download", backup.name), Body::empty()).await;
     assert_eq!(answer.problem(), (500, "damaged-backup".to_owned()));
     let shown = ask(&app, "GET", &format!("/api/backups/{}?plan=true", backup.name), Body::empty()).await.json();
@@ -121,9 +121,9 @@ async fn a_download_breaks_off_where_its_backup_is_deleted_and_pruned_meanwhile(
     for n in 0..20 {
         ids.push(store_image(&quiet.keepsake, large(n)).await);
     }
-    let name = quiet.keepsake.create_backup(Kind::Manual).await.unwrap().name;
+    let name = quiet.keepsake.backups.create(Kind::Manual).await.unwrap().name;
     for id in &ids {
-        quiet.keepsake.delete_image(id, |_| true).await.unwrap();
+        quiet.keepsake.images.delete(id, |_| true).await.unwrap();
     }
     let response = server(&quiet)
         .oneshot(request("GET", &format!("/api/backups/{name}/download"), &[], Body::empty()))
@@ -136,7 +136,7 @@ async fn a_download_breaks_off_where_its_backup_is_deleted_and_pruned_meanwhile(
     assert_eq!(ask(&quiet, "DELETE", &format!("/api/backups/{name}"), Body::empty()).await.status, 200);
     for n in 0..20 {
         let key = Key::new(format!("backups/images/{}", Digest::of(&large(n)))).unwrap();
-        quiet.keepsake.primary.delete(&key).await.unwrap();
+        quiet.keepsake.core.primary.delete(&key).await.unwrap();
     }
     let mut failed = false;
     while let Some(chunk) = body.next().await {
@@ -149,7 +149,7 @@ async fn a_download_breaks_off_where_its_backup_is_deleted_and_pruned_meanwhile(
 async fn a_download_needs_the_token_since_it_holds_what_was_deleted() {
     let keepsake = keepsake_on(Arc::new(MemoryStore::new()), Settings::default());
     store_image(&keepsake, png(1)).await;
-    let name = keepsake.create_backup(Kind::Manual).await.unwrap().name;
+    let name = keepsake.backups.create(Kind::Manual).await.unwrap().name;
     let app = App::new(keepsake, Access::new(Some(Secret::new("secret".to_owned())), Vec::new(), false));
     let path = format!("/api/backups/{name}/download");
     for method in ["GET", "HEAD"] {
@@ -165,7 +165,7 @@ async fn showing_a_backup_asks_for_its_manifest_alone_and_a_plan_needs_the_token
     let store = Arc::new(FaultStore::new(Arc::new(MemoryStore::new())));
     let keepsake = keepsake_on(store.clone(), Settings::default());
     store_image(&keepsake, png(1)).await;
-    let name = keepsake.create_backup(Kind::Manual).await.unwrap().name;
+    let name = keepsake.backups.create(Kind::Manual).await.unwrap().name;
     let app = App::new(keepsake, Access::new(Some(Secret::new("secret".to_owned())), Vec::new(), false));
     let before: u64 = store.counts().values().sum();
     let shown = ask(&app, "GET", &format!("/api/backups/{name}"), Body::empty()).await.json();
@@ -192,7 +192,7 @@ async fn a_zip_of_someone_without_the_token_is_not_read() {
 #[tokio::test]
 async fn an_export_that_breaks_down_is_no_fault_of_the_client() {
     let memory = Arc::new(MemoryStore::new());
-    let name = app_on(memory.clone()).keepsake.create_backup(Kind::Manual).await.unwrap().name;
+    let name = app_on(memory.clone()).keepsake.backups.create(Kind::Manual).await.unwrap().name;
     let breaks = |operation: &Operation| match operation.key.as_str().ends_with("manifest.json") {
         true => panic!("a bug"),
         false => None,
@@ -217,8 +217,8 @@ async fn a_function_names_the_command_line_instead() {
 async fn a_backup_shows_what_restoring_it_would_do_now() {
     let app = app();
     let ids = [store_image(&app.keepsake, png(1)).await, store_image(&app.keepsake, png(2)).await];
-    let name = app.keepsake.create_backup(Kind::Manual).await.unwrap().name;
-    app.keepsake.delete_image(&ids[0], |_| true).await.unwrap();
+    let name = app.keepsake.backups.create(Kind::Manual).await.unwrap().name;
+    app.keepsake.images.delete(&ids[0], |_| true).await.unwrap();
     store_image(&app.keepsake, png(3)).await;
     let shown = ask(&app, "GET", &format!("/api/backups/{name}?plan=true"), Body::empty()).await.json();
     let counts = |kept, removed| json!({ "restored": 1, "changed": 0, "kept": kept, "removed": removed, "missing": 0 });
@@ -230,12 +230,12 @@ async fn a_full_disk_takes_nothing_in_and_still_gives_out() {
     let memory = Arc::new(MemoryStore::new());
     let before = app_on(memory.clone());
     store_image(&before.keepsake, [png(1), vec![7; 5 << 20]].concat()).await;
-    let name = before.keepsake.create_backup(Kind::Manual).await.unwrap().name;
+    let name = before.keepsake.backups.create(Kind::Manual).await.unwrap().name;
     let full = |operation: &Operation| (operation.name == "put").then_some(Fault::Before(ErrorKind::Full));
     let app = app_on(Arc::new(FaultStore::with_plan(memory, full)));
     let answer = ask(&app, "POST", "/api/backups", zip_of("x.png", &png(2))).await;
     assert_eq!(answer.problem(), (507, "no-room".to_owned()));
     let download = ask(&app, "GET", &format!("/api/backups/{name}/download"), Body::empty()).await;
     assert!(zip::ZipArchive::new(Cursor::new(download.body)).is_ok());
-    assert!(matches!(app.keepsake.image("x.png").await, Err(Error::NoSuchImage(_))));
+    assert!(matches!(app.keepsake.images.get("x.png").await, Err(Error::NoSuchImage(_))));
 }

@@ -34,7 +34,7 @@ async fn with_a_backup() -> (App, Vec<String>, String) {
     for n in 1..5 {
         ids.push(store_image(&app.keepsake, png(n)).await);
     }
-    let name = app.keepsake.create_backup(Kind::Manual).await.unwrap().name;
+    let name = app.keepsake.backups.create(Kind::Manual).await.unwrap().name;
     (app, ids, path_of(name))
 }
 
@@ -61,7 +61,7 @@ async fn a_download_has_the_length_of_its_zip_before_the_first_byte() {
 
     // The bytes of one image are nowhere: the zip names it, and its length is known too.
     for key in [format!("uploads/{}", ids[1]), format!("backups/images/{}", Digest::of(&png(1)))] {
-        app.keepsake.primary.delete(&Key::new(key).unwrap()).await.unwrap();
+        app.keepsake.core.primary.delete(&Key::new(key).unwrap()).await.unwrap();
     }
     let without = ask(&app, "GET", &path, &[]).await;
     assert_eq!(without.header("content-length"), without.body.len().to_string());
@@ -103,12 +103,12 @@ async fn rot_in_both_copies_breaks_one_download_off_and_the_next_names_the_image
     for n in 0..4 {
         ids.push(store_image(&app.keepsake, png(n)).await);
     }
-    let path = path_of(app.keepsake.create_backup(Kind::Manual).await.unwrap().name);
+    let path = path_of(app.keepsake.backups.create(Kind::Manual).await.unwrap().name);
     let mut rotten = png(2);
     rotten[20] ^= 1;
     for key in [format!("uploads/{}", ids[2]), format!("backups/images/{}", Digest::of(&png(2)))] {
         let mode = shared::store::PutMode::Overwrite;
-        app.keepsake.primary.put(&Key::new(key).unwrap(), &rotten.clone().into(), &mode).await.unwrap();
+        app.keepsake.core.primary.put(&Key::new(key).unwrap(), &rotten.clone().into(), &mode).await.unwrap();
     }
     // Both copies have the right length, so that only reading them shows it.
     let response = server(&app).oneshot(request("GET", &path, &[], Body::empty())).await.unwrap();

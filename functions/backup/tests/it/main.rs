@@ -81,7 +81,7 @@ async fn a_backup_that_is_half_made_or_tampered_with_is_not_listed() {
     for name in ["backup-2026-01-01T00-00-00-000Z", "backup-2026-01-02T00-00-00-000Z"] {
         let key = Key::new(format!("backups/{name}/manifest.json")).unwrap();
         let body = b"{\"digest\": \"sha256:00".to_vec().into();
-        app.keepsake.primary.put(&key, &body, &PutMode::Create).await.unwrap();
+        app.keepsake.core.primary.put(&key, &body, &PutMode::Create).await.unwrap();
         let answer = ask(&app, "GET", &format!("/api/backups/{name}"), &[]).await;
         assert_eq!(answer.problem(), (404, "no-such-backup".to_owned()));
     }
@@ -184,7 +184,7 @@ async fn a_verification_says_what_it_found_and_repairs_where_that_is_asked_for()
     let good = ask(&app, "POST", "/api/verify", &[]).await;
     assert_eq!((good.status.as_u16(), good.json()), (200, all_is_well));
     let key = Key::new(format!("uploads/{id}")).unwrap();
-    app.keepsake.primary.put(&key, &vec![7; png(1).len()].into(), &PutMode::Overwrite).await.unwrap();
+    app.keepsake.core.primary.put(&key, &vec![7; png(1).len()].into(), &PutMode::Overwrite).await.unwrap();
     let found = ask(&app, "POST", "/api/verify?slice=1/1", &[]).await.json();
     assert_eq!((&found["ok"], &found["damaged"]), (&json!(false), &json!([id])));
     let repaired = ask(&app, "POST", "/api/verify?repair=true", &[]).await.json();
@@ -214,14 +214,14 @@ async fn a_prune_says_what_it_removed_and_a_dry_run_what_it_would() {
     let memory = Arc::new(MemoryStore::new());
     let keep = Keep { last: 1, daily: 0, weekly: 0, monthly: 0 };
     let app = App::new(keepsake_on(memory.clone(), Settings { keep, ..Settings::default() }), Access::default());
-    memory.set_now(app.keepsake.clock.now());
+    memory.set_now(app.keepsake.core.clock.now());
     store_image(&app.keepsake, png(1)).await;
-    app.keepsake.catalog.fold().await.unwrap();
-    let first = app.keepsake.create_backup(Kind::Auto).await.unwrap().name;
+    app.keepsake.core.catalog.fold().await.unwrap();
+    let first = app.keepsake.backups.create(Kind::Auto).await.unwrap().name;
     store_image(&app.keepsake, png(2)).await;
-    let second = app.keepsake.create_backup(Kind::Auto).await.unwrap().name;
-    app.keepsake.clock.advance(SignedDuration::from_hours(48));
-    memory.set_now(app.keepsake.clock.now());
+    let second = app.keepsake.backups.create(Kind::Auto).await.unwrap().name;
+    app.keepsake.core.clock.advance(SignedDuration::from_hours(48));
+    memory.set_now(app.keepsake.core.clock.now());
     for (path, dry_run) in [("/api/prune?dryRun=true", true), ("/api/prune", false)] {
         let told = ask(&app, "POST", path, &[]).await.json();
         let expected = json!({
@@ -245,7 +245,7 @@ async fn neither_runs_beside_a_restore_nor_without_the_token() {
     let app = App::new(keepsake_on(Arc::new(MemoryStore::new()), Default::default()), access);
     let lease = br#"{"holder":"01a20c87-1075-7675-957c-7fc02efe5572","renewed":"2026-11-20T08:00:00.000Z"}"#;
     let key = Key::new("backups/restore.json").unwrap();
-    app.keepsake.primary.put(&key, &lease.to_vec().into(), &PutMode::Overwrite).await.unwrap();
+    app.keepsake.core.primary.put(&key, &lease.to_vec().into(), &PutMode::Overwrite).await.unwrap();
     for (method, path) in [("POST", "/api/prune"), ("DELETE", "/api/backups/backup-2026-01-01T00-00-00-000Z")] {
         assert_eq!(ask(&app, method, path, &[]).await.problem().0, 401, "{path}");
         let busy = ask(&app, method, path, &[("authorization", "Bearer right")]).await;

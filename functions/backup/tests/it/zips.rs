@@ -59,7 +59,7 @@ fn renamed(mut zip: Vec<u8>, from: &[u8], to: &[u8]) -> Vec<u8> {
 
 /// The records of all images, newest first, as the page lists them.
 async fn listed(app: &App) -> Vec<Record> {
-    let found = app.keepsake.list_images(&Filter::default(), None, 1_000).await.unwrap();
+    let found = app.keepsake.images.list(&Filter::default(), None, 1_000).await.unwrap();
     found.images.iter().map(|(_, entry)| entry.live().unwrap().clone()).collect()
 }
 
@@ -93,7 +93,7 @@ async fn a_cut_backup_is_refused_where_an_image_in_it_ends_in_a_zip() {
     let picture = [png(1), zip_of(&[("in.png", png(9))])].concat();
     store_image(&before.keepsake, picture.clone()).await;
     store_image(&before.keepsake, png(2)).await;
-    let name = before.keepsake.create_backup(Kind::Manual).await.unwrap().name;
+    let name = before.keepsake.backups.create(Kind::Manual).await.unwrap().name;
     let download = request("GET", &format!("/api/backups/{name}/download"), &[], Body::empty());
     let whole = send(&server(&before), download).await.body;
     let end = whole.windows(picture.len()).position(|bytes| bytes == picture).unwrap() + picture.len();
@@ -185,7 +185,7 @@ async fn a_date_in_the_future_becomes_that_of_the_import_and_is_reported() {
     let done = take_in(&app, zip.clone()).await.json();
     assert_eq!(done["redatedFiles"], json!(["a year.png", "a zone.png"]), "{done}");
     assert!(done["message"].as_str().unwrap().contains("dated in the future"), "{}", done["message"]);
-    let now = app.keepsake.clock.now();
+    let now = app.keepsake.core.clock.now();
     for record in listed(&app).await {
         let date: jiff::Timestamp = record.upload_date.clone().unwrap().parse().unwrap();
         assert!(date <= now, "{record:?}");

@@ -106,9 +106,9 @@ async fn a_store_in_good_health_says_everything_there_is_to_say() {
     let app = app_on(Arc::new(StubStore::with_status(status)));
     let deleted = store_image(&app.keepsake, png(1)).await;
     store_image(&app.keepsake, png(2)).await;
-    app.keepsake.delete_image(&deleted, |_| true).await.unwrap();
-    app.keepsake.create_backup(Kind::Manual).await.unwrap();
-    app.keepsake.clock.advance(SignedDuration::from_millis(1_500));
+    app.keepsake.images.delete(&deleted, |_| true).await.unwrap();
+    app.keepsake.backups.create(Kind::Manual).await.unwrap();
+    app.keepsake.core.clock.advance(SignedDuration::from_millis(1_500));
     store_image(&app.keepsake, png(3)).await;
     let answer = get(&app, "/api/health").await;
     assert_eq!((answer.status.as_u16(), answer.header("cache-control")), (200, "no-store"));
@@ -255,13 +255,13 @@ async fn an_archive_that_nothing_waits_for_does_not_keep_uploads_out_where_it_is
 #[tokio::test]
 async fn what_was_imported_with_old_dates_is_in_no_backup_before_one_is_made() {
     let app = app();
-    app.keepsake.create_backup(Kind::Safety).await.unwrap();
+    app.keepsake.backups.create(Kind::Safety).await.unwrap();
     for name in ["a.png", "b.png"] {
         import(&app.keepsake, name, dated(json!("fun"), "2001-01-31T23:59:59.999Z", 10)).await;
     }
     let told = async || get(&app, "/api/health").await.json()["backups"]["notBackedUp"].clone();
     assert_eq!(told().await, 2);
-    app.keepsake.create_backup(Kind::Manual).await.unwrap();
+    app.keepsake.backups.create(Kind::Manual).await.unwrap();
     assert_eq!(told().await, 0);
 }
 
@@ -284,7 +284,7 @@ async fn a_folder_that_was_emptied_shows_until_its_images_are_back() {
     let (status, numbers, message) = look().await;
     assert_eq!((status, numbers), (json!("warn"), [json!(20), json!(20)]), "{message}");
     assert!(message.starts_with("Images that are gone from it: 20."), "{message}");
-    app.keepsake.verify(shared::verify::Slice::WHOLE, true).await.unwrap();
+    app.keepsake.verifier.verify(shared::verify::Slice::WHOLE, true).await.unwrap();
     assert_eq!((look().await.0, look().await.1), (json!("ok"), [json!(0), json!(0)]));
 }
 

@@ -54,7 +54,7 @@ async fn everyone_learns_what_they_may_do() {
         assert_eq!(shown(&app, &[("authorization", "Bearer wrong")]).await, nobody);
         let owner = shown(&app, &[("authorization", &format!("Bearer {TOKEN}"))]).await;
         assert_eq!((&owner["signedIn"], &owner["scopes"], &owner["name"]), (&json!(true), &all, &json!("API_TOKEN")));
-        let (_, secret) = app.keepsake.issue_token("phone", Scope::Upload).await.unwrap();
+        let (_, secret) = app.keepsake.tokens.issue("phone", Scope::Upload).await.unwrap();
         let phone = shown(&app, &[("authorization", &format!("Bearer {secret}"))]).await;
         assert_eq!((&phone["scopes"], &phone["name"]), (&json!(["read", "upload"]), &json!("phone")));
     }
@@ -158,12 +158,12 @@ async fn a_change_in_a_session_is_asked_for_by_a_page_of_this_server() {
 #[tokio::test]
 async fn a_session_ends_with_its_token() {
     let app = shut();
-    let (_, secret) = app.keepsake.issue_token("phone", Scope::Admin).await.unwrap();
+    let (_, secret) = app.keepsake.tokens.issue("phone", Scope::Admin).await.unwrap();
     let session = cookie(&sign_in(&app, &secret).await);
     let own = [("sec-fetch-site", "same-origin")];
     assert_eq!(change(&app, &session, &own).await.0, 404);
-    app.keepsake.revoke_token("phone").await.unwrap();
-    app.keepsake.clock.advance(TRUSTED);
+    app.keepsake.tokens.revoke("phone").await.unwrap();
+    app.keepsake.core.clock.advance(TRUSTED);
     assert_eq!(shown(&app, &[("cookie", &session)]).await["signedIn"], false);
     let all = [("cookie", session.as_str()), ("host", "a.example"), own[0]];
     let refused = ask(&app, "POST", "/api/change", &all, Body::empty()).await;
@@ -232,7 +232,7 @@ async fn who_set_a_long_token_is_let_in_whatever_others_guess() {
 #[tokio::test]
 async fn whoever_guesses_is_slowed_down_and_a_token_that_nobody_guesses_goes_on_working() {
     let app = App { limiter: Some(Arc::new(Two::default())), ..shut() };
-    let (_, secret) = app.keepsake.issue_token("phone", Scope::Admin).await.unwrap();
+    let (_, secret) = app.keepsake.tokens.issue("phone", Scope::Admin).await.unwrap();
     let from = async |method: &str, path: &str, headers: &[(&str, &str)], token: &str| {
         from_elsewhere(&app, method, path, headers, token).await
     };

@@ -54,8 +54,8 @@ fn names(group: &Value) -> Vec<String> {
 
 /// How many commits there are.
 async fn commits(app: &App) -> usize {
-    app.keepsake.catalog.refresh().await.unwrap();
-    app.keepsake.catalog.unfolded()
+    app.keepsake.core.catalog.refresh().await.unwrap();
+    app.keepsake.core.catalog.unfolded()
 }
 
 #[tokio::test]
@@ -280,11 +280,11 @@ async fn a_group_is_deleted_with_its_images_in_one_commit() {
     for id in [&a, &b] {
         assert_eq!(get(&app, &format!("/uploads/{id}")).await.status, 404);
         let key = shared::layout::image(&shared::layout::ImageId::new(id).unwrap());
-        assert!(app.keepsake.primary.head(&key).await.unwrap_err().is_not_found());
+        assert!(app.keepsake.core.primary.head(&key).await.unwrap_err().is_not_found());
     }
     assert_eq!(item(&app, &c).await["id"], json!(c));
     let archived = shared::digest::Digest::of(&png(1));
-    assert!(app.keepsake.archive.store().head(&shared::layout::archived_image(&archived)).await.is_ok());
+    assert!(app.keepsake.core.archive.store().head(&shared::layout::archived_image(&archived)).await.is_ok());
 }
 
 #[tokio::test]
@@ -363,15 +363,16 @@ async fn a_group_is_downloaded_as_a_zip_with_safe_names_in_its_order() {
     let app = app();
     let upload = async |name: &str, bytes: Vec<u8>| {
         let image = shared::upload::NewImage { body: bytes.into(), original_name: Some(name.to_owned()) };
-        app.keepsake.upload(vec![image], Fields::default(), None).await.unwrap().images[0].0.to_string()
+        app.keepsake.uploads.upload(vec![image], Fields::default(), None).await.unwrap().images[0].0.to_string()
     };
     let (a, b, c) = (
         upload("Cat.png", png(1)).await,
         upload("Cat.png", png(2)).await,
         upload("../..\\evil:\u{202e}.png", png(3)).await,
     );
-    let link =
-        app.keepsake.upload_link("https://example.com/x", Fields::default()).await.unwrap().images[0].0.to_string();
+    let link = app.keepsake.uploads.add_link("https://example.com/x", Fields::default()).await.unwrap().images[0]
+        .0
+        .to_string();
     import(&app.keepsake, "lost.png", json!({ "originalName": "lost.png" })).await;
     put(&app, "g", &[], json!({ "files": [b, c, link, a, "lost.png"], "title": "A/B \u{1f431}" })).await;
 

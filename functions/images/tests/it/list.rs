@@ -23,7 +23,7 @@ async fn five(app: &App) -> Vec<String> {
             ..Fields::default()
         };
         ids.insert(0, store_image_as(&app.keepsake, png(n), fields).await);
-        app.keepsake.clock.advance(SignedDuration::from_secs(1));
+        app.keepsake.core.clock.advance(SignedDuration::from_secs(1));
     }
     ids
 }
@@ -225,7 +225,7 @@ async fn images_without_a_category_can_be_listed_alone() {
     for category in ["pets", "", "fun"] {
         let fields = Fields { category: Some(category.to_owned()), ..Fields::default() };
         stored.push(store_image_as(&app.keepsake, png(1), fields).await);
-        app.keepsake.clock.advance(SignedDuration::from_secs(1));
+        app.keepsake.core.clock.advance(SignedDuration::from_secs(1));
     }
     let cleared = json!({ "category": null }).to_string();
     let patch =

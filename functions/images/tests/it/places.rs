@@ -55,7 +55,7 @@ async fn where_an_image_was_taken_is_not_served_and_all_else_is() {
     }
     // What is stored, and what its record says, is what was sent.
     let id = path.rsplit('/').next().unwrap();
-    let lies = app.keepsake.primary.read(&Key::new(format!("uploads/{id}")).unwrap()).await.unwrap().0;
+    let lies = app.keepsake.core.primary.read(&Key::new(format!("uploads/{id}")).unwrap()).await.unwrap().0;
     assert!(lies == stored);
     let record = get(&app, &format!("/api/images/{id}")).await.json();
     assert_eq!(record["sha256"], Digest::of(&stored).to_string());
@@ -167,7 +167,7 @@ async fn an_image_with_a_place_that_has_rotted_is_served_from_the_archive_withou
     // What has rotted says another place than the right bytes do, and says it elsewhere.
     let rotten = [&stored[..], b" exif:GPSLatitude=\"1,1N\""].concat();
     let key = Key::new(format!("uploads/{id}")).unwrap();
-    app.keepsake.primary.put(&key, &Body::from(rotten), &PutMode::Overwrite).await.unwrap();
+    app.keepsake.core.primary.put(&key, &Body::from(rotten), &PutMode::Overwrite).await.unwrap();
     let answer = get(&app, &format!("/uploads/{id}")).await;
     assert_eq!((answer.status.as_u16(), answer.body.len()), (200, stored.len()));
     assert!(!says_a_place(&answer.body));
@@ -178,7 +178,7 @@ async fn an_imported_image_whose_digest_is_not_known_yet_is_served_without_its_p
     let app = stripping(app());
     import(&app.keepsake, "old.jpg", json!({ "contentType": "image/jpeg" })).await;
     let key = Key::new("uploads/old.jpg").unwrap();
-    app.keepsake.primary.put(&key, &Body::from(jpeg_with_a_place()), &PutMode::Overwrite).await.unwrap();
+    app.keepsake.core.primary.put(&key, &Body::from(jpeg_with_a_place()), &PutMode::Overwrite).await.unwrap();
     let answer = get(&app, "/uploads/old.jpg").await;
     assert!(answer.status == 200 && !says_a_place(&answer.body));
     assert!(answer.header("etag").ends_with("-nogps\""));

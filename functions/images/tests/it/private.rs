@@ -66,7 +66,7 @@ async fn a_token_does_what_its_scope_says_and_no_more() {
     let (image, all) = (format!("/api/images/{id}"), [("GET", 0), ("PATCH", 1), ("DELETE", 2)]);
     let mut secrets = Vec::new();
     for scope in Scope::ALL {
-        secrets.push(app.keepsake.issue_token(scope.name(), scope).await.unwrap().1);
+        secrets.push(app.keepsake.tokens.issue(scope.name(), scope).await.unwrap().1);
     }
     for (level, (scope, secret)) in Scope::ALL.into_iter().zip(secrets).enumerate() {
         let bearer = format!("Bearer {secret}");
@@ -85,9 +85,9 @@ async fn a_token_does_what_its_scope_says_and_no_more() {
 #[tokio::test]
 async fn where_the_tokens_are_damaged_none_of_them_works_and_the_configured_one_does() {
     let app = private();
-    let (_, secret) = app.keepsake.issue_token("phone", Scope::Admin).await.unwrap();
+    let (_, secret) = app.keepsake.tokens.issue("phone", Scope::Admin).await.unwrap();
     let key = shared::layout::tokens();
-    app.keepsake.primary.put(&key, &shared::store::Body::from(b"{}".to_vec()), &PutMode::Overwrite).await.unwrap();
+    app.keepsake.core.primary.put(&key, &shared::store::Body::from(b"{}".to_vec()), &PutMode::Overwrite).await.unwrap();
     let bearer = format!("Bearer {secret}");
     assert_eq!(ask(&app, "GET", "/api/images", &[("authorization", &bearer)]).await.problem().0, 401);
     assert_eq!(ask(&app, "GET", "/api/images", &[TOKEN]).await.status, 200);

@@ -197,7 +197,7 @@ async fn what_cannot_be_scaled_is_said_to_be_so() {
     assert_eq!(get(&app, &format!("/uploads/{id}?w=160")).await.problem(), (415, "not-scalable".to_owned()));
     import(&app.keepsake, "page.html", json!({ "contentType": "text/html" })).await;
     let key = Key::new("uploads/page.html").unwrap();
-    app.keepsake.primary.put(&key, &Body::from(b"<p>no image".to_vec()), &PutMode::Create).await.unwrap();
+    app.keepsake.core.primary.put(&key, &Body::from(b"<p>no image".to_vec()), &PutMode::Create).await.unwrap();
     assert_eq!(get(&app, "/uploads/page.html?w=160").await.problem(), (415, "not-scalable".to_owned()));
 }
 
@@ -210,12 +210,12 @@ async fn what_has_rotted_is_never_scaled() {
     let mut rotten = picture(320, 320, 255);
     let last = rotten.len() - 40;
     rotten[last] ^= 1;
-    app.keepsake.primary.put(&key, &Body::from(rotten.clone()), &PutMode::Overwrite).await.unwrap();
+    app.keepsake.core.primary.put(&key, &Body::from(rotten.clone()), &PutMode::Overwrite).await.unwrap();
     let answer = get(&app, &format!("/uploads/{id}?w=320")).await;
     assert_eq!((answer.status.as_u16(), size(&answer)), (200, (320, 320)), "out of the second copy");
     assert_eq!(get(&app, &format!("/uploads/{id}?w=160")).await.body, right.body);
     let copy = Key::new(format!("backups/images/{}", Digest::of(&picture(320, 320, 255)))).unwrap();
-    app.keepsake.primary.put(&copy, &Body::from(rotten), &PutMode::Overwrite).await.unwrap();
+    app.keepsake.core.primary.put(&copy, &Body::from(rotten), &PutMode::Overwrite).await.unwrap();
     assert_eq!(get(&app, &format!("/uploads/{id}?h=640")).await.problem(), (503, "missing-bytes".to_owned()));
 }
 
@@ -224,7 +224,7 @@ async fn an_imported_image_is_scaled_before_it_is_completed() {
     let app = scaling(app());
     import(&app.keepsake, "old.png", json!({})).await;
     let key = Key::new("uploads/old.png").unwrap();
-    app.keepsake.primary.put(&key, &Body::from(picture(320, 320, 255)), &PutMode::Create).await.unwrap();
+    app.keepsake.core.primary.put(&key, &Body::from(picture(320, 320, 255)), &PutMode::Create).await.unwrap();
     let answer = get(&app, "/uploads/old.png?w=160").await;
     assert_eq!((answer.status.as_u16(), size(&answer)), (200, (160, 160)));
 }

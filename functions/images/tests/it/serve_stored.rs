@@ -19,14 +19,14 @@ async fn put(store: &Store, key: &str, bytes: &[u8]) {
 async fn an_imported_image_of_any_name_is_served_before_it_is_completed() {
     let app = app();
     import(&app.keepsake, "Ü 1#?%.png", json!({ "contentType": "image/png", "uploadDate": "2024-01-01" })).await;
-    put(&app.keepsake.primary, "uploads/Ü 1#?%.png", &png(1)).await;
+    put(&app.keepsake.core.primary, "uploads/Ü 1#?%.png", &png(1)).await;
     let url = get(&app, "/api/images").await.json()["images"][0]["url"].as_str().unwrap().to_owned();
     let answer = get(&app, &url).await;
     assert!(answer.status == 200 && answer.body == png(1));
     assert_eq!((answer.header("repr-digest"), answer.header("last-modified")), ("", ""));
     let etag = answer.header("etag").to_owned();
     assert_eq!(ask(&app, "GET", &url, &[("if-none-match", &etag)]).await.status, 304);
-    put(&app.keepsake.primary, "uploads/Ü 1#?%.png", &png(2)).await;
+    put(&app.keepsake.core.primary, "uploads/Ü 1#?%.png", &png(2)).await;
     assert_eq!(ask(&app, "GET", &url, &[("if-none-match", &etag)]).await.status, 200);
 }
 
@@ -35,7 +35,7 @@ async fn what_is_not_known_to_be_an_image_is_only_ever_downloaded() {
     let app = app();
     for (name, content_type) in [("a", json!("text/html")), ("b", json!("image/svg+xml")), ("c", json!(null))] {
         import(&app.keepsake, name, json!({ "contentType": content_type })).await;
-        put(&app.keepsake.primary, &format!("uploads/{name}"), b"<script>alert(1)</script>").await;
+        put(&app.keepsake.core.primary, &format!("uploads/{name}"), b"<script>alert(1)</script>").await;
         let answer = get(&app, &format!("/uploads/{name}")).await;
         assert_eq!(answer.header("content-type"), "application/octet-stream");
         assert_eq!(answer.header("content-disposition"), "attachment");
@@ -46,10 +46,10 @@ async fn what_is_not_known_to_be_an_image_is_only_ever_downloaded() {
 #[tokio::test]
 async fn a_file_that_no_live_record_names_is_not_served() {
     let app = app();
-    put(&app.keepsake.primary, "uploads/stray.png", &png(1)).await;
+    put(&app.keepsake.core.primary, "uploads/stray.png", &png(1)).await;
     let deleted = store_image(&app.keepsake, png(2)).await;
-    app.keepsake.delete_image(&deleted, |_| true).await.unwrap();
-    put(&app.keepsake.primary, &format!("uploads/{deleted}"), &png(2)).await;
+    app.keepsake.images.delete(&deleted, |_| true).await.unwrap();
+    put(&app.keepsake.core.primary, &format!("uploads/{deleted}"), &png(2)).await;
     import(&app.keepsake, "linked.png", json!({ "url": "https://example.com/x.png" })).await;
     for name in ["stray.png", &deleted, "linked.png"] {
         assert_eq!(get(&app, &format!("/uploads/{name}")).await.problem(), (404, "no-such-image".to_owned()), "{name}");
@@ -61,13 +61,13 @@ async fn a_missing_or_truncated_image_is_served_from_the_archive() {
     let app = app();
     let id = store_image(&app.keepsake, png(1)).await;
     let path = format!("/uploads/{id}");
-    put(&app.keepsake.primary, &format!("uploads/{id}"), &png(1)[..20]).await;
+    put(&app.keepsake.core.primary, &format!("uploads/{id}"), &png(1)[..20]).await;
     for headers in [&[][..], &[("range", "bytes=5-30")]] {
         let answer = ask(&app, "GET", &path, headers).await;
         let expected = if headers.is_empty() { png(1) } else { png(1)[5..=30].to_vec() };
         assert!(answer.body == expected);
     }
-    app.keepsake.primary.delete(&Key::new(format!("uploads/{id}")).unwrap()).await.unwrap();
+    app.keepsake.core.primary.delete(&Key::new(format!("uploads/{id}")).unwrap()).await.unwrap();
     assert!(get(&app, &path).await.body == png(1));
 }
 
@@ -78,13 +78,13 @@ async fn what_has_rotted_is_never_served() {
     let (path, digest) = (format!("/uploads/{id}"), shared::digest::Digest::of(&png(1)));
     let mut rotten = png(1);
     rotten[30] ^= 1;
-    put(&app.keepsake.primary, &format!("uploads/{id}"), &rotten).await;
+    put(&app.keepsake.core.primary, &format!("uploads/{id}"), &rotten).await;
     for headers in [&[][..], &[("range", "bytes=5-50")]] {
         let answer = ask(&app, "GET", &path, headers).await;
         let expected = if headers.is_empty() { png(1) } else { png(1)[5..=50].to_vec() };
         assert!(answer.body == expected, "the second copy");
     }
-    put(&app.keepsake.primary, &format!("backups/images/{digest}"), &rotten).await;
+    put(&app.keepsake.core.primary, &format!("backups/images/{digest}"), &rotten).await;
     assert_eq!(get(&app, &path).await.problem(), (503, "missing-bytes".to_owned()));
 }
 
@@ -94,8 +94,8 @@ async fn an_image_whose_bytes_are_nowhere_whole_is_never_served() {
     let id = store_image(&app.keepsake, png(1)).await;
     let path = format!("/uploads/{id}");
     let digest = shared::digest::Digest::of(&png(1));
-    put(&app.keepsake.primary, &format!("uploads/{id}"), &png(1)[..20]).await;
-    put(&app.keepsake.primary, &format!("backups/images/{digest}"), b"").await;
+    put(&app.keepsake.core.primary, &format!("uploads/{id}"), &png(1)[..20]).await;
+    put(&app.keepsake.core.primary, &format!("backups/images/{digest}"), b"").await;
     assert_eq!(get(&app, &path).await.problem(), (503, "missing-bytes".to_owned()));
     assert_eq!(ask(&app, "GET", &path, &[("range", "bytes=0-1")]).await.problem().0, 503);
     assert_eq!(ask(&app, "HEAD", &path, &[]).await.status, 503);
@@ -116,7 +116,7 @@ async fn an_image_in_a_store_with_signed_urls_is_fetched_from_there() {
     // A signed URL is good for one method only.
     let head = ask(&app, "HEAD", &path, &[]).await;
     assert_eq!((head.status.as_u16(), head.header("content-type")), (200, "image/png"));
-    put(&app.keepsake.primary, &format!("uploads/{id}"), b"").await;
+    put(&app.keepsake.core.primary, &format!("uploads/{id}"), b"").await;
     let from_archive = get(&app, &path).await;
     let digest = shared::digest::Digest::of(&png(1));
     assert_eq!(from_archive.header("location"), format!("https://bucket.example/backups/images/{digest}"));
@@ -162,6 +162,6 @@ async fn an_archive_out_of_reach_does_not_pass_for_missing_bytes() {
     };
     let app = app_on(Arc::new(FaultStore::with_plan(Arc::new(MemoryStore::new()), fails)));
     let id = store_image(&app.keepsake, png(1)).await;
-    app.keepsake.primary.delete(&Key::new(format!("uploads/{id}")).unwrap()).await.unwrap();
+    app.keepsake.core.primary.delete(&Key::new(format!("uploads/{id}")).unwrap()).await.unwrap();
     assert_eq!(get(&app, &format!("/uploads/{id}")).await.problem(), (503, "store-unavailable".to_owned()));
 }

@@ -32,16 +32,16 @@ async fn scene(keepsake: &Keepsake) -> Scene {
     let deleted = store_image(keepsake, png(1)).await;
     let edited = store_image(keepsake, png(2)).await;
     let same = store_image(keepsake, png(3)).await;
-    let backup = keepsake.create_backup(Kind::Manual).await.unwrap().name.to_string();
-    keepsake.delete_image(&deleted, |_| true).await.unwrap();
+    let backup = keepsake.backups.create(Kind::Manual).await.unwrap().name.to_string();
+    keepsake.images.delete(&deleted, |_| true).await.unwrap();
     let patch = shared::images::Patch { description: Some(Some("new".to_owned())), ..Default::default() };
-    keepsake.edit_image(&edited, &patch, |_| true).await.unwrap();
+    keepsake.images.edit(&edited, &patch, |_| true).await.unwrap();
     let new = store_image(keepsake, png(4)).await;
     Scene { backup, deleted, edited, same, new }
 }
 
 async fn ids(app: &App) -> Vec<String> {
-    let page = app.keepsake.list_images(&Default::default(), None, 100).await.unwrap();
+    let page = app.keepsake.images.list(&Default::default(), None, 100).await.unwrap();
     let mut ids: Vec<String> = page.images.iter().map(|(id, _)| id.to_string()).collect();
     ids.sort();
     ids
@@ -111,11 +111,11 @@ async fn images_that_only_lost_their_bytes_count_as_restored() {
     let app = app();
     let scene = scene(&app.keepsake).await;
     let key = Key::new(format!("uploads/{}", scene.same)).unwrap();
-    app.keepsake.primary.delete(&key).await.unwrap();
+    app.keepsake.core.primary.delete(&key).await.unwrap();
     let plan = restore(&app, &format!("{}?dryRun=true", scene.backup)).await.json();
     assert_eq!(counts(&plan), [2, 1, 1, 0]);
     assert_eq!(counts(&restore(&app, &scene.backup).await.json()), [2, 1, 1, 0]);
-    assert!(app.keepsake.primary.head(&key).await.is_ok());
+    assert!(app.keepsake.core.primary.head(&key).await.is_ok());
 }
 
 #[tokio::test]
@@ -123,7 +123,7 @@ async fn images_whose_bytes_are_nowhere_are_reported() {
     let app = app();
     let scene = scene(&app.keepsake).await;
     let digest = shared::digest::Digest::of(&png(1));
-    app.keepsake.primary.delete(&Key::new(format!("backups/images/{digest}")).unwrap()).await.unwrap();
+    app.keepsake.core.primary.delete(&Key::new(format!("backups/images/{digest}")).unwrap()).await.unwrap();
     let plan = restore(&app, &format!("{}?dryRun=true", scene.backup)).await.json();
     assert_eq!((&plan["missing"], &plan["missingImages"]), (&json!(1), &json!([scene.deleted])));
     let done = restore(&app, &scene.backup).await.json();
@@ -162,7 +162,7 @@ async fn what_makes_no_sense_restores_nothing() {
 
 /// Every key in the store.
 async fn keys(app: &App) -> Vec<String> {
-    let listing = app.keepsake.primary.list("", None);
+    let listing = app.keepsake.core.primary.list("", None);
     listing.map_ok(|meta| meta.key.to_string()).try_collect().await.unwrap()
 }
 
@@ -170,9 +170,9 @@ async fn keys(app: &App) -> Vec<String> {
 async fn a_damaged_backup_changes_nothing() {
     let app = app();
     let scene = scene(&app.keepsake).await;
-    let chunk = app.keepsake.manifest(scene.backup.parse().unwrap()).await.unwrap().chunks[0].sha256;
+    let chunk = app.keepsake.backups.manifest(scene.backup.parse().unwrap()).await.unwrap().chunks[0].sha256;
     let key = Key::new(format!("backups/catalog/{chunk}.json")).unwrap();
-    app.keepsake.primary.put(&key, &b"{}".to_vec().into(), &PutMode::Overwrite).await.unwrap();
+    app.keepsake.core.primary.put(&key, &b"{}".to_vec().into(), &PutMode::Overwrite).await.unwrap();
     let before = ids(&app).await;
     let answer = restore(&app, &scene.backup).await;
     assert_eq!((answer.problem(), &answer.json()["success"]), ((500, "damaged-backup".to_owned()), &json!(false)));

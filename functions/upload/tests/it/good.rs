@@ -212,7 +212,7 @@ async fn the_tenth_upload_names_the_backup_it_completed() {
     }
     let tenth = Form::new().file("image", "a.png", &png(9)).send(&app).await.json();
     assert_eq!(tenth["backup"], "backup-2026-11-20T08-00-00-000Z");
-    assert_eq!(app.keepsake.list_backups().await.unwrap()[0].images, 10);
+    assert_eq!(app.keepsake.backups.list().await.unwrap()[0].images, 10);
     for n in 10..18 {
         store_image(&app.keepsake, png(n)).await;
     }
@@ -278,17 +278,17 @@ async fn a_short_video_is_kept_like_an_image() {
 #[tokio::test]
 async fn images_of_one_selection_are_listed_in_its_order_whichever_came_first() {
     let app = app();
-    let chosen = app.keepsake.clock.now();
+    let chosen = app.keepsake.core.clock.now();
     let at = |millis: i64| (chosen - SignedDuration::from_millis(millis)).to_string();
-    app.keepsake.clock.advance(SignedDuration::from_hours(2));
+    app.keepsake.core.clock.advance(SignedDuration::from_hours(2));
     // The page says that each was chosen before the one in front of it.
     for (name, millis) in [("c.png", 2), ("a.png", 0), ("b.png", 1)] {
         let item = Form::new().text("queuedAt", &at(millis)).file("image", name, &png(1)).send(&app).await.json();
         assert!(item["queuedAt"].as_str() < item["uploadDate"].as_str(), "{item}");
-        app.keepsake.clock.advance(SignedDuration::from_mins(1));
+        app.keepsake.core.clock.advance(SignedDuration::from_mins(1));
     }
     let filter = shared::images::Filter::default();
-    let listed = app.keepsake.list_images(&filter, None, 10).await.unwrap().images;
+    let listed = app.keepsake.images.list(&filter, None, 10).await.unwrap().images;
     let names = listed.iter().map(|(_, entry)| entry.live().unwrap().original_name.clone().unwrap());
     assert_eq!(names.collect::<Vec<_>>(), ["a.png", "b.png", "c.png"]);
 }
@@ -296,7 +296,7 @@ async fn images_of_one_selection_are_listed_in_its_order_whichever_came_first() 
 #[tokio::test]
 async fn a_moment_of_queueing_that_cannot_be_is_ignored_and_one_that_is_none_refused() {
     let app = app();
-    let now = app.keepsake.clock.now();
+    let now = app.keepsake.core.clock.now();
     let (later, earlier) = (now + SignedDuration::from_mins(1), now - SignedDuration::from_hours(8 * 24));
     for (queued, group) in [(later, ""), (earlier, ""), (now, "g")] {
         let form = Form::new().text("queuedAt", &queued.to_string()).text("groupId", group);

@@ -77,6 +77,6 @@ fn router(app: &App) -> Router {
 
 /// Every key in the store.
 async fn keys(app: &App) -> Vec<String> {
-    let listing = app.keepsake.primary.list("", None);
+    let listing = app.keepsake.core.primary.list("", None);
     listing.map_ok(|meta| meta.key.to_string()).try_collect().await.unwrap()
 }

@@ -202,8 +202,8 @@ async fn an_upload_that_is_cancelled_or_never_completed_leaves_nothing() {
     begin(&app, "/api/upload", &[], b"abc").await;
     assert_eq!(waiting(&app).await.len(), 2);
     // The store has a clock of its own.
-    app.keepsake.clock.advance(SignedDuration::from_hours(24 * 365 * 100));
-    app.keepsake.clear_tickets().await.unwrap();
+    app.keepsake.core.clock.advance(SignedDuration::from_hours(24 * 365 * 100));
+    app.keepsake.tickets.clear().await.unwrap();
     assert!(waiting(&app).await.is_empty());
 }
 

@@ -88,7 +88,7 @@ async fn a_client_that_hangs_up_when_all_has_arrived_does_not_cut_the_upload_in_
         tokio::task::yield_now().await;
     }
     drop(upload);
-    while app.keepsake.list_images(&Default::default(), None, 10).await.unwrap().images.is_empty() {
+    while app.keepsake.images.list(&Default::default(), None, 10).await.unwrap().images.is_empty() {
         tokio::task::yield_now().await;
     }
 }

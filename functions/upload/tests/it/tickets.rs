@@ -195,7 +195,7 @@ async fn a_ticket_that_does_not_exist_or_has_expired_takes_nothing() {
         let path = format!("/api/upload/{wrong}/complete");
         assert_eq!(post(&app, &path, &Value::Null).await.problem(), no_such_ticket, "{wrong}");
     }
-    app.keepsake.clock.advance(SignedDuration::from_secs(3601));
+    app.keepsake.core.clock.advance(SignedDuration::from_secs(3601));
     assert_eq!(put(&app, &good, &bytes).await.problem(), no_such_ticket, "expired");
 }
 
@@ -206,7 +206,7 @@ async fn an_image_that_was_deleted_does_not_come_back_through_its_ticket() {
     let ticket = ticket(&app, &announcement(&bytes, "image/png")).await;
     put(&app, &ticket, &bytes).await;
     let id = complete(&app, &ticket).await.json()["id"].as_str().unwrap().to_owned();
-    app.keepsake.delete_image(&id, |_| true).await.unwrap();
+    app.keepsake.images.delete(&id, |_| true).await.unwrap();
     assert_eq!(complete(&app, &ticket).await.problem(), (404, "no-such-ticket".to_owned()));
 }
 

@@ -22,7 +22,7 @@ fn app_with_room(room: u64) -> App {
     let status = StoreStatus { free_bytes: Some(1_000 + room), kind: "disk", ..StoreStatus::default() };
     let keepsake = keepsake_on(Arc::new(StubStore::with_status(status)), settings);
     // For a store in memory it is 1970.
-    keepsake.clock.advance(jiff::Timestamp::UNIX_EPOCH.duration_since(keepsake.clock.now()));
+    keepsake.core.clock.advance(jiff::Timestamp::UNIX_EPOCH.duration_since(keepsake.core.clock.now()));
     App::new(keepsake, Access::default())
 }
 
@@ -41,7 +41,7 @@ async fn unfinished_uploads_take_half_the_room_and_a_quarter_for_one_client() {
     let too_much = (429, "too-many-unfinished".to_owned());
     assert_eq!(begin_from(&app, "192.0.2.1", 90_000).await.status, StatusCode::CREATED, "one alone is taken");
     assert_eq!(begin_from(&app, "192.0.2.1", 1).await.problem(), too_much);
-    app.keepsake.clear_unfinished(jiff::Timestamp::MAX).await.unwrap();
+    app.keepsake.unfinished.clear_untouched(jiff::Timestamp::MAX).await.unwrap();
 
     let first = begin_from(&app, "192.0.2.1", 15_000).await;
     assert_eq!(begin_from(&app, "192.0.2.1", 10_000).await.status, StatusCode::CREATED);
@@ -55,7 +55,7 @@ async fn unfinished_uploads_take_half_the_room_and_a_quarter_for_one_client() {
 
     send(&router(&app), request("DELETE", first.header("location"), &[], Body::empty())).await;
     assert_eq!(begin_from(&app, "192.0.2.3", 15_000).await.status, StatusCode::CREATED);
-    let unfinished = app.keepsake.unfinished().await.unwrap().unwrap();
+    let unfinished = app.keepsake.unfinished.sums().await.unwrap().unwrap();
     assert_eq!((unfinished.uploads, unfinished.bytes), (3, 0));
 }
 
@@ -78,13 +78,13 @@ async fn idle_unfinished_uploads_make_way_and_ended_ones_do_not_count() {
     let bytes = png(1);
     let path = begin(&app, "/api/upload", &[("content-type", "image/png")], b"").await.header("location").to_owned();
     assert_eq!(append(&app, &path, 0, "?1", &bytes).await.status, StatusCode::CREATED);
-    assert_eq!(app.keepsake.unfinished().await.unwrap().unwrap().uploads, 0);
+    assert_eq!(app.keepsake.unfinished.sums().await.unwrap().unwrap().uploads, 0);
 
     let idle = begin_from(&app, "192.0.2.1", 25_000).await.header("location").to_owned();
     append(&app, &idle, 0, "?0", &bytes[..10]).await;
-    assert_eq!(app.keepsake.unfinished().await.unwrap().unwrap().bytes, 10);
+    assert_eq!(app.keepsake.unfinished.sums().await.unwrap().unwrap().bytes, 10);
     assert_eq!(begin_from(&app, "192.0.2.1", 25_000).await.problem().0, 429);
-    app.keepsake.clock.advance(SignedDuration::from_hours(24 * 365 * 100));
+    app.keepsake.core.clock.advance(SignedDuration::from_hours(24 * 365 * 100));
     assert_eq!(begin_from(&app, "192.0.2.1", 25_000).await.status, StatusCode::CREATED);
     assert_eq!(append(&app, &idle, 10, "?0", b"x").await.status, StatusCode::NOT_FOUND);
     assert_eq!(standing(&app, &path).await, (bytes.len(), true), "its answer can still be asked for");
@@ -119,7 +119,7 @@ async fn an_upload_that_is_arriving_is_not_idle_however_slow() {
         sender.send(bytes.slice(..10)).await.unwrap();
         sender.send(bytes.slice(10..20)).await.unwrap();
     }
-    app.keepsake.clock.advance(SignedDuration::from_hours(24 * 365 * 100));
+    app.keepsake.core.clock.advance(SignedDuration::from_hours(24 * 365 * 100));
     assert_eq!(begin_from(&app, "192.0.2.1", 25_000).await.problem().0, 429);
     to_ticket.send(bytes.slice(20..)).await.unwrap();
     drop((to_part, to_ticket));
@@ -145,7 +145,7 @@ async fn what_describes_an_upload_is_not_read_again_for_each_that_begins() {
     }
     let read = store.counts()["get"];
     assert!(read <= 150, "{read} objects were read for 30 uploads");
-    assert_eq!(app.keepsake.unfinished().await.unwrap().unwrap().uploads, 15);
-    app.keepsake.clear_unfinished(jiff::Timestamp::MAX).await.unwrap();
-    assert_eq!(app.keepsake.unfinished().await.unwrap().unwrap().uploads, 0);
+    assert_eq!(app.keepsake.unfinished.sums().await.unwrap().unwrap().uploads, 15);
+    app.keepsake.unfinished.clear_untouched(jiff::Timestamp::MAX).await.unwrap();
+    assert_eq!(app.keepsake.unfinished.sums().await.unwrap().unwrap().uploads, 0);
 }

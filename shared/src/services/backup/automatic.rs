@@ -5,6 +5,7 @@
 //! sees the next ten complete claims it there, with the name that the backup gets; if it dies before the manifest
 //! stands, the claim stays, and whoever comes next makes the backup under that name, which can succeed but once.
 
+use super::Backups;
 use std::collections::BTreeMap;
 
 use jiff::SignedDuration;
@@ -13,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::Kind;
 use crate::base::seal::{self, UNSEALED};
 use crate::core::error::{Error, Result};
-use crate::keepsake::Keepsake;
+
 use crate::layout::{self, BackupName};
 use crate::store::{Body, Change, Contention, ErrorKind, Found, StoreError};
 use crate::sync::lock;
@@ -60,24 +61,24 @@ impl Sequence {
     }
 }
 
-impl Keepsake {
+impl Backups {
     /// Makes the automatic backups that are due, if any; returns the last one this call made. To be called after an
     /// upload's commit, and before any fold of this process: where no count is kept yet, it starts at what the checkpoint
     /// held when this process first looked.
-    pub async fn backup_if_due(&self) -> Result<Option<BackupName>> {
-        self.note_upkeep(self.make_due_backups().await)
+    pub async fn make_due(&self) -> Result<Option<BackupName>> {
+        self.core.note_upkeep(self.make_due_backups().await)
     }
 
     async fn make_due_backups(&self) -> Result<Option<BackupName>> {
-        self.catalog.refresh().await?;
+        self.core.catalog.refresh().await?;
         let due = self.due();
-        let unfinished = || std::mem::take(&mut *lock(&self.backups.unfinished));
-        let known = *lock(&self.backups.claimed);
+        let unfinished = || std::mem::take(&mut *lock(&self.known.unfinished));
+        let known = *lock(&self.known.claimed);
         if known.is_some_and(|claimed| due <= claimed) {
             return self.make_claimed(unfinished()).await;
         }
-        let now = self.clock.now();
-        let start = known.unwrap_or(self.catalog.uploads_at_first() / self.settings.backup_every);
+        let now = self.core.clock.now();
+        let start = known.unwrap_or(self.core.catalog.uploads_at_first() / self.core.settings.backup_every);
         let (claimed, mut claims) = self
             .change_sequence(start, |sequence| {
                 sequence.pass_over(due);
@@ -91,7 +92,7 @@ impl Keepsake {
             })
             .await?;
         {
-            let mut known = lock(&self.backups.claimed);
+            let mut known = lock(&self.known.claimed);
             *known = (*known).max(Some(claimed));
         }
         claims.extend(unfinished());
@@ -99,7 +100,7 @@ impl Keepsake {
     }
 
     /// Starts the count where none is kept, and makes the backups that were claimed and never made. For recovery.
-    pub(crate) async fn resume_automatic_backups(&self) -> Result<Option<BackupName>> {
+    pub(crate) async fn resume_automatic(&self) -> Result<Option<BackupName>> {
         let due = self.due();
         let pending = self.change_sequence(due, |sequence| sequence.pending.clone()).await?;
         self.make_claimed(pending).await
@@ -107,9 +108,9 @@ impl Keepsake {
 
     /// Says before a commit that it will add so many images at once: of the automatic backups that it makes due, only the
     /// last is made, whoever sees the commit first. Is the commit never made, then none is passed over.
-    pub(crate) async fn pass_over_automatic_backups(&self, added: u64) -> Result<()> {
-        let (due, every) = (self.due(), self.settings.backup_every);
-        let reached = self.catalog.read(|state| state.totals().uploads()).saturating_add(added) / every;
+    pub(crate) async fn pass_over_automatic(&self, added: u64) -> Result<()> {
+        let (due, every) = (self.due(), self.core.settings.backup_every);
+        let reached = self.core.catalog.read(|state| state.totals().uploads()).saturating_add(added) / every;
         if reached <= due + 1 {
             return Ok(());
         }
@@ -117,11 +118,11 @@ impl Keepsake {
             sequence.pass_over(due);
             sequence.at_once = Some(reached);
         };
-        self.change_sequence(self.catalog.uploads_at_first() / every, announce).await
+        self.change_sequence(self.core.catalog.uploads_at_first() / every, announce).await
     }
 
     fn due(&self) -> u64 {
-        self.catalog.read(|state| state.totals().uploads()) / self.settings.backup_every
+        self.core.catalog.read(|state| state.totals().uploads()) / self.core.settings.backup_every
     }
 
     /// Makes backups that were claimed; those that cannot be made are left to the next upload.
@@ -131,7 +132,7 @@ impl Keepsake {
             match self.make_one(number, name).await {
                 Ok(made) => last = Some(made),
                 Err(error) => {
-                    lock(&self.backups.unfinished).append(&mut claims);
+                    lock(&self.known.unfinished).append(&mut claims);
                     return Err(error);
                 }
             }
@@ -143,7 +144,7 @@ impl Keepsake {
     /// Makes the automatic backup `number`, unless someone already has; returns its name.
     async fn make_one(&self, number: u64, mut name: BackupName) -> Result<BackupName> {
         let mut contention = Contention::new(layout::sequence());
-        while self.create_backup_named(name, Kind::Auto, Some(number)).await?.is_none() {
+        while self.create_named(name, Kind::Auto, Some(number)).await?.is_none() {
             match self.manifest(name).await {
                 Ok(made) if made.sequence == Some(number) => break,
                 Ok(_) | Err(Error::NoSuchBackup(_) | Error::DamagedBackup(_)) => {}
@@ -188,6 +189,6 @@ impl Keepsake {
             }
             Ok(Change::Put(Body::from(seal::seal(&after)), result))
         };
-        self.archive.store().update(&layout::sequence(), apply).await
+        self.core.archive.store().update(&layout::sequence(), apply).await
     }
 }

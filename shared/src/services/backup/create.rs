@@ -1,5 +1,6 @@
 //! Making a backup.
 
+use super::Backups;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
@@ -10,9 +11,9 @@ use super::manifest::Intent;
 use super::{Kind, Manifest};
 use crate::catalog::{Chunk, ChunkSummary, Entry, Snapshot};
 use crate::core::archive::Archived;
+use crate::core::blocking;
 use crate::core::error::Result;
 use crate::digest::Digest;
-use crate::keepsake::{Keepsake, blocking};
 use crate::layout::{self, BackupName, ImageId};
 use crate::store::{Body, Contention, ErrorKind, Key, Optional, PutMode, StoreError};
 use crate::sync::lock;
@@ -22,13 +23,13 @@ const CHECKS: usize = 8;
 /// About how many bytes a chunk takes in a manifest and an intent.
 const MANIFEST_BYTES: u64 = 512;
 
-impl Keepsake {
+impl Backups {
     /// Makes a backup of the state as it is now, under a new name.
-    pub async fn create_backup(&self, kind: Kind) -> Result<Manifest> {
-        let mut name = BackupName::at(self.clock.now());
+    pub async fn create(&self, kind: Kind) -> Result<Manifest> {
+        let mut name = BackupName::at(self.core.clock.now());
         let mut contention = Contention::new(layout::manifest(name));
         loop {
-            if let Some(made) = self.create_backup_named(name, kind, None).await? {
+            if let Some(made) = self.create_named(name, kind, None).await? {
                 return Ok(made);
             }
             contention.lost().await?;
@@ -40,7 +41,7 @@ impl Keepsake {
     pub(crate) async fn backup_bytes(&self) -> Result<u64> {
         let base = self.newest_manifest(false).await?;
         let known: HashSet<Digest> = base.iter().flat_map(|m| &m.chunks).map(|c| c.sha256).collect();
-        let snapshot = self.catalog.read(|state| state.snapshot());
+        let snapshot = self.core.catalog.read(|state| state.snapshot());
         let bytes = move || {
             let chunks = summarize(&snapshot);
             let new = chunks.iter().filter(|(_, summary)| !known.contains(&summary.digest));
@@ -54,15 +55,15 @@ impl Keepsake {
     ///
     /// What the newest backup names is there and was checked when that backup was made, so only chunks and images that
     /// are not in it are stored, read back and hashed; the cost follows from what changed.
-    pub(super) async fn create_backup_named(
+    pub(super) async fn create_named(
         &self,
         name: BackupName,
         kind: Kind,
         sequence: Option<u64>,
     ) -> Result<Option<Manifest>> {
-        self.catalog.refresh().await?;
-        self.complete_records().await?;
-        let (created, snapshot) = (self.clock.now(), self.catalog.read(|state| state.snapshot()));
+        self.core.catalog.refresh().await?;
+        self.records.complete().await?;
+        let (created, snapshot) = (self.core.clock.now(), self.core.catalog.read(|state| state.snapshot()));
         let undigested = snapshot.totals().undigested;
         let chunks = blocking(move || summarize(&snapshot)).await?;
         // From here on a prune knows what this backup will name, whatever becomes of the one that it is based on.
@@ -70,7 +71,7 @@ impl Keepsake {
         let made = self.create_intended(name, kind, sequence, chunks, (created, undigested)).await;
         // Where it is not known what was stored, the next prune clears it away in its time.
         if !made.as_ref().is_err_and(|error| error.store_kind() == Some(ErrorKind::Unavailable))
-            && let Err(error) = self.archive.store().delete(&intent).await
+            && let Err(error) = self.core.archive.store().delete(&intent).await
         {
             tracing::warn!(key = %intent, error = &error as &dyn std::error::Error, "what a backup left stays for now");
         }
@@ -108,8 +109,8 @@ impl Keepsake {
         missing.sort();
 
         let summaries: Vec<ChunkSummary> = chunks.iter().map(|(_, summary)| *summary).collect();
-        let manifest = Manifest::new(name, kind, sequence, &summaries, missing, (created, self.clock.now()));
-        let (archive, key) = (self.archive.store(), layout::manifest(name));
+        let manifest = Manifest::new(name, kind, sequence, &summaries, missing, (created, self.core.clock.now()));
+        let (archive, key) = (self.core.archive.store(), layout::manifest(name));
         match archive.put(&key, &Body::from(manifest.encode()), &PutMode::Create).await {
             Err(e) if e.kind == ErrorKind::AlreadyExists => return Ok(None),
             done => done?,
@@ -118,22 +119,22 @@ impl Keepsake {
         if Manifest::decode(&bytes).as_ref() != Ok(&manifest) {
             return Err(StoreError::new("read back", key, ErrorKind::Corrupt).into());
         }
-        *lock(&self.backups.base) = Some(Arc::new(manifest.clone()));
-        *lock(&self.backups.made) = chunks.into_iter().map(|(chunk, summary)| (summary.digest, chunk)).collect();
+        *lock(&self.known.base) = Some(Arc::new(manifest.clone()));
+        *lock(&self.known.made) = chunks.into_iter().map(|(chunk, summary)| (summary.digest, chunk)).collect();
         Ok(Some(manifest))
     }
 
     /// Writes down which chunks a backup will name; returns where.
     async fn put_intent(&self, name: BackupName, chunks: &[(Arc<Chunk>, ChunkSummary)]) -> Result<Key, StoreError> {
         let intent = Intent::new(chunks.iter().map(|(_, summary)| summary.digest).collect());
-        let key = layout::intent(name, self.clock.new_id());
-        self.archive.store().put(&key, &Body::from(intent.encode()), &PutMode::Create).await?;
+        let key = layout::intent(name, self.core.clock.new_id());
+        self.core.archive.store().put(&key, &Body::from(intent.encode()), &PutMode::Create).await?;
         Ok(key)
     }
 
     /// Stores chunks, and reads them back. One that a prune might take away for its age is put anew.
     async fn store_chunks(&self, chunks: &[&(Arc<Chunk>, ChunkSummary)]) -> Result<(), StoreError> {
-        let archive = self.archive.store();
+        let archive = self.core.archive.store();
         let store = async |&(chunk, summary): &&(Arc<Chunk>, ChunkSummary)| {
             let key = layout::chunk(&summary.digest);
             let body = Body::from(chunk.encode());
@@ -142,7 +143,7 @@ impl Keepsake {
                 done => _ = done?,
             }
             let found = archive.inspect(&key).await.optional()?;
-            if !found.is_some_and(|(meta, digest)| digest == summary.digest && !self.archive.is_aging(&meta)) {
+            if !found.is_some_and(|(meta, digest)| digest == summary.digest && !self.core.archive.is_aging(&meta)) {
                 archive.put(&key, &body, &PutMode::Overwrite).await?;
                 if archive.hash(&key).await?.1 != summary.digest {
                     return Err(StoreError::new("read back", key, ErrorKind::Corrupt));
@@ -165,7 +166,7 @@ impl Keepsake {
             entries.filter_map(|(id, entry)| Some((content(entry)?, id.clone()))).collect();
         let mut forget = |entry: &Entry| content(entry).is_some_and(|digest| images.remove(&digest).is_some());
         for digest in replaced {
-            let known = lock(&self.backups.made).get(digest).cloned();
+            let known = lock(&self.known.made).get(digest).cloned();
             match known {
                 Some(chunk) => chunk.live().for_each(|(_, entry)| _ = forget(entry)),
                 // One that cannot be read only means that more is checked than need be.
@@ -181,7 +182,7 @@ impl Keepsake {
     /// Makes sure that the archive holds these contents; returns the images whose bytes are nowhere.
     async fn verify_images(&self, images: BTreeMap<Digest, ImageId>) -> Result<Vec<ImageId>, StoreError> {
         let verify = async |(digest, id): (Digest, ImageId)| {
-            let archived = self.archive.verify_named(&self.primary, &id, digest).await?;
+            let archived = self.core.archive.verify_named(&self.core.primary, &id, digest).await?;
             Ok::<_, StoreError>((archived == Archived::Missing).then_some(id))
         };
         let mut missing: Vec<ImageId> = stream::iter(images)

@@ -7,6 +7,7 @@ pub(crate) mod automatic;
 mod create;
 mod manifest;
 
+use crate::services::images::records::ImageRecords;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -20,10 +21,11 @@ pub use manifest::{ChunkRef, Kind, Manifest};
 
 use crate::catalog::leftovers::{Leftovers, Swept};
 use crate::catalog::{Chunk, Entry, decode_chunk};
+use crate::catalog::{QUEUED_AT_MOST, uploaded_at};
+use crate::core::Core;
 use crate::core::error::{Error, Result};
 use crate::core::lease::Lease;
 use crate::digest::Digest;
-use crate::keepsake::Keepsake;
 use crate::layout::{self, BackupName, ImageId};
 use crate::store::{ETag, ErrorKind, ObjectMeta, Optional, StoreError};
 use crate::sync::{Mutex, lock};
@@ -33,7 +35,7 @@ const FETCHES: usize = 16;
 
 /// What a process knows of the backups, so that it reads no manifest twice.
 #[derive(Debug, Default)]
-pub struct Backups {
+struct Known {
     /// By the version that was read; `None` is one that is not valid.
     seen: Mutex<HashMap<BackupName, (ETag, Option<Listed>)>>,
     /// The newest valid manifest that is known: what it names need not be stored and checked again.
@@ -75,17 +77,43 @@ pub struct Listed {
     pub verified_at: Timestamp,
 }
 
-impl Keepsake {
+/// Backups: making, listing, reading and deleting them.
+#[derive(Debug)]
+pub struct Backups {
+    core: Arc<Core>,
+    records: Arc<ImageRecords>,
+    /// What this process knows of backups.
+    known: Known,
+}
+
+impl Backups {
+    /// Backups: making, listing, reading and deleting them, in the store that `core` has.
+    pub fn new(core: Arc<Core>, records: Arc<ImageRecords>) -> Self {
+        Self { core, records, known: Known::default() }
+    }
+
+    /// How many live images were uploaded after a backup was made, or in all where there is none.
+    pub(crate) fn uploaded_after(&self, newest: Option<BackupName>) -> u64 {
+        let since = newest.map_or(Timestamp::MIN, BackupName::moment);
+        // An image may stand in lists before the moment of its upload, by a bounded time.
+        let earliest = since.checked_sub(QUEUED_AT_MOST).unwrap_or(Timestamp::MIN);
+        let is_after = |entry: &Entry| entry.live().is_some_and(|record| uploaded_at(record) > since);
+        self.core.catalog.read(|state| {
+            let newest = state.newest(None).take_while(|((at, _), _)| *at > earliest);
+            newest.filter(|(_, entry)| is_after(entry)).count() as u64
+        })
+    }
+
     /// Every backup that has a valid manifest, newest first.
-    pub async fn list_backups(&self) -> Result<Vec<Listed>> {
-        Ok(self.all_backups().await?.listed)
+    pub async fn list(&self) -> Result<Vec<Listed>> {
+        Ok(self.all().await?.listed)
     }
 
     /// Likewise, with the names of those whose manifest cannot be read now.
-    pub async fn all_backups(&self) -> Result<All> {
+    pub async fn all(&self) -> Result<All> {
         let (manifests, mut unreadable) = self.list_manifests().await?;
         let read = async |(name, meta): (BackupName, ObjectMeta)| {
-            let seen = lock(&self.backups.seen).get(&name).cloned();
+            let seen = lock(&self.known.seen).get(&name).cloned();
             let listed = match seen {
                 Some((etag, listed)) if etag == meta.etag => listed,
                 _ => match self.try_manifest(name).await {
@@ -102,14 +130,14 @@ impl Keepsake {
         let seen: HashMap<_, _> = found.into_iter().filter_map(|(name, read)| Some((name, read?))).collect();
         let mut listed: Vec<Listed> = seen.values().filter_map(|(_, listed)| listed.clone()).collect();
         listed.sort_unstable_by_key(|listed| Reverse(listed.name));
-        *lock(&self.backups.seen) = seen;
+        *lock(&self.known.seen) = seen;
         Ok(All { listed, unreadable })
     }
 
     /// The manifests in the archive, the oldest first, and the backups whose folder may not be read.
     pub(crate) async fn list_manifests(&self) -> Result<(Vec<(BackupName, ObjectMeta)>, Vec<BackupName>), StoreError> {
         let (mut manifests, mut unreadable) = (Vec::new(), Vec::new());
-        let mut listing = self.archive.store().list(layout::BACKUPS, None);
+        let mut listing = self.core.archive.store().list(layout::BACKUPS, None);
         while let Some(listed) = listing.next().await {
             match listed {
                 Ok(meta) => manifests.extend(layout::parse_manifest(&meta.key).map(|name| (name, meta))),
@@ -139,7 +167,7 @@ impl Keepsake {
     /// Likewise, but one that cannot be read from where it lies is [`ErrorKind::Corrupt`].
     async fn try_manifest(&self, name: BackupName) -> Result<Option<Manifest>, StoreError> {
         let key = layout::manifest(name);
-        let Some((bytes, _)) = self.archive.store().read(&key).await.optional()? else { return Ok(None) };
+        let Some((bytes, _)) = self.core.archive.store().read(&key).await.optional()? else { return Ok(None) };
         match Manifest::decode(&bytes) {
             Ok(manifest) if manifest.name == name => Ok(Some(manifest)),
             Ok(_) => Ok(None),
@@ -152,7 +180,7 @@ impl Keepsake {
 
     /// Reads one chunk of a backup; `None` where it is missing or its bytes are not those its name promises.
     pub(crate) async fn read_chunk(&self, digest: &Digest) -> Result<Option<Vec<(ImageId, Arc<Entry>)>>, StoreError> {
-        let Some((bytes, _)) = self.archive.store().read(&layout::chunk(digest)).await.sound()? else {
+        let Some((bytes, _)) = self.core.archive.store().read(&layout::chunk(digest)).await.sound()? else {
             return Ok(None);
         };
         Ok(if Digest::of(&bytes) == *digest { decode_chunk(&bytes).ok() } else { None })
@@ -164,9 +192,9 @@ impl Keepsake {
     pub(crate) async fn newest_manifest(&self, thoroughly: bool) -> Result<Option<Arc<Manifest>>, StoreError> {
         let to_check =
             |manifest: &Manifest| if thoroughly { manifest.chunks.len() } else { manifest.chunks.len().min(1) };
-        let known = lock(&self.backups.base).clone();
+        let known = lock(&self.known.base).clone();
         if let Some(known) = known
-            && self.archive.store().head(&layout::manifest(known.name)).await.optional()?.is_some()
+            && self.core.archive.store().head(&layout::manifest(known.name)).await.optional()?.is_some()
             && self.has_chunks(&known.chunks[..to_check(&known)]).await?
         {
             return Ok(Some(known));
@@ -186,45 +214,46 @@ impl Keepsake {
                 newest = Some(Arc::new(manifest));
             }
         }
-        lock(&self.backups.base).clone_from(&newest);
+        lock(&self.known.base).clone_from(&newest);
         Ok(newest)
     }
 
     /// Deletes a backup. What only it named is left to a prune. [`Error::RestoreRunning`] beside a restore.
-    pub async fn delete_backup(&self, name: BackupName) -> Result<()> {
-        let archive = self.archive.store();
-        let lease = Lease::acquire_to_delete(archive, &self.clock).await?.ok_or(Error::RestoreRunning)?;
+    pub async fn delete(&self, name: BackupName) -> Result<()> {
+        let archive = self.core.archive.store();
+        let lease = Lease::acquire_to_delete(archive, &self.core.clock).await?.ok_or(Error::RestoreRunning)?;
         let deleted = self.delete_manifest(name).await;
         lease.end().await;
-        self.note_write(deleted)
+        self.core.note_write(deleted)
     }
 
     async fn delete_manifest(&self, name: BackupName) -> Result<()> {
-        let (archive, key) = (self.archive.store(), layout::manifest(name));
+        let (archive, key) = (self.core.archive.store(), layout::manifest(name));
         // Also one that is damaged: nothing else removes it.
         archive.head(&key).await.optional()?.ok_or_else(|| Error::NoSuchBackup(name.to_string()))?;
         match self.read_manifest(name).await? {
             Some(manifest) => {
                 let chunks = manifest.chunks.iter().map(|chunk| chunk.sha256).collect();
-                Leftovers::of_chunks(chunks).put(archive, self.clock.new_id()).await?;
+                Leftovers::of_chunks(chunks).put(archive, self.core.clock.new_id()).await?;
             }
             None => Swept::forget(archive).await?,
         }
         archive.delete(&key).await?;
-        self.forget_backup(name);
+        self.forget(name);
         Ok(())
     }
 
     /// Forgets what is known of a backup that is gone.
-    pub(crate) fn forget_backup(&self, name: BackupName) {
-        lock(&self.backups.seen).remove(&name);
-        let mut base = lock(&self.backups.base);
+    pub(crate) fn forget(&self, name: BackupName) {
+        lock(&self.known.seen).remove(&name);
+        let mut base = lock(&self.known.base);
         *base = base.take().filter(|base| base.name != name);
     }
 
     /// Whether the archive holds these chunks.
     async fn has_chunks(&self, chunks: &[ChunkRef]) -> Result<bool, StoreError> {
-        let head = async |chunk: &ChunkRef| self.archive.store().head(&layout::chunk(&chunk.sha256)).await.optional();
+        let head =
+            async |chunk: &ChunkRef| self.core.archive.store().head(&layout::chunk(&chunk.sha256)).await.optional();
         let mut heads = stream::iter(chunks).map(head).buffered(FETCHES);
         while let Some(head) = heads.try_next().await? {
             if head.is_none() {

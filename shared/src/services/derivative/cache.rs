@@ -3,6 +3,7 @@
 //! Nobody relies on what lies here. Each object ends in the digest of what precedes it, so that one that has rotted is
 //! made anew; viewers pass over those bytes. A store that takes no writes, or has no room to spare, is used without.
 
+use super::kept::KeptDerivatives;
 use std::collections::HashSet;
 
 use bytes::Bytes;
@@ -11,7 +12,6 @@ use futures::TryStreamExt;
 use super::{Derivative, Form};
 use crate::core::error::Result;
 use crate::digest::Digest;
-use crate::keepsake::Keepsake;
 use crate::layout;
 use crate::media::Format;
 use crate::store::{Body, Key, ObjectMeta, PutMode};
@@ -42,11 +42,11 @@ impl Cache {
     }
 
     /// What lies under this key, where it is whole.
-    pub(super) async fn find(&self, keepsake: &Keepsake, key: &Key) -> Option<Derivative> {
+    pub(super) async fn find(&self, from: &KeptDerivatives, key: &Key) -> Option<Derivative> {
         if self.max_bytes == 0 {
             return None;
         }
-        let object = keepsake.primary.get(key, None).await.ok()?;
+        let object = from.core.primary.get(key, None).await.ok()?;
         if object.meta.size > self.max_bytes {
             return None;
         }
@@ -54,23 +54,23 @@ impl Cache {
     }
 
     /// Keeps a derivative of an image that still has this content, as far as there is room.
-    pub(super) async fn keep(&self, keepsake: &Keepsake, content: Digest, key: &Key, made: &Derivative) {
+    pub(super) async fn keep(&self, from: &KeptDerivatives, content: Digest, key: &Key, made: &Derivative) {
         let sealed = seal(made);
         let bytes = sealed.size();
-        if bytes > self.max_bytes / SHARE || keepsake.check_room(bytes).await.is_err() {
+        if bytes > self.max_bytes / SHARE || from.room.check(bytes).await.is_err() {
             return;
         }
         // An outcome that is unknown is as good as none: whoever asks next looks for himself.
-        if keepsake.primary.put(key, &sealed, &PutMode::Overwrite).await.is_err() {
+        if from.core.primary.put(key, &sealed, &PutMode::Overwrite).await.is_err() {
             return;
         }
-        if !is_live(keepsake, content) {
+        if !is_live(from, content) {
             // It was deleted meanwhile, and whoever did that found nothing here yet.
-            let _ = keepsake.primary.delete(key).await;
+            let _ = from.core.primary.delete(key).await;
         }
         let put = self.put_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
         if put > self.max_bytes / SHARE
-            && let Err(error) = self.sweep(keepsake).await
+            && let Err(error) = self.sweep(from).await
         {
             tracing::warn!(error = &error as &dyn std::error::Error, "old derivatives could not be cleared away");
         }
@@ -78,13 +78,13 @@ impl Cache {
 
     /// Removes derivatives of what is no image any more, and then the oldest until there is room for new ones; all of them
     /// where the store has none left for images. Returns how many went. One at a time: a second caller has nothing to do.
-    pub(super) async fn sweep(&self, keepsake: &Keepsake) -> Result<u64> {
+    pub(super) async fn sweep(&self, from: &KeptDerivatives) -> Result<u64> {
         let Ok(_sweeping) = self.sweeping.try_lock() else { return Ok(0) };
         self.put_bytes.store(0, Ordering::Relaxed);
-        let mut found: Vec<ObjectMeta> = keepsake.primary.list(layout::DERIVATIVES, None).try_collect().await?;
+        let mut found: Vec<ObjectMeta> = from.core.primary.list(layout::DERIVATIVES, None).try_collect().await?;
         let live: HashSet<Digest> =
-            keepsake.catalog.read(|state| state.live().filter_map(|(_, record)| record.sha256).collect());
-        let room = if keepsake.check_room(0).await.is_ok() { self.max_bytes - self.max_bytes / SHARE } else { 0 };
+            from.core.catalog.read(|state| state.live().filter_map(|(_, record)| record.sha256).collect());
+        let room = if from.room.check(0).await.is_ok() { self.max_bytes - self.max_bytes / SHARE } else { 0 };
         let is_live = |meta: &ObjectMeta| layout::parse_derivative(&meta.key).is_some_and(|of| live.contains(&of));
         // The newest first.
         found.sort_by(|a, b| b.modified.cmp(&a.modified).then_with(|| a.key.cmp(&b.key)));
@@ -95,7 +95,7 @@ impl Cache {
                 kept_bytes = with_it;
                 continue;
             }
-            keepsake.primary.delete(&meta.key).await?;
+            from.core.primary.delete(&meta.key).await?;
             removed += 1;
         }
         Ok(removed)
@@ -103,8 +103,8 @@ impl Cache {
 }
 
 /// Whether a live image has this content.
-fn is_live(keepsake: &Keepsake, content: Digest) -> bool {
-    keepsake.catalog.read(|state| state.live().any(|(_, record)| record.sha256 == Some(content)))
+fn is_live(from: &KeptDerivatives, content: Digest) -> bool {
+    from.core.catalog.read(|state| state.live().any(|(_, record)| record.sha256 == Some(content)))
 }
 
 fn seal(made: &Derivative) -> Body {

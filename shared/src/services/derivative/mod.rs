@@ -8,6 +8,7 @@
 
 mod cache;
 mod form;
+mod kept;
 mod limits;
 mod memory;
 #[cfg(test)]
@@ -20,23 +21,23 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
-use futures::TryStreamExt;
 use tokio::sync::OnceCell;
 
 pub use form::{Bounds, Form, Formats, LADDER, Pinned};
+pub use kept::KeptDerivatives;
 pub use limits::Limits;
 
 use self::cache::Cache;
 use self::limits::Turnstile;
 use crate::catalog::Record;
+use crate::core::blocking;
 use crate::core::counts::Outcome;
 use crate::core::error::{Error, Result};
 use crate::digest::Digest;
-use crate::keepsake::{Keepsake, blocking};
-use crate::layout::{self, ImageId};
+use crate::layout::ImageId;
 use crate::media::{self, Format, MediaError};
 use crate::store::{ErrorKind, Ranged, ReadAt, StoreError};
-use crate::sync::{Mutex, Ordering, lock};
+use crate::sync::{Mutex, lock};
 
 /// What a look at a header may take in bytes, beside what the image itself has: it can be all header.
 pub const LOOKING: u64 = 8 << 20;
@@ -156,7 +157,7 @@ impl Derivatives {
     /// Whoever stops waiting takes nothing away from others who wait for the same.
     pub async fn get(
         &self,
-        keepsake: &Keepsake,
+        from: &KeptDerivatives,
         id: &ImageId,
         record: &Record,
         content: Digest,
@@ -165,27 +166,27 @@ impl Derivatives {
         // What an imported record does not name yet is not kept either: nothing would tell when it is gone.
         let key = record.sha256.map(|content| Cache::key(&content, self.scaler.version(), form));
         if let Some(key) = &key
-            && let Some(found) = self.cache.find(keepsake, key).await
+            && let Some(found) = self.cache.find(from, key).await
         {
-            keepsake.counts.add_derivative(Outcome::Found);
+            from.core.counts.add_derivative(Outcome::Found);
             return Ok(found);
         }
         let cell = self.cell(content, form);
         let made = cell.get_or_try_init(async || {
-            let made = match self.make(keepsake, id, record, form).await {
+            let made = match self.make(from, id, record, form).await {
                 // The file that was found went before it was read. Its second copy is as good.
                 Err(error) if error.store_kind() == Some(ErrorKind::NotFound) => {
-                    self.make(keepsake, id, record, form).await
+                    self.make(from, id, record, form).await
                 }
                 made => made,
             };
-            keepsake.counts.add_derivative(match &made {
+            from.core.counts.add_derivative(match &made {
                 Ok(Ok(_)) => Outcome::Made,
                 Ok(Err(Refusal::Image(_))) => Outcome::Refused,
                 Ok(Err(Refusal::Busy)) | Err(_) => Outcome::Failed,
             });
             if let (Ok(Ok(made)), Some(key)) = (&made, &key) {
-                self.cache.keep(keepsake, content, key, made).await;
+                self.cache.keep(from, content, key, made).await;
             }
             made
         });
@@ -193,8 +194,8 @@ impl Derivatives {
     }
 
     /// Removes derivatives whose images are gone, and the oldest where there are too many; returns how many went.
-    pub async fn sweep(&self, keepsake: &Keepsake) -> Result<u64> {
-        self.cache.sweep(keepsake).await
+    pub async fn sweep(&self, from: &KeptDerivatives) -> Result<u64> {
+        self.cache.sweep(from).await
     }
 
     /// Whether derivatives are kept for whoever asks next.
@@ -214,13 +215,13 @@ impl Derivatives {
         cell
     }
 
-    async fn make(&self, keepsake: &Keepsake, id: &ImageId, record: &Record, form: Form) -> Result<Made> {
-        let (store, meta) = keepsake.readable_bytes(id, record).await?;
+    async fn make(&self, from: &KeptDerivatives, id: &ImageId, record: &Record, form: Form) -> Result<Made> {
+        let (store, meta) = from.bytes.readable(id, record).await?;
         let allowed = self.limits.memory_bytes;
         if meta.size > allowed {
             return Ok(Err(Unscalable::Memory { needed: meta.size, allowed }.into()));
         }
-        let (scaler, limits) = (Arc::clone(&self.scaler), keepsake.settings.media);
+        let (scaler, limits) = (Arc::clone(&self.scaler), from.core.settings.media);
         let looking = (meta.size + LOOKING).min(allowed);
         let Some(turn) = self.turnstile.enter(looking).await else { return Ok(Err(Refusal::Busy)) };
         let header = Ranged::open(&store, meta.key, meta.size).await?;
@@ -243,7 +244,7 @@ impl Derivatives {
         }
         // All who wait for the same have waited as long.
         let Some(turn) = self.turnstile.enter(cost).await else { return Ok(Err(Refusal::Busy)) };
-        let source = keepsake.load_bytes(id, record).await?;
+        let source = from.bytes.load(id, record).await?;
         let scaler = Arc::clone(&self.scaler);
         guarded(move || {
             let made = scaler.scale(&source, format, form, cost);
@@ -251,26 +252,6 @@ impl Derivatives {
             made
         })
         .await
-    }
-}
-
-impl Keepsake {
-    /// From now on derivatives are kept here, where they are kept at all.
-    pub fn keep_derivatives(&self, derivatives: &Derivatives) {
-        self.keeps_derivatives.store(derivatives.are_kept(), Ordering::Relaxed);
-    }
-
-    /// Removes what is kept of a content whose image was deleted. What stays, because the store fails, goes at a sweep.
-    pub(crate) async fn forget_derivatives(&self, content: &Digest) {
-        if !self.keeps_derivatives.load(Ordering::Relaxed) {
-            return;
-        }
-        let mut kept = self.primary.list(&layout::derivatives_of(content), None);
-        while let Ok(Some(meta)) = kept.try_next().await {
-            if self.primary.delete(&meta.key).await.is_err() {
-                return;
-            }
-        }
     }
 }
 

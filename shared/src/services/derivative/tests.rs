@@ -15,7 +15,8 @@ use jiff::SignedDuration;
 use super::{Bounds, Derivative, Derivatives, Form, Formats, Limits, Scaler, Unscalable};
 use crate::base::clock::Clock;
 use crate::core::error::{Error, Result};
-use crate::keepsake::{Keepsake, Settings};
+use crate::core::settings::Settings;
+use crate::keepsake::Keepsake;
 use crate::layout::{self, ImageId};
 use crate::media::Format;
 use crate::services::upload::{Fields, NewImage};
@@ -116,7 +117,7 @@ impl World {
         let keepsake = Keepsake::new(primary, archive, Vec::new(), clock, Settings::default());
         let counting = Arc::new(Counting::default());
         let derivatives = Derivatives::new(Arc::new(Shared(Arc::clone(&counting))), limits);
-        keepsake.keep_derivatives(&derivatives);
+        keepsake.derivatives.follow(&derivatives);
         Self { keepsake, derivatives, counting }
     }
 
@@ -126,13 +127,13 @@ impl World {
         let gif = b"GIF89a\x01\0\x01\0\x80\0\0\0\0\0\xff\xff\xff,\0\0\0\0\x01\0\x01\0\0\x02\x02\x44\x01\0;";
         let body = Body::from([&gif[..], &[number, cost]].concat());
         let new = NewImage { body, original_name: None };
-        self.keepsake.upload(vec![new], Fields::default(), None).await.unwrap().images[0].0.clone()
+        self.keepsake.uploads.upload(vec![new], Fields::default(), None).await.unwrap().images[0].0.clone()
     }
 
     async fn get(&self, id: &ImageId, width: u32) -> Result<Derivative> {
-        let (id, entry) = self.keepsake.image(id.as_str()).await?;
+        let (id, entry) = self.keepsake.images.get(id.as_str()).await?;
         let record = entry.live().unwrap();
-        self.derivatives.get(&self.keepsake, &id, record, record.sha256.unwrap(), form(width)).await
+        self.derivatives.get(&self.keepsake.derivatives, &id, record, record.sha256.unwrap(), form(width)).await
     }
 
     fn made(&self) -> usize {
@@ -140,7 +141,7 @@ impl World {
     }
 
     async fn kept(&self) -> Vec<Key> {
-        self.keepsake.primary.list(layout::DERIVATIVES, None).map_ok(|meta| meta.key).try_collect().await.unwrap()
+        self.keepsake.core.primary.list(layout::DERIVATIVES, None).map_ok(|meta| meta.key).try_collect().await.unwrap()
     }
 }
 
@@ -245,7 +246,7 @@ async fn what_was_made_is_kept_until_the_image_is_deleted() {
     world.get(&id, 640).await.unwrap();
     world.get(&other, 320).await.unwrap();
     assert_eq!((world.made(), world.kept().await.len()), (3, 3));
-    world.keepsake.delete_image(id.as_str(), |_| true).await.unwrap();
+    world.keepsake.images.delete(id.as_str(), |_| true).await.unwrap();
     assert_eq!(world.kept().await.len(), 1, "that of the other image");
 }
 
@@ -255,13 +256,13 @@ async fn what_was_kept_and_has_rotted_or_gone_is_made_again() {
     let id = world.upload(1, 1).await;
     let first = world.get(&id, 320).await.unwrap();
     let key = world.kept().await.remove(0);
-    let mut bytes = world.keepsake.primary.get(&key, None).await.unwrap().bytes().await.unwrap().to_vec();
+    let mut bytes = world.keepsake.core.primary.get(&key, None).await.unwrap().bytes().await.unwrap().to_vec();
     bytes[1] ^= 1;
     for damage in [bytes, Vec::new(), vec![0xff; 40]] {
-        world.keepsake.primary.put(&key, &Body::from(damage), &PutMode::Overwrite).await.unwrap();
+        world.keepsake.core.primary.put(&key, &Body::from(damage), &PutMode::Overwrite).await.unwrap();
         assert_eq!(world.get(&id, 320).await.unwrap(), first);
     }
-    world.keepsake.primary.delete(&key).await.unwrap();
+    world.keepsake.core.primary.delete(&key).await.unwrap();
     assert_eq!(world.get(&id, 320).await.unwrap(), first);
     assert_eq!(world.made(), 5);
 }
@@ -271,17 +272,17 @@ async fn the_oldest_go_where_there_are_too_many_and_so_do_those_of_no_image() {
     let size = 64;
     let world = World::new(Limits { cache_bytes: 8 * size, ..LIMITS });
     let stray = layout::derivative(&crate::digest::Digest::of(b"no image"), "1-w320-webp");
-    world.keepsake.primary.put(&stray, &Body::from(vec![0; 10]), &PutMode::Create).await.unwrap();
+    world.keepsake.core.primary.put(&stray, &Body::from(vec![0; 10]), &PutMode::Create).await.unwrap();
     for number in 0..30 {
         let id = world.upload(number, 1).await;
         world.get(&id, 320).await.unwrap();
-        world.keepsake.clock.advance(SignedDuration::from_secs(1));
+        world.keepsake.core.clock.advance(SignedDuration::from_secs(1));
     }
-    world.derivatives.sweep(&world.keepsake).await.unwrap();
+    world.derivatives.sweep(&world.keepsake.derivatives).await.unwrap();
     let kept = world.kept().await;
     let mut bytes = 0;
     for key in &kept {
-        bytes += world.keepsake.primary.head(key).await.unwrap().size;
+        bytes += world.keepsake.core.primary.head(key).await.unwrap().size;
     }
     assert!(!kept.contains(&stray) && !kept.is_empty() && bytes <= 8 * size, "{bytes} bytes of {kept:?}");
     assert_eq!(world.made(), 30);
@@ -301,7 +302,7 @@ async fn a_store_that_takes_no_writes_or_has_no_room_is_served_without_keeping_a
         }
         assert_eq!((world.made(), world.kept().await.len()), (2, 0));
         assert_eq!(
-            world.keepsake.last_write_failure(),
+            world.keepsake.core.last_write_failure(),
             None,
             "it is no failure of the store that anyone has to see to"
         );

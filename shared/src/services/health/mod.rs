@@ -2,6 +2,13 @@
 
 mod place;
 
+use crate::services::backup::Backups;
+use crate::services::images::records::ImageRecords;
+use crate::services::persistence::Persistence;
+use crate::services::recovery::RecoveryState;
+use crate::services::replication::Replicator;
+use crate::services::unfinished::UnfinishedUploads;
+use crate::services::verify::Verifier;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -9,9 +16,9 @@ use futures::future;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::base::clock::format_millis;
-use crate::catalog::{Entry, QUEUED_AT_MOST, State, Totals, uploaded_at};
+use crate::catalog::{State, Totals};
+use crate::core::Core;
 use crate::core::error::Result;
-use crate::keepsake::Keepsake;
 use crate::layout::{self, BackupName, ImageId};
 use crate::services::backup::{self, Listed};
 use crate::services::persistence::Judgement;
@@ -20,7 +27,6 @@ use crate::services::replication::Behind;
 use crate::services::unfinished::Unfinished;
 use crate::services::verify;
 use crate::store::{ErrorKind, StoreError, StoreStatus};
-use crate::sync::lock;
 
 /// For so long a change may wait for its second copy before somebody should look.
 const WAITS_LONG: SignedDuration = SignedDuration::from_hours(1);
@@ -130,13 +136,40 @@ impl Health {
     }
 }
 
-impl Keepsake {
+/// The state of the store, in one report.
+#[derive(Debug)]
+pub struct HealthReport {
+    core: Arc<Core>,
+    records: Arc<ImageRecords>,
+    backups: Arc<Backups>,
+    replication: Arc<Replicator>,
+    unfinished: Arc<UnfinishedUploads>,
+    verifier: Arc<Verifier>,
+    persistence: Arc<Persistence>,
+    recovering: Arc<RecoveryState>,
+}
+
+impl HealthReport {
+    /// The state of the store, in one report, in the store that `core` has.
+    pub fn new(
+        core: Arc<Core>,
+        records: Arc<ImageRecords>,
+        backups: Arc<Backups>,
+        replication: Arc<Replicator>,
+        unfinished: Arc<UnfinishedUploads>,
+        verifier: Arc<Verifier>,
+        persistence: Arc<Persistence>,
+        recovering: Arc<RecoveryState>,
+    ) -> Self {
+        Self { core, records, backups, replication, unfinished, verifier, persistence, recovering }
+    }
+
     /// Looks at the store and its archive; writes nothing.
-    pub async fn health(&self) -> Health {
-        let now = self.clock.now();
+    pub async fn report(&self) -> Health {
+        let now = self.core.clock.now();
         let mut checks = Vec::new();
-        let primary = self.check_place(PRIMARY, &self.primary, &mut checks).await;
-        let status = self.check_place(ARCHIVE, self.archive.store(), &mut checks).await;
+        let primary = self.check_place(PRIMARY, &self.core.primary, &mut checks).await;
+        let status = self.check_place(ARCHIVE, self.core.archive.store(), &mut checks).await;
         let reachable = status.is_some();
         let persistence = self.check_persistence(primary.as_ref(), &mut checks);
         let known = self.check_catalog(&mut checks).await;
@@ -151,8 +184,8 @@ impl Keepsake {
             let message = "They cannot be listed while the archive is away.".to_owned();
             checks.push(Check { name: "backups", status: Status::Warn, message });
         }
-        let sync = self.settings.archive_sync;
-        let behind = if known { self.behind(reachable).await } else { None };
+        let sync = self.core.settings.archive_sync;
+        let behind = if known { self.replication.behind(reachable).await } else { None };
         let waits = behind.and_then(|behind| behind.since).map(|since| now.duration_since(since));
         if let Some(waits) = waits.filter(|waits| *waits > WAITS_LONG)
             && let Some(check) = checks.iter_mut().find(|c| c.name == "archive" && c.status == Status::Ok)
@@ -161,20 +194,20 @@ impl Keepsake {
             let minutes = waits.as_secs() / 60;
             check.message = format!("The oldest change that it lacks is {minutes} minutes old; the log says why.");
         }
-        let restoring = self.restoring();
+        let restoring = self.recovering.restoring();
         let archive = ArchiveHealth { sync, status, behind, restoring };
-        let totals = self.catalog.read(|state| state.totals());
+        let totals = self.core.catalog.read(|state| state.totals());
         let backup::All { listed: backups, unreadable: unreadable_backups } = backups;
         let newest = backups.first().cloned();
         let damaged =
             |backup: &&Listed| verifications.as_ref().is_some_and(|r| r.damaged_backups.contains(&backup.name));
         let newest_verified = backups.iter().find(|backup| !damaged(backup)).cloned();
-        let writable = self.withheld().is_none()
+        let writable = !self.core.is_withheld()
             && !checks.iter().any(|c| matches!(c.name, "primary" | "archive") && c.status == Status::Error);
         Health {
             status: checks.iter().map(|c| c.status).max().unwrap_or(Status::Ok),
             now,
-            uptime: now.duration_since(self.started_at),
+            uptime: now.duration_since(self.core.started_at),
             writable,
             persistence,
             primary,
@@ -184,7 +217,7 @@ impl Keepsake {
             not_backed_up: self.not_backed_up(newest.as_ref(), totals.live),
             newest,
             newest_verified,
-            unfinished: self.unfinished().await.unwrap_or_default(),
+            unfinished: self.unfinished.sums().await.unwrap_or_default(),
             gone,
             missing,
             verifications,
@@ -195,13 +228,13 @@ impl Keepsake {
 
     /// Whether requests can be answered: the catalog can be read.
     pub async fn is_ready(&self) -> bool {
-        self.catalog.refresh().await.is_ok()
+        self.core.catalog.refresh().await.is_ok()
     }
 
     async fn check_catalog(&self, checks: &mut Vec<Check>) -> bool {
-        let refreshed = self.catalog.refresh().await;
+        let refreshed = self.core.catalog.refresh().await;
         let known = refreshed.is_ok();
-        let unreadable = self.catalog.unreadable().len();
+        let unreadable = self.core.catalog.unreadable().len();
         let (status, message) = match refreshed {
             Err(_) => (Status::Error, "The catalog cannot be read.".to_owned()),
             Ok(()) if unreadable > 0 => (Status::Warn, format!("{unreadable} commits can be read in no place.")),
@@ -213,11 +246,11 @@ impl Keepsake {
 
     /// Returns how many of the images without bytes at the start have none yet: an import may have brought them.
     async fn check_recovery(&self, checks: &mut Vec<Check>) -> u64 {
-        let report: Option<Arc<recovery::Report>> = lock(&self.recovered).clone();
+        let report: Option<Arc<recovery::Report>> = self.recovering.last();
         let Some(report) = report else { return 0 };
         let lives = |state: &State| report.missing.iter().filter(|id| state.lives(id.as_str())).cloned().collect();
-        let living: Vec<ImageId> = self.catalog.read(lives);
-        let look = living.iter().take(LOOKED_FOR).map(async |id| self.primary.head(&layout::image(id)).await);
+        let living: Vec<ImageId> = self.core.catalog.read(lives);
+        let look = living.iter().take(LOOKED_FOR).map(async |id| self.core.primary.head(&layout::image(id)).await);
         let found = future::join_all(look).await.iter().filter(|found| found.is_ok()).count();
         let missing = (living.len() - found) as u64;
         let (status, message) = if missing > 0 {
@@ -243,7 +276,7 @@ impl Keepsake {
     /// start alone: until then each image has one copy.
     async fn check_images(&self, checks: &mut [Check]) -> u64 {
         // While they are brought back, or their volume is not mounted, that is told elsewhere.
-        if self.restoring().is_some() || self.withheld().is_some() {
+        if self.recovering.restoring().is_some() || self.core.is_withheld() {
             return 0;
         }
         let gone = self.gone_images().await.unwrap_or_default();
@@ -262,29 +295,29 @@ impl Keepsake {
     /// Counts the images that are gone. A few are looked for, spread over all that there are; everything is listed only where
     /// one of them is not found.
     async fn gone_images(&self) -> Result<u64> {
-        let sample = self.catalog.read(some_images);
-        let look = sample.iter().map(async |id| self.primary.head(&layout::image(id)).await);
+        let sample = self.core.catalog.read(some_images);
+        let look = sample.iter().map(async |id| self.core.primary.head(&layout::image(id)).await);
         let is_gone = |found: &Result<_, StoreError>| found.as_ref().is_err_and(|e| e.kind == ErrorKind::NotFound);
         if !future::join_all(look).await.iter().any(is_gone) {
             return Ok(0);
         }
-        let known = lock(&self.recovered).clone();
+        let known = self.recovering.last();
         let told = |id: &ImageId| known.as_ref().is_some_and(|report| report.missing.contains(id));
         // What has a record before and after the list should be in it: an image is put before its record.
         let with_bytes = |state: &State| {
             let stored = state.live().filter(|(id, record)| record.sha256.is_some() && !told(id));
             stored.map(|(id, _)| id.clone()).collect::<BTreeSet<ImageId>>()
         };
-        let mut wanted = self.catalog.read(with_bytes);
-        let present = self.list_uploads().await?;
+        let mut wanted = self.core.catalog.read(with_bytes);
+        let present = self.records.list_files().await?;
         wanted.retain(|id| !present.contains_key(id));
-        self.catalog.refresh().await?;
-        self.catalog.read(|state| wanted.retain(|id| state.lives(id.as_str())));
+        self.core.catalog.refresh().await?;
+        self.core.catalog.read(|state| wanted.retain(|id| state.lives(id.as_str())));
         Ok(wanted.len() as u64)
     }
 
     async fn check_verifications(&self, checks: &mut Vec<Check>) -> Option<verify::Record> {
-        let found = self.verifications().await;
+        let found = self.verifier.verifications().await;
         let (status, message) = match &found {
             Err(_) => (Status::Warn, "What verifications found cannot be read.".to_owned()),
             Ok(record) if record.is_empty() => (Status::Ok, "Nothing has been read through yet.".to_owned()),
@@ -318,8 +351,8 @@ impl Keepsake {
 
     fn check_persistence(&self, primary: Option<&StoreStatus>, checks: &mut Vec<Check>) -> Judgement {
         let file_system = primary.and_then(|status| status.file_system.as_deref());
-        let judgement = self.judge(primary.map_or("", |status| status.kind), file_system);
-        let (status, message) = match (self.withheld(), &judgement.warning) {
+        let judgement = self.persistence.judge(primary.map_or("", |status| status.kind), file_system);
+        let (status, message) = match (self.persistence.withheld(), &judgement.warning) {
             (Some(why), _) => (Status::Error, why.told()),
             (None, Some(warning)) => (Status::Warn, warning.clone()),
             (None, None) => (Status::Ok, format!("It is {}: {}.", judgement.verdict.name(), judgement.evidence)),
@@ -329,7 +362,7 @@ impl Keepsake {
     }
 
     async fn check_backups(&self, passing: bool, checks: &mut Vec<Check>) -> backup::All {
-        let all = self.all_backups().await;
+        let all = self.backups.all().await;
         let (status, message) = match &all {
             Err(_) => (Status::Error, "The backups cannot be listed.".to_owned()),
             Ok(all) if !all.unreadable.is_empty() => {
@@ -353,19 +386,7 @@ impl Keepsake {
     /// backup has fewer of.
     fn not_backed_up(&self, newest: Option<&Listed>, live: u64) -> u64 {
         let fewer = live.saturating_sub(newest.map_or(0, |backup| backup.images));
-        self.uploaded_after(newest.map(|backup| backup.name)).max(fewer)
-    }
-
-    /// How many live images were uploaded after a backup was made, or in all where there is none.
-    pub(crate) fn uploaded_after(&self, newest: Option<BackupName>) -> u64 {
-        let since = newest.map_or(Timestamp::MIN, BackupName::moment);
-        // An image may stand in lists before the moment of its upload, by a bounded time.
-        let earliest = since.checked_sub(QUEUED_AT_MOST).unwrap_or(Timestamp::MIN);
-        let is_after = |entry: &Entry| entry.live().is_some_and(|record| uploaded_at(record) > since);
-        self.catalog.read(|state| {
-            let newest = state.newest(None).take_while(|((at, _), _)| *at > earliest);
-            newest.filter(|(_, entry)| is_after(entry)).count() as u64
-        })
+        self.backups.uploaded_after(newest.map(|backup| backup.name)).max(fewer)
     }
 }
 

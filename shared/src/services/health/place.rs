@@ -1,10 +1,11 @@
 //! The check of one place: the primary or the archive.
 
+use super::HealthReport;
 use super::{ARCHIVE, Check, PRIMARY, Status};
-use crate::keepsake::{Keepsake, WriteFailure};
+use crate::core::WriteFailure;
 use crate::store::{ErrorKind, Files, Store, StoreStatus};
 
-impl Keepsake {
+impl HealthReport {
     /// Adds the check of a place; returns its status, where it answers.
     pub(super) async fn check_place(
         &self,
@@ -14,11 +15,11 @@ impl Keepsake {
     ) -> Option<StoreStatus> {
         let status = store.status().await;
         // Nothing that is asked for waits for it.
-        let follows = name == ARCHIVE && !self.settings.archive_sync;
+        let follows = name == ARCHIVE && !self.core.settings.archive_sync;
         let serious = if follows { Status::Warn } else { Status::Error };
         let here = |failure: &WriteFailure| failure.place.unwrap_or(PRIMARY) == name;
-        let failure = self.last_write_failure().filter(here);
-        let upkeep = self.last_upkeep_failure().filter(here);
+        let failure = self.core.last_write_failure().filter(here);
+        let upkeep = self.core.last_upkeep_failure().filter(here);
         let (level, message) = match &status {
             Err(error) if error.kind == ErrorKind::Refused => {
                 let message = "It refuses access: its credentials or rights need a look, or its bucket is gone.";
@@ -30,12 +31,12 @@ impl Keepsake {
             Ok(StoreStatus { read_only: Some(why), .. }) if follows => {
                 (Status::Warn, format!("{why} Second copies wait until it takes writes."))
             }
-            Ok(StoreStatus { free_bytes: Some(free), .. }) if follows && *free < self.settings.reserve_bytes => (
+            Ok(StoreStatus { free_bytes: Some(free), .. }) if follows && *free < self.core.settings.reserve_bytes => (
                 Status::Warn,
                 format!("{free} bytes are free, which is less than the reserve; second copies wait for room."),
             ),
             Ok(StoreStatus { read_only: None, files: Some(files), .. })
-                if files.free < self.reserve_files(*files).max(1) =>
+                if files.free < self.core.reserve_files(*files).max(1) =>
             {
                 let Files { free, total } = files;
                 let effect = if follows { "second copies wait" } else { "uploads are refused" };
@@ -47,7 +48,7 @@ impl Keepsake {
             }
             Err(_) => (Status::Error, "The store cannot be reached.".to_owned()),
             Ok(StoreStatus { read_only: Some(why), .. }) => (Status::Error, why.clone()),
-            Ok(StoreStatus { free_bytes: Some(free), .. }) if *free < self.settings.reserve_bytes => {
+            Ok(StoreStatus { free_bytes: Some(free), .. }) if *free < self.core.settings.reserve_bytes => {
                 (Status::Error, format!("{free} bytes are free, which is less than the reserve; uploads are refused."))
             }
             Ok(status) => match (failure.map(|failure| failure.kind), status.clock_ahead_seconds) {

@@ -1,17 +1,23 @@
 //! Reading, listing, editing and deleting images.
 
+pub mod bytes;
+pub mod records;
+
+use self::records::Changed;
+use crate::services::derivative::KeptDerivatives;
+use crate::services::images::records::ImageRecords;
+use crate::services::replication::Replicator;
 use std::sync::Arc;
 
-use crate::catalog::{Change, Content, Entry, Position, Record, Tombstone};
+use crate::catalog::{Content, Entry, Position, Record, Tombstone};
+use crate::core::Core;
+use crate::core::ages::{AGING, uploaded_after};
 use crate::core::archive::Archived;
 use crate::core::error::{Error, Result};
-use crate::keepsake::Keepsake;
 use crate::layout::{self, ImageId};
 use crate::services::groups;
-use crate::services::prune;
 use crate::services::upload::Fields;
-use crate::services::verify::uploaded_after;
-use crate::store::{ErrorKind, ObjectMeta, Optional, Store};
+use crate::store::ErrorKind;
 
 /// Which images a list shows.
 #[derive(Debug, Clone, Default)]
@@ -110,12 +116,31 @@ impl Patch {
     }
 }
 
-impl Keepsake {
+/// Reading, listing, editing and deleting images.
+#[derive(Debug)]
+pub struct Images {
+    core: Arc<Core>,
+    records: Arc<ImageRecords>,
+    replication: Arc<Replicator>,
+    derivatives: Arc<KeptDerivatives>,
+}
+
+impl Images {
+    /// Reading, listing, editing and deleting images, in the store that `core` has.
+    pub fn new(
+        core: Arc<Core>,
+        records: Arc<ImageRecords>,
+        replication: Arc<Replicator>,
+        derivatives: Arc<KeptDerivatives>,
+    ) -> Self {
+        Self { core, records, replication, derivatives }
+    }
+
     /// A page of at most `limit` images, newest first, after `after` where one is given.
-    pub async fn list_images(&self, filter: &Filter, after: Option<&Position>, limit: usize) -> Result<Page> {
-        self.catalog.refresh().await?;
+    pub async fn list(&self, filter: &Filter, after: Option<&Position>, limit: usize) -> Result<Page> {
+        self.core.catalog.refresh().await?;
         let takes = filter.takes();
-        Ok(self.catalog.read(|state| {
+        Ok(self.core.catalog.read(|state| {
             let mut found = state.newest(after).filter(|(_, entry)| entry.live().is_some_and(&takes));
             let page: Vec<(Position, &Arc<Entry>)> = found.by_ref().take(limit).collect();
             let more = found.next().is_some();
@@ -130,52 +155,27 @@ impl Keepsake {
     }
 
     /// The state of a live image.
-    pub async fn image(&self, id: &str) -> Result<(ImageId, Arc<Entry>)> {
-        self.catalog.refresh().await?;
+    pub async fn get(&self, id: &str) -> Result<(ImageId, Arc<Entry>)> {
+        self.core.catalog.refresh().await?;
         self.known_image(id)
-    }
-
-    /// Where an image's bytes lie whole: in the primary, else in the archive. A copy of another length than the record
-    /// says is passed over.
-    pub async fn locate_bytes(&self, id: &ImageId, record: &Record) -> Result<(Store, ObjectMeta)> {
-        let whole = |meta: &ObjectMeta| record.size.is_none_or(|size| size == meta.size);
-        let primary = self.primary.head(&layout::image(id)).await.optional();
-        if let Ok(Some(meta)) = &primary
-            && whole(meta)
-        {
-            return Ok((self.primary.clone(), meta.clone()));
-        }
-        if let Some(digest) = &record.sha256 {
-            let archived = self.archive.store().head(&layout::archived_image(digest)).await.optional()?;
-            if let Some(meta) = archived.filter(whole) {
-                return Ok((self.archive.store().clone(), meta));
-            }
-        }
-        primary?;
-        Err(Error::MissingBytes)
     }
 
     fn known_image(&self, id: &str) -> Result<(ImageId, Arc<Entry>)> {
         let unknown = || Error::NoSuchImage(id.to_owned());
         let name = ImageId::new(id).map_err(|_| unknown())?;
-        let entry = self.catalog.read(|state| state.get(id).filter(|entry| entry.live().is_some()).cloned());
+        let entry = self.core.catalog.read(|state| state.get(id).filter(|entry| entry.live().is_some()).cloned());
         Ok((name, entry.ok_or_else(unknown)?))
     }
 
     /// Changes what people say of an image; `holds` decides whether the present state is the one the client meant.
-    pub async fn edit_image(
-        &self,
-        id: &str,
-        patch: &Patch,
-        holds: impl Fn(&Entry) -> bool,
-    ) -> Result<(ImageId, Arc<Entry>)> {
+    pub async fn edit(&self, id: &str, patch: &Patch, holds: impl Fn(&Entry) -> bool) -> Result<(ImageId, Arc<Entry>)> {
         patch.check()?;
-        self.check_behind()?;
+        self.replication.check_behind()?;
         let patched = |before: &Record| {
             let mut record = before.clone();
             patch.apply(&mut record);
             if record.group_id != before.group_id {
-                let title = |group| self.catalog.read(|state| groups::title_of(state, group));
+                let title = |group| self.core.catalog.read(|state| groups::title_of(state, group));
                 record.group_title = record.group().and_then(title);
                 record.extra.remove("groupTitle");
             }
@@ -186,14 +186,14 @@ impl Keepsake {
     }
 
     /// Deletes an image. Its second copy stays in the archive, so that a restore brings it back.
-    pub async fn delete_image(&self, id: &str, holds: impl Fn(&Entry) -> bool) -> Result<ImageId> {
-        self.catalog.refresh().await?;
+    pub async fn delete(&self, id: &str, holds: impl Fn(&Entry) -> bool) -> Result<ImageId> {
+        self.core.catalog.refresh().await?;
         let (name, entry) = self.known_image(id)?;
         if entry.live().is_some_and(|record| record.sha256.is_none()) {
             // What was imported and not yet looked at has no second copy either.
-            self.complete_records().await?;
+            self.records.complete().await?;
         }
-        let deleted_at = self.clock.now();
+        let deleted_at = self.core.clock.now();
         let tombstone = |record: &Record| Content::Deleted(Tombstone { deleted_at, sha256: record.sha256 });
         let mut outcome = self.change_image(id, &holds, tombstone).await;
         if let Err(error) = &outcome
@@ -235,38 +235,16 @@ impl Keepsake {
         holds: impl Fn(&Entry) -> bool,
         change: impl Fn(&Record) -> Content,
     ) -> Result<Changed> {
-        let _turn = self.editing.lock().await;
-        self.catalog.refresh().await?;
+        let _turn = self.core.editing.lock().await;
+        self.core.catalog.refresh().await?;
         let (id, before) = self.known_image(id)?;
         if !holds(&before) {
             return Err(Error::Changed);
         }
         let Some(record) = before.live() else { return Err(Error::NoSuchImage(id.to_string())) };
         let content = change(record);
-        let mut changed = self.commit_changes(vec![(id.clone(), before, content)]).await?;
+        let mut changed = self.records.commit_changes(vec![(id.clone(), before, content)]).await?;
         changed.pop().ok_or_else(|| Error::NoSuchImage(id.to_string()))
-    }
-
-    /// Commits new contents of images, each with the state that it was made from; the caller has its turn at editing. Where
-    /// there are none, nothing is written.
-    pub(crate) async fn commit_changes(&self, changes: Vec<(ImageId, Arc<Entry>, Content)>) -> Result<Vec<Changed>> {
-        if changes.is_empty() {
-            return Ok(Vec::new());
-        }
-        let change = |(id, before, content): (ImageId, Arc<Entry>, Content)| {
-            let change = Change { version: before.stamp.version + 1, content };
-            ((id.clone(), change.clone()), (id, before, change))
-        };
-        let (to_commit, changes): (Vec<_>, Vec<_>) = changes.into_iter().map(change).unzip();
-        let committed = self.catalog.commit(to_commit).await;
-        // Also where the outcome is unknown, which the background task decides.
-        self.changed.notify_one();
-        let commit = self.note_write(committed.map_err(Error::from))?;
-        let changed = |(id, before, change): (ImageId, Arc<Entry>, Change)| {
-            let after = change.stamped(commit);
-            Changed { id, before, after }
-        };
-        Ok(changes.into_iter().map(changed).collect())
     }
 
     /// Deletes an image's bytes from the primary once the archive's copy of them has been found right; leaves
@@ -276,30 +254,25 @@ impl Keepsake {
             && let Some(digest) = record.sha256
         {
             // A prune may not have seen yet that a record so young names this content.
-            let verified = if uploaded_after(record, self.clock.now() - prune::AGING) {
-                match self.archive.verify(&self.primary, id, digest).await {
+            let verified = if uploaded_after(record, self.core.clock.now() - AGING) {
+                match self.core.archive.verify(&self.core.primary, id, digest).await {
                     // Deleting goes on a full disk too.
-                    Err(e) if e.kind == ErrorKind::Full => self.archive.verify_named(&self.primary, id, digest).await?,
+                    Err(e) if e.kind == ErrorKind::Full => {
+                        self.core.archive.verify_named(&self.core.primary, id, digest).await?
+                    }
                     renewed => renewed?,
                 }
             } else {
-                self.archive.verify_named(&self.primary, id, digest).await?
+                self.core.archive.verify_named(&self.core.primary, id, digest).await?
             };
             if verified == Archived::Missing {
                 return Ok(());
             }
         }
-        self.primary.delete(&layout::image(id)).await?;
+        self.core.primary.delete(&layout::image(id)).await?;
         if let Some(digest) = before.live().and_then(|record| record.sha256) {
-            self.forget_derivatives(&digest).await;
+            self.derivatives.forget(&digest).await;
         }
         Ok(())
     }
-}
-
-/// What a change of one image did.
-pub(crate) struct Changed {
-    pub(crate) id: ImageId,
-    pub(crate) before: Arc<Entry>,
-    pub(crate) after: Arc<Entry>,
 }

@@ -7,12 +7,12 @@ use futures::stream::{self, TryStreamExt};
 use super::Migrated;
 use super::lacking::{Wanted, lacking};
 use crate::catalog::Snapshot;
+use crate::core::Core;
+use crate::core::ages::IN_FLIGHT;
 use crate::core::error::Result;
 use crate::digest::Digest;
-use crate::keepsake::Keepsake;
 use crate::layout::{self, BackupName, ImageId};
 use crate::services::backup::{Manifest, Sequence};
-use crate::services::recovery::IN_FLIGHT;
 use crate::services::tokens;
 use crate::store::{Body, Key, ObjectMeta, Optional, PutMode, StoreError};
 
@@ -21,8 +21,8 @@ const COPIES: usize = 8;
 
 /// Copies what `state` and `backups` consist of, but for the state itself.
 pub(super) async fn round(
-    from: &Keepsake,
-    to: &Keepsake,
+    from: &Core,
+    to: &Core,
     state: &Snapshot,
     backups: &[BackupName],
     report: &mut Migrated,
@@ -41,8 +41,8 @@ pub(super) async fn round(
 }
 
 struct Round<'a> {
-    from: &'a Keepsake,
-    to: &'a Keepsake,
+    from: &'a Core,
+    to: &'a Core,
     state: &'a Snapshot,
 }
 

@@ -20,9 +20,9 @@ use futures::stream::TryStreamExt;
 use serde::Serialize;
 
 use crate::catalog::Snapshot;
+use crate::core::Core;
 use crate::core::error::{Error, Result};
 use crate::digest::Digest;
-use crate::keepsake::Keepsake;
 use crate::layout::{self, BackupName, ImageId};
 use crate::store::{Store, StoreError};
 
@@ -73,7 +73,7 @@ impl Migrated {
 
 /// Makes `to` hold the store that `from` holds. How far it is shows in the progress of `to`.
 /// [`Error::MigrationRefused`], with nothing written, where `to` holds anything but an older state of the same store.
-pub async fn migrate(from: &Keepsake, to: &Keepsake) -> Result<Migrated> {
+pub async fn migrate(from: &Core, to: &Core) -> Result<Migrated> {
     from.catalog.refresh().await?;
     let Some(store) = from.catalog.store_id() else {
         return refused("The store to migrate from is not one yet: it has no checkpoint. Start the server on it once.");
@@ -115,7 +115,7 @@ fn refused<T>(sentence: &str) -> Result<T> {
 }
 
 /// Sees to it that `to` is empty and marked, or an unfinished migration or an older state of this store.
-async fn check_target(from: &Keepsake, to: &Keepsake, store: uuid::Uuid) -> Result<()> {
+async fn check_target(from: &Core, to: &Core, store: uuid::Uuid) -> Result<()> {
     for place in [&to.primary, to.archive.store()] {
         place.check_conditional_writes(&layout::scratch()).await?;
     }
@@ -150,7 +150,7 @@ async fn is_empty(store: &Store) -> Result<bool, StoreError> {
     Ok(true)
 }
 
-async fn holds_no_images(to: &Keepsake) -> Result<bool, StoreError> {
+async fn holds_no_images(to: &Core) -> Result<bool, StoreError> {
     let mut uploads = to.primary.list(layout::UPLOADS, None);
     while let Some(meta) = uploads.try_next().await? {
         if layout::parse_image(&meta.key).is_some() {
@@ -173,12 +173,10 @@ fn changes(then: &Snapshot, now: &Snapshot) -> u64 {
     now.iter().filter(|(id, entry)| !then.covers(id, entry)).count() as u64
 }
 
-impl Keepsake {
-    /// [`Error::MigrationUnfinished`] where a migration into this store was begun and has not ended.
-    pub async fn check_migration(&self) -> Result<()> {
-        match marker::read(&self.primary).await? {
-            Some(_) => Err(Error::MigrationUnfinished),
-            None => Ok(()),
-        }
+/// [`Error::MigrationUnfinished`] where a migration into this store was begun and has not ended.
+pub async fn check_migration(primary: &Store) -> Result<()> {
+    match marker::read(primary).await? {
+        Some(_) => Err(Error::MigrationUnfinished),
+        None => Ok(()),
     }
 }

@@ -1,5 +1,6 @@
 //! The verdict: which evidence there is, and which of it wins.
 
+use super::Persistence;
 use std::borrow::Cow;
 use std::path::PathBuf;
 
@@ -7,7 +8,6 @@ use super::{Circumstances, Outlived, Spot};
 use crate::base::clock::format_millis;
 use crate::config::Location;
 use crate::config::Platform;
-use crate::keepsake::Keepsake;
 
 /// Whether the images will still be there after the next deployment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -195,7 +195,7 @@ impl Outlived {
     }
 }
 
-impl Keepsake {
+impl Persistence {
     /// Whether the images outlive their instance, as far as this start has found. `file_system` is what the primary says
     /// of itself, and `kind` what sort of store it is.
     pub(crate) fn judge(&self, kind: &str, file_system: Option<&str>) -> Judgement {
@@ -206,7 +206,7 @@ impl Keepsake {
         });
         let known = self.circumstances().unwrap_or(&unknown);
         let images = if known.is_volume(Location::Uploads) { Location::Uploads } else { Location::Data };
-        let whole = crate::sync::lock(&self.recovered).as_ref().is_some_and(|report| report.missing.is_empty());
+        let whole = self.recovering.last().is_some_and(|report| report.missing.is_empty());
         let mut judgement =
             known.judge(self.outlived(images).as_ref(), self.outlived(Location::Archive).as_ref(), file_system, whole);
         if let Some(needless) = self.needless_acceptance() {

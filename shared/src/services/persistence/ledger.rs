@@ -3,6 +3,7 @@
 //! Each place has its own, which is never filled from another's: that an instance stands in it means that the place itself
 //! has outlived it. It also is the place's mark, and remembers which places were volumes, and where.
 
+use super::Persistence;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +11,7 @@ use super::{Instance, Volume};
 use crate::base::clock::millis;
 use crate::base::seal::{self, UNSEALED};
 use crate::core::error::Result;
-use crate::keepsake::Keepsake;
+
 use crate::layout;
 use crate::store::{Body, Contention, ErrorKind, Optional, PutMode, Store};
 
@@ -93,7 +94,7 @@ pub(super) async fn read(place: &Store) -> Result<Option<Ledger>> {
     Ok(read.and_then(|(bytes, _)| Ledger::decode(&bytes)))
 }
 
-impl Keepsake {
+impl Persistence {
     /// Takes note of this start in a place, and says what the place has outlived. What cannot be trusted is set aside and
     /// begun anew; what cannot be written is read all the same.
     pub(super) async fn note_start_in(&self, place: &Store, volumes: &[Volume]) -> Result<Option<Outlived>> {
@@ -110,14 +111,14 @@ impl Keepsake {
             let damaged = ledger.is_none();
             let mut ledger = ledger.unwrap_or_else(Ledger::new);
             ledger.volumes = volumes.to_vec();
-            instance.iter().for_each(|instance| ledger.note(instance, self.clock.now()));
+            instance.iter().for_each(|instance| ledger.note(instance, self.core.clock.now()));
             let outlived = instance.and_then(|instance| ledger.outlived(instance));
             if self.withheld().is_some() {
                 return Ok(outlived);
             }
             if damaged {
                 tracing::error!(%key, "a ledger of starts is damaged; it is begun anew");
-                if let Err(error) = self.archive.quarantine(place, &key).await {
+                if let Err(error) = self.core.archive.quarantine(place, &key).await {
                     tracing::warn!(error = &error as &dyn std::error::Error, "the damaged ledger could not be kept");
                 }
             }

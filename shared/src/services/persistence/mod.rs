@@ -17,7 +17,9 @@ mod machine;
 #[cfg(test)]
 mod tests;
 
+use crate::services::recovery::RecoveryState;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
@@ -29,8 +31,8 @@ pub use machine::{Machine, Mount};
 
 use crate::catalog::CatalogError;
 use crate::config::{ArchiveMode, Config, Location, Platform, StoreUrl};
+use crate::core::Core;
 use crate::core::error::Error;
-use crate::keepsake::Keepsake;
 use crate::layout;
 use crate::store::{Key, Optional, Store};
 use crate::sync::{Mutex, lock};
@@ -213,49 +215,57 @@ impl Withheld {
     }
 }
 
-/// What a process has found out at its start.
-#[derive(Debug, Default)]
-pub(crate) struct Persistence {
+/// Whether images outlive this instance, and what a process has found out at its start.
+#[derive(Debug)]
+pub struct Persistence {
+    core: Arc<Core>,
+    recovering: Arc<RecoveryState>,
     /// Nothing is known where a store is not served from a machine of its own.
-    circumstances: Option<Circumstances>,
+    circumstances: OnceLock<Circumstances>,
     withheld: OnceLock<Withheld>,
     /// Places whose volume is not mounted, which was accepted.
-    needed: Vec<Location>,
+    needed: Mutex<Vec<Location>>,
     /// What each place has outlived, in the order of [`Location::ALL`].
     outlived: Mutex<[Option<Outlived>; 3]>,
 }
 
-impl Keepsake {
+impl Persistence {
+    /// Nothing is known yet of where the store that `core` has is served.
+    pub fn new(core: Arc<Core>, recovering: Arc<RecoveryState>) -> Self {
+        let (circumstances, withheld, needed, outlived) = Default::default();
+        Self { core, recovering, circumstances, withheld, needed, outlived }
+    }
+
     /// Says where the store is served, and finds out whether each place is what was there before; writes nothing. Where a
     /// volume is not mounted, nothing is written from then on.
-    pub async fn served_from(mut self, circumstances: Circumstances) -> Self {
+    pub async fn served_from(&self, circumstances: Circumstances) {
         for place in Location::ALL.into_iter().filter(|place| !circumstances.is_volume(*place)) {
             let Spot::Folder { at, .. } = circumstances.spot(place) else { continue };
             if !self.carries_mark(place).await && self.was_volume(place, at).await {
                 match circumstances.accepted.contains(&place) {
-                    true => self.persistence.needed.push(place),
+                    true => lock(&self.needed).push(place),
                     false => self.withhold(Withheld::NotMounted(place)),
                 }
             }
         }
-        self.persistence.circumstances = Some(circumstances);
-        self
+        self.circumstances.get_or_init(|| circumstances);
     }
 
     pub(crate) fn circumstances(&self) -> Option<&Circumstances> {
-        self.persistence.circumstances.as_ref()
+        self.circumstances.get()
     }
 
     /// Why nothing is written, where that is so.
     pub fn withheld(&self) -> Option<Withheld> {
-        self.persistence.withheld.get().copied()
+        self.withheld.get().copied()
     }
 
     /// What to do about `ACCEPT_UNMOUNTED` where it names places that this start would have served anyway: the next volume
     /// that is not mounted there would be taken for lost.
     fn needless_acceptance(&self) -> Option<String> {
         let accepted = &self.circumstances()?.accepted;
-        let needless = accepted.iter().filter(|place| !self.persistence.needed.contains(place));
+        let needed = lock(&self.needed);
+        let needless = accepted.iter().filter(|place| !needed.contains(place));
         let names: Vec<&str> = needless.map(|place| place.name()).collect();
         (!names.is_empty()).then(|| {
             format!(
@@ -267,10 +277,10 @@ impl Keepsake {
     }
 
     fn withhold(&self, why: Withheld) {
-        let why = self.persistence.withheld.get_or_init(|| why);
+        let why = self.withheld.get_or_init(|| why);
         tracing::error!("{}", why.told());
-        self.primary.withhold();
-        self.archive.store().withhold();
+        self.core.primary.withhold();
+        self.core.archive.store().withhold();
     }
 
     /// Takes note of what a recovery found: where a place belongs to another store, nothing is written from then on.
@@ -288,9 +298,9 @@ impl Keepsake {
 
     fn place(&self, place: Location) -> Store {
         match place {
-            Location::Data => self.primary.clone(),
-            Location::Uploads => self.primary.below(&layout::uploads_mirror()),
-            Location::Archive => self.archive.store().clone(),
+            Location::Data => self.core.primary.clone(),
+            Location::Uploads => self.core.primary.below(&layout::uploads_mirror()),
+            Location::Archive => self.core.archive.store().clone(),
         }
     }
 
@@ -325,7 +335,7 @@ impl Keepsake {
                 continue;
             }
             match self.note_start_in(&self.place(place), &volumes).await {
-                Ok(told) => lock(&self.persistence.outlived)[place as usize] = told,
+                Ok(told) => lock(&self.outlived)[place as usize] = told,
                 Err(error) => {
                     let error = &error as &dyn std::error::Error;
                     tracing::warn!(place = place.name(), error, "the ledger of starts cannot be read");
@@ -339,13 +349,13 @@ impl Keepsake {
         let Some(instance) = self.circumstances().and_then(|known| known.instance.as_ref()) else { return };
         for place in Location::ALL {
             if let Ok(Some(ledger)) = ledger::read(&self.place(place)).await {
-                lock(&self.persistence.outlived)[place as usize] = ledger.outlived(instance);
+                lock(&self.outlived)[place as usize] = ledger.outlived(instance);
             }
         }
     }
 
     /// What the place has outlived, as this start found.
     fn outlived(&self, place: Location) -> Option<Outlived> {
-        lock(&self.persistence.outlived)[place as usize].clone()
+        lock(&self.outlived)[place as usize].clone()
     }
 }

@@ -1,5 +1,6 @@
 //! The plan of an import: what becomes of each record and of each file of a source.
 
+use super::import::Imports;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -12,13 +13,13 @@ use super::words::Words;
 use super::{Meter, OnProgress, Stage, names};
 use crate::base::clock::format_millis;
 use crate::catalog::{Change, Checkpoint, Commit, Content, Record, Snapshot, Stamp, State, decode_checkpoint};
+use crate::core::blocking;
 use crate::core::error::{Error, Result};
 use crate::core::lease::Lease;
 use crate::digest::Digest;
-use crate::keepsake::{Keepsake, blocking};
 use crate::layout::{self, ImageId};
 use crate::media::{self, Format, Media, MediaError};
-use crate::services::recovery::{Listed, completed};
+use crate::services::images::records::{Listed, completed};
 use crate::services::upload::{DEFAULT_CATEGORY, DEFAULT_ORDER};
 use crate::store::Optional;
 
@@ -120,10 +121,10 @@ impl Now {
     }
 }
 
-impl Keepsake {
+impl Imports {
     /// What importing a source would do. Reads all of it that is not here, and changes nothing. [`Error::RestoreRunning`]
     /// beside another plan or an import of this process.
-    pub async fn plan_import(&self, source: &Source, told: OnProgress<'_>) -> Result<ImportPlan> {
+    pub async fn plan(&self, source: &Source, told: OnProgress<'_>) -> Result<ImportPlan> {
         let _turn = self.importing.try_lock().map_err(|_| Error::RestoreRunning)?;
         self.plan_import_leased(source, told, None).await
     }
@@ -138,9 +139,9 @@ impl Keepsake {
         let renamed = |file: &SourceFile| Some((file.stored_name.clone()?, file.path.clone()));
         plan.renamed_files = source.files.iter().filter_map(renamed).collect();
         let subjects = self.subjects(source, &mut plan).await?;
-        self.catalog.refresh().await?;
-        let snapshot = self.catalog.read(|state| state.snapshot());
-        let now = Now { snapshot, present: self.list_uploads().await? };
+        self.core.catalog.refresh().await?;
+        let snapshot = self.core.catalog.read(|state| state.snapshot());
+        let now = Now { snapshot, present: self.records.list_files().await? };
         let files = subjects.iter().filter(|subject| subject.file.is_some()).count() as u64;
         let meter = Meter::new(told, Stage::Reading, files);
         let look = async |subject: Subject| {
@@ -157,7 +158,7 @@ impl Keepsake {
         while let Some((subject, facts)) = looked.try_next().await? {
             Self::decide(&mut plan, &now, subject, facts);
         }
-        plan.date_arrivals(self.clock.now());
+        plan.date_arrivals(self.core.clock.now());
         Ok(plan)
     }
 
@@ -168,7 +169,7 @@ impl Keepsake {
         let (mut state, mut odd) = (State::default(), Vec::new());
         let (mut subjects, mut words) = (Vec::new(), Words::of(source));
         if let Some(file) = &laid.metadata {
-            let bytes = words.read(source, file, self.primary.spool()).await?;
+            let bytes = words.read(source, file, self.core.primary.spool()).await?;
             let decoded = blocking(move || decode_checkpoint(&bytes)).await?;
             match decoded.map_err(|error| unreadable(file, &error))? {
                 Checkpoint::Ours(ours, _) => state = ours,
@@ -180,7 +181,7 @@ impl Keepsake {
         }
         // Those of a folder that Keepsake has served, and that are not in its checkpoint yet.
         for file in &laid.commits {
-            let bytes = words.read(source, file, self.primary.spool()).await?;
+            let bytes = words.read(source, file, self.core.primary.spool()).await?;
             let commit = Commit::decode(&bytes).map_err(|error| unreadable(file, &error))?;
             commit.entries.iter().for_each(|(id, entry)| _ = state.join(id, entry));
         }
@@ -230,8 +231,8 @@ impl Keepsake {
         let same = wanted.is_some() && live.is_some_and(|live| live.sha256 == wanted);
         let whole_here = same && id.as_ref().zip(live).is_some_and(|(id, live)| now.has_file(id, live));
         if let Some(file) = subject.file.as_ref().filter(|_| !whole_here) {
-            let body = source.read(file, self.primary.spool()).await?;
-            let (limits, inspected) = (self.settings.media, body.clone());
+            let body = source.read(file, self.core.primary.spool()).await?;
+            let (limits, inspected) = (self.core.settings.media, body.clone());
             let media = blocking(move || media::inspect(&inspected, &limits)).await?;
             if let Err(MediaError::Read(error)) = media {
                 return Err(MediaError::Read(error).into());
@@ -239,14 +240,14 @@ impl Keepsake {
             facts.seen = Some(Seen { digest: body.digest(), size: body.size(), media });
         }
         if let Some(id) = id.filter(|id| live.is_none() && now.present.contains_key(id)) {
-            facts.lying = self.primary.digest(&layout::image(&id)).await.sound()?.map(|(_, digest)| digest);
+            facts.lying = self.core.primary.digest(&layout::image(&id)).await.sound()?.map(|(_, digest)| digest);
         }
         if let Some((record, _)) = &subject.record
             && let Some(digest) = record.sha256
             && facts.seen.as_ref().is_none_or(|seen| seen.digest != digest)
             && live.is_none()
         {
-            facts.archived = self.archive.has(&digest, record.size).await?;
+            facts.archived = self.core.archive.has(&digest, record.size).await?;
         }
         Ok(facts)
     }

@@ -1,5 +1,8 @@
 //! Taking out: the present state or a backup, as a zip or as a folder.
 
+use crate::services::backup::Backups;
+use crate::services::gps::GpsPositions;
+use crate::services::images::records::ImageRecords;
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::pin::pin;
@@ -14,13 +17,13 @@ use super::text::texts;
 use super::zip_writer::ZipWriter;
 use super::{Meter, OnProgress, Stage};
 use crate::catalog::{Chunk, Entry};
+use crate::core::Core;
 use crate::core::error::{Error, Result};
 use crate::digest::Digest;
-use crate::keepsake::Keepsake;
 use crate::layout::{self, BackupName, ImageId};
-use crate::services::recovery::Listed;
+use crate::services::images::records::Listed;
 use crate::store::{Body, DiskStore, ErrorKind, Key, Optional, PutMode, Spool, Store, StoreError};
-use crate::sync::lock;
+use crate::sync::{Mutex, lock};
 
 /// Images read ahead.
 const AHEAD: usize = 4;
@@ -49,7 +52,7 @@ pub struct Exported {
 
 /// The state that is taken out: its chunks, one of which is in memory at a time.
 pub(super) struct Contents<'a> {
-    keepsake: &'a Keepsake,
+    exports: &'a Exports,
     backup: Option<BackupName>,
     pub(super) moment: Timestamp,
     pub(super) chunks: Vec<Part>,
@@ -63,7 +66,23 @@ pub(super) enum Part {
     Held(Arc<Chunk>),
 }
 
-impl Keepsake {
+/// Writes images and their records out as plain files.
+#[derive(Debug)]
+pub struct Exports {
+    pub(super) core: Arc<Core>,
+    pub(super) records: Arc<ImageRecords>,
+    pub(super) backups: Arc<Backups>,
+    pub(super) gps: Arc<GpsPositions>,
+    /// Digests of images whose bytes a download found wrong in both places.
+    unsound: Mutex<BTreeSet<Digest>>,
+}
+
+impl Exports {
+    /// Writes images and their records out as plain files, in the store that `core` has.
+    pub fn new(core: Arc<Core>, records: Arc<ImageRecords>, backups: Arc<Backups>, gps: Arc<GpsPositions>) -> Self {
+        Self { core, records, backups, gps, unsound: Mutex::default() }
+    }
+
     /// Writes a zip of what `what` names. Memory does not grow with the images, and by some hundred bytes for each of them.
     ///
     /// Every image is read through and compared with its digest before it is written, from the archive where the primary's
@@ -117,7 +136,7 @@ impl Keepsake {
         let contents = Contents::open(self, what).await?;
         let target = {
             let path = folder.to_owned();
-            let opened = crate::keepsake::blocking(move || DiskStore::open(&path)).await?;
+            let opened = crate::core::blocking(move || DiskStore::open(&path)).await?;
             let opened = opened.map_err(|error| no_file(folder, &error))?;
             Store::new(Arc::new(opened), &std::env::temp_dir())
         };
@@ -182,8 +201,8 @@ impl Exported {
 
 impl<'a> Contents<'a> {
     /// Nothing but a way to [`find`](Self::find) images that live now.
-    pub(super) fn of_single_images(keepsake: &'a Keepsake) -> Self {
-        Self { keepsake, backup: None, moment: keepsake.clock.now(), chunks: Vec::new(), records: 0, left_out: None }
+    pub(super) fn of_single_images(exports: &'a Exports) -> Self {
+        Self { exports, backup: None, moment: exports.core.clock.now(), chunks: Vec::new(), records: 0, left_out: None }
     }
 
     /// The same for a zip whose length is announced, in which these images are not.
@@ -191,21 +210,21 @@ impl<'a> Contents<'a> {
         Self { left_out: Some(left_out), ..self }
     }
 
-    pub(super) async fn open(keepsake: &'a Keepsake, what: What) -> Result<Self> {
+    pub(super) async fn open(exports: &'a Exports, what: What) -> Result<Self> {
         match what {
             What::Backup(name) => {
-                let manifest = keepsake.manifest(name).await?;
+                let manifest = exports.backups.manifest(name).await?;
                 let chunks = manifest.chunks.iter().map(|chunk| Part::Archived(chunk.sha256)).collect();
                 let (moment, records) = (manifest.created, manifest.images);
-                Ok(Self { keepsake, backup: Some(name), moment, chunks, records, left_out: None })
+                Ok(Self { exports, backup: Some(name), moment, chunks, records, left_out: None })
             }
             What::Now => {
-                keepsake.catalog.refresh().await?;
-                keepsake.complete_records().await?;
-                let snapshot = keepsake.catalog.read(|state| state.snapshot());
+                exports.core.catalog.refresh().await?;
+                exports.records.complete().await?;
+                let snapshot = exports.core.catalog.read(|state| state.snapshot());
                 let chunks = snapshot.chunks().iter().map(|chunk| Part::Held(Arc::clone(chunk))).collect();
-                let (moment, records) = (keepsake.clock.now(), snapshot.totals().live);
-                Ok(Self { keepsake, backup: None, moment, chunks, records, left_out: None })
+                let (moment, records) = (exports.core.clock.now(), snapshot.totals().live);
+                Ok(Self { exports, backup: None, moment, chunks, records, left_out: None })
             }
         }
     }
@@ -214,7 +233,7 @@ impl<'a> Contents<'a> {
     pub(super) async fn entries(&self, part: &Part) -> Result<Vec<(ImageId, Arc<Entry>)>> {
         match (part, self.backup) {
             (Part::Held(chunk), _) => Ok(chunk.live().map(|(id, entry)| (id.clone(), Arc::clone(entry))).collect()),
-            (Part::Archived(digest), Some(name)) => match self.keepsake.read_chunk(digest).await? {
+            (Part::Archived(digest), Some(name)) => match self.exports.backups.read_chunk(digest).await? {
                 Some(entries) => Ok(entries),
                 None => {
                     self.check_stands().await?;
@@ -252,7 +271,7 @@ impl<'a> Contents<'a> {
             self.check_stands().await?;
             if self.left_out.is_some() {
                 // The length is announced. The next zip leaves it out.
-                lock(&self.keepsake.unsound).extend(record.sha256);
+                lock(&self.exports.unsound).extend(record.sha256);
                 tracing::error!(image = %id, "a download needs an image whose bytes are right in neither place");
                 return Err(Error::MissingBytes);
             }
@@ -270,12 +289,12 @@ impl<'a> Contents<'a> {
         uploads: Option<&HashMap<ImageId, Listed>>,
     ) -> Result<Option<(ImageId, Option<u64>)>> {
         let known = entry.live().and_then(|record| record.sha256.zip(record.size));
-        if let Some((digest, size)) = known.filter(|(digest, _)| !lock(&self.keepsake.unsound).contains(digest)) {
+        if let Some((digest, size)) = known.filter(|(digest, _)| !lock(&self.exports.unsound).contains(digest)) {
             let lying = match uploads {
                 Some(uploads) => uploads.get(&id).map(|file| file.size),
-                None => self.keepsake.primary.head(&layout::image(&id)).await.ok().map(|meta| meta.size),
+                None => self.exports.core.primary.head(&layout::image(&id)).await.ok().map(|meta| meta.size),
             };
-            if lying == Some(size) || self.keepsake.archive.has(&digest, Some(size)).await.is_ok_and(|has| has) {
+            if lying == Some(size) || self.exports.core.archive.has(&digest, Some(size)).await.is_ok_and(|has| has) {
                 return Ok(Some((id, Some(size))));
             }
         }
@@ -287,13 +306,13 @@ impl<'a> Contents<'a> {
     /// missing and the manifest still stands, neither of them was it.
     async fn check_stands(&self) -> Result<()> {
         let Some(name) = self.backup else { return Ok(()) };
-        let stands = self.keepsake.archive.store().head(&layout::manifest(name)).await.optional()?;
+        let stands = self.exports.core.archive.store().head(&layout::manifest(name)).await.optional()?;
         stands.map(drop).ok_or_else(|| Error::NoSuchBackup(name.to_string()))
     }
 
     /// The bytes of an image from where they are right: the primary, else the archive.
     async fn sound(&self, id: &ImageId, digest: Digest) -> Result<Option<Sound>> {
-        let (primary, archive) = (&self.keepsake.primary, self.keepsake.archive.store());
+        let (primary, archive) = (&self.exports.core.primary, self.exports.core.archive.store());
         let mut failure = None;
         for (store, key) in [(primary, layout::image(id)), (archive, layout::archived_image(&digest))] {
             match read_through(store, &key).await.sound() {

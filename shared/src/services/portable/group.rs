@@ -1,5 +1,6 @@
 //! A group's images as a zip for people.
 
+use super::export::Exports;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use super::zip_writer::ZipWriter;
 use crate::base::file_name;
 use crate::catalog::{Entry, Record};
 use crate::core::error::Result;
-use crate::keepsake::Keepsake;
+
 use crate::layout::ImageId;
 use crate::services::groups::Group;
 
@@ -30,14 +31,14 @@ pub struct GroupPlan {
     pub length: u64,
 }
 
-impl Keepsake {
+impl Exports {
     /// Looks at what a zip of a group will hold. Images are not read, but those that a download found wrong before.
     pub async fn plan_group_zip(&self, group: &Group) -> Result<GroupPlan> {
         let contents = Contents::of_single_images(self);
         let looks = group.images.iter().map(|(id, entry)| contents.look(id.clone(), Arc::clone(entry), None));
         let looks: Vec<_> = looks.collect();
         let sizes: Vec<_> = stream::iter(looks).buffered(LOOKS).try_collect().await?;
-        let mut zip = ZipWriter::new(tokio::io::sink(), self.clock.now());
+        let mut zip = ZipWriter::new(tokio::io::sink(), self.core.clock.now());
         let (mut names, mut texts, mut left_out) = (Names::of(group), Texts::default(), BTreeSet::new());
         for ((id, entry), size) in group.images.iter().zip(sizes) {
             let name = names.next(id, entry);
@@ -68,7 +69,7 @@ impl Keepsake {
         out: impl AsyncWrite + Unpin,
     ) -> Result<()> {
         let contents = Contents::of_single_images(self).leaving_out(plan.left_out.clone());
-        let mut zip = ZipWriter::new(out, self.clock.now());
+        let mut zip = ZipWriter::new(out, self.core.clock.now());
         let (mut names, mut texts) = (Names::of(group), Texts::default());
         for (id, entry) in &group.images {
             let name = names.next(id, entry);
@@ -78,7 +79,7 @@ impl Keepsake {
                 continue;
             };
             if strip_gps && let (Some(whole), Some(record)) = (sound.take(), entry.live()) {
-                sound = Some(whole.without_places(self, id, record).await?);
+                sound = Some(whole.without_places(&self.gps, id, record).await?);
             }
             let Some(sound) = sound else {
                 texts.add_missing(&name);

@@ -12,17 +12,21 @@
 //! The bytes come to `uploads/` last: under the names that people gave them, what lay there without a record would be
 //! adopted by a recovery, and their real records would then be taken for older ones.
 
+use crate::services::backup::Backups;
+use crate::services::images::records::ImageRecords;
+use crate::services::room::Room;
 use futures::stream::{self, StreamExt, TryStreamExt};
+use std::sync::Arc;
 
 use super::decide::{COPIES, ImportPlan, Take, TakenBytes};
 use super::source::{Source, SourceFile};
 use super::{Meter, OnProgress, Stage};
 use crate::catalog::State;
+use crate::core::Core;
 use crate::core::archive::{Archived, put_into_quarantine};
 use crate::core::error::{Error, Result};
 use crate::core::lease::Lease;
 use crate::digest::Digest;
-use crate::keepsake::Keepsake;
 use crate::layout::{self, BackupName, ImageId};
 use crate::media::Format;
 use crate::services::backup::Kind;
@@ -37,21 +41,37 @@ pub struct Imported {
     pub safety_backup: Option<BackupName>,
 }
 
-impl Keepsake {
+/// Takes images and their records in from plain files.
+#[derive(Debug)]
+pub struct Imports {
+    pub(super) core: Arc<Core>,
+    pub(super) room: Arc<Room>,
+    pub(super) records: Arc<ImageRecords>,
+    pub(super) backups: Arc<Backups>,
+    /// One import or plan of one at a time: each holds all records of its source in memory.
+    pub(super) importing: tokio::sync::Mutex<()>,
+}
+
+impl Imports {
+    /// Takes images and their records in from plain files, in the store that `core` has.
+    pub fn new(core: Arc<Core>, room: Arc<Room>, records: Arc<ImageRecords>, backups: Arc<Backups>) -> Self {
+        Self { core, room, records, backups, importing: tokio::sync::Mutex::default() }
+    }
+
     /// Takes in what a source holds and is not here, in one commit. What lives here stays as it is. May be repeated, also
     /// after it was killed: then it does the rest. [`Error::RestoreRunning`] beside a restore, another import, or a plan of
     /// one in this process.
     pub async fn import(&self, source: &Source, told: OnProgress<'_>) -> Result<Imported> {
         let _turn = self.importing.try_lock().map_err(|_| Error::RestoreRunning)?;
-        let lease = Lease::acquire(self.archive.store(), &self.clock).await?.ok_or(Error::RestoreRunning)?;
+        let lease = Lease::acquire(self.core.archive.store(), &self.core.clock).await?.ok_or(Error::RestoreRunning)?;
         let outcome = self.import_leased(source, told, &lease).await;
         lease.end().await;
-        self.note_write(outcome)
+        self.core.note_write(outcome)
     }
 
     async fn import_leased(&self, source: &Source, told: OnProgress<'_>, lease: &Lease<'_>) -> Result<Imported> {
         // What is here can only be compared once its digest is known.
-        self.complete_records().await?;
+        self.records.complete().await?;
         let mut plan = self.plan_import_leased(source, told, Some(lease)).await?;
         if plan.takes.is_empty() {
             self.set_aside(source, &plan).await?;
@@ -59,7 +79,7 @@ impl Keepsake {
         }
         self.check_room_for(&plan).await?;
         lease.renew_if_due().await?;
-        let safety_backup = Some(self.create_backup(Kind::Safety).await?.name);
+        let safety_backup = Some(self.backups.create(Kind::Safety).await?.name);
         lease.renew_if_due().await?;
         self.set_aside(source, &plan).await?;
         self.store_second_copies(source, &plan, told, lease).await?;
@@ -77,19 +97,19 @@ impl Keepsake {
             TakenBytes::Nowhere | TakenBytes::Archive(_) => 0,
         });
         let bytes = bytes.fold(0, u64::saturating_add);
-        let (primary, archive) = (self.primary.free_bytes().await?, self.archive.store().free_bytes().await?);
+        let (primary, archive) = (self.core.primary.free_bytes().await?, self.core.archive.store().free_bytes().await?);
         // Of one disk both take their share.
         let copies = if primary.is_some() && primary == archive { 2 } else { 1 };
-        self.check_room(bytes.saturating_mul(copies)).await
+        self.room.check(bytes.saturating_mul(copies)).await
     }
 
     /// Puts into quarantine what is not taken in and has no other place.
     async fn set_aside(&self, source: &Source, plan: &ImportPlan) -> Result<()> {
         for file in &plan.set_aside {
-            let body = source.read(file, self.archive.store().spool()).await?;
+            let body = source.read(file, self.core.archive.store().spool()).await?;
             let name = file.path.rsplit('/').next().and_then(|name| ImageId::new(name).ok());
             let name = name.as_ref().map_or("file", ImageId::as_str);
-            put_into_quarantine(self.archive.store(), &body, name).await?;
+            put_into_quarantine(self.core.archive.store(), &body, name).await?;
         }
         Ok(())
     }
@@ -111,7 +131,7 @@ impl Keepsake {
         let store = async |(file, digest, format): (SourceFile, Digest, Option<Format>)| {
             let body = self.read_again(source, &file, digest).await?;
             let body = of_type(body, format);
-            self.archive.put(&body).await?;
+            self.core.archive.put(&body).await?;
             meter.add(body.size());
             lease.renew_if_due().await
         };
@@ -120,7 +140,7 @@ impl Keepsake {
 
     /// Reads a file that must still be what the plan found it to be.
     async fn read_again(&self, source: &Source, file: &SourceFile, digest: Digest) -> Result<Body> {
-        let body = source.read(file, self.primary.spool()).await?;
+        let body = source.read(file, self.core.primary.spool()).await?;
         if body.digest() == digest {
             return Ok(body);
         }
@@ -129,17 +149,17 @@ impl Keepsake {
 
     async fn commit_import(&self, plan: &mut ImportPlan, lease: &Lease<'_>) -> Result<()> {
         lease.renew().await?;
-        let _turn = self.editing.lock().await;
-        self.catalog.refresh().await?;
-        plan.leave_what_changed(|id| self.catalog.read(|state| state.get(id.as_str()).map(|entry| entry.stamp)));
+        let _turn = self.core.editing.lock().await;
+        self.core.catalog.refresh().await?;
+        plan.leave_what_changed(|id| self.core.catalog.read(|state| state.get(id.as_str()).map(|entry| entry.stamp)));
         let changes = plan.takes.iter_mut();
         let changes: Vec<_> = changes.filter_map(|(id, take)| Some((id.clone(), take.change.take()?.1))).collect();
         if !changes.is_empty() {
             // What is taken in is no row of uploads, of which each tenth makes a backup: one is made for all of it.
             let new = |state: &State| changes.iter().filter(|(id, _)| state.get(id.as_str()).is_none()).count();
-            self.pass_over_automatic_backups(self.catalog.read(new) as u64).await?;
-            self.catalog.commit(changes).await?;
-            self.changed.notify_one();
+            self.backups.pass_over_automatic(self.core.catalog.read(new) as u64).await?;
+            self.core.catalog.commit(changes).await?;
+            self.core.changed.notify_one();
         }
         Ok(())
     }
@@ -156,12 +176,14 @@ impl Keepsake {
         let store = async |(id, take): (ImageId, Take)| {
             let (stored, size) = match take.bytes {
                 TakenBytes::Nowhere => (Archived::Yes, 0),
-                TakenBytes::Archive(digest) => (self.archive.bring_back(&self.primary, &id, digest).await?, 0),
+                TakenBytes::Archive(digest) => {
+                    (self.core.archive.bring_back(&self.core.primary, &id, digest).await?, 0)
+                }
                 TakenBytes::File { file, digest, format } => {
                     let stored = match self.read_again(source, &file, digest).await {
                         Ok(body) => self.put_taken(&id, &of_type(body, format)).await?,
                         // The source is gone; its bytes are not.
-                        Err(_) => self.archive.bring_back(&self.primary, &id, digest).await?,
+                        Err(_) => self.core.archive.bring_back(&self.core.primary, &id, digest).await?,
                     };
                     (stored, file.size)
                 }
@@ -179,29 +201,29 @@ impl Keepsake {
     /// Puts the bytes of an image whose record stands and whose second copy stands.
     async fn put_taken(&self, id: &ImageId, body: &Body) -> Result<Archived> {
         let key = layout::image(id);
-        match self.primary.put(&key, body, &PutMode::Create).await {
+        match self.core.primary.put(&key, body, &PutMode::Create).await {
             Err(e) if e.kind == ErrorKind::AlreadyExists => {}
             put => return Ok(put.map(|_| Archived::Yes)?),
         }
-        if self.primary.digest(&key).await?.1 == body.digest() {
+        if self.core.primary.digest(&key).await?.1 == body.digest() {
             return Ok(Archived::Yes);
         }
         let differs_in_case = |other: &ImageId| other != id && other.as_str().eq_ignore_ascii_case(id.as_str());
-        if self.catalog.read(|state| state.live().any(|(other, _)| differs_in_case(other))) {
+        if self.core.catalog.read(|state| state.live().any(|(other, _)| differs_in_case(other))) {
             // On a file system that takes both names for one, the file is the other image's.
             tracing::warn!(image = %id, "another image has this name but for capital letters; the archive serves this one");
             return Ok(Archived::Yes);
         }
-        self.archive.quarantine(&self.primary, &key).await?;
-        self.primary.put(&key, body, &PutMode::Overwrite).await?;
+        self.core.archive.quarantine(&self.core.primary, &key).await?;
+        self.core.primary.put(&key, body, &PutMode::Overwrite).await?;
         Ok(Archived::Yes)
     }
 
     async fn backup_once_for_all(&self) {
-        if !self.settings.archive_sync {
+        if !self.core.settings.archive_sync {
             return;
         }
-        if let Err(error) = self.backup_if_due().await {
+        if let Err(error) = self.backups.make_due().await {
             // The images stand; whoever uploads next makes the backup.
             tracing::error!(error = &error as &dyn std::error::Error, "the backup after an import failed");
         }

@@ -24,9 +24,9 @@ mod zip_reader;
 mod zip_writer;
 
 pub use decide::ImportPlan;
-pub use export::{Exported, What};
+pub use export::{Exported, Exports, What};
 pub use group::GroupPlan;
-pub use import::Imported;
+pub use import::{Imported, Imports};
 pub use planned::ZipPlan;
 pub use source::Source;
 

@@ -1,5 +1,6 @@
 //! Zips of backups whose length is known before their first byte, and of which any part can be had.
 
+use super::export::Exports;
 use std::collections::BTreeSet;
 use std::io;
 use std::pin::{Pin, pin};
@@ -13,7 +14,7 @@ use super::text::texts;
 use super::zip_writer::ZipWriter;
 use crate::core::error::Result;
 use crate::digest::{Digest, Hasher};
-use crate::keepsake::Keepsake;
+
 use crate::layout::{self, BackupName, ImageId};
 
 /// Images that are looked at at a time.
@@ -31,12 +32,12 @@ pub struct ZipPlan {
     pub digest: Digest,
 }
 
-impl Keepsake {
+impl Exports {
     /// Looks at what a zip of a backup will hold. Images are not read, but those that a download found wrong before.
     pub async fn plan_zip(&self, backup: BackupName) -> Result<ZipPlan> {
         let contents = Contents::open(self, What::Backup(backup)).await?;
         // Where the primary is away, the archive has all of it.
-        let uploads = self.list_uploads().await.ok();
+        let uploads = self.records.list_files().await.ok();
         let mut zip = ZipWriter::new(tokio::io::sink(), contents.moment);
         let mut left_out = BTreeSet::new();
         {

@@ -7,9 +7,9 @@ use super::export::spooled;
 use crate::catalog::Record;
 use crate::core::error::Result;
 use crate::digest::{Digest, Hasher};
-use crate::keepsake::Keepsake;
 use crate::layout::ImageId;
 use crate::media::location::Patches;
+use crate::services::gps::GpsPositions;
 use crate::services::gps::places_in;
 use crate::store::{Body, ErrorKind, Key, ObjectMeta, Store, StoreError};
 
@@ -79,12 +79,12 @@ impl Sound {
     }
 
     /// The same image, which does not say where it was taken.
-    pub(super) async fn without_places(self, keepsake: &Keepsake, id: &ImageId, record: &Record) -> Result<Self> {
+    pub(super) async fn without_places(self, gps: &GpsPositions, id: &ImageId, record: &Record) -> Result<Self> {
         if let Held::InMemory(bytes) = self.bytes {
             let bytes = places_in(bytes.clone()).await?.applied(0, bytes);
             return Ok(Self { crc: crc32fast::hash(&bytes), bytes: Held::InMemory(bytes), ..self });
         }
-        let patches = keepsake.places(id, record).await?.patches;
+        let patches = gps.find(id, record).await?.patches;
         if patches.is_empty() {
             return Ok(self);
         }

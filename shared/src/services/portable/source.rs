@@ -15,8 +15,8 @@ use jiff::Timestamp;
 
 use super::names;
 use super::zip_reader::{Packed, ZipReader};
+use crate::core::blocking;
 use crate::core::error::{Error, Result};
-use crate::keepsake::blocking;
 use crate::store::{Body, ReadAt, Spool, StoreError};
 
 /// A file of a source.

@@ -4,8 +4,8 @@
 //! is. What a zip may hold is therefore measured by what it is itself.
 
 use super::source::{Source, SourceFile};
+use crate::core::blocking;
 use crate::core::error::{Error, Result};
-use crate::keepsake::blocking;
 use crate::store::{Spool, StoreError};
 
 /// The most bytes of text whatever the source: records of a million images.

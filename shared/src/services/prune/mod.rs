@@ -4,7 +4,7 @@
 //! another long ago. What keeps a prune from removing an object on which someone has just begun to rely:
 //!
 //! - **An object younger than [`SAFE_AGE`] stays.** Nothing relies on an object for a day without being seen to name it.
-//! - **Who relies on an object of more than [`AGING`] before anything names it puts it anew**, which makes it young and
+//! - **Who relies on an object of more than [`AGING`](crate::core::ages::AGING) before anything names it puts it anew**, which makes it young and
 //!   another version: `Archive::put` and `Archive::verify` for images, `store_chunks` for chunks. A prune deletes only
 //!   the version that it was told of, by a listing or a head, so of a prune and such a put one fails or comes after the
 //!   other.
@@ -54,24 +54,21 @@
 mod named;
 mod suspects;
 
+use crate::services::backup::Backups;
+use crate::services::migrate;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::SignedDuration;
+use std::sync::Arc;
 
 use self::named::{Stored, Unnamed};
 use self::suspects::Suspects;
 use crate::catalog::leftovers::Swept;
+use crate::core::Core;
 use crate::core::error::{Error, Result};
 use crate::core::lease::Lease;
 use crate::digest::Digest;
-use crate::keepsake::Keepsake;
 use crate::layout::{self, BackupName};
-use crate::services::recovery::IN_FLIGHT;
 use crate::store::{ObjectMeta, StoreError};
-
-/// What was put within this time is never removed: as recovery does, a prune takes it that nothing is under way for longer.
-pub const SAFE_AGE: SignedDuration = IN_FLIGHT;
-/// What is older than this is put anew by who relies on it, so that it stays young until something names it.
-pub const AGING: SignedDuration = SignedDuration::from_hours(12);
 /// How long after a sweep a prune by schedule is one again.
 pub const SWEEP_EVERY: SignedDuration = SignedDuration::from_hours(30 * 24);
 /// Objects removed between two looks at what names them.
@@ -136,12 +133,24 @@ enum Extent {
     Told,
 }
 
-impl Keepsake {
+/// Thins out backups and removes what is referenced by nothing.
+#[derive(Debug)]
+pub struct Pruner {
+    core: Arc<Core>,
+    backups: Arc<Backups>,
+}
+
+impl Pruner {
+    /// Thins out backups and removes what is referenced by nothing, in the store that `core` has.
+    pub fn new(core: Arc<Core>, backups: Arc<Backups>) -> Self {
+        Self { core, backups }
+    }
+
     /// Thins out automatic backups as [`Keep`] says, those made for safety among them, and removes chunks and second
     /// copies that neither a remaining backup nor the catalog names, whatever the archive holds. Backups made by hand stay.
     /// With `dry_run`, only tells what would go. [`Error::RestoreRunning`] beside a restore or another prune.
     pub async fn prune(&self, dry_run: bool) -> Result<Pruned> {
-        self.check_migration().await?;
+        migrate::check_migration(&self.core.primary).await?;
         if dry_run {
             return self.prune_leased(None, Extent::Everything).await;
         }
@@ -150,21 +159,23 @@ impl Keepsake {
 
     /// Likewise, to be called now and then: costs what has changed, but for a sweep each [`SWEEP_EVERY`].
     pub async fn prune_by_schedule(&self) -> Result<Pruned> {
-        self.check_migration().await?;
+        migrate::check_migration(&self.core.primary).await?;
         self.prune_for_real(Extent::Told).await
     }
 
     async fn prune_for_real(&self, extent: Extent) -> Result<Pruned> {
-        let lease = Lease::acquire_to_delete(self.archive.store(), &self.clock).await?.ok_or(Error::RestoreRunning)?;
+        let lease = Lease::acquire_to_delete(self.core.archive.store(), &self.core.clock)
+            .await?
+            .ok_or(Error::RestoreRunning)?;
         let pruned = self.prune_leased(Some(&lease), extent).await;
         lease.end().await;
-        self.counts.note_prune(pruned.as_ref().ok(), self.clock.now());
-        self.note_write(pruned)
+        self.core.counts.note_prune(pruned.as_ref().ok(), self.core.clock.now());
+        self.core.note_write(pruned)
     }
 
     /// Without a lease nothing is changed.
     async fn prune_leased(&self, lease: Option<&Lease<'_>>, extent: Extent) -> Result<Pruned> {
-        let began = self.clock.now();
+        let began = self.core.clock.now();
         let mut standing = self.standing_backups().await?;
         let told = self.told(&standing).await?;
         let sweeps = extent == Extent::Everything || told.damaged || self.sweep_is_due().await?;
@@ -190,8 +201,8 @@ impl Keepsake {
             None => self.old_ones(&unnamed).await?,
         };
         if !(go.is_empty() && candidates.is_empty())
-            && self.withheld().is_none()
-            && !self.archive.store().check_conditional_deletes(&layout::scratch()).await?
+            && !self.core.is_withheld()
+            && !self.core.archive.store().check_conditional_deletes(&layout::scratch()).await?
         {
             return held_back(UNCONDITIONAL_DELETES);
         }
@@ -205,17 +216,17 @@ impl Keepsake {
             lease.renew_if_due().await?;
             let target = if self.delete_if_same(&version).await? { &mut pruned.removed } else { &mut pruned.kept };
             target.push(manifest.name);
-            self.forget_backup(manifest.name);
+            self.backups.forget(manifest.name);
         }
         let pruned = self.remove(candidates, unnamed, lease, pruned).await?;
         if pruned.held_back.is_some() {
             return Ok(pruned);
         }
         if sweeps {
-            Swept::put(self.archive.store(), began).await?;
+            Swept::put(self.core.archive.store(), began).await?;
         }
         for key in told.by.iter().map(|version| &version.key).chain(&written) {
-            self.archive.store().delete(key).await?;
+            self.core.archive.store().delete(key).await?;
         }
         Ok(pruned)
     }

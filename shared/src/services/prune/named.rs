@@ -1,16 +1,18 @@
 //! What backups and the catalog name.
 
+use super::Pruner;
 use std::collections::HashSet;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::Timestamp;
 
 use super::suspects::Suspects;
-use super::{Candidate, SAFE_AGE, What};
+use super::{Candidate, What};
 use crate::catalog::Snapshot;
+use crate::core::ages::SAFE_AGE;
+use crate::core::blocking;
 use crate::core::error::Result;
 use crate::digest::Digest;
-use crate::keepsake::{Keepsake, blocking};
 use crate::layout::{self, BackupName};
 use crate::services::backup::{Intent, Kind, Manifest};
 use crate::store::{Contention, ETag, ErrorKind, Key, ObjectMeta, Optional, StoreError};
@@ -87,20 +89,20 @@ pub(super) struct Standing {
     pub(super) old_intents: Vec<ObjectMeta>,
 }
 
-impl Keepsake {
+impl Pruner {
     pub(super) fn safe_before(&self) -> Timestamp {
-        self.clock.now() - SAFE_AGE
+        self.core.clock.now() - SAFE_AGE
     }
 
     /// The backups that there are; one that is not valid is found by [`look`](Self::look).
     pub(super) async fn standing_backups(&self) -> Result<Standing, StoreError> {
-        let listed: Vec<ObjectMeta> = self.archive.store().list(layout::BACKUPS, None).try_collect().await?;
+        let listed: Vec<ObjectMeta> = self.core.archive.store().list(layout::BACKUPS, None).try_collect().await?;
         let before = self.safe_before();
         let (intents, manifests): (Vec<_>, Vec<_>) = listed.into_iter().partition(|meta| layout::is_intent(&meta.key));
         let old_intents = intents.into_iter().filter(|meta| meta.modified < before).collect();
         let read = async |meta: ObjectMeta| {
             let Some(name) = layout::parse_manifest(&meta.key) else { return Ok(None) };
-            Ok::<_, StoreError>(self.read_manifest(name).await?.map(|manifest| (meta, manifest)))
+            Ok::<_, StoreError>(self.backups.read_manifest(name).await?.map(|manifest| (meta, manifest)))
         };
         let mut standing = Standing { old_intents, ..Standing::default() };
         let mut read = stream::iter(manifests).map(read).buffered(FETCHES);
@@ -112,9 +114,11 @@ impl Keepsake {
     }
 
     async fn present_manifest(&self, name: BackupName) -> Result<Present, StoreError> {
-        Ok(match self.read_manifest(name).await? {
+        Ok(match self.backups.read_manifest(name).await? {
             Some(manifest) => Present::Valid(manifest),
-            None if self.archive.store().head(&layout::manifest(name)).await.optional()?.is_none() => Present::Gone,
+            None if self.core.archive.store().head(&layout::manifest(name)).await.optional()?.is_none() => {
+                Present::Gone
+            }
             None => Present::Damaged,
         })
     }
@@ -124,7 +128,7 @@ impl Keepsake {
         let before = self.safe_before();
         let by_itself = |manifest: &Manifest| manifest.kind != Kind::Manual;
         let automatic = backups.iter().filter(|(_, manifest)| by_itself(manifest)).map(|(_, manifest)| manifest.name);
-        let kept = self.settings.keep.of(&automatic.collect::<Vec<_>>());
+        let kept = self.core.settings.keep.of(&automatic.collect::<Vec<_>>());
         backups.into_iter().partition(|(version, manifest)| {
             let old = version.modified < before && manifest.name.moment() < before;
             !(by_itself(manifest) && old && !kept.contains(&manifest.name))
@@ -139,13 +143,15 @@ impl Keepsake {
         go: &[Stored],
         unnamed: &mut Unnamed,
     ) -> Result<Option<&'static str>> {
-        let Some((state, in_mirrors)) = self.catalog.everywhere().await? else { return Ok(Some(UNREADABLE_CATALOG)) };
+        let Some((state, in_mirrors)) = self.core.catalog.everywhere().await? else {
+            return Ok(Some(UNREADABLE_CATALOG));
+        };
         if state.totals().uploads() == 0 {
             return Ok(Some(EMPTY_CATALOG));
         }
         unnamed.take_out_images(in_mirrors);
         unnamed.take_out_state(state);
-        let mut quarantined = self.archive.store().list(layout::QUARANTINE, None);
+        let mut quarantined = self.core.archive.store().list(layout::QUARANTINE, None);
         while let Some(meta) = quarantined.try_next().await? {
             if layout::parse_quarantined_commit(&meta.key).is_some() {
                 return Ok(Some(DAMAGED_COMMIT));
@@ -178,11 +184,11 @@ impl Keepsake {
         if let Some(reason) = self.read_new_backups(&HashSet::new(), unnamed).await? {
             return Ok(Some(reason));
         }
-        self.catalog.refresh().await?;
-        if !self.catalog.unreadable().is_empty() {
+        self.core.catalog.refresh().await?;
+        if !self.core.catalog.unreadable().is_empty() {
             return Ok(Some(UNREADABLE_CATALOG));
         }
-        unnamed.take_out_state(self.catalog.read(|state| state.snapshot()));
+        unnamed.take_out_state(self.core.catalog.read(|state| state.snapshot()));
         Ok(None)
     }
 
@@ -192,7 +198,7 @@ impl Keepsake {
         going: &HashSet<BackupName>,
         unnamed: &mut Unnamed,
     ) -> Result<Option<&'static str>, StoreError> {
-        let (archive, before) = (self.archive.store(), self.safe_before());
+        let (archive, before) = (self.core.archive.store(), self.safe_before());
         let mut contention = Contention::new(layout::BACKUPS);
         'listing: loop {
             let listed: Vec<ObjectMeta> = archive.list(layout::BACKUPS, None).try_collect().await?;
@@ -227,7 +233,7 @@ impl Keepsake {
 
     /// Deletes this version of an object; returns false where it has been put anew or is gone.
     pub(super) async fn delete_if_same(&self, version: &ObjectMeta) -> Result<bool, StoreError> {
-        match self.archive.store().delete_version(version).await {
+        match self.core.archive.store().delete_version(version).await {
             Err(e) if e.kind == ErrorKind::Changed => Ok(false),
             deleted => deleted.map(|()| true),
         }
@@ -245,7 +251,7 @@ impl Keepsake {
         chunks().for_each(|chunk| _ = unnamed.suspects.chunks.remove(&chunk));
         if !unnamed.suspects.images.is_empty() {
             let new: Vec<Digest> = chunks().filter(|chunk| unnamed.known.insert(*chunk)).collect();
-            let read = async |digest: Digest| self.read_chunk(&digest).await;
+            let read = async |digest: Digest| self.backups.read_chunk(&digest).await;
             let mut chunks = stream::iter(new).map(read).buffered(FETCHES);
             while let Some(chunk) = chunks.try_next().await? {
                 let Some(entries) = chunk else { return Ok(false) };

@@ -1,5 +1,6 @@
 //! What might go: all that is old, or what those told of who took names away.
 
+use super::Pruner;
 use std::collections::BTreeSet;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -8,7 +9,7 @@ use super::named::{Standing, Stored, Unnamed};
 use super::{Candidate, SWEEP_EVERY, What};
 use crate::catalog::leftovers::{Leftovers, Swept};
 use crate::digest::Digest;
-use crate::keepsake::Keepsake;
+
 use crate::layout;
 use crate::services::backup::Intent;
 use crate::store::{Key, ObjectMeta, Optional, StoreError};
@@ -40,17 +41,17 @@ impl Suspects {
     }
 }
 
-impl Keepsake {
+impl Pruner {
     /// Whether everything was last looked at so long ago that it is time to, or at a time that cannot be.
     pub(super) async fn sweep_is_due(&self) -> Result<bool, StoreError> {
-        let read = self.archive.store().read(&layout::swept()).await.sound()?;
+        let read = self.core.archive.store().read(&layout::swept()).await.sound()?;
         let swept = read.and_then(|(bytes, _)| Swept::decode(&bytes));
-        Ok(swept.is_none_or(|swept| self.clock.now().duration_since(swept.at).abs() >= SWEEP_EVERY))
+        Ok(swept.is_none_or(|swept| self.core.clock.now().duration_since(swept.at).abs() >= SWEEP_EVERY))
     }
 
     /// What lists of leftovers and the intents of backups that were cut off tell of.
     pub(super) async fn told(&self, standing: &Standing) -> Result<Told, StoreError> {
-        let (archive, before) = (self.archive.store(), self.safe_before());
+        let (archive, before) = (self.core.archive.store(), self.safe_before());
         let listed: Vec<ObjectMeta> = archive.list(layout::LEFTOVERS, None).try_collect().await?;
         let lists = listed.into_iter().filter(|meta| meta.modified < before);
         let by: Vec<ObjectMeta> = lists.chain(standing.old_intents.iter().cloned()).collect();
@@ -77,7 +78,7 @@ impl Keepsake {
         let (mut chunks, mut images) = (told.chunks.clone(), told.images.clone());
         chunks.extend(chunks_of(go));
         chunks_of(stay).for_each(|chunk| _ = chunks.remove(&chunk));
-        let read = async |digest: &Digest| self.read_chunk(digest).await;
+        let read = async |digest: &Digest| self.backups.read_chunk(digest).await;
         let mut read = stream::iter(&chunks).map(read).buffered(FETCHES);
         while let Some(entries) = read.try_next().await? {
             let entries = entries.unwrap_or_default();
@@ -92,7 +93,7 @@ impl Keepsake {
         let mut chunks: BTreeSet<Digest> = chunks_of(go).collect();
         chunks_of(stay).for_each(|chunk| _ = chunks.remove(&chunk));
         let leftovers = Leftovers::of_chunks(chunks.into_iter().collect());
-        leftovers.put(self.archive.store(), self.clock.new_id()).await
+        leftovers.put(self.core.archive.store(), self.core.clock.new_id()).await
     }
 
     /// Of what nothing names, what is there and old enough to be removed: images before chunks, since a chunk tells the
@@ -100,7 +101,7 @@ impl Keepsake {
     pub(super) async fn old_ones(&self, unnamed: &Unnamed) -> Result<Vec<Candidate>, StoreError> {
         let before = self.safe_before();
         let describe = async |(what, digest, key): (What, Digest, Key)| {
-            let version = self.archive.store().head(&key).await.optional()?;
+            let version = self.core.archive.store().head(&key).await.optional()?;
             let old = version.filter(|version| version.modified < before);
             Ok::<_, StoreError>(old.map(|version| Candidate { what, digest, version }))
         };
@@ -110,7 +111,7 @@ impl Keepsake {
 
     /// All chunks and images in the archive that are old enough to be removed, images first.
     pub(super) async fn all_old_ones(&self) -> Result<Vec<Candidate>, StoreError> {
-        let (archive, before) = (self.archive.store(), self.safe_before());
+        let (archive, before) = (self.core.archive.store(), self.safe_before());
         let kinds = [
             (layout::ARCHIVED_IMAGES, What::Image, layout::parse_archived_image as fn(&Key) -> Option<Digest>),
             (layout::CHUNKS, What::Chunk, layout::parse_chunk),

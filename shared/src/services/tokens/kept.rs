@@ -1,5 +1,6 @@
 //! The tokens of a store, as they are kept and changed.
 
+use super::known::Tokens;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
@@ -10,7 +11,6 @@ use crate::base::clock::millis;
 use crate::base::seal::{self, UNSEALED};
 use crate::core::error::{Error, Result};
 use crate::digest::Digest;
-use crate::keepsake::Keepsake;
 use crate::layout;
 use crate::store::{Body, Change, ErrorKind, Found, Optional, Store};
 
@@ -82,21 +82,21 @@ pub(crate) fn are_sound(bytes: &[u8]) -> bool {
     decode(bytes).is_some()
 }
 
-impl Keepsake {
+impl Tokens {
     /// Makes a token and returns it with the secret, which is nowhere else. It works at once, in a server that runs within a
     /// second.
-    pub async fn issue_token(&self, name: &str, scope: Scope) -> Result<(Token, String)> {
+    pub async fn issue(&self, name: &str, scope: Scope) -> Result<(Token, String)> {
         let name = name.trim();
         if name.is_empty() || name.chars().count() > LONGEST_NAME || name.chars().any(char::is_control) {
             return Err(Error::Invalid(format!("A token's name has 1 to {LONGEST_NAME} characters, all in one line.")));
         }
-        let (id, secret) = (self.clock.new_id(), format!("{PREFIX}{}", self.clock.new_secret()));
+        let (id, secret) = (self.core.clock.new_id(), format!("{PREFIX}{}", self.core.clock.new_secret()));
         let token = Token {
             id,
             name: name.to_owned(),
             scope,
             sha256: Digest::of(secret.as_bytes()),
-            created: self.clock.now(),
+            created: self.core.clock.now(),
         };
         self.change_tokens(|tokens| {
             if tokens.iter().any(|known| known.name == token.name) {
@@ -112,13 +112,13 @@ impl Keepsake {
     }
 
     /// The tokens there are, the oldest first.
-    pub async fn list_tokens(&self) -> Result<Vec<Token>> {
-        read(&self.primary).await
+    pub async fn list(&self) -> Result<Vec<Token>> {
+        read(&self.core.primary).await
     }
 
     /// Revokes the token of this name or id, and returns it. A server that runs may accept it for [`TRUSTED`](super::TRUSTED)
     /// longer, and for 15 minutes where the store does not answer it.
-    pub async fn revoke_token(&self, which: &str) -> Result<Token> {
+    pub async fn revoke(&self, which: &str) -> Result<Token> {
         self.change_tokens(|tokens| {
             let at = tokens.iter().position(|token| token.name == which || token.id.to_string() == which);
             at.map(|at| tokens.remove(at)).ok_or_else(|| Error::NoSuchToken(which.to_owned()))
@@ -138,6 +138,6 @@ impl Keepsake {
             let document = Document { digest: UNSEALED.to_owned(), tokens };
             Ok(Change::Put(Body::from(seal::seal(&document)), outcome))
         };
-        self.primary.update(&layout::tokens(), apply).await
+        self.core.primary.update(&layout::tokens(), apply).await
     }
 }

@@ -1,5 +1,6 @@
 //! What a process knows of the tokens, so that not every request reads them.
 
+use crate::core::Core;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -9,7 +10,7 @@ use super::kept::{self, fingerprint};
 use crate::base::single_flight::{Failure, PATIENCE, SingleFlight, within};
 use crate::core::error::{Error, Result};
 use crate::digest::Digest;
-use crate::keepsake::Keepsake;
+
 use crate::layout;
 use crate::store::{ErrorKind, StoreError};
 use crate::sync::{Mutex, lock};
@@ -45,19 +46,32 @@ impl Known {
     }
 }
 
-impl Keepsake {
+/// Tokens and their scopes.
+#[derive(Debug)]
+pub struct Tokens {
+    pub(super) core: Arc<Core>,
+    /// What this process knows of the tokens.
+    pub(super) known: Known,
+}
+
+impl Tokens {
+    /// Tokens and their scopes, in the store that `core` has.
+    pub fn new(core: Arc<Core>) -> Self {
+        Self { core, known: Known::default() }
+    }
+
     /// The token that a client shows, if it is one of this store. Where the tokens cannot be read, that is an error, but for a
     /// token that was known [a short while ago](TRUSTED_ALONE); where they are damaged, none is right.
-    pub async fn find_token(&self, given: &str) -> Result<Option<Token>> {
+    pub async fn find(&self, given: &str) -> Result<Option<Token>> {
         let Some(digest) = fingerprint(given) else { return Ok(None) };
-        let known = self.tokens.find(digest, self.clock.now());
+        let known = self.known.find(digest, self.core.clock.now());
         match &known {
             Some((age, Some(_))) if *age < TRUSTED => return Ok(known.and_then(|(_, token)| token)),
             Some((age, None)) if *age < LOOKS_AGAIN => return Ok(None),
             _ => {}
         }
-        let error = match self.tokens.reading.run(self.read_tokens()).await {
-            Ok(()) => return Ok(self.tokens.find(digest, self.clock.now()).and_then(|(_, token)| token)),
+        let error = match self.known.reading.run(self.read_tokens()).await {
+            Ok(()) => return Ok(self.known.find(digest, self.core.clock.now()).and_then(|(_, token)| token)),
             Err(Failure::Failed(reason)) => {
                 StoreError::caused(reason.operation, &reason.key, reason.kind, Arc::clone(&reason))
             }
@@ -70,8 +84,8 @@ impl Keepsake {
     }
 
     async fn read_tokens(&self) -> Result<(), StoreError> {
-        let at = self.clock.now();
-        let tokens = match within(PATIENCE, kept::read(&self.primary)).await {
+        let at = self.core.clock.now();
+        let tokens = match within(PATIENCE, kept::read(&self.core.primary)).await {
             Some(Ok(tokens)) => tokens,
             Some(Err(Error::Store(error))) => return Err(error),
             Some(Err(error)) => {
@@ -80,7 +94,7 @@ impl Keepsake {
             }
             None => return Err(StoreError::new("get", layout::tokens(), ErrorKind::Unavailable)),
         };
-        *lock(&self.tokens.seen) = Some(Seen { at, tokens });
+        *lock(&self.known.seen) = Some(Seen { at, tokens });
         Ok(())
     }
 }

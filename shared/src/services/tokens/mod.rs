@@ -10,8 +10,8 @@ use std::fmt;
 
 pub use kept::Token;
 pub(crate) use kept::are_sound;
-pub(crate) use known::Known;
 pub use known::TRUSTED;
+pub use known::Tokens;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 

@@ -16,13 +16,13 @@ use futures::TryStreamExt;
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
+use crate::core::Core;
 use crate::core::error::{Error, Result};
-use crate::keepsake::Keepsake;
 use crate::layout;
 use crate::services::unfinished::resumable::Begun;
 use crate::services::unfinished::ticket::Ticket;
-use crate::store::{ObjectMeta, Optional};
-use crate::sync::lock;
+use crate::store::{ETag, Key, ObjectMeta, Optional};
+use crate::sync::{Mutex, lock};
 
 /// The most unfinished uploads in all, and of one client.
 const MOST: [u64; 2] = [1_000, 100];
@@ -66,7 +66,7 @@ pub(crate) struct Claim {
 /// Marks an unfinished upload as one with a request in progress, until dropped: a part is stored at its end, and until then
 /// nothing else shows that it is arriving.
 #[derive(Debug)]
-pub struct Arriving(Arc<Keepsake>, Uuid);
+pub struct Arriving(Arc<UnfinishedUploads>, Uuid);
 
 impl Drop for Arriving {
     fn drop(&mut self) {
@@ -80,7 +80,24 @@ impl Drop for Arriving {
     }
 }
 
-impl Keepsake {
+/// Uploads that were begun in parts or by a ticket.
+#[derive(Debug)]
+pub struct UnfinishedUploads {
+    core: Arc<Core>,
+    /// Uploads in parts and by ticket begin one after the other, so that each counts those before it.
+    pub(crate) beginning: tokio::sync::Mutex<()>,
+    /// What the descriptions of unfinished uploads hold, each with its version.
+    claims: Mutex<HashMap<Key, (ETag, Option<Claim>)>>,
+    /// How many requests bring bytes of an unfinished upload, or make images of them, by its name.
+    arriving: Mutex<HashMap<Uuid, usize>>,
+}
+
+impl UnfinishedUploads {
+    /// Uploads that were begun in parts or by a ticket, in the store that `core` has.
+    pub fn new(core: Arc<Core>) -> Self {
+        Self { core, beginning: tokio::sync::Mutex::default(), claims: Mutex::default(), arriving: Mutex::default() }
+    }
+
     /// Marks an upload as one of which more is arriving, so that it is not idle.
     #[must_use]
     pub fn arriving(self: &Arc<Self>, id: Uuid) -> Arriving {
@@ -89,8 +106,8 @@ impl Keepsake {
     }
 
     /// How much was begun and is not finished; on a disk. In a bucket there is no room to run out of, and counting costs.
-    pub async fn unfinished(&self) -> Result<Option<Unfinished>> {
-        if self.primary.free_bytes().await?.is_none() {
+    pub async fn sums(&self) -> Result<Option<Unfinished>> {
+        if self.core.primary.free_bytes().await?.is_none() {
             return Ok(None);
         }
         let mut sums = Unfinished::default();
@@ -106,7 +123,7 @@ impl Keepsake {
 
     /// Refuses to begin another upload of so many bytes where too much is unfinished already. Those of which nothing came for
     /// an hour make way. The caller holds `beginning` until the upload is stored, so that no other is begun meanwhile.
-    pub(crate) async fn check_unfinished(&self, client: Option<&str>, bytes: u64) -> Result<()> {
+    pub(crate) async fn check(&self, client: Option<&str>, bytes: u64) -> Result<()> {
         if !self.is_too_much_unfinished(client, bytes).await? {
             return Ok(());
         }
@@ -118,7 +135,7 @@ impl Keepsake {
     }
 
     async fn is_too_much_unfinished(&self, client: Option<&str>, bytes: u64) -> Result<bool> {
-        let Some(free) = self.primary.free_bytes().await? else { return Ok(false) };
+        let Some(free) = self.core.primary.free_bytes().await? else { return Ok(false) };
         let (mut all, mut own, mut here) = (Vec::new(), Vec::new(), 0);
         for (id, upload) in self.unfinished_uploads(layout::INCOMING).await? {
             let Some(claim) = self.claim(id, &upload).await? else { continue };
@@ -128,7 +145,7 @@ impl Keepsake {
                 own.push(claim.bytes);
             }
         }
-        let room = free.saturating_sub(self.settings.reserve_bytes).saturating_add(here);
+        let room = free.saturating_sub(self.core.settings.reserve_bytes).saturating_add(here);
         let limits = [room / 2, room / 4];
         let too_much = |claims: &[u64], most: u64, limit: u64| {
             let claimed = claims.iter().fold(bytes, |sum, claim| sum.saturating_add(*claim));
@@ -139,12 +156,12 @@ impl Keepsake {
 
     /// Deletes unfinished uploads of which nothing came since `before`; returns what went. Whoever goes on with one is told
     /// that there is none, and begins anew.
-    pub async fn clear_unfinished(&self, before: Timestamp) -> Result<Unfinished> {
+    pub async fn clear_untouched(&self, before: Timestamp) -> Result<Unfinished> {
         self.clear(|_, upload| upload.touched <= before).await
     }
 
     async fn clear_idle(&self) -> Result<Unfinished> {
-        let before = self.clock.now() - IDLE;
+        let before = self.core.clock.now() - IDLE;
         self.clear(|id, upload| upload.touched <= before && !lock(&self.arriving).contains_key(&id)).await
     }
 
@@ -163,7 +180,7 @@ impl Keepsake {
             // What describes it goes first: parts that stay behind by a crash are cleared away with old tickets.
             let (descriptions, parts): (Vec<_>, Vec<_>) = upload.objects.iter().partition(|meta| is_description(meta));
             for meta in descriptions.into_iter().chain(parts) {
-                self.primary.delete(&meta.key).await?;
+                self.core.primary.delete(&meta.key).await?;
             }
             cleared.uploads += 1;
             cleared.bytes += upload.bytes();
@@ -189,7 +206,7 @@ impl Keepsake {
 
     async fn unfinished_uploads(&self, prefix: &str) -> Result<HashMap<Uuid, Upload>> {
         let mut uploads: HashMap<Uuid, Upload> = HashMap::new();
-        let mut listed = self.primary.list(prefix, None);
+        let mut listed = self.core.primary.list(prefix, None);
         while let Some(meta) = listed.try_next().await? {
             let name = meta.key.as_str().strip_prefix(layout::INCOMING).unwrap_or_default();
             let id = name.split('.').next().and_then(|id| id.parse().ok());
@@ -214,12 +231,12 @@ impl Keepsake {
         {
             return Ok(claim.clone());
         }
-        let Some((bytes, etag)) = self.primary.read(&meta.key).await.sound()? else { return Ok(None) };
+        let Some((bytes, etag)) = self.core.primary.read(&meta.key).await.sound()? else { return Ok(None) };
         let claim = if meta.key == layout::ticket(id) {
             Ticket::decode(&bytes).map(|ticket| Claim { client: ticket.client, bytes: ticket.size })
         } else {
             let begun = Begun::decode(&bytes).filter(|begun| begun.ended.is_none());
-            let longest = self.settings.max_upload_bytes;
+            let longest = self.core.settings.max_upload_bytes;
             begun.map(|begun| Claim { bytes: begun.length.unwrap_or(longest), client: begun.client })
         };
         lock(&self.claims).insert(meta.key.clone(), (etag, claim.clone()));

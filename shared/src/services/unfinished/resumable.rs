@@ -4,14 +4,17 @@
 //! create-only: of two parts that begin at one place, one is kept. How far an upload is follows from its parts, so that no
 //! count can be wrong, whoever dies when. What is never completed is cleared away with old tickets.
 
+use crate::services::room::Room;
+use crate::services::unfinished::UnfinishedUploads;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::base::seal::{self, UNSEALED};
+use crate::core::Core;
 use crate::core::error::{Error, Result};
-use crate::keepsake::Keepsake;
 use crate::layout;
 use crate::store::{Body, ErrorKind, ObjectMeta, Optional, PutMode, StoreError};
 
@@ -68,29 +71,42 @@ pub struct Standing {
     parts: Vec<ObjectMeta>,
 }
 
-impl Keepsake {
+/// Uploads in parts.
+#[derive(Debug)]
+pub struct ResumableUploads {
+    core: Arc<Core>,
+    room: Arc<Room>,
+    unfinished: Arc<UnfinishedUploads>,
+}
+
+impl ResumableUploads {
+    /// Uploads in parts, in the store that `core` has.
+    pub fn new(core: Arc<Core>, room: Arc<Room>, unfinished: Arc<UnfinishedUploads>) -> Self {
+        Self { core, room, unfinished }
+    }
+
     /// Begins an upload that comes in parts; returns its name, and that nothing of it is here.
-    pub async fn begin_resumable(&self, begun: Begun) -> Result<(Uuid, Standing)> {
-        self.check_room(begun.length.unwrap_or_default()).await?;
-        let _turn = self.beginning.lock().await;
-        let longest = self.settings.max_upload_bytes;
-        self.check_unfinished(begun.client.as_deref(), begun.length.unwrap_or(longest)).await?;
-        let id = self.clock.new_id();
+    pub async fn begin(&self, begun: Begun) -> Result<(Uuid, Standing)> {
+        self.room.check(begun.length.unwrap_or_default()).await?;
+        let _turn = self.unfinished.beginning.lock().await;
+        let longest = self.core.settings.max_upload_bytes;
+        self.unfinished.check(begun.client.as_deref(), begun.length.unwrap_or(longest)).await?;
+        let id = self.core.clock.new_id();
         self.put_begun(id, &begun, &PutMode::Create).await?;
         Ok((id, Standing { begun, offset: 0, parts: Vec::new() }))
     }
 
     async fn put_begun(&self, id: Uuid, begun: &Begun, mode: &PutMode) -> Result<()> {
-        let put = self.primary.put(&layout::resumable(id), &Body::from(seal::seal(begun)), mode).await;
-        self.note_write(put.map(drop).map_err(Error::from))
+        let put = self.core.primary.put(&layout::resumable(id), &Body::from(seal::seal(begun)), mode).await;
+        self.core.note_write(put.map(drop).map_err(Error::from))
     }
 
     /// How far an upload is; [`Error::NoSuchTicket`] where there is none.
-    pub async fn resumable(&self, id: Uuid) -> Result<Standing> {
+    pub async fn standing(&self, id: Uuid) -> Result<Standing> {
         let key = layout::resumable(id);
-        let (bytes, _) = self.primary.read(&key).await.optional()?.ok_or(Error::NoSuchTicket)?;
+        let (bytes, _) = self.core.primary.read(&key).await.optional()?.ok_or(Error::NoSuchTicket)?;
         let begun = Begun::decode(&bytes).ok_or_else(|| StoreError::new("read", key, ErrorKind::Corrupt))?;
-        let mut listed = self.primary.list(&layout::parts(id), None);
+        let mut listed = self.core.primary.list(&layout::parts(id), None);
         let (mut offset, mut parts) = (0, Vec::new());
         while let Some(part) = listed.try_next().await? {
             // One that does not follow on the last came from who was slower than another, and is passed over.
@@ -111,16 +127,16 @@ impl Keepsake {
         if part.size() == 0 {
             return Ok(true);
         }
-        self.check_room(part.size()).await?;
-        match self.primary.put(&layout::part(id, standing.offset), part, &PutMode::Create).await {
+        self.room.check(part.size()).await?;
+        match self.core.primary.put(&layout::part(id, standing.offset), part, &PutMode::Create).await {
             Err(e) if e.kind == ErrorKind::AlreadyExists => Ok(false),
-            put => self.note_write(put.map(|_| true).map_err(Error::from)),
+            put => self.core.note_write(put.map(|_| true).map_err(Error::from)),
         }
     }
 
     /// All that has come, in order.
-    pub fn resumed_bytes(&self, standing: &Standing) -> BoxStream<'static, Result<Bytes, StoreError>> {
-        let (store, parts) = (self.primary.clone(), standing.parts.clone());
+    pub fn bytes(&self, standing: &Standing) -> BoxStream<'static, Result<Bytes, StoreError>> {
+        let (store, parts) = (self.core.primary.clone(), standing.parts.clone());
         let read = move |part: ObjectMeta| {
             let store = store.clone();
             async move { Ok(store.get(&part.key, None).await?.body) }
@@ -130,22 +146,22 @@ impl Keepsake {
 
     /// Notes that an upload has ended, and whether images were `stored`, so that who did not hear of it can ask, and deletes
     /// what came.
-    pub async fn end_resumable(&self, id: Uuid, standing: &Standing, stored: bool) -> Result<()> {
+    pub async fn end(&self, id: Uuid, standing: &Standing, stored: bool) -> Result<()> {
         let ended = Begun { ended: Some(standing.offset), stored, ..standing.begun.clone() };
         self.put_begun(id, &ended, &PutMode::Overwrite).await?;
         self.delete_parts(standing).await
     }
 
     /// Deletes an upload that is not to go on.
-    pub async fn cancel_resumable(&self, id: Uuid) -> Result<()> {
-        let standing = self.resumable(id).await?;
-        self.primary.delete(&layout::resumable(id)).await?;
+    pub async fn cancel(&self, id: Uuid) -> Result<()> {
+        let standing = self.standing(id).await?;
+        self.core.primary.delete(&layout::resumable(id)).await?;
         self.delete_parts(&standing).await
     }
 
     async fn delete_parts(&self, standing: &Standing) -> Result<()> {
         for part in &standing.parts {
-            self.primary.delete(&part.key).await?;
+            self.core.primary.delete(&part.key).await?;
         }
         Ok(())
     }

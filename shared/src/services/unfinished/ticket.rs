@@ -4,7 +4,13 @@
 //! a signed URL where the store has such, and else by a URL of this server that holds a secret. Completing the ticket
 //! looks at them where they lie, copies them to `uploads/` and commits. What is never completed is cleared away.
 
+use crate::services::replication::Replicator;
+use crate::services::room::Room;
+use crate::services::unfinished::UnfinishedUploads;
+use crate::services::upload::Uploads;
+use crate::sync::Mutex;
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::TryStreamExt;
@@ -16,10 +22,11 @@ use uuid::Uuid;
 use crate::base::clock::millis;
 use crate::base::seal::{self, UNSEALED};
 use crate::catalog::Record;
+use crate::core::Core;
 use crate::core::archive::Archived;
+use crate::core::blocking;
 use crate::core::error::{Error, Result};
 use crate::digest::Digest;
-use crate::keepsake::{Keepsake, blocking};
 use crate::layout::{self, ImageId};
 use crate::media::{self, Media, MediaError};
 use crate::services::upload::{Fields, InProgress, Uploaded, check_name};
@@ -107,9 +114,32 @@ fn is_about_the_bytes(error: &Error) -> bool {
     }
 }
 
-impl Keepsake {
+/// Uploads by ticket.
+#[derive(Debug)]
+pub struct Tickets {
+    core: Arc<Core>,
+    room: Arc<Room>,
+    unfinished: Arc<UnfinishedUploads>,
+    replication: Arc<Replicator>,
+    uploads: Arc<Uploads>,
+    /// Tickets whose bytes are arriving.
+    receiving: Mutex<HashSet<Digest>>,
+}
+
+impl Tickets {
+    /// Uploads by ticket, in the store that `core` has.
+    pub fn new(
+        core: Arc<Core>,
+        room: Arc<Room>,
+        unfinished: Arc<UnfinishedUploads>,
+        replication: Arc<Replicator>,
+        uploads: Arc<Uploads>,
+    ) -> Self {
+        Self { core, room, unfinished, replication, uploads, receiving: Mutex::default() }
+    }
+
     /// Gives out a ticket for the bytes that `announced` describes.
-    pub async fn issue_ticket(&self, announced: Announcement) -> Result<Issued> {
+    pub async fn issue(&self, announced: Announcement) -> Result<Issued> {
         let Announcement { original_name, content_type, size, sha256, fields, client } = announced;
         fields.check()?;
         check_name(original_name.as_deref())?;
@@ -120,17 +150,17 @@ impl Keepsake {
         if size == 0 {
             return Err(Error::EmptyFile);
         }
-        if size > self.settings.max_upload_bytes {
-            return Err(Error::TooLarge { limit: self.settings.max_upload_bytes });
+        if size > self.core.settings.max_upload_bytes {
+            return Err(Error::TooLarge { limit: self.core.settings.max_upload_bytes });
         }
-        self.check_room(size).await?;
-        let _turn = self.beginning.lock().await;
-        self.check_unfinished(client.as_deref(), size).await?;
-        let (id, expires) = (self.clock.new_id(), self.clock.now() + OPEN_FOR);
+        self.room.check(size).await?;
+        let _turn = self.unfinished.beginning.lock().await;
+        self.unfinished.check(client.as_deref(), size).await?;
+        let (id, expires) = (self.core.clock.new_id(), self.core.clock.now() + OPEN_FOR);
         let terms = Terms { size, digest: sha256, content_type: content_type.clone() };
-        let destination = match self.primary.signed_put(&layout::incoming(id), &terms, OPEN_FOR).await? {
+        let destination = match self.core.primary.signed_put(&layout::incoming(id), &terms, OPEN_FOR).await? {
             Some(signed) => Destination::Signed(signed),
-            None => Destination::Here { secret: self.clock.new_secret() },
+            None => Destination::Here { secret: self.core.clock.new_secret() },
         };
         let secret = match &destination {
             Destination::Signed(_) => None,
@@ -138,14 +168,14 @@ impl Keepsake {
         };
         let digest = UNSEALED.to_owned();
         let ticket = Ticket { digest, expires, original_name, content_type, size, sha256, fields, secret, client };
-        let put = self.primary.put(&layout::ticket(id), &Body::from(seal::seal(&ticket)), &PutMode::Create).await;
-        self.note_write(put.map_err(Error::from))?;
+        let put = self.core.primary.put(&layout::ticket(id), &Body::from(seal::seal(&ticket)), &PutMode::Create).await;
+        self.core.note_write(put.map_err(Error::from))?;
         Ok(Issued { id, destination, expires })
     }
 
     /// Marks a ticket as one whose bytes are arriving, until the mark is dropped; an error where they already are.
-    pub fn enter_ticket(&self, id: Uuid) -> Result<InProgress<'_>> {
-        let entered = InProgress::enter(self, Digest::of(id.as_bytes()));
+    pub fn enter(&self, id: Uuid) -> Result<InProgress<'_>> {
+        let entered = InProgress::enter(&self.receiving, Digest::of(id.as_bytes()));
         entered.map_err(|_| Error::ArrivingNow)
     }
 
@@ -157,13 +187,13 @@ impl Keepsake {
         let ticket = self.ticket(id).await?;
         let given = Digest::of(secret.as_bytes());
         let right = ticket.secret.is_some_and(|kept| given.as_bytes().ct_eq(kept.as_bytes()).into());
-        if !right || ticket.expires <= self.clock.now() {
+        if !right || ticket.expires <= self.core.clock.now() {
             return Err(Error::NoSuchTicket);
         }
-        if self.primary.head(&layout::incoming(id)).await.optional()?.is_some() {
+        if self.core.primary.head(&layout::incoming(id)).await.optional()?.is_some() {
             return Err(Error::ArrivedBefore);
         }
-        self.check_room(ticket.size).await?;
+        self.room.check(ticket.size).await?;
         Ok(Terms { size: ticket.size, digest: ticket.sha256, content_type: ticket.content_type })
     }
 
@@ -172,25 +202,25 @@ impl Keepsake {
         if (body.size(), body.digest()) != (terms.size, terms.digest) {
             return Err(Error::DigestMismatch);
         }
-        match self.primary.put(&layout::incoming(id), body, &PutMode::Create).await {
+        match self.core.primary.put(&layout::incoming(id), body, &PutMode::Create).await {
             Err(e) if e.kind == ErrorKind::AlreadyExists => Err(Error::ArrivedBefore),
-            put => self.note_write(put.map(drop).map_err(Error::from)),
+            put => self.core.note_write(put.map(drop).map_err(Error::from)),
         }
     }
 
     /// Makes an image of the bytes that came under a ticket. Doing so again changes nothing and returns the same image.
     pub async fn complete(&self, id: Uuid) -> Result<Uploaded> {
-        self.catalog.refresh().await?;
+        self.core.catalog.refresh().await?;
         if let Some(earlier) = self.completed(id)? {
             return Ok(earlier);
         }
-        self.check_behind()?;
+        self.replication.check_behind()?;
         let ticket = match self.ticket(id).await {
             Err(Error::NoSuchTicket) => return self.completed_meanwhile(id, Error::NoSuchTicket).await,
             ticket => ticket?,
         };
         let from = layout::incoming(id);
-        let Some((ObjectMeta { size, .. }, digest)) = self.primary.digest(&from).await.optional()? else {
+        let Some((ObjectMeta { size, .. }, digest)) = self.core.primary.digest(&from).await.optional()? else {
             return self.completed_meanwhile(id, Error::NothingArrived).await;
         };
         let media = match self.inspect_arrived(&ticket, &from, size, digest).await {
@@ -203,29 +233,32 @@ impl Keepsake {
             Err(error) => return self.completed_meanwhile(id, error).await,
             Ok(media) => media,
         };
-        let begun = self.clock.now();
+        let begun = self.core.clock.now();
         let image = ImageId::generate(id, media.format.extension());
 
         let record = Record::of_bytes(size, digest, &media);
-        let record = record.described(&ticket.fields, ticket.original_name, self.clock.now());
+        let record = record.described(&ticket.fields, ticket.original_name, self.core.clock.now());
         let content_type = Some(media.format.content_type());
-        let copied = self.primary.copy_to(&from, &self.primary, &layout::image(&image), digest, content_type).await;
+        let copied =
+            self.core.primary.copy_to(&from, &self.core.primary, &layout::image(&image), digest, content_type).await;
         match copied {
             Err(e) if e.is_not_found() => return self.completed_meanwhile(id, Error::NothingArrived).await,
-            copied => self.note_write(copied.map_err(Error::from))?,
+            copied => self.core.note_write(copied.map_err(Error::from))?,
         }
-        if self.settings.archive_sync && self.archive.verify(&self.primary, &image, digest).await? != Archived::Yes {
+        if self.core.settings.archive_sync
+            && self.core.archive.verify(&self.core.primary, &image, digest).await? != Archived::Yes
+        {
             return Err(StoreError::new("verify", layout::image(&image), ErrorKind::Corrupt).into());
         }
         // What fails from here on is not taken back: another may be completing the same ticket, and these are its bytes.
-        self.catalog.refresh().await?;
+        self.core.catalog.refresh().await?;
         if let Some(earlier) = self.completed(id)? {
             return Ok(earlier);
         }
-        let images = self.commit_new(vec![(image, record)], &ticket.fields, begun).await;
-        let images = self.note_write(images)?;
+        let images = self.uploads.commit_new(vec![(image, record)], &ticket.fields, begun).await;
+        let images = self.core.note_write(images)?;
         self.clear_ticket(id).await;
-        Ok(self.acknowledge(images).await)
+        Ok(self.uploads.acknowledge(images).await)
     }
 
     /// Looks at bytes where they lie.
@@ -233,27 +266,27 @@ impl Keepsake {
         if (size, digest) != (ticket.size, ticket.sha256) {
             return Err(Error::DigestMismatch);
         }
-        let (bytes, limits) = (Ranged::open(&self.primary, from.clone(), size).await?, self.settings.media);
+        let (bytes, limits) = (Ranged::open(&self.core.primary, from.clone(), size).await?, self.core.settings.media);
         Ok(blocking(move || media::inspect(&bytes, &limits)).await??)
     }
 
     /// The image that a ticket has become, as far as is cached.
     fn completed(&self, id: Uuid) -> Result<Option<Uploaded>> {
-        match self.image_of_uuid(id) {
+        match self.uploads.image_of_uuid(id) {
             None => Ok(None),
             Some((_, entry)) if entry.live().is_none() => Err(Error::NoSuchTicket),
-            Some(image) => Ok(Some(Uploaded { images: vec![image], copies: self.copies(), backup: None })),
+            Some(image) => Ok(Some(Uploaded { images: vec![image], copies: self.uploads.copies(), backup: None })),
         }
     }
 
     /// What became of a ticket whose parts are gone: another may have completed it just now.
     async fn completed_meanwhile(&self, id: Uuid, otherwise: Error) -> Result<Uploaded> {
-        self.catalog.refresh().await?;
+        self.core.catalog.refresh().await?;
         self.completed(id)?.ok_or(otherwise)
     }
 
     async fn ticket(&self, id: Uuid) -> Result<Ticket> {
-        let kept = self.primary.read(&layout::ticket(id)).await.optional()?;
+        let kept = self.core.primary.read(&layout::ticket(id)).await.optional()?;
         let (bytes, _) = kept.ok_or(Error::NoSuchTicket)?;
         Ticket::decode(&bytes).ok_or_else(|| StoreError::new("read", layout::ticket(id), ErrorKind::Corrupt).into())
     }
@@ -261,7 +294,7 @@ impl Keepsake {
     /// Deletes a ticket that was completed, its bytes first.
     async fn clear_ticket(&self, id: Uuid) {
         for key in [layout::incoming(id), layout::ticket(id)] {
-            if let Err(error) = self.primary.delete(&key).await {
+            if let Err(error) = self.core.primary.delete(&key).await {
                 tracing::warn!(%key, error = &error as &dyn std::error::Error, "what a ticket left stays for now");
                 return;
             }
@@ -269,18 +302,18 @@ impl Keepsake {
     }
 
     /// The tickets that can still be completed.
-    pub(crate) async fn open_tickets(&self) -> Result<HashSet<Uuid>> {
-        let listed = self.primary.list(layout::INCOMING, None);
+    pub(crate) async fn open(&self) -> Result<HashSet<Uuid>> {
+        let listed = self.core.primary.list(layout::INCOMING, None);
         Ok(listed.try_filter_map(async |meta| Ok(layout::parse_ticket(&meta.key))).try_collect().await?)
     }
 
     /// Deletes tickets that were not completed in time, and their bytes; returns how many objects those were.
-    pub async fn clear_tickets(&self) -> Result<u64> {
-        let before = self.clock.now() - KEPT_FOR;
-        let listed: Vec<_> = self.primary.list(layout::INCOMING, None).try_collect().await?;
+    pub async fn clear(&self) -> Result<u64> {
+        let before = self.core.clock.now() - KEPT_FOR;
+        let listed: Vec<_> = self.core.primary.list(layout::INCOMING, None).try_collect().await?;
         let mut cleared = 0;
         for meta in listed.into_iter().filter(|meta| meta.modified < before) {
-            self.primary.delete(&meta.key).await?;
+            self.core.primary.delete(&meta.key).await?;
             cleared += 1;
         }
         Ok(cleared)

@@ -1,5 +1,6 @@
 //! Links: records of what lies elsewhere, such as a video at YouTube. They have no bytes here.
 
+use super::Uploads;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -8,7 +9,7 @@ use url::{Position, Url};
 use crate::base::clock::format_millis;
 use crate::catalog::{Entry, Record};
 use crate::core::error::{Error, Result};
-use crate::keepsake::Keepsake;
+
 use crate::layout::ImageId;
 use crate::services::upload::{DEFAULT_CATEGORY, Fields, Uploaded};
 
@@ -116,14 +117,14 @@ fn is_id(id: &str, length: std::ops::RangeInclusive<usize>) -> bool {
     length.contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
 }
 
-impl Keepsake {
+impl Uploads {
     /// Stores a link and what is said of it, as an upload stores an image.
-    pub async fn upload_link(&self, url: &str, fields: Fields) -> Result<Uploaded> {
+    pub async fn add_link(&self, url: &str, fields: Fields) -> Result<Uploaded> {
         fields.check()?;
         parse(url)?;
-        self.check_behind()?;
-        self.note_write(self.check_room(0).await)?;
-        let uploaded = self.clock.now();
+        self.replication.check_behind()?;
+        self.core.note_write(self.room.check(0).await)?;
+        let uploaded = self.core.clock.now();
         let mut record = Record {
             kind: Some("link".to_owned()),
             category: Some(fields.category.clone().unwrap_or_else(|| DEFAULT_CATEGORY.to_owned())),
@@ -134,9 +135,9 @@ impl Keepsake {
             ..Record::default()
         };
         record.extra.insert("url".to_owned(), Value::from(url));
-        let id = ImageId::of_link(self.clock.new_id());
+        let id = ImageId::of_link(self.core.clock.new_id());
         let links: Vec<(ImageId, Arc<Entry>)> =
-            self.note_write(self.commit_new(vec![(id, record)], &fields, uploaded).await)?;
+            self.core.note_write(self.commit_new(vec![(id, record)], &fields, uploaded).await)?;
         Ok(self.acknowledge(links).await)
     }
 }

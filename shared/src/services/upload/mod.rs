@@ -2,6 +2,10 @@
 
 pub mod links;
 
+use crate::services::backup::Backups;
+use crate::services::replication::Replicator;
+use crate::services::room::Room;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures::stream::{self, StreamExt};
@@ -12,14 +16,15 @@ use uuid::Uuid;
 
 use crate::base::clock::format_millis;
 use crate::catalog::{Change, CommitError, Content, Entry, QUEUED_AT_MOST, Record};
+use crate::core::Core;
+use crate::core::blocking;
 use crate::core::error::{Error, Result};
 use crate::digest::{Digest, Hasher};
-use crate::keepsake::{Keepsake, blocking};
 use crate::layout::{self, BackupName, ImageId};
 use crate::media::{self, Media};
 use crate::services::groups;
 use crate::store::{Body, ErrorKind, PutMode};
-use crate::sync::lock;
+use crate::sync::{Mutex, lock};
 
 /// The category of an image that was sent without one.
 pub const DEFAULT_CATEGORY: &str = "fun";
@@ -118,7 +123,23 @@ impl Fields {
     }
 }
 
-impl Keepsake {
+/// Uploads that come whole.
+#[derive(Debug)]
+pub struct Uploads {
+    core: Arc<Core>,
+    room: Arc<Room>,
+    replication: Arc<Replicator>,
+    backups: Arc<Backups>,
+    /// Digests of the idempotency keys of uploads under way.
+    uploading: Mutex<HashSet<Digest>>,
+}
+
+impl Uploads {
+    /// Uploads that come whole, in the store that `core` has.
+    pub fn new(core: Arc<Core>, room: Arc<Room>, replication: Arc<Replicator>, backups: Arc<Backups>) -> Self {
+        Self { core, room, replication, backups, uploading: Mutex::default() }
+    }
+
     /// Stores images and their records, in one commit. With `idempotency_key`, doing so again with the same images
     /// and fields changes nothing and returns what the first time did.
     pub async fn upload(
@@ -137,18 +158,18 @@ impl Keepsake {
             let checked = sound.and_then(|()| check_name(image.original_name.as_deref()));
             checked.map_err(|error| error.of_file(image.called(index, several).as_deref(), several))?;
         }
-        self.check_behind()?;
+        self.replication.check_behind()?;
         let bytes = images.iter().map(|image| image.body.size()).sum();
-        self.note_write(self.check_room(bytes).await)?;
+        self.core.note_write(self.room.check(bytes).await)?;
         let key = idempotency_key.map(|key| Digest::of(key.as_bytes()));
-        let _guard = key.map(|key| InProgress::enter(self, key)).transpose()?;
+        let _guard = key.map(|key| InProgress::enter(&self.uploading, key)).transpose()?;
         let prepared = self.prepare(images, &fields, key).await?;
         if let Some(key) = key
             && let Some(earlier) = self.earlier_answer(key, &prepared).await?
         {
             return Ok(earlier);
         }
-        let images = self.note_write(self.store(prepared, &fields).await)?;
+        let images = self.core.note_write(self.store(prepared, &fields).await)?;
         Ok(self.acknowledge(images).await)
     }
 
@@ -156,8 +177,8 @@ impl Keepsake {
     /// backups are made when the second copies are.
     pub(crate) async fn acknowledge(&self, images: Vec<(ImageId, Arc<Entry>)>) -> Uploaded {
         let mut backup = None;
-        if self.settings.archive_sync {
-            match self.backup_if_due().await {
+        if self.core.settings.archive_sync {
+            match self.backups.make_due().await {
                 Ok(made) => backup = made,
                 Err(error) => {
                     // The upload stands; the claim stays, and whoever comes next makes the backup.
@@ -165,17 +186,17 @@ impl Keepsake {
                 }
             }
         }
-        self.changed.notify_one();
+        self.core.changed.notify_one();
         Uploaded { images, copies: self.copies(), backup }
     }
 
     pub(crate) fn copies(&self) -> u8 {
-        if self.settings.archive_sync { 2 } else { 1 }
+        if self.core.settings.archive_sync { 2 } else { 1 }
     }
 
     /// Judges the images by their bytes and makes their records, all but their place in a group.
     async fn prepare(&self, images: Vec<NewImage>, fields: &Fields, key: Option<Digest>) -> Result<Vec<Prepared>> {
-        let limits = self.settings.media;
+        let limits = self.core.settings.media;
         let inspect = move || {
             let several = images.len() > 1;
             let inspect = |(index, image): (usize, NewImage)| match media::inspect(&image.body, &limits) {
@@ -186,9 +207,9 @@ impl Keepsake {
         };
         let inspected = blocking(inspect).await??;
         let request = key.map(|_| request_digest(&inspected, fields));
-        let uploaded = self.clock.now();
+        let uploaded = self.core.clock.now();
         let prepare = |(index, (media, image)): (usize, (Media, NewImage))| {
-            let uuid = key.map_or_else(|| self.clock.new_id(), |key| idempotent_id(key, index));
+            let uuid = key.map_or_else(|| self.core.clock.new_id(), |key| idempotent_id(key, index));
             let record = Record::of_bytes(image.body.size(), image.body.digest(), &media);
             let record = Record { request_digest: request, ..record.described(fields, image.original_name, uploaded) };
             let body = image.body.of_type(media.format.content_type());
@@ -200,7 +221,7 @@ impl Keepsake {
     /// What an earlier upload with this key stored, as far as it is still there, if there was one.
     /// [`Error::DeletedSince`] where nothing of it is.
     async fn earlier_answer(&self, key: Digest, prepared: &[Prepared]) -> Result<Option<Uploaded>> {
-        self.catalog.refresh().await?;
+        self.core.catalog.refresh().await?;
         let stored: Vec<(ImageId, Arc<Entry>)> = self.all_stored_under(key).collect();
         if stored.is_empty() {
             return Ok(None);
@@ -227,7 +248,7 @@ impl Keepsake {
 
     /// What an upload with this key has stored, as far as it is still there.
     pub async fn stored_under(&self, idempotency_key: &str) -> Result<Uploaded> {
-        self.catalog.refresh().await?;
+        self.core.catalog.refresh().await?;
         let key = Digest::of(idempotency_key.as_bytes());
         let images = self.all_stored_under(key).filter(|(_, entry)| entry.live().is_some()).collect();
         Ok(Uploaded { images, copies: self.copies(), backup: None })
@@ -235,11 +256,11 @@ impl Keepsake {
 
     /// Writes the bytes, then the commit. What fails is taken back.
     async fn store(&self, prepared: Vec<Prepared>, fields: &Fields) -> Result<Vec<(ImageId, Arc<Entry>)>> {
-        let (begun, retried) = (self.clock.now(), prepared.iter().any(|p| p.record.request_digest.is_some()));
+        let (begun, retried) = (self.core.clock.now(), prepared.iter().any(|p| p.record.request_digest.is_some()));
         // Every put is seen to its end, also after one has failed: what is still being written cannot be taken back.
         let put = async |p: &Prepared| {
             let second_copy =
-                async { if self.settings.archive_sync { self.archive.put(&p.body).await } else { Ok(()) } };
+                async { if self.core.settings.archive_sync { self.core.archive.put(&p.body).await } else { Ok(()) } };
             let (put, archived) = futures::join!(self.put_new(p), second_copy);
             let mine = matches!(put, Ok(true)).then(|| p.id.clone());
             (mine, put.and(archived.map_err(Error::from)))
@@ -264,7 +285,8 @@ impl Keepsake {
     /// The image whose name a UUID makes, whatever its format, as far as is cached.
     pub(crate) fn image_of_uuid(&self, uuid: Uuid) -> Option<(ImageId, Arc<Entry>)> {
         let ids = media::Format::ALL.iter().map(|format| ImageId::generate(uuid, format.extension()));
-        self.catalog
+        self.core
+            .catalog
             .read(|state| ids.into_iter().find_map(|id| state.get(id.as_str()).cloned().map(|entry| (id, entry))))
     }
 
@@ -278,13 +300,13 @@ impl Keepsake {
     ) -> Result<Vec<(ImageId, Arc<Entry>)>> {
         // Who takes the next place in a group keeps it until the commit stands.
         let in_sequence = fields.group_id.is_some() && fields.order.is_none();
-        let _turn = if in_sequence { Some(self.editing.lock().await) } else { None };
+        let _turn = if in_sequence { Some(self.core.editing.lock().await) } else { None };
         if in_sequence {
-            self.catalog.refresh().await?;
+            self.core.catalog.refresh().await?;
         }
-        let next = fields.group_id.as_ref().and_then(|group| self.catalog.read(|state| state.next_order(group)));
+        let next = fields.group_id.as_ref().and_then(|group| self.core.catalog.read(|state| state.next_order(group)));
         let title =
-            fields.group_id.as_ref().and_then(|group| self.catalog.read(|state| groups::title_of(state, group)));
+            fields.group_id.as_ref().and_then(|group| self.core.catalog.read(|state| groups::title_of(state, group)));
         let mut order = fields.order.or(next);
         for (_, record) in &mut records {
             record.order = Some(order.unwrap_or(DEFAULT_ORDER));
@@ -292,17 +314,17 @@ impl Keepsake {
             record.group_title.clone_from(&title);
         }
         let sizes: Vec<u64> = records.iter().filter_map(|(_, record)| record.size).collect();
-        let version = self.catalog.read(|state| state.first_version());
+        let version = self.core.catalog.read(|state| state.first_version());
         let change = |(id, record): (ImageId, Record)| (id, Change { version, content: Content::Live(record) });
         let changes: Vec<(ImageId, Change)> = records.into_iter().map(change).collect();
-        let committed = self.catalog.commit(changes.clone()).await;
+        let committed = self.core.catalog.commit(changes.clone()).await;
         // Where the outcome is unknown, the background task decides it.
-        let commit = committed.inspect_err(|_| self.changed.notify_one())?;
-        sizes.into_iter().for_each(|size| self.counts.add_upload(size));
-        if self.clock.now().duration_since(begun) > PATIENCE {
+        let commit = committed.inspect_err(|_| self.core.changed.notify_one())?;
+        sizes.into_iter().for_each(|size| self.core.counts.add_upload(size));
+        if self.core.clock.now().duration_since(begun) > PATIENCE {
             // A recovery may have taken the bytes for what an interrupted upload left.
             for (id, _) in changes.iter().filter(|(id, _)| !id.is_link()) {
-                self.primary.head(&layout::image(id)).await?;
+                self.core.primary.head(&layout::image(id)).await?;
             }
         }
         Ok(changes.into_iter().map(|(id, change)| (id, change.stamped(commit))).collect())
@@ -313,14 +335,14 @@ impl Keepsake {
     /// these are never replaced.
     async fn put_new(&self, prepared: &Prepared) -> Result<bool> {
         let key = layout::image(&prepared.id);
-        match self.primary.put(&key, &prepared.body, &PutMode::Create).await {
+        match self.core.primary.put(&key, &prepared.body, &PutMode::Create).await {
             Ok(_) => Ok(true),
             Err(e) if e.kind == ErrorKind::AlreadyExists && prepared.record.request_digest.is_some() => {
-                if self.primary.digest(&key).await?.1 != prepared.body.digest() {
+                if self.core.primary.digest(&key).await?.1 != prepared.body.digest() {
                     return Err(Error::IdempotencyMismatch);
                 }
                 // Put anew, so that a recovery sees them as young as this attempt.
-                self.primary.put(&key, &prepared.body, &PutMode::Overwrite).await?;
+                self.core.primary.put(&key, &prepared.body, &PutMode::Overwrite).await?;
                 Ok(false)
             }
             Err(e) => Err(e.into()),
@@ -331,7 +353,7 @@ impl Keepsake {
     /// the upload may be `retried`, all stays: another attempt may be storing the same image.
     async fn take_back_images(&self, ids: &[ImageId], retried: bool) {
         for id in ids.iter().filter(|_| !retried) {
-            if let Err(error) = self.primary.delete(&layout::image(id)).await {
+            if let Err(error) = self.core.primary.delete(&layout::image(id)).await {
                 // Recovery sets aside what lies in `uploads/` without a record.
                 tracing::warn!(image = %id, error = &error as &dyn std::error::Error, "a failed upload's bytes stay for now");
             }
@@ -413,16 +435,16 @@ fn request_digest(images: &[(Media, NewImage)], fields: &Fields) -> Digest {
 
 /// Marks an idempotency key or a ticket as being worked on, until dropped.
 #[derive(Debug)]
-pub struct InProgress<'a>(&'a Keepsake, Digest);
+pub struct InProgress<'a>(&'a Mutex<HashSet<Digest>>, Digest);
 
 impl<'a> InProgress<'a> {
-    pub(crate) fn enter(keepsake: &'a Keepsake, key: Digest) -> Result<Self> {
-        if lock(&keepsake.uploading).insert(key) { Ok(Self(keepsake, key)) } else { Err(Error::IdempotencyInProgress) }
+    pub(crate) fn enter(marked: &'a Mutex<HashSet<Digest>>, key: Digest) -> Result<Self> {
+        if lock(marked).insert(key) { Ok(Self(marked, key)) } else { Err(Error::IdempotencyInProgress) }
     }
 }
 
 impl Drop for InProgress<'_> {
     fn drop(&mut self) {
-        lock(&self.0.uploading).remove(&self.1);
+        lock(self.0).remove(&self.1);
     }
 }

@@ -1,5 +1,6 @@
 //! What backups consist of, beyond the images that live.
 
+use super::Verifier;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -7,18 +8,18 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::{Copy, Findings, READS, Slice, is_unreadable, read_through};
 use crate::catalog::Chunk;
+use crate::core::blocking;
 use crate::core::error::Result;
 use crate::digest::Digest;
-use crate::keepsake::{Keepsake, blocking};
 use crate::layout::{self, BackupName};
 use crate::store::{Body, Key, Optional, PutMode, StoreError};
 
-impl Keepsake {
+impl Verifier {
     /// Reads the second copies that no live image has: only they can bring back what was deleted.
     pub(super) async fn verify_deleted(&self, slice: Slice, findings: &mut Findings) -> Result<()> {
-        let archive = self.archive.store();
+        let archive = self.core.archive.store();
         let live: HashSet<Digest> =
-            self.catalog.read(|state| state.live().filter_map(|(_, record)| record.sha256).collect());
+            self.core.catalog.read(|state| state.live().filter_map(|(_, record)| record.sha256).collect());
         let copies: Vec<Digest> = archive
             .list(layout::ARCHIVED_IMAGES, None)
             .try_filter_map(async |meta| Ok(layout::parse_archived_image(&meta.key)))
@@ -50,14 +51,14 @@ impl Keepsake {
         repair: bool,
         findings: &mut Findings,
     ) -> Result<Vec<BackupName>> {
-        let archive = self.archive.store();
-        let (manifests, unreadable) = self.list_manifests().await?;
+        let archive = self.core.archive.store();
+        let (manifests, unreadable) = self.backups.list_manifests().await?;
         let names: Vec<BackupName> = manifests.into_iter().map(|(name, _)| name).collect();
         findings.damaged_backups.extend(unreadable);
         let mut named: BTreeSet<Digest> = BTreeSet::new();
         for name in names.iter().copied().filter(|name| slice.takes(&Digest::of(name.to_string().as_bytes()))) {
             findings.pieces += 1;
-            match self.readable(&layout::manifest(name), self.read_manifest(name)).await? {
+            match self.readable(&layout::manifest(name), self.backups.read_manifest(name)).await? {
                 Some(manifest) => named.extend(manifest.chunks.iter().map(|chunk| chunk.sha256)),
                 // One that is gone by now was deleted or pruned.
                 None if archive.head(&layout::manifest(name)).await.optional()?.is_none() => {}
@@ -69,7 +70,7 @@ impl Keepsake {
             listed.try_filter_map(async |meta| Ok(layout::parse_chunk(&meta.key))).try_collect().await?;
         let mut bad: BTreeSet<Digest> = named.difference(&listed).copied().collect();
         let read = async |digest: Digest| {
-            let chunk = self.readable(&layout::chunk(&digest), self.read_chunk(&digest)).await?;
+            let chunk = self.readable(&layout::chunk(&digest), self.backups.read_chunk(&digest)).await?;
             Ok::<_, StoreError>((digest, chunk.is_some()))
         };
         let mine = listed.into_iter().filter(|digest| slice.takes(digest));
@@ -101,14 +102,15 @@ impl Keepsake {
         }
         let mut lost_in: HashMap<Digest, bool> = bad_chunks.iter().map(|digest| (*digest, true)).collect();
         for name in names {
-            let read = self.readable(&layout::manifest(*name), self.read_manifest(*name)).await?;
+            let read = self.readable(&layout::manifest(*name), self.backups.read_manifest(*name)).await?;
             let Some(manifest) = read else { continue };
             for chunk in &manifest.chunks {
                 let hit = match lost_in.get(&chunk.sha256) {
                     Some(hit) => *hit,
                     None => {
                         let key = layout::chunk(&chunk.sha256);
-                        let records = self.readable(&key, self.read_chunk(&chunk.sha256)).await?.unwrap_or_default();
+                        let records =
+                            self.readable(&key, self.backups.read_chunk(&chunk.sha256)).await?.unwrap_or_default();
                         let digests = records.iter().filter_map(|(_, entry)| entry.live()?.sha256);
                         let hit = digests.into_iter().any(|digest| findings.lost_copies.contains(&digest));
                         lost_in.insert(chunk.sha256, hit);
@@ -130,7 +132,7 @@ impl Keepsake {
         read: impl Future<Output = Result<Option<T>, StoreError>>,
     ) -> Result<Option<T>, StoreError> {
         match read.await {
-            Err(error) if is_unreadable(self.archive.store(), key, &error).await => {
+            Err(error) if is_unreadable(self.core.archive.store(), key, &error).await => {
                 tracing::error!(%key, error = &error as &dyn std::error::Error, "the archive fails to return an object");
                 Ok(None)
             }
@@ -140,17 +142,17 @@ impl Keepsake {
 
     /// Writes chunks again that the present state has; returns those that it has not.
     async fn rewrite_chunks(&self, mut bad: BTreeSet<Digest>) -> Result<BTreeSet<Digest>> {
-        let snapshot = self.catalog.read(|state| state.snapshot());
+        let snapshot = self.core.catalog.read(|state| state.snapshot());
         let by_digest = move || {
             let chunks = snapshot.chunks().iter();
             chunks.map(|chunk| (chunk.summary().digest, Arc::clone(chunk))).collect::<HashMap<Digest, Arc<Chunk>>>()
         };
         let chunks = blocking(by_digest).await?;
-        let archive = self.archive.store();
+        let archive = self.core.archive.store();
         for digest in bad.clone() {
             let Some(chunk) = chunks.get(&digest) else { continue };
             let key = layout::chunk(&digest);
-            match self.archive.quarantine(archive, &key).await {
+            match self.core.archive.quarantine(archive, &key).await {
                 Err(error) if is_unreadable(archive, &key, &error).await => {}
                 done => _ = done?,
             }

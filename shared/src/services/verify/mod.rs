@@ -5,27 +5,33 @@
 
 mod backups;
 mod record;
-mod serving;
 mod sizes;
 
+use crate::services::backup::Backups;
+use crate::services::images::bytes::ImageBytes;
+use crate::services::images::bytes::is_unreadable;
+use crate::services::images::records::ImageRecords;
+use crate::services::replication::Replicator;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use futures::stream::{self, StreamExt};
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 pub use record::Record;
 
 use crate::catalog;
+use crate::core::Core;
+use crate::core::ages::uploaded_after;
 use crate::core::archive::Archived;
 use crate::core::error::{Error, Result};
 use crate::digest::Digest;
-use crate::keepsake::Keepsake;
 use crate::layout::{self, BackupName, ImageId};
-use crate::store::{Body, Change, ErrorKind, Found, Key, Optional, Store, StoreError};
+use crate::store::{Body, Change, Found, Key, Optional, Store, StoreError};
 
 /// Objects read through at a time.
 const READS: usize = 4;
@@ -134,12 +140,35 @@ impl Copies {
     const RIGHT: Self = Self { primary: Copy::Right, archive: Copy::Right };
 }
 
-impl Keepsake {
+/// Reads everything through, and repairs it.
+#[derive(Debug)]
+pub struct Verifier {
+    core: Arc<Core>,
+    bytes: Arc<ImageBytes>,
+    records: Arc<ImageRecords>,
+    backups: Arc<Backups>,
+    replication: Arc<Replicator>,
+    /// One verification at a time.
+    verifying: tokio::sync::Mutex<()>,
+}
+
+impl Verifier {
+    /// Reads everything through, and repairs it, in the store that `core` has.
+    pub fn new(
+        core: Arc<Core>,
+        bytes: Arc<ImageBytes>,
+        records: Arc<ImageRecords>,
+        backups: Arc<Backups>,
+        replication: Arc<Replicator>,
+    ) -> Self {
+        Self { core, bytes, records, backups, replication, verifying: tokio::sync::Mutex::default() }
+    }
+
     /// Reads one slice of everything through; with `repair`, makes what is wrong anew where the other copy is right.
     /// [`Error::VerificationRunning`] while another runs in this process.
     pub async fn verify(&self, slice: Slice, repair: bool) -> Result<Findings> {
         let _turn = self.verifying.try_lock().map_err(|_| Error::VerificationRunning)?;
-        self.catalog.refresh().await?;
+        self.core.catalog.refresh().await?;
         let mut findings = Findings::default();
         let mut failure = self.verify_slice(slice, repair, &mut findings).await.err();
         if repair && let Err(error) = self.measure_older_records(slice).await {
@@ -167,19 +196,24 @@ impl Keepsake {
         Ok((slice, findings))
     }
 
+    async fn was_deleted(&self, id: &ImageId) -> bool {
+        let lives = || self.core.catalog.read(|state| state.lives(id.as_str()));
+        self.core.catalog.refresh().await.is_ok() && !lives()
+    }
+
     async fn verify_slice(&self, slice: Slice, repair: bool, findings: &mut Findings) -> Result<()> {
-        let settled = self.clock.now() - FOLLOWS;
-        let queued = self.queued_since(settled);
-        let images: Vec<(ImageId, Digest, u64, bool)> = self.catalog.read(|state| {
+        let settled = self.core.clock.now() - FOLLOWS;
+        let queued = self.replication.queued_since(settled);
+        let images: Vec<(ImageId, Digest, u64, bool)> = self.core.catalog.read(|state| {
             let live = state.iter().filter_map(|(id, entry)| Some((id, entry, entry.live()?)));
             let mine = live.filter_map(|(id, entry, r)| Some((id, entry, r, r.sha256.filter(|d| slice.takes(d))?)));
             let may_wait = |entry: &catalog::Entry, record: &catalog::Record| {
-                let new = !self.settings.archive_sync && uploaded_after(record, settled);
+                let new = !self.core.settings.archive_sync && uploaded_after(record, settled);
                 new || queued.contains(&entry.stamp.commit)
             };
             mine.map(|(id, e, r, digest)| (id.clone(), digest, r.size.unwrap_or(0), may_wait(e, r))).collect()
         });
-        self.progress.begin("images", images.len() as u64);
+        self.core.progress.begin("images", images.len() as u64);
         let look = async |(id, digest, size, may_wait)| {
             (self.look_until_settled(&id, digest, may_wait).await, id, digest, size)
         };
@@ -187,12 +221,12 @@ impl Keepsake {
         let mut failure = None;
         while let Some((found, id, digest, size)) = looked.next().await {
             findings.images += 1;
-            self.progress.advance();
+            self.core.progress.advance();
             findings.bytes += size;
             let settled = match found {
                 Ok(None) => Ok(()),
                 // One that was deleted since is as it should be.
-                Ok(Some(_)) if matches!(self.image(id.as_str()).await, Err(Error::NoSuchImage(_))) => Ok(()),
+                Ok(Some(_)) if self.was_deleted(&id).await => Ok(()),
                 Ok(Some(copies)) => self.settle(&id, digest, copies, repair, findings).await,
                 Err(error) => Err(error),
             };
@@ -212,17 +246,41 @@ impl Keepsake {
             _ => return Ok(found),
         }
         // One that does not exist yet will be made. One that exists now may have been made after it was looked for.
-        if self.archive.has(&digest, None).await? { self.look_at(id, digest).await } else { Ok(None) }
+        if self.core.archive.has(&digest, None).await? { self.look_at(id, digest).await } else { Ok(None) }
     }
 
     /// Reads both copies of an image; `None` where both are right.
     async fn look_at(&self, id: &ImageId, digest: Digest) -> Result<Option<Copies>> {
         let (image, copy) = (layout::image(id), layout::archived_image(&digest));
-        let primary = read_through(&self.primary, &image, digest);
-        let archive = read_through(self.archive.store(), &copy, digest);
+        let primary = read_through(&self.core.primary, &image, digest);
+        let archive = read_through(self.core.archive.store(), &copy, digest);
         let (primary, archive) = futures::try_join!(primary, archive)?;
         let copies = Copies { primary, archive };
         Ok((copies != Copies::RIGHT).then_some(copies))
+    }
+
+    /// Repairs the images that were found wrong when they were to be served. Those that cannot be repaired are kept for
+    /// health, until a verification finds them right.
+    pub async fn repair_suspects(&self) -> Result<()> {
+        let suspects = self.bytes.take_suspects();
+        let (mut failure, mut findings) = (None, Findings::default());
+        for id in suspects {
+            let digest = self.core.catalog.read(|state| state.get(id.as_str())?.live()?.sha256);
+            let Some(digest) = digest else { continue };
+            let repaired = match self.look_at(&id, digest).await {
+                // Nothing is known to be right, so that there is nothing to repair it from.
+                Ok(Some(Copies { primary: Copy::Wrong, archive: Copy::Wrong }) | None) => Ok(()),
+                Ok(Some(copies)) => self.settle(&id, digest, copies, true, &mut findings).await,
+                Err(error) => Err(error),
+            };
+            failure = failure.or(repaired.err());
+        }
+        if findings != Findings::default() {
+            // Only what was found is added to the record: this was no verification of everything.
+            let noted = self.note_findings(Slice::WHOLE, &findings, None, false).await;
+            failure = failure.or(noted.err());
+        }
+        failure.map_or(Ok(()), Err)
     }
 
     async fn settle(
@@ -266,9 +324,12 @@ impl Keepsake {
     /// archive.
     async fn repair_image(&self, id: &ImageId, digest: Digest, found: Copy) -> Result<()> {
         if found != Copy::Unreadable {
-            self.archive.quarantine(&self.primary, &layout::image(id)).await?;
+            self.core.archive.quarantine(&self.core.primary, &layout::image(id)).await?;
         }
-        match self.note_write(self.archive.bring_back(&self.primary, id, digest).await.map_err(Error::from))? {
+        match self
+            .core
+            .note_write(self.core.archive.bring_back(&self.core.primary, id, digest).await.map_err(Error::from))?
+        {
             Archived::Yes => Ok(()),
             Archived::Missing => Err(Error::MissingBytes),
         }
@@ -276,17 +337,17 @@ impl Keepsake {
 
     /// Likewise the other way round.
     async fn repair_copy(&self, id: &ImageId, digest: Digest, found: Copy) -> Result<()> {
-        let (archive, to) = (self.archive.store(), layout::archived_image(&digest));
+        let (archive, to) = (self.core.archive.store(), layout::archived_image(&digest));
         if found != Copy::Unreadable {
-            self.archive.quarantine(archive, &to).await?;
+            self.core.archive.quarantine(archive, &to).await?;
         }
-        let copied = self.primary.copy_to(&layout::image(id), archive, &to, digest, None).await;
-        self.note_write(copied.map_err(Error::from))
+        let copied = self.core.primary.copy_to(&layout::image(id), archive, &to, digest, None).await;
+        self.core.note_write(copied.map_err(Error::from))
     }
 
     /// What verifications have found, as far as is kept.
     pub async fn verifications(&self) -> Result<Record> {
-        let kept = self.archive.store().read(&layout::verified()).await.sound()?;
+        let kept = self.core.archive.store().read(&layout::verified()).await.sound()?;
         Ok(kept.and_then(|(bytes, _)| Record::decode(&bytes)).unwrap_or_else(Record::new))
     }
 
@@ -308,16 +369,11 @@ impl Keepsake {
                 // What was deleted since is not damaged any more.
                 record.damaged_backups.retain(|name| backups.contains(name));
             }
-            record.note(slice, findings, self.clock.now(), saw_all);
+            record.note(slice, findings, self.core.clock.now(), saw_all);
             Ok::<_, Error>(Change::Put(Body::from(record.encode()), ()))
         };
-        self.archive.store().update(&layout::verified(), note).await
+        self.core.archive.store().update(&layout::verified(), note).await
     }
-}
-
-/// Whether a record says that its image was uploaded after this moment.
-pub(crate) fn uploaded_after(record: &catalog::Record, moment: Timestamp) -> bool {
-    record.upload_date.as_deref().and_then(|date| date.parse::<Timestamp>().ok()).is_some_and(|at| at > moment)
 }
 
 /// Reads an object through and compares it with its digest. That the store does not answer at all is an error.
@@ -332,15 +388,5 @@ async fn read_through(store: &Store, key: &Key, digest: Digest) -> Result<Copy, 
             Err(_) if tried_again => return Ok(Copy::Unreadable),
             Err(_) => tried_again = true,
         }
-    }
-}
-
-/// Whether reading an object failed though its store answers and has it, so that the fault is the object's and not an outage.
-async fn is_unreadable(store: &Store, key: &Key, error: &StoreError) -> bool {
-    match error.kind {
-        ErrorKind::Corrupt => true,
-        // An outage or lost rights would also fail the request for its metadata.
-        ErrorKind::Unavailable | ErrorKind::Refused => store.head(key).await.is_ok(),
-        _ => false,
     }
 }

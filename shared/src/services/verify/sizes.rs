@@ -3,21 +3,22 @@
 //! They have the size of the stored pixels, and no orientation. A verification that repairs measures each such image once
 //! more, by its header, and commits what it finds.
 
+use super::Verifier;
 use std::sync::Arc;
 
 use super::Slice;
 use crate::catalog::{Change, Content, Entry, Record, Stamp};
+use crate::core::blocking;
 use crate::core::error::{Error, Result};
-use crate::keepsake::{Keepsake, blocking};
 use crate::layout::ImageId;
 use crate::media::{self, MediaError};
-use crate::services::recovery::next_version;
+use crate::services::images::records::next_version;
 use crate::store::Ranged;
 
 /// Records that one commit changes.
 const BATCH: usize = 500;
 
-impl Keepsake {
+impl Verifier {
     /// Measures the images of this slice whose records say no orientation, and puts these right. What cannot be measured
     /// stays as it is. Safe to be cut off, and to be done by several processes at once: they find the same.
     pub(super) async fn measure_older_records(&self, slice: Slice) -> Result<()> {
@@ -25,7 +26,7 @@ impl Keepsake {
             let is_mine = record.sha256.is_some_and(|digest| slice.takes(&digest));
             is_mine && record.orientation.is_none() && !record.is_link()
         };
-        let older: Vec<(ImageId, Arc<Entry>)> = self.catalog.read(|state| {
+        let older: Vec<(ImageId, Arc<Entry>)> = self.core.catalog.read(|state| {
             let older = state.iter().filter(|(_, entry)| entry.live().is_some_and(is_older));
             older.map(|(id, entry)| (id.clone(), Arc::clone(entry))).collect()
         });
@@ -38,15 +39,15 @@ impl Keepsake {
                     measured.push((id.clone(), entry.stamp, change));
                 }
             }
-            self.commit_unless_changed(measured).await?;
+            self.records.commit_unless_changed(measured).await?;
         }
         Ok(())
     }
 
     /// The record with the size that its image has; `None` where the bytes are missing or are no image of today's limits.
     async fn measured_anew(&self, id: &ImageId, record: &Record) -> Result<Option<Record>> {
-        let Ok((store, meta)) = self.locate_bytes(id, record).await else { return Ok(None) };
-        let (bytes, limits) = (Ranged::open(&store, meta.key, meta.size).await?, self.settings.media);
+        let Ok((store, meta)) = self.bytes.locate(id, record).await else { return Ok(None) };
+        let (bytes, limits) = (Ranged::open(&store, meta.key, meta.size).await?, self.core.settings.media);
         match blocking(move || media::inspect(&bytes, &limits)).await? {
             Ok(media) => Ok(Some(record.clone().measured(&media))),
             Err(MediaError::Read(error)) => Err(Error::Media(MediaError::Read(error))),

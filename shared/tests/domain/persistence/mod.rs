@@ -74,11 +74,17 @@ fn process(world: &World, archive: Option<&World>, known: &Circumstances) -> Kee
 
 /// Starts as the server does.
 async fn start_with(keepsake: Keepsake, known: Circumstances) -> Keepsake {
-    let keepsake = keepsake.served_from(known).await;
-    let recovered = keepsake.recover().await;
-    assert!(recovered.is_ok() || keepsake.withheld().is_some(), "{recovered:?}");
-    keepsake.note_start().await;
+    keepsake.persistence.served_from(known).await;
+    let recovered = keepsake.recovery.recover().await;
+    assert!(recovered.is_ok() || keepsake.persistence.withheld().is_some(), "{recovered:?}");
+    keepsake.persistence.note_start().await;
     keepsake
+}
+
+/// Notes a start without a recovery before it.
+async fn note_start(keepsake: &Keepsake, known: Circumstances) {
+    keepsake.persistence.served_from(known).await;
+    keepsake.persistence.note_start().await;
 }
 
 async fn start(world: &World, known: Circumstances) -> Keepsake {
@@ -90,7 +96,7 @@ async fn start_beside(world: &World, archive: &World, known: Circumstances) -> K
 }
 
 async fn verdict(keepsake: &Keepsake) -> Verdict {
-    keepsake.health().await.persistence.verdict
+    keepsake.health.report().await.persistence.verdict
 }
 
 fn check<'a>(health: &'a Health, name: &str) -> (Status, &'a str) {
@@ -117,8 +123,8 @@ async fn without(world: &World, prefix: &str) -> World {
 
 /// The bytes of an image as a reader gets them.
 async fn served(keepsake: &Keepsake, id: &ImageId) -> Vec<u8> {
-    let (_, entry) = keepsake.image(id.as_str()).await.unwrap();
-    let (store, meta) = keepsake.sound_bytes(id, entry.live().unwrap().sha256.unwrap()).await.unwrap();
+    let (_, entry) = keepsake.images.get(id.as_str()).await.unwrap();
+    let (store, meta) = keepsake.bytes.verified(id, entry.live().unwrap().sha256.unwrap()).await.unwrap();
     store.read(&meta.key).await.unwrap().0.to_vec()
 }
 
@@ -132,12 +138,12 @@ async fn only_another_instance_proves_that_data_outlives_one() {
     let again = start(&world, on_a_volume("4f1c2d3e5a6b")).await;
     assert_eq!(verdict(&again).await, Verdict::Unproven, "the process was started again, and nothing else");
     let redeployed = start(&world, on_a_volume("77aa")).await;
-    let health = redeployed.health().await;
+    let health = redeployed.health.report().await;
     assert_eq!((health.persistence.verdict, health.status), (Verdict::Proven, Status::Ok));
     let told = "data written by deployment 4f1c2d3e… on 2026-11-20T08:00:00.000Z was still here after 1 restart";
     assert_eq!(health.persistence.evidence, told);
     start(&world, on_a_volume("88bb")).await;
-    let back = start(&world, on_a_volume("4f1c2d3e5a6b")).await.health().await.persistence;
+    let back = start(&world, on_a_volume("4f1c2d3e5a6b")).await.health.report().await.persistence;
     assert!(back.verdict == Verdict::Proven && back.evidence.contains("deployment 77aa"), "{}", back.evidence);
 }
 
@@ -146,7 +152,7 @@ async fn what_a_wiped_disk_remembers_is_its_own_starts_only() {
     let world = World::new();
     start(&world, on_fly(on_the_root("one"))).await;
     world.remove("").await;
-    let health = start(&world, on_fly(on_the_root("two"))).await.health().await;
+    let health = start(&world, on_fly(on_the_root("two"))).await.health.report().await;
     assert_eq!((health.persistence.verdict, health.status), (Verdict::Ephemeral, Status::Warn));
     let warning = health.persistence.warning.clone().unwrap();
     assert!(warning.starts_with("Storage may be ephemeral") && warning.contains("fly volumes create"), "{warning}");
@@ -162,7 +168,7 @@ async fn starts_at_the_same_time_are_all_noted() {
     let ids = ["a", "b", "c", "d", "e", "f"];
     let at_once = ids.map(|id| {
         let keepsake = world.open_on(store.clone());
-        async move { keepsake.served_from(on_a_volume(id)).await.note_start().await }
+        async move { note_start(&keepsake, on_a_volume(id)).await }
     });
     futures::future::join_all(at_once).await;
     let ledger = String::from_utf8(all(&world).await["starts.json"].clone()).unwrap();
@@ -179,7 +185,7 @@ async fn processes_that_start_at_once_on_one_disk_are_all_noted() {
         let disk = Store::new(std::sync::Arc::new(DiskStore::open(folder.path()).unwrap()), folder.path());
         let archive = disk.below(&layout::default_archive());
         let keepsake = Keepsake::new(disk, archive, Vec::new(), world.clock.clone(), Settings::default());
-        tokio::spawn(async move { keepsake.served_from(on_a_volume(&format!("n{n}"))).await.note_start().await })
+        tokio::spawn(async move { note_start(&keepsake, on_a_volume(&format!("n{n}"))).await })
     });
     futures::future::try_join_all(starts).await.unwrap();
     let ledger = std::fs::read_to_string(folder.path().join("starts.json")).unwrap();
@@ -192,7 +198,7 @@ async fn a_ledger_keeps_the_first_instance_and_the_newest_and_counts_the_rest() 
     for n in 0..60 {
         start(&world, on_a_volume(&format!("n{n:02}"))).await;
     }
-    let health = start(&world, on_a_volume("last")).await.health().await;
+    let health = start(&world, on_a_volume("last")).await.health.report().await;
     let told = "data written by deployment n00 on 2026-11-20T08:00:00.000Z was still here after 60 restarts";
     assert_eq!(health.persistence.evidence, told);
     let ledger = String::from_utf8(all(&world).await["starts.json"].clone()).unwrap();
@@ -251,7 +257,7 @@ async fn a_volume_at_uploads_alone_keeps_images_and_records_and_health_says_what
     let redeployed = start(&world, known("two")).await;
     assert_eq!(seen(&redeployed).await, before);
     assert_eq!(served(&redeployed, &ids[0]).await, png(0));
-    let health = redeployed.health().await;
+    let health = redeployed.health.report().await;
     assert_eq!(
         (health.persistence.verdict, health.persistence.mount.as_deref()),
         (Verdict::Proven, Some("/data/uploads"))
@@ -267,7 +273,7 @@ async fn a_disk_that_is_wiped_comes_back_from_an_archive_elsewhere_and_that_is_p
     let keepsake = start_beside(&disk, &archive, known("one")).await;
     upload_all(&keepsake, 0..3).await;
     let before = seen(&keepsake).await;
-    let health = keepsake.health().await;
+    let health = keepsake.health.report().await;
     assert_eq!((health.persistence.verdict, health.persistence.warning), (Verdict::Unproven, None));
     for id in ["two", "two", "three"] {
         if id != "two" || !disk.keys("uploads/").await.is_empty() {
@@ -275,7 +281,7 @@ async fn a_disk_that_is_wiped_comes_back_from_an_archive_elsewhere_and_that_is_p
         }
         let redeployed = start_beside(&disk, &archive, known(id)).await;
         assert_eq!(seen(&redeployed).await, before, "a wipe is no volume that is not mounted");
-        let persistence = redeployed.health().await.persistence;
+        let persistence = redeployed.health.report().await.persistence;
         assert_eq!(persistence.verdict, Verdict::Proven, "{}", persistence.evidence);
         assert!(persistence.evidence.contains("in the archive, which brought everything back"));
     }
@@ -305,10 +311,10 @@ async fn a_place_of_another_store_is_said_plainly_and_left_alone() {
     let before = (all(&ours).await, all(&foreign).await);
     let known = with_archive(folder("/mnt/other", "ext4"), with_uploads(on_the_root("two")));
     let keepsake = start_beside(&ours, &foreign, known).await;
-    assert_eq!(keepsake.withheld(), Some(Withheld::Foreign(Location::Archive)));
-    assert!(upload(&keepsake, 9).await.is_err() && keepsake.prune(false).await.is_err());
+    assert_eq!(keepsake.persistence.withheld(), Some(Withheld::Foreign(Location::Archive)));
+    assert!(upload(&keepsake, 9).await.is_err() && keepsake.pruner.prune(false).await.is_err());
     assert_eq!(seen(&keepsake).await.len(), 2);
-    let health = keepsake.health().await;
+    let health = keepsake.health.report().await;
     assert_eq!(health.status, Status::Error);
     assert!(check(&health, "persistence").1.starts_with("The archive belongs to another store"));
     assert!((all(&ours).await, all(&foreign).await) == before);
@@ -320,7 +326,7 @@ async fn a_place_of_another_store_is_said_plainly_and_left_alone() {
     }
     let before = all(&ours).await;
     let keepsake = start(&ours, with_uploads(on_the_root("three"))).await;
-    assert_eq!(keepsake.withheld(), Some(Withheld::Foreign(Location::Uploads)));
+    assert_eq!(keepsake.persistence.withheld(), Some(Withheld::Foreign(Location::Uploads)));
     assert!(all(&ours).await == before);
 }
 
@@ -328,10 +334,10 @@ async fn a_place_of_another_store_is_said_plainly_and_left_alone() {
 async fn a_store_from_before_there_were_ledgers_gets_them_at_its_first_start() {
     let world = World::new();
     let older = world.open();
-    older.recover().await.unwrap();
+    older.recovery.recover().await.unwrap();
     upload_all(&older, 0..2).await;
     let keepsake = start(&world, with_uploads(on_the_root("one"))).await;
-    assert_eq!((keepsake.withheld(), verdict(&keepsake).await), (None, Verdict::Unproven));
+    assert_eq!((keepsake.persistence.withheld(), verdict(&keepsake).await), (None, Verdict::Unproven));
     let keys = world.keys("").await;
     for key in ["starts.json", "backups/starts.json", "uploads/.keepsake/starts.json"] {
         assert!(keys.iter().any(|found| found == key), "{key} is not in {keys:?}");
@@ -350,15 +356,15 @@ async fn a_start_that_dies_at_any_operation_leaves_what_the_next_one_can_use() {
         let primary = Store::new(std::sync::Arc::new(store.clone()), &std::env::temp_dir());
         let (archive, uploads) = (primary.below(&layout::default_archive()), primary.below(&layout::uploads_mirror()));
         let dying = Keepsake::new(primary, archive, vec![uploads], world.clock.clone(), Settings::default());
-        let dying = dying.served_from(known.clone()).await;
-        let recovered = dying.recover().await.is_ok();
+        dying.persistence.served_from(known.clone()).await;
+        let recovered = dying.recovery.recover().await.is_ok();
         if recovered {
-            dying.note_start().await;
+            dying.persistence.note_start().await;
         }
         let done = store.counts().values().sum::<u64>() <= at;
         // Whatever was written, the volume that is there is the store's own.
         let keepsake = start(&world, known).await;
-        assert_eq!((keepsake.withheld(), seen(&keepsake).await.len()), (None, 2), "died at operation {at}");
+        assert_eq!((keepsake.persistence.withheld(), seen(&keepsake).await.len()), (None, 2), "died at operation {at}");
         if done {
             assert!(at > 20, "{at} operations are no start");
             break;

@@ -27,10 +27,10 @@ async fn a_backup_comes_out_as_plain_files_with_digests_and_the_same_each_time()
     let keepsake = world.open();
     let ids = upload_all(&keepsake, 0..3).await;
     let image = shared::upload::NewImage { body: large().into(), original_name: None };
-    let long = keepsake.upload(vec![image], Default::default(), None).await.unwrap().images[0].0.clone();
-    let backup = keepsake.create_backup(Kind::Manual).await.unwrap().name;
+    let long = keepsake.uploads.upload(vec![image], Default::default(), None).await.unwrap().images[0].0.clone();
+    let backup = keepsake.backups.create(Kind::Manual).await.unwrap().name;
     // What happens to the images later does not change the backup.
-    keepsake.delete_image(ids[0].as_str(), |_| true).await.unwrap();
+    keepsake.images.delete(ids[0].as_str(), |_| true).await.unwrap();
     upload(&keepsake, 5).await.unwrap();
 
     let (exported, zip) = export(&keepsake, What::Backup(backup)).await.unwrap();
@@ -57,7 +57,7 @@ async fn sha256sum_finds_every_file_of_an_export_right() {
     let keepsake = world.open();
     upload_all(&keepsake, 0..3).await;
     let folder = tempfile::tempdir().unwrap();
-    let exported = keepsake.export_folder(What::Now, folder.path(), &quiet).await.unwrap();
+    let exported = keepsake.exports.export_folder(What::Now, folder.path(), &quiet).await.unwrap();
     assert_eq!((exported.images, exported.missing.len()), (3, 0));
     let check = || Command::new("sha256sum").args(["--check", "--strict", "SHA256SUMS"]).current_dir(&folder).output();
     let checked = check().unwrap();
@@ -73,13 +73,13 @@ async fn an_export_into_a_folder_can_be_repeated_and_replaces_nothing() {
     let keepsake = world.open();
     let ids = upload_all(&keepsake, 0..2).await;
     let folder = tempfile::tempdir().unwrap();
-    let first = keepsake.export_folder(What::Now, folder.path(), &quiet).await.unwrap();
+    let first = keepsake.exports.export_folder(What::Now, folder.path(), &quiet).await.unwrap();
     let file = folder.path().join("uploads").join(ids[0].as_str());
     std::fs::remove_file(&file).unwrap();
-    assert_eq!(keepsake.export_folder(What::Now, folder.path(), &quiet).await.unwrap(), first);
+    assert_eq!(keepsake.exports.export_folder(What::Now, folder.path(), &quiet).await.unwrap(), first);
     assert_eq!(std::fs::read(&file).unwrap(), png(0));
     std::fs::write(&file, "mine").unwrap();
-    let refused = keepsake.export_folder(What::Now, folder.path(), &quiet).await;
+    let refused = keepsake.exports.export_folder(What::Now, folder.path(), &quiet).await;
     assert!(matches!(refused, Err(Error::Invalid(_))), "{refused:?}");
     assert_eq!(std::fs::read(&file).unwrap(), b"mine");
 }
@@ -89,7 +89,7 @@ async fn wrong_bytes_are_never_taken_out() {
     let world = World::new();
     let keepsake = world.open();
     let ids = upload_all(&keepsake, 0..2).await;
-    let backup = keepsake.create_backup(Kind::Manual).await.unwrap().name;
+    let backup = keepsake.backups.create(Kind::Manual).await.unwrap().name;
     let mut rotten = png(0);
     rotten[20] ^= 1;
     world.put(&format!("uploads/{}", ids[0]), &rotten).await;
@@ -112,9 +112,9 @@ async fn an_export_of_a_backup_that_is_deleted_and_pruned_meanwhile_fails_instea
     let keep_none = Keep { last: 0, daily: 0, weekly: 0, monthly: 0 };
     let keepsake = world.open_with(world.memory.clone(), Settings { keep: keep_none, ..Settings::default() });
     let ids = upload_all(&keepsake, 0..2).await;
-    let backup = keepsake.create_backup(Kind::Manual).await.unwrap().name;
+    let backup = keepsake.backups.create(Kind::Manual).await.unwrap().name;
     for id in &ids {
-        keepsake.delete_image(id.as_str(), |_| true).await.unwrap();
+        keepsake.images.delete(id.as_str(), |_| true).await.unwrap();
     }
     // The archive loses what only the backup named: first the manifest, as a prune and a delete have it, then the rest.
     let lost = format!("backups/images/{}", Digest::of(&png(1)));
@@ -131,7 +131,7 @@ async fn an_export_of_a_backup_that_is_deleted_and_pruned_meanwhile_fails_instea
         None
     });
     let mut written = Vec::new();
-    let failed = pruning.export_zip(What::Backup(backup), &mut written, &quiet).await;
+    let failed = pruning.exports.export_zip(What::Backup(backup), &mut written, &quiet).await;
     assert!(matches!(failed, Err(Error::NoSuchBackup(_))), "{failed:?}");
     assert!(zip::ZipArchive::new(std::io::Cursor::new(written)).is_err(), "what was written is no zip");
 }
@@ -162,7 +162,7 @@ async fn what_was_taken_out_is_a_folder_that_a_store_can_start_on() {
         other.put(&name, &bytes).await;
     }
     let started = other.open();
-    let report = started.recover().await.unwrap();
+    let report = started.recovery.recover().await.unwrap();
     assert_eq!((report.adopted, report.missing.len(), report.images), (0, 0, 4));
     assert_eq!(records(&started).await, before);
     assert_eq!(seen(&started).await, seen(&keepsake).await);

@@ -40,7 +40,7 @@ async fn refuse(zip: Vec<u8>, says: &str) {
     let world = World::new();
     let keepsake = world.open();
     let outcome = match open(&zip).await {
-        Ok(source) => keepsake.import(&source, &quiet).await.map(drop),
+        Ok(source) => keepsake.imports.import(&source, &quiet).await.map(drop),
         Err(error) => Err(error),
     };
     match outcome {
@@ -59,11 +59,11 @@ async fn an_image_of_the_highest_version_can_still_be_changed_and_deleted() {
     let commit = Commit { id: commit, entries: vec![(name.clone(), change.stamped(commit))] };
     let key = layout::commit(commit.id);
     let files = [(key.as_str(), commit.encode(world.clock.now()).to_vec()), ("uploads/a.png", png(1))];
-    keepsake.import(&open(&zip_of(files)).await.unwrap(), &quiet).await.unwrap();
+    keepsake.imports.import(&open(&zip_of(files)).await.unwrap(), &quiet).await.unwrap();
     let patch = Patch { description: Some(Some("changed".to_owned())), ..Patch::default() };
-    keepsake.edit_image("a.png", &patch, |_| true).await.unwrap();
+    keepsake.images.edit("a.png", &patch, |_| true).await.unwrap();
     assert_eq!(seen(&world.open()).await[&name].0.as_deref(), Some("changed"));
-    keepsake.delete_image("a.png", |_| true).await.unwrap();
+    keepsake.images.delete("a.png", |_| true).await.unwrap();
     assert!(seen(&world.open()).await.is_empty());
 }
 
@@ -246,6 +246,6 @@ async fn a_zip_inside_is_not_opened_and_no_file_leaves_the_store() {
         .unwrap();
     let keepsake = World::new().open();
     let source = Source::zip_file(&folder.path().join("a.zip")).await.unwrap();
-    let imported = keepsake.import(&source, &quiet).await.unwrap();
+    let imported = keepsake.imports.import(&source, &quiet).await.unwrap();
     assert_eq!((imported.plan.adopted.len(), imported.plan.skipped), (1, vec!["b.zip".to_owned()]));
 }

@@ -24,16 +24,16 @@ async fn a_backup_that_was_taken_out_comes_back_whole_after_everything_is_lost()
     let keepsake = world.open();
     let ids = upload_all(&keepsake, 0..4).await;
     let patch = Patch { group_id: Some(Some("holiday".to_owned())), ..Patch::default() };
-    keepsake.edit_image(ids[1].as_str(), &patch, |_| true).await.unwrap();
+    keepsake.images.edit(ids[1].as_str(), &patch, |_| true).await.unwrap();
     let odd = json!({ "odd.png": { "order": "7", "camera": { "lens": [1, null] } }, "link": { "url": "https://example.com/a" } });
     import(&keepsake, &zip_of([("image-metadata.json", older(odd)), ("uploads/odd.png", png(7))])).await;
-    let backup = keepsake.create_backup(Kind::Manual).await.unwrap().name;
+    let backup = keepsake.backups.create(Kind::Manual).await.unwrap().name;
     let zip = export(&keepsake, What::Backup(backup)).await.unwrap().1;
     let (then, images) = (records(&keepsake).await, seen(&keepsake).await);
 
     let other = World::new();
     let wiped = other.open();
-    wiped.recover().await.unwrap();
+    wiped.recovery.recover().await.unwrap();
     let imported = import(&wiped, &zip).await;
     assert_eq!((imported.plan.restored.len(), imported.plan.kept, imported.plan.missing.len()), (6, 0, 0));
     assert!(imported.plan.adopted.is_empty() && imported.plan.renamed.is_empty() && imported.plan.skipped.is_empty());
@@ -41,7 +41,7 @@ async fn a_backup_that_was_taken_out_comes_back_whole_after_everything_is_lost()
     assert_eq!(seen(&wiped).await, images);
     // Both copies of each stand, and a start finds nothing to do.
     assert_eq!(other.keys("backups/images/").await.len(), 5);
-    let report = other.open().recover().await.unwrap();
+    let report = other.open().recovery.recover().await.unwrap();
     assert!(report.found_nothing(), "{report:?}");
 
     let again = import(&wiped, &zip).await;
@@ -57,16 +57,16 @@ async fn a_second_plan_or_import_does_not_begin_beside_one_that_holds_its_record
     let refused = Mutex::new(Vec::new());
     // Called while the first is at work.
     let told = |_| {
-        let plan = keepsake.plan_import(&second, &quiet).now_or_never().map(|planned| planned.map(drop));
-        let import = keepsake.import(&second, &quiet).now_or_never().map(|imported| imported.map(drop));
+        let plan = keepsake.imports.plan(&second, &quiet).now_or_never().map(|planned| planned.map(drop));
+        let import = keepsake.imports.import(&second, &quiet).now_or_never().map(|imported| imported.map(drop));
         refused.lock().unwrap().extend([plan, import]);
     };
-    assert_eq!(keepsake.plan_import(&first, &told).await.unwrap().adopted.len(), 4);
+    assert_eq!(keepsake.imports.plan(&first, &told).await.unwrap().adopted.len(), 4);
     let refused = refused.into_inner().unwrap();
     assert!(refused.iter().all(|outcome| matches!(outcome, Some(Err(Error::RestoreRunning)))), "{refused:?}");
     assert!(!refused.is_empty());
     // A plan that is given up leaves the way free.
-    drop(keepsake.plan_import(&first, &quiet));
+    drop(keepsake.imports.plan(&first, &quiet));
     assert_eq!(import(&keepsake, &zip).await.plan.adopted.len(), 4);
 }
 
@@ -77,12 +77,12 @@ async fn what_lives_stays_what_was_deleted_comes_back_and_the_import_can_be_undo
     let ids = upload_all(&keepsake, 0..3).await;
     let zip = export(&keepsake, What::Now).await.unwrap().1;
     let patch = Patch { description: Some(Some("edited since".to_owned())), ..Patch::default() };
-    keepsake.edit_image(ids[0].as_str(), &patch, |_| true).await.unwrap();
-    keepsake.delete_image(ids[1].as_str(), |_| true).await.unwrap();
+    keepsake.images.edit(ids[0].as_str(), &patch, |_| true).await.unwrap();
+    keepsake.images.delete(ids[1].as_str(), |_| true).await.unwrap();
     let newer = upload(&keepsake, 8).await.unwrap().images[0].0.clone();
     let before = seen(&keepsake).await;
 
-    let planned = keepsake.plan_import(&open(&zip).await.unwrap(), &quiet).await.unwrap();
+    let planned = keepsake.imports.plan(&open(&zip).await.unwrap(), &quiet).await.unwrap();
     assert_eq!((planned.restored.iter().collect::<Vec<_>>(), planned.kept), (vec![&ids[1]], 2));
     assert_eq!(seen(&keepsake).await, before, "a plan changes nothing");
 
@@ -93,10 +93,10 @@ async fn what_lives_stays_what_was_deleted_comes_back_and_the_import_can_be_undo
     assert_eq!(after[&ids[1]], (Some("number 1".to_owned()), Some(png(1))));
     assert!(after.contains_key(&newer) && after.len() == 4);
     // The tombstone has lost for good, in every place.
-    keepsake.catalog.fold().await.unwrap();
+    keepsake.core.catalog.fold().await.unwrap();
     assert_eq!(seen(&world.open()).await, after);
 
-    keepsake.restore(imported.safety_backup.unwrap(), Mode::Exact).await.unwrap();
+    keepsake.restores.restore(imported.safety_backup.unwrap(), Mode::Exact).await.unwrap();
     assert_eq!(seen(&keepsake).await, before);
 }
 
@@ -241,14 +241,14 @@ async fn plain_images_in_any_folders_come_in_once_and_what_is_no_image_is_named(
     write_all(folder.path(), [("old.zip", nested), (".DS_Store", b"x".to_vec())]);
     std::os::unix::fs::symlink("/etc/passwd", folder.path().join("link.png")).unwrap();
     let source = Source::folder(folder.path()).await.unwrap();
-    let imported = keepsake.import(&source, &quiet).await.unwrap();
+    let imported = keepsake.imports.import(&source, &quiet).await.unwrap();
     assert_eq!((imported.plan.adopted.len(), imported.plan.restored.len()), (3, 0));
     assert_eq!(imported.plan.skipped, ["link.png", "notes.txt", "old.zip"]);
     let names: BTreeMap<_, _> =
         records(&keepsake).await.into_values().map(|r| (r.original_name.unwrap(), r.sha256)).collect();
     assert_eq!(names["2019/a.png"], Some(Digest::of(&png(2))));
     assert_eq!(names.len(), 3);
-    let again = keepsake.import(&source, &quiet).await.unwrap();
+    let again = keepsake.imports.import(&source, &quiet).await.unwrap();
     assert_eq!((again.plan.adopted.len(), again.plan.kept, again.safety_backup), (0, 3, None));
 }
 
@@ -273,8 +273,8 @@ async fn a_folder_that_keepsake_has_served_comes_in_with_its_unfolded_commits_an
     let world = World::new();
     let served = world.open();
     let ids = upload_all(&served, 0..3).await;
-    served.catalog.fold().await.unwrap();
-    served.delete_image(ids[0].as_str(), |_| true).await.unwrap();
+    served.core.catalog.fold().await.unwrap();
+    served.images.delete(ids[0].as_str(), |_| true).await.unwrap();
     let late = upload(&served, 4).await.unwrap().images[0].0.clone();
     let mut files = Vec::new();
     for key in world.keys("").await {
@@ -301,21 +301,21 @@ async fn an_import_that_dies_anywhere_is_finished_by_the_next_and_shows_all_or_n
     let (mut died, mut steps) = (true, 0);
     while died {
         let world = World::new();
-        world.open().recover().await.unwrap();
+        world.open().recovery.recover().await.unwrap();
         let count = std::sync::atomic::AtomicU64::new(0);
         let dies = move |_: &Operation| {
             let nth = count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             (nth >= steps).then_some(Fault::Before(ErrorKind::Unavailable))
         };
-        let first = world.open_failing(dies).import(&open(&zip).await.unwrap(), &quiet).await;
+        let first = world.open_failing(dies).imports.import(&open(&zip).await.unwrap(), &quiet).await;
         died = first.is_err();
         let between = world.open();
-        between.catalog.refresh().await.unwrap();
+        between.core.catalog.refresh().await.unwrap();
         let found = records(&between).await.len();
         assert!(found == 0 || found == 4, "{found} images after {steps} steps");
         // A start before the second try must not take what the first one left for images of its own.
         world.pass(jiff::SignedDuration::from_secs(90));
-        between.recover().await.unwrap();
+        between.recovery.recover().await.unwrap();
         let keepsake = world.open();
         import(&keepsake, &zip).await;
         let seen = seen(&keepsake).await;
@@ -334,9 +334,9 @@ async fn what_someone_changes_while_an_import_runs_wins() {
     let keepsake = world.open();
     let ids = upload_all(&keepsake, 0..2).await;
     let zip = export(&keepsake, What::Now).await.unwrap().1;
-    keepsake.delete_image(ids[0].as_str(), |_| true).await.unwrap();
-    keepsake.delete_image(ids[1].as_str(), |_| true).await.unwrap();
-    let backup = keepsake.list_backups().await.unwrap();
+    keepsake.images.delete(ids[0].as_str(), |_| true).await.unwrap();
+    keepsake.images.delete(ids[1].as_str(), |_| true).await.unwrap();
+    let backup = keepsake.backups.list().await.unwrap();
     assert!(backup.is_empty());
     // Another process brings one of them back and edits it, right when the import makes its safety backup.
     let other = std::sync::Arc::new(world.open());
@@ -349,12 +349,12 @@ async fn what_someone_changes_while_an_import_runs_wins() {
             let content =
                 shared::catalog::Content::Live(Record { description: Some("theirs".to_owned()), ..Record::default() });
             let change = shared::catalog::Change { version: 9, content };
-            futures::executor::block_on(other.catalog.commit(vec![(first.clone(), change)])).unwrap();
+            futures::executor::block_on(other.core.catalog.commit(vec![(first.clone(), change)])).unwrap();
         }
         None
     };
     let faulty = std::sync::Arc::new(store::testing::FaultStore::with_plan(memory, meddles));
-    let imported = world.open_on(faulty).import(&open(&zip).await.unwrap(), &quiet).await.unwrap();
+    let imported = world.open_on(faulty).imports.import(&open(&zip).await.unwrap(), &quiet).await.unwrap();
     assert_eq!((imported.plan.restored, imported.plan.kept), ([ids[1].clone()].into(), 1));
     assert_eq!(records(&keepsake).await[&ids[0]].description.as_deref(), Some("theirs"));
 }
@@ -367,7 +367,7 @@ async fn an_import_and_a_restore_do_not_run_beside_each_other() {
     let lease =
         json!({ "holder": uuid::Uuid::from_u128(1), "renewed": shared::clock::format_millis(world.clock.now()) });
     world.put(key.as_str(), lease.to_string().as_bytes()).await;
-    let refused = keepsake.import(&open(&zip_of([("a.png", png(1))])).await.unwrap(), &quiet).await;
+    let refused = keepsake.imports.import(&open(&zip_of([("a.png", png(1))])).await.unwrap(), &quiet).await;
     assert!(matches!(refused, Err(Error::RestoreRunning)), "{refused:?}");
     world.pass(jiff::SignedDuration::from_secs(61));
     import(&keepsake, &zip_of([("a.png", png(1))])).await;
@@ -379,17 +379,17 @@ async fn an_import_of_many_images_makes_one_automatic_backup_and_not_one_for_eac
     let world = World::new();
     let keepsake = world.open();
     upload_all(&keepsake, 0..10).await;
-    assert_eq!(keepsake.list_backups().await.unwrap().len(), 1);
+    assert_eq!(keepsake.backups.list().await.unwrap().len(), 1);
     let images: Vec<(String, Vec<u8>)> = (100..225).map(|n| (format!("uploads/{n}.png"), png(n))).collect();
     import(&keepsake, &zip_of(images.iter().map(|(name, bytes)| (name.as_str(), bytes.clone())))).await;
     let kinds = |backups: Vec<shared::backup::Listed>| backups.iter().map(|b| (b.kind, b.images)).collect::<Vec<_>>();
-    let backups = kinds(keepsake.list_backups().await.unwrap());
+    let backups = kinds(keepsake.backups.list().await.unwrap());
     assert_eq!(backups, [(Kind::Auto, 135), (Kind::Safety, 10), (Kind::Auto, 10)]);
     // 135 images are there: the next tenth upload is the fifth from now.
     upload_all(&keepsake, 300..304).await;
-    assert_eq!(keepsake.list_backups().await.unwrap().len(), 3);
+    assert_eq!(keepsake.backups.list().await.unwrap().len(), 3);
     upload(&keepsake, 305).await.unwrap();
-    assert_eq!(keepsake.list_backups().await.unwrap().len(), 4);
+    assert_eq!(keepsake.backups.list().await.unwrap().len(), 4);
 }
 
 #[tokio::test]
@@ -410,10 +410,10 @@ async fn an_import_makes_no_backup_for_each_ten_wherever_it_dies_and_whoever_upl
         };
         let faulty = std::sync::Arc::new(store::testing::FaultStore::with_plan(world.memory.clone(), dies));
         let importer = world.open_with(faulty, settings.clone());
-        died = importer.import(&open(&zip).await.unwrap(), &quiet).await.is_err();
+        died = importer.imports.import(&open(&zip).await.unwrap(), &quiet).await.is_err();
         upload(&other, 3).await.unwrap();
         let automatic = async || {
-            let backups = world.open().list_backups().await.unwrap();
+            let backups = world.open().backups.list().await.unwrap();
             backups.iter().filter(|backup| backup.kind == Kind::Auto).count()
         };
         let (images, backups) = (records(&other).await.len(), automatic().await);

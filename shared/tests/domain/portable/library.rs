@@ -50,11 +50,11 @@ async fn import_library(count: u32) {
     let (library, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let metadata = older_library(library.path(), count);
     let keepsake = keepsake_in(data.path());
-    keepsake.recover().await.unwrap();
+    keepsake.recovery.recover().await.unwrap();
     let source = Source::folder(library.path()).await.unwrap();
     let stages = std::sync::Mutex::new(BTreeMap::new());
     let told = |progress: Progress| _ = stages.lock().unwrap().insert(format!("{:?}", progress.stage), progress);
-    let imported = keepsake.import(&source, &told).await.unwrap();
+    let imported = keepsake.imports.import(&source, &told).await.unwrap();
     assert_eq!(imported.plan.restored.len(), metadata.len());
     assert_eq!((imported.plan.adopted, imported.plan.missing), ([id("orphan.png")].into(), [id("missing.png")].into()));
     assert!(imported.plan.skipped.is_empty() && imported.plan.unusable.is_empty() && imported.plan.kept == 0);
@@ -72,23 +72,23 @@ async fn import_library(count: u32) {
         }
     }
     for n in 0..count {
-        let (bytes, _) = keepsake.primary.read(&layout::image(&id(&format!("{n}.png")))).await.unwrap();
+        let (bytes, _) = keepsake.core.primary.read(&layout::image(&id(&format!("{n}.png")))).await.unwrap();
         assert!(bytes == png(n), "{n}.png");
     }
-    assert!(keepsake.primary.read(&layout::image(&id("orphan.png"))).await.is_ok());
+    assert!(keepsake.core.primary.read(&layout::image(&id("orphan.png"))).await.is_ok());
 
     let state = |keepsake: &Keepsake| {
-        keepsake.catalog.read(|state| state.iter().map(|(id, e)| (id.clone(), e.stamp)).collect::<Vec<_>>())
+        keepsake.core.catalog.read(|state| state.iter().map(|(id, e)| (id.clone(), e.stamp)).collect::<Vec<_>>())
     };
-    let (stamps, backups) = (state(&keepsake), keepsake.list_backups().await.unwrap().len());
-    let again = keepsake.import(&source, &quiet).await.unwrap();
+    let (stamps, backups) = (state(&keepsake), keepsake.backups.list().await.unwrap().len());
+    let again = keepsake.imports.import(&source, &quiet).await.unwrap();
     assert_eq!((again.plan.kept, again.safety_backup), (metadata.len() as u64 + 1, None));
     assert!(again.plan.restored.is_empty() && again.plan.adopted.is_empty() && again.plan.missing.is_empty());
-    keepsake.catalog.refresh().await.unwrap();
+    keepsake.core.catalog.refresh().await.unwrap();
     assert_eq!(state(&keepsake), stamps);
-    assert_eq!(keepsake.list_backups().await.unwrap().len(), backups);
+    assert_eq!(keepsake.backups.list().await.unwrap().len(), backups);
     // A start finds all of it in order.
-    let report = keepsake_in(data.path()).recover().await.unwrap();
+    let report = keepsake_in(data.path()).recovery.recover().await.unwrap();
     assert_eq!((report.missing, report.brought_back + report.adopted + report.archived), (vec![id("missing.png")], 0));
 }
 

@@ -48,19 +48,19 @@ pub(crate) async fn open(zip: &[u8]) -> shared::Result<Source> {
 }
 
 pub(crate) async fn import(keepsake: &Keepsake, zip: &[u8]) -> Imported {
-    keepsake.import(&open(zip).await.unwrap(), &quiet).await.unwrap()
+    keepsake.imports.import(&open(zip).await.unwrap(), &quiet).await.unwrap()
 }
 
 pub(crate) async fn export(keepsake: &Keepsake, what: What) -> shared::Result<(Exported, Vec<u8>)> {
     let mut bytes = Vec::new();
-    let exported = keepsake.export_zip(what, &mut bytes, &quiet).await?;
+    let exported = keepsake.exports.export_zip(what, &mut bytes, &quiet).await?;
     Ok((exported, bytes))
 }
 
 /// Every live record.
 pub(crate) async fn records(keepsake: &Keepsake) -> BTreeMap<ImageId, Record> {
-    keepsake.catalog.refresh().await.unwrap();
-    keepsake.catalog.read(|state| state.live().map(|(id, record)| (id.clone(), record.clone())).collect())
+    keepsake.core.catalog.refresh().await.unwrap();
+    keepsake.core.catalog.read(|state| state.live().map(|(id, record)| (id.clone(), record.clone())).collect())
 }
 
 pub(crate) fn id(name: &str) -> ImageId {

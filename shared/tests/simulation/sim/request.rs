@@ -168,7 +168,7 @@ impl Request {
         let holds = |condition: Option<Stamp>| move |entry: &Entry| condition.is_none_or(|stamp| entry.stamp == stamp);
         Ok(match self {
             Self::Upload(spec) => {
-                let uploaded = keepsake.upload(spec.images(), spec.fields.clone(), spec.key.as_deref()).await?;
+                let uploaded = keepsake.uploads.upload(spec.images(), spec.fields.clone(), spec.key.as_deref()).await?;
                 Answer::Uploaded(uploaded)
             }
             Self::Issue(spec) => {
@@ -181,78 +181,78 @@ impl Request {
                     sha256: *digest,
                     fields: spec.fields,
                 };
-                let issued = keepsake.issue_ticket(announced).await?;
+                let issued = keepsake.tickets.issue(announced).await?;
                 let Destination::Here { secret } = issued.destination else { return Err(Error::NoSuchTicket) };
                 Answer::Issued { ticket: issued.id, secret }
             }
             Self::Send { ticket, secret, content } => {
-                let _mark = keepsake.enter_ticket(ticket)?;
-                let terms = keepsake.expected(ticket, &secret).await?;
-                keepsake.receive(ticket, &terms, &Body::from(image(content).bytes.clone())).await?;
+                let _mark = keepsake.tickets.enter(ticket)?;
+                let terms = keepsake.tickets.expected(ticket, &secret).await?;
+                keepsake.tickets.receive(ticket, &terms, &Body::from(image(content).bytes.clone())).await?;
                 Answer::Done
             }
-            Self::Complete { ticket, .. } => Answer::Uploaded(keepsake.complete(ticket).await?),
+            Self::Complete { ticket, .. } => Answer::Uploaded(keepsake.tickets.complete(ticket).await?),
             Self::Edit { id, patch, condition } => {
-                let (id, entry) = keepsake.edit_image(id.as_str(), &patch, holds(condition)).await?;
+                let (id, entry) = keepsake.images.edit(id.as_str(), &patch, holds(condition)).await?;
                 Answer::Image(id, entry)
             }
             Self::Delete { id, condition } => {
-                keepsake.delete_image(id.as_str(), holds(condition)).await?;
+                keepsake.images.delete(id.as_str(), holds(condition)).await?;
                 Answer::Done
             }
-            Self::List { limit } => Answer::Page(keepsake.list_images(&Filter::default(), None, limit).await?),
+            Self::List { limit } => Answer::Page(keepsake.images.list(&Filter::default(), None, limit).await?),
             Self::Get { id } => get(&keepsake, &id).await?,
             Self::Health => {
-                keepsake.health().await;
+                keepsake.health.report().await;
                 Answer::Done
             }
-            Self::Backup => Answer::Made(Box::new(keepsake.create_backup(Kind::Manual).await?)),
-            Self::Backups => Answer::Listed(keepsake.all_backups().await?),
-            Self::Plan { name, mode } => Answer::Plan(Box::new(keepsake.plan_restore(name, mode).await?)),
-            Self::Restore { name, mode } => Answer::Restored(Box::new(keepsake.restore(name, mode).await?)),
+            Self::Backup => Answer::Made(Box::new(keepsake.backups.create(Kind::Manual).await?)),
+            Self::Backups => Answer::Listed(keepsake.backups.all().await?),
+            Self::Plan { name, mode } => Answer::Plan(Box::new(keepsake.restores.plan(name, mode).await?)),
+            Self::Restore { name, mode } => Answer::Restored(Box::new(keepsake.restores.restore(name, mode).await?)),
             Self::Background => {
                 // A repair that fails keeps nothing else from being done.
-                let _ = keepsake.repair_suspects().await;
-                keepsake.catch_up().await?;
-                keepsake.fold().await?;
+                let _ = keepsake.verifier.repair_suspects().await;
+                keepsake.maintenance.catch_up().await?;
+                keepsake.replication.fold().await?;
                 Answer::Done
             }
-            Self::Verify(slice) => Answer::Found(keepsake.verify(slice, true).await?),
-            Self::VerifyNext => Answer::Found(keepsake.verify_next().await?.1),
+            Self::Verify(slice) => Answer::Found(keepsake.verifier.verify(slice, true).await?),
+            Self::VerifyNext => Answer::Found(keepsake.verifier.verify_next().await?.1),
             Self::ClearTickets => {
-                keepsake.clear_tickets().await?;
+                keepsake.tickets.clear().await?;
                 Answer::Done
             }
             Self::Follow(commits) => {
-                let failed = keepsake.follow_commits(&commits).await?;
+                let failed = keepsake.replication.follow_commits(&commits).await?;
                 let failed: BTreeSet<Uuid> = failed.into_iter().map(|(commit, _)| commit).collect();
                 Answer::Followed(commits.difference(&failed).copied().collect())
             }
             Self::FollowUp => {
-                keepsake.follow_up().await?;
+                keepsake.maintenance.follow_up().await?;
                 Answer::Done
             }
             Self::Tidy => {
-                keepsake.tidy().await?;
+                keepsake.maintenance.tidy().await?;
                 Answer::Done
             }
-            Self::Prune { dry_run } => Answer::Pruned(keepsake.prune(dry_run).await?),
-            Self::PruneBySchedule => Answer::Pruned(keepsake.prune_by_schedule().await?),
+            Self::Prune { dry_run } => Answer::Pruned(keepsake.pruner.prune(dry_run).await?),
+            Self::PruneBySchedule => Answer::Pruned(keepsake.pruner.prune_by_schedule().await?),
             Self::DeleteBackup(name) => {
-                keepsake.delete_backup(name).await?;
+                keepsake.backups.delete(name).await?;
                 Answer::Done
             }
-            Self::Recover => Answer::Missing(keepsake.recover().await?.missing),
+            Self::Recover => Answer::Missing(keepsake.recovery.recover().await?.missing),
         })
     }
 }
 
 /// An image with its bytes, as the route serves it.
 async fn get(keepsake: &Keepsake, id: &ImageId) -> Result<Answer> {
-    let (id, entry) = keepsake.image(id.as_str()).await?;
+    let (id, entry) = keepsake.images.get(id.as_str()).await?;
     let record = entry.live().ok_or(Error::MissingBytes)?;
-    keepsake.locate_bytes(&id, record).await?;
-    let (store, meta) = keepsake.sound_bytes(&id, record.sha256.ok_or(Error::MissingBytes)?).await?;
+    keepsake.bytes.locate(&id, record).await?;
+    let (store, meta) = keepsake.bytes.verified(&id, record.sha256.ok_or(Error::MissingBytes)?).await?;
     let object = store.get(&meta.key, None).await?;
     if object.meta.etag != meta.etag {
         return Err(Error::MissingBytes);

@@ -108,7 +108,7 @@ impl World {
         numbers.extend(self.model.backups.iter().filter(|(_, b)| b.going).filter_map(|(_, b)| b.sequence));
         numbers.sort_unstable();
         numbers.dedup();
-        let uploads = self.processes[CHECKER].keepsake.catalog.read(|state| state.totals().uploads());
+        let uploads = self.processes[CHECKER].keepsake.core.catalog.read(|state| state.totals().uploads());
         let due: Vec<u64> = (1..=uploads / self.setup.backup_every).collect();
         if self.counted && numbers != due {
             return Err(format!("of automatic backups there are {numbers:?}, not {due:?}"));

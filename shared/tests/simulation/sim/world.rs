@@ -356,7 +356,7 @@ impl World {
     }
 
     pub(crate) fn view(&self, process: usize) -> View {
-        let snapshot: Snapshot = self.processes[process].keepsake.catalog.read(|state| state.snapshot());
+        let snapshot: Snapshot = self.processes[process].keepsake.core.catalog.read(|state| state.snapshot());
         snapshot.iter().map(|(id, entry)| (id.clone(), Arc::clone(entry))).collect()
     }
 }

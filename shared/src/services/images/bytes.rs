@@ -1,27 +1,64 @@
-//! Looking at an image before it is served.
+//! [`ImageBytes`]: an image's bytes, from the primary or else from the archive.
 
+use crate::services::recovery::RecoveryState;
 use bytes::Bytes;
 use futures::StreamExt;
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use super::{Copies, Copy, Findings, Slice, is_unreadable};
 use crate::catalog::Record;
+use crate::core::Core;
+use crate::core::blocking;
 use crate::core::error::{Error, Result};
 use crate::digest::Digest;
-use crate::keepsake::{Keepsake, blocking};
 use crate::layout::{self, ImageId};
 use crate::media::location::Scanner;
-use crate::store::{Key, ObjectMeta, Optional, Store, StoreError};
-use crate::sync::lock;
+use crate::store::{ErrorKind, Key, ObjectMeta, Optional, Store, StoreError};
+use crate::sync::{Mutex, lock};
 
-impl Keepsake {
+/// The bytes of images, from the primary or else from the archive.
+#[derive(Debug)]
+pub struct ImageBytes {
+    core: Arc<Core>,
+    recovering: Arc<RecoveryState>,
+    /// Images whose bytes were found wrong when they were to be served, to be repaired soon.
+    suspects: Mutex<BTreeSet<ImageId>>,
+}
+
+impl ImageBytes {
+    /// The bytes of images, from the primary or else from the archive, in the store that `core` has.
+    pub fn new(core: Arc<Core>, recovering: Arc<RecoveryState>) -> Self {
+        Self { core, recovering, suspects: Mutex::default() }
+    }
+
+    /// Where an image's bytes lie whole: in the primary, else in the archive. A copy of another length than the record
+    /// says is passed over.
+    pub async fn locate(&self, id: &ImageId, record: &Record) -> Result<(Store, ObjectMeta)> {
+        let whole = |meta: &ObjectMeta| record.size.is_none_or(|size| size == meta.size);
+        let primary = self.core.primary.head(&layout::image(id)).await.optional();
+        if let Ok(Some(meta)) = &primary
+            && whole(meta)
+        {
+            return Ok((self.core.primary.clone(), meta.clone()));
+        }
+        if let Some(digest) = &record.sha256 {
+            let archived = self.core.archive.store().head(&layout::archived_image(digest)).await.optional()?;
+            if let Some(meta) = archived.filter(whole) {
+                return Ok((self.core.archive.store().clone(), meta));
+            }
+        }
+        primary?;
+        Err(Error::MissingBytes)
+    }
+
     /// Where an image's bytes lie that have its digest, read through: in the primary, else in the archive. What is wrong
     /// is noted for [`repair_suspects`](Self::repair_suspects).
-    pub async fn sound_bytes(&self, id: &ImageId, digest: Digest) -> Result<(Store, ObjectMeta)> {
-        self.sound_bytes_told(id, digest, None).await
+    pub async fn verified(&self, id: &ImageId, digest: Digest) -> Result<(Store, ObjectMeta)> {
+        self.verified_told(id, digest, None).await
     }
 
     /// Likewise; the scanner has been told of those very bytes.
-    pub(crate) async fn sound_bytes_told(
+    pub(crate) async fn verified_told(
         &self,
         id: &ImageId,
         digest: Digest,
@@ -29,7 +66,7 @@ impl Keepsake {
     ) -> Result<(Store, ObjectMeta)> {
         let mut failure = None;
         for (store, key) in
-            [(&self.primary, layout::image(id)), (self.archive.store(), layout::archived_image(&digest))]
+            [(&self.core.primary, layout::image(id)), (self.core.archive.store(), layout::archived_image(&digest))]
         {
             // Of what was read elsewhere and found wrong it is told nothing.
             let mut scanner = scanner.as_deref_mut();
@@ -39,7 +76,7 @@ impl Keepsake {
             let mut tell = |chunk: &[u8]| scanner.iter_mut().for_each(|scanner| scanner.update(chunk));
             match store.inspect_told(&key, &mut tell).await.sound() {
                 Ok(Some((meta, found))) if found == digest => return Ok((store.clone(), meta)),
-                Ok(None) if self.restoring().is_some() => {
+                Ok(None) if self.recovering.restoring().is_some() => {
                     tracing::debug!(image = %id, "an image is asked for before it is back");
                     self.suspect(id);
                 }
@@ -60,10 +97,10 @@ impl Keepsake {
     /// Where an image's bytes lie whole and its store returns the first of them: in the primary, else in the archive. A
     /// service that checks what it keeps refuses to return any byte of an object that has rotted, so that this finds such
     /// an object at the cost of a HEAD. What cannot be read is noted for [`repair_suspects`](Self::repair_suspects).
-    pub async fn readable_bytes(&self, id: &ImageId, record: &Record) -> Result<(Store, ObjectMeta)> {
+    pub async fn readable(&self, id: &ImageId, record: &Record) -> Result<(Store, ObjectMeta)> {
         let mut failure = None;
-        let archived = record.sha256.map(|digest| (self.archive.store(), layout::archived_image(&digest)));
-        for (store, key) in std::iter::once((&self.primary, layout::image(id))).chain(archived) {
+        let archived = record.sha256.map(|digest| (self.core.archive.store(), layout::archived_image(&digest)));
+        for (store, key) in std::iter::once((&self.core.primary, layout::image(id))).chain(archived) {
             match first_byte(store, &key).await.sound() {
                 Ok(Some(meta)) if record.size.is_none_or(|size| size == meta.size) => return Ok((store.clone(), meta)),
                 Ok(_) => {}
@@ -76,11 +113,16 @@ impl Keepsake {
         Err(failure.map_or(Error::MissingBytes, Error::from))
     }
 
+    /// The images that were found wrong since this was last called.
+    pub(crate) fn take_suspects(&self) -> BTreeSet<ImageId> {
+        std::mem::take(&mut *lock(&self.suspects))
+    }
+
     /// Notes an image for a repair; returns whether that is new. Where nothing is written, nothing could be repaired.
     fn suspect(&self, id: &ImageId) -> bool {
-        let is_new = self.withheld().is_none() && lock(&self.suspects).insert(id.clone());
+        let is_new = !self.core.is_withheld() && lock(&self.suspects).insert(id.clone());
         if is_new {
-            self.changed.notify_one();
+            self.core.changed.notify_one();
         }
         is_new
     }
@@ -93,8 +135,8 @@ impl Keepsake {
     }
 
     /// An image's bytes in memory, of which it is known that they are the right ones: read once where nothing is amiss.
-    pub(crate) async fn load_bytes(&self, id: &ImageId, record: &Record) -> Result<Bytes> {
-        let (store, meta) = self.locate_bytes(id, record).await?;
+    pub(crate) async fn load(&self, id: &ImageId, record: &Record) -> Result<Bytes> {
+        let (store, meta) = self.locate(id, record).await?;
         let read = match store.get(&meta.key, None).await {
             Ok(object) => object.bytes().await,
             Err(error) => Err(error),
@@ -106,33 +148,19 @@ impl Keepsake {
             return Ok(bytes);
         }
         // This finds the other copy, and takes note of what is wrong with this one.
-        let (store, meta) = self.sound_bytes(id, digest).await?;
+        let (store, meta) = self.verified(id, digest).await?;
         let bytes = store.get(&meta.key, None).await?.bytes().await?;
         if has_digest(&bytes, digest).await? { Ok(bytes) } else { Err(Error::MissingBytes) }
     }
+}
 
-    /// Repairs the images that were found wrong when they were to be served. Those that cannot be repaired are kept for
-    /// health, until a verification finds them right.
-    pub async fn repair_suspects(&self) -> Result<()> {
-        let suspects = std::mem::take(&mut *lock(&self.suspects));
-        let (mut failure, mut findings) = (None, Findings::default());
-        for id in suspects {
-            let digest = self.catalog.read(|state| state.get(id.as_str())?.live()?.sha256);
-            let Some(digest) = digest else { continue };
-            let repaired = match self.look_at(&id, digest).await {
-                // Nothing is known to be right, so that there is nothing to repair it from.
-                Ok(Some(Copies { primary: Copy::Wrong, archive: Copy::Wrong }) | None) => Ok(()),
-                Ok(Some(copies)) => self.settle(&id, digest, copies, true, &mut findings).await,
-                Err(error) => Err(error),
-            };
-            failure = failure.or(repaired.err());
-        }
-        if findings != Findings::default() {
-            // Only what was found is added to the record: this was no verification of everything.
-            let noted = self.note_findings(Slice::WHOLE, &findings, None, false).await;
-            failure = failure.or(noted.err());
-        }
-        failure.map_or(Ok(()), Err)
+/// Whether reading an object failed though its store answers and has it, so that the fault is the object's and not an outage.
+pub(crate) async fn is_unreadable(store: &Store, key: &Key, error: &StoreError) -> bool {
+    match error.kind {
+        ErrorKind::Corrupt => true,
+        // An outage or lost rights would also fail the request for its metadata.
+        ErrorKind::Unavailable | ErrorKind::Refused => store.head(key).await.is_ok(),
+        _ => false,
     }
 }
 

@@ -1,0 +1,48 @@
+//! [`KeptDerivatives`]: what derivatives are made from, and those that are kept.
+
+use std::sync::Arc;
+
+use futures::TryStreamExt;
+
+use super::Derivatives;
+use crate::core::Core;
+use crate::digest::Digest;
+use crate::layout;
+use crate::services::images::bytes::ImageBytes;
+use crate::services::room::Room;
+use crate::sync::{AtomicBool, Ordering};
+
+/// What derivatives are made from and kept in.
+#[derive(Debug)]
+pub struct KeptDerivatives {
+    pub(super) core: Arc<Core>,
+    pub(super) room: Arc<Room>,
+    pub(super) bytes: Arc<ImageBytes>,
+    /// Whether this process keeps derivatives, so that those of a deleted image have to go.
+    kept: AtomicBool,
+}
+
+impl KeptDerivatives {
+    /// Derivatives of the images in the store that `core` has.
+    pub fn new(core: Arc<Core>, room: Arc<Room>, bytes: Arc<ImageBytes>) -> Self {
+        Self { core, room, bytes, kept: AtomicBool::new(false) }
+    }
+
+    /// From now on derivatives are kept here, where they are kept at all.
+    pub fn follow(&self, derivatives: &Derivatives) {
+        self.kept.store(derivatives.are_kept(), Ordering::Relaxed);
+    }
+
+    /// Removes what is kept of a content whose image was deleted. What stays, because the store fails, goes at a sweep.
+    pub(crate) async fn forget(&self, content: &Digest) {
+        if !self.kept.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut kept = self.core.primary.list(&layout::derivatives_of(content), None);
+        while let Ok(Some(meta)) = kept.try_next().await {
+            if self.core.primary.delete(&meta.key).await.is_err() {
+                return;
+            }
+        }
+    }
+}

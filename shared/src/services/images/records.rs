@@ -1,0 +1,167 @@
+//! [`ImageRecords`]: changes of records that several services make, and the files that they go with.
+
+use crate::core::Core;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use futures::stream::TryStreamExt;
+use jiff::Timestamp;
+
+use crate::catalog::{Change, Content, Entry, Record, Stamp};
+use crate::core::blocking;
+use crate::core::error::{Error, Result};
+use crate::digest::Digest;
+use crate::layout::{self, ImageId};
+use crate::media::{self, Limits, Media};
+use crate::store::{ErrorKind, StoreError};
+
+/// What a change of one image did.
+pub(crate) struct Changed {
+    pub(crate) id: ImageId,
+    pub(crate) before: Arc<Entry>,
+    pub(crate) after: Arc<Entry>,
+}
+
+/// A file in `uploads/` as it was listed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Listed {
+    /// Length in bytes.
+    pub(crate) size: u64,
+    /// When it was last put.
+    pub(crate) modified: Timestamp,
+}
+
+/// Changes of records that several services make.
+#[derive(Debug)]
+pub struct ImageRecords {
+    core: Arc<Core>,
+}
+
+impl ImageRecords {
+    /// Changes of records that several services make, in the store that `core` has.
+    pub fn new(core: Arc<Core>) -> Self {
+        Self { core }
+    }
+
+    /// Commits new contents of images, each with the state that it was made from; the caller has its turn at editing. Where
+    /// there are none, nothing is written.
+    pub(crate) async fn commit_changes(&self, changes: Vec<(ImageId, Arc<Entry>, Content)>) -> Result<Vec<Changed>> {
+        if changes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let change = |(id, before, content): (ImageId, Arc<Entry>, Content)| {
+            let change = Change { version: before.stamp.version + 1, content };
+            ((id.clone(), change.clone()), (id, before, change))
+        };
+        let (to_commit, changes): (Vec<_>, Vec<_>) = changes.into_iter().map(change).unzip();
+        let committed = self.core.catalog.commit(to_commit).await;
+        // Also where the outcome is unknown, which the background task decides.
+        self.core.changed.notify_one();
+        let commit = self.core.note_write(committed.map_err(Error::from))?;
+        let changed = |(id, before, change): (ImageId, Arc<Entry>, Change)| {
+            let after = change.stamped(commit);
+            Changed { id, before, after }
+        };
+        Ok(changes.into_iter().map(changed).collect())
+    }
+
+    /// Completes records that have no digest (imported ones) from their files, and gives these their second copies;
+    /// returns how many those were. Until then a record is in no backup and must not be deleted.
+    pub(crate) async fn complete(&self) -> Result<u64> {
+        if self.core.catalog.read(|state| state.totals().undigested) == 0 {
+            return Ok(0);
+        }
+        let incomplete: Vec<(ImageId, Arc<Entry>)> = self.core.catalog.read(|state| {
+            let lacks_digest = |id: &ImageId, entry: &Entry| {
+                !id.is_link() && entry.live().is_some_and(|record| record.sha256.is_none())
+            };
+            state
+                .iter()
+                .filter(|(id, entry)| lacks_digest(id, entry))
+                .map(|(id, e)| (id.clone(), Arc::clone(e)))
+                .collect()
+        });
+        let mut completed = Vec::new();
+        for (id, entry) in incomplete {
+            let Some(record) = entry.live().cloned() else { continue };
+            match self.describe(&id, record).await {
+                Ok((_, record)) => {
+                    completed.push((
+                        id,
+                        entry.stamp,
+                        Change { version: next_version(&entry), content: Content::Live(record) },
+                    ));
+                }
+                Err(Error::Store(error)) if vanished(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.commit_unless_changed(completed).await
+    }
+
+    /// Commits changes of records that are still in the state that each was made from; returns how many were.
+    pub(crate) async fn commit_unless_changed(&self, mut changes: Vec<(ImageId, Stamp, Change)>) -> Result<u64> {
+        let _turn = self.core.editing.lock().await;
+        self.core.catalog.refresh().await?;
+        let unchanged =
+            |id: &ImageId, stamp| self.core.catalog.read(|s| s.get(id.as_str()).map(|e| e.stamp) == Some(stamp));
+        changes.retain(|(id, stamp, _)| unchanged(id, *stamp));
+        let count = changes.len() as u64;
+        if count > 0 {
+            self.core.catalog.commit(changes.into_iter().map(|(id, _, change)| (id, change)).collect()).await?;
+            self.core.changed.notify_one();
+        }
+        Ok(count)
+    }
+
+    /// Completes a record from its file, and gives an image or what a record already names its second copy.
+    pub(crate) async fn describe(&self, id: &ImageId, record: Record) -> Result<(Option<Media>, Record)> {
+        let body = self.core.primary.fetch(&layout::image(id)).await?;
+        // The limits are for what comes in. What is here is kept, however large it is.
+        let (limits, inspected) = (Limits { max_pixels: u64::MAX, max_frames: u32::MAX }, body.clone());
+        let media = blocking(move || media::inspect(&inspected, &limits)).await?.ok();
+        let known = record.kind.is_some();
+        if media.is_some() || known {
+            self.core.archive.put(&body).await?;
+        }
+        Ok((media, completed(record, body.size(), body.digest(), media.as_ref())))
+    }
+
+    /// The files in `uploads/`, by the image that each holds.
+    pub(crate) async fn list_files(&self) -> Result<HashMap<ImageId, Listed>, StoreError> {
+        let uploads = self.core.primary.list(layout::UPLOADS, None);
+        uploads
+            .try_filter_map(async |meta| {
+                let listed = Listed { size: meta.size, modified: meta.modified };
+                Ok(layout::parse_image(&meta.key).map(|id| (id, listed)))
+            })
+            .try_collect()
+            .await
+    }
+}
+
+/// The version of a record that was completed. What was imported yields to any real state; what was edited since must be
+/// replaced.
+pub(crate) fn next_version(entry: &Entry) -> u64 {
+    if entry.stamp.version == 0 { 0 } else { entry.stamp.version + 1 }
+}
+
+/// Adds what the bytes say where the record says nothing.
+pub(crate) fn completed(record: Record, size: u64, digest: Digest, media: Option<&Media>) -> Record {
+    let record = match media {
+        Some(media) if record.lacks_orientation_only(media) => record.measured(media),
+        _ => record,
+    };
+    Record {
+        kind: record.kind.or_else(|| media.map(|_| "image".to_owned())),
+        content_type: record.content_type.or_else(|| media.map(|m| m.format.content_type().to_owned())),
+        size: Some(size),
+        sha256: Some(digest),
+        ..record
+    }
+}
+
+/// Whether an error means that a file went away while it was looked at.
+pub(crate) fn vanished(error: &StoreError) -> bool {
+    error.kind == ErrorKind::NotFound
+}
