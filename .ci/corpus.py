@@ -48,6 +48,10 @@ EXPLAINED = [
     ("form", "*/badrle.bmp", "the compressed pixels are damaged on purpose"),
     ("form", "*/apng/chunk_* */apng/sequence_* */apng/syntax_*", "an animation that breaks the rules; Chromium forgives it, the kept decoder refuses it"),
     ("form", "*/no_palette.gif", "without a table of colours the kept decoder has nothing to draw with"),
+    ("form", "*/app13.jpg", "4 pixels wide, with two samples of colour in a row: Chromium's decoder repeats so few, the one here interpolates between them"),
+    ("form", "*/hopper_unknown_pixel_mode.tif", "32 bits for each colour; libvips takes the numbers for those of 8 bits, so that all but 0 become 255; the form is like hopper.ppm, the same picture in 8 bits"),
+    ("form", "*/multipage_multiple_frame_loop.tiff", "`vips thumbnail` shows the second page, which it takes for a smaller copy of the first; `vips copy` shows the first page, as the form does"),
+    ("form", "*/tiff_strip_cmyk_jpeg.tif */tiff_strip_cmyk_16l_jpeg.tif */tiff_tiled_cmyk_jpeg.tif", "inks without a profile: libvips converts them by a profile of its own; the form is like what Chromium shows of pil_sample_cmyk.jpg, the same picture as a JPEG"),
     ("form", "*/rletopdown.bmp", "compressed and from the top down, which the format forbids"),
 ]
 

@@ -14,9 +14,10 @@ use std::time::{Duration, Instant};
 use scaling::Engine;
 use shared::clock::Clock;
 use shared::derivative::{Bounds, Derivatives, Form, Formats, Limits, Scaler};
+use shared::images::Fields;
 use shared::media;
 use shared::store::{Body, DiskStore, Store};
-use shared::upload::{Fields, NewImage};
+use shared::upload::NewImage;
 use shared::{Keepsake, Settings};
 use tokio::task::JoinSet;
 

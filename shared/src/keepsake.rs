@@ -30,7 +30,7 @@ use crate::services::unfinished::resumable::ResumableUploads;
 use crate::services::unfinished::ticket::Tickets;
 use crate::services::upload::Uploads;
 use crate::services::verify::Verifier;
-use crate::store::Store;
+use store::Store;
 
 /// One store with every service; shared by all requests of a process. It has no logic of its own.
 #[derive(Debug, Clone)]

@@ -17,17 +17,17 @@ pub mod telemetry;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
-pub use ::store;
-pub use ::store::digest;
-use ::store::sync;
+pub use store;
+pub use store::digest;
 
 pub use self::core::Core;
 pub use self::core::archive;
 pub use self::core::counts as metrics;
 pub use self::core::error::{Error, Result};
 pub use self::core::settings::Settings;
-pub use base::{clock, file_name, progress};
+pub use base::{clock, progress};
 pub use keepsake::Keepsake;
+pub use layout::file_name;
 pub use open::{Meters, open, open_metered};
 pub use services::gps::Places;
 pub use services::replication as second_copies;

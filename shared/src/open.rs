@@ -10,10 +10,10 @@ use crate::layout;
 use crate::services::health::{ARCHIVE, PRIMARY};
 use crate::services::persistence::{Circumstances, Machine};
 #[cfg(feature = "cloudinary")]
-use crate::store::{CloudinaryOptions, CloudinaryStore};
-use crate::store::{DiskStore, Key, Meter, Result, S3Options, S3Store, Store};
+use store::{CloudinaryOptions, CloudinaryStore};
+use store::{DiskStore, Key, Meter, Result, S3Options, S3Store, Store};
 #[cfg(not(feature = "cloudinary"))]
-use crate::store::{ErrorKind, StoreError};
+use store::{ErrorKind, StoreError};
 
 /// Who is told of what is asked of each place.
 #[derive(Debug, Clone)]

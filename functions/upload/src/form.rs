@@ -7,8 +7,9 @@ use multer::{Field, Multipart};
 use percent_encoding::{percent_decode, percent_decode_str};
 use serde::Deserialize;
 use shared::http::FilePart;
+use shared::images::Fields;
 use shared::store::{Body, Store, StoreError};
-use shared::upload::{Fields, NewImage};
+use shared::upload::NewImage;
 use shared::{Error, Result};
 use utoipa::ToSchema;
 

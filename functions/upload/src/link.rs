@@ -7,7 +7,7 @@ use axum::response::Response;
 use serde::Deserialize;
 use shared::Error;
 use shared::http::{App, Problem, read_body, to_the_end};
-use shared::upload::Fields;
+use shared::images::Fields;
 use utoipa::ToSchema;
 
 use crate::answer::{Stored, answer};

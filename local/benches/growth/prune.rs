@@ -10,9 +10,10 @@ use shared::backup::Kind;
 use shared::catalog::{Change, Content, Record};
 use shared::clock::Clock;
 use shared::config::Config;
+use shared::images::Fields;
 use shared::prune::Pruned;
 use shared::store::{Body, ErrorKind, Meter};
-use shared::upload::{Fields, NewImage};
+use shared::upload::NewImage;
 use shared::{Keepsake, Meters};
 
 use crate::{Result, seed};

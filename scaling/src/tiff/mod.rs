@@ -1,7 +1,7 @@
 //! TIFF: strips or tiles of samples, which mean one of many things.
 //!
 //! The crate `tiff` unpacks samples of nearly every kind, but interprets few of them, and some wrongly. So it is shown every
-//! image as one that has plain grey channels ([`Plain`]), and what the samples mean is decided here, strip by strip.
+//! image as one page that has plain grey channels ([`Plain`]), and what the samples mean is decided here, strip by strip.
 
 mod plain;
 
@@ -15,7 +15,7 @@ use tiff::decoder::{ChunkType, Decoder, DecodingResult, Limits};
 use tiff::tags::Tag;
 use tiff::{TiffError, TiffResult};
 
-use self::plain::{Photometric, Plain};
+use self::plain::{Directory, Plain};
 use crate::color;
 use crate::jpeg::{self, Storage};
 use crate::resize::Pixels;
@@ -106,11 +106,16 @@ impl Header {
 }
 
 /// Reads the first directory.
-pub(crate) fn look<R: Read + Seek>(mut reader: R) -> Result<Header, Unscalable> {
-    let photometric = Photometric::find(&mut reader).map_err(|error| refusal(error.into()))?;
-    let Some(photometric) = photometric else { return Err(Unscalable::Kind) };
-    let mut decoder = Decoder::new(Plain::new(reader, photometric)).map_err(refusal)?;
-    header(&mut decoder, photometric.value)
+pub(crate) fn look<R: Read + Seek>(reader: R) -> Result<Header, Unscalable> {
+    let (mut decoder, photometric) = plain(reader)?;
+    header(&mut decoder, photometric)
+}
+
+/// The decoder of the first image, which takes it for plain channels, and what its samples mean.
+fn plain<R: Read + Seek>(mut reader: R) -> Result<(Decoder<Plain<R>>, u16), Unscalable> {
+    let directory = Directory::read(&mut reader).map_err(|error| refusal(error.into()))?.ok_or(Unscalable::Kind)?;
+    let photometric = directory.photometric;
+    Ok((Decoder::new(Plain::new(reader, directory)).map_err(refusal)?, photometric))
 }
 
 fn header<R: Read + Seek>(decoder: &mut Decoder<R>, photometric: u16) -> Result<Header, Unscalable> {
@@ -201,11 +206,8 @@ fn palette(map: &[u16], bits: u16) -> Result<Vec<[u8; 3]>, Unscalable> {
 
 /// Decodes the first image of a TIFF; the decoder gets no more than `most` bytes.
 pub(crate) fn pixels(source: &Bytes, most: u64) -> Result<Pixels, Unscalable> {
-    let mut reader = Cursor::new(&source[..]);
-    let photometric = Photometric::find(&mut reader).map_err(|error| refusal(error.into()))?;
-    let Some(photometric) = photometric else { return Err(Unscalable::Kind) };
-    let mut decoder = Decoder::new(Plain::new(reader, photometric)).map_err(refusal)?;
-    let header = header(&mut decoder, photometric.value)?;
+    let (mut decoder, photometric) = plain(Cursor::new(&source[..]))?;
+    let header = header(&mut decoder, photometric)?;
     if header.is_jpeg {
         check_jpegs(source, &mut decoder, &header)?;
     }

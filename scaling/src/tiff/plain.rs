@@ -1,75 +1,126 @@
-//! A TIFF as the decoder is shown it: with plain grey channels, whatever its samples mean.
+//! A TIFF as the decoder is shown it: of one page with plain grey channels, whatever its samples mean and what follows it.
 
 use std::io::{self, Read, Seek, SeekFrom};
 
-/// Where the first directory says what samples mean, and what it says.
-#[derive(Clone, Copy)]
-pub(super) struct Photometric {
-    pub(super) value: u16,
-    at: u64,
-    is_big_endian: bool,
+const BITS_PER_SAMPLE: u16 = 258;
+const PHOTOMETRIC: u16 = 262;
+const SAMPLES_PER_PIXEL: u16 = 277;
+
+const SHORT: u64 = 3;
+
+/// The first directory: what it says that samples mean, and what the decoder reads in the place of some of its bytes.
+pub(super) struct Directory {
+    pub(super) photometric: u16,
+    told: Vec<(u64, Vec<u8>)>,
 }
 
-impl Photometric {
-    const TAG: u16 = 262;
-
-    /// `None` where the directory does not say it, or not as one number of 16 bits.
-    pub(super) fn find(reader: &mut (impl Read + Seek)) -> io::Result<Option<Self>> {
+impl Directory {
+    /// `None` where the directory does not say what samples mean, or not as one number of 16 bits.
+    pub(super) fn read(reader: &mut (impl Read + Seek)) -> io::Result<Option<Self>> {
         let mut start = Vec::new();
         reader.seek(SeekFrom::Start(0))?;
         let length = reader.by_ref().take(16).read_to_end(&mut start)?;
         start.resize(16, 0);
-        let is_big_endian = start[0] == b'M';
-        let number = |bytes: &[u8]| {
-            let digits = bytes.iter().map(|byte| u64::from(*byte));
-            if is_big_endian { digits.fold(0, |n, d| n << 8 | d) } else { digits.rev().fold(0, |n, d| n << 8 | d) }
-        };
-        let is_big = number(&start[2..4]) == 43;
+        let layout = Layout { is_big_endian: start[0] == b'M' };
+        let is_big = layout.number(&start[2..4]) == 43;
         if length < if is_big { 16 } else { 8 } {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        let (directory, entry, value) = if is_big { (&start[8..16], 20, 12) } else { (&start[4..8], 12, 8) };
-        let (directory, header) = (number(directory), if is_big { 8 } else { 2 });
+        let (directory, head, word) = if is_big { (&start[8..16], 8, 8) } else { (&start[4..8], 2, 4) };
+        let (directory, value) = (layout.number(directory), 4 + word);
         reader.seek(SeekFrom::Start(directory))?;
         let mut count = [0; 8];
-        reader.read_exact(&mut count[..header])?;
-        for index in 0..number(&count[..header]).min(u16::MAX.into()) {
-            let mut bytes = [0; 20];
-            reader.read_exact(&mut bytes[..entry])?;
-            if number(&bytes[..2]) == u64::from(Self::TAG) {
-                let is_short = number(&bytes[2..4]) == 3 && number(&bytes[4..value]) == 1;
-                let at = directory + (header + value) as u64 + index * entry as u64;
-                let value = number(&bytes[value..value + 2]) as u16;
-                reader.seek(SeekFrom::Start(0))?;
-                return Ok(is_short.then_some(Self { value, at, is_big_endian }));
+        reader.read_exact(&mut count[..head])?;
+        let count = layout.number(&count[..head]);
+        // No program writes that many, and the decoder takes no more than it foresees.
+        if count > u16::MAX.into() {
+            return Ok(None);
+        }
+        let (mut photometric, mut depths, mut samples) = (None, None, 1);
+        let mut at = directory + head as u64;
+        for _ in 0..count {
+            let mut entry = [0; 20];
+            let entry = &mut entry[..value + word];
+            reader.read_exact(entry)?;
+            let (kind, length) = (layout.number(&entry[2..4]), layout.number(&entry[4..value]));
+            let (first, value_at) = (layout.number(&entry[value..value + 2]) as u16, at + value as u64);
+            match layout.number(&entry[..2]) as u16 {
+                PHOTOMETRIC if photometric.is_none() => {
+                    photometric = Some(((kind, length) == (SHORT, 1)).then_some((first, value_at)));
+                }
+                BITS_PER_SAMPLE if kind == SHORT && depths.is_none() => {
+                    depths = Some((at + 4, length, entry[value..].to_vec()));
+                }
+                SAMPLES_PER_PIXEL => samples = first,
+                _ => {}
+            }
+            at += entry.len() as u64;
+        }
+        let Some((photometric, photometric_at)) = photometric.flatten() else { return Ok(None) };
+        // 1 is what plain grey channels are, 0 of which is black. That no page follows keeps the decoder from refusing one
+        // that is said to follow itself.
+        let mut told = vec![(photometric_at, layout.bytes(1, 2)), (at, vec![0; word])];
+        if let Some((at, length, values)) = depths.filter(|(_, length, _)| *length > samples.into()) {
+            let mut depths = vec![0; 2 * usize::from(samples)];
+            if length.saturating_mul(2) > word as u64 {
+                reader.seek(SeekFrom::Start(layout.number(&values)))?;
+                reader.read_exact(&mut depths)?;
+            } else {
+                depths.copy_from_slice(&values[..2 * usize::from(samples)]);
+            }
+            // The decoder refuses depths of more samples than a pixel has, which other programs ignore. One depth is that
+            // of all samples.
+            if let Some(first) = depths.get(..2).filter(|first| depths.chunks_exact(2).all(|depth| depth == *first)) {
+                told.push((at, [&layout.bytes(1, word)[..], first, &vec![0; word - 2]].concat()));
             }
         }
-        Ok(None)
+        reader.seek(SeekFrom::Start(0))?;
+        Ok(Some(Self { photometric, told }))
     }
 }
 
-/// A TIFF that says that its samples are plain channels, 0 of which is black.
+/// How numbers are written.
+#[derive(Clone, Copy)]
+struct Layout {
+    is_big_endian: bool,
+}
+
+impl Layout {
+    fn number(self, bytes: &[u8]) -> u64 {
+        let digits = bytes.iter().map(|byte| u64::from(*byte));
+        if self.is_big_endian { digits.fold(0, |n, d| n << 8 | d) } else { digits.rev().fold(0, |n, d| n << 8 | d) }
+    }
+
+    fn bytes(self, number: u64, length: usize) -> Vec<u8> {
+        let mut bytes = number.to_le_bytes()[..length].to_vec();
+        if self.is_big_endian {
+            bytes.reverse();
+        }
+        bytes
+    }
+}
+
+/// A TIFF whose first directory says what the decoder is to be told.
 pub(super) struct Plain<R> {
     reader: R,
     position: u64,
-    at: u64,
-    told: [u8; 2],
+    told: Vec<(u64, Vec<u8>)>,
 }
 
 impl<R: Read + Seek> Plain<R> {
-    pub(super) fn new(reader: R, photometric: Photometric) -> Self {
-        let told = if photometric.is_big_endian { [0, 1] } else { [1, 0] };
-        Self { reader, position: 0, at: photometric.at, told }
+    pub(super) fn new(reader: R, directory: Directory) -> Self {
+        Self { reader, position: 0, told: directory.told }
     }
 }
 
 impl<R: Read + Seek> Read for Plain<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let length = self.reader.read(buffer)?;
-        for (place, told) in (self.at..).zip(self.told) {
+        let told = self.told.iter().flat_map(|(at, bytes)| (*at..).zip(bytes));
+        for (place, told) in told {
             let within = place.checked_sub(self.position).and_then(|offset| usize::try_from(offset).ok());
             if let Some(byte) = within.and_then(|offset| buffer[..length].get_mut(offset)) {
-                *byte = told;
+                *byte = *told;
             }
         }
         self.position += length as u64;

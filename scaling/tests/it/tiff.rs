@@ -194,6 +194,64 @@ fn inks_with_one_more_channel_and_a_predictor_are_right() {
     assert_corners("predicted inks", &tiff(5, &[8; 5], &packed.finish().unwrap(), &more));
 }
 
+/// A BigTIFF of one strip in which every value stands within its entry; the directory says that `next` follows it.
+fn big_tiff(bits: &[u16], data: &[u8], next: impl Fn(u64) -> u64) -> Vec<u8> {
+    let number = |value: u32| u64::from(value).to_le_bytes();
+    let mut depths = [0; 8];
+    depths.chunks_exact_mut(2).zip(bits).for_each(|(bytes, depth)| bytes.copy_from_slice(&depth.to_le_bytes()));
+    let entries: [(u16, u64, [u8; 8]); 9] = [
+        (256, 1, number(SIZE.0)),
+        (257, 1, number(SIZE.1)),
+        (258, bits.len() as u64, depths),
+        (259, 1, number(1)),
+        (262, 1, number(2)),
+        (273, 1, number(16)),
+        (277, 1, number(3)),
+        (278, 1, number(SIZE.1)),
+        (279, 1, number(data.len() as u32)),
+    ];
+    let directory = 16 + data.len() as u64;
+    let mut file = [&b"II\x2b\0\x08\0\0\0"[..], &directory.to_le_bytes(), data].concat();
+    file.extend((entries.len() as u64).to_le_bytes());
+    for (tag, count, value) in entries {
+        file.extend([&tag.to_le_bytes()[..], &3_u16.to_le_bytes(), &count.to_le_bytes(), &value].concat());
+    }
+    file.extend(next(directory).to_le_bytes());
+    file
+}
+
+#[test]
+fn what_follows_the_first_page_does_not_matter() {
+    let rgb = samples(|rgb| rgb.to_vec());
+    let plain = tiff(2, &[8; 3], &rgb, &[]);
+    let directory = plain[4..8].try_into().unwrap();
+    let at = u32::from_le_bytes(directory) as usize;
+    let next = at + 2 + 12 * usize::from(u16::from_le_bytes(plain[at..at + 2].try_into().unwrap()));
+    for (name, follows) in [("itself", directory), ("beyond the end", [0xff; 4]), ("the header", [2, 0, 0, 0])] {
+        let mut file = plain.clone();
+        file[next..next + 4].copy_from_slice(&follows);
+        assert_corners(name, &file);
+    }
+    assert_corners("itself, in a BigTIFF", &big_tiff(&[8; 3], &rgb, |directory| directory));
+}
+
+#[test]
+fn bits_of_samples_that_no_pixel_has_do_not_matter() {
+    let rgb = samples(|rgb| rgb.to_vec());
+    let depths = |depths: &[u32]| (258, 3, depths.to_vec());
+    assert_corners("one more", &tiff(2, &[8; 3], &rgb, &[depths(&[8, 8, 8, 1])]));
+    assert_corners("one more, in a BigTIFF", &big_tiff(&[8, 8, 8, 1], &rgb, |_| 0));
+    // One number stands in the entry itself, two likewise, more elsewhere.
+    for more in [&[8, 1][..], &[8, 8, 8, 8]] {
+        let row = [vec![0; SIZE.0 as usize / 2], vec![0xff; SIZE.0 as usize / 2]].concat();
+        let small = decoded(&tiff(1, &[8], &row.repeat(16), &[depths(more)]), 160).into_rgb8();
+        assert_eq!([small.get_pixel(0, 0).0[0], small.get_pixel(31, 15).0[0]], [0, 255], "{more:?}");
+    }
+    // Samples of a pixel that differ are another matter.
+    let mixed = tiff(2, &[8; 3], &rgb, &[depths(&[8, 8, 4, 8])]);
+    assert!(scale(&mixed, form(160)).is_err());
+}
+
 #[test]
 fn jpegs_in_a_tiff_show_the_right_colours() {
     let mut jpeg = Vec::new();

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
-use crate::digest::Digest;
-use crate::sync::{Mutex, lock};
+use store::digest::Digest;
+use store::sync::{Mutex, lock};
 
 /// A source of the time and of identifiers. Clones share one source; any number of threads may use it.
 #[derive(Clone)]

@@ -1,7 +1,6 @@
 //! What every layer may use: time, sealed documents, shared work, the names of files and of processes.
 
 pub mod clock;
-pub mod file_name;
 pub mod process;
 pub mod progress;
 pub mod seal;

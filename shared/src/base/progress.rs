@@ -1,6 +1,6 @@
 //! [`Progress`]: how far the long operation is that a process runs, for whoever watches it.
 
-use crate::sync::{AtomicU64, Mutex, Ordering, lock};
+use store::sync::{AtomicU64, Mutex, Ordering, lock};
 
 /// How far an operation is. It counts for a person who waits, and nothing depends on it: where two operations run in one
 /// process, they count into each other.

@@ -7,7 +7,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::digest::{Digest, Hasher};
+use store::digest::{Digest, Hasher};
 
 /// What a document holds in its `digest` field until it is sealed.
 pub const UNSEALED: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-use crate::sync::{AtomicU64, Mutex, Ordering, lock};
+use store::sync::{AtomicU64, Mutex, Ordering, lock};
 
 /// How long a caller waits for the one before it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(15);

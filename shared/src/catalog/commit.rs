@@ -4,8 +4,8 @@ use uuid::Uuid;
 
 use super::{Catalog, Change, Commit, CommitError};
 use crate::layout::{self, ImageId};
-use crate::store::{Body, ErrorKind, Key, PutMode, Store, StoreError};
-use crate::sync::lock;
+use store::sync::lock;
+use store::{Body, ErrorKind, Key, PutMode, Store, StoreError};
 
 impl Catalog {
     /// Makes a change durable and visible, in one step for all its images; returns the commit's id.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::piece::PieceError;
-use crate::store::{ErrorKind, Key, StoreError};
+use store::{ErrorKind, Key, StoreError};
 
 /// A failure of the catalog.
 #[derive(Debug, thiserror::Error)]

@@ -10,8 +10,9 @@ use super::{
     read_commit,
 };
 use crate::catalog::leftovers::Leftovers;
-use crate::store::{Body, Contention, ETag, ErrorKind, Key, Optional, PutMode, Store, StoreError};
-use crate::{archive, layout};
+use crate::catalog::quarantine;
+use crate::layout;
+use store::{Body, Contention, ETag, ErrorKind, Key, Optional, PutMode, Store, StoreError};
 
 /// About how long a record is in a checkpoint, in bytes; tells only whether encoding it is worth a thread.
 const RECORD_BYTES: usize = 500;
@@ -356,7 +357,7 @@ impl Catalog {
     /// now.
     pub(super) async fn set_aside(&self, place: &Store, key: &Key) -> Result<bool, StoreError> {
         match self.mirrors.first() {
-            Some(archive) => archive::quarantine(archive, place, key).await,
+            Some(archive) => quarantine::quarantine(archive, place, key).await,
             None => Ok(false),
         }
     }

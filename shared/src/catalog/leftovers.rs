@@ -10,9 +10,9 @@ use uuid::Uuid;
 
 use crate::base::clock::millis;
 use crate::base::seal::{self, UNSEALED};
-use crate::digest::Digest;
 use crate::layout;
-use crate::store::{Body, ErrorKind, Key, PutMode, Store, StoreError};
+use store::digest::Digest;
+use store::{Body, ErrorKind, Key, PutMode, Store, StoreError};
 
 /// What may be named by nothing any more; sealed JSON that nobody changes.
 #[derive(Debug, Serialize, Deserialize)]

@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use uuid::Uuid;
 
 use super::{Base, Catalog, CatalogError, PieceError, Readable, Snapshot, State, list_commits, read_commit};
-use crate::digest::Digest;
 use crate::layout::{self, ImageId};
-use crate::store::Optional;
-use crate::sync::lock;
+use store::Optional;
+use store::digest::Digest;
+use store::sync::lock;
 
 /// What loading found, for the start-up lines and for recovery.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]

@@ -17,10 +17,12 @@
 mod commit;
 mod error;
 mod fold;
+mod group_order;
 pub(crate) mod leftovers;
 mod listed;
 mod load;
 mod piece;
+pub(crate) mod quarantine;
 mod read;
 mod record;
 mod state;
@@ -36,6 +38,7 @@ use uuid::Uuid;
 
 pub use error::{CatalogError, CommitError};
 pub use fold::Folded;
+pub(crate) use group_order::{rank, title_of};
 pub(crate) use listed::uploaded_at;
 pub use listed::{Position, QUEUED_AT_MOST};
 pub use load::Loaded;
@@ -47,10 +50,10 @@ pub use state::{Chunk, ChunkSummary, Snapshot, State, Totals};
 
 use crate::base::clock::Clock;
 use crate::base::single_flight::SingleFlight;
-use crate::digest::Digest;
 use crate::layout::{self, ImageId};
-use crate::store::{ETag, ErrorKind, Optional, PutMode, Store, StoreError};
-use crate::sync::{self, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard, lock};
+use store::digest::Digest;
+use store::sync::{self, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard, lock};
+use store::{ETag, ErrorKind, Optional, PutMode, Store, StoreError};
 
 /// How long a tombstone is kept at least: as long as an older copy of the record might come back from somewhere.
 pub const TOMBSTONE_AGE: SignedDuration = SignedDuration::from_hours(30 * 24);

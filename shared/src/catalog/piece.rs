@@ -14,7 +14,7 @@ use super::record::{Content, Entry, InFull, Record, Stamp};
 use super::state::{Snapshot, State};
 use crate::base::seal::{self, UNSEALED};
 use crate::layout::{ImageId, RESERVED_NAME};
-use crate::store::StoreError;
+use store::StoreError;
 
 /// The version of the form in which checkpoints and commits are written.
 const FORMAT: u32 = 1;

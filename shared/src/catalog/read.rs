@@ -10,10 +10,10 @@ use super::{
     offload, read_commit,
 };
 use crate::base::single_flight::Failure;
-use crate::digest::Digest;
 use crate::layout;
-use crate::store::{ErrorKind, Optional};
-use crate::sync::lock;
+use store::digest::Digest;
+use store::sync::lock;
+use store::{ErrorKind, Optional};
 
 /// Commits fetched at a time.
 const FETCHES: usize = 16;

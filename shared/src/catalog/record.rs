@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use crate::digest::Digest;
+use store::digest::Digest;
 
 /// What is known of one image.
 ///

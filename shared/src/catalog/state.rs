@@ -9,8 +9,8 @@ use serde::Serialize;
 
 use super::listed::{Listed, Position};
 use super::record::{Entry, Record, Tombstone};
-use crate::digest::Digest;
 use crate::layout::ImageId;
+use store::digest::Digest;
 
 /// The most records in a chunk: a backup after a change writes at least one anew.
 const CHUNK_RECORDS: usize = 256;

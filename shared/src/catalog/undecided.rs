@@ -14,8 +14,8 @@ use uuid::Uuid;
 use super::Catalog;
 use crate::base::single_flight::within;
 use crate::layout;
-use crate::store::{Body, ErrorKind, Optional, PutMode, Store, StoreError};
-use crate::sync::lock;
+use store::sync::lock;
+use store::{Body, ErrorKind, Optional, PutMode, Store, StoreError};
 
 /// For so long after its commit a change is stored again. Later, others may have changed the same images, and bytes that no
 /// record names may have been set aside.

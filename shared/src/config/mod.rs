@@ -3,7 +3,9 @@
 //! Architecture invariant: this is the only module that reads the environment. A value that cannot be right stops the
 //! start with one sentence that names the variable, the value and the remedy; nothing is guessed.
 
+mod error;
 mod location;
+mod modes;
 mod parse;
 mod platform;
 mod retention;
@@ -12,19 +14,21 @@ mod store_url;
 mod store_url_tests;
 #[cfg(test)]
 mod tests;
+mod values;
 
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
+pub use error::ConfigError;
 pub use location::Location;
-use parse::Values;
+pub use modes::{ArchiveMode, LogFormat, Read};
 pub use platform::Platform;
 pub use retention::Keep;
 pub use store_url::StoreUrl;
+use values::Values;
 
-pub use crate::store::{AwsCredentials, Secret};
+pub use store::{AwsCredentials, Secret};
 
 /// All settings, each of them valid.
 #[derive(Clone, Debug)]
@@ -111,62 +115,13 @@ pub struct Config {
     pub log_format: Option<LogFormat>,
 }
 
-/// When the archive gets its second copy of a change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ArchiveMode {
-    /// Before the change is acknowledged.
-    Sync,
-    /// Soon after it was acknowledged.
-    Async,
-}
-
-/// Who may see what there is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Read {
-    /// Whoever reaches the server.
-    Open,
-    /// Whoever has a token.
-    Token,
-}
-
-/// How a line of the log is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// For machines: one JSON object a line.
-    Json,
-}
-
-/// A setting that cannot be right. Its display is the sentence to stop with.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConfigError {
-    /// The variable's name.
-    pub name: &'static str,
-    /// Its value without anything secret; `None` where it is the lack of one that is wrong.
-    pub value: Option<String>,
-    /// What to do, as an imperative half-sentence.
-    pub remedy: String,
-}
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.value {
-            Some(value) => write!(f, "{} is {value:?}; {}.", self.name, self.remedy),
-            None => write!(f, "{} is not set; {}.", self.name, self.remedy),
-        }
-    }
-}
-
-impl std::error::Error for ConfigError {}
-
 /// What is asked of the machine rather than of the environment.
-struct Surroundings {
+struct Machine {
     current_dir: PathBuf,
     in_container: bool,
 }
 
-impl Surroundings {
+impl Machine {
     fn of_this_process() -> Self {
         Self {
             // Without one, only absolute paths will do, and any other is refused as such.
@@ -190,17 +145,17 @@ impl Config {
 
     /// Reads the variables from `lookup`. An empty value counts as none, and space around a value is dropped.
     pub fn from_lookup(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
-        Self::assemble(&Values(lookup), &Surroundings::of_this_process())
+        Self::assemble(&Values(lookup), &Machine::of_this_process())
     }
 
-    fn assemble(values: &Values<'_>, surroundings: &Surroundings) -> Result<Self, ConfigError> {
-        let platform = Platform::detect(values, surroundings.in_container);
+    fn assemble(values: &Values<'_>, machine: &Machine) -> Result<Self, ConfigError> {
+        let platform = Platform::detect(values, machine.in_container);
         let default_host = match platform {
             // A container may be somebody's workshop as well as somebody's server; an image for servers sets HOST.
             None | Some(Platform::Container) => Ipv4Addr::LOCALHOST,
             Some(_) => Ipv4Addr::UNSPECIFIED,
         };
-        let (store, data_dir) = values.store(platform, &surroundings.current_dir)?;
+        let (store, data_dir) = values.store(platform, &machine.current_dir)?;
         let backup = values.backup(&store)?;
         let default_archive = match store {
             StoreUrl::File(_) => ArchiveMode::Sync,

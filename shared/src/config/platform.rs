@@ -1,6 +1,6 @@
 //! Which platform this process runs on, and what that platform calls the instance of it that runs now.
 
-use super::parse::Values;
+use super::values::Values;
 
 /// Places known to run this software, told by what they set in the environment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

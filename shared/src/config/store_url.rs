@@ -6,10 +6,13 @@ use std::path::{Path, PathBuf};
 use percent_encoding::percent_decode_str;
 use url::Url;
 
-use super::parse::{Values, absolute, wrong};
-use super::{ConfigError, Platform, Secret};
-use crate::store::AwsCredentials;
-use crate::store::Key;
+use super::error::ConfigError;
+use super::parse::absolute;
+use super::platform::Platform;
+use super::values::{Values, wrong};
+use store::AwsCredentials;
+use store::Key;
+use store::Secret;
 
 /// Where a store lies.
 #[derive(Clone, Debug, PartialEq, Eq)]

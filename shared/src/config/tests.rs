@@ -9,7 +9,7 @@ pub(super) fn read(variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
 
 fn read_in(variables: &[(&str, &str)], in_container: bool) -> Result<Config, ConfigError> {
     let lookup = |name: &str| variables.iter().find(|(set, _)| *set == name).map(|(_, value)| (*value).to_owned());
-    Config::assemble(&Values(&lookup), &Surroundings { current_dir: "/srv/app".into(), in_container })
+    Config::assemble(&Values(&lookup), &Machine { current_dir: "/srv/app".into(), in_container })
 }
 
 fn file(path: &str) -> StoreUrl {

@@ -2,9 +2,10 @@
 
 use super::ages::AGING;
 use crate::base::clock::Clock;
-use crate::digest::Digest;
+use crate::catalog::quarantine::quarantine;
 use crate::layout::{self, ImageId};
-use crate::store::{Body, ErrorKind, Key, ObjectMeta, Optional, PutMode, Store, StoreError};
+use store::digest::Digest;
+use store::{Body, ErrorKind, Key, ObjectMeta, Optional, PutMode, Store, StoreError};
 
 /// The place of second copies, backups and quarantine.
 #[derive(Debug, Clone)]
@@ -121,19 +122,5 @@ impl Archive {
     /// it does not where it is gone or cannot be read.
     pub async fn quarantine(&self, place: &Store, key: &Key) -> Result<bool, StoreError> {
         quarantine(&self.store, place, key).await
-    }
-}
-
-/// Copies an object of `place` into the quarantine of `archive`.
-pub(crate) async fn quarantine(archive: &Store, place: &Store, key: &Key) -> Result<bool, StoreError> {
-    let Some(body) = place.fetch(key).await.sound()? else { return Ok(false) };
-    put_into_quarantine(archive, &body, key.name()).await.map(|()| true)
-}
-
-/// Puts bytes into the quarantine of `archive`, where they may lie already.
-pub(crate) async fn put_into_quarantine(archive: &Store, body: &Body, name: &str) -> Result<(), StoreError> {
-    match archive.put(&layout::quarantined(&body.digest(), name), body, &PutMode::Create).await {
-        Err(e) if e.kind != ErrorKind::AlreadyExists => Err(e),
-        _ => Ok(()),
     }
 }

@@ -2,8 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::services::prune::Pruned;
-use crate::sync::{AtomicU64, Mutex, Ordering, lock};
+use store::sync::{AtomicU64, Mutex, Ordering, lock};
 
 /// Counts since the process began.
 #[derive(Debug, Default)]
@@ -83,9 +82,7 @@ impl Counts {
         self.uploaded_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    pub(crate) fn note_prune(&self, pruned: Option<&Pruned>, at: Timestamp) {
-        let complete = pruned.is_some_and(|pruned| pruned.held_back.is_none());
-        let removed_bytes = pruned.map_or(0, |pruned| pruned.bytes);
-        *lock(&self.last_prune) = Some(LastPrune { at, complete, removed_bytes });
+    pub(crate) fn note_prune(&self, prune: LastPrune) {
+        *lock(&self.last_prune) = Some(prune);
     }
 }

@@ -7,7 +7,7 @@
 use crate::catalog::{CatalogError, CommitError};
 use crate::layout::BackupName;
 use crate::media::MediaError;
-use crate::store::{ErrorKind, StoreError};
+use store::{ErrorKind, StoreError};
 
 /// The result of what a client asked for.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

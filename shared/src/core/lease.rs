@@ -13,8 +13,8 @@ use crate::base::clock::{Clock, millis};
 use crate::base::process::Process;
 use crate::core::error::{Error, Result};
 use crate::layout;
-use crate::store::{Body, ETag, ErrorKind, Optional, PutMode, Store, StoreError};
-use crate::sync::{Mutex, lock};
+use store::sync::{Mutex, lock};
+use store::{Body, ETag, ErrorKind, Optional, PutMode, Store, StoreError};
 
 /// A lease that was not renewed for this long belongs to a holder that died.
 const EXPIRY: SignedDuration = SignedDuration::from_secs(60);

@@ -17,8 +17,8 @@ use crate::base::clock::Clock;
 use crate::base::progress::Progress;
 use crate::catalog::Catalog;
 use crate::layout;
-use crate::store::{ErrorKind, Files, Optional, Store, StoreError};
-use crate::sync::{self, Mutex, lock};
+use store::sync::{self, Mutex, lock};
+use store::{ErrorKind, Files, Optional, Store, StoreError};
 
 /// One store: where it lies, what is in it, and what holds for all that is done with it.
 #[derive(Debug)]

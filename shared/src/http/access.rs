@@ -13,8 +13,8 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 use super::scopes::{self, Needs};
 use super::{App, Caller, Problem};
 use crate::config::{Config, Platform, Read, Secret};
-use crate::digest::Digest;
 use crate::services::tokens::Scope;
+use store::digest::Digest;
 
 /// Who may ask for what.
 ///

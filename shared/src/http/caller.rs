@@ -9,8 +9,8 @@ use headers::authorization::{Authorization, Bearer};
 
 use super::limits::{Client, check_guess, watched};
 use super::{App, Problem, session};
-use crate::digest::Digest;
 use crate::services::tokens::Scope;
+use store::digest::Digest;
 
 /// Nobody guesses a token of so many characters: 128 bits as hexadecimal digits.
 const LONG: usize = 32;

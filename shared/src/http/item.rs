@@ -9,10 +9,10 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use crate::catalog::{Entry, Record};
-use crate::digest::Hasher;
 use crate::layout::ImageId;
 use crate::services::groups::Group;
 use crate::services::upload::links;
+use store::digest::Hasher;
 
 /// What need not be encoded in a segment of a path.
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');

@@ -108,7 +108,7 @@ impl App {
     /// The same with smaller forms of images.
     #[must_use]
     pub fn with_derivatives(self, derivatives: Derivatives) -> Self {
-        self.keepsake.derivatives.follow(&derivatives);
+        self.keepsake.derivatives.set_kept(derivatives.are_kept());
         Self { derivatives: Some(Arc::new(derivatives)), ..self }
     }
 

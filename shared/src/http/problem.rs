@@ -17,8 +17,8 @@ use utoipa::ToSchema;
 use crate::catalog::CommitError;
 use crate::core::error::{Error, of_file_text};
 use crate::media::MediaError;
-use crate::store::ErrorKind;
 use crate::telemetry::with_causes;
+use store::ErrorKind;
 
 /// Seconds after which a client may try again what failed because a store did not answer.
 const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("5");

@@ -9,8 +9,8 @@ use utoipa::{PartialSchema, ToSchema};
 
 use super::problem::Document;
 use super::{GroupItem, Item, Problem};
-use crate::digest::Digest;
 use crate::layout::{BackupName, ImageId};
+use store::digest::Digest;
 
 /// A type that is written as a string.
 macro_rules! string {

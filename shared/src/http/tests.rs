@@ -13,8 +13,8 @@ use tracing::instrument::WithSubscriber;
 use super::*;
 use crate::core::error::Error;
 use crate::core::settings::Settings;
-use crate::store::testing::MemoryStore;
-use crate::store::{ErrorKind, Store, StoreError};
+use store::testing::MemoryStore;
+use store::{ErrorKind, Store, StoreError};
 
 fn app() -> App {
     let primary = Store::new(Arc::new(MemoryStore::new()), &std::env::temp_dir());
@@ -87,7 +87,7 @@ struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Write for Log {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        crate::sync::lock(&self.0).write(bytes)
+        store::sync::lock(&self.0).write(bytes)
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
@@ -104,7 +104,7 @@ async fn a_failure_is_logged_once_with_every_cause_under_the_id_that_the_client_
     assert_eq!((status, &problem["type"]), (503, &"store-unavailable".into()));
     assert!(!problem.to_string().contains("secret") && !problem.to_string().contains("/dev"), "{problem}");
 
-    let text = String::from_utf8(crate::sync::lock(&log.0).clone()).unwrap();
+    let text = String::from_utf8(store::sync::lock(&log.0).clone()).unwrap();
     let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let [failure, answered] = &lines[..] else { panic!("two lines: {text}") };
     let causes =

@@ -31,14 +31,15 @@
 //!
 //! The checkpoint and the commits have the same keys in every place that holds metadata, so one code reads them all.
 
+pub mod file_name;
 mod names;
 
 use uuid::Uuid;
 
 pub use names::{BackupName, ImageId, InvalidName};
 
-use crate::digest::Digest;
-use crate::store::Key;
+use store::Key;
+use store::digest::Digest;
 
 /// The folder of images, with the slash that ends it, as a listing prefix.
 pub const UPLOADS: &str = "uploads/";

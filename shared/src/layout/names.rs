@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
 use super::{BACKUPS, LINK, RESERVED_NAME, parse_uuid};
-use crate::store::Key;
+use store::Key;
 
 /// The name of an image's file, which is also its id: one segment of a [`Key`] that does not start with a dot.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

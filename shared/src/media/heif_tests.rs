@@ -1,7 +1,7 @@
 //! HEIC and AVIF files of every build, written out by hand: there is no encoder for them here.
 
 use super::*;
-use crate::store::Body;
+use store::Body;
 
 fn judge(bytes: impl Into<Vec<u8>>) -> Result<Media, MediaError> {
     inspect(&Body::from(bytes.into()), &Limits::default())

@@ -30,8 +30,8 @@ use std::io;
 pub use geometry::Orientation;
 pub use reader::BodyReader;
 
-use crate::store::{ReadAt, StoreError};
 use geometry::Geometry;
+use store::{ReadAt, StoreError};
 
 /// The formats of images and videos that are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, Read, Seek, SeekFrom};
 
-use crate::store::ReadAt;
+use store::ReadAt;
 
 /// How much is read ahead; a header usually fits.
 const WINDOW: usize = 8 * 1024;

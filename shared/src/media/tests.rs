@@ -7,8 +7,8 @@ use std::io::Cursor;
 use proptest::prelude::*;
 
 use super::*;
-use crate::store::Body;
-use crate::store::Spool;
+use store::Body;
+use store::Spool;
 
 fn judge(bytes: impl Into<Vec<u8>>) -> Result<Media, MediaError> {
     inspect(&Body::from(bytes.into()), &Limits::default())

@@ -1,7 +1,7 @@
 //! TIFFs and raw photos: which of their pictures counts, and how it is turned.
 
 use super::*;
-use crate::store::Body;
+use store::Body;
 
 fn judge(bytes: &[u8]) -> Result<Media, MediaError> {
     inspect(&Body::from(bytes.to_vec()), &Limits::default())

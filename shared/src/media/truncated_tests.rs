@@ -3,7 +3,7 @@
 use std::io::Cursor;
 
 use super::*;
-use crate::store::Body;
+use store::Body;
 
 fn is_truncated(bytes: &[u8]) -> bool {
     inspect(&Body::from(bytes.to_vec()), &Limits::default()).unwrap().is_truncated

@@ -8,12 +8,12 @@ use std::sync::Arc;
 use crate::catalog::Record;
 use crate::core::blocking;
 use crate::core::error::Result;
-use crate::digest::Digest;
 use crate::layout::ImageId;
 use crate::media::MediaError;
 use crate::media::location::{self, Found, Patches, Scanner};
-use crate::store::{Body, ObjectMeta, Ranged, Store};
-use crate::sync::{Mutex, lock};
+use store::digest::Digest;
+use store::sync::{Mutex, lock};
+use store::{Body, ObjectMeta, Ranged, Store};
 
 /// Of so many images it is kept in memory what they say: a few megabytes.
 const MOST_KNOWN: usize = 10_000;

@@ -12,14 +12,14 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::catalog::{Content, Entry, Position, Record, State, Tombstone};
+use crate::catalog::{Content, Entry, Position, Record, State, Tombstone, rank};
 use crate::core::Core;
 use crate::core::error::{Error, Result};
 use crate::layout::ImageId;
+use crate::services::images::Filter;
+use crate::services::images::fields::{DEFAULT_ORDER, Edit, Fields, MAX_NAME};
 use crate::services::images::records::Changed;
-use crate::services::images::{Edit, Filter};
-use crate::services::upload::{DEFAULT_ORDER, Fields, MAX_NAME};
-use crate::store::ErrorKind;
+use store::ErrorKind;
 
 /// The most images on a page of a list, those inside of groups counted as well, but for a single larger group.
 const MAX_PAGE_IMAGES: usize = 10_000;
@@ -108,20 +108,6 @@ impl Group {
     fn position(&self, id: &str) -> Option<usize> {
         self.images.iter().position(|(member, _)| member.as_str() == id)
     }
-}
-
-/// What the images of a group are sorted by.
-fn rank((at, id): &Position, entry: &Entry) -> (i64, Timestamp, ImageId) {
-    (entry.live().and_then(|record| record.order).unwrap_or(i64::MAX), *at, id.clone())
-}
-
-/// The title that the images of a group have, where it has one.
-pub(crate) fn title_of(state: &State, group: &str) -> Option<String> {
-    let titled = state.group(group).filter_map(|(position, entry)| {
-        let title = entry.live()?.group_title.as_ref()?;
-        Some((rank(&position, entry), title))
-    });
-    titled.min_by(|(a, _), (b, _)| a.cmp(b)).map(|(_, title)| title.clone())
 }
 
 impl Record {

@@ -16,10 +16,10 @@ use crate::catalog::{Commit, Folded};
 use crate::core::Core;
 use crate::core::archive::Archived;
 use crate::core::error::{Error, Result};
-use crate::digest::Digest;
 use crate::layout::{self, ImageId};
-use crate::store::{Body, Contention, ErrorKind};
-use crate::sync::{Mutex, lock};
+use store::digest::Digest;
+use store::sync::{Mutex, lock};
+use store::{Body, Contention, ErrorKind};
 
 /// Commits and images worked on at a time.
 const COPIES: usize = 8;

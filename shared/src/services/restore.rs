@@ -13,12 +13,12 @@ use crate::core::Core;
 use crate::core::archive::Archived;
 use crate::core::error::{Error, Result};
 use crate::core::lease::Lease;
-use crate::digest::Digest;
 use crate::layout::{self, BackupName, ImageId};
 use crate::services::backup::{ChunkRef, Kind};
 use crate::services::images::records::Listed;
-use crate::store::{ErrorKind, Optional, StoreError};
-use crate::sync::{AtomicBool, Mutex, Ordering, lock};
+use store::digest::Digest;
+use store::sync::{AtomicBool, Mutex, Ordering, lock};
+use store::{ErrorKind, Optional, StoreError};
 
 /// Images brought back at a time.
 const COPIES: usize = 8;

@@ -4,8 +4,8 @@ use crate::core::Core;
 use crate::core::error::{Error, Result};
 use crate::layout;
 use crate::services::unfinished::UnfinishedUploads;
-use crate::store::{ErrorKind, StoreError};
 use std::sync::Arc;
+use store::{ErrorKind, StoreError};
 
 /// Whether there is room for what is to be stored.
 #[derive(Debug)]

@@ -98,7 +98,7 @@ mod tests {
     use tracing_subscriber::layer::SubscriberExt;
 
     use super::*;
-    use crate::store::{ErrorKind, StoreError};
+    use store::{ErrorKind, StoreError};
 
     #[derive(Clone, Default)]
     struct Written(Arc<Mutex<Vec<u8>>>);

@@ -6,7 +6,7 @@ use crate::catalog::{Checkpoint, Commit, State, decode_checkpoint, decode_chunk,
 use crate::core::lease::LeaseJson;
 use crate::services::backup::Manifest;
 use crate::services::backup::automatic::Sequence;
-use crate::services::unfinished::ticket::Ticket;
+use crate::services::unfinished::descriptions::Ticket;
 use crate::services::verify::Record;
 
 /// A kind of document that Keepsake stores.

@@ -15,7 +15,7 @@ use wiremock::matchers::{method, path, path_regex};
 use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate};
 
 use super::Answer;
-use crate::sync::Mutex;
+use store::sync::Mutex;
 
 /// Nothing here takes this long; a test that waits longer has failed.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -182,7 +182,7 @@ struct Events(Mutex<VecDeque<Value>>);
 
 impl Respond for Events {
     fn respond(&self, _request: &Request) -> ResponseTemplate {
-        let mut events = crate::sync::lock(&self.0);
+        let mut events = store::sync::lock(&self.0);
         let Some(event) = events.pop_front() else { return ResponseTemplate::new(200).set_delay(10 * LIMIT) };
         ResponseTemplate::new(200)
             .insert_header("lambda-runtime-aws-request-id", format!("request-{}", events.len()))

@@ -29,10 +29,11 @@ use crate::http::{Access, App};
 use crate::keepsake::Keepsake;
 use crate::layout::{self, ImageId};
 use crate::media::Format;
-use crate::services::upload::{Fields, NewImage};
-use crate::store::testing::MemoryStore;
-use crate::store::{Body, ETag, Key, Object, ObjectMeta, ObjectStore, PutMode, Result, ServedAs, Store, StoreStatus};
-use crate::sync::Mutex;
+use crate::services::images::Fields;
+use crate::services::upload::NewImage;
+use store::sync::Mutex;
+use store::testing::MemoryStore;
+use store::{Body, ETag, Key, Object, ObjectMeta, ObjectStore, PutMode, Result, ServedAs, Store, StoreStatus};
 
 /// The moment at which the clock of [`keepsake_on`] stands.
 pub const START: &str = "2026-11-20T08:00:00Z";
@@ -257,7 +258,7 @@ impl ObjectStore for StubStore {
     }
 
     async fn status(&self) -> Result<StoreStatus> {
-        Ok(crate::sync::lock(&self.status).clone())
+        Ok(store::sync::lock(&self.status).clone())
     }
 
     async fn sweep_unfinished(&self, _before: Timestamp) -> Result<u64> {

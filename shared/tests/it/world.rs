@@ -8,10 +8,11 @@ use futures::TryStreamExt;
 use image::{ImageFormat, RgbImage};
 use jiff::SignedDuration;
 use shared::clock::Clock;
+use shared::images::Fields;
 use shared::layout::{self, ImageId};
 use shared::store::testing::{Fault, FaultStore, MemoryStore, Operation};
 use shared::store::{Body, Key, ObjectStore, PutMode, Store};
-use shared::upload::{Fields, NewImage, Uploaded};
+use shared::upload::{NewImage, Uploaded};
 use shared::{Keepsake, Settings};
 
 /// A place in memory that outlives the processes which serve it.

@@ -11,9 +11,10 @@ use shared::backup::Kind;
 use shared::config::Secret;
 use shared::digest::Digest;
 use shared::http::{Access, App, finish};
+use shared::restore::Mode;
 use shared::store::testing::{Fault, FaultStore, MemoryStore, Operation};
 use shared::store::{ErrorKind, Key};
-use shared::testing::{Answer, app, app_on, keepsake_on, png, request, send, store_image};
+use shared::testing::{Answer, StubStore, app, app_on, keepsake_on, png, request, send, store_image};
 use shared::{Error, Settings};
 use tower::ServiceExt;
 
@@ -223,6 +224,22 @@ async fn a_backup_shows_what_restoring_it_would_do_now() {
     let shown = ask(&app, "GET", &format!("/api/backups/{name}?plan=true"), Body::empty()).await.json();
     let counts = |kept, removed| json!({ "restored": 1, "changed": 0, "kept": kept, "removed": removed, "missing": 0 });
     assert_eq!(shown["plan"], json!({ "merge": counts(2, 0), "exact": counts(1, 1) }));
+}
+
+#[tokio::test]
+async fn a_backup_shows_how_much_room_restoring_it_lacks() {
+    let store = Arc::new(StubStore::default());
+    let app = app_on(Arc::clone(&store) as _);
+    let id = store_image(&app.keepsake, png(1)).await;
+    let name = app.keepsake.create_backup(Kind::Manual).await.unwrap().name;
+    app.keepsake.delete_image(&id, |_| true).await.unwrap();
+    store.status.lock().unwrap().free_bytes = Some(Settings::default().reserve_bytes);
+    let lacking = app.keepsake.plan_restore(name, Mode::Merge).await.unwrap().lacking_bytes;
+    let shown = ask(&app, "GET", &format!("/api/backups/{name}?plan=true"), Body::empty()).await.json();
+    assert!(lacking > 0);
+    for mode in ["merge", "exact"] {
+        assert_eq!(shown["plan"][mode]["lackingBytes"], lacking, "{mode}");
+    }
 }
 
 #[tokio::test]

@@ -5,9 +5,9 @@ use futures::stream;
 use serde_json::{Value, json};
 use shared::config::Secret;
 use shared::http::{Access, App};
+use shared::images::Fields;
 use shared::store::testing::MemoryStore;
 use shared::testing::{Answer, app, keepsake_on, png, request, send, store_image, store_image_as};
-use shared::upload::Fields;
 
 use super::{ask, get, router};
 

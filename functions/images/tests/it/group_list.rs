@@ -3,8 +3,8 @@
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 use shared::http::App;
+use shared::images::Fields;
 use shared::testing::{app, import, png, store_image_as};
-use shared::upload::Fields;
 
 use super::{ask, get};
 

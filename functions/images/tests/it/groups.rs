@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 use shared::http::App;
+use shared::images::Fields;
 use shared::store::ErrorKind;
 use shared::store::testing::{Fault, FaultStore, MemoryStore, Operation};
 use shared::testing::{Answer, app, app_on, import, png, request, send, store_image, store_image_as};
-use shared::upload::Fields;
 
 use super::{ask, get, router};
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 use shared::http::{Access, App};
+use shared::images::Fields;
 use shared::store::testing::{FaultStore, MemoryStore};
 use shared::testing::{app, app_on, import, keepsake_on, png, request, send, store_image, store_image_as};
-use shared::upload::Fields;
 
 use super::{ask, get, router};
 

@@ -4,9 +4,9 @@ use jiff::SignedDuration;
 use serde_json::{Value, json};
 use shared::digest::Digest;
 use shared::http::App;
+use shared::images::Fields;
 use shared::media::Format;
 use shared::testing::{app, app_on, get, mp4, png, request, samples, send, store_image, webm};
-use shared::upload::Fields;
 
 use super::{Form, form_request, keys, router, send_raw};
 

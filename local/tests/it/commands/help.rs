@@ -35,10 +35,10 @@ fn the_help_of_each_command_has_examples_and_the_exit_codes() {
 }
 
 #[test]
-fn the_readme_shows_each_command_with_arguments_that_it_takes() {
+fn cli_page_shows_each_command_with_arguments_that_it_takes() {
     let folder = tempfile::tempdir().unwrap();
-    let readme = include_str!("../../../../README.md");
-    let (_, section) = readme.split_once("\n## From the command line\n").unwrap();
+    let page = include_str!("../../../../docs/cli.md");
+    let (_, section) = page.split_once("\n## Commands\n").unwrap();
     let (examples, _) = section.split_once("```sh\n").unwrap().1.split_once("```").unwrap();
     let mut shown = BTreeSet::from(["serve"]);
     for example in examples.lines() {

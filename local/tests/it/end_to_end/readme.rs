@@ -1,4 +1,4 @@
-//! The README's examples against what the server really answers.
+//! The examples in `docs/api.md` against the responses of a real server.
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -32,17 +32,15 @@ fn masked_text(text: &str) -> String {
     text.split_inclusive(|c: char| !c.is_ascii_alphanumeric()).map(mask).collect()
 }
 
-/// The JSON that the README shows in its part on use, in order.
+/// The JSON that the page shows, in order.
 fn shown() -> Vec<Value> {
-    let readme = include_str!("../../../../README.md");
-    let (_, rest) = readme.split_once("\n## Use\n").unwrap();
-    let (using, _) = rest.split_once("\n## ").unwrap();
-    let blocks = using.split("```json\n").skip(1).map(|block| block.split_once("```").unwrap().0);
+    let page = include_str!("../../../../docs/api.md");
+    let blocks = page.split("```json\n").skip(1).map(|block| block.split_once("```").unwrap().0);
     blocks.flat_map(str::lines).map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 #[tokio::test]
-async fn the_readme_shows_what_the_server_answers() {
+async fn api_page_shows_the_responses_of_the_server() {
     let folder = tempfile::tempdir().unwrap();
     // As on a platform with a volume, so that the verdict is the same wherever this runs.
     let volume = [("RAILWAY_PROJECT_ID", "p"), ("RAILWAY_VOLUME_MOUNT_PATH", folder.path().to_str().unwrap())];
@@ -72,12 +70,12 @@ async fn the_readme_shows_what_the_server_answers() {
     let shown = shown();
     assert_eq!(shown.len(), answers.len());
     for (shown, mut answer) in shown.into_iter().zip(answers) {
-        // The README's machine is another one.
+        // The page was written on another machine.
         if let Some(persistence) = answer.get_mut("persistence") {
             for name in ["fileSystem", "mount"] {
                 persistence[name] = shown["persistence"][name].clone();
             }
         }
-        assert_eq!(masked(&answer), masked(&shown), "README.md shows {shown}");
+        assert_eq!(masked(&answer), masked(&shown), "docs/api.md shows {shown}");
     }
 }

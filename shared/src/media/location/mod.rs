@@ -30,7 +30,7 @@ use std::io;
 pub use patches::Patches;
 pub use scan::{Found, Scanner};
 
-use crate::store::ReadAt;
+use store::ReadAt;
 
 /// How much is read at a time.
 const CHUNK: usize = 64 * 1024;

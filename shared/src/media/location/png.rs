@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::patches::{Patch, Patches};
 use super::{CHUNK, fill};
-use crate::store::ReadAt;
+use store::ReadAt;
 
 /// What a PNG begins with.
 pub(super) const SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";

@@ -9,7 +9,7 @@ use aho_corasick::{AhoCorasick, Input, MatchKind};
 use super::patches::{Patch, Patches};
 use super::png::{self, Chunk};
 use super::{boxes, flir, json, texts, tiff, xmp};
-use crate::store::ReadAt;
+use store::{Body, ReadAt};
 
 /// How much is known of what precedes a match, and of what follows it.
 const BEHIND: usize = 512;
@@ -250,7 +250,7 @@ impl Found {
         self.patches.sort_by_key(|patch| patch.part.start);
         // Texts that were unpacked come first, since packed bytes may look like anything; then Exif, whose directories are
         // told from anything else with more certainty than names are.
-        let mut patches = texts::patches(body, &self.chunks)?;
+        let mut patches = texts::patches(body, &self.chunks, scan_inside)?;
         patches.extend(tiff::patches(body, &self.headers)?);
         patches.extend(self.patches);
         let made = Patches::new(patches.iter().cloned(), self.size);
@@ -259,4 +259,11 @@ impl Found {
         }
         Ok(if self.chunks.is_empty() { made } else { Patches::new(patches, self.size) })
     }
+}
+
+/// The patches for the content of a text in a PNG.
+pub(super) fn scan_inside(bytes: &[u8], body: &Body) -> io::Result<Patches> {
+    let mut scanner = Scanner::inside();
+    scanner.update(bytes);
+    scanner.finish().settle(body)
 }

@@ -6,10 +6,10 @@ use exif::{In, Tag};
 use proptest::prelude::*;
 
 use super::*;
-use crate::store::Body;
 use crate::testing::located::{
     self, MAKE, ORIENTATION, Order, Tiff, app1, app1_xmp, chunk, exif_in, jpeg_with, png_with, segment,
 };
+use store::Body;
 
 pub(super) fn patches(bytes: &[u8]) -> Patches {
     find(&Body::from(bytes.to_vec())).unwrap()

@@ -6,6 +6,7 @@ use flate2::Compression;
 use flate2::read::ZlibDecoder;
 use flate2::write::ZlibEncoder;
 
+use super::scan::scan_inside;
 use super::tests::{contains, encode, patches, pixels, without};
 use super::texts::{Rewritten, Text, packed};
 use crate::testing::located::{self, MAKE, ORIENTATION, Order, XMP, chunk, png_with};
@@ -109,7 +110,7 @@ fn exif_that_does_not_fit_any_more_keeps_its_orientation() {
     let exif = [b"Exif\0\0", &located::exif(Order::Big)[..]].concat();
     let (head, content) = (b"Raw profile type exif\0\0", zlib(profile("exif", &exif).as_bytes()));
     let text = Text::of(b"zTXt", head).unwrap();
-    let made = |room| match text.without_positions(&content, room, &mut (1 << 20)) {
+    let made = |room| match text.without_positions(&content, room, &mut (1 << 20), scan_inside) {
         Rewritten::As(bytes) => Some(bytes_of(&unpack(&bytes))),
         _ => None,
     };

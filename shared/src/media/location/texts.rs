@@ -10,11 +10,10 @@ use std::ops::Range;
 use flate2::read::ZlibDecoder;
 use flate2::{Compress, Compression, FlushCompress, Status};
 
-use super::patches::Patch;
+use super::patches::{Patch, Patches};
 use super::png::Chunk;
-use super::scan::Scanner;
 use super::{fill, names, tiff};
-use crate::store::{Body, ReadAt};
+use store::{Body, ReadAt};
 
 /// Longest text that is looked into, in bytes, as it is in the file and unpacked.
 const LONGEST: u64 = 4 << 20;
@@ -25,8 +24,11 @@ const LONGEST_HEAD: usize = 512;
 const RAW_PROFILE: &[u8] = b"Raw profile type ";
 const XMP: &[u8] = b"XML:com.adobe.xmp";
 
+/// Scans the content of a text, once as bytes and once as what can be read at any place.
+pub(super) type Scan = fn(&[u8], &Body) -> io::Result<Patches>;
+
 /// The patches for all texts among these chunks.
-pub(super) fn patches(body: &dyn ReadAt, chunks: &[Chunk]) -> io::Result<Vec<Patch>> {
+pub(super) fn patches(body: &dyn ReadAt, chunks: &[Chunk], scan: Scan) -> io::Result<Vec<Patch>> {
     let (mut patches, mut left) = (Vec::new(), MOST_UNPACKED);
     for chunk in chunks.iter().filter(|chunk| chunk.is_to_be_read()) {
         let Range { start, end } = chunk.content();
@@ -50,7 +52,7 @@ pub(super) fn patches(body: &dyn ReadAt, chunks: &[Chunk]) -> io::Result<Vec<Pat
             continue;
         }
         let content = content.get(text.at..).unwrap_or_default();
-        match text.without_positions(content, content.len(), &mut left) {
+        match text.without_positions(content, content.len(), &mut left, scan) {
             Rewritten::Same => {}
             Rewritten::As(bytes) => patches.push(Patch::bytes(start + text.at as u64, bytes)),
             Rewritten::Unknown if text.is_suspect() => patches.extend(blanked()),
@@ -113,7 +115,7 @@ impl<'a> Text<'a> {
     }
 
     /// What to write in the place of `content`: `room` bytes. `left` is how much may still be unpacked.
-    pub(super) fn without_positions(&self, content: &[u8], room: usize, left: &mut u64) -> Rewritten {
+    pub(super) fn without_positions(&self, content: &[u8], room: usize, left: &mut u64, scan: Scan) -> Rewritten {
         let text = if self.is_packed { unpacked(content, left) } else { Some(content.to_vec()) };
         let Some(mut text) = text.filter(|text| !text.is_empty()) else { return Rewritten::Unknown };
         let digits = if self.is_hex() { Some(hexadecimal(&text)) } else { None };
@@ -125,10 +127,8 @@ impl<'a> Text<'a> {
             None => text.clone(),
         };
         let body = Body::from(bytes.clone());
-        let mut scanner = Scanner::inside();
-        scanner.update(&bytes);
         // Bytes in memory can always be read.
-        let Ok(found) = scanner.finish().settle(&body) else { return Rewritten::Unknown };
+        let Ok(found) = scan(&bytes, &body) else { return Rewritten::Unknown };
         if found.is_empty() {
             return Rewritten::Same;
         }

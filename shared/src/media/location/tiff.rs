@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use super::fill;
 use super::patches::Patch;
-use crate::store::ReadAt;
+use store::ReadAt;
 
 /// The entry that leads to a GPS directory, and the one that leads to what else Exif says.
 const GPS: u16 = 0x8825;

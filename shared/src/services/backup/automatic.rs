@@ -16,8 +16,8 @@ use crate::base::seal::{self, UNSEALED};
 use crate::core::error::{Error, Result};
 
 use crate::layout::{self, BackupName};
-use crate::store::{Body, Change, Contention, ErrorKind, Found, StoreError};
-use crate::sync::lock;
+use store::sync::lock;
+use store::{Body, Change, Contention, ErrorKind, Found, StoreError};
 
 /// After this long a claim is taken for one whose process died. A mistake costs work, not a backup too many.
 const CLAIM_AGE: SignedDuration = SignedDuration::from_mins(10);

@@ -13,10 +13,10 @@ use crate::catalog::{Chunk, ChunkSummary, Entry, Snapshot};
 use crate::core::archive::Archived;
 use crate::core::blocking;
 use crate::core::error::Result;
-use crate::digest::Digest;
 use crate::layout::{self, BackupName, ImageId};
-use crate::store::{Body, Contention, ErrorKind, Key, Optional, PutMode, StoreError};
-use crate::sync::lock;
+use store::digest::Digest;
+use store::sync::lock;
+use store::{Body, Contention, ErrorKind, Key, Optional, PutMode, StoreError};
 
 /// Images and chunks checked at a time.
 const CHECKS: usize = 8;

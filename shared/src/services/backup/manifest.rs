@@ -4,12 +4,30 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::Listed;
 use crate::base::clock::millis;
 use crate::base::seal::{self, UNSEALED};
 use crate::catalog::ChunkSummary;
-use crate::digest::Digest;
 use crate::layout::{BackupName, ImageId};
+use store::digest::Digest;
+
+/// A backup as lists show it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Its name.
+    pub name: BackupName,
+    /// When it was made.
+    pub created: Timestamp,
+    /// When its manifest was last written, by the archive's clock.
+    pub modified: Timestamp,
+    /// How many images it names.
+    pub images: u64,
+    /// Length of those images in bytes.
+    pub bytes: u64,
+    /// Why it was made.
+    pub kind: Kind,
+    /// When its objects were last read back and found right.
+    pub verified_at: Timestamp,
+}
 
 /// The version of the form in which manifests are written.
 const FORMAT: u32 = 1;

@@ -17,7 +17,7 @@ use jiff::Timestamp;
 
 pub(crate) use automatic::Sequence;
 pub(crate) use manifest::Intent;
-pub use manifest::{ChunkRef, Kind, Manifest};
+pub use manifest::{ChunkRef, Kind, Listed, Manifest};
 
 use crate::catalog::leftovers::{Leftovers, Swept};
 use crate::catalog::{Chunk, Entry, decode_chunk};
@@ -25,10 +25,10 @@ use crate::catalog::{QUEUED_AT_MOST, uploaded_at};
 use crate::core::Core;
 use crate::core::error::{Error, Result};
 use crate::core::lease::Lease;
-use crate::digest::Digest;
 use crate::layout::{self, BackupName, ImageId};
-use crate::store::{ETag, ErrorKind, ObjectMeta, Optional, StoreError};
-use crate::sync::{Mutex, lock};
+use store::digest::Digest;
+use store::sync::{Mutex, lock};
+use store::{ETag, ErrorKind, ObjectMeta, Optional, StoreError};
 
 /// Manifests read at a time.
 const FETCHES: usize = 16;
@@ -56,25 +56,6 @@ pub struct All {
     pub listed: Vec<Listed>,
     /// Those whose manifest cannot be read, newest first: the archive refuses it, or cannot read it from its medium.
     pub unreadable: Vec<BackupName>,
-}
-
-/// A backup as lists show it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listed {
-    /// Its name.
-    pub name: BackupName,
-    /// When it was made.
-    pub created: Timestamp,
-    /// When its manifest was last written, by the archive's clock.
-    pub modified: Timestamp,
-    /// How many images it names.
-    pub images: u64,
-    /// Length of those images in bytes.
-    pub bytes: u64,
-    /// Why it was made.
-    pub kind: Kind,
-    /// When its objects were last read back and found right.
-    pub verified_at: Timestamp,
 }
 
 /// Backups: making, listing, reading and deleting them.

@@ -9,13 +9,14 @@ use std::collections::HashSet;
 use bytes::Bytes;
 use futures::TryStreamExt;
 
-use super::{Derivative, Form};
+use super::form::Form;
+use super::scaler::Derivative;
 use crate::core::error::Result;
-use crate::digest::Digest;
 use crate::layout;
 use crate::media::Format;
-use crate::store::{Body, Key, ObjectMeta, PutMode};
-use crate::sync::{AtomicU64, Ordering};
+use store::digest::Digest;
+use store::sync::{AtomicU64, Ordering};
+use store::{Body, Key, ObjectMeta, PutMode};
 
 /// One in so many bytes of its size may be put into the cache before it is looked at again.
 const SHARE: u64 = 8;

@@ -4,13 +4,12 @@ use std::sync::Arc;
 
 use futures::TryStreamExt;
 
-use super::Derivatives;
 use crate::core::Core;
-use crate::digest::Digest;
 use crate::layout;
 use crate::services::images::bytes::ImageBytes;
 use crate::services::room::Room;
-use crate::sync::{AtomicBool, Ordering};
+use store::digest::Digest;
+use store::sync::{AtomicBool, Ordering};
 
 /// What derivatives are made from and kept in.
 #[derive(Debug)]
@@ -28,9 +27,9 @@ impl KeptDerivatives {
         Self { core, room, bytes, kept: AtomicBool::new(false) }
     }
 
-    /// From now on derivatives are kept here, where they are kept at all.
-    pub fn follow(&self, derivatives: &Derivatives) {
-        self.kept.store(derivatives.are_kept(), Ordering::Relaxed);
+    /// Says whether derivatives are kept from now on, so that those of a deleted image have to go.
+    pub fn set_kept(&self, kept: bool) {
+        self.kept.store(kept, Ordering::Relaxed);
     }
 
     /// Removes what is kept of a content whose image was deleted. What stays, because the store fails, goes at a sweep.

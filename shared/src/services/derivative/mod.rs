@@ -11,21 +11,21 @@ mod form;
 mod kept;
 mod limits;
 mod memory;
+mod scaler;
 #[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;
-use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 
-use bytes::Bytes;
 use tokio::sync::OnceCell;
 
 pub use form::{Bounds, Form, Formats, LADDER, Pinned};
 pub use kept::KeptDerivatives;
 pub use limits::Limits;
+pub use scaler::{Derivative, LOOKING, Scaler, Unscalable};
 
 use self::cache::Cache;
 use self::limits::Turnstile;
@@ -33,71 +33,11 @@ use crate::catalog::Record;
 use crate::core::blocking;
 use crate::core::counts::Outcome;
 use crate::core::error::{Error, Result};
-use crate::digest::Digest;
 use crate::layout::ImageId;
-use crate::media::{self, Format, MediaError};
-use crate::store::{ErrorKind, Ranged, ReadAt, StoreError};
-use crate::sync::{Mutex, lock};
-
-/// What a look at a header may take in bytes, beside what the image itself has: it can be all header.
-pub const LOOKING: u64 = 8 << 20;
-
-const MIB: u64 = 1 << 20;
-
-/// Knows how to make images smaller.
-pub trait Scaler: fmt::Debug + Send + Sync {
-    /// Raised whenever other bytes come out for the same image.
-    fn version(&self) -> u32;
-
-    /// At most how many bytes of memory [`scale`](Self::scale) takes for this image, itself included. Reads headers only,
-    /// and takes no more than the image's length and [`LOOKING`] for it. Blocks.
-    fn cost(&self, source: &dyn ReadAt, format: Format, form: Form) -> Result<u64, Unscalable>;
-
-    /// Makes the form of an image: turned as its EXIF says, without any metadata. Refuses what would take more than
-    /// `most` bytes. Blocks.
-    fn scale(&self, source: &Bytes, format: Format, form: Form, most: u64) -> Result<Derivative, Unscalable>;
-}
-
-/// A smaller form of an image.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Derivative {
-    /// Its bytes.
-    pub bytes: Bytes,
-    /// Their format.
-    pub format: Format,
-}
-
-/// Why there is no smaller form of an image. All but `Read` are the image's fault, and each reads as a sentence.
-#[derive(Debug, thiserror::Error)]
-pub enum Unscalable {
-    /// There is no decoder for this format.
-    #[error("{0} images cannot be scaled here.")]
-    Format(Format),
-    /// There is a decoder for this format, but not for this kind of it.
-    #[error("Images that are stored in this way cannot be scaled here.")]
-    Kind,
-    /// It cannot be decoded.
-    #[error("The image is damaged.")]
-    Damaged,
-    /// Decoding it would take too much.
-    #[error("The image is too large to be scaled.")]
-    TooLarge,
-    /// It would take more memory than all derivatives may use together; both in bytes.
-    #[error(
-        "The image is too large to be scaled here: that takes {} MiB of memory, and this server may use {} MiB for it.",
-        .needed.div_ceil(MIB),
-        .allowed / MIB
-    )]
-    Memory {
-        /// What decoding, resizing and encoding take.
-        needed: u64,
-        /// [`Limits::memory_bytes`].
-        allowed: u64,
-    },
-    /// The bytes could not be read; the image is not to blame.
-    #[error("The image could not be read.")]
-    Read(#[source] io::Error),
-}
+use crate::media::{self, MediaError};
+use store::digest::Digest;
+use store::sync::{Mutex, lock};
+use store::{ErrorKind, Ranged, StoreError};
 
 /// Makes derivatives, within limits that all requests of a process share.
 #[derive(Debug)]

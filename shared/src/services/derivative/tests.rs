@@ -19,9 +19,10 @@ use crate::core::settings::Settings;
 use crate::keepsake::Keepsake;
 use crate::layout::{self, ImageId};
 use crate::media::Format;
-use crate::services::upload::{Fields, NewImage};
-use crate::store::testing::{Fault, FaultStore, MemoryStore, Operation};
-use crate::store::{Body, ErrorKind, Key, PutMode, ReadAt, Store};
+use crate::services::images::Fields;
+use crate::services::upload::NewImage;
+use store::testing::{Fault, FaultStore, MemoryStore, Operation};
+use store::{Body, ErrorKind, Key, PutMode, ReadAt, Store};
 
 /// Counts what is made, and how much is made at a time; an image costs as many MiB as its last byte says. Waits while the
 /// gate is shut.
@@ -117,7 +118,7 @@ impl World {
         let keepsake = Keepsake::new(primary, archive, Vec::new(), clock, Settings::default());
         let counting = Arc::new(Counting::default());
         let derivatives = Derivatives::new(Arc::new(Shared(Arc::clone(&counting))), limits);
-        keepsake.derivatives.follow(&derivatives);
+        keepsake.derivatives.set_kept(derivatives.are_kept());
         Self { keepsake, derivatives, counting }
     }
 
@@ -271,7 +272,7 @@ async fn what_was_kept_and_has_rotted_or_gone_is_made_again() {
 async fn the_oldest_go_where_there_are_too_many_and_so_do_those_of_no_image() {
     let size = 64;
     let world = World::new(Limits { cache_bytes: 8 * size, ..LIMITS });
-    let stray = layout::derivative(&crate::digest::Digest::of(b"no image"), "1-w320-webp");
+    let stray = layout::derivative(&store::digest::Digest::of(b"no image"), "1-w320-webp");
     world.keepsake.core.primary.put(&stray, &Body::from(vec![0; 10]), &PutMode::Create).await.unwrap();
     for number in 0..30 {
         let id = world.upload(number, 1).await;

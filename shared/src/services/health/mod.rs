@@ -26,7 +26,7 @@ use crate::services::recovery::{self, Restoring};
 use crate::services::replication::Behind;
 use crate::services::unfinished::Unfinished;
 use crate::services::verify;
-use crate::store::{ErrorKind, StoreError, StoreStatus};
+use store::{ErrorKind, StoreError, StoreStatus};
 
 /// For so long a change may wait for its second copy before somebody should look.
 const WAITS_LONG: SignedDuration = SignedDuration::from_hours(1);

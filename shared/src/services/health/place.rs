@@ -3,7 +3,7 @@
 use super::HealthReport;
 use super::{ARCHIVE, Check, PRIMARY, Status};
 use crate::core::WriteFailure;
-use crate::store::{ErrorKind, Files, Store, StoreStatus};
+use store::{ErrorKind, Files, Store, StoreStatus};
 
 impl HealthReport {
     /// Adds the check of a place; returns its status, where it answers.

@@ -10,11 +10,11 @@ use crate::catalog::Record;
 use crate::core::Core;
 use crate::core::blocking;
 use crate::core::error::{Error, Result};
-use crate::digest::Digest;
 use crate::layout::{self, ImageId};
 use crate::media::location::Scanner;
-use crate::store::{ErrorKind, Key, ObjectMeta, Optional, Store, StoreError};
-use crate::sync::{Mutex, lock};
+use store::digest::Digest;
+use store::sync::{Mutex, lock};
+use store::{ErrorKind, Key, ObjectMeta, Optional, Store, StoreError};
 
 /// The bytes of images, from the primary or else from the archive.
 #[derive(Debug)]

@@ -1,7 +1,10 @@
 //! Reading, listing, editing and deleting images.
 
 pub mod bytes;
+pub mod fields;
 pub mod records;
+
+pub use self::fields::{DEFAULT_CATEGORY, DEFAULT_ORDER, Edit, Fields, MAX_DESCRIPTION, MAX_NAME};
 
 use self::records::Changed;
 use crate::services::derivative::KeptDerivatives;
@@ -9,15 +12,13 @@ use crate::services::images::records::ImageRecords;
 use crate::services::replication::Replicator;
 use std::sync::Arc;
 
-use crate::catalog::{Content, Entry, Position, Record, Tombstone};
+use crate::catalog::{Content, Entry, Position, Record, Tombstone, title_of};
 use crate::core::Core;
 use crate::core::ages::{AGING, uploaded_after};
 use crate::core::archive::Archived;
 use crate::core::error::{Error, Result};
 use crate::layout::{self, ImageId};
-use crate::services::groups;
-use crate::services::upload::Fields;
-use crate::store::ErrorKind;
+use store::ErrorKind;
 
 /// Which images a list shows.
 #[derive(Debug, Clone, Default)]
@@ -45,9 +46,6 @@ pub struct Page {
     /// How many images all pages have; counted for the first.
     pub total: Option<u64>,
 }
-
-/// A change of one field: leave it, clear it, or set it.
-pub type Edit<T> = Option<Option<T>>;
 
 /// A change of what people say of an image. Fields that are `None` stay as they are.
 #[derive(Debug, Clone, Default)]
@@ -175,7 +173,7 @@ impl Images {
             let mut record = before.clone();
             patch.apply(&mut record);
             if record.group_id != before.group_id {
-                let title = |group| self.core.catalog.read(|state| groups::title_of(state, group));
+                let title = |group| self.core.catalog.read(|state| title_of(state, group));
                 record.group_title = record.group().and_then(title);
                 record.extra.remove("groupTitle");
             }

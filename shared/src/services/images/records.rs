@@ -10,10 +10,10 @@ use jiff::Timestamp;
 use crate::catalog::{Change, Content, Entry, Record, Stamp};
 use crate::core::blocking;
 use crate::core::error::{Error, Result};
-use crate::digest::Digest;
 use crate::layout::{self, ImageId};
 use crate::media::{self, Limits, Media};
-use crate::store::{ErrorKind, StoreError};
+use store::digest::Digest;
+use store::{ErrorKind, StoreError};
 
 /// What a change of one image did.
 pub(crate) struct Changed {

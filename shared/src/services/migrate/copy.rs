@@ -10,11 +10,11 @@ use crate::catalog::Snapshot;
 use crate::core::Core;
 use crate::core::ages::IN_FLIGHT;
 use crate::core::error::Result;
-use crate::digest::Digest;
 use crate::layout::{self, BackupName, ImageId};
 use crate::services::backup::{Manifest, Sequence};
 use crate::services::tokens;
-use crate::store::{Body, Key, ObjectMeta, Optional, PutMode, StoreError};
+use store::digest::Digest;
+use store::{Body, Key, ObjectMeta, Optional, PutMode, StoreError};
 
 /// Objects copied at a time.
 const COPIES: usize = 8;

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use futures::stream::{self, BoxStream, Peekable, Stream, StreamExt, TryStreamExt};
 
 use crate::base::progress::Progress;
-use crate::store::{Key, ObjectMeta, Store, StoreError};
+use store::{Key, ObjectMeta, Store, StoreError};
 
 /// Something that should stand under a key.
 pub(super) struct Wanted<T> {

@@ -8,7 +8,7 @@ use crate::base::clock::millis;
 use crate::base::seal::{self, UNSEALED};
 use crate::core::error::{Error, Result};
 use crate::layout;
-use crate::store::{Body, ErrorKind, Optional, PutMode, Store, StoreError};
+use store::{Body, ErrorKind, Optional, PutMode, Store, StoreError};
 
 /// Which store is being migrated to the place where this lies; sealed JSON.
 #[derive(Serialize, Deserialize)]

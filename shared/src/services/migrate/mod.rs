@@ -22,9 +22,9 @@ use serde::Serialize;
 use crate::catalog::Snapshot;
 use crate::core::Core;
 use crate::core::error::{Error, Result};
-use crate::digest::Digest;
 use crate::layout::{self, BackupName, ImageId};
-use crate::store::{Store, StoreError};
+use store::digest::Digest;
+use store::{Store, StoreError};
 
 /// How often it is looked for what came to FROM meanwhile. A FROM that never rests is left behind by a little.
 const ROUNDS: usize = 8;

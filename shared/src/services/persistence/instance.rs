@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Machine;
 use crate::config::Platform;
-use crate::digest::Digest;
+use store::digest::Digest;
 
 /// Characters of an id that are shown to people.
 const SHOWN: usize = 8;

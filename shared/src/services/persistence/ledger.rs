@@ -13,7 +13,7 @@ use crate::base::seal::{self, UNSEALED};
 use crate::core::error::Result;
 
 use crate::layout;
-use crate::store::{Body, Contention, ErrorKind, Optional, PutMode, Store};
+use store::{Body, Contention, ErrorKind, Optional, PutMode, Store};
 
 /// Instances that are remembered besides the first.
 const NEWEST: usize = 20;

@@ -34,8 +34,8 @@ use crate::config::{ArchiveMode, Config, Location, Platform, StoreUrl};
 use crate::core::Core;
 use crate::core::error::Error;
 use crate::layout;
-use crate::store::{Key, Optional, Store};
-use crate::sync::{Mutex, lock};
+use store::sync::{Mutex, lock};
+use store::{Key, Optional, Store};
 
 /// What a place lies on.
 #[derive(Debug, Clone, PartialEq, Eq)]

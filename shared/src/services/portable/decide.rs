@@ -1,6 +1,5 @@
 //! The plan of an import: what becomes of each record and of each file of a source.
 
-use super::import::Imports;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -8,20 +7,26 @@ use jiff::Timestamp;
 
 use super::dates::{Arrival, Said, upload_dates};
 use super::laid::Laid;
-use super::source::{Source, SourceFile};
+use super::source::Source;
+use super::source_file::SourceFile;
 use super::words::Words;
 use super::{Meter, OnProgress, Stage, names};
 use crate::base::clock::format_millis;
 use crate::catalog::{Change, Checkpoint, Commit, Content, Record, Snapshot, Stamp, State, decode_checkpoint};
+use crate::core::Core;
 use crate::core::blocking;
 use crate::core::error::{Error, Result};
 use crate::core::lease::Lease;
-use crate::digest::Digest;
 use crate::layout::{self, ImageId};
 use crate::media::{self, Format, Media, MediaError};
+use crate::services::backup::Backups;
+use crate::services::images::fields::{DEFAULT_CATEGORY, DEFAULT_ORDER};
+use crate::services::images::records::ImageRecords;
 use crate::services::images::records::{Listed, completed};
-use crate::services::upload::{DEFAULT_CATEGORY, DEFAULT_ORDER};
-use crate::store::Optional;
+use crate::services::room::Room;
+use std::sync::Arc;
+use store::Optional;
+use store::digest::Digest;
 
 /// The highest version that is taken over from elsewhere: beyond what any number of edits makes, and with room above it for as
 /// many more. Who wrote a higher one wants the next to have none.
@@ -121,7 +126,23 @@ impl Now {
     }
 }
 
+/// Takes images and their records in from plain files.
+#[derive(Debug)]
+pub struct Imports {
+    pub(super) core: Arc<Core>,
+    pub(super) room: Arc<Room>,
+    pub(super) records: Arc<ImageRecords>,
+    pub(super) backups: Arc<Backups>,
+    /// One import or plan of one at a time: each holds all records of its source in memory.
+    pub(super) importing: tokio::sync::Mutex<()>,
+}
+
 impl Imports {
+    /// Takes images and their records in from plain files, in the store that `core` has.
+    pub fn new(core: Arc<Core>, room: Arc<Room>, records: Arc<ImageRecords>, backups: Arc<Backups>) -> Self {
+        Self { core, room, records, backups, importing: tokio::sync::Mutex::default() }
+    }
+
     /// What importing a source would do. Reads all of it that is not here, and changes nothing. [`Error::RestoreRunning`]
     /// beside another plan or an import of this process.
     pub async fn plan(&self, source: &Source, told: OnProgress<'_>) -> Result<ImportPlan> {

@@ -1,18 +1,18 @@
 //! A group's images as a zip for people.
 
-use super::export::Exports;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use tokio::io::AsyncWrite;
 
-use super::export::{Contents, unwritten};
+use super::contents::{Contents, Exports};
 use super::planned::LOOKS;
+use super::sound::unwritten;
 use super::zip_writer::ZipWriter;
-use crate::base::file_name;
 use crate::catalog::{Entry, Record};
 use crate::core::error::Result;
+use crate::layout::file_name;
 
 use crate::layout::ImageId;
 use crate::services::groups::Group;

@@ -12,25 +12,22 @@
 //! The bytes come to `uploads/` last: under the names that people gave them, what lay there without a record would be
 //! adopted by a recovery, and their real records would then be taken for older ones.
 
-use crate::services::backup::Backups;
-use crate::services::images::records::ImageRecords;
-use crate::services::room::Room;
 use futures::stream::{self, StreamExt, TryStreamExt};
-use std::sync::Arc;
 
-use super::decide::{COPIES, ImportPlan, Take, TakenBytes};
-use super::source::{Source, SourceFile};
+use super::decide::{COPIES, ImportPlan, Imports, Take, TakenBytes};
+use super::source::Source;
+use super::source_file::SourceFile;
 use super::{Meter, OnProgress, Stage};
 use crate::catalog::State;
-use crate::core::Core;
-use crate::core::archive::{Archived, put_into_quarantine};
+use crate::catalog::quarantine::put_into_quarantine;
+use crate::core::archive::Archived;
 use crate::core::error::{Error, Result};
 use crate::core::lease::Lease;
-use crate::digest::Digest;
 use crate::layout::{self, BackupName, ImageId};
 use crate::media::Format;
 use crate::services::backup::Kind;
-use crate::store::{Body, ErrorKind, PutMode};
+use store::digest::Digest;
+use store::{Body, ErrorKind, PutMode};
 
 /// What an import did.
 #[derive(Debug)]
@@ -41,23 +38,7 @@ pub struct Imported {
     pub safety_backup: Option<BackupName>,
 }
 
-/// Takes images and their records in from plain files.
-#[derive(Debug)]
-pub struct Imports {
-    pub(super) core: Arc<Core>,
-    pub(super) room: Arc<Room>,
-    pub(super) records: Arc<ImageRecords>,
-    pub(super) backups: Arc<Backups>,
-    /// One import or plan of one at a time: each holds all records of its source in memory.
-    pub(super) importing: tokio::sync::Mutex<()>,
-}
-
 impl Imports {
-    /// Takes images and their records in from plain files, in the store that `core` has.
-    pub fn new(core: Arc<Core>, room: Arc<Room>, records: Arc<ImageRecords>, backups: Arc<Backups>) -> Self {
-        Self { core, room, records, backups, importing: tokio::sync::Mutex::default() }
-    }
-
     /// Takes in what a source holds and is not here, in one commit. What lives here stays as it is. May be repeated, also
     /// after it was killed: then it does the rest. [`Error::RestoreRunning`] beside a restore, another import, or a plan of
     /// one in this process.

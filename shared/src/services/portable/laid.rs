@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::source::{Source, SourceFile};
+use super::source::Source;
+use super::source_file::SourceFile;
 use crate::layout;
 
 /// The files of a source by what they are for.

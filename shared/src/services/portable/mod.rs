@@ -8,6 +8,7 @@
 //! Taking in adds and never replaces: an image that lives stays as it is, and nothing that the source holds is dropped
 //! without a word. A [`Source`] is not trusted: its names lead nowhere, and it cannot make anyone read more than it says.
 
+mod contents;
 mod dates;
 mod decide;
 mod export;
@@ -18,15 +19,17 @@ mod names;
 mod planned;
 mod sound;
 mod source;
+mod source_file;
 mod text;
 mod words;
 mod zip_reader;
 mod zip_writer;
 
-pub use decide::ImportPlan;
-pub use export::{Exported, Exports, What};
+pub use contents::{Exports, What};
+pub use decide::{ImportPlan, Imports};
+pub use export::Exported;
 pub use group::GroupPlan;
-pub use import::{Imported, Imports};
+pub use import::Imported;
 pub use planned::ZipPlan;
 pub use source::Source;
 
@@ -62,18 +65,18 @@ pub type OnProgress<'a> = &'a (dyn Fn(Progress) + Send + Sync);
 /// Counts the files of one stage.
 struct Meter<'a> {
     told: OnProgress<'a>,
-    now: crate::sync::Mutex<Progress>,
+    now: store::sync::Mutex<Progress>,
 }
 
 impl<'a> Meter<'a> {
     fn new(told: OnProgress<'a>, stage: Stage, total: u64) -> Self {
         let begun = Progress { stage, done: 0, total, bytes: 0 };
         told(begun);
-        Self { told, now: crate::sync::Mutex::new(begun) }
+        Self { told, now: store::sync::Mutex::new(begun) }
     }
 
     fn add(&self, bytes: u64) {
-        let mut now = crate::sync::lock(&self.now);
+        let mut now = store::sync::lock(&self.now);
         now.done += 1;
         now.bytes += bytes;
         (self.told)(*now);

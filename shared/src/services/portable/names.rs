@@ -6,10 +6,10 @@ use std::collections::HashSet;
 use encoding_rs::SHIFT_JIS;
 use uuid::Uuid;
 
-use super::source::SourceFile;
+use super::source_file::SourceFile;
 
-use crate::digest::{Digest, Hasher};
 use crate::layout::ImageId;
+use store::digest::{Digest, Hasher};
 
 /// Longest path in bytes that is looked at.
 const MAX_PATH: usize = 4096;

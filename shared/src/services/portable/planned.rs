@@ -1,6 +1,5 @@
 //! Zips of backups whose length is known before their first byte, and of which any part can be had.
 
-use super::export::Exports;
 use std::collections::BTreeSet;
 use std::io;
 use std::pin::{Pin, pin};
@@ -9,11 +8,12 @@ use std::task::{Context, Poll, ready};
 use futures::stream::TryStreamExt;
 use tokio::io::AsyncWrite;
 
-use super::export::{Contents, Exported, What, no_zip};
+use super::contents::{Contents, Exports, What};
+use super::export::{Exported, no_zip};
 use super::text::texts;
 use super::zip_writer::ZipWriter;
 use crate::core::error::Result;
-use crate::digest::{Digest, Hasher};
+use store::digest::{Digest, Hasher};
 
 use crate::layout::{self, BackupName, ImageId};
 

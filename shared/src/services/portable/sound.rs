@@ -1,17 +1,19 @@
 //! An image's bytes on their way out, found right before any of them is sent.
 
 use bytes::{Bytes, BytesMut};
+use futures::Stream;
 use futures::stream::{self, StreamExt, TryStreamExt};
+use std::pin::pin;
+use store::Spool;
 
-use super::export::spooled;
 use crate::catalog::Record;
-use crate::core::error::Result;
-use crate::digest::{Digest, Hasher};
+use crate::core::error::{Error, Result};
 use crate::layout::ImageId;
 use crate::media::location::Patches;
 use crate::services::gps::GpsPositions;
 use crate::services::gps::places_in;
-use crate::store::{Body, ErrorKind, Key, ObjectMeta, Store, StoreError};
+use store::digest::{Digest, Hasher};
+use store::{Body, ErrorKind, Key, ObjectMeta, Store, StoreError};
 
 /// Images up to this many bytes are read once and sent from memory; longer ones are read twice.
 const IN_MEMORY: u64 = 4 * 1024 * 1024;
@@ -102,4 +104,16 @@ impl Sound {
         }
         spooled(target.spool(), self.stream(id).await?).await
     }
+}
+
+pub(super) async fn spooled(mut spool: Spool, pieces: impl Stream<Item = Result<impl AsRef<[u8]>>>) -> Result<Body> {
+    let mut pieces = pin!(pieces);
+    while let Some(piece) = pieces.try_next().await? {
+        spool.write(piece.as_ref()).await.map_err(unwritten)?;
+    }
+    spool.finish().await.map_err(unwritten)
+}
+
+pub(super) fn unwritten(error: std::io::Error) -> Error {
+    StoreError::io("write", "export", error).into()
 }

@@ -8,37 +8,17 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use super::names;
-use super::zip_reader::{Packed, ZipReader};
+use super::source_file::{Origin, SourceFile, unspooled, unusable};
+use super::zip_reader::ZipReader;
 use crate::core::blocking;
 use crate::core::error::{Error, Result};
-use crate::store::{Body, ReadAt, Spool, StoreError};
-
-/// A file of a source.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct SourceFile {
-    /// Its path below the root, `/` between the segments.
-    pub(super) path: String,
-    /// The name that it has in the zip, where its path is another.
-    pub(super) stored_name: Option<String>,
-    /// Length in bytes, as declared.
-    pub(super) size: u64,
-    /// When it was last changed, where that is known.
-    pub(super) modified: Option<Timestamp>,
-    pub(super) place: Place,
-}
-
-/// Where the bytes of a file are.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Place {
-    Entry(Packed),
-    Path(PathBuf),
-}
+use store::{Body, ReadAt, Spool};
 
 /// What is to be taken in: a zip or a folder, listed but not read yet.
 #[derive(Debug)]
@@ -99,8 +79,8 @@ impl Source {
                 } else if !names::is_litter(&path) {
                     let status = entry.metadata().map_err(|e| unreadable(&entry.path(), &e))?;
                     let modified = status.modified().ok().and_then(|time| Timestamp::try_from(time).ok());
-                    let place = Place::Path(entry.path());
-                    files.push(SourceFile { path, stored_name: None, size: status.len(), modified, place });
+                    let origin = Origin::Path(entry.path());
+                    files.push(SourceFile { path, stored_name: None, size: status.len(), modified, origin });
                 }
             }
         }
@@ -116,14 +96,14 @@ impl Source {
     /// Reads a file into a body; `spool` is for a long one.
     pub(super) async fn read(&self, file: &SourceFile, spool: Spool) -> Result<Body> {
         let (file, zip) = (file.clone(), self.zip.clone());
-        let read = move || match (&file.place, zip) {
-            (Place::Entry(packed), Some(zip)) => fill(&file, zip.read(packed), spool),
-            (Place::Path(path), _) => {
+        let read = move || match (&file.origin, zip) {
+            (Origin::Entry(packed), Some(zip)) => fill(&file, zip.read(packed), spool),
+            (Origin::Path(path), _) => {
                 let no_link = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
                 let opened = File::options().read(true).custom_flags(no_link).open(path);
                 fill(&file, opened.map_err(|e| unreadable(path, &e))?, spool)
             }
-            (Place::Entry(_), None) => Err(unusable("The zip is gone.")),
+            (Origin::Entry(_), None) => Err(unusable("The zip is gone.")),
         };
         blocking(read).await?
     }
@@ -138,18 +118,9 @@ fn fill(file: &SourceFile, from: impl Read, spool: Spool) -> Result<Body> {
     Err(unusable(format!("{:?} is not as long as it was said to be.", file.path)))
 }
 
-pub(super) fn unusable(sentence: impl Into<String>) -> Error {
-    Error::UnusableArchive(sentence.into())
-}
-
 /// A file or folder of whoever runs a command.
 fn unreadable(path: &Path, error: &io::Error) -> Error {
     Error::Unreadable(path.display().to_string(), error.to_string())
-}
-
-/// Bytes that were there to be read a moment ago, in the source or spooled.
-pub(super) fn unspooled(path: &str, error: io::Error) -> Error {
-    StoreError::io("read", path, error).into()
 }
 
 fn unread(file: &SourceFile, error: io::Error) -> Error {

@@ -5,12 +5,12 @@ use std::pin::pin;
 
 use futures::stream::{self, Stream, StreamExt, TryStreamExt};
 
-use super::export::Contents;
+use super::contents::Contents;
 use crate::catalog::Record;
 use crate::core::error::Result;
-use crate::digest::{Digest, Hasher};
 use crate::layout::{self, ImageId};
-use crate::store::Key;
+use store::Key;
+use store::digest::{Digest, Hasher};
 
 /// The texts of an export, in their order.
 pub(super) fn texts<'a>(contents: &'a Contents<'a>, missing: &'a BTreeSet<ImageId>) -> Vec<Text<'a>> {

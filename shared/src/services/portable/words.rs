@@ -3,10 +3,11 @@
 //! Text shrinks well, and what is parsed takes many times its length: a small zip could ask for more memory than there
 //! is. What a zip may hold is therefore measured by what it is itself.
 
-use super::source::{Source, SourceFile};
+use super::source::Source;
+use super::source_file::SourceFile;
 use crate::core::blocking;
 use crate::core::error::{Error, Result};
-use crate::store::{Spool, StoreError};
+use store::{Spool, StoreError};
 
 /// The most bytes of text whatever the source: records of a million images.
 const MAX_TEXT: u64 = 1024 * 1024 * 1024;

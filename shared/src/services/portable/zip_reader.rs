@@ -16,10 +16,10 @@ use zip::result::ZipError;
 use zip::unstable::read::ZipIterable;
 
 use super::names;
-use super::source::{Place, SourceFile, unspooled, unusable};
+use super::source_file::{Origin, Packed, SourceFile, unspooled, unusable};
 use crate::core::error::Result;
 use crate::layout;
-use crate::store::ReadAt;
+use store::ReadAt;
 
 /// The most bytes that are read to list a zip's entries, which bounds the memory for them: the directory of the million
 /// images that a store can hold has 110 MB.
@@ -41,15 +41,6 @@ const LOCAL_HEADER: usize = 30;
 #[derive(Clone)]
 pub(super) struct ZipReader {
     bytes: Arc<dyn ReadAt>,
-}
-
-/// Where the bytes of an entry lie, and how.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Packed {
-    start: u64,
-    length: u64,
-    deflated: bool,
-    crc: u32,
 }
 
 /// The directory of a zip.
@@ -117,7 +108,7 @@ impl ZipReader {
                 stored_name: None,
                 size: entry.size(),
                 modified: entry.last_modified().and_then(moment),
-                place: Place::Entry(packed),
+                origin: Origin::Entry(packed),
             });
         }
         if let Some(first) = ranges.iter().map(|range| range.start).min()

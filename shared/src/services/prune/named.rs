@@ -1,21 +1,19 @@
 //! What backups and the catalog name.
 
-use super::Pruner;
+use super::pruner::Pruner;
 use std::collections::HashSet;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::Timestamp;
 
-use super::suspects::Suspects;
-use super::{Candidate, What};
-use crate::catalog::Snapshot;
+use super::candidates::{Standing, Stored, Unnamed};
 use crate::core::ages::SAFE_AGE;
 use crate::core::blocking;
 use crate::core::error::Result;
-use crate::digest::Digest;
 use crate::layout::{self, BackupName};
 use crate::services::backup::{Intent, Kind, Manifest};
-use crate::store::{Contention, ETag, ErrorKind, Key, ObjectMeta, Optional, StoreError};
+use store::digest::Digest;
+use store::{Contention, ErrorKind, ObjectMeta, Optional, StoreError};
 
 /// Manifests and chunks read at a time.
 const FETCHES: usize = 16;
@@ -25,69 +23,6 @@ const EMPTY_CATALOG: &str = "The catalog knows of no image, which may mean that 
 const DAMAGED_COMMIT: &str = "A damaged commit lies in the quarantine; remove it there once it is of no use any more.";
 const DAMAGED_BACKUP: &str =
     "A part of a backup is damaged, so that what it names is not known; repair it by a verification, or delete it.";
-
-/// A backup with the version of its manifest.
-pub(super) type Stored = (ObjectMeta, Manifest);
-
-/// What might go, and of which nothing was found yet that names it.
-pub(super) struct Unnamed {
-    suspects: Suspects,
-    /// Chunks whose images are none of these.
-    known: HashSet<Digest>,
-    /// The versions of manifests and intents that were read.
-    read: HashSet<(Key, ETag)>,
-    /// The catalog as it was last looked at.
-    state: Snapshot,
-}
-
-impl Unnamed {
-    /// Nothing was looked at yet.
-    pub(super) fn new(suspects: Suspects) -> Self {
-        let (known, read) = Default::default();
-        Self { suspects, known, read, state: Snapshot::default() }
-    }
-
-    /// Whether nothing was found that names this.
-    pub(super) fn has(&self, candidate: &Candidate) -> bool {
-        match candidate.what {
-            What::Chunk => self.suspects.chunks.contains(&candidate.digest),
-            What::Image => self.suspects.images.contains(&candidate.digest),
-        }
-    }
-
-    /// Where these objects lie, images first.
-    pub(super) fn objects(&self) -> impl Iterator<Item = (What, Digest, Key)> {
-        let image = |digest: &Digest| (What::Image, *digest, layout::archived_image(digest));
-        let chunk = |digest: &Digest| (What::Chunk, *digest, layout::chunk(digest));
-        self.suspects.images.iter().map(image).chain(self.suspects.chunks.iter().map(chunk))
-    }
-
-    fn has_read(&self, version: &ObjectMeta) -> bool {
-        self.read.contains(&(version.key.clone(), version.etag.clone()))
-    }
-
-    fn take_out_images(&mut self, named: impl IntoIterator<Item = Digest>) {
-        named.into_iter().for_each(|digest| _ = self.suspects.images.remove(&digest));
-    }
-
-    /// Takes out what this state of the catalog names; looks only at what has changed since the last time.
-    fn take_out_state(&mut self, state: Snapshot) {
-        if !self.suspects.images.is_empty() {
-            let changed: Vec<_> = state.changed_since(&self.state).cloned().collect();
-            changed.iter().for_each(|chunk| self.take_out_images(chunk.contents()));
-        }
-        self.state = state;
-    }
-}
-
-/// The backups that there are.
-#[derive(Default)]
-pub(super) struct Standing {
-    /// The valid ones, newest first.
-    pub(super) manifests: Vec<Stored>,
-    /// What backups left that were cut off long ago.
-    pub(super) old_intents: Vec<ObjectMeta>,
-}
 
 impl Pruner {
     pub(super) fn safe_before(&self) -> Timestamp {

@@ -1,19 +1,21 @@
 //! What might go: all that is old, or what those told of who took names away.
 
-use super::Pruner;
+use super::pruner::Pruner;
+use jiff::SignedDuration;
 use std::collections::BTreeSet;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 
-use super::named::{Standing, Stored, Unnamed};
-use super::{Candidate, SWEEP_EVERY, What};
+use super::candidates::{Candidate, Standing, Stored, Suspects, Unnamed, What};
 use crate::catalog::leftovers::{Leftovers, Swept};
-use crate::digest::Digest;
+use store::digest::Digest;
 
 use crate::layout;
 use crate::services::backup::Intent;
-use crate::store::{Key, ObjectMeta, Optional, StoreError};
+use store::{Key, ObjectMeta, Optional, StoreError};
 
+/// How long after a sweep a prune by schedule is one again.
+pub const SWEEP_EVERY: SignedDuration = SignedDuration::from_hours(30 * 24);
 /// Objects read or described at a time.
 const FETCHES: usize = 16;
 
@@ -25,20 +27,6 @@ pub(super) struct Told {
     pub(super) by: Vec<ObjectMeta>,
     /// Some of it cannot be read.
     pub(super) damaged: bool,
-}
-
-/// What might go, by digest.
-pub(super) struct Suspects {
-    pub(super) chunks: BTreeSet<Digest>,
-    pub(super) images: BTreeSet<Digest>,
-}
-
-impl Suspects {
-    /// Those of what was listed.
-    pub(super) fn of(candidates: &[Candidate]) -> Self {
-        let those = |what| candidates.iter().filter(move |c| c.what == what).map(|candidate| candidate.digest);
-        Self { chunks: those(What::Chunk).collect(), images: those(What::Image).collect() }
-    }
 }
 
 impl Pruner {

@@ -9,9 +9,9 @@ use crate::catalog::{Change, Content, Loaded, Record, Tombstone};
 use crate::core::ages::IN_FLIGHT;
 use crate::core::error::{Error, Result};
 use crate::layout::{self, ImageId};
+use crate::services::images::fields::{DEFAULT_CATEGORY, DEFAULT_ORDER};
 use crate::services::images::records::{Listed, vanished};
-use crate::services::upload::{DEFAULT_CATEGORY, DEFAULT_ORDER};
-use crate::store::{ErrorKind, ObjectMeta};
+use store::{ErrorKind, ObjectMeta};
 
 impl Recovery {
     /// Adopts, sets aside or deletes what has no live record; returns the adopted ones' records.

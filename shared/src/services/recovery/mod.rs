@@ -27,11 +27,11 @@ use crate::catalog::{Loaded, Record};
 use crate::core::Core;
 use crate::core::archive::Archived;
 use crate::core::error::{Error, Result};
-use crate::digest::Digest;
 use crate::layout::{self, ImageId};
 use crate::services::backup::Kind;
 use crate::services::replication::is_refusal;
-use crate::store::{ErrorKind, StoreError};
+use store::digest::Digest;
+use store::{ErrorKind, StoreError};
 /// Images worked on at a time.
 const COPIES: usize = 8;
 /// What must be done for one image that has a record.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::layout::ImageId;
-use crate::sync::{Mutex, lock};
+use store::sync::{Mutex, lock};
 
 /// A start waits until so much has been set right, and serves before the rest of what is more.
 const FEW_IMAGES: u64 = 100;

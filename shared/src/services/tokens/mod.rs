@@ -3,16 +3,16 @@
 //! The tokens lie in the primary as one sealed document, which the command line changes and every process reads. They are in
 //! no backup: a restore must not bring back what was revoked.
 
-mod kept;
-mod known;
+mod token_cache;
+mod token_store;
 
 use std::fmt;
 
-pub use kept::Token;
-pub(crate) use kept::are_sound;
-pub use known::TRUSTED;
-pub use known::Tokens;
 use serde::{Deserialize, Serialize};
+pub use token_cache::TRUSTED;
+pub use token_cache::Tokens;
+pub use token_store::Token;
+pub(crate) use token_store::are_sound;
 use utoipa::ToSchema;
 
 /// What a token allows. Each scope includes those before it.

@@ -6,6 +6,7 @@
 //!
 //! Everything follows from the objects below `incoming/`, so that a process which starts counts the same.
 
+pub(crate) mod descriptions;
 pub mod resumable;
 pub mod ticket;
 
@@ -16,13 +17,12 @@ use futures::TryStreamExt;
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
+use self::descriptions::{Begun, Ticket};
 use crate::core::Core;
 use crate::core::error::{Error, Result};
 use crate::layout;
-use crate::services::unfinished::resumable::Begun;
-use crate::services::unfinished::ticket::Ticket;
-use crate::store::{ETag, Key, ObjectMeta, Optional};
-use crate::sync::{Mutex, lock};
+use store::sync::{Mutex, lock};
+use store::{ETag, Key, ObjectMeta, Optional};
 
 /// The most unfinished uploads in all, and of one client.
 const MOST: [u64; 2] = [1_000, 100];

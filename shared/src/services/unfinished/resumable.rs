@@ -4,62 +4,22 @@
 //! create-only: of two parts that begin at one place, one is kept. How far an upload is follows from its parts, so that no
 //! count can be wrong, whoever dies when. What is never completed is cleared away with old tickets.
 
+pub use super::descriptions::Begun;
 use crate::services::room::Room;
 use crate::services::unfinished::UnfinishedUploads;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
-use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use uuid::Uuid;
 
-use crate::base::seal::{self, UNSEALED};
+use crate::base::seal::{self};
 use crate::core::Core;
 use crate::core::error::{Error, Result};
 use crate::layout;
-use crate::store::{Body, ErrorKind, ObjectMeta, Optional, PutMode, StoreError};
+use store::{Body, ErrorKind, ObjectMeta, Optional, PutMode, StoreError};
 
 /// The most parts of one upload: whoever resumes this often sends too little at a time.
 const MAX_PARTS: usize = 1_000;
-
-/// What the first request said; sealed JSON.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Begun {
-    digest: String,
-    /// How many bytes there will be, where that was said.
-    pub length: Option<u64>,
-    /// The query.
-    pub query: String,
-    /// The headers that describe the whole body.
-    pub headers: Vec<(String, String)>,
-    /// How many bytes there were, once all of it was taken in or found to be nothing that is.
-    pub ended: Option<u64>,
-    /// Whether images were made of it.
-    #[serde(default)]
-    pub stored: bool,
-    /// Who began it, as far as clients are told apart.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub client: Option<String>,
-}
-
-impl Begun {
-    /// An upload of which nothing has come yet.
-    pub fn new(length: Option<u64>, query: &str, headers: Vec<(String, String)>) -> Self {
-        let (digest, query) = (UNSEALED.to_owned(), query.to_owned());
-        Self { digest, length, query, headers, ended: None, stored: false, client: None }
-    }
-
-    /// The same, begun by this client.
-    #[must_use]
-    pub fn of(self, client: Option<String>) -> Self {
-        Self { client, ..self }
-    }
-
-    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
-        let read: Self = seal::open(bytes)?;
-        Some(Self { digest: UNSEALED.to_owned(), ..read })
-    }
-}
 
 /// How far an upload is.
 #[derive(Debug)]

@@ -4,33 +4,33 @@
 //! a signed URL where the store has such, and else by a URL of this server that holds a secret. Completing the ticket
 //! looks at them where they lie, copies them to `uploads/` and commits. What is never completed is cleared away.
 
+use super::descriptions::Ticket;
 use crate::services::replication::Replicator;
 use crate::services::room::Room;
 use crate::services::unfinished::UnfinishedUploads;
 use crate::services::upload::Uploads;
-use crate::sync::Mutex;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
+use store::sync::Mutex;
 
 use futures::TryStreamExt;
 use jiff::{SignedDuration, Timestamp};
-use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 use uuid::Uuid;
 
-use crate::base::clock::millis;
 use crate::base::seal::{self, UNSEALED};
 use crate::catalog::Record;
 use crate::core::Core;
 use crate::core::archive::Archived;
 use crate::core::blocking;
 use crate::core::error::{Error, Result};
-use crate::digest::Digest;
 use crate::layout::{self, ImageId};
 use crate::media::{self, Media, MediaError};
-use crate::services::upload::{Fields, InProgress, Uploaded, check_name};
-use crate::store::{Body, ErrorKind, Key, ObjectMeta, Optional, PutMode, Ranged, SignedPut, StoreError, Terms};
+use crate::services::images::fields::{Fields, check_name};
+use crate::services::upload::{InProgress, Uploaded};
+use store::digest::Digest;
+use store::{Body, ErrorKind, Key, ObjectMeta, Optional, PutMode, Ranged, SignedPut, StoreError, Terms};
 
 /// How long the bytes may take until they begin to arrive.
 const OPEN_FOR: Duration = Duration::from_secs(60 * 60);
@@ -77,32 +77,6 @@ pub enum Destination {
         /// The secret.
         secret: String,
     },
-}
-
-/// A ticket as it is kept; sealed JSON.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Ticket {
-    digest: String,
-    #[serde(with = "millis")]
-    expires: Timestamp,
-    original_name: Option<String>,
-    content_type: String,
-    pub(crate) size: u64,
-    sha256: Digest,
-    fields: Fields,
-    /// Digest of the secret, where the bytes come through this server.
-    secret: Option<Digest>,
-    /// Who got it, as far as clients are told apart.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) client: Option<String>,
-}
-
-impl Ticket {
-    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
-        let read: Self = seal::open(bytes)?;
-        Some(Self { digest: UNSEALED.to_owned(), ..read })
-    }
 }
 
 /// Whether an error says that bytes are not what they should be, rather than that they could not be read.

@@ -11,7 +11,8 @@ use crate::catalog::{Entry, Record};
 use crate::core::error::{Error, Result};
 
 use crate::layout::ImageId;
-use crate::services::upload::{DEFAULT_CATEGORY, Fields, Uploaded};
+use crate::services::images::fields::{DEFAULT_CATEGORY, Fields};
+use crate::services::upload::Uploaded;
 
 /// The longest URL in characters.
 const MAX_URL: usize = 2_000;

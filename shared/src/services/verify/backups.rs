@@ -10,9 +10,9 @@ use super::{Copy, Findings, READS, Slice, is_unreadable, read_through};
 use crate::catalog::Chunk;
 use crate::core::blocking;
 use crate::core::error::Result;
-use crate::digest::Digest;
 use crate::layout::{self, BackupName};
-use crate::store::{Body, Key, Optional, PutMode, StoreError};
+use store::digest::Digest;
+use store::{Body, Key, Optional, PutMode, StoreError};
 
 impl Verifier {
     /// Reads the second copies that no live image has: only they can bring back what was deleted.

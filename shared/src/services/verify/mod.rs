@@ -29,9 +29,9 @@ use crate::core::Core;
 use crate::core::ages::uploaded_after;
 use crate::core::archive::Archived;
 use crate::core::error::{Error, Result};
-use crate::digest::Digest;
 use crate::layout::{self, BackupName, ImageId};
-use crate::store::{Body, Change, Found, Key, Optional, Store, StoreError};
+use store::digest::Digest;
+use store::{Body, Change, Found, Key, Optional, Store, StoreError};
 
 /// Objects read through at a time.
 const READS: usize = 4;

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::{Findings, SLICES, Slice};
 use crate::base::clock::millis;
 use crate::base::seal::{self, UNSEALED};
-use crate::digest::Digest;
 use crate::layout::{BackupName, ImageId};
+use store::digest::Digest;
 
 /// What verifications found; sealed JSON in the archive.
 ///

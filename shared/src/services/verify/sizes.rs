@@ -13,7 +13,7 @@ use crate::core::error::{Error, Result};
 use crate::layout::ImageId;
 use crate::media::{self, MediaError};
 use crate::services::images::records::next_version;
-use crate::store::Ranged;
+use store::Ranged;
 
 /// Records that one commit changes.
 const BATCH: usize = 500;

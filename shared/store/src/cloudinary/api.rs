@@ -17,8 +17,8 @@ use http_body_util::{BodyExt, Full, StreamBody};
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::CloudinaryOptions;
 use super::http::{Answer, Failed, Http, Opened, OutBody, empty};
+use super::options::CloudinaryOptions;
 use crate::body::Body;
 use crate::digest::{Digest, Hasher};
 use crate::error::ErrorKind;

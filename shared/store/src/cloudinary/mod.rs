@@ -11,6 +11,7 @@ mod api;
 mod http;
 mod index;
 mod names;
+mod options;
 
 use std::fmt::Display;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -18,17 +19,17 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use tokio::sync::{Mutex as Turn, MutexGuard, OnceCell};
 
+pub use options::CloudinaryOptions;
+
 use self::api::{Api, Kind};
 use self::http::Failed;
 use self::index::{Entry, Index};
-use crate::Secret;
 use crate::body::Body;
 use crate::error::{ErrorKind, Result, StoreError};
 use crate::key::Key;
@@ -37,40 +38,6 @@ use crate::sync::{Mutex, lock};
 
 /// How often bytes are sent that get a version which another object of that name had.
 const ROUNDS: u32 = 3;
-
-/// Where an archive at Cloudinary is, and what identifies its owner.
-#[derive(Clone, Debug)]
-pub struct CloudinaryOptions {
-    /// The product environment.
-    pub cloud: String,
-    /// The API key.
-    pub key: String,
-    /// The API secret.
-    pub secret: Secret,
-    /// The folder that everything lies in.
-    pub folder: String,
-    /// Where the API is, by default Cloudinary's own.
-    pub endpoint: Option<String>,
-    /// What the keys of pictures start with, which become images where Cloudinary keeps them bit for bit.
-    pub images: &'static str,
-    /// How long to wait before a second try, by default half a second.
-    pub first_wait: Duration,
-}
-
-impl CloudinaryOptions {
-    /// The default of everything that has one.
-    pub fn new(images: &'static str) -> Self {
-        Self {
-            cloud: String::new(),
-            key: String::new(),
-            secret: Secret::new(""),
-            folder: String::new(),
-            endpoint: None,
-            images,
-            first_wait: Duration::from_millis(500),
-        }
-    }
-}
 
 /// A store in one folder of a product environment.
 #[derive(Clone, Debug)]

@@ -7,7 +7,6 @@ use base64::engine::general_purpose::STANDARD;
 use futures::stream::TryStreamExt;
 use md5::{Digest as _, Md5};
 
-use super::put::unquoted;
 use crate::body::Body;
 use crate::object::ETag;
 
@@ -78,4 +77,9 @@ impl Integrity {
             Self::ReadBack => Checksum::None,
         })
     }
+}
+
+/// An entity tag without its quotation marks.
+pub(super) fn unquoted(ETag(etag): &ETag) -> &str {
+    etag.trim_matches('"')
 }

@@ -8,7 +8,7 @@ use aws_credential_types::provider::{self, future};
 use aws_sdk_s3::config::{Credentials, ProvideCredentials, SharedCredentialsProvider};
 use tokio::sync::Mutex;
 
-use super::http_client;
+use super::client::http_client;
 
 /// How long credentials count that say nothing of when they expire: a file of them can change at any time.
 const READ_AGAIN: Duration = Duration::from_secs(60);

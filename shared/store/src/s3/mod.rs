@@ -4,6 +4,7 @@
 //! errors means what.
 
 mod capabilities;
+mod client;
 mod clock;
 mod copy;
 #[cfg(feature = "aws-profiles")]
@@ -13,7 +14,10 @@ mod errors;
 mod probe;
 mod put;
 mod read;
-mod surroundings;
+mod sdk_config;
+
+pub use client::http_client;
+pub use sdk_config::S3Options;
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,7 +29,6 @@ use aws_config::Region;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{Builder, ProvideCredentials};
 use aws_sdk_s3::presigning::PresigningConfig;
-use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use futures::stream::BoxStream;
 
 use self::capabilities::{Capabilities, Integrity};
@@ -38,34 +41,8 @@ use crate::key::Key;
 use crate::object::{
     Address, ETag, Files, Object, ObjectMeta, ObjectStore, PutMode, ServedAs, SignedPut, StoreStatus, Terms,
 };
-use crate::secret::AwsCredentials;
-
-/// The region of a service that is not AWS, where none is named: they mind its name little.
-const ELSEWHERE: Region = Region::from_static("us-east-1");
 /// The metadata under which a put leaves its own random name, so that it can tell its object from another's.
 const PUT_ID: &str = "put-id";
-
-/// Where a bucket is.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct S3Options {
-    /// The bucket's name.
-    pub bucket: String,
-    /// The bucket's region; by default the one that the environment or, without an endpoint, the profile names.
-    pub region: Option<String>,
-    /// The URL of a service other than AWS; by default the one that the profile names.
-    pub endpoint: Option<String>,
-    /// What to identify with; by default what is found where the AWS tools look: the environment, a profile, a web
-    /// identity, the machine's or the function's role.
-    pub credentials: Option<AwsCredentials>,
-    /// Whether nothing but the environment is looked at, which on Lambda says everything. Without the feature
-    /// `aws-profiles` nothing else ever is.
-    pub environment_alone: bool,
-}
-
-/// The SDK's own HTTP client, but with `ring` under its TLS: see docs/adr/0016.
-pub fn http_client() -> aws_sdk_s3::config::SharedHttpClient {
-    aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https()
-}
 
 /// A store in one bucket, whole; see [`Store::below`](crate::Store::below) for a part of it.
 ///
@@ -92,11 +69,11 @@ impl S3Store {
     /// request is sent to the bucket yet.
     pub async fn connect(options: S3Options) -> Result<Self> {
         let identity = options.credentials.as_ref().map(|own| own.access_key_id.clone()).unwrap_or_default();
-        let shared = surroundings::look(&options).await;
+        let shared = sdk_config::look(&options).await;
         let mut config = Builder::from(&shared);
         if let Some(endpoint) = shared.endpoint_url() {
             // Other services are seldom reachable under one host name per bucket.
-            let region = shared.region().cloned().unwrap_or(ELSEWHERE);
+            let region = shared.region().cloned().unwrap_or(sdk_config::ELSEWHERE);
             // The SDK puts the bucket right behind the endpoint's path.
             let endpoint = format!("{}/", endpoint.trim_end_matches('/'));
             config = config.endpoint_url(endpoint).force_path_style(true).region(region);

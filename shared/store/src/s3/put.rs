@@ -18,9 +18,9 @@ use futures::stream::{BoxStream, StreamExt, TryStreamExt};
 use http_body::{Frame, SizeHint};
 use uuid::Uuid;
 
-use super::capabilities::{Checksum, Integrity};
+use super::capabilities::{Checksum, Integrity, unquoted};
 use super::errors::{Failure, failure_of_kind, is_conflict, is_lost, kind, status};
-use super::surroundings::{ATTEMPT, CONNECT};
+use super::sdk_config::{ATTEMPT, CONNECT};
 use super::{PUT_ID, S3Store};
 use crate::body::Body;
 use crate::digest::Hasher;
@@ -189,11 +189,6 @@ fn holds(mode: &PutMode, found: Option<&ETag>) -> bool {
         (PutMode::Update(expected), Some(found)) => unquoted(expected) == unquoted(found),
         _ => false,
     }
-}
-
-/// An entity tag without its quotation marks.
-pub(super) fn unquoted(ETag(etag): &ETag) -> &str {
-    etag.trim_matches('"')
 }
 
 /// What a failed put means if it did not take place.

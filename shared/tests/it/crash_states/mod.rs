@@ -21,10 +21,11 @@ use image::{ImageFormat, RgbImage};
 use jiff::{SignedDuration, Timestamp};
 use shared::catalog::Record;
 use shared::clock::Clock;
+use shared::images::Fields;
 use shared::layout::{self, BackupName, ImageId};
 use shared::store::testing::fs::{Moment, SimulatedDisk};
 use shared::store::{Body, DiskStore, ObjectStore, Store};
-use shared::upload::{Fields, NewImage};
+use shared::upload::NewImage;
 use shared::{Keepsake, Settings};
 
 /// The images that a reader sees: their records, and their bytes.

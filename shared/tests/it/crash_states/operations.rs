@@ -7,13 +7,13 @@ use shared::Keepsake;
 use shared::backup::Kind;
 use shared::catalog::Entry;
 use shared::digest::Digest;
+use shared::images::Fields;
 use shared::images::Patch;
 use shared::layout::{self, BackupName, ImageId};
 use shared::restore::Mode;
 use shared::store::fs::{FileSystem, Open};
 use shared::store::{Body, PutMode};
 use shared::ticket::{Announcement, Destination};
-use shared::upload::Fields;
 use shared::verify::Slice;
 use uuid::Uuid;
 

@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use shared::backup::Kind;
 use shared::health::Status;
+use shared::images::Fields;
 use shared::store::testing::{Fault, FaultStore, MemoryStore, Operation};
 use shared::store::{Body, DiskStore, ErrorKind, ObjectStore, Store};
-use shared::upload::{Fields, NewImage};
+use shared::upload::NewImage;
 use shared::{Error, Keepsake, Settings};
 
 use super::{World, png, seen, upload, upload_all};

@@ -8,12 +8,12 @@ use shared::Error;
 use shared::backup::Kind;
 use shared::catalog::Record;
 use shared::health::Status;
+use shared::images::Fields;
 use shared::layout::ImageId;
 use shared::portable::What;
 use shared::restore::Mode;
 use shared::store::ErrorKind;
 use shared::store::testing::Fault;
-use shared::upload::Fields;
 use shared::verify::Slice;
 
 use super::portable::{entries_of, export, import, records};

@@ -10,12 +10,13 @@ use shared::backup::Kind;
 use shared::catalog::decode_chunk;
 use shared::config::Keep;
 use shared::digest::Digest;
+use shared::images::Fields;
 use shared::layout::{BackupName, parse_manifest};
 use shared::prune::Pruned;
 use shared::restore::Mode;
 use shared::store::testing::{Fault, FaultStore, MemoryStore, Operation};
 use shared::store::{Body, ErrorKind, Key, ObjectStore, PutMode};
-use shared::upload::{Fields, NewImage};
+use shared::upload::NewImage;
 use shared::{Error, Keepsake, Settings};
 
 use super::{World, png, upload, upload_all};

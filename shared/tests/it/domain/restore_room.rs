@@ -1,5 +1,6 @@
 //! Restores on disks with little room.
 
+use std::io::Cursor;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -7,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use futures::{FutureExt, TryStreamExt};
+use image::{ImageFormat, RgbImage};
 use jiff::SignedDuration;
 use shared::backup::Kind;
 use shared::catalog::CommitError;
@@ -16,6 +18,8 @@ use shared::store::testing::{Fault, FaultStore, MemoryStore, Operation};
 use shared::store::{
     Body, ETag, ErrorKind, Key, Object, ObjectMeta, ObjectStore, PutMode, Result, StoreError, StoreStatus,
 };
+use shared::images::Fields;
+use shared::upload::NewImage;
 use shared::{Error, Keepsake, Settings};
 use uuid::Uuid;
 
@@ -91,6 +95,19 @@ impl ObjectStore for SmallDisk {
     }
 }
 
+/// The bytes of an image that take far more room than its record.
+fn noise() -> Vec<u8> {
+    let mut state = 1_u32;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        state.to_be_bytes()[0]
+    };
+    let pixels = RgbImage::from_fn(150, 150, |_, _| image::Rgb([next(), next(), next()]));
+    let mut bytes = Cursor::new(Vec::new());
+    pixels.write_to(&mut bytes, ImageFormat::Png).unwrap();
+    bytes.into_inner()
+}
+
 /// A store whose images were all deleted after a backup was made.
 async fn emptied(world: &World) -> (BackupName, Vec<ImageId>) {
     emptied_of(world, 4).await
@@ -143,23 +160,70 @@ async fn a_restore_without_enough_room_changes_nothing_and_its_plan_says_so() {
     assert!(least >= RESERVE, "{least} bytes were free");
 }
 
+/// Restores on a disk with as much room as the plan asks for, and demands that the reserve stays free all the time.
+async fn restores_in_the_room_that_its_plan_asks_for(world: &World, backup: BackupName) {
+    let disk = SmallDisk::new(world);
+    let keepsake = open(world, Arc::clone(&disk) as _);
+    disk.leave(RESERVE).await;
+    let lacking = keepsake.restores.plan(backup, Mode::Merge).await.unwrap().lacking_bytes;
+    // The lease takes room as well.
+    disk.leave(RESERVE + lacking + 1_000).await;
+    keepsake.restores.restore(backup, Mode::Merge).await.unwrap();
+    let least = disk.least_free.load(SeqCst);
+    assert!(least >= RESERVE, "{least} bytes were free, after {lacking} had been asked for");
+}
+
+#[tokio::test]
+async fn the_room_for_a_restore_includes_the_images() {
+    let world = World::new();
+    let keepsake = world.open();
+    keepsake.recovery.recover().await.unwrap();
+    let image = NewImage { body: Body::from(noise()), original_name: None };
+    let id = keepsake.uploads.upload(vec![image], Fields::default(), None).await.unwrap().images[0].0.clone();
+    let backup = keepsake.backups.create(Kind::Manual).await.unwrap().name;
+    keepsake.images.delete(id.as_str(), |_| true).await.unwrap();
+    restores_in_the_room_that_its_plan_asks_for(&world, backup).await;
+}
+
+#[tokio::test]
+async fn the_room_for_a_restore_includes_the_files_that_it_sets_aside() {
+    let world = World::new();
+    let (backup, ids) = emptied(&world).await;
+    world.put(&format!("uploads/{}", ids[0]), &noise()).await;
+    restores_in_the_room_that_its_plan_asks_for(&world, backup).await;
+    assert_eq!(world.keys("backups/quarantine/").await.len(), 1);
+}
+
+#[tokio::test]
+async fn the_room_for_a_restore_includes_the_safety_backup() {
+    let world = World::new();
+    let (backup, _) = emptied_of(&world, 1).await;
+    // No backup holds their records yet.
+    upload_all(&world.open(), 100..200).await;
+    restores_in_the_room_that_its_plan_asks_for(&world, backup).await;
+}
+
 #[tokio::test]
 async fn a_restore_stops_at_the_reserve_where_others_take_the_room() {
     let world = World::new();
-    let (backup, _) = emptied(&world).await;
+    let (backup, ids) = emptied_of(&world, 40).await;
     let disk = SmallDisk::new(&world);
-    let other = Arc::clone(&disk);
+    let (other, begun) = (Arc::clone(&disk), Arc::new(AtomicU64::new(0)));
+    let counted = Arc::clone(&begun);
     disk.leave(1_000_000).await;
-    // When the first image was brought back, somebody else fills the disk.
+    // When the first image is brought back, somebody else takes the room down to the reserve, which would hold all of them.
     let plan = move |operation: &Operation| {
-        if operation.name == "put" && operation.key.starts_with("uploads/") {
-            other.capacity.fetch_min(RESERVE, SeqCst);
+        if operation.name == "put" && operation.key.starts_with("uploads/") && counted.fetch_add(1, SeqCst) == 0 {
+            let used = other.used().now_or_never().expect("a store in memory answers at once");
+            other.capacity.store(used + RESERVE, SeqCst);
         }
         None
     };
     let keepsake = open(&world, Arc::new(FaultStore::with_plan(disk, plan)));
     let error = keepsake.restores.restore(backup, Mode::Merge).await.unwrap_err();
-    assert_eq!(error.store_kind(), Some(ErrorKind::Full), "{error:?}");
+    assert!(matches!(error, Error::NoRoom), "{error:?}");
+    let begun = usize::try_from(begun.load(SeqCst)).unwrap();
+    assert!(begun < ids.len() / 2, "{begun} were begun, of which only some were under way already");
     assert!(world.keys("uploads/").await.is_empty());
 }
 
@@ -239,14 +303,20 @@ async fn a_failed_restore_deletes_no_more_once_its_lease_is_lost() {
 
 #[tokio::test]
 async fn a_restore_of_unknown_outcome_keeps_what_it_copied() {
-    let world = World::new();
-    let (backup, ids) = emptied(&world).await;
-    let commit = |operation: &Operation| {
-        let hit = operation.name == "put" && operation.key.starts_with("image-metadata.d/");
-        hit.then_some(Fault::After(ErrorKind::Unavailable))
-    };
-    let error = world.open_failing(commit).restores.restore(backup, Mode::Merge).await.unwrap_err();
-    assert!(matches!(error, Error::Commit(CommitError::Unknown(_))), "{error:?}");
-    let seen = seen(&world.open()).await;
-    assert_eq!(seen.values().filter(|(_, bytes)| bytes.is_some()).count(), ids.len());
+    // The archive has the commit each time, so that it becomes visible with the next look, if it is not already.
+    for fault in [Fault::After(ErrorKind::Unavailable), Fault::Before(ErrorKind::Unavailable), Fault::Late] {
+        let world = World::new();
+        let (backup, ids) = emptied(&world).await;
+        let commit = move |operation: &Operation| {
+            let hit = operation.name == "put" && operation.key.starts_with("image-metadata.d/");
+            hit.then_some(fault)
+        };
+        let error = world.open_failing(commit).restores.restore(backup, Mode::Merge).await.unwrap_err();
+        assert!(matches!(error, Error::Commit(CommitError::Unknown(_))), "{fault:?}: {error:?}");
+        assert_eq!(world.keys("uploads/").await.len(), ids.len(), "{fault:?}");
+        let next = world.open();
+        next.recovery.recover().await.unwrap();
+        let seen = seen(&next).await;
+        assert_eq!(seen.values().filter(|(_, bytes)| bytes.is_some()).count(), ids.len(), "{fault:?}");
+    }
 }

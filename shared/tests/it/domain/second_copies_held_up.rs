@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use jiff::SignedDuration;
 use shared::health::Status;
+use shared::images::Fields;
 use shared::layout;
 use shared::store::testing::{Fault, Operation};
 use shared::store::{Body, ErrorKind};
-use shared::upload::{Fields, NewImage};
+use shared::upload::NewImage;
 use shared::{Error, Settings};
 
 use super::second_copies::{Pair, behind, described, keys, never, whole};

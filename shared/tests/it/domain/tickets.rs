@@ -2,10 +2,10 @@
 
 use jiff::SignedDuration;
 use shared::digest::Digest;
+use shared::images::Fields;
 use shared::store::testing::Fault;
 use shared::store::{Body, ErrorKind};
 use shared::ticket::{Announcement, Destination};
-use shared::upload::Fields;
 use shared::{Error, Keepsake};
 use uuid::Uuid;
 

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use shared::backup::Kind;
 use shared::clock::Clock;
+use shared::images::Fields;
 use shared::images::Patch;
 use shared::layout::{self, ImageId};
 use shared::restore::Mode;
 use shared::store::Body;
 use shared::ticket::Destination;
-use shared::upload::{Fields, NewImage};
+use shared::upload::NewImage;
 use shared::{Keepsake, Settings};
 use uuid::Uuid;
 

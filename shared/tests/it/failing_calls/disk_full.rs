@@ -3,11 +3,12 @@
 
 use shared::clock::Clock;
 use shared::health::Status;
+use shared::images::Fields;
 use shared::layout::ImageId;
 use shared::store::Body;
 use shared::store::fs::FileSystem;
 use shared::store::testing::fs::SimulatedDisk;
-use shared::upload::{Fields, NewImage, Uploaded};
+use shared::upload::{NewImage, Uploaded};
 use shared::{Keepsake, Result, Settings};
 
 use super::bases::Told;

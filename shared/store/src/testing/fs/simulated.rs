@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use jiff::Timestamp;
 use rustix::io::Errno;
 
-use super::crash::Moment;
+use super::moment::Moment;
 use super::state::{Change, Content, ROOT, State};
 use crate::disk::fs::{Entries, FileSystem, Handle, Open, Result, Space, Stat};
 use crate::object::Files;

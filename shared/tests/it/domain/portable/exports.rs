@@ -44,6 +44,8 @@ async fn a_backup_comes_out_as_plain_files_with_digests_and_the_same_each_time()
     let record = &metadata[ids[1].as_str()];
     assert_eq!((&record["description"], &record["sha256"]), (&json!("number 1"), &json!(Digest::of(&png(1)))));
     assert_eq!((record.get("version"), metadata.get("$keepsake")), (None, None));
+    let records = metadata.as_object().unwrap().values();
+    assert!(records.clone().all(|record| record.get("groupId") == Some(&Value::Null)), "{metadata}");
     assert!(entries["image-metadata.json"].starts_with(b"{\n  \""), "it is laid out for people");
 
     assert!(export(&keepsake, What::Backup(backup)).await.unwrap().1 == zip, "the same bytes again");

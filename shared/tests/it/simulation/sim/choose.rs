@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use shared::images::Fields;
 use shared::images::Patch;
 use shared::layout::{BackupName, ImageId};
 use shared::restore::Mode;
-use shared::upload::Fields;
 use shared::verify::Slice;
 
 use super::request::{Request, Spec};

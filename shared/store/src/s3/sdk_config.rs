@@ -9,8 +9,27 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_s3::config::{Credentials, SharedCredentialsProvider};
 
-use super::{S3Options, http_client};
+use super::client::http_client;
 use crate::secret::AwsCredentials;
+
+/// The region of a service that is not AWS, where none is named: they mind its name little.
+pub(super) const ELSEWHERE: Region = Region::from_static("us-east-1");
+/// Where a bucket is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct S3Options {
+    /// The bucket's name.
+    pub bucket: String,
+    /// The bucket's region; by default the one that the environment or, without an endpoint, the profile names.
+    pub region: Option<String>,
+    /// The URL of a service other than AWS; by default the one that the profile names.
+    pub endpoint: Option<String>,
+    /// What to identify with; by default what is found where the AWS tools look: the environment, a profile, a web
+    /// identity, the machine's or the function's role.
+    pub credentials: Option<AwsCredentials>,
+    /// Whether nothing but the environment is looked at, which on Lambda says everything. Without the feature
+    /// `aws-profiles` nothing else ever is.
+    pub environment_alone: bool,
+}
 
 /// How long one attempt at a request may take, but for reading a body and for large puts, which get longer.
 pub(super) const ATTEMPT: Duration = Duration::from_secs(60);
@@ -35,7 +54,7 @@ async fn everywhere(options: &S3Options) -> SdkConfig {
     } else if options.endpoint.is_some() {
         // No machine of AWS need be asked which region it is in, which takes its time where there is none.
         let named = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new());
-        loader = loader.region(named.or_else(super::ELSEWHERE));
+        loader = loader.region(named.or_else(ELSEWHERE));
     }
     if let Some(endpoint) = &options.endpoint {
         loader = loader.endpoint_url(endpoint);

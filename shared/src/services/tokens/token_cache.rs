@@ -5,15 +5,18 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::Token;
-use super::kept::{self, fingerprint};
+use super::Scope;
+use super::token_store::{self, fingerprint};
+use super::token_store::{Document, LONGEST_NAME, PREFIX, Token, decode, read};
+use crate::base::seal::{self, UNSEALED};
 use crate::base::single_flight::{Failure, PATIENCE, SingleFlight, within};
 use crate::core::error::{Error, Result};
-use crate::digest::Digest;
+use store::digest::Digest;
+use store::{Body, Change, Found};
 
 use crate::layout;
-use crate::store::{ErrorKind, StoreError};
-use crate::sync::{Mutex, lock};
+use store::sync::{Mutex, lock};
+use store::{ErrorKind, StoreError};
 
 /// For so long a process relies on what it has read: at most so long a token works on after it was revoked, where the store
 /// answers.
@@ -42,7 +45,7 @@ impl Known {
         let seen = lock(&self.seen);
         let seen = seen.as_ref()?;
         // A clock that was set back has not made anything older.
-        Some((now.duration_since(seen.at).abs(), kept::find(&seen.tokens, digest).cloned()))
+        Some((now.duration_since(seen.at).abs(), token_store::find(&seen.tokens, digest).cloned()))
     }
 }
 
@@ -85,7 +88,7 @@ impl Tokens {
 
     async fn read_tokens(&self) -> Result<(), StoreError> {
         let at = self.core.clock.now();
-        let tokens = match within(PATIENCE, kept::read(&self.core.primary)).await {
+        let tokens = match within(PATIENCE, read(&self.core.primary)).await {
             Some(Ok(tokens)) => tokens,
             Some(Err(Error::Store(error))) => return Err(error),
             Some(Err(error)) => {
@@ -96,5 +99,63 @@ impl Tokens {
         };
         *lock(&self.known.seen) = Some(Seen { at, tokens });
         Ok(())
+    }
+
+    /// Makes a token and returns it with the secret, which is nowhere else. It works at once, in a server that runs within a
+    /// second.
+    pub async fn issue(&self, name: &str, scope: Scope) -> Result<(Token, String)> {
+        let name = name.trim();
+        if name.is_empty() || name.chars().count() > LONGEST_NAME || name.chars().any(char::is_control) {
+            return Err(Error::Invalid(format!("A token's name has 1 to {LONGEST_NAME} characters, all in one line.")));
+        }
+        let (id, secret) = (self.core.clock.new_id(), format!("{PREFIX}{}", self.core.clock.new_secret()));
+        let token = Token {
+            id,
+            name: name.to_owned(),
+            scope,
+            sha256: Digest::of(secret.as_bytes()),
+            created: self.core.clock.now(),
+        };
+        self.change_tokens(|tokens| {
+            if tokens.iter().any(|known| known.name == token.name) {
+                return Err(Error::Invalid(format!(
+                    "There is a token {name:?} already. Revoke it, or choose another name."
+                )));
+            }
+            tokens.push(token.clone());
+            Ok(())
+        })
+        .await?;
+        Ok((token, secret))
+    }
+
+    /// The tokens there are, the oldest first.
+    pub async fn list(&self) -> Result<Vec<Token>> {
+        read(&self.core.primary).await
+    }
+
+    /// Revokes the token of this name or id, and returns it. A server that runs may accept it for [`TRUSTED`](super::TRUSTED)
+    /// longer, and for 15 minutes where the store does not answer it.
+    pub async fn revoke(&self, which: &str) -> Result<Token> {
+        self.change_tokens(|tokens| {
+            let at = tokens.iter().position(|token| token.name == which || token.id.to_string() == which);
+            at.map(|at| tokens.remove(at)).ok_or_else(|| Error::NoSuchToken(which.to_owned()))
+        })
+        .await
+    }
+
+    /// Changes the tokens by compare-and-set, so that of two changes at once neither is lost.
+    async fn change_tokens<T>(&self, mut change: impl FnMut(&mut Vec<Token>) -> Result<T>) -> Result<T> {
+        let apply = |found: Found| {
+            let mut tokens = match found {
+                Found::Absent => Vec::new(),
+                Found::Bytes(bytes) => decode(&bytes).ok_or(Error::DamagedTokens)?,
+                Found::Unreadable => return Err(Error::DamagedTokens),
+            };
+            let outcome = change(&mut tokens)?;
+            let document = Document { digest: UNSEALED.to_owned(), tokens };
+            Ok(Change::Put(Body::from(seal::seal(&document)), outcome))
+        };
+        self.core.primary.update(&layout::tokens(), apply).await
     }
 }

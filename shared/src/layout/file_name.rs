@@ -1,6 +1,6 @@
 //! Names under which images are saved: made of what whoever uploaded them called them, and safe wherever they are.
 
-use crate::layout::ImageId;
+use super::ImageId;
 
 /// The longest name in characters; most file systems hold 255 bytes.
 const MAX_NAME: usize = 100;

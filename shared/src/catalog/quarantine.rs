@@ -1,0 +1,19 @@
+//! The quarantine: a folder of the archive for what is damaged or unexplained, so that a person can look at it.
+
+use store::{Body, ErrorKind, Key, Optional, PutMode, Store, StoreError};
+
+use crate::layout;
+
+/// Copies an object of `place` into the quarantine of `archive`.
+pub(crate) async fn quarantine(archive: &Store, place: &Store, key: &Key) -> Result<bool, StoreError> {
+    let Some(body) = place.fetch(key).await.sound()? else { return Ok(false) };
+    put_into_quarantine(archive, &body, key.name()).await.map(|()| true)
+}
+
+/// Puts bytes into the quarantine of `archive`, where they may lie already.
+pub(crate) async fn put_into_quarantine(archive: &Store, body: &Body, name: &str) -> Result<(), StoreError> {
+    match archive.put(&layout::quarantined(&body.digest(), name), body, &PutMode::Create).await {
+        Err(e) if e.kind != ErrorKind::AlreadyExists => Err(e),
+        _ => Ok(()),
+    }
+}

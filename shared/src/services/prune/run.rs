@@ -1,0 +1,179 @@
+//! Carrying out a prune.
+
+use crate::services::migrate;
+use futures::stream::{self, StreamExt, TryStreamExt};
+
+use super::candidates::{Candidate, Stored, Suspects, Unnamed, What};
+use super::pruner::Pruner;
+use crate::catalog::leftovers::Swept;
+use crate::core::counts::LastPrune;
+use crate::core::error::{Error, Result};
+use crate::core::lease::Lease;
+use crate::layout::{self, BackupName};
+use store::StoreError;
+use store::digest::Digest;
+/// Objects removed between two looks at what names them.
+const BATCH: usize = 100;
+const UNCONDITIONAL_DELETES: &str = "The service of the archive has no conditional deletes (If-Match), so an object could go \
+                                     on which an upload or a backup has just begun to rely. Nothing is pruned there.";
+/// Objects removed at a time.
+const DELETES: usize = 8;
+
+/// What a prune removed, or would.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// Backups that went, newest first.
+    pub removed: Vec<BackupName>,
+    /// Backups that stay, newest first.
+    pub kept: Vec<BackupName>,
+    /// Catalog chunks that went.
+    pub chunks: Vec<Digest>,
+    /// Second copies of images that went.
+    pub images: Vec<Digest>,
+    /// Length of those chunks and images in bytes.
+    pub bytes: u64,
+    /// Why nothing was removed, or no more: one plain sentence.
+    pub held_back: Option<&'static str>,
+}
+
+impl Pruned {
+    /// How many chunks and images went.
+    pub fn objects(&self) -> usize {
+        self.chunks.len() + self.images.len()
+    }
+
+    fn add(&mut self, candidate: &Candidate) {
+        self.bytes += candidate.version.size;
+        match candidate.what {
+            What::Chunk => self.chunks.push(candidate.digest),
+            What::Image => self.images.push(candidate.digest),
+        }
+    }
+}
+
+/// What a prune looks at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    /// Whatever lies in the archive: a sweep.
+    Everything,
+    /// What those tell of who took names away.
+    Told,
+}
+
+impl Pruner {
+    /// Thins out automatic backups as [`Keep`] says, those made for safety among them, and removes chunks and second
+    /// copies that neither a remaining backup nor the catalog names, whatever the archive holds. Backups made by hand stay.
+    /// With `dry_run`, only tells what would go. [`Error::RestoreRunning`] beside a restore or another prune.
+    pub async fn prune(&self, dry_run: bool) -> Result<Pruned> {
+        migrate::check_migration(&self.core.primary).await?;
+        if dry_run {
+            return self.prune_leased(None, Extent::Everything).await;
+        }
+        self.prune_for_real(Extent::Everything).await
+    }
+
+    /// Likewise, to be called now and then: costs what has changed, but for a sweep each [`SWEEP_EVERY`].
+    pub async fn prune_by_schedule(&self) -> Result<Pruned> {
+        migrate::check_migration(&self.core.primary).await?;
+        self.prune_for_real(Extent::Told).await
+    }
+
+    async fn prune_for_real(&self, extent: Extent) -> Result<Pruned> {
+        let lease = Lease::acquire_to_delete(self.core.archive.store(), &self.core.clock)
+            .await?
+            .ok_or(Error::RestoreRunning)?;
+        let pruned = self.prune_leased(Some(&lease), extent).await;
+        lease.end().await;
+        self.core.counts.note_prune(LastPrune {
+            at: self.core.clock.now(),
+            complete: pruned.as_ref().is_ok_and(|pruned| pruned.held_back.is_none()),
+            removed_bytes: pruned.as_ref().map_or(0, |pruned| pruned.bytes),
+        });
+        self.core.note_write(pruned)
+    }
+
+    /// Without a lease nothing is changed.
+    async fn prune_leased(&self, lease: Option<&Lease<'_>>, extent: Extent) -> Result<Pruned> {
+        let began = self.core.clock.now();
+        let mut standing = self.standing_backups().await?;
+        let told = self.told(&standing).await?;
+        let sweeps = extent == Extent::Everything || told.damaged || self.sweep_is_due().await?;
+        let listed = if sweeps { Some(self.all_old_ones().await?) } else { None };
+        let (stay, go) = self.thin_out(std::mem::take(&mut standing.manifests));
+        let suspects = match &listed {
+            Some(listed) => Suspects::of(listed),
+            None => self.suspects(&told, &stay, &go).await?,
+        };
+        let names = |backups: &[Stored]| backups.iter().map(|(_, m)| m.name).collect::<Vec<_>>();
+        let mut pruned = Pruned { kept: names(&stay), ..Pruned::default() };
+        let mut unnamed = Unnamed::new(suspects);
+        let held_back = |reason: &'static str| {
+            let mut kept = [names(&stay), names(&go)].concat();
+            kept.sort_by(|a, b| b.cmp(a));
+            Ok(Pruned { kept, held_back: Some(reason), ..Pruned::default() })
+        };
+        if let Some(reason) = self.look(&stay, &go, &mut unnamed).await? {
+            return held_back(reason);
+        }
+        let candidates = match listed {
+            Some(listed) => listed.into_iter().filter(|candidate| unnamed.has(candidate)).collect(),
+            None => self.old_ones(&unnamed).await?,
+        };
+        if !(go.is_empty() && candidates.is_empty())
+            && !self.core.is_withheld()
+            && !self.core.archive.store().check_conditional_deletes(&layout::scratch()).await?
+        {
+            return held_back(UNCONDITIONAL_DELETES);
+        }
+        let Some(lease) = lease else {
+            pruned.removed = names(&go);
+            candidates.iter().for_each(|candidate| pruned.add(candidate));
+            return Ok(pruned);
+        };
+        let written = self.tell_of(&stay, &go).await?;
+        for (version, manifest) in go {
+            lease.renew_if_due().await?;
+            let target = if self.delete_if_same(&version).await? { &mut pruned.removed } else { &mut pruned.kept };
+            target.push(manifest.name);
+            self.backups.forget(manifest.name);
+        }
+        let pruned = self.remove(candidates, unnamed, lease, pruned).await?;
+        if pruned.held_back.is_some() {
+            return Ok(pruned);
+        }
+        if sweeps {
+            Swept::put(self.core.archive.store(), began).await?;
+        }
+        for key in told.by.iter().map(|version| &version.key).chain(&written) {
+            self.core.archive.store().delete(key).await?;
+        }
+        Ok(pruned)
+    }
+
+    /// Removes those candidates that nothing names.
+    async fn remove(
+        &self,
+        candidates: Vec<Candidate>,
+        mut unnamed: Unnamed,
+        lease: &Lease<'_>,
+        mut pruned: Pruned,
+    ) -> Result<Pruned> {
+        for batch in candidates.chunks(BATCH) {
+            lease.renew_if_due().await?;
+            pruned.held_back = self.look_again(&mut unnamed).await?;
+            if pruned.held_back.is_some() {
+                break;
+            }
+            let unnamed: Vec<Candidate> = batch.iter().filter(|candidate| unnamed.has(candidate)).cloned().collect();
+            let delete = async |candidate: Candidate| {
+                let deleted = self.delete_if_same(&candidate.version).await?;
+                Ok::<_, StoreError>(deleted.then_some(candidate))
+            };
+            let mut deleted = stream::iter(unnamed).map(delete).buffered(DELETES);
+            while let Some(deleted) = deleted.try_next().await? {
+                deleted.iter().for_each(|candidate| pruned.add(candidate));
+            }
+        }
+        Ok(pruned)
+    }
+}

@@ -1,0 +1,75 @@
+//! What is kept of an unfinished upload beside its bytes.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use store::digest::Digest;
+
+use crate::base::clock::millis;
+use crate::base::seal::{self, UNSEALED};
+use crate::services::images::fields::Fields;
+
+/// A ticket as it is kept; sealed JSON.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Ticket {
+    pub(super) digest: String,
+    #[serde(with = "millis")]
+    pub(super) expires: Timestamp,
+    pub(super) original_name: Option<String>,
+    pub(super) content_type: String,
+    pub(crate) size: u64,
+    pub(super) sha256: Digest,
+    pub(super) fields: Fields,
+    /// Digest of the secret, where the bytes come through this server.
+    pub(super) secret: Option<Digest>,
+    /// Who got it, as far as clients are told apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) client: Option<String>,
+}
+
+impl Ticket {
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        let read: Self = seal::open(bytes)?;
+        Some(Self { digest: UNSEALED.to_owned(), ..read })
+    }
+}
+
+/// What the first request said; sealed JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Begun {
+    pub(super) digest: String,
+    /// How many bytes there will be, where that was said.
+    pub length: Option<u64>,
+    /// The query.
+    pub query: String,
+    /// The headers that describe the whole body.
+    pub headers: Vec<(String, String)>,
+    /// How many bytes there were, once all of it was taken in or found to be nothing that is.
+    pub ended: Option<u64>,
+    /// Whether images were made of it.
+    #[serde(default)]
+    pub stored: bool,
+    /// Who began it, as far as clients are told apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
+}
+
+impl Begun {
+    /// An upload of which nothing has come yet.
+    pub fn new(length: Option<u64>, query: &str, headers: Vec<(String, String)>) -> Self {
+        let (digest, query) = (UNSEALED.to_owned(), query.to_owned());
+        Self { digest, length, query, headers, ended: None, stored: false, client: None }
+    }
+
+    /// The same, begun by this client.
+    #[must_use]
+    pub fn of(self, client: Option<String>) -> Self {
+        Self { client, ..self }
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        let read: Self = seal::open(bytes)?;
+        Some(Self { digest: UNSEALED.to_owned(), ..read })
+    }
+}
