@@ -3,7 +3,7 @@
 //! Every request and every answer is noted by the test, outside the servers. After each cycle the store must show exactly
 //! what was acknowledged, and of what got no answer all or nothing.
 //!
-//! `KEEPSAKE_SOAK_CYCLES=1000 KEEPSAKE_SOAK_SEED=7 cargo test --workspace --test soak -- --nocapture` makes the soak
+//! `KEEPSAKE_SOAK_CYCLES=1000 KEEPSAKE_SOAK_SEED=7 cargo test --workspace --test it soak:: -- --nocapture` makes the soak
 //! longer and another one. What needs file systems of its own is in `disks`.
 
 #[cfg(target_os = "linux")]

@@ -98,7 +98,7 @@ async fn a_library_of_the_older_format_comes_in_with_nothing_dropped_and_only_on
 }
 
 #[tokio::test]
-#[ignore = "takes a minute on a slow disk; .ci/run runs it"]
+#[ignore = "takes a minute on a slow disk; .ci/nightly runs it"]
 async fn a_library_of_ten_thousand_files_comes_in_with_nothing_dropped_and_only_once() {
     import_library(10_000).await;
 }
