@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
+use shared::portable::{self, Stage};
 use shared::progress::Progress;
 
 /// How often it is drawn anew.
@@ -37,4 +38,15 @@ pub async fn watch<T>(progress: &Progress, work: impl Future<Output = T>) -> T {
     };
     bar.finish_and_clear();
     done
+}
+
+/// Passes on how far an import or an export is.
+pub fn note(progress: &Progress, told: portable::Progress) {
+    let step = match told.stage {
+        Stage::Exporting => "exporting",
+        Stage::Reading => "reading",
+        Stage::Archiving => "second copies",
+        Stage::Storing => "images",
+    };
+    progress.note(step, told.done, told.total);
 }

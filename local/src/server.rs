@@ -187,6 +187,9 @@ async fn stop_on_signal(signals: (io::Result<Signal>, io::Result<Signal>), stop:
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
     use shared::http::scopes;
 
     use super::*;
@@ -196,5 +199,20 @@ mod tests {
         for (method, route) in all_routes(Metrics::new(), &page::Buckets::default()).list() {
             assert!(scopes::needed(&method, route).is_some(), "shared/src/http/scopes.rs lacks {method} {route}");
         }
+    }
+
+    #[test]
+    fn every_route_is_described_and_nothing_else_is() {
+        let pages = page::routes(&page::Buckets::default()).list();
+        let mut served = all_routes(Metrics::new(), &page::Buckets::default()).list();
+        served.retain(|route| !pages.contains(route));
+        let served: BTreeSet<String> = served.into_iter().map(|(method, path)| format!("{method} {path}")).collect();
+        let document = serde_json::to_value(openapi::document()).unwrap();
+        let paths = document["paths"].as_object().unwrap();
+        let methods = |(path, item): (&String, &Value)| {
+            let methods = item.as_object().unwrap().keys().map(|method| format!("{} {path}", method.to_uppercase()));
+            methods.collect::<Vec<_>>()
+        };
+        assert_eq!(paths.iter().flat_map(methods).collect::<BTreeSet<_>>(), served);
     }
 }

@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use axum::BoxError;
 use axum::body::Body;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -54,11 +53,10 @@ const BUFFER: usize = 256 * 1024;
 )]
 pub(crate) async fn download(
     State(app): State<App>,
-    name: Result<Path<String>, PathRejection>,
+    name: BackupName,
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let name = crate::parse(name)?;
     let plan = app.keepsake.exports.plan_zip(name).await?;
     let etag: ETag = format!("\"{}\"", plan.digest).parse().map_err(Problem::internal)?;
     if headers.typed_get::<IfNoneMatch>().is_some_and(|known| !known.precondition_passes(&etag)) {

@@ -9,8 +9,8 @@ pub use import::ImportAnswer;
 
 use std::sync::Arc;
 
-use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
 use axum::http::header::LOCATION;
 use axum::http::{HeaderName, StatusCode};
 use axum::{Json, Router};
@@ -114,11 +114,11 @@ struct ShowQuery {
 )]
 async fn show(
     State(app): State<App>,
-    name: Result<Path<String>, PathRejection>,
+    name: BackupName,
     query: Result<Query<ShowQuery>, QueryRejection>,
     caller: Caller,
 ) -> Result<Json<Shown>, Problem> {
-    let (name, Query(query)) = (parse(name)?, query?);
+    let Query(query) = query?;
     if query.plan {
         caller.require(Scope::Admin)?;
     }
@@ -135,11 +135,6 @@ async fn show(
     Ok(Json(shown))
 }
 
-fn parse(name: Result<Path<String>, PathRejection>) -> Result<BackupName, Problem> {
-    let Path(name) = name?;
-    Ok(name.parse().map_err(|_| Error::NoSuchBackup(name))?)
-}
-
 /// Delete a backup. What only it needed is removed by the next prune.
 #[utoipa::path(
     delete,
@@ -153,8 +148,7 @@ fn parse(name: Result<Path<String>, PathRejection>) -> Result<BackupName, Proble
         (status = 409, description = "`restore-running`"),
     ),
 )]
-async fn delete(State(app): State<App>, name: Result<Path<String>, PathRejection>) -> Result<Json<Deleted>, Problem> {
-    let name = parse(name)?;
+async fn delete(State(app): State<App>, name: BackupName) -> Result<Json<Deleted>, Problem> {
     let keepsake = Arc::clone(&app.keepsake);
     to_the_end(async move { keepsake.backups.delete(name).await }).await?;
     Ok(Json(name.into()))

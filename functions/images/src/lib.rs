@@ -7,6 +7,7 @@ mod download;
 mod edit;
 mod group_download;
 mod groups;
+mod headers;
 mod list;
 mod scaled;
 mod serve;

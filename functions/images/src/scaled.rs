@@ -14,7 +14,7 @@ use shared::layout::ImageId;
 use shared::{Error, Keepsake, Result};
 
 use crate::conditions::{Validators, Verdict};
-use crate::serve::{CACHE, POLICY};
+use crate::headers::{CACHE, POLICY};
 
 /// How large an image is to be at most, and in which format.
 #[derive(Debug, Deserialize)]

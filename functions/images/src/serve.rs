@@ -25,16 +25,13 @@ use shared::{Error, Result};
 
 use crate::conditions::{Validators, Verdict};
 use crate::download;
+use crate::headers::{CACHE, POLICY};
 use crate::scaled::{self, FormatName, Size};
 
 /// How long a signed URL works.
 const SIGNED_FOR: Duration = Duration::from_secs(15 * 60);
 /// How long the way to a signed URL may be remembered: well within that.
 const REDIRECT_CACHE: &str = "private, max-age=300";
-/// The bytes under a name never change.
-pub(crate) const CACHE: &str = "public, max-age=31536000, immutable";
-/// Should a browser take an image for a page after all, then it is one that can do nothing.
-pub(crate) const POLICY: &str = "default-src 'none'; sandbox";
 /// What is served where it is not known what it is.
 const UNKNOWN_TYPE: &str = "application/octet-stream";
 /// The first second of that year, which HTTP cannot say any more.

@@ -3,11 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
-use shared::Error;
 use shared::http::{App, Problem, Routes, finish, to_the_end};
 use shared::layout::{BackupName, ImageId};
 use shared::restore::{Mode, Plan};
@@ -120,11 +119,9 @@ struct Named {
 )]
 async fn restore(
     State(app): State<App>,
-    name: Result<Path<String>, PathRejection>,
+    name: BackupName,
     how: Result<Query<How>, QueryRejection>,
 ) -> Result<Json<Answer>, Problem> {
-    let Path(name) = name?;
-    let name: BackupName = name.parse().map_err(|_| Error::NoSuchBackup(name))?;
     let Query(how) = how?;
     let mode = match how.mode {
         ModeName::Merge => Mode::Merge,

@@ -11,8 +11,6 @@ use shared::layout::BackupName;
 use shared::upload::Uploaded;
 use utoipa::ToSchema;
 
-use crate::resume::UploadBegun;
-
 /// An image that was stored.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Stored<'a> {
@@ -33,6 +31,16 @@ pub(crate) struct Several<'a> {
     /// The automatic backup that this upload completed.
     #[serde(skip_serializing_if = "Option::is_none")]
     backup: Option<BackupName>,
+}
+
+/// An upload of which more is to come.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct UploadBegun {
+    /// Where the rest goes; the same as `Location`.
+    pub(crate) upload_url: String,
+    /// How many bytes are here.
+    pub(crate) offset: u64,
 }
 
 /// One image as an object with all its fields, and where it is; `several`, also if only one is left of them, as a list.

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use shared::{Error, Result};
 
-use crate::resume::{COMPLETE, FILE_NAME, LENGTH, OFFSET, integer};
+use crate::part_headers::{COMPLETE, FILE_NAME, LENGTH, OFFSET, integer};
 
 const METADATA: HeaderName = HeaderName::from_static("upload-metadata");
 

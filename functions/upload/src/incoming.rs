@@ -1,4 +1,4 @@
-//! [`Incoming`]: a request's body on its way in.
+//! What comes in with a request: the id in its path, and [`Incoming`], its body on the way in.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -7,10 +7,15 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::body::{Body, BodyDataStream};
+use axum::extract::Path;
+use axum::extract::rejection::PathRejection;
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
+use shared::Error;
 use shared::digest::{Digest, Hasher};
+use shared::http::Problem;
 use tokio::time::Sleep;
+use uuid::Uuid;
 
 /// Bytes given out at a time.
 const PIECE: usize = 64 * 1024;
@@ -158,6 +163,13 @@ impl Stream for Incoming {
         this.pause = true;
         Poll::Ready(Some(Ok(piece)))
     }
+}
+
+/// The id of an upload, as it stands in a path. What is no id names no upload.
+pub(crate) fn ticket_id(id: Result<Path<String>, PathRejection>) -> Result<Uuid, Problem> {
+    let Path(id) = id?;
+    let parsed = Uuid::parse_str(&id).ok().filter(|parsed| parsed.to_string() == id);
+    parsed.ok_or_else(|| Error::NoSuchTicket.into())
 }
 
 #[cfg(test)]

@@ -1,12 +1,14 @@
 //! `POST /api/upload` and the tickets below it: taking in new images.
 
 mod answer;
+mod body;
 mod dialect;
 mod digests;
 mod form;
 mod incoming;
 mod link;
 mod opening;
+mod part_headers;
 mod plain;
 mod resume;
 mod ticket;

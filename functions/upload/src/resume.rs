@@ -13,47 +13,22 @@ use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, LOCATION};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::{AppendHeaders, IntoResponse, Response};
 use futures::{StreamExt, TryStreamExt};
-use serde::Serialize;
 use shared::http::{App, Binary, Caller, Problem, to_the_end};
 use shared::resumable::{Begun, Standing};
 use shared::{Error, Keepsake, Result};
-use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::answer::{Either, answer};
-use crate::digests;
+use crate::answer::{Either, UploadBegun, answer};
+use crate::body::{FORM_BYTES, boundary, take};
 use crate::form::{self, Form, Target, given_up, spool_failed};
-use crate::incoming::{GivenUp, Incoming};
-use crate::opening;
-use crate::ticket::ticket_id;
-use crate::upload::{FORM_BYTES, boundary, take};
+use crate::incoming::{GivenUp, Incoming, ticket_id};
+use crate::part_headers::{
+    COMPLETE, IDEMPOTENCY_KEY, KEPT, LENGTH, LIMIT, OFFSET, TYPED_PARTS, boolean, check_version, integer,
+};
+use crate::{digests, opening};
 
-pub(crate) const COMPLETE: HeaderName = HeaderName::from_static("upload-complete");
-pub(crate) const OFFSET: HeaderName = HeaderName::from_static("upload-offset");
-pub(crate) const LENGTH: HeaderName = HeaderName::from_static("upload-length");
-const LIMIT: HeaderName = HeaderName::from_static("upload-limit");
-const VERSION: HeaderName = HeaderName::from_static("upload-draft-interop-version");
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-/// What describes the whole body, whichever request it came with.
-const KEPT: [HeaderName; 4] = [CONTENT_TYPE, IDEMPOTENCY_KEY, HeaderName::from_static("repr-digest"), FILE_NAME];
-/// The interop versions of the draft that are spoken here. What changed between them are a media type for parts, which came
-/// with version 6, and problem types.
-const SPOKEN: std::ops::RangeInclusive<u64> = 5..=8;
-/// The first version in which a part has a media type of its own.
-const TYPED_PARTS: u64 = 6;
-pub(crate) const FILE_NAME: HeaderName = HeaderName::from_static("x-filename");
 /// How long an upload is kept, in seconds; as long as a ticket.
 const MAX_AGE: u64 = 24 * 60 * 60;
-
-/// An upload of which more is to come.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct UploadBegun {
-    /// Where the rest goes; the same as `Location`.
-    upload_url: String,
-    /// How many bytes are here.
-    offset: u64,
-}
 
 /// Whether a request begins an upload of which more is to come.
 pub(crate) fn begins(headers: &HeaderMap) -> Result<bool> {
@@ -385,32 +360,4 @@ fn mismatch(standing: &Standing) -> Problem {
 fn inconsistent() -> Problem {
     let detail = "The parts are not as long together as was said.";
     Problem::new(StatusCode::BAD_REQUEST, "inconsistent-upload-length", detail)
-}
-
-fn check_version(headers: &HeaderMap) -> Result<Option<u64>> {
-    match integer(headers, VERSION)? {
-        Some(other) if !SPOKEN.contains(&other) => {
-            let (first, last) = SPOKEN.into_inner();
-            Err(Error::Invalid(format!("Resumable uploads are spoken in interop versions {first} to {last} here.")))
-        }
-        version => Ok(version),
-    }
-}
-
-/// A boolean of RFC 9651.
-fn boolean(headers: &HeaderMap, name: HeaderName) -> Result<Option<bool>> {
-    match headers.get(&name).map(HeaderValue::as_bytes) {
-        None => Ok(None),
-        Some(b"?0") => Ok(Some(false)),
-        Some(b"?1") => Ok(Some(true)),
-        Some(_) => Err(Error::Invalid(format!("{name} must be ?0 or ?1."))),
-    }
-}
-
-/// A whole number of RFC 9651 that is not negative.
-pub(crate) fn integer(headers: &HeaderMap, name: HeaderName) -> Result<Option<u64>> {
-    let Some(value) = headers.get(&name) else { return Ok(None) };
-    let digits = value.to_str().ok().filter(|text| text.len() <= 15 && text.bytes().all(|b| b.is_ascii_digit()));
-    let number = digits.and_then(|text| text.parse().ok());
-    number.map(Some).ok_or_else(|| Error::Invalid(format!("{name} must be a whole number.")))
 }

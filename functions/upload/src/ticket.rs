@@ -22,7 +22,7 @@ use uuid::Uuid;
 
 use crate::answer::{Stored, answer};
 use crate::form::{Target, last_segment, read_whole};
-use crate::incoming::Incoming;
+use crate::incoming::{Incoming, ticket_id};
 
 /// The longest request for a ticket in bytes; the longest description takes 120,000 as JSON, if all of it is escaped.
 const MAX_BYTES: usize = 256 * 1024;
@@ -192,11 +192,4 @@ pub(crate) async fn complete(
         keepsake.tickets.complete(id).await
     };
     Ok(answer(&app, &to_the_end(complete).await?, false))
-}
-
-/// What is not a ticket's name names no ticket.
-pub(crate) fn ticket_id(id: Result<Path<String>, PathRejection>) -> Result<Uuid, Problem> {
-    let Path(id) = id?;
-    let parsed = Uuid::parse_str(&id).ok().filter(|parsed| parsed.to_string() == id);
-    parsed.ok_or_else(|| Error::NoSuchTicket.into())
 }

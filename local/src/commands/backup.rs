@@ -2,7 +2,7 @@
 
 use axum::http::Method;
 
-use super::text;
+use super::fields::text;
 use crate::api::Api;
 use crate::output::{Failure, Output};
 

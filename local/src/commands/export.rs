@@ -11,7 +11,8 @@ use tempfile::NamedTempFile;
 use tokio::fs::{self, File};
 use tokio::io::AsyncWriteExt;
 
-use super::{note, restore, text, texts};
+use super::fields::{text, texts};
+use super::restore;
 use crate::api::Api;
 use crate::bar;
 use crate::output::{Failure, Output};
@@ -29,7 +30,7 @@ pub async fn run(api: &Api, output: &Output, backup: Option<&str>, path: &Path) 
         match is_zip(path) {
             true => zip(api, what, path).await,
             false => {
-                let told = |progress| note(&api.keepsake.core.progress, progress);
+                let told = |progress| bar::note(&api.keepsake.core.progress, progress);
                 Ok(api.keepsake.exports.export_folder(what, path, &told).await?)
             }
         }
@@ -81,7 +82,7 @@ fn unwritten(path: &Path, why: impl ToString) -> Failure {
 }
 
 async fn write(api: &Api, what: What, path: &Path, mut file: File) -> Result<Exported, Failure> {
-    let told = |progress| note(&api.keepsake.core.progress, progress);
+    let told = |progress| bar::note(&api.keepsake.core.progress, progress);
     let exported = api.keepsake.exports.export_zip(what, &mut file, &told).await.map_err(|error| match error {
         shared::Error::Unwritable(_, why) => unwritten(path, why),
         other => other.into(),

@@ -6,7 +6,7 @@ use backup::ImportAnswer;
 use serde_json::Value;
 use shared::portable::Source;
 
-use super::{note, text, texts};
+use super::fields::{text, texts};
 use crate::api::Api;
 use crate::bar;
 use crate::output::{Failure, Output};
@@ -17,7 +17,7 @@ pub async fn run(api: &Api, output: &Output, path: &Path, dry_run: bool) -> Resu
         return Err(Failure::usage(format!("There is no {}.", path.display())));
     }
     let keepsake = &api.keepsake;
-    let told = |progress| note(&keepsake.core.progress, progress);
+    let told = |progress| bar::note(&keepsake.core.progress, progress);
     let work = async {
         let source = if path.is_dir() { Source::folder(path).await? } else { Source::zip_file(path).await? };
         if dry_run {

@@ -7,7 +7,7 @@ use shared::clock::Clock;
 use shared::config::{Config, StoreUrl};
 use shared::migrate::{Migrated, migrate};
 
-use super::{number, text, texts};
+use super::fields::{number, text, texts};
 use crate::cli::Cli;
 use crate::output::{FAILED, Failure, Output};
 use crate::{api, bar, server};

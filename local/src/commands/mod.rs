@@ -4,6 +4,7 @@ mod backup;
 mod backups;
 mod clear_uploads;
 mod export;
+mod fields;
 mod healthcheck;
 mod import;
 mod migrate;
@@ -13,10 +14,7 @@ mod status;
 mod token;
 mod verify;
 
-use serde_json::Value;
 use shared::config::Config;
-use shared::portable::{self, Stage};
-use shared::progress::Progress;
 use shared::telemetry;
 
 use self::migrate::Side;
@@ -72,30 +70,4 @@ fn log_warnings(mut config: Config) -> Result<Config, Failure> {
     }
     telemetry::init(&config).map_err(|error| Failure::usage(error.to_string()))?;
     Ok(config)
-}
-
-/// Passes on how far an import or an export is.
-fn note(progress: &Progress, told: portable::Progress) {
-    let step = match told.stage {
-        Stage::Exporting => "exporting",
-        Stage::Reading => "reading",
-        Stage::Archiving => "second copies",
-        Stage::Storing => "images",
-    };
-    progress.note(step, told.done, told.total);
-}
-
-/// A number of an answer.
-fn number(answer: &Value, field: &str) -> u64 {
-    answer[field].as_u64().unwrap_or_default()
-}
-
-/// A text of an answer; empty where there is none.
-fn text<'a>(answer: &'a Value, field: &str) -> &'a str {
-    answer[field].as_str().unwrap_or_default()
-}
-
-/// The texts of a list in an answer.
-fn texts<'a>(answer: &'a Value, field: &str) -> impl Iterator<Item = &'a str> {
-    answer[field].as_array().into_iter().flatten().filter_map(Value::as_str)
 }

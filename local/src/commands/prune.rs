@@ -3,7 +3,7 @@
 use axum::http::Method;
 use serde_json::Value;
 
-use super::{number, texts};
+use super::fields::{number, texts};
 use crate::api::Api;
 use crate::output::{Failure, Output};
 

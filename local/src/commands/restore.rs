@@ -3,7 +3,7 @@
 use axum::http::Method;
 use serde_json::{Value, json};
 
-use super::{number, text, texts};
+use super::fields::{number, text, texts};
 use crate::api::Api;
 use crate::cli::Mode;
 use crate::output::{FAILED, Failure, Output, WRONG_USAGE};

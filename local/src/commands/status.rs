@@ -4,7 +4,7 @@ use axum::http::Method;
 use indicatif::DecimalBytes;
 use serde_json::Value;
 
-use super::{number, text};
+use super::fields::{number, text};
 use crate::api::Api;
 use crate::output::{FAILED, Failure, Output};
 

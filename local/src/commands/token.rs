@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use shared::clock::format_millis;
 use shared::tokens::{Scope, TRUSTED, Token};
 
-use super::text;
+use super::fields::text;
 use crate::api::Api;
 use crate::cli::{ScopeName, TokenAction};
 use crate::output::{DONE, Failure, Output};

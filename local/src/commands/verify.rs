@@ -4,7 +4,7 @@ use axum::http::Method;
 use serde_json::Value;
 use shared::verify::Slice;
 
-use super::{number, text, texts};
+use super::fields::{number, text, texts};
 use crate::api::Api;
 use crate::output::{Failure, Output};
 

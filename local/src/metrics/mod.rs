@@ -28,6 +28,7 @@ use shared::http::{App, Problem};
 use shared::store::{ErrorKind, Meter};
 
 use self::look::Looks;
+use self::state::Labels;
 
 /// Upper bounds in seconds: from a look into memory to an upload over a slow line.
 const SECONDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0, 60.0];
@@ -36,8 +37,6 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 /// What ends an operation because something is wrong with the store, and not because of what it was asked for.
 const FAILURES: [ErrorKind; 5] =
     [ErrorKind::Full, ErrorKind::ReadOnly, ErrorKind::Refused, ErrorKind::Corrupt, ErrorKind::Unavailable];
-
-type Labels<const N: usize> = [(&'static str, String); N];
 
 /// What this process has counted and measured.
 pub struct Metrics {

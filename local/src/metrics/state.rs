@@ -11,7 +11,8 @@ use shared::health::{Health, Status};
 use shared::metrics::Outcome;
 use shared::store::StoreStatus;
 
-use super::Labels;
+/// The labels of a metric and their values.
+pub type Labels<const N: usize> = [(&'static str, String); N];
 
 /// The metrics of one scrape. What is not known has none: there is no age of a backup where there is no backup.
 pub fn registry(keepsake: &Keepsake, look: Option<&Health>) -> Registry {

@@ -174,23 +174,6 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::metrics::Metrics;
-    use crate::server;
-
-    #[test]
-    fn every_route_is_described_and_nothing_else_is() {
-        let pages = crate::page::routes(&crate::page::Buckets::default()).list();
-        let mut served = server::all_routes(Metrics::new(), &crate::page::Buckets::default()).list();
-        served.retain(|route| !pages.contains(route));
-        let served: BTreeSet<String> = served.into_iter().map(|(method, path)| format!("{method} {path}")).collect();
-        let document = serde_json::to_value(document()).unwrap();
-        let paths = document["paths"].as_object().unwrap();
-        let methods = |(path, item): (&String, &Value)| {
-            let methods = item.as_object().unwrap().keys().map(|method| format!("{} {path}", method.to_uppercase()));
-            methods.collect::<Vec<_>>()
-        };
-        assert_eq!(paths.iter().flat_map(methods).collect::<BTreeSet<_>>(), served);
-    }
 
     #[test]
     fn no_name_stands_for_two_things() {
@@ -222,5 +205,41 @@ mod tests {
         }
         // A link in a comment leads to code.
         assert!(!document.to_json().unwrap().contains("[`"));
+    }
+    /// Puts something hostile into every string of a document.
+    fn poisoned(value: &Value) -> Value {
+        match value {
+            Value::String(text) => format!("{text}\"><script>`'&").into(),
+            Value::Array(values) => values.iter().map(poisoned).collect(),
+            Value::Object(fields) => fields.iter().map(|(name, value)| (name.clone(), poisoned(value))).collect(),
+            other => other.clone(),
+        }
+    }
+
+    #[test]
+    fn what_a_description_says_stays_text() {
+        let document = serde_json::to_value(document()).unwrap();
+        let page = page::html(&poisoned(&document));
+        assert!(page.contains("&quot;&gt;&lt;script&gt;"));
+        assert!(!page.contains("<script") && !page.contains("\"><script"));
+    }
+
+    #[test]
+    fn the_page_tells_of_every_route_and_needs_nothing_from_elsewhere() {
+        let document = serde_json::to_value(document()).unwrap();
+        let page = page::html(&document);
+        for (path, item) in document["paths"].as_object().unwrap() {
+            for (method, operation) in item.as_object().unwrap() {
+                let name = format!("<code>{} {path}</code>", method.to_ascii_uppercase());
+                let heading = format!("<h3 id=\"{}\">{name}</h3>", operation["operationId"].as_str().unwrap());
+                assert!(page.contains(&heading), "{heading}");
+            }
+        }
+        for link in page.split("href=\"#").skip(1).map(|rest| rest.split('"').next().unwrap()) {
+            assert!(page.contains(&format!("id=\"{link}\"")), "{link}");
+        }
+        for elsewhere in ["src=", "@import", "url(", "<link", "<script", "style=", "onclick"] {
+            assert!(!page.contains(elsewhere), "{elsewhere}");
+        }
     }
 }

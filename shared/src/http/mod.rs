@@ -8,6 +8,7 @@
 
 mod access;
 mod caller;
+mod extract;
 mod item;
 pub mod lambda;
 pub mod limits;

@@ -231,10 +231,10 @@ async fn a_backup_shows_how_much_room_restoring_it_lacks() {
     let store = Arc::new(StubStore::default());
     let app = app_on(Arc::clone(&store) as _);
     let id = store_image(&app.keepsake, png(1)).await;
-    let name = app.keepsake.create_backup(Kind::Manual).await.unwrap().name;
-    app.keepsake.delete_image(&id, |_| true).await.unwrap();
+    let name = app.keepsake.backups.create(Kind::Manual).await.unwrap().name;
+    app.keepsake.images.delete(&id, |_| true).await.unwrap();
     store.status.lock().unwrap().free_bytes = Some(Settings::default().reserve_bytes);
-    let lacking = app.keepsake.plan_restore(name, Mode::Merge).await.unwrap().lacking_bytes;
+    let lacking = app.keepsake.restores.plan(name, Mode::Merge).await.unwrap().lacking_bytes;
     let shown = ask(&app, "GET", &format!("/api/backups/{name}?plan=true"), Body::empty()).await.json();
     assert!(lacking > 0);
     for mode in ["merge", "exact"] {

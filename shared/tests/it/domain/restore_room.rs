@@ -12,13 +12,13 @@ use image::{ImageFormat, RgbImage};
 use jiff::SignedDuration;
 use shared::backup::Kind;
 use shared::catalog::CommitError;
+use shared::images::Fields;
 use shared::layout::{BackupName, ImageId};
 use shared::restore::Mode;
 use shared::store::testing::{Fault, FaultStore, MemoryStore, Operation};
 use shared::store::{
     Body, ETag, ErrorKind, Key, Object, ObjectMeta, ObjectStore, PutMode, Result, StoreError, StoreStatus,
 };
-use shared::images::Fields;
 use shared::upload::NewImage;
 use shared::{Error, Keepsake, Settings};
 use uuid::Uuid;

@@ -1,0 +1,18 @@
+//! Reading the fields of an answer.
+
+use serde_json::Value;
+
+/// A number of an answer.
+pub fn number(answer: &Value, field: &str) -> u64 {
+    answer[field].as_u64().unwrap_or_default()
+}
+
+/// A text of an answer; empty where there is none.
+pub fn text<'a>(answer: &'a Value, field: &str) -> &'a str {
+    answer[field].as_str().unwrap_or_default()
+}
+
+/// The texts of a list in an answer.
+pub fn texts<'a>(answer: &'a Value, field: &str) -> impl Iterator<Item = &'a str> {
+    answer[field].as_array().into_iter().flatten().filter_map(Value::as_str)
+}
