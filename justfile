@@ -13,11 +13,11 @@ test *arguments:
 
 # Cut off every operation after every other, and every two processes that meet, at each of their system calls. Takes long.
 crash-states *arguments:
-    cargo test --workspace --test crash_states -- --ignored --nocapture {{arguments}}
+    cargo test --workspace --test it crash_states:: -- --ignored --nocapture {{arguments}}
 
 # Let every single call of the file system fail in every operation, once and from there on. Takes minutes.
 failing-calls *arguments:
-    cargo test --workspace --test failing_calls -- --ignored {{arguments}}
+    cargo test --workspace --test it failing_calls:: -- --ignored {{arguments}}
 
 # Try Keepsake on many file systems and print a table of what holds; needs root: `just filesystems vfat sshfs`.
 filesystems *names:

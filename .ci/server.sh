@@ -31,7 +31,7 @@ python_tool() {
 serve() {
     say "building"
     # The binary that the tests run, which `cargo build` alone would build with other features and so from the beginning.
-    cargo test --workspace --test cargo_lambda --no-run
+    cargo test --workspace --test it --no-run
     : >"$work/greeting"
     env --ignore-environment HOST=127.0.0.1 PORT=0 DATA_DIR="$work/data" RUST_LOG=warn LOG_FORMAT=text "$@" \
         "$target/debug/local" >"$work/greeting" 2>"$work/log" &

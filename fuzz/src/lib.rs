@@ -2,7 +2,7 @@
 //! something does not hold.
 //!
 //! Two things run them, so that neither can drift from the other: the targets in `fuzz_targets/`, which cargo-fuzz feeds
-//! with what it makes up, and `local/tests/corpus.rs`, which feeds them with every file in `corpus/`.
+//! with what it makes up, and `local/tests/it/corpus.rs`, which feeds them with every file in `corpus/`.
 
 mod documents;
 mod form;

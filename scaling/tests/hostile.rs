@@ -1,4 +1,6 @@
 //! Images that want to harm whoever decodes them: each is answered, and nothing more is taken than was foreseen.
+//!
+//! A binary of its own: a test here reads the peak memory of its process, to which the tests in `it/` would add.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
 use std::io::{Cursor, Write};

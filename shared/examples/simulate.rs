@@ -1,10 +1,10 @@
-//! Plays the simulation of `tests/simulation` for as long as it is told, on both cores, each with seeds of its own:
+//! Plays the simulation of `tests/it/simulation` for as long as it is told, on both cores, each with seeds of its own:
 //! `cargo run --release --package shared --example simulate -- --steps 10000000`.
 //!
 //! `--seed N` starts at another seed; `--steps N` ends after so many store operations; `--trace` plays one seed and prints
 //! what happens. A failure prints its seed and the shortest schedule found, and ends the program.
 
-#[path = "../tests/simulation/sim/mod.rs"]
+#[path = "../tests/it/simulation/sim/mod.rs"]
 mod sim;
 
 use std::process::ExitCode;

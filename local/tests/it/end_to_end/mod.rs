@@ -1,0 +1,15 @@
+//! The real binary, started, used, killed, its store damaged, and started again.
+
+mod archive_elsewhere;
+mod archives_elsewhere;
+mod crowd;
+mod damage;
+mod door;
+mod first_day;
+mod in_a_bucket;
+mod logs;
+mod metrics;
+mod persistence;
+mod readme;
+#[cfg(target_os = "linux")]
+mod rude_clients;

@@ -1,0 +1,29 @@
+//! Uploads, backups, restores and recovery on stores in memory that fail where a test wants them to.
+
+mod backups;
+mod failures;
+mod links;
+mod maintenance;
+mod migrate;
+mod migrate_cut_off;
+mod older;
+mod outcome_unknown;
+mod persistence;
+mod portable;
+mod prune;
+mod prune_by_schedule;
+mod prune_held_back;
+mod prune_races;
+mod recovery;
+mod restore_lease;
+mod restore_room;
+mod restores;
+mod second_copies;
+mod second_copies_held_up;
+mod tickets;
+mod tokens;
+mod two_disks;
+mod unreadable;
+mod verify;
+
+use crate::world::{World, png, seen, upload, upload_all};

@@ -1,0 +1,104 @@
+//! A whole library of the older format, as someone brings it along.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+use shared::clock::Clock;
+use shared::layout;
+use shared::portable::{Progress, Source, Stage};
+use shared::store::{DiskStore, Store};
+use shared::{Keepsake, Settings};
+
+use super::{id, quiet, records};
+use crate::domain::png;
+
+/// A folder of the older format with `count` files, in groups, with fields that nobody knows, links to elsewhere, one
+/// record without its file and one file without a record; returns its records.
+fn older_library(folder: &std::path::Path, count: u32) -> Map<String, Value> {
+    let uploads = folder.join("uploads");
+    std::fs::create_dir_all(&uploads).unwrap();
+    let mut metadata = Map::new();
+    for n in 0..count {
+        let name = format!("{n}.png");
+        std::fs::write(uploads.join(&name), png(n)).unwrap();
+        let record = json!({
+            "category": if n % 3 == 0 { "fun" } else { "work" }, "description": format!("number {n}"),
+            "uploadDate": "2021-05-04T03:02:01.000Z", "type": "image", "groupId": format!("group {}", n / 7), "order": n % 7,
+            "camera": { "lens": n, "settings": [1.5, null, "f/2"] },
+        });
+        metadata.insert(name, record);
+    }
+    for n in 0..count / 100 {
+        let url = format!("https://example.com/{n}");
+        metadata.insert(format!("link-{n}"), json!({ "type": "link", "url": url, "groupId": "links", "order": n }));
+    }
+    metadata.insert("missing.png".to_owned(), json!({ "description": "its file is gone", "rating": 5 }));
+    std::fs::write(folder.join("image-metadata.json"), serde_json::to_vec_pretty(&metadata).unwrap()).unwrap();
+    std::fs::write(uploads.join("orphan.png"), png(0x00ff_ffff)).unwrap();
+    metadata
+}
+
+fn keepsake_in(folder: &std::path::Path) -> Keepsake {
+    let primary = Store::new(Arc::new(DiskStore::open(folder).unwrap()), folder);
+    let archive = primary.below(&layout::default_archive());
+    Keepsake::new(primary, archive, Vec::new(), Clock::system(), Settings::default())
+}
+
+/// Imports a library of so many files, compares everything, and does it again.
+async fn import_library(count: u32) {
+    let (library, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let metadata = older_library(library.path(), count);
+    let keepsake = keepsake_in(data.path());
+    keepsake.recovery.recover().await.unwrap();
+    let source = Source::folder(library.path()).await.unwrap();
+    let stages = std::sync::Mutex::new(BTreeMap::new());
+    let told = |progress: Progress| _ = stages.lock().unwrap().insert(format!("{:?}", progress.stage), progress);
+    let imported = keepsake.imports.import(&source, &told).await.unwrap();
+    assert_eq!(imported.plan.restored.len(), metadata.len());
+    assert_eq!((imported.plan.adopted, imported.plan.missing), ([id("orphan.png")].into(), [id("missing.png")].into()));
+    assert!(imported.plan.skipped.is_empty() && imported.plan.unusable.is_empty() && imported.plan.kept == 0);
+    for stage in [Stage::Reading, Stage::Archiving] {
+        let last = stages.lock().unwrap()[&format!("{stage:?}")];
+        assert_eq!((last.done, last.total), (u64::from(count) + 1, u64::from(count) + 1));
+    }
+
+    let found = records(&keepsake).await;
+    assert_eq!(found.len(), metadata.len() + 1);
+    for (name, fields) in &metadata {
+        let record = serde_json::to_value(&found[&id(name)]).unwrap();
+        for (field, value) in fields.as_object().unwrap() {
+            assert_eq!(&record[field], value, "{field} of {name}");
+        }
+    }
+    for n in 0..count {
+        let (bytes, _) = keepsake.core.primary.read(&layout::image(&id(&format!("{n}.png")))).await.unwrap();
+        assert!(bytes == png(n), "{n}.png");
+    }
+    assert!(keepsake.core.primary.read(&layout::image(&id("orphan.png"))).await.is_ok());
+
+    let state = |keepsake: &Keepsake| {
+        keepsake.core.catalog.read(|state| state.iter().map(|(id, e)| (id.clone(), e.stamp)).collect::<Vec<_>>())
+    };
+    let (stamps, backups) = (state(&keepsake), keepsake.backups.list().await.unwrap().len());
+    let again = keepsake.imports.import(&source, &quiet).await.unwrap();
+    assert_eq!((again.plan.kept, again.safety_backup), (metadata.len() as u64 + 1, None));
+    assert!(again.plan.restored.is_empty() && again.plan.adopted.is_empty() && again.plan.missing.is_empty());
+    keepsake.core.catalog.refresh().await.unwrap();
+    assert_eq!(state(&keepsake), stamps);
+    assert_eq!(keepsake.backups.list().await.unwrap().len(), backups);
+    // A start finds all of it in order.
+    let report = keepsake_in(data.path()).recovery.recover().await.unwrap();
+    assert_eq!((report.missing, report.brought_back + report.adopted + report.archived), (vec![id("missing.png")], 0));
+}
+
+#[tokio::test]
+async fn a_library_of_the_older_format_comes_in_with_nothing_dropped_and_only_once() {
+    import_library(500).await;
+}
+
+#[tokio::test]
+#[ignore = "takes a minute on a slow disk; .ci/nightly runs it"]
+async fn a_library_of_ten_thousand_files_comes_in_with_nothing_dropped_and_only_once() {
+    import_library(10_000).await;
+}

@@ -1,0 +1,312 @@
+//! Pruning by schedule: it looks only at what it is told of, and a sweep now and then finds the rest.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+
+use jiff::SignedDuration;
+use shared::backup::Kind;
+use shared::catalog::{Change, Content, Record};
+use shared::digest::Digest;
+use shared::layout::{BackupName, ImageId};
+use shared::prune::{Pruned, SWEEP_EVERY};
+use shared::store::ErrorKind;
+use shared::store::testing::{Fault, FaultStore, Operation};
+use shared::{Error, Keepsake};
+
+use super::prune::{DAY, assert_whole, few, keepsake, name_of, worn};
+use super::{World, png, upload, upload_all};
+
+impl World {
+    /// As if everything had been looked at just now.
+    pub(crate) async fn note_sweep(&self) {
+        let other = World::new();
+        other.pass(self.clock.now().duration_since(other.clock.now()));
+        let keepsake = other.open();
+        upload(&keepsake, 1).await.unwrap();
+        keepsake.recovery.recover().await.unwrap();
+        keepsake.pruner.prune(false).await.unwrap();
+        let (swept, _) = other.raw().read(&name_of("backups/swept.json")).await.unwrap();
+        self.put("backups/swept.json", &swept).await;
+    }
+
+    /// What a sweep would remove beyond backups.
+    async fn unfound(&self) -> (Vec<Digest>, Vec<Digest>) {
+        let planned = self.open_with(Arc::clone(&self.memory) as _, few(100)).pruner.prune(true).await.unwrap();
+        assert_eq!(planned.held_back, None);
+        (planned.images, planned.chunks)
+    }
+
+    async fn leftovers(&self) -> usize {
+        self.keys("backups/leftovers/").await.len()
+    }
+}
+
+/// Prunes in a process of its own, which makes no sweep; returns the operations that took.
+async fn prune_by_schedule(world: &World) -> (Pruned, Vec<Operation>) {
+    let operations = Arc::new(Mutex::new(Vec::new()));
+    let noted = Arc::clone(&operations);
+    let note = move |operation: &Operation| {
+        noted.lock().unwrap().push(operation.clone());
+        None
+    };
+    let store = FaultStore::with_plan(Arc::clone(&world.memory) as _, note);
+    let pruned = world.open_with(Arc::new(store), few(1)).pruner.prune_by_schedule().await.unwrap();
+    assert_eq!(pruned.held_back, None);
+    let operations = std::mem::take(&mut *operations.lock().unwrap());
+    let whole = ["backups/images/", "backups/catalog/", "uploads/"];
+    let listed = operations.iter().find(|operation| operation.name == "list" && whole.contains(&&*operation.key));
+    assert_eq!(listed, None);
+    (pruned, operations)
+}
+
+/// Commits a record for each of these numbers, and puts its second copy.
+async fn store(world: &World, keepsake: &Keepsake, numbers: impl Iterator<Item = u32>) {
+    let mut changes = Vec::new();
+    for n in numbers {
+        let (bytes, id) = (n.to_string().into_bytes(), ImageId::new(&format!("{n:07}.png")).unwrap());
+        let sha256 = Digest::of(&bytes);
+        world.put(&format!("backups/images/{sha256}"), &bytes).await;
+        let record = Record { sha256: Some(sha256), size: Some(bytes.len() as u64), ..Record::default() };
+        changes.push((id, Change { version: 1, content: Content::Live(record) }));
+    }
+    keepsake.core.catalog.commit(changes).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_prune_by_schedule_costs_what_changed_and_not_what_is_stored() {
+    let mut each = Vec::new();
+    for images in [300, 3_000] {
+        let world = World::new();
+        let maker = keepsake(&world, 1);
+        maker.recovery.recover().await.unwrap();
+        store(&world, &maker, (0..images).chain([9_999_999])).await;
+        maker.backups.create(Kind::Auto).await.unwrap();
+        maker.images.delete("9999999.png", |_| true).await.unwrap();
+        world.pass(31 * DAY);
+        maker.core.catalog.fold().await.unwrap();
+        maker.core.catalog.fold().await.unwrap();
+        maker.backups.create(Kind::Auto).await.unwrap();
+        world.note_sweep().await;
+        world.pass(2 * DAY);
+        let (pruned, operations) = prune_by_schedule(&world).await;
+        assert_eq!((pruned.removed.len(), pruned.chunks.len(), pruned.images.len()), (1, 1, 1), "{pruned:?}");
+        assert_eq!(world.unfound().await, (vec![], vec![]));
+        // What differs are names, digests and times.
+        let kind = |key: &str| match key.rsplit_once('/') {
+            Some((folder, _)) if folder.contains("/backup-") => "backups/a backup/".to_owned(),
+            Some((folder, _)) => format!("{folder}/"),
+            None => key.to_owned(),
+        };
+        let mut asked: Vec<_> = operations.iter().map(|o| (o.name, kind(&o.key))).collect();
+        asked.sort();
+        each.push(asked);
+    }
+    assert_eq!(each[0], each[1]);
+    assert!(each[0].len() < 60, "{:#?}", each[0]);
+}
+
+#[tokio::test]
+async fn it_removes_what_a_sweep_would() {
+    let world = worn().await;
+    let planned = keepsake(&world, 1).pruner.prune(true).await.unwrap();
+    world.note_sweep().await;
+    let (pruned, _) = prune_by_schedule(&world).await;
+    assert!(!pruned.images.is_empty() && !pruned.chunks.is_empty() && !pruned.removed.is_empty());
+    let sets =
+        |pruned: &Pruned| [&pruned.images, &pruned.chunks].map(|all| all.iter().copied().collect::<BTreeSet<_>>());
+    assert_eq!((sets(&pruned), pruned.removed, pruned.kept), (sets(&planned), planned.removed, planned.kept));
+    assert_whole(&world, "after a prune by schedule").await;
+    assert_eq!((world.unfound().await, world.leftovers().await), ((vec![], vec![]), 0));
+}
+
+#[tokio::test]
+async fn what_a_deleted_backup_named_goes_a_day_later() {
+    let world = World::new();
+    let keepsake = keepsake(&world, 1);
+    keepsake.recovery.recover().await.unwrap();
+    let ids = upload_all(&keepsake, 0..2).await;
+    let first = keepsake.backups.create(Kind::Manual).await.unwrap();
+    keepsake.images.delete(ids[0].as_str(), |_| true).await.unwrap();
+    world.pass(31 * DAY);
+    keepsake.core.catalog.fold().await.unwrap();
+    keepsake.core.catalog.fold().await.unwrap();
+    keepsake.backups.create(Kind::Manual).await.unwrap();
+    world.note_sweep().await;
+    world.pass(2 * DAY);
+    // It was told of the image when the tombstone went, and leaves it, for the backup still names it.
+    assert_eq!(prune_by_schedule(&world).await.0.objects(), 0);
+    assert_eq!(world.leftovers().await, 0);
+    keepsake.backups.delete(first.name).await.unwrap();
+    assert_eq!(prune_by_schedule(&world).await.0.objects(), 0, "who deletes it may still be at it");
+    assert_eq!(world.leftovers().await, 1);
+    world.pass(DAY + SignedDuration::from_mins(1));
+    let (pruned, _) = prune_by_schedule(&world).await;
+    assert_eq!((pruned.images, pruned.chunks.len()), (vec![Digest::of(&png(0))], 1));
+    assert_whole(&world, "after a prune by schedule").await;
+    assert_eq!((world.unfound().await, world.leftovers().await), ((vec![], vec![]), 0));
+}
+
+#[tokio::test]
+async fn what_only_a_tombstone_named_goes_after_it() {
+    let world = World::new();
+    let keepsake = keepsake(&world, 1);
+    keepsake.recovery.recover().await.unwrap();
+    let ids = upload_all(&keepsake, 0..2).await;
+    keepsake.images.delete(ids[0].as_str(), |_| true).await.unwrap();
+    keepsake.backups.create(Kind::Manual).await.unwrap();
+    world.pass(31 * DAY);
+    world.note_sweep().await;
+    assert_eq!(prune_by_schedule(&world).await.0.objects(), 0, "its tombstone stands");
+    keepsake.core.catalog.fold().await.unwrap();
+    keepsake.core.catalog.fold().await.unwrap();
+    assert_eq!(prune_by_schedule(&world).await.0.objects(), 0, "a fold may still be at it");
+    world.pass(DAY + SignedDuration::from_mins(1));
+    assert_eq!(prune_by_schedule(&world).await.0.images, [Digest::of(&png(0))]);
+    assert_eq!((world.unfound().await, world.leftovers().await), ((vec![], vec![]), 0));
+}
+
+#[tokio::test]
+async fn what_a_backup_stored_that_was_cut_off_goes_with_its_intent() {
+    let world = World::new();
+    let maker = keepsake(&world, 1);
+    maker.recovery.recover().await.unwrap();
+    let ids = upload_all(&maker, 0..2).await;
+    let no_manifest = |o: &Operation| o.key.ends_with("manifest.json").then_some(Fault::Before(ErrorKind::Unavailable));
+    world.open_failing(no_manifest).backups.create(Kind::Manual).await.unwrap_err();
+    maker.images.delete(ids[0].as_str(), |_| true).await.unwrap();
+    world.note_sweep().await;
+    world.pass(2 * DAY);
+    assert_eq!(prune_by_schedule(&world).await.0.chunks.len(), 1);
+    assert!(world.keys("backups/backup-").await.is_empty());
+    assert_eq!(world.unfound().await, (vec![], vec![]));
+}
+
+#[tokio::test]
+async fn what_nobody_told_of_waits_for_the_sweep_that_comes_once_in_a_while() {
+    let world = World::new();
+    let keepsake = keepsake(&world, 1);
+    keepsake.recovery.recover().await.unwrap();
+    upload(&keepsake, 1).await.unwrap();
+    let stray = format!("backups/images/{}", Digest::of(b"stray"));
+    world.put(&stray, b"stray").await;
+    world.pass(2 * DAY);
+    assert_eq!(keepsake.pruner.prune_by_schedule().await.unwrap().objects(), 1, "the first is a sweep");
+    world.put(&stray, b"stray").await;
+    let sweep = world.clock.now();
+    world.pass(SWEEP_EVERY - SignedDuration::from_mins(1));
+    assert_eq!(prune_by_schedule(&world).await.0.objects(), 0);
+    world.pass(SignedDuration::from_mins(1));
+    assert_eq!(world.clock.now() - SWEEP_EVERY, sweep);
+    assert_eq!(keepsake.pruner.prune_by_schedule().await.unwrap().objects(), 1);
+    world.put(&stray, b"stray").await;
+    world.pass(2 * DAY);
+    assert_eq!(prune_by_schedule(&world).await.0.objects(), 0, "which took note of itself");
+    assert_eq!(keepsake.pruner.prune(false).await.unwrap().objects(), 1, "one by hand is a sweep");
+}
+
+#[tokio::test]
+async fn where_it_cannot_be_told_of_something_it_sweeps() {
+    // A list that cannot be read.
+    let world = worn().await;
+    world.note_sweep().await;
+    world.put(&format!("backups/leftovers/{}.json", world.clock.new_id()), b"rotten").await;
+    let stray = format!("backups/images/{}", Digest::of(b"stray"));
+    world.put(&stray, b"stray").await;
+    world.pass(2 * DAY);
+    let pruned = keepsake(&world, 1).pruner.prune_by_schedule().await.unwrap();
+    assert!(pruned.images.contains(&Digest::of(b"stray")));
+    assert_eq!((world.unfound().await, world.leftovers().await), ((vec![], vec![]), 0));
+
+    // A damaged backup that is deleted: what it named is not known.
+    let world = worn().await;
+    world.note_sweep().await;
+    let oldest = keepsake(&world, 1).backups.list().await.unwrap().pop().unwrap().name;
+    world.put(&format!("backups/{oldest}/manifest.json"), b"rotten").await;
+    keepsake(&world, 1).backups.delete(oldest).await.unwrap();
+    keepsake(&world, 1).pruner.prune_by_schedule().await.unwrap();
+    assert_eq!(world.unfound().await, (vec![], vec![]));
+
+    // A full disk, on which no list can be written.
+    let world = worn().await;
+    world.note_sweep().await;
+    let full = |operation: &Operation| (operation.name == "put").then_some(Fault::Before(ErrorKind::Full));
+    world.open_failing(full).backups.delete(oldest).await.unwrap();
+    keepsake(&world, 1).pruner.prune_by_schedule().await.unwrap();
+    assert_eq!(world.unfound().await, (vec![], vec![]));
+}
+
+#[tokio::test]
+async fn one_that_dies_anywhere_is_finished_by_the_next_without_a_sweep() {
+    let old = async || {
+        let world = worn().await;
+        world.note_sweep().await;
+        world
+    };
+    for n in 0.. {
+        for fault in [Fault::Before(ErrorKind::Unavailable), Fault::After(ErrorKind::Unavailable)] {
+            let world = old().await;
+            let plan = move |operation: &Operation| (operation.sequence >= n).then_some(fault);
+            let failing = Arc::new(FaultStore::with_plan(Arc::clone(&world.memory) as _, plan));
+            let outcome = world.open_with(failing, few(1)).pruner.prune_by_schedule().await;
+            assert_whole(&world, &format!("died at operation {n}")).await;
+            world.pass(DAY + SignedDuration::from_mins(1));
+            prune_by_schedule(&world).await;
+            assert_whole(&world, &format!("died at operation {n}, then finished")).await;
+            assert_eq!(world.unfound().await, (vec![], vec![]), "operation {n}");
+            world.pass(DAY + SignedDuration::from_mins(1));
+            prune_by_schedule(&world).await;
+            assert_eq!(world.leftovers().await, 0, "operation {n}");
+            if outcome.is_ok() {
+                assert!(n > 15);
+                return;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn it_waits_for_a_restore_and_is_held_back_as_a_sweep_is() {
+    let world = worn().await;
+    world.note_sweep().await;
+    let lease = r#"{"holder":"01a20c87-1075-7675-957c-7fc02efe5572","renewed":"NOW"}"#;
+    let now = shared::clock::format_millis(world.clock.now());
+    world.put("backups/restore.json", lease.replace("NOW", &now).as_bytes()).await;
+    assert!(matches!(keepsake(&world, 1).pruner.prune_by_schedule().await, Err(Error::RestoreRunning)));
+    world.remove("backups/restore.json").await;
+    let name: BackupName = keepsake(&world, 1).backups.list().await.unwrap()[0].name;
+    world.put(&format!("backups/{name}/manifest.json"), b"rotten").await;
+    let before = world.keys("").await;
+    let pruned = keepsake(&world, 1).pruner.prune_by_schedule().await.unwrap();
+    assert!(pruned.held_back.is_some() && pruned.removed.is_empty(), "{pruned:?}");
+    assert_eq!(world.keys("").await, before);
+}
+
+#[tokio::test]
+async fn tombstones_stay_where_nobody_can_be_told_of_them() {
+    let world = World::new();
+    let keeper = keepsake(&world, 1);
+    keeper.recovery.recover().await.unwrap();
+    let ids = upload_all(&keeper, 0..2).await;
+    keeper.images.delete(ids[0].as_str(), |_| true).await.unwrap();
+    keeper.core.catalog.fold().await.unwrap();
+    world.pass(31 * DAY);
+    let refuse = |o: &Operation| o.key.contains("leftovers/").then_some(Fault::Before(ErrorKind::Unavailable));
+    let failing = world.open_failing(refuse);
+    failing.recovery.recover().await.unwrap();
+    upload(&failing, 5).await.unwrap();
+    failing.core.catalog.fold().await.unwrap();
+    failing.core.catalog.fold().await.unwrap();
+    let tombstones = async || {
+        let fresh = world.open();
+        fresh.core.catalog.refresh().await.unwrap();
+        fresh.core.catalog.read(|state| state.totals().deleted)
+    };
+    assert_eq!(tombstones().await, 1);
+    keeper.core.catalog.fold().await.unwrap();
+    keeper.core.catalog.fold().await.unwrap();
+    assert_eq!((tombstones().await, world.leftovers().await), (0, 1));
+    // Though the other has written the archive's checkpoint since the first last looked, it counts once.
+    let fresh = world.open();
+    fresh.core.catalog.refresh().await.unwrap();
+    assert_eq!(fresh.core.catalog.read(|state| state.totals().uploads()), 3);
+}

@@ -1,0 +1,42 @@
+//! A disk that takes no writes: reading goes on, changing is refused, and all is well when it takes them again.
+
+use super::bases::{Base, Told};
+use super::operations::{Effect, OPERATIONS, On};
+use super::places::Place;
+use super::{Expected, answered, on_disk, run, settle, try_again};
+
+#[test]
+fn a_read_only_disk_is_read_as_ever_and_refuses_changes_until_it_takes_writes_again() {
+    let bases = [On::Sound, On::Damaged, On::Deferred].map(|on| Base::new(on_disk(), on));
+    let (mut read, mut refused) = (0, 0);
+    for operation in OPERATIONS {
+        let base = bases.iter().find(|base| base.on == operation.on).unwrap();
+        let _told = Told(format!("{:?} {}", base.on, operation.name));
+        let expected = Expected::new(base, operation);
+        let (place, clock) = (base.place.copy(), base.clock());
+        let Place::Disk(disk) = &place else { panic!("it lies on a disk") };
+        let keepsake = place.open(&clock, &base.settings, None).unwrap();
+        let before = place.versions();
+        disk.set_read_only(true);
+        let outcome = run((operation.run)(&keepsake, &base.known));
+        assert!(!run(keepsake.health.report()).writable);
+        assert_eq!(base.seen(&keepsake), expected.before);
+        assert_eq!(place.versions(), before);
+        disk.set_read_only(false);
+        match outcome {
+            Ok(()) => {
+                assert!(matches!(operation.effect, Effect::Reads | Effect::Keeps), "done without a write");
+                read += u32::from(operation.effect == Effect::Reads);
+            }
+            Err(error) => {
+                assert_ne!(operation.effect, Effect::Reads);
+                assert_eq!(answered(error), (503, "read-only".to_owned()));
+                refused += 1;
+                try_again(base, operation, &keepsake, &clock, false, "read-only");
+                assert_eq!(base.seen(&keepsake), expected.after);
+            }
+        }
+        settle(base, &place, &keepsake, false);
+    }
+    assert!(read >= 12 && refused >= 18, "{read} operations read and {refused} were refused");
+}
