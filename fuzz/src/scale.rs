@@ -1,10 +1,10 @@
-//! Bytes that are stored as images and asked for in a smaller form.
+//! Bytes that are stored as images and asked for in a thumbnail.
 
 use bytes::Bytes;
 use scaling::Engine;
-use shared::derivative::{Bounds, Form, Formats, Pinned, Scaler};
 use shared::media::{Limits, inspect, measure};
 use shared::store::Body;
+use shared::thumbnails::{Bounds, Form, Formats, Pinned, Scaler};
 
 /// So that inputs are tried by the thousand; a server allows more.
 const MOST: u64 = 64 << 20;

@@ -17,7 +17,7 @@ use shared::http::{self, App};
 use tower::ServiceExt;
 
 use crate::output::{FAILED, Failure};
-use crate::{bar, server};
+use crate::{progress_bar, server};
 
 /// The routes on a store that this process has opened. It recovers nothing: a server may be running beside it.
 pub struct Api {
@@ -68,7 +68,7 @@ impl Api {
 
     /// Asks a route, and shows how far it is; a problem is a failure.
     pub async fn ask(&self, method: Method, path: &str) -> Result<Value, Failure> {
-        let (succeeded, answer) = bar::watch(&self.keepsake.core.progress, self.answer(method, path)).await?;
+        let (succeeded, answer) = progress_bar::watch(&self.keepsake.core.progress, self.answer(method, path)).await?;
         if succeeded { Ok(answer) } else { Err(Failure { code: FAILED, problem: answer }) }
     }
 
@@ -89,7 +89,7 @@ impl Api {
     pub async fn settle(&self) {
         let mut settled = self.keepsake.maintenance.catch_up().await;
         if self.is_disk && settled.is_ok() {
-            settled = self.keepsake.replication.fold_all().await;
+            settled = self.keepsake.replication.compact_all().await;
         }
         if let Err(error) = settled {
             tracing::warn!(error = &error as &dyn StdError, "what is left for later could not be done; a server will");

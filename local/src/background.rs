@@ -1,18 +1,18 @@
-//! What goes on in the background: folding, so that who opens `image-metadata.json` sees what they just did, and
+//! What goes on in the background: compacting, so that who opens `image-metadata.json` sees what they just did, and
 //! clearing away.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use shared::derivative::Derivatives;
 use shared::recovery::Report;
 use shared::store::ErrorKind;
+use shared::thumbnails::Thumbnails;
 use shared::{Keepsake, Result};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
-/// When commits are folded.
+/// When commits are compacted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pace {
     /// Shortly after each burst of changes: on a disk, where that costs nobody anything.
@@ -21,9 +21,9 @@ pub enum Pace {
     WhenWorthwhile,
 }
 
-/// Changes that follow each other within this time are folded together.
+/// Changes that follow each other within this time are compacted together.
 const BURST: Duration = Duration::from_millis(200);
-/// Of the time, at most one part in this many goes into folding; the checkpoint is written whole each time.
+/// Of the time, at most one part in this many goes into compaction; the checkpoint is written whole each time.
 const SHARE: u32 = 10;
 /// Without any change, a look is taken this often: tombstones grow old, and other processes may have died.
 const IDLE: Duration = Duration::from_secs(3600);
@@ -34,19 +34,19 @@ const FIRST_LOOK: Duration = Duration::from_secs(600);
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// and after this long at last.
 const LAST_PAUSE: Duration = Duration::from_secs(60);
-/// How long second copies may hold up a stop. Docker kills a container ten seconds after it was told to stop, and other hosts later:
+/// How long replicas may hold up a stop. Docker kills a container ten seconds after it was told to stop, and other hosts later:
 /// this leaves time for requests and for what cannot be interrupted.
 const LAST: Duration = Duration::from_secs(6);
 
-/// Makes second copies and folds until told to stop, and once more then, as far as there is time. While the archive is
+/// Makes replicas and compacts until told to stop, and once more then, as far as there is time. While the archive is
 /// away, it tries again and again.
 pub async fn run(keepsake: Arc<Keepsake>, pace: Pace, stopped: watch::Receiver<bool>) {
-    if within(LAST, stopped.clone(), keep_folding(&keepsake, pace, stopped)).await.is_none() {
+    if within(LAST, stopped.clone(), keep_compacting(&keepsake, pace, stopped)).await.is_none() {
         tracing::warn!("second copies are still to be made; the next start goes on with them");
     }
 }
 
-async fn keep_folding(keepsake: &Keepsake, pace: Pace, mut stopped: watch::Receiver<bool>) {
+async fn keep_compacting(keepsake: &Keepsake, pace: Pace, mut stopped: watch::Receiver<bool>) {
     let mut pause = Pause::default();
     loop {
         let stopping = tokio::select! {
@@ -56,14 +56,14 @@ async fn keep_folding(keepsake: &Keepsake, pace: Pace, mut stopped: watch::Recei
         if stopping {
             break;
         }
-        let (took, outcome) = fold(keepsake, pace).await;
+        let (took, outcome) = compact(keepsake, pace).await;
         pause.after(&outcome);
         if wait(took * (SHARE - 1), &mut stopped).await {
             break;
         }
     }
     // What fails now is in the log, and the next start goes on with it.
-    let _ = fold(keepsake, Pace::EachBurst).await;
+    let _ = compact(keepsake, Pace::EachBurst).await;
 }
 
 /// Works for at most this long after a stop; `None` where that was too short. Whatever is dropped may be done again.
@@ -162,7 +162,7 @@ impl Pause {
 /// day, it prunes.
 pub async fn look_after(
     keepsake: Arc<Keepsake>,
-    derivatives: Option<Arc<Derivatives>>,
+    thumbnails: Option<Arc<Thumbnails>>,
     pace: Pace,
     mut stopped: watch::Receiver<bool>,
 ) {
@@ -176,8 +176,8 @@ pub async fn look_after(
         if let Err(error) = keepsake.tickets.clear().await {
             tracing::warn!(error = &error as &dyn std::error::Error, "old tickets could not be cleared away");
         }
-        if let Some(derivatives) = &derivatives
-            && let Err(error) = derivatives.sweep(&keepsake.derivatives).await
+        if let Some(thumbnails) = &thumbnails
+            && let Err(error) = thumbnails.sweep(&keepsake.thumbnails).await
         {
             tracing::warn!(error = &error as &dyn std::error::Error, "old derivatives could not be cleared away");
         }
@@ -199,22 +199,24 @@ async fn prune(keepsake: &Keepsake) {
     }
 }
 
-/// Does what changes left for later, and folds; returns how long that took, and how it ended.
+/// Does what changes left for later, and compacts; returns how long that took, and how it ended.
 #[expect(clippy::disallowed_methods, reason = "pacing needs the time that has passed, not the time of day")]
-async fn fold(keepsake: &Keepsake, pace: Pace) -> (Duration, Result<()>) {
+async fn compact(keepsake: &Keepsake, pace: Pace) -> (Duration, Result<()>) {
     let start = Instant::now();
     if let Err(error) = keepsake.verifier.repair_suspects().await {
         tracing::warn!(error = &error as &dyn std::error::Error, "a damaged image could not be repaired; it will be");
     }
     let outcome = match pace {
         // The file that people open is written first, also while the archive is away.
-        Pace::EachBurst => match keepsake.replication.fold_all().await {
+        Pace::EachBurst => match keepsake.replication.compact_all().await {
             Ok(()) => keepsake.maintenance.catch_up().await,
             Err(error) => Err(error),
         },
-        // Folding waits: the count of automatic backups may have to start at what is not folded yet.
+        // Compaction waits: the count of automatic backups may have to start at what is not compacted yet.
         Pace::WhenWorthwhile => match keepsake.maintenance.catch_up().await {
-            Ok(()) if keepsake.core.catalog.fold_is_worthwhile() => keepsake.replication.fold().await.map(drop),
+            Ok(()) if keepsake.core.catalog.compaction_is_worthwhile() => {
+                keepsake.replication.compact().await.map(drop)
+            }
             outcome => outcome,
         },
     };

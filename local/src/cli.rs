@@ -54,14 +54,14 @@ struct Settings {
     /// The store: file:///path or s3://bucket/prefix?endpoint=https://…&region=….
     #[arg(long, global = true)]
     store_url: Option<String>,
-    /// The archive of second copies and backups, if not backups/ in the store: likewise, or cloudinary://…, which holds a secret
+    /// The archive of replicas and backups, if not backups/ in the store: likewise, or cloudinary://…, which holds a secret
     /// and is better set in the environment.
     #[arg(long, global = true)]
     backup_url: Option<String>,
-    /// When second copies are made: sync or async.
+    /// When replicas are made: sync or async.
     #[arg(long, global = true, hide_short_help = true)]
     archive: Option<String>,
-    /// Changes that may wait for their second copies before no more is taken in.
+    /// Changes that may wait for their replicas before no more is taken in.
     #[arg(long, global = true, hide_short_help = true)]
     archive_behind_max: Option<String>,
     /// Uploads for each automatic backup.
@@ -88,9 +88,9 @@ struct Settings {
     /// Bytes that uploads leave free, such as 64MiB.
     #[arg(long, global = true, hide_short_help = true)]
     reserve_bytes: Option<String>,
-    /// Bytes of smaller forms of images that are kept for whoever asks next, such as 1GiB; 0 keeps none.
+    /// Bytes of thumbnails of images that are kept for whoever asks next, such as 1GiB; 0 keeps none.
     #[arg(long, global = true, hide_short_help = true)]
-    derivative_cache_bytes: Option<String>,
+    thumbnail_cache_bytes: Option<String>,
     /// Whether images are served without what they say of where they were taken: true or false.
     #[arg(long, global = true, hide_short_help = true)]
     strip_gps: Option<String>,
@@ -365,7 +365,7 @@ impl Cli {
             "MAX_UPLOAD_BYTES" => &settings.max_upload_bytes,
             "MAX_PIXELS" => &settings.max_pixels,
             "RESERVE_BYTES" => &settings.reserve_bytes,
-            "DERIVATIVE_CACHE_BYTES" => &settings.derivative_cache_bytes,
+            "DERIVATIVE_CACHE_BYTES" => &settings.thumbnail_cache_bytes,
             "STRIP_GPS" => &settings.strip_gps,
             "ACCEPT_UNMOUNTED" => &settings.accept_unmounted,
             "READ" => &settings.read,

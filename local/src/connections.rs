@@ -22,8 +22,8 @@ use tokio_io_timeout::TimeoutStream;
 use tower::util::MapRequest;
 use tower_http::timeout::RequestBodyTimeoutLayer;
 
+use crate::drain_body::Lingering;
 use crate::limits::Peer;
-use crate::lingering::Lingering;
 
 /// The headers of a request must have arrived this long after the connection was made or the request before it was
 /// answered; so a connection that nobody uses is closed as well.
@@ -106,7 +106,7 @@ mod tests {
     use tokio::time::{Instant, timeout};
 
     use super::*;
-    use crate::lingering::SILENCE;
+    use crate::drain_body::SILENCE;
 
     /// Bytes of an answer that do not fit between client and server.
     const LONG: usize = 100_000;

@@ -3,17 +3,17 @@
 mod allocator;
 mod api;
 mod background;
-mod bar;
+mod banner;
 mod cli;
 mod commands;
 mod connections;
-mod greeting;
+mod drain_body;
 mod limits;
-mod lingering;
 mod metrics;
 mod openapi;
 mod output;
 mod page;
+mod progress_bar;
 mod server;
 mod token;
 

@@ -34,7 +34,7 @@ struct Files;
 pub struct Buckets {
     /// The origin of the bucket that images lie in, which also takes uploads by ticket.
     pub images: Option<String>,
-    /// The origin of the bucket that second copies lie in.
+    /// The origin of the bucket that replicas lie in.
     pub archive: Option<String>,
 }
 

@@ -12,20 +12,20 @@ use axum::middleware::{from_fn_with_state, map_request};
 use shared::Keepsake;
 use shared::clock::Clock;
 use shared::config::{Config, StoreUrl};
-use shared::derivative::{self, Derivatives};
 use shared::http::limits::Limiter;
 use shared::http::{self, App, Routes};
 use shared::store::ErrorKind;
 use shared::telemetry::with_causes;
+use shared::thumbnails::{self, Thumbnails};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::background::{self, Pace};
-use crate::greeting::Recovery;
+use crate::banner::Recovery;
 use crate::limits::{Limits, note_client};
 use crate::metrics::{self, Metrics};
-use crate::{connections, greeting, openapi, page, token};
+use crate::{banner, connections, openapi, page, token};
 
 /// How long requests in flight may take after the process was told to stop.
 const DRAIN: Duration = Duration::from_secs(25);
@@ -42,7 +42,7 @@ pub async fn serve(mut config: Config) -> Result<(), String> {
     let (stop, stopped) = watch::channel(false);
     let recovery = recover(&keepsake, &stopped).await?;
     keepsake.persistence.note_start().await;
-    let made_token = token::ensure(&mut config, &clock, keepsake.persistence.withheld().is_none())?;
+    let made_token = token::ensure(&mut config, &clock, keepsake.persistence.fenced().is_none())?;
 
     let address = (config.host, config.port);
     let listener = TcpListener::bind(address).await.map_err(|error| {
@@ -51,24 +51,24 @@ pub async fn serve(mut config: Config) -> Result<(), String> {
     let bound = listener.local_addr().map_err(|error| format!("cannot tell the address it listens on ({error})"))?;
     let limiter: Arc<dyn Limiter> = Arc::new(Limits::new(&config, &clock));
     let limits =
-        derivative::Limits { cache_bytes: config.derivative_cache_bytes, ..derivative::Limits::of_this_machine() };
-    if limits.memory_bytes < derivative::Limits::default().memory_bytes {
+        thumbnails::Limits { cache_bytes: config.thumbnail_cache_bytes, ..thumbnails::Limits::of_this_machine() };
+    if limits.memory_bytes < thumbnails::Limits::default().memory_bytes {
         let memory_mib = limits.memory_bytes >> 20;
         tracing::info!(
             memory_mib,
             "memory is limited here: images that need more of it than this have no smaller forms"
         );
     }
-    let derivatives = Derivatives::new(Arc::new(scaling::Engine), limits);
-    let app = App { limiter: Some(limiter), ..App::from_config(keepsake, &config) }.with_derivatives(derivatives);
+    let thumbnails = Thumbnails::new(Arc::new(scaling::Engine), limits);
+    let app = App { limiter: Some(limiter), ..App::from_config(keepsake, &config) }.with_thumbnails(thumbnails);
     // Whoever has read the lines may stop the process.
     let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
-    greeting::print(&greeting::lines(&app.keepsake, &config, bound, &recovery, made_token.as_ref()).await);
+    banner::print(&banner::lines(&app.keepsake, &config, bound, &recovery, made_token.as_ref()).await);
 
     let pace = if matches!(config.store, StoreUrl::File(_)) { Pace::EachBurst } else { Pace::WhenWorthwhile };
-    let (end_folding, ended) = watch::channel(false);
+    let (end_compacting, ended) = watch::channel(false);
     let folder = tokio::spawn(background::run(Arc::clone(&app.keepsake), pace, ended));
-    tokio::spawn(background::look_after(Arc::clone(&app.keepsake), app.derivatives.clone(), pace, stopped.clone()));
+    tokio::spawn(background::look_after(Arc::clone(&app.keepsake), app.thumbnails.clone(), pace, stopped.clone()));
     if config.backup.is_some() {
         tokio::spawn(background::look_again(Arc::clone(&app.keepsake), stopped.clone()));
     }
@@ -81,8 +81,8 @@ pub async fn serve(mut config: Config) -> Result<(), String> {
     if background::within(DRAIN, stopped, serving).await.is_none() {
         tracing::warn!("some requests were still running and are cut off");
     }
-    // What the last requests changed is folded too.
-    end_folding.send_replace(true);
+    // What the last requests changed is compacted too.
+    end_compacting.send_replace(true);
     folder.await.map_err(|error| format!("folding failed ({error})"))
 }
 
@@ -138,7 +138,7 @@ async fn recover(keepsake: &Arc<Keepsake>, stopped: &watch::Receiver<bool>) -> R
         Err(error) => error,
     };
     let recovery = match error.store_kind() {
-        _ if keepsake.persistence.withheld().is_some() => Recovery::NoWrites,
+        _ if keepsake.persistence.fenced().is_some() => Recovery::NoWrites,
         Some(ErrorKind::Full | ErrorKind::ReadOnly | ErrorKind::Refused)
             if !keepsake.health.report().await.primary_writable() =>
         {
@@ -152,7 +152,7 @@ async fn recover(keepsake: &Arc<Keepsake>, stopped: &watch::Receiver<bool>) -> R
     tracing::error!(error = &error as &dyn StdError, "the store could not be recovered yet");
     // Where there are no records here, those that the archive holds are needed: this may be a new disk of an old store.
     keepsake.core.catalog.refresh().await.map_err(|error| sentence("The catalog cannot be read", &error))?;
-    if keepsake.persistence.withheld().is_none() {
+    if keepsake.persistence.fenced().is_none() {
         tokio::spawn(background::recover(Arc::clone(keepsake), None, stopped.clone()));
     }
     Ok(recovery)

@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 
 use scaling::Engine;
 use shared::clock::Clock;
-use shared::derivative::{Bounds, Derivatives, Form, Formats, Limits, Scaler};
 use shared::images::Fields;
 use shared::media;
 use shared::store::{Body, DiskStore, Store};
+use shared::thumbnails::{Bounds, Form, Formats, Limits, Scaler, Thumbnails};
 use shared::upload::NewImage;
 use shared::{Keepsake, Settings};
 use tokio::task::JoinSet;
@@ -91,15 +91,15 @@ async fn crowd(photo: &Path, folder: &Path) -> (u64, u64) {
             .unwrap();
         ids.push(stored.images[0].0.clone());
     }
-    let derivatives = Arc::new(Derivatives::new(Arc::new(Engine), Limits::default()));
+    let thumbnails = Arc::new(Thumbnails::new(Arc::new(Engine), Limits::default()));
     let before = peak();
     let mut asking = JoinSet::new();
     for id in ids {
-        let (keepsake, derivatives) = (Arc::clone(&keepsake), Arc::clone(&derivatives));
+        let (keepsake, thumbnails) = (Arc::clone(&keepsake), Arc::clone(&thumbnails));
         asking.spawn(async move {
             let (id, entry) = keepsake.images.get(id.as_str()).await.unwrap();
             let record = entry.live().unwrap();
-            derivatives.get(&keepsake.derivatives, &id, record, record.sha256.unwrap(), form()).await.unwrap();
+            thumbnails.get(&keepsake.thumbnails, &id, record, record.sha256.unwrap(), form()).await.unwrap();
         });
     }
     asking.join_all().await;

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use image::codecs::webp::WebPEncoder;
 use image::{ExtendedColorType, ImageEncoder};
 use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
-use shared::derivative::{Derivative, Form, Formats, Pinned, Unscalable};
 use shared::media::Format;
+use shared::thumbnails::{Form, Formats, Pinned, Thumbnail, Unscalable};
 use webp::{PixelLayout, WebPConfig};
 
 use crate::resize::Pixels;
@@ -23,7 +23,7 @@ const WEBP_METHOD: i32 = 2;
 const PALETTE: usize = 256;
 
 /// Encodes a picture. Drawings of few colours lose nothing where that is shorter, and what is transparent never does.
-pub(crate) fn encode(pixels: &Pixels, form: Form) -> Result<Derivative, Unscalable> {
+pub(crate) fn encode(pixels: &Pixels, form: Form) -> Result<Thumbnail, Unscalable> {
     let is_transparent = pixels.alpha && pixels.bytes.chunks_exact(4).any(|pixel| pixel[3] != u8::MAX);
     if pixels.width > u16::MAX.into() || pixels.height > u16::MAX.into() {
         return Err(Unscalable::TooLarge);
@@ -51,7 +51,7 @@ pub(crate) fn encode(pixels: &Pixels, form: Form) -> Result<Derivative, Unscalab
     let shortest = made.min_by_key(|(_, bytes)| bytes.len());
     // Into memory, and of a size that every format has: nothing is left that could fail but the image.
     let (format, bytes) = shortest.ok_or(Unscalable::Damaged)?;
-    Ok(Derivative { bytes: Bytes::from(bytes), format })
+    Ok(Thumbnail { bytes: Bytes::from(bytes), format })
 }
 
 fn jpeg(pixels: &Pixels, is_transparent: bool) -> Option<Vec<u8>> {

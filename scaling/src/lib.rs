@@ -1,4 +1,4 @@
-//! [`Engine`]: makes smaller forms of images.
+//! [`Engine`]: makes thumbnails of images.
 //!
 //! Decoded in Rust throughout: JPEG, PNG, GIF, WebP, BMP and TIFF; of an animation the first frame. Who takes WebP gets
 //! that, by libwebp where it is opaque; others get a JPEG, or a PNG of what is not. What is transparent loses nothing.
@@ -18,11 +18,11 @@ mod resize;
 mod tiff;
 
 use bytes::Bytes;
-use shared::derivative::{Derivative, Form, Scaler, Unscalable};
 use shared::media::{BodyReader, Format};
 use shared::store::{Body, ReadAt};
+use shared::thumbnails::{Form, Scaler, Thumbnail, Unscalable};
 
-/// Every derivative has another entity tag and another place in the cache once this is raised.
+/// Every thumbnail has another entity tag and another place in the cache once this is raised.
 const VERSION: u32 = 3;
 
 /// The scaler of the server.
@@ -38,7 +38,7 @@ impl Scaler for Engine {
         Ok(decode::look(&|| BodyReader::new(source), format)?.cost(source.size(), form))
     }
 
-    fn scale(&self, source: &Bytes, format: Format, form: Form, most: u64) -> Result<Derivative, Unscalable> {
+    fn scale(&self, source: &Bytes, format: Format, form: Form, most: u64) -> Result<Thumbnail, Unscalable> {
         let body = Body::from(source.clone());
         // The header was read from the store; these bytes are known to be the right ones.
         let look = decode::look(&|| BodyReader::new(&body), format)?;
@@ -54,7 +54,7 @@ impl Scaler for Engine {
         // What is as small as it can be, is not made longer.
         let can_be_sent = made.bytes.len() >= source.len() && is_as_stored && form.formats.include(format);
         if can_be_sent && original::is_bare(source, format) {
-            return Ok(Derivative { bytes: source.clone(), format });
+            return Ok(Thumbnail { bytes: source.clone(), format });
         }
         Ok(made)
     }

@@ -4,7 +4,7 @@ use fast_image_resize::images::Image;
 use fast_image_resize::{MulDiv, PixelType, ResizeOptions, Resizer};
 use image::metadata::Orientation;
 use image::{DynamicImage, RgbImage, RgbaImage};
-use shared::derivative::Unscalable;
+use shared::thumbnails::Unscalable;
 
 /// A picture with eight bits a channel: red, green, blue and, where it has `alpha`, how opaque it is.
 pub(crate) struct Pixels {

@@ -8,11 +8,11 @@ use std::io::{Cursor, Write};
 use bytes::Bytes;
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage, load_from_memory};
 use scaling::Engine;
-use shared::derivative::{Bounds, Derivative, Form, Formats, Limits, Scaler, Unscalable};
 use shared::media::{self, Format};
 use shared::store::Body;
+use shared::thumbnails::{Bounds, Form, Formats, Limits, Scaler, Thumbnail, Unscalable};
 
-fn scale(bytes: &[u8]) -> Result<Derivative, Unscalable> {
+fn scale(bytes: &[u8]) -> Result<Thumbnail, Unscalable> {
     let form = Form { bounds: Bounds::asked(Some(160), None).unwrap().unwrap(), formats: Formats::WithWebP };
     let bytes = Bytes::copy_from_slice(bytes);
     let body = Body::from(bytes.clone());

@@ -6,7 +6,6 @@ use crate::base::clock::Clock;
 use crate::core::Core;
 use crate::core::settings::Settings;
 use crate::services::backup::Backups;
-use crate::services::derivative::KeptDerivatives;
 use crate::services::gps::GpsPositions;
 use crate::services::groups::Groups;
 use crate::services::health::HealthReport;
@@ -24,6 +23,7 @@ use crate::services::replication::Replicator;
 use crate::services::restore::Restores;
 use crate::services::room::Room;
 use crate::services::storage::StorageReport;
+use crate::services::thumbnails::ThumbnailSource;
 use crate::services::tokens::Tokens;
 use crate::services::unfinished::UnfinishedUploads;
 use crate::services::unfinished::resumable::ResumableUploads;
@@ -49,8 +49,8 @@ pub struct Keepsake {
     pub room: Arc<Room>,
     /// The bytes of images, from the primary or else from the archive.
     pub bytes: Arc<ImageBytes>,
-    /// What is kept of smaller forms of images, as far as deletes have to know of it.
-    pub derivatives: Arc<KeptDerivatives>,
+    /// What is kept of thumbnails of images, as far as deletes have to know of it.
+    pub thumbnails: Arc<ThumbnailSource>,
     /// Backups: making, listing, reading and deleting them.
     pub backups: Arc<Backups>,
     /// Reading, listing, editing and deleting images.
@@ -100,9 +100,9 @@ impl Keepsake {
         let unfinished = Arc::new(UnfinishedUploads::new(core.clone()));
         let room = Arc::new(Room::new(core.clone(), unfinished.clone()));
         let bytes = Arc::new(ImageBytes::new(core.clone(), recovering.clone()));
-        let derivatives = Arc::new(KeptDerivatives::new(core.clone(), room.clone(), bytes.clone()));
+        let thumbnails = Arc::new(ThumbnailSource::new(core.clone(), room.clone(), bytes.clone()));
         let backups = Arc::new(Backups::new(core.clone(), records.clone()));
-        let images = Arc::new(Images::new(core.clone(), records.clone(), replication.clone(), derivatives.clone()));
+        let images = Arc::new(Images::new(core.clone(), records.clone(), replication.clone(), thumbnails.clone()));
         let groups = Arc::new(Groups::new(core.clone(), images.clone(), records.clone(), replication.clone()));
         let uploads = Arc::new(Uploads::new(core.clone(), room.clone(), replication.clone(), backups.clone()));
         let tickets = Arc::new(Tickets::new(
@@ -153,7 +153,7 @@ impl Keepsake {
             unfinished,
             room,
             bytes,
-            derivatives,
+            thumbnails,
             backups,
             images,
             groups,

@@ -29,11 +29,11 @@ pub use base::{clock, progress};
 pub use keepsake::Keepsake;
 pub use layout::file_name;
 pub use open::{Meters, open, open_metered};
-pub use services::gps::Places;
+pub use services::gps::GpsRemoval;
 pub use services::replication as second_copies;
 pub use services::unfinished::{resumable, ticket};
 pub use services::upload::links;
 pub use services::{
-    backup, derivative, groups, health, images, maintenance, migrate, persistence, portable, prune, recovery, restore,
-    storage, tokens, unfinished, upload, verify,
+    backup, groups, health, images, maintenance, migrate, persistence, portable, prune, recovery, restore, storage,
+    thumbnails, tokens, unfinished, upload, verify,
 };

@@ -8,7 +8,7 @@ use crate::core::settings::Settings;
 use crate::keepsake::Keepsake;
 use crate::layout;
 use crate::services::health::{ARCHIVE, PRIMARY};
-use crate::services::persistence::{Circumstances, Machine};
+use crate::services::persistence::{Deployment, Machine};
 #[cfg(feature = "cloudinary")]
 use store::{CloudinaryOptions, CloudinaryStore};
 use store::{DiskStore, Key, Meter, Result, S3Options, S3Store, Store};
@@ -47,10 +47,9 @@ pub async fn open_metered(config: &Config, clock: Clock, meters: Option<Meters>)
     let on_another_device =
         |disk: Arc<DiskStore>| disk.device_of(&layout::uploads_folder()).is_some_and(|device| device != disk.device());
     // A function's stores lie in a service, and nothing is noted where a thousand of them start at once.
-    let circumstances =
-        (config.platform != Some(Platform::Lambda)).then(|| Circumstances::of(config, &Machine::here()));
+    let deployment_of = (config.platform != Some(Platform::Lambda)).then(|| Deployment::of(config, &Machine::here()));
     let apart = disk.is_some_and(on_another_device)
-        || circumstances.as_ref().is_some_and(|known| known.is_volume(Location::Uploads));
+        || deployment_of.as_ref().is_some_and(|known| known.is_volume(Location::Uploads));
     let mirrors = if apart { vec![primary.below(&layout::uploads_mirror())] } else { Vec::new() };
     let settings = Settings {
         max_upload_bytes: config.max_upload_bytes,
@@ -62,8 +61,8 @@ pub async fn open_metered(config: &Config, clock: Clock, meters: Option<Meters>)
         behind_max: config.archive_behind_max,
     };
     let keepsake = Keepsake::new(primary, archive, mirrors, clock, settings);
-    if let Some(circumstances) = circumstances {
-        keepsake.persistence.served_from(circumstances).await;
+    if let Some(deployment_of) = deployment_of {
+        keepsake.persistence.served_from(deployment_of).await;
     }
     Ok(keepsake)
 }

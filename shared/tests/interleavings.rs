@@ -164,7 +164,7 @@ fn a_refresh_misses_nothing_that_was_acknowledged_before_it_was_called() {
         };
         let folder = {
             let elsewhere = Arc::clone(&elsewhere);
-            move || _ = block_on(elsewhere.fold()).unwrap()
+            move || _ = block_on(elsewhere.compact()).unwrap()
         };
         at_once![reader(), reader(), reader(), writer, folder];
     });
@@ -188,7 +188,7 @@ fn folds_refreshes_and_commits_of_one_process_lose_nothing() {
             let (here, seen) = (Arc::clone(&here), seen.clone());
             move || {
                 block_on(async {
-                    here.fold().await.unwrap();
+                    here.compact().await.unwrap();
                     seen.refresh(&here).await;
                 });
             }
@@ -196,9 +196,9 @@ fn folds_refreshes_and_commits_of_one_process_lose_nothing() {
         at_once![writer(1), writer(2), folder(), folder()];
         block_on(async {
             seen.are_kept(&memory, &clock).await;
-            here.fold().await.unwrap();
+            here.compact().await.unwrap();
             seen.are_kept(&memory, &clock).await;
-            assert!(here.unfolded() == 0 && !here.needs_fold());
+            assert!(here.uncompacted() == 0 && !here.needs_compaction());
         });
     });
 }
@@ -212,11 +212,11 @@ fn what_was_acknowledged_stays_seen_while_old_tombstones_go() {
             add(&elsewhere, 0).await;
             let tombstone = Content::Deleted(Tombstone { deleted_at: clock.now(), sha256: None });
             elsewhere.commit(vec![(name(0), Change { version: 2, content: tombstone })]).await.unwrap();
-            elsewhere.fold().await.unwrap();
+            elsewhere.compact().await.unwrap();
             here.refresh().await.unwrap();
             clock.advance(TOMBSTONE_AGE + SignedDuration::from_secs(1));
         });
-        let folder = move || _ = block_on(elsewhere.fold()).unwrap();
+        let folder = move || _ = block_on(elsewhere.compact()).unwrap();
         let reader = {
             let here = Arc::clone(&here);
             move || block_on(here.refresh()).unwrap()

@@ -150,7 +150,7 @@ struct Backups {
 #[serde(rename_all = "camelCase")]
 #[schema(as = HealthArchive)]
 struct Archive {
-    /// `sync` where second copies stand before an upload is acknowledged, else `async`.
+    /// `sync` where replicas stand before an upload is acknowledged, else `async`.
     #[schema(pattern = "^(sync|async)$")]
     mode: &'static str,
     reachable: bool,

@@ -7,10 +7,10 @@ use axum::response::{IntoResponse, Response};
 use headers::{ContentLength, ETag, HeaderMapExt};
 use serde::Deserialize;
 use shared::catalog::Record;
-use shared::derivative::{Bounds, Derivatives, Form, Formats, Pinned};
 use shared::digest::Digest;
 use shared::http::Problem;
 use shared::layout::ImageId;
+use shared::thumbnails::{Bounds, Form, Formats, Pinned, Thumbnails};
 use shared::{Error, Keepsake, Result};
 
 use crate::conditions::{Validators, Verdict};
@@ -62,7 +62,7 @@ impl Size {
 /// Serves this form of an image. A HEAD makes it too: only then is known what there is to tell of it.
 pub(crate) async fn serve(
     keepsake: &Keepsake,
-    derivatives: &Derivatives,
+    thumbnails: &Thumbnails,
     (id, record): (&ImageId, &Record),
     form: Form,
     method: &Method,
@@ -73,7 +73,7 @@ pub(crate) async fn serve(
         None => Digest::of(keepsake.bytes.locate(id, record).await?.1.etag.0.as_bytes()),
     };
     // Other bytes only ever come out of another image, another form or another version of the scaler.
-    let etag = format!("\"{}\"", derivatives.identity(content, form));
+    let etag = format!("\"{}\"", thumbnails.identity(content, form));
     let etag: ETag = etag.parse().map_err(Problem::internal)?;
     let validators = Validators { etag, last_modified: None };
     match validators.judge(headers) {
@@ -81,13 +81,13 @@ pub(crate) async fn serve(
         Verdict::NotModified => return Ok(answer(&validators, form, StatusCode::NOT_MODIFIED, Body::empty())),
         Verdict::Proceed => {}
     }
-    let derivative = derivatives.get(&keepsake.derivatives, id, record, content, form).await?;
-    let length = derivative.bytes.len() as u64;
-    let digest = format!("sha-256=:{}:", Digest::of(&derivative.bytes).to_base64());
-    let body = if method == Method::HEAD { Body::empty() } else { Body::from(derivative.bytes) };
+    let thumbnail = thumbnails.get(&keepsake.thumbnails, id, record, content, form).await?;
+    let length = thumbnail.bytes.len() as u64;
+    let digest = format!("sha-256=:{}:", Digest::of(&thumbnail.bytes).to_base64());
+    let body = if method == Method::HEAD { Body::empty() } else { Body::from(thumbnail.bytes) };
     let mut response = answer(&validators, form, StatusCode::OK, body);
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(derivative.format.content_type()));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(thumbnail.format.content_type()));
     headers.typed_insert(ContentLength(length));
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
     headers.insert(HeaderName::from_static("repr-digest"), digest.try_into().map_err(Problem::internal)?);

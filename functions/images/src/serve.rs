@@ -83,16 +83,16 @@ pub(crate) async fn serve(
     let (id, entry) = app.keepsake.images.get(&file).await?;
     let Some(record) = entry.live() else { return Err(Error::NoSuchImage(id.to_string()).into()) };
     if let Some(form) = size.form(&headers)?
-        && let Some(derivatives) = &app.derivatives
+        && let Some(thumbnails) = &app.thumbnails
     {
-        return scaled::serve(&app.keepsake, derivatives, (&id, record), form, &method, &headers).await;
+        return scaled::serve(&app.keepsake, thumbnails, (&id, record), form, &method, &headers).await;
     }
     // Where the record knows the digest, the conditions can be judged without a look at the store.
     let located = if record.sha256.is_none() { Some(locate(&app, &id, record).await?) } else { None };
     // Unless it takes a look at the bytes to know what is sent at all.
     let places = if app.strip_gps { Some(app.keepsake.gps.find(&id, record).await?) } else { None };
     let (patches, sound) = places.map(|places| (places.patches, places.sound)).unwrap_or_default();
-    let is_sound = sound.is_some();
+    let is_verified = sound.is_some();
     let located = sound.or(located);
     let (etag, digest) = match (record.sha256, &located) {
         (Some(digest), _) => (digest, Some(digest)),
@@ -137,7 +137,7 @@ pub(crate) async fn serve(
     }
     let (store, meta) = match record.sha256 {
         // What has rotted is never sent: the bytes are read through before they are.
-        Some(digest) if !is_sound => app.keepsake.bytes.verified(&id, digest).await?,
+        Some(digest) if !is_verified => app.keepsake.bytes.verified(&id, digest).await?,
         _ => (store, meta),
     };
     let Validators { etag, last_modified } = &file.validators;

@@ -26,7 +26,7 @@ pub enum Event {
 #[serde(rename_all = "lowercase")]
 pub enum Task {
     /// Make the automatic backups that are due, and fold.
-    Fold,
+    Compaction,
     /// All of that, and make every place whole.
     Recover,
     /// Read a slice of everything through, and repair it.
@@ -105,7 +105,7 @@ mod tests {
     #[test]
     fn a_schedule_and_a_queue_are_told_apart() {
         let read = |text| serde_json::from_str::<Event>(text);
-        assert!(matches!(read(r#"{"task":"fold"}"#), Ok(Event::Task { task: Task::Fold })));
+        assert!(matches!(read(r#"{"task":"fold"}"#), Ok(Event::Task { task: Task::Compaction })));
         assert!(matches!(read(r#"{"Records":[]}"#), Ok(Event::Queue(_))));
         assert!(read(r#"{"task":"dance"}"#).is_err());
     }

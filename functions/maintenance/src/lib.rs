@@ -1,4 +1,4 @@
-//! What follows a change on AWS: second copies, automatic backups, folding, and now and then a recovery.
+//! What follows a change on AWS: replicas, automatic backups, compaction, and now and then a recovery.
 //!
 //! S3 tells a queue of each new commit, and the queue hands them here in batches; a schedule asks for the rest. Events
 //! come late, twice and out of order, and several of these functions run at once: every step may be done again.
@@ -62,7 +62,7 @@ impl Maintenance {
             last = Some(name);
         }
         let commits: BTreeSet<Uuid> = told_by.keys().copied().collect();
-        for (commit, error) in self.keepsake.replication.follow_commits(&commits).await? {
+        for (commit, error) in self.keepsake.replication.replicate_commits(&commits).await? {
             tracing::error!(%commit, error = &error as &dyn std::error::Error, "a commit could not be followed");
             failed.extend(told_by.get(&commit).into_iter().flatten().cloned());
         }
@@ -83,7 +83,7 @@ impl Maintenance {
 
     async fn perform(&self, task: Task) -> Result<Value, Error> {
         let answer = match task {
-            Task::Fold => {
+            Task::Compaction => {
                 self.keepsake.maintenance.tidy().await?;
                 json!({ "task": "fold" })
             }

@@ -256,7 +256,7 @@ pub(crate) fn spool_failed(error: std::io::Error) -> Error {
 pub(crate) fn given_up(reason: &GivenUp, target: &Target<'_>) -> Error {
     match reason {
         GivenUp::TooLong => Error::TooLarge { limit: target.limit },
-        GivenUp::Senseless => Error::Invalid("The form is malformed.".to_owned()),
+        GivenUp::Malformed => Error::Invalid("The form is malformed.".to_owned()),
         GivenUp::Broken(_) | GivenUp::Stalled => Error::Invalid("The body ended before it was complete.".to_owned()),
     }
 }

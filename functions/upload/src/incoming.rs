@@ -23,7 +23,7 @@ const PIECE: usize = 64 * 1024;
 const MAX_UNUSED: u64 = 256 * 1024;
 
 /// A client that sends nothing for this long is taken to be gone.
-const PATIENCE: Duration = Duration::from_secs(60);
+const BODY_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A request's body: counted, hashed where that is wanted, and given up where it is longer than is taken.
 ///
@@ -65,7 +65,7 @@ pub(crate) enum GivenUp {
     TooLong,
     /// It is no form that makes sense.
     #[error("the body makes no sense")]
-    Senseless,
+    Malformed,
     /// Nothing more of it came.
     #[error("the body stopped arriving")]
     Stalled,
@@ -76,7 +76,7 @@ pub(crate) enum GivenUp {
 
 #[expect(clippy::disallowed_methods, reason = "the one place that gives a silent client up")]
 fn patience() -> Pin<Box<Sleep>> {
-    Box::pin(tokio::time::sleep(PATIENCE))
+    Box::pin(tokio::time::sleep(BODY_IDLE_TIMEOUT))
 }
 
 impl Used {
@@ -137,7 +137,7 @@ impl Stream for Incoming {
             return Poll::Pending;
         }
         if unused > MAX_UNUSED {
-            return Poll::Ready(Some(Err(GivenUp::Senseless)));
+            return Poll::Ready(Some(Err(GivenUp::Malformed)));
         }
         while this.rest.is_empty() {
             let Poll::Ready(chunk) = this.body.poll_next_unpin(context) else {
@@ -215,7 +215,7 @@ mod tests {
                 Err(error) => break error,
             }
         };
-        assert!(matches!(error, GivenUp::Senseless) && read <= MAX_UNUSED + PIECE as u64);
+        assert!(matches!(error, GivenUp::Malformed) && read <= MAX_UNUSED + PIECE as u64);
     }
 
     #[tokio::test]

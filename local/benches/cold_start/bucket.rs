@@ -45,12 +45,12 @@ pub struct Bucket {
 pub struct Store {
     /// The name of a backup.
     pub backup: String,
-    /// The key of a commit that is not folded yet; neither it nor its image has a second copy.
+    /// The key of a commit that is not compacted yet; neither it nor its image has a replica.
     pub commit: String,
 }
 
 impl Bucket {
-    /// A bucket and a store of so many images, folded and backed up.
+    /// A bucket and a store of so many images, compacted and backed up.
     pub async fn start(images: u32, clock: Clock) -> Result<Self> {
         let (folder, plain) = s3_server::start().await;
         let plain = plain.trim_start_matches("http://").parse()?;
@@ -93,7 +93,7 @@ impl Bucket {
     }
 }
 
-/// Fills a folder, which is a bucket: so many images, folded and backed up, and one more.
+/// Fills a folder, which is a bucket: so many images, compacted and backed up, and one more.
 async fn fill(folder: &Path, images: u32, clock: Clock) -> Result<Store> {
     fs::create_dir(folder)?;
     let open = async |archive: &str| {
@@ -109,7 +109,7 @@ async fn fill(folder: &Path, images: u32, clock: Clock) -> Result<Store> {
 
     let keepsake = open("sync").await?;
     keepsake.uploads.upload((0..images).map(image).collect(), Fields::default(), None).await?;
-    keepsake.core.catalog.fold().await?;
+    keepsake.core.catalog.compact().await?;
     let backup = keepsake.backups.create(Kind::Manual).await?.name.to_string();
 
     open("async").await?.uploads.upload(vec![image(images)], Fields::default(), None).await?;

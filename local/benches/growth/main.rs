@@ -4,7 +4,7 @@
 //! five minutes and needs 10 GB on the disk of the target directory for a while. `--images N` makes the largest store one
 //! of N images.
 //!
-//! The stores take turns, so that whatever else the machine does meets all of them alike, and nobody folds commits when a
+//! The stores take turns, so that whatever else the machine does meets all of them alike, and nobody compacts commits when a
 //! turn begins. What a turn takes is compared with a few plain durable writes made in the same turn.
 
 mod measure;
@@ -107,10 +107,10 @@ fn images() -> Result<usize> {
     }
 }
 
-/// Waits until no store has anything left to fold.
+/// Waits until no store has anything left to compact.
 async fn settle(stores: &[Store]) -> Result<()> {
     for store in stores {
-        store.folded().await?;
+        store.compacted().await?;
     }
     Ok(())
 }

@@ -133,8 +133,8 @@ impl Store {
         Ok(format!("{}{path}", self.server.as_ref().ok_or("the server is not running")?.url))
     }
 
-    /// Waits until no commit is left to fold.
-    pub async fn folded(&self) -> Result<()> {
+    /// Waits until no commit is left to compact.
+    pub async fn compacted(&self) -> Result<()> {
         let commits = data_of(&self.folder).join("image-metadata.d");
         while fs::read_dir(&commits)?.next().is_some() {
             pause().await;

@@ -66,11 +66,11 @@ pub async fn run(data: &Path) -> Result<Took> {
     for id in &ids {
         keepsake.images.delete(id.as_str(), |_| true).await?;
     }
-    keepsake.core.catalog.fold().await?;
+    keepsake.core.catalog.compact().await?;
     let keepsake = open(data, later(31), None).await?;
     keepsake.core.catalog.load().await?;
     // Their tombstones have grown old.
-    keepsake.core.catalog.fold().await?;
+    keepsake.core.catalog.compact().await?;
     // The newest of those that are not made by hand stays.
     keepsake.backups.create(Kind::Auto).await?;
 

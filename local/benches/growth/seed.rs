@@ -82,7 +82,7 @@ pub async fn fill_with(folder: &Path, images: usize, bytes_on_disk: Bytes) -> Re
         changes.push((id, Change { version: 1, content: Content::Live(record(number, digest, &clock)) }));
     }
     keepsake.core.catalog.commit(changes).await?;
-    keepsake.core.catalog.fold().await?;
+    keepsake.core.catalog.compact().await?;
     keepsake.backups.create(Kind::Manual).await?;
     Ok(())
 }

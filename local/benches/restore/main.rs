@@ -2,7 +2,7 @@
 //!
 //! `just bench-restore` serves a store of 10,000 images of 100 kB, takes `uploads/` away under the server, and restores a
 //! backup that has them all; `--images N` makes it another number. It does so in pairs with the copy, who goes first taking
-//! turns, and fails where the median of the ratios is above 1.5. Afterwards each file is compared with its second copy. It
+//! turns, and fails where the median of the ratios is above 1.5. Afterwards each file is compared with its replica. It
 //! needs three times the room of the images on the disk of the target directory for a while.
 
 #[allow(dead_code, reason = "some of it is for the growth of stores")]
@@ -111,7 +111,7 @@ impl Restore {
         Ok(took)
     }
 
-    /// Whether every image is there and has the bytes of its second copy, whose name is their digest.
+    /// Whether every image is there and has the bytes of its replica, whose name is their digest.
     fn compare(&self, uploads: &Path) -> Result<()> {
         let archived = self.data.join("backups/images");
         let mut found = 0;
@@ -127,7 +127,7 @@ impl Restore {
     }
 }
 
-/// Copies the second copies with `cp -r` and syncs each file and the folder; returns how long that took.
+/// Copies the replicas with `cp -r` and syncs each file and the folder; returns how long that took.
 #[expect(clippy::disallowed_methods, reason = "measures time")]
 fn copy(folder: &TempDir, data: &Path) -> Result<Duration> {
     let to = folder.path().join("copy");

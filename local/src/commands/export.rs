@@ -14,8 +14,8 @@ use tokio::io::AsyncWriteExt;
 use super::fields::{text, texts};
 use super::restore;
 use crate::api::Api;
-use crate::bar;
 use crate::output::{Failure, Output};
+use crate::progress_bar;
 
 /// Writes a backup, or the store as it is now, into a zip or a folder.
 pub async fn run(api: &Api, output: &Output, backup: Option<&str>, path: &Path) -> Result<u8, Failure> {
@@ -30,12 +30,12 @@ pub async fn run(api: &Api, output: &Output, backup: Option<&str>, path: &Path) 
         match is_zip(path) {
             true => zip(api, what, path).await,
             false => {
-                let told = |progress| bar::note(&api.keepsake.core.progress, progress);
+                let told = |progress| progress_bar::note(&api.keepsake.core.progress, progress);
                 Ok(api.keepsake.exports.export_folder(what, path, &told).await?)
             }
         }
     };
-    let exported = match bar::watch(&api.keepsake.core.progress, work).await {
+    let exported = match progress_bar::watch(&api.keepsake.core.progress, work).await {
         Err(failure) if failure.problem["type"] == "no-such-backup" => {
             return Err(no_such_backup(api, backup.unwrap_or_default()).await);
         }
@@ -82,7 +82,7 @@ fn unwritten(path: &Path, why: impl ToString) -> Failure {
 }
 
 async fn write(api: &Api, what: What, path: &Path, mut file: File) -> Result<Exported, Failure> {
-    let told = |progress| bar::note(&api.keepsake.core.progress, progress);
+    let told = |progress| progress_bar::note(&api.keepsake.core.progress, progress);
     let exported = api.keepsake.exports.export_zip(what, &mut file, &told).await.map_err(|error| match error {
         shared::Error::Unwritable(_, why) => unwritten(path, why),
         other => other.into(),

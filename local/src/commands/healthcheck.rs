@@ -8,7 +8,7 @@ use std::time::Duration;
 use shared::config::Config;
 
 /// How long the server may take to connect, and then between two parts of its answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+const HEALTHCHECK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Asks `/readyz`; the error says what was answered instead of 200.
 pub fn run(config: &Config) -> Result<(), String> {
@@ -31,9 +31,9 @@ fn reachable(host: IpAddr) -> IpAddr {
 }
 
 fn ask(address: SocketAddr) -> io::Result<String> {
-    let mut connection = TcpStream::connect_timeout(&address, PATIENCE)?;
-    connection.set_read_timeout(Some(PATIENCE))?;
-    connection.set_write_timeout(Some(PATIENCE))?;
+    let mut connection = TcpStream::connect_timeout(&address, HEALTHCHECK_TIMEOUT)?;
+    connection.set_read_timeout(Some(HEALTHCHECK_TIMEOUT))?;
+    connection.set_write_timeout(Some(HEALTHCHECK_TIMEOUT))?;
     connection.write_all(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
     let mut answer = String::new();
     // More is none of its business, whoever answers there.

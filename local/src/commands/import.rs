@@ -8,8 +8,8 @@ use shared::portable::Source;
 
 use super::fields::{text, texts};
 use crate::api::Api;
-use crate::bar;
 use crate::output::{Failure, Output};
+use crate::progress_bar;
 
 /// Takes in a zip or a folder, or says what that would do.
 pub async fn run(api: &Api, output: &Output, path: &Path, dry_run: bool) -> Result<u8, Failure> {
@@ -17,7 +17,7 @@ pub async fn run(api: &Api, output: &Output, path: &Path, dry_run: bool) -> Resu
         return Err(Failure::usage(format!("There is no {}.", path.display())));
     }
     let keepsake = &api.keepsake;
-    let told = |progress| bar::note(&keepsake.core.progress, progress);
+    let told = |progress| progress_bar::note(&keepsake.core.progress, progress);
     let work = async {
         let source = if path.is_dir() { Source::folder(path).await? } else { Source::zip_file(path).await? };
         if dry_run {
@@ -27,7 +27,7 @@ pub async fn run(api: &Api, output: &Output, path: &Path, dry_run: bool) -> Resu
         let done = keepsake.imports.import(&source, &told).await?;
         Ok((done.plan, done.safety_backup))
     };
-    let (plan, safety_backup) = bar::watch(&keepsake.core.progress, work).await?;
+    let (plan, safety_backup) = progress_bar::watch(&keepsake.core.progress, work).await?;
     if !dry_run {
         api.settle().await;
     }

@@ -10,7 +10,7 @@ use shared::migrate::{Migrated, migrate};
 use super::fields::{number, text, texts};
 use crate::cli::Cli;
 use crate::output::{FAILED, Failure, Output};
-use crate::{api, bar, server};
+use crate::{api, progress_bar, server};
 
 /// One of the two sides of a migration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,7 +65,7 @@ pub async fn run(from: &Config, to: &Config, output: &Output) -> Result<u8, Fail
     check_apart(from, to)?;
     let from = api::open(from).await?;
     let to = server::open(to, Clock::system()).await?;
-    let done = bar::watch(&to.core.progress, migrate(&from.core, &to.core)).await.map_err(failure)?;
+    let done = progress_bar::watch(&to.core.progress, migrate(&from.core, &to.core)).await.map_err(failure)?;
     output.print(&answer(&done), lines);
     Ok(output.end(done.needs_attention()))
 }

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 const SERVES: SignedDuration = SignedDuration::from_secs(60);
 /// A scrape waits this long for a new one, so that a store that does not answer does not keep it from what is counted:
 /// that is when it is needed most.
-const PATIENCE: Duration = Duration::from_secs(3);
+const SCRAPE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The last look at the stores. One is taken when it is asked for and the last one is too old, and one at a time.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ impl Looks {
         }
         let mut last = self.last.subscribe();
         // Late or not, what there is by then is what there is.
-        let _ = timeout(PATIENCE, last.wait_for(serves)).await;
+        let _ = timeout(SCRAPE_TIMEOUT, last.wait_for(serves)).await;
         self.last.borrow().clone()
     }
 }

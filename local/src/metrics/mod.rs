@@ -168,7 +168,7 @@ fn outcome(failure: Option<ErrorKind>) -> &'static str {
         Some(ErrorKind::Refused) => "refused",
         Some(ErrorKind::Corrupt) => "corrupt",
         Some(ErrorKind::Unavailable) => "unavailable",
-        Some(ErrorKind::Withheld) => "withheld",
+        Some(ErrorKind::Fenced) => "withheld",
     }
 }
 

@@ -42,12 +42,12 @@ fn add_catalog(registry: &mut Registry, keepsake: &Keepsake) {
     let counts = &keepsake.core.counts;
     registry.register("uploads", "Images uploaded and stored", ConstCounter::new(counts.uploads()));
     registry.register("uploaded_bytes", "Length of those images", ConstCounter::new(counts.uploaded_bytes()));
-    let derivatives = Family::<Labels<1>, Counter>::default();
+    let thumbnails = Family::<Labels<1>, Counter>::default();
     for outcome in Outcome::ALL {
-        let count = counts.derivatives(outcome);
-        derivatives.get_or_create(&[("outcome", outcome.name().to_owned())]).inc_by(count);
+        let count = counts.thumbnails(outcome);
+        thumbnails.get_or_create(&[("outcome", outcome.name().to_owned())]).inc_by(count);
     }
-    registry.register("derivatives", "Questions for smaller forms of images, by how they ended", derivatives);
+    registry.register("derivatives", "Questions for smaller forms of images, by how they ended", thumbnails);
     let totals = keepsake.core.catalog.read(|state| state.totals());
     gauge(registry, "images", "Images that there are", totals.live as f64);
     gauge(registry, "image_bytes", "Length of those images", totals.bytes as f64);

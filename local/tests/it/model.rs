@@ -181,7 +181,7 @@ impl Model {
         }
     }
 
-    /// Takes what a server shows for what is there, after a disk was lost of which there was not a second copy of
+    /// Takes what a server shows for what is there, after a disk was lost of which there was not a replica of
     /// everything; returns for how many images that is older than what was acknowledged.
     pub async fn give_up(&mut self, server: &Server, after: &str) -> usize {
         let listed = listed(server).await;

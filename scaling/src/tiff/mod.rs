@@ -9,8 +9,8 @@ use std::io::{Cursor, Read, Seek};
 
 use bytes::Bytes;
 use image::metadata::Orientation;
-use shared::derivative::Unscalable;
 use shared::store::StoreError;
+use shared::thumbnails::Unscalable;
 use tiff::decoder::{ChunkType, Decoder, DecodingResult, Limits};
 use tiff::tags::Tag;
 use tiff::{TiffError, TiffResult};

@@ -1,7 +1,7 @@
 //! Which picture of an image is shown, how it is turned, and in which colours: as browsers do.
 
 use image::{GrayImage, ImageFormat, Luma, Rgb, RgbImage};
-use shared::derivative::Unscalable;
+use shared::thumbnails::Unscalable;
 
 use super::{corners, decoded, encoded, exif, form, jpeg, scale, seen, with_segment};
 

@@ -11,9 +11,9 @@ use bytes::Bytes;
 use image::codecs::jpeg::JpegEncoder;
 use image::{DynamicImage, GrayImage, ImageFormat, Rgb, RgbImage, Rgba, RgbaImage, load_from_memory};
 use scaling::Engine;
-use shared::derivative::{Bounds, Derivative, Form, Formats, Pinned, Scaler, Unscalable};
 use shared::media::{self, Format, Limits};
 use shared::store::Body;
+use shared::thumbnails::{Bounds, Form, Formats, Pinned, Scaler, Thumbnail, Unscalable};
 
 const ENOUGH: u64 = 1 << 30;
 
@@ -22,7 +22,7 @@ fn form(width: u32) -> Form {
 }
 
 /// Scales as the server does: what is no image of its format by its header, or costs too much, is refused before.
-fn scale(bytes: &[u8], form: Form) -> Result<Derivative, Unscalable> {
+fn scale(bytes: &[u8], form: Form) -> Result<Thumbnail, Unscalable> {
     let bytes = Bytes::copy_from_slice(bytes);
     let body = Body::from(bytes.clone());
     let format = media::measure(&body, &Limits::default()).map_err(|_| Unscalable::Damaged)?.format;

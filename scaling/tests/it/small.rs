@@ -1,8 +1,8 @@
 //! Small images and drawings: a form is not longer than what it is made of, and drawings stay sharp.
 
 use image::{ImageFormat, Rgb, RgbImage, Rgba, RgbaImage, load_from_memory};
-use shared::derivative::{Form, Formats, Pinned};
 use shared::media::Format;
+use shared::thumbnails::{Form, Formats, Pinned};
 
 use super::{corners, encoded, exif, form, jpeg, scale, with_segment};
 

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use image::Rgb;
-use shared::derivative::Unscalable;
+use shared::thumbnails::Unscalable;
 
 use super::{corners, decoded, form, scale, seen};
 

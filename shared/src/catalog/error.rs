@@ -37,7 +37,7 @@ pub enum CatalogError {
     },
     /// The checkpoint kept changing while it was read.
     #[error("the checkpoint kept changing while it was read")]
-    Restless,
+    TooContended,
     /// A refresh failed, for all who waited for it.
     #[error(transparent)]
     Shared(Arc<Self>),
@@ -59,7 +59,7 @@ impl CatalogError {
     pub fn store_kind(&self) -> Option<ErrorKind> {
         match self {
             Self::Store(e) => Some(e.kind),
-            Self::Restless | Self::TimedOut => Some(ErrorKind::Unavailable),
+            Self::TooContended | Self::TimedOut => Some(ErrorKind::Unavailable),
             Self::Shared(shared) => shared.store_kind(),
             Self::Piece { .. } | Self::ForeignStore { .. } => None,
         }

@@ -17,7 +17,7 @@ pub struct Loaded {
     pub is_new: bool,
     /// No place held a checkpoint that Keepsake wrote.
     pub no_checkpoint: bool,
-    /// Whether a second copy held something that the primary lacked.
+    /// Whether a replica held something that the primary lacked.
     pub from_mirrors: bool,
     /// Commits that were damaged and have been set aside; their content was joined where any copy of it could be read.
     pub damaged_commits: Vec<Uuid>,
@@ -31,7 +31,7 @@ pub struct Loaded {
 }
 
 impl Catalog {
-    /// Joins every piece of every place into the cache, so that the next [`fold`](Self::fold) writes the whole back to
+    /// Joins every piece of every place into the cache, so that the next [`fold`](Self::compact) writes the whole back to
     /// each. Damaged commits are moved to the archive's quarantine. Changes nothing else.
     pub async fn load(&self) -> Result<Loaded, CatalogError> {
         self.refresh().await?;
@@ -87,7 +87,7 @@ impl Catalog {
                 }
             }
         }
-        // Once more, for what was folded while the mirrors were read.
+        // Once more, for what was compacted while the mirrors were read.
         self.refresh().await?;
         Ok(all_read.then(|| (self.read(|state| state.snapshot()), in_mirrors)))
     }
@@ -160,7 +160,7 @@ impl Catalog {
         let Base::Known(_, digest) = self.cache().base.clone() else { return Ok(false) };
         let (mirror, key) = (&self.mirrors[place], layout::checkpoint());
         let Some(meta) = mirror.head(&key).await.optional()? else { return Ok(false) };
-        let same = mirror.hash(&key).await.sound()?.is_some_and(|(_, theirs)| theirs == digest);
+        let same = mirror.hash(&key).await.intact()?.is_some_and(|(_, theirs)| theirs == digest);
         if same {
             self.cache_mut().mirror_tags[place] = Some(meta.etag);
         }

@@ -1,24 +1,25 @@
 //! The catalog: what images there are, as the join of every surviving piece.
 //!
 //! A change is one immutable commit object, so writers never coordinate. A reader joins the checkpoint and the commits;
-//! [`fold`](Catalog::fold) moves commits into the checkpoint. The primary holds the pieces that are read; each mirror
-//! (the archive, and `uploads/.keepsake/` where `uploads/` is a file system of its own) holds a second copy of them.
+//! [`fold`](Catalog::compact) moves commits into the checkpoint. The primary holds the pieces that are read; each mirror
+//! (the archive, and `uploads/.keepsake/` where `uploads/` is a file system of its own) holds a replica of them.
 //!
 //! Order of writes, and why nothing acknowledged can be missed:
 //! - A commit goes to the mirrors first and to the primary last. Readers look at the primary alone, so a commit becomes
 //!   visible in one step, and a failed one can be taken back before anybody saw it.
-//! - A fold writes the primary's checkpoint by compare-and-set, joins it into each mirror's by compare-and-set, and
+//! - A compaction writes the primary's checkpoint by compare-and-set, joins it into each mirror's by compare-and-set, and
 //!   only then deletes the commits: a commit leaves no place before every checkpoint holds it.
 //! - A reader lists the commits after it has the checkpoint, and then confirms that the checkpoint is still the same
 //!   version: a commit that had left the listing by then was in that checkpoint.
 //!
 //! Architecture invariant: the catalog knows records, not image bytes; nothing here reads or writes `uploads/<id>`.
 
+mod adopt;
 mod commit;
+mod compact;
 mod error;
-mod fold;
+pub(crate) mod gc_hints;
 mod group_order;
-pub(crate) mod leftovers;
 mod listed;
 mod load;
 mod piece;
@@ -26,7 +27,6 @@ pub(crate) mod quarantine;
 mod read;
 mod record;
 mod state;
-mod take_over;
 mod undecided;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,8 +36,8 @@ use futures::stream::TryStreamExt;
 use jiff::SignedDuration;
 use uuid::Uuid;
 
+pub use compact::Compacted;
 pub use error::{CatalogError, CommitError};
-pub use fold::Folded;
 pub(crate) use group_order::{rank, title_of};
 pub(crate) use listed::uploaded_at;
 pub use listed::{Position, QUEUED_AT_MOST};
@@ -63,15 +63,15 @@ pub const TOMBSTONE_AGE: SignedDuration = SignedDuration::from_hours(30 * 24);
 pub struct Catalog {
     primary: Store,
     mirrors: Vec<Store>,
-    /// Whether a commit's second copy is written into the archive before it is acknowledged. Into the other mirrors, which lie
+    /// Whether a commit's replica is written into the archive before it is acknowledged. Into the other mirrors, which lie
     /// beside the images, it always is.
     mirror_at_once: bool,
     clock: Clock,
     cache: RwLock<Cache>,
     refreshing: SingleFlight<CatalogError>,
-    folding: tokio::sync::Mutex<()>,
+    compacting: tokio::sync::Mutex<()>,
     /// Commits whose copy in the primary is damaged, and whether they could be read elsewhere. Those that could not are
-    /// reported once and never folded away.
+    /// reported once and never compacted away.
     damaged: Mutex<BTreeMap<Uuid, Readable>>,
     /// Commits of this process that are being written. In a mirror they are nobody's business yet: they may be taken back.
     in_flight: Mutex<BTreeSet<Uuid>>,
@@ -133,8 +133,8 @@ impl Base {
 }
 
 impl Catalog {
-    /// A catalog whose pieces lie in `primary`, with second copies in `mirrors`, the archive first. With
-    /// `mirror_at_once`, a commit is acknowledged only once its second copy stands in the archive, too.
+    /// A catalog whose pieces lie in `primary`, with replicas in `mirrors`, the archive first. With
+    /// `mirror_at_once`, a commit is acknowledged only once its replica stands in the archive, too.
     pub fn new(primary: Store, mirrors: Vec<Store>, mirror_at_once: bool, clock: Clock) -> Self {
         let cache = Cache { mirror_tags: vec![None; mirrors.len()], ..Cache::default() };
         Self {
@@ -144,14 +144,14 @@ impl Catalog {
             clock,
             cache: RwLock::new(cache),
             refreshing: SingleFlight::default(),
-            folding: tokio::sync::Mutex::default(),
+            compacting: tokio::sync::Mutex::default(),
             damaged: Mutex::default(),
             in_flight: Mutex::default(),
             undecided: Mutex::default(),
         }
     }
 
-    /// The places that hold second copies of the pieces, the archive first.
+    /// The places that hold replicas of the pieces, the archive first.
     pub(crate) fn mirrors(&self) -> &[Store] {
         &self.mirrors
     }
@@ -180,13 +180,13 @@ impl Catalog {
         made.filter_map(|(id, entry)| Some((id.clone(), entry.stamp.commit, entry.live()?.sha256?))).collect()
     }
 
-    /// How many commits of the primary wait to be folded, as far as is cached.
-    pub fn unfolded(&self) -> usize {
+    /// How many commits of the primary wait to be compacted, as far as is cached.
+    pub fn uncompacted(&self) -> usize {
         self.cache().listed.len()
     }
 
-    /// Whether a fold would change anything, as far as is cached.
-    pub fn needs_fold(&self) -> bool {
+    /// Whether a compaction would change anything, as far as is cached.
+    pub fn needs_compaction(&self) -> bool {
         let cache = self.cache();
         cache.unsaved || !cache.listed.is_empty() || !matches!(cache.base, Base::Known(..)) || self.has_absent()
     }

@@ -6,7 +6,7 @@ use crate::layout;
 
 /// Copies an object of `place` into the quarantine of `archive`.
 pub(crate) async fn quarantine(archive: &Store, place: &Store, key: &Key) -> Result<bool, StoreError> {
-    let Some(body) = place.fetch(key).await.sound()? else { return Ok(false) };
+    let Some(body) = place.fetch(key).await.intact()? else { return Ok(false) };
     put_into_quarantine(archive, &body, key.name()).await.map(|()| true)
 }
 

@@ -56,7 +56,7 @@ impl Catalog {
                 return Ok(());
             }
         }
-        Err(CatalogError::Restless)
+        Err(CatalogError::TooContended)
     }
 
     /// Joins the primary's checkpoint into the cache.
@@ -66,7 +66,7 @@ impl Catalog {
                 return Ok(());
             }
         }
-        Err(CatalogError::Restless)
+        Err(CatalogError::TooContended)
     }
 
     /// Likewise; returns false, with nothing joined, where a commit has gone into a newer one meanwhile.
@@ -76,7 +76,7 @@ impl Catalog {
             Err(reason) if reason.kind == ErrorKind::Corrupt => {
                 tracing::error!(%key, %reason, "the checkpoint cannot be read; its second copy is used");
                 let etag = self.primary.head(&key).await?.etag;
-                // It may be readable again, so without a second copy nothing must take its place.
+                // It may be readable again, so without a replica nothing must take its place.
                 if !self.join_mirrored_checkpoints().await? {
                     return Err(reason.into());
                 }

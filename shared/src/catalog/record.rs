@@ -139,7 +139,7 @@ impl Entry {
 
     /// Whether this state replaces `other` in the join, by [`Stamp`]. A total order on states, so that the join is commutative: where
     /// two stamps are equal (only older-format files and adopted images can bring that about) the content decides.
-    pub fn beats(&self, other: &Entry) -> bool {
+    pub fn supersedes(&self, other: &Entry) -> bool {
         let rank = |entry: &Entry| (entry.stamp.version, entry.tombstone().is_some(), entry.stamp.commit);
         match rank(self).cmp(&rank(other)) {
             std::cmp::Ordering::Equal => {
@@ -435,12 +435,12 @@ mod tests {
             stamp: Stamp { version, commit: Uuid::from_u128(commit) },
             content: Content::Live(Record { description: Some(text.into()), ..Record::default() }),
         };
-        assert!(entry(2, 1, "a").beats(&entry(1, 9, "b")));
-        assert!(entry(1, 9, "a").beats(&entry(1, 1, "b")));
+        assert!(entry(2, 1, "a").supersedes(&entry(1, 9, "b")));
+        assert!(entry(1, 9, "a").supersedes(&entry(1, 1, "b")));
         let tombstone = Tombstone { deleted_at: Timestamp::UNIX_EPOCH, sha256: None };
         let deleted = Entry { content: Content::Deleted(tombstone), ..entry(1, 1, "") };
-        assert!(deleted.beats(&entry(1, 9, "a")) && entry(2, 1, "a").beats(&deleted));
+        assert!(deleted.supersedes(&entry(1, 9, "a")) && entry(2, 1, "a").supersedes(&deleted));
         let (a, b) = (entry(0, 0, "a"), entry(0, 0, "b"));
-        assert!(b.beats(&a) && !a.beats(&b) && !a.beats(&a.clone()));
+        assert!(b.supersedes(&a) && !a.supersedes(&b) && !a.supersedes(&a.clone()));
     }
 }

@@ -19,7 +19,7 @@ const RUN_RECORDS: u64 = 1024;
 
 /// The newest state of every image that is known, deleted ones included, at one moment.
 ///
-/// Entries lie in chunks that are shared, copy on write, between snapshots: one costs a pointer a chunk, so a fold or a
+/// Entries lie in chunks that are shared, copy on write, between snapshots: one costs a pointer a chunk, so a compaction or a
 /// backup works on one while uploads go on. Where one chunk ends and the next begins follows from the names alone, so
 /// equal states have equal chunks: some names end a chunk, and between two of those each has [`CHUNK_RECORDS`] but the
 /// last. So a change of a record touches one chunk, and a record that comes or goes touches those up to the next such
@@ -201,7 +201,7 @@ impl Snapshot {
 
     /// Whether joining `entry` in would change nothing.
     pub fn covers(&self, id: &ImageId, entry: &Entry) -> bool {
-        self.get(id.as_str()).is_some_and(|present| !entry.beats(present))
+        self.get(id.as_str()).is_some_and(|present| !entry.supersedes(present))
     }
 
     /// The chunk that holds this name or would: the first that ends with it or later, else the last.
@@ -336,7 +336,7 @@ impl State {
     /// Joins one entry in; returns whether it changed the state.
     pub fn join(&mut self, id: &ImageId, entry: &Arc<Entry>) -> bool {
         if let Some(present) = self.get(id.as_str()).cloned() {
-            if !entry.beats(&present) {
+            if !entry.supersedes(&present) {
                 return false;
             }
             self.forget(id, &present);

@@ -67,9 +67,9 @@ pub struct Config {
     pub from_credentials: Option<AwsCredentials>,
     /// `TO_AWS_ACCESS_KEY_ID`, `TO_AWS_SECRET_ACCESS_KEY`: likewise those that it fills.
     pub to_credentials: Option<AwsCredentials>,
-    /// `ARCHIVE`: when second copies are made, by default `sync` on a disk and `async` on S3.
+    /// `ARCHIVE`: when replicas are made, by default `sync` on a disk and `async` on S3.
     pub archive: ArchiveMode,
-    /// `ARCHIVE_BEHIND_MAX`: how many changes may wait for their second copies before no more is taken in, by default
+    /// `ARCHIVE_BEHIND_MAX`: how many changes may wait for their replicas before no more is taken in, by default
     /// 10,000. On Lambda events say what waits, and nothing limits it.
     pub archive_behind_max: usize,
     /// `BACKUP_EVERY`: how many uploads make an automatic backup, by default 10.
@@ -83,8 +83,8 @@ pub struct Config {
     pub max_pixels: u64,
     /// `RESERVE_BYTES`: how many bytes of a disk uploads leave free, by default 64 MiB.
     pub reserve_bytes: u64,
-    /// `DERIVATIVE_CACHE_BYTES`: how many bytes of smaller forms of images are kept, by default 1 GiB; 0 keeps none.
-    pub derivative_cache_bytes: u64,
+    /// `DERIVATIVE_CACHE_BYTES`: how many bytes of thumbnails of images are kept, by default 1 GiB; 0 keeps none.
+    pub thumbnail_cache_bytes: u64,
     /// `STRIP_GPS`: whether images are served without what they say of where they were taken, by default not.
     pub strip_gps: bool,
     /// `API_TOKEN`: what a client has to present to change anything.
@@ -194,7 +194,7 @@ impl Config {
             reserve_bytes: values.size("RESERVE_BYTES", 0)?.unwrap_or(64 << 20),
             read: values.read(platform)?,
             allowed_hosts,
-            derivative_cache_bytes: values.size("DERIVATIVE_CACHE_BYTES", 0)?.unwrap_or(1 << 30),
+            thumbnail_cache_bytes: values.size("DERIVATIVE_CACHE_BYTES", 0)?.unwrap_or(1 << 30),
             strip_gps: values.strip_gps(platform)?,
             api_token: values.token()?,
             public_url,

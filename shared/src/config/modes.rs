@@ -1,6 +1,6 @@
 //! Settings that are one of a few words.
 
-/// When the archive gets its second copy of a change.
+/// When the archive gets its replica of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ArchiveMode {
     /// Before the change is acknowledged.

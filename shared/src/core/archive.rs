@@ -1,4 +1,4 @@
-//! [`Archive`]: the second copies of images, each content once.
+//! [`Archive`]: the replicas of images, each content once.
 
 use super::ages::AGING;
 use crate::base::clock::Clock;
@@ -7,14 +7,14 @@ use crate::layout::{self, ImageId};
 use store::digest::Digest;
 use store::{Body, ErrorKind, Key, ObjectMeta, Optional, PutMode, Store, StoreError};
 
-/// The place of second copies, backups and quarantine.
+/// The place of replicas, backups and quarantine.
 #[derive(Debug, Clone)]
 pub struct Archive {
     store: Store,
     clock: Clock,
 }
 
-/// What became of one image whose second copy was asked for.
+/// What became of one image whose replica was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Archived {
     /// The archive had it, or has it now.
@@ -34,14 +34,14 @@ impl Archive {
         &self.store
     }
 
-    /// Stores a second copy of an image's bytes, which no record needs to name yet. Where one stands that is right, it is
+    /// Stores a replica of an image's bytes, which no record needs to name yet. Where one stands that is right, it is
     /// left alone, but for one so old that a prune might take it away.
     pub async fn put(&self, body: &Body) -> Result<(), StoreError> {
         self.put_unless(body, |meta| !self.is_aging(meta)).await
     }
 
     /// Likewise for bytes that a record or a tombstone names, so that no prune takes them away: writes nothing where a
-    /// second copy stands, which goes on a full disk too.
+    /// replica stands, which goes on a full disk too.
     pub async fn put_named(&self, body: &Body) -> Result<(), StoreError> {
         self.put_unless(body, |_| true).await
     }
@@ -53,7 +53,7 @@ impl Archive {
             done => return done.map(drop),
         }
         // It may have rotted since the last image of this content was deleted, and it would stand for this one then.
-        let stands = self.store.digest(&key).await.sound()?;
+        let stands = self.store.digest(&key).await.intact()?;
         if !stands.is_some_and(|(meta, digest)| digest == body.digest() && serves(&meta)) {
             self.store.put(&key, body, &PutMode::Overwrite).await?;
         }
@@ -65,13 +65,13 @@ impl Archive {
         self.clock.now().duration_since(meta.modified) > AGING
     }
 
-    /// Whether a second copy stands that has the right length.
+    /// Whether a replica stands that has the right length.
     pub async fn has(&self, digest: &Digest, size: Option<u64>) -> Result<bool, StoreError> {
         let meta = self.store.head(&layout::archived_image(digest)).await.optional()?;
         Ok(meta.is_some_and(|meta| size.is_none_or(|size| size == meta.size)))
     }
 
-    /// Makes sure that a second copy of `id`'s bytes stands and has their digest, as the backend keeps it or as reading it
+    /// Makes sure that a replica of `id`'s bytes stands and has their digest, as the backend keeps it or as reading it
     /// back tells. A copy that is wrong is made anew from the primary, if the bytes there are right, and so is one that is
     /// so old that a prune might take it away.
     pub async fn verify(&self, primary: &Store, id: &ImageId, digest: Digest) -> Result<Archived, StoreError> {
@@ -92,7 +92,7 @@ impl Archive {
         serves: impl Fn(&ObjectMeta) -> bool,
     ) -> Result<Archived, StoreError> {
         let key = layout::archived_image(&digest);
-        let present = self.store.digest(&key).await.sound()?.filter(|(_, found)| *found == digest);
+        let present = self.store.digest(&key).await.intact()?.filter(|(_, found)| *found == digest);
         if present.as_ref().is_some_and(|(meta, _)| serves(meta)) {
             return Ok(Archived::Yes);
         }
@@ -100,7 +100,7 @@ impl Archive {
             if present.is_none() {
                 return Ok(Archived::Missing);
             }
-            let Some(body) = self.store.fetch(&key).await.sound()?.filter(|body| body.digest() == digest) else {
+            let Some(body) = self.store.fetch(&key).await.intact()?.filter(|body| body.digest() == digest) else {
                 return Ok(Archived::Missing);
             };
             self.store.put(&key, &body, &PutMode::Overwrite).await?;

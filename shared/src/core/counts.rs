@@ -10,10 +10,10 @@ pub struct Counts {
     uploads: AtomicU64,
     uploaded_bytes: AtomicU64,
     last_prune: Mutex<Option<LastPrune>>,
-    derivatives: [AtomicU64; Outcome::ALL.len()],
+    thumbnails: [AtomicU64; Outcome::ALL.len()],
 }
 
-/// How the question for a smaller form of an image ended. Those who waited for what another was making are not counted.
+/// How the question for a thumbnail of an image ended. Those who waited for what another was making are not counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// It had been made before.
@@ -48,7 +48,7 @@ pub struct LastPrune {
     pub at: Timestamp,
     /// Whether it removed all that it should have: it neither failed nor was held back.
     pub complete: bool,
-    /// Length in bytes of the chunks and second copies that it removed.
+    /// Length in bytes of the chunks and replicas that it removed.
     pub removed_bytes: u64,
 }
 
@@ -68,13 +68,13 @@ impl Counts {
         *lock(&self.last_prune)
     }
 
-    /// How many questions for smaller forms of images ended so.
-    pub fn derivatives(&self, outcome: Outcome) -> u64 {
-        self.derivatives[outcome as usize].load(Ordering::Relaxed)
+    /// How many questions for thumbnails of images ended so.
+    pub fn thumbnails(&self, outcome: Outcome) -> u64 {
+        self.thumbnails[outcome as usize].load(Ordering::Relaxed)
     }
 
-    pub(crate) fn add_derivative(&self, outcome: Outcome) {
-        self.derivatives[outcome as usize].fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn add_thumbnail(&self, outcome: Outcome) {
+        self.thumbnails[outcome as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn add_upload(&self, bytes: u64) {

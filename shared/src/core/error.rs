@@ -21,7 +21,7 @@ pub enum Error {
     /// A store failed.
     #[error("a store failed")]
     Store(#[from] StoreError),
-    /// The catalog could not be read or folded.
+    /// The catalog could not be read or compacted.
     #[error("the catalog failed")]
     Catalog(#[from] CatalogError),
     /// A change could not be made durable.
@@ -70,7 +70,7 @@ pub enum Error {
          that are not needed from it, or move the store to a file system with more inodes."
     )]
     NoFiles,
-    /// Second copies have fallen too far behind for more to be taken in.
+    /// Replicas have fallen too far behind for more to be taken in.
     #[error("The archive is too far behind. Deleting images still works; try the rest again later.")]
     ArchiveBehind,
     /// The request carried no image.
@@ -137,10 +137,10 @@ pub enum Error {
     /// What was to be taken in is not what can be, as a whole; nothing of it was.
     #[error("{0}")]
     UnusableArchive(String),
-    /// There is no smaller form of the image, for this reason.
+    /// There is no thumbnail of the image, for this reason.
     #[error("{0}")]
     NotScalable(String),
-    /// Too many smaller forms of images are being made.
+    /// Too many thumbnails of images are being made.
     #[error("Too many images are being scaled. Try again soon.")]
     TooBusy,
     /// The bytes are not those the client announced.

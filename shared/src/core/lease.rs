@@ -25,7 +25,7 @@ const RENEWAL: SignedDuration = SignedDuration::from_secs(20);
 /// How soon it tries again when that failed.
 const RETRY: SignedDuration = SignedDuration::from_secs(5);
 /// Up to this long after the last renewal one may fail: the lease still holds, and there is time for another.
-const PATIENCE: SignedDuration = SignedDuration::from_secs(40);
+const RENEW_GRACE: SignedDuration = SignedDuration::from_secs(40);
 
 /// The lease of a running restore, or of what must not run beside one.
 #[derive(Debug)]
@@ -149,7 +149,7 @@ impl<'a> Lease<'a> {
         }
         match self.renew().await {
             Err(Error::Store(e))
-                if e.kind == ErrorKind::Unavailable && now.duration_since(*lock(&self.renewed)) < PATIENCE =>
+                if e.kind == ErrorKind::Unavailable && now.duration_since(*lock(&self.renewed)) < RENEW_GRACE =>
             {
                 tracing::warn!(error = &e as &dyn std::error::Error, "a lease could not be renewed; it is tried again");
                 *lock(&self.due) = now + RETRY;
@@ -190,7 +190,7 @@ impl<'a> Lease<'a> {
     /// Whether the lease still holds, and for long enough to finish what is at hand. Writes nothing, so that it works on a full
     /// disk too.
     pub(crate) async fn still_holds(&self) -> Result<bool, StoreError> {
-        let in_time = self.clock.now().duration_since(*lock(&self.renewed)) < PATIENCE;
+        let in_time = self.clock.now().duration_since(*lock(&self.renewed)) < RENEW_GRACE;
         Ok(in_time && self.own().await?.is_some())
     }
 

@@ -78,8 +78,8 @@ impl Core {
     }
 
     /// Whether nothing may be written, because a place is not what it was.
-    pub fn is_withheld(&self) -> bool {
-        self.primary.is_withheld()
+    pub fn is_fenced(&self) -> bool {
+        self.primary.is_fenced()
     }
 
     /// Finds out, by trying, whether the primary can do what everything here relies on. For a start; costs a few requests.
@@ -98,7 +98,7 @@ impl Core {
     }
 
     async fn check_store(&self, store: &Store) -> Result<()> {
-        if self.is_withheld() {
+        if self.is_fenced() {
             return Ok(());
         }
         store.check_conditional_writes(&layout::scratch()).await?;
@@ -127,7 +127,7 @@ impl Core {
         outcome
     }
 
-    /// Takes note of how work ended that follows a change (second copies, automatic backups, folds), for health.
+    /// Takes note of how work ended that follows a change (replicas, automatic backups, compacts), for health.
     pub(crate) fn note_upkeep<T>(&self, outcome: Result<T>) -> Result<T> {
         let failed = |error: &Error| WriteFailure {
             kind: error.store_kind().unwrap_or(ErrorKind::Unavailable),

@@ -16,7 +16,7 @@ pub struct Settings {
     pub backup_every: u64,
     /// Which automatic backups a prune keeps.
     pub keep: Keep,
-    /// Whether second copies stand before an upload is acknowledged.
+    /// Whether replicas stand before an upload is acknowledged.
     pub archive_sync: bool,
     /// Where they do not: how many changes may wait for theirs before no more is taken in.
     pub behind_max: usize,

@@ -54,7 +54,7 @@ use crate::base::clock::Clock;
 use crate::config::{Config, Platform};
 use crate::core::error::{Error, Result};
 use crate::keepsake::Keepsake;
-use crate::services::derivative::Derivatives;
+use crate::services::thumbnails::Thumbnails;
 
 /// The header that names a request in the log; taken over from the client or a proxy where one has named it sensibly.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -76,8 +76,8 @@ pub struct App {
     pub on_lambda: bool,
     /// The platform this process runs on, where one is recognised, for health.
     pub platform: Option<&'static str>,
-    /// Who makes smaller forms of images; functions have nobody for it, and answer with the images themselves.
-    pub derivatives: Option<Arc<Derivatives>>,
+    /// Who makes thumbnails of images; functions have nobody for it, and answer with the images themselves.
+    pub thumbnails: Option<Arc<Thumbnails>>,
     /// How clients reach this server, such as `https://photos.example`: what the URLs in answers begin with. Where it is
     /// empty they are relative.
     pub public_url: Arc<str>,
@@ -97,7 +97,7 @@ impl App {
             limiter: None,
             on_lambda: false,
             platform: None,
-            derivatives: None,
+            thumbnails: None,
             public_url: "".into(),
             strip_gps: false,
         }
@@ -119,11 +119,11 @@ impl App {
         if self.on_lambda { most.min(LAMBDA_MAX_BODY_BYTES) } else { most }
     }
 
-    /// The same with smaller forms of images.
+    /// The same with thumbnails of images.
     #[must_use]
-    pub fn with_derivatives(self, derivatives: Derivatives) -> Self {
-        self.keepsake.derivatives.set_kept(derivatives.are_kept());
-        Self { derivatives: Some(Arc::new(derivatives)), ..self }
+    pub fn with_thumbnails(self, thumbnails: Thumbnails) -> Self {
+        self.keepsake.thumbnails.set_kept(thumbnails.are_kept());
+        Self { thumbnails: Some(Arc::new(thumbnails)), ..self }
     }
 
     /// Serves `keepsake` as `config` says.

@@ -150,7 +150,7 @@ fn store_failure(kind: ErrorKind) -> Problem {
         ErrorKind::ReadOnly => {
             Problem::new(unavailable, "read-only", "The store takes no writes. Reading still works.")
         }
-        ErrorKind::Withheld => {
+        ErrorKind::Fenced => {
             let detail = "A volume of this store is not mounted, or a place belongs to another store, so nothing is written. \
                           Reading still works, and /api/health says what to do.";
             Problem::new(unavailable, "writes-withheld", detail)
@@ -188,7 +188,7 @@ impl From<Error> for Problem {
     /// | an archive that cannot be taken in | 422 | `unusable-archive` |
     /// | a place outside the store that cannot be written or read | 422 | `unwritable`, `unreadable` |
     /// | no room for bytes or for files (inodes) | 507 | `no-room` |
-    /// | a store that refuses, takes no writes or does not answer | 503 | `store-refused`, `read-only`, `writes-withheld`, `store-unavailable` |
+    /// | a store that refuses, takes no writes or does not answer | 503 | `store-refused`, `read-only`, `writes-fenced`, `store-unavailable` |
     /// | an archive that is too far behind, or too many images to be scaled | 503 | `archive-behind`, `too-busy` |
     /// | a change that may or may not have been stored | 503 | `outcome-unknown` |
     /// | a migration between places that do not fit, or one that has not ended | 409, 503 | `migration-refused`, `migration-unfinished` |

@@ -3,10 +3,10 @@
 //! ```text
 //! uploads/<id>                          image bytes
 //! image-metadata.json                   the checkpoint
-//! image-metadata.d/<commit-id>.json     commits not yet folded into it
+//! image-metadata.d/<commit-id>.json     commits not yet compacted into it
 //! incoming/<ticket-id>[.json]           bytes that came under a ticket, and the ticket
 //! incoming/<id>.part-<offset>           a part of a resumable upload, and beside it <id>.resumable.json
-//! derivatives/<sha256>/<version>-<form> smaller forms of images, which anyone may remove at any time
+//! thumbnails/<sha256>/<version>-<form> thumbnails of images, which anyone may remove at any time
 //! migration.json                        the marker of a migration into this store that has not ended
 //! starts.json                           which instances started here; in every place that holds metadata
 //! tokens.json                           the tokens of clients, hashed
@@ -16,8 +16,8 @@
 //! Inside the archive, which by default is `backups/` in the primary:
 //!
 //! ```text
-//! image-metadata.json, image-metadata.d/…   second copies of the above
-//! images/<sha256>                           second copy of each image, once per content
+//! image-metadata.json, image-metadata.d/…   replicas of the above
+//! images/<sha256>                           replica of each image, once per content
 //! catalog/<sha256>.json                     catalog chunks, shared between backups
 //! <backup-name>/manifest.json               a backup
 //! <backup-name>/intent-<uuid>.json          what a backup that is being made will name
@@ -47,9 +47,9 @@ pub const UPLOADS: &str = "uploads/";
 pub const COMMITS: &str = "image-metadata.d/";
 /// The folder of tickets and of the bytes that came under them, likewise. Nobody lists it but who clears it away.
 pub const INCOMING: &str = "incoming/";
-/// The folder of smaller forms of images, likewise.
-pub const DERIVATIVES: &str = "derivatives/";
-/// The archive's folder of second copies of images, likewise.
+/// The folder of thumbnails of images, likewise.
+pub const THUMBNAILS: &str = "derivatives/";
+/// The archive's folder of replicas of images, likewise.
 pub const ARCHIVED_IMAGES: &str = "images/";
 /// The archive's folder of catalog chunks, likewise.
 pub const CHUNKS: &str = "catalog/";
@@ -128,19 +128,19 @@ pub fn parse_part(key: &Key) -> Option<u64> {
     offset.parse().ok().filter(|_| offset.len() == 20)
 }
 
-/// A smaller form of the images that have this content, in the primary; `form` is one segment.
-pub fn derivative(content: &Digest, form: &str) -> Key {
-    key(format!("{DERIVATIVES}{content}/{form}"))
+/// A thumbnail of the images that have this content, in the primary; `form` is one segment.
+pub fn thumbnail(content: &Digest, form: &str) -> Key {
+    key(format!("{THUMBNAILS}{content}/{form}"))
 }
 
-/// Where all smaller forms of this content lie, as a listing prefix.
-pub fn derivatives_of(content: &Digest) -> String {
-    format!("{DERIVATIVES}{content}/")
+/// Where all thumbnails of this content lie, as a listing prefix.
+pub fn thumbnails_of(content: &Digest) -> String {
+    format!("{THUMBNAILS}{content}/")
 }
 
-/// The content of which a smaller form lies under this key of the primary, if one does.
-pub fn parse_derivative(key: &Key) -> Option<Digest> {
-    key.as_str().strip_prefix(DERIVATIVES)?.split_once('/')?.0.parse().ok()
+/// The content of which a thumbnail lies under this key of the primary, if one does.
+pub fn parse_thumbnail(key: &Key) -> Option<Digest> {
+    key.as_str().strip_prefix(THUMBNAILS)?.split_once('/')?.0.parse().ok()
 }
 
 /// The checkpoint, in any place that holds metadata.
@@ -178,12 +178,12 @@ fn parse_uuid(text: &str) -> Option<Uuid> {
     Uuid::parse_str(text).ok().filter(|uuid| uuid.to_string() == text)
 }
 
-/// The second copy of an image, in the archive.
+/// The replica of an image, in the archive.
 pub fn archived_image(digest: &Digest) -> Key {
     key(format!("{ARCHIVED_IMAGES}{digest}"))
 }
 
-/// The content whose second copy lies under this key of the archive, if one does.
+/// The content whose replica lies under this key of the archive, if one does.
 pub fn parse_archived_image(key: &Key) -> Option<Digest> {
     key.as_str().strip_prefix(ARCHIVED_IMAGES)?.parse().ok()
 }
@@ -263,7 +263,7 @@ pub fn exported_missing() -> Key {
 
 /// Whether a path in a folder that Keepsake has served, or that was taken out, is Keepsake's own affair.
 pub fn is_own(path: &str) -> bool {
-    let folders = ["backups/", DERIVATIVES, INCOMING, "scratch/", "uploads/.keepsake/"];
+    let folders = ["backups/", THUMBNAILS, INCOMING, "scratch/", "uploads/.keepsake/"];
     let name = path.rsplit('/').next().unwrap_or_default();
     folders.iter().any(|folder| path.starts_with(folder))
         || [exported_digests(), exported_missing(), tokens()].iter().any(|key| key.as_str() == path)
@@ -330,7 +330,7 @@ mod tests {
         all.extend([checkpoint(), starts(), tokens(), migration(), commit(Uuid::nil())].map(|k| k.to_string()));
         let nil = Uuid::nil();
         all.extend([incoming(nil), ticket(nil), resumable(nil), part(nil, 0)].map(|k| k.to_string()));
-        all.push(derivative(&digest, "1-w320-webp").to_string());
+        all.push(thumbnail(&digest, "1-w320-webp").to_string());
         all.push(image(&ImageId::new("a.jpg").unwrap()).to_string());
         all.push(format!("{}/{}", uploads_mirror(), checkpoint()));
         for a in &all {

@@ -22,7 +22,7 @@ const MOST_KEPT: usize = 4_096;
 
 /// What an image says of where it was taken.
 #[derive(Debug)]
-pub struct Places {
+pub struct GpsRemoval {
     /// What to send in the place of what says it.
     pub patches: Patches,
     /// Where the image's bytes lie, if they were read through to find it; then they are the right ones.
@@ -45,10 +45,10 @@ impl GpsPositions {
 
     /// What an image says of where it was taken. Its bytes are read through, and compared with its digest, unless that was
     /// done before.
-    pub async fn find(&self, id: &ImageId, record: &Record) -> Result<Places> {
+    pub async fn find(&self, id: &ImageId, record: &Record) -> Result<GpsRemoval> {
         let known = |digest: Digest| lock(&self.known).get(&digest).cloned();
         if let Some(patches) = record.sha256.and_then(known) {
-            return Ok(Places { patches, sound: None });
+            return Ok(GpsRemoval { patches, sound: None });
         }
         let mut scanner = Scanner::default();
         let (store, meta) = match record.sha256 {
@@ -67,12 +67,12 @@ impl GpsPositions {
             }
             known.insert(digest, patches.clone());
         }
-        Ok(Places { patches, sound: Some((store, meta)) })
+        Ok(GpsRemoval { patches, sound: Some((store, meta)) })
     }
 }
 
 /// What these bytes say.
-pub(crate) async fn places_in(bytes: Bytes) -> Result<Patches> {
+pub(crate) async fn gps_in(bytes: Bytes) -> Result<Patches> {
     Ok(blocking(move || location::find(&Body::from(bytes))).await?.map_err(MediaError::Read)?)
 }
 

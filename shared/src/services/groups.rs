@@ -204,7 +204,7 @@ impl Groups {
         let fields = Fields { group_id: Some(id.to_owned()), ..Fields::default() };
         fields.check()?;
         check_title(&wanted.title)?;
-        self.replication.check_behind()?;
+        self.replication.check_lag()?;
         if wanted.images.is_empty() {
             return Err(Error::Invalid("A group has at least one image; delete it instead.".to_owned()));
         }
@@ -233,7 +233,7 @@ impl Groups {
     /// Changes a group's title or its title image.
     pub async fn rename(&self, id: &str, wanted: &Retitle, holds: impl Fn(Option<&Group>) -> bool) -> Result<Group> {
         check_title(&wanted.title)?;
-        self.replication.check_behind()?;
+        self.replication.check_lag()?;
         let plan = |_: &State, group: Option<&Group>| {
             let group = group.ok_or_else(|| Error::NoSuchGroup(id.to_owned()))?;
             let mut images = group.images.clone();
@@ -261,7 +261,7 @@ impl Groups {
     /// Puts the images of a group into another order, which must name each of them once.
     pub async fn reorder(&self, id: &str, order: &[String], holds: impl Fn(Option<&Group>) -> bool) -> Result<Group> {
         check_distinct(order)?;
-        self.replication.check_behind()?;
+        self.replication.check_lag()?;
         let plan = |_: &State, group: Option<&Group>| {
             let group = group.ok_or_else(|| Error::NoSuchGroup(id.to_owned()))?;
             let members: HashMap<&str, _> = group.images.iter().map(|member| (member.0.as_str(), member)).collect();
@@ -279,7 +279,7 @@ impl Groups {
 
     /// Dissolves a group: its images stay. Returns how many those are.
     pub async fn dissolve(&self, id: &str, holds: impl Fn(Option<&Group>) -> bool) -> Result<usize> {
-        self.replication.check_behind()?;
+        self.replication.check_lag()?;
         let plan = |_: &State, group: Option<&Group>| {
             let group = group.ok_or_else(|| Error::NoSuchGroup(id.to_owned()))?;
             Ok(group.images.iter().filter_map(|(id, entry)| leaving(id, entry)).collect())
@@ -287,12 +287,12 @@ impl Groups {
         Ok(self.change_group(id, holds, plan).await?.len())
     }
 
-    /// Deletes a group with its images, in one commit. Their second copies stay in the archive, so that a restore brings
+    /// Deletes a group with its images, in one commit. Their replicas stay in the archive, so that a restore brings
     /// them back. Returns how many those were.
     pub async fn delete(&self, id: &str, holds: impl Fn(Option<&Group>) -> bool) -> Result<usize> {
         let group = self.get(id).await?;
         if group.images.iter().any(|(_, entry)| entry.live().is_some_and(|record| record.sha256.is_none())) {
-            // What was imported and not yet looked at has no second copy either.
+            // What was imported and not yet looked at has no replica either.
             self.records.complete().await?;
         }
         let deleted_at = self.core.clock.now();

@@ -1,4 +1,4 @@
-//! What follows a change where nothing runs all the time, besides second copies: automatic backups, folding.
+//! What follows a change where nothing runs all the time, besides replicas: automatic backups, compaction.
 //!
 //! Each step may be done again, late, by several processes at once and in any order.
 
@@ -25,21 +25,21 @@ impl Maintenance {
         Self { core, backups, replication }
     }
 
-    /// Does what changes left for later: second copies, and with them the automatic backups that are due.
+    /// Does what changes left for later: replicas, and with them the automatic backups that are due.
     pub async fn catch_up(&self) -> Result<()> {
         if self.core.settings.archive_sync {
             return Ok(());
         }
         self.core.catalog.refresh().await?;
-        self.core.note_upkeep(self.replication.follow_queue(&self.core.catalog.listed()).await)?;
+        self.core.note_upkeep(self.replication.replicate_queue(&self.core.catalog.listed()).await)?;
         self.backups.make_due().await.map(drop)
     }
 
-    /// Makes the automatic backups that are due, and folds where that is worth its requests.
+    /// Makes the automatic backups that are due, and compacts where that is worth its requests.
     pub async fn follow_up(&self) -> Result<()> {
         self.backups.make_due().await?;
-        if self.core.catalog.fold_is_worthwhile() {
-            self.replication.fold().await?;
+        if self.core.catalog.compaction_is_worthwhile() {
+            self.replication.compact().await?;
         }
         Ok(())
     }
@@ -48,7 +48,7 @@ impl Maintenance {
     pub async fn tidy(&self) -> Result<()> {
         self.backups.make_due().await?;
         self.backups.resume_automatic().await?;
-        self.replication.fold().await?;
+        self.replication.compact().await?;
         Ok(self.core.catalog.sweep_strays().await?)
     }
 

@@ -1,7 +1,6 @@
 //! What Keepsake can do, a module for each capability.
 
 pub mod backup;
-pub mod derivative;
 pub mod gps;
 pub mod groups;
 pub mod health;
@@ -16,6 +15,7 @@ pub mod replication;
 pub mod restore;
 pub mod room;
 pub mod storage;
+pub mod thumbnails;
 pub mod tokens;
 pub mod unfinished;
 pub mod upload;

@@ -1,7 +1,7 @@
-//! Second copies that come after the answer (`ARCHIVE=async`), from a queue that is durable without being written.
+//! Replicas that come after the answer (`ARCHIVE=async`), from a queue that is durable without being written.
 //!
-//! What waits is what `image-metadata.d/` holds in the primary and not in the archive. A commit's second copy is made
-//! after those of the images that it names, and a fold goes on to the archive once all of its commits have theirs. So a
+//! What waits is what `image-metadata.d/` holds in the primary and not in the archive. A commit's replica is made
+//! after those of the images that it names, and a compaction goes on to the archive once all of its commits have theirs. So a
 //! process that starts sees by two listings what the last one left, and whatever moment the primary is lost in, what the
 //! archive knows of it also has. Each step may be done again, late, by several processes at once and in any order.
 
@@ -12,7 +12,7 @@ use futures::stream::{self, StreamExt};
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use crate::catalog::{Commit, Folded};
+use crate::catalog::{Commit, Compacted};
 use crate::core::Core;
 use crate::core::archive::Archived;
 use crate::core::error::{Error, Result};
@@ -23,33 +23,33 @@ use store::{Body, Contention, ErrorKind};
 
 /// Commits and images worked on at a time.
 const COPIES: usize = 8;
-/// Commits of which none counts as followed before the images of all have their second copies.
+/// Commits of which none counts as followed before the images of all have their replicas.
 const BATCH: usize = 64;
 
-/// What is known of second copies.
+/// What is known of replicas.
 #[derive(Debug)]
 struct State {
-    /// Commits of the primary whose second copies stand.
-    followed: BTreeSet<Uuid>,
+    /// Commits of the primary whose replicas stand.
+    replicated: BTreeSet<Uuid>,
     /// Whether this process has not yet compared what both places hold, so that nobody knows what the archive lacks.
     uncompared: bool,
-    /// Images whose second copy the comparison missed and that have not got it yet.
-    owed: BTreeSet<ImageId>,
+    /// Images whose replica the comparison missed and that have not got it yet.
+    pending_images: BTreeSet<ImageId>,
     /// Images whose present records the archive lacks, though they are in the primary's checkpoint.
     unrecorded: BTreeSet<ImageId>,
 }
 
 impl State {
-    /// Where second copies come before the answer, nothing waits for them until a comparison says so.
+    /// Where replicas come before the answer, nothing waits for them until a comparison says so.
     pub(crate) fn new(archive_sync: bool) -> Self {
-        let (followed, owed, unrecorded) = Default::default();
-        Self { followed, uncompared: !archive_sync, owed, unrecorded }
+        let (replicated, pending_images, unrecorded) = Default::default();
+        Self { replicated, uncompared: !archive_sync, pending_images, unrecorded }
     }
 }
 
 /// What the loss of the primary would lose at this moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Behind {
+pub struct ReplicationLag {
     /// Images that have changed since the state of them that the archive has.
     pub images: u64,
     /// Those of them that live: images, or what people say of them, of which there is one copy only.
@@ -73,50 +73,50 @@ impl Replicator {
         Self { core, state: Mutex::new(State::new(archive_sync)) }
     }
 
-    /// Moves commits into the checkpoints: at once into the primary's, and into the archive's after the second copies that
+    /// Moves commits into the checkpoints: at once into the primary's, and into the archive's after the replicas that
     /// they call for.
-    pub async fn fold(&self) -> Result<Folded> {
-        self.core.note_upkeep(self.fold_in_order().await)
+    pub async fn compact(&self) -> Result<Compacted> {
+        self.core.note_upkeep(self.compact_in_order().await)
     }
 
-    async fn fold_in_order(&self) -> Result<Folded> {
+    async fn compact_in_order(&self) -> Result<Compacted> {
         let unrecorded = lock(&self.state).unrecorded.clone();
-        match self.core.catalog.begin_fold().await? {
+        match self.core.catalog.begin_compaction().await? {
             Err(ended) => Ok(ended),
             Ok(fold) => {
                 if !self.core.settings.archive_sync {
-                    self.follow_queue(fold.commits()).await?;
+                    self.replicate_queue(fold.commits()).await?;
                 }
-                let folded = fold.finish().await?;
+                let compacted = fold.finish().await?;
                 // Only now does the archive know of them. What was found to be unrecorded meanwhile is for the next one.
                 lock(&self.state).unrecorded.retain(|id| !unrecorded.contains(id));
-                Ok(folded)
+                Ok(compacted)
             }
         }
     }
 
-    /// Folds until the checkpoints hold all that was committed before, for whoever is to see it in `image-metadata.json`: the
+    /// Compacts until the checkpoints hold all that was committed before, for whoever is to see it in `image-metadata.json`: the
     /// one who was quicker may have begun before that.
-    pub async fn fold_all(&self) -> Result<()> {
+    pub async fn compact_all(&self) -> Result<()> {
         let mut contention = Contention::new(layout::checkpoint());
-        while self.fold().await? == Folded::Lost {
+        while self.compact().await? == Compacted::Superseded {
             contention.lost().await?;
         }
         Ok(())
     }
 
     /// Follows those of these commits that are not known to have been. Bytes that are nowhere hold nothing up.
-    pub(crate) async fn follow_queue(&self, commits: &BTreeSet<Uuid>) -> Result<()> {
-        if self.unfollowed(commits).is_empty() {
+    pub(crate) async fn replicate_queue(&self, commits: &BTreeSet<Uuid>) -> Result<()> {
+        if self.not_replicated(commits).is_empty() {
             return Ok(());
         }
         self.note_mirrored().await?;
         let mut failure = None;
-        for batch in self.unfollowed(commits).chunks(BATCH) {
-            for (commit, error) in self.follow_batch(batch).await {
+        for batch in self.not_replicated(commits).chunks(BATCH) {
+            for (commit, error) in self.replicate_batch(batch).await {
                 if matches!(error, Error::MissingBytes) {
                     tracing::error!(%commit, "an image's bytes are gone before it got a second copy");
-                    lock(&self.state).followed.insert(commit);
+                    lock(&self.state).replicated.insert(commit);
                 } else if failure.as_ref().is_none_or(is_refusal) {
                     failure = Some(error);
                 }
@@ -129,26 +129,26 @@ impl Replicator {
         failure.map_or(Ok(()), Err)
     }
 
-    /// Makes the second copies that these commits call for; returns those that failed, each with its reason.
+    /// Makes the replicas that these commits call for; returns those that failed, each with its reason.
     ///
-    /// A commit that has been folded meanwhile is found by the records it made. One of which nothing is left was taken
+    /// A commit that has been compacted meanwhile is found by the records it made. One of which nothing is left was taken
     /// back, or its records have changed since, and then the commit that did that has the same images.
-    pub async fn follow_commits(&self, commits: &BTreeSet<Uuid>) -> Result<Vec<(Uuid, Error)>> {
+    pub async fn replicate_commits(&self, commits: &BTreeSet<Uuid>) -> Result<Vec<(Uuid, Error)>> {
         self.core.catalog.refresh().await?;
         let mut failed = Vec::new();
         for batch in Vec::from_iter(commits.iter().copied()).chunks(BATCH) {
-            failed.extend(self.follow_batch(batch).await);
+            failed.extend(self.replicate_batch(batch).await);
         }
         Ok(failed)
     }
 
-    /// Images first, and then the commits whose images all have their second copies, or have no bytes of which to make one.
-    async fn follow_batch(&self, batch: &[Uuid]) -> Vec<(Uuid, Error)> {
+    /// Images first, and then the commits whose images all have their replicas, or have no bytes of which to make one.
+    async fn replicate_batch(&self, batch: &[Uuid]) -> Vec<(Uuid, Error)> {
         let mut failed: BTreeMap<Uuid, Error> = BTreeMap::new();
-        let (mut bodies, mut folded) = (Vec::new(), BTreeSet::new());
-        self.forget_folded();
+        let (mut bodies, mut compacted) = (Vec::new(), BTreeSet::new());
+        self.forget_compacted();
         let mut images: BTreeMap<(Uuid, Digest), ImageId> = BTreeMap::new();
-        let read = async |commit: Uuid| (commit, self.core.catalog.sound_commit(commit).await);
+        let read = async |commit: Uuid| (commit, self.core.catalog.intact_commit(commit).await);
         let mut reading = stream::iter(batch.iter().copied()).map(read).buffer_unordered(COPIES);
         while let Some((commit, read)) = reading.next().await {
             match read {
@@ -156,16 +156,16 @@ impl Replicator {
                     images.extend(contents(&content).map(|(id, digest)| ((commit, digest), id)));
                     bodies.push((commit, body));
                 }
-                Ok(None) => _ = folded.insert(commit),
+                Ok(None) => _ = compacted.insert(commit),
                 Err(error) => _ = failed.insert(commit, error.into()),
             }
         }
-        if !folded.is_empty() {
-            let made = self.core.catalog.made_by(&folded).into_iter();
+        if !compacted.is_empty() {
+            let made = self.core.catalog.made_by(&compacted).into_iter();
             images.extend(made.map(|(id, commit, digest)| ((commit, digest), id)));
         }
         let copy =
-            async |((commit, digest), id): ((Uuid, Digest), ImageId)| (commit, self.second_copy(&id, digest).await);
+            async |((commit, digest), id): ((Uuid, Digest), ImageId)| (commit, self.replicate_image(&id, digest).await);
         let mut copying = stream::iter(images).map(copy).buffer_unordered(COPIES);
         while let Some((commit, copied)) = copying.next().await {
             // What is gone for good must not hide what failed for a moment.
@@ -183,14 +183,14 @@ impl Replicator {
         while let Some((commit, mirrored)) = mirroring.next().await {
             match mirrored {
                 Ok(()) if failed.contains_key(&commit) => {}
-                Ok(()) => _ = lock(&self.state).followed.insert(commit),
+                Ok(()) => _ = lock(&self.state).replicated.insert(commit),
                 Err(error) => _ = failed.insert(commit, error.into()),
             }
         }
         failed.into_iter().collect()
     }
 
-    async fn second_copy(&self, id: &ImageId, digest: Digest) -> Result<()> {
+    async fn replicate_image(&self, id: &ImageId, digest: Digest) -> Result<()> {
         match self.core.archive.verify(&self.core.primary, id, digest).await? {
             Archived::Yes => Ok(()),
             Archived::Missing => {
@@ -202,74 +202,76 @@ impl Replicator {
     }
 
     /// Those of these commits that are not known to have been followed.
-    fn unfollowed(&self, commits: &BTreeSet<Uuid>) -> Vec<Uuid> {
-        commits.difference(&lock(&self.state).followed).copied().collect()
+    fn not_replicated(&self, commits: &BTreeSet<Uuid>) -> Vec<Uuid> {
+        commits.difference(&lock(&self.state).replicated).copied().collect()
     }
 
-    /// The commits made after `since` whose second copies may still be under way, as far as this process knows.
+    /// The commits made after `since` whose replicas may still be under way, as far as this process knows.
     pub(crate) fn queued_since(&self, since: Timestamp) -> BTreeSet<Uuid> {
         if self.core.settings.archive_sync {
             return BTreeSet::new();
         }
-        let unfollowed = self.unfollowed(&self.core.catalog.listed());
-        unfollowed.into_iter().filter(|commit| made_at(commit).is_some_and(|at| at > since)).collect()
+        let not_replicated = self.not_replicated(&self.core.catalog.listed());
+        not_replicated.into_iter().filter(|commit| made_at(commit).is_some_and(|at| at > since)).collect()
     }
 
-    /// Takes note of the commits whose second copies others have made, or this process before it died.
+    /// Takes note of the commits whose replicas others have made, or this process before it died.
     async fn note_mirrored(&self) -> Result<()> {
         let mirrored = self.core.catalog.mirrored().await?;
-        lock(&self.state).followed.extend(mirrored);
-        self.forget_folded();
+        lock(&self.state).replicated.extend(mirrored);
+        self.forget_compacted();
         Ok(())
     }
 
-    /// Nobody asks again for what has been folded.
-    fn forget_folded(&self) {
+    /// Nobody asks again for what has been compacted.
+    fn forget_compacted(&self) {
         let listed = self.core.catalog.listed();
-        lock(&self.state).followed.retain(|commit| listed.contains(commit));
+        lock(&self.state).replicated.retain(|commit| listed.contains(commit));
     }
 
     /// Refuses to take more in while the archive is so far behind that the queue has reached its limit.
-    pub(crate) fn check_behind(&self) -> Result<()> {
+    pub(crate) fn check_lag(&self) -> Result<()> {
         let limit = self.core.settings.behind_max;
-        if self.core.settings.archive_sync || self.core.catalog.unfolded() < limit {
+        if self.core.settings.archive_sync || self.core.catalog.uncompacted() < limit {
             return Ok(());
         }
-        if self.unfollowed(&self.core.catalog.listed()).len() < limit { Ok(()) } else { Err(Error::ArchiveBehind) }
+        if self.not_replicated(&self.core.catalog.listed()).len() < limit { Ok(()) } else { Err(Error::ArchiveBehind) }
     }
 
     /// What the loss of the primary would lose now, as far as is cached; `None` where that is not known, since both places
     /// have not been compared since the start. Asks the archive only if it is `reachable`.
-    pub(crate) async fn behind(&self, reachable: bool) -> Option<Behind> {
+    pub(crate) async fn behind(&self, reachable: bool) -> Option<ReplicationLag> {
         let mut waiting = Vec::new();
         if !self.core.settings.archive_sync {
             let listed = self.core.catalog.listed();
-            waiting = self.unfollowed(&listed);
+            waiting = self.not_replicated(&listed);
             if reachable && !waiting.is_empty() && self.note_mirrored().await.is_ok() {
-                waiting = self.unfollowed(&listed);
+                waiting = self.not_replicated(&listed);
             }
         }
-        let (uncompared, owed) = {
+        let (uncompared, pending_images) = {
             let known = lock(&self.state);
-            (known.uncompared, known.owed.union(&known.unrecorded).cloned().collect::<BTreeSet<_>>())
+            (known.uncompared, known.pending_images.union(&known.unrecorded).cloned().collect::<BTreeSet<_>>())
         };
         let queued = waiting.iter().filter_map(made_at).min();
         let waiting: BTreeSet<Uuid> = waiting.into_iter().collect();
-        if uncompared || waiting.is_empty() && owed.is_empty() {
-            return (!uncompared).then_some(Behind { images: 0, single_copies: 0, since: None });
+        if uncompared || waiting.is_empty() && pending_images.is_empty() {
+            return (!uncompared).then_some(ReplicationLag { images: 0, single_copies: 0, since: None });
         }
         let (images, single_copies, stored) = self.core.catalog.read(|state| {
-            let touched = state.iter().filter(|(id, e)| waiting.contains(&e.stamp.commit) || owed.contains(*id));
+            let touched =
+                state.iter().filter(|(id, e)| waiting.contains(&e.stamp.commit) || pending_images.contains(*id));
             let (mut images, mut live) = (0, 0);
             for (_, entry) in touched {
                 images += 1;
                 live += u64::from(entry.live().is_some());
             }
-            let stored =
-                owed.iter().filter_map(|id| state.get(id.as_str())?.live()?.upload_date.as_deref()?.parse().ok());
+            let stored = pending_images
+                .iter()
+                .filter_map(|id| state.get(id.as_str())?.live()?.upload_date.as_deref()?.parse().ok());
             (images, live, stored.min())
         });
-        Some(Behind { images, single_copies, since: queued.into_iter().chain(stored).min() })
+        Some(ReplicationLag { images, single_copies, since: queued.into_iter().chain(stored).min() })
     }
 
     /// Takes note that nobody knows what the archive lacks.
@@ -278,14 +280,14 @@ impl Replicator {
     }
 
     /// Takes note of what a comparison of both places missed in the archive: images, and records of images.
-    pub(crate) fn note_owed(&self, owed: BTreeSet<ImageId>, unrecorded: BTreeSet<ImageId>) {
+    pub(crate) fn note_missing(&self, pending_images: BTreeSet<ImageId>, unrecorded: BTreeSet<ImageId>) {
         let mut known = lock(&self.state);
-        (known.uncompared, known.owed, known.unrecorded) = (false, owed, unrecorded);
+        (known.uncompared, known.pending_images, known.unrecorded) = (false, pending_images, unrecorded);
     }
 
-    /// Takes note that an image's bytes need no second copy any more.
-    pub(crate) fn note_paid(&self, id: &ImageId) {
-        lock(&self.state).owed.remove(id);
+    /// Takes note that an image's bytes need no replica any more.
+    pub(crate) fn note_replicated(&self, id: &ImageId) {
+        lock(&self.state).pending_images.remove(id);
     }
 }
 

@@ -218,7 +218,7 @@ impl Restores {
         let left = plan.restored.iter().filter(|id| present.contains_key(*id));
         let left = left.filter_map(|id| Some((id.clone(), plan.records.get(id)?.sha256?)));
         let look = async |(id, wanted)| {
-            let found = self.core.primary.digest(&layout::image(&id)).await.sound()?;
+            let found = self.core.primary.digest(&layout::image(&id)).await.intact()?;
             Ok(found.is_none_or(|(_, digest)| digest != wanted).then_some(id))
         };
         let looked = stream::iter(left.collect::<Vec<_>>()).map(look).buffer_unordered(COPIES);
@@ -274,7 +274,7 @@ impl Restores {
                 committed?;
             }
         }
-        // Each goes only once its second copy was found right. What is left here goes at the next start.
+        // Each goes only once its replica was found right. What is left here goes at the next start.
         for (id, before) in &removed {
             if let Err(error) = self.images.delete_bytes(id, before).await {
                 tracing::warn!(image = %id, error = &error as &dyn std::error::Error, "a removed image's bytes stay for now");
@@ -289,7 +289,7 @@ impl Restores {
     async fn take_back_bytes(&self, begun: &[(ImageId, Digest)], lease: &Lease<'_>) -> Result<()> {
         for some in begun.chunks(COPIES) {
             let look = async |(id, digest): (ImageId, Digest)| {
-                let found = self.core.primary.digest(&layout::image(&id)).await.sound()?;
+                let found = self.core.primary.digest(&layout::image(&id)).await.intact()?;
                 Ok::<_, StoreError>(found.filter(|(_, found)| *found == digest).map(|(version, _)| (id, version)))
             };
             let copies: Vec<_> = stream::iter(some.to_vec()).map(look).buffer_unordered(COPIES).try_collect().await?;

@@ -20,11 +20,11 @@ impl Room {
         Self { core, unfinished }
     }
 
-    /// Refuses what would leave less than the reserve free, in the primary or, where second copies are made at once, in the
+    /// Refuses what would leave less than the reserve free, in the primary or, where replicas are made at once, in the
     /// archive.
     pub async fn check(&self, bytes: u64) -> Result<()> {
-        if self.core.is_withheld() {
-            return Err(StoreError::new("put", layout::uploads_folder(), ErrorKind::Withheld).into());
+        if self.core.is_fenced() {
+            return Err(StoreError::new("put", layout::uploads_folder(), ErrorKind::Fenced).into());
         }
         let needed = self.core.settings.reserve_bytes.saturating_add(bytes);
         let archive = self.core.settings.archive_sync.then(|| self.core.archive.store());

@@ -40,8 +40,8 @@ pub enum ErrorKind {
     Full,
     /// The medium takes no writes.
     ReadOnly,
-    /// The store is not what it was, so that nothing is written to it; see [`Store::withhold`](crate::Store::withhold).
-    Withheld,
+    /// The store is not what it was, so that nothing is written to it; see [`Store::fence`](crate::Store::fence).
+    Fenced,
     /// The store refuses the operation: permissions, credentials, a missing bucket.
     Refused,
     /// The bytes that arrived are not the bytes that were promised.
@@ -58,7 +58,7 @@ impl fmt::Display for ErrorKind {
             Self::Changed => "the object has changed since it was read",
             Self::Full => "there is no room left in the store",
             Self::ReadOnly => "the store is read-only",
-            Self::Withheld => "a volume is not mounted or is another store's, so nothing is written",
+            Self::Fenced => "a volume is not mounted or is another store's, so nothing is written",
             Self::Refused => "the store refuses the operation",
             Self::Corrupt => "the bytes are not those that were expected",
             Self::Unavailable => "the store did not answer as it should",
@@ -122,7 +122,7 @@ pub trait Optional<T> {
     fn optional(self) -> Result<Option<T>>;
 
     /// Likewise, and `Ok(None)` for [`ErrorKind::Corrupt`] too: for what another copy can take the place of.
-    fn sound(self) -> Result<Option<T>>;
+    fn intact(self) -> Result<Option<T>>;
 }
 
 impl<T> Optional<T> for Result<T> {
@@ -134,7 +134,7 @@ impl<T> Optional<T> for Result<T> {
         }
     }
 
-    fn sound(self) -> Result<Option<T>> {
+    fn intact(self) -> Result<Option<T>> {
         match self.optional() {
             Err(e) if e.kind == ErrorKind::Corrupt => Ok(None),
             other => other,

@@ -27,7 +27,7 @@ pub struct Store {
     /// Where bodies too large for memory wait.
     spool_folder: PathBuf,
     /// Set once nothing may be written any more; all handles that were made from one share it.
-    withheld: Arc<OnceLock<()>>,
+    fenced: Arc<OnceLock<()>>,
     /// What its errors call it.
     name: Option<&'static str>,
 }
@@ -39,7 +39,7 @@ impl Store {
             backend,
             prefix: String::new(),
             spool_folder: spool_folder.to_owned(),
-            withheld: Arc::default(),
+            fenced: Arc::default(),
             name: None,
         }
     }
@@ -65,19 +65,19 @@ impl Store {
     }
 
     /// From now on refuses everything that changes what is stored, through this handle and all that are related to it by
-    /// [`below`](Self::below) or by cloning: [`ErrorKind::Withheld`].
-    pub fn withhold(&self) {
-        self.withheld.get_or_init(|| ());
+    /// [`below`](Self::below) or by cloning: [`ErrorKind::Fenced`].
+    pub fn fence(&self) {
+        self.fenced.get_or_init(|| ());
     }
 
     /// Whether that is so.
-    pub fn is_withheld(&self) -> bool {
-        self.withheld.get().is_some()
+    pub fn is_fenced(&self) -> bool {
+        self.fenced.get().is_some()
     }
 
     fn may_change(&self, operation: &'static str, key: impl fmt::Display) -> Result<()> {
-        match self.withheld.get() {
-            Some(()) => Err(StoreError::new(operation, key, ErrorKind::Withheld).of(self.name)),
+        match self.fenced.get() {
+            Some(()) => Err(StoreError::new(operation, key, ErrorKind::Fenced).of(self.name)),
             None => Ok(()),
         }
     }

@@ -30,7 +30,7 @@ enum Action {
     Upload(u8),
     Edit(u8),
     Delete(u8),
-    Fold,
+    Compaction,
     Read,
     /// Loads every piece of every place, as at a start, with a new cache.
     Restart,
@@ -55,7 +55,7 @@ fn action() -> impl Strategy<Value = Action> {
         4 => (0..6u8).prop_map(Action::Upload),
         2 => (0..6u8).prop_map(Action::Edit),
         2 => (0..6u8).prop_map(Action::Delete),
-        6 => Just(Action::Fold),
+        6 => Just(Action::Compaction),
         2 => Just(Action::Read),
         1 => Just(Action::Restart),
     ]
@@ -125,7 +125,7 @@ async fn change(
     match outcome {
         Ok(commit) => {
             let entry = Change { version, content }.stamped(commit);
-            if world.acknowledged.get(&id).is_none_or(|known| entry.beats(known)) {
+            if world.acknowledged.get(&id).is_none_or(|known| entry.supersedes(known)) {
                 world.acknowledged.insert(id, entry);
             }
         }
@@ -144,7 +144,7 @@ impl World {
     fn allows(&self, id: &ImageId, acknowledged: &Entry, held: Option<&Arc<Entry>>) -> bool {
         let may_be_deleted =
             || self.attempted.iter().any(|(name, attempt)| name == id && attempt.tombstone().is_some());
-        held.map_or_else(may_be_deleted, |held| !acknowledged.beats(held))
+        held.map_or_else(may_be_deleted, |held| !acknowledged.supersedes(held))
     }
 }
 
@@ -170,7 +170,7 @@ async fn restart(catalog: Arc<Catalog>, world: Shared<World>) -> Result<(), Test
     world.lock().unwrap().loads_running += 1;
     let _loading = Loading(world);
     if catalog.load().await.is_ok() {
-        let _ = catalog.fold().await;
+        let _ = catalog.compact().await;
     }
     Ok(())
 }
@@ -191,7 +191,7 @@ fn surviving(memory: &Arc<MemoryStore>) -> BTreeMap<ImageId, Arc<Entry>> {
     let store = store(&(Arc::clone(memory) as _));
     let mut joined: BTreeMap<ImageId, Arc<Entry>> = BTreeMap::new();
     let mut join = |id: &ImageId, entry: &Arc<Entry>| {
-        if joined.get(id).is_none_or(|known| entry.beats(known)) {
+        if joined.get(id).is_none_or(|known| entry.supersedes(known)) {
             joined.insert(id.clone(), Arc::clone(entry));
         }
     };
@@ -265,8 +265,8 @@ fn play(
                 let (catalog, world) = (Arc::clone(&catalogs[process]), Arc::clone(&world));
                 started += 1;
                 let future: Running = match action {
-                    Action::Fold => Box::pin(async move {
-                        let _ = catalog.fold().await;
+                    Action::Compaction => Box::pin(async move {
+                        let _ = catalog.compact().await;
                         Ok(())
                     }),
                     Action::Read => Box::pin(read(catalog, world)),
@@ -308,7 +308,7 @@ fn play(
     let last = open(&primary, &archive, &Clock::manual_seeded(clocks[0].now(), generations));
     finish(async {
         last.load().await.unwrap();
-        last.fold().await.unwrap();
+        last.compact().await.unwrap();
     });
     let world = world.lock().unwrap();
     let (in_primary, in_archive) = (surviving(&memory[0]), surviving(&memory[1]));
@@ -357,15 +357,15 @@ fn a_quiet_run_ends_in_what_a_plain_map_gives() {
             0..=2 => Action::Upload(n % 40),
             3 | 4 => Action::Edit(n % 40),
             5 => Action::Delete(n % 40),
-            _ => Action::Fold,
+            _ => Action::Compaction,
         };
-        if let Action::Fold = action {
-            finish(catalog.fold()).unwrap();
+        if let Action::Compaction = action {
+            finish(catalog.compact()).unwrap();
         } else {
             finish(change(catalog, Arc::clone(&world), action, clock.clone())).unwrap();
         }
     }
-    finish(one.fold()).unwrap();
+    finish(one.compact()).unwrap();
     let world = world.lock().unwrap();
     assert!(world.acknowledged.len() > 20);
     assert_eq!(surviving(&memory[0]), world.acknowledged);

@@ -216,7 +216,7 @@ async fn a_prune_says_what_it_removed_and_a_dry_run_what_it_would() {
     let app = App::new(keepsake_on(memory.clone(), Settings { keep, ..Settings::default() }), Access::default());
     memory.set_now(app.keepsake.core.clock.now());
     store_image(&app.keepsake, png(1)).await;
-    app.keepsake.core.catalog.fold().await.unwrap();
+    app.keepsake.core.catalog.compact().await.unwrap();
     let first = app.keepsake.backups.create(Kind::Auto).await.unwrap().name;
     store_image(&app.keepsake, png(2)).await;
     let second = app.keepsake.backups.create(Kind::Auto).await.unwrap().name;

@@ -55,7 +55,7 @@ fn names(group: &Value) -> Vec<String> {
 /// How many commits there are.
 async fn commits(app: &App) -> usize {
     app.keepsake.core.catalog.refresh().await.unwrap();
-    app.keepsake.core.catalog.unfolded()
+    app.keepsake.core.catalog.uncompacted()
 }
 
 #[tokio::test]

@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use image::ImageFormat;
 use serde_json::json;
-use shared::derivative::{Derivatives, Limits};
 use shared::digest::Digest;
 use shared::http::App;
 use shared::store::testing::{FaultStore, MemoryStore, Operation};
 use shared::store::{Body, Key, PutMode};
 use shared::testing::located::{Order, XMP, app1, exif, jpeg_with};
 use shared::testing::{StubStore, app, app_on, import, jpeg_with_a_place, png, request, samples, send, store_image};
+use shared::thumbnails::{Limits, Thumbnails};
 
 use super::{ask, get};
 
@@ -188,7 +188,7 @@ async fn an_imported_image_whose_digest_is_not_known_yet_is_served_without_its_p
 
 #[tokio::test]
 async fn a_smaller_form_says_nothing_of_a_place() {
-    let app = app().with_derivatives(Derivatives::new(Arc::new(scaling::Engine), Limits::default()));
+    let app = app().with_thumbnails(Thumbnails::new(Arc::new(scaling::Engine), Limits::default()));
     let mut large = Cursor::new(Vec::new());
     image::RgbImage::new(400, 300).write_to(&mut large, ImageFormat::Jpeg).unwrap();
     let xmp = shared::testing::located::app1_xmp();

@@ -6,17 +6,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use image::{ImageFormat, Rgba, RgbaImage};
 use serde_json::json;
-use shared::derivative::{Derivatives, Limits};
 use shared::digest::Digest;
 use shared::http::App;
 use shared::store::testing::{Fault, FaultStore, MemoryStore, Operation};
 use shared::store::{Body, ErrorKind, Key, PutMode};
 use shared::testing::{Answer, app, app_on, import, samples, store_image};
+use shared::thumbnails::{Limits, Thumbnails};
 
 use super::{ask, get};
 
 fn scaling(app: App) -> App {
-    app.with_derivatives(Derivatives::new(Arc::new(scaling::Engine), Limits::default()))
+    app.with_thumbnails(Thumbnails::new(Arc::new(scaling::Engine), Limits::default()))
 }
 
 /// A picture of many colours, as opaque as that.

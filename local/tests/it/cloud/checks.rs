@@ -42,7 +42,7 @@ async fn names_below(store: &Store, folder: &str) -> HashSet<String> {
     names.try_collect().await.unwrap()
 }
 
-/// Every record is in both checkpoints, no commit is left, and every image has its bytes and their second copy.
+/// Every record is in both checkpoints, no commit is left, and every image has its bytes and their replica.
 async fn records(access: &Access, acknowledged: &HashSet<String>) {
     let keepsake = &access.keepsake();
     for place in [&keepsake.core.primary, keepsake.core.archive.store()] {

@@ -62,7 +62,7 @@ impl Stage {
     }
 }
 
-/// Uploads whose cost is measured: ten backups, and five folds at 1,000 images.
+/// Uploads whose cost is measured: ten backups, and five compacts at 1,000 images.
 const UPLOADS: usize = 100;
 
 fn writes(counts: &Counts) -> u64 {
@@ -113,7 +113,7 @@ async fn a_page_of_a_list_is_two_requests_once_a_function_is_warm() {
 }
 
 /// Whether a request is about images, chunks, manifests or the sequence of the archive, not about commits and checkpoints,
-/// whose folding depends on how many there are.
+/// whose compaction depends on how many there are.
 fn is_of_backups(_: Kind, place: &str) -> bool {
     place.starts_with("backups/") && !place.contains("image-metadata")
 }
@@ -199,7 +199,7 @@ async fn a_backup_by_hand_after_ten_uploads_costs_little() {
         assert_eq!(made.status, StatusCode::CREATED, "{made:?}");
         let counts = door.counts().since(&before);
         println!("a backup by a {process} function\n{counts}");
-        // An intent, a manifest and a chunk, or two; the rest is reading ten commits and making the second copies of ten images, which
+        // An intent, a manifest and a chunk, or two; the rest is reading ten commits and making the replicas of ten images, which
         // no event has called for here.
         assert!(counts.of(|kind, _| kind == Kind::Put) <= 4 && counts.total() <= 6 * 10 + 15, "{counts}");
     }

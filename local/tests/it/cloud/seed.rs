@@ -46,7 +46,7 @@ pub async fn bucket_of(images: u32) -> Bucket {
         (id, Change { version: 1, content: Content::Live(record) })
     };
     keepsake.core.catalog.commit((0..images).map(change).collect()).await.unwrap();
-    keepsake.core.catalog.fold().await.unwrap();
+    keepsake.core.catalog.compact().await.unwrap();
     keepsake.backups.create(Kind::Manual).await.unwrap();
     bucket
 }

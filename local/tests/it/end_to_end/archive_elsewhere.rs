@@ -55,7 +55,7 @@ impl Elsewhere {
         self.away.send_replace(away);
     }
 
-    /// How many second copies of images it holds.
+    /// How many replicas of images it holds.
     fn copies(&self) -> usize {
         names(self.folder.path().join(BUCKET).join("copies/images")).len()
     }

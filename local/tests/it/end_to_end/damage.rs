@@ -18,7 +18,7 @@ struct Gallery {
 }
 
 impl Gallery {
-    /// Uses a new store; all of it is folded but for the last upload, as where a crash comes at a bad moment.
+    /// Uses a new store; all of it is compacted but for the last upload, as where a crash comes at a bad moment.
     async fn used() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut gallery = Self { folder, images: Vec::new(), deleted: Vec::new() };
@@ -83,7 +83,7 @@ impl Gallery {
         }
     }
 
-    /// The commit that was not folded yet. Rarely a slow machine folds it before the kill; then more is uploaded.
+    /// The commit that was not compacted yet. Rarely a slow machine compacts it before the kill; then more is uploaded.
     async fn unfolded_commit(&mut self) -> PathBuf {
         let commits = self.path().join("image-metadata.d");
         for n in 27.. {

@@ -29,7 +29,7 @@ async fn a_bucket_holds_the_same_keys_and_bytes_as_a_folder_and_survives_the_sam
     }
     let gone = items.pop().unwrap().0["id"].as_str().unwrap().to_owned();
     server.delete(&gone).await;
-    // Over a bucket an upload is answered before its second copy and its backup are made.
+    // Over a bucket an upload is answered before its replica and its backup are made.
     let backups = || names(store.join("backups")).into_iter().filter(|name| name.starts_with("backup-")).count();
     eventually("the automatic backup is there", || backups() == 1).await;
     server::json(server.post("/api/backup").await, StatusCode::CREATED).await;

@@ -68,7 +68,7 @@ async fn every_line_that_a_request_causes_has_its_id() {
     let item = server::json(upload.send().await.unwrap(), StatusCode::CREATED).await;
     let url = item["url"].as_str().unwrap();
 
-    // Another byte in its place: the second copy is served, and that is a line of its own.
+    // Another byte in its place: the replica is served, and that is a line of its own.
     let file = logged.data().join(url.trim_start_matches('/'));
     let mut rotten = fs::read(&file).unwrap();
     *rotten.last_mut().unwrap() ^= 1;

@@ -47,7 +47,7 @@ pub(super) fn contains(bytes: &[u8], text: &[u8]) -> bool {
 }
 
 /// How many entries of Exif another reader takes for ones of a place.
-fn places_in(exif: &exif::Exif) -> usize {
+fn gps_in(exif: &exif::Exif) -> usize {
     exif.fields()
         .filter(|field| field.tag.context() == exif::Context::Gps || field.tag == Tag::GPSInfoIFDPointer)
         .count()
@@ -60,10 +60,10 @@ fn read(container: &[u8]) -> exif::Exif {
 /// A file that held a place in Exif holds none, is whole, and says all else that it said.
 #[track_caller]
 fn loses_its_place_only(before: &[u8]) -> Vec<u8> {
-    assert!(places_in(&read(before)) >= 6);
+    assert!(gps_in(&read(before)) >= 6);
     let after = without(before);
     let exif = read(&after);
-    assert_eq!(places_in(&exif), 0);
+    assert_eq!(gps_in(&exif), 0);
     assert_eq!(exif.get_field(Tag::Orientation, In::PRIMARY).unwrap().value.get_uint(0), Some(u32::from(ORIENTATION)));
     assert_eq!(exif.get_field(Tag::Make, In::PRIMARY).unwrap().display_value().to_string(), format!("{MAKE:?}"));
     assert!(exif.get_field(Tag::DateTimeOriginal, In::PRIMARY).is_some());
@@ -92,7 +92,7 @@ fn the_second_picture_of_a_file_loses_its_place_as_well() {
     let one = jpeg_with(&encode(image::ImageFormat::Jpeg), &[app1(&located::exif(Order::Big))]);
     let both = [one.clone(), one.clone()].concat();
     let after = loses_its_place_only(&both);
-    assert_eq!(places_in(&read(&after[one.len()..])), 0);
+    assert_eq!(gps_in(&read(&after[one.len()..])), 0);
 }
 
 #[test]
@@ -177,7 +177,7 @@ fn a_directory_of_nothing_but_a_place_keeps_an_entry() {
         let first = tiff.directory(&entries, 0);
         let after = without(&tiff.finish(first));
         let exif = exif::Reader::new().read_raw(after).unwrap();
-        assert_eq!((exif.fields().count(), places_in(&exif)), (1, 0));
+        assert_eq!((exif.fields().count(), gps_in(&exif)), (1, 0));
     }
 }
 
@@ -193,7 +193,7 @@ fn where_the_directory_of_a_place_is_none_the_way_to_it_goes() {
         let found = patches(&before);
         let whole = u64::from(first)..before.len() as u64;
         assert_eq!(found.parts().collect::<Vec<_>>(), [whole], "{leads_to}");
-        assert_eq!(places_in(&exif::Reader::new().read_raw(without(&before)).unwrap()), 0);
+        assert_eq!(gps_in(&exif::Reader::new().read_raw(without(&before)).unwrap()), 0);
     }
 }
 

@@ -37,7 +37,7 @@ impl Backups {
         }
     }
 
-    /// About how many bytes a backup of the present state would write, beside second copies of images.
+    /// About how many bytes a backup of the present state would write, beside replicas of images.
     pub(crate) async fn backup_bytes(&self) -> Result<u64> {
         let base = self.newest_manifest(false).await?;
         let known: HashSet<Digest> = base.iter().flat_map(|m| &m.chunks).map(|c| c.sha256).collect();

@@ -19,7 +19,7 @@ pub(crate) use automatic::Sequence;
 pub(crate) use manifest::Intent;
 pub use manifest::{ChunkRef, Kind, Listed, Manifest};
 
-use crate::catalog::leftovers::{Leftovers, Swept};
+use crate::catalog::gc_hints::{GcHints, Swept};
 use crate::catalog::{Chunk, Entry, decode_chunk};
 use crate::catalog::{QUEUED_AT_MOST, uploaded_at};
 use crate::core::Core;
@@ -142,7 +142,7 @@ impl Backups {
 
     /// Reads a manifest, or `None` where there is none that can be trusted.
     pub(crate) async fn read_manifest(&self, name: BackupName) -> Result<Option<Manifest>, StoreError> {
-        Ok(self.try_manifest(name).await.sound()?.flatten())
+        Ok(self.try_manifest(name).await.intact()?.flatten())
     }
 
     /// Likewise, but one that cannot be read from where it lies is [`ErrorKind::Corrupt`].
@@ -161,7 +161,7 @@ impl Backups {
 
     /// Reads one chunk of a backup; `None` where it is missing or its bytes are not those its name promises.
     pub(crate) async fn read_chunk(&self, digest: &Digest) -> Result<Option<Vec<(ImageId, Arc<Entry>)>>, StoreError> {
-        let Some((bytes, _)) = self.core.archive.store().read(&layout::chunk(digest)).await.sound()? else {
+        let Some((bytes, _)) = self.core.archive.store().read(&layout::chunk(digest)).await.intact()? else {
             return Ok(None);
         };
         Ok(if Digest::of(&bytes) == *digest { decode_chunk(&bytes).ok() } else { None })
@@ -215,7 +215,7 @@ impl Backups {
         match self.read_manifest(name).await? {
             Some(manifest) => {
                 let chunks = manifest.chunks.iter().map(|chunk| chunk.sha256).collect();
-                Leftovers::of_chunks(chunks).put(archive, self.core.clock.new_id()).await?;
+                GcHints::of_chunks(chunks).put(archive, self.core.clock.new_id()).await?;
             }
             None => Swept::forget(archive).await?,
         }

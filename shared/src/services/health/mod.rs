@@ -21,14 +21,14 @@ use crate::core::Core;
 use crate::core::error::Result;
 use crate::layout::{self, BackupName, ImageId};
 use crate::services::backup::{self, Listed};
-use crate::services::persistence::Judgement;
+use crate::services::persistence::PersistenceReport;
 use crate::services::recovery::{self, Restoring};
-use crate::services::replication::Behind;
+use crate::services::replication::ReplicationLag;
 use crate::services::unfinished::Unfinished;
 use crate::services::verify;
 use store::{ErrorKind, StoreError, StoreStatus};
 
-/// For so long a change may wait for its second copy before somebody should look.
+/// For so long a change may wait for its replica before somebody should look.
 const WAITS_LONG: SignedDuration = SignedDuration::from_hours(1);
 
 /// At most so many backups or images are named in a message.
@@ -75,7 +75,7 @@ pub struct Health {
     /// Whether uploads can be stored.
     pub writable: bool,
     /// Whether the images outlive the instance that took them in.
-    pub persistence: Judgement,
+    pub persistence: PersistenceReport,
     /// What the primary says of itself, where it answers.
     pub primary: Option<StoreStatus>,
     /// Sums over the catalog.
@@ -107,12 +107,12 @@ pub struct Health {
 /// How well the archive follows.
 #[derive(Debug)]
 pub struct ArchiveHealth {
-    /// Whether second copies stand before a change is acknowledged.
+    /// Whether replicas stand before a change is acknowledged.
     pub sync: bool,
     /// What it says of itself, where it answers.
     pub status: Option<StoreStatus>,
     /// What the loss of the primary would lose now; `None` where that is not known.
-    pub behind: Option<Behind>,
+    pub behind: Option<ReplicationLag>,
     /// The recovery that goes on in the background, if one does.
     pub restoring: Option<Restoring>,
 }
@@ -128,7 +128,7 @@ impl Health {
         !self.checks.iter().any(|check| check.name == "primary" && check.status == Status::Error)
     }
 
-    /// For how long the oldest change has had no second copy; `None` where that is not known.
+    /// For how long the oldest change has had no replica; `None` where that is not known.
     pub fn behind_seconds(&self) -> Option<f64> {
         let since = self.archive.behind?.since;
         // Another's clock may be ahead.
@@ -202,7 +202,7 @@ impl HealthReport {
         let damaged =
             |backup: &&Listed| verifications.as_ref().is_some_and(|r| r.damaged_backups.contains(&backup.name));
         let newest_verified = backups.iter().find(|backup| !damaged(backup)).cloned();
-        let writable = !self.core.is_withheld()
+        let writable = !self.core.is_fenced()
             && !checks.iter().any(|c| matches!(c.name, "primary" | "archive") && c.status == Status::Error);
         Health {
             status: checks.iter().map(|c| c.status).max().unwrap_or(Status::Ok),
@@ -276,7 +276,7 @@ impl HealthReport {
     /// start alone: until then each image has one copy.
     async fn check_images(&self, checks: &mut [Check]) -> u64 {
         // While they are brought back, or their volume is not mounted, that is told elsewhere.
-        if self.recovering.restoring().is_some() || self.core.is_withheld() {
+        if self.recovering.restoring().is_some() || self.core.is_fenced() {
             return 0;
         }
         let gone = self.gone_images().await.unwrap_or_default();
@@ -349,10 +349,10 @@ impl HealthReport {
         found.ok()
     }
 
-    fn check_persistence(&self, primary: Option<&StoreStatus>, checks: &mut Vec<Check>) -> Judgement {
+    fn check_persistence(&self, primary: Option<&StoreStatus>, checks: &mut Vec<Check>) -> PersistenceReport {
         let file_system = primary.and_then(|status| status.file_system.as_deref());
         let judgement = self.persistence.judge(primary.map_or("", |status| status.kind), file_system);
-        let (status, message) = match (self.persistence.withheld(), &judgement.warning) {
+        let (status, message) = match (self.persistence.fenced(), &judgement.warning) {
             (Some(why), _) => (Status::Error, why.told()),
             (None, Some(warning)) => (Status::Warn, warning.clone()),
             (None, None) => (Status::Ok, format!("It is {}: {}.", judgement.verdict.name(), judgement.evidence)),

@@ -67,7 +67,7 @@ impl ImageBytes {
         for (store, key) in
             [(&self.core.primary, layout::image(id)), (self.core.archive.store(), layout::archived_image(&digest))]
         {
-            match read_through(store, &key, observer).await.sound() {
+            match read_through(store, &key, observer).await.intact() {
                 Ok(Some((meta, found))) if found == digest => return Ok((store.clone(), meta)),
                 Ok(None) if self.recovering.restoring().is_some() => {
                     tracing::debug!(image = %id, "an image is asked for before it is back");
@@ -94,7 +94,7 @@ impl ImageBytes {
         let mut failure = None;
         let archived = record.sha256.map(|digest| (self.core.archive.store(), layout::archived_image(&digest)));
         for (store, key) in std::iter::once((&self.core.primary, layout::image(id))).chain(archived) {
-            match first_byte(store, &key).await.sound() {
+            match first_byte(store, &key).await.intact() {
                 Ok(Some(meta)) if record.size.is_none_or(|size| size == meta.size) => return Ok((store.clone(), meta)),
                 Ok(_) => {}
                 Err(error) => {
@@ -115,7 +115,7 @@ impl ImageBytes {
     /// bytes of a deleted image, which a backup has, are in the archive alone.
     fn suspect(&self, id: &ImageId) -> bool {
         let lives = self.core.catalog.read(|state| state.lives(id.as_str()));
-        let is_new = lives && !self.core.is_withheld() && lock(&self.suspects).insert(id.clone());
+        let is_new = lives && !self.core.is_fenced() && lock(&self.suspects).insert(id.clone());
         if is_new {
             self.core.changed.notify_one();
         }

@@ -7,9 +7,9 @@ pub mod records;
 pub use self::fields::{DEFAULT_CATEGORY, DEFAULT_ORDER, Edit, Fields, MAX_DESCRIPTION, MAX_NAME};
 
 use self::records::Changed;
-use crate::services::derivative::KeptDerivatives;
 use crate::services::images::records::ImageRecords;
 use crate::services::replication::Replicator;
+use crate::services::thumbnails::ThumbnailSource;
 use std::sync::Arc;
 
 use crate::catalog::{Content, Entry, Position, Record, Tombstone, title_of};
@@ -120,7 +120,7 @@ pub struct Images {
     core: Arc<Core>,
     records: Arc<ImageRecords>,
     replication: Arc<Replicator>,
-    derivatives: Arc<KeptDerivatives>,
+    thumbnails: Arc<ThumbnailSource>,
 }
 
 impl Images {
@@ -129,9 +129,9 @@ impl Images {
         core: Arc<Core>,
         records: Arc<ImageRecords>,
         replication: Arc<Replicator>,
-        derivatives: Arc<KeptDerivatives>,
+        thumbnails: Arc<ThumbnailSource>,
     ) -> Self {
-        Self { core, records, replication, derivatives }
+        Self { core, records, replication, thumbnails }
     }
 
     /// A page of at most `limit` images, newest first, after `after` where one is given.
@@ -168,7 +168,7 @@ impl Images {
     /// Changes what people say of an image; `holds` decides whether the present state is the one the client meant.
     pub async fn edit(&self, id: &str, patch: &Patch, holds: impl Fn(&Entry) -> bool) -> Result<(ImageId, Arc<Entry>)> {
         patch.check()?;
-        self.replication.check_behind()?;
+        self.replication.check_lag()?;
         let patched = |before: &Record| {
             let mut record = before.clone();
             patch.apply(&mut record);
@@ -183,12 +183,12 @@ impl Images {
         Ok((id, after))
     }
 
-    /// Deletes an image. Its second copy stays in the archive, so that a restore brings it back.
+    /// Deletes an image. Its replica stays in the archive, so that a restore brings it back.
     pub async fn delete(&self, id: &str, holds: impl Fn(&Entry) -> bool) -> Result<ImageId> {
         self.core.catalog.refresh().await?;
         let (name, entry) = self.known_image(id)?;
         if entry.live().is_some_and(|record| record.sha256.is_none()) {
-            // What was imported and not yet looked at has no second copy either.
+            // What was imported and not yet looked at has no replica either.
             self.records.complete().await?;
         }
         let deleted_at = self.core.clock.now();
@@ -269,7 +269,7 @@ impl Images {
         }
         self.core.primary.delete(&layout::image(id)).await?;
         if let Some(digest) = before.live().and_then(|record| record.sha256) {
-            self.derivatives.forget(&digest).await;
+            self.thumbnails.forget(&digest).await;
         }
         Ok(())
     }

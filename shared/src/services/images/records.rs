@@ -65,7 +65,7 @@ impl ImageRecords {
         Ok(changes.into_iter().map(changed).collect())
     }
 
-    /// Completes records that have no digest (imported ones) from their files, and gives these their second copies;
+    /// Completes records that have no digest (imported ones) from their files, and gives these their replicas;
     /// returns how many those were. Until then a record is in no backup and must not be deleted.
     pub(crate) async fn complete(&self) -> Result<u64> {
         if self.core.catalog.read(|state| state.totals().undigested) == 0 {
@@ -114,7 +114,7 @@ impl ImageRecords {
         Ok(count)
     }
 
-    /// Completes a record from its file, and gives an image or what a record already names its second copy.
+    /// Completes a record from its file, and gives an image or what a record already names its replica.
     pub(crate) async fn describe(&self, id: &ImageId, record: Record) -> Result<(Option<Media>, Record)> {
         let body = self.core.primary.fetch(&layout::image(id)).await?;
         // The limits are for what comes in. What is here is kept, however large it is.

@@ -125,7 +125,7 @@ impl Round<'_> {
         Ok(())
     }
 
-    /// The second copies of images that live, from where their first copy stands now.
+    /// The replicas of images that live, from where their first copy stands now.
     async fn second_copies_of_images(&self, report: &mut Migrated) -> Result<()> {
         let mut live: Vec<(Digest, &ImageId, Option<u64>)> =
             self.state.live().filter_map(|(id, record)| Some((record.sha256?, id, record.size))).collect();
@@ -152,7 +152,7 @@ impl Round<'_> {
         Ok(())
     }
 
-    /// The second copies that are left: those of deleted images and of what older backups name.
+    /// The replicas that are left: those of deleted images and of what older backups name.
     async fn other_second_copies(&self, report: &mut Migrated) -> Result<()> {
         let others =
             self.named_by_digest(layout::ARCHIVED_IMAGES, layout::parse_archived_image, "older images").await?;
@@ -211,7 +211,7 @@ impl Round<'_> {
                 // It was deleted since.
                 continue;
             }
-            let manifest = read.sound()?.map(|(bytes, _)| (Manifest::decode(&bytes), bytes));
+            let manifest = read.intact()?.map(|(bytes, _)| (Manifest::decode(&bytes), bytes));
             match manifest {
                 Some((Ok(manifest), bytes))
                     if manifest.name == name && manifest.chunks.iter().all(|chunk| chunks.contains(&chunk.sha256)) =>
@@ -228,8 +228,8 @@ impl Round<'_> {
     /// Which automatic backups are due. Where it cannot be read, TO begins to count anew, as FROM would.
     async fn sequence(&self) -> Result<()> {
         let key = layout::sequence();
-        let Some((bytes, _)) = self.from.archive.store().read(&key).await.sound()? else { return Ok(()) };
-        let there = self.to.archive.store().read(&key).await.sound()?;
+        let Some((bytes, _)) = self.from.archive.store().read(&key).await.intact()? else { return Ok(()) };
+        let there = self.to.archive.store().read(&key).await.intact()?;
         if Sequence::decode(&bytes).is_some() && there.is_none_or(|(there, _)| there != bytes) {
             self.to.archive.store().put(&key, &Body::from(bytes), &PutMode::Overwrite).await?;
         }
@@ -240,9 +240,9 @@ impl Round<'_> {
     /// nowhere, and stay where they are.
     async fn tokens(&self) -> Result<()> {
         let key = layout::tokens();
-        let Some((bytes, _)) = self.from.primary.read(&key).await.sound()? else { return Ok(()) };
-        let there = self.to.primary.read(&key).await.sound()?;
-        if tokens::are_sound(&bytes) && there.is_none_or(|(there, _)| there != bytes) {
+        let Some((bytes, _)) = self.from.primary.read(&key).await.intact()? else { return Ok(()) };
+        let there = self.to.primary.read(&key).await.intact()?;
+        if tokens::are_intact(&bytes) && there.is_none_or(|(there, _)| there != bytes) {
             self.to.primary.put(&key, &Body::from(bytes), &PutMode::Overwrite).await?;
         }
         Ok(())
@@ -250,7 +250,7 @@ impl Round<'_> {
 
     /// Copies a file of which nothing is known, if it is there.
     async fn as_it_is(&self, key: &Key) -> Result<(), StoreError> {
-        let Some(body) = self.from.primary.fetch(key).await.sound()? else { return Ok(()) };
+        let Some(body) = self.from.primary.fetch(key).await.intact()? else { return Ok(()) };
         self.to.primary.put(key, &body, &PutMode::Overwrite).await.map(drop)
     }
 }

@@ -1,6 +1,6 @@
 //! Migrating: making one place hold the store that another one holds.
 //!
-//! FROM is only read, and may be served meanwhile. Into TO go image bytes first, then second copies, chunks and backups,
+//! FROM is only read, and may be served meanwhile. Into TO go image bytes first, then replicas, chunks and backups,
 //! and last, in one put, the checkpoint: until then TO is no store, or the older one that it was. What stands in TO with the
 //! right length is not copied again, since a put is there whole or not at all. So a run that was cut off is finished by
 //! another one, and one that comes later brings what changed. Nothing in TO is deleted.
@@ -39,7 +39,7 @@ pub struct Migrated {
     pub copied: u64,
     /// Their length in bytes.
     pub bytes: u64,
-    /// Second copies that it made.
+    /// Replicas that it made.
     pub second_copies: u64,
     /// Catalog chunks that it copied.
     pub chunks: u64,
@@ -51,11 +51,11 @@ pub struct Migrated {
     pub caught_up: u64,
     /// Changes that came after that: another run brings them.
     pub behind: u64,
-    /// Images whose bytes in FROM were missing or wrong, and came from their second copy.
+    /// Images whose bytes in FROM were missing or wrong, and came from their replica.
     pub repaired: BTreeSet<ImageId>,
     /// Images whose bytes are right nowhere in FROM. Their records are in TO.
     pub missing: BTreeSet<ImageId>,
-    /// Second copies of images that only backups name and that are wrong in FROM. They are not in TO.
+    /// Replicas of images that only backups name and that are wrong in FROM. They are not in TO.
     pub lost_copies: BTreeSet<Digest>,
     /// Backups of FROM that are damaged or lack a part. They are not in TO.
     pub damaged_backups: BTreeSet<BackupName>,
@@ -88,7 +88,7 @@ pub async fn migrate(from: &Core, to: &Core) -> Result<Migrated> {
         report.caught_up += last.as_ref().map_or(0, |last| changes(last, &now));
         report = Migrated { missing: BTreeSet::new(), ..report };
         copy::round(from, to, &now, &backups, &mut report).await?;
-        if !to.catalog.take_over(&now, store).await? {
+        if !to.catalog.adopt(&now, store).await? {
             return refused(BEYOND);
         }
         marker::remove(&to.primary).await?;

@@ -4,14 +4,14 @@ use super::Persistence;
 use std::borrow::Cow;
 use std::path::PathBuf;
 
-use super::{Circumstances, Outlived, Spot};
+use super::{Deployment, MountPoint, Outlived};
 use crate::base::clock::format_millis;
 use crate::config::Location;
 use crate::config::Platform;
 
 /// Whether the images will still be there after the next deployment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum PersistenceStatus {
     /// They have outlived an instance.
     Proven,
     /// Nothing speaks against it, and it is not shown yet.
@@ -20,7 +20,7 @@ pub enum Verdict {
     Ephemeral,
 }
 
-impl Verdict {
+impl PersistenceStatus {
     /// The verdict as one word.
     pub fn name(self) -> &'static str {
         match self {
@@ -33,9 +33,9 @@ impl Verdict {
 
 /// A verdict and what it rests on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Judgement {
+pub struct PersistenceReport {
     /// The verdict.
-    pub verdict: Verdict,
+    pub verdict: PersistenceStatus,
     /// What it rests on, in plain words.
     pub evidence: String,
     /// What to do, where something is to be done.
@@ -60,11 +60,11 @@ enum Passing<'a> {
 /// File systems in memory, and those that show an image of software with what was changed in it.
 const BY_NAME: [&str; 8] = ["tmpfs", "ramfs", "overlay", "aufs", "squashfs", "rootfs", "devtmpfs", "erofs"];
 
-impl Circumstances {
-    fn passing<'a>(&self, spot: &'a Spot, file_system: Option<&'a str>) -> Option<Passing<'a>> {
-        let mount = match spot {
-            Spot::Service => return None,
-            Spot::Folder { mount, .. } => mount.as_ref(),
+impl Deployment {
+    fn passing<'a>(&self, mount_point: &'a MountPoint, file_system: Option<&'a str>) -> Option<Passing<'a>> {
+        let mount = match mount_point {
+            MountPoint::Service => return None,
+            MountPoint::Folder { mount, .. } => mount.as_ref(),
         };
         let name = mount.map(|mount| mount.file_system.as_str()).or(file_system);
         let by_name = name.filter(|name| BY_NAME.contains(name));
@@ -88,24 +88,24 @@ impl Circumstances {
         archive: Option<&Outlived>,
         file_system: Option<&str>,
         whole: bool,
-    ) -> Judgement {
-        let spot = self.images();
-        let passing = self.passing(spot, file_system);
+    ) -> PersistenceReport {
+        let mount_point = self.images();
+        let passing = self.passing(mount_point, file_system);
         let archive_stays = match (self.passing(&self.archive, None), archive) {
             (Some(Passing::Wiped), _) | (Some(Passing::ByName(_)), None) => false,
-            _ => self.archive == Spot::Service || !self.archive.is_at(spot) || passing.is_none(),
+            _ => self.archive == MountPoint::Service || !self.archive.is_at(mount_point) || passing.is_none(),
         };
         let (verdict, evidence) = match (passing, images, archive) {
-            (None | Some(Passing::ByName(_)), Some(outlived), _) => (Verdict::Proven, outlived.told()),
-            (None, None, _) if *spot == Spot::Service => {
-                (Verdict::Proven, "the images lie in a service that is apart from every instance".to_owned())
+            (None | Some(Passing::ByName(_)), Some(outlived), _) => (PersistenceStatus::Proven, outlived.told()),
+            (None, None, _) if *mount_point == MountPoint::Service => {
+                (PersistenceStatus::Proven, "the images lie in a service that is apart from every instance".to_owned())
             }
             (None, None, _) => (
-                Verdict::Unproven,
+                PersistenceStatus::Unproven,
                 "nothing speaks against it, and no earlier instance has left a trace here yet".to_owned(),
             ),
             (Some(_), _, Some(outlived)) if archive_stays && whole => (
-                Verdict::Proven,
+                PersistenceStatus::Proven,
                 format!("{}, in the archive, which brought everything back{}", outlived.told(), self.behind()),
             ),
             (Some(_), _, _) if archive_stays => {
@@ -114,23 +114,24 @@ impl Circumstances {
                      is not shown yet{}",
                     self.behind()
                 );
-                (Verdict::Unproven, evidence)
+                (PersistenceStatus::Unproven, evidence)
             }
-            (Some(Passing::Wiped), ..) => (Verdict::Ephemeral, self.wipes().to_owned()),
-            (Some(Passing::ByName(name)), ..) => {
-                (Verdict::Ephemeral, format!("the file system is {name}, which mostly goes with its instance"))
-            }
+            (Some(Passing::Wiped), ..) => (PersistenceStatus::Ephemeral, self.wipes().to_owned()),
+            (Some(Passing::ByName(name)), ..) => (
+                PersistenceStatus::Ephemeral,
+                format!("the file system is {name}, which mostly goes with its instance"),
+            ),
         };
-        let on = spot.mount().map(|mount| mount.file_system.as_str()).or(file_system);
+        let on = mount_point.mount().map(|mount| mount.file_system.as_str()).or(file_system);
         let lie = on.map_or_else(|| "on the instance's own disk".to_owned(), |name| format!("on {name}"));
-        let warning = (verdict == Verdict::Ephemeral).then(|| {
+        let warning = (verdict == PersistenceStatus::Ephemeral).then(|| {
             format!("Storage may be ephemeral: the images lie {lie}, and {}. {}", self.wipes(), self.remedy())
         });
-        Judgement {
+        PersistenceReport {
             verdict,
             evidence,
             warning,
-            mount: spot.mount().map(|mount| mount.point.clone()),
+            mount: mount_point.mount().map(|mount| mount.point.clone()),
             file_system: on.map(str::to_owned),
             archive_passes: passing.is_none() && !archive_stays,
         }
@@ -198,13 +199,13 @@ impl Outlived {
 impl Persistence {
     /// Whether the images outlive their instance, as far as this start has found. `file_system` is what the primary says
     /// of itself, and `kind` what sort of store it is.
-    pub(crate) fn judge(&self, kind: &str, file_system: Option<&str>) -> Judgement {
-        let unknown = Circumstances::unknown(&if kind == "s3" {
-            Spot::Service
+    pub(crate) fn judge(&self, kind: &str, file_system: Option<&str>) -> PersistenceReport {
+        let unknown = Deployment::unknown(&if kind == "s3" {
+            MountPoint::Service
         } else {
-            Spot::Folder { at: PathBuf::new(), mount: None }
+            MountPoint::Folder { at: PathBuf::new(), mount: None }
         });
-        let known = self.circumstances().unwrap_or(&unknown);
+        let known = self.deployment_of().unwrap_or(&unknown);
         let images = if known.is_volume(Location::Uploads) { Location::Uploads } else { Location::Data };
         let whole = self.recovering.last().is_some_and(|report| report.missing.is_empty());
         let mut judgement =
@@ -212,9 +213,14 @@ impl Persistence {
         if let Some(needless) = self.needless_acceptance() {
             judgement.warning = Some(judgement.warning.map_or(needless.clone(), |told| format!("{told} {needless}")));
         }
-        if let Some(why) = self.withheld() {
+        if let Some(why) = self.fenced() {
             let evidence = "what is here now is not what was here before".to_owned();
-            judgement = Judgement { verdict: Verdict::Unproven, evidence, warning: Some(why.told()), ..judgement };
+            judgement = PersistenceReport {
+                verdict: PersistenceStatus::Unproven,
+                evidence,
+                warning: Some(why.told()),
+                ..judgement
+            };
         }
         judgement
     }

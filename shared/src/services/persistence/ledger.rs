@@ -87,7 +87,7 @@ impl Ledger {
 
 /// The ledger of a place; `None` where there is none, or none that can be trusted.
 pub(super) async fn read(place: &Store) -> Result<Option<Ledger>> {
-    let read = place.read(&layout::starts()).await.sound()?;
+    let read = place.read(&layout::starts()).await.intact()?;
     Ok(read.and_then(|(bytes, _)| Ledger::decode(&bytes)))
 }
 
@@ -95,7 +95,7 @@ impl Persistence {
     /// Takes note of this start in a place, and says what the place has outlived. What cannot be trusted is set aside and
     /// begun anew; what cannot be written is read all the same.
     pub(super) async fn note_start_in(&self, place: &Store, volumes: &[Volume]) -> Result<Option<Outlived>> {
-        let (key, instance) = (layout::starts(), self.circumstances().and_then(|known| known.instance.as_ref()));
+        let (key, instance) = (layout::starts(), self.deployment_of().and_then(|known| known.instance.as_ref()));
         let mut contention = Contention::new(&key);
         loop {
             let (ledger, mode) = match place.read(&key).await {
@@ -110,7 +110,7 @@ impl Persistence {
             ledger.volumes = volumes.to_vec();
             instance.iter().for_each(|instance| ledger.note(instance, self.core.clock.now()));
             let outlived = instance.and_then(|instance| ledger.outlived(instance));
-            if self.withheld().is_some() {
+            if self.fenced().is_some() {
                 return Ok(outlived);
             }
             if damaged {

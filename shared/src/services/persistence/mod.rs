@@ -4,7 +4,7 @@
 //!
 //! - **Will the images still be there?** A place whose ledger names an earlier instance has outlived it ([`judge`]).
 //! - **Is a place that holds nothing lost, or is its volume not mounted?** Where the other places remember that a
-//!   file system of its own was mounted there, none is now and it carries no mark, it is not mounted ([`Withheld`]). Then nothing is
+//!   file system of its own was mounted there, none is now and it carries no mark, it is not mounted ([`Fenced`]). Then nothing is
 //!   written anywhere: what is missing would be brought back beside the volume, and what was deleted would be forgotten.
 //!
 //! A place carries a mark where it has a ledger or a checkpoint. Recovery writes a checkpoint into every place before a
@@ -25,7 +25,7 @@ use std::sync::OnceLock;
 use serde::{Deserialize, Serialize};
 
 pub use instance::Instance;
-pub use judge::{Judgement, Verdict};
+pub use judge::{PersistenceReport, PersistenceStatus};
 pub use ledger::Outlived;
 pub use machine::{Machine, Mount};
 
@@ -39,7 +39,7 @@ use store::{Key, Optional, Store};
 
 /// What a place lies on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Spot {
+pub enum MountPoint {
     /// A bucket or another service, which is apart from every instance.
     Service,
     /// A folder.
@@ -59,7 +59,7 @@ pub(crate) struct Volume {
     point: PathBuf,
 }
 
-impl Spot {
+impl MountPoint {
     /// What a folder lies on. A `volume` that a platform says to have mounted above it counts also where it cannot be seen.
     fn of(folder: &Path, volume: Option<&Path>, machine: &Machine) -> Self {
         let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
@@ -89,20 +89,20 @@ impl Spot {
 
 /// Where a store is served: what is known of it before anything is read.
 #[derive(Debug, Clone)]
-pub struct Circumstances {
+pub struct Deployment {
     /// The platform, where one is recognised.
     pub platform: Option<Platform>,
     /// The instance; `None` where nothing tells instances apart.
     pub instance: Option<Instance>,
     /// What the primary lies on.
-    pub data: Spot,
+    pub data: MountPoint,
     /// What `uploads/` lies on.
-    pub uploads: Spot,
+    pub uploads: MountPoint,
     /// What the archive lies on.
-    pub archive: Spot,
+    pub archive: MountPoint,
     /// Whether the archive was put elsewhere, by `BACKUP_URL`.
     pub archive_elsewhere: bool,
-    /// Whether second copies are made after the answer.
+    /// Whether replicas are made after the answer.
     pub asynchronous: bool,
     /// Places whose volume is gone for good.
     pub accepted: Vec<Location>,
@@ -110,21 +110,21 @@ pub struct Circumstances {
     pub volume: Option<PathBuf>,
 }
 
-impl Circumstances {
+impl Deployment {
     /// What a configuration and a machine tell. The folders must be there.
     pub fn of(config: &Config, machine: &Machine) -> Self {
-        let spot = |folder: &Path| Spot::of(folder, config.volume.as_deref(), machine);
+        let mount_point = |folder: &Path| MountPoint::of(folder, config.volume.as_deref(), machine);
         let (data, uploads, inner_archive) = match &config.store {
             StoreUrl::File(folder) => {
-                let below = |key: Key| spot(&folder.join(key.as_str()));
-                (spot(folder), below(layout::uploads_folder()), below(layout::default_archive()))
+                let below = |key: Key| mount_point(&folder.join(key.as_str()));
+                (mount_point(folder), below(layout::uploads_folder()), below(layout::default_archive()))
             }
-            _ => (Spot::Service, Spot::Service, Spot::Service),
+            _ => (MountPoint::Service, MountPoint::Service, MountPoint::Service),
         };
         let archive = match &config.backup {
             None => inner_archive,
-            Some(StoreUrl::File(folder)) => spot(folder),
-            Some(_) => Spot::Service,
+            Some(StoreUrl::File(folder)) => mount_point(folder),
+            Some(_) => MountPoint::Service,
         };
         Self {
             platform: config.platform,
@@ -140,13 +140,13 @@ impl Circumstances {
     }
 
     /// No more than that all places lie on this.
-    pub fn unknown(spot: &Spot) -> Self {
+    pub fn unknown(mount_point: &MountPoint) -> Self {
         Self {
             platform: None,
             instance: None,
-            data: spot.clone(),
-            uploads: spot.clone(),
-            archive: spot.clone(),
+            data: mount_point.clone(),
+            uploads: mount_point.clone(),
+            archive: mount_point.clone(),
             archive_elsewhere: false,
             asynchronous: false,
             accepted: Vec::new(),
@@ -156,7 +156,7 @@ impl Circumstances {
 
     /// Whether a place is a file system of its own.
     pub fn is_volume(&self, place: Location) -> bool {
-        let apart_from_root = |spot: &Spot| spot.mount().is_some_and(|mount| mount.point != "/");
+        let apart_from_root = |mount_point: &MountPoint| mount_point.mount().is_some_and(|mount| mount.point != "/");
         match place {
             Location::Data => apart_from_root(&self.data),
             Location::Uploads => !self.uploads.is_at(&self.data),
@@ -168,11 +168,11 @@ impl Circumstances {
     /// Where which places are file systems of their own.
     fn volumes(&self) -> Vec<Volume> {
         let volumes = Location::ALL.into_iter().filter(|place| self.is_volume(*place));
-        let point = |place| Some(PathBuf::from(&self.spot(place).mount()?.point));
+        let point = |place| Some(PathBuf::from(&self.mount_point(place).mount()?.point));
         volumes.filter_map(|place| Some(Volume { place, point: point(place)? })).collect()
     }
 
-    fn spot(&self, place: Location) -> &Spot {
+    fn mount_point(&self, place: Location) -> &MountPoint {
         match place {
             Location::Data => &self.data,
             Location::Uploads => &self.uploads,
@@ -181,21 +181,21 @@ impl Circumstances {
     }
 
     /// What the images lie on.
-    pub fn images(&self) -> &Spot {
+    pub fn images(&self) -> &MountPoint {
         if self.is_volume(Location::Uploads) { &self.uploads } else { &self.data }
     }
 }
 
 /// Why nothing is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Withheld {
+pub enum Fenced {
     /// A place was a volume, and none is mounted there now.
     NotMounted(Location),
     /// A place belongs to another store.
     Foreign(Location),
 }
 
-impl Withheld {
+impl Fenced {
     /// What to do about it, in a few plain sentences.
     pub fn told(self) -> String {
         match self {
@@ -221,8 +221,8 @@ pub struct Persistence {
     core: Arc<Core>,
     recovering: Arc<RecoveryState>,
     /// Nothing is known where a store is not served from a machine of its own.
-    circumstances: OnceLock<Circumstances>,
-    withheld: OnceLock<Withheld>,
+    deployment_of: OnceLock<Deployment>,
+    fenced: OnceLock<Fenced>,
     /// Places whose volume is not mounted, which was accepted.
     needed: Mutex<Vec<Location>>,
     /// What each place has outlived, in the order of [`Location::ALL`].
@@ -232,38 +232,38 @@ pub struct Persistence {
 impl Persistence {
     /// Nothing is known yet of where the store that `core` has is served.
     pub fn new(core: Arc<Core>, recovering: Arc<RecoveryState>) -> Self {
-        let (circumstances, withheld, needed, outlived) = Default::default();
-        Self { core, recovering, circumstances, withheld, needed, outlived }
+        let (deployment_of, fenced, needed, outlived) = Default::default();
+        Self { core, recovering, deployment_of, fenced, needed, outlived }
     }
 
     /// Says where the store is served, and finds out whether each place is what was there before; writes nothing. Where a
     /// volume is not mounted, nothing is written from then on.
-    pub async fn served_from(&self, circumstances: Circumstances) {
-        for place in Location::ALL.into_iter().filter(|place| !circumstances.is_volume(*place)) {
-            let Spot::Folder { at, .. } = circumstances.spot(place) else { continue };
+    pub async fn served_from(&self, deployment_of: Deployment) {
+        for place in Location::ALL.into_iter().filter(|place| !deployment_of.is_volume(*place)) {
+            let MountPoint::Folder { at, .. } = deployment_of.mount_point(place) else { continue };
             if !self.carries_mark(place).await && self.was_volume(place, at).await {
-                match circumstances.accepted.contains(&place) {
+                match deployment_of.accepted.contains(&place) {
                     true => lock(&self.needed).push(place),
-                    false => self.withhold(Withheld::NotMounted(place)),
+                    false => self.fence(Fenced::NotMounted(place)),
                 }
             }
         }
-        self.circumstances.get_or_init(|| circumstances);
+        self.deployment_of.get_or_init(|| deployment_of);
     }
 
-    pub(crate) fn circumstances(&self) -> Option<&Circumstances> {
-        self.circumstances.get()
+    pub(crate) fn deployment_of(&self) -> Option<&Deployment> {
+        self.deployment_of.get()
     }
 
     /// Why nothing is written, where that is so.
-    pub fn withheld(&self) -> Option<Withheld> {
-        self.withheld.get().copied()
+    pub fn fenced(&self) -> Option<Fenced> {
+        self.fenced.get().copied()
     }
 
     /// What to do about `ACCEPT_UNMOUNTED` where it names places that this start would have served anyway: the next volume
     /// that is not mounted there would be taken for lost.
     fn needless_acceptance(&self) -> Option<String> {
-        let accepted = &self.circumstances()?.accepted;
+        let accepted = &self.deployment_of()?.accepted;
         let needed = lock(&self.needed);
         let needless = accepted.iter().filter(|place| !needed.contains(place));
         let names: Vec<&str> = needless.map(|place| place.name()).collect();
@@ -276,11 +276,11 @@ impl Persistence {
         })
     }
 
-    fn withhold(&self, why: Withheld) {
-        let why = self.withheld.get_or_init(|| why);
+    fn fence(&self, why: Fenced) {
+        let why = self.fenced.get_or_init(|| why);
         tracing::error!("{}", why.told());
-        self.core.primary.withhold();
-        self.core.archive.store().withhold();
+        self.core.primary.fence();
+        self.core.archive.store().fence();
     }
 
     /// Takes note of what a recovery found: where a place belongs to another store, nothing is written from then on.
@@ -288,7 +288,7 @@ impl Persistence {
         if let Error::Catalog(error) = error
             && let CatalogError::ForeignStore { place, .. } = error.cause()
         {
-            self.withhold(Withheld::Foreign(match place {
+            self.fence(Fenced::Foreign(match place {
                 0 => Location::Data,
                 1 => Location::Archive,
                 _ => Location::Uploads,
@@ -328,7 +328,7 @@ impl Persistence {
     /// Takes note of this start in each place, once it is recovered, and again where a place that was away is back; never
     /// fails, since a store that takes no writes is served all the same.
     pub async fn note_start(&self) {
-        let Some(known) = self.circumstances() else { return };
+        let Some(known) = self.deployment_of() else { return };
         let volumes = known.volumes();
         for place in Location::ALL {
             if place == Location::Uploads && !known.is_volume(place) {
@@ -346,7 +346,7 @@ impl Persistence {
 
     /// Finds out what each place has outlived and notes no start: for a command, which serves nothing.
     pub async fn look_at_starts(&self) {
-        let Some(instance) = self.circumstances().and_then(|known| known.instance.as_ref()) else { return };
+        let Some(instance) = self.deployment_of().and_then(|known| known.instance.as_ref()) else { return };
         for place in Location::ALL {
             if let Ok(Some(ledger)) = ledger::read(&self.place(place)).await {
                 lock(&self.outlived)[place as usize] = ledger.outlived(instance);

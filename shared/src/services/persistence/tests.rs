@@ -22,11 +22,11 @@ const FLY: &str =
 const RENDER: &str = "RENDER=true RENDER_GIT_COMMIT=deadbeef RENDER_INSTANCE_ID=srv-1-x";
 
 /// What is known where these variables are set and this is mounted; a plain host where no platform is among them.
-fn known(variables: &str, mounts: &str) -> Circumstances {
+fn known(variables: &str, mounts: &str) -> Deployment {
     known_at(variables, &Machine::told(mounts, Some("b007-1d\n"), Some("hostname-1\n")))
 }
 
-fn known_at(variables: &str, machine: &Machine) -> Circumstances {
+fn known_at(variables: &str, machine: &Machine) -> Deployment {
     let set: Vec<(&str, &str)> = variables.split_whitespace().filter_map(|variable| variable.split_once('=')).collect();
     let lookup = |name: &str| set.iter().find(|(set, _)| *set == name).map(|(_, value)| (*value).to_owned());
     let mut config = Config::from_lookup(&lookup).unwrap();
@@ -36,7 +36,7 @@ fn known_at(variables: &str, machine: &Machine) -> Circumstances {
     } else if lookup("CONTAINER").is_some() {
         config.platform = Some(Platform::Container);
     }
-    Circumstances::of(&config, machine)
+    Deployment::of(&config, machine)
 }
 
 fn outlived(kind: &str) -> Outlived {
@@ -66,7 +66,7 @@ fn what_lies_on_the_instances_own_disk_is_ephemeral_and_the_remedy_is_that_platf
         for images in [None, Some(&outlived("deployment"))] {
             let judged = known.judge(images, images, None, true);
             let warning = judged.warning.unwrap_or_else(|| panic!("{variables} on {mounts}: {}", judged.evidence));
-            assert_eq!(judged.verdict, Verdict::Ephemeral, "{variables}");
+            assert_eq!(judged.verdict, PersistenceStatus::Ephemeral, "{variables}");
             assert!(warning.starts_with("Storage may be ephemeral") && warning.contains(remedy), "{warning}");
         }
     }
@@ -87,14 +87,14 @@ fn a_volume_is_unproven_until_it_has_outlived_an_instance() {
     for (variables, point) in cases {
         let known = known(&variables, &format!("{VDA}{VOLUME}"));
         let judged = known.judge(None, None, None, true);
-        assert_eq!((judged.verdict, judged.warning), (Verdict::Unproven, None), "{variables}");
+        assert_eq!((judged.verdict, judged.warning), (PersistenceStatus::Unproven, None), "{variables}");
         assert_eq!(
             (judged.mount.as_deref(), judged.file_system.as_deref()),
             (Some(point), Some("ext4")),
             "{variables}"
         );
         let judged = known.judge(Some(&outlived("deployment")), None, None, true);
-        assert_eq!((judged.verdict, judged.archive_passes), (Verdict::Proven, false), "{variables}");
+        assert_eq!((judged.verdict, judged.archive_passes), (PersistenceStatus::Proven, false), "{variables}");
         let told = "data written by deployment 4f1c2d3e… on 2026-11-20T08:00:00.000Z was still here after 3 restarts";
         assert_eq!(judged.evidence, told);
     }
@@ -104,10 +104,10 @@ fn a_volume_is_unproven_until_it_has_outlived_an_instance() {
 fn railways_word_for_a_volume_counts_also_where_it_cannot_be_seen() {
     let known = known(&format!("{RAILWAY} RAILWAY_VOLUME_MOUNT_PATH=/vol DATA_DIR=/vol/photos"), VDA);
     let judged = known.judge(None, None, None, true);
-    assert_eq!((judged.verdict, judged.mount.as_deref()), (Verdict::Unproven, Some("/vol")));
+    assert_eq!((judged.verdict, judged.mount.as_deref()), (PersistenceStatus::Unproven, Some("/vol")));
     let beside = format!("{RAILWAY} RAILWAY_VOLUME_MOUNT_PATH=/vol DATA_DIR=/photos");
     let judged = self::known(&beside, VDA).judge(None, None, None, true);
-    assert_eq!(judged.verdict, Verdict::Ephemeral, "beside the volume");
+    assert_eq!(judged.verdict, PersistenceStatus::Ephemeral, "beside the volume");
     let warning = judged.warning.unwrap();
     assert!(warning.contains("mounted at /vol") && warning.contains("unset DATA_DIR"), "{warning}");
     assert!(!warning.contains("Add a volume"), "{warning}");
@@ -117,8 +117,8 @@ fn railways_word_for_a_volume_counts_also_where_it_cannot_be_seen() {
 fn on_a_plain_host_survival_counts_for_more_than_the_name_of_the_file_system() {
     let known = known("DATA_DIR=/data", &format!("{VDA}{MEMORY}"));
     let judged = known.judge(None, None, None, true);
-    assert_eq!((judged.verdict, judged.file_system.as_deref()), (Verdict::Ephemeral, Some("tmpfs")));
-    assert_eq!(known.judge(Some(&outlived("boot")), None, None, true).verdict, Verdict::Proven);
+    assert_eq!((judged.verdict, judged.file_system.as_deref()), (PersistenceStatus::Ephemeral, Some("tmpfs")));
+    assert_eq!(known.judge(Some(&outlived("boot")), None, None, true).verdict, PersistenceStatus::Proven);
 }
 
 #[test]
@@ -126,10 +126,10 @@ fn a_volume_at_uploads_alone_keeps_the_images_and_not_the_backups() {
     let uploads_only = known(&format!("{FLY} DATA_DIR=/app"), &format!("{VDA}{AT_UPLOADS}"));
     assert!(uploads_only.is_volume(Location::Uploads) && !uploads_only.is_volume(Location::Data));
     let judged = uploads_only.judge(None, None, None, true);
-    assert_eq!((judged.verdict, judged.archive_passes), (Verdict::Unproven, true));
+    assert_eq!((judged.verdict, judged.archive_passes), (PersistenceStatus::Unproven, true));
     assert_eq!((judged.mount.as_deref(), judged.warning), (Some("/app/uploads"), None));
     let judged = uploads_only.judge(Some(&outlived("deployment")), None, None, true);
-    assert_eq!((judged.verdict, judged.archive_passes), (Verdict::Proven, true));
+    assert_eq!((judged.verdict, judged.archive_passes), (PersistenceStatus::Proven, true));
 
     let elsewhere = format!("{FLY} DATA_DIR=/app BACKUP_URL=s3://bucket");
     let judged = known(&elsewhere, &format!("{VDA}{AT_UPLOADS}")).judge(None, None, None, true);
@@ -144,28 +144,32 @@ fn an_archive_elsewhere_answers_for_a_disk_that_is_wiped_once_it_has_brought_eve
         let variables = format!("{RENDER} DATA_DIR=/data BACKUP_URL={backup} ARCHIVE={mode}");
         let known = known(&variables, &format!("{OVERLAY}{BACKUP_DISK}"));
         let first = known.judge(None, None, None, true);
-        assert_eq!((first.verdict, first.warning), (Verdict::Unproven, None), "{variables}");
+        assert_eq!((first.verdict, first.warning), (PersistenceStatus::Unproven, None), "{variables}");
         let archive = outlived("deployment");
         let after = known.judge(None, Some(&archive), None, true);
-        assert_eq!(after.verdict, Verdict::Proven, "{variables}");
+        assert_eq!(after.verdict, PersistenceStatus::Proven, "{variables}");
         assert!(after.evidence.contains("in the archive, which brought everything back"), "{}", after.evidence);
         assert_eq!(after.evidence.contains("singleCopies"), mode == "async", "what is behind is named");
         let incomplete = known.judge(None, Some(&archive), None, false);
-        assert_eq!(incomplete.verdict, Verdict::Unproven, "not everything came back");
+        assert_eq!(incomplete.verdict, PersistenceStatus::Unproven, "not everything came back");
     }
     // A folder beside it on the same disk goes with it.
     let beside = format!("{RENDER} DATA_DIR=/data BACKUP_URL=file:///copies");
-    assert_eq!(known(&beside, OVERLAY).judge(None, None, None, true).verdict, Verdict::Ephemeral);
+    assert_eq!(known(&beside, OVERLAY).judge(None, None, None, true).verdict, PersistenceStatus::Ephemeral);
     // On a plain host memory goes, and the disk does not.
     let memory = known("DATA_DIR=/data BACKUP_URL=file:///copies", &format!("{VDA}{MEMORY}"));
-    assert_eq!(memory.judge(None, None, None, true).verdict, Verdict::Unproven);
+    assert_eq!(memory.judge(None, None, None, true).verdict, PersistenceStatus::Unproven);
 }
 
 #[test]
 fn a_bucket_is_apart_from_every_instance() {
     for variables in ["STORE_URL=s3://bucket", "STORE_URL=s3://bucket DYNO=web.1"] {
         let judged = known(variables, OVERLAY).judge(None, None, None, true);
-        assert_eq!((judged.verdict, judged.mount, judged.warning), (Verdict::Proven, None, None), "{variables}");
+        assert_eq!(
+            (judged.verdict, judged.mount, judged.warning),
+            (PersistenceStatus::Proven, None, None),
+            "{variables}"
+        );
     }
 }
 

@@ -9,7 +9,7 @@ use store::Optional;
 use store::digest::Digest;
 use store::sync::{Mutex, lock};
 
-use super::sound::Sound;
+use super::verified_image::VerifiedImage;
 use crate::catalog::{Chunk, Entry};
 use crate::core::Core;
 use crate::core::error::{Error, Result};
@@ -39,7 +39,7 @@ pub struct Exports {
     pub(super) gps: Arc<GpsPositions>,
     pub(super) bytes: Arc<ImageBytes>,
     /// Digests of images whose bytes a download found wrong in both places.
-    pub(super) unsound: Mutex<BTreeSet<Digest>>,
+    pub(super) damaged_in_both: Mutex<BTreeSet<Digest>>,
 }
 
 impl Exports {
@@ -51,7 +51,7 @@ impl Exports {
         gps: Arc<GpsPositions>,
         bytes: Arc<ImageBytes>,
     ) -> Self {
-        Self { core, records, backups, gps, bytes, unsound: Mutex::default() }
+        Self { core, records, backups, gps, bytes, damaged_in_both: Mutex::default() }
     }
 }
 
@@ -117,7 +117,7 @@ impl<'a> Contents<'a> {
     }
 
     /// Every image with its bytes, or with `None` where these are in neither place. Links have none and are passed over.
-    pub(super) fn images(&self) -> impl Stream<Item = Result<(ImageId, Option<Sound>)>> {
+    pub(super) fn images(&self) -> impl Stream<Item = Result<(ImageId, Option<VerifiedImage>)>> {
         let found = self.each().map_ok(|(id, entry)| self.find(id, entry)).try_buffered(AHEAD);
         found.try_filter_map(async |found| Ok(found))
     }
@@ -128,13 +128,17 @@ impl<'a> Contents<'a> {
         entries.map_ok(|entries| stream::iter(entries.into_iter().map(Ok::<_, Error>))).try_flatten()
     }
 
-    pub(super) async fn find(&self, id: ImageId, entry: Arc<Entry>) -> Result<Option<(ImageId, Option<Sound>)>> {
+    pub(super) async fn find(
+        &self,
+        id: ImageId,
+        entry: Arc<Entry>,
+    ) -> Result<Option<(ImageId, Option<VerifiedImage>)>> {
         let Some(record) = entry.live() else { return Ok(None) };
         if self.left_out.as_ref().is_some_and(|left_out| left_out.contains(&id)) {
             return Ok(Some((id, None)));
         }
         let found = match record.sha256 {
-            Some(digest) => Sound::find(&self.exports.bytes, &id, digest).await?,
+            Some(digest) => VerifiedImage::find(&self.exports.bytes, &id, digest).await?,
             None if record.is_link() => return Ok(None),
             // Its file was nowhere to be found when the records were completed.
             None => None,
@@ -143,7 +147,7 @@ impl<'a> Contents<'a> {
             self.check_stands().await?;
             if self.left_out.is_some() {
                 // The length is announced. The next zip leaves it out.
-                lock(&self.exports.unsound).extend(record.sha256);
+                lock(&self.exports.damaged_in_both).extend(record.sha256);
                 tracing::error!(image = %id, "a download needs an image whose bytes are right in neither place");
                 return Err(Error::MissingBytes);
             }
@@ -161,7 +165,8 @@ impl<'a> Contents<'a> {
         uploads: Option<&HashMap<ImageId, Listed>>,
     ) -> Result<Option<(ImageId, Option<u64>)>> {
         let known = entry.live().and_then(|record| record.sha256.zip(record.size));
-        if let Some((digest, size)) = known.filter(|(digest, _)| !lock(&self.exports.unsound).contains(digest)) {
+        if let Some((digest, size)) = known.filter(|(digest, _)| !lock(&self.exports.damaged_in_both).contains(digest))
+        {
             let lying = match uploads {
                 Some(uploads) => uploads.get(&id).map(|file| file.size),
                 None => self.exports.core.primary.head(&layout::image(&id)).await.ok().map(|meta| meta.size),

@@ -9,7 +9,7 @@ use super::dates::{Arrival, Said, upload_dates};
 use super::laid::Laid;
 use super::source::Source;
 use super::source_file::SourceFile;
-use super::words::Words;
+use super::text_budget::TextBudget;
 use super::{Meter, OnProgress, Stage, names};
 use crate::base::clock::format_millis;
 use crate::catalog::{Change, Checkpoint, Commit, Content, Record, Snapshot, Stamp, State, decode_checkpoint};
@@ -188,7 +188,7 @@ impl Imports {
         let mut laid = Laid::of(source);
         plan.skipped.append(&mut laid.strange);
         let (mut state, mut odd) = (State::default(), Vec::new());
-        let (mut subjects, mut words) = (Vec::new(), Words::of(source));
+        let (mut subjects, mut words) = (Vec::new(), TextBudget::of(source));
         if let Some(file) = &laid.metadata {
             let bytes = words.read(source, file, self.core.primary.spool()).await?;
             let decoded = blocking(move || decode_checkpoint(&bytes)).await?;
@@ -261,7 +261,7 @@ impl Imports {
             facts.seen = Some(Seen { digest: body.digest(), size: body.size(), media });
         }
         if let Some(id) = id.filter(|id| live.is_none() && now.present.contains_key(id)) {
-            facts.lying = self.core.primary.digest(&layout::image(&id)).await.sound()?.map(|(_, digest)| digest);
+            facts.lying = self.core.primary.digest(&layout::image(&id)).await.intact()?.map(|(_, digest)| digest);
         }
         if let Some((record, _)) = &subject.record
             && let Some(digest) = record.sha256

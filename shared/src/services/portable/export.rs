@@ -9,8 +9,8 @@ use futures::stream::TryStreamExt;
 use tokio::io::AsyncWrite;
 
 use super::contents::{Contents, Exports, What};
-use super::sound::{Sound, spooled};
 use super::text::texts;
+use super::verified_image::{VerifiedImage, spooled};
 use super::zip_writer::ZipWriter;
 use super::{Meter, OnProgress, Stage};
 use crate::core::error::{Error, Result};
@@ -131,7 +131,7 @@ pub(super) fn no_zip(error: std::io::Error) -> Error {
 }
 
 impl Exported {
-    fn count(&mut self, id: &ImageId, found: Option<&Sound>, meter: &Meter<'_>) {
+    fn count(&mut self, id: &ImageId, found: Option<&VerifiedImage>, meter: &Meter<'_>) {
         match found {
             Some(sound) => {
                 self.images += 1;

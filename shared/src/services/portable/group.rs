@@ -8,7 +8,7 @@ use tokio::io::AsyncWrite;
 
 use super::contents::{Contents, Exports};
 use super::planned::LOOKS;
-use super::sound::unwritten;
+use super::verified_image::unwritten;
 use super::zip_writer::ZipWriter;
 use crate::catalog::{Entry, Record};
 use crate::core::error::Result;
@@ -79,7 +79,7 @@ impl Exports {
                 continue;
             };
             if strip_gps && let (Some(whole), Some(record)) = (sound.take(), entry.live()) {
-                sound = Some(whole.without_places(&self.gps, id, record).await?);
+                sound = Some(whole.without_gps(&self.gps, id, record).await?);
             }
             let Some(sound) = sound else {
                 texts.add_missing(&name);

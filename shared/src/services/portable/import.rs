@@ -4,7 +4,7 @@
 //! |---|---|
 //! | 1. Take the lease of a restore, and plan: read the source through. | a lease that ends by itself |
 //! | 2. Make a safety backup, if anything is to be done. | one backup more |
-//! | 3. Store second copies of the bytes, in the archive. | objects that nothing names, for a prune |
+//! | 3. Store replicas of the bytes, in the archive. | objects that nothing names, for a prune |
 //! | 4. Say that of the automatic backups which the commit makes due only the last is to be made. | a note, for nothing |
 //! | 5. One commit with all records. | all images, served from the archive; a start brings them to `uploads/` |
 //! | 6. Store the bytes in `uploads/`. | likewise |
@@ -179,7 +179,7 @@ impl Imports {
         Ok(())
     }
 
-    /// Puts the bytes of an image whose record stands and whose second copy stands.
+    /// Puts the bytes of an image whose record stands and whose replica stands.
     async fn put_taken(&self, id: &ImageId, body: &Body) -> Result<Archived> {
         let key = layout::image(id);
         match self.core.primary.put(&key, body, &PutMode::Create).await {

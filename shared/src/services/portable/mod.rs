@@ -17,11 +17,11 @@ mod import;
 mod laid;
 mod names;
 mod planned;
-mod sound;
 mod source;
 mod source_file;
 mod text;
-mod words;
+mod text_budget;
+mod verified_image;
 mod zip_reader;
 mod zip_writer;
 
@@ -53,7 +53,7 @@ pub enum Stage {
     Exporting,
     /// An import reads its source through, and changes nothing yet.
     Reading,
-    /// An import stores second copies.
+    /// An import stores replicas.
     Archiving,
     /// An import, whose records stand, stores the images.
     Storing,

@@ -24,12 +24,12 @@ pub(super) enum What {
 }
 
 /// What might go, by digest.
-pub(super) struct Suspects {
+pub(super) struct Candidates {
     pub(super) chunks: BTreeSet<Digest>,
     pub(super) images: BTreeSet<Digest>,
 }
 
-impl Suspects {
+impl Candidates {
     /// Those of what was listed.
     pub(super) fn of(candidates: &[Candidate]) -> Self {
         let those = |what| candidates.iter().filter(move |c| c.what == what).map(|candidate| candidate.digest);
@@ -41,8 +41,8 @@ impl Suspects {
 pub(super) type Stored = (ObjectMeta, Manifest);
 
 /// What might go, and of which nothing was found yet that names it.
-pub(super) struct Unnamed {
-    pub(super) suspects: Suspects,
+pub(super) struct Unreferenced {
+    pub(super) suspects: Candidates,
     /// Chunks whose images are none of these.
     pub(super) known: HashSet<Digest>,
     /// The versions of manifests and intents that were read.
@@ -51,9 +51,9 @@ pub(super) struct Unnamed {
     pub(super) state: Snapshot,
 }
 
-impl Unnamed {
+impl Unreferenced {
     /// Nothing was looked at yet.
-    pub(super) fn new(suspects: Suspects) -> Self {
+    pub(super) fn new(suspects: Candidates) -> Self {
         let (known, read) = Default::default();
         Self { suspects, known, read, state: Snapshot::default() }
     }
@@ -93,7 +93,7 @@ impl Unnamed {
 
 /// The backups that there are.
 #[derive(Default)]
-pub(super) struct Standing {
+pub(super) struct ExistingBackups {
     /// The valid ones, newest first.
     pub(super) manifests: Vec<Stored>,
     /// What backups left that were cut off long ago.

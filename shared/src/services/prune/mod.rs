@@ -20,7 +20,7 @@
 //!   what is known here.
 //!
 //! Who relies on an archived image, and why that is safe: an upload, the completion of a ticket and recovery, where it
-//! adopts a file or completes a record, put it anew before their commit; `follow_commits` and `catch_up` after it, and
+//! adopts a file or completes a record, put it anew before their commit; `replicate_commits` and `catch_up` after it, and
 //! they run for each commit. A backup checks images that live records name. Deleting an image and finishing a delete rely
 //! on the copy of what a record and then its tombstone names. Repairs write. A restore holds the lease, and its backup
 //! names what it brings back.
@@ -29,11 +29,11 @@
 //!
 //! A *sweep* lists every chunk and image, and finds whatever nothing names. That costs what the archive holds. So
 //! [by schedule](Keepsake::prune_by_schedule) it is made once in [`SWEEP_EVERY`], and a prune in between looks only at
-//! what it is told of by those who take names away ([`crate::catalog::leftovers`]):
+//! what it is told of by those who take names away ([`crate::catalog::gc_hints`]):
 //!
 //! - Chunks lose a name where a backup goes: in this prune, or where one is deleted, which leaves a list of its chunks. And
 //!   where a backup was cut off, whose intent tells which chunks it may have stored.
-//! - Images lose one where such a chunk goes; the chunk tells which. And where a fold drops tombstones, which leaves a list
+//! - Images lose one where such a chunk goes; the chunk tells which. And where a compaction drops tombstones, which leaves a list
 //!   of their contents.
 //!
 //! What still is named then needs no looking after: who takes that name away will tell. A list is dealt with once it is as
@@ -47,16 +47,16 @@
 //!
 //! Before the first manifest goes, a list of what only those that go name is put. Images go before chunks, and lists and
 //! old intents last. So a prune that is cut off leaves to the next one what tells it of the rest, and no manifest ever
-//! stands without its parts. What nobody could tell of waits for the next sweep: second copies of uploads that failed, chunks
+//! stands without its parts. What nobody could tell of waits for the next sweep: replicas of uploads that failed, chunks
 //! of a backup that failed, what an older version left. Where a list cannot be written or read, [`Swept`] is deleted, so that
 //! the next prune is a sweep.
 
 mod candidates;
-mod named;
+mod hints;
 mod pruner;
+mod references;
 mod run;
-mod suspects;
 
+pub use hints::SWEEP_EVERY;
 pub use pruner::Pruner;
 pub use run::Pruned;
-pub use suspects::SWEEP_EVERY;

@@ -3,9 +3,9 @@
 use crate::services::migrate;
 use futures::stream::{self, StreamExt, TryStreamExt};
 
-use super::candidates::{Candidate, Stored, Suspects, Unnamed, What};
+use super::candidates::{Candidate, Candidates, Stored, Unreferenced, What};
 use super::pruner::Pruner;
-use crate::catalog::leftovers::Swept;
+use crate::catalog::gc_hints::Swept;
 use crate::core::counts::LastPrune;
 use crate::core::error::{Error, Result};
 use crate::core::lease::Lease;
@@ -28,7 +28,7 @@ pub struct Pruned {
     pub kept: Vec<BackupName>,
     /// Catalog chunks that went.
     pub chunks: Vec<Digest>,
-    /// Second copies of images that went.
+    /// Replicas of images that went.
     pub images: Vec<Digest>,
     /// Length of those chunks and images in bytes.
     pub bytes: u64,
@@ -57,7 +57,7 @@ enum Extent {
     /// Whatever lies in the archive: a sweep.
     Everything,
     /// What those tell of who took names away.
-    Told,
+    Hinted,
 }
 
 impl Pruner {
@@ -75,7 +75,7 @@ impl Pruner {
     /// Likewise, to be called now and then: costs what has changed, but for a sweep each [`SWEEP_EVERY`].
     pub async fn prune_by_schedule(&self) -> Result<Pruned> {
         migrate::check_migration(&self.core.primary).await?;
-        self.prune_for_real(Extent::Told).await
+        self.prune_for_real(Extent::Hinted).await
     }
 
     async fn prune_for_real(&self, extent: Extent) -> Result<Pruned> {
@@ -101,12 +101,12 @@ impl Pruner {
         let listed = if sweeps { Some(self.all_old_ones().await?) } else { None };
         let (stay, go) = self.thin_out(std::mem::take(&mut standing.manifests));
         let suspects = match &listed {
-            Some(listed) => Suspects::of(listed),
+            Some(listed) => Candidates::of(listed),
             None => self.suspects(&told, &stay, &go).await?,
         };
         let names = |backups: &[Stored]| backups.iter().map(|(_, m)| m.name).collect::<Vec<_>>();
         let mut pruned = Pruned { kept: names(&stay), ..Pruned::default() };
-        let mut unnamed = Unnamed::new(suspects);
+        let mut unnamed = Unreferenced::new(suspects);
         let held_back = |reason: &'static str| {
             let mut kept = [names(&stay), names(&go)].concat();
             kept.sort_by(|a, b| b.cmp(a));
@@ -120,7 +120,7 @@ impl Pruner {
             None => self.old_ones(&unnamed).await?,
         };
         if !(go.is_empty() && candidates.is_empty())
-            && !self.core.is_withheld()
+            && !self.core.is_fenced()
             && !self.core.archive.store().check_conditional_deletes(&layout::scratch()).await?
         {
             return held_back(UNCONDITIONAL_DELETES);
@@ -130,7 +130,7 @@ impl Pruner {
             candidates.iter().for_each(|candidate| pruned.add(candidate));
             return Ok(pruned);
         };
-        let written = self.tell_of(&stay, &go).await?;
+        let written = self.write_hints(&stay, &go).await?;
         for (version, manifest) in go {
             lease.renew_if_due().await?;
             let target = if self.delete_if_same(&version).await? { &mut pruned.removed } else { &mut pruned.kept };
@@ -154,7 +154,7 @@ impl Pruner {
     async fn remove(
         &self,
         candidates: Vec<Candidate>,
-        mut unnamed: Unnamed,
+        mut unnamed: Unreferenced,
         lease: &Lease<'_>,
         mut pruned: Pruned,
     ) -> Result<Pruned> {

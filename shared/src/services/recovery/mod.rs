@@ -1,7 +1,7 @@
 //! Recovery: making every place whole again out of what survives.
 //!
 //! It runs at start and on demand. The records are the join of all pieces in all places. Then, image by image, missing
-//! bytes come back from the archive and missing second copies from the primary; files without a record are adopted, or
+//! bytes come back from the archive and missing replicas from the primary; files without a record are adopted, or
 //! set aside where they are what an interrupted upload left. Nothing that cannot be explained is deleted: it is moved
 //! to the archive's quarantine. In doubt nothing is overwritten.
 
@@ -85,10 +85,10 @@ impl Recovery {
     /// The first half of [`recover`](Self::recover): joins what is left of the records. From then on they can be served,
     /// and images from the archive.
     pub async fn recover_records(&self) -> Result<Records> {
-        if self.core.is_withheld() {
+        if self.core.is_fenced() {
             // What can be read is read, and no more.
             let _ = self.core.catalog.load().await;
-            return Err(StoreError::new("put", layout::checkpoint(), ErrorKind::Withheld).into());
+            return Err(StoreError::new("put", layout::checkpoint(), ErrorKind::Fenced).into());
         }
         let joined = self.core.note_write(self.join_records().await);
         joined.inspect_err(|error| self.persistence.note_foreign(error))
@@ -99,11 +99,11 @@ impl Recovery {
         let mut loaded = self.core.catalog.load().await?;
         if self.core.settings.archive_sync {
             // From here on the records are safe in every place, whatever happens to the rest.
-            self.core.catalog.fold().await?;
+            self.core.catalog.compact().await?;
             loaded.unarchived.clear();
         } else {
             // Safe in the primary. The archive follows as far as it has the images, which can take long.
-            drop(self.core.catalog.begin_fold().await?);
+            drop(self.core.catalog.begin_compaction().await?);
         }
         Ok(Records { loaded })
     }
@@ -111,7 +111,7 @@ impl Recovery {
     /// Takes in what another server has put into the archive since this one started: where each has a disk of its own and
     /// they share the archive, as the old and the new instance do while a deploy goes on.
     pub async fn look_at_archive_again(&self) -> Result<()> {
-        if !self.core.is_withheld() {
+        if !self.core.is_fenced() {
             self.core.catalog.load().await?;
             self.core.changed.notify_one();
         }
@@ -144,7 +144,7 @@ impl Recovery {
         if !adopted.is_empty() {
             self.core.catalog.commit(adopted).await?;
         }
-        self.replication.fold().await?;
+        self.replication.compact().await?;
         self.backups.resume_automatic().await?;
         report.images = self.core.catalog.read(|state| state.totals().live);
         if report.images > 0 && self.backups.newest_manifest(true).await?.is_none() {
@@ -182,8 +182,9 @@ impl Recovery {
         });
         // Those that people look at first.
         needs.reverse();
-        let owed = needs.iter().filter(|(_, need, _)| matches!(need, Need::SecondCopy(_))).map(|(id, ..)| id.clone());
-        self.replication.note_owed(owed.collect(), unrecorded.clone());
+        let pending_images =
+            needs.iter().filter(|(_, need, _)| matches!(need, Need::SecondCopy(_))).map(|(id, ..)| id.clone());
+        self.replication.note_missing(pending_images.collect(), unrecorded.clone());
         let total = needs.iter().filter(|(_, need, _)| matches!(need, Need::Bytes(..))).count() as u64;
         if total > 0 {
             let restoring = Some(Restoring { done: 0, total });
@@ -198,7 +199,7 @@ impl Recovery {
                 Err(error) if copies && is_refusal(&error) => Ok(Err(error)),
                 healed => {
                     let healed = healed?;
-                    self.replication.note_paid(&id);
+                    self.replication.note_replicated(&id);
                     Ok::<_, Error>(Ok((id, healed, restores)))
                 }
             }

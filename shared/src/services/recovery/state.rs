@@ -20,13 +20,13 @@ pub struct Report {
     pub is_new: bool,
     /// Images there are now.
     pub images: u64,
-    /// Whether metadata came back from a second copy.
+    /// Whether metadata came back from a replica.
     pub metadata_restored: bool,
     /// Damaged commits that were set aside.
     pub damaged_commits: usize,
     /// Images whose bytes came back from the archive.
     pub brought_back: u64,
-    /// Images that got their second copy.
+    /// Images that got their replica.
     pub archived: u64,
     /// Records of the older format that were completed from their files.
     pub imported: u64,

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub use token_cache::TRUSTED;
 pub use token_cache::Tokens;
 pub use token_store::Token;
-pub(crate) use token_store::are_sound;
+pub(crate) use token_store::are_intact;
 use utoipa::ToSchema;
 
 /// What a token allows. Each scope includes those before it.

@@ -76,6 +76,6 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Vec<Token>> {
 }
 
 /// Whether these are tokens as they were written.
-pub(crate) fn are_sound(bytes: &[u8]) -> bool {
+pub(crate) fn are_intact(bytes: &[u8]) -> bool {
     decode(bytes).is_some()
 }

@@ -231,7 +231,7 @@ impl UnfinishedUploads {
         {
             return Ok(claim.clone());
         }
-        let Some((bytes, etag)) = self.core.primary.read(&meta.key).await.sound()? else { return Ok(None) };
+        let Some((bytes, etag)) = self.core.primary.read(&meta.key).await.intact()? else { return Ok(None) };
         let claim = if meta.key == layout::ticket(id) {
             Ticket::decode(&bytes).map(|ticket| Claim { client: ticket.client, bytes: ticket.size })
         } else {

@@ -187,7 +187,7 @@ impl Tickets {
         if let Some(earlier) = self.completed(id)? {
             return Ok(earlier);
         }
-        self.replication.check_behind()?;
+        self.replication.check_lag()?;
         let ticket = match self.ticket(id).await {
             Err(Error::NoSuchTicket) => return self.completed_meanwhile(id, Error::NoSuchTicket).await,
             ticket => ticket?,

@@ -123,7 +123,7 @@ impl Uploads {
     pub async fn add_link(&self, url: &str, fields: Fields) -> Result<Uploaded> {
         fields.check()?;
         parse(url)?;
-        self.replication.check_behind()?;
+        self.replication.check_lag()?;
         self.core.note_write(self.room.check(0).await)?;
         let uploaded = self.core.clock.now();
         let mut record = Record {

@@ -23,7 +23,7 @@ use store::digest::{Digest, Hasher};
 use store::sync::{Mutex, lock};
 use store::{Body, ErrorKind, PutMode};
 /// An upload that took longer than this looks whether its bytes are still there; recovery leaves them alone for a day.
-const PATIENCE: SignedDuration = SignedDuration::from_mins(30);
+const RECHECK_AFTER: SignedDuration = SignedDuration::from_mins(30);
 /// Images of one request that are written at a time.
 const PUTS: usize = 4;
 
@@ -96,7 +96,7 @@ impl Uploads {
             let checked = sound.and_then(|()| check_name(image.original_name.as_deref()));
             checked.map_err(|error| error.of_file(image.called(index, several).as_deref(), several))?;
         }
-        self.replication.check_behind()?;
+        self.replication.check_lag()?;
         let bytes = images.iter().map(|image| image.body.size()).sum();
         self.core.note_write(self.room.check(bytes).await)?;
         let key = idempotency_key.map(|key| Digest::of(key.as_bytes()));
@@ -112,7 +112,7 @@ impl Uploads {
     }
 
     /// What follows once images are stored. With `archive_sync` that is the automatic backup, if it is due; else
-    /// backups are made when the second copies are.
+    /// backups are made when the replicas are.
     pub(crate) async fn acknowledge(&self, images: Vec<(ImageId, Arc<Entry>)>) -> Uploaded {
         let mut backup = None;
         if self.core.settings.archive_sync {
@@ -197,9 +197,9 @@ impl Uploads {
         let (begun, retried) = (self.core.clock.now(), prepared.iter().any(|p| p.record.request_digest.is_some()));
         // Every put is seen to its end, also after one has failed: what is still being written cannot be taken back.
         let put = async |p: &Prepared| {
-            let second_copy =
+            let replicate_image =
                 async { if self.core.settings.archive_sync { self.core.archive.put(&p.body).await } else { Ok(()) } };
-            let (put, archived) = futures::join!(self.put_new(p), second_copy);
+            let (put, archived) = futures::join!(self.put_new(p), replicate_image);
             let mine = matches!(put, Ok(true)).then(|| p.id.clone());
             (mine, put.and(archived.map_err(Error::from)))
         };
@@ -258,7 +258,7 @@ impl Uploads {
         // Where the outcome is unknown, the background task decides it.
         let commit = committed.inspect_err(|_| self.core.changed.notify_one())?;
         sizes.into_iter().for_each(|size| self.core.counts.add_upload(size));
-        if self.core.clock.now().duration_since(begun) > PATIENCE {
+        if self.core.clock.now().duration_since(begun) > RECHECK_AFTER {
             // A recovery may have taken the bytes for what an interrupted upload left.
             for (id, _) in changes.iter().filter(|(id, _)| !id.is_link()) {
                 self.core.primary.head(&layout::image(id)).await?;
@@ -286,7 +286,7 @@ impl Uploads {
         }
     }
 
-    /// Deletes the bytes of images that have no record. Second copies stay: another image may have the same content. Where
+    /// Deletes the bytes of images that have no record. Replicas stay: another image may have the same content. Where
     /// the upload may be `retried`, all stays: another attempt may be storing the same image.
     async fn take_back_images(&self, ids: &[ImageId], retried: bool) {
         for id in ids.iter().filter(|_| !retried) {

@@ -15,7 +15,7 @@ use store::digest::Digest;
 use store::{Body, Key, Optional, PutMode, StoreError};
 
 impl Verifier {
-    /// Reads the second copies that no live image has: only they can bring back what was deleted.
+    /// Reads the replicas that no live image has: only they can bring back what was deleted.
     pub(super) async fn verify_deleted(&self, slice: Slice, findings: &mut Findings) -> Result<()> {
         let archive = self.core.archive.store();
         let live: HashSet<Digest> =

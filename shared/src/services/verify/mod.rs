@@ -37,7 +37,7 @@ use store::{Body, Change, Found, Key, Optional, Store, StoreError};
 const READS: usize = 4;
 /// The slices of a schedule: with one an hour, everything is read through in thirty days.
 pub const SLICES: u32 = 720;
-/// Where second copies follow later, that of an image this young may still be on its way.
+/// Where replicas follow later, that of an image this young may still be on its way.
 const FOLLOWS: SignedDuration = SignedDuration::from_hours(1);
 
 /// A part of all that is stored, picked by digests: the `number`th of so many.
@@ -87,14 +87,14 @@ pub struct Findings {
     pub bytes: u64,
     /// Images whose bytes in the primary were missing or not theirs, and came back from the archive.
     pub repaired: BTreeSet<ImageId>,
-    /// Images whose second copy was missing or not theirs, and was made anew.
+    /// Images whose replica was missing or not theirs, and was made anew.
     pub copied: BTreeSet<ImageId>,
     /// Images of which one copy is missing, wrong or unreadable, because no repair was asked for or it failed; and those
     /// of which neither copy is right but the store holds one that it fails to return.
     pub damaged: BTreeSet<ImageId>,
     /// Images whose bytes are right in neither place.
     pub lost: BTreeSet<ImageId>,
-    /// Second copies of deleted images that were read.
+    /// Replicas of deleted images that were read.
     pub deleted: u64,
     /// Those of them that are wrong: no restore can bring these back.
     pub lost_copies: BTreeSet<Digest>,
@@ -238,7 +238,7 @@ impl Verifier {
         failure.map_or(Ok(()), Err)
     }
 
-    /// Like [`look_at`](Self::look_at), but a second copy that is still to be made, as `may_wait` allows, is no fault.
+    /// Like [`look_at`](Self::look_at), but a replica that is still to be made, as `may_wait` allows, is no fault.
     async fn look_until_settled(&self, id: &ImageId, digest: Digest, may_wait: bool) -> Result<Option<Copies>> {
         let found = self.look_at(id, digest).await?;
         match found {
@@ -347,7 +347,7 @@ impl Verifier {
 
     /// What verifications have found, as far as is kept.
     pub async fn verifications(&self) -> Result<Record> {
-        let kept = self.core.archive.store().read(&layout::verified()).await.sound()?;
+        let kept = self.core.archive.store().read(&layout::verified()).await.intact()?;
         Ok(kept.and_then(|(bytes, _)| Record::decode(&bytes)).unwrap_or_else(Record::new))
     }
 
@@ -380,7 +380,7 @@ impl Verifier {
 async fn read_through(store: &Store, key: &Key, digest: Digest) -> Result<Copy, StoreError> {
     let mut tried_again = false;
     loop {
-        match store.hash(key).await.sound() {
+        match store.hash(key).await.intact() {
             Ok(Some((_, found))) if found == digest => return Ok(Copy::Right),
             Ok(_) => return Ok(Copy::Wrong),
             Err(error) if !is_unreadable(store, key, &error).await => return Err(error),

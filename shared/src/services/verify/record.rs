@@ -26,7 +26,7 @@ pub struct Record {
     pub damaged: BTreeMap<ImageId, Digest>,
     /// Images right in no place.
     pub lost: BTreeMap<ImageId, Digest>,
-    /// Second copies of images that were deleted, which are wrong.
+    /// Replicas of images that were deleted, which are wrong.
     pub lost_copies: BTreeSet<Digest>,
     /// Backups of which a part is wrong.
     pub damaged_backups: BTreeSet<BackupName>,

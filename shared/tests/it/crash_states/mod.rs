@@ -44,7 +44,7 @@ struct World {
     copies: Copies,
 }
 
-/// Where second copies are made, and when.
+/// Where replicas are made, and when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Copies {
     /// In the archive, before the answer.

@@ -34,7 +34,7 @@ pub enum Operation {
     Backup,
     RestoreMerge,
     RestoreExact,
-    Fold,
+    Compaction,
     Recover,
     /// A recovery after so long that tombstones are dropped.
     RecoverLate,
@@ -59,7 +59,7 @@ pub const ALL: [Operation; 17] = [
     Backup,
     RestoreMerge,
     RestoreExact,
-    Fold,
+    Compaction,
     Recover,
     RecoverLate,
     Tidy,
@@ -76,7 +76,7 @@ pub struct Notes {
 }
 
 /// A store in use: images that are there, edited and deleted, an automatic backup and one by hand, and commits that are
-/// folded and that are not.
+/// compacted and that are not.
 pub fn used(copies: Copies) -> World {
     let mut world = World::new(copies);
     let keepsake = world.open();
@@ -88,7 +88,7 @@ pub fn used(copies: Copies) -> World {
     world.backups.insert(automatic, view(&keepsake).unwrap());
     now(keepsake.images.delete(id_of(&keepsake, 2).unwrap().as_str(), |_| true)).unwrap();
     backup(&mut world, &keepsake);
-    now(keepsake.core.catalog.fold()).unwrap();
+    now(keepsake.core.catalog.compact()).unwrap();
     upload(&keepsake, &[4], None);
     now(keepsake.maintenance.catch_up()).unwrap();
     world.advance(SignedDuration::from_mins(5));
@@ -173,11 +173,11 @@ impl Operation {
                 }
             }
             RecoverLate => {
-                now(keepsake.core.catalog.fold()).unwrap();
+                now(keepsake.core.catalog.compact()).unwrap();
                 world.advance(SignedDuration::from_hours(31 * 24));
             }
             Tidy => drop(upload(&keepsake, &[11, 12], None)),
-            UploadOne | UploadSeveral | UploadKeyed | IssueTicket | Edit | Delete | Backup | Fold => {}
+            UploadOne | UploadSeveral | UploadKeyed | IssueTicket | Edit | Delete | Backup | Compaction => {}
         }
         drop(keepsake);
         world.advance(SignedDuration::from_secs(1));
@@ -220,7 +220,7 @@ impl Operation {
                 let by_hand = keepsake.backups.list().await?.into_iter().find(|listed| listed.kind == Kind::Manual);
                 return keepsake.restores.restore(by_hand.unwrap().name, mode).await.map(drop);
             }
-            Fold => return Ok(keepsake.core.catalog.fold().await.map(drop)?),
+            Compaction => return Ok(keepsake.core.catalog.compact().await.map(drop)?),
             Tidy => return keepsake.maintenance.tidy().await,
             Recover | RecoverLate => return keepsake.recovery.recover().await.map(drop),
             Verify => return keepsake.verifier.verify(Slice::WHOLE, true).await.map(drop),
@@ -272,7 +272,7 @@ pub fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
 }
 
-/// Everything that a recovery puts right: bytes and second copies that are missing, a file without a record, the bytes
+/// Everything that a recovery puts right: bytes and replicas that are missing, a file without a record, the bytes
 /// of a deleted image, and checkpoints that are gone.
 fn damage(keepsake: &Keepsake) {
     let (primary, archive) = (&keepsake.core.primary, keepsake.core.archive.store());

@@ -133,7 +133,7 @@ fn every_operation_after_an_upload_survives_every_crash() {
 
 #[test]
 fn two_processes_that_meet_survive_every_crash() {
-    for operations in [[UploadOne, Fold], [Fold, UploadOne], [Delete, Backup], [Edit, Delete]] {
+    for operations in [[UploadOne, Compaction], [Compaction, UploadOne], [Delete, Backup], [Edit, Delete]] {
         interleaved(operations);
     }
 }

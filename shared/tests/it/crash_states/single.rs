@@ -129,7 +129,7 @@ survives_every_crash! {
     a_backup_survives_every_crash: Backup,
     a_restore_by_merge_survives_every_crash: RestoreMerge,
     an_exact_restore_survives_every_crash: RestoreExact,
-    a_fold_survives_every_crash: Fold,
+    a_fold_survives_every_crash: Compaction,
     a_recovery_survives_every_crash: Recover,
     a_recovery_that_drops_tombstones_survives_every_crash: RecoverLate,
     the_work_of_a_schedule_survives_every_crash: Tidy,

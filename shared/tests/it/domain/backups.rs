@@ -69,7 +69,7 @@ async fn a_warm_read_costs_two_requests_whatever_the_store_holds() {
     upload_all(&world.open(), 0..30).await;
     let counted = Arc::new(FaultStore::new(Arc::clone(&world.memory) as _));
     let keepsake = world.open_on(Arc::clone(&counted) as _);
-    keepsake.core.catalog.fold().await.unwrap();
+    keepsake.core.catalog.compact().await.unwrap();
     let before: u64 = counted.counts().values().sum();
     keepsake.images.list(&shared::images::Filter::default(), None, 50).await.unwrap();
     assert_eq!(counted.counts().values().sum::<u64>() - before, 2);

@@ -70,7 +70,7 @@ async fn a_restore_that_dies_anywhere_leaves_the_old_state_or_the_new_and_can_be
             let _ = world.open().images.delete(id.as_str(), |_| true).await;
         }
         // Else each round would find more commits to read than the one before, and never come to its end.
-        world.open().core.catalog.fold().await.unwrap();
+        world.open().core.catalog.compact().await.unwrap();
         let deleted = seen(&world.open()).await;
         assert!(deleted.is_empty());
         let outcome = {

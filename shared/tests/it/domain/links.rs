@@ -67,7 +67,7 @@ async fn a_link_outlives_the_loss_of_each_place() {
         keepsake.recovery.recover().await.unwrap();
         upload(&keepsake, 1).await.unwrap();
         let id = link(&keepsake).await;
-        keepsake.replication.fold().await.unwrap();
+        keepsake.replication.compact().await.unwrap();
         drop(keepsake);
         world.pass(SignedDuration::from_hours(48));
         world.remove(lost).await;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use jiff::SignedDuration;
 use shared::backup::Kind;
-use shared::catalog::Folded;
+use shared::catalog::Compacted;
 use shared::digest::Digest;
 use shared::images::Patch;
 use shared::layout;
@@ -18,7 +18,7 @@ use uuid::Uuid;
 use super::{World, png, seen, upload, upload_all};
 
 impl World {
-    /// A process whose uploads leave second copies and backups to others, and which others can come between.
+    /// A process whose uploads leave replicas and backups to others, and which others can come between.
     fn open_deferring(&self) -> Keepsake {
         self.deferring_on(FaultStore::new(Arc::clone(&self.memory) as _))
     }
@@ -63,26 +63,26 @@ async fn following_a_commit_makes_its_second_copies_however_often_and_late_that_
     let commits = world.commits().await;
     let maintenance = world.open_deferring();
     for _ in 0..2 {
-        assert!(maintenance.replication.follow_commits(&commits).await.unwrap().is_empty());
+        assert!(maintenance.replication.replicate_commits(&commits).await.unwrap().is_empty());
         for n in 0..3 {
             assert!(world.keys("backups/images/").await.contains(&format!("backups/images/{}", Digest::of(&png(n)))));
         }
         assert_eq!(world.keys("backups/image-metadata.d/").await.len(), 3);
     }
 
-    // Folded before anyone followed it.
+    // Compacted before anyone followed it.
     let (late, id) = (world.open_deferring(), upload(&world.open_deferring(), 7).await.unwrap().images[0].0.clone());
     let commits: BTreeSet<Uuid> = world.commits().await.difference(&commits).copied().collect();
-    maintenance.core.catalog.fold().await.unwrap();
+    maintenance.core.catalog.compact().await.unwrap();
     assert!(world.commits().await.is_empty());
-    assert!(late.replication.follow_commits(&commits).await.unwrap().is_empty());
+    assert!(late.replication.replicate_commits(&commits).await.unwrap().is_empty());
     assert!(late.core.archive.has(&Digest::of(&png(7)), None).await.unwrap());
 
     // Deleted before anyone followed it, and a commit that never was.
     upload(&world.open_deferring(), 8).await.unwrap();
     let commits = world.commits().await.into_iter().chain([Uuid::nil()]).collect();
     maintenance.images.delete(id.as_str(), |_| true).await.unwrap();
-    assert!(maintenance.replication.follow_commits(&commits).await.unwrap().is_empty());
+    assert!(maintenance.replication.replicate_commits(&commits).await.unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -111,13 +111,13 @@ async fn only_the_commits_that_could_not_be_followed_are_named() {
     let failing = world.deferring_with(move |operation| {
         (operation.name == "put" && operation.key == unlucky).then_some(Fault::Before(ErrorKind::Unavailable))
     });
-    let failed = failing.replication.follow_commits(&world.commits().await).await.unwrap();
+    let failed = failing.replication.replicate_commits(&world.commits().await).await.unwrap();
     assert_eq!(failed.iter().map(|(commit, _)| *commit).collect::<BTreeSet<_>>(), bad);
     assert!(failing.core.archive.has(&Digest::of(&png(0)), None).await.unwrap());
 
     // Bytes that are nowhere are not passed over.
     world.remove("uploads/").await;
-    assert_eq!(world.open_deferring().replication.follow_commits(&bad).await.unwrap().len(), 1);
+    assert_eq!(world.open_deferring().replication.replicate_commits(&bad).await.unwrap().len(), 1);
 }
 
 #[tokio::test]
@@ -165,7 +165,7 @@ async fn what_a_cut_off_run_left_is_finished_by_the_schedule_without_any_event()
             (operation.sequence >= n).then_some(Fault::Before(ErrorKind::Unavailable))
         });
         let commits = world.commits().await;
-        let _ = dying.replication.follow_commits(&commits).await;
+        let _ = dying.replication.replicate_commits(&commits).await;
         let _ = dying.maintenance.follow_up().await;
         let schedule = world.open_deferring();
         schedule.backups.make_due().await.unwrap();
@@ -181,7 +181,7 @@ async fn what_a_cut_off_run_left_is_finished_by_the_schedule_without_any_event()
 async fn who_folds_all_goes_on_where_a_fold_that_began_earlier_was_quicker() {
     let world = World::new();
     let id = upload_all(&world.open(), 0..1).await.remove(0);
-    world.open().replication.fold_all().await.unwrap();
+    world.open().replication.compact_all().await.unwrap();
     let (raw, checkpoint) = (world.raw(), layout::checkpoint());
     let (earlier, _) = raw.read(&checkpoint).await.unwrap();
     // Just before the checkpoint is written, someone else writes one that does not hold the edit.
@@ -196,8 +196,8 @@ async fn who_folds_all_goes_on_where_a_fold_that_began_earlier_was_quicker() {
     });
     let edit = Patch { description: Some(Some("seen at once".to_owned())), ..Patch::default() };
     keepsake.images.edit(id.as_str(), &edit, |_| true).await.unwrap();
-    assert_eq!(keepsake.replication.fold().await.unwrap(), Folded::Lost);
-    keepsake.replication.fold_all().await.unwrap();
+    assert_eq!(keepsake.replication.compact().await.unwrap(), Compacted::Superseded);
+    keepsake.replication.compact_all().await.unwrap();
     let (now, _) = world.raw().read(&checkpoint).await.unwrap();
     assert!(String::from_utf8_lossy(&now).contains("seen at once"));
     assert!(world.commits().await.is_empty());

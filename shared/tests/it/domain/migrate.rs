@@ -26,7 +26,7 @@ pub(crate) async fn filled(world: &World) -> Vec<ImageId> {
     keepsake.images.edit(ids[1].as_str(), &described("another"), |_| true).await.unwrap();
     keepsake.backups.create(Kind::Manual).await.unwrap();
     keepsake.images.delete(ids[0].as_str(), |_| true).await.unwrap();
-    keepsake.core.catalog.fold().await.unwrap();
+    keepsake.core.catalog.compact().await.unwrap();
     upload(&keepsake, 100).await.unwrap();
     ids
 }
@@ -179,7 +179,7 @@ async fn deletes_that_the_source_has_forgotten_do_not_come_back_by_a_migration()
     from.open().recovery.recover().await.unwrap();
     let keepsake = from.open();
     keepsake.core.catalog.load().await.unwrap();
-    keepsake.core.catalog.fold().await.unwrap();
+    keepsake.core.catalog.compact().await.unwrap();
     assert!(keepsake.core.catalog.read(|state| state.get(ids[7].as_str()).is_none()), "it is forgotten");
     assert!(matches!(run(&from, &to).await, Err(Error::MigrationRefused(_))));
 }
@@ -295,7 +295,7 @@ async fn uploads_and_backups_beside_a_migration_come_along_or_are_told_of() {
                 busy.images.delete(id.as_str(), |_| true).await.unwrap();
             }
             if n % 3 == 0 {
-                busy.core.catalog.fold().await.unwrap();
+                busy.core.catalog.compact().await.unwrap();
             }
             uploaded.fetch_add(1, SeqCst);
         }
@@ -318,7 +318,7 @@ async fn a_delete_that_only_the_target_has_forgotten_is_not_counted_twice() {
     let uploads = async |world: &World| {
         let keepsake = world.open();
         keepsake.core.catalog.load().await.unwrap();
-        keepsake.core.catalog.fold().await.unwrap();
+        keepsake.core.catalog.compact().await.unwrap();
         keepsake.core.catalog.read(|state| state.totals().uploads())
     };
     assert_eq!(uploads(&to).await, 13);

@@ -86,7 +86,7 @@ async fn the_checkpoint_has_every_documented_field() {
     let keepsake = world.open();
     keepsake.recovery.recover().await.unwrap();
     let id = super::upload(&keepsake, 1).await.unwrap().images[0].0.clone();
-    keepsake.replication.fold().await.unwrap();
+    keepsake.replication.compact().await.unwrap();
     let read = async |key: &str| {
         let bytes = world.raw().read(&store::Key::new(key).unwrap()).await.unwrap().0;
         serde_json::from_slice::<serde_json::Value>(&bytes).unwrap()

@@ -70,7 +70,7 @@ async fn an_upload_of_unknown_outcome_stays_what_a_reader_saw() {
             let first = seen(&keepsake).await;
             failing.store(false, SeqCst);
             assert_eq!(seen(&keepsake).await, first, "{name}: once the fault is gone");
-            keepsake.replication.fold().await.unwrap();
+            keepsake.replication.compact().await.unwrap();
             let restarted = world.open();
             restarted.recovery.recover().await.unwrap();
             assert_eq!(seen(&restarted).await, first, "{name}: after the next start");
@@ -93,7 +93,7 @@ async fn an_edit_of_unknown_outcome_stays_what_a_reader_saw() {
             failing.store(looks_while_failing, SeqCst);
             let first = seen(&keepsake).await;
             failing.store(false, SeqCst);
-            keepsake.replication.fold().await.unwrap();
+            keepsake.replication.compact().await.unwrap();
             let restarted = world.open();
             restarted.recovery.recover().await.unwrap();
             assert_eq!(seen(&restarted).await, first, "{name}");

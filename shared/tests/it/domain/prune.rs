@@ -121,8 +121,8 @@ pub async fn worn() -> World {
     world.pass(31 * DAY);
     keepsake.images.delete(ids[2].as_str(), |_| true).await.unwrap();
     // The first two tombstones go.
-    keepsake.core.catalog.fold().await.unwrap();
-    keepsake.core.catalog.fold().await.unwrap();
+    keepsake.core.catalog.compact().await.unwrap();
+    keepsake.core.catalog.compact().await.unwrap();
     upload_all(&keepsake, 10..12).await;
     keepsake.backups.create(Kind::Manual).await.unwrap();
     world.pass(SignedDuration::from_mins(1));
@@ -295,7 +295,7 @@ enum Event {
     Backup(Kind),
     DeleteBackup(prop::sample::Index),
     Restore(prop::sample::Index, bool),
-    Fold,
+    Compaction,
     Prune(u32),
     PruneBySchedule(u32),
     Pass(i64),
@@ -309,7 +309,7 @@ fn event() -> impl Strategy<Value = Event> {
         3 => prop_oneof![Just(Kind::Auto), Just(Kind::Manual), Just(Kind::Safety)].prop_map(Event::Backup),
         1 => index().prop_map(Event::DeleteBackup),
         1 => (index(), any::<bool>()).prop_map(|(at, exact)| Event::Restore(at, exact)),
-        2 => Just(Event::Fold),
+        2 => Just(Event::Compaction),
         2 => (0..3_u32).prop_map(Event::Prune),
         4 => (0..3_u32).prop_map(Event::PruneBySchedule),
         4 => prop_oneof![Just(1_i64), Just(7), Just(13), Just(25), Just(24 * 31)].prop_map(Event::Pass),
@@ -347,7 +347,7 @@ async fn play(events: Vec<Event>) {
                 let restored = keepsake.restores.restore(*at.get(&standing), mode).await.unwrap();
                 assert!(restored.plan.missing.is_empty());
             }
-            Event::Fold => _ = keepsake.core.catalog.fold().await.unwrap(),
+            Event::Compaction => _ = keepsake.core.catalog.compact().await.unwrap(),
             Event::Prune(last) => {
                 let keepsake = super::prune::keepsake(&world, *last);
                 let planned = keepsake.pruner.prune(true).await.unwrap();
@@ -372,8 +372,8 @@ async fn play(events: Vec<Event>) {
     let kept = keepsake(&world, 100);
     for _ in 0..2 {
         kept.recovery.recover().await.unwrap();
-        kept.core.catalog.fold().await.unwrap();
-        kept.core.catalog.fold().await.unwrap();
+        kept.core.catalog.compact().await.unwrap();
+        kept.core.catalog.compact().await.unwrap();
         world.note_sweep().await;
         world.pass(DAY + SignedDuration::from_mins(1));
         kept.pruner.prune_by_schedule().await.unwrap();
@@ -416,7 +416,7 @@ async fn who_relies_on_an_old_copy_makes_it_young() {
 async fn what_the_catalog_names_while_a_prune_runs_stays() {
     let world = worn().await;
     let id = upload(&world.open(), 0).await.unwrap().images[0].0.clone();
-    // The commit vanishes, and comes back once the prune has read what is named; its second copy was never made young.
+    // The commit vanishes, and comes back once the prune has read what is named; its replica was never made young.
     let key = Key::new(world.keys("image-metadata.d/").await.pop().unwrap()).unwrap();
     let commit = world.raw().fetch(&key).await.unwrap();
     world.raw().delete(&key).await.unwrap();

@@ -59,7 +59,7 @@ async fn prune_by_schedule(world: &World) -> (Pruned, Vec<Operation>) {
     (pruned, operations)
 }
 
-/// Commits a record for each of these numbers, and puts its second copy.
+/// Commits a record for each of these numbers, and puts its replica.
 async fn store(world: &World, keepsake: &Keepsake, numbers: impl Iterator<Item = u32>) {
     let mut changes = Vec::new();
     for n in numbers {
@@ -83,8 +83,8 @@ async fn a_prune_by_schedule_costs_what_changed_and_not_what_is_stored() {
         maker.backups.create(Kind::Auto).await.unwrap();
         maker.images.delete("9999999.png", |_| true).await.unwrap();
         world.pass(31 * DAY);
-        maker.core.catalog.fold().await.unwrap();
-        maker.core.catalog.fold().await.unwrap();
+        maker.core.catalog.compact().await.unwrap();
+        maker.core.catalog.compact().await.unwrap();
         maker.backups.create(Kind::Auto).await.unwrap();
         world.note_sweep().await;
         world.pass(2 * DAY);
@@ -128,8 +128,8 @@ async fn what_a_deleted_backup_named_goes_a_day_later() {
     let first = keepsake.backups.create(Kind::Manual).await.unwrap();
     keepsake.images.delete(ids[0].as_str(), |_| true).await.unwrap();
     world.pass(31 * DAY);
-    keepsake.core.catalog.fold().await.unwrap();
-    keepsake.core.catalog.fold().await.unwrap();
+    keepsake.core.catalog.compact().await.unwrap();
+    keepsake.core.catalog.compact().await.unwrap();
     keepsake.backups.create(Kind::Manual).await.unwrap();
     world.note_sweep().await;
     world.pass(2 * DAY);
@@ -157,8 +157,8 @@ async fn what_only_a_tombstone_named_goes_after_it() {
     world.pass(31 * DAY);
     world.note_sweep().await;
     assert_eq!(prune_by_schedule(&world).await.0.objects(), 0, "its tombstone stands");
-    keepsake.core.catalog.fold().await.unwrap();
-    keepsake.core.catalog.fold().await.unwrap();
+    keepsake.core.catalog.compact().await.unwrap();
+    keepsake.core.catalog.compact().await.unwrap();
     assert_eq!(prune_by_schedule(&world).await.0.objects(), 0, "a fold may still be at it");
     world.pass(DAY + SignedDuration::from_mins(1));
     assert_eq!(prune_by_schedule(&world).await.0.images, [Digest::of(&png(0))]);
@@ -288,22 +288,22 @@ async fn tombstones_stay_where_nobody_can_be_told_of_them() {
     keeper.recovery.recover().await.unwrap();
     let ids = upload_all(&keeper, 0..2).await;
     keeper.images.delete(ids[0].as_str(), |_| true).await.unwrap();
-    keeper.core.catalog.fold().await.unwrap();
+    keeper.core.catalog.compact().await.unwrap();
     world.pass(31 * DAY);
     let refuse = |o: &Operation| o.key.contains("leftovers/").then_some(Fault::Before(ErrorKind::Unavailable));
     let failing = world.open_failing(refuse);
     failing.recovery.recover().await.unwrap();
     upload(&failing, 5).await.unwrap();
-    failing.core.catalog.fold().await.unwrap();
-    failing.core.catalog.fold().await.unwrap();
+    failing.core.catalog.compact().await.unwrap();
+    failing.core.catalog.compact().await.unwrap();
     let tombstones = async || {
         let fresh = world.open();
         fresh.core.catalog.refresh().await.unwrap();
         fresh.core.catalog.read(|state| state.totals().deleted)
     };
     assert_eq!(tombstones().await, 1);
-    keeper.core.catalog.fold().await.unwrap();
-    keeper.core.catalog.fold().await.unwrap();
+    keeper.core.catalog.compact().await.unwrap();
+    keeper.core.catalog.compact().await.unwrap();
     assert_eq!((tombstones().await, world.leftovers().await), (0, 1));
     // Though the other has written the archive's checkpoint since the first last looked, it counts once.
     let fresh = world.open();

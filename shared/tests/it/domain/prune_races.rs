@@ -45,7 +45,7 @@ impl<'a> Actor<'a> {
 enum Rival {
     /// An upload of bytes that lie in the archive and that nothing names any more.
     Upload,
-    /// Likewise where second copies follow later.
+    /// Likewise where replicas follow later.
     UploadThenCatchUp,
     /// A backup by a process that knows the one which is being deleted as the newest.
     Backup,
@@ -55,7 +55,7 @@ enum Rival {
     BackupOnThinned,
     /// A restore of the backup that is being deleted.
     Restore,
-    /// Where second copies follow later, an upload of bytes that lie in the archive, and the delete of that image.
+    /// Where replicas follow later, an upload of bytes that lie in the archive, and the delete of that image.
     UploadThenDelete,
     /// An image is deleted whose content only a record names.
     Delete,
@@ -108,8 +108,8 @@ async fn scene(rival: Rival, extent: Extent) -> Scene {
     pruner.images.delete(ids[0].as_str(), |_| true).await.unwrap();
     world.pass(31 * DAY);
     // The tombstone goes.
-    pruner.core.catalog.fold().await.unwrap();
-    pruner.core.catalog.fold().await.unwrap();
+    pruner.core.catalog.compact().await.unwrap();
+    pruner.core.catalog.compact().await.unwrap();
     let maker = if matches!(rival, Rival::Backup | Rival::BackupOnThinned) { &actor } else { &pruner };
     let thins = rival == Rival::BackupOnThinned
         || extent == Extent::Schedule && matches!(rival, Rival::Backup | Rival::BackupOfAnother | Rival::Restore);
@@ -120,8 +120,8 @@ async fn scene(rival: Rival, extent: Extent) -> Scene {
         // So that there is something to bring back.
         pruner.images.delete(ids[1].as_str(), |_| true).await.unwrap();
         world.pass(31 * DAY);
-        pruner.core.catalog.fold().await.unwrap();
-        pruner.core.catalog.fold().await.unwrap();
+        pruner.core.catalog.compact().await.unwrap();
+        pruner.core.catalog.compact().await.unwrap();
     }
     if thins || rival == Rival::BackupOfAnother {
         // The state of the old backup comes back, and with it its chunk.

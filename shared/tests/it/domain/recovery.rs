@@ -39,7 +39,7 @@ async fn without_any_metadata_every_image_is_adopted_and_yields_to_its_real_reco
     let world = World::new();
     let keepsake = world.open();
     let ids = upload_all(&keepsake, 0..3).await;
-    keepsake.core.catalog.fold().await.unwrap();
+    keepsake.core.catalog.compact().await.unwrap();
     let checkpoint = world.raw().read(&layout::checkpoint()).await.unwrap().0;
     world.remove("image-metadata").await;
     world.remove("backups/").await;
@@ -93,7 +93,7 @@ async fn records_come_back_in_full_where_only_uploads_survives_with_its_own_mirr
     let keepsake = open();
     keepsake.recovery.recover().await.unwrap();
     let ids = upload_all(&keepsake, 0..12).await;
-    keepsake.core.catalog.fold().await.unwrap();
+    keepsake.core.catalog.compact().await.unwrap();
     upload_all(&keepsake, 12..13).await;
     keepsake.images.delete(ids[2].as_str(), |_| true).await.unwrap();
     let before = seen(&keepsake).await;
@@ -124,7 +124,7 @@ async fn what_was_acknowledged_while_the_archive_was_away_comes_back_from_upload
     keepsake.recovery.recover().await.unwrap();
     away.store(true, Ordering::SeqCst);
     let ids = upload_all(&keepsake, 0..3).await;
-    assert!(keepsake.replication.fold().await.is_err());
+    assert!(keepsake.replication.compact().await.is_err());
     drop(keepsake);
     world.remove("image-metadata").await;
 
@@ -249,7 +249,7 @@ async fn the_archive_of_another_store_is_refused() {
         let keepsake = world.open();
         keepsake.recovery.recover().await.unwrap();
         upload_all(&keepsake, 0..1).await;
-        keepsake.core.catalog.fold().await.unwrap();
+        keepsake.core.catalog.compact().await.unwrap();
     }
     let (primary, archive) = (one.raw(), two.raw().below(&layout::default_archive()));
     let before = one.keys("").await;

@@ -123,7 +123,7 @@ async fn emptied_of(world: &World, count: u32) -> (BackupName, Vec<ImageId>) {
     for id in &ids {
         keepsake.images.delete(id.as_str(), |_| true).await.unwrap();
     }
-    keepsake.replication.fold().await.unwrap();
+    keepsake.replication.compact().await.unwrap();
     assert!(world.keys("uploads/").await.is_empty());
     (backup, ids)
 }

@@ -1,4 +1,4 @@
-//! Second copies in an archive elsewhere: made later, while it is away and after it, and what comes back from them.
+//! Replicas in an archive elsewhere: made later, while it is away and after it, and what comes back from them.
 
 use std::collections::BTreeSet;
 use std::future::poll_fn;
@@ -142,7 +142,7 @@ async fn what_changes_while_the_archive_is_away_is_served_counted_over_a_restart
     let keepsake = pair.open(false);
     keepsake.recovery.recover().await.unwrap();
     let ids = upload_all(&keepsake, 0..4).await;
-    keepsake.replication.fold().await.unwrap();
+    keepsake.replication.compact().await.unwrap();
     assert_eq!(behind(&keepsake).await, Some(0));
 
     pair.goes(true);
@@ -151,7 +151,7 @@ async fn what_changes_while_the_archive_is_away_is_served_counted_over_a_restart
     keepsake.images.edit(more[0].as_str(), &described("edited twice"), |_| true).await.unwrap();
     keepsake.images.delete(ids[1].as_str(), |_| true).await.unwrap();
     pair.clock.advance(SignedDuration::from_secs(90));
-    assert!(keepsake.replication.fold().await.is_err());
+    assert!(keepsake.replication.compact().await.is_err());
     let health = keepsake.health.report().await;
     assert_eq!((health.status, health.writable, health.archive.status.is_some()), (Status::Warn, true, false));
     let reported = health.archive.behind.unwrap();
@@ -177,7 +177,7 @@ async fn what_changes_while_the_archive_is_away_is_served_counted_over_a_restart
     assert_eq!(behind(&again).await, Some(7), "looking changes nothing");
     let again = pair.open(false);
     again.recovery.recover().await.unwrap();
-    again.replication.fold().await.unwrap();
+    again.replication.compact().await.unwrap();
     again.maintenance.catch_up().await.unwrap();
     assert_eq!((behind(&again).await, seen(&again).await), (Some(0), truth.clone()));
     for store in [&pair.primary, &pair.archive] {
@@ -196,7 +196,7 @@ async fn a_primary_lost_at_any_moment_loses_at_most_what_was_said_to_be_behind()
         let (dying, limit) = pair.dying_at(u64::MAX);
         dying.recovery.recover().await.unwrap();
         let ids = upload_all(&dying, 0..5).await;
-        dying.replication.fold().await.unwrap();
+        dying.replication.compact().await.unwrap();
         let more = upload_all(&dying, 5..9).await;
         dying.images.edit(ids[0].as_str(), &described("edited"), |_| true).await.unwrap();
         dying.images.edit(more[0].as_str(), &described("edited twice"), |_| true).await.unwrap();
@@ -204,7 +204,7 @@ async fn a_primary_lost_at_any_moment_loses_at_most_what_was_said_to_be_behind()
         let truth = seen(&dying).await;
 
         limit.dies_after(n);
-        let done = dying.replication.fold().await.is_ok() && dying.maintenance.catch_up().await.is_ok();
+        let done = dying.replication.compact().await.is_ok() && dying.maintenance.catch_up().await.is_ok();
         assert!(done || dying.health.report().await.archive.behind.is_none(), "what cannot be read cannot be counted");
         // It might as well have been an outage.
         limit.dies_after(u64::MAX);
@@ -233,7 +233,7 @@ async fn images_that_a_new_archive_lacks_count_as_behind_until_it_has_them() {
     let pair = Pair::new();
     let first = pair.open(true);
     upload_all(&first, 0..6).await;
-    first.replication.fold().await.unwrap();
+    first.replication.compact().await.unwrap();
     let fresh = Pair { archive: Arc::default(), primary: Arc::clone(&pair.primary), ..Pair::new() };
     fresh.goes(true);
     let keepsake = fresh.open(false);
@@ -298,7 +298,7 @@ async fn used(count: u32) -> (Pair, Vec<ImageId>) {
     for id in &ids[1..3] {
         keepsake.images.delete(id.as_str(), |_| true).await.unwrap();
     }
-    keepsake.replication.fold().await.unwrap();
+    keepsake.replication.compact().await.unwrap();
     (pair, ids)
 }
 
@@ -345,7 +345,7 @@ async fn what_happens_to_images_while_they_are_brought_back_holds() {
         };
         let (report, uploaded) = futures::join!(keepsake.recovery.recover_files(records), others);
         assert!(report.unwrap().missing.is_empty());
-        keepsake.replication.fold().await.unwrap();
+        keepsake.replication.compact().await.unwrap();
         let now = seen(&keepsake).await;
         assert_eq!(now.len(), 12 - 4 + 1, "patience {patience}");
         assert!(now.values().all(|(_, bytes)| bytes.is_some()), "patience {patience}: not all are back");

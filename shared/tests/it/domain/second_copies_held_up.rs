@@ -1,4 +1,4 @@
-//! Second copies that the archive refuses, or takes only after many tries, and what goes on beside them.
+//! Replicas that the archive refuses, or takes only after many tries, and what goes on beside them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -34,7 +34,7 @@ async fn images_that_the_archive_refuses_hold_up_no_other_and_health_says_that_t
     let keepsake = pair.open_with(deferring(), Box::new(never), Box::new(all_but_one));
     keepsake.recovery.recover().await.unwrap();
     upload_all(&keepsake, 0..REFUSED + 1).await;
-    assert_eq!(keepsake.replication.fold().await.unwrap_err().store_kind(), Some(ErrorKind::Refused));
+    assert_eq!(keepsake.replication.compact().await.unwrap_err().store_kind(), Some(ErrorKind::Refused));
     assert_eq!((keys(&pair.archive, "images/").await.len(), behind(&keepsake).await), (1, Some(REFUSED.into())));
     let told = async || {
         let checks = keepsake.health.report().await.checks;
@@ -69,14 +69,14 @@ async fn while_the_archive_is_away_a_checkpoint_that_has_not_changed_is_not_writ
     upload_all(&keepsake, 0..3).await;
     let before = puts.load(Ordering::SeqCst);
     for _ in 0..5 {
-        assert!(keepsake.replication.fold().await.is_err());
+        assert!(keepsake.replication.compact().await.is_err());
     }
     assert_eq!(puts.load(Ordering::SeqCst) - before, 1);
     upload(&keepsake, 3).await.unwrap();
-    assert!(keepsake.replication.fold().await.is_err());
+    assert!(keepsake.replication.compact().await.is_err());
     assert_eq!(puts.load(Ordering::SeqCst) - before, 2, "what has changed is");
     pair.goes(false);
-    keepsake.replication.fold().await.unwrap();
+    keepsake.replication.compact().await.unwrap();
     assert_eq!((seen(&pair.open(false)).await.len(), keys(&pair.archive, "image-metadata.d/").await.len()), (4, 0));
 }
 
@@ -87,7 +87,7 @@ async fn a_commit_that_a_recovery_reads_from_the_archive_while_a_fold_goes_on_st
         let first = pair.open(true);
         first.recovery.recover().await.unwrap();
         upload_all(&first, 0..2).await;
-        first.replication.fold().await.unwrap();
+        first.replication.compact().await.unwrap();
         // One whose process died between its two puts, so that only the archive has its commit.
         upload(&first, 2).await.unwrap();
         let key = keys(&pair.primary, "image-metadata.d/").await[0].parse().unwrap();
@@ -95,10 +95,10 @@ async fn a_commit_that_a_recovery_reads_from_the_archive_while_a_fold_goes_on_st
         let process = pair.open(true);
         upload(&process, 3).await.unwrap();
 
-        let mut fold = Box::pin(process.replication.fold());
-        let mut folded = false;
+        let mut fold = Box::pin(process.replication.compact());
+        let mut compacted = false;
         for _ in 0..steps {
-            folded = folded || futures::poll!(&mut fold).is_ready();
+            compacted = compacted || futures::poll!(&mut fold).is_ready();
         }
         let mut load = Box::pin(process.core.catalog.load());
         for _ in 0..200 {
@@ -107,7 +107,7 @@ async fn a_commit_that_a_recovery_reads_from_the_archive_while_a_fold_goes_on_st
             }
         }
         drop(load);
-        if !folded {
+        if !compacted {
             fold.await.unwrap();
         }
         let elsewhere = pair.wiped().await.open(true);
@@ -132,7 +132,7 @@ async fn what_is_behind_is_bounded_and_deleting_is_always_possible() {
     restarted.core.catalog.refresh().await.unwrap();
     assert!(matches!(upload(&restarted, 3).await, Err(Error::ArchiveBehind)), "also after a restart");
     pair.goes(false);
-    restarted.replication.fold().await.unwrap();
+    restarted.replication.compact().await.unwrap();
     upload(&restarted, 3).await.unwrap();
 }
 
@@ -149,13 +149,13 @@ async fn a_record_waits_for_its_image_where_only_the_image_cannot_be_copied() {
     keepsake.recovery.recover().await.unwrap();
     let ids = upload_all(&keepsake, 0..3).await;
     keepsake.images.edit(ids[1].as_str(), &described("edited"), |_| true).await.unwrap();
-    assert!(keepsake.replication.fold().await.is_err());
+    assert!(keepsake.replication.compact().await.is_err());
     assert_eq!(behind(&keepsake).await, Some(3));
     let elsewhere = pair.wiped().await.open(false);
     assert_eq!(elsewhere.recovery.recover().await.unwrap().missing, [], "a record came before its bytes");
     assert!(seen(&elsewhere).await.is_empty());
     refusing.store(false, Ordering::SeqCst);
-    keepsake.replication.fold().await.unwrap();
+    keepsake.replication.compact().await.unwrap();
     assert_eq!(behind(&keepsake).await, Some(0));
 }
 
@@ -173,7 +173,7 @@ async fn an_image_that_is_gone_keeps_no_record_of_its_upload_from_the_archive() 
     let uploaded = keepsake.uploads.upload(vec![image(1), image(2)], Fields::default(), None).await.unwrap();
     let [gone, whole_one] = [0, 1].map(|at: usize| uploaded.images[at].0.clone());
     whole(&pair.primary).delete(&layout::image(&gone)).await.unwrap();
-    assert!(keepsake.replication.fold().await.is_err());
+    assert!(keepsake.replication.compact().await.is_err());
     assert_eq!(behind(&keepsake).await, Some(0));
     let elsewhere = pair.wiped().await.open(false);
     assert_eq!(elsewhere.recovery.recover().await.unwrap().missing, std::slice::from_ref(&gone));
@@ -211,7 +211,7 @@ async fn a_change_that_is_refused_is_not_taken_for_made_while_its_second_copy_st
     keepsake.recovery.look_at_archive_again().await.unwrap();
     go_on.send(()).unwrap();
     assert_eq!(edit.await.unwrap().unwrap_err().store_kind(), Some(ErrorKind::Full));
-    keepsake.replication.fold().await.unwrap();
+    keepsake.replication.compact().await.unwrap();
     assert_eq!(seen(&pair.open(true)).await[&ids[0]].0.as_deref(), Some("number 0"));
 }
 
@@ -219,7 +219,7 @@ async fn a_change_that_is_refused_is_not_taken_for_made_while_its_second_copy_st
 async fn an_image_that_is_gone_does_not_hide_that_another_of_its_upload_waits() {
     let pair = Pair::new();
     let mut numbers: Vec<u32> = (0..12).collect();
-    // In this order their second copies are made.
+    // In this order their replicas are made.
     numbers.sort_by_key(|n| Body::from(png(*n)).digest());
     let waiting = layout::archived_image(&Body::from(png(numbers[11])).digest()).to_string();
     let fails = Arc::new(AtomicBool::new(true));
@@ -233,9 +233,9 @@ async fn an_image_that_is_gone_does_not_hide_that_another_of_its_upload_waits() 
     let image = |n: &u32| NewImage { body: Body::from(png(*n)), original_name: None };
     let uploaded = keepsake.uploads.upload(numbers.iter().map(image).collect(), Fields::default(), None).await.unwrap();
     whole(&pair.primary).delete(&layout::image(&uploaded.images[0].0)).await.unwrap();
-    assert!(keepsake.replication.fold().await.is_err());
+    assert!(keepsake.replication.compact().await.is_err());
     assert_eq!(behind(&keepsake).await, Some(12));
     fails.store(false, Ordering::SeqCst);
-    keepsake.replication.fold().await.unwrap();
+    keepsake.replication.compact().await.unwrap();
     assert_eq!((behind(&keepsake).await, keys(&pair.archive, "images/").await.len()), (Some(0), 11));
 }

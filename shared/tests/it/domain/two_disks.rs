@@ -24,7 +24,7 @@ async fn what_the_old_instance_acknowledges_after_the_new_one_has_started_comes_
         let old = on_a_new_disk(&archive, &clock, archive_sync);
         old.recovery.recover().await.unwrap();
         let ids = upload_all(&old, 0..3).await;
-        old.replication.fold().await.unwrap();
+        old.replication.compact().await.unwrap();
         old.maintenance.catch_up().await.unwrap();
         let new = on_a_new_disk(&archive, &clock, archive_sync);
         new.recovery.recover().await.unwrap();
@@ -34,13 +34,13 @@ async fn what_the_old_instance_acknowledges_after_the_new_one_has_started_comes_
         old.images.edit(ids[1].as_str(), &told, |_| true).await.unwrap();
         old.images.delete(ids[2].as_str(), |_| true).await.unwrap();
         // The old instance stops, and does then what it left for later.
-        old.replication.fold().await.unwrap();
+        old.replication.compact().await.unwrap();
         old.maintenance.catch_up().await.unwrap();
 
         new.recovery.look_at_archive_again().await.unwrap();
         holds(&new, &ids, &late).await;
         let own = upload(&new, 4).await.unwrap().images[0].0.clone();
-        new.replication.fold().await.unwrap();
+        new.replication.compact().await.unwrap();
         new.maintenance.catch_up().await.unwrap();
         let again = on_a_new_disk(&archive, &clock, archive_sync);
         again.recovery.recover().await.unwrap();

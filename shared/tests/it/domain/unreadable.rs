@@ -35,7 +35,7 @@ fn open(world: &World, which: impl Fn(&str) -> bool + Send + Sync + 'static) -> 
     (world.open_failing(plan), broken)
 }
 
-/// A store with some images, of which none is folded.
+/// A store with some images, of which none is compacted.
 async fn filled() -> (World, Vec<ImageId>) {
     let world = World::new();
     world.open().recovery.recover().await.unwrap();
@@ -83,7 +83,7 @@ async fn a_file_without_a_record_that_cannot_be_read_is_not_set_aside() {
 #[tokio::test]
 async fn a_checkpoint_that_cannot_be_read_and_has_no_second_copy_is_not_taken_for_an_empty_one() {
     let (world, ids) = filled().await;
-    world.open().core.catalog.fold().await.unwrap();
+    world.open().core.catalog.compact().await.unwrap();
     world.remove("backups/image-metadata.json").await;
     let (keepsake, broken) = open(&world, |key| key == "image-metadata.json");
     broken.set(true);
@@ -99,12 +99,12 @@ async fn a_checkpoint_that_cannot_be_read_and_has_no_second_copy_is_not_taken_fo
 #[tokio::test]
 async fn a_second_copy_of_the_checkpoint_that_cannot_be_read_keeps_no_server_from_starting() {
     let (world, ids) = filled().await;
-    world.open().core.catalog.fold().await.unwrap();
+    world.open().core.catalog.compact().await.unwrap();
     let (keepsake, broken) = open(&world, |key| key == "backups/image-metadata.json");
     broken.set(true);
     keepsake.recovery.recover().await.unwrap();
     upload_all(&keepsake, 3..4).await;
-    keepsake.core.catalog.fold().await.unwrap();
+    keepsake.core.catalog.compact().await.unwrap();
     assert_eq!(seen(&keepsake).await.len(), ids.len() + 1);
     // It was written anew.
     let checkpoint = world.raw().read(&layout::checkpoint()).await.unwrap().0;

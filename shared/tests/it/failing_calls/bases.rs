@@ -120,7 +120,7 @@ async fn fill(keepsake: &Keepsake) -> (Vec<ImageId>, Known) {
     keepsake.recovery.recover().await.unwrap();
     let mut ids = upload_all(keepsake, 0..3).await;
     let backup = keepsake.backups.create(Kind::Manual).await.unwrap().name;
-    keepsake.core.catalog.fold().await.unwrap();
+    keepsake.core.catalog.compact().await.unwrap();
     let patch = Patch { description: Some(Some("edited".to_owned())), ..Patch::default() };
     keepsake.images.edit(ids[0].as_str(), &patch, |_| true).await.unwrap();
     keepsake.images.delete(ids[1].as_str(), |_| true).await.unwrap();
@@ -154,7 +154,7 @@ async fn ticket(keepsake: &Keepsake, n: u32) -> ((Uuid, String), Vec<u8>) {
 /// A bit of everything that recovery and verification repair.
 fn damage(place: &Place, ids: &[ImageId]) {
     let digest = |n| shared::digest::Digest::of(&png(n));
-    // The bytes of one image are gone, those of another have rotted, and one has no second copy.
+    // The bytes of one image are gone, those of another have rotted, and one has no replica.
     let mut rotten = png(0);
     rotten[50] ^= 1;
     place.put(&format!("uploads/{}", ids[0]), &rotten);
@@ -164,7 +164,7 @@ fn damage(place: &Place, ids: &[ImageId]) {
     place.put(&format!("uploads/{}", ids[1]), &png(1));
     place.put(&format!("uploads/{}", ImageId::generate(Uuid::from_u128(5), "png")), &png(70));
     place.put("uploads/foreign.png", &png(71));
-    // One commit is torn, and the second copy of the checkpoint is gone.
+    // One commit is torn, and the replica of the checkpoint is gone.
     let torn = place.keys(layout::COMMITS)[0].clone();
     place.put(&torn, b"{\"digest\":");
     place.remove("backups/image-metadata.json");

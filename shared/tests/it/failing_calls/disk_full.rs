@@ -33,7 +33,7 @@ fn disk_with_two() -> (SimulatedDisk, Vec<ImageId>, u64) {
     let keepsake = open(&disk, &clock);
     run(keepsake.recovery.recover()).unwrap();
     let ids = (0..2).map(|n| send(&keepsake, n).unwrap().images[0].0.clone()).collect();
-    run(keepsake.core.catalog.fold()).unwrap();
+    run(keepsake.core.catalog.compact()).unwrap();
     let used = bytes(&disk);
     (disk.moment().copy(), ids, used)
 }
@@ -92,7 +92,7 @@ fn with_any_number_of_free_bytes_an_upload_is_stored_or_refused_without_a_trace(
                 refused += 1;
                 assert!(needed.is_none(), "refused, though less was enough");
                 assert_eq!(answered(error), (507, "no-room".to_owned()));
-                // A second copy of what an image holds may stay, as far as there was room for it: the next try uses it.
+                // A replica of what an image holds may stay, as far as there was room for it: the next try uses it.
                 let after = disk.moment().tree();
                 let came: Vec<_> = after.keys().filter(|path| !before.contains_key(*path)).collect();
                 assert!(came.iter().all(|path| path.starts_with("backups/images/")), "{came:?}");
@@ -154,11 +154,11 @@ fn uploads_leave_enough_inodes_for_every_delete() {
     assert!(status == Status::Error && message.contains("inodes are free") && message.contains("500"), "{message}");
     let deleted = ids(&full);
     assert_eq!(deleted.len(), 2 + sent as usize);
-    // Each delete writes its record before anything goes; the server folds soon after.
+    // Each delete writes its record before anything goes; the server compacts soon after.
     for (n, id) in deleted.iter().enumerate() {
         run(keepsake.images.delete(id.as_str(), |_| true)).unwrap();
         if n % 5 == 4 {
-            run(keepsake.core.catalog.fold()).unwrap();
+            run(keepsake.core.catalog.compact()).unwrap();
         }
     }
     assert_eq!(ids(&full), []);

@@ -220,7 +220,7 @@ fn check_all(
     rows: &[Row],
     stride: u64,
 ) -> u64 {
-    let bases = [On::Sound, On::Damaged, On::Deferred].map(|on| Base::new(new(), on));
+    let bases = [On::VerifiedImage, On::Damaged, On::Deferred].map(|on| Base::new(new(), on));
     let (mut cases, mut failed) = (0, 0);
     for operation in OPERATIONS.iter().filter(|operation| wanted(operation)) {
         let base = bases.iter().find(|base| base.on == operation.on).unwrap();
@@ -347,7 +347,7 @@ fn two_faults_in_one_operation_do_no_more_harm_than_one() {
 #[test]
 fn a_store_that_cannot_be_opened_can_be_opened_when_the_fault_is_gone() {
     let place = on_disk();
-    let base = Base::new(place, On::Sound);
+    let base = Base::new(place, On::VerifiedImage);
     let mut cases = 0;
     for fault in faults::DISK {
         for n in 0.. {

@@ -117,7 +117,7 @@ impl Small {
         assert_eq!(stored, live, "{after}");
         for folder in ["", "uploads", "image-metadata.d", "backups", "backups/images", "backups/image-metadata.d"] {
             let folder = self.mount.data().join(folder);
-            // There may be one for a moment, while commits are folded.
+            // There may be one for a moment, while commits are compacted.
             let unfinished = || names(folder.clone()).iter().any(|name| name.starts_with(".tmp-"));
             eventually(&format!("no unfinished file is in {folder:?}, {after}"), || !unfinished()).await;
         }
@@ -170,7 +170,7 @@ pub async fn fills_up(kind: &'static str, mebibytes: u32, reserve_mebibytes: u64
     small.restart().await;
     small.check("a start on a full disk").await;
 
-    // Deleting goes at once. The second copies stay, so that a restore can bring back what was deleted.
+    // Deleting goes at once. The replicas stay, so that a restore can bring back what was deleted.
     for _ in 0..4 {
         small.delete(&small.any()).await.unwrap();
     }

@@ -27,7 +27,7 @@ pub async fn cuts(kind: &'static str, (rounds, seed): (u64, u64)) {
             mount.power_on();
             while_starting += 1;
         }
-        // Where second copies come later, no other write follows the last one of an upload.
+        // Where replicas come later, no other write follows the last one of an upload.
         let archive = rng.choice(["sync", "async"]).unwrap();
         let server = Server::start_with(&mount.data(), &[("RUST_LOG", "off"), ("ARCHIVE", archive)]);
         world.check(std::slice::from_ref(&server), &format!("{kind}, power cut {number}")).await;

@@ -9,7 +9,7 @@ use futures::TryStreamExt;
 use shared::config::Location;
 use shared::health::{Health, Status};
 use shared::layout::{self, ImageId};
-use shared::persistence::{Circumstances, Instance, Machine, Spot, Verdict, Withheld};
+use shared::persistence::{Deployment, Fenced, Instance, Machine, MountPoint, PersistenceStatus};
 use shared::store::testing::{Fault, FaultStore};
 use shared::store::{DiskStore, ErrorKind, Store};
 use shared::{Keepsake, Settings};
@@ -17,21 +17,21 @@ use shared::{Keepsake, Settings};
 use super::*;
 
 /// A folder on a file system of this kind that is mounted there.
-fn folder_on(at: &str, point: &str, file_system: &str) -> Spot {
+fn folder_on(at: &str, point: &str, file_system: &str) -> MountPoint {
     let mountinfo = format!("1 0 8:1 / {point} rw - {file_system} device rw\n");
-    Spot::Folder { at: at.into(), mount: Machine::told(&mountinfo, None, None).mount_of(Path::new(at)).cloned() }
+    MountPoint::Folder { at: at.into(), mount: Machine::told(&mountinfo, None, None).mount_of(Path::new(at)).cloned() }
 }
 
 /// A folder that is mounted itself.
-fn folder(point: &str, file_system: &str) -> Spot {
+fn folder(point: &str, file_system: &str) -> MountPoint {
     folder_on(point, point, file_system)
 }
 
 /// All in `/data`, on what is mounted at `point`.
-fn all_on(point: &str, id: &str) -> Circumstances {
+fn all_on(point: &str, id: &str) -> Deployment {
     let at = |at: &str| folder_on(at, point, "ext4");
     let (uploads, archive) = (at("/data/uploads"), at("/data/backups"));
-    Circumstances { instance: Some(instance(id)), uploads, archive, ..Circumstances::unknown(&at("/data")) }
+    Deployment { instance: Some(instance(id)), uploads, archive, ..Deployment::unknown(&at("/data")) }
 }
 
 fn instance(id: &str) -> Instance {
@@ -39,32 +39,32 @@ fn instance(id: &str) -> Instance {
 }
 
 /// All on one volume.
-fn on_a_volume(id: &str) -> Circumstances {
+fn on_a_volume(id: &str) -> Deployment {
     all_on("/data", id)
 }
 
 /// All on the disk that the system lies on.
-fn on_the_root(id: &str) -> Circumstances {
+fn on_the_root(id: &str) -> Deployment {
     all_on("/", id)
 }
 
 /// As a platform has it that wipes the instance's own disk.
-fn on_fly(circumstances: Circumstances) -> Circumstances {
-    Circumstances { platform: Some(shared::config::Platform::Fly), ..circumstances }
+fn on_fly(deployment_of: Deployment) -> Deployment {
+    Deployment { platform: Some(shared::config::Platform::Fly), ..deployment_of }
 }
 
-/// Like `circumstances`, with a volume at `uploads/` alone.
-fn with_uploads(circumstances: Circumstances) -> Circumstances {
-    Circumstances { uploads: folder("/data/uploads", "ext4"), ..circumstances }
+/// Like `deployment_of`, with a volume at `uploads/` alone.
+fn with_uploads(deployment_of: Deployment) -> Deployment {
+    Deployment { uploads: folder("/data/uploads", "ext4"), ..deployment_of }
 }
 
-/// Like `circumstances`, with an archive elsewhere.
-fn with_archive(archive: Spot, circumstances: Circumstances) -> Circumstances {
-    Circumstances { archive, archive_elsewhere: true, ..circumstances }
+/// Like `deployment_of`, with an archive elsewhere.
+fn with_archive(archive: MountPoint, deployment_of: Deployment) -> Deployment {
+    Deployment { archive, archive_elsewhere: true, ..deployment_of }
 }
 
 /// Serves what lies in `world`, with its archive there or in another world.
-fn process(world: &World, archive: Option<&World>, known: &Circumstances) -> Keepsake {
+fn process(world: &World, archive: Option<&World>, known: &Deployment) -> Keepsake {
     let primary = world.raw();
     let archive = archive.map_or_else(|| primary.below(&layout::default_archive()), World::raw);
     let uploads = known.is_volume(Location::Uploads).then(|| primary.below(&layout::uploads_mirror()));
@@ -73,29 +73,29 @@ fn process(world: &World, archive: Option<&World>, known: &Circumstances) -> Kee
 }
 
 /// Starts as the server does.
-async fn start_with(keepsake: Keepsake, known: Circumstances) -> Keepsake {
+async fn start_with(keepsake: Keepsake, known: Deployment) -> Keepsake {
     keepsake.persistence.served_from(known).await;
     let recovered = keepsake.recovery.recover().await;
-    assert!(recovered.is_ok() || keepsake.persistence.withheld().is_some(), "{recovered:?}");
+    assert!(recovered.is_ok() || keepsake.persistence.fenced().is_some(), "{recovered:?}");
     keepsake.persistence.note_start().await;
     keepsake
 }
 
 /// Notes a start without a recovery before it.
-async fn note_start(keepsake: &Keepsake, known: Circumstances) {
+async fn note_start(keepsake: &Keepsake, known: Deployment) {
     keepsake.persistence.served_from(known).await;
     keepsake.persistence.note_start().await;
 }
 
-async fn start(world: &World, known: Circumstances) -> Keepsake {
+async fn start(world: &World, known: Deployment) -> Keepsake {
     start_with(process(world, None, &known), known).await
 }
 
-async fn start_beside(world: &World, archive: &World, known: Circumstances) -> Keepsake {
+async fn start_beside(world: &World, archive: &World, known: Deployment) -> Keepsake {
     start_with(process(world, Some(archive), &known), known).await
 }
 
-async fn verdict(keepsake: &Keepsake) -> Verdict {
+async fn verdict(keepsake: &Keepsake) -> PersistenceStatus {
     keepsake.health.report().await.persistence.verdict
 }
 
@@ -133,18 +133,22 @@ async fn only_another_instance_proves_that_data_outlives_one() {
     let world = World::new();
     let keepsake = start(&world, on_a_volume("4f1c2d3e5a6b")).await;
     upload(&keepsake, 1).await.unwrap();
-    assert_eq!(verdict(&keepsake).await, Verdict::Unproven);
+    assert_eq!(verdict(&keepsake).await, PersistenceStatus::Unproven);
     world.pass(jiff::SignedDuration::from_hours(1));
     let again = start(&world, on_a_volume("4f1c2d3e5a6b")).await;
-    assert_eq!(verdict(&again).await, Verdict::Unproven, "the process was started again, and nothing else");
+    assert_eq!(verdict(&again).await, PersistenceStatus::Unproven, "the process was started again, and nothing else");
     let redeployed = start(&world, on_a_volume("77aa")).await;
     let health = redeployed.health.report().await;
-    assert_eq!((health.persistence.verdict, health.status), (Verdict::Proven, Status::Ok));
+    assert_eq!((health.persistence.verdict, health.status), (PersistenceStatus::Proven, Status::Ok));
     let told = "data written by deployment 4f1c2d3e… on 2026-11-20T08:00:00.000Z was still here after 1 restart";
     assert_eq!(health.persistence.evidence, told);
     start(&world, on_a_volume("88bb")).await;
     let back = start(&world, on_a_volume("4f1c2d3e5a6b")).await.health.report().await.persistence;
-    assert!(back.verdict == Verdict::Proven && back.evidence.contains("deployment 77aa"), "{}", back.evidence);
+    assert!(
+        back.verdict == PersistenceStatus::Proven && back.evidence.contains("deployment 77aa"),
+        "{}",
+        back.evidence
+    );
 }
 
 #[tokio::test]
@@ -153,7 +157,7 @@ async fn what_a_wiped_disk_remembers_is_its_own_starts_only() {
     start(&world, on_fly(on_the_root("one"))).await;
     world.remove("").await;
     let health = start(&world, on_fly(on_the_root("two"))).await.health.report().await;
-    assert_eq!((health.persistence.verdict, health.status), (Verdict::Ephemeral, Status::Warn));
+    assert_eq!((health.persistence.verdict, health.status), (PersistenceStatus::Ephemeral, Status::Warn));
     let warning = health.persistence.warning.clone().unwrap();
     assert!(warning.starts_with("Storage may be ephemeral") && warning.contains("fly volumes create"), "{warning}");
     assert_eq!(check(&health, "persistence"), (Status::Warn, warning.as_str()));
@@ -215,8 +219,12 @@ async fn a_torn_or_rotten_ledger_is_set_aside_and_begun_anew() {
     for damaged in [&good[..good.len() / 2], &rotten, b"", b"{}", b"\xff\xfe"] {
         world.put("starts.json", damaged).await;
         let keepsake = start(&world, on_a_volume("two")).await;
-        assert_eq!(verdict(&keepsake).await, Verdict::Unproven, "what cannot be trusted proves nothing");
-        assert_eq!(verdict(&start(&world, on_a_volume("three")).await).await, Verdict::Proven, "it was begun anew");
+        assert_eq!(verdict(&keepsake).await, PersistenceStatus::Unproven, "what cannot be trusted proves nothing");
+        assert_eq!(
+            verdict(&start(&world, on_a_volume("three")).await).await,
+            PersistenceStatus::Proven,
+            "it was begun anew"
+        );
         let kept = all(&world).await.into_iter().filter(|(key, bytes)| key.contains("quarantine/") && bytes == damaged);
         assert_eq!(kept.count(), 1);
     }
@@ -233,7 +241,7 @@ async fn a_ledger_that_cannot_be_written_or_read_stops_no_start() {
         let keepsake = start_with(unwritable, on_a_volume("two")).await;
         assert_eq!(
             verdict(&keepsake).await,
-            Verdict::Proven,
+            PersistenceStatus::Proven,
             "{kind:?}: what is read counts though nothing is written"
         );
     }
@@ -241,7 +249,7 @@ async fn a_ledger_that_cannot_be_written_or_read_stops_no_start() {
         (operation.name == "get" && operation.key.ends_with("starts.json"))
             .then_some(Fault::Before(ErrorKind::Unavailable))
     });
-    assert_eq!(verdict(&start_with(unreadable, on_a_volume("two")).await).await, Verdict::Unproven);
+    assert_eq!(verdict(&start_with(unreadable, on_a_volume("two")).await).await, PersistenceStatus::Unproven);
 }
 
 #[tokio::test]
@@ -260,7 +268,7 @@ async fn a_volume_at_uploads_alone_keeps_images_and_records_and_health_says_what
     let health = redeployed.health.report().await;
     assert_eq!(
         (health.persistence.verdict, health.persistence.mount.as_deref()),
-        (Verdict::Proven, Some("/data/uploads"))
+        (PersistenceStatus::Proven, Some("/data/uploads"))
     );
     let (status, message) = check(&health, "backups");
     assert!(status == Status::Warn && message.contains("BACKUP_URL"), "{message}");
@@ -269,12 +277,12 @@ async fn a_volume_at_uploads_alone_keeps_images_and_records_and_health_says_what
 #[tokio::test]
 async fn a_disk_that_is_wiped_comes_back_from_an_archive_elsewhere_and_that_is_proof() {
     let (disk, archive) = (World::new(), World::new());
-    let known = |id: &str| with_archive(Spot::Service, on_fly(on_the_root(id)));
+    let known = |id: &str| with_archive(MountPoint::Service, on_fly(on_the_root(id)));
     let keepsake = start_beside(&disk, &archive, known("one")).await;
     upload_all(&keepsake, 0..3).await;
     let before = seen(&keepsake).await;
     let health = keepsake.health.report().await;
-    assert_eq!((health.persistence.verdict, health.persistence.warning), (Verdict::Unproven, None));
+    assert_eq!((health.persistence.verdict, health.persistence.warning), (PersistenceStatus::Unproven, None));
     for id in ["two", "two", "three"] {
         if id != "two" || !disk.keys("uploads/").await.is_empty() {
             disk.remove("").await;
@@ -282,14 +290,14 @@ async fn a_disk_that_is_wiped_comes_back_from_an_archive_elsewhere_and_that_is_p
         let redeployed = start_beside(&disk, &archive, known(id)).await;
         assert_eq!(seen(&redeployed).await, before, "a wipe is no volume that is not mounted");
         let persistence = redeployed.health.report().await.persistence;
-        assert_eq!(persistence.verdict, Verdict::Proven, "{}", persistence.evidence);
+        assert_eq!(persistence.verdict, PersistenceStatus::Proven, "{}", persistence.evidence);
         assert!(persistence.evidence.contains("in the archive, which brought everything back"));
     }
     // What came back is proof only where all of it did.
     disk.remove("").await;
     archive.remove("images/").await;
     let incomplete = start_beside(&disk, &archive, known("four")).await;
-    assert_eq!(verdict(&incomplete).await, Verdict::Unproven);
+    assert_eq!(verdict(&incomplete).await, PersistenceStatus::Unproven);
 }
 
 #[tokio::test]
@@ -311,7 +319,7 @@ async fn a_place_of_another_store_is_said_plainly_and_left_alone() {
     let before = (all(&ours).await, all(&foreign).await);
     let known = with_archive(folder("/mnt/other", "ext4"), with_uploads(on_the_root("two")));
     let keepsake = start_beside(&ours, &foreign, known).await;
-    assert_eq!(keepsake.persistence.withheld(), Some(Withheld::Foreign(Location::Archive)));
+    assert_eq!(keepsake.persistence.fenced(), Some(Fenced::Foreign(Location::Archive)));
     assert!(upload(&keepsake, 9).await.is_err() && keepsake.pruner.prune(false).await.is_err());
     assert_eq!(seen(&keepsake).await.len(), 2);
     let health = keepsake.health.report().await;
@@ -326,7 +334,7 @@ async fn a_place_of_another_store_is_said_plainly_and_left_alone() {
     }
     let before = all(&ours).await;
     let keepsake = start(&ours, with_uploads(on_the_root("three"))).await;
-    assert_eq!(keepsake.persistence.withheld(), Some(Withheld::Foreign(Location::Uploads)));
+    assert_eq!(keepsake.persistence.fenced(), Some(Fenced::Foreign(Location::Uploads)));
     assert!(all(&ours).await == before);
 }
 
@@ -337,7 +345,7 @@ async fn a_store_from_before_there_were_ledgers_gets_them_at_its_first_start() {
     older.recovery.recover().await.unwrap();
     upload_all(&older, 0..2).await;
     let keepsake = start(&world, with_uploads(on_the_root("one"))).await;
-    assert_eq!((keepsake.persistence.withheld(), verdict(&keepsake).await), (None, Verdict::Unproven));
+    assert_eq!((keepsake.persistence.fenced(), verdict(&keepsake).await), (None, PersistenceStatus::Unproven));
     let keys = world.keys("").await;
     for key in ["starts.json", "backups/starts.json", "uploads/.keepsake/starts.json"] {
         assert!(keys.iter().any(|found| found == key), "{key} is not in {keys:?}");
@@ -364,7 +372,7 @@ async fn a_start_that_dies_at_any_operation_leaves_what_the_next_one_can_use() {
         let done = store.counts().values().sum::<u64>() <= at;
         // Whatever was written, the volume that is there is the store's own.
         let keepsake = start(&world, known).await;
-        assert_eq!((keepsake.persistence.withheld(), seen(&keepsake).await.len()), (None, 2), "died at operation {at}");
+        assert_eq!((keepsake.persistence.fenced(), seen(&keepsake).await.len()), (None, 2), "died at operation {at}");
         if done {
             assert!(at > 20, "{at} operations are no start");
             break;

@@ -93,7 +93,7 @@ async fn what_lives_stays_what_was_deleted_comes_back_and_the_import_can_be_undo
     assert_eq!(after[&ids[1]], (Some("number 1".to_owned()), Some(png(1))));
     assert!(after.contains_key(&newer) && after.len() == 4);
     // The tombstone has lost for good, in every place.
-    keepsake.core.catalog.fold().await.unwrap();
+    keepsake.core.catalog.compact().await.unwrap();
     assert_eq!(seen(&world.open()).await, after);
 
     keepsake.restores.restore(imported.safety_backup.unwrap(), Mode::Exact).await.unwrap();
@@ -273,7 +273,7 @@ async fn a_folder_that_keepsake_has_served_comes_in_with_its_unfolded_commits_an
     let world = World::new();
     let served = world.open();
     let ids = upload_all(&served, 0..3).await;
-    served.core.catalog.fold().await.unwrap();
+    served.core.catalog.compact().await.unwrap();
     served.images.delete(ids[0].as_str(), |_| true).await.unwrap();
     let late = upload(&served, 4).await.unwrap().images[0].0.clone();
     let mut files = Vec::new();

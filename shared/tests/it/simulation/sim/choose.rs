@@ -18,7 +18,7 @@ impl World {
         let follows =
             matches!(action, Action::Follow | Action::FollowUp | Action::Tidy | Action::Recover | Action::ClearTickets);
         let process = match (follows, self.setup.sync) {
-            // Where second copies stand at once, nobody follows.
+            // Where replicas stand at once, nobody follows.
             (true, true) if matches!(action, Action::Follow | Action::Recover) => return,
             (true, false) => FOLLOWER,
             _ => process % FOLLOWER,

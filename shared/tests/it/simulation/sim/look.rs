@@ -174,7 +174,7 @@ impl World {
             return if self.hurt { Ok(()) } else { Err(format!("a torn checkpoint in {side:?}")) };
         };
         self.checkpoints[side as usize] = Some(state);
-        // Second copies that are deferred come when they come.
+        // Replicas that are deferred come when they come.
         if self.hurt || (side == Side::Archive && !self.setup.sync) { Ok(()) } else { self.check_metadata(side) }
     }
 
@@ -182,15 +182,15 @@ impl World {
     pub(crate) fn check_metadata(&self, side: Side) -> Checked {
         for (id, entry) in self.model.floors.iter() {
             let held = self.checkpoints[side as usize].as_ref().and_then(|state| state.get(id.as_str()));
-            let folded = self.model.covers(id, entry, held);
-            if !folded && self.places.read(side, layout::commit(entry.stamp.commit).as_str()).is_none() {
+            let compacted = self.model.covers(id, entry, held);
+            if !compacted && self.places.read(side, layout::commit(entry.stamp.commit).as_str()).is_none() {
                 return Err(format!("{side:?} alone lacks {entry:?} of {id}"));
             }
         }
         Ok(())
     }
 
-    /// No byte goes before the image is gone for everybody and its second copy was read.
+    /// No byte goes before the image is gone for everybody and its replica was read.
     fn look_at_deleted_image(&self, action: usize, id: &ImageId) -> Checked {
         let Some(floor) = self.model.floors.get(id) else { return Ok(()) };
         let gone = self.model.states_of(id).iter().any(|state| state.tombstone().is_some());

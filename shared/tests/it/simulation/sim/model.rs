@@ -1,4 +1,4 @@
-//! The reference: what the outside world may believe of the store. It knows nothing of checkpoints, folds or copies.
+//! The reference: what the outside world may believe of the store. It knows nothing of checkpoints, compacts or copies.
 //!
 //! It knows every change that was attempted: for each action, the new states that it sent towards the store (those are
 //! observed where they arrive, whatever reply came back), and how the action ended. A change is *acknowledged* when its
@@ -129,7 +129,7 @@ impl Model {
     pub(crate) fn may_be_gone(&self, id: &ImageId, state: &Entry) -> bool {
         let explains = |other: &Arc<Entry>| {
             other.tombstone().is_some()
-                && other.beats(state)
+                && other.supersedes(state)
                 && self.outcome_of(other.stamp.commit) != Some(Outcome::Refused)
         };
         state.tombstone().is_some() || self.states_of(id).iter().any(explains)
@@ -142,7 +142,7 @@ impl Model {
 
     /// Whether `held` is this state of an image or a newer one.
     pub(crate) fn covers(&self, id: &ImageId, state: &Entry, held: Option<&Arc<Entry>>) -> bool {
-        held.map_or_else(|| self.may_be_gone(id, state), |held| !state.beats(held))
+        held.map_or_else(|| self.may_be_gone(id, state), |held| !state.supersedes(held))
     }
 
     /// Condition 1 for one state.
@@ -189,7 +189,7 @@ impl Model {
     /// An action has returned one state of one image, so it has been seen.
     pub(crate) fn show(&mut self, floors: &View, id: &ImageId, entry: &Arc<Entry>) -> Checked {
         self.check_attempted(id, entry)?;
-        if floors.get(id).is_some_and(|floor| floor.beats(entry)) {
+        if floors.get(id).is_some_and(|floor| floor.supersedes(entry)) {
             return Err(format!("{id} was shown in an older state than before: {entry:?}"));
         }
         self.raise(id, entry);
@@ -208,7 +208,7 @@ impl Model {
         if let Some(change) = self.changes.get_mut(&entry.stamp.commit) {
             change.seen = true;
         }
-        if self.floors.get(id).is_none_or(|floor| entry.beats(floor)) {
+        if self.floors.get(id).is_none_or(|floor| entry.supersedes(floor)) {
             Rc::make_mut(&mut self.floors).insert(id.clone(), Arc::clone(entry));
         }
     }

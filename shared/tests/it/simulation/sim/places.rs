@@ -35,7 +35,7 @@ struct Control {
 }
 
 /// The primary and the archive, in one backend or in two.
-pub(crate) struct Places {
+pub(crate) struct GpsRemoval {
     apart: bool,
     memory: Vec<Arc<MemoryStore>>,
     faulty: Vec<FaultStore>,
@@ -74,7 +74,7 @@ fn fault(mishap: Mishap, name: &str) -> Option<Fault> {
     }
 }
 
-impl Places {
+impl GpsRemoval {
     pub(crate) fn new(apart: bool) -> Self {
         let control = Arc::<Mutex<Control>>::default();
         let memory: Vec<_> = (0..if apart { 2 } else { 1 }).map(|_| Arc::new(MemoryStore::new())).collect();

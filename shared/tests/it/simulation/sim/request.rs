@@ -215,7 +215,7 @@ impl Request {
                 // A repair that fails keeps nothing else from being done.
                 let _ = keepsake.verifier.repair_suspects().await;
                 keepsake.maintenance.catch_up().await?;
-                keepsake.replication.fold().await?;
+                keepsake.replication.compact().await?;
                 Answer::Done
             }
             Self::Verify(slice) => Answer::Found(keepsake.verifier.verify(slice, true).await?),
@@ -225,7 +225,7 @@ impl Request {
                 Answer::Done
             }
             Self::Follow(commits) => {
-                let failed = keepsake.replication.follow_commits(&commits).await?;
+                let failed = keepsake.replication.replicate_commits(&commits).await?;
                 let failed: BTreeSet<Uuid> = failed.into_iter().map(|(commit, _)| commit).collect();
                 Answer::Followed(commits.difference(&failed).copied().collect())
             }

@@ -3,7 +3,7 @@
 //! Keepsake promises that the loss or rot of any one place loses nothing acknowledged. So damage is done only at rest: no
 //! action runs, nothing is on its way, a recovery has ended well, and each image has been found in both places. The next
 //! damage is not done before everything was recovered and read through. What lies in one place only by design (the chunks
-//! and manifests of backups, second copies of deleted images, the count of automatic backups) can be lost with it; of that
+//! and manifests of backups, replicas of deleted images, the count of automatic backups) can be lost with it; of that
 //! it is checked that nothing wrong is ever read out of it, and that verification names it.
 
 use std::collections::BTreeSet;
@@ -35,7 +35,7 @@ impl World {
         let first = self.model.attempts.len();
         self.finish_alone(CHECKER, Request::Recover)?;
         if self.hurt {
-            // Where second copies are deferred, those of the last hour may still be on their way.
+            // Where replicas are deferred, those of the last hour may still be on their way.
             self.advance(SignedDuration::from_mins(61));
             self.finish_alone(CHECKER, Request::Verify(Slice::WHOLE))?;
         }
@@ -132,7 +132,7 @@ impl World {
         if !self.processes[process].up {
             self.finish_alone(process, Request::Recover)?;
         }
-        // Some changes lie in commits that are not folded.
+        // Some changes lie in commits that are not compacted.
         for _ in 0..rng.below(3) {
             let spec = self.spec(rng);
             self.finish_alone(process, Request::Upload(spec))?;

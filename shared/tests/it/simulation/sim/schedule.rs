@@ -151,7 +151,7 @@ pub(crate) enum Turn {
 pub(crate) struct Setup {
     /// The archive is a backend of its own, else it lies in the primary.
     pub(crate) apart: bool,
-    /// Second copies stand before an upload is acknowledged; else a further process follows the uploads.
+    /// Replicas stand before an upload is acknowledged; else a further process follows the uploads.
     pub(crate) sync: bool,
     pub(crate) backup_every: u64,
 }
@@ -163,7 +163,7 @@ impl Setup {
     }
 }
 
-/// Processes that serve requests; with deferred second copies there is one more, which follows them.
+/// Processes that serve requests; with deferred replicas there is one more, which follows them.
 pub(crate) const SERVING: usize = 3;
 
 /// The schedule of a seed.

@@ -18,12 +18,12 @@ use shared::{Keepsake, Result, Settings};
 use uuid::Uuid;
 
 use super::model::{Checked, Model, View};
-use super::places::{Op, Places};
+use super::places::{GpsRemoval, Op};
 use super::request::{Answer, Request, Spec};
 use super::schedule::{Mishap, SERVING, Setup, Turn};
 use super::stats::Stats;
 
-/// The process that follows uploads where second copies are deferred.
+/// The process that follows uploads where replicas are deferred.
 pub(crate) const FOLLOWER: usize = SERVING;
 /// The process that looks at everything when all has come to rest.
 pub(crate) const CHECKER: usize = SERVING + 1;
@@ -41,7 +41,7 @@ pub(crate) struct Process {
     pub(crate) skew: SignedDuration,
     /// Whether it has recovered, so that it serves.
     pub(crate) up: bool,
-    /// Whether it has begun to read second copies and not yet written what it found everywhere: it may know changes that
+    /// Whether it has begun to read replicas and not yet written what it found everywhere: it may know changes that
     /// were taken back.
     pub(crate) loading: bool,
     /// The versions that its acknowledged edits and deletions made.
@@ -70,7 +70,7 @@ pub(crate) struct Ticket {
 
 pub(crate) struct World {
     pub(crate) setup: Setup,
-    pub(crate) places: Places,
+    pub(crate) places: GpsRemoval,
     pub(crate) now: Timestamp,
     pub(crate) turn: u64,
     pub(crate) processes: Vec<Process>,
@@ -109,7 +109,7 @@ impl World {
         let now = "2026-01-01T00:00:00Z".parse().map_err(|_| "a moment")?;
         let mut world = Self {
             setup,
-            places: Places::new(setup.apart),
+            places: GpsRemoval::new(setup.apart),
             now,
             turn: 0,
             processes: Vec::new(),
@@ -263,7 +263,7 @@ impl World {
         self.running.len() - 1
     }
 
-    /// Whether any process has read second copies since an action began.
+    /// Whether any process has read replicas since an action began.
     pub(crate) fn nobody_loaded(&self, running: &Running) -> bool {
         running.loads == Some(self.loads) && !self.processes.iter().any(|process| process.loading)
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
-use super::{Catalog, CatalogError, Commit, Folded, Snapshot, State, list_commits, read_commit};
+use super::{Catalog, CatalogError, Commit, Compacted, Snapshot, State, list_commits, read_commit};
 use crate::layout::ImageId;
 
 impl Catalog {
@@ -30,7 +30,7 @@ impl Catalog {
     /// where someone else writes here.
     ///
     /// It is put in the place of the own state, and not joined to it: a join would take back what they have dropped.
-    pub(crate) async fn take_over(&self, theirs: &Snapshot, store: Uuid) -> Result<bool, CatalogError> {
+    pub(crate) async fn adopt(&self, theirs: &Snapshot, store: Uuid) -> Result<bool, CatalogError> {
         self.load().await?;
         if !self.beyond(theirs).is_empty() {
             return Ok(false);
@@ -44,7 +44,7 @@ impl Catalog {
                 cache.unsaved = true;
             }
         }
-        Ok(self.fold().await? != Folded::Lost)
+        Ok(self.compact().await? != Compacted::Superseded)
     }
 
     /// Commits that stand in a mirror alone and say something that the state does not hold: either their writer is between

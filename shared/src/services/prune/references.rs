@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::Timestamp;
 
-use super::candidates::{Standing, Stored, Unnamed};
+use super::candidates::{ExistingBackups, Stored, Unreferenced};
 use crate::core::ages::SAFE_AGE;
 use crate::core::blocking;
 use crate::core::error::Result;
@@ -30,7 +30,7 @@ impl Pruner {
     }
 
     /// The backups that there are; one that is not valid is found by [`look`](Self::look).
-    pub(super) async fn standing_backups(&self) -> Result<Standing, StoreError> {
+    pub(super) async fn standing_backups(&self) -> Result<ExistingBackups, StoreError> {
         let listed: Vec<ObjectMeta> = self.core.archive.store().list(layout::BACKUPS, None).try_collect().await?;
         let before = self.safe_before();
         let (intents, manifests): (Vec<_>, Vec<_>) = listed.into_iter().partition(|meta| layout::is_intent(&meta.key));
@@ -39,7 +39,7 @@ impl Pruner {
             let Some(name) = layout::parse_manifest(&meta.key) else { return Ok(None) };
             Ok::<_, StoreError>(self.backups.read_manifest(name).await?.map(|manifest| (meta, manifest)))
         };
-        let mut standing = Standing { old_intents, ..Standing::default() };
+        let mut standing = ExistingBackups { old_intents, ..ExistingBackups::default() };
         let mut read = stream::iter(manifests).map(read).buffered(FETCHES);
         while let Some(found) = read.try_next().await? {
             standing.manifests.extend(found);
@@ -76,7 +76,7 @@ impl Pruner {
         &self,
         stay: &[Stored],
         go: &[Stored],
-        unnamed: &mut Unnamed,
+        unnamed: &mut Unreferenced,
     ) -> Result<Option<&'static str>> {
         let Some((state, in_mirrors)) = self.core.catalog.everywhere().await? else {
             return Ok(Some(UNREADABLE_CATALOG));
@@ -104,7 +104,7 @@ impl Pruner {
 
     /// Most chunks of most backups are those of the state as it is, and what they name needs no reading: so a prune reads as
     /// many as have changed since the oldest backup, and not all there are.
-    async fn know_present_chunks(&self, unnamed: &mut Unnamed) -> Result<()> {
+    async fn know_present_chunks(&self, unnamed: &mut Unreferenced) -> Result<()> {
         if unnamed.suspects.images.is_empty() {
             return Ok(());
         }
@@ -115,7 +115,7 @@ impl Pruner {
     }
 
     /// Takes out what is named by now; the reason where that cannot be told.
-    pub(super) async fn look_again(&self, unnamed: &mut Unnamed) -> Result<Option<&'static str>> {
+    pub(super) async fn look_again(&self, unnamed: &mut Unreferenced) -> Result<Option<&'static str>> {
         if let Some(reason) = self.read_new_backups(&HashSet::new(), unnamed).await? {
             return Ok(Some(reason));
         }
@@ -131,7 +131,7 @@ impl Pruner {
     async fn read_new_backups(
         &self,
         going: &HashSet<BackupName>,
-        unnamed: &mut Unnamed,
+        unnamed: &mut Unreferenced,
     ) -> Result<Option<&'static str>, StoreError> {
         let (archive, before) = (self.core.archive.store(), self.safe_before());
         let mut contention = Contention::new(layout::BACKUPS);
@@ -180,7 +180,7 @@ impl Pruner {
         &self,
         version: &ObjectMeta,
         manifest: &Manifest,
-        unnamed: &mut Unnamed,
+        unnamed: &mut Unreferenced,
     ) -> Result<bool, StoreError> {
         let chunks = || manifest.chunks.iter().map(|chunk| chunk.sha256);
         chunks().for_each(|chunk| _ = unnamed.suspects.chunks.remove(&chunk));

@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 
-use super::candidates::{Candidate, Standing, Stored, Suspects, Unnamed, What};
-use crate::catalog::leftovers::{Leftovers, Swept};
+use super::candidates::{Candidate, Candidates, ExistingBackups, Stored, Unreferenced, What};
+use crate::catalog::gc_hints::{GcHints, Swept};
 use store::digest::Digest;
 
 use crate::layout;
@@ -20,7 +20,7 @@ pub const SWEEP_EVERY: SignedDuration = SignedDuration::from_hours(30 * 24);
 const FETCHES: usize = 16;
 
 /// What was written down for this prune, long enough ago that nobody is still at what he wrote down.
-pub(super) struct Told {
+pub(super) struct Hinted {
     chunks: BTreeSet<Digest>,
     images: BTreeSet<Digest>,
     /// Where it stands: to be deleted once it was dealt with.
@@ -32,37 +32,42 @@ pub(super) struct Told {
 impl Pruner {
     /// Whether everything was last looked at so long ago that it is time to, or at a time that cannot be.
     pub(super) async fn sweep_is_due(&self) -> Result<bool, StoreError> {
-        let read = self.core.archive.store().read(&layout::swept()).await.sound()?;
+        let read = self.core.archive.store().read(&layout::swept()).await.intact()?;
         let swept = read.and_then(|(bytes, _)| Swept::decode(&bytes));
         Ok(swept.is_none_or(|swept| self.core.clock.now().duration_since(swept.at).abs() >= SWEEP_EVERY))
     }
 
     /// What lists of leftovers and the intents of backups that were cut off tell of.
-    pub(super) async fn told(&self, standing: &Standing) -> Result<Told, StoreError> {
+    pub(super) async fn told(&self, standing: &ExistingBackups) -> Result<Hinted, StoreError> {
         let (archive, before) = (self.core.archive.store(), self.safe_before());
         let listed: Vec<ObjectMeta> = archive.list(layout::LEFTOVERS, None).try_collect().await?;
         let lists = listed.into_iter().filter(|meta| meta.modified < before);
         let by: Vec<ObjectMeta> = lists.chain(standing.old_intents.iter().cloned()).collect();
         let read = async |meta: &ObjectMeta| {
-            let read = archive.read(&meta.key).await.sound()?;
+            let read = archive.read(&meta.key).await.intact()?;
             Ok::<_, StoreError>(read.and_then(|(bytes, _)| match layout::is_intent(&meta.key) {
-                true => Intent::decode(&bytes).map(|intent| Leftovers::of_chunks(intent.chunks)),
-                false => Leftovers::decode(&bytes),
+                true => Intent::decode(&bytes).map(|intent| GcHints::of_chunks(intent.chunks)),
+                false => GcHints::decode(&bytes),
             }))
         };
-        let read: Vec<Option<Leftovers>> = stream::iter(&by).map(read).buffered(FETCHES).try_collect().await?;
+        let read: Vec<Option<GcHints>> = stream::iter(&by).map(read).buffered(FETCHES).try_collect().await?;
         let damaged = read.iter().any(Option::is_none);
         let (mut chunks, mut images) = (BTreeSet::new(), BTreeSet::new());
         for leftovers in read.into_iter().flatten() {
             chunks.extend(leftovers.chunks);
             images.extend(leftovers.images);
         }
-        Ok(Told { chunks, images, by, damaged })
+        Ok(Hinted { chunks, images, by, damaged })
     }
 
     /// What the backups that go named, or what was told of, and no backup that stays names; and the images in such chunks.
     /// A chunk that cannot be read is left to a sweep with what it names.
-    pub(super) async fn suspects(&self, told: &Told, stay: &[Stored], go: &[Stored]) -> Result<Suspects, StoreError> {
+    pub(super) async fn suspects(
+        &self,
+        told: &Hinted,
+        stay: &[Stored],
+        go: &[Stored],
+    ) -> Result<Candidates, StoreError> {
         let (mut chunks, mut images) = (told.chunks.clone(), told.images.clone());
         chunks.extend(chunks_of(go));
         chunks_of(stay).for_each(|chunk| _ = chunks.remove(&chunk));
@@ -73,20 +78,20 @@ impl Pruner {
             images.extend(entries.iter().filter_map(|(_, entry)| entry.content_digest()));
         }
         drop(read);
-        Ok(Suspects { chunks, images })
+        Ok(Candidates { chunks, images })
     }
 
     /// Writes down for the next prune what only these backups name, before they go; returns where.
-    pub(super) async fn tell_of(&self, stay: &[Stored], go: &[Stored]) -> Result<Option<Key>, StoreError> {
+    pub(super) async fn write_hints(&self, stay: &[Stored], go: &[Stored]) -> Result<Option<Key>, StoreError> {
         let mut chunks: BTreeSet<Digest> = chunks_of(go).collect();
         chunks_of(stay).for_each(|chunk| _ = chunks.remove(&chunk));
-        let leftovers = Leftovers::of_chunks(chunks.into_iter().collect());
+        let leftovers = GcHints::of_chunks(chunks.into_iter().collect());
         leftovers.put(self.core.archive.store(), self.core.clock.new_id()).await
     }
 
     /// Of what nothing names, what is there and old enough to be removed: images before chunks, since a chunk tells the
     /// next prune of its images if this one is cut off.
-    pub(super) async fn old_ones(&self, unnamed: &Unnamed) -> Result<Vec<Candidate>, StoreError> {
+    pub(super) async fn old_ones(&self, unnamed: &Unreferenced) -> Result<Vec<Candidate>, StoreError> {
         let before = self.safe_before();
         let describe = async |(what, digest, key): (What, Digest, Key)| {
             let version = self.core.archive.store().head(&key).await.optional()?;

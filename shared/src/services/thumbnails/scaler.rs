@@ -24,19 +24,19 @@ pub trait Scaler: fmt::Debug + Send + Sync {
 
     /// Makes the form of an image: turned as its EXIF says, without any metadata. Refuses what would take more than
     /// `most` bytes. Blocks.
-    fn scale(&self, source: &Bytes, format: Format, form: Form, most: u64) -> Result<Derivative, Unscalable>;
+    fn scale(&self, source: &Bytes, format: Format, form: Form, most: u64) -> Result<Thumbnail, Unscalable>;
 }
 
-/// A smaller form of an image.
+/// A thumbnail of an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Derivative {
+pub struct Thumbnail {
     /// Its bytes.
     pub bytes: Bytes,
     /// Their format.
     pub format: Format,
 }
 
-/// Why there is no smaller form of an image. All but `Read` are the image's fault, and each reads as a sentence.
+/// Why there is no thumbnail of an image. All but `Read` are the image's fault, and each reads as a sentence.
 #[derive(Debug, thiserror::Error)]
 pub enum Unscalable {
     /// There is no decoder for this format.
@@ -51,7 +51,7 @@ pub enum Unscalable {
     /// Decoding it would take too much.
     #[error("The image is too large to be scaled.")]
     TooLarge,
-    /// It would take more memory than all derivatives may use together; both in bytes.
+    /// It would take more memory than all thumbnails may use together; both in bytes.
     #[error(
         "The image is too large to be scaled here: that takes {} MiB of memory, and this server may use {} MiB for it.",
         .needed.div_ceil(MIB),

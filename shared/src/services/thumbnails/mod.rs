@@ -1,6 +1,6 @@
-//! Derivatives: smaller forms of images, made when they are asked for.
+//! Thumbnails: thumbnails of images, made when they are asked for.
 //!
-//! A derivative is worth nothing: whatever happens to it, it is made again from the image. So it is in no backup, is
+//! A thumbnail is worth nothing: whatever happens to it, it is made again from the image. So it is in no backup, is
 //! verified by nobody, and a store that cannot take it serves it all the same. It is the one thing that a GET writes.
 //!
 //! How pixels are scaled is for a [`Scaler`] to know, so that who needs none carries no decoder. What is here limits it:
@@ -8,10 +8,10 @@
 
 mod cache;
 mod form;
-mod kept;
 mod limits;
 mod memory;
 mod scaler;
+mod source;
 #[cfg(test)]
 mod tests;
 
@@ -22,13 +22,13 @@ use std::sync::{Arc, Weak};
 
 use tokio::sync::OnceCell;
 
-pub use form::{Bounds, Form, Formats, LADDER, Pinned};
-pub use kept::KeptDerivatives;
+pub use form::{Bounds, Form, Formats, Pinned, WIDTHS};
 pub use limits::Limits;
-pub use scaler::{Derivative, LOOKING, Scaler, Unscalable};
+pub use scaler::{LOOKING, Scaler, Thumbnail, Unscalable};
+pub use source::ThumbnailSource;
 
 use self::cache::Cache;
-use self::limits::Turnstile;
+use self::limits::MemoryPermits;
 use crate::catalog::Record;
 use crate::core::blocking;
 use crate::core::counts::Outcome;
@@ -39,11 +39,11 @@ use store::digest::Digest;
 use store::sync::{Mutex, lock};
 use store::{ErrorKind, Ranged, StoreError};
 
-/// Makes derivatives, within limits that all requests of a process share.
+/// Makes thumbnails, within limits that all requests of a process share.
 #[derive(Debug)]
-pub struct Derivatives {
+pub struct Thumbnails {
     scaler: Arc<dyn Scaler>,
-    turnstile: Turnstile,
+    permits: MemoryPermits,
     limits: Limits,
     cache: Cache,
     /// What is being made now, for whoever asks for the same meanwhile.
@@ -51,7 +51,7 @@ pub struct Derivatives {
 }
 
 /// How making one ended, for all who waited for it.
-type Made = std::result::Result<Derivative, Refusal>;
+type Made = std::result::Result<Thumbnail, Refusal>;
 
 /// Why none was made.
 #[derive(Clone, Debug)]
@@ -80,11 +80,11 @@ impl From<Refusal> for Error {
 /// Filled once by the first who asks, or by the next where that one stops waiting.
 type Making = OnceCell<Made>;
 
-impl Derivatives {
-    /// Derivatives by `scaler`, within `limits`.
+impl Thumbnails {
+    /// Thumbnails by `scaler`, within `limits`.
     pub fn new(scaler: Arc<dyn Scaler>, limits: Limits) -> Self {
-        let (turnstile, cache) = (Turnstile::new(&limits), Cache::new(limits.cache_bytes));
-        Self { scaler, turnstile, limits, cache, making: Mutex::default() }
+        let (permits, cache) = (MemoryPermits::new(&limits), Cache::new(limits.cache_bytes));
+        Self { scaler, permits, limits, cache, making: Mutex::default() }
     }
 
     /// What tells this form of this content from every other, and from what another version makes of it.
@@ -97,30 +97,30 @@ impl Derivatives {
     /// Whoever stops waiting takes nothing away from others who wait for the same.
     pub async fn get(
         &self,
-        from: &KeptDerivatives,
+        from: &ThumbnailSource,
         id: &ImageId,
         record: &Record,
         content: Digest,
         form: Form,
-    ) -> Result<Derivative> {
+    ) -> Result<Thumbnail> {
         // What an imported record does not name yet is not kept either: nothing would tell when it is gone.
         let key = record.sha256.map(|content| Cache::key(&content, self.scaler.version(), form));
         if let Some(key) = &key
             && let Some(found) = self.cache.find(from, key).await
         {
-            from.core.counts.add_derivative(Outcome::Found);
+            from.core.counts.add_thumbnail(Outcome::Found);
             return Ok(found);
         }
         let cell = self.cell(content, form);
         let made = cell.get_or_try_init(async || {
             let made = match self.make(from, id, record, form).await {
-                // The file that was found went before it was read. Its second copy is as good.
+                // The file that was found went before it was read. Its replica is as good.
                 Err(error) if error.store_kind() == Some(ErrorKind::NotFound) => {
                     self.make(from, id, record, form).await
                 }
                 made => made,
             };
-            from.core.counts.add_derivative(match &made {
+            from.core.counts.add_thumbnail(match &made {
                 Ok(Ok(_)) => Outcome::Made,
                 Ok(Err(Refusal::Image(_))) => Outcome::Refused,
                 Ok(Err(Refusal::Busy)) | Err(_) => Outcome::Failed,
@@ -133,12 +133,12 @@ impl Derivatives {
         Ok(made.await?.clone()?)
     }
 
-    /// Removes derivatives whose images are gone, and the oldest where there are too many; returns how many went.
-    pub async fn sweep(&self, from: &KeptDerivatives) -> Result<u64> {
+    /// Removes thumbnails whose images are gone, and the oldest where there are too many; returns how many went.
+    pub async fn sweep(&self, from: &ThumbnailSource) -> Result<u64> {
         self.cache.sweep(from).await
     }
 
-    /// Whether derivatives are kept for whoever asks next.
+    /// Whether thumbnails are kept for whoever asks next.
     pub fn are_kept(&self) -> bool {
         self.limits.cache_bytes > 0
     }
@@ -155,7 +155,7 @@ impl Derivatives {
         cell
     }
 
-    async fn make(&self, from: &KeptDerivatives, id: &ImageId, record: &Record, form: Form) -> Result<Made> {
+    async fn make(&self, from: &ThumbnailSource, id: &ImageId, record: &Record, form: Form) -> Result<Made> {
         let (store, meta) = from.bytes.readable(id, record).await?;
         let allowed = self.limits.memory_bytes;
         if meta.size > allowed {
@@ -163,7 +163,7 @@ impl Derivatives {
         }
         let (scaler, limits) = (Arc::clone(&self.scaler), from.core.settings.media);
         let looking = (meta.size + LOOKING).min(allowed);
-        let Some(turn) = self.turnstile.enter(looking).await else { return Ok(Err(Refusal::Busy)) };
+        let Some(turn) = self.permits.enter(looking).await else { return Ok(Err(Refusal::Busy)) };
         let header = Ranged::open(&store, meta.key, meta.size).await?;
         let found = guarded(move || {
             // However the look ends, and whoever still waits for it.
@@ -183,7 +183,7 @@ impl Derivatives {
             return Ok(Err(Unscalable::Memory { needed: cost, allowed }.into()));
         }
         // All who wait for the same have waited as long.
-        let Some(turn) = self.turnstile.enter(cost).await else { return Ok(Err(Refusal::Busy)) };
+        let Some(turn) = self.permits.enter(cost).await else { return Ok(Err(Refusal::Busy)) };
         let source = from.bytes.load(id, record).await?;
         let scaler = Arc::clone(&self.scaler);
         guarded(move || {

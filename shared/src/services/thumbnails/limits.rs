@@ -1,4 +1,4 @@
-//! What making derivatives may take of a machine.
+//! What making thumbnails may take of a machine.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use super::memory;
 /// What memory is counted in, in bytes.
 const UNIT: u64 = 1024;
 
-/// What making derivatives may take.
+/// What making thumbnails may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Memory in bytes, for all that are made at a time. What would need more by itself is not made.
@@ -42,7 +42,7 @@ impl Default for Limits {
 
 /// Lets so many in at a time that they do not take more than the limits.
 #[derive(Debug)]
-pub(super) struct Turnstile {
+pub(super) struct MemoryPermits {
     memory: Arc<Semaphore>,
     workers: Arc<Semaphore>,
     patience: Duration,
@@ -52,7 +52,7 @@ pub(super) struct Turnstile {
 #[derive(Debug)]
 pub(super) struct Turn(#[expect(dead_code, reason = "held, not read")] [OwnedSemaphorePermit; 2]);
 
-impl Turnstile {
+impl MemoryPermits {
     pub(super) fn new(limits: &Limits) -> Self {
         let units = usize::try_from(limits.memory_bytes / UNIT).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
         Self {

@@ -5,10 +5,10 @@
 
 use std::path::{Path, PathBuf};
 
-/// Memory that is left to everything but derivatives: requests, the catalog, code.
+/// Memory that is left to everything but thumbnails: requests, the catalog, code.
 const RESERVE: u64 = 96 << 20;
 
-/// The part of `wanted` bytes that derivatives may use where the process may use `available` bytes in all.
+/// The part of `wanted` bytes that thumbnails may use where the process may use `available` bytes in all.
 pub(super) fn budget(wanted: u64, available: Option<u64>) -> u64 {
     match available {
         Some(available) => wanted.min(available.saturating_sub(RESERVE).max(available / 4)),

@@ -16,7 +16,7 @@ use store::{Body, ErrorKind, Key, PutMode, Store, StoreError};
 
 /// What may be named by nothing any more; sealed JSON that nobody changes.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Leftovers {
+pub(crate) struct GcHints {
     /// Catalog chunks. Which images they name is in them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) chunks: Vec<Digest>,
@@ -32,7 +32,7 @@ pub(crate) struct Swept {
     pub(crate) at: Timestamp,
 }
 
-impl Leftovers {
+impl GcHints {
     /// Of a backup that goes.
     pub(crate) fn of_chunks(chunks: Vec<Digest>) -> Self {
         Self { chunks, images: Vec::new() }

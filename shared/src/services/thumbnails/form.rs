@@ -1,19 +1,19 @@
-//! What can be asked for: how large a derivative may be, and which formats it may have.
+//! What can be asked for: how large a thumbnail may be, and which formats it may have.
 
 use std::fmt;
 
 use crate::core::error::{Error, Result};
 use crate::media::Format;
 
-/// The edges that derivatives have, in pixels; what is asked for is raised to the next of them. With few sizes, whoever
+/// The edges that thumbnails have, in pixels; what is asked for is raised to the next of them. With few sizes, whoever
 /// asks gets what another asked for before.
-pub const LADDER: [u32; 5] = [160, 320, 640, 1280, 2560];
+pub const WIDTHS: [u32; 5] = [160, 320, 640, 1280, 2560];
 
-/// The longest edge of a derivative in pixels, where only the other one was limited: no strip of an image is as long as
+/// The longest edge of a thumbnail in pixels, where only the other one was limited: no strip of an image is as long as
 /// to exhaust whoever encodes it.
 const LONGEST: u32 = 10_240;
 
-/// What a derivative has to fit into; an edge that is `None` is limited by the other one alone.
+/// What a thumbnail has to fit into; an edge that is `None` is limited by the other one alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Bounds {
     width: Option<u32>,
@@ -21,11 +21,11 @@ pub struct Bounds {
 }
 
 impl Bounds {
-    /// The bounds that were asked for, each raised to the next step of the [`LADDER`]; `None` where nothing was.
+    /// The bounds that were asked for, each raised to the next step of the [`WIDTHS`]; `None` where nothing was.
     pub fn asked(width: Option<u32>, height: Option<u32>) -> Result<Option<Self>> {
         let step = |asked: u32| {
-            let known = LADDER.into_iter().find(|step| *step >= asked).filter(|_| asked > 0);
-            let refusal = || Error::Invalid(format!("w and h are numbers of pixels from 1 to {}.", LADDER[4]));
+            let known = WIDTHS.into_iter().find(|step| *step >= asked).filter(|_| asked > 0);
+            let refusal = || Error::Invalid(format!("w and h are numbers of pixels from 1 to {}.", WIDTHS[4]));
             known.ok_or_else(refusal)
         };
         let bounds = Self { width: width.map(step).transpose()?, height: height.map(step).transpose()? };

@@ -1,4 +1,4 @@
-//! [`Words`]: how much of a source may be text, which is read whole and parsed.
+//! [`TextBudget`]: how much of a source may be text, which is read whole and parsed.
 //!
 //! Text shrinks well, and what is parsed takes many times its length: a small zip could ask for more memory than there
 //! is. What a zip may hold is therefore measured by what it is itself.
@@ -23,12 +23,12 @@ const BYTES_OF_A_VALUE: u64 = 8;
 const VALUES_OF_AN_OBJECT: u64 = 16;
 
 /// What may still be read of a source.
-pub(super) struct Words {
+pub(super) struct TextBudget {
     bytes: u64,
     values: u64,
 }
 
-impl Words {
+impl TextBudget {
     pub(super) fn of(source: &Source) -> Self {
         match source.packed {
             Some(length) => Self {

@@ -1,16 +1,16 @@
-//! Derivatives that were made before, kept in the primary until the room is needed or their image is gone.
+//! Thumbnails that were made before, kept in the primary until the room is needed or their image is gone.
 //!
 //! Nobody relies on what lies here. Each object ends in the digest of what precedes it, so that one that has rotted is
 //! made anew; viewers pass over those bytes. A store that takes no writes, or has no room to spare, is used without.
 
-use super::kept::KeptDerivatives;
+use super::source::ThumbnailSource;
 use std::collections::HashSet;
 
 use bytes::Bytes;
 use futures::TryStreamExt;
 
 use super::form::Form;
-use super::scaler::Derivative;
+use super::scaler::Thumbnail;
 use crate::core::error::Result;
 use crate::layout;
 use crate::media::Format;
@@ -23,7 +23,7 @@ const SHARE: u64 = 8;
 /// Length of a digest in bytes.
 const DIGEST: usize = 32;
 
-/// Where derivatives are kept.
+/// Where thumbnails are kept.
 #[derive(Debug)]
 pub(super) struct Cache {
     max_bytes: u64,
@@ -39,11 +39,11 @@ impl Cache {
     }
 
     pub(super) fn key(content: &Digest, version: u32, form: Form) -> Key {
-        layout::derivative(content, &format!("{version}-{form}"))
+        layout::thumbnail(content, &format!("{version}-{form}"))
     }
 
     /// What lies under this key, where it is whole.
-    pub(super) async fn find(&self, from: &KeptDerivatives, key: &Key) -> Option<Derivative> {
+    pub(super) async fn find(&self, from: &ThumbnailSource, key: &Key) -> Option<Thumbnail> {
         if self.max_bytes == 0 {
             return None;
         }
@@ -54,8 +54,8 @@ impl Cache {
         unseal(object.bytes().await.ok()?)
     }
 
-    /// Keeps a derivative of an image that still has this content, as far as there is room.
-    pub(super) async fn keep(&self, from: &KeptDerivatives, content: Digest, key: &Key, made: &Derivative) {
+    /// Keeps a thumbnail of an image that still has this content, as far as there is room.
+    pub(super) async fn keep(&self, from: &ThumbnailSource, content: Digest, key: &Key, made: &Thumbnail) {
         let sealed = seal(made);
         let bytes = sealed.size();
         if bytes > self.max_bytes / SHARE || from.room.check(bytes).await.is_err() {
@@ -77,16 +77,16 @@ impl Cache {
         }
     }
 
-    /// Removes derivatives of what is no image any more, and then the oldest until there is room for new ones; all of them
+    /// Removes thumbnails of what is no image any more, and then the oldest until there is room for new ones; all of them
     /// where the store has none left for images. Returns how many went. One at a time: a second caller has nothing to do.
-    pub(super) async fn sweep(&self, from: &KeptDerivatives) -> Result<u64> {
+    pub(super) async fn sweep(&self, from: &ThumbnailSource) -> Result<u64> {
         let Ok(_sweeping) = self.sweeping.try_lock() else { return Ok(0) };
         self.put_bytes.store(0, Ordering::Relaxed);
-        let mut found: Vec<ObjectMeta> = from.core.primary.list(layout::DERIVATIVES, None).try_collect().await?;
+        let mut found: Vec<ObjectMeta> = from.core.primary.list(layout::THUMBNAILS, None).try_collect().await?;
         let live: HashSet<Digest> =
             from.core.catalog.read(|state| state.live().filter_map(|(_, record)| record.sha256).collect());
         let room = if from.room.check(0).await.is_ok() { self.max_bytes - self.max_bytes / SHARE } else { 0 };
-        let is_live = |meta: &ObjectMeta| layout::parse_derivative(&meta.key).is_some_and(|of| live.contains(&of));
+        let is_live = |meta: &ObjectMeta| layout::parse_thumbnail(&meta.key).is_some_and(|of| live.contains(&of));
         // The newest first.
         found.sort_by(|a, b| b.modified.cmp(&a.modified).then_with(|| a.key.cmp(&b.key)));
         let (mut kept_bytes, mut removed) = (0_u64, 0);
@@ -104,17 +104,17 @@ impl Cache {
 }
 
 /// Whether a live image has this content.
-fn is_live(from: &KeptDerivatives, content: Digest) -> bool {
+fn is_live(from: &ThumbnailSource, content: Digest) -> bool {
     from.core.catalog.read(|state| state.live().any(|(_, record)| record.sha256 == Some(content)))
 }
 
-fn seal(made: &Derivative) -> Body {
+fn seal(made: &Thumbnail) -> Body {
     let mut bytes = made.bytes.to_vec();
     bytes.extend_from_slice(Digest::of(&made.bytes).as_bytes());
     Body::from(bytes).of_type(made.format.content_type())
 }
 
-fn unseal(sealed: Bytes) -> Option<Derivative> {
+fn unseal(sealed: Bytes) -> Option<Thumbnail> {
     let length = sealed.len().checked_sub(DIGEST)?;
     let bytes = sealed.slice(..length);
     if Digest::of(&bytes).as_bytes()[..] != sealed[length..] {
@@ -126,5 +126,5 @@ fn unseal(sealed: Bytes) -> Option<Derivative> {
         b'G' => Format::Gif,
         _ => Format::WebP,
     };
-    Some(Derivative { bytes, format })
+    Some(Thumbnail { bytes, format })
 }

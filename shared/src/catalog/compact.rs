@@ -1,4 +1,4 @@
-//! Folding: moving commits into the checkpoints.
+//! Compaction: moving commits into the checkpoints.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use super::{
     Base, Cache, Catalog, CatalogError, Commit, Snapshot, State, TOMBSTONE_AGE, Tombstone, list_commits, offload,
     read_commit,
 };
-use crate::catalog::leftovers::Leftovers;
+use crate::catalog::gc_hints::GcHints;
 use crate::catalog::quarantine;
 use crate::layout;
 use store::{Body, Contention, ETag, ErrorKind, Key, Optional, PutMode, Store, StoreError};
@@ -17,15 +17,15 @@ use store::{Body, Contention, ETag, ErrorKind, Key, Optional, PutMode, Store, St
 /// About how long a record is in a checkpoint, in bytes; tells only whether encoding it is worth a thread.
 const RECORD_BYTES: usize = 500;
 
-/// What became of a fold.
+/// What became of a compaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Folded {
-    /// There was nothing to fold.
+pub enum Compacted {
+    /// There was nothing to compact.
     Nothing,
     /// This many commits are now in every checkpoint and gone.
     Commits(usize),
-    /// Someone else folded at the same time, which is as good.
-    Lost,
+    /// Someone else compacted at the same time, which is as good.
+    Superseded,
 }
 
 /// A mirror's checkpoint.
@@ -37,10 +37,10 @@ pub(super) struct Mirrored {
     pub(super) replaceable: bool,
 }
 
-/// A fold that is half done: the primary's checkpoint holds its commits, and those of the mirrors are next. Dropped
+/// A compaction that is half done: the primary's checkpoint holds its commits, and those of the mirrors are next. Dropped
 /// before [`finish`](Self::finish), it has changed nothing else, and the next fold does the whole.
 #[derive(Debug)]
-pub(crate) struct Fold<'a> {
+pub(crate) struct Compaction<'a> {
     catalog: &'a Catalog,
     _turn: tokio::sync::MutexGuard<'a, ()>,
     body: Body,
@@ -51,14 +51,14 @@ pub(crate) struct Fold<'a> {
     done: bool,
 }
 
-impl Fold<'_> {
-    /// The commits that it folds.
+impl Compaction<'_> {
+    /// The commits that it compacts.
     pub(crate) fn commits(&self) -> &BTreeSet<Uuid> {
         &self.held
     }
 
     /// Joins the primary's checkpoint into each mirror's, and deletes the commits.
-    pub(crate) async fn finish(mut self) -> Result<Folded, CatalogError> {
+    pub(crate) async fn finish(mut self) -> Result<Compacted, CatalogError> {
         let catalog = self.catalog;
         for place in 0..catalog.mirrors.len() {
             self.join_into_mirror(place).await?;
@@ -72,7 +72,7 @@ impl Fold<'_> {
         }
         catalog.take_back_absent().await?;
         self.done = true;
-        Ok(Folded::Commits(self.held.len()))
+        Ok(Compacted::Commits(self.held.len()))
     }
 
     /// Writes the checkpoint into a mirror by compare-and-set, joined with what the mirror has beyond it.
@@ -117,7 +117,7 @@ impl Fold<'_> {
     }
 }
 
-impl Drop for Fold<'_> {
+impl Drop for Compaction<'_> {
     fn drop(&mut self) {
         if !self.done {
             // The mirrors still lack what the primary's checkpoint holds.
@@ -128,24 +128,24 @@ impl Drop for Fold<'_> {
 
 impl Catalog {
     /// Joins the commits into the primary's checkpoint, that into each mirror's, and deletes the commits.
-    pub async fn fold(&self) -> Result<Folded, CatalogError> {
-        match self.begin_fold().await? {
+    pub async fn compact(&self) -> Result<Compacted, CatalogError> {
+        match self.begin_compaction().await? {
             Ok(fold) => fold.finish().await,
             Err(ended) => Ok(ended),
         }
     }
 
     /// Joins the commits into the primary's checkpoint, and leaves them where they are. What is committed from here on is no
-    /// part of this fold. Where there is nothing to do, or someone else was quicker, it has ended by that.
-    pub(crate) async fn begin_fold(&self) -> Result<Result<Fold<'_>, Folded>, CatalogError> {
-        let turn = self.folding.lock().await;
+    /// part of this compaction. Where there is nothing to do, or someone else was quicker, it has ended by that.
+    pub(crate) async fn begin_compaction(&self) -> Result<Result<Compaction<'_>, Compacted>, CatalogError> {
+        let turn = self.compacting.lock().await;
         self.refresh().await?;
         if let Err(error) = self.expire_tombstones().await {
             // They can wait, also for as long as the archive is away; the file that people open cannot.
             tracing::warn!(error = &error as &dyn std::error::Error, "old tombstones stay for now");
         }
-        if !self.needs_fold() {
-            return Ok(Err(Folded::Nothing));
+        if !self.needs_compaction() {
+            return Ok(Err(Compacted::Nothing));
         }
         let (snapshot, store, base, held, mirror_tags) = {
             let cache = self.cache();
@@ -171,7 +171,7 @@ impl Catalog {
         let etag = match put {
             Ok(etag) => etag,
             Err(e) if e.is_lost_race() => {
-                return Ok(Err(Folded::Lost));
+                return Ok(Err(Compacted::Superseded));
             }
             Err(e) => return Err(e.into()),
         };
@@ -181,10 +181,10 @@ impl Catalog {
             cache.store_id = Some(store);
             cache.unsaved = false;
         }
-        Ok(Ok(Fold { catalog: self, _turn: turn, body, written, held, mirror_tags, done: false }))
+        Ok(Ok(Compaction { catalog: self, _turn: turn, body, written, held, mirror_tags, done: false }))
     }
 
-    /// The commits of the primary, as far as is cached: those that wait to be folded.
+    /// The commits of the primary, as far as is cached: those that wait to be compacted.
     pub(crate) fn listed(&self) -> BTreeSet<Uuid> {
         self.cache().listed.clone()
     }
@@ -203,14 +203,14 @@ impl Catalog {
     }
 
     /// A commit of the primary and its bytes; `None` where it is gone from there or cannot be trusted.
-    pub(crate) async fn sound_commit(&self, id: Uuid) -> Result<Option<(Commit, Body)>, CatalogError> {
-        let Some((bytes, _)) = self.primary.read(&layout::commit(id)).await.sound()? else { return Ok(None) };
+    pub(crate) async fn intact_commit(&self, id: Uuid) -> Result<Option<(Commit, Body)>, CatalogError> {
+        let Some((bytes, _)) = self.primary.read(&layout::commit(id)).await.intact()? else { return Ok(None) };
         let body = Body::from(bytes.clone());
         let decoded = offload(bytes.len(), move || Commit::decode(&bytes)).await;
         Ok(decoded.ok().map(|commit| (commit, body)))
     }
 
-    /// Puts a commit's second copy into every mirror, into the archive last, which may be away.
+    /// Puts a commit's replica into every mirror, into the archive last, which may be away.
     pub(crate) async fn mirror_commit(&self, id: Uuid, body: &Body) -> Result<(), CatalogError> {
         for mirror in self.mirrors.iter().rev() {
             match mirror.put(&layout::commit(id), body, &PutMode::Create).await {
@@ -221,11 +221,11 @@ impl Catalog {
         Ok(())
     }
 
-    /// Whether enough commits wait for a fold to be worth its requests, where each request costs: a tenth at most of
+    /// Whether enough commits wait for a compaction to be worth its requests, where each request costs: a tenth at most of
     /// what reading them costs anyway.
-    pub fn fold_is_worthwhile(&self) -> bool {
+    pub fn compaction_is_worthwhile(&self) -> bool {
         let records = self.read(|state| state.totals().uploads()) as usize;
-        self.unfolded() >= (records / 50).clamp(10, 256)
+        self.uncompacted() >= (records / 50).clamp(10, 256)
     }
 
     /// Joins a mirror's checkpoint into the cache and returns what it was; `None` where there is none. Writes nothing.
@@ -271,10 +271,10 @@ impl Catalog {
         Ok(whole)
     }
 
-    /// Deletes second copies of commits that every checkpoint holds, where a fold does not come by for want of commits: one
-    /// that was written while its commit was being folded came too late for that fold.
+    /// Deletes replicas of commits that every checkpoint holds, where a compaction does not come by for want of commits: one
+    /// that was written while its commit was being compacted came too late for that fold.
     pub(crate) async fn sweep_strays(&self) -> Result<(), CatalogError> {
-        let _turn = self.folding.lock().await;
+        let _turn = self.compacting.lock().await;
         self.refresh().await?;
         let held = {
             let cache = self.cache();
@@ -289,11 +289,16 @@ impl Catalog {
         Ok(())
     }
 
-    /// Deletes a mirror's commits that the checkpoints hold: the folded ones, and strays that a crash or a failure of
+    /// Deletes a mirror's commits that the checkpoints hold: the compacted ones, and strays that a crash or a failure of
     /// this place left behind earlier.
-    async fn sweep_mirror(&self, mirror: &Store, folded: &BTreeSet<Uuid>, held: &Snapshot) -> Result<(), CatalogError> {
+    async fn sweep_mirror(
+        &self,
+        mirror: &Store,
+        compacted: &BTreeSet<Uuid>,
+        held: &Snapshot,
+    ) -> Result<(), CatalogError> {
         for id in list_commits(mirror).await? {
-            if folded.contains(&id) || self.is_stray(mirror, id, held).await? {
+            if compacted.contains(&id) || self.is_stray(mirror, id, held).await? {
                 mirror.delete(&layout::commit(id)).await?;
             }
         }
@@ -338,7 +343,7 @@ impl Catalog {
         }
         if let Some(archive) = self.mirrors.first() {
             let images = dropped.iter().flatten().copied().collect();
-            Leftovers::of_images(images).put(archive, self.clock.new_id()).await?;
+            GcHints::of_images(images).put(archive, self.clock.new_id()).await?;
         }
         let mut cache = self.cache_mut();
         if self.may_expire(&cache) {

@@ -1,4 +1,4 @@
-//! [`KeptDerivatives`]: what derivatives are made from, and those that are kept.
+//! [`ThumbnailSource`]: what thumbnails are made from, and those that are kept.
 
 use std::sync::Arc;
 
@@ -11,23 +11,23 @@ use crate::services::room::Room;
 use store::digest::Digest;
 use store::sync::{AtomicBool, Ordering};
 
-/// What derivatives are made from and kept in.
+/// What thumbnails are made from and kept in.
 #[derive(Debug)]
-pub struct KeptDerivatives {
+pub struct ThumbnailSource {
     pub(super) core: Arc<Core>,
     pub(super) room: Arc<Room>,
     pub(super) bytes: Arc<ImageBytes>,
-    /// Whether this process keeps derivatives, so that those of a deleted image have to go.
+    /// Whether this process keeps thumbnails, so that those of a deleted image have to go.
     kept: AtomicBool,
 }
 
-impl KeptDerivatives {
-    /// Derivatives of the images in the store that `core` has.
+impl ThumbnailSource {
+    /// Thumbnails of the images in the store that `core` has.
     pub fn new(core: Arc<Core>, room: Arc<Room>, bytes: Arc<ImageBytes>) -> Self {
         Self { core, room, bytes, kept: AtomicBool::new(false) }
     }
 
-    /// Says whether derivatives are kept from now on, so that those of a deleted image have to go.
+    /// Says whether thumbnails are kept from now on, so that those of a deleted image have to go.
     pub fn set_kept(&self, kept: bool) {
         self.kept.store(kept, Ordering::Relaxed);
     }
@@ -37,7 +37,7 @@ impl KeptDerivatives {
         if !self.kept.load(Ordering::Relaxed) {
             return;
         }
-        let mut kept = self.core.primary.list(&layout::derivatives_of(content), None);
+        let mut kept = self.core.primary.list(&layout::thumbnails_of(content), None);
         while let Ok(Some(meta)) = kept.try_next().await {
             if self.core.primary.delete(&meta.key).await.is_err() {
                 return;

@@ -1,4 +1,4 @@
-//! What limits derivatives, by a scaler that only counts.
+//! What limits thumbnails, by a scaler that only counts.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
 use std::pin::pin;
@@ -12,7 +12,7 @@ use futures::TryStreamExt;
 use futures::future::{join_all, poll_immediate};
 use jiff::SignedDuration;
 
-use super::{Bounds, Derivative, Derivatives, Form, Formats, Limits, Scaler, Unscalable};
+use super::{Bounds, Form, Formats, Limits, Scaler, Thumbnail, Thumbnails, Unscalable};
 use crate::base::clock::Clock;
 use crate::core::error::{Error, Result};
 use crate::core::settings::Settings;
@@ -70,7 +70,7 @@ impl Scaler for Shared {
         Ok(u64::from(last[0]) << 20)
     }
 
-    fn scale(&self, source: &Bytes, _: Format, form: Form, most: u64) -> Result<Derivative, Unscalable> {
+    fn scale(&self, source: &Bytes, _: Format, form: Form, most: u64) -> Result<Thumbnail, Unscalable> {
         let counting = &self.0;
         let note = |now: usize, bytes: u64| {
             counting.most.fetch_max(now, Ordering::SeqCst);
@@ -88,7 +88,7 @@ impl Scaler for Shared {
             Some(13) => panic!("a decoder that stumbles"),
             Some(14) => Err(Unscalable::Damaged),
             _ => {
-                Ok(Derivative { bytes: Bytes::from(format!("\u{89}{form} of {}", source.len())), format: Format::WebP })
+                Ok(Thumbnail { bytes: Bytes::from(format!("\u{89}{form} of {}", source.len())), format: Format::WebP })
             }
         }
     }
@@ -100,7 +100,7 @@ fn form(width: u32) -> Form {
 
 struct World {
     keepsake: Keepsake,
-    derivatives: Derivatives,
+    thumbnails: Thumbnails,
     counting: Arc<Counting>,
 }
 
@@ -117,9 +117,9 @@ impl World {
         let clock = Clock::manual("2026-11-20T08:00:00Z".parse().unwrap());
         let keepsake = Keepsake::new(primary, archive, Vec::new(), clock, Settings::default());
         let counting = Arc::new(Counting::default());
-        let derivatives = Derivatives::new(Arc::new(Shared(Arc::clone(&counting))), limits);
-        keepsake.derivatives.set_kept(derivatives.are_kept());
-        Self { keepsake, derivatives, counting }
+        let thumbnails = Thumbnails::new(Arc::new(Shared(Arc::clone(&counting))), limits);
+        keepsake.thumbnails.set_kept(thumbnails.are_kept());
+        Self { keepsake, thumbnails, counting }
     }
 
     /// Uploads an image that costs so many MiB to scale; no two are the same.
@@ -131,10 +131,10 @@ impl World {
         self.keepsake.uploads.upload(vec![new], Fields::default(), None).await.unwrap().images[0].0.clone()
     }
 
-    async fn get(&self, id: &ImageId, width: u32) -> Result<Derivative> {
+    async fn get(&self, id: &ImageId, width: u32) -> Result<Thumbnail> {
         let (id, entry) = self.keepsake.images.get(id.as_str()).await?;
         let record = entry.live().unwrap();
-        self.derivatives.get(&self.keepsake.derivatives, &id, record, record.sha256.unwrap(), form(width)).await
+        self.thumbnails.get(&self.keepsake.thumbnails, &id, record, record.sha256.unwrap(), form(width)).await
     }
 
     fn made(&self) -> usize {
@@ -142,7 +142,7 @@ impl World {
     }
 
     async fn kept(&self) -> Vec<Key> {
-        self.keepsake.core.primary.list(layout::DERIVATIVES, None).map_ok(|meta| meta.key).try_collect().await.unwrap()
+        self.keepsake.core.primary.list(layout::THUMBNAILS, None).map_ok(|meta| meta.key).try_collect().await.unwrap()
     }
 }
 
@@ -272,14 +272,14 @@ async fn what_was_kept_and_has_rotted_or_gone_is_made_again() {
 async fn the_oldest_go_where_there_are_too_many_and_so_do_those_of_no_image() {
     let size = 64;
     let world = World::new(Limits { cache_bytes: 8 * size, ..LIMITS });
-    let stray = layout::derivative(&store::digest::Digest::of(b"no image"), "1-w320-webp");
+    let stray = layout::thumbnail(&store::digest::Digest::of(b"no image"), "1-w320-webp");
     world.keepsake.core.primary.put(&stray, &Body::from(vec![0; 10]), &PutMode::Create).await.unwrap();
     for number in 0..30 {
         let id = world.upload(number, 1).await;
         world.get(&id, 320).await.unwrap();
         world.keepsake.core.clock.advance(SignedDuration::from_secs(1));
     }
-    world.derivatives.sweep(&world.keepsake.derivatives).await.unwrap();
+    world.thumbnails.sweep(&world.keepsake.thumbnails).await.unwrap();
     let kept = world.kept().await;
     let mut bytes = 0;
     for key in &kept {
@@ -293,7 +293,7 @@ async fn the_oldest_go_where_there_are_too_many_and_so_do_those_of_no_image() {
 async fn a_store_that_takes_no_writes_or_has_no_room_is_served_without_keeping_anything() {
     for kind in [ErrorKind::ReadOnly, ErrorKind::Full, ErrorKind::Unavailable] {
         let fails = move |operation: &Operation| {
-            (operation.name == "put" && operation.key.starts_with(layout::DERIVATIVES)).then_some(Fault::Before(kind))
+            (operation.name == "put" && operation.key.starts_with(layout::THUMBNAILS)).then_some(Fault::Before(kind))
         };
         let backend = FaultStore::with_plan(Arc::new(MemoryStore::new()), fails);
         let world = World::on(Store::new(Arc::new(backend), &std::env::temp_dir()), LIMITS);

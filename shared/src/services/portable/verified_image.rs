@@ -11,7 +11,7 @@ use crate::core::error::{Error, Result};
 use crate::layout::ImageId;
 use crate::media::location::Patches;
 use crate::services::gps::GpsPositions;
-use crate::services::gps::places_in;
+use crate::services::gps::gps_in;
 use crate::services::images::bytes::{ImageBytes, Observer};
 use store::digest::{Digest, Hasher};
 use store::{Body, ErrorKind, ObjectMeta, Store, StoreError};
@@ -21,7 +21,7 @@ const IN_MEMORY: u64 = 4 * 1024 * 1024;
 
 /// An image's bytes, found right.
 #[derive(Clone)]
-pub(super) struct Sound {
+pub(super) struct VerifiedImage {
     pub(super) digest: Digest,
     /// What is written in the place of other bytes.
     patches: Patches,
@@ -55,7 +55,7 @@ impl Observer for Kept {
     }
 }
 
-impl Sound {
+impl VerifiedImage {
     /// An image's bytes, read through; `None` where those of this digest are in neither place.
     pub(super) async fn find(images: &ImageBytes, id: &ImageId, digest: Digest) -> Result<Option<Self>> {
         let mut kept = Kept::default();
@@ -93,9 +93,9 @@ impl Sound {
     }
 
     /// The same image, which does not say where it was taken.
-    pub(super) async fn without_places(self, gps: &GpsPositions, id: &ImageId, record: &Record) -> Result<Self> {
+    pub(super) async fn without_gps(self, gps: &GpsPositions, id: &ImageId, record: &Record) -> Result<Self> {
         if let Held::InMemory(bytes) = self.bytes {
-            let bytes = places_in(bytes.clone()).await?.applied(0, bytes);
+            let bytes = gps_in(bytes.clone()).await?.applied(0, bytes);
             return Ok(Self { crc: crc32fast::hash(&bytes), bytes: Held::InMemory(bytes), ..self });
         }
         let patches = gps.find(id, record).await?.patches;
