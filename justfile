@@ -50,7 +50,7 @@ bench *arguments:
 # Measure the pages in Chromium on a store of 100,000 images: first paint, longest task while scrolling, bytes of script and style.
 bench-browser *arguments:
     cargo build --release --package local
-    KEEPSAKE_BROWSER_LIMIT=1h KEEPSAKE_BINARY={{justfile_directory()}}/target/release/local \
+    KEEPSAKE_BROWSER_LIMIT=1h KEEPSAKE_BINARY={{justfile_directory()}}/target/release/keepsake \
         .ci/browser -- node local/benches/browser/main.mjs {{arguments}}
 
 # Measure a restore beside `cp -r` and fsync of the same bytes: `just bench-restore --images 10000`.

@@ -34,7 +34,7 @@ serve() {
     cargo test --workspace --test it --no-run
     : >"$work/greeting"
     env --ignore-environment HOST=127.0.0.1 PORT=0 DATA_DIR="$work/data" RUST_LOG=warn LOG_FORMAT=text "$@" \
-        "$target/debug/local" >"$work/greeting" 2>"$work/log" &
+        "$target/debug/keepsake" >"$work/greeting" 2>"$work/log" &
     server=$!
     for _ in {1..100}; do
         grep -q "serves http" "$work/greeting" && break

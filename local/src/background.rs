@@ -42,7 +42,7 @@ const LAST: Duration = Duration::from_secs(6);
 /// away, it tries again and again.
 pub async fn run(keepsake: Arc<Keepsake>, pace: Pace, stopped: watch::Receiver<bool>) {
     if within(LAST, stopped.clone(), keep_compacting(&keepsake, pace, stopped)).await.is_none() {
-        tracing::warn!("second copies are still to be made; the next start goes on with them");
+        tracing::warn!("replicas are still to be made; the next start goes on with them");
     }
 }
 
@@ -222,7 +222,7 @@ async fn compact(keepsake: &Keepsake, pace: Pace) -> (Duration, Result<()>) {
     };
     if let Err(error) = &outcome {
         let error = error as &dyn std::error::Error;
-        tracing::warn!(error, "second copies could not be made, or commits not be folded; they will be");
+        tracing::warn!(error, "replicas could not be made, or commits not be folded; they will be");
     }
     (start.elapsed(), outcome)
 }

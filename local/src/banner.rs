@@ -61,7 +61,7 @@ pub async fn lines(
         ArchiveMode::Sync => "before an upload is answered",
         ArchiveMode::Async => "soon after an upload was answered",
     };
-    lines.push(format!("  archive   {archive}; second copies are made {when}"));
+    lines.push(format!("  archive   {archive}; replicas are made {when}"));
     for check in health.checks.iter().filter(|check| matches!(check.name, "primary" | "archive")) {
         if check.status != Status::Ok {
             lines.push(format!("  warning   {}: {}", check.name, check.message));
@@ -114,7 +114,7 @@ fn count(number: u64, noun: &str) -> String {
 fn told(report: &Report) -> String {
     let mut did = Vec::new();
     if report.metadata_restored {
-        did.push("metadata restored from its second copy".to_owned());
+        did.push("metadata restored from its replica".to_owned());
     }
     let mut add = |number: u64, noun: &str, what: &str| {
         if number > 0 {
@@ -122,7 +122,7 @@ fn told(report: &Report) -> String {
         }
     };
     add(report.brought_back, "image", "brought back from the archive");
-    add(report.archived, "second copy", "made anew");
+    add(report.archived, "replica", "made anew");
     add(report.imported, "record", "imported from the older format");
     add(report.adopted, "file", "without a record adopted");
     add(report.set_aside, "file", "set aside in backups/quarantine/");
@@ -133,6 +133,6 @@ fn told(report: &Report) -> String {
     match (did.is_empty(), report.is_new) {
         (true, true) => "a new store".to_owned(),
         (true, false) => "nothing was amiss".to_owned(),
-        (false, _) => did.join("; ").replace("second copys", "second copies"),
+        (false, _) => did.join("; "),
     }
 }

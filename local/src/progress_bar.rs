@@ -45,7 +45,7 @@ pub fn note(progress: &Progress, told: portable::Progress) {
     let step = match told.stage {
         Stage::Exporting => "exporting",
         Stage::Reading => "reading",
-        Stage::Archiving => "second copies",
+        Stage::Archiving => "replicas",
         Stage::Storing => "images",
     };
     progress.note(step, told.done, told.total);

@@ -30,7 +30,7 @@ pub use keepsake::Keepsake;
 pub use layout::file_name;
 pub use open::{Meters, open, open_metered};
 pub use services::gps::GpsRemoval;
-pub use services::replication as second_copies;
+pub use services::replication;
 pub use services::unfinished::{resumable, ticket};
 pub use services::upload::links;
 pub use services::{

@@ -25,8 +25,9 @@ pub enum Event {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Task {
-    /// Make the automatic backups that are due, and fold.
-    Compaction,
+    /// Make the automatic backups that are due, and compact commits into the checkpoints.
+    #[serde(rename = "fold")]
+    Compact,
     /// All of that, and make every place whole.
     Recover,
     /// Read a slice of everything through, and repair it.
@@ -105,7 +106,7 @@ mod tests {
     #[test]
     fn a_schedule_and_a_queue_are_told_apart() {
         let read = |text| serde_json::from_str::<Event>(text);
-        assert!(matches!(read(r#"{"task":"fold"}"#), Ok(Event::Task { task: Task::Compaction })));
+        assert!(matches!(read(r#"{"task":"fold"}"#), Ok(Event::Task { task: Task::Compact })));
         assert!(matches!(read(r#"{"Records":[]}"#), Ok(Event::Queue(_))));
         assert!(read(r#"{"task":"dance"}"#).is_err());
     }

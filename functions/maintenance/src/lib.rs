@@ -83,7 +83,7 @@ impl Maintenance {
 
     async fn perform(&self, task: Task) -> Result<Value, Error> {
         let answer = match task {
-            Task::Compaction => {
+            Task::Compact => {
                 self.keepsake.maintenance.tidy().await?;
                 json!({ "task": "fold" })
             }

@@ -10,7 +10,7 @@ const CATEGORIES = ['fun', 'holiday', 'family', 'work', 'hills', 'sea'];
 const FIRST_DAY = Date.UTC(2021, 0, 1);
 const HOUR = 3_600_000;
 
-/** Fills a folder with `images` JPEGs of 640 × 480, a fifth of them in groups of five. Their second copies are there too, so that the
+/** Fills a folder with `images` JPEGs of 640 × 480, a fifth of them in groups of five. Their replicas are there too, so that the
  * server only has to look and not to write. */
 export async function fill(page, folder, images) {
   const drawn = await draw(page, range(DIFFERENT), { width: 640, height: 480 });

@@ -134,7 +134,7 @@ fn table_of(stores: &mut [Store], [before, after, last]: [&[Counts]; 3]) -> Resu
     row("backup by hand after 10 uploads, ms", stores.iter().map(|s| s.backup.median()).collect(), Bound::Growth(1.5));
     row("page of 50, ms", stores.iter().map(|s| s.page.median()).collect(), Bound::Growth(1.5));
     row("restart until ready, s", stores.iter().map(|s| s.restart.median() / 1e3).collect(), Bound::Below(2.0));
-    row("backups/ per upload: second copy, kB", kilobytes(|c| c.image_bytes), Bound::None);
+    row("backups/ per upload: replica, kB", kilobytes(|c| c.image_bytes), Bound::None);
     row("backups/ per upload: metadata, kB", kilobytes(|c| c.other_bytes), Bound::None);
     row("  the same as blocks on the disk, kB", kilobytes(|c| c.image_blocks + c.other_blocks), Bound::None);
     row(

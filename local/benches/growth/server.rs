@@ -21,7 +21,7 @@ pub struct Server {
 impl Server {
     /// Starts the server on a folder and waits until it is ready.
     pub async fn start(folder: &Path, client: &reqwest::Client, backup_every: u32) -> Result<Self> {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_local"))
+        let mut child = Command::new(env!("CARGO_BIN_EXE_keepsake"))
             .current_dir(folder)
             .env("DATA_DIR", folder)
             .env("BACKUP_EVERY", backup_every.to_string())

@@ -124,7 +124,7 @@ fn answer(done: &Migrated) -> Value {
 fn message(done: &Migrated) -> String {
     let Migrated { images, copied, bytes, second_copies, backups, .. } = done;
     let mut message = format!(
-        "The store is there with {images} images. Copied: {copied} images ({bytes} bytes), {second_copies} second copies, \
+        "The store is there with {images} images. Copied: {copied} images ({bytes} bytes), {second_copies} replicas, \
          {backups} backups."
     );
     if done.caught_up > 0 {

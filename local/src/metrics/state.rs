@@ -71,7 +71,7 @@ fn add_look(registry: &mut Registry, look: &Health, now: Timestamp) {
         );
     }
     if let Some(seconds) = look.behind_seconds() {
-        let help = "For how long the oldest change has had no second copy";
+        let help = "For how long the oldest change has had no replica";
         gauge(registry, "archive_lag_seconds", help, seconds);
     }
     gauge(registry, "backups", "Backups that there are", look.backups as f64);

@@ -137,7 +137,7 @@ impl Drop for Server {
 
 /// The binary on a free port, with `folder` as its current folder and these variables in its environment.
 pub fn command(folder: &Path, variables: &[(&str, &str)]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_local"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_keepsake"));
     command.current_dir(folder).env_clear().envs([("PORT", "0"), ("HOST", "127.0.0.1"), ("RUST_LOG", "warn")]);
     command.envs(variables.iter().copied());
     command

@@ -234,7 +234,7 @@ impl Catalog {
         let read = match mirror.read(&key).await {
             // Then the primary's holds all that this one does: it is written first.
             Err(reason) if reason.kind == ErrorKind::Corrupt && matches!(self.cache().base, Base::Known(..)) => {
-                tracing::error!(place = place + 1, %reason, "a second copy of the checkpoint cannot be read");
+                tracing::error!(place = place + 1, %reason, "a replica of the checkpoint cannot be read");
                 let there = mirror.head(&key).await.optional()?;
                 return Ok(there.map(|meta| Mirrored { etag: meta.etag, state: State::default(), replaceable: true }));
             }
@@ -255,7 +255,7 @@ impl Catalog {
             }
             Err(source @ PieceError::Newer(_)) => Err(CatalogError::Piece { key, source }),
             Err(reason) => {
-                tracing::error!(place = place + 1, %reason, "a second copy of the checkpoint is damaged");
+                tracing::error!(place = place + 1, %reason, "a replica of the checkpoint is damaged");
                 Ok(Some(Mirrored { etag, state: State::default(), replaceable: true }))
             }
         }

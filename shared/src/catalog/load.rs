@@ -140,7 +140,7 @@ impl Catalog {
                     }
                 }
                 Some(Err(PieceError::Unreadable(reason))) => {
-                    tracing::error!(commit = %id, %reason, "a second copy of a commit cannot be read");
+                    tracing::error!(commit = %id, %reason, "a replica of a commit cannot be read");
                     loaded.some_unreadable = true;
                 }
                 Some(Err(_)) => {

@@ -74,7 +74,7 @@ impl Catalog {
         let key = layout::checkpoint();
         let read = match self.primary.read(&key).await {
             Err(reason) if reason.kind == ErrorKind::Corrupt => {
-                tracing::error!(%key, %reason, "the checkpoint cannot be read; its second copy is used");
+                tracing::error!(%key, %reason, "the checkpoint cannot be read; its replica is used");
                 let etag = self.primary.head(&key).await?.etag;
                 // It may be readable again, so without a replica nothing must take its place.
                 if !self.join_mirrored_checkpoints().await? {
@@ -113,7 +113,7 @@ impl Catalog {
             }
             Err(source @ PieceError::Newer(_)) => return Err(CatalogError::Piece { key, source }),
             Err(reason) => {
-                tracing::error!(%key, %reason, "the checkpoint is damaged; its second copy is used");
+                tracing::error!(%key, %reason, "the checkpoint is damaged; its replica is used");
                 self.join_mirrored_checkpoints().await?;
                 self.cache_mut().base = Base::Replaceable(etag);
             }

@@ -73,7 +73,7 @@ impl Values<'_> {
             Some(StoreUrl::Cloudinary { .. }) => Err(wrong(
                 "STORE_URL",
                 &self.get("STORE_URL")?.unwrap_or_default(),
-                "name Cloudinary in BACKUP_URL instead: it can hold second copies, but no store that several may change",
+                "name Cloudinary in BACKUP_URL instead: it can hold replicas, but no store that several may change",
             )),
             Some(StoreUrl::File(path)) => match folder {
                 Some((name, folder)) if folder != path => {

@@ -115,7 +115,7 @@ impl Replicator {
         for batch in self.not_replicated(commits).chunks(BATCH) {
             for (commit, error) in self.replicate_batch(batch).await {
                 if matches!(error, Error::MissingBytes) {
-                    tracing::error!(%commit, "an image's bytes are gone before it got a second copy");
+                    tracing::error!(%commit, "an image's bytes are gone before it got a replica");
                     lock(&self.state).replicated.insert(commit);
                 } else if failure.as_ref().is_none_or(is_refusal) {
                     failure = Some(error);

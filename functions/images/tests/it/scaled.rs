@@ -212,7 +212,7 @@ async fn what_has_rotted_is_never_scaled() {
     rotten[last] ^= 1;
     app.keepsake.core.primary.put(&key, &Body::from(rotten.clone()), &PutMode::Overwrite).await.unwrap();
     let answer = get(&app, &format!("/uploads/{id}?w=320")).await;
-    assert_eq!((answer.status.as_u16(), size(&answer)), (200, (320, 320)), "out of the second copy");
+    assert_eq!((answer.status.as_u16(), size(&answer)), (200, (320, 320)), "out of the replica");
     assert_eq!(get(&app, &format!("/uploads/{id}?w=160")).await.body, right.body);
     let copy = Key::new(format!("backups/images/{}", Digest::of(&picture(320, 320, 255)))).unwrap();
     app.keepsake.core.primary.put(&copy, &Body::from(rotten), &PutMode::Overwrite).await.unwrap();

@@ -82,7 +82,7 @@ async fn what_has_rotted_is_never_served() {
     for headers in [&[][..], &[("range", "bytes=5-50")]] {
         let answer = ask(&app, "GET", &path, headers).await;
         let expected = if headers.is_empty() { png(1) } else { png(1)[5..=50].to_vec() };
-        assert!(answer.body == expected, "the second copy");
+        assert!(answer.body == expected, "the replica");
     }
     put(&app.keepsake.core.primary, &format!("backups/images/{digest}"), &rotten).await;
     assert_eq!(get(&app, &path).await.problem(), (503, "missing-bytes".to_owned()));

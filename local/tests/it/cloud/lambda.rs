@@ -105,7 +105,7 @@ impl Drop for Lambda {
 
 /// The binary of a function, which lies beside that of the server once the whole workspace is built.
 fn binary(name: &str) -> PathBuf {
-    let path = PathBuf::from(env!("CARGO_BIN_EXE_local")).with_file_name(name);
+    let path = PathBuf::from(env!("CARGO_BIN_EXE_keepsake")).with_file_name(name);
     assert!(path.is_file(), "{} is missing: run `cargo build --workspace` before this test", path.display());
     path
 }

@@ -148,7 +148,7 @@ async fn with_async_an_outage_of_the_archive_stops_nothing_and_is_made_up_for_al
 
     wipe(folder.path());
     let anew = elsewhere.serve(folder.path(), "async");
-    let told = "metadata restored from its second copy; 9 images brought back from the archive";
+    let told = "metadata restored from its replica; 9 images brought back from the archive";
     assert!(anew.greeting.iter().any(|line| line.contains(told)), "{:?}", anew.greeting);
     assert_eq!(anew.get_json("/api/images").await, listed);
     is_served(&anew, &items).await;

@@ -196,7 +196,7 @@ async fn half_made_backups_are_never_listed() {
 async fn rot_is_found_by_the_command_line_and_repaired_when_an_image_is_asked_for() {
     let gallery = Gallery::used().await;
     let verify = |arguments: &[&str]| {
-        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_local"));
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_keepsake"));
         let output = command.current_dir(gallery.path()).env_clear().arg("verify").args(arguments).output().unwrap();
         (output.status.success(), String::from_utf8(output.stdout).unwrap())
     };
@@ -213,6 +213,6 @@ async fn rot_is_found_by_the_command_line_and_repaired_when_an_image_is_asked_fo
     let server = Server::start(gallery.path());
     rot(&path);
     let served = server.get(&format!("/uploads/{name}")).await.bytes().await.unwrap();
-    assert!(served == gallery.images[0].1, "the second copy is served");
+    assert!(served == gallery.images[0].1, "the replica is served");
     eventually("the image is repaired", || fs::read(&path).unwrap() == gallery.images[0].1).await;
 }

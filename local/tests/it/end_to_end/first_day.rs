@@ -171,7 +171,7 @@ async fn nobody_has_to_read_what_it_prints_at_its_start() {
 fn a_folder_of_images_that_is_a_link_stops_the_start_with_the_reason() {
     let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     std::os::unix::fs::symlink(elsewhere.path(), folder.path().join("uploads")).unwrap();
-    let output = std::process::Command::new(env!("CARGO_BIN_EXE_local"))
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_keepsake"))
         .current_dir(folder.path())
         .env_clear()
         .envs([("PORT", "0"), ("HOST", "127.0.0.1")])

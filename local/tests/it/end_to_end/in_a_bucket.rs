@@ -79,7 +79,7 @@ async fn pages_may_load_what_the_server_redirects_to() {
 /// Starts the server with these variables and no others, which must fail, and returns what it says.
 fn refusal(variables: &[(&str, &str)]) -> String {
     let folder = tempfile::tempdir().unwrap();
-    let output = Command::new(env!("CARGO_BIN_EXE_local"))
+    let output = Command::new(env!("CARGO_BIN_EXE_keepsake"))
         .current_dir(folder.path())
         .env_clear()
         .envs([("PORT", "0"), ("HOST", "127.0.0.1"), ("AWS_EC2_METADATA_DISABLED", "true")])

@@ -83,7 +83,7 @@ async fn every_line_that_a_request_causes_has_its_id() {
     let served = of(&lines, "rotten-1");
     assert_eq!(served.iter().map(|line| &line["level"]).collect::<Vec<_>>(), ["ERROR", "INFO"], "{served:#?}");
     let without: Vec<_> =
-        lines.iter().filter(|line| line["target"] != "local::server" && line["level"] == "INFO").collect();
+        lines.iter().filter(|line| line["target"] != "keepsake::server" && line["level"] == "INFO").collect();
     assert!(without.iter().all(|line| line["request_id"].is_string()), "{without:#?}");
 }
 

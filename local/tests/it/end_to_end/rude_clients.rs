@@ -181,7 +181,7 @@ async fn a_thousand_connections_do_not_keep_others_from_being_served() {
     let folder = tempfile::tempdir().unwrap();
     // Where most programs may open 1,024 files unless they ask for more, which would be too few here.
     let mut command = Command::new("sh");
-    command.args(["-c", "ulimit -S -n 512; exec \"$0\"", env!("CARGO_BIN_EXE_local")]).current_dir(folder.path());
+    command.args(["-c", "ulimit -S -n 512; exec \"$0\"", env!("CARGO_BIN_EXE_keepsake")]).current_dir(folder.path());
     let server =
         Server::started(command.env_clear().envs([("PORT", "0"), ("HOST", "127.0.0.1"), ("RUST_LOG", "warn")]));
     server.get("/livez").await;

@@ -96,7 +96,7 @@ impl Layer {
             fs::create_dir_all(&folder).unwrap();
             chown(folder, Some(*owner), Some(*owner)).unwrap();
         }
-        let binary = env!("CARGO_BIN_EXE_local");
+        let binary = env!("CARGO_BIN_EXE_keepsake");
         fs::copy(binary, root.join("usr/local/bin/keepsake")).unwrap();
         let linked = Command::new("ldd").arg(binary).output().unwrap();
         let linked = String::from_utf8(linked.stdout).unwrap();

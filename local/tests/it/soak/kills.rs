@@ -217,7 +217,7 @@ impl Soak {
     }
 
     fn verify(&self, folder: &Path) {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_local"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_keepsake"));
         let output = command.current_dir(folder).env_clear().arg("verify").output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
     }

@@ -285,7 +285,7 @@ impl HealthReport {
         {
             check.status = Status::Warn;
             check.message = format!(
-                "Images that are gone from it: {gone}. Those with a second copy are served from that; a verification that \
+                "Images that are gone from it: {gone}. Those with a replica are served from that; a verification that \
                  repairs, a restore or the next start brings them back."
             );
         }

@@ -23,23 +23,23 @@ impl HealthReport {
         let (level, message) = match &status {
             Err(error) if error.kind == ErrorKind::Refused => {
                 let message = "It refuses access: its credentials or rights need a look, or its bucket is gone.";
-                (serious, if follows { format!("{message} Second copies wait.") } else { message.to_owned() })
+                (serious, if follows { format!("{message} Replicas wait.") } else { message.to_owned() })
             }
             Err(_) if follows => {
-                (Status::Warn, "It cannot be reached; second copies will follow when it is back.".to_owned())
+                (Status::Warn, "It cannot be reached; replicas will follow when it is back.".to_owned())
             }
             Ok(StoreStatus { read_only: Some(why), .. }) if follows => {
-                (Status::Warn, format!("{why} Second copies wait until it takes writes."))
+                (Status::Warn, format!("{why} Replicas wait until it takes writes."))
             }
             Ok(StoreStatus { free_bytes: Some(free), .. }) if follows && *free < self.core.settings.reserve_bytes => (
                 Status::Warn,
-                format!("{free} bytes are free, which is less than the reserve; second copies wait for room."),
+                format!("{free} bytes are free, which is less than the reserve; replicas wait for room."),
             ),
             Ok(StoreStatus { read_only: None, files: Some(files), .. })
                 if files.free < self.core.reserve_files(*files).max(1) =>
             {
                 let Files { free, total } = files;
-                let effect = if follows { "second copies wait" } else { "uploads are refused" };
+                let effect = if follows { "replicas wait" } else { "uploads are refused" };
                 let message = format!(
                     "{free} of the file system's {total} inodes are free, which is less than the reserve; {effect}. Remove \
                      files that are not needed, or move the store to a file system with more inodes."
@@ -53,12 +53,12 @@ impl HealthReport {
             }
             Ok(status) => match (failure.map(|failure| failure.kind), status.clock_ahead_seconds) {
                 (Some(_), _) if follows => {
-                    (Status::Warn, "The last write to it failed; second copies wait. The log says why.".to_owned())
+                    (Status::Warn, "The last write to it failed; replicas wait. The log says why.".to_owned())
                 }
                 (Some(ErrorKind::Full), _) => (Status::Error, "The last write found no room.".to_owned()),
                 (Some(_), _) => (Status::Error, "The last write failed.".to_owned()),
                 (None, _) if upkeep.is_some() => {
-                    let message = "What follows a change (second copies, automatic backups, the checkpoint) failed last \
+                    let message = "What follows a change (replicas, automatic backups, the checkpoint) failed last \
                                    time. It is tried again; the log says why.";
                     (Status::Warn, message.to_owned())
                 }

@@ -31,7 +31,7 @@ pub(super) async fn round(
     round.images(report).await?;
     round.files_without_a_record().await?;
     round.second_copies_of_images(report).await?;
-    round.other_second_copies(report).await?;
+    round.other_replicas(report).await?;
     report.chunks += round.named_by_digest(layout::CHUNKS, layout::parse_chunk, "chunks").await?.copied;
     report.set_aside +=
         round.named_by_digest(layout::QUARANTINE, layout::parse_quarantined, "quarantine").await?.copied;
@@ -131,7 +131,7 @@ impl Round<'_> {
             self.state.live().filter_map(|(id, record)| Some((record.sha256?, id, record.size))).collect();
         live.sort();
         live.dedup_by_key(|(digest, _, _)| *digest);
-        self.to.progress.begin("second copies", live.len() as u64);
+        self.to.progress.begin("replicas", live.len() as u64);
         let wanted = live.into_iter().map(|(digest, id, size)| {
             Ok(Wanted { key: layout::archived_image(&digest), size, what: (digest, id.clone()) })
         });
@@ -153,7 +153,7 @@ impl Round<'_> {
     }
 
     /// The replicas that are left: those of deleted images and of what older backups name.
-    async fn other_second_copies(&self, report: &mut Migrated) -> Result<()> {
+    async fn other_replicas(&self, report: &mut Migrated) -> Result<()> {
         let others =
             self.named_by_digest(layout::ARCHIVED_IMAGES, layout::parse_archived_image, "older images").await?;
         report.second_copies += others.copied;

@@ -63,7 +63,7 @@ impl Imports {
         let safety_backup = Some(self.backups.create(Kind::Safety).await?.name);
         lease.renew_if_due().await?;
         self.set_aside(source, &plan).await?;
-        self.store_second_copies(source, &plan, told, lease).await?;
+        self.store_replicas(source, &plan, told, lease).await?;
         self.commit_import(&mut plan, lease).await?;
         let result = self.store_taken(source, &mut plan, told, lease).await;
         self.backup_once_for_all().await;
@@ -95,7 +95,7 @@ impl Imports {
         Ok(())
     }
 
-    async fn store_second_copies(
+    async fn store_replicas(
         &self,
         source: &Source,
         plan: &ImportPlan,

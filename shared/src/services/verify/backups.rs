@@ -36,7 +36,7 @@ impl Verifier {
             let gone = !right && archive.head(&layout::archived_image(&digest)).await.optional()?.is_none();
             // One that is gone by now was pruned.
             if !right && !gone {
-                tracing::error!(%digest, "the second copy of a deleted image is wrong or cannot be read");
+                tracing::error!(%digest, "the replica of a deleted image is wrong or cannot be read");
                 findings.lost_copies.insert(digest);
             }
         }

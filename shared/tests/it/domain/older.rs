@@ -29,7 +29,7 @@ async fn deleting_an_image_that_was_only_just_imported_can_be_undone() {
 
     let (world, id) = with_older_record().await;
     world.open().images.delete(id.as_str(), |_| true).await.unwrap();
-    assert_eq!(world.keys("backups/images/").await.len(), 1, "a second copy is made before the only one goes");
+    assert_eq!(world.keys("backups/images/").await.len(), 1, "a replica is made before the only one goes");
 }
 
 #[tokio::test]

@@ -112,7 +112,7 @@ async fn an_upload_of_unknown_outcome_is_stored_once_the_store_answers() {
         failing.store(false, SeqCst);
         assert_eq!(seen(&keepsake).await.len(), 1, "{name}");
         assert_eq!(seen(&world.open()).await.len(), 1, "{name}: another process sees it as well");
-        assert_eq!(world.keys(MIRRORED).await.len(), 1, "{name}: it has its second copy");
+        assert_eq!(world.keys(MIRRORED).await.len(), 1, "{name}: it has its replica");
     }
 }
 

@@ -50,7 +50,7 @@ pub async fn assert_whole(world: &World, when: &str) {
     };
     let named: Vec<Digest> = fresh.core.catalog.read(|s| s.iter().filter_map(|(_, e)| e.content_digest()).collect());
     for digest in &named {
-        assert!(right(digest).await, "{when}: the second copy of {digest}, which the catalog names, is gone");
+        assert!(right(digest).await, "{when}: the replica of {digest}, which the catalog names, is gone");
     }
     for key in world.keys("backups/backup-").await {
         let key = Key::new(key.strip_prefix("backups/").unwrap()).unwrap();

@@ -30,7 +30,7 @@ async fn nothing_goes_where_something_that_names_contents_cannot_be_read() {
     held_back_by("a new manifest", async |world| spoil(world, "backups/backup-", 3).await, "backup").await;
     held_back_by("the checkpoint", async |world| spoil(world, "image-metadata.json", 0).await, "catalog").await;
     let replicate_image = "backups/image-metadata.json";
-    held_back_by("its second copy", async |world| spoil(world, replicate_image, 0).await, "catalog").await;
+    held_back_by("its replica", async |world| spoil(world, replicate_image, 0).await, "catalog").await;
     held_back_by(
         "a commit in the archive",
         async |world| spoil(world, "backups/image-metadata.d/", 0).await,

@@ -50,7 +50,7 @@ async fn without_any_metadata_every_image_is_adopted_and_yields_to_its_real_reco
     let adopted = seen(&again).await;
     assert_eq!(adopted.keys().collect::<Vec<_>>(), ids.iter().collect::<Vec<_>>());
     assert_eq!(adopted[&ids[1]], (Some(String::new()), Some(png(1))));
-    assert_eq!(world.keys("backups/images/").await.len(), 3, "adopted images get their second copy");
+    assert_eq!(world.keys("backups/images/").await.len(), 3, "adopted images get their replica");
 
     world.put("image-metadata.json", &checkpoint).await;
     world.remove("image-metadata.d/").await;

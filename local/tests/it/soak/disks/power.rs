@@ -63,7 +63,7 @@ pub async fn cuts(kind: &'static str, (rounds, seed): (u64, u64)) {
     let server = Server::start_with(&mount.data(), &[("RUST_LOG", "off")]);
     world.recall_all();
     world.check(&[server], &format!("{kind}, the last power cut")).await;
-    let mut verify = Command::new(env!("CARGO_BIN_EXE_local"));
+    let mut verify = Command::new(env!("CARGO_BIN_EXE_keepsake"));
     let output = verify.current_dir(mount.data()).env_clear().arg("verify").output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
     println!(

@@ -182,7 +182,7 @@ impl World {
                 return Err(format!("{id} is acknowledged without bytes"));
             }
             if settled && self.setup.sync && !self.has_copy(&digest) {
-                return Err(format!("{id} is acknowledged without a right second copy"));
+                return Err(format!("{id} is acknowledged without a right replica"));
             }
             if self.has_copy(&digest) {
                 self.excused.remove(&digest);
