@@ -27,8 +27,12 @@ use shuttle::sync::Mutex;
 use shuttle::thread;
 use uuid::Uuid;
 
-/// Schedules of each kind that each test tries.
-const SCHEDULES: usize = 2_000;
+/// How many schedules of each kind each test tries.
+#[expect(clippy::disallowed_methods, reason = "whoever starts the tests decides how long they may take")]
+fn schedules() -> usize {
+    std::env::var("KEEPSAKE_SCHEDULES").map_or(2_000, |value| value.parse().unwrap())
+}
+
 /// Switches that a bug may take; each more costs many times as many schedules.
 const PCT_DEPTH: usize = 3;
 
@@ -41,8 +45,8 @@ fn explore(test: impl Fn() + Send + Sync + 'static) {
         move || test()
     };
     let test: Arc<dyn Fn() + Send + Sync> = test;
-    shuttle::Runner::new(RandomScheduler::new(SCHEDULES), config.clone()).run(run(&test));
-    shuttle::Runner::new(PctScheduler::new(PCT_DEPTH, SCHEDULES), config).run(run(&test));
+    shuttle::Runner::new(RandomScheduler::new(schedules()), config.clone()).run(run(&test));
+    shuttle::Runner::new(PctScheduler::new(PCT_DEPTH, schedules()), config).run(run(&test));
 }
 
 /// Runs all of this on threads of their own, and waits for them.
