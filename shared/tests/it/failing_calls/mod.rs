@@ -259,13 +259,13 @@ fn all(_: &Operation) -> bool {
 }
 
 #[test]
-fn whatever_operation_of_a_store_fails_nothing_is_lost_and_the_process_goes_on() {
+fn nothing_is_lost_whichever_store_operation_fails() {
     let cases = check_all(in_memory, all, faults::STORE, &[ONCE, FROM], 3);
     assert!(cases > 1_600, "{cases} cases");
 }
 
 #[test]
-fn whatever_operation_of_two_stores_fails_nothing_is_lost_and_the_process_goes_on() {
+fn nothing_is_lost_whichever_operation_of_two_stores_fails() {
     let cases = check_all(archive_apart, all, faults::STORE, &[ONCE, FROM], 4);
     assert!(cases > 1_200, "{cases} cases");
 }
@@ -280,13 +280,13 @@ fn changes(operation: &Operation) -> bool {
 }
 
 #[test]
-fn whatever_call_of_the_file_system_fails_reading_writes_nothing_and_goes_on() {
+fn read_survives_any_failed_file_system_call_without_writes() {
     let cases = check_calls(|operation| operation.effect == Effect::Reads, 11);
     assert!(cases > 150, "{cases} cases");
 }
 
 #[test]
-fn whatever_call_of_the_file_system_fails_an_upload_is_whole_or_absent() {
+fn upload_is_atomic_whichever_file_system_call_fails() {
     let cases = check_calls(|operation| operation.effect == Effect::Adds, 11);
     assert!(cases > 250, "{cases} cases");
 }
@@ -298,7 +298,7 @@ fn whatever_call_of_the_file_system_fails_a_change_is_whole_or_absent() {
 }
 
 #[test]
-fn whatever_call_of_the_file_system_fails_repairing_goes_on_where_it_stopped() {
+fn repair_resumes_after_any_failed_file_system_call() {
     let cases = check_calls(|operation| operation.effect == Effect::Repairs, 31);
     assert!(cases > 200, "{cases} cases");
 }
