@@ -129,7 +129,8 @@ impl Keepsake {
         let verifier =
             Arc::new(Verifier::new(core.clone(), bytes.clone(), records.clone(), backups.clone(), replication.clone()));
         let pruner = Arc::new(Pruner::new(core.clone(), backups.clone()));
-        let exports = Arc::new(Exports::new(core.clone(), records.clone(), backups.clone(), gps.clone()));
+        let exports =
+            Arc::new(Exports::new(core.clone(), records.clone(), backups.clone(), gps.clone(), bytes.clone()));
         let imports = Arc::new(Imports::new(core.clone(), room.clone(), records.clone(), backups.clone()));
         let tokens = Arc::new(Tokens::new(core.clone()));
         let storage = Arc::new(StorageReport::new(core.clone()));

@@ -1,18 +1,16 @@
 //! The handler of `POST /api/backups`: taking in a zip.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use axum::Json;
 use axum::body::HttpBody;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, Request, State};
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use futures::StreamExt;
 use headers::{ContentLength, HeaderMapExt};
 use serde::{Deserialize, Serialize};
-use shared::http::{App, Binary, Problem, to_the_end};
+use shared::http::{App, Binary, Problem, Query};
 use shared::layout::{BackupName, ImageId};
 use shared::portable::{ImportPlan, Source};
 use shared::store::{Body, StoreError};
@@ -106,10 +104,9 @@ struct RenamedFile {
 )]
 pub(crate) async fn import(
     State(app): State<App>,
-    how: Result<Query<How>, QueryRejection>,
+    Query(How { dry_run }): Query<How>,
     request: Request,
 ) -> Result<Json<ImportAnswer>, Problem> {
-    let Query(How { dry_run }) = how?;
     let form = request.headers().get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"multipart/"));
     if form {
         let detail = "Send the zip itself as the body, with the Content-Type application/zip, and not in a form.";
@@ -121,8 +118,7 @@ pub(crate) async fn import(
         return Ok(Json(ImportAnswer::new(plan, None, true, MOST_NAMES)));
     }
     // All bytes are here; from now on it does not matter whether the client still is.
-    let keepsake = Arc::clone(&app.keepsake);
-    let imported = to_the_end(async move { keepsake.imports.import(&source, &|_| {}).await }).await?;
+    let imported = app.change(|keepsake| async move { keepsake.imports.import(&source, &|_| {}).await }).await?;
     Ok(Json(ImportAnswer::new(imported.plan, imported.safety_backup, false, MOST_NAMES)))
 }
 

@@ -7,17 +7,14 @@ mod import;
 
 pub use import::ImportAnswer;
 
-use std::sync::Arc;
-
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::header::LOCATION;
 use axum::http::{HeaderName, StatusCode};
 use axum::{Json, Router};
 use serde::Deserialize;
 use shared::Error;
 use shared::backup::Kind;
-use shared::http::{App, Caller, Problem, Routes, finish, to_the_end};
+use shared::http::{App, Caller, Problem, Query, Routes, finish};
 use shared::layout::BackupName;
 use shared::restore::Mode;
 use shared::tokens::Scope;
@@ -69,8 +66,7 @@ async fn not_in_a_function() -> Problem {
     (status = 507, description = "`no-room`"),
 ))]
 async fn create(State(app): State<App>) -> Result<(StatusCode, [(HeaderName, String); 1], Json<Made>), Problem> {
-    let keepsake = Arc::clone(&app.keepsake);
-    let manifest = to_the_end(async move { keepsake.backups.create(Kind::Manual).await }).await?;
+    let manifest = app.change(|keepsake| async move { keepsake.backups.create(Kind::Manual).await }).await?;
     let location = format!("/api/backups/{}", manifest.name);
     Ok((StatusCode::CREATED, [(LOCATION, location)], Json(manifest.into())))
 }
@@ -115,10 +111,9 @@ struct ShowQuery {
 async fn show(
     State(app): State<App>,
     name: BackupName,
-    query: Result<Query<ShowQuery>, QueryRejection>,
+    Query(query): Query<ShowQuery>,
     caller: Caller,
 ) -> Result<Json<Shown>, Problem> {
-    let Query(query) = query?;
     if query.plan {
         caller.require(Scope::Admin)?;
     }
@@ -149,8 +144,7 @@ async fn show(
     ),
 )]
 async fn delete(State(app): State<App>, name: BackupName) -> Result<Json<Deleted>, Problem> {
-    let keepsake = Arc::clone(&app.keepsake);
-    to_the_end(async move { keepsake.backups.delete(name).await }).await?;
+    app.change(move |keepsake| async move { keepsake.backups.delete(name).await }).await?;
     Ok(Json(name.into()))
 }
 
@@ -172,11 +166,9 @@ struct PruneQuery {
 ))]
 async fn prune(
     State(app): State<App>,
-    query: Result<Query<PruneQuery>, QueryRejection>,
+    Query(PruneQuery { dry_run }): Query<PruneQuery>,
 ) -> Result<Json<PruneAnswer>, Problem> {
-    let Query(PruneQuery { dry_run }) = query?;
-    let keepsake = Arc::clone(&app.keepsake);
-    let pruned = to_the_end(async move { keepsake.pruner.prune(dry_run).await }).await?;
+    let pruned = app.change(move |keepsake| async move { keepsake.pruner.prune(dry_run).await }).await?;
     Ok(Json(PruneAnswer::new(pruned, dry_run)))
 }
 
@@ -197,13 +189,9 @@ struct VerifyQuery {
     (status = 400, description = "`invalid-request`: the query cannot be read"),
     (status = 409, description = "`verification-running`"),
 ))]
-async fn verify(
-    State(app): State<App>,
-    query: Result<Query<VerifyQuery>, QueryRejection>,
-) -> Result<Json<VerifyAnswer>, Problem> {
-    let Query(query) = query?;
+async fn verify(State(app): State<App>, Query(query): Query<VerifyQuery>) -> Result<Json<VerifyAnswer>, Problem> {
     let slice = query.slice.map_or(Ok(Slice::WHOLE), |slice| slice.parse())?;
-    let keepsake = Arc::clone(&app.keepsake);
-    let findings = to_the_end(async move { keepsake.verifier.verify(slice, query.repair).await }).await?;
+    let findings =
+        app.change(move |keepsake| async move { keepsake.verifier.verify(slice, query.repair).await }).await?;
     Ok(Json(VerifyAnswer { slice: slice.to_string(), ok: !findings.needs_attention(), findings }))
 }

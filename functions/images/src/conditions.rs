@@ -1,7 +1,12 @@
 //! Conditional requests: RFC 9110, section 13.
 
-use axum::http::HeaderMap;
+use axum::http::header::CACHE_CONTROL;
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
 use headers::{ETag, Header, HeaderMapExt, IfMatch, IfModifiedSince, IfNoneMatch, IfUnmodifiedSince, LastModified};
+use shared::catalog::Entry;
+use shared::groups::Group;
+use shared::http::{Problem, etag, group_etag};
 use shared::{Error, Result};
 
 /// What a representation is compared by.
@@ -51,7 +56,50 @@ fn get<H: Header>(headers: &HeaderMap) -> Option<H> {
     headers.typed_get()
 }
 
-/// The version that a change is meant for. One that cannot be read is refused: the client did not want to change just any.
-pub(crate) fn if_match(headers: &HeaderMap) -> Result<Option<IfMatch>> {
-    headers.typed_try_get().map_err(|_| Error::Invalid("If-Match must be * or entity tags in quotes.".to_owned()))
+/// Answers a GET with a representation that may be kept, but must be confirmed before each use, where the conditions of the
+/// request do not say otherwise.
+pub(crate) fn answer<T: IntoResponse>(
+    etag: ETag,
+    headers: &HeaderMap,
+    representation: impl FnOnce() -> Result<T, Problem>,
+) -> Result<Response, Problem> {
+    match (Validators { etag: etag.clone(), last_modified: None }).judge(headers) {
+        Verdict::Proceed => Ok(revalidated(etag, representation()?)),
+        Verdict::NotModified => Ok(revalidated(etag, StatusCode::NOT_MODIFIED)),
+        Verdict::Failed => Err(Error::Changed.into()),
+    }
+}
+
+/// An answer that may be kept, but must be confirmed before each use.
+pub(crate) fn revalidated(etag: ETag, answer: impl IntoResponse) -> Response {
+    let mut response = answer.into_response();
+    response.headers_mut().typed_insert(etag);
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    response
+}
+
+/// The versions that a change is meant for: its `If-Match`. One that cannot be read is refused: the client did not want to
+/// change just any.
+pub(crate) struct Meant(Option<IfMatch>);
+
+impl Meant {
+    /// Reads them out of the headers of a change.
+    pub(crate) fn of(headers: &HeaderMap) -> Result<Self> {
+        let if_match = headers.typed_try_get();
+        if_match.map(Self).map_err(|_| Error::Invalid("If-Match must be * or entity tags in quotes.".to_owned()))
+    }
+
+    /// Whether this image is in one of them.
+    pub(crate) fn image(&self, entry: &Entry) -> bool {
+        self.holds(|tags| tags.precondition_passes(&etag(entry)))
+    }
+
+    /// Whether this group is in one of them. Where there is no group, no version is.
+    pub(crate) fn group(&self, group: Option<&Group>) -> bool {
+        self.holds(|tags| group.is_some_and(|group| tags.precondition_passes(&group_etag(group))))
+    }
+
+    fn holds(&self, passes: impl FnOnce(&IfMatch) -> bool) -> bool {
+        self.0.as_ref().is_none_or(passes)
+    }
 }

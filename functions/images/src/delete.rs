@@ -3,16 +3,15 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
 use serde::Serialize;
-use shared::catalog::Entry;
-use shared::http::{App, Problem, etag, to_the_end};
+use shared::Keepsake;
+use shared::http::{App, Path, Problem};
 use shared::layout::ImageId;
 use utoipa::ToSchema;
 
-use crate::conditions;
+use crate::conditions::Meant;
 
 /// An image that was deleted.
 #[derive(Serialize, ToSchema)]
@@ -41,17 +40,13 @@ pub(crate) struct Deleted {
 )]
 pub(crate) async fn delete(
     State(app): State<App>,
-    id: Result<Path<String>, PathRejection>,
+    Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Json<Deleted>, Problem> {
-    let Path(id) = id?;
-    let if_match = conditions::if_match(&headers)?;
-    let keepsake = Arc::clone(&app.keepsake);
-    let change = async move {
-        let holds = |entry: &Entry| if_match.as_ref().is_none_or(|tags| tags.precondition_passes(&etag(entry)));
-        keepsake.images.delete(&id, holds).await
-    };
-    let id = to_the_end(change).await?;
+    let meant = Meant::of(&headers)?;
+    let change =
+        move |keepsake: Arc<Keepsake>| async move { keepsake.images.delete(&id, |entry| meant.image(entry)).await };
+    let id = app.change(change).await?;
     let message = "The image was deleted. Restoring a backup that holds it brings it back.";
     Ok(Json(Deleted { message, id }))
 }

@@ -2,23 +2,18 @@
 
 use std::sync::Arc;
 
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, Request, State};
-use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
 use serde_json::{Map, Value};
-use shared::catalog::Entry;
-use shared::http::{App, Item, Problem, etag, read_body, to_the_end};
+use shared::http::{App, Item, MAX_JSON_BYTES, Path, Problem, etag, media_type, read_json};
 use shared::images::{Edit, Patch};
 use shared::layout::ImageId;
-use shared::{Error, Result};
+use shared::{Error, Keepsake, Result};
 use utoipa::ToSchema;
 
-use crate::{conditions, show};
-
-/// The longest patch in bytes; the longest description takes 120,000 as JSON, if all of it is escaped.
-const MAX_BYTES: usize = 256 * 1024;
+use crate::conditions::{self, Meant};
+use crate::show;
 
 /// What a change says; what it does not name stays, and null takes away.
 #[derive(ToSchema)]
@@ -60,37 +55,31 @@ struct Fields {
 )]
 pub(crate) async fn edit(
     State(app): State<App>,
-    id: Result<Path<String>, PathRejection>,
+    Path(id): Path<String>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let Path(id) = id?;
     let (head, body) = request.into_parts();
     check_type(&head.headers)?;
-    let if_match = conditions::if_match(&head.headers)?;
-    let patch = read(&read_body(body, MAX_BYTES).await?)?;
-    let keepsake = Arc::clone(&app.keepsake);
-    let change = async move {
-        let holds = |entry: &Entry| if_match.as_ref().is_none_or(|tags| tags.precondition_passes(&etag(entry)));
-        keepsake.images.edit(&id, &patch, holds).await
+    let meant = Meant::of(&head.headers)?;
+    let patch = patch(read_json(body, MAX_JSON_BYTES, "is not a JSON object").await?)?;
+    let change = move |keepsake: Arc<Keepsake>| async move {
+        keepsake.images.edit(&id, &patch, |entry| meant.image(entry)).await
     };
-    show::item(&app, &to_the_end(change).await?)
+    let image = app.change(change).await?;
+    Ok(conditions::revalidated(etag(&image.1), show::item(&app, &image)?))
 }
 
 fn check_type(headers: &HeaderMap) -> Result<(), Problem> {
-    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let media_type = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    if ["application/merge-patch+json", "application/json"].contains(&media_type.as_str()) {
+    if ["application/merge-patch+json", "application/json"].contains(&media_type(headers).as_str()) {
         return Ok(());
     }
     let detail = "A change must be sent as application/merge-patch+json or application/json.";
     let problem = Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", detail);
     let taken = HeaderValue::from_static("application/merge-patch+json, application/json");
-    Err(problem.with_header(axum::http::HeaderName::from_static("accept-patch"), taken))
+    Err(problem.with_header(HeaderName::from_static("accept-patch"), taken))
 }
 
-fn read(body: &[u8]) -> Result<Patch> {
-    let object = serde_json::from_slice::<Map<String, Value>>(body);
-    let fields = object.map_err(|error| Error::Invalid(format!("The body is not a JSON object: {error}.")))?;
+fn patch(fields: Map<String, Value>) -> Result<Patch> {
     let mut patch = Patch::default();
     for (name, value) in fields {
         match name.as_str() {

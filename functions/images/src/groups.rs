@@ -3,22 +3,19 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{Path, Query, Request, State};
+use axum::extract::{FromRequest, FromRequestParts, Request, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::Response;
-use headers::IfMatch;
+use axum::response::{IntoResponse, Response};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 use shared::groups::{Arrangement, Group, Retitle};
-use shared::http::{App, GroupItem, LAMBDA_MAX_BODY_BYTES, Problem, group_etag, read_body, to_the_end};
+use shared::http::{App, GroupItem, LAMBDA_MAX_BODY_BYTES, Path, Problem, Query, group_etag, media_type, read_json};
 use shared::images::Edit;
-use shared::{Error, Result};
-use utoipa::ToSchema;
+use shared::{Error, Keepsake, Result};
+use utoipa::{IntoResponses, ToSchema};
 
-use crate::conditions::{self, Validators, Verdict};
-use crate::show;
+use crate::conditions::{self, Meant};
 
 /// The longest body in bytes; it has room for the names of 20,000 images.
 const MAX_BYTES: usize = 1024 * 1024;
@@ -27,7 +24,7 @@ const MAX_BYTES: usize = 1024 * 1024;
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(as = GroupContents)]
-struct Contents {
+pub(crate) struct Contents {
     /// The ids of its images in their order.
     #[schema(min_items = 1)]
     files: Vec<String>,
@@ -41,7 +38,7 @@ struct Contents {
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(as = GroupTitle)]
-struct Title {
+pub(crate) struct Title {
     /// Its title, null for none.
     #[serde(default, deserialize_with = "edit")]
     #[schema(value_type = Option<String>, max_length = 1_000)]
@@ -54,7 +51,7 @@ struct Title {
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(as = GroupOrder)]
-struct Order {
+pub(crate) struct Order {
     /// The ids of all its images, each once.
     files: Vec<String>,
 }
@@ -94,16 +91,11 @@ pub(crate) struct Deleted {
 )]
 pub(crate) async fn show(
     State(app): State<App>,
-    id: Result<Path<String>, PathRejection>,
+    Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let group = app.keepsake.groups.get(&id?.0).await?;
-    let etag = group_etag(&group);
-    match (Validators { etag: etag.clone(), last_modified: None }).judge(&headers) {
-        Verdict::Proceed => item(&app, &group),
-        Verdict::NotModified => Ok(show::revalidated(etag, StatusCode::NOT_MODIFIED)),
-        Verdict::Failed => Err(Error::Changed.into()),
-    }
+    let group = app.keepsake.groups.get(&id).await?;
+    conditions::answer(group_etag(&group), &headers, || json(&app, &group))
 }
 
 /// Make a group be exactly these images, in this order; what it had besides leaves it.
@@ -116,24 +108,17 @@ pub(crate) async fn show(
     request_body = Contents,
     responses(
         (status = 200, description = "The whole group", body = GroupItem, headers(("ETag" = String, description = "Its version"))),
-        (status = 400, description = "`invalid-request`: a body or a header that makes no sense"),
         (status = 404, description = "`no-such-image`: one of them is not there"),
-        (status = 412, description = "`changed`: the group has another entity tag by now"),
-        (status = 413, description = "`too-large`"),
-        (status = 415, description = "`unsupported-media-type`: no JSON"),
-        (status = 507, description = "`no-room`"),
+        ChangeRefused,
     ),
 )]
-pub(crate) async fn arrange(
-    State(app): State<App>,
-    id: Result<Path<String>, PathRejection>,
-    request: Request,
-) -> Result<Response, Problem> {
-    let (id, meant, Contents { files, title }) = read(id, request).await?;
-    let wanted = Arrangement { images: files, title: title.map(without_empty) };
-    let keepsake = Arc::clone(&app.keepsake);
-    let change = async move { keepsake.groups.arrange(&id, &wanted, |group| meant.holds(group)).await };
-    item(&app, &to_the_end(change).await?)
+pub(crate) async fn arrange(State(app): State<App>, change: Change<Contents>) -> Result<Response, Problem> {
+    let Change { id, meant, to: Contents { files: images, title } } = change;
+    let wanted = Arrangement { images, title };
+    let arrange = move |keepsake: Arc<Keepsake>| async move {
+        keepsake.groups.arrange(&id, &wanted, |group| meant.group(group)).await
+    };
+    item(&app, &app.change(arrange).await?)
 }
 
 /// Change a group's title or its title image, which is the first in its order.
@@ -146,27 +131,20 @@ pub(crate) async fn arrange(
     request_body = Title,
     responses(
         (status = 200, description = "The whole group", body = GroupItem, headers(("ETag" = String, description = "Its version"))),
-        (status = 400, description = "`invalid-request`: a body or a header that makes no sense"),
         (status = 404, description = "`no-such-group`"),
-        (status = 412, description = "`changed`: the group has another entity tag by now"),
-        (status = 413, description = "`too-large`"),
-        (status = 415, description = "`unsupported-media-type`: no JSON"),
-        (status = 507, description = "`no-room`"),
+        ChangeRefused,
     ),
 )]
-pub(crate) async fn retitle(
-    State(app): State<App>,
-    id: Result<Path<String>, PathRejection>,
-    request: Request,
-) -> Result<Response, Problem> {
-    let (id, meant, Title { title, title_image }) = read(id, request).await?;
+pub(crate) async fn retitle(State(app): State<App>, change: Change<Title>) -> Result<Response, Problem> {
+    let Change { id, meant, to: Title { title, title_image } } = change;
     if title.is_none() && title_image.is_none() {
         return Err(Error::Invalid("The body says neither a title nor a titleImage.".to_owned()).into());
     }
-    let wanted = Retitle { title: title.map(without_empty), title_image };
-    let keepsake = Arc::clone(&app.keepsake);
-    let change = async move { keepsake.groups.rename(&id, &wanted, |group| meant.holds(group)).await };
-    item(&app, &to_the_end(change).await?)
+    let wanted = Retitle { title, title_image };
+    let rename = move |keepsake: Arc<Keepsake>| async move {
+        keepsake.groups.rename(&id, &wanted, |group| meant.group(group)).await
+    };
+    item(&app, &app.change(rename).await?)
 }
 
 /// Put the images of a group into another order.
@@ -179,23 +157,16 @@ pub(crate) async fn retitle(
     request_body = Order,
     responses(
         (status = 200, description = "The whole group", body = GroupItem, headers(("ETag" = String, description = "Its version"))),
-        (status = 400, description = "`invalid-request`: a body or a header that makes no sense"),
         (status = 404, description = "`no-such-group`"),
-        (status = 412, description = "`changed`: the group has another entity tag by now"),
-        (status = 413, description = "`too-large`"),
-        (status = 415, description = "`unsupported-media-type`: no JSON"),
-        (status = 507, description = "`no-room`"),
+        ChangeRefused,
     ),
 )]
-pub(crate) async fn reorder(
-    State(app): State<App>,
-    id: Result<Path<String>, PathRejection>,
-    request: Request,
-) -> Result<Response, Problem> {
-    let (id, meant, Order { files }) = read(id, request).await?;
-    let keepsake = Arc::clone(&app.keepsake);
-    let change = async move { keepsake.groups.reorder(&id, &files, |group| meant.holds(group)).await };
-    item(&app, &to_the_end(change).await?)
+pub(crate) async fn reorder(State(app): State<App>, change: Change<Order>) -> Result<Response, Problem> {
+    let Change { id, meant, to: Order { files } } = change;
+    let reorder = move |keepsake: Arc<Keepsake>| async move {
+        keepsake.groups.reorder(&id, &files, |group| meant.group(group)).await
+    };
+    item(&app, &app.change(reorder).await?)
 }
 
 /// Delete a group with its images, which a restore brings back, or dissolve it.
@@ -214,22 +185,19 @@ pub(crate) async fn reorder(
 )]
 pub(crate) async fn delete(
     State(app): State<App>,
-    id: Result<Path<String>, PathRejection>,
-    how: Result<Query<How>, QueryRejection>,
+    Path(id): Path<String>,
+    Query(How { keep_images }): Query<How>,
     headers: HeaderMap,
 ) -> Result<Json<Deleted>, Problem> {
-    let Path(id) = id?;
-    let Query(How { keep_images }) = how?;
-    let meant = Meant(conditions::if_match(&headers)?);
-    let (keepsake, group) = (Arc::clone(&app.keepsake), id.clone());
-    let change = async move {
-        let holds = |group: Option<&Group>| meant.holds(group);
+    let (meant, group) = (Meant::of(&headers)?, id.clone());
+    let change = move |keepsake: Arc<Keepsake>| async move {
+        let is_meant = |group: Option<&Group>| meant.group(group);
         match keep_images {
-            true => keepsake.groups.dissolve(&group, holds).await,
-            false => keepsake.groups.delete(&group, holds).await,
+            true => keepsake.groups.dissolve(&group, is_meant).await,
+            false => keepsake.groups.delete(&group, is_meant).await,
         }
     };
-    let images = to_the_end(change).await?;
+    let images = app.change(change).await?;
     let message = match keep_images {
         true => "The group was dissolved. Its images stay.",
         false => "The images of the group were deleted. Restoring a backup that holds them brings them back.",
@@ -237,61 +205,72 @@ pub(crate) async fn delete(
     Ok(Json(Deleted { message, id, images }))
 }
 
-/// The version of a group that a client means, where it says one.
-struct Meant(Option<IfMatch>);
+/// A change of a group, as a request asks for it.
+pub(crate) struct Change<T> {
+    /// Of which group.
+    id: String,
+    meant: Meant,
+    /// To what.
+    to: T,
+}
 
-impl Meant {
-    /// Whether this is that version. Where there is no group, no version is.
-    fn holds(&self, group: Option<&Group>) -> bool {
-        let is_meant = |tags: &IfMatch| group.is_some_and(|group| tags.precondition_passes(&group_etag(group)));
-        self.0.as_ref().is_none_or(is_meant)
+impl<T: DeserializeOwned> FromRequest<App> for Change<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
+        let (mut head, body) = request.into_parts();
+        let Path(id) = Path::from_request_parts(&mut head, app).await?;
+        if media_type(&head.headers) != "application/json" {
+            let detail = "A change of a group must be sent as application/json.";
+            return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", detail));
+        }
+        let meant = Meant::of(&head.headers)?;
+        let to = read_json(body, MAX_BYTES, "is not as it must be").await?;
+        Ok(Self { id, meant, to })
     }
 }
 
-/// Reads a request for a change.
-async fn read<T: DeserializeOwned>(
-    id: Result<Path<String>, PathRejection>,
-    request: Request,
-) -> Result<(String, Meant, T), Problem> {
-    let Path(id) = id?;
-    let (head, body) = request.into_parts();
-    check_type(&head.headers)?;
-    let meant = Meant(conditions::if_match(&head.headers)?);
-    let body = serde_json::from_slice(&read_body(body, MAX_BYTES).await?);
-    Ok((id, meant, body.map_err(|error| Error::Invalid(format!("The body is not as it must be: {error}.")))?))
-}
-
-fn check_type(headers: &HeaderMap) -> Result<(), Problem> {
-    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let media_type = value.split(';').next().unwrap_or_default().trim();
-    if media_type.eq_ignore_ascii_case("application/json") {
-        return Ok(());
-    }
-    let detail = "A change of a group must be sent as application/json.";
-    Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", detail))
-}
-
-/// Answers with a group's item and its version.
+/// Answers a change with what the group is now.
 fn item(app: &App, group: &Group) -> Result<Response, Problem> {
+    Ok(conditions::revalidated(group_etag(group), json(app, group)?))
+}
+
+/// A group's item. One that is too large for an answer shows its first images.
+fn json(app: &App, group: &Group) -> Result<impl IntoResponse + use<>, Problem> {
     let mut most_files = group.images.len();
-    let body = loop {
-        let body =
-            serde_json::to_vec(&GroupItem::new(group, most_files).at(&app.public_url)).map_err(Problem::internal)?;
-        // A group that is too large for an answer shows its first images.
+    loop {
+        let item = GroupItem::new(group, most_files).at(&app.public_url);
+        let body = serde_json::to_vec(&item).map_err(Problem::internal)?;
         if !app.on_lambda || body.len() as u64 <= LAMBDA_MAX_BODY_BYTES || most_files <= 1 {
-            break body;
+            return Ok(([(CONTENT_TYPE, "application/json")], body));
         }
         most_files /= 2;
-    };
-    Ok(show::revalidated(group_etag(group), ([(CONTENT_TYPE, "application/json")], body)))
+    }
 }
 
-/// An empty title is none.
-fn without_empty(title: Option<String>) -> Option<String> {
-    title.filter(|title| !title.is_empty())
-}
-
-/// Tells `null` from what is not there.
+/// Tells `null`, which like an empty title means none, from what is not there.
 fn edit<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Edit<String>, D::Error> {
-    Option::deserialize(deserializer).map(Some)
+    let title: Option<String> = Option::deserialize(deserializer)?;
+    Ok(Some(title.filter(|title| !title.is_empty())))
+}
+
+/// What is answered to a change of a group that is refused, whatever it is.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "only its description is used")]
+enum ChangeRefused {
+    /// `invalid-request`: a body or a header that makes no sense
+    #[response(status = 400)]
+    Invalid,
+    /// `changed`: the group has another entity tag by now
+    #[response(status = 412)]
+    Changed,
+    /// `too-large`
+    #[response(status = 413)]
+    TooLarge,
+    /// `unsupported-media-type`: no JSON
+    #[response(status = 415)]
+    NoJson,
+    /// `no-room`
+    #[response(status = 507)]
+    NoRoom,
 }

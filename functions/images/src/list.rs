@@ -1,21 +1,19 @@
 //! The handler of `GET /api/images`.
 
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::State;
+use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use headers::ETag;
 use serde::{Deserialize, Serialize};
 use shared::digest::Digest;
 use shared::groups::{GroupedPage, Shown};
-use shared::http::{App, GroupItem, Item, LAMBDA_MAX_BODY_BYTES, Problem};
+use shared::http::{App, GroupItem, Item, LAMBDA_MAX_BODY_BYTES, Problem, Query};
 use shared::images::{Filter, Page};
 use shared::{Error, Result};
 use utoipa::ToSchema;
 
-use crate::conditions::{Validators, Verdict};
-use crate::{cursor, show};
+use crate::{conditions, cursor};
 
 /// The most images on one page, and as many as there are where no number is asked for.
 const MAX_LIMIT: usize = 1_000;
@@ -88,10 +86,9 @@ struct Answer<'a> {
 )]
 pub(crate) async fn list(
     State(app): State<App>,
-    wanted: Result<Query<Wanted>, QueryRejection>,
+    Query(wanted): Query<Wanted>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let Query(wanted) = wanted?;
     let given = |value: Option<String>| value.filter(|value| !value.is_empty());
     let mut limit = given(wanted.limit).map_or(Ok(MAX_LIMIT), |limit| parse_limit(&limit))?;
     let after = given(wanted.cursor).map(|cursor| {
@@ -132,11 +129,7 @@ pub(crate) async fn list(
         }
     };
     let etag: ETag = format!("\"{}\"", Digest::of(&body)).parse().map_err(Problem::internal)?;
-    match (Validators { etag: etag.clone(), last_modified: None }).judge(&headers) {
-        Verdict::Proceed => Ok(show::revalidated(etag, ([(CONTENT_TYPE, "application/json")], body))),
-        Verdict::NotModified => Ok(show::revalidated(etag, StatusCode::NOT_MODIFIED)),
-        Verdict::Failed => Err(Error::Changed.into()),
-    }
+    conditions::answer(etag, &headers, || Ok(([(CONTENT_TYPE, "application/json")], body)))
 }
 
 fn parse_limit(limit: &str) -> Result<usize> {

@@ -4,8 +4,7 @@ use std::ops::Range;
 use std::time::{Duration, SystemTime};
 
 use axum::body::Body;
-use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
@@ -16,7 +15,7 @@ use shared::catalog::Record;
 use shared::digest::Digest;
 use shared::file_name;
 use shared::http::range::{self, Wanted};
-use shared::http::{App, Binary, Problem};
+use shared::http::{App, Binary, Path, Problem, Query};
 use shared::layout::ImageId;
 use shared::media::Format;
 use shared::media::location::Patches;
@@ -75,14 +74,13 @@ const YEAR_10_000: u64 = 253_402_300_800;
 )]
 pub(crate) async fn serve(
     State(app): State<App>,
-    file: Result<Path<String>, PathRejection>,
-    size: Result<Query<Size>, QueryRejection>,
+    Query(size): Query<Size>,
+    Path(file): Path<String>,
     method: Method,
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    let size = size?.0;
-    let (id, entry) = app.keepsake.images.get(&file?.0).await?;
+    let (id, entry) = app.keepsake.images.get(&file).await?;
     let Some(record) = entry.live() else { return Err(Error::NoSuchImage(id.to_string()).into()) };
     if let Some(form) = size.form(&headers)?
         && let Some(derivatives) = &app.derivatives

@@ -3,18 +3,15 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
-use axum::http::header::CACHE_CONTROL;
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
-use axum::response::{IntoResponse, Response};
-use headers::{ETag, HeaderMapExt};
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Response;
 use shared::Error;
 use shared::catalog::Entry;
-use shared::http::{App, Item, Problem, etag};
+use shared::http::{App, Item, Path, Problem, etag};
 use shared::layout::ImageId;
 
-use crate::conditions::{Validators, Verdict};
+use crate::conditions;
 
 /// Show what is known of an image.
 #[utoipa::path(
@@ -35,28 +32,15 @@ use crate::conditions::{Validators, Verdict};
 )]
 pub(crate) async fn show(
     State(app): State<App>,
-    id: Result<Path<String>, PathRejection>,
+    Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let image = app.keepsake.images.get(&id?.0).await?;
-    let etag = etag(&image.1);
-    match (Validators { etag: etag.clone(), last_modified: None }).judge(&headers) {
-        Verdict::Proceed => item(&app, &image),
-        Verdict::NotModified => Ok(revalidated(etag, StatusCode::NOT_MODIFIED)),
-        Verdict::Failed => Err(Error::Changed.into()),
-    }
+    let image = app.keepsake.images.get(&id).await?;
+    conditions::answer(etag(&image.1), &headers, || item(&app, &image))
 }
 
-/// Answers with an image's item and its version.
-pub(crate) fn item(app: &App, image: &(ImageId, Arc<Entry>)) -> Result<Response, Problem> {
-    let Some(item) = Item::new(image) else { return Err(Error::NoSuchImage(image.0.to_string()).into()) };
-    Ok(revalidated(etag(&image.1), Json(item.at(&app.public_url))))
-}
-
-/// An answer that may be kept, but must be confirmed before each use.
-pub(crate) fn revalidated(etag: ETag, answer: impl IntoResponse) -> Response {
-    let mut response = answer.into_response();
-    response.headers_mut().typed_insert(etag);
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    response
+/// An image's item.
+pub(crate) fn item<'a>(app: &'a App, image: &'a (ImageId, Arc<Entry>)) -> Result<Json<Item<'a>>, Problem> {
+    let item = Item::new(image).ok_or_else(|| Error::NoSuchImage(image.0.to_string()))?;
+    Ok(Json(item.at(&app.public_url)))
 }

@@ -1,13 +1,11 @@
 //! `POST /api/restore/{backupName}`: restoring a backup, or showing what that would do.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
-use shared::http::{App, Problem, Routes, finish, to_the_end};
+use shared::http::{App, Problem, Query, Routes, finish};
 use shared::layout::{BackupName, ImageId};
 use shared::restore::{Mode, Plan};
 use utoipa::{OpenApi, ToSchema};
@@ -117,12 +115,7 @@ struct Named {
         (status = 507, description = "`no-room`"),
     ),
 )]
-async fn restore(
-    State(app): State<App>,
-    name: BackupName,
-    how: Result<Query<How>, QueryRejection>,
-) -> Result<Json<Answer>, Problem> {
-    let Query(how) = how?;
+async fn restore(State(app): State<App>, name: BackupName, Query(how): Query<How>) -> Result<Json<Answer>, Problem> {
     let mode = match how.mode {
         ModeName::Merge => Mode::Merge,
         ModeName::Exact => Mode::Exact,
@@ -131,8 +124,7 @@ async fn restore(
         let plan = app.keepsake.restores.plan(name, mode).await?;
         return Ok(Json(Answer::new(name, plan, None, true)));
     }
-    let keepsake = Arc::clone(&app.keepsake);
-    let done = to_the_end(async move { keepsake.restores.restore(name, mode).await }).await?;
+    let done = app.change(move |keepsake| async move { keepsake.restores.restore(name, mode).await }).await?;
     Ok(Json(Answer::new(name, done.plan, done.safety_backup, false)))
 }
 

@@ -8,8 +8,8 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use headers::{ContentLength, HeaderMapExt};
-use shared::http::{App, Problem, to_the_end};
-use shared::{Error, Result};
+use shared::http::{App, Problem};
+use shared::{Error, Keepsake, Result};
 
 use crate::answer::answer;
 use crate::form::{self, Form, Target};
@@ -29,9 +29,10 @@ pub(crate) async fn take(app: App, query: form::Query, request: Request) -> Resu
     receive(&app, request, &mut form).await.map_err(|error| refusal(error, &app))?;
     let several = form.images.len() > 1;
     // All bytes are here; from now on it does not matter whether the client still is.
-    let keepsake = Arc::clone(&app.keepsake);
-    let upload = async move { keepsake.uploads.upload(form.images, form.fields, key.as_deref()).await };
-    let uploaded = to_the_end(upload).await?;
+    let upload = |keepsake: Arc<Keepsake>| async move {
+        keepsake.uploads.upload(form.images, form.fields, key.as_deref()).await
+    };
+    let uploaded = app.change(upload).await?;
     Ok(plain.map_or_else(|| answer(&app, &uploaded, several), |here| plain::answer(&uploaded, &here)))
 }
 

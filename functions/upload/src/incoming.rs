@@ -7,13 +7,13 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::body::{Body, BodyDataStream};
-use axum::extract::Path;
-use axum::extract::rejection::PathRejection;
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use shared::Error;
 use shared::digest::{Digest, Hasher};
-use shared::http::Problem;
+use shared::http::{Path, Problem};
 use tokio::time::Sleep;
 use uuid::Uuid;
 
@@ -165,11 +165,17 @@ impl Stream for Incoming {
     }
 }
 
-/// The id of an upload, as it stands in a path. What is no id names no upload.
-pub(crate) fn ticket_id(id: Result<Path<String>, PathRejection>) -> Result<Uuid, Problem> {
-    let Path(id) = id?;
-    let parsed = Uuid::parse_str(&id).ok().filter(|parsed| parsed.to_string() == id);
-    parsed.ok_or_else(|| Error::NoSuchTicket.into())
+/// The id of an upload in a route's path. What is no id names no upload: 404 `no-such-ticket`.
+pub(crate) struct UploadId(pub(crate) Uuid);
+
+impl<S: Send + Sync> FromRequestParts<S> for UploadId {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Path(id) = Path::<String>::from_request_parts(parts, state).await?;
+        let parsed = Uuid::parse_str(&id).ok().filter(|parsed| parsed.to_string() == id);
+        parsed.map(Self).ok_or_else(|| Error::NoSuchTicket.into())
+    }
 }
 
 #[cfg(test)]

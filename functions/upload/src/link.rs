@@ -5,15 +5,12 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use serde::Deserialize;
-use shared::Error;
-use shared::http::{App, Problem, read_body, to_the_end};
+use shared::Keepsake;
+use shared::http::{App, MAX_JSON_BYTES, Problem, read_json};
 use shared::images::Fields;
 use utoipa::ToSchema;
 
 use crate::answer::{Stored, answer};
-
-/// The longest body in bytes; the longest description takes 120,000 as JSON, if all of it is escaped.
-const MAX_BYTES: usize = 256 * 1024;
 
 /// A link to something elsewhere.
 #[derive(Deserialize, ToSchema)]
@@ -42,10 +39,9 @@ struct Asked {
     ),
 )]
 pub(crate) async fn upload(State(app): State<App>, request: Request) -> Result<Response, Problem> {
-    let body = read_body(request.into_body(), MAX_BYTES).await?;
-    let asked: Asked = serde_json::from_slice(&body)
-        .map_err(|error| Error::Invalid(format!("The body does not describe a link: {error}.")))?;
-    let keepsake = Arc::clone(&app.keepsake);
-    let upload = async move { keepsake.uploads.add_link(&asked.url, asked.fields.without_empty()).await };
-    Ok(answer(&app, &to_the_end(upload).await?, false))
+    let asked: Asked = read_json(request.into_body(), MAX_JSON_BYTES, "does not describe a link").await?;
+    let upload = |keepsake: Arc<Keepsake>| async move {
+        keepsake.uploads.add_link(&asked.url, asked.fields.without_empty()).await
+    };
+    Ok(answer(&app, &app.change(upload).await?, false))
 }

@@ -7,13 +7,12 @@ use std::sync::{Arc, mpsc};
 
 use axum::Json;
 use axum::body::{Body, HttpBody};
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, Query, Request, State};
+use axum::extract::{Query, Request, State};
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, LOCATION};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::{AppendHeaders, IntoResponse, Response};
 use futures::{StreamExt, TryStreamExt};
-use shared::http::{App, Binary, Caller, Problem, to_the_end};
+use shared::http::{App, Binary, Caller, Problem};
 use shared::resumable::{Begun, Standing};
 use shared::{Error, Keepsake, Result};
 use uuid::Uuid;
@@ -21,7 +20,7 @@ use uuid::Uuid;
 use crate::answer::{Either, UploadBegun, answer};
 use crate::body::{FORM_BYTES, boundary, take};
 use crate::form::{self, Form, Target, given_up, spool_failed};
-use crate::incoming::{GivenUp, Incoming, ticket_id};
+use crate::incoming::{GivenUp, Incoming, UploadId};
 use crate::part_headers::{
     COMPLETE, IDEMPOTENCY_KEY, KEPT, LENGTH, LIMIT, OFFSET, TYPED_PARTS, boolean, check_version, integer,
 };
@@ -57,8 +56,8 @@ pub(crate) async fn begin(app: &App, query: form::Query, request: Request) -> Re
     };
     let begun = Begun::new(length, head.uri.query().unwrap_or_default(), KEPT.iter().filter_map(text).collect());
     let begun = begun.of(Caller::name_of(&head.extensions));
-    let (keepsake, most) = (Arc::clone(&app.keepsake), limit(&app.keepsake));
-    let begin = async move {
+    let most = limit(&app.keepsake);
+    let begin = move |keepsake: Arc<Keepsake>| async move {
         let (id, nothing) = keepsake.resumable.begin(begun).await?;
         if let Err(error) = receive(&keepsake, id, &nothing, body, most).await {
             // Nobody has been told where it could go on.
@@ -67,7 +66,7 @@ pub(crate) async fn begin(app: &App, query: form::Query, request: Request) -> Re
         }
         Ok((id, keepsake.resumable.standing(id).await?))
     };
-    let (id, standing) = to_the_end(begin).await?;
+    let (id, standing) = app.change(begin).await?;
     if is_all_here(&standing) {
         return finish(app.clone(), id, standing, &head.headers).await;
     }
@@ -98,8 +97,7 @@ pub(crate) async fn begin(app: &App, query: form::Query, request: Request) -> Re
         (status = 404, description = "`no-such-ticket`"),
     ),
 )]
-pub(crate) async fn show(State(app): State<App>, id: Result<Path<String>, PathRejection>) -> Result<Response, Problem> {
-    let id = ticket_id(id)?;
+pub(crate) async fn show(State(app): State<App>, UploadId(id): UploadId) -> Result<Response, Problem> {
     let standing = app.keepsake.resumable.standing(id).await?;
     let headers = state(&app, &standing);
     // For whoever lost the answer to the last part.
@@ -144,12 +142,8 @@ fn key(id: Uuid, begun: &Begun) -> String {
     params(("id" = Uuid, Path, description = "As the `Location` of the first answer has it")),
     responses((status = 204, description = "It is gone"), (status = 404, description = "`no-such-ticket`")),
 )]
-pub(crate) async fn cancel(
-    State(app): State<App>,
-    id: Result<Path<String>, PathRejection>,
-) -> Result<StatusCode, Problem> {
-    let (id, keepsake) = (ticket_id(id)?, Arc::clone(&app.keepsake));
-    to_the_end(async move { keepsake.resumable.cancel(id).await }).await?;
+pub(crate) async fn cancel(State(app): State<App>, UploadId(id): UploadId) -> Result<StatusCode, Problem> {
+    app.change(move |keepsake| async move { keepsake.resumable.cancel(id).await }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -187,10 +181,9 @@ pub(crate) async fn cancel(
 )]
 pub(crate) async fn append(
     State(app): State<App>,
-    id: Result<Path<String>, PathRejection>,
+    UploadId(id): UploadId,
     request: Request,
 ) -> Result<Response, Problem> {
-    let id = ticket_id(id)?;
     let (head, body) = request.into_parts();
     let version = check_version(&head.headers)?;
     let stated = head.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
@@ -225,17 +218,17 @@ pub(crate) async fn append(
     if announced.is_some() && standing.begun.length.is_some() && announced != standing.begun.length {
         return Err(inconsistent());
     }
-    let (keepsake, most) =
-        (Arc::clone(&app.keepsake), standing.begun.length.or(announced).unwrap_or(limit(&app.keepsake)));
-    let append = async move {
-        let received = receive(&keepsake, id, &standing, body, most.min(limit(&keepsake))).await;
+    let limit = limit(&app.keepsake);
+    let most = standing.begun.length.or(announced).unwrap_or(limit).min(limit);
+    let append = move |keepsake: Arc<Keepsake>| async move {
+        let received = receive(&keepsake, id, &standing, body, most).await;
         if let Err(Error::Media(_)) = received {
             // No more of it would make it an image.
             keepsake.resumable.end(id, &standing, false).await?;
         }
         Ok((received?, keepsake.resumable.standing(id).await?))
     };
-    let (first, standing) = match to_the_end(append).await {
+    let (first, standing) = match app.change(append).await {
         Err(problem) if problem.status() == StatusCode::UNSUPPORTED_MEDIA_TYPE => {
             return Err(problem.with_header(COMPLETE, HeaderValue::from_static("?1")));
         }
@@ -276,8 +269,7 @@ async fn finish(app: App, id: Uuid, standing: Standing, last: &HeaderMap) -> Res
     headers.insert(IDEMPOTENCY_KEY, key);
     headers.insert(CONTENT_LENGTH, standing.offset.into());
     let query = Query::<form::Query>::try_from_uri(request.uri())?.0;
-    let keepsake = Arc::clone(&app.keepsake);
-    let answer = take(app, query, request).await;
+    let answer = take(app.clone(), query, request).await;
     match unread.try_recv() {
         // Another try of the same ended meanwhile.
         Ok(error) if error.is_not_found() => return Err(Error::IdempotencyInProgress.into()),
@@ -292,7 +284,7 @@ async fn finish(app: App, id: Uuid, standing: Standing, last: &HeaderMap) -> Res
         return answer;
     }
     let offset = HeaderValue::from(standing.offset);
-    to_the_end(async move { keepsake.resumable.end(id, &standing, stored).await }).await?;
+    app.change(move |keepsake| async move { keepsake.resumable.end(id, &standing, stored).await }).await?;
     let ended = HeaderValue::from_static("?1");
     match answer {
         Ok(answer) => Ok((AppendHeaders([(COMPLETE, ended), (OFFSET, offset)]), answer).into_response()),

@@ -5,27 +5,24 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::HttpBody;
-use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{Path, Query, Request, State};
+use axum::extract::{Request, State};
 use axum::http::header::{CONTENT_TYPE, LOCATION};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{AppendHeaders, IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use shared::clock::format_millis;
 use shared::digest::Digest;
-use shared::http::{App, Binary, Caller, Problem, read_body, to_the_end};
+use shared::http::{App, Binary, Caller, MAX_JSON_BYTES, Problem, Query, read_json};
 use shared::images::Fields;
 use shared::ticket::{Announcement, Destination};
-use shared::{Error, Result};
+use shared::{Error, Keepsake, Result};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::answer::{Stored, answer};
 use crate::form::{Target, last_segment, read_whole};
-use crate::incoming::{Incoming, ticket_id};
+use crate::incoming::{Incoming, UploadId};
 
-/// The longest request for a ticket in bytes; the longest description takes 120,000 as JSON, if all of it is escaped.
-const MAX_BYTES: usize = 256 * 1024;
 /// What is stated for bytes of which the client states nothing.
 const UNKNOWN_TYPE: &str = "application/octet-stream";
 
@@ -80,9 +77,8 @@ struct Ticket {
 )]
 pub(crate) async fn issue(State(app): State<App>, request: Request) -> Result<Response, Problem> {
     let client = Caller::name_of(request.extensions());
-    let body = read_body(request.into_body(), MAX_BYTES).await?;
-    let asked: Asked = serde_json::from_slice(&body)
-        .map_err(|error| Error::Invalid(format!("The body does not describe an image that will come: {error}.")))?;
+    let asked: Asked =
+        read_json(request.into_body(), MAX_JSON_BYTES, "does not describe an image that will come").await?;
     let announced = Announcement {
         original_name: asked.filename.as_deref().and_then(last_segment),
         content_type: asked.content_type.filter(|t| !t.is_empty()).unwrap_or_else(|| UNKNOWN_TYPE.to_owned()),
@@ -92,8 +88,7 @@ pub(crate) async fn issue(State(app): State<App>, request: Request) -> Result<Re
         client,
     };
     let content_type = announced.content_type.clone();
-    let keepsake = Arc::clone(&app.keepsake);
-    let issued = to_the_end(async move { keepsake.tickets.issue(announced).await }).await?;
+    let issued = app.change(|keepsake| async move { keepsake.tickets.issue(announced).await }).await?;
     let here = format!("{}/api/upload/{}", app.public_url, issued.id);
     let complete_url = format!("{here}/complete");
     let (upload_url, headers) = match issued.destination {
@@ -138,15 +133,14 @@ pub(crate) struct Secret {
 )]
 pub(crate) async fn receive(
     State(app): State<App>,
-    id: Result<Path<String>, PathRejection>,
-    query: Result<Query<Secret>, QueryRejection>,
+    UploadId(id): UploadId,
+    Query(Secret { secret }): Query<Secret>,
     request: Request,
 ) -> Result<StatusCode, Problem> {
-    let (id, secret) = (ticket_id(id)?, query?.0.secret.unwrap_or_default());
     // Who holds the URL has one try at a time, so that many at once cannot fill the disk.
     let _turn = app.keepsake.tickets.enter(id)?;
     let _arriving = app.keepsake.unfinished.arriving(id);
-    let terms = app.keepsake.tickets.expected(id, &secret).await?;
+    let terms = app.keepsake.tickets.expected(id, &secret.unwrap_or_default()).await?;
     let (head, body) = request.into_parts();
     if head.headers.get(CONTENT_TYPE).is_none_or(|stated| stated.as_bytes() != terms.content_type.as_bytes()) {
         let detail = format!("The ticket is for bytes with the header \"Content-Type: {}\".", terms.content_type);
@@ -157,8 +151,7 @@ pub(crate) async fn receive(
     }
     let target = Target { store: &app.keepsake.core.primary, limit: terms.size };
     let body = read_whole(&mut Incoming::new(body, terms.size, false), &target).await?;
-    let keepsake = Arc::clone(&app.keepsake);
-    to_the_end(async move { keepsake.tickets.receive(id, &terms, &body).await }).await?;
+    app.change(move |keepsake| async move { keepsake.tickets.receive(id, &terms, &body).await }).await?;
     Ok(StatusCode::OK)
 }
 
@@ -181,15 +174,10 @@ pub(crate) async fn receive(
         (status = 507, description = "`no-room`"),
     ),
 )]
-pub(crate) async fn complete(
-    State(app): State<App>,
-    id: Result<Path<String>, PathRejection>,
-) -> Result<Response, Problem> {
-    let id = ticket_id(id)?;
-    let keepsake = Arc::clone(&app.keepsake);
-    let complete = async move {
+pub(crate) async fn complete(State(app): State<App>, UploadId(id): UploadId) -> Result<Response, Problem> {
+    let complete = move |keepsake: Arc<Keepsake>| async move {
         let _arriving = keepsake.unfinished.arriving(id);
         keepsake.tickets.complete(id).await
     };
-    Ok(answer(&app, &to_the_end(complete).await?, false))
+    Ok(answer(&app, &app.change(complete).await?, false))
 }

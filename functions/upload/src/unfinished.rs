@@ -6,7 +6,8 @@ use axum::Json;
 use axum::extract::State;
 use jiff::Timestamp;
 use serde::Serialize;
-use shared::http::{App, Problem, to_the_end};
+use shared::Keepsake;
+use shared::http::{App, Problem};
 use shared::unfinished::Unfinished;
 use utoipa::ToSchema;
 
@@ -29,9 +30,8 @@ pub(crate) struct Cleared {
     responses((status = 200, description = "They are gone", body = Cleared)),
 )]
 pub(crate) async fn clear(State(app): State<App>) -> Result<Json<Cleared>, Problem> {
-    let keepsake = Arc::clone(&app.keepsake);
-    let clear = async move { keepsake.unfinished.clear_untouched(Timestamp::MAX).await };
-    let Unfinished { uploads, bytes } = to_the_end(clear).await?;
+    let clear = |keepsake: Arc<Keepsake>| async move { keepsake.unfinished.clear_untouched(Timestamp::MAX).await };
+    let Unfinished { uploads, bytes } = app.change(clear).await?;
     let message = format!("Unfinished uploads given up: {uploads}, with {bytes} bytes.");
     Ok(Json(Cleared { message, uploads, bytes }))
 }

@@ -1,11 +1,10 @@
 //! The handler of `POST /api/upload`: an upload in one body, or the first part of one.
 
 use axum::body::HttpBody;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, Request, State};
+use axum::extract::{Request, State};
 use axum::response::Response;
 use headers::{ContentLength, HeaderMapExt};
-use shared::http::{App, Binary, Problem};
+use shared::http::{App, Binary, Problem, Query};
 
 use crate::{answer, body, dialect, form, resume};
 
@@ -43,10 +42,9 @@ use crate::{answer, body, dialect, form, resume};
 )]
 pub(crate) async fn upload(
     State(app): State<App>,
-    query: Result<Query<form::Query>, QueryRejection>,
+    Query(query): Query<form::Query>,
     mut request: Request,
 ) -> Result<Response, Problem> {
-    let query = query?.0;
     dialect::adapt(request.headers_mut())?;
     if resume::begins(request.headers())? {
         return resume::begin(&app, query, request).await;

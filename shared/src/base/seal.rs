@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use store::digest::{Digest, Hasher};
 
 /// What a document holds in its `digest` field until it is sealed.
-pub const UNSEALED: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
+pub(crate) const UNSEALED: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
 
 const DIGITS: usize = 64;
 /// The field stands this close to the start, so that it is not looked for in foreign text.
@@ -27,9 +27,22 @@ pub enum SealError {
     Broken,
 }
 
-/// Writes `document`, which has [`UNSEALED`] as the value of a `digest` field near its start, as sealed JSON with two
-/// spaces of indentation.
-pub fn seal(document: &impl Serialize) -> Vec<u8> {
+/// A document with its digest before everything else.
+#[derive(Serialize)]
+struct Sealed<'a, T> {
+    digest: &'static str,
+    #[serde(flatten)]
+    body: &'a T,
+}
+
+/// Writes `body`, which must be a JSON object without a field named `digest`, as sealed JSON with two spaces of
+/// indentation.
+pub fn seal(body: &impl Serialize) -> Vec<u8> {
+    seal_document(&Sealed { digest: UNSEALED, body })
+}
+
+/// Likewise for a document that has a `digest` field of its own near its start, with [`UNSEALED`] as its value.
+pub(crate) fn seal_document(document: &impl Serialize) -> Vec<u8> {
     let mut bytes = serde_json::to_vec_pretty(document).unwrap_or_else(|e| unreachable!("plain data serialises: {e}"));
     bytes.push(b'\n');
     if !write_digest(&mut bytes) {
@@ -46,7 +59,7 @@ pub(crate) fn write_digest(document: &mut [u8]) -> bool {
     true
 }
 
-/// Checks that `bytes` are what [`seal`] returned.
+/// Checks that `bytes` are a sealed document.
 pub fn check(bytes: &[u8]) -> Result<(), SealError> {
     let at = digits_at(bytes).ok_or(SealError::Missing)?;
     if digest(bytes, at).to_string().as_bytes() == &bytes[at..at + DIGITS] { Ok(()) } else { Err(SealError::Broken) }
@@ -80,17 +93,17 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    #[derive(Serialize)]
+    #[derive(Debug, PartialEq, Serialize, serde::Deserialize)]
     struct Document {
-        digest: &'static str,
         text: String,
     }
 
     proptest! {
         #[test]
         fn any_changed_or_missing_byte_breaks_the_seal(text in ".{0,200}", at in any::<prop::sample::Index>(), bit in 0..8u8) {
-            let sealed = seal(&Document { digest: UNSEALED, text });
-            prop_assert_eq!(check(&sealed), Ok(()));
+            let document = Document { text };
+            let sealed = seal(&document);
+            prop_assert_eq!(open::<Document>(&sealed), Some(document));
             let at = at.index(sealed.len());
             prop_assert!(check(&sealed[..at]).is_err());
             let mut rotten = sealed;

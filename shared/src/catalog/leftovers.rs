@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::base::clock::millis;
-use crate::base::seal::{self, UNSEALED};
+use crate::base::seal;
 use crate::layout;
 use store::digest::Digest;
 use store::{Body, ErrorKind, Key, PutMode, Store, StoreError};
@@ -17,7 +17,6 @@ use store::{Body, ErrorKind, Key, PutMode, Store, StoreError};
 /// What may be named by nothing any more; sealed JSON that nobody changes.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Leftovers {
-    digest: String,
     /// Catalog chunks. Which images they name is in them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) chunks: Vec<Digest>,
@@ -29,7 +28,6 @@ pub(crate) struct Leftovers {
 /// When everything in the archive was last looked at; sealed JSON. Where there is none, it is time to.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Swept {
-    digest: String,
     #[serde(with = "millis")]
     pub(crate) at: Timestamp,
 }
@@ -37,12 +35,12 @@ pub(crate) struct Swept {
 impl Leftovers {
     /// Of a backup that goes.
     pub(crate) fn of_chunks(chunks: Vec<Digest>) -> Self {
-        Self { digest: UNSEALED.to_owned(), chunks, images: Vec::new() }
+        Self { chunks, images: Vec::new() }
     }
 
     /// Of tombstones that go.
     pub(crate) fn of_images(images: Vec<Digest>) -> Self {
-        Self { digest: UNSEALED.to_owned(), chunks: Vec::new(), images }
+        Self { chunks: Vec::new(), images }
     }
 
     /// Writes it into `archive`, before what names these goes; returns where, or `None` where there is nothing to write. On a
@@ -67,7 +65,7 @@ impl Leftovers {
 impl Swept {
     /// Takes note that everything was looked at. Where there is no room for it, the next prune does so again.
     pub(crate) async fn put(archive: &Store, at: Timestamp) -> Result<(), StoreError> {
-        let body = Body::from(seal::seal(&Self { digest: UNSEALED.to_owned(), at }));
+        let body = Body::from(seal::seal(&Self { at }));
         match archive.put(&layout::swept(), &body, &PutMode::Overwrite).await {
             Err(e) if e.kind != ErrorKind::Full => Err(e),
             _ => Ok(()),

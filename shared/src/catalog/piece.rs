@@ -65,7 +65,7 @@ pub struct Commit {
 
 /// Writes a checkpoint: one JSON object keyed by file name, with [`RESERVED_NAME`] first.
 pub fn encode_checkpoint(state: &Snapshot, store: Uuid) -> Vec<u8> {
-    seal::seal(&CheckpointJson { state, store })
+    seal::seal_document(&CheckpointJson { state, store })
 }
 
 struct CheckpointJson<'a> {
@@ -239,7 +239,6 @@ fn older(map: Map<String, Value>) -> Older {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct CommitJson<R> {
-    digest: String,
     format: u32,
     id: Uuid,
     created_at: String,
@@ -256,7 +255,6 @@ impl Commit {
             }
         }
         let json = CommitJson {
-            digest: UNSEALED.to_owned(),
             format: FORMAT,
             id: self.id,
             created_at: crate::base::clock::format_millis(created_at),
@@ -326,7 +324,7 @@ mod tests {
 
     #[test]
     fn a_newer_format_is_not_taken_for_damage() {
-        let text = seal::seal(&serde_json::json!({ "$keepsake": { "digest": UNSEALED, "format": 2 } }));
+        let text = seal::seal_document(&serde_json::json!({ "$keepsake": { "digest": UNSEALED, "format": 2 } }));
         assert!(matches!(decode_checkpoint(&text), Err(PieceError::Newer(2))));
     }
 }

@@ -20,6 +20,7 @@ pub mod scopes;
 pub mod session;
 #[cfg(test)]
 mod tests;
+mod zip_body;
 
 use std::error::Error as _;
 use std::sync::Arc;
@@ -42,10 +43,12 @@ use tracing::{Instrument, Span};
 
 pub use access::Access;
 pub use caller::{Caller, unauthorized};
+pub use extract::{MAX_JSON_BYTES, Path, Query, media_type, read_json};
 pub use item::{GroupItem, Item, etag, group_etag};
 pub use problem::Problem;
 pub use routes::Routes;
 pub use schema::{Binary, FilePart, time};
+pub use zip_body::ZipBody;
 
 use crate::base::clock::Clock;
 use crate::config::{Config, Platform};
@@ -100,6 +103,16 @@ impl App {
         }
     }
 
+    /// Runs a change to its end, also when the client hangs up meanwhile: half of one would wait for the next recovery.
+    pub async fn change<T, F>(&self, change: impl FnOnce(Arc<Keepsake>) -> F) -> Result<T, Problem>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        let change = change(Arc::clone(&self.keepsake));
+        tokio::spawn(change.in_current_span()).await.map_err(Problem::internal)?.map_err(Problem::from)
+    }
+
     /// The longest image in bytes that can come in the body of a request.
     pub fn max_body_bytes(&self) -> u64 {
         let most = self.keepsake.core.settings.max_upload_bytes;
@@ -148,13 +161,6 @@ pub fn finish(router: Router, app: &App) -> Router {
         .layer(from_fn_with_state(app.clone(), limits::pace))
         .layer(from_fn_with_state(app.clone(), access::guard));
     router.fallback(problem::unknown_path).method_not_allowed_fallback(problem::wrong_method).layer(layers)
-}
-
-/// Runs a change to its end, also when the client hangs up meanwhile: half of one would wait for the next recovery.
-pub async fn to_the_end<T: Send + 'static>(
-    change: impl Future<Output = Result<T>> + Send + 'static,
-) -> Result<T, Problem> {
-    tokio::spawn(change.in_current_span()).await.map_err(Problem::internal)?.map_err(Problem::from)
 }
 
 /// Reads a whole body of at most `limit` bytes, such as a description of something.

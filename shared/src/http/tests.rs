@@ -31,8 +31,8 @@ async fn fails() -> Result<(), Problem> {
     Err(Error::from(StoreError::caused("put", "uploads/secret.png", ErrorKind::Unavailable, disk)).into())
 }
 
-async fn panics_in_a_change() -> Result<(), Problem> {
-    to_the_end(async { panic!("in the middle") }).await
+async fn panics_in_a_change(State(app): State<App>) -> Result<(), Problem> {
+    app.change(|_| async { panic!("in the middle") }).await
 }
 
 fn routes() -> Routes {

@@ -1,6 +1,6 @@
 //! Images as they are served where nobody is to learn where they were taken.
 
-use crate::services::images::bytes::ImageBytes;
+use crate::services::images::bytes::{ImageBytes, read_through};
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -52,10 +52,10 @@ impl GpsPositions {
         }
         let mut scanner = Scanner::default();
         let (store, meta) = match record.sha256 {
-            Some(digest) => self.bytes.verified_told(id, digest, Some(&mut scanner)).await?,
+            Some(digest) => self.bytes.verified_seen_by(&mut scanner, id, digest).await?,
             None => {
                 let (store, meta) = self.bytes.locate(id, record).await?;
-                let (meta, _) = store.inspect_told(&meta.key, &mut |chunk| scanner.update(chunk)).await?;
+                let (meta, _) = read_through(&store, &meta.key, &mut scanner).await?;
                 (store, meta)
             }
         };

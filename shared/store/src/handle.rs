@@ -207,16 +207,10 @@ impl Store {
 
     /// Likewise; returns all that is known of the version that was read.
     pub async fn inspect(&self, key: &Key) -> Result<(ObjectMeta, Digest)> {
-        self.inspect_told(key, &mut |_| ()).await
-    }
-
-    /// Likewise; `told` is given the bytes as they are read.
-    pub async fn inspect_told(&self, key: &Key, told: &mut (dyn FnMut(&[u8]) + Send)) -> Result<(ObjectMeta, Digest)> {
         let mut object = self.get(key, None).await?;
         let mut hasher = Hasher::default();
         while let Some(chunk) = object.body.next().await.transpose()? {
             hasher.update(&chunk);
-            told(&chunk);
         }
         Ok((object.meta, hasher.finish()))
     }

@@ -12,7 +12,7 @@ use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
 use super::Kind;
-use crate::base::seal::{self, UNSEALED};
+use crate::base::seal;
 use crate::core::error::{Error, Result};
 
 use crate::layout::{self, BackupName};
@@ -25,7 +25,6 @@ const CLAIM_AGE: SignedDuration = SignedDuration::from_mins(10);
 /// Which automatic backups are due; sealed JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Sequence {
-    digest: String,
     /// How many automatic backups have been claimed, or were not due when counting began.
     claimed: u64,
     /// Those claimed whose manifest is not known to stand.
@@ -56,8 +55,7 @@ impl Sequence {
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
-        let read: Self = seal::open(bytes)?;
-        Some(Self { digest: UNSEALED.to_owned(), ..read })
+        seal::open(bytes)
     }
 }
 
@@ -175,13 +173,7 @@ impl Backups {
                 // One failed read must not forget which backups are claimed and not yet made.
                 Found::Unreadable => return Err(StoreError::new("get", layout::sequence(), ErrorKind::Corrupt).into()),
             };
-            let fresh = || Sequence {
-                digest: UNSEALED.to_owned(),
-                claimed: start,
-                pending: BTreeMap::new(),
-                last: None,
-                at_once: None,
-            };
+            let fresh = || Sequence { claimed: start, pending: BTreeMap::new(), last: None, at_once: None };
             let mut after = before.clone().unwrap_or_else(fresh);
             let result = change(&mut after);
             if before.as_ref() == Some(&after) {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::base::clock::millis;
-use crate::base::seal::{self, UNSEALED};
+use crate::base::seal;
 use crate::catalog::ChunkSummary;
 use crate::layout::{BackupName, ImageId};
 use store::digest::Digest;
@@ -49,7 +49,6 @@ pub enum Kind {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Manifest {
-    digest: String,
     format: u32,
     /// The backup's name.
     pub name: BackupName,
@@ -95,7 +94,6 @@ impl Manifest {
         (created, verified_at): (Timestamp, Timestamp),
     ) -> Self {
         Self {
-            digest: UNSEALED.to_owned(),
             format: FORMAT,
             name,
             created,
@@ -121,7 +119,7 @@ impl Manifest {
         if manifest.format > FORMAT {
             return Err("it was written by a newer version");
         }
-        Ok(Self { digest: UNSEALED.to_owned(), ..manifest })
+        Ok(manifest)
     }
 
     /// The backup as lists show it.
@@ -144,14 +142,13 @@ impl Manifest {
 /// whoever deletes the base later finds this.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Intent {
-    digest: String,
     /// The chunks, by their digests.
     pub(crate) chunks: Vec<Digest>,
 }
 
 impl Intent {
     pub(super) fn new(chunks: Vec<Digest>) -> Self {
-        Self { digest: UNSEALED.to_owned(), chunks }
+        Self { chunks }
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {

@@ -1,18 +1,17 @@
 //! [`ImageBytes`]: an image's bytes, from the primary or else from the archive.
 
 use crate::services::recovery::RecoveryState;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::catalog::Record;
 use crate::core::Core;
-use crate::core::blocking;
 use crate::core::error::{Error, Result};
 use crate::layout::{self, ImageId};
 use crate::media::location::Scanner;
-use store::digest::Digest;
+use store::digest::{Digest, Hasher};
 use store::sync::{Mutex, lock};
 use store::{ErrorKind, Key, ObjectMeta, Optional, Store, StoreError};
 
@@ -52,29 +51,23 @@ impl ImageBytes {
     }
 
     /// Where an image's bytes lie that have its digest, read through: in the primary, else in the archive. What is wrong
-    /// is noted for [`repair_suspects`](Self::repair_suspects).
+    /// is noted for [`Verifier::repair_suspects`](crate::services::verify::Verifier::repair_suspects).
     pub async fn verified(&self, id: &ImageId, digest: Digest) -> Result<(Store, ObjectMeta)> {
-        self.verified_told(id, digest, None).await
+        self.verified_seen_by(&mut (), id, digest).await
     }
 
-    /// Likewise; the scanner has been told of those very bytes.
-    pub(crate) async fn verified_told(
+    /// Likewise; the observer has seen those very bytes.
+    pub(crate) async fn verified_seen_by(
         &self,
+        observer: &mut impl Observer,
         id: &ImageId,
         digest: Digest,
-        mut scanner: Option<&mut Scanner>,
     ) -> Result<(Store, ObjectMeta)> {
         let mut failure = None;
         for (store, key) in
             [(&self.core.primary, layout::image(id)), (self.core.archive.store(), layout::archived_image(&digest))]
         {
-            // Of what was read elsewhere and found wrong it is told nothing.
-            let mut scanner = scanner.as_deref_mut();
-            if let Some(scanner) = &mut scanner {
-                **scanner = Scanner::default();
-            }
-            let mut tell = |chunk: &[u8]| scanner.iter_mut().for_each(|scanner| scanner.update(chunk));
-            match store.inspect_told(&key, &mut tell).await.sound() {
+            match read_through(store, &key, observer).await.sound() {
                 Ok(Some((meta, found))) if found == digest => return Ok((store.clone(), meta)),
                 Ok(None) if self.recovering.restoring().is_some() => {
                     tracing::debug!(image = %id, "an image is asked for before it is back");
@@ -96,7 +89,7 @@ impl ImageBytes {
 
     /// Where an image's bytes lie whole and its store returns the first of them: in the primary, else in the archive. A
     /// service that checks what it keeps refuses to return any byte of an object that has rotted, so that this finds such
-    /// an object at the cost of a HEAD. What cannot be read is noted for [`repair_suspects`](Self::repair_suspects).
+    /// an object at the cost of a HEAD. What cannot be read is noted for [`Verifier::repair_suspects`](crate::services::verify::Verifier::repair_suspects).
     pub async fn readable(&self, id: &ImageId, record: &Record) -> Result<(Store, ObjectMeta)> {
         let mut failure = None;
         let archived = record.sha256.map(|digest| (self.core.archive.store(), layout::archived_image(&digest)));
@@ -118,9 +111,11 @@ impl ImageBytes {
         std::mem::take(&mut *lock(&self.suspects))
     }
 
-    /// Notes an image for a repair; returns whether that is new. Where nothing is written, nothing could be repaired.
+    /// Notes an image for a repair; returns whether that is new. Where nothing is written, nothing could be repaired; and the
+    /// bytes of a deleted image, which a backup has, are in the archive alone.
     fn suspect(&self, id: &ImageId) -> bool {
-        let is_new = !self.core.is_withheld() && lock(&self.suspects).insert(id.clone());
+        let lives = self.core.catalog.read(|state| state.lives(id.as_str()));
+        let is_new = lives && !self.core.is_withheld() && lock(&self.suspects).insert(id.clone());
         if is_new {
             self.core.changed.notify_one();
         }
@@ -134,23 +129,19 @@ impl ImageBytes {
         }
     }
 
-    /// An image's bytes in memory, of which it is known that they are the right ones: read once where nothing is amiss.
+    /// An image's bytes in memory, verified where the record knows their digest.
     pub(crate) async fn load(&self, id: &ImageId, record: &Record) -> Result<Bytes> {
-        let (store, meta) = self.locate(id, record).await?;
-        let read = match store.get(&meta.key, None).await {
-            Ok(object) => object.bytes().await,
-            Err(error) => Err(error),
-        };
-        let Some(digest) = record.sha256 else { return Ok(read?) };
-        if let Ok(bytes) = read
-            && has_digest(&bytes, digest).await?
-        {
-            return Ok(bytes);
+        match record.sha256 {
+            Some(digest) => {
+                let mut bytes = BytesMut::new();
+                self.verified_seen_by(&mut bytes, id, digest).await?;
+                Ok(bytes.freeze())
+            }
+            None => {
+                let (store, meta) = self.locate(id, record).await?;
+                Ok(store.get(&meta.key, None).await?.bytes().await?)
+            }
         }
-        // This finds the other copy, and takes note of what is wrong with this one.
-        let (store, meta) = self.verified(id, digest).await?;
-        let bytes = store.get(&meta.key, None).await?.bytes().await?;
-        if has_digest(&bytes, digest).await? { Ok(bytes) } else { Err(Error::MissingBytes) }
     }
 }
 
@@ -164,14 +155,62 @@ pub(crate) async fn is_unreadable(store: &Store, key: &Key, error: &StoreError) 
     }
 }
 
+/// What looks at bytes while they are read.
+pub(crate) trait Observer: Send {
+    /// So many bytes come, from the first. Those before, if any, were not the right ones.
+    fn begin(&mut self, size: u64);
+
+    /// The next of them.
+    fn see(&mut self, chunk: &[u8]);
+}
+
+/// Looks at nothing.
+impl Observer for () {
+    fn begin(&mut self, _size: u64) {}
+
+    fn see(&mut self, _chunk: &[u8]) {}
+}
+
+/// Keeps all bytes.
+impl Observer for BytesMut {
+    fn begin(&mut self, size: u64) {
+        *self = Self::with_capacity(size as usize);
+    }
+
+    fn see(&mut self, chunk: &[u8]) {
+        self.extend_from_slice(chunk);
+    }
+}
+
+impl Observer for Scanner {
+    fn begin(&mut self, _size: u64) {
+        *self = Self::default();
+    }
+
+    fn see(&mut self, chunk: &[u8]) {
+        self.update(chunk);
+    }
+}
+
+/// Reads an object through, and describes what was read.
+pub(crate) async fn read_through(
+    store: &Store,
+    key: &Key,
+    observer: &mut impl Observer,
+) -> Result<(ObjectMeta, Digest), StoreError> {
+    let mut object = store.get(key, None).await?;
+    observer.begin(object.meta.size);
+    let mut hasher = Hasher::default();
+    while let Some(chunk) = object.body.next().await.transpose()? {
+        hasher.update(&chunk);
+        observer.see(&chunk);
+    }
+    Ok((object.meta, hasher.finish()))
+}
+
 /// Describes an object by reading its first byte.
 async fn first_byte(store: &Store, key: &Key) -> Result<ObjectMeta, StoreError> {
     let mut object = store.get(key, Some(0..1)).await?;
     while object.body.next().await.transpose()?.is_some() {}
     Ok(object.meta)
-}
-
-async fn has_digest(bytes: &Bytes, digest: Digest) -> Result<bool> {
-    let bytes = bytes.clone();
-    blocking(move || Digest::of(&bytes) == digest).await
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::base::clock::millis;
-use crate::base::seal::{self, UNSEALED};
+use crate::base::seal;
 use crate::core::error::{Error, Result};
 use crate::layout;
 use store::{Body, ErrorKind, Optional, PutMode, Store, StoreError};
@@ -13,7 +13,6 @@ use store::{Body, ErrorKind, Optional, PutMode, Store, StoreError};
 /// Which store is being migrated to the place where this lies; sealed JSON.
 #[derive(Serialize, Deserialize)]
 struct Marker {
-    digest: String,
     store: Uuid,
     #[serde(with = "millis")]
     begun: Timestamp,
@@ -34,7 +33,7 @@ pub(super) async fn read(primary: &Store) -> Result<Option<Uuid>> {
 
 /// Marks a place; false where it is marked already.
 pub(super) async fn put(primary: &Store, store: Uuid, begun: Timestamp) -> Result<bool, StoreError> {
-    let marker = seal::seal(&Marker { digest: UNSEALED.to_owned(), store, begun });
+    let marker = seal::seal(&Marker { store, begun });
     match primary.put(&layout::migration(), &Body::from(marker), &PutMode::Create).await {
         Err(e) if e.kind == ErrorKind::AlreadyExists => Ok(false),
         done => done.map(|_| true),

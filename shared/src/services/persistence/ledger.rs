@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Instance, Volume};
 use crate::base::clock::millis;
-use crate::base::seal::{self, UNSEALED};
+use crate::base::seal;
 use crate::core::error::Result;
 
 use crate::layout;
@@ -22,7 +22,6 @@ const NEWEST: usize = 20;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Ledger {
-    digest: String,
     /// The places that were file systems of their own at the last start.
     pub(super) volumes: Vec<Volume>,
     /// How many instances stood between the first and the second of `starts`.
@@ -56,13 +55,11 @@ pub struct Outlived {
 
 impl Ledger {
     fn new() -> Self {
-        let digest = UNSEALED.to_owned();
-        Self { digest, volumes: Vec::new(), forgotten: 0, starts: Vec::new() }
+        Self { volumes: Vec::new(), forgotten: 0, starts: Vec::new() }
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {
-        let read: Self = seal::open(bytes)?;
-        Some(Self { digest: UNSEALED.to_owned(), ..read })
+        seal::open(bytes)
     }
 
     /// Takes note of a start of `instance`.

@@ -9,13 +9,14 @@ use store::Optional;
 use store::digest::Digest;
 use store::sync::{Mutex, lock};
 
-use super::sound::{Sound, read_through};
+use super::sound::Sound;
 use crate::catalog::{Chunk, Entry};
 use crate::core::Core;
 use crate::core::error::{Error, Result};
 use crate::layout::{self, BackupName, ImageId};
 use crate::services::backup::Backups;
 use crate::services::gps::GpsPositions;
+use crate::services::images::bytes::ImageBytes;
 use crate::services::images::records::{ImageRecords, Listed};
 
 /// Images read ahead.
@@ -36,14 +37,21 @@ pub struct Exports {
     pub(super) records: Arc<ImageRecords>,
     pub(super) backups: Arc<Backups>,
     pub(super) gps: Arc<GpsPositions>,
+    pub(super) bytes: Arc<ImageBytes>,
     /// Digests of images whose bytes a download found wrong in both places.
     pub(super) unsound: Mutex<BTreeSet<Digest>>,
 }
 
 impl Exports {
     /// Writes images and their records out as plain files, in the store that `core` has.
-    pub fn new(core: Arc<Core>, records: Arc<ImageRecords>, backups: Arc<Backups>, gps: Arc<GpsPositions>) -> Self {
-        Self { core, records, backups, gps, unsound: Mutex::default() }
+    pub fn new(
+        core: Arc<Core>,
+        records: Arc<ImageRecords>,
+        backups: Arc<Backups>,
+        gps: Arc<GpsPositions>,
+        bytes: Arc<ImageBytes>,
+    ) -> Self {
+        Self { core, records, backups, gps, bytes, unsound: Mutex::default() }
     }
 }
 
@@ -126,7 +134,7 @@ impl<'a> Contents<'a> {
             return Ok(Some((id, None)));
         }
         let found = match record.sha256 {
-            Some(digest) => self.sound(&id, digest).await?,
+            Some(digest) => Sound::find(&self.exports.bytes, &id, digest).await?,
             None if record.is_link() => return Ok(None),
             // Its file was nowhere to be found when the records were completed.
             None => None,
@@ -172,19 +180,5 @@ impl<'a> Contents<'a> {
         let Some(name) = self.backup else { return Ok(()) };
         let stands = self.exports.core.archive.store().head(&layout::manifest(name)).await.optional()?;
         stands.map(drop).ok_or_else(|| Error::NoSuchBackup(name.to_string()))
-    }
-
-    /// The bytes of an image from where they are right: the primary, else the archive.
-    async fn sound(&self, id: &ImageId, digest: Digest) -> Result<Option<Sound>> {
-        let (primary, archive) = (&self.exports.core.primary, self.exports.core.archive.store());
-        let mut failure = None;
-        for (store, key) in [(primary, layout::image(id)), (archive, layout::archived_image(&digest))] {
-            match read_through(store, &key).await.sound() {
-                Ok(Some(found)) if found.digest == digest => return Ok(Some(found)),
-                Ok(_) => {}
-                Err(error) => failure = failure.or(Some(error)),
-            }
-        }
-        failure.map_or(Ok(None), |error| Err(error.into()))
     }
 }

@@ -12,8 +12,9 @@ use crate::layout::ImageId;
 use crate::media::location::Patches;
 use crate::services::gps::GpsPositions;
 use crate::services::gps::places_in;
+use crate::services::images::bytes::{ImageBytes, Observer};
 use store::digest::{Digest, Hasher};
-use store::{Body, ErrorKind, Key, ObjectMeta, Store, StoreError};
+use store::{Body, ErrorKind, ObjectMeta, Store, StoreError};
 
 /// Images up to this many bytes are read once and sent from memory; longer ones are read twice.
 const IN_MEMORY: u64 = 4 * 1024 * 1024;
@@ -35,27 +36,38 @@ enum Held {
     At(Store, ObjectMeta),
 }
 
-/// Reads an object through; keeps its bytes where they are few.
-pub(super) async fn read_through(store: &Store, key: &Key) -> Result<Sound, StoreError> {
-    let mut object = store.get(key, None).await?;
-    let (mut hasher, mut crc) = (Hasher::default(), crc32fast::Hasher::new());
-    let mut kept = (object.meta.size <= IN_MEMORY).then(|| BytesMut::with_capacity(object.meta.size as usize));
-    while let Some(chunk) = object.body.next().await.transpose()? {
-        hasher.update(&chunk);
-        crc.update(&chunk);
-        if let Some(kept) = &mut kept {
-            kept.extend_from_slice(&chunk);
-        }
+/// What is kept of an image while it is read through: its checksum, and its bytes where they are few.
+#[derive(Default)]
+struct Kept {
+    crc: crc32fast::Hasher,
+    bytes: Option<BytesMut>,
+}
+
+impl Observer for Kept {
+    fn begin(&mut self, size: u64) {
+        let bytes = (size <= IN_MEMORY).then(|| BytesMut::with_capacity(size as usize));
+        *self = Self { crc: crc32fast::Hasher::new(), bytes };
     }
-    let size = object.meta.size;
-    let bytes = match kept {
-        Some(kept) => Held::InMemory(kept.freeze()),
-        None => Held::At(store.clone(), object.meta),
-    };
-    Ok(Sound { digest: hasher.finish(), patches: Patches::default(), crc: crc.finalize(), size, bytes })
+
+    fn see(&mut self, chunk: &[u8]) {
+        self.crc.update(chunk);
+        self.bytes.iter_mut().for_each(|bytes| bytes.extend_from_slice(chunk));
+    }
 }
 
 impl Sound {
+    /// An image's bytes, read through; `None` where those of this digest are in neither place.
+    pub(super) async fn find(images: &ImageBytes, id: &ImageId, digest: Digest) -> Result<Option<Self>> {
+        let mut kept = Kept::default();
+        let (store, meta) = match images.verified_seen_by(&mut kept, id, digest).await {
+            Err(Error::MissingBytes) => return Ok(None),
+            found => found?,
+        };
+        let size = meta.size;
+        let bytes = kept.bytes.map_or_else(|| Held::At(store, meta), |bytes| Held::InMemory(bytes.freeze()));
+        Ok(Some(Self { digest, patches: Patches::default(), crc: kept.crc.finalize(), size, bytes }))
+    }
+
     /// The bytes, which end with an error where they are not those that were found right.
     pub(super) async fn stream(self, id: &ImageId) -> Result<stream::BoxStream<'static, Result<Bytes>>> {
         let patches = self.patches;

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::Scope;
 use super::token_store::{self, fingerprint};
 use super::token_store::{Document, LONGEST_NAME, PREFIX, Token, decode, read};
-use crate::base::seal::{self, UNSEALED};
+use crate::base::seal;
 use crate::base::single_flight::{Failure, PATIENCE, SingleFlight, within};
 use crate::core::error::{Error, Result};
 use store::digest::Digest;
@@ -153,7 +153,7 @@ impl Tokens {
                 Found::Unreadable => return Err(Error::DamagedTokens),
             };
             let outcome = change(&mut tokens)?;
-            let document = Document { digest: UNSEALED.to_owned(), tokens };
+            let document = Document { tokens };
             Ok(Change::Put(Body::from(seal::seal(&document)), outcome))
         };
         self.core.primary.update(&layout::tokens(), apply).await

@@ -40,7 +40,6 @@ pub struct Token {
 /// The tokens of a store; sealed JSON.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Document {
-    pub(super) digest: String,
     pub(super) tokens: Vec<Token>,
 }
 

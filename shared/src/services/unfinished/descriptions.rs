@@ -5,14 +5,13 @@ use serde::{Deserialize, Serialize};
 use store::digest::Digest;
 
 use crate::base::clock::millis;
-use crate::base::seal::{self, UNSEALED};
+use crate::base::seal;
 use crate::services::images::fields::Fields;
 
 /// A ticket as it is kept; sealed JSON.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Ticket {
-    pub(super) digest: String,
     #[serde(with = "millis")]
     pub(super) expires: Timestamp,
     pub(super) original_name: Option<String>,
@@ -29,8 +28,7 @@ pub(crate) struct Ticket {
 
 impl Ticket {
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
-        let read: Self = seal::open(bytes)?;
-        Some(Self { digest: UNSEALED.to_owned(), ..read })
+        seal::open(bytes)
     }
 }
 
@@ -38,7 +36,6 @@ impl Ticket {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Begun {
-    pub(super) digest: String,
     /// How many bytes there will be, where that was said.
     pub length: Option<u64>,
     /// The query.
@@ -58,8 +55,8 @@ pub struct Begun {
 impl Begun {
     /// An upload of which nothing has come yet.
     pub fn new(length: Option<u64>, query: &str, headers: Vec<(String, String)>) -> Self {
-        let (digest, query) = (UNSEALED.to_owned(), query.to_owned());
-        Self { digest, length, query, headers, ended: None, stored: false, client: None }
+        let query = query.to_owned();
+        Self { length, query, headers, ended: None, stored: false, client: None }
     }
 
     /// The same, begun by this client.
@@ -69,7 +66,6 @@ impl Begun {
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
-        let read: Self = seal::open(bytes)?;
-        Some(Self { digest: UNSEALED.to_owned(), ..read })
+        seal::open(bytes)
     }
 }

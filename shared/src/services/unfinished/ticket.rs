@@ -19,7 +19,7 @@ use jiff::{SignedDuration, Timestamp};
 use subtle::ConstantTimeEq;
 use uuid::Uuid;
 
-use crate::base::seal::{self, UNSEALED};
+use crate::base::seal;
 use crate::catalog::Record;
 use crate::core::Core;
 use crate::core::archive::Archived;
@@ -140,8 +140,7 @@ impl Tickets {
             Destination::Signed(_) => None,
             Destination::Here { secret } => Some(Digest::of(secret.as_bytes())),
         };
-        let digest = UNSEALED.to_owned();
-        let ticket = Ticket { digest, expires, original_name, content_type, size, sha256, fields, secret, client };
+        let ticket = Ticket { expires, original_name, content_type, size, sha256, fields, secret, client };
         let put = self.core.primary.put(&layout::ticket(id), &Body::from(seal::seal(&ticket)), &PutMode::Create).await;
         self.core.note_write(put.map_err(Error::from))?;
         Ok(Issued { id, destination, expires })

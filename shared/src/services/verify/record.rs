@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Findings, SLICES, Slice};
 use crate::base::clock::millis;
-use crate::base::seal::{self, UNSEALED};
+use crate::base::seal;
 use crate::layout::{BackupName, ImageId};
 use store::digest::Digest;
 
@@ -18,7 +18,6 @@ use store::digest::Digest;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Record {
-    digest: String,
     /// When each of the [`SLICES`] was last verified, by its number.
     slices: BTreeMap<u32, Moment>,
     /// When everything was last verified at once.
@@ -39,7 +38,6 @@ struct Moment(#[serde(with = "millis")] Timestamp);
 impl Record {
     pub(super) fn new() -> Self {
         Self {
-            digest: UNSEALED.to_owned(),
             slices: BTreeMap::new(),
             whole: None,
             damaged: BTreeMap::new(),
@@ -54,8 +52,7 @@ impl Record {
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
-        let read: Self = seal::open(bytes)?;
-        Some(Self { digest: UNSEALED.to_owned(), ..read })
+        seal::open(bytes)
     }
 
     /// Takes in what a verification of `slice` found; one that did not see all of it takes nothing back.
