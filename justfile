@@ -27,6 +27,14 @@ filesystems *names:
 planted *names:
     .ci/planted {{names}}
 
+# Run what CI runs for every change; at most 25 minutes on two cores.
+ci:
+    .ci/run
+
+# Run the long checks, or those with this in their names: `just nightly disks`. Takes hours, and needs root.
+nightly *names:
+    .ci/nightly {{names}}
+
 # Check format and lints.
 lint:
     cargo fmt --all --check

@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_that_is_refused_while_it_sends_can_send_on_and_hears_the_answer() {
+    async fn client_rejected_mid_upload_can_still_read_the_response() {
         let (_server, mut client) = connect();
         client.write_all(b"POST /refused HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n").await.unwrap();
         // Far more than lies in between; each of it arrives before the next is sent.

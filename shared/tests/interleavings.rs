@@ -27,8 +27,12 @@ use shuttle::sync::Mutex;
 use shuttle::thread;
 use uuid::Uuid;
 
-/// Schedules of each kind that each test tries.
-const SCHEDULES: usize = 2_000;
+/// How many schedules of each kind each test tries.
+#[expect(clippy::disallowed_methods, reason = "whoever starts the tests decides how long they may take")]
+fn schedules() -> usize {
+    std::env::var("KEEPSAKE_SCHEDULES").map_or(2_000, |value| value.parse().unwrap())
+}
+
 /// Switches that a bug may take; each more costs many times as many schedules.
 const PCT_DEPTH: usize = 3;
 
@@ -41,8 +45,8 @@ fn explore(test: impl Fn() + Send + Sync + 'static) {
         move || test()
     };
     let test: Arc<dyn Fn() + Send + Sync> = test;
-    shuttle::Runner::new(RandomScheduler::new(SCHEDULES), config.clone()).run(run(&test));
-    shuttle::Runner::new(PctScheduler::new(PCT_DEPTH, SCHEDULES), config).run(run(&test));
+    shuttle::Runner::new(RandomScheduler::new(schedules()), config.clone()).run(run(&test));
+    shuttle::Runner::new(PctScheduler::new(PCT_DEPTH, schedules()), config).run(run(&test));
 }
 
 /// Runs all of this on threads of their own, and waits for them.
@@ -171,7 +175,7 @@ fn a_refresh_misses_nothing_that_was_acknowledged_before_it_was_called() {
 }
 
 #[test]
-fn folds_refreshes_and_commits_of_one_process_lose_nothing() {
+fn concurrent_compactions_refreshes_and_commits_lose_nothing() {
     explore(|| {
         let (memory, clock, seen) = (Arc::new(MemoryStore::new()), clock(), Acknowledged::default());
         let here = catalog(&memory, &clock);
@@ -252,7 +256,7 @@ async fn upload(keepsake: &Keepsake, bytes: &[u8], key: Option<&str>) -> shared:
 }
 
 #[test]
-fn two_uploads_with_one_idempotency_key_are_one_image_in_one_process_and_in_two() {
+fn uploads_with_one_idempotency_key_make_one_image() {
     let bytes = png(1);
     explore(move || {
         let (memory, clock) = (Arc::new(MemoryStore::new()), clock());
@@ -349,7 +353,7 @@ fn backups_made_at_once_are_each_whole() {
 }
 
 #[test]
-fn second_copies_that_were_put_off_are_all_made_however_uploads_and_catching_up_fall() {
+fn pending_replicas_are_all_made_in_any_order_of_uploads_and_drains() {
     let images = [png(1), png(2)];
     explore(move || {
         let (memory, clock) = (Arc::new(MemoryStore::new()), clock());

@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_look_serves_for_a_minute_and_not_for_longer_after_the_clock_was_set_back() {
+    fn cached_probe_expires_after_one_minute_despite_clock_set_back() {
         let look: Timestamp = "2026-11-24T10:00:00Z".parse().unwrap();
         for (seconds, serves) in [(0, true), (59, true), (60, false), (3600, false), (-5, true), (-3600, false)] {
             assert_eq!(serves_at(look, look + SignedDuration::from_secs(seconds)), serves, "{seconds}");

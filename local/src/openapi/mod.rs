@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn every_route_belongs_to_a_group_and_whatever_goes_wrong_is_told_as_a_problem() {
+    fn every_route_has_a_group_and_problem_responses() {
         let mut document = document();
         let tags: BTreeSet<String> = document.tags.take().unwrap().into_iter().map(|tag| tag.name).collect();
         for (_, operation) in document.paths.paths.values_mut().flat_map(operations) {

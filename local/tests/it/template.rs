@@ -146,7 +146,7 @@ fn allowed(function: &Value, action: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn only_what_prunes_can_delete_a_second_copy_or_a_backup() {
+fn only_pruning_functions_may_delete_replicas_and_backups() {
     let prunes = [
         "backup-*/intent-*",
         "backup-*/manifest.json",

@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn a_checkpoint_of_ours_whose_reserved_name_has_rotted_is_not_taken_for_the_older_format() {
+    fn checkpoint_with_corrupt_reserved_name_is_not_older_format() {
         let whole = encode_checkpoint(&Snapshot::default(), Uuid::from_u128(1));
         let name_at = whole.windows(RESERVED_NAME.len()).position(|w| w == RESERVED_NAME.as_bytes()).unwrap();
         for at in name_at..name_at + RESERVED_NAME.len() {

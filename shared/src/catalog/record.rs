@@ -419,7 +419,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_of_an_imported_record_is_the_same_however_often_it_is_read_and_written() {
+    fn number_in_imported_record_round_trips_unchanged() {
         let mut text =
             r#"{"score":8.88888888888889e+62,"version":0,"commit":"00000000-0000-0000-0000-000000000000"}"#.to_owned();
         for _ in 0..3 {

@@ -94,7 +94,7 @@ fn host_is_an_address() {
 }
 
 #[test]
-fn on_a_platform_every_address_is_listened_on_and_in_a_plain_container_the_loopback() {
+fn platform_sets_listen_address_and_plain_container_uses_loopback() {
     let signs = [
         ("RAILWAY_PROJECT_ID", "railway"),
         ("FLY_APP_NAME", "fly"),
@@ -309,7 +309,7 @@ fn reading_is_open_or_needs_a_token() {
 }
 
 #[test]
-fn places_are_served_unless_said_otherwise_and_where_they_cannot_be_kept_back_it_does_not_start() {
+fn gps_is_served_by_default_and_unstrippable_setup_fails_at_start() {
     assert!(!read(&[]).unwrap().strip_gps && !read(&[("STRIP_GPS", "false")]).unwrap().strip_gps);
     assert!(read(&[("STRIP_GPS", "TRUE")]).unwrap().strip_gps);
     refused("STRIP_GPS", &["1", "yes", "on"]);

@@ -96,7 +96,7 @@ impl Write for Log {
 }
 
 #[tokio::test]
-async fn a_failure_is_logged_once_with_every_cause_under_the_id_that_the_client_sees() {
+async fn failure_is_logged_once_with_causes_and_request_id() {
     let log = Log::default();
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt().json().with_writer(move || writer.clone()).finish();

@@ -331,7 +331,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn nothing_acknowledged_is_lost_whoever_dies_when(turns in prop::collection::vec(turn(1), 1..600)) {
+    fn nothing_acknowledged_is_lost_whichever_process_crashes(turns in prop::collection::vec(turn(1), 1..600)) {
         run(turns, Vec::new())?;
     }
 

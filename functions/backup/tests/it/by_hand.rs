@@ -40,7 +40,7 @@ async fn images(app: &App) -> Vec<(String, shared::catalog::Record)> {
 }
 
 #[tokio::test]
-async fn a_backup_is_downloaded_and_taken_in_by_an_empty_store_with_all_bytes_and_records() {
+async fn downloaded_backup_imports_completely_into_empty_store() {
     let app_before = app();
     for number in 0..3 {
         store_image(&app_before.keepsake, png(number)).await;
@@ -95,7 +95,7 @@ async fn what_is_no_zip_is_refused_with_a_sentence() {
 }
 
 #[tokio::test]
-async fn a_download_of_what_is_not_there_is_a_problem_and_no_answer_that_breaks_off() {
+async fn download_of_missing_backup_is_a_problem_response() {
     let app = app();
     store_image(&app.keepsake, png(1)).await;
     for name in ["x", "backup-2026-01-01T00-00-00-000Z", "..%2Fx"] {
@@ -162,7 +162,7 @@ async fn a_download_needs_the_token_since_it_holds_what_was_deleted() {
 }
 
 #[tokio::test]
-async fn showing_a_backup_asks_for_its_manifest_alone_and_a_plan_needs_the_token() {
+async fn showing_a_backup_reads_only_its_manifest_and_plan_needs_token() {
     let store = Arc::new(FaultStore::new(Arc::new(MemoryStore::new())));
     let keepsake = keepsake_on(store.clone(), Settings::default());
     store_image(&keepsake, png(1)).await;

@@ -96,7 +96,7 @@ async fn a_download_goes_on_where_it_broke_off() {
 }
 
 #[tokio::test]
-async fn rot_in_both_copies_breaks_one_download_off_and_the_next_names_the_image() {
+async fn bit_rot_in_both_copies_aborts_download_and_next_names_image() {
     let memory = Arc::new(MemoryStore::new());
     let app = app_on(memory.clone());
     let mut ids = Vec::new();

@@ -231,7 +231,7 @@ async fn probes_are_answered_under_any_name() {
 }
 
 #[tokio::test]
-async fn an_archive_that_nothing_waits_for_does_not_keep_uploads_out_where_it_is_full() {
+async fn full_async_archive_does_not_block_uploads() {
     for (archive_sync, expected) in [(false, ("warn", true)), (true, ("error", false))] {
         let store = |status| Store::new(Arc::new(StubStore::with_status(status)), &std::env::temp_dir());
         let roomy = StoreStatus { free_bytes: Some(1 << 40), kind: "disk", ..StoreStatus::default() };

@@ -230,7 +230,7 @@ async fn who_set_a_long_token_is_let_in_whatever_others_guess() {
 }
 
 #[tokio::test]
-async fn whoever_guesses_is_slowed_down_and_a_token_that_nobody_guesses_goes_on_working() {
+async fn token_guesses_are_rate_limited_and_valid_token_keeps_working() {
     let app = App { limiter: Some(Arc::new(Two::default())), ..shut() };
     let (_, secret) = app.keepsake.tokens.issue("phone", Scope::Admin).await.unwrap();
     let from = async |method: &str, path: &str, headers: &[(&str, &str)], token: &str| {

@@ -41,7 +41,7 @@ async fn list(app: &App, query: &str) -> Value {
 }
 
 #[tokio::test]
-async fn a_group_stands_once_at_its_newest_image_with_all_its_images_in_their_order() {
+async fn group_is_listed_once_at_its_newest_image_in_order() {
     let app = app();
     let (a, b, c) = (store(&app, 1, "").await, store(&app, 2, "g").await, store(&app, 3, "").await);
     let (d, e) = (store(&app, 4, "g").await, store(&app, 5, "").await);
@@ -153,7 +153,7 @@ async fn a_group_that_loses_its_newest_image_moves_down_to_the_next() {
 }
 
 #[tokio::test]
-async fn on_lambda_pages_of_groups_and_single_groups_are_as_long_as_an_answer_may_be() {
+async fn lambda_group_pages_fit_the_response_limit() {
     let app = App { on_lambda: true, ..app() };
     for n in 0..600 {
         let fields = json!({ "description": "x".repeat(9_000), "groupId": format!("g{}", n / 590), "order": n });

@@ -79,7 +79,7 @@ async fn a_group_is_made_of_images_in_an_order_by_one_commit() {
 }
 
 #[tokio::test]
-async fn what_a_group_is_not_made_of_leaves_it_and_what_it_takes_leaves_its_old_group() {
+async fn setting_the_order_removes_unlisted_images_and_moves_listed_ones() {
     let app = app();
     let [a, b, c, d] = store(&app).await;
     put(&app, "g", &[], json!({ "files": [a, b], "title": "G" })).await;

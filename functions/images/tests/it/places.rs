@@ -160,7 +160,7 @@ async fn an_image_is_looked_through_once_and_known_from_then_on() {
 }
 
 #[tokio::test]
-async fn an_image_with_a_place_that_has_rotted_is_served_from_the_archive_without_it() {
+async fn corrupt_image_is_served_from_archive_without_gps() {
     let app = stripping(app());
     let stored = jpeg_with_a_place();
     let id = store_image(&app.keepsake, stored.clone()).await;
@@ -174,7 +174,7 @@ async fn an_image_with_a_place_that_has_rotted_is_served_from_the_archive_withou
 }
 
 #[tokio::test]
-async fn an_imported_image_whose_digest_is_not_known_yet_is_served_without_its_place() {
+async fn imported_image_without_digest_is_served_without_gps() {
     let app = stripping(app());
     import(&app.keepsake, "old.jpg", json!({ "contentType": "image/jpeg" })).await;
     let key = Key::new("uploads/old.jpg").unwrap();

@@ -83,7 +83,7 @@ async fn a_token_does_what_its_scope_says_and_no_more() {
 }
 
 #[tokio::test]
-async fn where_the_tokens_are_damaged_none_of_them_works_and_the_configured_one_does() {
+async fn corrupt_token_store_disables_all_but_the_configured_token() {
     let app = private();
     let (_, secret) = app.keepsake.tokens.issue("phone", Scope::Admin).await.unwrap();
     let key = shared::layout::tokens();

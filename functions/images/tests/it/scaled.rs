@@ -52,7 +52,7 @@ async fn an_image_is_made_to_fit_into_the_next_size_of_the_ladder() {
 }
 
 #[tokio::test]
-async fn an_image_whose_file_goes_while_it_is_looked_at_is_made_from_its_second_copy() {
+async fn thumbnail_uses_replica_if_file_disappears_during_read() {
     let (asked, goes) = (Arc::new(AtomicBool::new(false)), AtomicBool::new(false));
     let is_asked = Arc::clone(&asked);
     // It is found, and is gone once it is read.
@@ -113,7 +113,7 @@ async fn the_headers_let_a_derivative_be_cached_for_ever_and_do_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_derivative_has_a_strong_tag_of_its_own_by_which_it_is_asked_for_again() {
+async fn thumbnail_has_strong_etag_for_revalidation() {
     let app = scaling(app());
     let first = format!("/uploads/{}", store_image(&app.keepsake, picture(320, 320, 255)).await);
     let second = format!("/uploads/{}", store_image(&app.keepsake, picture(320, 320, 254)).await);

@@ -139,7 +139,7 @@ async fn an_image_that_breaks_off_while_it_is_read_ends_with_an_error() {
 }
 
 #[tokio::test]
-async fn a_store_that_fails_while_an_image_is_checked_is_passed_over_for_the_archive() {
+async fn image_is_read_from_archive_if_store_fails_during_check() {
     let fails = |operation: &Operation| {
         (operation.name == "get" && operation.key.starts_with("uploads/"))
             .then_some(Fault::Before(ErrorKind::Unavailable))

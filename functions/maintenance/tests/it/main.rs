@@ -43,7 +43,7 @@ fn failures(answer: &Value) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn a_batch_is_followed_whatever_is_in_it_and_only_what_cannot_be_read_comes_again() {
+async fn batch_is_replicated_and_only_unreadable_messages_are_retried() {
     let folder = tempfile::tempdir().unwrap();
     let keepsake = uploading(folder.path());
     for n in 0..10 {

@@ -294,7 +294,7 @@ async fn images_of_one_selection_are_listed_in_its_order_whichever_came_first() 
 }
 
 #[tokio::test]
-async fn a_moment_of_queueing_that_cannot_be_is_ignored_and_one_that_is_none_refused() {
+async fn impossible_queue_time_is_ignored_and_malformed_one_refused() {
     let app = app();
     let now = app.keepsake.core.clock.now();
     let (later, earlier) = (now + SignedDuration::from_mins(1), now - SignedDuration::from_hours(8 * 24));

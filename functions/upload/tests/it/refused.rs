@@ -106,7 +106,7 @@ async fn fields_that_cannot_be() {
 }
 
 #[tokio::test]
-async fn a_body_over_the_limit_is_refused_by_its_length_before_any_of_it_is_read() {
+async fn oversized_body_is_refused_by_content_length_before_reading() {
     let app = limited(1_000, Limits::default());
     refused(&app, raw(&[("content-length", "1001")], unread()), 413, "too-large").await;
     let content_type = form_type();

@@ -79,7 +79,7 @@ async fn the_same_idempotency_key_twice_at_once() {
 }
 
 #[tokio::test]
-async fn a_client_that_hangs_up_when_all_has_arrived_does_not_cut_the_upload_in_half() {
+async fn disconnect_after_the_last_byte_does_not_split_the_upload() {
     let app = app_on(Arc::new(FaultStore::new(Arc::new(MemoryStore::new()))));
     let mut upload = Box::pin(Form::new().file("image", "a.png", &png(1)).send(&app));
     let uploads = async |app| keys(app).await.iter().filter(|key| key.starts_with("uploads/")).count();

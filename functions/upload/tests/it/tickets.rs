@@ -211,7 +211,7 @@ async fn an_image_that_was_deleted_does_not_come_back_through_its_ticket() {
 }
 
 #[tokio::test]
-async fn a_token_is_needed_to_get_and_to_complete_a_ticket_but_not_to_send_its_bytes() {
+async fn ticket_needs_token_for_creation_and_completion_but_not_for_bytes() {
     let keepsake = keepsake_on(Arc::new(MemoryStore::new()), Settings::default());
     let app = App::new(keepsake, Access::new(Some(Secret::new("right")), Vec::new(), false));
     let bytes = png(1);

@@ -26,24 +26,24 @@ const FEW: Plan = Plan { images: 40, wipes: 2, archive: "sync" };
 const MANY: Plan = Plan { images: 200, wipes: 5, archive: "sync" };
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_disk_that_is_emptied_loses_nothing_with_second_copies_before_the_answer() {
+async fn emptied_disk_loses_nothing_with_sync_archive() {
     play(&Bucket::in_process().await.access, FEW).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_disk_that_is_emptied_loses_what_was_told_to_be_behind_with_second_copies_after_the_answer() {
+async fn emptied_disk_loses_only_reported_lag_with_async_archive() {
     play(&Bucket::in_process().await.access, Plan { archive: "async", ..FEW }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs LocalStack: .ci/localstack run"]
-async fn two_hundred_images_outlive_five_emptied_disks_with_second_copies_before_the_answer() {
+async fn sync_archive_loses_nothing_over_five_emptied_disks() {
     play(&Bucket::in_localstack("free-sync").await.access, MANY).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs LocalStack: .ci/localstack run"]
-async fn of_two_hundred_images_five_emptied_disks_lose_what_was_told_to_be_behind() {
+async fn async_archive_loses_only_reported_lag_over_five_emptied_disks() {
     play(&Bucket::in_localstack("free-async").await.access, Plan { archive: "async", ..MANY }).await;
 }
 

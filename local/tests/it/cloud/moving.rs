@@ -91,7 +91,7 @@ async fn keys(access: &Access) -> BTreeSet<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs LocalStack and the aws client: .ci/localstack run"]
-async fn a_folder_synced_into_a_bucket_is_that_store_and_so_is_the_bucket_synced_back() {
+async fn store_survives_aws_s3_sync_to_bucket_and_back() {
     let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let path = folder.path().to_str().unwrap();
     fs::create_dir(folder.path().join("uploads")).unwrap();

@@ -186,7 +186,7 @@ async fn exports_to_one_zip_leave_it_whole_and_other_files_alone() {
 }
 
 #[tokio::test]
-async fn a_place_outside_that_cannot_be_written_or_read_is_told_as_that_and_not_as_the_store() {
+async fn unusable_outside_folder_is_not_reported_as_store_failure() {
     let (folder, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let server = Server::start(folder.path());
     filled(&server, 0..2).await;

@@ -99,7 +99,7 @@ fn killed(from: &Path, to: &Path, files: usize) -> bool {
 }
 
 #[tokio::test]
-async fn a_migration_that_was_killed_is_no_store_until_the_next_run_has_finished_it() {
+async fn killed_migration_is_no_store_until_finished() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path());
     for n in 0..40 {

@@ -7,7 +7,7 @@ use crate::photos::photo;
 use crate::server::Server;
 
 #[tokio::test]
-async fn a_token_from_the_command_line_opens_a_running_server_as_far_as_its_scope_goes() {
+async fn token_from_command_line_grants_its_scope_on_a_running_server() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
     let server = Server::start_with(path, &[("API_TOKEN", "owner"), ("READ", "token")]);

@@ -193,7 +193,7 @@ async fn half_made_backups_are_never_listed() {
 }
 
 #[tokio::test]
-async fn rot_is_found_by_the_command_line_and_repaired_when_an_image_is_asked_for() {
+async fn bit_rot_is_found_by_verify_and_repaired_on_read() {
     let gallery = Gallery::used().await;
     let verify = |arguments: &[&str]| {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_keepsake"));

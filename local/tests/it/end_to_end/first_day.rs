@@ -10,7 +10,7 @@ use crate::photos::photo;
 use crate::server::{self, Server, eventually, names, records};
 
 #[tokio::test]
-async fn twenty_five_uploads_leave_twenty_five_files_and_records_and_two_automatic_backups() {
+async fn twenty_five_uploads_leave_their_files_and_two_automatic_backups() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path());
     let mut completed = Vec::new();
@@ -112,7 +112,7 @@ async fn a_folder_of_the_older_format_is_imported_and_no_field_is_lost() {
 }
 
 #[tokio::test]
-async fn stopping_finishes_an_upload_in_flight_and_folds_it() {
+async fn stop_finishes_an_upload_in_flight_and_compacts_it() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path());
     let (_, bytes) = photo(3);

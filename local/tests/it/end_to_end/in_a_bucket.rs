@@ -17,7 +17,7 @@ fn on_bucket(folder: &std::path::Path, endpoint: &str, store: &str) -> Server {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bucket_holds_the_same_keys_and_bytes_as_a_folder_and_survives_the_same_losses() {
+async fn bucket_equals_folder_in_keys_bytes_and_survived_losses() {
     let (bucket, endpoint) = s3_server::start().await;
     let elsewhere = tempfile::tempdir().unwrap();
     let store = bucket.path().join(BUCKET).join("gallery");

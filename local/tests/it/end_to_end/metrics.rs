@@ -206,7 +206,7 @@ fn named_in(path: &Path) -> BTreeSet<String> {
 }
 
 #[tokio::test]
-async fn rules_dashboard_and_page_name_the_metrics_that_there_are_and_the_page_names_all() {
+async fn documented_metrics_match_exposed_metrics() {
     let folder = tempfile::tempdir().unwrap();
     let server = busy(folder.path()).await;
     let scrape = Scrape::of(&server).await;

@@ -1,7 +1,7 @@
 //! The real binary, started, used, killed, its store damaged, and started again.
 
-mod archive_elsewhere;
-mod archives_elsewhere;
+mod archive_outage;
+mod archive_services;
 mod crowd;
 mod damage;
 mod door;

@@ -34,7 +34,7 @@ async fn images_in_memory_are_warned_of_at_the_start_and_in_health() {
 }
 
 #[tokio::test]
-async fn a_second_deployment_on_the_same_volume_is_the_proof_and_a_restart_is_none() {
+async fn second_deployment_proves_persistence_and_restart_does_not() {
     let volume = tempfile::tempdir().unwrap();
     let mounted = [("RAILWAY_VOLUME_MOUNT_PATH", volume.path().to_str().unwrap())];
     let deploy = |id| Server::start_with(volume.path(), &[&railway(id)[..], &mounted].concat());
@@ -61,7 +61,7 @@ async fn a_second_deployment_on_the_same_volume_is_the_proof_and_a_restart_is_no
 }
 
 #[tokio::test]
-async fn a_data_folder_that_is_not_mounted_stays_empty_until_someone_says_that_it_is_gone() {
+async fn unmounted_data_folder_is_not_written_until_declared_lost() {
     let (folder, copies) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let (volume, archive) = (folder.path().join("volume"), format!("file://{}", copies.path().display()));
     fs::create_dir(&volume).unwrap();

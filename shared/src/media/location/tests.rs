@@ -79,7 +79,7 @@ fn loses_its_place_only(before: &[u8]) -> Vec<u8> {
 const ORDERS: [Order; 2] = [Order::Little, Order::Big];
 
 #[test]
-fn a_jpeg_loses_its_place_and_keeps_its_camera_its_orientation_and_its_pixels() {
+fn jpeg_loses_gps_and_keeps_camera_orientation_and_pixels() {
     let jpeg = encode(image::ImageFormat::Jpeg);
     for order in ORDERS {
         let before = jpeg_with(&jpeg, &[app1(&located::exif(order))]);
@@ -96,7 +96,7 @@ fn the_second_picture_of_a_file_loses_its_place_as_well() {
 }
 
 #[test]
-fn a_png_loses_its_place_and_its_checksums_hold() {
+fn png_loses_its_gps_position_and_keeps_valid_checksums() {
     let png = encode(image::ImageFormat::Png);
     let xmp = [b"XML:com.adobe.xmp\0\0\0\0\0", located::XMP.as_bytes()].concat();
     for order in ORDERS {
@@ -116,7 +116,7 @@ fn a_png_loses_its_place_and_its_checksums_hold() {
 }
 
 #[test]
-fn a_webp_loses_its_place() {
+fn webp_loses_its_gps_position() {
     let webp = encode(image::ImageFormat::WebP);
     for prefix in [&b""[..], b"Exif\0\0"] {
         let mut exif = [prefix, &located::exif(Order::Little)].concat();
@@ -132,7 +132,7 @@ fn a_webp_loses_its_place() {
 }
 
 #[test]
-fn a_heic_and_an_avif_lose_their_places() {
+fn heic_and_avif_lose_their_gps_positions() {
     for brand in [b"heic", b"avif"] {
         let exif = located::exif(Order::Big);
         let item = [&0_u32.to_be_bytes()[..], &exif].concat();
@@ -156,7 +156,7 @@ fn a_heic_and_an_avif_lose_their_places() {
 }
 
 #[test]
-fn a_tiff_and_a_bigtiff_lose_their_places() {
+fn tiff_and_bigtiff_lose_their_gps_positions() {
     for order in ORDERS {
         loses_its_place_only(&located::exif(order));
         let big = exif_in(Tiff::big(order), &[]);
@@ -250,7 +250,7 @@ pub(super) fn mp4(udta: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn an_mp4_loses_its_places() {
+fn mp4_loses_its_gps_positions() {
     let xyz = b"\0\0\0\x1e\xa9xyz\0\x12\x15\xc7+52.5200+013.4050/";
     let loci = [
         &b"\0\0\0\x22loci\0\0\0\0\x15\xc7\0\0"[..],
@@ -279,7 +279,7 @@ fn an_mp4_loses_its_places() {
 }
 
 #[test]
-fn images_without_a_place_are_left_as_they_are() {
+fn images_without_gps_position_are_unchanged() {
     let jpeg = encode(image::ImageFormat::Jpeg);
     let mut tiff = Tiff::new(Order::Big);
     let entries = [tiff.entry(0x0112, 3, &[6])];
@@ -347,7 +347,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn no_reader_finds_a_place_and_nothing_else_changes(more in prop::collection::vec((0x0100_u16..0x8000, 0..300_usize), 0..40), order in any::<bool>()) {
+    fn no_reader_finds_a_gps_position_and_nothing_else_changes(more in prop::collection::vec((0x0100_u16..0x8000, 0..300_usize), 0..40), order in any::<bool>()) {
         let order = if order { Order::Little } else { Order::Big };
         let mut more: Vec<located::Entry> = more
             .into_iter()

@@ -45,7 +45,7 @@ fn outlived(kind: &str) -> Outlived {
 }
 
 #[test]
-fn what_lies_on_the_instances_own_disk_is_ephemeral_and_the_remedy_is_that_platforms() {
+fn data_on_instance_disk_is_ephemeral_with_remedy_for_platform() {
     let cases = [
         (format!("{RAILWAY} DATA_DIR=/data"), VDA, "Add a volume"),
         (format!("{RAILWAY} DATA_DIR=/data"), OVERLAY, "found by itself"),
@@ -114,7 +114,7 @@ fn railways_word_for_a_volume_counts_also_where_it_cannot_be_seen() {
 }
 
 #[test]
-fn on_a_plain_host_survival_counts_for_more_than_the_name_of_the_file_system() {
+fn survived_restart_outweighs_file_system_type_on_plain_host() {
     let known = known("DATA_DIR=/data", &format!("{VDA}{MEMORY}"));
     let judged = known.judge(None, None, None, true);
     assert_eq!((judged.verdict, judged.file_system.as_deref()), (PersistenceStatus::Ephemeral, Some("tmpfs")));
@@ -139,7 +139,7 @@ fn a_volume_at_uploads_alone_keeps_the_images_and_not_the_backups() {
 }
 
 #[test]
-fn an_archive_elsewhere_answers_for_a_disk_that_is_wiped_once_it_has_brought_everything_back() {
+fn external_archive_makes_wiped_disk_durable_after_recovery() {
     for (backup, mode) in [("s3://bucket", "sync"), ("file:///mnt/disk2/copies", "sync"), ("s3://bucket", "async")] {
         let variables = format!("{RENDER} DATA_DIR=/data BACKUP_URL={backup} ARCHIVE={mode}");
         let known = known(&variables, &format!("{OVERLAY}{BACKUP_DISK}"));
@@ -174,7 +174,7 @@ fn a_bucket_is_apart_from_every_instance() {
 }
 
 #[test]
-fn an_instance_stays_the_same_while_its_process_is_started_again_and_changes_with_a_deployment() {
+fn instance_is_stable_over_restarts_and_changes_with_deployments() {
     let machine = |mounts: &str, boot: &str, hostname: &str| Machine::told(mounts, Some(boot), Some(hostname));
     let here = || machine(OVERLAY, "boot-1", "host-1");
     let other_layer = || machine(&OVERLAY.replace("ab12", "cd34"), "boot-1", "host-1");

@@ -290,7 +290,7 @@ async fn the_oldest_go_where_there_are_too_many_and_so_do_those_of_no_image() {
 }
 
 #[tokio::test]
-async fn a_store_that_takes_no_writes_or_has_no_room_is_served_without_keeping_anything() {
+async fn thumbnails_are_served_uncached_on_read_only_or_full_store() {
     for kind in [ErrorKind::ReadOnly, ErrorKind::Full, ErrorKind::Unavailable] {
         let fails = move |operation: &Operation| {
             (operation.name == "put" && operation.key.starts_with(layout::THUMBNAILS)).then_some(Fault::Before(kind))

@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_name_on_the_way_to_a_root_is_made_durable_also_where_it_is_there_already() {
+    fn every_folder_on_the_path_to_a_root_is_synced() {
         let folder = tempfile::tempdir().unwrap();
         let top = folder.path().canonicalize().unwrap();
         for _ in 0..2 {

@@ -43,7 +43,7 @@ async fn pictures_become_images_and_everything_else_plain_bytes() {
 }
 
 #[tokio::test]
-async fn a_picture_that_cloudinary_cannot_read_or_delivers_altered_is_kept_as_plain_bytes() {
+async fn image_that_cloudinary_rejects_or_alters_is_stored_as_raw() {
     let (server, _, store) = start().await;
     create(&store, "images/heic", b"....ftypheic").await.unwrap();
     server.state().alters_images = true;
@@ -246,7 +246,7 @@ async fn the_probe_catches_an_environment_that_overwrites_what_it_must_not() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_too_large_or_a_name_that_is_too_long_is_refused_with_the_reason() {
+async fn oversized_file_or_name_is_refused_with_reason() {
     let (server, _, store) = start().await;
     server.state().most_bytes = 100;
     let large = store.put(&key("images/large"), &Body::from(vec![0xff; 101]), &PutMode::Create).await;

@@ -50,7 +50,7 @@ async fn each_operation_is_noted_once_with_how_it_ended() {
 }
 
 #[tokio::test]
-async fn bytes_that_break_off_are_a_failed_read_and_those_left_unread_are_a_read() {
+async fn truncated_body_counts_as_failed_read_and_dropped_body_as_read() {
     let plan = |operation: &store::testing::Operation| (operation.name == "get").then_some(Fault::Truncate(2));
     let (store, notes) = metered(FaultStore::with_plan(Arc::new(MemoryStore::new()), plan));
     put(&store, "a", b"bytes").await;

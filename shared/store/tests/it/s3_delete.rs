@@ -25,7 +25,7 @@ fn is_delete(requests: &[Request]) -> bool {
 }
 
 #[tokio::test]
-async fn a_version_is_looked_at_and_deleted_under_the_condition_that_it_is_the_same() {
+async fn version_is_checked_then_deleted_conditionally() {
     let (server, store) =
         serving(|_, sent| if is_delete(sent) { Reply::status(204) } else { Reply::object("e", b"x") }).await;
     let version = version(&store).await;

@@ -172,7 +172,7 @@ fn write(folder: &dyn Handle, name: &str, bytes: &[u8]) -> Box<dyn Handle> {
 }
 
 #[test]
-fn a_file_that_was_not_synced_may_have_anything_and_its_name_may_be_missing() {
+fn unsynced_file_may_have_any_content_and_no_name() {
     let disk = SimulatedDisk::new();
     let root = disk.root().unwrap();
     let file = write(&*root, "x", b"word");
@@ -196,7 +196,7 @@ fn a_file_that_was_synced_has_its_bytes_but_no_name_for_certain() {
 }
 
 #[test]
-fn each_change_of_a_name_may_be_lost_for_itself_and_a_rename_only_as_a_whole() {
+fn each_name_change_may_be_lost_alone_and_renames_are_atomic() {
     let disk = SimulatedDisk::new();
     let root = disk.root().unwrap();
     write(&*root, "old", b"1").sync().unwrap();
@@ -224,7 +224,7 @@ fn each_change_of_a_name_may_be_lost_for_itself_and_a_rename_only_as_a_whole() {
 }
 
 #[test]
-fn a_folder_that_was_synced_is_lost_with_all_it_holds_where_its_own_name_was_not() {
+fn synced_folder_is_lost_if_its_name_was_not_synced() {
     let disk = SimulatedDisk::new();
     let root = disk.root().unwrap();
     root.make_folder_at("f").unwrap();

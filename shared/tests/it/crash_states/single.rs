@@ -119,7 +119,7 @@ macro_rules! survives_every_crash {
 
 survives_every_crash! {
     an_upload_survives_every_crash: UploadOne,
-    an_upload_of_several_and_the_automatic_backup_after_it_survive_every_crash: UploadSeveral,
+    upload_of_several_with_automatic_backup_survives_every_crash: UploadSeveral,
     an_upload_with_an_idempotency_key_survives_every_crash: UploadKeyed,
     a_ticket_survives_every_crash: IssueTicket,
     the_bytes_of_a_ticket_survive_every_crash: PutTicket,
@@ -138,14 +138,14 @@ survives_every_crash! {
 }
 
 #[test]
-fn where_second_copies_follow_later_every_operation_survives_every_crash() {
+fn every_operation_survives_every_crash_with_async_replication() {
     for operation in ALL {
         Recorded::new(used(Copies::Later), operation).survives_every_crash();
     }
 }
 
 #[test]
-fn where_metadata_lies_beside_the_images_too_every_operation_survives_every_crash() {
+fn every_operation_survives_every_crash_with_metadata_mirror() {
     for operation in ALL {
         Recorded::new(used(Copies::AtOnceAndBesideTheImages), operation).survives_every_crash();
     }
@@ -220,7 +220,7 @@ fn a_crash_in_the_midst_of_a_recovery_is_recovered_from() {
 
 #[test]
 #[ignore = "takes long; `just crash-states` runs it"]
-fn a_crash_in_the_midst_of_a_recovery_is_recovered_from_whatever_went_before() {
+fn crash_during_recovery_is_recovered() {
     for operation in ALL {
         Recorded::new(used(Copies::AtOnce), operation).survives_a_crash_of_the_recovery();
     }

@@ -82,7 +82,7 @@ fn used() -> SimulatedDisk {
 }
 
 #[test]
-fn a_put_is_there_whole_or_not_at_all_and_once_acknowledged_it_is_there() {
+fn put_is_atomic_and_durable_once_acknowledged() {
     for disk in [SimulatedDisk::new(), used()] {
         for name in ["x", "a/new", "a/b/new", "c/d/e/new"] {
             let disk = disk.moment().copy();
@@ -93,7 +93,7 @@ fn a_put_is_there_whole_or_not_at_all_and_once_acknowledged_it_is_there() {
 }
 
 #[test]
-fn a_put_is_all_or_nothing_also_where_a_file_system_has_links_in_the_place_of_renames() {
+fn put_is_atomic_on_file_systems_with_links_instead_of_renames() {
     let disk = used();
     let plan = |call: &Call| (call.name == "rename_new_at").then_some(CallFault::Fails(Errno::INVAL));
     let files = FaultyFileSystem::with_plan(Arc::new(disk.clone()), plan);
@@ -109,12 +109,12 @@ fn an_overwrite_and_an_update_leave_the_old_bytes_or_the_new_ones() {
 }
 
 #[test]
-fn what_was_deleted_stays_deleted() {
+fn acknowledged_delete_survives_crash() {
     all_or_nothing(&used(), |store| now(store.delete(&key("a/b/x"))).unwrap());
 }
 
 #[test]
-fn puts_and_deletes_one_after_the_other_are_each_there_when_the_next_one_is() {
+fn consecutive_puts_and_deletes_become_durable_in_order() {
     let disk = used();
     for n in 0..3_u8 {
         all_or_nothing(&disk, |store| put(store, "a/b/x", &[n], &PutMode::Overwrite).unwrap());
@@ -140,7 +140,7 @@ fn certain(disk: &SimulatedDisk, expected: &[&str]) {
 }
 
 #[test]
-fn who_loses_against_a_put_under_way_may_build_on_it() {
+fn loser_of_a_create_race_may_rely_on_the_winner() {
     let disk = used();
     others(&disk, "a", |folder| {
         let file = folder.open_at("new", Open::New).unwrap();
@@ -170,7 +170,7 @@ fn a_delete_of_what_another_has_just_deleted_is_durable() {
 
 /// XFS lets the sync of a folder succeed where it has just shut itself down and thrown the change away.
 #[test]
-fn a_sync_is_not_believed_of_a_file_system_that_has_shut_itself_down() {
+fn sync_of_a_shut_down_file_system_is_not_trusted() {
     let create: Work = |store| put(store, "a/c/new", b"new", &PutMode::Create);
     let overwrite: Work = |store| put(store, "a/b/x", b"after", &PutMode::Overwrite);
     let delete: Work = |store| now(store.delete(&key("a/b/x"))).map_err(|e| e.kind);
@@ -199,7 +199,7 @@ fn a_sync_is_not_believed_of_a_file_system_that_has_shut_itself_down() {
 type Work = fn(&Store) -> Result<(), ErrorKind>;
 
 #[test]
-fn a_sync_that_failed_is_never_acknowledged_and_to_try_again_is_to_be_certain() {
+fn failed_sync_is_not_acknowledged_and_retry_is_durable() {
     let create: Work = |store| put(store, "a/c/new", b"new", &PutMode::Create);
     let overwrite: Work = |store| put(store, "a/b/x", b"after", &PutMode::Overwrite);
     let delete: Work = |store| now(store.delete(&key("a/b/x"))).map_err(|e| e.kind);

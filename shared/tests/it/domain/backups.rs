@@ -14,7 +14,7 @@ use shared::verify::Slice;
 use super::{World, upload, upload_all};
 
 #[tokio::test]
-async fn an_automatic_backup_whose_process_dies_is_made_by_the_next_recovery_exactly_once() {
+async fn automatic_backup_of_dead_process_is_made_once_by_recovery() {
     for n in 0..40 {
         let world = World::new();
         let keepsake = world.open();
@@ -50,7 +50,7 @@ async fn a_backup_writes_only_what_changed_since_the_last() {
 }
 
 #[tokio::test]
-async fn a_second_copy_that_rotted_before_its_first_backup_is_made_anew() {
+async fn corrupt_replica_is_rewritten_before_the_first_backup() {
     let world = World::new();
     let keepsake = world.open();
     upload_all(&keepsake, 0..3).await;

@@ -20,7 +20,7 @@ fn nth(n: u64, fault: Fault) -> impl Fn(&Operation) -> Option<Fault> + Send + Sy
 }
 
 #[tokio::test]
-async fn an_upload_that_fails_anywhere_leaves_nothing_that_a_reader_or_a_recovery_shows() {
+async fn failed_upload_leaves_nothing_visible() {
     for kind in [ErrorKind::Full, ErrorKind::Refused] {
         for n in 0.. {
             let world = World::new();
@@ -57,7 +57,7 @@ async fn an_upload_whose_reply_is_lost_is_there_in_full_or_not_at_all() {
 }
 
 #[tokio::test]
-async fn a_restore_that_dies_anywhere_leaves_the_old_state_or_the_new_and_can_be_run_again() {
+async fn interrupted_restore_leaves_old_or_new_state_and_can_be_repeated() {
     let world = World::new();
     let keepsake = world.open();
     keepsake.recovery.recover().await.unwrap();
@@ -116,7 +116,7 @@ async fn only_one_restore_runs_at_a_time() {
 }
 
 #[tokio::test]
-async fn a_lease_of_a_clock_that_is_years_ahead_ends_and_one_of_a_clock_that_is_minutes_ahead_holds() {
+async fn lease_tolerates_clock_minutes_ahead_but_not_years() {
     let world = World::new();
     let keepsake = world.open();
     upload_all(&keepsake, 0..1).await;
@@ -129,7 +129,7 @@ async fn a_lease_of_a_clock_that_is_years_ahead_ends_and_one_of_a_clock_that_is_
 }
 
 #[tokio::test]
-async fn a_restore_outlives_a_renewal_that_fails_for_a_moment_but_not_the_end_of_its_lease() {
+async fn restore_survives_failed_renewal_but_not_expired_lease() {
     for (fault, times, lives) in [
         (Fault::Before(ErrorKind::Unavailable), 1, true),
         (Fault::After(ErrorKind::Unavailable), 1, true),
@@ -161,7 +161,7 @@ async fn a_restore_outlives_a_renewal_that_fails_for_a_moment_but_not_the_end_of
 }
 
 #[tokio::test]
-async fn an_upload_to_a_disk_whose_second_copy_fails_leaves_no_bytes_behind() {
+async fn failed_replica_leaves_no_bytes_of_the_upload() {
     let folder = tempfile::tempdir().unwrap();
     let disk: Arc<dyn ObjectStore> = Arc::new(DiskStore::open(folder.path()).unwrap());
     let memory: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());
@@ -229,7 +229,7 @@ async fn one_idempotency_key_in_two_processes_never_mixes_two_images() {
 
 /// Between the put that was not answered and anything that its uploader does next, a reader may have come by.
 #[tokio::test]
-async fn a_change_whose_outcome_is_unknown_is_not_taken_from_who_was_shown_it() {
+async fn change_of_unknown_outcome_that_was_read_is_not_rolled_back() {
     let world = World::new();
     world.open().recovery.recover().await.unwrap();
     let unanswered = || {
@@ -262,7 +262,7 @@ async fn places(keepsake: &Keepsake) -> [(Status, String); 2] {
 }
 
 #[tokio::test]
-async fn health_blames_the_place_whose_write_failed() {
+async fn health_names_the_store_whose_write_failed() {
     for (archive_sync, level, said) in
         [(true, Status::Error, "The last write failed"), (false, Status::Warn, "What follows a change")]
     {

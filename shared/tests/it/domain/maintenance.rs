@@ -44,7 +44,7 @@ fn automatic(listed: &[shared::backup::Listed]) -> usize {
 }
 
 #[tokio::test]
-async fn an_upload_that_defers_writes_its_image_and_its_commit_and_reads_nothing() {
+async fn deferring_upload_writes_image_and_commit_and_reads_nothing() {
     let world = World::new();
     let backend = FaultStore::new(Arc::clone(&world.memory) as _);
     let keepsake = world.deferring_on(backend.clone());
@@ -57,7 +57,7 @@ async fn an_upload_that_defers_writes_its_image_and_its_commit_and_reads_nothing
 }
 
 #[tokio::test]
-async fn following_a_commit_makes_its_second_copies_however_often_and_late_that_is_asked() {
+async fn replication_of_a_commit_is_idempotent_and_may_be_late() {
     let world = World::new();
     upload_all(&world.open_deferring(), 0..3).await;
     let commits = world.commits().await;
@@ -86,7 +86,7 @@ async fn following_a_commit_makes_its_second_copies_however_often_and_late_that_
 }
 
 #[tokio::test]
-async fn a_second_copy_of_a_commit_that_came_too_late_for_its_fold_is_swept_by_the_schedule() {
+async fn schedule_removes_replica_of_commit_that_missed_compaction() {
     let world = World::new();
     upload_all(&world.open_deferring(), 0..2).await;
     let [first, _] = &world.keys("image-metadata.d/").await[..] else { panic!("two commits") };
@@ -100,7 +100,7 @@ async fn a_second_copy_of_a_commit_that_came_too_late_for_its_fold_is_swept_by_t
 }
 
 #[tokio::test]
-async fn only_the_commits_that_could_not_be_followed_are_named() {
+async fn only_commits_that_failed_to_replicate_are_reported() {
     let world = World::new();
     let deferring = world.open_deferring();
     upload(&deferring, 0).await.unwrap();
@@ -121,7 +121,7 @@ async fn only_the_commits_that_could_not_be_followed_are_named() {
 }
 
 #[tokio::test]
-async fn each_ten_uploads_get_one_backup_whoever_follows_and_however_many_came_at_once() {
+async fn every_ten_uploads_get_one_backup_whoever_drains() {
     let world = World::new();
     upload_all(&world.open_deferring(), 0..45).await;
     let runs: Vec<Keepsake> = (0..4).map(|_| world.open_deferring()).collect();
@@ -178,7 +178,7 @@ async fn what_a_cut_off_run_left_is_finished_by_the_schedule_without_any_event()
 }
 
 #[tokio::test]
-async fn who_folds_all_goes_on_where_a_fold_that_began_earlier_was_quicker() {
+async fn full_compaction_continues_after_losing_to_an_earlier_one() {
     let world = World::new();
     let id = upload_all(&world.open(), 0..1).await.remove(0);
     world.open().replication.compact_all().await.unwrap();

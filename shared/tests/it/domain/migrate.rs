@@ -69,7 +69,7 @@ pub(crate) async fn assert_same(from: &World, to: &World) {
 }
 
 #[tokio::test]
-async fn a_migration_carries_images_records_backups_and_what_was_deleted_and_leaves_the_source_as_it_was() {
+async fn migration_copies_everything_and_leaves_source_unchanged() {
     let (from, to) = (World::new(), elsewhere());
     let ids = filled(&from).await;
     let before = versions(&from).await;
@@ -90,7 +90,7 @@ async fn a_migration_carries_images_records_backups_and_what_was_deleted_and_lea
 }
 
 #[tokio::test]
-async fn another_run_copies_only_what_is_new_and_the_way_back_brings_what_changed_there() {
+async fn repeated_migration_copies_only_changes_in_both_directions() {
     let (from, to) = (World::new(), elsewhere());
     let ids = filled(&from).await;
     run(&from, &to).await.unwrap();
@@ -185,7 +185,7 @@ async fn deletes_that_the_source_has_forgotten_do_not_come_back_by_a_migration()
 }
 
 #[tokio::test]
-async fn rot_in_the_source_is_repaired_from_the_second_copy_or_told() {
+async fn bit_rot_in_migration_source_is_repaired_or_reported() {
     let (from, to) = (World::new(), elsewhere());
     let ids = filled(&from).await;
     let digest = |id: &ImageId| {

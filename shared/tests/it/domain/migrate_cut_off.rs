@@ -20,7 +20,7 @@ async fn cut_off(from: &World, to: &World, after: u64) -> bool {
 }
 
 #[tokio::test]
-async fn a_migration_that_is_cut_off_anywhere_leaves_no_store_and_is_finished_by_the_next_run() {
+async fn interrupted_migration_leaves_no_store_and_is_finished_by_next() {
     let from = World::new();
     filled(&from).await;
     let before = versions(&from).await;
@@ -46,7 +46,7 @@ async fn a_migration_that_is_cut_off_anywhere_leaves_no_store_and_is_finished_by
 }
 
 #[tokio::test]
-async fn a_later_run_that_is_cut_off_anywhere_leaves_the_older_state_or_the_new_one() {
+async fn interrupted_later_migration_leaves_old_or_new_state() {
     let from = World::new();
     let ids = filled(&from).await;
     let to = elsewhere();

@@ -46,7 +46,7 @@ async fn an_imported_record_that_was_edited_first_still_gets_its_digest() {
 }
 
 #[tokio::test]
-async fn an_edit_of_a_field_that_was_imported_with_another_type_is_there_after_a_restart() {
+async fn edit_of_field_imported_with_other_type_survives_restart() {
     let world = World::new();
     world.open().recovery.recover().await.unwrap();
     world.put("uploads/old.png", &png(1)).await;

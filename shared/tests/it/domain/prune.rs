@@ -132,7 +132,7 @@ pub async fn worn() -> World {
 }
 
 #[tokio::test]
-async fn a_dry_run_tells_what_a_run_then_removes() {
+async fn prune_dry_run_lists_what_a_run_removes() {
     let world = worn().await;
     let before = world.keys("").await;
     let planned = keepsake(&world, 1).pruner.prune(true).await.unwrap();
@@ -178,7 +178,7 @@ async fn a_prune_removes_nothing_without_conditional_deletes() {
 }
 
 #[tokio::test]
-async fn nothing_of_the_last_day_goes() {
+async fn prune_spares_objects_younger_than_a_day() {
     let world = worn().await;
     let keepsake = keepsake(&world, 1);
     // Young by its bytes, though nothing names it; old by its name, though put today; put long ago, though named for today.
@@ -197,7 +197,7 @@ async fn nothing_of_the_last_day_goes() {
 }
 
 #[tokio::test]
-async fn a_prune_that_dies_anywhere_leaves_every_backup_whole_and_is_finished_by_the_next() {
+async fn interrupted_prune_keeps_backups_whole_and_is_finished_by_next() {
     let mut complete = None;
     for n in 0.. {
         let world = worn().await;
@@ -394,7 +394,7 @@ proptest! {
 
 /// Bytes that were stored long ago and that nothing names: whoever stores them now gets a copy that stays.
 #[tokio::test]
-async fn who_relies_on_an_old_copy_makes_it_young() {
+async fn reusing_an_old_object_refreshes_its_mtime() {
     let world = World::new();
     let keepsake = keepsake(&world, 1);
     keepsake.recovery.recover().await.unwrap();
@@ -413,7 +413,7 @@ async fn who_relies_on_an_old_copy_makes_it_young() {
 }
 
 #[tokio::test]
-async fn what_the_catalog_names_while_a_prune_runs_stays() {
+async fn objects_referenced_during_a_prune_stay() {
     let world = worn().await;
     let id = upload(&world.open(), 0).await.unwrap().images[0].0.clone();
     // The commit vanishes, and comes back once the prune has read what is named; its replica was never made young.

@@ -120,7 +120,7 @@ async fn it_removes_what_a_sweep_would() {
 }
 
 #[tokio::test]
-async fn what_a_deleted_backup_named_goes_a_day_later() {
+async fn objects_of_a_deleted_backup_are_pruned_a_day_later() {
     let world = World::new();
     let keepsake = keepsake(&world, 1);
     keepsake.recovery.recover().await.unwrap();
@@ -147,7 +147,7 @@ async fn what_a_deleted_backup_named_goes_a_day_later() {
 }
 
 #[tokio::test]
-async fn what_only_a_tombstone_named_goes_after_it() {
+async fn object_referenced_only_by_a_tombstone_is_pruned_after_it() {
     let world = World::new();
     let keepsake = keepsake(&world, 1);
     keepsake.recovery.recover().await.unwrap();
@@ -182,7 +182,7 @@ async fn what_a_backup_stored_that_was_cut_off_goes_with_its_intent() {
 }
 
 #[tokio::test]
-async fn what_nobody_told_of_waits_for_the_sweep_that_comes_once_in_a_while() {
+async fn unhinted_objects_wait_for_the_occasional_sweep() {
     let world = World::new();
     let keepsake = keepsake(&world, 1);
     keepsake.recovery.recover().await.unwrap();
@@ -205,7 +205,7 @@ async fn what_nobody_told_of_waits_for_the_sweep_that_comes_once_in_a_while() {
 }
 
 #[tokio::test]
-async fn where_it_cannot_be_told_of_something_it_sweeps() {
+async fn unreadable_gc_hints_cause_a_sweep() {
     // A list that cannot be read.
     let world = worn().await;
     world.note_sweep().await;
@@ -236,7 +236,7 @@ async fn where_it_cannot_be_told_of_something_it_sweeps() {
 }
 
 #[tokio::test]
-async fn one_that_dies_anywhere_is_finished_by_the_next_without_a_sweep() {
+async fn interrupted_scheduled_prune_is_finished_without_a_sweep() {
     let old = async || {
         let world = worn().await;
         world.note_sweep().await;
@@ -282,7 +282,7 @@ async fn it_waits_for_a_restore_and_is_held_back_as_a_sweep_is() {
 }
 
 #[tokio::test]
-async fn tombstones_stay_where_nobody_can_be_told_of_them() {
+async fn tombstones_stay_if_gc_hints_cannot_be_written() {
     let world = World::new();
     let keeper = keepsake(&world, 1);
     keeper.recovery.recover().await.unwrap();

@@ -241,7 +241,7 @@ async fn every_two_changes_of_turn(rival: Rival) {
 }
 
 #[tokio::test]
-async fn an_upload_of_bytes_that_a_prune_is_removing_keeps_its_second_copy() {
+async fn upload_of_bytes_being_pruned_keeps_its_replica() {
     every_two_changes_of_turn(Rival::Upload).await;
     every_two_changes_of_turn(Rival::UploadThenCatchUp).await;
     every_two_changes_of_turn(Rival::UploadThenDelete).await;
@@ -254,7 +254,7 @@ async fn a_backup_made_while_its_base_is_deleted_and_pruned_is_whole() {
 }
 
 #[tokio::test]
-async fn a_backup_that_names_an_old_chunk_again_is_whole() {
+async fn backup_that_reuses_an_old_chunk_during_a_prune_is_whole() {
     every_two_changes_of_turn(Rival::BackupOfAnother).await;
 }
 
@@ -264,7 +264,7 @@ async fn a_restore_beside_a_prune_is_whole_or_refused() {
 }
 
 #[tokio::test]
-async fn an_image_deleted_beside_a_prune_keeps_its_second_copy() {
+async fn image_deleted_during_a_prune_keeps_its_replica() {
     every_two_changes_of_turn(Rival::Delete).await;
 }
 

@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::{World, png, seen, upload_all};
 
 #[tokio::test]
-async fn what_an_interrupted_upload_left_is_set_aside_but_not_while_it_may_still_run() {
+async fn files_of_interrupted_upload_are_quarantined_once_it_cannot_run() {
     let world = World::new();
     let keepsake = world.open();
     keepsake.recovery.recover().await.unwrap();
@@ -35,7 +35,7 @@ async fn what_an_interrupted_upload_left_is_set_aside_but_not_while_it_may_still
 }
 
 #[tokio::test]
-async fn without_any_metadata_every_image_is_adopted_and_yields_to_its_real_record() {
+async fn image_without_metadata_is_adopted_until_its_record_returns() {
     let world = World::new();
     let keepsake = world.open();
     let ids = upload_all(&keepsake, 0..3).await;
@@ -83,7 +83,7 @@ async fn a_file_dated_in_the_future_is_adopted_as_of_now() {
 }
 
 #[tokio::test]
-async fn records_come_back_in_full_where_only_uploads_survives_with_its_own_mirror() {
+async fn records_are_restored_from_metadata_mirror_in_uploads() {
     let world = World::new();
     let open = || {
         let primary = Store::new(Arc::clone(&world.memory) as _, &std::env::temp_dir());
@@ -108,7 +108,7 @@ async fn records_come_back_in_full_where_only_uploads_survives_with_its_own_mirr
 }
 
 #[tokio::test]
-async fn what_was_acknowledged_while_the_archive_was_away_comes_back_from_uploads_and_its_own_mirror() {
+async fn changes_during_archive_outage_recover_from_metadata_mirror() {
     let (world, settings) = (World::new(), Settings { archive_sync: false, ..Settings::default() });
     let open = |archive: FaultStore| {
         let primary = Store::new(Arc::clone(&world.memory) as _, &std::env::temp_dir());
@@ -136,7 +136,7 @@ async fn what_was_acknowledged_while_the_archive_was_away_comes_back_from_upload
 }
 
 #[tokio::test]
-async fn a_delete_that_was_cut_off_is_finished_and_a_new_file_of_that_name_is_not_touched() {
+async fn interrupted_delete_is_finished_and_spares_new_file_of_same_name() {
     let world = World::new();
     let keepsake = world.open();
     let ids = upload_all(&keepsake, 0..2).await;

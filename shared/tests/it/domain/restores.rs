@@ -29,7 +29,7 @@ async fn a_restore_refuses_a_tampered_image_and_brings_back_the_others() {
 }
 
 #[tokio::test]
-async fn a_restore_does_not_take_what_lies_under_a_deleted_images_name_for_its_bytes() {
+async fn restore_rejects_foreign_bytes_under_name_of_deleted_image() {
     let world = World::new();
     let keepsake = world.open();
     let ids = upload_all(&keepsake, 0..2).await;
@@ -97,7 +97,7 @@ async fn a_plan_says_what_the_restore_then_does_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn an_exact_restore_removes_no_image_whose_second_copy_is_not_there() {
+async fn exact_restore_removes_no_image_without_replica() {
     let world = World::new();
     let keepsake = world.open();
     upload_all(&keepsake, 0..1).await;
@@ -113,7 +113,7 @@ async fn an_exact_restore_removes_no_image_whose_second_copy_is_not_there() {
 }
 
 #[tokio::test]
-async fn a_delete_mends_a_rotten_second_copy_before_the_good_one_goes() {
+async fn delete_repairs_corrupt_replica_before_removing_the_original() {
     let world = World::new();
     let keepsake = world.open();
     let ids = upload_all(&keepsake, 0..1).await;

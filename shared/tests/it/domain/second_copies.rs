@@ -117,7 +117,7 @@ pub(crate) async fn behind(keepsake: &Keepsake) -> Option<u64> {
 }
 
 #[tokio::test]
-async fn where_second_copies_come_first_an_archive_that_is_away_refuses_an_upload_and_nothing_is_left_of_it() {
+async fn sync_replication_refuses_uploads_during_outage_without_traces() {
     let pair = Pair::new();
     let keepsake = pair.open(true);
     let ids = upload_all(&keepsake, 0..2).await;
@@ -137,7 +137,7 @@ async fn where_second_copies_come_first_an_archive_that_is_away_refuses_an_uploa
 }
 
 #[tokio::test]
-async fn what_changes_while_the_archive_is_away_is_served_counted_over_a_restart_and_follows() {
+async fn changes_during_archive_outage_stay_pending_over_restart_and_replicate() {
     let pair = Pair::new();
     let keepsake = pair.open(false);
     keepsake.recovery.recover().await.unwrap();
@@ -190,7 +190,7 @@ async fn what_changes_while_the_archive_is_away_is_served_counted_over_a_restart
 }
 
 #[tokio::test]
-async fn a_primary_lost_at_any_moment_loses_at_most_what_was_said_to_be_behind() {
+async fn lost_primary_loses_only_reported_lag() {
     for n in 0..140 {
         let pair = Pair::new();
         let (dying, limit) = pair.dying_at(u64::MAX);
@@ -229,7 +229,7 @@ async fn a_primary_lost_at_any_moment_loses_at_most_what_was_said_to_be_behind()
 }
 
 #[tokio::test]
-async fn images_that_a_new_archive_lacks_count_as_behind_until_it_has_them() {
+async fn images_missing_in_new_archive_count_as_pending() {
     let pair = Pair::new();
     let first = pair.open(true);
     upload_all(&first, 0..6).await;
@@ -257,7 +257,7 @@ async fn images_that_a_new_archive_lacks_count_as_behind_until_it_has_them() {
 }
 
 #[tokio::test]
-async fn a_primary_lost_while_an_archive_is_filled_anew_loses_at_most_what_was_said_to_be_behind() {
+async fn primary_lost_while_archive_refills_loses_only_reported_lag() {
     let (pair, _) = used(6).await;
     let truth = seen(&pair.open(true)).await;
     let mut some_are_safe_before_all = false;
@@ -303,7 +303,7 @@ async fn used(count: u32) -> (Pair, Vec<ImageId>) {
 }
 
 #[tokio::test]
-async fn an_empty_disk_has_its_records_at_once_and_its_images_from_the_archive_until_they_are_back() {
+async fn empty_disk_serves_images_from_archive_until_recovered() {
     let (pair, ids) = used(105).await;
     let truth = seen(&pair.open(true)).await;
     let wiped = pair.wiped().await;
@@ -359,7 +359,7 @@ async fn what_happens_to_images_while_they_are_brought_back_holds() {
 }
 
 #[tokio::test]
-async fn a_start_on_an_empty_disk_may_be_cut_off_anywhere_and_the_next_one_goes_on() {
+async fn interrupted_start_on_empty_disk_is_continued_by_next() {
     let (pair, ids) = used(6).await;
     let truth = seen(&pair.open(true)).await;
     for n in 0..120 {
@@ -376,7 +376,7 @@ async fn a_start_on_an_empty_disk_may_be_cut_off_anywhere_and_the_next_one_goes_
 }
 
 #[tokio::test]
-async fn a_disk_that_is_full_before_all_is_back_serves_the_rest_from_the_archive() {
+async fn disk_full_during_recovery_serves_rest_from_archive() {
     let (pair, _) = used(10).await;
     let truth = seen(&pair.open(true)).await;
     let wiped = pair.wiped().await;
@@ -422,7 +422,7 @@ async fn step(mut work: Pin<&mut impl Future>) -> bool {
 }
 
 #[tokio::test]
-async fn an_image_that_is_deleted_between_any_two_steps_of_its_return_does_not_come_back() {
+async fn image_deleted_during_its_recovery_stays_deleted() {
     for steps in 0..160 {
         let (pair, ids) = used(4).await;
         let wiped = pair.wiped().await;

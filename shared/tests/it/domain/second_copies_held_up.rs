@@ -20,7 +20,7 @@ fn deferring() -> Settings {
 }
 
 #[tokio::test]
-async fn images_that_the_archive_refuses_hold_up_no_other_and_health_says_that_they_wait() {
+async fn images_refused_by_archive_block_no_others_and_show_in_health() {
     // More than are worked on in one go.
     const REFUSED: u32 = 65;
     let pair = Pair::new();
@@ -55,7 +55,7 @@ async fn images_that_the_archive_refuses_hold_up_no_other_and_health_says_that_t
 }
 
 #[tokio::test]
-async fn while_the_archive_is_away_a_checkpoint_that_has_not_changed_is_not_written_again() {
+async fn unchanged_checkpoint_is_not_rewritten_during_archive_outage() {
     let (pair, puts) = (Pair::new(), Arc::new(AtomicU64::new(0)));
     let counted = Arc::clone(&puts);
     let count = move |operation: &Operation| {
@@ -81,7 +81,7 @@ async fn while_the_archive_is_away_a_checkpoint_that_has_not_changed_is_not_writ
 }
 
 #[tokio::test]
-async fn a_commit_that_a_recovery_reads_from_the_archive_while_a_fold_goes_on_stays_there_until_it_is_written() {
+async fn archived_commit_read_by_recovery_survives_concurrent_compaction() {
     for steps in 0..60 {
         let pair = Pair::new();
         let first = pair.open(true);
@@ -117,7 +117,7 @@ async fn a_commit_that_a_recovery_reads_from_the_archive_while_a_fold_goes_on_st
 }
 
 #[tokio::test]
-async fn what_is_behind_is_bounded_and_deleting_is_always_possible() {
+async fn pending_replication_is_bounded_and_deletes_always_work() {
     let pair = Pair::new();
     let settings = Settings { behind_max: 3, ..deferring() };
     let keepsake = pair.open_with(settings.clone(), Box::new(never), Box::new(never));
@@ -182,7 +182,7 @@ async fn an_image_that_is_gone_keeps_no_record_of_its_upload_from_the_archive() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_change_that_is_refused_is_not_taken_for_made_while_its_second_copy_stands() {
+async fn refused_change_is_not_applied_while_its_replica_exists() {
     let pair = Pair::new();
     let (reached, has_reached) = std::sync::mpsc::channel();
     let (go_on, may_go_on) = std::sync::mpsc::channel::<()>();

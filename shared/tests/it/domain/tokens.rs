@@ -86,7 +86,7 @@ async fn of_two_changes_at_once_neither_is_lost() {
 }
 
 #[tokio::test]
-async fn a_revoked_token_works_for_five_seconds_at_most_and_a_new_one_within_one() {
+async fn revoked_token_stops_within_5_s_and_new_token_works_within_1_s() {
     let world = World::new();
     let store = Arc::new(FaultStore::new(Arc::clone(&world.memory) as _));
     let (server, command_line) = (world.open_on(store.clone()), world.open());

@@ -18,7 +18,7 @@ fn on_a_new_disk(archive: &Arc<MemoryStore>, clock: &Clock, archive_sync: bool) 
 }
 
 #[tokio::test]
-async fn what_the_old_instance_acknowledges_after_the_new_one_has_started_comes_to_it() {
+async fn new_instance_receives_late_changes_of_old_instance() {
     for archive_sync in [true, false] {
         let (archive, clock) = (Arc::default(), Clock::manual("2026-11-20T08:00:00Z".parse().unwrap()));
         let old = on_a_new_disk(&archive, &clock, archive_sync);

@@ -44,7 +44,7 @@ async fn filled() -> (World, Vec<ImageId>) {
 }
 
 #[tokio::test]
-async fn commits_that_cannot_be_read_for_a_while_stay_and_so_do_the_images_that_they_made() {
+async fn temporarily_unreadable_commits_and_their_images_stay() {
     let (world, ids) = filled().await;
     world.clock.advance(jiff::SignedDuration::from_hours(25));
     let before = world.keys("").await;
@@ -81,7 +81,7 @@ async fn a_file_without_a_record_that_cannot_be_read_is_not_set_aside() {
 }
 
 #[tokio::test]
-async fn a_checkpoint_that_cannot_be_read_and_has_no_second_copy_is_not_taken_for_an_empty_one() {
+async fn unreadable_checkpoint_without_replica_is_not_treated_as_empty() {
     let (world, ids) = filled().await;
     world.open().core.catalog.compact().await.unwrap();
     world.remove("backups/image-metadata.json").await;
@@ -97,7 +97,7 @@ async fn a_checkpoint_that_cannot_be_read_and_has_no_second_copy_is_not_taken_fo
 }
 
 #[tokio::test]
-async fn a_second_copy_of_the_checkpoint_that_cannot_be_read_keeps_no_server_from_starting() {
+async fn unreadable_checkpoint_replica_does_not_stop_a_start() {
     let (world, ids) = filled().await;
     world.open().core.catalog.compact().await.unwrap();
     let (keepsake, broken) = open(&world, |key| key == "backups/image-metadata.json");
@@ -113,7 +113,7 @@ async fn a_second_copy_of_the_checkpoint_that_cannot_be_read_keeps_no_server_fro
 }
 
 #[tokio::test]
-async fn a_backup_whose_manifest_cannot_be_read_for_a_while_is_damaged_and_not_unknown() {
+async fn backup_with_unreadable_manifest_is_damaged_not_unknown() {
     let (world, _) = filled().await;
     let backup = world.open().backups.create(Kind::Manual).await.unwrap().name;
     let (keepsake, broken) = open(&world, |key| key.ends_with("/manifest.json"));

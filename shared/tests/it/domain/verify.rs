@@ -84,7 +84,7 @@ async fn an_image_that_is_right_in_no_place_is_reported_and_left_as_it_is() {
 }
 
 #[tokio::test]
-async fn what_rotted_is_not_served_but_its_second_copy_is_and_a_repair_follows() {
+async fn corrupt_image_is_served_from_replica_and_repaired() {
     let (world, keepsake, ids) = world_of(2).await;
     world.rot_image(&ids[0], 0).await;
     let (store, meta) = keepsake.bytes.verified(&ids[0], Digest::of(&png(0))).await.unwrap();
@@ -99,7 +99,7 @@ async fn what_rotted_is_not_served_but_its_second_copy_is_and_a_repair_follows()
 }
 
 #[tokio::test]
-async fn a_rotten_chunk_is_written_again_where_the_state_still_has_it_and_else_names_its_backups() {
+async fn corrupt_chunk_is_rewritten_or_its_backups_are_named() {
     let (world, keepsake, ids) = world_of(3).await;
     let [chunk] = &world.keys("backups/catalog/").await[..] else { panic!("one chunk") };
     for damage in [Some(&b"{}"[..]), None] {
@@ -123,7 +123,7 @@ async fn a_rotten_chunk_is_written_again_where_the_state_still_has_it_and_else_n
 }
 
 #[tokio::test]
-async fn the_second_copy_of_a_deleted_image_is_read_too() {
+async fn verify_reads_replicas_of_deleted_images() {
     let (world, keepsake, ids) = world_of(3).await;
     keepsake.images.delete(ids[1].as_str(), |_| true).await.unwrap();
     let well = keepsake.verifier.verify(Slice::WHOLE, true).await.unwrap();
@@ -136,7 +136,7 @@ async fn the_second_copy_of_a_deleted_image_is_read_too() {
 }
 
 #[tokio::test]
-async fn what_fails_for_one_image_keeps_no_other_from_being_repaired_and_is_kept_for_health() {
+async fn failed_repair_blocks_no_other_and_is_reported_in_health() {
     let (world, keepsake, ids) = world_of(4).await;
     for (id, n) in ids.iter().zip(0..) {
         world.rot_image(id, n).await;
@@ -160,7 +160,7 @@ async fn what_fails_for_one_image_keeps_no_other_from_being_repaired_and_is_kept
 }
 
 #[tokio::test]
-async fn what_is_wrong_is_remembered_until_a_verification_that_looks_there_finds_it_put_right() {
+async fn damage_is_reported_until_a_verification_finds_it_repaired() {
     let (world, keepsake, ids) = world_of(20).await;
     world.rot_image(&ids[7], 7).await;
     world.rot_copy(7).await;
@@ -178,7 +178,7 @@ async fn what_is_wrong_is_remembered_until_a_verification_that_looks_there_finds
 }
 
 #[tokio::test]
-async fn all_slices_together_are_the_whole_and_the_one_that_waits_longest_is_next() {
+async fn slices_cover_everything_and_the_oldest_is_next() {
     let (world, keepsake, ids) = world_of(20).await;
     keepsake.images.delete(ids[3].as_str(), |_| true).await.unwrap();
     let whole = keepsake.verifier.verify(Slice::WHOLE, false).await.unwrap();
@@ -208,7 +208,7 @@ async fn all_slices_together_are_the_whole_and_the_one_that_waits_longest_is_nex
 }
 
 #[tokio::test]
-async fn an_upload_does_not_take_a_second_copy_that_has_rotted_for_its_own() {
+async fn upload_does_not_reuse_a_corrupt_replica() {
     let (world, keepsake, ids) = world_of(1).await;
     keepsake.images.delete(ids[0].as_str(), |_| true).await.unwrap();
     world.rot_copy(0).await;
@@ -219,7 +219,7 @@ async fn an_upload_does_not_take_a_second_copy_that_has_rotted_for_its_own() {
 }
 
 #[tokio::test]
-async fn a_second_copy_that_is_still_on_its_way_is_no_damage() {
+async fn pending_replica_is_not_damage() {
     let world = World::new();
     let settings = Settings { archive_sync: false, ..Settings::default() };
     let keepsake = world.open_with(Arc::clone(&world.memory) as _, settings);
@@ -272,7 +272,7 @@ async fn an_unreadable_copy_is_named_and_repaired_from_the_other() {
 }
 
 #[tokio::test]
-async fn the_second_copy_of_an_unreadable_image_is_served_and_put_back() {
+async fn unreadable_image_is_served_from_replica_and_repaired() {
     let (world, _, ids) = world_of(2).await;
     let keys = [layout::image(&ids[0]).to_string(), layout::image(&ids[1]).to_string()];
     let keepsake = open_rotten(&world, Settings::default(), &keys);
@@ -298,7 +298,7 @@ async fn an_image_unreadable_in_both_places_is_damaged_but_not_lost() {
 }
 
 #[tokio::test]
-async fn a_suspect_that_cannot_be_repaired_is_kept_for_health() {
+async fn unrepairable_image_is_reported_in_health() {
     let (world, _, ids) = world_of(1).await;
     let keys = [layout::image(&ids[0]).to_string(), copy_key(0)];
     let keepsake = open_rotten(&world, Settings::default(), &keys);
@@ -324,7 +324,7 @@ async fn unreadable_manifests_and_chunks_are_damaged_backups() {
 }
 
 #[tokio::test]
-async fn a_second_copy_made_while_it_is_looked_for_is_no_damage() {
+async fn replica_written_during_verify_is_not_damage() {
     let world = World::new();
     let settings = Settings { archive_sync: false, ..Settings::default() };
     let memory = Arc::clone(&world.memory);
@@ -343,7 +343,7 @@ async fn a_second_copy_made_while_it_is_looked_for_is_no_damage() {
 }
 
 #[tokio::test]
-async fn a_queued_second_copy_of_an_old_image_is_no_damage() {
+async fn queued_replica_of_an_old_image_is_not_damage() {
     let world = World::new();
     let settings = Settings { archive_sync: false, ..Settings::default() };
     let keepsake = world.open_with(Arc::clone(&world.memory) as _, settings);

@@ -73,7 +73,7 @@ fn ids(disk: &SimulatedDisk) -> Vec<ImageId> {
 }
 
 #[test]
-fn with_any_number_of_free_bytes_an_upload_is_stored_or_refused_without_a_trace() {
+fn full_disk_stores_upload_or_refuses_it_without_traces() {
     let (full, two, used) = disk_with_two();
     let (mut refused, mut needed) = (0, None);
     for free in (0..12_000).step_by(61) {
@@ -107,7 +107,7 @@ fn with_any_number_of_free_bytes_an_upload_is_stored_or_refused_without_a_trace(
 }
 
 #[test]
-fn with_any_number_of_free_bytes_an_image_is_deleted_at_once() {
+fn full_disk_deletes_images_with_any_number_of_free_bytes() {
     let (full, two, used) = disk_with_two();
     for free in (0..2_000).step_by(13) {
         let _told = Told(format!("{free} bytes are free"));

@@ -37,7 +37,7 @@ pub(crate) struct Known {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum On {
     /// A store that is well, one upload before an automatic backup.
-    VerifiedImage,
+    Intact,
     /// One with a bit of everything that recovery and verification repair.
     Damaged,
     /// One whose replicas were left for later.
@@ -73,58 +73,58 @@ const fn op(name: &'static str, on: On, effect: Effect, run: Run) -> Operation {
 }
 
 use Effect::{Adds, Changes, Keeps, Reads, Repairs};
-use On::{Damaged, Deferred, VerifiedImage};
+use On::{Damaged, Deferred, Intact};
 
 /// The image that an upload under a ticket brings.
 pub(crate) const UNDER_TICKET: u32 = 60;
 
 pub(crate) const OPERATIONS: &[Operation] = &[
-    op("list images", VerifiedImage, Reads, |k, _| async { k.images.list(&all(), None, 9).await.map(drop) }.boxed()),
-    op("show an image", VerifiedImage, Reads, |k, w| async { k.images.get(w.edited.as_str()).await.map(drop) }.boxed()),
-    op("serve an image", VerifiedImage, Reads, |k, w| serve(k, &w.edited).boxed()),
-    op("list backups", VerifiedImage, Reads, |k, _| async { k.backups.list().await.map(drop) }.boxed()),
-    op("show a backup", VerifiedImage, Reads, |k, w| async { k.backups.manifest(w.backup).await.map(drop) }.boxed()),
-    op("plan a merge", VerifiedImage, Reads, |k, w| {
+    op("list images", Intact, Reads, |k, _| async { k.images.list(&all(), None, 9).await.map(drop) }.boxed()),
+    op("show an image", Intact, Reads, |k, w| async { k.images.get(w.edited.as_str()).await.map(drop) }.boxed()),
+    op("serve an image", Intact, Reads, |k, w| serve(k, &w.edited).boxed()),
+    op("list backups", Intact, Reads, |k, _| async { k.backups.list().await.map(drop) }.boxed()),
+    op("show a backup", Intact, Reads, |k, w| async { k.backups.manifest(w.backup).await.map(drop) }.boxed()),
+    op("plan a merge", Intact, Reads, |k, w| {
         async { k.restores.plan(w.backup, Mode::Merge).await.map(drop) }.boxed()
     }),
-    op("plan a rewind", VerifiedImage, Reads, |k, w| {
+    op("plan a rewind", Intact, Reads, |k, w| {
         async { k.restores.plan(w.backup, Mode::Exact).await.map(drop) }.boxed()
     }),
-    op("health", VerifiedImage, Reads, |k, _| {
+    op("health", Intact, Reads, |k, _| {
         async {
             _ = k.health.report().await;
             Ok(())
         }
         .boxed()
     }),
-    op("ask for overdue backups", VerifiedImage, Reads, |k, _| {
+    op("ask for overdue backups", Intact, Reads, |k, _| {
         async { k.maintenance.backup_overdue().await.map(drop) }.boxed()
     }),
-    op("ask what verifications found", VerifiedImage, Reads, |k, _| {
+    op("ask what verifications found", Intact, Reads, |k, _| {
         async { k.verifier.verifications().await.map(drop) }.boxed()
     }),
-    op("check the stores", VerifiedImage, Reads, |k, _| check(k).boxed()),
-    op("upload one", VerifiedImage, Adds, |k, _| async { upload(k, 50).await.map(drop) }.boxed()),
-    op("upload three", VerifiedImage, Adds, |k, _| send(k, None).boxed()),
-    op("upload under a key", VerifiedImage, Changes, |k, _| send(k, Some("key")).boxed()),
-    op("issue a ticket", VerifiedImage, Keeps, |k, _| {
+    op("check the stores", Intact, Reads, |k, _| check(k).boxed()),
+    op("upload one", Intact, Adds, |k, _| async { upload(k, 50).await.map(drop) }.boxed()),
+    op("upload three", Intact, Adds, |k, _| send(k, None).boxed()),
+    op("upload under a key", Intact, Changes, |k, _| send(k, Some("key")).boxed()),
+    op("issue a ticket", Intact, Keeps, |k, _| {
         async { k.tickets.issue(announcement(61)).await.map(drop) }.boxed()
     }),
-    op("receive a ticket's bytes", VerifiedImage, Keeps, |k, w| receive(k, w).boxed()),
-    op("complete a ticket", VerifiedImage, Changes, |k, w| {
+    op("receive a ticket's bytes", Intact, Keeps, |k, w| receive(k, w).boxed()),
+    op("complete a ticket", Intact, Changes, |k, w| {
         async { threaded(k.tickets.complete(w.arrived)).map(drop) }.boxed()
     }),
-    op("edit", VerifiedImage, Changes, |k, w| edit(k, w).boxed()),
-    op("delete", VerifiedImage, Changes, |k, w| async { delete(k, &w.backed_up).await }.boxed()),
-    op("back up", VerifiedImage, Keeps, |k, _| async { k.backups.create(Kind::Manual).await.map(drop) }.boxed()),
-    op("merge", VerifiedImage, Changes, |k, w| restore(k, w, Mode::Merge).boxed()),
-    op("rewind", VerifiedImage, Changes, |k, w| restore(k, w, Mode::Exact).boxed()),
-    op("fold", VerifiedImage, Keeps, |k, _| async { Ok(k.core.catalog.compact().await.map(drop)?) }.boxed()),
-    op("tidy", VerifiedImage, Keeps, |k, _| async { k.maintenance.tidy().await }.boxed()),
-    op("verify", VerifiedImage, Keeps, |k, _| async { k.verifier.verify(Slice::WHOLE, false).await.map(drop) }.boxed()),
-    op("sweep", VerifiedImage, Keeps, |k, _| sweep(k).boxed()),
-    op("clear tickets", VerifiedImage, Keeps, |k, _| async { k.tickets.clear().await.map(drop) }.boxed()),
-    op("recover what is well", VerifiedImage, Keeps, |k, _| async { k.recovery.recover().await.map(drop) }.boxed()),
+    op("edit", Intact, Changes, |k, w| edit(k, w).boxed()),
+    op("delete", Intact, Changes, |k, w| async { delete(k, &w.backed_up).await }.boxed()),
+    op("back up", Intact, Keeps, |k, _| async { k.backups.create(Kind::Manual).await.map(drop) }.boxed()),
+    op("merge", Intact, Changes, |k, w| restore(k, w, Mode::Merge).boxed()),
+    op("rewind", Intact, Changes, |k, w| restore(k, w, Mode::Exact).boxed()),
+    op("fold", Intact, Keeps, |k, _| async { Ok(k.core.catalog.compact().await.map(drop)?) }.boxed()),
+    op("tidy", Intact, Keeps, |k, _| async { k.maintenance.tidy().await }.boxed()),
+    op("verify", Intact, Keeps, |k, _| async { k.verifier.verify(Slice::WHOLE, false).await.map(drop) }.boxed()),
+    op("sweep", Intact, Keeps, |k, _| sweep(k).boxed()),
+    op("clear tickets", Intact, Keeps, |k, _| async { k.tickets.clear().await.map(drop) }.boxed()),
+    op("recover what is well", Intact, Keeps, |k, _| async { k.recovery.recover().await.map(drop) }.boxed()),
     op("recover", Damaged, Repairs, |k, _| async { k.recovery.recover().await.map(drop) }.boxed()),
     op("start", Damaged, Repairs, |k, _| start(k).boxed()),
     op("verify and repair", Damaged, Repairs, |k, _| {

@@ -6,8 +6,8 @@ use super::places::Place;
 use super::{Expected, answered, on_disk, run, settle, try_again};
 
 #[test]
-fn a_read_only_disk_is_read_as_ever_and_refuses_changes_until_it_takes_writes_again() {
-    let bases = [On::VerifiedImage, On::Damaged, On::Deferred].map(|on| Base::new(on_disk(), on));
+fn read_only_disk_is_readable_and_refuses_changes() {
+    let bases = [On::Intact, On::Damaged, On::Deferred].map(|on| Base::new(on_disk(), on));
     let (mut read, mut refused) = (0, 0);
     for operation in OPERATIONS {
         let base = bases.iter().find(|base| base.on == operation.on).unwrap();

@@ -2,7 +2,7 @@
 
 use super::*;
 #[tokio::test]
-async fn uploads_that_are_not_mounted_are_served_from_the_archive_and_nothing_is_written() {
+async fn unmounted_uploads_are_served_from_archive_without_writes() {
     let world = World::new();
     let keepsake = start(&world, with_uploads(on_the_root("one"))).await;
     let ids = upload_all(&keepsake, 0..3).await;
@@ -108,7 +108,7 @@ async fn an_archive_that_is_not_mounted_gets_no_second_archive_beneath_it() {
 }
 
 #[tokio::test]
-async fn an_archive_that_is_moved_off_its_volume_is_not_taken_for_one_that_is_not_mounted() {
+async fn archive_moved_off_its_volume_is_not_treated_as_unmounted() {
     let (disk, archive) = (World::new(), World::new());
     let known = |at: &str, point: &str| with_archive(folder_on(at, point, "ext4"), on_the_root("one"));
     upload_all(&start_beside(&disk, &archive, known("/mnt/disk2/copies", "/mnt/disk2")).await, 0..2).await;

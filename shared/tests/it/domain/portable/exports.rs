@@ -109,7 +109,7 @@ async fn wrong_bytes_are_never_taken_out() {
 }
 
 #[tokio::test]
-async fn an_export_of_a_backup_that_is_deleted_and_pruned_meanwhile_fails_instead_of_calling_images_missing() {
+async fn export_of_backup_pruned_meanwhile_fails() {
     let world = World::new();
     let keep_none = Keep { last: 0, daily: 0, weekly: 0, monthly: 0 };
     let keepsake = world.open_with(world.memory.clone(), Settings { keep: keep_none, ..Settings::default() });
@@ -139,7 +139,7 @@ async fn an_export_of_a_backup_that_is_deleted_and_pruned_meanwhile_fails_instea
 }
 
 #[tokio::test]
-async fn a_place_that_does_not_answer_is_not_taken_for_one_that_has_lost_the_bytes() {
+async fn unreachable_store_is_not_treated_as_data_loss() {
     let world = World::new();
     let ids = upload_all(&world.open(), 0..2).await;
     world.remove(&format!("uploads/{}", ids[1])).await;

@@ -173,7 +173,7 @@ async fn a_small_zip_whose_text_would_fill_the_memory_is_refused() {
 }
 
 #[tokio::test]
-async fn more_entries_than_a_store_holds_images_refuse_the_zip_before_they_fill_the_memory() {
+async fn zip_with_too_many_entries_is_refused_before_memory_fills() {
     // A directory of nothing but the beginnings of entries, and the end that points to it.
     let (count, one) = (2_000_000_u64, {
         let mut one = b"PK\x01\x02".to_vec();

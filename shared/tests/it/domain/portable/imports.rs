@@ -49,7 +49,7 @@ async fn a_backup_that_was_taken_out_comes_back_whole_after_everything_is_lost()
 }
 
 #[tokio::test]
-async fn a_second_plan_or_import_does_not_begin_beside_one_that_holds_its_records_in_memory() {
+async fn only_one_import_or_plan_runs_at_a_time() {
     let world = World::new();
     let keepsake = world.open();
     let zip = zip_of((0..4).map(|n| (["a.png", "b.png", "c.png", "d.png"][n as usize], png(n))));
@@ -71,7 +71,7 @@ async fn a_second_plan_or_import_does_not_begin_beside_one_that_holds_its_record
 }
 
 #[tokio::test]
-async fn what_lives_stays_what_was_deleted_comes_back_and_the_import_can_be_undone() {
+async fn import_keeps_live_images_restores_deleted_ones_and_can_be_undone() {
     let world = World::new();
     let keepsake = world.open();
     let ids = upload_all(&keepsake, 0..3).await;
@@ -117,7 +117,7 @@ async fn bytes_that_are_lost_here_come_back_from_an_archive_that_has_them() {
 }
 
 #[tokio::test]
-async fn a_record_without_its_file_is_kept_and_its_bytes_come_from_the_archive_where_that_has_them() {
+async fn record_without_file_is_kept_and_bytes_come_from_archive() {
     let world = World::new();
     let keepsake = world.open();
     upload(&keepsake, 1).await.unwrap();
@@ -145,7 +145,7 @@ async fn a_record_without_its_file_is_kept_and_its_bytes_come_from_the_archive_w
 }
 
 #[tokio::test]
-async fn a_file_that_is_not_what_its_record_promises_is_set_aside_and_the_record_is_kept() {
+async fn file_that_contradicts_its_record_is_quarantined() {
     let world = World::new();
     let keepsake = world.open();
     let metadata = json!({ "a.png": { "sha256": Digest::of(&png(1)), "description": "a" } });
@@ -200,7 +200,7 @@ async fn names_that_cannot_be_ids_get_new_ones_and_no_record_is_dropped() {
 }
 
 #[tokio::test]
-async fn another_image_of_a_name_that_is_taken_gets_a_new_one_and_nothing_is_overwritten() {
+async fn import_renames_image_with_taken_name_and_overwrites_nothing() {
     let world = World::new();
     let keepsake = world.open();
     let first = zip_of([
@@ -269,7 +269,7 @@ async fn a_zip_of_the_folder_itself_and_one_of_its_content_are_the_same() {
 }
 
 #[tokio::test]
-async fn a_folder_that_keepsake_has_served_comes_in_with_its_unfolded_commits_and_deletes() {
+async fn import_of_store_folder_includes_pending_commits_and_deletes() {
     let world = World::new();
     let served = world.open();
     let ids = upload_all(&served, 0..3).await;
@@ -290,7 +290,7 @@ async fn a_folder_that_keepsake_has_served_comes_in_with_its_unfolded_commits_an
 }
 
 #[tokio::test]
-async fn an_import_that_dies_anywhere_is_finished_by_the_next_and_shows_all_or_nothing() {
+async fn interrupted_import_is_atomic_and_finished_by_next() {
     let metadata = json!({ "a.png": { "description": "a" }, "b.png": { "description": "b" }, "l": { "url": "x" } });
     let zip = zip_of([
         ("image-metadata.json", older(metadata)),
@@ -375,7 +375,7 @@ async fn an_import_and_a_restore_do_not_run_beside_each_other() {
 }
 
 #[tokio::test]
-async fn an_import_of_many_images_makes_one_automatic_backup_and_not_one_for_each_ten() {
+async fn import_of_many_images_makes_one_automatic_backup() {
     let world = World::new();
     let keepsake = world.open();
     upload_all(&keepsake, 0..10).await;
@@ -393,7 +393,7 @@ async fn an_import_of_many_images_makes_one_automatic_backup_and_not_one_for_eac
 }
 
 #[tokio::test]
-async fn an_import_makes_no_backup_for_each_ten_wherever_it_dies_and_whoever_uploads_first() {
+async fn interrupted_import_makes_no_backup_for_each_ten_images() {
     let images: Vec<(String, Vec<u8>)> = (100..109).map(|n| (format!("uploads/{n}.png"), png(n))).collect();
     let zip = zip_of(images.iter().map(|(name, bytes)| (name.as_str(), bytes.clone())));
     // Each second upload makes a backup, so that few images are many backups.

@@ -93,12 +93,12 @@ async fn import_library(count: u32) {
 }
 
 #[tokio::test]
-async fn a_library_of_the_older_format_comes_in_with_nothing_dropped_and_only_once() {
+async fn import_of_500_files_in_older_format_is_complete_and_idempotent() {
     import_library(500).await;
 }
 
 #[tokio::test]
 #[ignore = "takes a minute on a slow disk; .ci/nightly runs it"]
-async fn a_library_of_ten_thousand_files_comes_in_with_nothing_dropped_and_only_once() {
+async fn import_of_10_000_files_in_older_format_is_complete_and_idempotent() {
     import_library(10_000).await;
 }

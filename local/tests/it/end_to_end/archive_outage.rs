@@ -117,7 +117,7 @@ async fn upload(server: &Server, numbers: std::ops::Range<u32>) -> Vec<(Value, V
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_async_an_outage_of_the_archive_stops_nothing_and_is_made_up_for_also_after_a_kill() {
+async fn async_replication_recovers_after_outage_and_kill() {
     let (elsewhere, folder) = (Elsewhere::start().await, tempfile::tempdir().unwrap());
     let server = elsewhere.serve(folder.path(), "async");
     let mut items = upload(&server, 0..3).await;
@@ -155,7 +155,7 @@ async fn with_async_an_outage_of_the_archive_stops_nothing_and_is_made_up_for_al
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_sync_a_server_starts_without_its_archive_and_takes_uploads_again_when_it_is_back() {
+async fn sync_replication_starts_during_outage_and_accepts_uploads_after_it() {
     let (elsewhere, folder) = (Elsewhere::start().await, tempfile::tempdir().unwrap());
     let server = elsewhere.serve(folder.path(), "sync");
     let items = upload(&server, 0..2).await;
@@ -175,7 +175,7 @@ async fn with_sync_a_server_starts_without_its_archive_and_takes_uploads_again_w
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_record_on_the_disk_a_server_does_not_start_before_its_archive_has_been_asked() {
+async fn server_without_metadata_waits_for_its_archive_at_start() {
     let (elsewhere, folder) = (Elsewhere::start().await, tempfile::tempdir().unwrap());
     elsewhere.goes(true);
     let output = server::command(folder.path(), &elsewhere.variables("async")).output().unwrap();
@@ -184,7 +184,7 @@ async fn without_a_record_on_the_disk_a_server_does_not_start_before_its_archive
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_that_holds_no_more_does_not_keep_what_is_on_the_disk_from_being_served() {
+async fn revoked_archive_key_does_not_stop_serving_from_disk() {
     let (elsewhere, folder) = (Elsewhere::start().await, tempfile::tempdir().unwrap());
     for (mode, status) in [("async", StatusCode::CREATED), ("sync", StatusCode::SERVICE_UNAVAILABLE)] {
         let server = elsewhere.serve(folder.path(), mode);
@@ -324,7 +324,7 @@ async fn wiped_under_load(archive: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_async_a_disk_wiped_under_load_loses_at_most_what_health_said() {
+async fn async_replication_loses_only_reported_lag_when_disk_is_wiped() {
     wiped_under_load("async").await;
 }
 

@@ -87,7 +87,7 @@ async fn a_disk_that_is_emptied_comes_back_from_cloudinary() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_disk_that_is_emptied_comes_back_from_another_s3_service_with_credentials_of_its_own() {
+async fn emptied_disk_recovers_from_s3_archive_with_separate_credentials() {
     let (folder, endpoint) = s3_server::start().await;
     let url = format!("s3://{BUCKET}/photos?endpoint={endpoint}&region=auto");
     everything_comes_back(&[
@@ -128,7 +128,7 @@ async fn a_bucket_at_one_service_has_its_archive_at_another() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cloudinary_that_cannot_be_used_stops_the_start_with_the_reason_and_without_the_secret() {
+async fn unusable_cloudinary_archive_stops_start_without_leaking_secret() {
     let cloudinary = cloudinary_server::start().await;
     let url = at(&cloudinary);
     let as_store = url.as_str();
