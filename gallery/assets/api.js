@@ -2,15 +2,19 @@
 
 /** What the API refused (RFC 9457), or `status` 0 and `type` "offline" where it could not be reached. */
 export class Problem extends Error {
-  constructor(status, type, detail, retryAfter = null) {
+  /** `limitBytes` (the most bytes of a request), `ticketsUrl` (the way for what cannot come in one) and `retryAfter` (in seconds)
+   * are null where the answer does not have them. */
+  constructor(status, type, detail, { limitBytes = null, ticketsUrl = null, retryAfter = null } = {}) {
     super(detail);
-    this.status = status;
-    this.type = type;
-    this.retryAfter = retryAfter;
+    Object.assign(this, { status, type, limitBytes, ticketsUrl, retryAfter });
   }
 
   get isOffline() { return this.status === 0; }
   get isFull() { return this.status === 507; }
+  /** Whether it is not a problem of Keepsake, but what something in between says. */
+  get isForeign() { return this.type === ''; }
+  /** Whether the same request may succeed in a moment. */
+  get isTransient() { return this.retryAfter !== null || [408, 409, 429, 502, 504].includes(this.status); }
 }
 
 /** Everyone who wants to know that the server was or was not reached, or that a token is needed: events `reached`, `unreached`, `unauthorized`. */
@@ -68,7 +72,8 @@ async function read(response) {
 export function problemOf(status, answer, retryAfter = null) {
   if (status === 401) network.dispatchEvent(new Event('unauthorized'));
   const type = String(answer?.type ?? '').split('/').pop();
-  return new Problem(status, type, answer?.detail ?? answer?.error ?? `The server answered ${status}.`, retryAfter);
+  const { detail, error, limitBytes, ticketsUrl, retryAfterSeconds } = answer ?? {};
+  return new Problem(status, type, detail ?? error ?? `The server answered ${status}.`, { limitBytes, ticketsUrl, retryAfter: retryAfterSeconds ?? retryAfter });
 }
 
 const LADDER = [160, 320, 640, 1280, 2560];

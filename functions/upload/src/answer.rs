@@ -43,6 +43,11 @@ pub(crate) struct UploadBegun {
     pub(crate) offset: u64,
 }
 
+/// Where tickets are given.
+pub(crate) fn tickets_url(app: &App) -> String {
+    format!("{}/api/upload/tickets", app.public_url)
+}
+
 /// One image as an object with all its fields, and where it is; `several`, also if only one is left of them, as a list.
 pub(crate) fn answer(app: &App, uploaded: &Uploaded, several: bool) -> Response {
     let Uploaded { images, copies, backup } = uploaded;

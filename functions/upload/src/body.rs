@@ -11,7 +11,7 @@ use headers::{ContentLength, HeaderMapExt};
 use shared::http::{App, Problem};
 use shared::{Error, Keepsake, Result};
 
-use crate::answer::answer;
+use crate::answer::{answer, tickets_url};
 use crate::form::{self, Form, Target};
 use crate::incoming::Incoming;
 use crate::{digests, plain};
@@ -93,7 +93,8 @@ fn refusal(error: Error, app: &App) -> Problem {
                  POST /api/upload/tickets, which takes images of up to {} bytes.",
                 app.keepsake.core.settings.max_upload_bytes
             );
-            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", detail)
+            let problem = Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", detail);
+            problem.with_limit(limit).with_tickets(tickets_url(app))
         }
         error => error.into(),
     }

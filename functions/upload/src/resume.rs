@@ -17,7 +17,7 @@ use shared::resumable::{Begun, Standing};
 use shared::{Error, Keepsake, Result};
 use uuid::Uuid;
 
-use crate::answer::{Either, UploadBegun, answer};
+use crate::answer::{Either, UploadBegun, answer, tickets_url};
 use crate::body::{FORM_BYTES, boundary, take};
 use crate::form::{self, Form, Target, given_up, spool_failed};
 use crate::incoming::{GivenUp, Incoming, UploadId};
@@ -38,7 +38,8 @@ pub(crate) fn begins(headers: &HeaderMap) -> Result<bool> {
 pub(crate) async fn begin(app: &App, query: form::Query, request: Request) -> Result<Response, Problem> {
     if app.on_lambda {
         let detail = "An upload cannot come in parts here. Get a ticket for it with POST /api/upload/tickets.";
-        return Err(Error::Invalid(detail.to_owned()).into());
+        let problem = Problem::from(Error::Invalid(detail.to_owned()));
+        return Err(problem.with_limit(app.max_body_bytes()).with_tickets(tickets_url(app)));
     }
     let (head, body) = request.into_parts();
     check_version(&head.headers)?;

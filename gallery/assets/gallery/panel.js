@@ -144,9 +144,8 @@ export class Panel {
     return item?.truncated ? CUT_OFF : 'Done';
   }
 
-  #why({ type, message }) {
-    const limit = type === 'too-large' && /\d{4,}/.exec(message);
-    return limit ? `Too large: at most ${bytes(Number(limit[0]))}.` : WORDS[type] ?? message;
+  #why({ type, message, limitBytes }) {
+    return type === 'too-large' && limitBytes ? `Too large: at most ${bytes(limitBytes)}.` : WORDS[type] ?? message;
   }
 
   /** Says how far it is now and then, and at once when it ends. */

@@ -167,7 +167,7 @@ export class Queue extends EventTarget {
     } else if (status === 507 || status === 503 && !retryAfter) {
       Object.assign(task, { state: 'failed', problem });
       this.#hold(status === 507 ? 'full' : 'closed');
-    } else if (task.tries < TRIES && ([409, 429, 502, 504].includes(status) || status === 503 && retryAfter)) {
+    } else if (task.tries < TRIES && problem.isTransient) {
       const seconds = Math.min(60, Number(retryAfter) || 1) * task.tries;
       await new Promise((resolve) => { setTimeout(resolve, seconds * 1000); stop.signal.addEventListener('abort', resolve); });
       if (task.state === 'running' && task.stop === stop) task.wait();

@@ -68,16 +68,16 @@ async function begin(key, type, size, signal) {
   try {
     return (await request('POST', '/api/upload', null, headers, signal)).answer?.uploadUrl;
   } catch (problem) {
-    // To whoever does not know of parts this is a form without an image.
-    if (![400, 404, 405, 411, 415, 422, 501].includes(problem.status)) throw problem;
+    const { isTransient, isForeign, status, ticketsUrl, type: reason } = problem;
+    // To whoever does not hear of parts, because a proxy drops the headers, this is a form without an image. A proxy may refuse it itself.
+    const unheard = reason === 'no-file' || reason === 'invalid-request';
+    const dropped = isForeign && !isTransient && status !== 401 && (status < 500 || status === 501);
+    if (!ticketsUrl && !unheard && !dropped) throw problem;
     notTaken();
-    if (namesTickets(problem)) throw problem;
+    if (ticketsUrl) throw problem;
     return null;
   }
 }
-
-/** Whether a refusal says that a ticket would help. */
-export const namesTickets = ({ message }) => message.includes('/api/upload/tickets');
 
 /** A form with the fields of a task, and with `file` in the place of its file. An empty category is sent: it means none, where a missing
  * one means the server's default. */

@@ -1,10 +1,12 @@
 // Sending one file: in one request, in parts where it is long, or by a ticket where it is too long for either.
 import { api, Problem } from '../api.js';
 import { request } from './request.js';
-import { formOf, inParts, LONG, namesTickets, takesParts } from './resume.js';
+import { formOf, inParts, LONG, takesParts } from './resume.js';
 
 /** The longest file in bytes that may come in one request here, as far as is known. */
 let longest = Infinity;
+/** Where tickets are given, unless a refusal says where else. */
+let tickets = '/api/upload/tickets';
 
 /** A key that no other upload has. (`crypto.randomUUID` is only there under https.) */
 export function key() {
@@ -49,10 +51,12 @@ async function anyhow(task, signal, progress) {
   }
 }
 
-/** Notes what a refusal says of how long a request may be; any other problem is thrown on. */
+/** Notes what a refusal says of how long a request may be and of tickets; any other problem is thrown on. */
 function tooLong(problem, size) {
-  if (!namesTickets(problem) && !(problem.status === 413 && problem.type === '')) throw problem;
-  longest = Math.min(longest, size - 1, Number(/\d{4,}/.exec(problem.message)?.[0] ?? Infinity));
+  const { status, isForeign, limitBytes, ticketsUrl } = problem;
+  if (!ticketsUrl && !(status === 413 && isForeign)) throw problem;
+  longest = Math.min(longest, size - 1, limitBytes ?? Infinity);
+  tickets = ticketsUrl ?? tickets;
 }
 
 async function byTicket(task, signal, progress) {
@@ -81,7 +85,7 @@ async function announce({ file, fields }, signal) {
   const digest = await crypto.subtle.digest('SHA-256', await file.arrayBuffer());
   signal.throwIfAborted();
   const sha256 = [...new Uint8Array(digest)].map((byte) => byte.toString(16).padStart(2, '0')).join('');
-  return api('POST', '/api/upload/tickets', { json: { filename: file.name, contentType: file.type, size: file.size, sha256, ...fields }, signal });
+  return api('POST', tickets, { json: { filename: file.name, contentType: file.type, size: file.size, sha256, ...fields }, signal });
 }
 
 /** The item that a ticket has become; null where its bytes are not there, or the ticket is not. */

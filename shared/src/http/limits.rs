@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::net::IpAddr;
 
 use axum::extract::{Request, State};
-use axum::http::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use axum::http::header::{HeaderMap, HeaderName, HeaderValue};
 use axum::http::{Extensions, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
@@ -61,7 +61,7 @@ impl Quota {
     fn refusal(&self, detail: &str) -> Problem {
         let detail = format!("{detail} Try again in {} seconds.", self.retry_seconds);
         let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "too-many-requests", detail);
-        let problem = problem.with_header(RETRY_AFTER, HeaderValue::from(self.retry_seconds));
+        let problem = problem.retry_after(self.retry_seconds);
         self.tell().into_iter().fold(problem, |problem, (name, value)| problem.with_header(name, value))
     }
 }

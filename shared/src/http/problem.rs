@@ -21,7 +21,7 @@ use crate::telemetry::with_causes;
 use store::ErrorKind;
 
 /// Seconds after which a client may try again what failed because a store did not answer.
-const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("5");
+const RETRY_SECONDS: u64 = 5;
 
 /// An answer that says what went wrong: RFC 9457's `application/problem+json`, plus `error`, which older clients read,
 /// and on the routes of backups and restores `success: false`.
@@ -34,12 +34,22 @@ pub struct Problem {
     slug: &'static str,
     detail: String,
     file: Option<String>,
+    advice: Advice,
     headers: Vec<(HeaderName, HeaderValue)>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
-/// Says what went wrong: RFC 9457, and two fields for older clients.
+/// What a program can do about a problem without reading its sentence.
+#[derive(Debug, Default)]
+struct Advice {
+    limit_bytes: Option<u64>,
+    tickets_url: Option<String>,
+    retry_after_seconds: Option<u64>,
+}
+
+/// Says what went wrong: RFC 9457, with extension members for programs and two fields for older clients.
 #[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct Document<'a> {
     /// A stable word for what went wrong.
     #[schema(example = "no-such-image")]
@@ -58,6 +68,18 @@ pub(super) struct Document<'a> {
     /// Of an upload: the name of the image that is to blame, or which of them it is where it has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     file: Option<&'a str>,
+    /// Of a body that is too long, or of an upload that cannot come in parts here: how many bytes one request may bring.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = 4_500_000)]
+    limit_bytes: Option<u64>,
+    /// Of an upload that cannot come this way here: where to ask with POST for a ticket, which takes it in another way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "/api/upload/tickets")]
+    tickets_url: Option<&'a str>,
+    /// After how many seconds the same request may succeed; the same as `Retry-After`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = 5)]
+    retry_after_seconds: Option<u64>,
     /// On the routes of backups and restores: false.
     #[serde(skip_serializing_if = "Option::is_none")]
     success: Option<bool>,
@@ -66,7 +88,15 @@ pub(super) struct Document<'a> {
 impl Problem {
     /// A problem of the type `slug`; `detail` is one plain sentence for the client.
     pub fn new(status: StatusCode, slug: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, slug, detail: detail.into(), file: None, headers: Vec::new(), source: None }
+        Self {
+            status,
+            slug,
+            detail: detail.into(),
+            file: None,
+            advice: Advice::default(),
+            headers: Vec::new(),
+            source: None,
+        }
     }
 
     /// Something that must not happen; only the log says what.
@@ -80,6 +110,27 @@ impl Problem {
     pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
         self
+    }
+
+    /// Says how many bytes may come at most the way that was tried: the member `limitBytes`.
+    #[must_use]
+    pub fn with_limit(mut self, bytes: u64) -> Self {
+        self.advice.limit_bytes = Some(bytes);
+        self
+    }
+
+    /// Says where there are tickets for what cannot come the way that was tried: the member `ticketsUrl`.
+    #[must_use]
+    pub fn with_tickets(mut self, url: String) -> Self {
+        self.advice.tickets_url = Some(url);
+        self
+    }
+
+    /// Says after how many seconds the same request may succeed: the member `retryAfterSeconds` and the header `Retry-After`.
+    #[must_use]
+    pub fn retry_after(mut self, seconds: u64) -> Self {
+        self.advice.retry_after_seconds = Some(seconds);
+        self.with_header(RETRY_AFTER, seconds.into())
     }
 
     /// Says which image is to blame; where it came with others, the sentence says so too.
@@ -118,8 +169,19 @@ impl Problem {
         let words = self.slug.replace('-', " ");
         let title = words[..1].to_ascii_uppercase() + &words[1..];
         let (status, detail) = (self.status.as_u16(), self.detail.as_str());
-        let file = self.file.as_deref();
-        Document { r#type: self.slug, title, status, detail, error: detail, file, success }
+        let Advice { limit_bytes, ref tickets_url, retry_after_seconds } = self.advice;
+        Document {
+            r#type: self.slug,
+            title,
+            status,
+            detail,
+            error: detail,
+            file: self.file.as_deref(),
+            limit_bytes,
+            tickets_url: tickets_url.as_deref(),
+            retry_after_seconds,
+            success,
+        }
     }
 
     /// The causes from the outermost in, in one line.
@@ -160,7 +222,7 @@ fn store_failure(kind: ErrorKind) -> Problem {
         }
         ErrorKind::Unavailable => {
             let problem = Problem::new(unavailable, "store-unavailable", "The store does not answer. Try again later.");
-            problem.with_header(RETRY_AFTER, RETRY_SECONDS)
+            problem.retry_after(RETRY_SECONDS)
         }
         ErrorKind::Corrupt => {
             let detail = "The store returned other bytes than were put there. Nothing was changed.";
@@ -205,7 +267,7 @@ impl From<Error> for Problem {
         let answer = match &error {
             Error::Commit(CommitError::Unknown(_)) => {
                 let detail = "It is not known whether the change was stored. Look, and repeat it if it was not.";
-                Self::new(S::SERVICE_UNAVAILABLE, "outcome-unknown", detail).with_header(RETRY_AFTER, RETRY_SECONDS)
+                Self::new(S::SERVICE_UNAVAILABLE, "outcome-unknown", detail).retry_after(RETRY_SECONDS)
             }
             Error::Store(_)
             | Error::Catalog(_)
@@ -227,13 +289,9 @@ impl From<Error> for Problem {
             Error::NoSuchBackup(_) => problem(S::NOT_FOUND, "no-such-backup"),
             Error::DamagedBackup(_) => problem(S::INTERNAL_SERVER_ERROR, "damaged-backup"),
             Error::MissingBytes => problem(S::SERVICE_UNAVAILABLE, "missing-bytes"),
-            Error::ArchiveBehind => {
-                problem(S::SERVICE_UNAVAILABLE, "archive-behind").with_header(RETRY_AFTER, RETRY_SECONDS)
-            }
+            Error::ArchiveBehind => problem(S::SERVICE_UNAVAILABLE, "archive-behind").retry_after(RETRY_SECONDS),
             Error::NoRoomToRestore { .. } => problem(S::INSUFFICIENT_STORAGE, "no-room"),
-            Error::TooMuchUnfinished => {
-                problem(S::TOO_MANY_REQUESTS, "too-many-unfinished").with_header(RETRY_AFTER, RETRY_SECONDS)
-            }
+            Error::TooMuchUnfinished => problem(S::TOO_MANY_REQUESTS, "too-many-unfinished").retry_after(RETRY_SECONDS),
             Error::Changed => problem(S::PRECONDITION_FAILED, "changed"),
             Error::RestoreRunning => problem(S::CONFLICT, "restore-running"),
             Error::MigrationUnfinished => problem(S::SERVICE_UNAVAILABLE, "migration-unfinished"),
@@ -248,7 +306,7 @@ impl From<Error> for Problem {
             Error::NoFile => problem(S::BAD_REQUEST, "no-file"),
             Error::EmptyFile => problem(S::BAD_REQUEST, "empty-file"),
             Error::Invalid(_) => problem(S::BAD_REQUEST, "invalid-request"),
-            Error::TooLarge { .. } => problem(S::PAYLOAD_TOO_LARGE, "too-large"),
+            Error::TooLarge { limit } => problem(S::PAYLOAD_TOO_LARGE, "too-large").with_limit(*limit),
             Error::Media(MediaError::NotAnImage) => problem(S::UNSUPPORTED_MEDIA_TYPE, "not-an-image"),
             Error::Media(MediaError::Undecodable { .. }) => problem(S::UNPROCESSABLE_ENTITY, "undecodable"),
             Error::Media(MediaError::TooManyPixels { .. }) => problem(S::UNPROCESSABLE_ENTITY, "too-many-pixels"),
@@ -259,7 +317,7 @@ impl From<Error> for Problem {
             Error::Unwritable(..) => problem(S::UNPROCESSABLE_ENTITY, "unwritable"),
             Error::Unreadable(..) => problem(S::UNPROCESSABLE_ENTITY, "unreadable"),
             Error::NotScalable(_) => problem(S::UNSUPPORTED_MEDIA_TYPE, "not-scalable"),
-            Error::TooBusy => problem(S::SERVICE_UNAVAILABLE, "too-busy").with_header(RETRY_AFTER, RETRY_SECONDS),
+            Error::TooBusy => problem(S::SERVICE_UNAVAILABLE, "too-busy").retry_after(RETRY_SECONDS),
             Error::DigestMismatch => problem(S::UNPROCESSABLE_ENTITY, "digest-mismatch"),
             Error::IdempotencyMismatch => problem(S::UNPROCESSABLE_ENTITY, "idempotency-mismatch"),
             Error::DeletedSince => problem(S::UNPROCESSABLE_ENTITY, "deleted-since"),

@@ -243,7 +243,7 @@ async fn token_guesses_are_rate_limited_and_valid_token_keeps_working() {
     for (path, headers) in [("/api/session", &[][..]), ("/api/change", &[("authorization", "Bearer guess")])] {
         let refused = from("POST", path, headers, TOKEN).await;
         assert_eq!(refused.problem(), (429, "too-many-requests".to_owned()), "{path}");
-        assert_eq!(refused.header("retry-after"), "7");
+        assert_eq!((refused.header("retry-after"), &refused.json()["retryAfterSeconds"]), ("7", &json!(7)));
         assert_eq!(refused.header("ratelimit"), "\"n\";r=0;t=40");
         assert_eq!(refused.header("ratelimit-policy"), "\"n\";q=9;w=60");
     }

@@ -244,3 +244,13 @@ async fn the_answer_to_a_refused_form_names_the_file() {
     let unnamed = send(&router(&app), raw(&[], "no image at all")).await;
     assert_eq!((unnamed.json().get("file"), unnamed.status.as_u16()), (None, 415));
 }
+
+#[tokio::test]
+async fn problem_of_an_image_too_large_has_the_limit_as_a_member_and_no_tickets() {
+    let app = limited(1_000, Limits::default());
+    let form = Form::new().file("image", "a.png", &png(1)).file("image", "b.png", &[7; 1_001]).request(&[]);
+    for request in [raw(&[("content-length", "1001")], unread()), form] {
+        let problem = send(&router(&app), request).await.json();
+        assert_eq!((&problem["limitBytes"], problem.get("ticketsUrl")), (&1_000.into(), None), "{problem}");
+    }
+}

@@ -8,6 +8,7 @@ use axum::http::{Request, StatusCode};
 use bytes::Bytes;
 use futures::stream;
 use jiff::SignedDuration;
+use serde_json::json;
 use shared::Settings;
 use shared::http::{Access, App};
 use shared::store::ErrorKind;
@@ -340,4 +341,11 @@ async fn a_form_in_parts_may_speak_of_file_names_before_its_image() {
         let last = append(&app, &begun, half, "?1", &form[half..]).await;
         assert_eq!(last.status, StatusCode::CREATED, "{fields}: {last:?}");
     }
+}
+
+#[tokio::test]
+async fn problem_of_a_first_part_on_lambda_has_limit_and_tickets_as_members() {
+    let app = App { on_lambda: true, ..shared::testing::app() };
+    let refused = begin(&app, "/api/upload", &[], b"").await.json();
+    assert_eq!((&refused["limitBytes"], &refused["ticketsUrl"]), (&json!(4_500_000), &json!("/api/upload/tickets")));
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use serde_json::Value;
 use shared::store::testing::{Fault, FaultStore, MemoryStore, Operation};
 use shared::store::{ErrorKind, StoreStatus};
 use shared::testing::{Answer, StubStore, app_on, png, request, send};
@@ -90,5 +91,13 @@ async fn disconnect_after_the_last_byte_does_not_split_the_upload() {
     drop(upload);
     while app.keepsake.images.list(&Default::default(), None, 10).await.unwrap().images.is_empty() {
         tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn problem_of_a_store_has_seconds_until_retry_as_a_member_where_a_retry_may_help() {
+    for (kind, seconds) in [(ErrorKind::Unavailable, Some(5)), (ErrorKind::ReadOnly, None), (ErrorKind::Full, None)] {
+        let problem = upload_with("put", Fault::Before(kind)).await.json();
+        assert_eq!(problem.get("retryAfterSeconds").and_then(Value::as_u64), seconds, "{problem}");
     }
 }

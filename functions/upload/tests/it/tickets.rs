@@ -240,3 +240,16 @@ async fn on_lambda_what_is_too_large_for_a_request_is_sent_to_the_tickets() {
     announced["size"] = json!(104_857_601);
     assert_eq!(post(&app, TICKETS, &announced).await.problem(), (413, "too-large".to_owned()));
 }
+
+#[tokio::test]
+async fn problem_of_a_body_too_large_for_lambda_has_limit_and_tickets_as_members() {
+    let app = App { on_lambda: true, public_url: "https://photos.example".into(), ..shared::testing::app() };
+    let refused = super::send_raw(&app, "/api/upload", &[], vec![0; 4_500_001]).await.json();
+    assert_eq!(refused["limitBytes"], 4_500_000);
+    assert_eq!(refused["ticketsUrl"], "https://photos.example/api/upload/tickets");
+    // What no ticket takes either has no way, and another limit.
+    let mut announced = announcement(&png(1), "image/png");
+    announced["size"] = json!(104_857_601);
+    let refused = post(&app, TICKETS, &announced).await.json();
+    assert_eq!((&refused["limitBytes"], refused.get("ticketsUrl")), (&json!(104_857_600), None));
+}
