@@ -84,12 +84,8 @@ pub(crate) const OPERATIONS: &[Operation] = &[
     op("serve an image", Intact, Reads, |k, w| serve(k, &w.edited).boxed()),
     op("list backups", Intact, Reads, |k, _| async { k.backups.list().await.map(drop) }.boxed()),
     op("show a backup", Intact, Reads, |k, w| async { k.backups.manifest(w.backup).await.map(drop) }.boxed()),
-    op("plan a merge", Intact, Reads, |k, w| {
-        async { k.restores.plan(w.backup, Mode::Merge).await.map(drop) }.boxed()
-    }),
-    op("plan a rewind", Intact, Reads, |k, w| {
-        async { k.restores.plan(w.backup, Mode::Exact).await.map(drop) }.boxed()
-    }),
+    op("plan a merge", Intact, Reads, |k, w| async { k.restores.plan(w.backup, Mode::Merge).await.map(drop) }.boxed()),
+    op("plan a rewind", Intact, Reads, |k, w| async { k.restores.plan(w.backup, Mode::Exact).await.map(drop) }.boxed()),
     op("health", Intact, Reads, |k, _| {
         async {
             _ = k.health.report().await;
@@ -107,9 +103,7 @@ pub(crate) const OPERATIONS: &[Operation] = &[
     op("upload one", Intact, Adds, |k, _| async { upload(k, 50).await.map(drop) }.boxed()),
     op("upload three", Intact, Adds, |k, _| send(k, None).boxed()),
     op("upload under a key", Intact, Changes, |k, _| send(k, Some("key")).boxed()),
-    op("issue a ticket", Intact, Keeps, |k, _| {
-        async { k.tickets.issue(announcement(61)).await.map(drop) }.boxed()
-    }),
+    op("issue a ticket", Intact, Keeps, |k, _| async { k.tickets.issue(announcement(61)).await.map(drop) }.boxed()),
     op("receive a ticket's bytes", Intact, Keeps, |k, w| receive(k, w).boxed()),
     op("complete a ticket", Intact, Changes, |k, w| {
         async { threaded(k.tickets.complete(w.arrived)).map(drop) }.boxed()
