@@ -114,7 +114,8 @@ impl Keepsake {
         ));
         let resumable = Arc::new(ResumableUploads::new(core.clone(), room.clone(), unfinished.clone()));
         let gps = Arc::new(GpsPositions::new(bytes.clone()));
-        let restores = Arc::new(Restores::new(core.clone(), backups.clone(), images.clone(), records.clone()));
+        let restores =
+            Arc::new(Restores::new(core.clone(), backups.clone(), images.clone(), records.clone(), room.clone()));
         let persistence = Arc::new(Persistence::new(core.clone(), recovering.clone()));
         let recovery = Arc::new(Recovery::new(
             core.clone(),

@@ -3,6 +3,7 @@
 use crate::services::backup::Backups;
 use crate::services::images::Images;
 use crate::services::images::records::ImageRecords;
+use crate::services::room::Room;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -80,12 +81,19 @@ pub struct Restores {
     backups: Arc<Backups>,
     images: Arc<Images>,
     records: Arc<ImageRecords>,
+    room: Arc<Room>,
 }
 
 impl Restores {
     /// Restores of backups, in the store that `core` has.
-    pub fn new(core: Arc<Core>, backups: Arc<Backups>, images: Arc<Images>, records: Arc<ImageRecords>) -> Self {
-        Self { core, backups, images, records }
+    pub fn new(
+        core: Arc<Core>,
+        backups: Arc<Backups>,
+        images: Arc<Images>,
+        records: Arc<ImageRecords>,
+        room: Arc<Room>,
+    ) -> Self {
+        Self { core, backups, images, records, room }
     }
 
     /// What restoring a backup would do. Changes nothing.
@@ -188,8 +196,7 @@ impl Restores {
 
     /// Finds out how much room is lacking for the bytes, the safety backup and the commit.
     async fn plan_room(&self, plan: &mut Plan, present: &HashMap<ImageId, Listed>) -> Result<()> {
-        let (primary, archive) = (self.core.primary.free_bytes().await?, self.core.archive.store().free_bytes().await?);
-        if plan.does_nothing() || primary.is_none() && archive.is_none() {
+        if plan.does_nothing() || !self.room.is_limited().await? {
             return Ok(());
         }
         let sum = |sizes: &mut dyn Iterator<Item = u64>| sizes.fold(0, u64::saturating_add);
@@ -198,13 +205,7 @@ impl Restores {
         let set_aside = sum(&mut plan.in_the_way.iter().filter_map(|id| present.get(id)).map(|file| file.size));
         let commit = plan.changes.len() as u64 * RECORD_BYTES;
         let for_archive = self.backups.backup_bytes().await? + set_aside + commit;
-        // The archive may lie on the same disk.
-        let for_primary = brought.saturating_add(commit).saturating_add(for_archive);
-        let lacking = |free: Option<u64>, needed: u64| {
-            let needed = needed.saturating_add(self.core.settings.reserve_bytes);
-            free.map_or(0, |free| needed.saturating_sub(free))
-        };
-        plan.lacking_bytes = lacking(primary, for_primary).max(lacking(archive, for_archive));
+        plan.lacking_bytes = self.room.lacking(brought.saturating_add(commit), for_archive).await?;
         Ok(())
     }
 

@@ -78,10 +78,7 @@ impl Imports {
             TakenBytes::Nowhere | TakenBytes::Archive(_) => 0,
         });
         let bytes = bytes.fold(0, u64::saturating_add);
-        let (primary, archive) = (self.core.primary.free_bytes().await?, self.core.archive.store().free_bytes().await?);
-        // Of one disk both take their share.
-        let copies = if primary.is_some() && primary == archive { 2 } else { 1 };
-        self.room.check(bytes.saturating_mul(copies)).await
+        self.room.check_each(bytes, bytes).await
     }
 
     /// Puts into quarantine what is not taken in and has no other place.

@@ -58,7 +58,7 @@ impl Cache {
     pub(super) async fn keep(&self, from: &ThumbnailSource, content: Digest, key: &Key, made: &Thumbnail) {
         let sealed = seal(made);
         let bytes = sealed.size();
-        if bytes > self.max_bytes / SHARE || from.room.check(bytes).await.is_err() {
+        if bytes > self.max_bytes / SHARE || from.room.check_each(bytes, 0).await.is_err() {
             return;
         }
         // An outcome that is unknown is as good as none: whoever asks next looks for himself.
@@ -85,7 +85,7 @@ impl Cache {
         let mut found: Vec<ObjectMeta> = from.core.primary.list(layout::THUMBNAILS, None).try_collect().await?;
         let live: HashSet<Digest> =
             from.core.catalog.read(|state| state.live().filter_map(|(_, record)| record.sha256).collect());
-        let room = if from.room.check(0).await.is_ok() { self.max_bytes - self.max_bytes / SHARE } else { 0 };
+        let room = if from.room.check_each(0, 0).await.is_ok() { self.max_bytes - self.max_bytes / SHARE } else { 0 };
         let is_live = |meta: &ObjectMeta| layout::parse_thumbnail(&meta.key).is_some_and(|of| live.contains(&of));
         // The newest first.
         found.sort_by(|a, b| b.modified.cmp(&a.modified).then_with(|| a.key.cmp(&b.key)));
