@@ -95,7 +95,7 @@ async fn disconnect_after_the_last_byte_does_not_split_the_upload() {
 }
 
 #[tokio::test]
-async fn problem_of_a_store_has_seconds_until_retry_as_a_member_where_a_retry_may_help() {
+async fn store_problem_has_retry_after_seconds_if_a_retry_may_help() {
     for (kind, seconds) in [(ErrorKind::Unavailable, Some(5)), (ErrorKind::ReadOnly, None), (ErrorKind::Full, None)] {
         let problem = upload_with("put", Fault::Before(kind)).await.json();
         assert_eq!(problem.get("retryAfterSeconds").and_then(Value::as_u64), seconds, "{problem}");

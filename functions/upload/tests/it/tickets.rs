@@ -242,7 +242,7 @@ async fn on_lambda_what_is_too_large_for_a_request_is_sent_to_the_tickets() {
 }
 
 #[tokio::test]
-async fn problem_of_a_body_too_large_for_lambda_has_limit_and_tickets_as_members() {
+async fn problem_of_oversized_lambda_body_has_limit_and_tickets_url() {
     let app = App { on_lambda: true, public_url: "https://photos.example".into(), ..shared::testing::app() };
     let refused = super::send_raw(&app, "/api/upload", &[], vec![0; 4_500_001]).await.json();
     assert_eq!(refused["limitBytes"], 4_500_000);

@@ -19,7 +19,7 @@ fn setting(name: &str, default: u64) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_acknowledged_is_lost_however_servers_end() {
-    let (cycles, seed) = (setting("KEEPSAKE_SOAK_CYCLES", 15), setting("KEEPSAKE_SOAK_SEED", 1));
+    let (cycles, seed) = (setting("KEEPSAKE_SOAK_CYCLES", 25), setting("KEEPSAKE_SOAK_SEED", 1));
     println!("{cycles} cycles with the seed {seed}");
     let mut soak = Soak::new(seed);
     for cycle in 0..cycles {
