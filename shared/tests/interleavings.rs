@@ -252,7 +252,7 @@ fn png(number: u8) -> Vec<u8> {
 
 async fn upload(keepsake: &Keepsake, bytes: &[u8], key: Option<&str>) -> shared::Result<Uploaded> {
     let image = NewImage { body: Body::from(bytes.to_vec()), original_name: None };
-    keepsake.upload(vec![image], Fields::default(), key).await
+    keepsake.uploads.upload(vec![image], Fields::default(), key).await
 }
 
 #[test]
@@ -276,8 +276,8 @@ fn uploads_with_one_idempotency_key_make_one_image() {
             let again = upload(&here, &bytes, Some("key")).await.unwrap().images[0].0.clone();
             let stored = stored.lock().unwrap();
             assert!(!stored.is_empty() && stored.iter().all(|id| *id == again));
-            assert_eq!(here.catalog.read(|state| state.totals().uploads()), 1);
-            assert_eq!(here.primary.read(&layout::image(&again)).await.unwrap().0, bytes);
+            assert_eq!(here.core.catalog.read(|state| state.totals().uploads()), 1);
+            assert_eq!(here.core.primary.read(&layout::image(&again)).await.unwrap().0, bytes);
         });
     });
 }
@@ -293,12 +293,13 @@ fn images_that_join_a_group_at_once_get_a_place_each() {
             let fields = Fields { group_id: Some("group".to_owned()), order, ..Fields::default() };
             move || {
                 let image = NewImage { body, original_name: None };
-                _ = block_on(here.upload(vec![image], fields, None)).unwrap();
+                _ = block_on(here.uploads.upload(vec![image], fields, None)).unwrap();
             }
         };
         join(0, Some(1))();
         at_once![join(1, None), join(2, None)];
-        let places: BTreeSet<_> = here.catalog.read(|state| state.live().map(|(_, record)| record.order).collect());
+        let places: BTreeSet<_> =
+            here.core.catalog.read(|state| state.live().map(|(_, record)| record.order).collect());
         assert_eq!(places, BTreeSet::from([Some(1), Some(2), Some(3)]));
     });
 }
@@ -309,20 +310,20 @@ fn every_upload_completes_just_one_automatic_backup_where_each_is_due_one() {
     explore(move || {
         let (memory, clock) = (Arc::new(MemoryStore::new()), clock());
         let here = keepsake(&memory, &clock, Settings { backup_every: 1, ..Settings::default() });
-        block_on(here.recover()).unwrap();
+        block_on(here.recovery.recover()).unwrap();
         let uploader = |image: usize| {
             let (here, bytes) = (Arc::clone(&here), images[image].clone());
             move || {
                 // So that two claims of one backup would not happen to give it the same name.
-                here.clock.advance(SignedDuration::from_millis(1));
+                here.core.clock.advance(SignedDuration::from_millis(1));
                 _ = block_on(upload(&here, &bytes, None)).unwrap();
             }
         };
         at_once![uploader(0), uploader(1)];
         block_on(async {
             let mut made = Vec::new();
-            for listed in here.list_backups().await.unwrap() {
-                made.extend(here.manifest(listed.name).await.unwrap().sequence);
+            for listed in here.backups.list().await.unwrap() {
+                made.extend(here.backups.manifest(listed.name).await.unwrap().sequence);
             }
             made.sort_unstable();
             assert_eq!(made, [1, 2]);
@@ -341,9 +342,9 @@ fn backups_made_at_once_are_each_whole() {
             let (here, first) = (Arc::clone(&here), first.clone());
             move || {
                 block_on(async {
-                    let made = here.create_backup(Kind::Manual).await.unwrap();
-                    here.delete_image(first.as_str(), |_| true).await.ok();
-                    let plan = here.plan_restore(made.name, shared::restore::Mode::Merge).await.unwrap();
+                    let made = here.backups.create(Kind::Manual).await.unwrap();
+                    here.images.delete(first.as_str(), |_| true).await.ok();
+                    let plan = here.restores.plan(made.name, shared::restore::Mode::Merge).await.unwrap();
                     assert!(plan.missing.is_empty());
                 });
             }
@@ -364,14 +365,14 @@ fn pending_replicas_are_all_made_in_any_order_of_uploads_and_drains() {
         };
         let follower = || {
             let here = Arc::clone(&here);
-            move || block_on(here.catch_up()).unwrap()
+            move || block_on(here.maintenance.catch_up()).unwrap()
         };
         at_once![uploader(0), uploader(1), follower(), follower()];
         block_on(async {
-            here.catch_up().await.unwrap();
+            here.maintenance.catch_up().await.unwrap();
             for bytes in &images {
                 let copy = layout::archived_image(&Body::from(bytes.clone()).digest());
-                assert_eq!(here.archive.store().read(&copy).await.unwrap().0, *bytes);
+                assert_eq!(here.core.archive.store().read(&copy).await.unwrap().0, *bytes);
             }
         });
     });
@@ -387,26 +388,26 @@ fn a_rotten_image_is_never_served_and_repaired_whoever_asks_first() {
         let id = block_on(async {
             let id = upload(&here, &bytes, None).await.unwrap().images[0].0.clone();
             let rotten = Body::from(b"rotten".to_vec());
-            here.primary.put(&layout::image(&id), &rotten, &PutMode::Overwrite).await.unwrap();
+            here.core.primary.put(&layout::image(&id), &rotten, &PutMode::Overwrite).await.unwrap();
             id
         });
         let reader = || {
             let (here, id, bytes) = (Arc::clone(&here), id.clone(), bytes.clone());
             move || {
                 block_on(async {
-                    let (store, meta) = here.sound_bytes(&id, digest).await.unwrap();
+                    let (store, meta) = here.bytes.verified(&id, digest).await.unwrap();
                     assert_eq!(store.read(&meta.key).await.unwrap().0, bytes);
                 });
             }
         };
         let repairer = || {
             let here = Arc::clone(&here);
-            move || block_on(here.repair_suspects()).unwrap()
+            move || block_on(here.verifier.repair_suspects()).unwrap()
         };
         at_once![reader(), reader(), repairer(), repairer()];
         block_on(async {
-            here.repair_suspects().await.unwrap();
-            assert_eq!(here.primary.read(&layout::image(&id)).await.unwrap().0, bytes);
+            here.verifier.repair_suspects().await.unwrap();
+            assert_eq!(here.core.primary.read(&layout::image(&id)).await.unwrap().0, bytes);
         });
     });
 }

@@ -21,7 +21,13 @@ use bucket::Bucket;
 use crowd::Plan;
 
 const FEW: Plan = Plan { writers: 8, each: 5, fails: true };
-const MANY: Plan = Plan { writers: 64, each: 20, fails: true };
+
+/// A crowd for LocalStack. `.ci/nightly` has each function take 20 uploads.
+#[expect(clippy::disallowed_methods, reason = "whoever starts the tests decides how long they may take")]
+fn many() -> Plan {
+    let each = std::env::var("KEEPSAKE_CROWD_UPLOADS").map_or(5, |value| value.parse().unwrap());
+    Plan { writers: 64, each, fails: true }
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn forty_uploads_of_eight_functions_are_kept_while_s3_fails() {
@@ -36,11 +42,11 @@ async fn forty_uploads_of_eight_functions_take_two_requests_each() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs LocalStack: .ci/localstack run"]
 async fn uploads_of_sixty_four_functions_are_kept_while_s3_fails() {
-    crowd::run(&Bucket::in_localstack("failing").await.access, MANY).await;
+    crowd::run(&Bucket::in_localstack("failing").await.access, many()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs LocalStack: .ci/localstack run"]
 async fn uploads_of_sixty_four_functions_take_two_requests_each() {
-    crowd::run(&Bucket::in_localstack("calm").await.access, Plan { fails: false, ..MANY }).await;
+    crowd::run(&Bucket::in_localstack("calm").await.access, Plan { fails: false, ..many() }).await;
 }
