@@ -34,7 +34,7 @@ use shared::layout::BackupName;
         (status = 416, description = "`range-not-satisfiable`"),
         (status = 500, description = "`damaged-backup`, `internal`"),
         (status = 501, description = "On AWS, `needs-command-line`: it is more than a function can send"),
-        (status = 507, description = "`no-room`"),
+        (status = 507, description = "`insufficient-storage`"),
     ),
 )]
 pub(crate) async fn download(

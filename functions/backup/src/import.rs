@@ -99,7 +99,7 @@ struct RenamedFile {
         (status = 415, description = "`not-a-zip`: a form"),
         (status = 422, description = "`unusable-archive`"),
         (status = 501, description = "On AWS, `needs-command-line`: it is more than a function can take"),
-        (status = 507, description = "`no-room`"),
+        (status = 507, description = "`insufficient-storage`"),
     ),
 )]
 pub(crate) async fn import(

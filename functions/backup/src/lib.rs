@@ -63,7 +63,7 @@ async fn not_in_a_function() -> Problem {
 /// Make a backup; what it adds is read back before this is answered.
 #[utoipa::path(post, path = "/api/backup", operation_id = "createBackup", tag = "backups", responses(
     (status = 201, description = "It is made", body = Made, headers(("Location" = String, description = "Where it is shown"))),
-    (status = 507, description = "`no-room`"),
+    (status = 507, description = "`insufficient-storage`"),
 ))]
 async fn create(State(app): State<App>) -> Result<(StatusCode, [(HeaderName, String); 1], Json<Made>), Problem> {
     let manifest = app.change(|keepsake| async move { keepsake.backups.create(Kind::Manual).await }).await?;

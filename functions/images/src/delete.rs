@@ -35,7 +35,7 @@ pub(crate) struct Deleted {
         (status = 200, description = "It is deleted", body = Deleted),
         (status = 400, description = "`invalid-request`: `If-Match` cannot be read"),
         (status = 404, description = "`no-such-image`"),
-        (status = 412, description = "`changed`: the image has another entity tag by now"),
+        (status = 412, description = "`precondition-failed`: the image has another entity tag by now"),
     ),
 )]
 pub(crate) async fn delete(

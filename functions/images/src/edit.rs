@@ -47,10 +47,10 @@ struct Fields {
         (status = 200, description = "The whole image", body = Item, headers(("ETag" = String, description = "Its version"))),
         (status = 400, description = "`invalid-request`: a field that cannot be changed, or not to this"),
         (status = 404, description = "`no-such-image`"),
-        (status = 412, description = "`changed`: the image has another entity tag by now"),
+        (status = 412, description = "`precondition-failed`: the image has another entity tag by now"),
         (status = 413, description = "`too-large`"),
         (status = 415, description = "`unsupported-media-type`: no JSON"),
-        (status = 507, description = "`no-room`"),
+        (status = 507, description = "`insufficient-storage`"),
     ),
 )]
 pub(crate) async fn edit(

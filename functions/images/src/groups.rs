@@ -86,7 +86,7 @@ pub(crate) struct Deleted {
         (status = 200, description = "The whole group", body = GroupItem, headers(("ETag" = String, description = "Its version"))),
         (status = 304, description = "It is as the client knows it"),
         (status = 404, description = "`no-such-group`"),
-        (status = 412, description = "`changed`: `If-Match` does not hold"),
+        (status = 412, description = "`precondition-failed`: `If-Match` does not hold"),
     ),
 )]
 pub(crate) async fn show(
@@ -180,7 +180,7 @@ pub(crate) async fn reorder(State(app): State<App>, change: Change<Order>) -> Re
         (status = 200, description = "It is gone", body = Deleted),
         (status = 400, description = "`invalid-request`: a query or a header that makes no sense"),
         (status = 404, description = "`no-such-group`"),
-        (status = 412, description = "`changed`: the group has another entity tag by now"),
+        (status = 412, description = "`precondition-failed`: the group has another entity tag by now"),
     ),
 )]
 pub(crate) async fn delete(
@@ -261,7 +261,7 @@ enum ChangeRefused {
     /// `invalid-request`: a body or a header that makes no sense
     #[response(status = 400)]
     Invalid,
-    /// `changed`: the group has another entity tag by now
+    /// `precondition-failed`: the group has another entity tag by now
     #[response(status = 412)]
     Changed,
     /// `too-large`
@@ -270,7 +270,7 @@ enum ChangeRefused {
     /// `unsupported-media-type`: no JSON
     #[response(status = 415)]
     NoJson,
-    /// `no-room`
+    /// `insufficient-storage`
     #[response(status = 507)]
     NoRoom,
 }

@@ -81,7 +81,7 @@ struct Answer<'a> {
         (status = 200, description = "A page of them", body = Answer, headers(("ETag" = String, description = "Its version"))),
         (status = 304, description = "It is as the client knows it"),
         (status = 400, description = "`invalid-request`: a limit or a cursor that cannot be read"),
-        (status = 412, description = "`changed`: `If-Match` does not hold"),
+        (status = 412, description = "`precondition-failed`: `If-Match` does not hold"),
     ),
 )]
 pub(crate) async fn list(

@@ -66,7 +66,7 @@ const YEAR_10_000: u64 = 253_402_300_800;
         (status = 307, description = "Over a bucket: it is there", headers(("Location" = String, description = "Works for a few minutes"))),
         (status = 400, description = "`invalid-request`: a size or format that is none, or `format` without a size"),
         (status = 404, description = "`no-such-image`"),
-        (status = 412, description = "`changed`: `If-Match` or `If-Unmodified-Since` does not hold"),
+        (status = 412, description = "`precondition-failed`: `If-Match` or `If-Unmodified-Since` does not hold"),
         (status = 415, description = "`not-scalable`: there is no smaller form of it"),
         (status = 416, description = "`range-not-satisfiable`"),
         (status = 503, description = "`too-busy`: too many images are being made smaller; try again soon"),

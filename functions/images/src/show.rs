@@ -27,7 +27,7 @@ use crate::conditions;
         (status = 200, description = "The image", body = Item, headers(("ETag" = String, description = "Its version"))),
         (status = 304, description = "It is as the client knows it"),
         (status = 404, description = "`no-such-image`"),
-        (status = 412, description = "`changed`: `If-Match` does not hold"),
+        (status = 412, description = "`precondition-failed`: `If-Match` does not hold"),
     ),
 )]
 pub(crate) async fn show(

@@ -67,7 +67,7 @@ struct Answer {
     #[serde(skip_serializing_if = "is_zero")]
     missing: usize,
     /// With `dryRun`, where there is too little room: how many bytes more would have to be free. The restore itself would be
-    /// refused with 507 `no-room`.
+    /// refused with 507 `insufficient-storage`.
     #[serde(skip_serializing_if = "is_nothing")]
     lacking_bytes: u64,
     /// The backup that was made before; restoring it undoes this one.
@@ -112,7 +112,7 @@ struct Named {
         (status = 404, description = "`no-such-backup`"),
         (status = 409, description = "`restore-running`: another restore or a prune is"),
         (status = 500, description = "`damaged-backup`, `internal`"),
-        (status = 507, description = "`no-room`"),
+        (status = 507, description = "`insufficient-storage`"),
     ),
 )]
 async fn restore(State(app): State<App>, name: BackupName, Query(how): Query<How>) -> Result<Json<Answer>, Problem> {

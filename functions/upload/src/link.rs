@@ -35,7 +35,7 @@ struct Asked {
         (status = 201, description = "The link, an item of type `link`", body = Stored, headers(("Location" = String, description = "Where it leads"))),
         (status = 400, description = "`invalid-request`: among others a URL that is none, or none of the web"),
         (status = 413, description = "`too-large`"),
-        (status = 507, description = "`no-room`"),
+        (status = 507, description = "`insufficient-storage`"),
     ),
 )]
 pub(crate) async fn upload(State(app): State<App>, request: Request) -> Result<Response, Problem> {

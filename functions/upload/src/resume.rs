@@ -177,7 +177,7 @@ pub(crate) async fn cancel(State(app): State<App>, UploadId(id): UploadId) -> Re
         (status = 413, description = "`too-large`"),
         (status = 415, description = "`unsupported-media-type`, `not-an-image`"),
         (status = 422, description = "As `POST /api/upload`"),
-        (status = 507, description = "`no-room`"),
+        (status = 507, description = "`insufficient-storage`"),
     ),
 )]
 pub(crate) async fn append(

@@ -72,7 +72,7 @@ struct Ticket {
         (status = 201, description = "The ticket", body = Ticket, headers(("Location" = String, description = "Its `completeUrl`"))),
         (status = 400, description = "`invalid-request`"),
         (status = 413, description = "`too-large`"),
-        (status = 507, description = "`no-room`"),
+        (status = 507, description = "`insufficient-storage`"),
     ),
 )]
 pub(crate) async fn issue(State(app): State<App>, request: Request) -> Result<Response, Problem> {
@@ -124,11 +124,11 @@ pub(crate) struct Secret {
         (status = 200, description = "They are here"),
         (status = 400, description = "`invalid-request`: another Content-Type than announced, or the body ended early"),
         (status = 404, description = "`no-such-ticket`: none with this id and secret"),
-        (status = 409, description = "`arriving-now`: they are on the way already"),
-        (status = 412, description = "`arrived-before`"),
+        (status = 409, description = "`upload-in-progress`: they are on the way already"),
+        (status = 412, description = "`upload-already-received`"),
         (status = 413, description = "`too-large`: more than announced"),
         (status = 422, description = "`digest-mismatch`: other bytes than announced"),
-        (status = 507, description = "`no-room`"),
+        (status = 507, description = "`insufficient-storage`"),
     ),
 )]
 pub(crate) async fn receive(
@@ -167,11 +167,11 @@ pub(crate) async fn receive(
             ("Location" = String, description = "Where it is served"),
         )),
         (status = 404, description = "`no-such-ticket`"),
-        (status = 409, description = "`nothing-arrived`: send the bytes first"),
+        (status = 409, description = "`upload-missing`: send the bytes first"),
         (status = 413, description = "`too-large`"),
         (status = 415, description = "`not-an-image`"),
         (status = 422, description = "`undecodable`, `too-many-pixels`, `too-many-frames`, `digest-mismatch`"),
-        (status = 507, description = "`no-room`"),
+        (status = 507, description = "`insufficient-storage`"),
     ),
 )]
 pub(crate) async fn complete(State(app): State<App>, UploadId(id): UploadId) -> Result<Response, Problem> {

@@ -37,7 +37,7 @@ use crate::{answer, body, dialect, form, resume};
         (status = 413, description = "`too-large`; where a ticket can take it, the answer says so"),
         (status = 415, description = "`not-an-image`"),
         (status = 422, description = "`undecodable`, `too-many-pixels`, `too-many-frames`, `digest-mismatch`, `idempotency-mismatch`, `deleted-since`"),
-        (status = 507, description = "`no-room`"),
+        (status = 507, description = "`insufficient-storage`"),
     ),
 )]
 pub(crate) async fn upload(

@@ -13,7 +13,7 @@ const HELD = {
 const WORDS = {
   'too-large': 'Too large.', 'not-an-image': 'Not an image or a video that can be kept here. These are: JPEG, PNG, GIF, WebP, AVIF, HEIC, BMP, TIFF, ICO, MP4 and WebM.',
   undecodable: 'Damaged: it cannot be read as an image.',
-  'too-many-pixels': 'It has too many pixels.', 'empty-file': 'The file is empty.', 'no-room': 'There is no room left for it.',
+  'too-many-pixels': 'It has too many pixels.', 'empty-file': 'The file is empty.', 'insufficient-storage': 'There is no room left for it.',
 };
 const CUT_OFF = 'Stored, but the file is cut off: part of the picture may be missing.';
 /** The most files that are listed at a time. */

@@ -77,7 +77,7 @@ async function byTicket(task, signal, progress) {
       if (fresh) throw problem;
     }
   }
-  throw new Problem(409, 'nothing-arrived', 'What was sent has not arrived.');
+  throw new Problem(409, 'upload-missing', 'What was sent has not arrived.');
 }
 
 async function announce({ file, fields }, signal) {
@@ -94,7 +94,7 @@ async function complete(task, signal) {
     return await api('POST', task.ticket.completeUrl, { signal });
   } catch (problem) {
     if (problem.status === 404) task.ticket = null;
-    else if (problem.type !== 'nothing-arrived') throw problem;
+    else if (problem.type !== 'upload-missing') throw problem;
     return null;
   }
 }

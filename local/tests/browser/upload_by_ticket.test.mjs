@@ -100,8 +100,8 @@ test('bytes that came before, as 412 says, are completed', async (t) => {
   // Whether they came is not known at once: the first who asks is told that they did not.
   let [puts, asked] = [0, 0];
   between.plan = (request) => {
-    if (request.method === 'PUT') return ++puts === 1 ? { deaf: 'late' } : { answer: [412, JSON.stringify({ type: '/problems/arrived-before', detail: 'They are here.' })] };
-    if (request.path.endsWith('/complete') && ++asked === 1) return { answer: [409, JSON.stringify({ type: '/problems/nothing-arrived', detail: 'Not yet.' })] };
+    if (request.method === 'PUT') return ++puts === 1 ? { deaf: 'late' } : { answer: [412, JSON.stringify({ type: '/problems/upload-already-received', detail: 'They are here.' })] };
+    if (request.path.endsWith('/complete') && ++asked === 1) return { answer: [409, JSON.stringify({ type: '/problems/upload-missing', detail: 'Not yet.' })] };
     return between.usual(request);
   };
   await pick(page, [picture]);

@@ -207,7 +207,7 @@ fn store_failure(kind: ErrorKind) -> Problem {
     match kind {
         ErrorKind::Full => {
             let detail = "There is too little room left in the store. Reading still works.";
-            Problem::new(StatusCode::INSUFFICIENT_STORAGE, "no-room", detail)
+            Problem::new(StatusCode::INSUFFICIENT_STORAGE, "insufficient-storage", detail)
         }
         ErrorKind::ReadOnly => {
             Problem::new(unavailable, "read-only", "The store takes no writes. Reading still works.")
@@ -215,7 +215,7 @@ fn store_failure(kind: ErrorKind) -> Problem {
         ErrorKind::Fenced => {
             let detail = "A volume of this store is not mounted, or a place belongs to another store, so nothing is written. \
                           Reading still works, and /api/health says what to do.";
-            Problem::new(unavailable, "writes-withheld", detail)
+            Problem::new(unavailable, "storage-mismatch", detail)
         }
         ErrorKind::Refused => {
             Problem::new(unavailable, "store-refused", "The store refuses this. Its rights need a look.")
@@ -239,8 +239,8 @@ impl From<Error> for Problem {
     /// | Error | Status | `type` |
     /// |---|---|---|
     /// | no such image, group, backup, ticket or token | 404 | `no-such-image`, `no-such-group`, `no-such-backup`, `no-such-ticket`, `no-such-token` |
-    /// | `If-Match` that does not hold, bytes of a ticket that came before | 412 | `changed`, `arrived-before` |
-    /// | bytes of a ticket that have not come, or are coming | 409 | `nothing-arrived`, `arriving-now` |
+    /// | `If-Match` that does not hold, bytes of a ticket that came before | 412 | `precondition-failed`, `upload-already-received` |
+    /// | bytes of a ticket that have not come, or are coming | 409 | `upload-missing`, `upload-in-progress` |
     /// | a restore, a verification or an upload of the same key is running | 409 | `restore-running`, `verification-running`, `idempotency-in-progress` |
     /// | a key used for something else or for what was deleted since, another digest | 422 | `idempotency-mismatch`, `deleted-since`, `digest-mismatch` |
     /// | nothing sent, or something malformed | 400 | `no-file`, `empty-file`, `invalid-request` |
@@ -249,12 +249,12 @@ impl From<Error> for Problem {
     /// | a damaged or an excessive image | 422 | `undecodable`, `too-many-pixels`, `too-many-frames` |
     /// | an archive that cannot be taken in | 422 | `unusable-archive` |
     /// | a place outside the store that cannot be written or read | 422 | `unwritable`, `unreadable` |
-    /// | no room for bytes or for files (inodes) | 507 | `no-room` |
-    /// | a store that refuses, takes no writes or does not answer | 503 | `store-refused`, `read-only`, `writes-fenced`, `store-unavailable` |
+    /// | no room for bytes or for files (inodes) | 507 | `insufficient-storage` |
+    /// | a store that refuses, takes no writes or does not answer | 503 | `store-refused`, `read-only`, `storage-mismatch`, `store-unavailable` |
     /// | an archive that is too far behind, or too many images to be scaled | 503 | `archive-behind`, `too-busy` |
     /// | a change that may or may not have been stored | 503 | `outcome-unknown` |
     /// | a migration between places that do not fit, or one that has not ended | 409, 503 | `migration-refused`, `migration-unfinished` |
-    /// | bytes that no place has | 503 | `missing-bytes` |
+    /// | bytes that no place has | 503 | `image-data-lost` |
     /// | a catalog that this version must not touch | 503 | `catalog-unusable` |
     /// | a backup, a store or tokens whose content is not what it was | 500 | `damaged-backup`, `store-corrupt`, `damaged-tokens` |
     fn from(error: Error) -> Self {
@@ -276,7 +276,7 @@ impl From<Error> for Problem {
             | Error::NoRoom
             | Error::NoFiles => match error.store_kind() {
                 Some(ErrorKind::Full) if error.is_out_of_inodes() => {
-                    Self::new(S::INSUFFICIENT_STORAGE, "no-room", Error::NoFiles.to_string())
+                    Self::new(S::INSUFFICIENT_STORAGE, "insufficient-storage", Error::NoFiles.to_string())
                 }
                 Some(kind) => store_failure(kind),
                 None => {
@@ -288,21 +288,21 @@ impl From<Error> for Problem {
             Error::NoSuchGroup(_) => problem(S::NOT_FOUND, "no-such-group"),
             Error::NoSuchBackup(_) => problem(S::NOT_FOUND, "no-such-backup"),
             Error::DamagedBackup(_) => problem(S::INTERNAL_SERVER_ERROR, "damaged-backup"),
-            Error::MissingBytes => problem(S::SERVICE_UNAVAILABLE, "missing-bytes"),
+            Error::MissingBytes => problem(S::SERVICE_UNAVAILABLE, "image-data-lost"),
             Error::ArchiveBehind => problem(S::SERVICE_UNAVAILABLE, "archive-behind").retry_after(RETRY_SECONDS),
-            Error::NoRoomToRestore { .. } => problem(S::INSUFFICIENT_STORAGE, "no-room"),
+            Error::NoRoomToRestore { .. } => problem(S::INSUFFICIENT_STORAGE, "insufficient-storage"),
             Error::TooMuchUnfinished => problem(S::TOO_MANY_REQUESTS, "too-many-unfinished").retry_after(RETRY_SECONDS),
-            Error::Changed => problem(S::PRECONDITION_FAILED, "changed"),
+            Error::Changed => problem(S::PRECONDITION_FAILED, "precondition-failed"),
             Error::RestoreRunning => problem(S::CONFLICT, "restore-running"),
             Error::MigrationUnfinished => problem(S::SERVICE_UNAVAILABLE, "migration-unfinished"),
             Error::MigrationRefused(_) => problem(S::CONFLICT, "migration-refused"),
             Error::NoSuchTicket => problem(S::NOT_FOUND, "no-such-ticket"),
             Error::NoSuchToken(_) => problem(S::NOT_FOUND, "no-such-token"),
             Error::DamagedTokens => problem(S::INTERNAL_SERVER_ERROR, "damaged-tokens"),
-            Error::NothingArrived => problem(S::CONFLICT, "nothing-arrived"),
-            Error::ArrivingNow => problem(S::CONFLICT, "arriving-now"),
+            Error::NothingArrived => problem(S::CONFLICT, "upload-missing"),
+            Error::ArrivingNow => problem(S::CONFLICT, "upload-in-progress"),
             Error::VerificationRunning => problem(S::CONFLICT, "verification-running"),
-            Error::ArrivedBefore => problem(S::PRECONDITION_FAILED, "arrived-before"),
+            Error::ArrivedBefore => problem(S::PRECONDITION_FAILED, "upload-already-received"),
             Error::NoFile => problem(S::BAD_REQUEST, "no-file"),
             Error::EmptyFile => problem(S::BAD_REQUEST, "empty-file"),
             Error::Invalid(_) => problem(S::BAD_REQUEST, "invalid-request"),

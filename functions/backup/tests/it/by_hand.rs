@@ -251,7 +251,7 @@ async fn a_full_disk_takes_nothing_in_and_still_gives_out() {
     let full = |operation: &Operation| (operation.name == "put").then_some(Fault::Before(ErrorKind::Full));
     let app = app_on(Arc::new(FaultStore::with_plan(memory, full)));
     let answer = ask(&app, "POST", "/api/backups", zip_of("x.png", &png(2))).await;
-    assert_eq!(answer.problem(), (507, "no-room".to_owned()));
+    assert_eq!(answer.problem(), (507, "insufficient-storage".to_owned()));
     let download = ask(&app, "GET", &format!("/api/backups/{name}/download"), Body::empty()).await;
     assert!(zip::ZipArchive::new(Cursor::new(download.body)).is_ok());
     assert!(matches!(app.keepsake.images.get("x.png").await, Err(Error::NoSuchImage(_))));

@@ -124,7 +124,10 @@ async fn failures_say_that_there_was_no_success() {
     let fails = |operation: &Operation| (operation.name == "put").then_some(Fault::Before(ErrorKind::Full));
     let app = app_on(Arc::new(FaultStore::with_plan(Arc::new(MemoryStore::new()), fails)));
     let answer = ask(&app, "POST", "/api/backup", &[]).await;
-    assert_eq!((answer.problem(), &answer.json()["success"]), ((507, "no-room".to_owned()), &json!(false)));
+    assert_eq!(
+        (answer.problem(), &answer.json()["success"]),
+        ((507, "insufficient-storage".to_owned()), &json!(false))
+    );
     let answer = ask(&app, "DELETE", "/api/backup", &[]).await;
     assert_eq!((answer.problem().0, answer.header("allow"), &answer.json()["success"]), (405, "POST", &json!(false)));
 }

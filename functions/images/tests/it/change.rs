@@ -79,7 +79,7 @@ async fn an_edit_of_a_version_that_is_gone_changes_nothing() {
         patch(&app, &id, &[MERGE_PATCH, ("if-match", tag)], json!({ "description": text })).await
     };
     assert_eq!(edit(&first, "one").await.status, 200);
-    assert_eq!(edit(&first, "two").await.problem(), (412, "changed".to_owned()));
+    assert_eq!(edit(&first, "two").await.problem(), (412, "precondition-failed".to_owned()));
     assert_eq!(edit(&format!("W/{first}"), "two").await.problem().0, 412);
     assert_eq!(edit("no tag", "two").await.problem().0, 412);
     assert_eq!(get(&app, &path).await.json()["description"], "one");
@@ -157,7 +157,10 @@ async fn a_delete_honours_if_match() {
     let app = app();
     let id = stored(&app).await;
     let path = format!("/api/images/{id}");
-    assert_eq!(ask(&app, "DELETE", &path, &[("if-match", "\"v9-x\"")]).await.problem(), (412, "changed".to_owned()));
+    assert_eq!(
+        ask(&app, "DELETE", &path, &[("if-match", "\"v9-x\"")]).await.problem(),
+        (412, "precondition-failed".to_owned())
+    );
     let etag = get(&app, &path).await.header("etag").to_owned();
     assert_eq!(ask(&app, "DELETE", &path, &[("if-match", &etag)]).await.status, 200);
 }

@@ -229,10 +229,13 @@ async fn a_change_of_a_version_that_is_gone_changes_nothing() {
         ("new", json!({ "files": [a] })),
     ] {
         let answer = put(&app, path, &[("if-match", &stale)], &body).await;
-        assert_eq!(answer.problem(), (412, "changed".to_owned()), "{path}");
+        assert_eq!(answer.problem(), (412, "precondition-failed".to_owned()), "{path}");
     }
     for path in ["g", "g?keepImages=true"] {
-        assert_eq!(delete(&app, path, &[("if-match", &stale)]).await.problem(), (412, "changed".to_owned()));
+        assert_eq!(
+            delete(&app, path, &[("if-match", &stale)]).await.problem(),
+            (412, "precondition-failed".to_owned())
+        );
     }
     let group = get(&app, "/api/groups/g").await;
     assert_eq!((names(&group.json()), group.header("etag")), (vec![a, b], fresh.as_str()));
@@ -252,10 +255,13 @@ async fn a_group_that_was_looked_at_in_a_list_is_only_deleted_as_it_was_there() 
     let fields = Fields { group_id: Some("g".to_owned()), ..Fields::default() };
     let came = store_image_as(&app.keepsake, png(9), fields).await;
     for path in ["g", "g?keepImages=true"] {
-        assert_eq!(delete(&app, path, &[("if-match", &looked_at)]).await.problem(), (412, "changed".to_owned()));
+        assert_eq!(
+            delete(&app, path, &[("if-match", &looked_at)]).await.problem(),
+            (412, "precondition-failed".to_owned())
+        );
     }
     let pushes_out = put(&app, "g", &[("if-match", &looked_at)], json!({ "files": [a, b, c] })).await;
-    assert_eq!(pushes_out.problem(), (412, "changed".to_owned()));
+    assert_eq!(pushes_out.problem(), (412, "precondition-failed".to_owned()));
     assert_eq!(files(&app, "g").await, [a, b, came.clone()]);
     assert_eq!(get(&app, &format!("/uploads/{came}")).await.body, png(9));
 
@@ -351,7 +357,10 @@ async fn a_group_can_be_deleted_from_a_full_disk() {
     let [a, b] = store(&app).await;
     put(&app, "g", &[], json!({ "files": [a, b] })).await;
     fails.store(true, Ordering::SeqCst);
-    assert_eq!(put(&app, "g/title", &[], json!({ "title": "T" })).await.problem(), (507, "no-room".to_owned()));
+    assert_eq!(
+        put(&app, "g/title", &[], json!({ "title": "T" })).await.problem(),
+        (507, "insufficient-storage".to_owned())
+    );
     assert_eq!(delete(&app, "g", &[("if-match", "\"other\"")]).await.problem().0, 412);
     assert_eq!(files(&app, "g").await, [a, b], "bytes go for a delete that is meant, and for no other");
     assert_eq!(delete(&app, "g", &[]).await.json()["images"], 2);

@@ -135,7 +135,7 @@ async fn thumbnail_has_strong_etag_for_revalidation() {
             assert_eq!(again.header("vary"), if path.contains('?') { "accept" } else { "" });
         }
         let other = ask(&app, "GET", &path, &[("if-match", "\"other\"")]).await;
-        assert_eq!(other.problem(), (412, "changed".to_owned()));
+        assert_eq!(other.problem(), (412, "precondition-failed".to_owned()));
         tags.push(tag);
     }
     let (asked, same) = (get(&app, &format!("{first}?w=100")).await, get(&app, &format!("{first}?w=160")).await);
@@ -216,7 +216,7 @@ async fn what_has_rotted_is_never_scaled() {
     assert_eq!(get(&app, &format!("/uploads/{id}?w=160")).await.body, right.body);
     let copy = Key::new(format!("backups/images/{}", Digest::of(&picture(320, 320, 255)))).unwrap();
     app.keepsake.core.primary.put(&copy, &Body::from(rotten), &PutMode::Overwrite).await.unwrap();
-    assert_eq!(get(&app, &format!("/uploads/{id}?h=640")).await.problem(), (503, "missing-bytes".to_owned()));
+    assert_eq!(get(&app, &format!("/uploads/{id}?h=640")).await.problem(), (503, "image-data-lost".to_owned()));
 }
 
 #[tokio::test]

@@ -85,7 +85,7 @@ async fn what_has_rotted_is_never_served() {
         assert!(answer.body == expected, "the replica");
     }
     put(&app.keepsake.core.primary, &format!("backups/images/{digest}"), &rotten).await;
-    assert_eq!(get(&app, &path).await.problem(), (503, "missing-bytes".to_owned()));
+    assert_eq!(get(&app, &path).await.problem(), (503, "image-data-lost".to_owned()));
 }
 
 #[tokio::test]
@@ -96,7 +96,7 @@ async fn an_image_whose_bytes_are_nowhere_whole_is_never_served() {
     let digest = shared::digest::Digest::of(&png(1));
     put(&app.keepsake.core.primary, &format!("uploads/{id}"), &png(1)[..20]).await;
     put(&app.keepsake.core.primary, &format!("backups/images/{digest}"), b"").await;
-    assert_eq!(get(&app, &path).await.problem(), (503, "missing-bytes".to_owned()));
+    assert_eq!(get(&app, &path).await.problem(), (503, "image-data-lost".to_owned()));
     assert_eq!(ask(&app, "GET", &path, &[("range", "bytes=0-1")]).await.problem().0, 503);
     assert_eq!(ask(&app, "HEAD", &path, &[]).await.status, 503);
 }

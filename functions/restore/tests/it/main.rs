@@ -191,7 +191,7 @@ async fn a_restore_without_room_is_refused_and_its_plan_says_so() {
     assert!(lacking > 0 && plan["message"].as_str().unwrap().contains(&lacking.to_string()), "{plan}");
     let before = keys(&app).await;
     let refused = restore(&app, &scene.backup).await;
-    assert_eq!(refused.problem(), (507, "no-room".to_owned()));
+    assert_eq!(refused.problem(), (507, "insufficient-storage".to_owned()));
     assert!(refused.json()["detail"].as_str().unwrap().contains(&lacking.to_string()), "{refused:?}");
     assert_eq!(keys(&app).await, before);
     free(Settings::default().reserve_bytes + lacking);

@@ -28,13 +28,16 @@ async fn a_store_with_too_little_room_is_refused_before_the_body_is_read() {
         |_| -> std::task::Poll<Option<Result<Vec<u8>, std::io::Error>>> { panic!("the body is not to be read") },
     ));
     let upload = request("POST", "/api/upload", &[("content-length", "1000")], unread);
-    assert_eq!(send(&router(&app), upload).await.problem(), (507, "no-room".to_owned()));
+    assert_eq!(send(&router(&app), upload).await.problem(), (507, "insufficient-storage".to_owned()));
     assert_eq!(send_raw(&app, "/api/upload", &[], png(1)).await.status, 201);
 }
 
 #[tokio::test]
 async fn a_store_that_runs_full_while_it_is_written() {
-    assert_eq!(upload_with("put", Fault::Before(ErrorKind::Full)).await.problem(), (507, "no-room".to_owned()));
+    assert_eq!(
+        upload_with("put", Fault::Before(ErrorKind::Full)).await.problem(),
+        (507, "insufficient-storage".to_owned())
+    );
 }
 
 #[tokio::test]

@@ -101,7 +101,7 @@ async fn only_the_bytes_that_were_announced_come_in_and_only_once() {
     let app = shared::testing::app();
     let bytes = png(1);
     let ticket = ticket(&app, &announcement(&bytes, "image/png")).await;
-    let nothing_arrived = (409, "nothing-arrived".to_owned());
+    let nothing_arrived = (409, "upload-missing".to_owned());
     assert_eq!(complete(&app, &ticket).await.problem(), nothing_arrived);
     let longer = [&bytes[..], b"!"].concat();
     assert_eq!(put(&app, &ticket, &longer).await.problem(), (413, "too-large".to_owned()));
@@ -115,7 +115,7 @@ async fn only_the_bytes_that_were_announced_come_in_and_only_once() {
     assert_eq!(complete(&app, &ticket).await.problem(), nothing_arrived);
 
     assert_eq!(put(&app, &ticket, &bytes).await.status, StatusCode::OK);
-    assert_eq!(put(&app, &ticket, &bytes).await.problem(), (412, "arrived-before".to_owned()));
+    assert_eq!(put(&app, &ticket, &bytes).await.problem(), (412, "upload-already-received".to_owned()));
     assert_eq!(complete(&app, &ticket).await.status, StatusCode::CREATED);
 }
 

@@ -95,11 +95,11 @@ async fn unmounted_data_folder_is_not_written_until_declared_lost() {
         (reqwest::Method::POST, "/api/prune".to_owned()),
     ] {
         let refused = server::json(server.send(method, &path).await, StatusCode::SERVICE_UNAVAILABLE).await;
-        assert_eq!(refused["type"], "writes-withheld", "{path}");
+        assert_eq!(refused["type"], "storage-mismatch", "{path}");
     }
     let upload = reqwest::Client::new().post(server.url("/api/upload")).header("x-filename", &name).body(bytes.clone());
     let refused = server::json(upload.send().await.unwrap(), StatusCode::SERVICE_UNAVAILABLE).await;
-    assert_eq!(refused["type"], "writes-withheld");
+    assert_eq!(refused["type"], "storage-mismatch");
     server.stop();
     let left: Vec<String> = names(volume.clone()).into_iter().filter(|name| !name.starts_with('.')).collect();
     assert!(left.is_empty() && names(copies.path().to_owned()) == before, "{left:?}");

@@ -91,7 +91,7 @@ fn full_disk_stores_upload_or_refuses_it_without_traces() {
             Err(error) => {
                 refused += 1;
                 assert!(needed.is_none(), "refused, though less was enough");
-                assert_eq!(answered(error), (507, "no-room".to_owned()));
+                assert_eq!(answered(error), (507, "insufficient-storage".to_owned()));
                 // A replica of what an image holds may stay, as far as there was room for it: the next try uses it.
                 let after = disk.moment().tree();
                 let came: Vec<_> = after.keys().filter(|path| !before.contains_key(*path)).collect();
@@ -149,7 +149,7 @@ fn uploads_leave_enough_inodes_for_every_delete() {
         }
     };
     assert!(sent > 50 && refused.to_string().contains("inodes"), "{sent} were sent before: {refused}");
-    assert_eq!(answered(refused), (507, "no-room".to_owned()));
+    assert_eq!(answered(refused), (507, "insufficient-storage".to_owned()));
     let (status, message) = health_of_primary(&keepsake);
     assert!(status == Status::Error && message.contains("inodes are free") && message.contains("500"), "{message}");
     let deleted = ids(&full);
@@ -178,7 +178,7 @@ fn a_disk_without_free_inodes_says_so_in_health_and_in_the_answer() {
         if let Err(error) = send(&keepsake, 7) {
             refused += 1;
             let sentence = error.is_out_of_inodes();
-            assert_eq!(answered(error), (507, "no-room".to_owned()));
+            assert_eq!(answered(error), (507, "insufficient-storage".to_owned()));
             assert!(sentence, "the answer does not name inodes");
             assert_eq!(ids(&disk), two);
         }

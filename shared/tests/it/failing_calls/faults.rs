@@ -13,12 +13,12 @@ const EIO: CallFault = CallFault::Fails(Errno::IO);
 const UNAVAILABLE: &[&str] = &["store-unavailable", "outcome-unknown"];
 /// A sector that cannot be read is rot.
 const UNREADABLE: &[&str] =
-    &["store-unavailable", "outcome-unknown", "store-corrupt", "missing-bytes", "damaged-backup"];
+    &["store-unavailable", "outcome-unknown", "store-corrupt", "image-data-lost", "damaged-backup"];
 /// A change of names that was made but not synced may stand, whatever the reason.
-const FULL: &[&str] = &["no-room", "store-unavailable", "outcome-unknown"];
+const FULL: &[&str] = &["insufficient-storage", "store-unavailable", "outcome-unknown"];
 const READ_ONLY: &[&str] = &["read-only", "outcome-unknown"];
 const REFUSED: &[&str] = &["store-refused", "outcome-unknown"];
-const CORRUPT: &[&str] = &["store-corrupt", "missing-bytes", "damaged-backup"];
+const CORRUPT: &[&str] = &["store-corrupt", "image-data-lost", "damaged-backup"];
 
 const fn disk(
     name: &'static str,
@@ -104,7 +104,7 @@ fn gets(operation: &Operation) -> bool {
 pub(crate) const STORE: &[Fault] = &[
     store("unavailable", any, StoreFault::Before(ErrorKind::Unavailable), UNAVAILABLE),
     store("a lost reply", changes, StoreFault::After(ErrorKind::Unavailable), UNAVAILABLE),
-    store("full", puts, StoreFault::Before(ErrorKind::Full), &["no-room"]),
+    store("full", puts, StoreFault::Before(ErrorKind::Full), &["insufficient-storage"]),
     store("read-only", changes, StoreFault::Before(ErrorKind::ReadOnly), READ_ONLY),
     store("refused", any, StoreFault::Before(ErrorKind::Refused), REFUSED),
     store("corrupt", gets, StoreFault::Before(ErrorKind::Corrupt), CORRUPT),

@@ -49,7 +49,7 @@ fn answered(error: Error) -> (u16, String) {
 
 fn status_of(problem: &str) -> u16 {
     match problem {
-        "no-room" => 507,
+        "insufficient-storage" => 507,
         "store-corrupt" | "damaged-backup" => 500,
         _ => 503,
     }
@@ -118,11 +118,11 @@ fn check(base: &Base, operation: &Operation, expected: &Expected, fault: Fault, 
             assert_eq!(status, status_of(&problem), "{problem}");
             let may_stand = match operation.effect {
                 Effect::Repairs => true,
-                Effect::Changes if problem == "missing-bytes" => true,
+                Effect::Changes if problem == "image-data-lost" => true,
                 _ => problem == "outcome-unknown",
             };
             let stands = between == expected.after;
-            let partly = problem == "missing-bytes" || two_wrong;
+            let partly = problem == "image-data-lost" || two_wrong;
             let well = between == expected.before || may_stand && (stands || partly);
             assert!(well, "answered {problem}, and there is {between:?}");
             let mut after = expected.after.clone();

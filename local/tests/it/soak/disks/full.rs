@@ -68,7 +68,7 @@ impl Small {
         }
         assert_eq!(media_type, "application/problem+json", "{body}");
         let expected = match status {
-            StatusCode::INSUFFICIENT_STORAGE => "no-room",
+            StatusCode::INSUFFICIENT_STORAGE => "insufficient-storage",
             StatusCode::SERVICE_UNAVAILABLE => "read-only",
             _ => panic!("{status}: {body}"),
         };
