@@ -19,7 +19,7 @@ type At = (Reverse<Timestamp>, Reverse<ImageId>);
 type Images = BTreeMap<At, Arc<Entry>>;
 
 /// Live images, newest first. The position of a group is that of its newest image; its other images are kept
-/// separately, so that a list of groups skips none of them, however many there are.
+/// separately, so that a list of groups does not iterate over them, however many there are.
 #[derive(Debug, Default)]
 pub(super) struct Listed {
     /// Images without a group, and the newest of each group.

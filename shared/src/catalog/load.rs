@@ -122,7 +122,7 @@ impl Catalog {
         }
         let mirror = &self.mirrors[place];
         for id in list_commits(mirror).await? {
-            // Its writer may take it back yet. Read after it has ended, it is what it will stay.
+            // Its writer may still roll it back. Once its writer has ended, the commit no longer changes.
             if lock(&self.in_flight).contains(&id) || self.is_undecided(id) {
                 continue;
             }
@@ -154,7 +154,7 @@ impl Catalog {
         Ok(held)
     }
 
-    /// Whether a mirror's checkpoint has the very bytes of the primary's, which spares reading it as JSON.
+    /// Whether a mirror's checkpoint has exactly the bytes of the primary's, so that it need not be decoded.
     async fn mirror_is_same(&self, place: usize) -> Result<bool, CatalogError> {
         let Base::Known(_, digest) = self.cache().base.clone() else { return Ok(false) };
         let (mirror, key) = (&self.mirrors[place], layout::checkpoint());

@@ -80,8 +80,8 @@ impl Archive {
         self.verify_unless(primary, id, digest, |meta| !self.is_aging(meta)).await
     }
 
-    /// Likewise for bytes that a record has named for a while, so that no prune takes them away: what is right is left
-    /// alone, which goes on a full disk too.
+    /// Like [`verify`](Self::verify), for bytes that a record has referenced for a while, so that no prune removes
+    /// them: leaves an intact replica alone, which works on a full disk too.
     pub async fn verify_named(&self, primary: &Store, id: &ImageId, digest: Digest) -> Result<Archived, StoreError> {
         self.verify_unless(primary, id, digest, |_| true).await
     }
