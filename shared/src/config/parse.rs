@@ -158,8 +158,7 @@ fn parse_size(value: &str) -> Option<u64> {
     number.replace('_', "").parse::<u64>().ok()?.checked_mul(factor)
 }
 
-/// An origin in the one form that browsers send.
-/// The name in an origin, without its port; `None` for a local one, which is always answered to.
+/// The host name in an origin, without its port; `None` for a local one, which is always accepted.
 pub(super) fn host_of(origin: &str) -> Option<String> {
     let host = Url::parse(origin).ok()?.host_str()?.to_owned();
     Some(host).filter(|host| !["localhost", "127.0.0.1", "[::1]"].contains(&host.as_str()))
