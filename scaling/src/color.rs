@@ -90,7 +90,7 @@ impl Space {
     }
 }
 
-/// Converts colours to sRGB.
+/// Converts colors to sRGB.
 pub(crate) fn to_srgb(mut pixels: Pixels, space: Option<&Space>) -> Pixels {
     let converted = space.and_then(Space::profile).and_then(|profile| {
         let (srgb, options) = (ColorProfile::new_srgb(), TransformOptions::default());

@@ -41,11 +41,12 @@ pub struct Record {
     pub content_type: Option<String>,
     /// Length in bytes.
     pub size: Option<u64>,
-    /// Width in pixels, as browsers show the image. Where `orientation` is not set, that of the stored pixels.
+    /// Width in pixels, as browsers show the image. If `orientation` is not set, that of the stored pixels.
     pub width: Option<u64>,
-    /// Height in pixels, likewise.
+    /// Height in pixels, of the same picture as the width.
     pub height: Option<u64>,
-    /// How the stored pixels are turned to be shown, as an Exif value from 1 to 8. Not set in records of before it was known.
+    /// How to rotate the stored pixels for display, as an Exif value from 1 to 8. Not set in records that are older
+    /// than this field.
     pub orientation: Option<u64>,
     /// Set if the file ends before its picture does.
     pub truncated: Option<bool>,

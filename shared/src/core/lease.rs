@@ -141,7 +141,7 @@ impl<'a> Lease<'a> {
     /// Renews the lease if that is due; call it often. [`Error::RestoreRunning`] if another process has taken it over.
     /// A short outage of the archive ends nothing while the lease holds.
     pub(crate) async fn renew_if_due(&self) -> Result<()> {
-        // There was no space for the lease; another process may have got one since.
+        // Without a lease, for lack of space, renew each time: another process may have found space for one since.
         let held = self.held.lock().await.is_some();
         let now = self.clock.now();
         if held && now < *lock(&self.due) {

@@ -88,7 +88,7 @@ pub fn image(id: &ImageId) -> Key {
     key(format!("{UPLOADS}{id}"))
 }
 
-/// Parses the key of an [`image`] in the primary.
+/// Parses the key of an [`image()`] in the primary.
 pub fn parse_image(key: &Key) -> Option<ImageId> {
     ImageId::new(key.as_str().strip_prefix(UPLOADS)?).ok()
 }

@@ -1,4 +1,4 @@
-//! Positions in MP4 and QuickTime files: the boxes `©xyz` and `loci`, and values as Apple's telephones write them.
+//! Positions in MP4 and QuickTime files: the boxes `©xyz` and `loci`, and values as written by Apple's phones.
 
 use std::ops::Range;
 

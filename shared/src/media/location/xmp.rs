@@ -1,5 +1,6 @@
-//! Properties of XMP, which is XML: `exif:GPSLatitude="52,31.2N"` or `<exif:GPSLatitude>52,31.2N</exif:GPSLatitude>`, those
-//! of drones, such as `drone-dji:GpsLatitude`, and the items of Sony's XML in MP4s, `<Item name="Latitude" value="52:31:12"/>`.
+//! Properties of XMP, which is XML: `exif:GPSLatitude="52,31.2N"` or `<exif:GPSLatitude>52,31.2N</exif:GPSLatitude>`,
+//! those of drones, such as `drone-dji:GpsLatitude`, and the items of Sony's XML in MP4s, `<Item name="Latitude"
+//! value="52:31:12"/>`.
 
 use std::ops::Range;
 
