@@ -77,7 +77,7 @@ impl Index {
         }
     }
 
-    /// Whether another object had this version: Cloudinary counts versions in seconds.
+    /// Whether the current or a removed object under `key` has this version: Cloudinary counts versions in seconds.
     pub(super) fn is_used(&self, key: &Key, version: u64) -> bool {
         self.entries.get(key).is_some_and(|entry| entry.resource.version == version)
             || self.gone.iter().any(|(gone, of)| gone == key && *of == version)
