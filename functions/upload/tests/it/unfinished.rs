@@ -39,7 +39,7 @@ async fn begin_from(app: &App, address: &str, length: u64) -> Answer {
 async fn unfinished_uploads_take_half_the_room_and_a_quarter_for_one_client() {
     let app = app_with_room(100_000);
     let too_much = (429, "too-many-unfinished".to_owned());
-    assert_eq!(begin_from(&app, "192.0.2.1", 90_000).await.status, StatusCode::CREATED, "one alone is taken");
+    assert_eq!(begin_from(&app, "192.0.2.1", 45_000).await.status, StatusCode::CREATED, "one alone is taken");
     assert_eq!(begin_from(&app, "192.0.2.1", 1).await.problem(), too_much);
     app.keepsake.unfinished.clear_untouched(jiff::Timestamp::MAX).await.unwrap();
 
