@@ -186,7 +186,7 @@ impl Restores {
         Ok(())
     }
 
-    /// Finds out how much room is lacking for the bytes, the safety backup and the commit.
+    /// Computes how much free space is missing for the bytes, the safety backup and the commit.
     async fn plan_room(&self, plan: &mut Plan, present: &HashMap<ImageId, Listed>) -> Result<()> {
         let (primary, archive) = (self.core.primary.free_bytes().await?, self.core.archive.store().free_bytes().await?);
         if plan.does_nothing() || primary.is_none() && archive.is_none() {
@@ -198,7 +198,7 @@ impl Restores {
         let set_aside = sum(&mut plan.in_the_way.iter().filter_map(|id| present.get(id)).map(|file| file.size));
         let commit = plan.changes.len() as u64 * RECORD_BYTES;
         let for_archive = self.backups.backup_bytes().await? + set_aside + commit;
-        // The archive may lie on the same disk.
+        // The archive may be on the same disk.
         let for_primary = brought.saturating_add(commit).saturating_add(for_archive);
         let lacking = |free: Option<u64>, needed: u64| {
             let needed = needed.saturating_add(self.core.settings.reserve_bytes);
@@ -208,8 +208,8 @@ impl Restores {
         Ok(())
     }
 
-    /// The images that come back and under whose name a file lies that is not theirs. Nobody has looked at the file of a
-    /// deleted image since, so that its length alone proves nothing.
+    /// The restored images whose key holds a file with other bytes. The file of a deleted image has not been verified
+    /// since the delete, so its length alone proves nothing.
     async fn wrong_leftovers(
         &self,
         plan: &Plan,
@@ -225,7 +225,8 @@ impl Restores {
         looked.try_filter_map(async |wrong| Ok(wrong)).try_collect().await
     }
 
-    /// Restores a backup. A crash at any point leaves the old state or the new one; running it again finishes the job.
+    /// Restores a backup. A crash at any point leaves the old state or the new one; running it again completes the
+    /// restore.
     pub async fn restore(&self, name: BackupName, mode: Mode) -> Result<Restored> {
         let lease = Lease::acquire(self.core.archive.store(), &self.core.clock).await?.ok_or(Error::RestoreRunning)?;
         let outcome = self.restore_leased(name, mode, &lease).await;
@@ -245,7 +246,7 @@ impl Restores {
         let safety_backup = Some(self.backups.create(Kind::Safety).await?.name);
         lease.renew_if_due().await?;
         let carried_out = self.carry_out(&mut plan, lease).await;
-        // What may stand keeps its bytes.
+        // If the commit may exist, its bytes stay.
         if carried_out.as_ref().is_err_and(|error| !matches!(error, Error::Commit(CommitError::Unknown(_))))
             && let Err(error) = self.take_back_bytes(&plan.begun, lease).await
         {
@@ -254,7 +255,7 @@ impl Restores {
         carried_out.map(|()| Restored { plan, safety_backup })
     }
 
-    /// Brings the bytes back, commits the changes, and deletes the bytes of what goes.
+    /// Restores the bytes, commits the changes, and deletes the bytes of removed images.
     async fn carry_out(&self, plan: &mut Plan, lease: &Lease<'_>) -> Result<()> {
         self.bring_bytes(plan, lease).await?;
         let removed: Vec<(ImageId, Arc<Entry>)>;
@@ -269,12 +270,12 @@ impl Restores {
             if !plan.changes.is_empty() {
                 let changes = std::mem::take(&mut plan.changes).into_iter().map(|(id, (_, change))| (id, change));
                 let committed = self.core.catalog.commit(changes.collect()).await;
-                // Also where the outcome is unknown, which the background task decides.
+                // Also if the outcome is unknown: the background task resolves it.
                 self.core.changed.notify_one();
                 committed?;
             }
         }
-        // Each goes only once its replica was found right. What is left here goes at the next start.
+        // Deletes each file only after its replica was verified. Files that remain are deleted at the next start.
         for (id, before) in &removed {
             if let Err(error) = self.images.delete_bytes(id, before).await {
                 tracing::warn!(image = %id, error = &error as &dyn std::error::Error, "a removed image's bytes stay for now");
@@ -283,9 +284,9 @@ impl Restores {
         Ok(())
     }
 
-    /// Deletes what a failed restore has copied into the primary: files of images that do not live. A file with other bytes
-    /// is not its copy and may be the only one, so that it stays. Under the lease alone, since another restore may rely on
-    /// them.
+    /// Deletes what a failed restore has copied into the primary: files of images that are not live. A file with other
+    /// bytes is not its copy and may be the only one, so it stays. Requires the lease, since another restore may rely
+    /// on the files.
     async fn take_back_bytes(&self, begun: &[(ImageId, Digest)], lease: &Lease<'_>) -> Result<()> {
         for some in begun.chunks(COPIES) {
             let look = async |(id, digest): (ImageId, Digest)| {
@@ -293,7 +294,7 @@ impl Restores {
                 Ok::<_, StoreError>(found.filter(|(_, found)| *found == digest).map(|(version, _)| (id, version)))
             };
             let copies: Vec<_> = stream::iter(some.to_vec()).map(look).buffer_unordered(COPIES).try_collect().await?;
-            // On a full disk a lease cannot be renewed, but it may still hold for long enough.
+            // On a full disk a lease cannot be renewed, but it may still be valid for long enough.
             match lease.renew_if_due().await {
                 Err(e) if e.store_kind() == Some(ErrorKind::Full) => {}
                 renewed => renewed?,
@@ -325,7 +326,8 @@ impl Restores {
         self.core.progress.begin("images", plan.bytes_to_bring.len() as u64);
         let failed = AtomicBool::new(false);
         let begun = Mutex::new(Vec::new());
-        // Each that was begun is seen to its end, also after one has failed: what is still being written cannot be taken back.
+        // Each transfer that has begun runs to its end, even after one has failed: a file that is still being written
+        // cannot be removed.
         let bring = async |(id, digest, size): (ImageId, Digest, u64)| {
             if failed.load(Ordering::Relaxed) {
                 return Ok(None);
@@ -350,9 +352,9 @@ impl Restores {
         Ok(())
     }
 
-    /// Sees that an image's bytes have room, and quarantines a file that lies in their place.
+    /// Checks that there is space for an image's bytes, and quarantines a file that occupies their key.
     async fn clear_place(&self, id: &ImageId, size: u64, in_the_way: bool) -> Result<()> {
-        // Others write as well, so that what was free for all may not be free for the next.
+        // Other processes write too, so the space that was free for the plan may be used by now.
         let needed = self.core.settings.reserve_bytes.saturating_add(size);
         if self.core.primary.free_bytes().await?.is_some_and(|free| free < needed) {
             return Err(Error::NoRoom);
@@ -372,14 +374,14 @@ impl Restores {
 }
 
 impl Plan {
-    /// What an image of the plan was called by whoever uploaded it, where that is known.
+    /// The original upload name of an image in the plan, if known.
     pub fn original_name(&self, id: &ImageId) -> Option<&str> {
         let back = self.records.get(id).and_then(|record| record.original_name.as_ref());
         back.or_else(|| self.removed_names.get(id)).map(String::as_str)
     }
 
-    /// The plan as people see it: an image that only its bytes come back to is restored as well, since to whoever looks it
-    /// was gone.
+    /// The plan as users see it: an image of which only the bytes return counts as restored, since to a user it was
+    /// gone.
     #[must_use]
     pub fn with_bytes_restored(mut self) -> Self {
         let before = self.restored.len();
@@ -388,12 +390,12 @@ impl Plan {
         self
     }
 
-    /// Whether everything is as it would be after it.
+    /// Whether the restore would change nothing.
     fn does_nothing(&self) -> bool {
         self.changes.is_empty() && self.bytes_to_bring.is_empty()
     }
 
-    /// Leaves an image as it is because its bytes cannot be had.
+    /// Leaves an image as it is because its bytes are unavailable.
     fn give_up(&mut self, id: ImageId) {
         self.restored.remove(&id);
         self.changed.remove(&id);
@@ -402,7 +404,7 @@ impl Plan {
         self.missing.insert(id);
     }
 
-    /// Leaves alone what someone changed after the plan was made, and with it after the safety backup.
+    /// Skips what changed after the plan was made, and therefore after the safety backup.
     fn leave_what_changed(&mut self, now: &Snapshot) {
         let moved = |(id, (planned, _)): (&ImageId, &(Option<Stamp>, Change))| {
             (now.get(id.as_str()).map(|entry| entry.stamp) != *planned).then(|| id.clone())
