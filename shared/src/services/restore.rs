@@ -1,4 +1,4 @@
-//! Restoring a backup: a plan, which is read-only, and then its application, which is one commit.
+//! Restores a backup in two steps: a read-only plan, then its application in one commit.
 
 use crate::services::backup::Backups;
 use crate::services::images::Images;
@@ -20,60 +20,60 @@ use store::digest::Digest;
 use store::sync::{AtomicBool, Mutex, Ordering, lock};
 use store::{ErrorKind, Optional, StoreError};
 
-/// Images brought back at a time.
+/// Images restored concurrently.
 const COPIES: usize = 8;
-/// About how long a record is in a commit, in bytes.
+/// Approximate size of a record in a commit, in bytes.
 const RECORD_BYTES: u64 = 1_024;
 
-/// What a restore does with images that came after the backup.
+/// What a restore does with images that were added after the backup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Mode {
-    /// It keeps them.
+    /// Keeps them.
     #[default]
     Merge,
-    /// It deletes them: the state is again what it was.
+    /// Deletes them: the state equals that of the backup.
     Exact,
 }
 
 /// What a restore would do, image by image.
 #[derive(Debug, Default)]
 pub struct Plan {
-    /// Deleted or unknown images that come back.
+    /// Deleted or unknown images that are restored.
     pub restored: BTreeSet<ImageId>,
-    /// Images whose record goes back to what it was.
+    /// Images whose record reverts to that of the backup.
     pub changed: BTreeSet<ImageId>,
     /// Images that stay as they are.
     pub kept: u64,
-    /// Images that go.
+    /// Images that are deleted.
     pub removed: BTreeSet<ImageId>,
-    /// Images of the backup whose bytes lie in neither place; they are left as they are.
+    /// Images of the backup whose bytes are in neither the primary nor the archive; they stay as they are.
     pub missing: BTreeSet<ImageId>,
-    /// Images of the backup whose bytes must be brought back from the archive.
+    /// Images of the backup whose bytes must be copied from the archive.
     pub bytes_to_bring: BTreeSet<ImageId>,
-    /// How many bytes more would have to be free for this, beside the reserve; 0 where there is room enough or the stores do not
-    /// say.
+    /// How many more free bytes this needs, besides the reserve; 0 if there is enough space or the stores do not report
+    /// it.
     pub lacking_bytes: u64,
-    /// Those of them under whose name a file lies that is not theirs.
+    /// Those among them whose key holds a file with other bytes.
     in_the_way: BTreeSet<ImageId>,
-    /// The change of each image, and the state of it that the change was planned from.
+    /// The change of each image, and the image state that the change was planned from.
     changes: BTreeMap<ImageId, (Option<Stamp>, Change)>,
     records: BTreeMap<ImageId, Record>,
-    /// What images that go were called by whoever uploaded them.
+    /// The original upload names of the deleted images.
     removed_names: BTreeMap<ImageId, String>,
-    /// The images whose files this restore has begun to write, and the digest of what it wrote.
+    /// The images whose files this restore has begun to write, with the digests of the written bytes.
     begun: Vec<(ImageId, Digest)>,
 }
 
 /// What a restore did.
 #[derive(Debug)]
 pub struct Restored {
-    /// The plan as it was carried out.
+    /// The plan as it was applied.
     pub plan: Plan,
-    /// The backup of the state before, where anything was to be done; restoring it undoes the restore.
+    /// The backup of the previous state, if there was anything to do; restoring it undoes the restore.
     pub safety_backup: Option<BackupName>,
 }
 
-/// Restores of backups.
+/// Restores backups.
 #[derive(Debug)]
 pub struct Restores {
     core: Arc<Core>,
@@ -83,7 +83,7 @@ pub struct Restores {
 }
 
 impl Restores {
-    /// Restores of backups, in the store that `core` has.
+    /// Restores for the stores of `core`.
     pub fn new(core: Arc<Core>, backups: Arc<Backups>, images: Arc<Images>, records: Arc<ImageRecords>) -> Self {
         Self { core, backups, images, records }
     }
@@ -94,7 +94,7 @@ impl Restores {
         Ok(plan)
     }
 
-    /// Likewise for several modes, out of one look at the backup and at the store.
+    /// Like [`plan`](Self::plan) for several modes, from a single look at the backup and the store.
     pub async fn plan_each<const N: usize>(&self, name: BackupName, modes: [Mode; N]) -> Result<[Plan; N]> {
         let refresh = async { Ok(self.core.catalog.refresh().await?) };
         let list = async { Ok(self.records.list_files().await?) };
@@ -108,7 +108,7 @@ impl Restores {
         Ok(plans)
     }
 
-    /// What a backup holds, but for the images that had no bytes when it was made.
+    /// The records of a backup, except for images that had no bytes when it was made.
     async fn records_of(&self, name: BackupName) -> Result<Vec<(ImageId, Arc<Entry>)>> {
         let manifest = self.backups.manifest(name).await?;
         let nowhere: BTreeSet<&ImageId> = manifest.missing.iter().collect();
@@ -119,7 +119,7 @@ impl Restores {
         let mut backup = Vec::new();
         while let Some(entries) = chunks.try_next().await? {
             backup.extend(entries.into_iter().filter(|(id, entry)| {
-                // A link has no bytes to miss; an image that had none then has none now.
+                // A link has no bytes. An image that had none at the time of the backup has none now.
                 let has_bytes = entry.live().is_some_and(|record| record.sha256.is_some());
                 has_bytes || !nowhere.contains(id)
             }));
@@ -127,7 +127,7 @@ impl Restores {
         Ok(backup)
     }
 
-    /// Compares the backup's records with those of now.
+    /// Compares the backup's records with the present ones.
     fn compare(&self, now: &Snapshot, backup: &[(ImageId, Arc<Entry>)], mode: Mode) -> Plan {
         let mut plan = Plan::default();
         for (id, then) in backup {
@@ -160,7 +160,7 @@ impl Restores {
         plan
     }
 
-    /// Finds out whose bytes must be brought back, and whose cannot be.
+    /// Finds the images whose bytes must be copied, and those whose bytes are unavailable.
     async fn plan_bytes(&self, plan: &mut Plan, present: &HashMap<ImageId, Listed>) -> Result<()> {
         let wrong = self.wrong_leftovers(plan, present).await?;
         let lacking = |(id, record): (&ImageId, &Record)| {
