@@ -1,4 +1,4 @@
-//! [`Room`]: whether there is room for what is to be stored.
+//! [`Room`]: checks that there is enough free space for an upload.
 
 use crate::core::Core;
 use crate::core::error::{Error, Result};
@@ -7,7 +7,7 @@ use crate::services::unfinished::UnfinishedUploads;
 use std::sync::Arc;
 use store::{ErrorKind, StoreError};
 
-/// Whether there is room for what is to be stored.
+/// Checks that there is enough free space for new data.
 #[derive(Debug)]
 pub struct Room {
     core: Arc<Core>,
@@ -15,13 +15,13 @@ pub struct Room {
 }
 
 impl Room {
-    /// Whether there is room for what is to be stored, in the store that `core` has.
+    /// Space checks for the stores of `core`.
     pub fn new(core: Arc<Core>, unfinished: Arc<UnfinishedUploads>) -> Self {
         Self { core, unfinished }
     }
 
-    /// Refuses what would leave less than the reserve free, in the primary or, where replicas are made at once, in the
-    /// archive.
+    /// Refuses data that would leave less than the reserve free, in the primary or, with synchronous replication, in
+    /// the archive.
     pub async fn check(&self, bytes: u64) -> Result<()> {
         if self.core.is_fenced() {
             return Err(StoreError::new("put", layout::uploads_folder(), ErrorKind::Fenced).into());
@@ -30,7 +30,7 @@ impl Room {
         let archive = self.core.settings.archive_sync.then(|| self.core.archive.store());
         for store in std::iter::once(&self.core.primary).chain(archive) {
             let lacks = async || Ok::<_, Error>(store.free_bytes().await?.is_some_and(|free| free < needed));
-            // Unfinished uploads lie in the primary, which the archive may share a disk with.
+            // Unfinished uploads are in the primary, which may share a disk with the archive.
             if lacks().await? && (!self.unfinished.make_room().await || lacks().await?) {
                 return Err(Error::NoRoom);
             }
