@@ -84,7 +84,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>> {
     }
 }
 
-/// If a request limits the length below that of an accepted image, the error states how to send it instead.
+/// If a request is too small for an image that the store accepts, the error states how else to send it.
 fn refusal(error: Error, app: &App) -> Problem {
     match error {
         Error::OfFile { file, among_others, error } => refusal(*error, app).of_file(file, among_others),
