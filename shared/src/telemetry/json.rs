@@ -14,7 +14,8 @@ use tracing_subscriber::registry::LookupSpan;
 
 /// One flat object for each event: its time, level and target, what it says, and what the spans around it say, so that
 /// every line of a request has its `request_id`. Where a name comes twice, the event's own comes first, then that of the
-/// innermost span. An error is written with all that caused it, which the crate's own form leaves out.
+/// innermost span. An error is written with all that caused it, which the crate's own form leaves out, as `json-subscriber`
+/// does.
 #[derive(Debug)]
 pub struct Json;
 

@@ -3,6 +3,9 @@
 //! Sizes and checksums are known before an entry begins, so that every local header is complete: no entry needs a data
 //! descriptor, which some programs cannot read behind stored bytes. What is needed beyond 4 GiB and 65,535 entries
 //! (zip64) is written only where it is needed. The directory comes last, so that a zip that breaks off is none.
+//!
+//! Not the `zip` crate's (9.8): front to back it puts a data descriptor behind every entry, it blocks a thread while a
+//! client reads slowly, and it cannot count a length without the bytes, which a download announces.
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
