@@ -72,7 +72,8 @@ pub struct Issued {
 pub enum Destination {
     /// To the store's own service.
     Signed(SignedPut),
-    /// Through [`Keepsake::receive`], to whoever knows the secret.
+    /// Through [`Tickets::receive`], to whoever knows the secret: tickets work over every store, so that one client is enough
+    /// (`docs/api.md`).
     Here {
         /// The secret.
         secret: String,
