@@ -70,6 +70,7 @@ impl Clock {
 
     /// A new identifier: a UUIDv7 of the current millisecond. Each is greater than all previous ones of this clock,
     /// also within a millisecond and also after the clock was set back.
+    /// `uuid::ContextV7` draws its random bits from the system, so that no test could be repeated.
     pub fn new_id(&self) -> Uuid {
         let millis = u64::try_from(self.now().as_millisecond()).unwrap_or(0);
         let mut last = lock(&self.0.last_id);

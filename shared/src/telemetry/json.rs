@@ -14,7 +14,8 @@ use tracing_subscriber::registry::LookupSpan;
 
 /// One flat object per event: its time, level and target, its own fields, and those of its spans, so that every line of
 /// a request has its `request_id`. If a name occurs twice, the event's own field comes first, then that of the
-/// innermost span. An error is written with all its causes, which the crate's own format omits.
+/// innermost span. An error is written with all its causes, which the crate's own format and
+/// `json-subscriber` omit.
 #[derive(Debug)]
 pub struct Json;
 

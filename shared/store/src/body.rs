@@ -167,6 +167,9 @@ impl From<Vec<u8>> for Body {
 ///
 /// Small bodies stay in memory; larger ones go to a file without a name, which the system frees when the last reader
 /// drops it or the process dies.
+///
+/// Not `tempfile::SpooledTempFile`: it writes each chunk as it comes, and as every write to a file goes to another thread,
+/// chunks of 8 KiB would take nine times as long as gathered.
 #[derive(Debug)]
 pub struct Spool {
     folder: PathBuf,
@@ -201,11 +204,12 @@ impl Spool {
     pub async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.hasher.update(bytes);
         self.buffer.extend_from_slice(bytes);
-        if self.buffer.len() > self.in_memory && (self.file.is_none() || self.buffer.len() > SPOOL_IN_MEMORY) {
-            self.flush().await
-        } else {
-            Ok(())
-        }
+        if self.is_full() { self.flush().await } else { Ok(()) }
+    }
+
+    /// Whether what is in memory has to go to the file.
+    fn is_full(&self) -> bool {
+        self.buffer.len() > if self.file.is_some() { SPOOL_IN_MEMORY } else { self.in_memory }
     }
 
     async fn flush(&mut self) -> io::Result<()> {
@@ -227,9 +231,7 @@ impl Spool {
             };
             self.hasher.update(&chunk[..n]);
             self.buffer.extend_from_slice(&chunk[..n]);
-            let full =
-                self.buffer.len() > self.in_memory && (self.file.is_none() || self.buffer.len() > SPOOL_IN_MEMORY);
-            if full || (n == 0 && self.file.is_some()) {
+            if self.is_full() || (n == 0 && self.file.is_some()) {
                 let bytes = std::mem::take(&mut self.buffer);
                 self.file = Some(append(self.file.take(), &self.folder, &bytes, self.written)?);
                 self.written += bytes.len() as u64;

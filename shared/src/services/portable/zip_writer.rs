@@ -3,6 +3,9 @@
 //! Sizes and checksums are known before an entry begins, so every local header is complete: no entry needs a data
 //! descriptor, which some programs cannot read after stored bytes. The structures for more than 4 GiB and 65,535
 //! entries (zip64) are written only if they are needed. The directory comes last, so a truncated zip is invalid.
+//!
+//! The writer of the crate `zip` (9.8) puts a data descriptor behind every streamed entry, blocks a thread while a client
+//! reads slowly, and cannot compute a length without the bytes.
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;

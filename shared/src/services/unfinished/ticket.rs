@@ -75,7 +75,7 @@ pub struct Issued {
 pub enum Destination {
     /// The store's own service.
     Signed(SignedPut),
-    /// [`Keepsake::receive`], with the secret.
+    /// [`Tickets::receive`], with the secret: tickets work over every store, so that one client is enough.
     Here {
         /// The secret.
         secret: String,
