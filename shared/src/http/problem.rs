@@ -34,7 +34,7 @@ pub struct Problem {
     slug: &'static str,
     detail: String,
     file: Option<String>,
-    advice: Advice,
+    advice: Box<Advice>,
     headers: Vec<(HeaderName, HeaderValue)>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
@@ -94,7 +94,7 @@ impl Problem {
             slug,
             detail: detail.into(),
             file: None,
-            advice: Advice::default(),
+            advice: Box::default(),
             headers: Vec::new(),
             source: None,
         }
@@ -171,7 +171,7 @@ impl Problem {
         let words = self.slug.replace('-', " ");
         let title = words[..1].to_ascii_uppercase() + &words[1..];
         let (status, detail) = (self.status.as_u16(), self.detail.as_str());
-        let Advice { limit_bytes, ref tickets_url, retry_after_seconds } = self.advice;
+        let Advice { limit_bytes, ref tickets_url, retry_after_seconds } = *self.advice;
         Document {
             r#type: self.slug,
             title,

@@ -152,6 +152,7 @@ pub struct HealthReport {
 
 impl HealthReport {
     /// Health reports for the stores of `core`.
+    #[expect(clippy::too_many_arguments, reason = "the signature shows every service that it depends on")]
     pub fn new(
         core: Arc<Core>,
         records: Arc<ImageRecords>,

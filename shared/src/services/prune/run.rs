@@ -120,7 +120,8 @@ impl Pruner {
             Some(listed) => listed.into_iter().filter(|candidate| unnamed.has(candidate)).collect(),
             None => self.old_ones(&unnamed).await?,
         };
-        if !(go.is_empty() && candidates.is_empty())
+        let removes_something = !go.is_empty() || !candidates.is_empty();
+        if removes_something
             && !self.core.is_fenced()
             && !self.core.archive.store().check_conditional_deletes(&layout::scratch()).await?
         {

@@ -63,6 +63,7 @@ pub struct Recovery {
 
 impl Recovery {
     /// Recovery for the stores of `core`.
+    #[expect(clippy::too_many_arguments, reason = "the signature shows every service that it depends on")]
     pub fn new(
         core: Arc<Core>,
         records: Arc<ImageRecords>,
