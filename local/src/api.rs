@@ -1,4 +1,4 @@
-//! [`Api`]: the HTTP API without a network. Commands ask the very routes that the server has, so that both say the same.
+//! [`Api`]: the HTTP API without a network. Commands call the same routes as the server has, so both give the same results.
 
 use std::error::Error as StdError;
 use std::net::Ipv4Addr;
@@ -25,17 +25,17 @@ pub struct Api {
     pub keepsake: Arc<Keepsake>,
     router: Router,
     is_disk: bool,
-    /// Whether the store and the archive lie in S3.
+    /// Whether the store and the archive are in S3.
     in_bucket: (bool, bool),
 }
 
 impl Api {
-    /// Opens the store that a configuration names, unless a migration into it has not ended: what it shows is not all, and
-    /// what would be changed in it, the migration could not go on from.
+    /// Opens the store of a configuration, unless a migration into it is unfinished: it is incomplete, and the
+    /// migration could not continue after other changes.
     pub async fn open(config: &Config) -> Result<Self, Failure> {
         let keepsake = open(config).await?;
         shared::migrate::check_migration(&keepsake.core.primary).await?;
-        // Who may start a command here may do all that it does.
+        // A user who can start a command here may do everything that it does.
         let config = Config {
             host: Ipv4Addr::LOCALHOST.into(),
             api_token: None,
@@ -55,7 +55,7 @@ impl Api {
         })
     }
 
-    /// Finds out what the services of this store do, as a start of the server does: for commands that write.
+    /// Determines the capabilities of this store's services, as a start of the server does: for commands that write.
     pub async fn check_services(&self) -> Result<(), Failure> {
         if self.in_bucket.0 {
             self.keepsake.core.check_primary().await?;

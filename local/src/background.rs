@@ -1,5 +1,4 @@
-//! What goes on in the background: compacting, so that who opens `image-metadata.json` sees what they just did, and
-//! clearing away.
+//! Background work: compaction, so that `image-metadata.json` soon contains recent changes, and cleanup.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,31 +14,31 @@ use tokio::time::{Instant, sleep};
 /// When commits are compacted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pace {
-    /// Shortly after each burst of changes: on a disk, where that costs nobody anything.
+    /// Shortly after each burst of changes: on a disk, where that is cheap.
     EachBurst,
-    /// When there are enough of them: in a bucket, where each request costs.
+    /// When there are enough of them: in a bucket, where each request costs money.
     WhenWorthwhile,
 }
 
 /// Changes that follow each other within this time are compacted together.
 const BURST: Duration = Duration::from_millis(200);
-/// Of the time, at most one part in this many goes into compaction; the checkpoint is written whole each time.
+/// Compaction takes at most one part in this many of the time; the checkpoint is written as a whole each time.
 const SHARE: u32 = 10;
-/// Without any change, a look is taken this often: tombstones grow old, and other processes may have died.
+/// Without changes, the work runs at this interval: tombstones expire, and other processes may have died.
 const IDLE: Duration = Duration::from_secs(3600);
-/// How long after the start the first look is taken: before a host that stops whoever is idle, as some do after fifteen
-/// minutes, has done so.
+/// When the first run takes place after the start: before hosts that stop idle instances, some after fifteen minutes,
+/// do so.
 const FIRST_LOOK: Duration = Duration::from_secs(600);
-/// What failed is tried again after this long at first,
+/// The first pause before a retry,
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
-/// and after this long at last.
+/// and the longest one.
 const LAST_PAUSE: Duration = Duration::from_secs(60);
-/// How long replicas may hold up a stop. Docker kills a container ten seconds after it was told to stop, and other hosts later:
-/// this leaves time for requests and for what cannot be interrupted.
+/// How long replication may delay a stop. Docker kills a container ten seconds after the stop signal, and other hosts
+/// later: this leaves time for requests and for work that cannot be interrupted.
 const LAST: Duration = Duration::from_secs(6);
 
-/// Makes replicas and compacts until told to stop, and once more then, as far as there is time. While the archive is
-/// away, it tries again and again.
+/// Replicates and compacts until stopped, and then once more, as far as time permits. While the archive is unavailable,
+/// it retries.
 pub async fn run(keepsake: Arc<Keepsake>, pace: Pace, stopped: watch::Receiver<bool>) {
     if within(LAST, stopped.clone(), keep_compacting(&keepsake, pace, stopped)).await.is_none() {
         tracing::warn!("replicas are still to be made; the next start goes on with them");
@@ -62,15 +61,15 @@ async fn keep_compacting(keepsake: &Keepsake, pace: Pace, mut stopped: watch::Re
             break;
         }
     }
-    // What fails now is in the log, and the next start goes on with it.
+    // A failure is logged, and the next start continues the work.
     let _ = compact(keepsake, Pace::EachBurst).await;
 }
 
-/// Works for at most this long after a stop; `None` where that was too short. Whatever is dropped may be done again.
+/// Runs `work` for at most this long after a stop; `None` if that was too short. Dropped work can be repeated.
 #[expect(clippy::disallowed_methods, reason = "limits how long stopping takes")]
 pub async fn within<T>(time: Duration, mut stopped: watch::Receiver<bool>, work: impl Future<Output = T>) -> Option<T> {
     let too_late = async {
-        // An error means that nobody is left who could say it.
+        // An error means that the sender is gone.
         let _ = stopped.wait_for(|stopped| *stopped).await;
         sleep(time).await;
     };
@@ -81,7 +80,7 @@ pub async fn within<T>(time: Duration, mut stopped: watch::Receiver<bool>, work:
     }
 }
 
-/// Brings a recovery to its end that goes on since the start, or that was not possible then.
+/// Completes a recovery that has been running since the start, or that was not possible then.
 pub async fn recover(
     keepsake: Arc<Keepsake>,
     mut running: Option<JoinHandle<Result<Report>>>,
@@ -111,12 +110,12 @@ pub async fn recover(
     }
 }
 
-/// After each of these times following a start, a look is taken at what the instance before this one may still have put into
-/// the archive. Hosts let it run for up to a minute and give it some more to stop.
+/// When to look, after a start, for data that the previous instance may still have written to the archive. Hosts let it
+/// run for up to a minute and give it some more time to stop.
 const OVERLAP: [Duration; 4] =
     [Duration::from_secs(15), Duration::from_secs(30), Duration::from_secs(60), Duration::from_secs(240)];
 
-/// Takes in what another instance, with a disk of its own, acknowledges after this one has started.
+/// Loads what another instance, with its own disk, acknowledges after this one has started.
 pub async fn look_again(keepsake: Arc<Keepsake>, mut stopped: watch::Receiver<bool>) {
     for pause in OVERLAP {
         if wait(pause, &mut stopped).await {
@@ -139,7 +138,7 @@ async fn try_to_recover(keepsake: &Keepsake) -> Result<Report> {
     Ok(report)
 }
 
-/// How long to wait before what failed is tried again: longer each time, up to a limit.
+/// The pause before a retry: longer each time, up to a limit.
 #[derive(Debug, Default)]
 struct Pause {
     length: Option<Duration>,
@@ -149,17 +148,16 @@ impl Pause {
     fn after<T>(&mut self, outcome: &Result<T>) {
         self.length = match outcome {
             Ok(_) => None,
-            // What a person has to see to.
+            // Errors that a person must fix.
             Err(error) if error.store_kind() != Some(ErrorKind::Unavailable) => Some(LAST_PAUSE * 10),
             Err(_) => Some(self.length.map_or(FIRST_PAUSE, |length| (length * 2).min(LAST_PAUSE))),
         };
     }
 }
 
-/// Ten minutes after the start and then once an hour, until told to stop: clears away tickets that were not completed in
-/// time and, on a disk, reads a slice of everything through and repairs it. A bucket's service checks what it stores by
-/// itself, and to read everything out of it could cost more than to keep it. At the first of these times, and then once a
-/// day, it prunes.
+/// Runs ten minutes after the start and then once an hour, until stopped: clears abandoned tickets and, on a disk,
+/// verifies and repairs one slice. A bucket's service checks its data itself, and reading everything out of it could
+/// cost more than storing it. In its first run, and then once a day, it prunes.
 pub async fn look_after(
     keepsake: Arc<Keepsake>,
     thumbnails: Option<Arc<Thumbnails>>,
@@ -199,7 +197,7 @@ async fn prune(keepsake: &Keepsake) {
     }
 }
 
-/// Does what changes left for later, and compacts; returns how long that took, and how it ended.
+/// Does the work that changes have deferred, and compacts; returns how long that took, and the result.
 #[expect(clippy::disallowed_methods, reason = "pacing needs the time that has passed, not the time of day")]
 async fn compact(keepsake: &Keepsake, pace: Pace) -> (Duration, Result<()>) {
     let start = Instant::now();
@@ -207,12 +205,13 @@ async fn compact(keepsake: &Keepsake, pace: Pace) -> (Duration, Result<()>) {
         tracing::warn!(error = &error as &dyn std::error::Error, "a damaged image could not be repaired; it will be");
     }
     let outcome = match pace {
-        // The file that people open is written first, also while the archive is away.
+        // The file that users open is written first, even while the archive is unavailable.
         Pace::EachBurst => match keepsake.replication.compact_all().await {
             Ok(()) => keepsake.maintenance.catch_up().await,
             Err(error) => Err(error),
         },
-        // Compaction waits: the count of automatic backups may have to start at what is not compacted yet.
+        // Compaction comes last: the count of automatic backups may have to start at the commits that are still
+        // pending.
         Pace::WhenWorthwhile => match keepsake.maintenance.catch_up().await {
             Ok(()) if keepsake.core.catalog.compaction_is_worthwhile() => {
                 keepsake.replication.compact().await.map(drop)
@@ -227,7 +226,7 @@ async fn compact(keepsake: &Keepsake, pace: Pace) -> (Duration, Result<()>) {
     (start.elapsed(), outcome)
 }
 
-/// Waits; returns whether the process was told to stop.
+/// Waits; returns whether the process was stopped.
 #[expect(clippy::disallowed_methods, reason = "the one place that paces folding")]
 async fn wait(time: Duration, stopped: &mut watch::Receiver<bool>) -> bool {
     tokio::select! {

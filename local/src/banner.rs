@@ -1,4 +1,4 @@
-//! What a person sees when the server starts.
+//! The lines printed when the server starts.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -10,15 +10,15 @@ use shared::recovery::Report;
 
 use crate::token::Made;
 
-/// What became of the recovery at the start.
+/// The result of the recovery at the start.
 pub enum Recovery {
     /// It is done.
     Done(Report),
-    /// Much is to be done, in the background.
+    /// There is much to do, in the background.
     GoesOn,
     /// The archive does not answer.
     ArchiveAway,
-    /// The store takes no writes.
+    /// The store is read-only.
     NoWrites,
 }
 
@@ -41,7 +41,7 @@ impl Recovery {
     }
 }
 
-/// The start-up lines: address, where data lies, how many images, what recovery did.
+/// The start-up lines: address, data location, number of images, result of the recovery.
 pub async fn lines(
     keepsake: &Keepsake,
     config: &Config,
@@ -93,8 +93,7 @@ pub async fn lines(
     lines
 }
 
-/// Prints the lines to standard output, where they are not mixed with the log. Nobody has to read them: that it cannot be
-/// written to is no reason not to serve.
+/// Prints the lines to standard output, separate from the log. A failed write is no reason not to serve.
 pub fn print(lines: &[String]) {
     let mut output = std::io::stdout();
     for line in lines {

@@ -1,11 +1,11 @@
-//! The command line: the commands, and a flag for each variable of the configuration, which goes before the environment.
+//! The command line: the commands, and a flag for each variable of the configuration, which overrides the environment.
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use shared::verify::Slice;
 
-/// What every command ends with.
+/// The exit codes in the help of every command.
 macro_rules! exit_codes {
     () => {
         "\nExit codes:
@@ -18,7 +18,7 @@ macro_rules! exit_codes {
 
 /// Keeps images so that nothing it has acknowledged is ever lost.
 ///
-/// Every command works on the store that DATA_DIR or STORE_URL names, beside a running server as well as without one.
+/// Every command works on the store in DATA_DIR or STORE_URL, with or without a running server.
 #[derive(Debug, Default, Parser)]
 #[command(name = "keepsake", version, about, after_help = concat!("\
 Examples:
@@ -28,10 +28,10 @@ Examples:
   keepsake migrate /srv/photos s3://bucket/photos
 ", exit_codes!()))]
 pub struct Cli {
-    /// What to do; to serve, if nothing is said.
+    /// The command; serve if none is given.
     #[command(subcommand)]
     pub command: Option<Command>,
-    /// Print one JSON document, as the HTTP API answers it; of a failure, the problem.
+    /// Print one JSON document, as the HTTP API returns it; on failure, the problem.
     #[arg(long, global = true)]
     pub json: bool,
     #[command(flatten)]
@@ -54,14 +54,14 @@ struct Settings {
     /// The store: file:///path or s3://bucket/prefix?endpoint=https://…&region=….
     #[arg(long, global = true)]
     store_url: Option<String>,
-    /// The archive of replicas and backups, if not backups/ in the store: likewise, or cloudinary://…, which holds a secret
-    /// and is better set in the environment.
+    /// The archive of replicas and backups, if not backups/ in the store: a URL as for the store, or cloudinary://…,
+    /// which contains a secret and is better set in the environment.
     #[arg(long, global = true)]
     backup_url: Option<String>,
     /// When replicas are made: sync or async.
     #[arg(long, global = true, hide_short_help = true)]
     archive: Option<String>,
-    /// Changes that may wait for their replicas before no more is taken in.
+    /// Changes that may be pending replication before uploads are refused.
     #[arg(long, global = true, hide_short_help = true)]
     archive_behind_max: Option<String>,
     /// Uploads for each automatic backup.
@@ -70,13 +70,13 @@ struct Settings {
     /// Newest automatic backups that a prune keeps.
     #[arg(long, global = true, hide_short_help = true)]
     keep_last: Option<String>,
-    /// Days of which it keeps one.
+    /// Days for which it keeps one.
     #[arg(long, global = true, hide_short_help = true)]
     keep_daily: Option<String>,
-    /// Weeks of which it keeps one.
+    /// Weeks for which it keeps one.
     #[arg(long, global = true, hide_short_help = true)]
     keep_weekly: Option<String>,
-    /// Months of which it keeps one.
+    /// Months for which it keeps one.
     #[arg(long, global = true, hide_short_help = true)]
     keep_monthly: Option<String>,
     /// Longest upload, such as 100MiB.
@@ -88,19 +88,19 @@ struct Settings {
     /// Bytes that uploads leave free, such as 64MiB.
     #[arg(long, global = true, hide_short_help = true)]
     reserve_bytes: Option<String>,
-    /// Bytes of thumbnails of images that are kept for whoever asks next, such as 1GiB; 0 keeps none.
+    /// Size of the thumbnail cache, such as 1GiB; 0 disables it.
     #[arg(long, global = true, hide_short_help = true)]
     thumbnail_cache_bytes: Option<String>,
-    /// Whether images are served without what they say of where they were taken: true or false.
+    /// Whether images are served without their GPS positions: true or false.
     #[arg(long, global = true, hide_short_help = true)]
     strip_gps: Option<String>,
-    /// Places whose volume is gone for good: data, uploads or archive, separated by commas.
+    /// Locations whose volume is lost for good: data, uploads or archive, separated by commas.
     #[arg(long, global = true, hide_short_help = true)]
     accept_unmounted: Option<String>,
-    /// Who may see what there is: open lets everyone, token only who has one.
+    /// Who may read the store: open for everyone, token for holders of a token.
     #[arg(long, global = true, hide_short_help = true)]
     read: Option<String>,
-    /// Names that the server answers to, besides localhost, separated by commas.
+    /// Host names that the server accepts, besides localhost, separated by commas.
     #[arg(long, global = true, hide_short_help = true)]
     allowed_hosts: Option<String>,
     /// Where clients reach the server, such as https://photos.example; makes the URLs in answers absolute.
@@ -109,19 +109,19 @@ struct Settings {
     /// Origins whose pages may make changes, separated by commas.
     #[arg(long, global = true, hide_short_help = true)]
     allowed_origins: Option<String>,
-    /// Proxies before the server that may say, in X-Forwarded-For, whom they ask for.
+    /// Proxies before the server whose X-Forwarded-For is trusted.
     #[arg(long, global = true, hide_short_help = true)]
     trust_proxy: Option<String>,
-    /// Requests that one address may send in a minute; 0 for any number.
+    /// Requests per minute allowed from one address; 0 for no limit.
     #[arg(long, global = true, hide_short_help = true)]
     rate_limit: Option<String>,
-    /// Wrong tokens that one address may show in a minute; 0 for any number.
+    /// Wrong tokens per minute allowed from one address; 0 for no limit.
     #[arg(long, global = true, hide_short_help = true)]
     rate_limit_wrong_tokens: Option<String>,
     /// What to log, such as info or shared=debug.
     #[arg(long, global = true, hide_short_help = true)]
     rust_log: Option<String>,
-    /// Form of the log: text or json.
+    /// Format of the log: text or json.
     #[arg(long, global = true, hide_short_help = true)]
     log_format: Option<String>,
 }
@@ -136,7 +136,7 @@ Examples:
   STORE_URL=s3://bucket/photos keepsake serve
 ", exit_codes!()))]
     Serve,
-    /// Tell how the store is: images, backups, and every check.
+    /// Show the state of the store: images, backups, and every check.
     #[command(after_help = concat!("\
 Examples:
   keepsake status
@@ -155,10 +155,10 @@ Examples:
   keepsake backups --json | jq -r '.backups[].name'
 ", exit_codes!()))]
     Backups,
-    /// Show what restoring a backup would do, and do it once that is confirmed.
+    /// Show what restoring a backup would do, and do it after confirmation.
     ///
-    /// Images that came after the backup stay, unless --mode exact removes them. Before anything changes, a safety backup
-    /// is made: restoring that one undoes it.
+    /// Images that were added after the backup stay, unless --mode exact removes them. A safety backup is made first:
+    /// restoring it undoes the restore.
     #[command(after_help = concat!("\
 Examples:
   keepsake restore backup-2026-11-24T10-51-01-760Z --dry-run
@@ -171,7 +171,7 @@ Where nobody can be asked, because this is no terminal or by --json, it takes --
         /// The backup, as `keepsake backups` lists it.
         #[arg(value_name = "BACKUP")]
         name: String,
-        /// What becomes of images that came after the backup.
+        /// What happens to images that were added after the backup.
         #[arg(long, value_enum, default_value_t)]
         mode: Mode,
         /// Only show what would be done.
@@ -195,16 +195,16 @@ where none is needed: on a loopback address, unless API_TOKEN is set."))]
         #[command(subcommand)]
         action: TokenAction,
     },
-    /// Give up all uploads that were begun in parts or by a ticket and are not finished, to get their room back.
+    /// Delete all unfinished uploads, in parts or by a ticket, to free their space.
     #[command(after_help = concat!("Example:\n  keepsake clear-uploads\n", exit_codes!()))]
     ClearUploads,
-    /// Ask the server that runs with the same HOST and PORT whether it can serve.
+    /// Check whether the server with the same HOST and PORT can serve.
     #[command(after_help = concat!("\
 Example:
   keepsake healthcheck --port 8080
 ", exit_codes!()))]
     Healthcheck,
-    /// Read what is stored through and compare it with its digests.
+    /// Read all stored objects and compare them with their digests.
     #[command(after_help = concat!("\
 Examples:
   keepsake verify
@@ -215,25 +215,25 @@ Examples:
         /// Only a part, such as 1/30: the first of thirty.
         #[arg(long, value_parser = slice)]
         slice: Option<Slice>,
-        /// Make anew what is wrong, where the other copy is right.
+        /// Replace what is damaged, if the other copy is intact.
         #[arg(long)]
         repair: bool,
     },
-    /// Thin out automatic backups, and remove what no backup and no image needs any more.
+    /// Thin out automatic backups, and remove unreferenced objects.
     #[command(after_help = concat!("\
 Examples:
   keepsake prune --dry-run
   keepsake prune --keep-last 5
 ", exit_codes!()))]
     Prune {
-        /// Only say what would go.
+        /// Only show what would be removed.
         #[arg(long)]
         dry_run: bool,
     },
-    /// Take in images and records from a zip or a folder: an export, a folder of the older format, or plain images.
+    /// Import images and records from a zip or a folder: an export, a folder of the older format, or plain images.
     ///
-    /// It adds and replaces nothing: what lives in the store stays as it is, what was deleted comes back. Before anything
-    /// changes, a safety backup is made. A second run changes nothing, and one after a cut-off does the rest, a minute later.
+    /// An import adds and replaces nothing: live images stay as they are, deleted ones come back. A safety backup is
+    /// made first. A second run changes nothing, and a run after an interrupted one does the rest, a minute later.
     #[command(after_help = concat!("\
 Examples:
   keepsake import photos.zip --dry-run
@@ -249,9 +249,9 @@ It ends with 3 where records came in whose images are missing, or something coul
         #[arg(long)]
         dry_run: bool,
     },
-    /// Write images and records out as plain files: into a zip where PATH ends in .zip, else into a folder.
+    /// Export images and records as plain files: into a zip if PATH ends in .zip, else into a folder.
     ///
-    /// Inside are uploads/, image-metadata.json, and SHA256SUMS, as any program can open them.
+    /// The export contains uploads/, image-metadata.json, and SHA256SUMS, which any program can open.
     #[command(allow_missing_positional = true, after_help = concat!("\
 Examples:
   keepsake export photos.zip                the store as it is now
@@ -261,16 +261,16 @@ Examples:
 
 It ends with 3 where the bytes of an image are nowhere to be found; missing.txt names it."))]
     Export {
-        /// The backup to write out, as `keepsake backups` lists it; the store as it is now, if none is named.
+        /// The backup to export, as `keepsake backups` lists it; the present store if none is given.
         backup: Option<String>,
-        /// The zip to make, or the folder. A file that is there is not replaced.
+        /// The zip to create, or the folder. Existing files are not replaced.
         path: PathBuf,
     },
-    /// Make another place hold this very store: images, records, backups.
+    /// Copy this store to another location: images, records, backups.
     ///
-    /// FROM is only read, and may be served meanwhile. TO is empty, or holds an unfinished migration or an older state of
-    /// the same store; it becomes a store in one step, at the end. Run it again after it was cut off, or to bring what came
-    /// later; what is there is not copied again. Run it the other way round to bring later changes back.
+    /// FROM is only read, and may be served meanwhile. TO is empty, or holds an unfinished migration or an older state
+    /// of the same store; it becomes a store in one step, at the end. Run it again after an interruption, or to copy
+    /// later changes; existing objects are not copied again. Run it in the other direction to bring later changes back.
     #[command(after_help = concat!("\
 Examples:
   keepsake migrate /srv/photos s3://bucket/photos
@@ -285,7 +285,7 @@ It ends with 3 where FROM holds something damaged, or changed so quickly that an
     Migrate {
         /// The store: a folder, file:///path or s3://bucket/prefix.
         from: String,
-        /// The place to hold it as well, likewise.
+        /// The location to copy it to: a folder or a URL, as for FROM.
         to: String,
         /// The archive of FROM, if not backups/ in it.
         #[arg(long, value_name = "URL")]
@@ -299,19 +299,19 @@ It ends with 3 where FROM holds something damaged, or changed so quickly that an
 /// What to do with tokens.
 #[derive(Debug, Clone, Subcommand)]
 pub enum TokenAction {
-    /// Make a token, and show it: it is kept nowhere else.
+    /// Issue a token, and show it: it is stored nowhere else.
     #[command(after_help = concat!("Example:\n  keepsake token new phone --scope upload\n", exit_codes!()))]
     New {
-        /// What it is called, such as the device or the program that it is for.
+        /// Its name, such as the device or program that it is for.
         name: String,
-        /// What it allows: to read, to add and describe images as well, or everything.
+        /// What it allows: read, also add and describe images, or everything.
         #[arg(long, value_enum)]
         scope: ScopeName,
     },
-    /// List the tokens, without what they open with.
+    /// List the tokens, without their secrets.
     #[command(after_help = concat!("Example:\n  keepsake token list --json\n", exit_codes!()))]
     List,
-    /// Make a token worthless.
+    /// Revoke a token.
     #[command(after_help = concat!("Example:\n  keepsake token revoke phone\n", exit_codes!()))]
     Revoke {
         /// Its name, or its id.
@@ -322,21 +322,21 @@ pub enum TokenAction {
 /// What a token allows.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub enum ScopeName {
-    /// To see what there is.
+    /// Read the store.
     Read,
-    /// To add images and describe them as well.
+    /// Also add images and describe them.
     Upload,
     /// Everything.
     Admin,
 }
 
-/// What a restore does with images that came after the backup.
+/// What a restore does with images that were added after the backup.
 #[derive(Debug, Default, Clone, Copy, ValueEnum)]
 pub enum Mode {
-    /// It keeps them.
+    /// Keeps them.
     #[default]
     Merge,
-    /// It removes them.
+    /// Removes them.
     Exact,
 }
 
@@ -345,8 +345,8 @@ fn slice(text: &str) -> Result<Slice, String> {
 }
 
 impl Cli {
-    /// The flag that stands for a variable, if it was given. There is none for `API_TOKEN`: every program of a machine
-    /// can read another's command line.
+    /// The flag for a variable, if it was given. There is none for `API_TOKEN`: every program on a machine can read the
+    /// command lines of others.
     pub fn flag(&self, name: &str) -> Option<String> {
         let settings = &self.settings;
         let flag = match name {

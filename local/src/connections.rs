@@ -1,6 +1,6 @@
-//! Accepting connections and serving each of them, so that no client can keep one for nothing.
+//! Accepts and serves connections, and closes idle ones.
 //!
-//! What is limited is silence, not duration: whoever sends steadily, however slowly, is served to the end.
+//! Silence is limited, not duration: a client that sends steadily, however slowly, is served to the end.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -25,21 +25,21 @@ use tower_http::timeout::RequestBodyTimeoutLayer;
 use crate::drain_body::Lingering;
 use crate::limits::Peer;
 
-/// The headers of a request must have arrived this long after the connection was made or the request before it was
-/// answered; so a connection that nobody uses is closed as well.
+/// The headers of a request must arrive within this time after the connection was made or the previous request was
+/// answered; so an unused connection is closed as well.
 const HEADERS: Duration = Duration::from_secs(60);
-/// Something of a request's body must arrive this often. Uploads lose patience a little sooner, and say so.
+/// The longest pause within a request's body. Uploads have a slightly shorter limit, and return an error.
 const BODY: Duration = Duration::from_secs(75);
-/// Something of an answer must be taken this often. Players and browsers that pause leave an answer where it is; after
-/// this long they ask for the rest anew when they go on.
+/// The longest pause in reading an answer. Players and browsers that pause stop reading; after this time they request
+/// the rest again when they continue.
 const ANSWER: Duration = Duration::from_secs(300);
 
-/// Serves whoever connects, until told to stop; then takes no more connections, and ends when all requests are answered.
+/// Serves connections until stopped; then accepts no more, and ends when all requests are answered.
 pub async fn serve(mut listener: TcpListener, router: Router, mut stopped: watch::Receiver<bool>) {
     let connections = Connections::new(router, stopped.clone());
     loop {
         tokio::select! {
-            // This listener logs what goes wrong, waits a little where files have run out, and goes on.
+            // This listener logs errors, waits briefly if the process is out of file descriptors, and continues.
             (stream, peer) = Listener::accept(&mut listener) => connections.serve(stream, peer.ip()),
             _ = stopped.wait_for(|stopped| *stopped) => break,
         }
@@ -48,8 +48,8 @@ pub async fn serve(mut listener: TcpListener, router: Router, mut stopped: watch
     connections.open.shutdown().await;
 }
 
-/// Lets this process have as many files and connections open as the system permits. Less is what most systems give at
-/// first, for the sake of old programs that cannot count any further.
+/// Raises this process's limit of open files and connections to the system's maximum. Most systems start with less, for
+/// old programs that cannot handle more.
 pub fn raise_limit() {
     let limit = getrlimit(Resource::Nofile);
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
@@ -90,7 +90,7 @@ impl Connections {
         let connection = self.open.watch(connection);
         tokio::spawn(async move {
             if let Err(error) = connection.await {
-                // Clients vanish all the time; what became of a request is logged with it.
+                // Clients disconnect all the time; the result of a request is logged with it.
                 tracing::debug!(error = &error as &dyn std::error::Error, "a connection broke off");
             }
         });
@@ -108,10 +108,10 @@ mod tests {
     use super::*;
     use crate::drain_body::SILENCE;
 
-    /// Bytes of an answer that do not fit between client and server.
+    /// Length of an answer that does not fit into the buffers between client and server.
     const LONG: usize = 100_000;
 
-    /// A connection to a server that answers with the length of what it is sent. Time passes by itself where all wait.
+    /// A connection to a server that answers with the length of the request body. Time advances when all tasks wait.
     fn connect() -> (Connections, DuplexStream) {
         let length = |body: Result<axum::body::Bytes, _>| async move {
             body.map(|body| body.len().to_string()).map_err(|_: axum::extract::rejection::BytesRejection| "gave up")
@@ -178,7 +178,7 @@ mod tests {
     async fn client_rejected_mid_upload_can_still_read_the_response() {
         let (_server, mut client) = connect();
         client.write_all(b"POST /refused HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n").await.unwrap();
-        // Far more than lies in between; each of it arrives before the next is sent.
+        // Far more than the buffers hold; each piece arrives before the next is sent.
         for _ in 0..100 {
             client.write_all(&[b'a'; 1000]).await.unwrap();
         }

@@ -1,7 +1,7 @@
-//! [`Lingering`]: what a client sends on after it was refused is read and forgotten for a while.
+//! [`Lingering`]: reads and discards for a while what a rejected client still sends.
 //!
-//! Who closes a connection on which bytes are still arriving resets it, and many clients, browsers among them, then never
-//! look at the answer: they say that the server cannot be reached, where it said that the disk is full.
+//! Closing a connection while bytes are still arriving resets it. Many clients, browsers among them, then never read
+//! the answer: they report that the server is unreachable, when the actual error was a full disk.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -12,15 +12,15 @@ use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-/// How much of it is read on, in bytes: more than the gallery sends without having asked before.
+/// The most bytes to drain: more than the gallery sends without checking first.
 const MOST: usize = 16 << 20;
-/// How long it is read on at most.
+/// The longest time to drain.
 const WHOLE: Duration = Duration::from_secs(20);
-/// Something of it must arrive this often.
+/// Draining ends if nothing arrives for this long.
 pub const SILENCE: Duration = Duration::from_secs(5);
 
-/// A request's body. What nobody has read of it when it is dropped is read on until it ends, its client falls silent, it is
-/// enough or the server stops.
+/// A request's body. When it is dropped before its end, the rest is drained until it ends, the client falls silent, a
+/// limit is reached or the server stops.
 #[derive(Debug)]
 pub struct Lingering {
     body: Option<Incoming>,
@@ -28,12 +28,12 @@ pub struct Lingering {
 }
 
 impl Lingering {
-    /// Lingers over `body` unless `stopped`.
+    /// Drains `body` unless `stopped`.
     pub fn new(body: Incoming, stopped: watch::Receiver<bool>) -> Self {
         Self { body: Some(body), stopped }
     }
 
-    /// Only the body: its client waits to be asked for it, and is not to be asked in vain.
+    /// The body without draining: its client waits for a `100 Continue`, and must not get one in vain.
     pub fn without(body: Incoming) -> Self {
         Self { body: Some(body), stopped: watch::channel(true).1 }
     }

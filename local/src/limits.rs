@@ -56,6 +56,9 @@ impl Limiter for Limits {
 
 /// What each client has used up of one quota. It grows back steadily (the generic cell rate algorithm), so that all that is
 /// kept of a client is when it will be whole again.
+///
+/// Not `governor` (0.10): it can neither be asked without counting nor say when a quota is whole again, so that it would
+/// need a store of clients, with the lock and the bound below, and most of this arithmetic around it.
 #[derive(Debug)]
 struct Buckets {
     name: &'static str,

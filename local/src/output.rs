@@ -1,4 +1,4 @@
-//! What commands print: text for people or one JSON document, and what they end with.
+//! The output of commands: text for people or one JSON document, and the exit codes.
 
 use std::io::{IsTerminal, Write, stderr, stdin, stdout};
 
@@ -17,35 +17,35 @@ pub const ATTENTION: u8 = 3;
 /// Why a command failed.
 #[derive(Debug)]
 pub struct Failure {
-    /// What the process ends with.
+    /// The exit code.
     pub code: u8,
-    /// The problem, as the HTTP API answers it.
+    /// The problem, as the HTTP API returns it.
     pub problem: Value,
 }
 
 impl Failure {
-    /// A failure of this type; `detail` is a sentence for whoever started the command.
+    /// A failure of this type; `detail` is a sentence for the user.
     pub fn new(code: u8, slug: &str, title: &str, detail: impl Into<String>) -> Self {
         let detail = detail.into();
         Self { code, problem: json!({ "type": slug, "title": title, "detail": detail, "error": detail }) }
     }
 
-    /// One of the command line or the configuration.
+    /// An error in the command line or the configuration.
     pub fn usage(detail: impl Into<String>) -> Self {
         Self::new(WRONG_USAGE, "wrong-configuration", "Wrong configuration", detail)
     }
 
-    /// One of the store or of the machine.
+    /// An error of the store or the machine.
     pub fn failed(detail: impl Into<String>) -> Self {
         Self::new(FAILED, "failed", "Failed", detail)
     }
 
-    /// The sentence that says what went wrong.
+    /// The sentence that describes the failure.
     pub fn sentence(&self) -> &str {
         self.problem["detail"].as_str().unwrap_or("Something unexpected went wrong.")
     }
 
-    /// Says more, after the sentence.
+    /// Appends text to the sentence.
     pub fn add(&mut self, more: &str) {
         let detail = format!("{} {more}", self.sentence());
         for field in ["detail", "error"] {
@@ -55,7 +55,7 @@ impl Failure {
 }
 
 impl From<shared::Error> for Failure {
-    /// The problem that the API would answer. Who runs a command may see what was behind it.
+    /// The problem that the API would return. The user of a command may also see the cause.
     fn from(error: shared::Error) -> Self {
         let causes = shared::telemetry::with_causes(&error);
         let problem = Problem::from(error);
@@ -73,8 +73,7 @@ impl From<String> for Failure {
     }
 }
 
-/// Where a command's answer goes: standard output, as text or as one JSON document. Nobody has to read it: that it cannot be
-/// written to undoes nothing.
+/// The output of a command: standard output, as text or as one JSON document. A failed write to it undoes nothing.
 #[derive(Debug)]
 pub struct Output {
     json: bool,
@@ -105,7 +104,7 @@ impl Output {
         }
     }
 
-    /// Says what failed; returns what the process ends with. With `--json` the one document is the problem.
+    /// Reports a failure; returns the exit code. With `--json` the one document is the problem.
     pub fn fail(&self, failure: &Failure) -> u8 {
         if self.json {
             self.print(&failure.problem, |_| Vec::new());
@@ -115,7 +114,7 @@ impl Output {
         failure.code
     }
 
-    /// What a command ends with that is done: text says as well that something needs attention.
+    /// The exit code of a completed command. Text output also reports that something needs attention.
     pub fn end(&self, needs_attention: bool) -> u8 {
         if !needs_attention {
             return DONE;
@@ -126,12 +125,12 @@ impl Output {
         ATTENTION
     }
 
-    /// Whether somebody can be asked.
+    /// Whether the user can be asked.
     pub fn can_ask(&self) -> bool {
         !self.json && stdin().is_terminal() && stderr().is_terminal()
     }
 
-    /// Asks; anything but yes is no.
+    /// Asks the user; anything but yes is no.
     pub fn ask(&self, question: &str) -> bool {
         let _ = write!(stderr(), "{question} [y/N] ");
         let _ = stderr().flush();

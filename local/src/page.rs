@@ -1,7 +1,7 @@
-//! The pages for people: the files of `gallery/`, which are in the binary, but read from there while it is developed.
+//! The web pages: the files of `gallery/`, which are embedded in the binary, and read from that folder in development.
 //!
-//! Architecture invariant: a page knows nothing that the API does not tell everyone, and its scripts are files of their own:
-//! the policy that comes with each file lets no other run.
+//! Architecture invariant: a page uses only what the API offers every client, and its scripts are separate files: the
+//! policy of each page allows no others.
 
 use std::io::Write;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use shared::http::{Problem, Routes};
 use shared::layout;
 use shared::store::{ServedAs, Store};
 
-/// What pages may load, and from where: from here alone, but for the players of linked videos. [`policy`] adds the buckets.
+/// The sources that pages may load from: this server, and the players of linked videos. [`policy`] adds the buckets.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; \
                       connect-src 'self'; manifest-src 'self'; frame-src https://www.youtube-nocookie.com https://drive.google.com; \
                       form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
@@ -32,14 +32,14 @@ struct Files;
 /// The origins outside this server that pages load images from, because requests for images are redirected there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Buckets {
-    /// The origin of the bucket that images lie in, which also takes uploads by ticket.
+    /// The origin of the bucket that holds the images, which also receives uploads by ticket.
     pub images: Option<String>,
-    /// The origin of the bucket that replicas lie in.
+    /// The origin of the bucket that holds the replicas.
     pub archive: Option<String>,
 }
 
 impl Buckets {
-    /// The origins to which a store redirects; none where it serves all bytes itself.
+    /// The origins to which a store redirects; none if it serves all bytes itself.
     pub async fn of(keepsake: &Keepsake) -> Self {
         let Some(images) = origin(&keepsake.core.primary).await else { return Self::default() };
         let archive = origin(keepsake.core.archive.store()).await;
@@ -59,7 +59,7 @@ async fn origin(store: &Store) -> Option<String> {
     Some(format!("{}://{}", url.scheme_str()?, url.authority()?))
 }
 
-/// The policy of all pages where images may also come from these buckets.
+/// The policy of all pages if images may also come from these buckets.
 fn policy(buckets: &Buckets) -> String {
     let allow = |policy: String, sources: &str, origins: &[&Option<String>]| {
         let origins: String = origins.iter().copied().flatten().map(|origin| format!(" {origin}")).collect();
@@ -71,9 +71,9 @@ fn policy(buckets: &Buckets) -> String {
     allow(policy, "connect-src 'self'", &[images])
 }
 
-/// The pages and what belongs to them. Whoever can reach the server may have them: they hold nothing of the store.
+/// The pages and their assets. They are public to every client of the server: they contain no data of the store.
 pub fn routes(buckets: &Buckets) -> Routes {
-    // An origin comes out of a URL, so that it is always fit for a header.
+    // An origin comes from a URL, so it is always a valid header value.
     let policy = HeaderValue::try_from(policy(buckets)).unwrap_or(HeaderValue::from_static(POLICY));
     let [index, safety, assets] = [(); 3].map(|()| policy.clone());
     Routes::new()
@@ -102,7 +102,7 @@ fn file(path: &str, headers: &HeaderMap, policy: &HeaderValue) -> Result<Respons
     }
     fields.insert(VARY, HeaderValue::from_static("accept-encoding"));
     fields.typed_insert(etag);
-    // A page and its scripts are of one version: the browser asks each time, and most often has it.
+    // A page and its scripts must have the same version: the browser revalidates each time, and usually has it.
     fields.typed_insert(CacheControl::new().with_no_cache());
     fields.insert(CONTENT_SECURITY_POLICY, policy.clone());
     for (name, value) in [
@@ -115,7 +115,7 @@ fn file(path: &str, headers: &HeaderMap, policy: &HeaderValue) -> Result<Respons
     Ok(answer)
 }
 
-/// What is packed has a tag of its own: it is the same file in other bytes.
+/// The compressed file has its own tag: it is the same file in other bytes.
 fn etag(file: &EmbeddedFile, gzip: bool) -> Result<ETag, Problem> {
     let digest = file.metadata.sha256_hash();
     let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -128,7 +128,7 @@ fn packed(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
     packed.finish()
 }
 
-/// Whether a client names gzip among what it takes, and not only to refuse it.
+/// Whether a client accepts gzip, rather than listing it only to refuse it.
 fn takes_gzip(headers: &HeaderMap) -> bool {
     let named = headers.get_all(ACCEPT_ENCODING).into_iter().filter_map(|value| value.to_str().ok());
     named.flat_map(|value| value.split(',')).any(|coding| {

@@ -1,4 +1,4 @@
-//! The bar that shows how far a command is, on a terminal only.
+//! The progress bar of a command, on a terminal only.
 
 use std::time::Duration;
 
@@ -6,12 +6,12 @@ use indicatif::{ProgressBar, ProgressStyle};
 use shared::portable::{self, Stage};
 use shared::progress::Progress;
 
-/// How often it is drawn anew.
+/// How often it is redrawn.
 const TICK: Duration = Duration::from_millis(100);
 
-/// Runs work to its end, and shows on standard error, where that is a terminal, how far it is.
+/// Runs work to its end, and shows its progress on standard error, if that is a terminal.
 pub async fn watch<T>(progress: &Progress, work: impl Future<Output = T>) -> T {
-    // Draws nothing where standard error is no terminal.
+    // Draws nothing if standard error is no terminal.
     let bar = ProgressBar::no_length();
     if bar.is_hidden() {
         return work.await;
@@ -40,7 +40,7 @@ pub async fn watch<T>(progress: &Progress, work: impl Future<Output = T>) -> T {
     done
 }
 
-/// Passes on how far an import or an export is.
+/// Passes on the progress of an import or an export.
 pub fn note(progress: &Progress, told: portable::Progress) {
     let step = match told.stage {
         Stage::Exporting => "exporting",

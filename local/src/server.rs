@@ -1,4 +1,4 @@
-//! Starting, serving and stopping.
+//! Starts, serves and stops.
 
 use std::error::Error as StdError;
 use std::future::ready;
@@ -27,10 +27,10 @@ use crate::limits::{Limits, note_client};
 use crate::metrics::{self, Metrics};
 use crate::{banner, connections, openapi, page, token};
 
-/// How long requests in flight may take after the process was told to stop.
+/// How long requests in progress may take after the stop signal.
 const DRAIN: Duration = Duration::from_secs(25);
 
-/// Opens the store, recovers it, and serves it until the process is told to stop.
+/// Opens the store, recovers it, and serves it until the stop signal.
 pub async fn serve(mut config: Config) -> Result<(), String> {
     connections::raise_limit();
     let clock = Clock::system();
@@ -61,7 +61,7 @@ pub async fn serve(mut config: Config) -> Result<(), String> {
     }
     let thumbnails = Thumbnails::new(Arc::new(scaling::Engine), limits);
     let app = App { limiter: Some(limiter), ..App::from_config(keepsake, &config) }.with_thumbnails(thumbnails);
-    // Whoever has read the lines may stop the process.
+    // Once the lines are printed, their reader may stop the process.
     let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
     banner::print(&banner::lines(&app.keepsake, &config, bound, &recovery, made_token.as_ref()).await);
 
@@ -81,18 +81,18 @@ pub async fn serve(mut config: Config) -> Result<(), String> {
     if background::within(DRAIN, stopped, serving).await.is_none() {
         tracing::warn!("some requests were still running and are cut off");
     }
-    // What the last requests changed is compacted too.
+    // The changes of the last requests are compacted too.
     end_compacting.send_replace(true);
     folder.await.map_err(|error| format!("folding failed ({error})"))
 }
 
-/// The routers of all functions as one, and what only a server of its own has.
+/// The routers of all functions as one, and the routes that only a server has.
 fn router(app: App, metrics: Arc<Metrics>, buckets: &page::Buckets) -> Router {
     let routes = all_routes(Arc::clone(&metrics), buckets);
     http::finish(routes.into_router(app.clone()), &app).layer(from_fn_with_state(metrics, metrics::observe))
 }
 
-/// The routes of all functions, and those that only a server of its own has.
+/// The routes of all functions, and those that only a server has.
 pub fn all_routes(metrics: Arc<Metrics>, buckets: &page::Buckets) -> Routes {
     let scrape = move |State(app)| metrics::scrape(Arc::clone(&metrics), app);
     routes().merge(page::routes(buckets)).merge(openapi::routes()).get("/metrics", scrape)
@@ -107,14 +107,14 @@ pub fn routes() -> Routes {
         .merge(health::routes())
 }
 
-/// Recovers the store: records now, and files too where few are amiss; the rest goes on in the background. A store that
-/// takes no writes is served all the same, as it is, and so is one whose archive is away.
+/// Recovers the store: records now, and files too if few need work; the rest continues in the background. A read-only
+/// store is served as it is, and so is one whose archive is unavailable.
 async fn recover(keepsake: &Arc<Keepsake>, stopped: &watch::Receiver<bool>) -> Result<Recovery, String> {
     keepsake.replication.note_uncompared();
     let unusable = |error| sentence("The archive cannot be used", &error);
     let records = match keepsake.core.check_archive().await {
         Err(error) if error.store_kind() == Some(ErrorKind::Unavailable) => Err(error),
-        // A key that has expired since is no reason not to show what is here; one that never fitted is to be told at once.
+        // An expired key is no reason not to serve the local images; a key that never worked is reported at once.
         Err(error) if error.store_kind() == Some(ErrorKind::Refused) && has_records(keepsake).await => Err(error),
         Err(error) => return Err(unusable(error)),
         Ok(()) => keepsake.recovery.recover_records().await,
@@ -150,7 +150,7 @@ async fn recover(keepsake: &Arc<Keepsake>, stopped: &watch::Receiver<bool>) -> R
         _ => return Err(sentence("The store cannot be recovered", &error)),
     };
     tracing::error!(error = &error as &dyn StdError, "the store could not be recovered yet");
-    // Where there are no records here, those that the archive holds are needed: this may be a new disk of an old store.
+    // Without records here, those in the archive are required: this may be a new disk for an old store.
     keepsake.core.catalog.refresh().await.map_err(|error| sentence("The catalog cannot be read", &error))?;
     if keepsake.persistence.fenced().is_none() {
         tokio::spawn(background::recover(Arc::clone(keepsake), None, stopped.clone()));
@@ -162,12 +162,12 @@ async fn has_records(keepsake: &Keepsake) -> bool {
     keepsake.core.catalog.refresh().await.is_ok() && keepsake.core.catalog.read(|state| state.totals().uploads()) > 0
 }
 
-/// Opens the store that a configuration names; the error is one sentence.
+/// Opens the store of a configuration; the error is one sentence.
 pub async fn open(config: &Config, clock: Clock) -> Result<Keepsake, String> {
     shared::open(config, clock).await.map_err(|error| sentence("The store cannot be opened", &error))
 }
 
-/// An error and what caused it, as one sentence.
+/// An error and its causes, as one sentence.
 pub fn sentence(what: &str, error: &dyn StdError) -> String {
     format!("{what}: {}", with_causes(error))
 }

@@ -1,4 +1,4 @@
-//! The token for changes, where the server can be reached from elsewhere and none was configured.
+//! The token for changes, if the server is reachable from other machines and none was configured.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -11,19 +11,19 @@ use shared::config::{Config, Read, Secret};
 /// The file, beside the store.
 const FILE: &str = ".keepsake-token";
 
-/// A token that was made just now.
+/// A newly made token.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Made {
     /// The token.
     pub token: String,
-    /// Whether it lies beside the store.
+    /// Whether it is stored beside the store.
     pub kept: bool,
 }
 
-/// Gives `config` a token where it needs one, which is where others than this machine's users can ask, or reading needs one: the
-/// one that lies beside the store, or else a new one, which is returned
-/// so that it can be shown once. Unless the place may be written to, a new one lasts as long as the process: where a volume
-/// is not mounted, the token of the store lies on it.
+/// Gives `config` a token if it needs one, because users of other machines can send requests or because reading
+/// requires one: the token stored beside the store, or else a new one, which is returned so that it can be shown once.
+/// Unless the location is `writable`, a new token lasts as long as the process: if a volume is not mounted, the store's
+/// token is on it.
 pub fn ensure(config: &mut Config, clock: &Clock, writable: bool) -> Result<Option<Made>, String> {
     let only_local = config.host.is_loopback() && config.allowed_hosts.is_empty() && config.read == Read::Open;
     if config.api_token.is_some() || only_local {

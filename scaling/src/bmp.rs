@@ -1,4 +1,4 @@
-//! [`Plain`]: BMPs with headers that browsers read and the `image` crate does not, as ones that it reads.
+//! [`Plain`]: makes the `image` crate read BMPs with headers that only browsers support.
 
 use std::io::{self, BufRead, Read, Seek, SeekFrom};
 
@@ -10,18 +10,19 @@ const INFO_HEADER: usize = 40;
 const BITFIELDS: u32 = 3;
 const ALPHA_BITFIELDS: u32 = 6;
 
-/// A BMP whose headers are replaced, so that a decoder reads them: OS/2's second one in all its lengths, masks that include
-/// one of alpha, more colours than there can be, a wrong number of planes. Everything behind is the same.
+/// A BMP whose headers are replaced by ones that the decoder supports. Handles OS/2's second header in all its lengths,
+/// masks with alpha, palettes that are too large, and a wrong number of planes. All bytes after the headers are
+/// unchanged.
 pub(crate) struct Plain<R> {
     headers: Vec<u8>,
-    /// How many bytes of the file they stand for.
+    /// How many bytes of the file the new headers replace.
     replaced: u64,
     inner: R,
     position: u64,
 }
 
 impl<R: BufRead + Seek> Plain<R> {
-    /// The BMP that `inner` reads from its beginning on. Headers that are not known stay as they are.
+    /// The BMP in `inner`, from its beginning. Unknown headers stay unchanged.
     pub(crate) fn new(mut inner: R) -> io::Result<Self> {
         let mut start = [0; FILE_HEADER + 4];
         inner.read_exact(&mut start)?;
@@ -40,10 +41,10 @@ impl<R: BufRead + Seek> Plain<R> {
     }
 }
 
-/// Headers that stand for these.
+/// The replacement for these headers.
 fn plain(file: &[u8], mut info: Vec<u8>) -> Vec<u8> {
     let before = info.len();
-    // The same fields come first in OS/2's, and those that are left out are zero.
+    // OS/2's header begins with the same fields, and omitted ones are zero.
     if !matches!(before, INFO_HEADER | 52 | 56 | 108 | 124) {
         info.resize(INFO_HEADER, 0);
         put(&mut info, 0, INFO_HEADER as u32);
@@ -51,13 +52,13 @@ fn plain(file: &[u8], mut info: Vec<u8>) -> Vec<u8> {
     if number(&info, 16) == ALPHA_BITFIELDS {
         put(&mut info, 16, BITFIELDS);
         if info.len() == INFO_HEADER {
-            // The masks that follow are a part of a longer header.
+            // The masks that follow become part of a longer header.
             put(&mut info, 0, 56);
         }
     }
     let depth = u16::from_le_bytes([info[14], info[15]]);
     if matches!(before, 108 | 124) && (depth, number(&info, 16)) == (32, 0) && number(&info, 52) != 0 {
-        // A mask of alpha counts here, also where the colours need none.
+        // An alpha mask counts here, even if the colors need no masks.
         put(&mut info, 16, BITFIELDS);
         for (at, mask) in [(40, 0x00ff_0000), (44, 0x0000_ff00), (48, 0x0000_00ff)] {
             put(&mut info, at, mask);
@@ -132,14 +133,14 @@ mod tests {
 
     use super::*;
 
-    /// A BMP of 2 × 1 pixels with this header of the picture, what follows it, and these pixels.
+    /// A BMP of 2 × 1 pixels with this picture header, tables and pixels.
     fn bmp(info: &[u8], tables: &[u8], pixels: &[u8]) -> Vec<u8> {
         let start = (FILE_HEADER + info.len() + tables.len()) as u32;
         let length = start + pixels.len() as u32;
         [b"BM", &length.to_le_bytes()[..], &[0; 4], &start.to_le_bytes(), info, tables, pixels].concat()
     }
 
-    /// A header of the picture, cut to `size` or filled up with zeros.
+    /// A header of the picture, truncated to `size` or padded with zeros.
     fn info(size: usize, planes: u8, depth: u8, compression: u8, colours: u32) -> Vec<u8> {
         let fields = [2, 0, 0, 0, 1, 0, 0, 0, planes, 0, depth, 0, compression, 0, 0, 0];
         let mut info = [&(size as u32).to_le_bytes()[..], &fields, &[0; 12], &colours.to_le_bytes()].concat();
@@ -151,7 +152,7 @@ mod tests {
         DynamicImage::from_decoder(BmpDecoder::new(Plain::new(Cursor::new(bytes)).unwrap()).unwrap()).unwrap()
     }
 
-    /// Blue, green, red and nothing for each: yellow and violet, and zeros up to 256 colours.
+    /// Blue, green, red and padding for each: yellow and violet, and zeros up to 256 colors.
     fn palette() -> Vec<u8> {
         let mut palette = vec![0, 255, 255, 0, 255, 0, 128, 0];
         palette.resize(1024, 0);

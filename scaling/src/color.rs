@@ -1,4 +1,4 @@
-//! What the numbers of a picture mean: everything becomes sRGB, which is what a picture that says nothing is taken to be.
+//! Color spaces: everything is converted to sRGB, the default for a picture without a color space.
 
 use moxcms::{
     Chromaticity, CicpColorPrimaries, CicpProfile, ColorPrimaries, ColorProfile, DataColorSpace, Layout,
@@ -7,20 +7,20 @@ use moxcms::{
 
 use crate::resize::Pixels;
 
-/// How the numbers of a decoded picture stand for colours, where that is not as in sRGB.
+/// The color space of a decoded picture, if it is not sRGB.
 #[derive(Debug)]
 pub(crate) enum Space {
-    /// As an ICC profile says.
+    /// An ICC profile.
     Icc(Vec<u8>),
-    /// Shades of grey, as an ICC profile says.
+    /// Shades of gray with an ICC profile.
     Gray(Vec<u8>),
     /// By code points of ITU-T H.273.
     Coded(CicpColorPrimaries, TransferCharacteristics),
-    /// As a PNG says by gAMA and cHRM.
+    /// gAMA and cHRM of a PNG.
     Gamma(Gamma),
 }
 
-/// What gAMA and cHRM say.
+/// The contents of gAMA and cHRM.
 #[derive(Debug)]
 pub(crate) struct Gamma {
     exponent: f32,
@@ -29,7 +29,7 @@ pub(crate) struct Gamma {
 }
 
 impl Gamma {
-    /// `None` where it makes no difference that anyone sees: many programs write it beside what is sRGB; or no sense.
+    /// `None` if the difference is invisible, since many programs write them for sRGB, or if the values are invalid.
     pub(crate) fn new(encoding: f32, chromaticities: Option<[f32; 8]>) -> Option<Self> {
         const SRGB: [f32; 8] = [0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06];
         if !(0.05..=5.0).contains(&encoding) {
@@ -44,8 +44,8 @@ impl Gamma {
 }
 
 impl Space {
-    /// Of a picture whose code points are these; `None` where they mean sRGB or, as those of high dynamic range, nothing
-    /// that can be converted without a decision about how bright the reader's screen is.
+    /// The space with these code points; `None` if they mean sRGB, or high dynamic range, which cannot be converted
+    /// without a decision about the brightness of the client's screen.
     pub(crate) fn coded(primaries: u8, transfer: u8) -> Option<Self> {
         let (primaries, transfer) = (primaries.try_into().ok()?, transfer.try_into().ok()?);
         let is_hdr = matches!(transfer, TransferCharacteristics::Smpte2084 | TransferCharacteristics::Hlg);
@@ -53,7 +53,7 @@ impl Space {
         (!is_hdr && !is_srgb).then_some(Self::Coded(primaries, transfer))
     }
 
-    /// A profile of the colours; a profile that cannot be used is none, and so is one of other colours than the picture has.
+    /// The color profile; `None` if it cannot be used or is for another color model than the picture's.
     fn profile(&self) -> Option<ColorProfile> {
         let of =
             |icc: &[u8], space| ColorProfile::new_from_slice(icc).ok().filter(|profile| profile.color_space == space);
@@ -63,7 +63,7 @@ impl Space {
             Self::Coded(color_primaries, transfer_characteristics) => {
                 let mut profile = ColorProfile::new_srgb();
                 profile.red_trc = None;
-                // What it returns is false in any case; a curve is set last, where all of it is known.
+                // The return value is always false; a curve is set last, where all of it is known.
                 profile.update_rgb_colorimetry_from_cicp(CicpProfile {
                     color_primaries: *color_primaries,
                     transfer_characteristics: *transfer_characteristics,
@@ -90,7 +90,7 @@ impl Space {
     }
 }
 
-/// Converts colours to sRGB.
+/// Converts colors to sRGB.
 pub(crate) fn to_srgb(mut pixels: Pixels, space: Option<&Space>) -> Pixels {
     let converted = space.and_then(Space::profile).and_then(|profile| {
         let (srgb, options) = (ColorProfile::new_srgb(), TransformOptions::default());
@@ -118,13 +118,14 @@ pub(crate) fn to_srgb(mut pixels: Pixels, space: Option<&Space>) -> Pixels {
     pixels
 }
 
-/// Inks, 0 of which is none, as light: the usual formula, which knows no paper. Profiles of inks are not followed.
+/// Converts ink amounts, 0 being none, to light with the usual formula, which ignores the paper. Ink profiles are not
+/// used.
 pub(crate) fn cmyk([cyan, magenta, yellow, black]: [u8; 4]) -> [u8; 3] {
     let light = |ink: u8| ((255 - u32::from(ink)) * (255 - u32::from(black)) + 127) / 255;
     [cyan, magenta, yellow].map(|ink| light(ink) as u8)
 }
 
-/// Brightness and two differences of colour, as JPEG has them.
+/// Converts luma and two chroma values, as in JPEG.
 pub(crate) fn ycbcr([y, cb, cr]: [u8; 3]) -> [u8; 3] {
     let (y, cb, cr) = (f32::from(y), f32::from(cb) - 128.0, f32::from(cr) - 128.0);
     [y + 1.402 * cr, y - 0.344_136 * cb - 0.714_136 * cr, y + 1.772 * cb]
@@ -137,7 +138,7 @@ pub(crate) fn lab(lightness: u8, a: i8, b: i8) -> [u8; 3] {
     let (fx, fz) = (fy + f32::from(a) / 500.0, fy - f32::from(b) / 200.0);
     let part = |f: f32| if f > 6.0 / 29.0 { f.powi(3) } else { (f - 4.0 / 29.0) * 108.0 / 841.0 };
     let (x, y, z) = (0.964_22 * part(fx), part(fy), 0.825_21 * part(fz));
-    // From D50 to sRGB's light D65 and its primaries, by Bradford's method.
+    // From D50 to sRGB's white D65 and its primaries, by Bradford's method.
     let linear = [
         3.133_856 * x - 1.616_867 * y - 0.490_615 * z,
         -0.978_768 * x + 1.916_142 * y + 0.033_454 * z,

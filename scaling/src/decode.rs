@@ -1,4 +1,4 @@
-//! Decoding: what an image will take, and its pixels.
+//! Decoding: the memory that an image needs, and its pixels.
 
 use std::io::{BufRead, Cursor, Seek, SeekFrom};
 
@@ -21,29 +21,29 @@ use crate::jpeg::{self, Storage};
 use crate::resize::Pixels;
 use crate::{png, tiff};
 
-/// What is taken besides pixels: tables, colour profiles, an encoder's buffers.
+/// Memory for everything besides pixels: tables, color profiles, an encoder's buffers.
 const FIXED: u64 = 8 << 20;
-/// A longer colour profile is none. It may be stored compressed, so that a small file can hold one without end.
+/// A longer color profile is ignored. It may be stored compressed, so a small file can contain a huge one.
 const LONGEST_PROFILE: usize = 4 << 20;
-/// Scans of a JPEG beyond this many are not waited for; cameras and encoders make about ten.
+/// More scans of a JPEG than this are not decoded; cameras and encoders make about ten.
 const MOST_SCANS: usize = 64;
 
-/// What a header tells.
+/// The contents of a header.
 pub(crate) struct Look {
     pub(crate) width: u32,
     pub(crate) height: u32,
     pub(crate) orientation: Orientation,
-    /// What its colours are, where they are not as in sRGB.
+    /// The color space, if it is not sRGB.
     pub(crate) space: Option<Space>,
     alpha: bool,
-    /// An animated PNG whose first frame is not the picture that comes first.
+    /// Whether it is an animated PNG whose default picture is not its first frame.
     hides_default: bool,
-    /// What the decoder takes, its result included, and a profile that is none.
+    /// The memory for the decoder, including its result and an oversized profile.
     decoding: u64,
 }
 
 impl Look {
-    /// The size that this form has before it is turned.
+    /// The size of this thumbnail before rotation.
     pub(crate) fn target(&self, form: Form) -> (u32, u32) {
         let lies = matches!(
             self.orientation,
@@ -53,25 +53,25 @@ impl Look {
         bounds.fit(self.width, self.height)
     }
 
-    /// Whether the numbers that are stored are what is to be seen: nothing is turned, converted or left out.
+    /// Whether the stored values are displayed unchanged: not rotated, converted or hidden.
     pub(crate) fn is_plain(&self) -> bool {
         self.orientation == Orientation::NoTransforms && self.space.is_none() && !self.hides_default
     }
 
-    /// What making this form takes, out of a source of so many bytes.
+    /// The memory that this thumbnail needs, for a source of `source` bytes.
     pub(crate) fn cost(&self, source: u64, form: Form) -> u64 {
         let (width, height) = self.target(form);
         let channels = if self.alpha { 4 } else { 3 };
         let pixels = |width: u32, height: u32| u64::from(width) * u64::from(height) * channels;
-        // Resizing goes by rows first; turning, converting and encoding each hold another one beside their own.
+        // Resizing processes rows first; rotating, converting and encoding each need a second copy.
         let resizing = pixels(width, self.height) + 3 * pixels(width, height);
-        // libwebp makes planes of its own.
+        // libwebp allocates its own planes.
         let encoding = if form.formats.include(Format::WebP) { u64::from(width) * u64::from(height) * 8 } else { 0 };
         source + self.decoding + resizing + encoding + FIXED
     }
 }
 
-/// Looks at an image's header; `open` starts reading at its beginning.
+/// Reads an image's header; `open` starts reading at its beginning.
 pub(crate) fn look<R: BufRead + Seek>(open: &dyn Fn() -> R, format: Format) -> Result<Look, Unscalable> {
     match format {
         Format::Jpeg => return look_at_jpeg(open),
@@ -89,11 +89,11 @@ pub(crate) fn look<R: BufRead + Seek>(open: &dyn Fn() -> R, format: Format) -> R
     let ours = pixels * if color.has_alpha() { 4 } else { 3 };
     let converting = if matches!(color, ColorType::Rgb8 | ColorType::Rgba8) { 0 } else { ours };
     let working = match format {
-        // A frame of its own beside the picture that it becomes a part of.
+        // One frame in addition to the picture it is drawn on.
         Format::Gif => native,
-        // Planes of brightness and colour, or what the transforms of the other kind need.
+        // Luma and chroma planes, or the data of the lossless transforms.
         Format::WebP => 2 * native,
-        // The frame, the canvas, the canvas before it, and what is made of them.
+        // The frame, the canvas, the previous canvas, and the result.
         Format::Png if png.hides_default => pixels * 16,
         _ => 0,
     };
@@ -104,7 +104,7 @@ pub(crate) fn look<R: BufRead + Seek>(open: &dyn Fn() -> R, format: Format) -> R
         profile.map(|icc| if color.has_color() { Space::Icc(icc) } else { Space::Gray(icc) })
     };
     let orientation = match format {
-        // Browsers show a WebP as it is stored, whatever its EXIF says, and a form is shown like its original.
+        // Browsers ignore the EXIF orientation of a WebP, and a thumbnail is displayed like its original.
         Format::WebP => Orientation::NoTransforms,
         _ => decoder.orientation().unwrap_or(Orientation::NoTransforms),
     };
@@ -119,7 +119,7 @@ pub(crate) fn look<R: BufRead + Seek>(open: &dyn Fn() -> R, format: Format) -> R
     })
 }
 
-/// A colour profile, and how many bytes are held for what is too long to be one.
+/// A color profile, and the memory of one that is too long.
 fn profile_of(found: Option<Vec<u8>>) -> (Option<Vec<u8>>, u64) {
     match found {
         Some(profile) if profile.len() > LONGEST_PROFILE => (None, profile.len() as u64),
@@ -136,7 +136,7 @@ fn look_at_jpeg<R: BufRead + Seek>(open: &dyn Fn() -> R) -> Result<Look, Unscala
     decoder.decode_headers().map_err(|_| Unscalable::Damaged)?;
     let info = decoder.info().ok_or(Unscalable::Damaged)?;
     let pixels = u64::from(info.width) * u64::from(info.height);
-    // Coefficients have 16 bits; blocks at the edges are whole.
+    // Coefficients have 16 bits; blocks at the edges are complete.
     let progressive = header.storage == Storage::Progressive;
     let held = if progressive { pixels * 2 * u64::from(info.components) * 5 / 4 } else { 0 };
     let orientation = header.exif.and_then(|exif| Orientation::from_exif_chunk(&exif));
@@ -173,7 +173,7 @@ fn look_at_tiff<R: BufRead + Seek>(open: &dyn Fn() -> R) -> Result<Look, Unscala
 }
 
 fn jpeg_options() -> DecoderOptions {
-    // What is cut off or slightly wrong is shown as far as it goes, as browsers do.
+    // Truncated or slightly damaged images are shown as far as possible, as in browsers.
     DecoderOptions::default()
         .set_strict_mode(false)
         .set_max_width(usize::from(u16::MAX))
@@ -188,7 +188,7 @@ fn limits(most: u64) -> image::Limits {
     limits
 }
 
-/// The decoder of a format other than JPEG and TIFF; what precedes the pixels takes no more than `most` bytes.
+/// The decoder of a format other than JPEG and TIFF; the data before the pixels takes no more than `most` bytes.
 fn decoder<'a, R: BufRead + Seek + 'a>(
     reader: R,
     format: Format,
@@ -202,7 +202,8 @@ fn decoder<'a, R: BufRead + Seek + 'a>(
         Format::Gif => boxed(gif::GifDecoder::new(reader)),
         Format::WebP => boxed(webp::WebPDecoder::new(reader)),
         Format::Bmp => boxed(Plain::new(reader).map_err(ImageError::IoError).and_then(bmp::BmpDecoder::new)),
-        // An icon is small as it is, and what precedes the pixels of a PNG in it would be unpacked without a limit.
+        // An icon is already small, and the data before the pixels of a PNG in it would be decompressed without a
+        // limit.
         _ => return Err(Unscalable::Format(format)),
     })
 }
@@ -233,7 +234,7 @@ pub(crate) fn pixels(source: &Bytes, format: Format, look: &Look, most: u64) -> 
     Ok(Pixels { width, height, alpha, bytes })
 }
 
-/// What the store reports is about the bytes; everything else is about the image.
+/// A store error is about reading the bytes; every other error is about the image.
 fn refusal(error: ImageError) -> Unscalable {
     match error {
         ImageError::IoError(error) if error.get_ref().is_some_and(|inner| inner.is::<StoreError>()) => {

@@ -1,4 +1,4 @@
-//! Encoding: the format that suits a picture and its reader.
+//! Encoding: chooses the format that suits a picture and the client.
 
 use std::collections::HashMap;
 
@@ -13,16 +13,17 @@ use webp::{PixelLayout, WebPConfig};
 
 use crate::resize::Pixels;
 
-/// The usual compromise: what is lost is not seen, but for text and line drawings from close up.
+/// The usual compromise: artifacts are invisible, except in text and line drawings from close up.
 const JPEG_QUALITY: u8 = 82;
-/// As good as that in forms of up to 640 pixels, and where it is worse, still better than what can be told on a screen.
+/// Equivalent to that in thumbnails of up to 640 pixels; where it is worse, the artifacts are still invisible on a
+/// screen.
 const WEBP_QUALITY: f32 = 75.0;
-/// How long libwebp looks for ways to be shorter, of 0 to 6: its usual 4 takes twice as long for one byte in thirty.
+/// How hard libwebp compresses, from 0 to 6: its default 4 takes twice as long to save one byte in thirty.
 const WEBP_METHOD: i32 = 2;
-/// As many colours as a palette holds.
+/// The maximum size of a palette.
 const PALETTE: usize = 256;
 
-/// Encodes a picture. Drawings of few colours lose nothing where that is shorter, and what is transparent never does.
+/// Encodes a picture. Drawings with few colors are lossless if that is shorter, and transparent pictures always are.
 pub(crate) fn encode(pixels: &Pixels, form: Form) -> Result<Thumbnail, Unscalable> {
     let is_transparent = pixels.alpha && pixels.bytes.chunks_exact(4).any(|pixel| pixel[3] != u8::MAX);
     if pixels.width > u16::MAX.into() || pixels.height > u16::MAX.into() {
@@ -49,7 +50,7 @@ pub(crate) fn encode(pixels: &Pixels, form: Form) -> Result<Thumbnail, Unscalabl
     };
     let made = candidates.into_iter().filter_map(|(format, bytes)| Some((format, bytes?)));
     let shortest = made.min_by_key(|(_, bytes)| bytes.len());
-    // Into memory, and of a size that every format has: nothing is left that could fail but the image.
+    // Encoding to memory, in a size that every format supports, can only fail because of the image.
     let (format, bytes) = shortest.ok_or(Unscalable::Damaged)?;
     Ok(Thumbnail { bytes: Bytes::from(bytes), format })
 }
@@ -68,7 +69,7 @@ fn jpeg(pixels: &Pixels, is_transparent: bool) -> Option<Vec<u8>> {
     done.ok().map(|()| encoded)
 }
 
-/// Red, green, blue and opacity as they look on white, which is what most pages are.
+/// Red, green, blue and alpha, blended with white, the background of most pages.
 fn on_white(bytes: &[u8]) -> Vec<u8> {
     let mut flat = bytes.to_vec();
     for pixel in flat.chunks_exact_mut(4) {
@@ -94,14 +95,14 @@ fn webp_with_loss(pixels: &Pixels) -> Option<Vec<u8>> {
     encoder.encode_advanced(&config).ok().map(|made| made.to_vec())
 }
 
-/// The colours of a picture that has few.
+/// The palette of a picture with few colors.
 struct Palette {
     colors: Vec<[u8; 4]>,
     indexes: HashMap<[u8; 4], u8>,
 }
 
 impl Palette {
-    /// `None` where there are more colours than a palette holds.
+    /// `None` if there are more colors than a palette holds.
     fn of(pixels: &Pixels) -> Option<Self> {
         let mut found = HashMap::new();
         let mut last = None;
@@ -115,13 +116,14 @@ impl Palette {
             }
         }
         let mut colors: Vec<[u8; 4]> = found.into_keys().collect();
-        // Those that are not opaque first, since a PNG says it of the first ones only; and always in the same order.
+        // Colors that are not opaque come first, since a PNG stores the alpha of the first ones only; and the order is
+        // deterministic.
         colors.sort_by_key(|color| (color[3], *color));
         let indexes = colors.iter().copied().zip(0..=u8::MAX).collect();
         Some(Self { colors, indexes })
     }
 
-    /// Whether the picture is one of many shades of grey, which are shorter as what they are than as numbers of a palette.
+    /// Whether the picture has many shades of gray, which are shorter as gray values than as palette indexes.
     fn is_gray(&self) -> bool {
         self.colors.len() > 16
             && self.colors.iter().all(|[red, green, blue, alpha]| red == green && green == blue && *alpha == 255)
@@ -156,7 +158,7 @@ fn png(pixels: &Pixels, palette: Option<&Palette>) -> Option<Vec<u8>> {
             };
             encoder.set_color(PngColor::Indexed);
             encoder.set_depth(depth);
-            // Between numbers of a palette there is no likeness that a filter could use.
+            // Palette indexes have no similarity that a filter could use.
             encoder.set_filter(Filter::NoFilter);
             encoder.set_palette(palette.colors.iter().flat_map(|color| color[..3].to_vec()).collect::<Vec<u8>>());
             let alphas: Vec<u8> =
@@ -168,7 +170,7 @@ fn png(pixels: &Pixels, palette: Option<&Palette>) -> Option<Vec<u8>> {
             &packed
         }
         None => {
-            // Many colours take long to pack well.
+            // Many colors take long to compress well.
             encoder.set_compression(Compression::Fast);
             encoder.set_filter(Filter::Adaptive);
             encoder.set_color(if pixels.alpha { PngColor::Rgba } else { PngColor::Rgb });
@@ -181,7 +183,7 @@ fn png(pixels: &Pixels, palette: Option<&Palette>) -> Option<Vec<u8>> {
     Some(encoded)
 }
 
-/// The numbers of the colours, of so many bits each; each row begins with a byte of its own.
+/// The palette indexes, with `bits` bits each; each row begins with a filter byte.
 fn pack(pixels: &Pixels, palette: &Palette, bits: usize) -> Vec<u8> {
     let width = pixels.width as usize;
     let length = (width * bits).div_ceil(8);

@@ -1,32 +1,31 @@
-//! What the header of a JPEG tells of how its pixels are stored.
+//! How a JPEG stores its pixels, according to its header.
 
 use std::io::{self, BufRead, Read, Seek, SeekFrom};
 
 /// How the pixels of a JPEG are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Storage {
-    /// Row by row, all colours together: only a few rows have to be held at a time.
+    /// Row by row, all colors interleaved: only a few rows have to be in memory at a time.
     Rows,
-    /// From coarse to fine: all coefficients have to be held.
+    /// From coarse to fine: all coefficients have to be in memory.
     Progressive,
-    /// As hardly any program does, and as the decoder cannot read: arithmetic coding, lossless, hierarchical, more than eight
-    /// bits; or, which it decodes to something else without a word: one colour after the other, and four inks of different
-    /// density.
+    /// Rare, and not supported by the decoder: arithmetic coding, lossless, hierarchical, more than eight bits; or
+    /// silently misdecoded: one color after the other, and four inks of different density.
     Unusual,
 }
 
-/// What precedes the pixels.
+/// The properties before the pixels.
 #[derive(Debug)]
 pub(crate) struct Header {
     pub(crate) storage: Storage,
     pub(crate) width: u16,
     pub(crate) height: u16,
     pub(crate) components: u8,
-    /// The first EXIF segment, from its TIFF header on. Where there are more, viewers follow the first.
+    /// The first EXIF segment, from its TIFF header on. If there are more, viewers use the first.
     pub(crate) exif: Option<Vec<u8>>,
 }
 
-/// What a frame header says.
+/// The contents of a frame header.
 struct Frame {
     sequential: bool,
     unusual: bool,
@@ -37,7 +36,7 @@ struct Frame {
 
 const EXIF: [u8; 6] = *b"Exif\0\0";
 
-/// Reads up to where the pixels begin.
+/// Reads up to the start of the pixels.
 pub(crate) fn header(reader: &mut (impl BufRead + Seek)) -> io::Result<Header> {
     reader.seek(SeekFrom::Start(2))?;
     let (mut frame, mut exif) = (None, None);

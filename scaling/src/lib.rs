@@ -1,11 +1,11 @@
 //! [`Engine`]: makes thumbnails of images.
 //!
-//! Decoded in Rust throughout: JPEG, PNG, GIF, WebP, BMP and TIFF; of an animation the first frame. Who takes WebP gets
-//! that, by libwebp where it is opaque; others get a JPEG, or a PNG of what is not. What is transparent loses nothing.
-//! Colours are converted to sRGB where a profile says that they are others.
+//! All decoders are in Rust: JPEG, PNG, GIF, WebP, BMP and TIFF; of an animation the first frame. Clients that accept
+//! WebP get WebP, encoded by libwebp if the image is opaque; others get a JPEG, or a PNG if it is not opaque.
+//! Transparent images are lossless. Colors are converted to sRGB if a profile requires it.
 //!
-//! Architecture invariant: nothing here knows of stores, requests or other images. What an image takes is told before it
-//! is taken ([`Scaler::cost`]), and never exceeded: decoders are refused what was not foreseen.
+//! Architecture invariant: this crate has no access to stores, requests or other images. The memory for an image is
+//! reported before it is allocated ([`Scaler::cost`]), and never exceeded: decoders are refused any more.
 
 mod bmp;
 mod color;
@@ -22,7 +22,7 @@ use shared::media::{BodyReader, Format};
 use shared::store::{Body, ReadAt};
 use shared::thumbnails::{Form, Scaler, Thumbnail, Unscalable};
 
-/// Every thumbnail has another entity tag and another place in the cache once this is raised.
+/// Incrementing it changes the entity tag and the cache key of every thumbnail.
 const VERSION: u32 = 3;
 
 /// The scaler of the server.
@@ -40,7 +40,7 @@ impl Scaler for Engine {
 
     fn scale(&self, source: &Bytes, format: Format, form: Form, most: u64) -> Result<Thumbnail, Unscalable> {
         let body = Body::from(source.clone());
-        // The header was read from the store; these bytes are known to be the right ones.
+        // The header was read from the store; these bytes are verified.
         let look = decode::look(&|| BodyReader::new(&body), format)?;
         if look.cost(body.size(), form) > most {
             return Err(Unscalable::TooLarge);
@@ -51,7 +51,7 @@ impl Scaler for Engine {
         let small = resize::resize(pixels, width, height)?;
         let small = color::to_srgb(small, look.space.as_ref());
         let made = encode::encode(&resize::turn(small, look.orientation), form)?;
-        // What is as small as it can be, is not made longer.
+        // An image that is already small enough must not get longer.
         let can_be_sent = made.bytes.len() >= source.len() && is_as_stored && form.formats.include(format);
         if can_be_sent && original::is_bare(source, format) {
             return Ok(Thumbnail { bytes: source.clone(), format });

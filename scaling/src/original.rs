@@ -1,11 +1,11 @@
-//! Whether an image can be sent as it is in the place of a form: it has to be its picture and nothing else.
+//! Whether an image can be sent unchanged in place of a thumbnail: it must contain its picture and nothing else.
 //!
-//! A form has no metadata, no second picture and nothing behind its end. Whatever is not known here to be a part of the picture
-//! is taken to be something else.
+//! A thumbnail has no metadata, no second picture and no data after its end. Data that is not recognized here as a part
+//! of the picture counts as something else.
 
 use shared::media::Format;
 
-/// Whether `bytes`, which were decoded as an image of this format, hold nothing but the picture.
+/// Whether `bytes`, which were decoded as an image of this format, contain only the picture.
 pub(crate) fn is_bare(bytes: &[u8], format: Format) -> bool {
     let end = match format {
         Format::Jpeg => jpeg(bytes),
@@ -17,7 +17,7 @@ pub(crate) fn is_bare(bytes: &[u8], format: Format) -> bool {
     end == Some(bytes.len())
 }
 
-/// Where a JPEG ends that has tables, scans and the usual first segments, and no other ones.
+/// The end of a JPEG that has only tables, scans and the usual first segments.
 fn jpeg(bytes: &[u8]) -> Option<usize> {
     let mut at = 2;
     loop {
@@ -29,7 +29,7 @@ fn jpeg(bytes: &[u8]) -> Option<usize> {
         let length = usize::from(u16::from_be_bytes([*bytes.get(at)?, *bytes.get(at + 1)?]));
         let content = bytes.get(at + 2..at + length)?;
         let known = match marker {
-            // Without a thumbnail, the size of which stands at its end.
+            // Without an embedded thumbnail, whose size is at the end of the segment.
             0xe0 => content.starts_with(b"JFIF\0") && content.len() == 14 && content[12..] == [0, 0],
             0xee => content.starts_with(b"Adobe") && content.len() == 12,
             0xc0..=0xc2 | 0xc4 | 0xda | 0xdb | 0xdd => true,
@@ -40,7 +40,7 @@ fn jpeg(bytes: &[u8]) -> Option<usize> {
         }
         at += length;
         if marker == 0xda {
-            // Up to a marker that is not a part of the scan.
+            // Up to a marker that is not part of the scan.
             while !matches!(bytes.get(at..at + 2)?, [0xff, next] if !matches!(next, 0 | 0xd0..=0xd7)) {
                 at += 1;
             }
@@ -48,7 +48,7 @@ fn jpeg(bytes: &[u8]) -> Option<usize> {
     }
 }
 
-/// Where a PNG ends that is no animation and has no texts.
+/// The end of a PNG that is not an animation and has no texts.
 fn png(bytes: &[u8]) -> Option<usize> {
     let mut at = 8;
     loop {
@@ -64,7 +64,7 @@ fn png(bytes: &[u8]) -> Option<usize> {
     }
 }
 
-/// Where a GIF ends that has one picture and no comments.
+/// The end of a GIF that has one picture and no comments.
 fn gif(bytes: &[u8]) -> Option<usize> {
     let table = |flags: u8| if flags & 0x80 == 0 { 0 } else { 3 << ((flags & 7) + 1) };
     let mut at = 13 + table(*bytes.get(10)?);
@@ -76,7 +76,7 @@ fn gif(bytes: &[u8]) -> Option<usize> {
                 pictures += 1;
                 at += 10 + table(*bytes.get(at + 9)?) + 1;
             }
-            // How the picture is shown: whether something is transparent.
+            // A display option: transparency.
             0x21 if bytes.get(at + 1) == Some(&0xf9) => at += 2,
             _ => return None,
         }
@@ -90,7 +90,7 @@ fn gif(bytes: &[u8]) -> Option<usize> {
     }
 }
 
-/// Where a WebP ends that is one picture in the simple form.
+/// The end of a WebP that is one picture in the simple file format.
 fn webp(bytes: &[u8]) -> Option<usize> {
     let number = |at: usize| Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?) as usize);
     if !matches!(bytes.get(12..16)?, b"VP8 " | b"VP8L") {

@@ -1,20 +1,20 @@
-//! What a PNG says before its pixels and `image` does not pass on: what its numbers mean, and which picture is shown.
+//! The properties before a PNG's pixels that `image` does not report: its color space, and which picture is displayed.
 
 use std::io::{self, BufRead, Seek, SeekFrom};
 
 use crate::color::{Gamma, Space};
 
-/// No PNG has as many chunks before its pixels; whoever made one that has wants to be read for long.
+/// No normal PNG has as many chunks before its pixels; a hostile one would keep its reader busy.
 const MOST_CHUNKS: usize = 10_000;
 
-/// What stands before the pixels.
+/// The properties before the pixels.
 #[derive(Debug, Default)]
 pub(crate) struct Header {
-    /// What the chunks `cICP`, `sRGB`, `gAMA` and `cHRM` say, where that is more than that it is like sRGB.
+    /// The color space in `cICP`, `sRGB`, `gAMA` and `cHRM`, if it differs from sRGB.
     pub(crate) space: Option<Space>,
-    /// What they say comes before a colour profile.
+    /// Whether these take precedence over a color profile.
     pub(crate) is_coded: bool,
-    /// It is an animation, and the picture that programs without animations show is no part of it.
+    /// Whether it is an animation that does not include the picture for programs without animations.
     pub(crate) hides_default: bool,
 }
 
@@ -37,7 +37,7 @@ pub(crate) fn header(reader: &mut (impl BufRead + Seek)) -> io::Result<Header> {
             (b"cHRM", 32) => (chromaticities, read) = (Some(bytes::<32>(reader)?), 32),
             _ => {}
         }
-        // Its checksum too.
+        // Includes its checksum.
         reader.seek_relative(i64::from(length) + 4 - read)?;
     }
     let space = match code {

@@ -1,4 +1,4 @@
-//! Pixels, and what is done with them between decoding and encoding.
+//! Pixels, and their processing between decoding and encoding.
 
 use fast_image_resize::images::Image;
 use fast_image_resize::{MulDiv, PixelType, ResizeOptions, Resizer};
@@ -6,7 +6,7 @@ use image::metadata::Orientation;
 use image::{DynamicImage, RgbImage, RgbaImage};
 use shared::thumbnails::Unscalable;
 
-/// A picture with eight bits a channel: red, green, blue and, where it has `alpha`, how opaque it is.
+/// A picture with eight bits per channel: red, green, blue and, with `alpha`, opacity.
 pub(crate) struct Pixels {
     pub(crate) width: u32,
     pub(crate) height: u32,
@@ -14,7 +14,7 @@ pub(crate) struct Pixels {
     pub(crate) bytes: Vec<u8>,
 }
 
-/// Makes a picture smaller. What is transparent lends no colour to what is beside it.
+/// Shrinks a picture. Transparent pixels do not affect the colors of their neighbors.
 pub(crate) fn resize(pixels: Pixels, width: u32, height: u32) -> Result<Pixels, Unscalable> {
     if (width, height) == (pixels.width, pixels.height) {
         return Ok(pixels);
@@ -24,7 +24,7 @@ pub(crate) fn resize(pixels: Pixels, width: u32, height: u32) -> Result<Pixels, 
     let mut small = Image::new(width, height, kind);
     let alpha = MulDiv::new();
     if pixels.alpha {
-        // In place: the resizer itself would make a copy of the whole for it.
+        // In place: the resizer itself would copy all pixels for this.
         alpha.multiply_alpha_inplace(&mut large).map_err(impossible)?;
     }
     Resizer::new().resize(&large, &mut small, &ResizeOptions::new().use_alpha(false)).map_err(impossible)?;
@@ -34,12 +34,12 @@ pub(crate) fn resize(pixels: Pixels, width: u32, height: u32) -> Result<Pixels, 
     Ok(Pixels { width, height, alpha: pixels.alpha, bytes: small.into_vec() })
 }
 
-/// Only pictures without pixels, or with too few of them for their size, fail; decoders give neither.
+/// Only pictures without pixels, or with too few of them for their size, fail; decoders return neither.
 fn impossible<E>(_: E) -> Unscalable {
     Unscalable::Damaged
 }
 
-/// Turns a picture as its camera was held.
+/// Rotates a picture according to its orientation.
 pub(crate) fn turn(pixels: Pixels, orientation: Orientation) -> Pixels {
     if orientation == Orientation::NoTransforms {
         return pixels;

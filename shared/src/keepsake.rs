@@ -37,27 +37,27 @@ use store::Store;
 pub struct Keepsake {
     /// Stores, catalog, clock and settings.
     pub core: Arc<Core>,
-    /// Changes of records that several services make.
+    /// Changes of records, shared by several services.
     pub records: Arc<ImageRecords>,
-    /// How far a recovery is, and what the last one found.
+    /// The progress and the result of recovery.
     pub recovering: Arc<RecoveryState>,
-    /// Replicas that are made after the answer.
+    /// Replication after the response.
     pub replication: Arc<Replicator>,
-    /// Uploads that were begun in parts or by a ticket.
+    /// Uploads that were begun in parts or with a ticket.
     pub unfinished: Arc<UnfinishedUploads>,
-    /// Whether there is room for what is to be stored.
+    /// Checks for free space.
     pub room: Arc<Room>,
     /// The bytes of images, from the primary or else from the archive.
     pub bytes: Arc<ImageBytes>,
-    /// What is kept of thumbnails of images, as far as deletes have to know of it.
+    /// The thumbnails, as far as deletes affect them.
     pub thumbnails: Arc<ThumbnailSource>,
-    /// Backups: making, listing, reading and deleting them.
+    /// Backups: creating, listing, reading and deleting them.
     pub backups: Arc<Backups>,
     /// Reading, listing, editing and deleting images.
     pub images: Arc<Images>,
     /// Groups of images.
     pub groups: Arc<Groups>,
-    /// Uploads that come whole.
+    /// Uploads in one request.
     pub uploads: Arc<Uploads>,
     /// Uploads by ticket.
     pub tickets: Arc<Tickets>,
@@ -67,31 +67,31 @@ pub struct Keepsake {
     pub gps: Arc<GpsPositions>,
     /// Restores of backups.
     pub restores: Arc<Restores>,
-    /// Whether images outlive this instance.
+    /// Whether images survive this instance.
     pub persistence: Arc<Persistence>,
-    /// Makes every place whole again.
+    /// Repairs every location.
     pub recovery: Arc<Recovery>,
-    /// Reads everything through, and repairs it.
+    /// Reads everything, and repairs it.
     pub verifier: Arc<Verifier>,
-    /// Thins out backups and removes what is referenced by nothing.
+    /// Thins out backups and removes unreferenced objects.
     pub pruner: Arc<Pruner>,
-    /// Writes images and their records out as plain files.
+    /// Exports images and their records as plain files.
     pub exports: Arc<Exports>,
-    /// Takes images and their records in from plain files.
+    /// Imports images and their records from plain files.
     pub imports: Arc<Imports>,
     /// Tokens and their scopes.
     pub tokens: Arc<Tokens>,
-    /// What takes how much room.
+    /// How much space each kind of data takes.
     pub storage: Arc<StorageReport>,
     /// The state of the store, in one report.
     pub health: Arc<HealthReport>,
-    /// What follows a change.
+    /// Work after a change.
     pub maintenance: Arc<Maintenance>,
 }
 
 impl Keepsake {
-    /// A store whose images lie in `primary` and whose replicas and backups lie in `archive`; `mirrors` are further places
-    /// for replicas of the metadata.
+    /// A store with its images in `primary` and its replicas and backups in `archive`; `mirrors` are the locations for
+    /// replicas of the metadata.
     pub fn new(primary: Store, archive: Store, mirrors: Vec<Store>, clock: Clock, settings: Settings) -> Self {
         let core = Arc::new(Core::new(primary, archive, mirrors, clock, settings));
         let records = Arc::new(ImageRecords::new(core.clone()));

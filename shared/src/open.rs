@@ -1,4 +1,4 @@
-//! Opening the stores that a configuration names.
+//! Opening the configured stores.
 
 use std::sync::Arc;
 
@@ -15,24 +15,24 @@ use store::{DiskStore, Key, Meter, Result, S3Options, S3Store, Store};
 #[cfg(not(feature = "cloudinary"))]
 use store::{ErrorKind, StoreError};
 
-/// Who is told of what is asked of each place.
+/// The meters of the stores.
 #[derive(Debug, Clone)]
 pub struct Meters {
-    /// Told of the primary, and of a mirror of the metadata that lies in it.
+    /// For the primary, and for a mirror of the metadata in it.
     pub primary: Arc<dyn Meter>,
-    /// Told of the archive, also where it lies in the primary.
+    /// For the archive, also if it is in the primary.
     pub archive: Arc<dyn Meter>,
 }
 
-/// Opens the primary and the archive; writes nothing but the folders that hold them.
+/// Opens the primary and the archive; writes nothing, except that it creates their folders.
 ///
-/// Where `uploads/` is a file system of its own, the metadata gets a further copy there, so that a volume mounted at
+/// If `uploads/` is a separate file system, it gets another replica of the metadata, so that a volume mounted at
 /// `uploads/` alone keeps the records as well as the images.
 pub async fn open(config: &Config, clock: Clock) -> Result<Keepsake> {
     open_metered(config, clock, None).await
 }
 
-/// Likewise; each operation of the primary and of the archive is told to the meter that there is for it.
+/// Like [`open`], and reports each operation of the primary and of the archive to its meter.
 pub async fn open_metered(config: &Config, clock: Clock, meters: Option<Meters>) -> Result<Keepsake> {
     let (primary, disk) = connect(config, &config.store, config.credentials.as_ref()).await?;
     let mut primary = primary.named(PRIMARY);
@@ -46,7 +46,7 @@ pub async fn open_metered(config: &Config, clock: Clock, meters: Option<Meters>)
     }
     let on_another_device =
         |disk: Arc<DiskStore>| disk.device_of(&layout::uploads_folder()).is_some_and(|device| device != disk.device());
-    // A function's stores lie in a service, and nothing is noted where a thousand of them start at once.
+    // A function's stores are in a service, and nothing is recorded if a thousand functions start at once.
     let deployment_of = (config.platform != Some(Platform::Lambda)).then(|| Deployment::of(config, &Machine::here()));
     let apart = disk.is_some_and(on_another_device)
         || deployment_of.as_ref().is_some_and(|known| known.is_volume(Location::Uploads));
@@ -67,8 +67,7 @@ pub async fn open_metered(config: &Config, clock: Clock, meters: Option<Meters>)
     Ok(keepsake)
 }
 
-/// Opens one store; `credentials` are for S3, where they are not those of the environment. No service is asked for
-/// anything yet.
+/// Opens one store; `credentials` are for S3, if not those of the environment. Sends no request yet.
 async fn connect(
     config: &Config,
     url: &StoreUrl,

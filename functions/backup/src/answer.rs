@@ -1,4 +1,4 @@
-//! What the routes of backups answer.
+//! The answers of the backup routes.
 
 use serde::Serialize;
 use shared::backup::{ChunkRef, Kind, Listed, Manifest};
@@ -9,7 +9,7 @@ use shared::restore::Plan;
 use shared::verify::Findings;
 use utoipa::ToSchema;
 
-/// A backup as a list shows it.
+/// A backup as listed.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = BackupItem)]
@@ -19,9 +19,9 @@ pub(crate) struct Item {
     created: String,
     #[schema(schema_with = shared::http::time)]
     modified: String,
-    /// Always true: a backup without its metadata is not listed. Older clients look at it.
+    /// Always true: a backup without its metadata is not listed. Older clients read it.
     has_metadata: bool,
-    /// How many images it names.
+    /// How many images it references.
     file_count: u64,
     /// Length of those images.
     bytes: u64,
@@ -30,12 +30,12 @@ pub(crate) struct Item {
     verified_at: String,
 }
 
-/// The backups that there are, newest first.
+/// The existing backups, newest first.
 #[derive(Serialize, ToSchema)]
 #[schema(as = BackupList)]
 pub(crate) struct List {
     pub(crate) backups: Vec<Item>,
-    /// Backups that are there and whose manifest cannot be read, newest first; left out where there are none.
+    /// Backups whose manifest cannot be read, newest first; missing if there are none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) unreadable: Vec<BackupName>,
 }
@@ -48,7 +48,7 @@ pub(crate) struct Made {
     success: bool,
     backup_name: BackupName,
     message: String,
-    /// How many images it names.
+    /// How many images it references.
     file_count: u64,
     /// Length of those images.
     bytes: u64,
@@ -58,7 +58,7 @@ pub(crate) struct Made {
     missing: Vec<ImageId>,
 }
 
-/// A backup, for people.
+/// A backup, for display.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Backup)]
@@ -67,10 +67,10 @@ pub(crate) struct Shown {
     #[schema(schema_with = shared::http::time)]
     created: String,
     kind: Kind,
-    /// Which automatic backup it is, counted from the first.
+    /// The number of the automatic backup, counted from the first.
     #[schema(required)]
     sequence: Option<u64>,
-    /// How many images it names.
+    /// How many images it references.
     file_count: u64,
     /// Length of those images.
     bytes: u64,
@@ -78,9 +78,9 @@ pub(crate) struct Shown {
     verified_at: String,
     /// Images in it whose bytes are missing.
     missing: Vec<ImageId>,
-    /// The pieces of the catalog that it consists of.
+    /// The catalog chunks that it consists of.
     chunks: Vec<ChunkRef>,
-    /// With `plan`: what restoring it would do; null where it is damaged.
+    /// With `plan`: what restoring it would do; null if the backup is damaged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) plan: Option<Option<Plans>>,
 }
@@ -102,7 +102,7 @@ pub(crate) struct Counts {
     kept: u64,
     removed: usize,
     missing: usize,
-    /// How many bytes more would have to be free for it; left out where there is room enough or that is not known.
+    /// How many more bytes must be free for it; missing if there is enough space or that is unknown.
     #[serde(rename = "lackingBytes", skip_serializing_if = "is_nothing")]
     lacking_bytes: u64,
 }
@@ -123,20 +123,20 @@ pub(crate) struct Deleted {
 pub(crate) struct PruneAnswer {
     success: bool,
     dry_run: bool,
-    /// Backups that went, newest first.
+    /// Removed backups, newest first.
     removed: Vec<BackupName>,
-    /// Backups that stay, newest first.
+    /// Remaining backups, newest first.
     kept: Vec<BackupName>,
-    /// How many pieces of catalogs and images went.
+    /// How many catalog chunks and images were removed.
     objects: usize,
-    /// Length of those.
+    /// Total length of those.
     bytes: u64,
-    /// Why nothing was removed, or no more.
+    /// Why the prune removed nothing, or stopped early.
     #[schema(required)]
     held_back: Option<&'static str>,
 }
 
-/// What a verification found; `ok` where nothing is left to be done.
+/// The findings of a verification; `ok` if nothing is left to do.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Verified)]
 pub(crate) struct VerifyAnswer {

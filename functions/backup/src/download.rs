@@ -12,8 +12,8 @@ use shared::layout::BackupName;
 
 /// Download a backup as a zip.
 ///
-/// Its length is known before its first byte, so that a download that breaks off can be told from one that is whole, and it
-/// can go on with `Range`. What fails once it is on its way breaks the answer off, and what arrived until then is no zip.
+/// Its length is known before its first byte, so that a client can detect an incomplete download and resume it with
+/// `Range`. An error during the transfer aborts the response, and the bytes received until then are no valid zip.
 #[utoipa::path(
     get,
     path = "/api/backups/{name}/download",

@@ -1,4 +1,4 @@
-//! The handler of `POST /api/backups`: taking in a zip.
+//! The handler of `POST /api/backups`: imports a zip.
 
 use std::collections::BTreeMap;
 
@@ -17,22 +17,22 @@ use shared::store::{Body, StoreError};
 use shared::{Error, Result};
 use utoipa::ToSchema;
 
-/// How often it is asked whether there is still room while a zip arrives, in bytes.
+/// The interval at which free space is checked while a zip arrives, in bytes.
 const LOOK_EVERY: u64 = 64 * 1024 * 1024;
 /// The most names of one kind that an answer lists.
 const MOST_NAMES: usize = 1_000;
 
-/// Anything else in the query is refused: a misspelt `dryRun` must not take in anything.
+/// Anything else in the query is refused: a misspelt `dryRun` must not import anything.
 #[derive(Deserialize, utoipa::IntoParams)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct How {
-    /// Only say what it would mean.
+    /// Only report what would happen.
     #[serde(default)]
     dry_run: bool,
 }
 
-/// What came in, in numbers, and by name whatever someone may want to look at. The command line answers with it as well.
+/// The result of an import, in numbers, with the names that may need attention. The command line prints it as well.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Imported)]
@@ -41,50 +41,50 @@ pub struct ImportAnswer {
     dry_run: bool,
     /// All of this in a few sentences.
     message: String,
-    /// Images that came in or came back.
+    /// Images that were imported or restored.
     restored: usize,
-    /// Images that are as they were.
+    /// Images that stayed as they were.
     kept: u64,
     /// Files without a record that became images.
     adopted: usize,
-    /// Images whose bytes are nowhere.
+    /// Images whose bytes are unavailable.
     missing: usize,
     /// Records under names that no image can have.
     unusable: usize,
-    /// Files that are not what their record promises.
+    /// Files that do not match their record.
     damaged: usize,
-    /// Files that were not taken in.
+    /// Files that were not imported.
     skipped: usize,
-    /// The backup that was made before; restoring it undoes this.
+    /// The backup that was made before; restoring it undoes this import.
     #[schema(required)]
     safety_backup: Option<BackupName>,
     missing_images: Vec<ImageId>,
     unusable_names: Vec<String>,
     damaged_files: Vec<String>,
     skipped_files: Vec<String>,
-    /// Names that no image can have, and those that they became.
+    /// Names that no image can have, and their replacements.
     renamed_images: BTreeMap<String, ImageId>,
-    /// Files that are taken under another name than they have in the zip: where several have one name, where backslashes
-    /// separate folders, or where a name is in Shift-JIS.
+    /// Files that are imported under another name than in the zip: if several have one name, if backslashes separate
+    /// folders, or if a name is in Shift-JIS.
     renamed_files: Vec<RenamedFile>,
     /// Adopted files dated in the future; their upload date is that of the import.
     redated_files: Vec<String>,
-    /// How many adopted files have no date of their own; likewise.
+    /// How many adopted files have no date of their own; their upload date is that of the import.
     undated: usize,
 }
 
-/// A file that is taken under another name than it has in the zip.
+/// A file that is imported under another name than in the zip.
 #[derive(Serialize, ToSchema)]
 struct RenamedFile {
     /// Its name in the zip.
     from: String,
-    /// The name under which it is taken.
+    /// The name under which it is imported.
     to: String,
 }
 
-/// Take in what a zip holds and is not here, or say what that would be.
+/// Import what exists in a zip and not here, or report what that would do.
 ///
-/// It may be a downloaded backup or a zip of images from elsewhere.
+/// The zip may be a downloaded backup or a zip of images from elsewhere.
 #[utoipa::path(
     post,
     path = "/api/backups",
@@ -117,12 +117,12 @@ pub(crate) async fn import(
         let plan = app.keepsake.imports.plan(&source, &|_| {}).await?;
         return Ok(Json(ImportAnswer::new(plan, None, true, MOST_NAMES)));
     }
-    // All bytes are here; from now on it does not matter whether the client still is.
+    // All bytes have arrived; from now on the client may disconnect.
     let imported = app.change(|keepsake| async move { keepsake.imports.import(&source, &|_| {}).await }).await?;
     Ok(Json(ImportAnswer::new(imported.plan, imported.safety_backup, false, MOST_NAMES)))
 }
 
-/// Reads the whole body into an unnamed file. What limits it is the room there is.
+/// Reads the whole body into an unnamed file. Its only limit is the free space.
 async fn receive(app: &App, request: Request) -> Result<Body> {
     let body = request.body();
     let announced = request.headers().typed_get::<ContentLength>().map(|length| length.0).or(body.size_hint().exact());

@@ -1,5 +1,5 @@
-//! `/api/backup` and `/api/backups`: making, listing, showing, downloading, taking in and deleting backups; `/api/prune`:
-//! thinning them out; `/api/verify`: reading everything through.
+//! `/api/backup` and `/api/backups`: making, listing, showing, downloading, importing and deleting backups;
+//! `/api/prune`: pruning; `/api/verify`: verification.
 
 mod answer;
 mod download;
@@ -23,13 +23,13 @@ use utoipa::OpenApi;
 
 use crate::answer::{Deleted, Item, List, Made, Plans, PruneAnswer, Shown, VerifyAnswer};
 
-/// The routes of this function. Neither a request nor an answer of a function can hold a backup, so that the two routes
-/// for whole backups only say how else it goes; what they need is no part of the function.
+/// The routes of this function. Requests and answers of a function are too small for a backup, so the two routes for
+/// whole backups only describe the alternatives; the code for them is not linked into the function.
 pub fn routes() -> Routes {
     common().get("/api/backups/{name}/download", not_in_a_function).post("/api/backups", not_in_a_function)
 }
 
-/// The routes of a server, which can send and take whole backups.
+/// The routes of a server, which can send and accept whole backups.
 pub fn server_routes() -> Routes {
     common().get("/api/backups/{name}/download", download::download).post("/api/backups", import::import)
 }
@@ -44,12 +44,12 @@ fn common() -> Routes {
         .post("/api/verify", verify)
 }
 
-/// The routes with all that surrounds them, ready to be served.
+/// The routes with their middleware, ready to be served.
 pub fn router(app: App) -> Router {
     finish(routes().into_router(app.clone()), &app)
 }
 
-/// What these routes take and answer.
+/// The OpenAPI description of these routes.
 #[derive(Debug, OpenApi)]
 #[openapi(paths(create, list, show, delete, prune, verify, download::download, import::import))]
 pub struct Api;
@@ -60,7 +60,7 @@ async fn not_in_a_function() -> Problem {
     Problem::new(StatusCode::NOT_IMPLEMENTED, "needs-command-line", detail)
 }
 
-/// Make a backup; what it adds is read back before this is answered.
+/// Make a backup; its new objects are read back before the answer.
 #[utoipa::path(post, path = "/api/backup", operation_id = "createBackup", tag = "backups", responses(
     (status = 201, description = "It is made", body = Made, headers(("Location" = String, description = "Where it is shown"))),
     (status = 507, description = "`insufficient-storage`"),
@@ -86,14 +86,14 @@ async fn list(State(app): State<App>) -> Result<Json<List>, Problem> {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct ShowQuery {
-    /// Say as well what restoring it would do.
+    /// Also report what restoring it would do.
     #[serde(default)]
     plan: bool,
 }
 
 /// Show a backup; with `plan`, also what restoring it would do.
 ///
-/// A plan compares the backup with the whole store, which is not done for everyone who may read: it needs a token.
+/// A plan compares the backup with the whole store, which is too expensive for every reader: it requires a token.
 #[utoipa::path(
     get,
     path = "/api/backups/{name}",
@@ -122,7 +122,7 @@ async fn show(
     if query.plan {
         shown.plan = Some(match app.keepsake.restores.plan_each(name, [Mode::Merge, Mode::Exact]).await {
             Ok([merge, exact]) => Some(Plans { merge: merge.into(), exact: exact.into() }),
-            // It can still be shown.
+            // A damaged backup can still be shown.
             Err(Error::DamagedBackup(_)) => None,
             Err(error) => return Err(error.into()),
         });
@@ -130,7 +130,7 @@ async fn show(
     Ok(Json(shown))
 }
 
-/// Delete a backup. What only it needed is removed by the next prune.
+/// Delete a backup. Objects that only it referenced are removed by the next prune.
 #[utoipa::path(
     delete,
     path = "/api/backups/{name}",
@@ -148,17 +148,17 @@ async fn delete(State(app): State<App>, name: BackupName) -> Result<Json<Deleted
     Ok(Json(name.into()))
 }
 
-/// Anything else in the query is refused: a misspelt `dryRun` must not prune in earnest.
+/// Anything else in the query is refused: a misspelt `dryRun` must not start an actual prune.
 #[derive(Deserialize, utoipa::IntoParams)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct PruneQuery {
-    /// Only say what would be removed.
+    /// Only report what would be removed.
     #[serde(default)]
     dry_run: bool,
 }
 
-/// Thin out automatic backups, and remove what nothing names any more.
+/// Thin out automatic backups, and remove unreferenced objects.
 #[utoipa::path(post, path = "/api/prune", operation_id = "prune", tag = "backups", params(PruneQuery), responses(
     (status = 200, description = "What was removed, or with `dryRun` would be", body = PruneAnswer),
     (status = 400, description = "`invalid-request`: the query cannot be read"),
@@ -175,15 +175,15 @@ async fn prune(
 #[derive(Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 struct VerifyQuery {
-    /// Which part is read, such as `1/30`: the first of thirty; all of it where none is given.
+    /// The part to read, such as `1/30`: the first of thirty; everything if none is given.
     #[param(pattern = "^[1-9][0-9]*/[1-9][0-9]*$")]
     slice: Option<String>,
-    /// Make what is wrong anew where another copy is right.
+    /// Replace what is damaged if another copy is intact.
     #[serde(default)]
     repair: bool,
 }
 
-/// Read what is stored through, and compare it with its digests.
+/// Read all stored objects, and compare them with their digests.
 #[utoipa::path(post, path = "/api/verify", operation_id = "verify", tag = "backups", params(VerifyQuery), responses(
     (status = 200, description = "What was found", body = VerifyAnswer),
     (status = 400, description = "`invalid-request`: the query cannot be read"),

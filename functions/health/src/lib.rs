@@ -1,4 +1,5 @@
-//! `GET /api/health`, `/api/storage`, `/livez` and `/readyz`: how the store is. `/api/session`: what whoever asks may do.
+//! `GET /api/health`, `/api/storage`, `/livez` and `/readyz`: the state of the store. `/api/session`: what the caller
+//! may do.
 
 mod report;
 mod session;
@@ -27,18 +28,18 @@ pub fn routes() -> Routes {
         .delete("/api/session", session::sign_out)
 }
 
-/// The routes with all that surrounds them, ready to be served.
+/// The routes with their middleware, ready to be served.
 pub fn router(app: App) -> Router {
     finish(routes().into_router(app.clone()), &app)
 }
 
-/// What these routes take and answer.
+/// The OpenAPI description of these routes.
 #[derive(Debug, OpenApi)]
 #[openapi(paths(health, storage::storage, livez, readyz, session::show, session::sign_in, session::sign_out))]
 pub struct Api;
 
-/// Tell how the store is, for people and for whoever watches. Where reading needs a token and none came that is right, the
-/// answer has no more than `status` and `persistence.writable`.
+/// Report the state of the store, for people and for monitoring. If reading requires a token and the request has no
+/// valid one, the answer contains only `status` and `persistence.writable`.
 #[utoipa::path(get, path = "/api/health", tag = "health", responses(
     (status = 200, description = "It serves; `status` is `ok` or `warn`", body = Either),
     (status = 503, description = "It cannot do what it is for; `status` is `error`", body = Either, content_type = "application/json"),
@@ -49,14 +50,14 @@ async fn health(State(app): State<App>, caller: Result<Caller, Problem>) -> Resp
         Status::Ok | Status::Warn => StatusCode::OK,
         Status::Error => StatusCode::SERVICE_UNAVAILABLE,
     };
-    // Where it cannot be told who asks, the store is away, which is what is to be told.
+    // If the caller cannot be authenticated, the store is unavailable, and that is what the answer reports.
     if !caller.map_or(!app.access.is_private(), |caller| caller.may(Scope::Read)) {
         return (status, Json(Brief::new(&health))).into_response();
     }
     (status, Json(Report::new(&health, app.platform))).into_response()
 }
 
-/// Tell machines that the process answers.
+/// Report that the process answers; for machines.
 #[utoipa::path(get, path = "/livez", tag = "health", responses(
     (status = 200, description = "It does", body = String, content_type = "text/plain"),
 ))]
@@ -64,7 +65,7 @@ async fn livez() -> &'static str {
     "ok"
 }
 
-/// Tell machines whether requests can be served.
+/// Report whether requests can be served; for machines.
 #[utoipa::path(get, path = "/readyz", tag = "health", responses(
     (status = 200, description = "They can", body = String, content_type = "text/plain"),
     (status = 503, description = "They cannot: the catalog cannot be read", body = String, content_type = "text/plain"),

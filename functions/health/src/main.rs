@@ -1,4 +1,4 @@
-//! The AWS Lambda function that says how the store is.
+//! The AWS Lambda function that reports the state of the store.
 
 #[tokio::main]
 async fn main() -> Result<(), lambda_http::Error> {

@@ -1,4 +1,4 @@
-//! What `GET /api/health` answers.
+//! The answer of `GET /api/health`.
 
 use std::collections::BTreeMap;
 
@@ -8,14 +8,14 @@ use shared::health::{self, Health};
 use shared::layout::BackupName;
 use utoipa::ToSchema;
 
-/// How the store is, with all that was looked at.
+/// The state of the store, with all checks.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Health)]
 pub(crate) struct Report<'a> {
     status: Status,
     #[schema(schema_with = shared::http::time)]
     timestamp: String,
-    /// For how long this process has been serving, in seconds.
+    /// How long this process has been serving, in seconds.
     uptime: f64,
     /// The version of Keepsake.
     version: &'static str,
@@ -23,11 +23,11 @@ pub(crate) struct Report<'a> {
     storage: Storage,
     backups: Backups,
     archive: Archive,
-    /// Each thing that was looked at, by its name.
+    /// Each check, by its name.
     checks: BTreeMap<&'a str, Check<'a>>,
 }
 
-/// What those are told who may not see what there is.
+/// The answer for callers without read access.
 #[derive(Serialize, ToSchema)]
 #[schema(as = HealthInBrief)]
 #[serde(deny_unknown_fields)]
@@ -44,7 +44,7 @@ struct Writable {
     writable: bool,
 }
 
-/// Everything, or to those who may not see that, what [`Brief`] says.
+/// The full report, or [`Brief`] for callers without read access.
 #[derive(ToSchema)]
 #[schema(as = HealthAnswer, description = "Everything; in brief to those who may not see what there is.")]
 #[serde(untagged)]
@@ -55,14 +55,14 @@ pub(crate) enum Either<'a> {
 }
 
 impl Brief {
-    /// The answer that tells no more of `health`.
+    /// The brief answer for `health`.
     pub(crate) fn new(health: &Health) -> Self {
         Self { status: health.status.into(), persistence: Writable { writable: health.writable } }
     }
 }
 
-/// `ok`: all is as it should be. `warn`: it serves, and something needs looking after. `error`: it cannot do what it is
-/// for.
+/// `ok`: everything is in order. `warn`: the store serves, and something needs attention. `error`: it cannot do its
+/// work.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 #[schema(as = HealthStatus)]
@@ -72,28 +72,28 @@ enum Status {
     Error,
 }
 
-/// Whether the images will still be here after a redeploy, and what speaks for it.
+/// Whether the images will still be here after a redeploy, and the evidence.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = HealthPersistence)]
 struct Persistence<'a> {
     /// Whether uploads can be stored.
     writable: bool,
-    /// `proven`: this data outlived an earlier instance. `unproven`: nothing speaks against it yet. `ephemeral`: it lies
-    /// where instances are known to begin anew.
+    /// `proven`: this data outlived an earlier instance. `unproven`: there is no evidence against it yet. `ephemeral`:
+    /// it is stored where instances are known to start with a new disk.
     #[schema(pattern = "^(proven|unproven|ephemeral)$")]
     verdict: &'static str,
-    /// What the verdict rests on.
+    /// The evidence for the verdict.
     evidence: &'a str,
-    /// The platform this runs on, where one is recognised.
+    /// The platform this runs on, if it is recognised.
     #[schema(required)]
     platform: Option<&'a str>,
-    /// Where what the images lie on is mounted.
+    /// The mount point of the file system that holds the images.
     #[schema(required)]
     mount: Option<&'a str>,
     #[schema(required)]
     file_system: Option<&'a str>,
-    /// What to do, where something is to be done.
+    /// What to do, if action is needed.
     #[schema(required)]
     warning: Option<&'a str>,
 }
@@ -106,28 +106,28 @@ struct Storage {
     images: u64,
     /// Length of all images.
     bytes: u64,
-    /// Images that were deleted not long ago.
+    /// Images that were deleted recently.
     deleted: u64,
-    /// Images whose bytes are not where they should lie, as far as that was looked for.
+    /// Images whose bytes are missing from their location, as far as that was checked.
     missing: u64,
-    /// Uploads that were begun in parts or by a ticket and are not finished; null where there is no disk to run out of.
+    /// Uploads that were begun in parts or by a ticket and are not finished; null if there is no disk to run out of.
     #[schema(required)]
     unfinished_uploads: Option<u64>,
-    /// How many bytes of those are here.
+    /// How many of their bytes are stored.
     #[schema(required)]
     unfinished_bytes: Option<u64>,
-    /// What can still be written, where the store knows.
+    /// The bytes that can still be written, if the store reports it.
     #[schema(required)]
     free_bytes: Option<u64>,
-    /// What the medium holds in all, where the store knows.
+    /// The total size of the medium in bytes, if the store reports it.
     #[schema(required)]
     total_bytes: Option<u64>,
-    /// `disk`, `s3` or `memory`; null where the store does not answer.
+    /// `disk`, `s3` or `memory`; null if the store does not answer.
     #[schema(required)]
     kind: Option<&'static str>,
 }
 
-/// How the backups are.
+/// The state of the backups.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = HealthBackups)]
@@ -135,49 +135,49 @@ struct Backups {
     count: usize,
     #[schema(required)]
     newest: Option<BackupName>,
-    /// The newest of which no part was found damaged.
+    /// The newest backup in which no part was found damaged.
     #[schema(required)]
     newest_verified: Option<BackupName>,
-    /// Images uploaded since the newest.
+    /// Images uploaded since the newest backup.
     not_backed_up: u64,
-    /// Images of which there is one copy only; null where that is not known.
+    /// Images with a single copy; null if that is unknown.
     #[schema(required)]
     single_copies: Option<u64>,
 }
 
-/// How well the archive follows.
+/// The state of the archive.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = HealthArchive)]
 struct Archive {
-    /// `sync` where replicas stand before an upload is acknowledged, else `async`.
+    /// `sync` if replicas exist before an upload is acknowledged, else `async`.
     #[schema(pattern = "^(sync|async)$")]
     mode: &'static str,
     reachable: bool,
-    /// Images that it lacks, or lacks the present state of; null where that is not known.
+    /// Images that the archive lacks, or whose present state it lacks; null if that is unknown.
     #[schema(required)]
     behind_images: Option<u64>,
-    /// For how long the oldest change has waited.
+    /// How long the oldest change has been pending.
     #[schema(required)]
     behind_seconds: Option<f64>,
-    /// The recovery that goes on, if one does.
+    /// The recovery in progress, if any.
     #[schema(required)]
     restoring: Option<Restoring>,
 }
 
-/// How far a recovery is, in images.
+/// The progress of a recovery, in images.
 #[derive(Serialize, ToSchema)]
 struct Restoring {
     done: u64,
     total: u64,
 }
 
-/// One thing that was looked at.
+/// One check.
 #[derive(Serialize, ToSchema)]
 #[schema(as = HealthCheck)]
 struct Check<'a> {
     status: Status,
-    /// What was found, in a plain sentence.
+    /// The finding, in a plain sentence.
     message: &'a str,
 }
 
@@ -192,7 +192,7 @@ impl From<health::Status> for Status {
 }
 
 impl<'a> Report<'a> {
-    /// The answer that tells of `health`.
+    /// The answer for `health`.
     pub(crate) fn new(health: &'a Health, platform: Option<&'a str>) -> Self {
         let (primary, archive, persistence) = (health.primary.as_ref(), &health.archive, &health.persistence);
         let check =

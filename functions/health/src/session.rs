@@ -1,4 +1,4 @@
-//! `/api/session`: what whoever asks may do, and the sessions of the page.
+//! `/api/session`: what the caller may do, and the sessions of the page.
 
 use axum::Json;
 use axum::body::Body;
@@ -15,20 +15,20 @@ use utoipa::ToSchema;
 /// The longest body of a sign-in in bytes; a token has 68 characters.
 const MAX_BYTES: usize = 16 * 1024;
 
-/// What whoever asks may do.
+/// What the caller may do.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Session {
-    /// Whether a token came that is right, by itself or in a session.
+    /// Whether the request has a valid token, by itself or in a session.
     signed_in: bool,
     /// Whether changes need a token here.
     needs_token: bool,
-    /// `open` where everyone may see what there is, else `token`.
+    /// `open` if everyone may read the store, else `token`.
     #[schema(pattern = "^(open|token)$")]
     read: &'static str,
-    /// All that they may do: `read`, `upload`, `admin`.
+    /// All that the caller may do: `read`, `upload`, `admin`.
     scopes: Vec<Scope>,
-    /// What their token is called.
+    /// The name of the caller's token.
     #[schema(required)]
     name: Option<String>,
 }
@@ -51,7 +51,7 @@ pub(crate) struct SignIn {
     token: String,
 }
 
-/// Tell what whoever asks may do.
+/// Report what the caller may do.
 #[utoipa::path(get, path = "/api/session", operation_id = "getSession", tag = "session", responses(
     (status = 200, description = "What they may do, with the token that came or without", body = Session),
     (status = 503, description = "The tokens cannot be read"),
@@ -60,7 +60,7 @@ pub(crate) async fn show(State(app): State<App>, caller: Caller) -> Json<Session
     Json(Session::new(&app, caller))
 }
 
-/// Sign a page in: a cookie holds the token from then on, where no script can read it.
+/// Sign a page in: from then on a cookie holds the token, where no script can read it.
 #[utoipa::path(post, path = "/api/session", operation_id = "signIn", tag = "session", request_body = SignIn, responses(
     (status = 200, description = "What they may do now. Where no token is needed, there is no session", body = Session,
      headers(("Set-Cookie" = String, description = "The session"))),
@@ -88,7 +88,7 @@ async fn token_in(body: Body) -> Result<String, Error> {
     Ok(token.trim().to_owned())
 }
 
-/// Sign a page out. The token goes on to be right elsewhere.
+/// Sign a page out. The token remains valid elsewhere.
 #[utoipa::path(delete, path = "/api/session", operation_id = "signOut", tag = "session", responses(
     (status = 204, description = "There is no session any more", headers(("Set-Cookie" = String, description = "Ends it"))),
 ))]

@@ -15,18 +15,18 @@ use utoipa::ToSchema;
 pub(crate) struct Answer {
     /// Length in bytes of all images.
     used: u64,
-    /// Bytes that the disk has left; null where there is none.
+    /// Bytes free on the disk; null if there is no disk.
     #[schema(required)]
     available: Option<u64>,
-    /// Bytes that the disk holds in all; null where there is none.
+    /// Total size of the disk in bytes; null if there is no disk.
     #[schema(required)]
     limit: Option<u64>,
     /// How many images there are.
     images: u64,
-    /// What each category takes, the largest first. The name of images of none is empty, and that of all beyond the 50
-    /// largest together is `…`.
+    /// What each category uses, the largest first. The name is empty for images without a category, and `…` for all
+    /// categories beyond the 50 largest together.
     by_category: Vec<OfCategory>,
-    /// What each category took at the end of each month with uploads, oldest first, of the images that are there now.
+    /// What each category used at the end of each month with uploads, oldest first, by the present images.
     history: Vec<OfMonth>,
 }
 
@@ -48,7 +48,7 @@ struct OfMonth {
     by_category: BTreeMap<String, u64>,
 }
 
-/// Tell what takes how much room, and since when.
+/// Report the storage used by category, now and over time.
 #[utoipa::path(get, path = "/api/storage", operation_id = "getStorage", tag = "health", responses(
     (status = 200, description = "It is counted", body = Answer),
 ))]

@@ -9,26 +9,26 @@ use shared::groups::Group;
 use shared::http::{Problem, etag, group_etag};
 use shared::{Error, Result};
 
-/// What a representation is compared by.
+/// The values that conditions are compared with.
 #[derive(Debug, Clone)]
 pub(crate) struct Validators {
     pub(crate) etag: ETag,
     pub(crate) last_modified: Option<LastModified>,
 }
 
-/// What the conditions of a request say.
+/// The result of a request's conditions.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// Go on.
+    /// Continue.
     Proceed,
-    /// The client has it: 304.
+    /// The client has this representation: 304.
     NotModified,
-    /// It is not what the client thinks: 412.
+    /// The representation is not the one the client expects: 412.
     Failed,
 }
 
 impl Validators {
-    /// Evaluates a GET's or HEAD's conditions in their order of precedence. A date that cannot be read is no condition.
+    /// Evaluates a GET's or HEAD's conditions in their order of precedence. An invalid date is ignored.
     pub(crate) fn judge(&self, headers: &HeaderMap) -> Verdict {
         let modified = self.last_modified.map(std::time::SystemTime::from);
         let unchanged = match headers.typed_try_get::<IfMatch>() {
@@ -37,7 +37,7 @@ impl Validators {
                 (Some(condition), Some(modified)) => condition.precondition_passes(modified),
                 _ => true,
             },
-            // Whatever it names, it cannot be this.
+            // An unreadable value cannot match.
             Err(_) => false,
         };
         if !unchanged {
@@ -56,8 +56,8 @@ fn get<H: Header>(headers: &HeaderMap) -> Option<H> {
     headers.typed_get()
 }
 
-/// Answers a GET with a representation that may be kept, but must be confirmed before each use, where the conditions of the
-/// request do not say otherwise.
+/// Answers a GET with a representation that may be cached, but must be revalidated before each use, unless the
+/// request's conditions require another answer.
 pub(crate) fn answer<T: IntoResponse>(
     etag: ETag,
     headers: &HeaderMap,
@@ -70,7 +70,7 @@ pub(crate) fn answer<T: IntoResponse>(
     }
 }
 
-/// An answer that may be kept, but must be confirmed before each use.
+/// An answer that may be cached, but must be revalidated before each use.
 pub(crate) fn revalidated(etag: ETag, answer: impl IntoResponse) -> Response {
     let mut response = answer.into_response();
     response.headers_mut().typed_insert(etag);
@@ -78,23 +78,23 @@ pub(crate) fn revalidated(etag: ETag, answer: impl IntoResponse) -> Response {
     response
 }
 
-/// The versions that a change is meant for: its `If-Match`. One that cannot be read is refused: the client did not want to
-/// change just any.
+/// The versions that a change is meant for: its `If-Match`. An unreadable one is refused: the client meant a specific
+/// version.
 pub(crate) struct Meant(Option<IfMatch>);
 
 impl Meant {
-    /// Reads them out of the headers of a change.
+    /// Reads the versions from the headers of a change.
     pub(crate) fn of(headers: &HeaderMap) -> Result<Self> {
         let if_match = headers.typed_try_get();
         if_match.map(Self).map_err(|_| Error::Invalid("If-Match must be * or entity tags in quotes.".to_owned()))
     }
 
-    /// Whether this image is in one of them.
+    /// Whether this image has one of these versions.
     pub(crate) fn image(&self, entry: &Entry) -> bool {
         self.holds(|tags| tags.precondition_passes(&etag(entry)))
     }
 
-    /// Whether this group is in one of them. Where there is no group, no version is.
+    /// Whether this group has one of these versions. A group that does not exist has none.
     pub(crate) fn group(&self, group: Option<&Group>) -> bool {
         self.holds(|tags| group.is_some_and(|group| tags.precondition_passes(&group_etag(group))))
     }

@@ -1,4 +1,4 @@
-//! Where a page of a list ends, as an opaque word for clients.
+//! The end of a page of a list, as an opaque cursor for clients.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -7,18 +7,19 @@ use shared::catalog::Position;
 use shared::groups::Place;
 use shared::layout::ImageId;
 
-/// Writes where a list of single images goes on: the base64url of its last position, its time in nanoseconds and its name.
+/// Encodes where a list of single images continues: the base64url of its last position, its time in nanoseconds and its
+/// name.
 pub(crate) fn encode((at, id): &Position) -> String {
     URL_SAFE_NO_PAD.encode(format!("{} {id}", at.as_nanosecond()))
 }
 
-/// Writes where a list with groups goes on: likewise, and when it was begun.
+/// Encodes where a list with groups continues: the same, and when the list was begun.
 pub(crate) fn encode_place(Place { last: (at, id), started }: &Place) -> String {
     URL_SAFE_NO_PAD.encode(format!("{}/{} {id}", at.as_nanosecond(), started.as_nanosecond()))
 }
 
-/// Reads what either of them wrote; `None` for anything else. One list's cursor serves in the other, where the position is
-/// the same.
+/// Decodes a cursor of either kind; `None` for anything else. A cursor of one list works in the other, where the
+/// position is the same.
 pub(crate) fn decode(cursor: &str) -> Option<Place> {
     let text = String::from_utf8(URL_SAFE_NO_PAD.decode(cursor).ok()?).ok()?;
     let (times, id) = text.split_once(' ')?;

@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 
 use crate::conditions::Meant;
 
-/// An image that was deleted.
+/// A deleted image.
 #[derive(Serialize, ToSchema)]
 #[schema(as = ImageDeleted)]
 pub(crate) struct Deleted {

@@ -1,8 +1,8 @@
-//! `Content-Disposition`: the name under which bytes are saved. RFC 6266 and RFC 8187.
+//! `Content-Disposition`: the name under which a download is saved. RFC 6266 and RFC 8187.
 
 use axum::http::Uri;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-/// What RFC 8187 lets stand as it is.
+/// The characters that RFC 8187 leaves unencoded.
 const ATTR: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'!')
     .remove(b'#')
@@ -16,14 +16,14 @@ const ATTR: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'`')
     .remove(b'|')
     .remove(b'~');
-/// Whether a query asks for bytes to be saved.
+/// Whether a query requests a download.
 pub(crate) fn is_wanted(uri: &Uri) -> bool {
     uri.query().unwrap_or_default().split('&').any(|pair| matches!(pair, "download=1" | "download=true"))
 }
 
-/// How bytes are saved under this name, which is a safe one.
+/// The header value for a download under this safe name.
 pub(crate) fn disposition(name: &str) -> String {
-    // For clients that know no other form. A percent sign, a quote or a backslash is read by some as more than itself.
+    // For clients that support no other form. Some clients interpret a percent sign, a quote or a backslash.
     let plain =
         |sign: char| if (sign.is_ascii_graphic() || sign == ' ') && !"%\"\\".contains(sign) { sign } else { '_' };
     let fallback: String = name.chars().map(plain).collect();

@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 use crate::conditions::{self, Meant};
 use crate::show;
 
-/// What a change says; what it does not name stays, and null takes away.
+/// A change: missing fields stay as they are, and null clears a field.
 #[derive(ToSchema)]
 #[schema(as = ImagePatch, rename_all = "camelCase")]
 #[serde(deny_unknown_fields)]
@@ -29,7 +29,7 @@ struct Fields {
     order: Option<i64>,
 }
 
-/// Change what people say of an image.
+/// Change an image's metadata.
 #[utoipa::path(
     patch,
     path = "/api/images/{id}",

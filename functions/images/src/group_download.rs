@@ -14,7 +14,8 @@ use crate::download;
 
 /// Download the images of a group as a zip, under their original names and in their order.
 ///
-/// Its length is known before its first byte. What fails once it is on its way breaks the answer off, and what arrived until then is no zip.
+/// Its length is known before its first byte. An error during the transfer aborts the response, and the bytes received
+/// until then are no valid zip.
 #[utoipa::path(
     get,
     path = "/api/groups/{id}/download",

@@ -17,7 +17,7 @@ use utoipa::{IntoResponses, ToSchema};
 
 use crate::conditions::{self, Meant};
 
-/// The longest body in bytes; it has room for the names of 20,000 images.
+/// The longest body in bytes: enough for the names of 20,000 images.
 const MAX_BYTES: usize = 1024 * 1024;
 
 /// A group's new contents.
@@ -28,13 +28,13 @@ pub(crate) struct Contents {
     /// The ids of its images in their order.
     #[schema(min_items = 1)]
     files: Vec<String>,
-    /// Its title, null for none; where it is not given, the title stays.
+    /// Its title, null for none; if it is missing, the title stays.
     #[serde(default, deserialize_with = "edit")]
     #[schema(value_type = Option<String>, max_length = 1_000)]
     title: Edit<String>,
 }
 
-/// What is said of a group; at least one of the two.
+/// A group's metadata; at least one of the two.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(as = GroupTitle)]
@@ -98,7 +98,7 @@ pub(crate) async fn show(
     conditions::answer(group_etag(&group), &headers, || json(&app, &group))
 }
 
-/// Make a group be exactly these images, in this order; what it had besides leaves it.
+/// Make a group consist of exactly these images, in this order; its other images leave it.
 #[utoipa::path(
     put,
     path = "/api/groups/{id}",
@@ -205,12 +205,12 @@ pub(crate) async fn delete(
     Ok(Json(Deleted { message, id, images }))
 }
 
-/// A change of a group, as a request asks for it.
+/// A requested change of a group.
 pub(crate) struct Change<T> {
-    /// Of which group.
+    /// The group's id.
     id: String,
     meant: Meant,
-    /// To what.
+    /// Its new content.
     to: T,
 }
 
@@ -230,12 +230,12 @@ impl<T: DeserializeOwned> FromRequest<App> for Change<T> {
     }
 }
 
-/// Answers a change with what the group is now.
+/// Answers a change with the group's present state.
 fn item(app: &App, group: &Group) -> Result<Response, Problem> {
     Ok(conditions::revalidated(group_etag(group), json(app, group)?))
 }
 
-/// A group's item. One that is too large for an answer shows its first images.
+/// A group's item. A group that is too large for an answer shows its first images.
 fn json(app: &App, group: &Group) -> Result<impl IntoResponse + use<>, Problem> {
     let mut most_files = group.images.len();
     loop {
@@ -248,17 +248,17 @@ fn json(app: &App, group: &Group) -> Result<impl IntoResponse + use<>, Problem> 
     }
 }
 
-/// Tells `null`, which like an empty title means none, from what is not there.
+/// Distinguishes `null`, which like an empty title means none, from a missing field.
 fn edit<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Edit<String>, D::Error> {
     let title: Option<String> = Option::deserialize(deserializer)?;
     Ok(Some(title.filter(|title| !title.is_empty())))
 }
 
-/// What is answered to a change of a group that is refused, whatever it is.
+/// The errors of any change of a group.
 #[derive(IntoResponses)]
 #[expect(dead_code, reason = "only its description is used")]
 enum ChangeRefused {
-    /// `invalid-request`: a body or a header that makes no sense
+    /// `invalid-request`: an invalid body or header
     #[response(status = 400)]
     Invalid,
     /// `precondition-failed`: the group has another entity tag by now

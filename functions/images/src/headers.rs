@@ -1,6 +1,6 @@
-//! Values of headers that every answer with the bytes of an image has.
+//! Header values of every answer with the bytes of an image.
 
 /// The bytes under a name never change.
 pub(crate) const CACHE: &str = "public, max-age=31536000, immutable";
-/// Should a browser take an image for a page after all, then it is one that can do nothing.
+/// If a browser interprets an image as a page after all, that page can do nothing.
 pub(crate) const POLICY: &str = "default-src 'none'; sandbox";

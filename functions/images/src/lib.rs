@@ -33,17 +33,17 @@ pub fn routes() -> Routes {
         .head("/uploads/{file}", serve::serve)
 }
 
-/// The routes of a server, which can also send a whole group. A function could not send so much.
+/// The routes of a server, which can also send a whole group. That is too large for a function.
 pub fn server_routes() -> Routes {
     routes().get("/api/groups/{id}/download", group_download::download)
 }
 
-/// The routes with all that surrounds them, ready to be served.
+/// The routes with their middleware, ready to be served.
 pub fn router(app: App) -> Router {
     finish(routes().into_router(app.clone()), &app)
 }
 
-/// What these routes take and answer.
+/// The OpenAPI description of these routes.
 #[derive(Debug, OpenApi)]
 #[openapi(paths(
     list::list,
@@ -59,7 +59,7 @@ pub fn router(app: App) -> Router {
 ))]
 pub struct Api;
 
-/// What the routes of a server take and answer beyond those.
+/// The OpenAPI description of a server's additional routes.
 #[derive(Debug, OpenApi)]
 #[openapi(paths(group_download::download))]
 pub struct ServerApi;

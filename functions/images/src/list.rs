@@ -15,15 +15,15 @@ use utoipa::ToSchema;
 
 use crate::{conditions, cursor};
 
-/// The most images on one page, and as many as there are where no number is asked for.
+/// The most images on one page, and the default.
 const MAX_LIMIT: usize = 1_000;
 
-/// What a list can be asked for. An empty value, as forms send what was not filled in, asks for nothing.
+/// The parameters of a list. An empty value, as forms send for empty inputs, counts as missing.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(rename_all = "camelCase")]
 #[into_params(parameter_in = Query)]
 pub(crate) struct Wanted {
-    /// The most images on a page, up to 1,000, and that many where none is given.
+    /// The most images on a page, up to 1,000, which is also the default.
     #[param(value_type = Option<u32>, minimum = 1)]
     limit: Option<String>,
     /// The `next` of the page before.
@@ -45,7 +45,7 @@ pub(crate) struct Wanted {
     flat: Option<String>,
 }
 
-/// An image, or a group at the place of its newest image.
+/// An image, or a group at the position of its newest image.
 #[derive(Serialize, ToSchema)]
 #[schema(as = ImageOrGroup)]
 #[serde(untagged)]
@@ -59,15 +59,15 @@ enum Entry<'a> {
 #[schema(as = Images)]
 struct Answer<'a> {
     images: Vec<Entry<'a>>,
-    /// Where the next page begins; it is missing on the last one.
+    /// Where the next page begins; missing on the last page.
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<String>,
-    /// How many entries all pages have; only the first page says it.
+    /// The number of entries on all pages; only on the first page.
     #[serde(skip_serializing_if = "Option::is_none")]
     total: Option<u64>,
 }
 
-/// List images and groups, newest first; a group stands at its newest image.
+/// List images and groups, newest first; a group is sorted by its newest image.
 #[utoipa::path(
     get,
     path = "/api/images",

@@ -1,4 +1,4 @@
-//! `GET` and `HEAD /uploads/{file}?w=&h=&format=`: an image made smaller.
+//! `GET` and `HEAD /uploads/{file}?w=&h=&format=`: a thumbnail of an image.
 
 use axum::body::Body;
 use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, VARY};
@@ -16,7 +16,7 @@ use shared::{Error, Keepsake, Result};
 use crate::conditions::{Validators, Verdict};
 use crate::headers::{CACHE, POLICY};
 
-/// How large an image is to be at most, and in which format.
+/// The largest size and the format of the thumbnail.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Size {
     w: Option<u32>,
@@ -24,7 +24,7 @@ pub(crate) struct Size {
     format: Option<FormatName>,
 }
 
-/// The formats that a form can be pinned to, as the query names them.
+/// The formats that the query can select.
 #[derive(Clone, Copy, Debug, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum FormatName {
@@ -44,7 +44,8 @@ impl From<FormatName> for Pinned {
 }
 
 impl Size {
-    /// The form that the query names, if it names a size; its format is what `headers` accept, unless the query pins it.
+    /// The thumbnail that the query describes, if it contains a size; its format is one that `headers` accept, unless
+    /// the query selects it.
     pub(crate) fn form(&self, headers: &HeaderMap) -> Result<Option<Form>> {
         let bounds = Bounds::asked(self.w, self.h)?;
         if bounds.is_none() && self.format.is_some() {
@@ -59,7 +60,7 @@ impl Size {
     }
 }
 
-/// Serves this form of an image. A HEAD makes it too: only then is known what there is to tell of it.
+/// Serves this thumbnail of an image. A HEAD makes it too: its headers are only known then.
 pub(crate) async fn serve(
     keepsake: &Keepsake,
     thumbnails: &Thumbnails,
@@ -72,7 +73,7 @@ pub(crate) async fn serve(
         Some(digest) => digest,
         None => Digest::of(keepsake.bytes.locate(id, record).await?.1.etag.0.as_bytes()),
     };
-    // Other bytes only ever come out of another image, another form or another version of the scaler.
+    // The bytes depend only on the image, the thumbnail's form and the version of the scaler.
     let etag = format!("\"{}\"", thumbnails.identity(content, form));
     let etag: ETag = etag.parse().map_err(Problem::internal)?;
     let validators = Validators { etag, last_modified: None };
@@ -105,7 +106,7 @@ fn answer(validators: &Validators, form: Form, status: StatusCode, body: Body) -
     response
 }
 
-/// Whether the client names WebP among what it takes. Who takes anything may not know it.
+/// Whether the client lists WebP among the formats it accepts. A client that accepts anything may not support it.
 fn takes_webp(headers: &HeaderMap) -> bool {
     let values = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).any(|range| {

@@ -29,18 +29,18 @@ use crate::scaled::{self, FormatName, Size};
 
 /// How long a signed URL works.
 const SIGNED_FOR: Duration = Duration::from_secs(15 * 60);
-/// How long the way to a signed URL may be remembered: well within that.
+/// How long the redirect to a signed URL may be cached: well within that.
 const REDIRECT_CACHE: &str = "private, max-age=300";
-/// What is served where it is not known what it is.
+/// The media type of unknown content.
 const UNKNOWN_TYPE: &str = "application/octet-stream";
-/// The first second of that year, which HTTP cannot say any more.
+/// The first second of the year 10,000, which HTTP dates cannot represent.
 const YEAR_10_000: u64 = 253_402_300_800;
 
-/// Serve an image's bytes, exactly as they were sent, or lead to where they can be had.
+/// Serve an image's bytes, exactly as they were sent, or redirect to where they are stored.
 ///
-/// With `STRIP_GPS=true` an image that says where it was taken is sent by the server itself and without that: as many bytes,
-/// with an entity tag of its own that ends in `-nogps`, and without `Repr-Digest` and `Last-Modified`. Its record is that of
-/// the stored bytes.
+/// With `STRIP_GPS=true` the server itself sends an image that contains a GPS position, without the position: as many
+/// bytes, with an entity tag of its own that ends in `-nogps`, and without `Repr-Digest` and `Last-Modified`. Its
+/// record describes the stored bytes.
 #[utoipa::path(
     method(get, head),
     path = "/uploads/{file}",
@@ -87,9 +87,9 @@ pub(crate) async fn serve(
     {
         return scaled::serve(&app.keepsake, thumbnails, (&id, record), form, &method, &headers).await;
     }
-    // Where the record knows the digest, the conditions can be judged without a look at the store.
+    // If the record contains the digest, the conditions can be evaluated without a request to the store.
     let located = if record.sha256.is_none() { Some(locate(&app, &id, record).await?) } else { None };
-    // Unless it takes a look at the bytes to know what is sent at all.
+    // Unless the bytes must be scanned to determine what is sent.
     let places = if app.strip_gps { Some(app.keepsake.gps.find(&id, record).await?) } else { None };
     let (patches, sound) = places.map(|places| (places.patches, places.sound)).unwrap_or_default();
     let is_verified = sound.is_some();
@@ -104,8 +104,8 @@ pub(crate) async fn serve(
     let etag: ETag = etag.parse().map_err(Problem::internal)?;
     let saved = download::is_wanted(&uri)
         .then(|| download::disposition(&file_name::safe(record.original_name.as_deref(), &id)));
-    // Other bytes than those that are stored have another digest; and their tag alone tells them from what was sent before
-    // STRIP_GPS was set, since the moment of upload is that of both.
+    // Other bytes than the stored ones have another digest. Only their tag distinguishes them from those sent before
+    // STRIP_GPS was set, since both have the same upload time.
     let digest = digest.filter(|_| is_stored);
     let last_modified = last_modified(record).filter(|_| is_stored);
     let file = File { digest, validators: Validators { etag, last_modified }, record, saved };
@@ -116,7 +116,7 @@ pub(crate) async fn serve(
     }
 
     let content_type = known_type(record).unwrap_or(UNKNOWN_TYPE);
-    // Clients are led into the bucket that images lie in. An archive elsewhere is no place for them.
+    // Clients are redirected only to the bucket that holds the images, never to an archive elsewhere.
     let image = shared::layout::image(&id);
     let served = ServedAs { content_type, disposition: file.saved.as_deref() };
     let leads = method != Method::HEAD
@@ -124,7 +124,7 @@ pub(crate) async fn serve(
         && app.keepsake.core.primary.signed_url(&image, served, SIGNED_FOR).await.map_err(Error::from)?.is_some();
     let (store, meta) = match located {
         Some(located) => located,
-        // Nobody here sees what the bucket answers to the client, so that it is asked for a byte first.
+        // The server does not see the bucket's answer to the client, so it first requests one byte.
         None if leads => app.keepsake.bytes.readable(&id, record).await?,
         None => locate(&app, &id, record).await?,
     };
@@ -136,7 +136,7 @@ pub(crate) async fn serve(
             .into_response());
     }
     let (store, meta) = match record.sha256 {
-        // What has rotted is never sent: the bytes are read through before they are.
+        // A rotted image is never sent: the bytes are read in full before.
         Some(digest) if !is_verified => app.keepsake.bytes.verified(&id, digest).await?,
         _ => (store, meta),
     };
@@ -153,12 +153,12 @@ pub(crate) async fn serve(
     }
 }
 
-/// What every answer about one file says of it.
+/// The headers of every answer about one file.
 struct File<'a> {
     record: &'a Record,
     digest: Option<Digest>,
     validators: Validators,
-    /// The `Content-Disposition` of what is to be saved.
+    /// The `Content-Disposition` of a download.
     saved: Option<String>,
 }
 
@@ -179,7 +179,7 @@ impl File<'_> {
         let headers = response.headers_mut();
         match known_type(self.record) {
             Some(content_type) => headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type)),
-            // What is not known to be an image is not shown.
+            // Content that is not known to be an image is not displayed.
             None => {
                 headers.insert(CONTENT_DISPOSITION, HeaderValue::from_static("attachment"));
                 headers.insert(CONTENT_TYPE, HeaderValue::from_static(UNKNOWN_TYPE))
@@ -198,7 +198,7 @@ impl File<'_> {
     }
 }
 
-/// The media type of a record, where it is one that images here can have: an imported record may claim anything.
+/// The media type of a record, if it is one that images here can have: an imported record may contain any value.
 fn known_type(record: &Record) -> Option<&'static str> {
     let recorded = record.content_type.as_deref();
     Format::ALL.iter().map(|format| format.content_type()).find(|known| Some(*known) == recorded)
@@ -206,7 +206,7 @@ fn known_type(record: &Record) -> Option<&'static str> {
 
 async fn locate(app: &App, id: &ImageId, record: &Record) -> Result<(Store, ObjectMeta)> {
     match app.keepsake.bytes.locate(id, record).await {
-        // An imported link to an image elsewhere: there never was anything to serve.
+        // An imported link to an image elsewhere: there never were bytes to serve.
         Err(Error::MissingBytes) if record.sha256.is_none() && record.extra.contains_key("url") => {
             Err(Error::NoSuchImage(id.to_string()))
         }
@@ -214,7 +214,7 @@ async fn locate(app: &App, id: &ImageId, record: &Record) -> Result<(Store, Obje
     }
 }
 
-/// The bytes of a version of an image, or a part of them, with these patches.
+/// The bytes of a version of an image, or a range of them, with these patches.
 async fn read(
     id: &ImageId,
     store: &Store,
@@ -232,13 +232,13 @@ async fn read(
     }
     let id = id.clone();
     let body = object.body.inspect_err(move |error| {
-        // The answer has begun, so all that is left is to break it off, which the server does.
+        // The answer has begun, so it can only be aborted, which the server does.
         tracing::error!(image = %id, error = error as &dyn std::error::Error, "an image could not be read to its end");
     });
     Ok(Body::from_stream(patches.over(start, body)))
 }
 
-/// An upload's moment, where HTTP can say it.
+/// An upload's time, if HTTP can represent it.
 fn last_modified(record: &Record) -> Option<LastModified> {
     let uploaded: Timestamp = record.upload_date.as_deref()?.parse().ok()?;
     let seconds = u64::try_from(uploaded.as_second()).ok().filter(|seconds| *seconds < YEAR_10_000)?;

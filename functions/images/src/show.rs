@@ -1,4 +1,4 @@
-//! The handler of `GET /api/images/{id}`, and how one item is answered.
+//! The handler of `GET /api/images/{id}`, and the answer for a single image.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use shared::layout::ImageId;
 
 use crate::conditions;
 
-/// Show what is known of an image.
+/// Show the metadata of an image.
 #[utoipa::path(
     get,
     path = "/api/images/{id}",

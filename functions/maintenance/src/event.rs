@@ -1,4 +1,4 @@
-//! What events say.
+//! The events of this function.
 
 use aws_lambda_events::sqs::SqsEvent;
 use percent_encoding::percent_decode_str;
@@ -8,35 +8,35 @@ use shared::layout;
 use shared::store::Key;
 use uuid::Uuid;
 
-/// What this function is called with.
+/// The input of this function.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 pub enum Event {
-    /// By a schedule: `{"task": "fold"}`.
+    /// From a schedule: `{"task": "fold"}`.
     Task {
-        /// What to do.
+        /// The task.
         task: Task,
     },
-    /// By the queue that S3 writes to.
+    /// From the queue that S3 writes to.
     Queue(SqsEvent),
 }
 
-/// What a schedule asks for.
+/// The task of a schedule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Task {
     /// Make the automatic backups that are due, and compact commits into the checkpoints.
     #[serde(rename = "fold")]
     Compact,
-    /// All of that, and make every place whole.
+    /// The same, and recover all locations.
     Recover,
-    /// Read a slice of everything through, and repair it.
+    /// Verify one slice, and repair it.
     Verify,
-    /// Thin out backups, and remove what nothing names any more.
+    /// Thin out backups, and remove unreferenced objects.
     Prune,
 }
 
-/// What S3 tells of objects, as far as it matters here.
+/// The relevant part of an S3 event.
 #[derive(Deserialize)]
 struct S3Event {
     #[serde(rename = "Records")]
@@ -58,18 +58,18 @@ struct S3Object {
     key: String,
 }
 
-/// The commits that a message of S3 tells of.
+/// The commits in a message from S3.
 pub(crate) fn commits(message: &str) -> serde_json::Result<Vec<Uuid>> {
     let value: Value = serde_json::from_str(message)?;
     if value.get("Event").is_some_and(|event| event == "s3:TestEvent") {
-        // What S3 sends when it is first told of the queue.
+        // S3 sends this test message when the queue is first configured.
         return Ok(Vec::new());
     }
     let event: S3Event = serde_json::from_value(value)?;
     Ok(event.records.iter().filter_map(|record| commit(&record.s3.object.key)).collect())
 }
 
-/// The commit under a key as S3 writes it, encoded as forms are and with whatever prefix the store has in its bucket.
+/// The commit under a key in an S3 event: form-encoded, and with the store's prefix in its bucket, if any.
 fn commit(encoded: &str) -> Option<Uuid> {
     let spaces = encoded.replace('+', " ");
     let key = percent_decode_str(&spaces).decode_utf8().ok()?;

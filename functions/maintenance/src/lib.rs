@@ -1,7 +1,8 @@
-//! What follows a change on AWS: replicas, automatic backups, compaction, and now and then a recovery.
+//! Deferred work on AWS: replication, automatic backups, compaction, and an occasional recovery.
 //!
-//! S3 tells a queue of each new commit, and the queue hands them here in batches; a schedule asks for the rest. Events
-//! come late, twice and out of order, and several of these functions run at once: every step may be done again.
+//! S3 notifies a queue of each new commit, and the queue delivers the messages here in batches; a schedule triggers the
+//! rest. Events arrive late, twice and out of order, and several of these functions run at once: every step may be
+//! repeated.
 
 mod event;
 mod metrics;
@@ -16,21 +17,21 @@ use uuid::Uuid;
 
 pub use event::{Event, Task};
 
-/// One store, and what is done to it.
+/// Maintenance of one store.
 #[derive(Debug)]
 pub struct Maintenance {
     keepsake: Keepsake,
-    /// The dimension of the metrics it writes; it writes none without.
+    /// The dimension of its metrics; none are written without it.
     metrics: Option<String>,
 }
 
 impl Maintenance {
-    /// Looks after one store; writes metrics with the dimension `Stack` of this value, where there is one.
+    /// Maintenance of one store; writes metrics with the dimension `Stack` of this value, if there is one.
     pub fn new(keepsake: Keepsake, metrics: Option<String>) -> Self {
         Self { keepsake, metrics }
     }
 
-    /// Deals with an event and returns what Lambda is to be told. After an error, whoever sent the event sends it again.
+    /// Handles an event and returns the result for Lambda. After an error, the sender sends the event again.
     pub async fn handle(&self, event: Event) -> Result<Value, Error> {
         let handled = match event {
             Event::Queue(batch) => self.follow(batch).await,
@@ -41,7 +42,7 @@ impl Maintenance {
         })
     }
 
-    /// Follows the commits that a batch of messages tells of; names the messages that are to come again.
+    /// Replicates the commits in a batch of messages; returns the messages to be redelivered.
     async fn follow(&self, batch: SqsEvent) -> Result<Value, Error> {
         let mut failed = HashSet::new();
         let mut told_by: HashMap<Uuid, Vec<String>> = HashMap::new();
@@ -67,7 +68,7 @@ impl Maintenance {
             failed.extend(told_by.get(&commit).into_iter().flatten().cloned());
         }
         if let Err(error) = self.keepsake.maintenance.follow_up().await {
-            // One message comes again for all of them.
+            // One redelivered message stands for all of them.
             tracing::error!(error = &error as &dyn std::error::Error, "backups and folding failed after a batch");
             failed.extend(last);
         }

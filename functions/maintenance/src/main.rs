@@ -1,4 +1,4 @@
-//! The AWS Lambda function that does what follows a change.
+//! The AWS Lambda function that does the deferred work after a change.
 
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use maintenance::Maintenance;

@@ -1,9 +1,9 @@
-//! Metrics as CloudWatch finds them in a log: the embedded metric format.
+//! Metrics for CloudWatch, written to the log: the embedded metric format.
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-/// One line that says for how long an automatic backup has been overdue, for the alarm of the template.
+/// One line that reports how long an automatic backup has been overdue, for the alarm in the template.
 pub(crate) fn line(stack: &str, overdue: SignedDuration, now: Timestamp) -> Value {
     json!({
         "_aws": {

@@ -1,4 +1,4 @@
-//! `POST /api/restore/{backupName}`: restoring a backup, or showing what that would do.
+//! `POST /api/restore/{backupName}`: restores a backup, or shows what that would do.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,26 +15,26 @@ pub fn routes() -> Routes {
     Routes::new().post("/api/restore/{backupName}", restore)
 }
 
-/// The routes with all that surrounds them, ready to be served.
+/// The routes with their middleware, ready to be served.
 pub fn router(app: App) -> Router {
     finish(routes().into_router(app.clone()), &app)
 }
 
-/// What these routes take and answer.
+/// The OpenAPI description of these routes.
 #[derive(Debug, OpenApi)]
 #[openapi(paths(restore))]
 pub struct Api;
 
-/// How to restore. Anything else in the query is refused: a misspelt `dryRun` must not restore in earnest.
+/// How to restore. Anything else in the query is refused: a misspelt `dryRun` must not start an actual restore.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct How {
-    /// `merge` keeps images that came after the backup, `exact` removes them.
+    /// `merge` keeps images that were added after the backup, `exact` removes them.
     #[serde(default)]
     #[param(inline)]
     mode: ModeName,
-    /// Only say what would happen, and change nothing.
+    /// Only report what would happen, and change nothing.
     #[serde(default)]
     dry_run: bool,
 }
@@ -55,29 +55,29 @@ struct Answer {
     success: bool,
     /// All of this in one sentence.
     message: String,
-    /// Images that came back.
+    /// Images that were restored.
     restored: usize,
-    /// Images of which people say now what they said then.
+    /// Images whose metadata reverted to that of the backup.
     changed: usize,
-    /// Images that are as they were.
+    /// Images that stayed as they were.
     kept: u64,
-    /// Images that went.
+    /// Images that were removed.
     removed: usize,
-    /// Images of the backup whose bytes are nowhere.
+    /// Images of the backup whose bytes are unavailable.
     #[serde(skip_serializing_if = "is_zero")]
     missing: usize,
-    /// With `dryRun`, where there is too little room: how many bytes more would have to be free. The restore itself would be
+    /// With `dryRun`, if there is too little free space: how many more bytes must be free. The restore itself would be
     /// refused with 507 `insufficient-storage`.
     #[serde(skip_serializing_if = "is_nothing")]
     lacking_bytes: u64,
-    /// The backup that was made before; restoring it undoes this one.
+    /// The backup that was made before; restoring it undoes this restore.
     #[schema(required)]
     safety_backup: Option<BackupName>,
     #[serde(flatten)]
     images: Named,
 }
 
-/// With `dryRun`: which images they would be.
+/// With `dryRun`: the images in question.
 #[derive(Default, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = RestoredImages)]
@@ -92,14 +92,14 @@ struct Named {
     removed_images: Option<BTreeSet<ImageId>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     missing_images: Option<BTreeSet<ImageId>>,
-    /// What those of them that had a name were called by whoever uploaded them: people do not know images by their ids.
+    /// The original upload names of those among them that had one: people do not know images by their ids.
     #[serde(skip_serializing_if = "Option::is_none")]
     original_names: Option<BTreeMap<ImageId, String>>,
 }
 
 /// Restore a backup, or show what that would do.
 ///
-/// A safety backup is made before, and a restore of that undoes this one.
+/// A safety backup is made before; restoring it undoes this restore.
 #[utoipa::path(
     post,
     path = "/api/restore/{backupName}",

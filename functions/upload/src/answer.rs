@@ -1,4 +1,4 @@
-//! What is answered to an upload.
+//! The answers to an upload.
 
 use axum::Json;
 use axum::http::header::LOCATION;
@@ -11,14 +11,14 @@ use shared::layout::BackupName;
 use shared::upload::Uploaded;
 use utoipa::ToSchema;
 
-/// An image that was stored.
+/// A stored image.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Stored<'a> {
     #[serde(flatten)]
     item: Item<'a>,
-    /// How many copies of it stood when this was answered.
+    /// How many copies of it existed at the time of this answer.
     copies: u8,
-    /// The automatic backup that this upload completed.
+    /// The automatic backup that this upload triggered.
     #[serde(skip_serializing_if = "Option::is_none")]
     backup: Option<BackupName>,
 }
@@ -28,27 +28,27 @@ pub(crate) struct Stored<'a> {
 #[schema(as = StoredTogether)]
 pub(crate) struct Several<'a> {
     images: Vec<Stored<'a>>,
-    /// The automatic backup that this upload completed.
+    /// The automatic backup that this upload triggered.
     #[serde(skip_serializing_if = "Option::is_none")]
     backup: Option<BackupName>,
 }
 
-/// An upload of which more is to come.
+/// An upload with more parts to come.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct UploadBegun {
-    /// Where the rest goes; the same as `Location`.
+    /// Where to send the rest; the same as `Location`.
     pub(crate) upload_url: String,
-    /// How many bytes are here.
+    /// How many bytes are stored.
     pub(crate) offset: u64,
 }
 
-/// Where tickets are given.
+/// The URL that issues tickets.
 pub(crate) fn tickets_url(app: &App) -> String {
     format!("{}/api/upload/tickets", app.public_url)
 }
 
-/// One image as an object with all its fields, and where it is; `several`, also if only one is left of them, as a list.
+/// One image as an object with all its fields and its location; with `several` as a list, even if only one is left.
 pub(crate) fn answer(app: &App, uploaded: &Uploaded, several: bool) -> Response {
     let Uploaded { images, copies, backup } = uploaded;
     let items = images.iter().filter_map(Item::new).map(|item| item.at(&app.public_url));
@@ -56,7 +56,7 @@ pub(crate) fn answer(app: &App, uploaded: &Uploaded, several: bool) -> Response 
         let images = items.map(|item| Stored { item, copies: *copies, backup: None }).collect();
         return (StatusCode::CREATED, Json(Several { images, backup: *backup })).into_response();
     }
-    // A link's address may have letters that no header should.
+    // A link's URL may contain characters that are not allowed in a header.
     let ascii = |item: Item<'_>| utf8_percent_encode(&item.url(), CONTROLS).to_string();
     let location = |item: Item<'_>| HeaderValue::try_from(ascii(item)).ok();
     let headers = items.clone().next().and_then(location).map(|url| [(LOCATION, url)]);
@@ -64,7 +64,7 @@ pub(crate) fn answer(app: &App, uploaded: &Uploaded, several: bool) -> Response 
     (StatusCode::CREATED, headers.map(AppendHeaders), Json(one)).into_response()
 }
 
-/// One image as an object, several as a list; where more is to come, where to.
+/// One image as an object, several as a list; for an unfinished upload, where to send the rest.
 #[derive(ToSchema)]
 #[schema(as = Uploaded)]
 #[serde(untagged)]

@@ -1,4 +1,4 @@
-//! Reading the whole body of an upload, in one request or put together from parts, and storing what it holds.
+//! Reads the whole body of an upload, from one request or assembled from parts, and stores its images.
 
 use std::sync::Arc;
 
@@ -16,19 +16,19 @@ use crate::form::{self, Form, Target};
 use crate::incoming::Incoming;
 use crate::{digests, plain};
 
-/// How much longer than its longest image a form may be in all.
+/// The extra length that a form may have besides its longest image, in bytes.
 pub(crate) const FORM_BYTES: u64 = 64 * 1024;
 
-/// Takes in what a whole body holds.
+/// Stores the images of a whole body.
 pub(crate) async fn take(app: App, query: form::Query, request: Request) -> Result<Response, Problem> {
     let mut form = Form::of_query(query)?;
     let key = idempotency_key(request.headers())?;
     let plain = plain::wanted(request.headers());
-    // Where the server knows how it is reached, it need not guess from the request.
+    // A configured public URL takes precedence over one guessed from the request.
     let plain = plain.map(|here| if app.public_url.is_empty() { here } else { app.public_url.to_string() });
     receive(&app, request, &mut form).await.map_err(|error| refusal(error, &app))?;
     let several = form.images.len() > 1;
-    // All bytes are here; from now on it does not matter whether the client still is.
+    // All bytes have arrived; from now on the client may disconnect.
     let upload = |keepsake: Arc<Keepsake>| async move {
         keepsake.uploads.upload(form.images, form.fields, key.as_deref()).await
     };
@@ -36,7 +36,8 @@ pub(crate) async fn take(app: App, query: form::Query, request: Request) -> Resu
     Ok(plain.map_or_else(|| answer(&app, &uploaded, several), |here| plain::answer(&uploaded, &here)))
 }
 
-/// Reads the whole body. What cannot be taken in the end is refused as early as can be, at best before any of it is read.
+/// Reads the whole body. A body that will be rejected is rejected as early as possible, at best before any of it is
+/// read.
 async fn receive(app: &App, request: Request, form: &mut Form) -> Result<()> {
     let (head, body) = request.into_parts();
     let announced = digests::announced(&head.headers)?;
@@ -48,7 +49,7 @@ async fn receive(app: &App, request: Request, form: &mut Form) -> Result<()> {
         return Err(Error::TooLarge { limit: target.limit });
     }
     if !app.on_lambda {
-        // There all of the body is here already, and asking the store now would only cost time.
+        // On Lambda the whole body is here already, and a request to the store now would only cost time.
         app.keepsake.room.check(length.unwrap_or_default()).await?;
     }
 
@@ -64,7 +65,7 @@ async fn receive(app: &App, request: Request, form: &mut Form) -> Result<()> {
     }
 }
 
-/// What separates the parts of a form. Any other body is one image, whatever it calls itself: its own bytes decide.
+/// The delimiter of a form. Any other body is one image, whatever its media type: its bytes decide.
 pub(crate) fn boundary(headers: &HeaderMap) -> Result<Option<String>> {
     let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let is_form = content_type.get(.."multipart/".len()).is_some_and(|start| start.eq_ignore_ascii_case("multipart/"));
@@ -83,7 +84,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>> {
     }
 }
 
-/// Where a request can be too long for an image that may be kept, the answer says which way it can come.
+/// If a request is too small for an image that the store accepts, the error states how else to send it.
 fn refusal(error: Error, app: &App) -> Problem {
     match error {
         Error::OfFile { file, among_others, error } => refusal(*error, app).of_file(file, among_others),

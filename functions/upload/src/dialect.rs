@@ -1,4 +1,4 @@
-//! What clients of other protocols and of earlier drafts say, in the terms of this one.
+//! Translates the headers of other protocols and of earlier drafts.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::{AppendHeaders, IntoResponse, Response};
@@ -11,8 +11,9 @@ use crate::part_headers::{COMPLETE, FILE_NAME, LENGTH, OFFSET, integer};
 
 const METADATA: HeaderName = HeaderName::from_static("upload-metadata");
 
-/// Reads what clients of other protocols for parts send: the name in `Upload-Metadata`, where `X-Filename` gives none. Refuses
-/// tus 1.0, which says "Content-Type: application/offset+octet-stream" and would be taken for an empty image.
+/// Translates the headers of other protocols for partial uploads: the name in `Upload-Metadata`, if `X-Filename` is
+/// missing. Refuses tus 1.0, whose "Content-Type: application/offset+octet-stream" would otherwise be treated as an
+/// empty image.
 pub(crate) fn adapt(headers: &mut HeaderMap) -> Result<()> {
     if headers.contains_key("tus-resumable") {
         let detail = "The protocol tus 1.0 is not spoken here. Use that of the IETF's draft, with tus-js-client: protocol: \
@@ -37,12 +38,12 @@ fn file_name(metadata: &str) -> Option<String> {
     value("filename").or_else(|| value("name"))
 }
 
-/// How long a body is in all, as a client that could have sent it in parts says.
+/// The total length of a body, as announced by a client that could have sent it in parts.
 pub(crate) fn announced_length(headers: &HeaderMap) -> Option<u64> {
     integer(headers, LENGTH).ok().flatten()
 }
 
-/// What the answer to a whole upload says to a client that could have sent it in parts: that all of it is here.
+/// Adds the headers for a client that could have sent a whole upload in parts: all of it has arrived.
 pub(crate) fn whole(headers: &HeaderMap, length: u64, answer: Response) -> Response {
     if !headers.contains_key(COMPLETE) {
         return answer;

@@ -1,11 +1,11 @@
-//! The digests that a client sends along: RFC 9530.
+//! The digests in a request: RFC 9530.
 
 use axum::http::HeaderMap;
 use shared::digest::Digest;
 use shared::{Error, Result};
 
-/// The SHA-256 digests in `Content-Digest` and `Repr-Digest`. Of a request's body, which has no content coding here, both
-/// say the same. Other algorithms are passed over.
+/// The SHA-256 digests in `Content-Digest` and `Repr-Digest`. For a request body, which has no content coding here,
+/// both are the same. Other algorithms are ignored.
 pub(crate) fn announced(headers: &HeaderMap) -> Result<Vec<Digest>> {
     let values = ["content-digest", "repr-digest"].into_iter().flat_map(|name| headers.get_all(name));
     let mut digests = Vec::new();

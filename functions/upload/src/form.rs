@@ -1,4 +1,4 @@
-//! Reading an upload: a form with files in it, or a body that is one file.
+//! Reads an upload: a form with files, or a body that is one file.
 
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_DISPOSITION;
@@ -17,17 +17,17 @@ use crate::incoming::{GivenUp, Incoming, Used};
 
 /// The most files in one form.
 const MAX_FILES: usize = 100;
-/// The most bytes that are read of a text field; every field's own limit is below.
+/// The longest text field that is read, in bytes; each field has its own limit below.
 const MAX_TEXT: usize = 64 * 1024;
 
-/// Everything that a request says and brings.
+/// The files and fields of a request.
 #[derive(Debug, Default)]
 pub(crate) struct Form {
     pub(crate) images: Vec<NewImage>,
     pub(crate) fields: Fields,
 }
 
-/// The fields as a query gives them.
+/// The fields in a query.
 #[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
 #[serde(rename_all = "camelCase", default)]
 #[into_params(parameter_in = Query)]
@@ -39,17 +39,17 @@ pub(crate) struct Query {
     group_id: Option<String>,
     #[param(value_type = Option<i64>)]
     order: Option<String>,
-    /// When the images were chosen to be uploaded, at most seven days ago: the moment at which they stand in lists.
+    /// When the images were selected for upload, at most seven days ago: lists sort by this time.
     #[param(value_type = Option<String>, format = DateTime)]
     queued_at: Option<String>,
 }
 
-/// A form with one or many images; all of them are stored or none. What the form does not say, the query may.
+/// A form with one or many images; all of them are stored or none. The query may contain fields that the form lacks.
 #[derive(ToSchema)]
 #[schema(as = UploadForm, rename_all = "camelCase")]
 #[expect(dead_code, reason = "it is read part by part")]
 pub(crate) struct Described {
-    /// The images. The fields `images`, `file` and `files` are taken as well.
+    /// The images. The fields `images`, `file` and `files` are accepted as well.
     #[schema(inline, min_items = 1, max_items = 100)]
     image: Vec<FilePart>,
     /// `fun` where the field is missing; empty for no category.
@@ -58,24 +58,24 @@ pub(crate) struct Described {
     description: Option<String>,
     /// The group that the images join.
     group_id: Option<String>,
-    /// The place of the first of them in the group; the others follow it.
+    /// The order of the first image in the group; the others follow it.
     order: Option<i64>,
-    /// When the images were chosen to be uploaded, at most seven days ago: the moment at which they stand in lists. Ignored in a
-    /// group, and where it is another moment.
+    /// When the images were selected for upload, at most seven days ago: lists sort by this time. Ignored in a group,
+    /// and if it is any other time.
     #[schema(format = DateTime)]
     queued_at: Option<String>,
 }
 
-/// What a body is limited to and where it goes.
+/// The limit of a body and its destination.
 pub(crate) struct Target<'a> {
-    /// Where the images will be put.
+    /// The store that will hold the images.
     pub(crate) store: &'a Store,
     /// The longest image.
     pub(crate) limit: u64,
 }
 
 impl Form {
-    /// A form that only holds what the query says.
+    /// A form with only the fields of the query.
     pub(crate) fn of_query(query: Query) -> Result<Self> {
         let mut form = Self::default();
         for (name, value) in [
@@ -92,8 +92,8 @@ impl Form {
         Ok(form)
     }
 
-    /// Takes in a field that is text. An empty one, as browsers send what was not filled in, counts as missing. An empty
-    /// category is one: the image has none.
+    /// Sets a text field. An empty one, as browsers send for empty inputs, counts as missing. An empty category is
+    /// kept: the image has none.
     fn set(&mut self, name: &str, value: String) -> Result<()> {
         let Self { fields, .. } = self;
         match name {
@@ -133,7 +133,7 @@ impl Form {
         Ok(())
     }
 
-    /// Reads a form; its text fields may stand before or behind its files.
+    /// Reads a form; its text fields may precede or follow its files.
     pub(crate) async fn read_parts(
         &mut self,
         body: &mut Incoming,
@@ -178,7 +178,7 @@ impl Form {
             }
             spool.write(&piece).await.map_err(spool_failed)?;
         }
-        // What a browser sends where no file was chosen.
+        // Browsers send this if no file was selected.
         let nothing_chosen = file_name.as_ref().is_some_and(String::is_empty) && spool.size() == 0;
         if nothing_chosen {
             return Ok(());
@@ -192,7 +192,7 @@ impl Form {
     }
 }
 
-/// Reads a body that is nothing but the bytes of one image.
+/// Reads a body that consists of the bytes of one image.
 pub(crate) async fn read_whole(body: &mut Incoming, target: &Target<'_>) -> Result<Body> {
     let (used, mut spool) = (body.used(), target.store.spool());
     while let Some(piece) = body.next().await {
@@ -216,7 +216,7 @@ async fn read_text(part: &mut Field<'_>, used: &Used, target: &Target<'_>) -> Re
     String::from_utf8(bytes).map_err(|_| Error::Invalid(format!("The field {name:?} is not UTF-8.")))
 }
 
-/// The name of the file in a part; `multer` does not read the form in which some clients write names beyond ASCII:
+/// The file name of a part. `multer` does not support the form that some clients use for non-ASCII names:
 /// `filename*=UTF-8''%C3%9C.jpg`.
 fn file_name(part: &Field<'_>) -> Option<String> {
     let extended = || {
@@ -229,13 +229,13 @@ fn file_name(part: &Field<'_>) -> Option<String> {
     extended().or_else(|| part.file_name().map(unescaped))
 }
 
-/// A file's name without the escapes that the HTML standard has for names in forms: of quotes and line breaks, and of
-/// nothing else, a percent sign included.
+/// A file name without the escapes of the HTML standard for names in forms, which cover only quotes and line breaks,
+/// not percent signs.
 fn unescaped(name: &str) -> String {
     name.replace("%22", "\"").replace("%0D", "\r").replace("%0A", "\n")
 }
 
-/// Takes percent-encoding away, where the name is text after that.
+/// Removes percent-encoding, if the result is text.
 fn decoded(name: &[u8]) -> String {
     match percent_decode(name).decode_utf8() {
         Ok(name) => name.into_owned(),
@@ -243,7 +243,7 @@ fn decoded(name: &[u8]) -> String {
     }
 }
 
-/// A name without the folders that some clients send with it.
+/// A name without the folders that some clients include.
 pub(crate) fn last_segment(name: &str) -> Option<String> {
     name.rsplit(['/', '\\']).next().filter(|name| !name.is_empty()).map(str::to_owned)
 }
@@ -252,7 +252,7 @@ pub(crate) fn spool_failed(error: std::io::Error) -> Error {
     StoreError::io("spool", "", error).into()
 }
 
-/// What a body that was given up means.
+/// The error for a rejected body.
 pub(crate) fn given_up(reason: &GivenUp, target: &Target<'_>) -> Error {
     match reason {
         GivenUp::TooLong => Error::TooLarge { limit: target.limit },

@@ -1,4 +1,4 @@
-//! What comes in with a request: the id in its path, and [`Incoming`], its body on the way in.
+//! Request input: the id in the path, and [`Incoming`], the body as it arrives.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,37 +17,37 @@ use shared::http::{Path, Problem};
 use tokio::time::Sleep;
 use uuid::Uuid;
 
-/// Bytes given out at a time.
+/// Bytes emitted at a time.
 const PIECE: usize = 64 * 1024;
-/// The most bytes that may lie between what was given out and what was made use of: far more than the headers of a part.
+/// The most bytes that may be emitted but unused: far more than the headers of a part.
 const MAX_UNUSED: u64 = 256 * 1024;
 
-/// A client that sends nothing for this long is taken to be gone.
+/// A client that sends nothing for this long is considered gone.
 const BODY_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A request's body: counted, hashed where that is wanted, and given up where it is longer than is taken.
+/// A request's body: counted, hashed on request, and rejected if it exceeds the limit.
 ///
-/// It gives out small pieces and pauses after each, because `multer` reads on until it would have to wait, also where it
-/// has the next parts already: where a piece or more has found no use yet, it gets another one only if it has not come a
-/// step further since it last asked. And it is given up where too many of them find no use, because `multer` keeps all
-/// that it cannot make sense of yet. Together this bounds the memory that a request takes.
+/// It emits small pieces and pauses after each, because `multer` reads on until it would have to wait, even if it
+/// already holds the next parts: while a piece or more is unused, the parser gets another one only if it has not
+/// advanced since its last poll. And the body is rejected if too many bytes stay unused, because `multer` buffers
+/// everything it cannot parse yet. Together this bounds the memory of a request.
 pub(crate) struct Incoming {
     body: BodyDataStream,
     limit: u64,
     arrived: u64,
     hasher: Option<Hasher>,
-    /// What of the last chunk has not been given out yet.
+    /// The part of the last chunk that has not been emitted yet.
     rest: Bytes,
     given: u64,
     used: Used,
-    /// The steps that had been made when the parser last asked.
+    /// The step count at the parser's last poll.
     steps: u64,
     pause: bool,
     /// Runs while nothing arrives.
     patience: Option<Pin<Box<Sleep>>>,
 }
 
-/// Counts how many of the bytes given out have found a use, and how often a parser came a step further.
+/// Counts how many emitted bytes have been used, and how often a parser has advanced.
 #[derive(Clone, Default)]
 pub(crate) struct Used(Arc<Counts>);
 
@@ -57,16 +57,16 @@ struct Counts {
     steps: AtomicU64,
 }
 
-/// Why a body was given up.
+/// Why a body was rejected.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum GivenUp {
-    /// It is longer than is taken.
+    /// It exceeds the limit.
     #[error("the body is too long")]
     TooLong,
-    /// It is no form that makes sense.
+    /// It is not a valid form.
     #[error("the body makes no sense")]
     Malformed,
-    /// Nothing more of it came.
+    /// The client stopped sending.
     #[error("the body stopped arriving")]
     Stalled,
     /// It ended early, or its encoding is broken.
@@ -91,7 +91,7 @@ impl Used {
 }
 
 impl Incoming {
-    /// The body, of which at most `limit` bytes are taken.
+    /// The body, of which at most `limit` bytes are accepted.
     pub(crate) fn new(body: Body, limit: u64, hash: bool) -> Self {
         Self {
             body: body.into_data_stream(),
@@ -107,12 +107,12 @@ impl Incoming {
         }
     }
 
-    /// To be told of every piece that found a use.
+    /// The counter to be updated with every used piece.
     pub(crate) fn used(&self) -> Used {
         self.used.clone()
     }
 
-    /// Reads what is left; returns the digest of the whole body where that was wanted.
+    /// Reads the rest; returns the digest of the whole body if it was requested.
     pub(crate) async fn finish(mut self) -> Result<Option<Digest>, GivenUp> {
         while let Some(piece) = self.next().await.transpose()? {
             self.used.add(piece.len());
@@ -165,7 +165,7 @@ impl Stream for Incoming {
     }
 }
 
-/// The id of an upload in a route's path. What is no id names no upload: 404 `no-such-ticket`.
+/// The id of an upload in a route's path. An invalid id is an unknown upload: 404 `no-such-ticket`.
 pub(crate) struct UploadId(pub(crate) Uuid);
 
 impl<S: Send + Sync> FromRequestParts<S> for UploadId {

@@ -1,4 +1,4 @@
-//! `POST /api/upload` and the tickets below it: taking in new images.
+//! `POST /api/upload` and the tickets below it: storing new images.
 
 mod answer;
 mod body;
@@ -29,7 +29,8 @@ pub fn routes() -> Routes {
         .post("/api/upload/{id}/complete", ticket::complete)
 }
 
-/// The routes of a server, to which an upload can also come in parts. A function takes little at a time, and gives tickets.
+/// The routes of a server, which also accepts uploads in parts. A function accepts only short requests, and issues
+/// tickets.
 pub fn server_routes() -> Routes {
     routes()
         .delete("/api/upload", unfinished::clear)
@@ -38,17 +39,17 @@ pub fn server_routes() -> Routes {
         .delete("/api/upload/{id}", resume::cancel)
 }
 
-/// The routes with all that surrounds them, ready to be served.
+/// The routes with their middleware, ready to be served.
 pub fn router(app: App) -> Router {
     finish(routes().into_router(app.clone()), &app)
 }
 
-/// What these routes take and answer.
+/// The OpenAPI description of these routes.
 #[derive(Debug, OpenApi)]
 #[openapi(paths(upload::upload, link::upload, ticket::issue, ticket::receive, ticket::complete))]
 pub struct Api;
 
-/// What the routes of a server take and answer beyond those.
+/// The OpenAPI description of a server's additional routes.
 #[derive(Debug, OpenApi)]
 #[openapi(paths(resume::show, resume::append, resume::cancel, unfinished::clear))]
 pub struct ServerApi;

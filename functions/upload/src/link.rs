@@ -12,19 +12,19 @@ use utoipa::ToSchema;
 
 use crate::answer::{Stored, answer};
 
-/// A link to something elsewhere.
+/// A link to content elsewhere.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = LinkRequest)]
 struct Asked {
-    /// Where it leads: `http` or `https`, without credentials.
+    /// The target: `http` or `https`, without credentials.
     #[schema(max_length = 2_000)]
     url: String,
     #[serde(flatten)]
     fields: Fields,
 }
 
-/// Store a link to something elsewhere, such as a video at YouTube or a file at Google Drive.
+/// Store a link to content elsewhere, such as a video on YouTube or a file on Google Drive.
 #[utoipa::path(
     post,
     path = "/api/upload-link",

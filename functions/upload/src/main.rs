@@ -1,4 +1,4 @@
-//! The AWS Lambda function that takes in new images.
+//! The AWS Lambda function that stores new images.
 
 #[tokio::main]
 async fn main() -> Result<(), lambda_http::Error> {

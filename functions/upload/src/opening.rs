@@ -1,4 +1,5 @@
-//! Judging an upload that comes in parts by its first bytes, so that what is refused in the end is refused at once.
+//! Checks the first bytes of an upload in parts, so that an upload that would be rejected at the end is rejected at
+//! once.
 
 use axum::http::header::CONTENT_TYPE;
 use bytes::Bytes;
@@ -7,9 +8,9 @@ use shared::resumable::Begun;
 use shared::store::Body;
 use shared::{Keepsake, Result};
 
-/// So many bytes at the start of a file decide whether it can be an image or a video at all.
+/// This many bytes at the start of a file determine whether it can be an image or a video at all.
 pub(crate) const ENOUGH: usize = 64 * 1024;
-/// Fewer do not: a later part may complete what they begin.
+/// Fewer bytes do not: a later part may complete them.
 const TOO_FEW: usize = 512;
 
 /// Refuses an upload whose first bytes are not those of an image or a video, before the rest of it is sent.
@@ -21,18 +22,18 @@ pub(crate) fn check(keepsake: &Keepsake, begun: &Begun, start: &[u8]) -> Result<
     let Some(file) = file.filter(|file| file.len() >= TOO_FEW) else { return Ok(()) };
     match media::measure(&Body::from(Bytes::copy_from_slice(file)), &keepsake.core.settings.media) {
         Err(MediaError::NotAnImage) => Err(MediaError::NotAnImage.into()),
-        // Whatever else is wrong may be for want of the rest.
+        // Any other error may be due to the missing rest.
         _ => Ok(()),
     }
 }
 
-/// What has come of the first file of a form; `None` while that is nothing.
+/// The received bytes of the first file of a form; `None` while there are none.
 fn first_file<'a>(form: &'a [u8], boundary: &str) -> Option<&'a [u8]> {
     let (mut rest, delimiter) = (form, format!("--{boundary}"));
     loop {
         let end = find(rest, b"\r\n\r\n")?;
         let (head, content) = (rest.get(..end)?, rest.get(end + 4..)?);
-        // What stands before the delimiter is content of the field before.
+        // Bytes before the delimiter are content of the previous field.
         let lines: Vec<_> = head.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii_end).collect();
         let begins = lines.iter().rposition(|line| *line == delimiter.as_bytes());
         if begins.is_some_and(|begins| lines[begins..].iter().any(|line| names_file(line))) {
@@ -42,7 +43,7 @@ fn first_file<'a>(form: &'a [u8], boundary: &str) -> Option<&'a [u8]> {
     }
 }
 
-/// Whether a header says that the content of its part is a file.
+/// Whether a header declares the content of its part as a file.
 fn names_file(header: &[u8]) -> bool {
     let header = header.to_ascii_lowercase();
     let Some(disposition) = header.strip_prefix(b"content-disposition:") else { return false };

@@ -1,4 +1,4 @@
-//! The headers of uploads that come in parts: their names, and reading them.
+//! The headers of uploads in parts: their names and parsers.
 
 use axum::http::header::{CONTENT_TYPE, HeaderName};
 use axum::http::{HeaderMap, HeaderValue};
@@ -11,16 +11,16 @@ pub(crate) const LIMIT: HeaderName = HeaderName::from_static("upload-limit");
 const VERSION: HeaderName = HeaderName::from_static("upload-draft-interop-version");
 pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 pub(crate) const FILE_NAME: HeaderName = HeaderName::from_static("x-filename");
-/// What describes the whole body, whichever request it came with.
+/// The headers that describe the whole body, whichever request they came with.
 pub(crate) const KEPT: [HeaderName; 4] =
     [CONTENT_TYPE, IDEMPOTENCY_KEY, HeaderName::from_static("repr-digest"), FILE_NAME];
-/// The interop versions of the draft that are spoken here. What changed between them are a media type for parts, which came
-/// with version 6, and problem types.
+/// The supported interop versions of the draft. They differ in a media type for parts, which version 6 introduced, and
+/// in problem types.
 const SPOKEN: std::ops::RangeInclusive<u64> = 5..=8;
 /// The first version in which a part has a media type of its own.
 pub(crate) const TYPED_PARTS: u64 = 6;
 
-/// The interop version that a client says it speaks, refused where it is none of ours.
+/// The client's interop version; an error if it is unsupported.
 pub(crate) fn check_version(headers: &HeaderMap) -> Result<Option<u64>> {
     match integer(headers, VERSION)? {
         Some(other) if !SPOKEN.contains(&other) => {

@@ -1,4 +1,4 @@
-//! Answers for programs that want nothing but a URL, such as ShareX.
+//! Answers for programs that expect only a URL, such as ShareX.
 
 use axum::http::header::{ACCEPT, HOST};
 use axum::http::uri::Authority;
@@ -7,10 +7,10 @@ use axum::response::{IntoResponse, Response};
 use shared::http::Item;
 use shared::upload::Uploaded;
 
-/// Where this server is, as who asks sees it; only where the answer is to be plain text.
+/// The URL of this server as the client sees it, if the answer is to be plain text.
 ///
-/// What a client says of itself here only it is told, so that a lie does no harm. Behind a proxy, that says which scheme
-/// the client used.
+/// It comes from the client's own headers and is returned to that client alone, so a false value does no harm. Behind a
+/// proxy, they contain the scheme that the client used.
 pub(crate) fn wanted(headers: &HeaderMap) -> Option<String> {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let accept = text(ACCEPT)?.to_ascii_lowercase();
@@ -25,11 +25,11 @@ pub(crate) fn wanted(headers: &HeaderMap) -> Option<String> {
         _ => "http",
     };
     let host: Option<Authority> = text(HOST).and_then(|host| host.parse().ok());
-    // Without a name there is no more to say than the path.
+    // Without a host name, only the path is known.
     Some(host.map_or_else(String::new, |host| format!("{scheme}://{host}")))
 }
 
-/// The URL of each image, one a line.
+/// The URL of each image, one per line.
 pub(crate) fn answer(uploaded: &Uploaded, here: &str) -> Response {
     let urls = uploaded.images.iter().filter_map(Item::new).map(|item| format!("{here}{}", item.url()));
     (StatusCode::CREATED, urls.collect::<Vec<_>>().join("\n")).into_response()

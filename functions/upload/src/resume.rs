@@ -1,7 +1,7 @@
-//! The handlers of uploads that come in parts: draft-ietf-httpbis-resumable-upload, interop versions 5 to 8 (drafts 03 to 11).
+//! The handlers of uploads in parts: draft-ietf-httpbis-resumable-upload, interop versions 5 to 8 (drafts 03 to 11).
 //!
-//! No interim answer (104) is sent, so that a client which wants to be able to resume begins with `Upload-Complete: ?0`; the
-//! answer to that says where the rest goes. Once all is here it is taken in as the body of one request would be.
+//! No interim answer (104) is sent, so a client that wants to be able to resume begins with `Upload-Complete: ?0`; the
+//! answer contains the URL for the rest. Once all parts have arrived, they are processed like the body of one request.
 
 use std::sync::{Arc, mpsc};
 
@@ -29,12 +29,12 @@ use crate::{digests, opening};
 /// How long an upload is kept, in seconds; as long as a ticket.
 const MAX_AGE: u64 = 24 * 60 * 60;
 
-/// Whether a request begins an upload of which more is to come.
+/// Whether a request begins an upload with more parts to come.
 pub(crate) fn begins(headers: &HeaderMap) -> Result<bool> {
     Ok(boolean(headers, COMPLETE)? == Some(false))
 }
 
-/// Answers a request that [`begins`]: keeps what came with it, and says where the rest goes.
+/// Answers a request that [`begins`]: stores its bytes, and returns the URL for the rest.
 pub(crate) async fn begin(app: &App, query: form::Query, request: Request) -> Result<Response, Problem> {
     if app.on_lambda {
         let detail = "An upload cannot come in parts here. Get a ticket for it with POST /api/upload/tickets.";
@@ -43,7 +43,7 @@ pub(crate) async fn begin(app: &App, query: form::Query, request: Request) -> Re
     }
     let (head, body) = request.into_parts();
     check_version(&head.headers)?;
-    // What would be refused in the end is refused now.
+    // A request that would be rejected at the end is rejected now.
     Form::of_query(query)?;
     boundary(&head.headers)?;
     digests::announced(&head.headers)?;
@@ -61,7 +61,7 @@ pub(crate) async fn begin(app: &App, query: form::Query, request: Request) -> Re
     let begin = move |keepsake: Arc<Keepsake>| async move {
         let (id, nothing) = keepsake.resumable.begin(begun).await?;
         if let Err(error) = receive(&keepsake, id, &nothing, body, most).await {
-            // Nobody has been told where it could go on.
+            // No client has received the URL of this upload.
             keepsake.resumable.cancel(id).await?;
             return Err(error);
         }
@@ -78,7 +78,7 @@ pub(crate) async fn begin(app: &App, query: form::Query, request: Request) -> Re
     Ok((StatusCode::CREATED, headers, state(app, &standing), Json(begun)).into_response())
 }
 
-/// Say how far a resumable upload is.
+/// Show the progress of a resumable upload.
 #[utoipa::path(
     get,
     path = "/api/upload/{id}",
@@ -101,12 +101,12 @@ pub(crate) async fn begin(app: &App, query: form::Query, request: Request) -> Re
 pub(crate) async fn show(State(app): State<App>, UploadId(id): UploadId) -> Result<Response, Problem> {
     let standing = app.keepsake.resumable.standing(id).await?;
     let headers = state(&app, &standing);
-    // For whoever lost the answer to the last part.
+    // For a client that lost the answer to the last part.
     let stored = stored_before(&app, id, &standing).await?;
     Ok(stored.unwrap_or_else(|| (StatusCode::NO_CONTENT, headers).into_response()))
 }
 
-/// What was answered when the images of an upload were stored; `None` where none were, or they are gone.
+/// The answer for an upload whose images were stored; `None` if none were, or they are gone.
 async fn stored_before(app: &App, id: Uuid, standing: &Standing) -> Result<Option<Response>, Problem> {
     if !standing.begun.stored {
         return Ok(None);
@@ -121,20 +121,21 @@ async fn stored_before(app: &App, id: Uuid, standing: &Standing) -> Result<Optio
     Ok(Some(stored))
 }
 
-/// Whether all of an upload has come, whether or not its client said so: tus-js-client does not where it reads a stream, and takes
-/// an offset that is the length for success.
+/// Whether all of an upload has arrived, even if its client did not declare that. When it reads a stream, tus-js-client
+/// does not, and treats an offset equal to the length as success.
 fn is_all_here(standing: &Standing) -> bool {
     standing.offset > 0 && standing.begun.length == Some(standing.offset)
 }
 
-/// Under which key the images of an upload are stored: its client's, or one of its own. Whoever sends the last part twice,
-/// because the answer was lost, makes one image; with a key, also whoever sends all of it again in another upload.
+/// The idempotency key under which the images of an upload are stored: the client's, or one of the upload's own. A
+/// client that sends the last part twice, because the answer was lost, creates one image; with a key, so does one that
+/// sends everything again in another upload.
 fn key(id: Uuid, begun: &Begun) -> String {
     let given = begun.headers.iter().find(|(name, _)| name == IDEMPOTENCY_KEY.as_str());
     given.map_or_else(|| format!("resumable-{id}"), |(_, key)| key.trim().to_owned())
 }
 
-/// Give a resumable upload up.
+/// Cancel a resumable upload.
 #[utoipa::path(
     delete,
     path = "/api/upload/{id}",
@@ -150,7 +151,7 @@ pub(crate) async fn cancel(State(app): State<App>, UploadId(id): UploadId) -> Re
 
 /// Send the next part of a resumable upload.
 ///
-/// It is kept as far as it came, also where the connection breaks. With the last part all of it is taken in.
+/// It is stored as far as it arrives, even if the connection breaks. The last part completes the upload.
 #[utoipa::path(
     patch,
     path = "/api/upload/{id}",
@@ -188,7 +189,7 @@ pub(crate) async fn append(
     let (head, body) = request.into_parts();
     let version = check_version(&head.headers)?;
     let stated = head.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
-    // Not every generated client can send a media type of its own.
+    // Not every generated client can send its own media type.
     let is_typed = matches!(stated, Some(b"application/partial-upload" | b"application/octet-stream"));
     if !is_typed && version.is_none_or(|version| version >= TYPED_PARTS) {
         let detail = "A part must be sent as application/partial-upload.";
@@ -200,7 +201,7 @@ pub(crate) async fn append(
     let _arriving = app.keepsake.unfinished.arriving(id);
     let standing = app.keepsake.resumable.standing(id).await?;
     if standing.begun.ended.is_some() {
-        // Where all of it came before its client said so, an empty last part may follow.
+        // If all bytes arrived before the client declared the end, an empty last part may follow.
         if complete
             && offset == standing.offset
             && body.size_hint().exact() == Some(0)
@@ -224,7 +225,7 @@ pub(crate) async fn append(
     let append = move |keepsake: Arc<Keepsake>| async move {
         let received = receive(&keepsake, id, &standing, body, most).await;
         if let Err(Error::Media(_)) = received {
-            // No more of it would make it an image.
+            // No further bytes would make it an image.
             keepsake.resumable.end(id, &standing, false).await?;
         }
         Ok((received?, keepsake.resumable.standing(id).await?))
@@ -247,7 +248,7 @@ pub(crate) async fn append(
     finish(app, id, standing, &head.headers).await
 }
 
-/// Takes in all that came as one body.
+/// Processes all received parts as one body.
 async fn finish(app: App, id: Uuid, standing: Standing, last: &HeaderMap) -> Result<Response, Problem> {
     let _arriving = app.keepsake.unfinished.arriving(id);
     let (note, unread) = mpsc::channel();
@@ -272,14 +273,14 @@ async fn finish(app: App, id: Uuid, standing: Standing, last: &HeaderMap) -> Res
     let query = Query::<form::Query>::try_from_uri(request.uri())?.0;
     let answer = take(app.clone(), query, request).await;
     match unread.try_recv() {
-        // Another try of the same ended meanwhile.
+        // A concurrent attempt has ended meanwhile.
         Ok(error) if error.is_not_found() => return Err(Error::IdempotencyInProgress.into()),
-        // The store failed, not the client, and the bytes may be read at the next try.
+        // The store failed, not the client, and the next attempt may succeed.
         Ok(error) => return Err(Error::from(error).into()),
         Err(_) => {}
     }
     let status = answer.as_ref().map_or_else(Problem::status, Response::status);
-    // What these bytes cannot become they cannot become later either; all else may be tried again.
+    // Bytes that were rejected stay rejected; after any other error the client may try again.
     let stored = status.is_success();
     if !stored && !matches!(status.as_u16(), 400 | 413 | 415 | 422) {
         return answer;
@@ -293,7 +294,7 @@ async fn finish(app: App, id: Uuid, standing: Standing, last: &HeaderMap) -> Res
     }
 }
 
-/// Keeps what comes of a body, all of it or as far as the connection goes; false where another was quicker.
+/// Stores the received body, all of it or up to where the connection broke; false if another request was faster.
 async fn receive(keepsake: &Arc<Keepsake>, id: Uuid, standing: &Standing, body: Body, most: u64) -> Result<bool> {
     let _arriving = keepsake.unfinished.arriving(id);
     let target = Target { store: &keepsake.core.primary, limit: most };
@@ -328,12 +329,12 @@ async fn receive(keepsake: &Arc<Keepsake>, id: Uuid, standing: &Standing, body: 
     broken.map_or(Ok(first), |reason| Err(given_up(&reason, &target)))
 }
 
-/// The most bytes that come in parts: the longest image, and what is around it in a form.
+/// The most bytes in parts: the longest image, and the rest of a form.
 fn limit(keepsake: &Keepsake) -> u64 {
     keepsake.core.settings.max_upload_bytes.saturating_add(FORM_BYTES)
 }
 
-/// How far an upload is, as headers.
+/// The progress of an upload, as headers.
 fn state(app: &App, standing: &Standing) -> HeaderMap {
     let complete = if standing.begun.ended.is_some() { "?1" } else { "?0" };
     let mut headers =

@@ -1,4 +1,5 @@
-//! The handlers of tickets: an image's bytes go straight to the store, and are completed to an image afterwards.
+//! The handlers of tickets: the client sends an image's bytes straight to the store, and then completes them to an
+//! image.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,16 +24,16 @@ use crate::answer::{Stored, answer};
 use crate::form::{Target, last_segment, read_whole};
 use crate::incoming::{Incoming, UploadId};
 
-/// What is stated for bytes of which the client states nothing.
+/// The media type of bytes for which the client states none.
 const UNKNOWN_TYPE: &str = "application/octet-stream";
 
-/// An image that will come.
+/// The announced image.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = TicketRequest)]
 struct Asked {
     filename: Option<String>,
-    /// With which its bytes will be sent; `application/octet-stream` where none is given.
+    /// The media type that its bytes will be sent with; `application/octet-stream` if none is given.
     content_type: Option<String>,
     /// Its length in bytes.
     #[schema(minimum = 1)]
@@ -42,7 +43,7 @@ struct Asked {
     fields: Fields,
 }
 
-/// Where the bytes of an image are to be sent.
+/// Where to send the bytes of an image.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct Ticket {
@@ -50,18 +51,18 @@ struct Ticket {
     /// Relative to this API, or on another server.
     upload_url: String,
     method: &'static str,
-    /// All of them must be sent along.
+    /// All of these headers must be sent along.
     headers: BTreeMap<String, String>,
-    /// Until when all of it must be done.
+    /// The deadline for all of it.
     #[schema(schema_with = shared::http::time)]
     expires: String,
-    /// What to ask for with POST when the bytes are there.
+    /// The URL to POST to once the bytes have been sent.
     complete_url: String,
 }
 
-/// Get a ticket: leave to send the bytes of one image straight to where they are stored.
+/// Get a ticket: permission to send the bytes of one image straight to the store.
 ///
-/// Send them to `uploadUrl`, then ask for `completeUrl`. An image too large for a request comes in this way.
+/// Send them to `uploadUrl`, then POST to `completeUrl`. This is the way for an image too large for a request.
 #[utoipa::path(
     post,
     path = "/api/upload/tickets",
@@ -106,13 +107,13 @@ pub(crate) async fn issue(State(app): State<App>, request: Request) -> Result<Re
 #[derive(Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct Secret {
-    /// As the ticket's `uploadUrl` has it.
+    /// The secret in the ticket's `uploadUrl`.
     secret: Option<String>,
 }
 
-/// Send the bytes of a ticket, where its `uploadUrl` leads here.
+/// Send the bytes of a ticket, if its `uploadUrl` leads here.
 ///
-/// It answers as a bucket does to a signed URL. The secret in the URL stands in the place of a token.
+/// It answers as a bucket does to a signed URL. The secret in the URL replaces a token.
 #[utoipa::path(
     put,
     path = "/api/upload/{id}",
@@ -137,7 +138,7 @@ pub(crate) async fn receive(
     Query(Secret { secret }): Query<Secret>,
     request: Request,
 ) -> Result<StatusCode, Problem> {
-    // Who holds the URL has one try at a time, so that many at once cannot fill the disk.
+    // A holder of the URL has one attempt at a time, so that concurrent ones cannot fill the disk.
     let _turn = app.keepsake.tickets.enter(id)?;
     let _arriving = app.keepsake.unfinished.arriving(id);
     let terms = app.keepsake.tickets.expected(id, &secret.unwrap_or_default()).await?;

@@ -1,4 +1,4 @@
-//! The handler of `DELETE /api/upload`: giving up all unfinished uploads.
+//! The handler of `DELETE /api/upload`: cancels all unfinished uploads.
 
 use std::sync::Arc;
 
@@ -11,17 +11,18 @@ use shared::http::{App, Problem};
 use shared::unfinished::Unfinished;
 use utoipa::ToSchema;
 
-/// What was cleared away.
+/// The cancelled uploads.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Cleared {
     message: String,
-    /// How many uploads were given up.
+    /// How many uploads were cancelled.
     uploads: u64,
-    /// How many bytes of them were here.
+    /// How many of their bytes were stored.
     bytes: u64,
 }
 
-/// Give up all unfinished uploads: those in parts, and tickets that were not completed. Whoever still sends begins anew.
+/// Cancel all unfinished uploads: those in parts, and tickets that were not completed. A client that is still sending
+/// must begin again.
 #[utoipa::path(
     delete,
     path = "/api/upload",

@@ -17,7 +17,7 @@ use crate::api::Api;
 use crate::output::{Failure, Output};
 use crate::progress_bar;
 
-/// Writes a backup, or the store as it is now, into a zip or a folder.
+/// Exports a backup, or the present store, to a zip or a folder.
 pub async fn run(api: &Api, output: &Output, backup: Option<&str>, path: &Path) -> Result<u8, Failure> {
     let what = match backup {
         None => What::Now,
@@ -49,14 +49,15 @@ fn is_zip(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("zip"))
 }
 
-/// Writes a zip under a name of its own beside it first, so that what has the name is whole, whoever else writes there.
+/// Writes a zip under a temporary name beside it first, so that the file under its name is always complete, even with
+/// concurrent writers.
 async fn zip(api: &Api, what: What, path: &Path) -> Result<Exported, Failure> {
     if fs::try_exists(path).await.map_err(|error| unwritten(path, error))? {
         return Err(is_there(path));
     }
     let (file, unfinished) = beside(path).map_err(|error| unwritten(path, error))?.into_parts();
     let exported = write(api, what, path, File::from_std(file)).await?;
-    // It replaces nothing where somebody has taken the name meanwhile.
+    // Replaces nothing if a file with this name has been created meanwhile.
     unfinished.persist_noclobber(path).map_err(|failed| match failed.error.kind() {
         ErrorKind::AlreadyExists => is_there(path),
         _ => unwritten(path, failed.error),
@@ -64,7 +65,7 @@ async fn zip(api: &Api, what: What, path: &Path) -> Result<Exported, Failure> {
     Ok(exported)
 }
 
-/// A new file that goes again unless it gets its name. It may be read by whoever may read what else is written there.
+/// A new file that is deleted unless it gets its final name. Its permissions are those of other new files there.
 fn beside(path: &Path) -> io::Result<NamedTempFile> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut prefix = path.file_name().unwrap_or_default().to_owned();

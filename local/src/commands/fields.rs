@@ -1,4 +1,4 @@
-//! Reading the fields of an answer.
+//! Reads the fields of an answer.
 
 use serde_json::Value;
 
@@ -7,7 +7,7 @@ pub fn number(answer: &Value, field: &str) -> u64 {
     answer[field].as_u64().unwrap_or_default()
 }
 
-/// A text of an answer; empty where there is none.
+/// A text of an answer; empty if it is missing.
 pub fn text<'a>(answer: &'a Value, field: &str) -> &'a str {
     answer[field].as_str().unwrap_or_default()
 }

@@ -1,5 +1,5 @@
-//! The command `healthcheck`: asks the server of the same configuration whether it can serve. For container images, in
-//! which there is nothing else that could ask.
+//! The command `healthcheck`: checks whether the server with the same configuration can serve. For container images,
+//! which contain no other program that could do so.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -10,7 +10,7 @@ use shared::config::Config;
 /// How long the server may take to connect, and then between two parts of its answer.
 const HEALTHCHECK_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Asks `/readyz`; the error says what was answered instead of 200.
+/// Requests `/readyz`; the error contains the answer that came instead of 200.
 pub fn run(config: &Config) -> Result<(), String> {
     if config.port == 0 {
         return Err("PORT is 0, so that nobody knows where the server listens; set PORT to the server's".to_owned());
@@ -21,7 +21,7 @@ pub fn run(config: &Config) -> Result<(), String> {
     if status == "200" { Ok(()) } else { Err(format!("the server at {address} is not ready: it answers {status:?}")) }
 }
 
-/// The address to reach who listens on `host`.
+/// The address at which a server that listens on `host` is reachable.
 fn reachable(host: IpAddr) -> IpAddr {
     match host {
         IpAddr::V4(host) if host.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -36,7 +36,7 @@ fn ask(address: SocketAddr) -> io::Result<String> {
     connection.set_write_timeout(Some(HEALTHCHECK_TIMEOUT))?;
     connection.write_all(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
     let mut answer = String::new();
-    // More is none of its business, whoever answers there.
+    // A longer answer, from whatever server, is irrelevant.
     connection.take(4096).read_to_string(&mut answer)?;
     Ok(answer)
 }

@@ -11,7 +11,7 @@ use crate::api::Api;
 use crate::output::{Failure, Output};
 use crate::progress_bar;
 
-/// Takes in a zip or a folder, or says what that would do.
+/// Imports a zip or a folder, or reports what that would do.
 pub async fn run(api: &Api, output: &Output, path: &Path, dry_run: bool) -> Result<u8, Failure> {
     if !path.exists() {
         return Err(Failure::usage(format!("There is no {}.", path.display())));

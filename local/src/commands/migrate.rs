@@ -15,14 +15,14 @@ use crate::{api, progress_bar, server};
 /// One of the two sides of a migration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
-    /// What is read.
+    /// The source.
     From,
-    /// What is filled.
+    /// The target.
     To,
 }
 
-/// The configuration of a store that the command line names by a path or a URL. What the environment says of where a store
-/// lies is of another one.
+/// The configuration of a store given on the command line as a path or a URL. The store location in the environment is
+/// that of another store.
 pub fn place(cli: &Cli, side: Side, store: &str, archive: Option<&str>) -> Result<Config, Failure> {
     let is_url = store.contains("://");
     let archive = match archive {
@@ -40,7 +40,7 @@ pub fn place(cli: &Cli, side: Side, store: &str, archive: Option<&str>) -> Resul
     Ok(of_side(config, side))
 }
 
-/// Lets a side be reached with its own credentials, where it has any: the two may belong to two accounts.
+/// Gives a side its own credentials, if there are any: the two may belong to two accounts.
 fn of_side(mut config: Config, side: Side) -> Config {
     let own = match side {
         Side::From => config.from_credentials.clone(),
@@ -60,7 +60,7 @@ fn url(path: &str) -> Result<String, Failure> {
     Ok(format!("file://{}", absolute.display().to_string().replace('%', "%25").replace('?', "%3F").replace('#', "%23")))
 }
 
-/// Migrates one store to another place.
+/// Migrates a store to another location.
 pub async fn run(from: &Config, to: &Config, output: &Output) -> Result<u8, Failure> {
     check_apart(from, to)?;
     let from = api::open(from).await?;
@@ -82,8 +82,8 @@ fn failure(error: shared::Error) -> Failure {
     }
 }
 
-/// No two of the four places may be the same, or lie in each other where they are folders, but for an archive in its own
-/// store.
+/// Checks that no two of the four locations are equal or contain each other as folders, except for an archive in its
+/// own store.
 fn check_apart(from: &Config, to: &Config) -> Result<(), Failure> {
     let places = |config: &Config| [Some(config.store.clone()), config.backup.clone()].into_iter().flatten();
     for one in places(from) {
@@ -97,7 +97,7 @@ fn check_apart(from: &Config, to: &Config) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Whether `inner` is `outer` or lies in it.
+/// Whether `inner` is `outer` or inside it.
 fn overlap(outer: &StoreUrl, inner: &StoreUrl) -> bool {
     let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
     match (outer, inner) {

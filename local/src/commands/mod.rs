@@ -1,4 +1,4 @@
-//! What the command line does, one file for each command.
+//! The commands of the command line, one file each.
 
 mod backup;
 mod backups;
@@ -23,7 +23,7 @@ use crate::cli::{Cli, Command};
 use crate::output::{DONE, Failure, Output};
 use crate::server;
 
-/// Does what the command line says; returns what the process ends with.
+/// Runs the command; returns the exit code.
 pub async fn run(cli: &Cli, output: &Output) -> Result<u8, Failure> {
     if let Some(Command::Migrate { from, to, from_backup, to_backup }) = &cli.command {
         let from = migrate::place(cli, Side::From, from, from_backup.as_deref())?;
@@ -63,7 +63,7 @@ pub async fn run(cli: &Cli, output: &Output) -> Result<u8, Failure> {
     }
 }
 
-/// A command says itself what it did; what it logs besides are warnings, unless something else was set.
+/// A command reports its results itself; it logs only warnings, unless another level was set.
 fn log_warnings(mut config: Config) -> Result<Config, Failure> {
     if config.log_filter == "info" {
         config.log_filter = "warn".to_owned();

@@ -8,10 +8,10 @@ use crate::api::Api;
 use crate::cli::Mode;
 use crate::output::{FAILED, Failure, Output, WRONG_USAGE};
 
-/// How many images of a kind are named; `--json` names all.
+/// How many images of a kind are listed; `--json` lists all.
 const NAMED: usize = 10;
 
-/// What was asked for.
+/// The arguments.
 pub struct Asked<'a> {
     pub name: &'a str,
     pub mode: Mode,
@@ -19,13 +19,13 @@ pub struct Asked<'a> {
     pub yes: bool,
 }
 
-/// Shows what a restore would do, asks, and does it.
+/// Shows what a restore would do, asks for confirmation, and restores.
 pub async fn run(api: &Api, output: &Output, asked: Asked<'_>) -> Result<u8, Failure> {
     let mode = match asked.mode {
         Mode::Merge => "merge",
         Mode::Exact => "exact",
     };
-    // What is no name of a backup stays one segment of a path.
+    // An invalid backup name must stay one segment of the path.
     let name: String =
         asked.name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect();
     let path = format!("/api/restore/{name}?mode={mode}");
@@ -76,12 +76,12 @@ fn lines(plan: &Value) -> Vec<String> {
     lines
 }
 
-/// Names the backups whose names are most like the one that there is none of.
+/// Adds the existing backups whose names are most similar to the missing one.
 pub async fn with_nearest(api: &Api, name: &str, mut failure: Failure) -> Failure {
     if failure.problem["type"] != "no-such-backup" {
         return failure;
     }
-    // The API was asked for a name that fits into a path.
+    // The API received a name that was escaped for the path.
     let detail = format!("There is no backup {name:?}.");
     failure.problem["detail"] = json!(detail);
     failure.problem["error"] = json!(detail);

@@ -8,10 +8,10 @@ use super::fields::{number, text};
 use crate::api::Api;
 use crate::output::{FAILED, Failure, Output};
 
-/// Tells how the store is.
+/// Shows the state of the store.
 pub async fn run(api: &Api, output: &Output) -> Result<u8, Failure> {
     api.keepsake.persistence.look_at_starts().await;
-    // An error is an answer as well.
+    // An error status is an answer as well.
     let (_, health) = api.answer(Method::GET, "/api/health").await?;
     output.print(&health, lines);
     Ok(match text(&health, "status") {

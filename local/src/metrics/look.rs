@@ -1,4 +1,4 @@
-//! [`Looks`]: how the stores are, asked seldom and never waited for long.
+//! [`Looks`]: the cached state of the stores, refreshed rarely and with a short timeout.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,13 +9,13 @@ use shared::http::App;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-/// A look serves the scrapes of this long after it: it lists the backups, which over a bucket costs requests.
+/// How long a look serves scrapes: it lists the backups, which costs requests in a bucket.
 const SERVES: SignedDuration = SignedDuration::from_secs(60);
-/// A scrape waits this long for a new one, so that a store that does not answer does not keep it from what is counted:
-/// that is when it is needed most.
+/// How long a scrape waits for a new look, so that an unresponsive store does not block the counters, which are then
+/// needed most.
 const SCRAPE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The last look at the stores. One is taken when it is asked for and the last one is too old, and one at a time.
+/// The last look at the stores. A new one is taken on request if the last one is too old, one at a time.
 #[derive(Debug)]
 pub struct Looks {
     last: watch::Sender<Option<Arc<Health>>>,
@@ -29,7 +29,7 @@ impl Default for Looks {
 }
 
 impl Looks {
-    /// The last look, a new one if the stores answer in time; `None` before there was any.
+    /// The last look, or a new one if the stores answer in time; `None` before the first.
     pub async fn recent(&self, app: &App) -> Option<Arc<Health>> {
         let now = app.keepsake.core.clock.now();
         let serves = |last: &Option<Arc<Health>>| last.as_ref().is_some_and(|health| serves_at(health.now, now));
@@ -37,20 +37,20 @@ impl Looks {
             && let Ok(turn) = Arc::clone(&self.looking).try_lock_owned()
         {
             let (app, last) = (app.clone(), self.last.clone());
-            // It goes on when nobody waits for it any more.
+            // It continues even if no scrape waits for it any more.
             tokio::spawn(async move {
                 last.send_replace(Some(Arc::new(app.keepsake.health.report().await)));
                 drop(turn);
             });
         }
         let mut last = self.last.subscribe();
-        // Late or not, what there is by then is what there is.
+        // On a timeout, the last look is used.
         let _ = timeout(SCRAPE_TIMEOUT, last.wait_for(serves)).await;
         self.last.borrow().clone()
     }
 }
 
-/// Whether a look of one moment serves at another. A clock that was set back makes it useless, not everlasting.
+/// Whether a look from one moment serves at another. A clock that was set back invalidates it, so that it expires.
 fn serves_at(look: Timestamp, now: Timestamp) -> bool {
     now.duration_since(look).abs() < SERVES
 }

@@ -1,10 +1,10 @@
-//! `GET /metrics`: what is counted and measured, for Prometheus.
+//! `GET /metrics`: counters and measurements, for Prometheus.
 //!
-//! What happens is counted where it happens: requests here, the stores' operations by a [`Meter`] around each, uploads
-//! in `Keepsake::counts`. How things are is asked at a scrape ([`state`]), and what the stores are asked for is kept for
-//! a minute. docs/monitoring.md explains each metric, and a test holds it to what is exposed.
+//! Events are counted where they happen: requests here, the stores' operations by a [`Meter`] around each, uploads in
+//! `Keepsake::counts`. The state is read at a scrape ([`state`]), and results of store requests are cached for a
+//! minute. docs/monitoring.md explains each metric, and a test compares it with the exposed ones.
 //!
-//! Labels take few values: patterns of routes, known methods, statuses, operations. Never a name or an address.
+//! Labels have few values: patterns of routes, known methods, statuses, operations. Never a name or an address.
 
 mod look;
 mod state;
@@ -30,15 +30,15 @@ use shared::store::{ErrorKind, Meter};
 use self::look::Looks;
 use self::state::Labels;
 
-/// Upper bounds in seconds: from a look into memory to an upload over a slow line.
+/// Upper bounds in seconds: from a cache lookup to an upload over a slow line.
 const SECONDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0, 60.0];
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// What ends an operation because something is wrong with the store, and not because of what it was asked for.
+/// Errors that are caused by the store's condition, and not by the request.
 const FAILURES: [ErrorKind; 5] =
     [ErrorKind::Full, ErrorKind::ReadOnly, ErrorKind::Refused, ErrorKind::Corrupt, ErrorKind::Unavailable];
 
-/// What this process has counted and measured.
+/// The counters and measurements of this process.
 pub struct Metrics {
     registry: Registry,
     requests: Family<Labels<3>, Counter>,
@@ -54,7 +54,7 @@ struct Stores {
     seconds: Family<Labels<2>, Histogram>,
 }
 
-/// Counts the operations of one place.
+/// Counts the operations of one store.
 #[derive(Debug)]
 struct Place {
     name: &'static str,
@@ -85,10 +85,11 @@ impl Metrics {
         Arc::new(Self { registry, requests, request_seconds, stores, looks: Looks::default() })
     }
 
-    /// Who counts the operations of the two places.
+    /// The meters of the primary and the archive.
     pub fn meters(&self) -> Meters {
         let place = |name| {
-            // From the first scrape on, since nothing can be said of the growth of what was not there before.
+            // Exposed from the first scrape on, since the growth of a metric that did not exist before cannot be
+            // computed.
             FAILURES.iter().for_each(|kind| _ = self.stores.errors.get_or_create(&error_of(name, *kind)));
             Arc::new(Place { name, stores: self.stores.clone() })
         };
@@ -105,9 +106,9 @@ impl Metrics {
     }
 }
 
-/// Show what is counted and measured, for Prometheus.
+/// Show counters and measurements, for Prometheus.
 ///
-/// How many images there are and how they are kept is not for everyone, so that this needs the token.
+/// The number of images and the state of their storage are not public, so this requires the token.
 #[utoipa::path(get, path = "/metrics", operation_id = "getMetrics", tag = "health", responses(
     (status = 200, description = "OpenMetrics", body = String, content_type = "application/openmetrics-text"),
 ))]
@@ -116,7 +117,7 @@ pub async fn scrape(metrics: Arc<Metrics>, app: App) -> Result<Response, Problem
     Ok(([(CONTENT_TYPE, OPEN_METRICS)], text).into_response())
 }
 
-/// Counts a request and measures how long it takes until it is answered; the bytes of the answer follow after that.
+/// Counts a request and measures the time until it is answered; the bytes of the answer are sent after that.
 pub async fn observe(State(metrics): State<Arc<Metrics>>, request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
     let method = known(request.method()).to_owned();
@@ -129,7 +130,7 @@ pub async fn observe(State(metrics): State<Arc<Metrics>>, request: Request, next
     response
 }
 
-/// Clients may send any word for a method.
+/// Clients may send any word as a method.
 fn known(method: &Method) -> &str {
     let methods =
         [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];

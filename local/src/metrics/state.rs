@@ -1,4 +1,4 @@
-//! How the store is at this moment, as metrics.
+//! The present state of the store, as metrics.
 
 use jiff::Timestamp;
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
@@ -14,7 +14,7 @@ use shared::store::StoreStatus;
 /// The labels of a metric and their values.
 pub type Labels<const N: usize> = [(&'static str, String); N];
 
-/// The metrics of one scrape. What is not known has none: there is no age of a backup where there is no backup.
+/// The metrics of one scrape. Unknown values are absent: without a backup there is no backup age.
 pub fn registry(keepsake: &Keepsake, look: Option<&Health>) -> Registry {
     let now = keepsake.core.clock.now();
     let mut all = Registry::default();
@@ -37,7 +37,7 @@ pub fn registry(keepsake: &Keepsake, look: Option<&Health>) -> Registry {
     all
 }
 
-/// What is known without asking any store.
+/// Metrics that need no request to a store.
 fn add_catalog(registry: &mut Registry, keepsake: &Keepsake) {
     let counts = &keepsake.core.counts;
     registry.register("uploads", "Images uploaded and stored", ConstCounter::new(counts.uploads()));
@@ -53,7 +53,7 @@ fn add_catalog(registry: &mut Registry, keepsake: &Keepsake) {
     gauge(registry, "image_bytes", "Length of those images", totals.bytes as f64);
 }
 
-/// What the stores were asked for.
+/// Metrics from requests to the stores.
 fn add_look(registry: &mut Registry, look: &Health, now: Timestamp) {
     gauge(registry, "look_age_seconds", "Time since the stores were last asked for what follows", age(now, look.now));
     if let Some(behind) = &look.archive.behind {
@@ -146,7 +146,7 @@ fn gauge(registry: &mut Registry, name: &str, help: &str, value: f64) {
     registry.register(name, help, ConstGauge::new(value));
 }
 
-/// Never negative: the clock of whoever wrote `then` may be ahead.
+/// Never negative: the clock of the process that wrote `then` may be ahead.
 fn age(now: Timestamp, then: Timestamp) -> f64 {
     now.duration_since(then).as_secs_f64().max(0.0)
 }

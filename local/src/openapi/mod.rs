@@ -230,13 +230,17 @@ mod tests {
         let page = page::html(&document);
         for (path, item) in document["paths"].as_object().unwrap() {
             for (method, operation) in item.as_object().unwrap() {
-                let name = format!("<code>{} {path}</code>", method.to_ascii_uppercase());
-                let heading = format!("<h3 id=\"{}\">{name}</h3>", operation["operationId"].as_str().unwrap());
-                assert!(page.contains(&heading), "{heading}");
+                let id = operation["operationId"].as_str().unwrap();
+                let line = format!("<details id=\"{id}\"><summary><code>{} {path}</code>", method.to_ascii_uppercase());
+                assert!(page.contains(&line), "{line}");
+                for status in operation["responses"].as_object().unwrap().keys() {
+                    let behind = page.split(&line).nth(1).unwrap().split("</details>").next().unwrap();
+                    assert!(behind.contains(&format!("&quot;{status}&quot;: {{")), "{line} {status}");
+                }
             }
         }
-        for link in page.split("href=\"#").skip(1).map(|rest| rest.split('"').next().unwrap()) {
-            assert!(page.contains(&format!("id=\"{link}\"")), "{link}");
+        for name in document["components"]["schemas"].as_object().unwrap().keys() {
+            assert!(page.contains(&format!("<details id=\"schema-{name}\">")), "{name}");
         }
         for elsewhere in ["src=", "@import", "url(", "<link", "<script", "style=", "onclick"] {
             assert!(!page.contains(elsewhere), "{elsewhere}");

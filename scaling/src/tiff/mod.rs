@@ -1,7 +1,7 @@
-//! TIFF: strips or tiles of samples, which mean one of many things.
+//! TIFF: strips or tiles of samples, which have many possible meanings.
 //!
-//! The crate `tiff` unpacks samples of nearly every kind, but interprets few of them, and some wrongly. So it is shown every
-//! image as one page that has plain grey channels ([`Plain`]), and what the samples mean is decided here, strip by strip.
+//! The crate `tiff` decompresses samples of nearly every kind, but interprets few of them, and some wrongly. So it gets
+//! every image as one page of plain gray channels ([`Plain`]), and the samples are interpreted here, strip by strip.
 
 mod plain;
 
@@ -20,11 +20,11 @@ use crate::color;
 use crate::jpeg::{self, Storage};
 use crate::resize::Pixels;
 
-/// Compressions, as their tag counts them.
+/// Values of the compression tag.
 const UNCOMPRESSED: u16 = 1;
 const JPEG: u16 = 7;
 
-/// What the samples of a pixel mean.
+/// The meaning of a pixel's samples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Colors {
     White0,
@@ -49,16 +49,16 @@ impl Colors {
     }
 }
 
-/// How transparent a pixel is.
+/// The meaning of a pixel's alpha sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Alpha {
     None,
     Straight,
-    /// Colours are stored multiplied by it.
+    /// Colors are stored multiplied by it.
     Premultiplied,
 }
 
-/// What the first directory says of its image.
+/// The properties in the first directory.
 pub(crate) struct Header {
     pub(crate) width: u32,
     pub(crate) height: u32,
@@ -70,7 +70,7 @@ pub(crate) struct Header {
     bits: u32,
     samples: usize,
     is_planar: bool,
-    /// The bits of each byte are stored in the other order.
+    /// Whether the bits of each byte are stored in reverse order.
     is_reversed: bool,
     is_jpeg: bool,
     /// Width and height of a strip or tile.
@@ -78,12 +78,12 @@ pub(crate) struct Header {
 }
 
 impl Header {
-    /// Whether it is a picture in shades of grey, which a profile of such a space describes.
+    /// Whether it is a grayscale picture, to which a gray profile applies.
     pub(crate) fn is_gray(&self) -> bool {
         matches!(self.colors, Colors::White0 | Colors::Black0)
     }
 
-    /// Whether a profile for red, green and blue describes its samples.
+    /// Whether an RGB profile applies to its samples.
     pub(crate) fn is_rgb(&self) -> bool {
         matches!(self.colors, Colors::Rgb | Colors::Palette | Colors::YCbCr)
     }
@@ -92,8 +92,8 @@ impl Header {
         self.alpha != Alpha::None
     }
 
-    /// How many bytes decoding takes: the picture, a row, and a strip or tile twice, of all samples; with a copy of the
-    /// `source` where that can be one JPEG.
+    /// The memory for decoding, in bytes: the picture, a row, and a strip or tile twice, with all samples; plus a copy
+    /// of the `source` if that can be one JPEG.
     pub(crate) fn decoding(&self, source: u64) -> u64 {
         let channels = if self.has_alpha() { 4 } else { 3 };
         let picture = u64::from(self.width) * u64::from(self.height) * channels;
@@ -111,7 +111,7 @@ pub(crate) fn look<R: Read + Seek>(reader: R) -> Result<Header, Unscalable> {
     header(&mut decoder, photometric)
 }
 
-/// The decoder of the first image, which takes it for plain channels, and what its samples mean.
+/// The decoder of the first image, presented as plain channels, and the meaning of its samples.
 fn plain<R: Read + Seek>(mut reader: R) -> Result<(Decoder<Plain<R>>, u16), Unscalable> {
     let directory = Directory::read(&mut reader).map_err(|error| refusal(error.into()))?.ok_or(Unscalable::Kind)?;
     let photometric = directory.photometric;
@@ -153,11 +153,11 @@ fn header<R: Read + Seek>(decoder: &mut Decoder<R>, photometric: u16) -> Result<
     };
     let is_indexed_or_lab = matches!(colors, Colors::Palette | Colors::Lab { .. });
     let is_known = is_known_depth
-        // Whole numbers with a sign have no brightness that all programs agree about.
+        // Programs disagree about the brightness of signed integers.
         && formats.first().is_none_or(|format| matches!(format, 1 | 3))
         && (!is_indexed_or_lab || (!is_float && bits <= 8) || (colors != Colors::Palette && bits == 16 && !is_float))
         && (!matches!(colors, Colors::Lab { .. }) || bits >= 8)
-        // What is stored in the other order is put in order before it is unpacked, which nothing here does.
+        // Reversed bits would have to be put in order before decompression, which is not implemented.
         && (fill_order != 2 || compression == JPEG || (compression == UNCOMPRESSED && !is_float));
     if !is_known {
         return Err(Unscalable::Kind);
@@ -168,7 +168,7 @@ fn header<R: Read + Seek>(decoder: &mut Decoder<R>, photometric: u16) -> Result<
     let alpha = match extra.first() {
         Some(1) => Alpha::Premultiplied,
         Some(2) => Alpha::Straight,
-        // As programs read a picture with a fourth sample that says nothing of itself.
+        // As programs read a picture with a fourth sample of unspecified meaning.
         None if colors == Colors::Rgb && samples == 4 => Alpha::Straight,
         _ => Alpha::None,
     };
@@ -193,13 +193,13 @@ fn header<R: Read + Seek>(decoder: &mut Decoder<R>, photometric: u16) -> Result<
     })
 }
 
-/// The colours of a palette: all reds, all greens, all blues, of 16 bits each.
+/// The colors of a palette: all reds, all greens, all blues, of 16 bits each.
 fn palette(map: &[u16], bits: u16) -> Result<Vec<[u8; 3]>, Unscalable> {
     let colors = 1_usize << bits;
     if map.len() < 3 * colors {
         return Err(Unscalable::Damaged);
     }
-    // Some programs wrote eight bits; no palette that is meant to have sixteen is that dark throughout.
+    // Some programs wrote eight bits; no real 16-bit palette is that dark throughout.
     let shift = if map.iter().all(|value| *value < 256) { 0 } else { 8 };
     Ok((0..colors).map(|n| [n, colors + n, 2 * colors + n].map(|at| (map[at] >> shift) as u8)).collect())
 }
@@ -244,7 +244,7 @@ pub(crate) fn pixels(source: &Bytes, most: u64) -> Result<Pixels, Unscalable> {
     Ok(Pixels { width: header.width, height: header.height, alpha: header.has_alpha(), bytes })
 }
 
-/// Refuses what would be decoded to more than its strip or tile holds: a JPEG in one says by itself how large it is.
+/// Refuses a strip or tile that would be decoded to more than its size: a JPEG in one contains its own dimensions.
 fn check_jpegs<R: Read + Seek>(source: &Bytes, decoder: &mut Decoder<R>, header: &Header) -> Result<(), Unscalable> {
     let (offsets, lengths) = match decoder.get_chunk_type() {
         ChunkType::Strip => (Tag::StripOffsets, Tag::StripByteCounts),
@@ -267,7 +267,7 @@ fn check_jpegs<R: Read + Seek>(source: &Bytes, decoder: &mut Decoder<R>, header:
     Ok(())
 }
 
-/// Takes `count` samples of a row to eight bits each; indexes into a palette stay what they are.
+/// Converts `count` samples of a row to eight bits each; palette indexes stay unchanged.
 fn unpack<'a>(
     stored: &DecodingResult,
     header: &Header,
@@ -284,7 +284,7 @@ fn unpack<'a>(
         into.zip(row).for_each(|(into, sample)| *into = reduce(*sample));
         Ok(())
     }
-    // Stored as 0 to 1; what is beyond is beyond black or white.
+    // Stored as 0 to 1; values beyond are clamped to black or white.
     let unit = |value: f64| (value.clamp(0.0, 1.0) * 255.0).round() as u8;
     let order = |byte: u8| if header.is_reversed { byte.reverse_bits() } else { byte };
     let at = (row, count);
@@ -303,7 +303,7 @@ fn unpack<'a>(
         }
         DecodingResult::U16(stored) => {
             let order = |value: u16| u16::from_ne_bytes(value.to_ne_bytes().map(order));
-            // Of Lab the upper byte is the same number with eight bits.
+            // The upper byte of a Lab sample is its value with eight bits.
             let is_lab = matches!(header.colors, Colors::Lab { .. });
             let reduce =
                 |value| if is_lab { (value >> 8) as u8 } else { ((u32::from(value) * 255 + 32_767) / 65_535) as u8 };
@@ -319,7 +319,7 @@ fn unpack<'a>(
     }
 }
 
-/// Makes red, green and blue of the samples of a row, and how opaque it is.
+/// Converts the samples of a row to red, green, blue and alpha.
 fn convert(header: &Header, samples: &[u8], into: &mut [u8]) {
     let (colors, channels) = (header.colors, header.colors.channels());
     let out = if header.has_alpha() { 4 } else { 3 };
@@ -349,7 +349,7 @@ fn convert(header: &Header, samples: &[u8], into: &mut [u8]) {
     }
 }
 
-/// What the store reports is about the bytes, and what the decoder does not know is no damage.
+/// A store error is about reading the bytes, and a feature that the decoder lacks is not damage.
 fn refusal(error: TiffError) -> Unscalable {
     match error {
         TiffError::IoError(error) if error.get_ref().is_some_and(|inner| inner.is::<StoreError>()) => {

@@ -1,4 +1,5 @@
-//! A TIFF as the decoder is shown it: of one page with plain grey channels, whatever its samples mean and what follows it.
+//! Presents a TIFF to the decoder as one page of plain gray channels, whatever its samples mean and whatever follows
+//! it.
 
 use std::io::{self, Read, Seek, SeekFrom};
 
@@ -8,14 +9,14 @@ const SAMPLES_PER_PIXEL: u16 = 277;
 
 const SHORT: u64 = 3;
 
-/// The first directory: what it says that samples mean, and what the decoder reads in the place of some of its bytes.
+/// The first directory: the meaning of its samples, and the bytes that are replaced for the decoder.
 pub(super) struct Directory {
     pub(super) photometric: u16,
     told: Vec<(u64, Vec<u8>)>,
 }
 
 impl Directory {
-    /// `None` where the directory does not say what samples mean, or not as one number of 16 bits.
+    /// `None` if the directory does not define the meaning of samples as one number of 16 bits.
     pub(super) fn read(reader: &mut (impl Read + Seek)) -> io::Result<Option<Self>> {
         let mut start = Vec::new();
         reader.seek(SeekFrom::Start(0))?;
@@ -32,7 +33,7 @@ impl Directory {
         let mut count = [0; 8];
         reader.read_exact(&mut count[..head])?;
         let count = layout.number(&count[..head]);
-        // No program writes that many, and the decoder takes no more than it foresees.
+        // No program writes that many, and the decoder accepts no more than its limit.
         if count > u16::MAX.into() {
             return Ok(None);
         }
@@ -57,8 +58,8 @@ impl Directory {
             at += entry.len() as u64;
         }
         let Some((photometric, photometric_at)) = photometric.flatten() else { return Ok(None) };
-        // 1 is what plain grey channels are, 0 of which is black. That no page follows keeps the decoder from refusing one
-        // that is said to follow itself.
+        // 1 means plain gray channels, with 0 as black. The link to the next page is cleared, because the decoder would
+        // refuse a page that links to itself.
         let mut told = vec![(photometric_at, layout.bytes(1, 2)), (at, vec![0; word])];
         if let Some((at, length, values)) = depths.filter(|(_, length, _)| *length > samples.into()) {
             let mut depths = vec![0; 2 * usize::from(samples)];
@@ -68,8 +69,8 @@ impl Directory {
             } else {
                 depths.copy_from_slice(&values[..2 * usize::from(samples)]);
             }
-            // The decoder refuses depths of more samples than a pixel has, which other programs ignore. One depth is that
-            // of all samples.
+            // The decoder refuses depths of more samples than a pixel has, which other programs ignore. A single depth
+            // applies to all samples.
             if let Some(first) = depths.get(..2).filter(|first| depths.chunks_exact(2).all(|depth| depth == *first)) {
                 told.push((at, [&layout.bytes(1, word)[..], first, &vec![0; word - 2]].concat()));
             }
@@ -79,7 +80,7 @@ impl Directory {
     }
 }
 
-/// How numbers are written.
+/// The encoding of numbers.
 #[derive(Clone, Copy)]
 struct Layout {
     is_big_endian: bool,
@@ -100,7 +101,7 @@ impl Layout {
     }
 }
 
-/// A TIFF whose first directory says what the decoder is to be told.
+/// A TIFF whose first directory is replaced for the decoder.
 pub(super) struct Plain<R> {
     reader: R,
     position: u64,

@@ -1,7 +1,7 @@
-//! Time and identifiers, handed to whoever needs them.
+//! Time and identifiers.
 //!
-//! Architecture invariant: this is the only module that reads the system clock or draws identifiers. Everything else is
-//! given a [`Clock`], so a test decides what time it is and gets the same identifiers at every run.
+//! Architecture invariant: this is the only module that reads the system clock or generates identifiers. All other code
+//! is passed a [`Clock`], so a test sets the time and gets the same identifiers in every run.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ pub struct Clock(Arc<Inner>);
 
 struct Inner {
     source: Source,
-    /// The last identifier given out, as a number; zero before the first.
+    /// The last identifier generated, as a number; zero before the first.
     last_id: Mutex<u128>,
 }
 
@@ -27,28 +27,28 @@ enum Source {
     Manual { now: Mutex<Timestamp>, seed: u64 },
 }
 
-/// The random bits of a UUIDv7: all but its 48 bits of milliseconds and the six that say that it is one.
+/// The random bits of a UUIDv7: all but its 48 bits of milliseconds and its six fixed bits.
 const RANDOM_BITS: u32 = 74;
 /// The 12 random bits between the version and the variant.
 const MIDDLE_MASK: u128 = (1 << 12) - 1;
 /// The 62 random bits below the variant.
 const LOW_MASK: u128 = (1 << 62) - 1;
-/// How far at most one identifier lies from the next within a millisecond: 40 bits, so that their tails cannot be
-/// guessed from one another, and thousands of millions of them fit into a millisecond.
+/// The maximum distance between two identifiers of one millisecond: 40 bits, so that they cannot be guessed from each
+/// other, and billions of them fit into a millisecond.
 const STEP_MASK: u128 = (1 << 40) - 1;
 
 impl Clock {
-    /// The time of the machine, and identifiers that nobody else makes.
+    /// The machine's time, and globally unique identifiers.
     pub fn system() -> Self {
         Self::new(Source::System)
     }
 
-    /// A clock for tests: it stands at `start` until it is advanced, and gives the same identifiers at every run.
+    /// A clock for tests: it stays at `start` until it is advanced, and generates the same identifiers in every run.
     pub fn manual(start: Timestamp) -> Self {
         Self::manual_seeded(start, 0)
     }
 
-    /// Like [`Clock::manual`]; clocks of different seeds give different identifiers, as those of two processes do.
+    /// Like [`Clock::manual`]; clocks with different seeds generate different identifiers, like two processes.
     pub fn manual_seeded(start: Timestamp, seed: u64) -> Self {
         Self::new(Source::Manual { now: Mutex::new(start), seed })
     }
@@ -57,25 +57,26 @@ impl Clock {
         Self(Arc::new(Inner { source, last_id: Mutex::new(0) }))
     }
 
-    /// The time, in whole milliseconds, so that it is still the same after it was written and read back.
+    /// The time, in whole milliseconds, so that it is unchanged after it was written and read back.
     pub fn now(&self) -> Timestamp {
         let now = match &self.0.source {
             #[expect(clippy::disallowed_methods, reason = "the one place that reads the system clock")]
             Source::System => Timestamp::now(),
             Source::Manual { now, .. } => *lock(now),
         };
-        // Rounds towards 1970; only a time that jiff cannot hold fails, and this one it holds already.
+        // Rounds towards 1970; fails only for a time that jiff cannot hold, which this one is not.
         Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
     }
 
-    /// A new identifier: a UUIDv7 of the present millisecond. Each is greater than all before it from this clock, also
-    /// within a millisecond and also after the clock was set back.
+    /// A new identifier: a UUIDv7 of the current millisecond. Each is greater than all previous ones of this clock,
+    /// also within a millisecond and also after the clock was set back.
+    /// `uuid::ContextV7` draws its random bits from the system, so that no test could be repeated.
     pub fn new_id(&self) -> Uuid {
         let millis = u64::try_from(self.now().as_millisecond()).unwrap_or(0);
         let mut last = lock(&self.0.last_id);
         let random = self.random(*last);
         let fresh = pack(u128::from(millis) << RANDOM_BITS | random & ((1 << RANDOM_BITS) - 1));
-        // RFC 9562, section 6.2, method 2: where time does not carry us beyond the last one, a random step does.
+        // RFC 9562, section 6.2, method 2: if the time is not beyond the last identifier, take a random step.
         *last = if fresh > *last { fresh } else { pack(unpack(*last) + 1 + (random & STEP_MASK)) };
         Uuid::from_u128(*last)
     }
@@ -84,7 +85,7 @@ impl Clock {
     fn random(&self, last: u128) -> u128 {
         match &self.0.source {
             #[expect(clippy::disallowed_methods, reason = "the one place that draws random numbers")]
-            // A version 4 has its six fixed bits where a version 7 has them.
+            // The six fixed bits of version 4 are at the same positions as those of version 7.
             Source::System => unpack(Uuid::new_v4().as_u128()),
             Source::Manual { seed, .. } => {
                 let digest = Digest::of(&[&seed.to_be_bytes()[..], &last.to_be_bytes()].concat());
@@ -93,8 +94,8 @@ impl Clock {
         }
     }
 
-    /// A secret that nobody can guess: 64 hexadecimal digits, out of more than 256 random bits. Of a manual clock it
-    /// is the same at every run, and another after each identifier.
+    /// A secret that cannot be guessed: 64 hexadecimal digits, from more than 256 random bits. A manual clock generates
+    /// the same secrets in every run, and another one after each identifier.
     pub fn new_secret(&self) -> String {
         let seed = match &self.0.source {
             Source::System => 0,
@@ -108,7 +109,7 @@ impl Clock {
     ///
     /// # Panics
     ///
-    /// On the system's clock, and where the time would leave jiff's range: both are mistakes in a test.
+    /// For the system clock, and if the time would leave jiff's range: both are mistakes in a test.
     pub fn advance(&self, by: SignedDuration) {
         let Source::Manual { now, .. } = &self.0.source else {
             panic!("the system's clock cannot be advanced");
@@ -126,7 +127,7 @@ impl fmt::Debug for Clock {
     }
 }
 
-/// Spreads milliseconds and random bits over a UUID and sets the six bits that say that it is a version 7.
+/// Distributes milliseconds and random bits over a UUID and sets the six fixed bits of version 7.
 fn pack(bits: u128) -> u128 {
     let (millis, middle, low) = (bits >> RANDOM_BITS, bits >> 62 & MIDDLE_MASK, bits & LOW_MASK);
     millis << 80 | 0x7 << 76 | middle << 64 | 0b10 << 62 | low
@@ -137,12 +138,12 @@ fn unpack(uuid: u128) -> u128 {
     (uuid >> 80) << RANDOM_BITS | (uuid >> 64 & MIDDLE_MASK) << 62 | uuid & LOW_MASK
 }
 
-/// RFC 3339 in UTC with exactly three decimals: `2026-11-20T08:00:00.000Z`. Finer parts are cut off.
+/// RFC 3339 in UTC with exactly three decimals: `2026-11-20T08:00:00.000Z`. Truncates the rest.
 pub fn format_millis(time: Timestamp) -> String {
     format!("{time:.3}")
 }
 
-/// For `#[serde(with = "crate::base::clock::millis")]`: written as [`format_millis`] does, read from any RFC 3339.
+/// For `#[serde(with = "crate::base::clock::millis")]`: writes the format of [`format_millis`], reads any RFC 3339.
 pub mod millis {
     use std::borrow::Cow;
 
@@ -194,7 +195,7 @@ mod tests {
         "2026-11-20T08:00:00Z".parse().unwrap()
     }
 
-    /// The millisecond a UUIDv7 was made in.
+    /// The millisecond in which a UUIDv7 was generated.
     fn millis_of(id: Uuid) -> i64 {
         (id.as_u128() >> 80) as i64
     }

@@ -1,4 +1,4 @@
-//! What every layer may use: time, sealed documents, shared work, the names of files and of processes.
+//! Utilities for every layer: time, sealed JSON, single flight, progress, process ids.
 
 pub mod clock;
 pub mod process;

@@ -1,4 +1,4 @@
-//! [`Process`]: which process of this machine something belongs to, and whether that one has ended.
+//! [`Process`]: identifies a process of this machine, and detects whether it has ended.
 
 use std::fs;
 
@@ -6,31 +6,31 @@ use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 use serde::{Deserialize, Serialize};
 
-/// A process, told from every other of any machine, container and boot.
+/// The identity of a process, unique across machines, containers and boots.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Process {
     /// The kernel's id of the boot.
     boot: String,
-    /// The namespace that its id belongs to: containers of one machine have one each.
+    /// The namespace of its process id: each container of a machine has its own.
     namespace: String,
     /// Its id in that namespace.
     pid: i32,
-    /// When it started, in clock ticks since the boot: ids are used again.
+    /// When it started, in clock ticks since the boot: process ids are reused.
     started: u64,
 }
 
 impl Process {
-    /// This process; `None` where the system does not say all of this.
+    /// This process; `None` if the system does not provide all of this.
     pub(crate) fn this() -> Option<Self> {
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?.trim().to_owned();
         let namespace = fs::read_link("/proc/self/ns/pid").ok()?.to_str()?.to_owned();
         let pid = i32::try_from(std::process::id()).ok()?;
-        // A /proc of another namespace has other processes under the same ids.
+        // In a /proc of another namespace, the same ids belong to other processes.
         let own = fs::read_link("/proc/self").ok()?.to_str()?.parse() == Ok(pid);
         (own && !boot.is_empty()).then_some(Self { boot, namespace, pid, started: started(pid)? })
     }
 
-    /// Whether it has ended for certain. Of a process of another machine, boot or namespace nothing is known.
+    /// Whether it has certainly ended. False for a process of another machine, boot or namespace.
     pub(crate) fn has_ended(&self) -> bool {
         let Some(here) = Self::this() else { return false };
         if (&here.boot, &here.namespace) != (&self.boot, &self.namespace) {
@@ -39,7 +39,7 @@ impl Process {
         let Some(pid) = Some(self.pid).filter(|pid| *pid > 0).and_then(Pid::from_raw) else { return false };
         match test_kill_process(pid) {
             Err(Errno::SRCH) => true,
-            // It may belong to another user, whose processes /proc may not show.
+            // The id may belong to another user, whose processes /proc may hide.
             _ => started(self.pid).is_some_and(|started| started != self.started),
         }
     }
@@ -48,7 +48,7 @@ impl Process {
 /// When a process started, in clock ticks since the boot; see proc_pid_stat(5).
 fn started(pid: i32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name, in brackets, may hold anything. The start time is the 22nd field, the 20th behind it.
+    // The name, in parentheses, may contain anything. The start time is the 22nd field, the 20th after it.
     let (_, behind_name) = stat.rsplit_once(')')?;
     behind_name.split_whitespace().nth(19)?.parse().ok()
 }

@@ -1,9 +1,8 @@
-//! [`Progress`]: how far the long operation is that a process runs, for whoever watches it.
+//! [`Progress`]: the progress of a process's long operation, for display.
 
 use store::sync::{AtomicU64, Mutex, Ordering, lock};
 
-/// How far an operation is. It counts for a person who waits, and nothing depends on it: where two operations run in one
-/// process, they count into each other.
+/// The progress of an operation. It is only for display: two operations in one process share it.
 #[derive(Debug, Default)]
 pub struct Progress {
     step: Mutex<&'static str>,
@@ -11,36 +10,36 @@ pub struct Progress {
     total: AtomicU64,
 }
 
-/// What [`Progress`] was at one moment.
+/// A snapshot of [`Progress`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Seen {
-    /// What is being done, in a word or two; empty before anything has begun.
+    /// The current step, in a word or two; empty before the first.
     pub step: &'static str,
-    /// How much of it is done.
+    /// How much of the step is done.
     pub done: u64,
-    /// How much there is to do; 0 where nobody knows.
+    /// The size of the step; 0 if unknown.
     pub total: u64,
 }
 
 impl Progress {
-    /// Begins with a step of so many parts; 0 where it is not known how many.
+    /// Begins a step with `total` parts; 0 if unknown.
     pub fn begin(&self, step: &'static str, total: u64) {
         self.note(step, 0, total);
     }
 
-    /// Takes over how far something is that counts for itself.
+    /// Sets the progress of a step that counts its own parts.
     pub fn note(&self, step: &'static str, done: u64, total: u64) {
         *lock(&self.step) = step;
         self.done.store(done, Ordering::SeqCst);
         self.total.store(total, Ordering::SeqCst);
     }
 
-    /// Takes note of a part that is done.
+    /// Counts a finished part.
     pub fn advance(&self) {
         self.done.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// How far it is.
+    /// The current progress.
     pub fn seen(&self) -> Seen {
         let (done, total) = (self.done.load(Ordering::SeqCst), self.total.load(Ordering::SeqCst));
         Seen { step: *lock(&self.step), done, total }

@@ -1,7 +1,7 @@
-//! Sealed JSON: documents that carry the SHA-256 of all their other bytes, so that a torn or rotten one is told from a
-//! good one whatever part was hit.
+//! Sealed JSON: documents that contain the SHA-256 of all their other bytes, so that a torn or damaged one is detected
+//! whichever part is affected.
 //!
-//! The first field named `digest` holds `sha256:` and 64 hexadecimal digits. The digest is taken over the whole
+//! The first field named `digest` contains `sha256:` and 64 hexadecimal digits. The digest is computed over the whole
 //! document with those digits replaced by zeros.
 
 use serde::Serialize;
@@ -9,25 +9,25 @@ use serde::de::DeserializeOwned;
 
 use store::digest::{Digest, Hasher};
 
-/// What a document holds in its `digest` field until it is sealed.
+/// The value of a document's `digest` field before it is sealed.
 pub(crate) const UNSEALED: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
 
 const DIGITS: usize = 64;
-/// The field stands this close to the start, so that it is not looked for in foreign text.
+/// The field is this close to the start, so that arbitrary text is not searched for it.
 const WITHIN: usize = 100;
 
-/// Why a document is not what was sealed.
+/// Why a document is not a valid sealed one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SealError {
-    /// There is no digest where one stands in a sealed document.
+    /// There is no digest where a sealed document has one.
     #[error("the document carries no digest")]
     Missing,
-    /// The bytes are not those that were sealed.
+    /// The digest does not match.
     #[error("the document's digest does not match its bytes")]
     Broken,
 }
 
-/// A document with its digest before everything else.
+/// A document with its digest before all other fields.
 #[derive(Serialize)]
 struct Sealed<'a, T> {
     digest: &'static str,
@@ -35,13 +35,13 @@ struct Sealed<'a, T> {
     body: &'a T,
 }
 
-/// Writes `body`, which must be a JSON object without a field named `digest`, as sealed JSON with two spaces of
+/// Serializes `body`, which must be a JSON object without a field named `digest`, as sealed JSON with two spaces of
 /// indentation.
 pub fn seal(body: &impl Serialize) -> Vec<u8> {
     seal_document(&Sealed { digest: UNSEALED, body })
 }
 
-/// Likewise for a document that has a `digest` field of its own near its start, with [`UNSEALED`] as its value.
+/// Seals a document that has its own `digest` field near its start, with [`UNSEALED`] as its value.
 pub(crate) fn seal_document(document: &impl Serialize) -> Vec<u8> {
     let mut bytes = serde_json::to_vec_pretty(document).unwrap_or_else(|e| unreachable!("plain data serialises: {e}"));
     bytes.push(b'\n');
@@ -51,7 +51,7 @@ pub(crate) fn seal_document(document: &impl Serialize) -> Vec<u8> {
     bytes
 }
 
-/// Writes the digest of a document into it; false where it has no room for one.
+/// Writes the digest of a document into it; false if it has no field for one.
 pub(crate) fn write_digest(document: &mut [u8]) -> bool {
     let Some(at) = digits_at(document) else { return false };
     let digest = digest(document, at).to_string();
@@ -59,19 +59,19 @@ pub(crate) fn write_digest(document: &mut [u8]) -> bool {
     true
 }
 
-/// Checks that `bytes` are a sealed document.
+/// Checks that `bytes` are a valid sealed document.
 pub fn check(bytes: &[u8]) -> Result<(), SealError> {
     let at = digits_at(bytes).ok_or(SealError::Missing)?;
     if digest(bytes, at).to_string().as_bytes() == &bytes[at..at + DIGITS] { Ok(()) } else { Err(SealError::Broken) }
 }
 
-/// Reads a sealed document; `None` where its bytes are not those that were sealed, or of another kind.
+/// Parses a sealed document; `None` if its digest does not match or it is of another type.
 pub(crate) fn open<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
     check(bytes).ok()?;
     serde_json::from_slice(bytes).ok()
 }
 
-/// The digest of a document whose digits start at `at`.
+/// Computes the digest of a document whose digest field has its digits at `at`.
 fn digest(bytes: &[u8], at: usize) -> Digest {
     let mut hasher = Hasher::default();
     hasher.update(&bytes[..at]);
@@ -80,7 +80,7 @@ fn digest(bytes: &[u8], at: usize) -> Digest {
     hasher.finish()
 }
 
-/// Where the digest's digits start.
+/// The position of the digest's digits.
 fn digits_at(bytes: &[u8]) -> Option<usize> {
     const FIELD: &[u8] = br#""digest": "sha256:"#;
     let head = &bytes[..bytes.len().min(WITHIN)];

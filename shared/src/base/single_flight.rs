@@ -1,4 +1,4 @@
-//! [`SingleFlight`]: work that many callers need at once and that one of them does for all.
+//! [`SingleFlight`]: work that many callers need at once and one of them does for all.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,18 +7,18 @@ use tokio::runtime::Handle;
 
 use store::sync::{AtomicU64, Mutex, Ordering, lock};
 
-/// How long a caller waits for the one before it.
+/// How long a caller waits for the run before its own.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
 
-/// Work that is done once for all who call while it runs.
+/// Work that is done once for all concurrent callers.
 ///
-/// A caller gets a success only of a run that began after the call, so that it sees whatever was there before it called.
-/// It gets the failure of any run that ended after the call: where a store does not answer, those who wait fail together
-/// and not one after the other.
+/// A caller gets the success only of a run that began after the call, so that the run includes everything that existed
+/// before the call. It gets the failure of any run that ended after the call: if a store does not answer, the waiting
+/// callers fail together and not one after the other.
 #[derive(Debug)]
 pub(crate) struct SingleFlight<E> {
     turn: tokio::sync::Mutex<()>,
-    /// Runs are numbered from 1: the last that was begun, that succeeded and that ended.
+    /// Runs are numbered from 1: the last one that began, that succeeded and that ended.
     begun: AtomicU64,
     succeeded: AtomicU64,
     ended: AtomicU64,
@@ -74,7 +74,7 @@ impl<E> SingleFlight<E> {
     }
 }
 
-/// Waits for at most this long; without a limit where no runtime drives the caller, as where a test polls by hand.
+/// Waits for at most `limit`; without a limit if there is no runtime, as in a test that polls by hand.
 pub(crate) async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Option<T> {
     match Handle::try_current() {
         Ok(_) => tokio::time::timeout(limit, work).await.ok(),
@@ -90,7 +90,7 @@ mod tests {
 
     use super::*;
 
-    /// Runs what fails once `gate` lets it, and counts how often that was done.
+    /// Fails once `gate` opens, and counts the runs.
     async fn fail(flight: &SingleFlight<&'static str>, gate: &Semaphore, runs: &AtomicUsize) -> &'static str {
         let work = async {
             runs.fetch_add(1, Ordering::SeqCst);

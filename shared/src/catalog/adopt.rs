@@ -1,4 +1,4 @@
-//! Taking over the state of another place of the same store, as a migration does.
+//! Adopting the state of another location of the same store, as a migration does.
 
 use std::collections::BTreeMap;
 
@@ -8,15 +8,16 @@ use super::{Catalog, CatalogError, Commit, Compacted, Snapshot, State, list_comm
 use crate::layout::ImageId;
 
 impl Catalog {
-    /// The id of the store, once a checkpoint has said it.
+    /// The id of the store, once a checkpoint has been read.
     pub(crate) fn store_id(&self) -> Option<Uuid> {
         self.cache().store_id
     }
 
-    /// The images of which this catalog knows something that `theirs` does not hold, as far as is cached.
+    /// The images about which this catalog has information that `theirs` lacks, according to the cache.
     ///
-    /// A tombstone that they do not know is one that they have dropped, and nothing is lost with it. An image that they do not know
-    /// they may have deleted and forgotten as well; but it may just as well have been uploaded here.
+    /// A tombstone that `theirs` lacks is one that they have dropped, and nothing is lost with it. An image that
+    /// `theirs` lacks may have been deleted there and forgotten as well; but it may just as well have been uploaded
+    /// here.
     pub(crate) fn beyond(&self, theirs: &Snapshot) -> Vec<ImageId> {
         let held = |id: &ImageId, entry: &super::Entry| match theirs.get(id.as_str()) {
             None => entry.live().is_none(),
@@ -25,11 +26,11 @@ impl Catalog {
         self.read(|state| state.iter().filter(|(id, entry)| !held(id, entry)).map(|(id, _)| id.clone()).collect())
     }
 
-    /// Puts `theirs`, a state of the store `store`, in the place of this catalog's own, in every place and in one step for
-    /// each. Returns false, with nothing written, where this one knows something beyond it ([`beyond`](Self::beyond)), or
-    /// where someone else writes here.
+    /// Replaces this catalog's state with `theirs`, a state of the store `store`, in every location and in one step for
+    /// each. Returns false, with nothing written, if this catalog has information that `theirs` lacks
+    /// ([`beyond`](Self::beyond)), or if another process writes here.
     ///
-    /// It is put in the place of the own state, and not joined to it: a join would take back what they have dropped.
+    /// The state is replaced, not joined: a join would bring back what they have dropped.
     pub(crate) async fn adopt(&self, theirs: &Snapshot, store: Uuid) -> Result<bool, CatalogError> {
         self.load().await?;
         if !self.beyond(theirs).is_empty() {
@@ -47,8 +48,8 @@ impl Catalog {
         Ok(self.compact().await? != Compacted::Superseded)
     }
 
-    /// Commits that stand in a mirror alone and say something that the state does not hold: either their writer is between
-    /// its two puts, or the primary has lost them and the next recovery brings them back. Writes nothing.
+    /// Commits that exist only in a mirror and contain something that the state lacks: either their writer is between
+    /// its two puts, or the primary has lost them and the next recovery restores them. Writes nothing.
     pub(crate) async fn only_in_mirrors(&self) -> Result<Vec<Uuid>, CatalogError> {
         let mut alone: BTreeMap<Uuid, Commit> = BTreeMap::new();
         for mirror in &self.mirrors {

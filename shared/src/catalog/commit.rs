@@ -1,4 +1,4 @@
-//! Making a change durable, and taking back what failed.
+//! Making a change durable, and rolling back a failed one.
 
 use uuid::Uuid;
 
@@ -10,11 +10,11 @@ use store::{Body, ErrorKind, Key, PutMode, Store, StoreError};
 impl Catalog {
     /// Makes a change durable and visible, in one step for all its images; returns the commit's id.
     ///
-    /// The changes' versions are the caller's to choose: one more than the version each was made from.
+    /// The caller chooses the versions of the changes: one more than the version each was made from.
     ///
-    /// What failed is taken back, unless the primary did not answer: then someone may have read the commit there, and
-    /// have acted on it, so that it is left wherever it may stand. An unknown outcome is decided at the next
-    /// [`refresh`](Self::refresh), before this process reads what there is.
+    /// A failed commit is rolled back, unless the primary did not answer: then a reader may have seen the commit there,
+    /// and have acted on it, so it is left wherever it exists. An unknown outcome is decided at the next
+    /// [`refresh`](Self::refresh), before this process reads any state.
     pub async fn commit(&self, changes: Vec<(ImageId, Change)>) -> Result<Uuid, CommitError> {
         let id = self.clock.new_id();
         let entries = changes.into_iter().map(|(name, change)| (name, change.stamped(id))).collect();
@@ -46,7 +46,7 @@ impl Catalog {
     }
 }
 
-/// Deletes what a commit that did not reach the primary may have left, and says whether that is certain.
+/// Deletes the remains of a commit that did not reach the primary, and returns whether that is certain.
 async fn take_back<'a>(
     failed: &'a Store,
     written: impl Iterator<Item = &'a Store>,
@@ -64,7 +64,7 @@ async fn take_back<'a>(
     if may_stand { CommitError::Unknown(error) } else { CommitError::NotStored(error) }
 }
 
-/// A commit that is being written. Dropped before [`end`](Self::end), its outcome is unknown.
+/// A commit that is being written. If it is dropped before [`end`](Self::end), its outcome is unknown.
 struct InFlight<'a> {
     catalog: &'a Catalog,
     id: Uuid,
@@ -77,7 +77,7 @@ impl<'a> InFlight<'a> {
         Self { catalog, id, body: Some(body.clone()) }
     }
 
-    /// The commit stands, or it was taken back.
+    /// The commit was stored or rolled back.
     fn end(mut self) {
         self.body = None;
     }
@@ -85,7 +85,7 @@ impl<'a> InFlight<'a> {
 
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
-        // At no moment it is in neither of the two.
+        // At every moment the commit is in at least one of the two.
         if let Some(body) = self.body.take() {
             self.catalog.note_undecided(self.id, body);
         }

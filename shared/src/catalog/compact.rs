@@ -14,31 +14,31 @@ use crate::catalog::quarantine;
 use crate::layout;
 use store::{Body, Contention, ETag, ErrorKind, Key, Optional, PutMode, Store, StoreError};
 
-/// About how long a record is in a checkpoint, in bytes; tells only whether encoding it is worth a thread.
+/// The approximate length of a record in a checkpoint, in bytes; only decides whether encoding is worth a thread.
 const RECORD_BYTES: usize = 500;
 
-/// What became of a compaction.
+/// The outcome of a compaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Compacted {
     /// There was nothing to compact.
     Nothing,
-    /// This many commits are now in every checkpoint and gone.
+    /// This many commits are now in every checkpoint and deleted.
     Commits(usize),
-    /// Someone else compacted at the same time, which is as good.
+    /// Another process compacted at the same time, to the same effect.
     Superseded,
 }
 
 /// A mirror's checkpoint.
 pub(super) struct Mirrored {
     pub(super) etag: ETag,
-    /// What it held; nothing where it is damaged.
+    /// Its contents; empty if it is damaged.
     pub(super) state: State,
-    /// It is damaged or of the older format: to be set aside before it is replaced.
+    /// Damaged or of the older format: quarantined before it is replaced.
     pub(super) replaceable: bool,
 }
 
-/// A compaction that is half done: the primary's checkpoint holds its commits, and those of the mirrors are next. Dropped
-/// before [`finish`](Self::finish), it has changed nothing else, and the next fold does the whole.
+/// A compaction in progress: the primary's checkpoint contains its commits, and those of the mirrors are next. If it is
+/// dropped before [`finish`](Self::finish), nothing else has changed, and the next compaction does all of it.
 #[derive(Debug)]
 pub(crate) struct Compaction<'a> {
     catalog: &'a Catalog,
@@ -46,13 +46,13 @@ pub(crate) struct Compaction<'a> {
     body: Body,
     written: Snapshot,
     held: BTreeSet<Uuid>,
-    /// The versions of the mirrors' checkpoints that `written` holds.
+    /// The versions of the mirrors' checkpoints that `written` contains.
     mirror_tags: Vec<Option<ETag>>,
     done: bool,
 }
 
 impl Compaction<'_> {
-    /// The commits that it compacts.
+    /// The commits being compacted.
     pub(crate) fn commits(&self) -> &BTreeSet<Uuid> {
         &self.held
     }
@@ -75,7 +75,7 @@ impl Compaction<'_> {
         Ok(Compacted::Commits(self.held.len()))
     }
 
-    /// Writes the checkpoint into a mirror by compare-and-set, joined with what the mirror has beyond it.
+    /// Writes the checkpoint into a mirror by compare-and-set, joined with what only the mirror has.
     async fn join_into_mirror(&mut self, place: usize) -> Result<(), CatalogError> {
         let (mirror, key) = (&self.catalog.mirrors[place], layout::checkpoint());
         let mut known = self.mirror_tags[place].take();
@@ -96,8 +96,9 @@ impl Compaction<'_> {
         }
     }
 
-    /// Reads a mirror's checkpoint: on what condition it may be replaced, and by what, where it holds something beyond what
-    /// was written. The cache is no measure of that: it may have grown since, by what must not be there yet.
+    /// Reads a mirror's checkpoint: the condition on which it may be replaced, and the replacement if it contains
+    /// anything that was not written. The cache cannot serve for that: it may have grown since by what must not be
+    /// there yet.
     async fn join_with_mirror(&self, place: usize) -> Result<(PutMode, Option<Body>), CatalogError> {
         let catalog = self.catalog;
         let Some(Mirrored { etag, state, replaceable }) = catalog.join_mirror(place).await? else {
@@ -120,14 +121,14 @@ impl Compaction<'_> {
 impl Drop for Compaction<'_> {
     fn drop(&mut self) {
         if !self.done {
-            // The mirrors still lack what the primary's checkpoint holds.
+            // The mirrors still lack the contents of the primary's checkpoint.
             self.catalog.cache_mut().unsaved = true;
         }
     }
 }
 
 impl Catalog {
-    /// Joins the commits into the primary's checkpoint, that into each mirror's, and deletes the commits.
+    /// Joins the commits into the primary's checkpoint and that into each mirror's, then deletes the commits.
     pub async fn compact(&self) -> Result<Compacted, CatalogError> {
         match self.begin_compaction().await? {
             Ok(fold) => fold.finish().await,
@@ -135,13 +136,13 @@ impl Catalog {
         }
     }
 
-    /// Joins the commits into the primary's checkpoint, and leaves them where they are. What is committed from here on is no
-    /// part of this compaction. Where there is nothing to do, or someone else was quicker, it has ended by that.
+    /// Joins the commits into the primary's checkpoint, and does not delete them. Later commits are not part of this
+    /// compaction. If there is nothing to do, or another process was faster, the compaction has ended.
     pub(crate) async fn begin_compaction(&self) -> Result<Result<Compaction<'_>, Compacted>, CatalogError> {
         let turn = self.compacting.lock().await;
         self.refresh().await?;
         if let Err(error) = self.expire_tombstones().await {
-            // They can wait, also for as long as the archive is away; the file that people open cannot.
+            // Tombstones can wait, even while the archive is unavailable; the file that users open cannot.
             tracing::warn!(error = &error as &dyn std::error::Error, "old tombstones stay for now");
         }
         if !self.needs_compaction() {
@@ -164,7 +165,7 @@ impl Catalog {
         };
         let (body, digest) = offload(records.saturating_mul(RECORD_BYTES), encode).await;
         let put = match &base {
-            // Only the mirrors lack it, and may for long.
+            // Only the mirrors lack it, perhaps for long.
             Base::Known(etag, there) if *there == digest => Ok(etag.clone()),
             base => self.primary.put(&layout::checkpoint(), &body, &base.put_mode()).await,
         };
@@ -184,12 +185,12 @@ impl Catalog {
         Ok(Ok(Compaction { catalog: self, _turn: turn, body, written, held, mirror_tags, done: false }))
     }
 
-    /// The commits of the primary, as far as is cached: those that wait to be compacted.
+    /// The commits of the primary that wait for compaction, according to the cache.
     pub(crate) fn listed(&self) -> BTreeSet<Uuid> {
         self.cache().listed.clone()
     }
 
-    /// The commits that lie in every mirror.
+    /// The commits that every mirror holds.
     pub(crate) async fn mirrored(&self) -> Result<BTreeSet<Uuid>, CatalogError> {
         let mut mirrored: Option<BTreeSet<Uuid>> = None;
         for mirror in &self.mirrors {
@@ -202,7 +203,7 @@ impl Catalog {
         Ok(mirrored.unwrap_or_default())
     }
 
-    /// A commit of the primary and its bytes; `None` where it is gone from there or cannot be trusted.
+    /// A commit of the primary and its bytes; `None` if it is gone or cannot be trusted.
     pub(crate) async fn intact_commit(&self, id: Uuid) -> Result<Option<(Commit, Body)>, CatalogError> {
         let Some((bytes, _)) = self.primary.read(&layout::commit(id)).await.intact()? else { return Ok(None) };
         let body = Body::from(bytes.clone());
@@ -210,7 +211,7 @@ impl Catalog {
         Ok(decoded.ok().map(|commit| (commit, body)))
     }
 
-    /// Puts a commit's replica into every mirror, into the archive last, which may be away.
+    /// Puts a commit's replica into every mirror; into the archive last, which may be unavailable.
     pub(crate) async fn mirror_commit(&self, id: Uuid, body: &Body) -> Result<(), CatalogError> {
         for mirror in self.mirrors.iter().rev() {
             match mirror.put(&layout::commit(id), body, &PutMode::Create).await {
@@ -221,18 +222,19 @@ impl Catalog {
         Ok(())
     }
 
-    /// Whether enough commits wait for a compaction to be worth its requests, where each request costs: a tenth at most of
-    /// what reading them costs anyway.
+    /// Whether enough commits wait that a compaction is worth its requests, if each request costs money: at most a
+    /// tenth of the cost of reading them.
     pub fn compaction_is_worthwhile(&self) -> bool {
         let records = self.read(|state| state.totals().uploads()) as usize;
         self.uncompacted() >= (records / 50).clamp(10, 256)
     }
 
-    /// Joins a mirror's checkpoint into the cache and returns what it was; `None` where there is none. Writes nothing.
+    /// Joins a mirror's checkpoint into the cache and returns its contents; `None` if it does not exist. Writes
+    /// nothing.
     pub(super) async fn join_mirror(&self, place: usize) -> Result<Option<Mirrored>, CatalogError> {
         let (mirror, key) = (&self.mirrors[place], layout::checkpoint());
         let read = match mirror.read(&key).await {
-            // Then the primary's holds all that this one does: it is written first.
+            // Then the primary's checkpoint, which is written first, contains all of this one.
             Err(reason) if reason.kind == ErrorKind::Corrupt && matches!(self.cache().base, Base::Known(..)) => {
                 tracing::error!(place = place + 1, %reason, "a replica of the checkpoint cannot be read");
                 let there = mirror.head(&key).await.optional()?;
@@ -261,8 +263,7 @@ impl Catalog {
         }
     }
 
-    /// Joins whatever the mirrors' checkpoints hold into the cache, passing over those that are damaged; returns whether
-    /// one of them is whole.
+    /// Joins the mirrors' checkpoints into the cache, skipping damaged ones; returns whether one of them is intact.
     pub(super) async fn join_mirrored_checkpoints(&self) -> Result<bool, CatalogError> {
         let mut whole = false;
         for place in 0..self.mirrors.len() {
@@ -271,8 +272,8 @@ impl Catalog {
         Ok(whole)
     }
 
-    /// Deletes replicas of commits that every checkpoint holds, where a compaction does not come by for want of commits: one
-    /// that was written while its commit was being compacted came too late for that fold.
+    /// Deletes replicas of commits that every checkpoint contains, if there are no commits that would cause a
+    /// compaction. A replica that was written while its commit was being compacted came too late for that compaction.
     pub(crate) async fn sweep_strays(&self) -> Result<(), CatalogError> {
         let _turn = self.compacting.lock().await;
         self.refresh().await?;
@@ -289,8 +290,8 @@ impl Catalog {
         Ok(())
     }
 
-    /// Deletes a mirror's commits that the checkpoints hold: the compacted ones, and strays that a crash or a failure of
-    /// this place left behind earlier.
+    /// Deletes a mirror's commits that the checkpoints contain: the compacted ones, and strays that a crash or a
+    /// failure of this mirror left behind earlier.
     async fn sweep_mirror(
         &self,
         mirror: &Store,
@@ -305,17 +306,18 @@ impl Catalog {
         Ok(())
     }
 
-    /// Whether a mirror's commit is held by what was written, and is not in the primary any more: it left there after every
-    /// checkpoint held it. One that is not held yet belongs to a writer between its two puts, or to a recovery that has read
-    /// it and not written it yet, so the cache is no measure.
+    /// Whether the written checkpoint contains a mirror's commit, and the commit is not in the primary any more: it was
+    /// deleted there after every checkpoint contained it. A commit that is not contained yet belongs to a writer
+    /// between its two puts, or to a recovery that has read it and not written it yet, so the cache cannot serve for
+    /// this check.
     async fn is_stray(&self, mirror: &Store, id: Uuid, held: &Snapshot) -> Result<bool, CatalogError> {
         let Some(Ok(commit)) = read_commit(mirror, id).await? else { return Ok(false) };
         let held = commit.entries.iter().all(|(name, entry)| held.covers(name, entry));
         Ok(held && self.primary.head(&layout::commit(id)).await.optional()?.is_none())
     }
 
-    /// Drops tombstones that are old enough, while no commit is left in any place: any might be an older state of what
-    /// was deleted. Whose contents nothing may name then is written down for a prune first.
+    /// Drops tombstones that are old enough, while no location holds a commit: any commit might be an older state of a
+    /// deleted image. First writes gc hints about the contents that may become unreferenced.
     async fn expire_tombstones(&self) -> Result<(), CatalogError> {
         let now = self.clock.now();
         let old = |t: &Tombstone| now.duration_since(t.deleted_at) > TOMBSTONE_AGE;
@@ -332,7 +334,7 @@ impl Catalog {
                 return Ok(());
             }
         }
-        // Nor do they come back from a checkpoint that someone else has written, to be counted twice.
+        // Nor may they come back from another process's checkpoint, to be counted twice.
         for place in 0..self.mirrors.len() {
             if !self.holds_mirror(place).await? {
                 return Ok(());
@@ -353,13 +355,13 @@ impl Catalog {
         Ok(())
     }
 
-    /// Whether the cache holds every piece of every place, and nothing that is not in a checkpoint.
+    /// Whether the cache contains every piece of every location, and everything in it is in a checkpoint.
     fn may_expire(&self, cache: &Cache) -> bool {
         cache.listed.is_empty() && cache.mirror_tags.iter().all(Option::is_some)
     }
 
-    /// Copies an object that is about to be replaced or deleted into the archive's quarantine; returns whether it lies there
-    /// now.
+    /// Copies an object that is about to be replaced or deleted into the archive's quarantine; returns whether it is
+    /// there now.
     pub(super) async fn set_aside(&self, place: &Store, key: &Key) -> Result<bool, StoreError> {
         match self.mirrors.first() {
             Some(archive) => quarantine::quarantine(archive, place, key).await,

@@ -1,4 +1,4 @@
-//! What can go wrong with the catalog.
+//! The errors of the catalog.
 
 use std::sync::Arc;
 
@@ -16,13 +16,13 @@ pub enum CatalogError {
     /// A checkpoint or commit was written by a newer Keepsake.
     #[error("{key:?} cannot be used")]
     Piece {
-        /// Where it lies.
+        /// The key of the piece.
         key: Key,
-        /// What is wrong with it.
+        /// Why it cannot be decoded.
         #[source]
         source: PieceError,
     },
-    /// Two places hold the metadata of different stores.
+    /// Two locations hold the metadata of different stores.
     #[error(
         "the place {place} belongs to another store ({found}, not {expected}); nothing was changed; point BACKUP_URL and \
          DATA_DIR at places of one store, or at empty ones"
@@ -38,7 +38,7 @@ pub enum CatalogError {
     /// The checkpoint kept changing while it was read.
     #[error("the checkpoint kept changing while it was read")]
     TooContended,
-    /// A refresh failed, for all who waited for it.
+    /// A refresh failed, for all callers that waited for it.
     #[error(transparent)]
     Shared(Arc<Self>),
     /// A refresh that another caller began did not end in time.
@@ -47,7 +47,7 @@ pub enum CatalogError {
 }
 
 impl CatalogError {
-    /// The error itself, where several callers share it.
+    /// The error itself, if several callers share it.
     pub fn cause(&self) -> &Self {
         match self {
             Self::Shared(shared) => shared.cause(),
@@ -55,7 +55,7 @@ impl CatalogError {
         }
     }
 
-    /// The store's failure, where it was one.
+    /// The store's failure, if it was one.
     pub fn store_kind(&self) -> Option<ErrorKind> {
         match self {
             Self::Store(e) => Some(e.kind),
@@ -66,13 +66,13 @@ impl CatalogError {
     }
 }
 
-/// Whether a failed commit may yet become visible.
+/// Whether a failed commit may still become visible.
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
-    /// It never reached the primary and was taken back elsewhere: no reader will ever see it.
+    /// It never reached the primary and was rolled back elsewhere: no reader will ever see it.
     #[error("the change was not stored")]
     NotStored(#[source] StoreError),
-    /// A store did not answer, so that the commit may have been there long enough to be read, or may be there still.
+    /// A store did not answer, so the commit may have been readable for a while, or may still exist.
     #[error("it is not known whether the change was stored")]
     Unknown(#[source] StoreError),
 }

@@ -1,8 +1,8 @@
-//! What is left to the next prune: who takes a name away writes down beforehand what may be named by nothing any more, so
-//! that a prune need not look at everything to find it.
+//! Hints for the next prune: each operation that removes references first records which objects may become
+//! unreferenced, so that a prune need not scan everything.
 //!
-//! That is a help and no proof: a prune finds out for itself whether anything names what it is told of. What nobody told it
-//! of, a sweep finds, a prune that looks at everything; [`Swept`] says when the last one was.
+//! A hint is no proof: a prune checks itself whether the hinted objects are referenced. Unreferenced objects without a
+//! hint are found by a sweep, a prune that scans everything; [`Swept`] records when the last one ran.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -14,10 +14,10 @@ use crate::layout;
 use store::digest::Digest;
 use store::{Body, ErrorKind, Key, PutMode, Store, StoreError};
 
-/// What may be named by nothing any more; sealed JSON that nobody changes.
+/// Objects that may have become unreferenced; immutable sealed JSON.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct GcHints {
-    /// Catalog chunks. Which images they name is in them.
+    /// Catalog chunks. The images they reference are read from them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) chunks: Vec<Digest>,
     /// Contents of images.
@@ -25,7 +25,7 @@ pub(crate) struct GcHints {
     pub(crate) images: Vec<Digest>,
 }
 
-/// When everything in the archive was last looked at; sealed JSON. Where there is none, it is time to.
+/// When everything in the archive was last scanned; sealed JSON. If it does not exist, a sweep is due.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Swept {
     #[serde(with = "millis")]
@@ -33,18 +33,19 @@ pub(crate) struct Swept {
 }
 
 impl GcHints {
-    /// Of a backup that goes.
+    /// Hints for a backup about to be removed.
     pub(crate) fn of_chunks(chunks: Vec<Digest>) -> Self {
         Self { chunks, images: Vec::new() }
     }
 
-    /// Of tombstones that go.
+    /// Hints for tombstones about to be dropped.
     pub(crate) fn of_images(images: Vec<Digest>) -> Self {
         Self { chunks: Vec::new(), images }
     }
 
-    /// Writes it into `archive`, before what names these goes; returns where, or `None` where there is nothing to write. On a
-    /// full disk, where names go all the same, the next prune is made to look at everything instead.
+    /// Writes the hints into `archive`, before the references are removed; returns the key, or `None` if there is
+    /// nothing to write. On a full disk, where references are removed all the same, it makes the next prune a sweep
+    /// instead.
     pub(crate) async fn put(&self, archive: &Store, id: Uuid) -> Result<Option<Key>, StoreError> {
         if self.chunks.is_empty() && self.images.is_empty() {
             return Ok(None);
@@ -56,14 +57,14 @@ impl GcHints {
         }
     }
 
-    /// Reads it; `None` where its bytes are not those that were written.
+    /// Decodes the hints; `None` if the bytes are damaged.
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         seal::open(bytes)
     }
 }
 
 impl Swept {
-    /// Takes note that everything was looked at. Where there is no room for it, the next prune does so again.
+    /// Records that everything was scanned. On a full disk the next prune sweeps again.
     pub(crate) async fn put(archive: &Store, at: Timestamp) -> Result<(), StoreError> {
         let body = Body::from(seal::seal(&Self { at }));
         match archive.put(&layout::swept(), &body, &PutMode::Overwrite).await {
@@ -72,12 +73,12 @@ impl Swept {
         }
     }
 
-    /// Makes the next prune look at everything.
+    /// Makes the next prune a sweep.
     pub(crate) async fn forget(archive: &Store) -> Result<(), StoreError> {
         archive.delete(&layout::swept()).await
     }
 
-    /// Reads it; `None` where its bytes are not those that were written.
+    /// Decodes it; `None` if the bytes are damaged.
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         seal::open(bytes)
     }

@@ -1,4 +1,4 @@
-//! [`Listed`]: the order in which images are listed, one by one or with each group once.
+//! [`Listed`]: the order in which images are listed, each image or each group once.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
@@ -9,33 +9,33 @@ use jiff::{SignedDuration, Timestamp};
 use super::record::{Entry, Record};
 use crate::layout::ImageId;
 
-/// How long before its upload an image may have been chosen to be uploaded; more than that is not believed.
+/// How long before its upload an image can have been chosen for upload; earlier times are ignored.
 pub const QUEUED_AT_MOST: SignedDuration = SignedDuration::from_hours(7 * 24);
 
-/// The moment at which an image stands in lists and the name of the image, which lists are sorted by.
+/// The sort key of lists: the time at which an image is listed, and its name.
 pub type Position = (Timestamp, ImageId);
 
 type At = (Reverse<Timestamp>, Reverse<ImageId>);
 type Images = BTreeMap<At, Arc<Entry>>;
 
-/// Live images, newest first. A group stands at its newest image; its other images are kept apart, so that a list of
-/// groups passes over none of them, however many there are.
+/// Live images, newest first. The position of a group is that of its newest image; its other images are kept
+/// separately, so that a list of groups does not iterate over them, however many there are.
 #[derive(Debug, Default)]
 pub(super) struct Listed {
-    /// Images of no group, and the newest of each group.
+    /// Images without a group, and the newest of each group.
     leading: Images,
     /// The other images of groups.
     following: Images,
     groups: HashMap<String, Images>,
 }
 
-/// When an image was uploaded, for sorting; what cannot be read as a time is oldest.
+/// When an image was uploaded, for sorting; a value that is not a valid time counts as oldest.
 pub(crate) fn uploaded_at(record: &Record) -> Timestamp {
     record.upload_date.as_deref().and_then(|d| d.parse().ok()).unwrap_or(Timestamp::MIN)
 }
 
-/// The moment at which an image stands in lists: when it was chosen to be uploaded, where that is known and can be, else when
-/// it was uploaded. So the images of one selection keep their order, whichever arrived first.
+/// The time at which an image is listed: when it was chosen for upload, if that is known and plausible, else when it
+/// was uploaded. So the images of one selection keep their order, whichever arrived first.
 pub(crate) fn listed_at(record: &Record) -> Timestamp {
     let uploaded = uploaded_at(record);
     let queued = record.queued_at.as_deref().and_then(|queued| queued.parse::<Timestamp>().ok());
@@ -52,7 +52,7 @@ fn position((at, id): &At) -> Position {
     (at.0, id.0.clone())
 }
 
-/// What is older than `after`, where that is given.
+/// The images older than `after`, if given.
 fn older<'a>(images: &'a Images, after: Option<&Position>) -> impl Iterator<Item = (&'a At, &'a Arc<Entry>)> + use<'a> {
     use std::ops::Bound::{Excluded, Unbounded};
     let from = match after {
@@ -118,10 +118,10 @@ impl Listed {
         })
     }
 
-    /// The images of no group and the newest of each group, newest first.
+    /// The images without a group and the newest of each group, newest first.
     ///
-    /// Groups to which something came after `started` stand where they stood then, so that who reads page by page does not
-    /// miss a group because it grew meanwhile.
+    /// Groups that got an image after `started` keep their earlier position, so that a client that reads page by page
+    /// does not miss a group because it grew meanwhile.
     pub(super) fn leaders(
         &self,
         after: Option<&Position>,

@@ -1,4 +1,4 @@
-//! Loading at start: the join of every piece in every place.
+//! Loading at startup: the join of every piece in every location.
 
 use std::collections::BTreeSet;
 
@@ -10,29 +10,28 @@ use store::Optional;
 use store::digest::Digest;
 use store::sync::lock;
 
-/// What loading found, for the start-up lines and for recovery.
+/// The findings of a load, for the startup messages and for recovery.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Loaded {
-    /// No place held anything: the store is new.
+    /// No location held any metadata: the store is new.
     pub is_new: bool,
-    /// No place held a checkpoint that Keepsake wrote.
+    /// No location held a checkpoint written by Keepsake.
     pub no_checkpoint: bool,
     /// Whether a replica held something that the primary lacked.
     pub from_mirrors: bool,
-    /// Commits that were damaged and have been set aside; their content was joined where any copy of it could be read.
+    /// Damaged commits, now in quarantine; their content was joined if any copy of it could be read.
     pub damaged_commits: Vec<Uuid>,
-    /// Whether a commit was left where it is because it cannot be read, which may pass: it may hold records that are not
-    /// known here.
+    /// Whether a commit was kept because it cannot be read now; it may contain records that are missing here.
     pub some_unreadable: bool,
-    /// Names in a checkpoint of the older format that cannot name a file here; the original has been set aside.
+    /// Names in a checkpoint of the older format that are not valid file names here; the original is in quarantine.
     pub unusable_names: Vec<String>,
-    /// Images whose present records the archive lacks, but for those that commits of the primary hold.
+    /// Images whose current records the archive lacks, except those in commits of the primary.
     pub unarchived: BTreeSet<ImageId>,
 }
 
 impl Catalog {
-    /// Joins every piece of every place into the cache, so that the next [`fold`](Self::compact) writes the whole back to
-    /// each. Damaged commits are moved to the archive's quarantine. Changes nothing else.
+    /// Joins every piece of every location into the cache, so that the next [`compact`](Self::compact) writes all of it
+    /// back to each location. Moves damaged commits to the archive's quarantine. Changes nothing else.
     pub async fn load(&self) -> Result<Loaded, CatalogError> {
         self.refresh().await?;
         let from_mirrors = matches!(self.cache().base, Base::Replaceable(_) | Base::Absent);
@@ -66,8 +65,8 @@ impl Catalog {
         Ok(loaded)
     }
 
-    /// The state with whatever any place holds beyond it, and the contents that commits name which only a mirror has; `None`
-    /// where a piece cannot be read, so that what it names is not known. Writes nothing.
+    /// The join of the states of all locations, and the contents referenced only by commits in a mirror; `None` if a
+    /// piece cannot be read, so that its references are unknown. Writes nothing.
     pub(crate) async fn everywhere(&self) -> Result<Option<(Snapshot, Vec<Digest>)>, CatalogError> {
         self.refresh().await?;
         let mut all_read = self.unreadable().is_empty() && matches!(self.cache().base, Base::Known(..));
@@ -76,7 +75,7 @@ impl Catalog {
             if !self.holds_mirror(place).await? {
                 all_read &= self.join_mirror(place).await?.is_none_or(|mirrored| !mirrored.replaceable);
             }
-            // Not joined in: its writer may take it back yet.
+            // Not joined: its writer may still roll it back.
             for id in list_commits(mirror).await? {
                 match read_commit(mirror, id).await? {
                     Some(Ok(commit)) => {
@@ -87,13 +86,13 @@ impl Catalog {
                 }
             }
         }
-        // Once more, for what was compacted while the mirrors were read.
+        // Once more, for commits that were compacted while the mirrors were read.
         self.refresh().await?;
         Ok(all_read.then(|| (self.read(|state| state.snapshot()), in_mirrors)))
     }
 
-    /// Whether the state holds all of a mirror's checkpoint without a look into it: it is the version that was joined in
-    /// or written last, or it has the very bytes of the primary's.
+    /// Whether the state contains all of a mirror's checkpoint, determined without reading it: it is the version that
+    /// was last joined or written, or it has exactly the bytes of the primary's.
     pub(super) async fn holds_mirror(&self, place: usize) -> Result<bool, CatalogError> {
         let held = self.cache().mirror_tags[place].clone();
         if held.is_none() {
@@ -103,7 +102,7 @@ impl Catalog {
         Ok(there == held || self.mirror_is_same(place).await?)
     }
 
-    /// Returns what the mirror held; `None` where its checkpoint has the very bytes of the primary's.
+    /// Returns the mirror's contents; `None` if its checkpoint has exactly the bytes of the primary's.
     async fn load_mirror(&self, place: usize, loaded: &mut Loaded) -> Result<Option<State>, CatalogError> {
         let mut held = None;
         if !self.mirror_is_same(place).await? {
@@ -118,12 +117,12 @@ impl Catalog {
             let mut cache = self.cache_mut();
             cache.mirror_tags[place] = mirrored.as_ref().map(|mirrored| mirrored.etag.clone());
             held = Some(mirrored.map(|mirrored| mirrored.state).unwrap_or_default());
-            // Whatever differs is written anew, so that the next start finds equal bytes.
+            // Any difference is written again, so that the next start finds equal bytes.
             cache.unsaved = true;
         }
         let mirror = &self.mirrors[place];
         for id in list_commits(mirror).await? {
-            // Its writer may take it back yet. Read after it has ended, it is what it will stay.
+            // Its writer may still roll it back. Once its writer has ended, the commit no longer changes.
             if lock(&self.in_flight).contains(&id) || self.is_undecided(id) {
                 continue;
             }
@@ -155,7 +154,7 @@ impl Catalog {
         Ok(held)
     }
 
-    /// Whether a mirror's checkpoint has the very bytes of the primary's, which spares reading it as JSON.
+    /// Whether a mirror's checkpoint has exactly the bytes of the primary's, so that it need not be decoded.
     async fn mirror_is_same(&self, place: usize) -> Result<bool, CatalogError> {
         let Base::Known(_, digest) = self.cache().base.clone() else { return Ok(false) };
         let (mirror, key) = (&self.mirrors[place], layout::checkpoint());

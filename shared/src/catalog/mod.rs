@@ -1,18 +1,18 @@
-//! The catalog: what images there are, as the join of every surviving piece.
+//! The catalog: which images exist, as the join of every surviving piece.
 //!
 //! A change is one immutable commit object, so writers never coordinate. A reader joins the checkpoint and the commits;
-//! [`fold`](Catalog::compact) moves commits into the checkpoint. The primary holds the pieces that are read; each mirror
-//! (the archive, and `uploads/.keepsake/` where `uploads/` is a file system of its own) holds a replica of them.
+//! [`compact`](Catalog::compact) moves commits into the checkpoint. Readers use the pieces in the primary; each mirror
+//! (the archive, and `uploads/.keepsake/` if `uploads/` is a separate file system) holds a replica of them.
 //!
-//! Order of writes, and why nothing acknowledged can be missed:
-//! - A commit goes to the mirrors first and to the primary last. Readers look at the primary alone, so a commit becomes
-//!   visible in one step, and a failed one can be taken back before anybody saw it.
-//! - A compaction writes the primary's checkpoint by compare-and-set, joins it into each mirror's by compare-and-set, and
-//!   only then deletes the commits: a commit leaves no place before every checkpoint holds it.
-//! - A reader lists the commits after it has the checkpoint, and then confirms that the checkpoint is still the same
-//!   version: a commit that had left the listing by then was in that checkpoint.
+//! Order of writes, and why no acknowledged change can be missed:
+//! - A commit goes to the mirrors first and to the primary last. Readers only look at the primary, so a commit becomes
+//!   visible in one step, and a failed one can be rolled back before any reader has seen it.
+//! - A compaction writes the primary's checkpoint by compare-and-set, joins it into each mirror's by compare-and-set,
+//!   and only then deletes the commits: no copy of a commit is deleted before every checkpoint contains it.
+//! - A reader lists the commits after it has read the checkpoint, and then confirms that the checkpoint is still the
+//!   same version: a commit that had left the listing by then was in that checkpoint.
 //!
-//! Architecture invariant: the catalog knows records, not image bytes; nothing here reads or writes `uploads/<id>`.
+//! Architecture invariant: the catalog handles records, not image bytes; it never reads or writes `uploads/<id>`.
 
 mod adopt;
 mod commit;
@@ -55,7 +55,7 @@ use store::digest::Digest;
 use store::sync::{self, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard, lock};
 use store::{ETag, ErrorKind, Optional, PutMode, Store, StoreError};
 
-/// How long a tombstone is kept at least: as long as an older copy of the record might come back from somewhere.
+/// The minimum lifetime of a tombstone: as long as an older copy of the record might reappear.
 pub const TOMBSTONE_AGE: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 /// The catalog of one store. Shared by every request of a process; any number of processes may have one each.
@@ -63,17 +63,17 @@ pub const TOMBSTONE_AGE: SignedDuration = SignedDuration::from_hours(30 * 24);
 pub struct Catalog {
     primary: Store,
     mirrors: Vec<Store>,
-    /// Whether a commit's replica is written into the archive before it is acknowledged. Into the other mirrors, which lie
-    /// beside the images, it always is.
+    /// Whether a commit's replica is written into the archive before the commit is acknowledged. Into the other
+    /// mirrors, which are beside the images, it always is.
     mirror_at_once: bool,
     clock: Clock,
     cache: RwLock<Cache>,
     refreshing: SingleFlight<CatalogError>,
     compacting: tokio::sync::Mutex<()>,
-    /// Commits whose copy in the primary is damaged, and whether they could be read elsewhere. Those that could not are
-    /// reported once and never compacted away.
+    /// Commits whose copy in the primary is damaged, and whether they could be read elsewhere. Unreadable ones are
+    /// reported once and never compacted.
     damaged: Mutex<BTreeMap<Uuid, Readable>>,
-    /// Commits of this process that are being written. In a mirror they are nobody's business yet: they may be taken back.
+    /// Commits of this process that are being written. Readers of a mirror must ignore these: they may be rolled back.
     in_flight: Mutex<BTreeSet<Uuid>>,
     /// Commits of this process whose outcome is unknown.
     undecided: Mutex<BTreeMap<Uuid, undecided::Undecided>>,
@@ -82,39 +82,39 @@ pub struct Catalog {
 #[derive(Debug, Default)]
 struct Cache {
     state: State,
-    /// The store's id, once a checkpoint has said it.
+    /// The store's id, once a checkpoint has been read.
     store_id: Option<Uuid>,
     base: Base,
-    /// Commits of the primary that `state` holds.
+    /// Commits of the primary that `state` contains.
     listed: BTreeSet<Uuid>,
-    /// The version of each mirror's checkpoint that `state` holds.
+    /// The version of each mirror's checkpoint that `state` contains.
     mirror_tags: Vec<Option<ETag>>,
-    /// How many uploads the checkpoint held when this process first looked, before it read any commit.
+    /// How many uploads the checkpoint counted when this process first read it, before it read any commit.
     uploads_at_first: Option<u64>,
-    /// Whether `state` holds something that neither the checkpoint nor a commit does.
+    /// Whether `state` contains anything that neither the checkpoint nor a commit does.
     unsaved: bool,
-    /// Names in a checkpoint of the older format that cannot name a file here.
+    /// Names in a checkpoint of the older format that are not valid file names here.
     unusable_names: Vec<String>,
 }
 
-/// Where the content of a commit can be read whose copy in the primary is damaged.
+/// Where a commit whose copy in the primary is damaged can be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Readable {
     InMirror,
     Nowhere,
-    /// Perhaps later: where a copy lies, it could not be read at all, which may pass.
+    /// Perhaps later: a location with a copy could not be read at all, which may be temporary.
     NotNow,
 }
 
-/// The primary's checkpoint as it was last seen.
+/// The primary's checkpoint as last read.
 #[derive(Debug, Default, Clone, PartialEq)]
 enum Base {
     #[default]
     NotRead,
     Absent,
-    /// The state holds all of it; the digest of its bytes.
+    /// The state contains all of it; the digest of its bytes.
     Known(ETag, Digest),
-    /// It is torn, rotten or of the older format: to be set aside before it is replaced.
+    /// Torn, damaged or of the older format: quarantined before it is replaced.
     Replaceable(ETag),
 }
 
@@ -126,15 +126,15 @@ impl Base {
         }
     }
 
-    /// On what condition this checkpoint may be replaced.
+    /// The condition on which this checkpoint may be replaced.
     fn put_mode(&self) -> PutMode {
         self.etag().map_or(PutMode::Create, |etag| PutMode::Update(etag.clone()))
     }
 }
 
 impl Catalog {
-    /// A catalog whose pieces lie in `primary`, with replicas in `mirrors`, the archive first. With
-    /// `mirror_at_once`, a commit is acknowledged only once its replica stands in the archive, too.
+    /// A catalog whose pieces are in `primary`, with replicas in `mirrors`, the archive first. With `mirror_at_once`, a
+    /// commit is acknowledged only once the archive holds its replica, too.
     pub fn new(primary: Store, mirrors: Vec<Store>, mirror_at_once: bool, clock: Clock) -> Self {
         let cache = Cache { mirror_tags: vec![None; mirrors.len()], ..Cache::default() };
         Self {
@@ -151,41 +151,41 @@ impl Catalog {
         }
     }
 
-    /// The places that hold replicas of the pieces, the archive first.
+    /// The locations of replicas of the pieces, the archive first.
     pub(crate) fn mirrors(&self) -> &[Store] {
         &self.mirrors
     }
 
-    /// Reads from what is cached; call [`refresh`](Self::refresh) first to see what others did.
+    /// Reads from the cache; call [`refresh`](Self::refresh) first to include the changes of other processes.
     pub fn read<T>(&self, f: impl FnOnce(&State) -> T) -> T {
         f(&self.cache().state)
     }
 
-    /// Commits that could be read in no place, for health.
+    /// Commits that could not be read anywhere, for health.
     pub fn unreadable(&self) -> Vec<Uuid> {
         let damaged = lock(&self.damaged);
         damaged.iter().filter(|(_, readable)| **readable != Readable::InMirror).map(|(id, _)| *id).collect()
     }
 
-    /// How many uploads the checkpoint held when this process first looked; none before it has. What came since, commits
-    /// told it of.
+    /// How many uploads the checkpoint counted when this process first read it; zero before. Later uploads are known
+    /// from commits.
     pub(crate) fn uploads_at_first(&self) -> u64 {
         self.cache().uploads_at_first.unwrap_or_default()
     }
 
-    /// The live images whose present state one of these commits made, as far as is cached.
+    /// The live images whose current state was made by one of these commits, according to the cache.
     pub(crate) fn made_by(&self, commits: &BTreeSet<Uuid>) -> Vec<(ImageId, Uuid, Digest)> {
         let cache = self.cache();
         let made = cache.state.iter().filter(|(_, entry)| commits.contains(&entry.stamp.commit));
         made.filter_map(|(id, entry)| Some((id.clone(), entry.stamp.commit, entry.live()?.sha256?))).collect()
     }
 
-    /// How many commits of the primary wait to be compacted, as far as is cached.
+    /// How many commits of the primary wait for compaction, according to the cache.
     pub fn uncompacted(&self) -> usize {
         self.cache().listed.len()
     }
 
-    /// Whether a compaction would change anything, as far as is cached.
+    /// Whether a compaction would change anything, according to the cache.
     pub fn needs_compaction(&self) -> bool {
         let cache = self.cache();
         cache.unsaved || !cache.listed.is_empty() || !matches!(cache.base, Base::Known(..)) || self.has_absent()
@@ -208,7 +208,7 @@ impl Cache {
         self.listed.insert(commit.id);
     }
 
-    /// Forgets what was read, but not what place it was read from.
+    /// Forgets what was read, but keeps the store's id and the first count of uploads.
     fn start_again(&mut self) {
         self.state = State::default();
         self.listed.clear();
@@ -228,7 +228,7 @@ impl Cache {
         changed
     }
 
-    /// Takes note of the store that a place belongs to. A place without a record yields to one that has some.
+    /// Records the store that a location belongs to. A location without records yields to one that has some.
     fn adopt_store(&mut self, place: usize, found: Uuid, theirs: &Snapshot) -> Result<(), CatalogError> {
         let (ours, empty) = (self.state.totals().uploads(), theirs.totals().uploads() == 0);
         match self.store_id {
@@ -256,7 +256,7 @@ async fn list_commits(place: &Store) -> Result<BTreeSet<Uuid>, StoreError> {
         .await
 }
 
-/// Reads a commit: `None` where there is none, the reason where there is one that cannot be trusted.
+/// Reads a commit: `None` if it does not exist, the reason if it cannot be trusted.
 async fn read_commit(place: &Store, id: Uuid) -> Result<Option<Result<Commit, PieceError>>, CatalogError> {
     let key = layout::commit(id);
     let bytes = match place.read(&key).await {
@@ -272,7 +272,7 @@ async fn read_commit(place: &Store, id: Uuid) -> Result<Option<Result<Commit, Pi
     }
 }
 
-/// Runs work whose cost grows with `size` bytes off the async threads where there are many of them.
+/// Runs work whose cost grows with `size` bytes off the async threads if `size` is large.
 async fn offload<T: Send + 'static>(size: usize, work: impl FnOnce() -> T + Send + 'static) -> T {
     const SMALL: usize = 256 * 1024;
     if size <= SMALL {

@@ -1,4 +1,4 @@
-//! The pieces a state is stored as: checkpoints and commits, as bytes.
+//! The pieces of a stored state, checkpoints and commits, and their encoding.
 
 use std::sync::Arc;
 
@@ -16,32 +16,32 @@ use crate::base::seal::{self, UNSEALED};
 use crate::layout::{ImageId, RESERVED_NAME};
 use store::StoreError;
 
-/// The version of the form in which checkpoints and commits are written.
+/// The version of the encoding of checkpoints and commits.
 const FORMAT: u32 = 1;
 
-/// Why bytes are not the piece they should be.
+/// Why a piece cannot be decoded.
 #[derive(Debug, thiserror::Error)]
 pub enum PieceError {
-    /// It is torn, rotten or was changed by hand.
+    /// Torn, damaged or changed by hand.
     #[error(transparent)]
     Seal(#[from] seal::SealError),
     /// It cannot be read at all.
     #[error("the document cannot be read from where it lies")]
     Unreadable(#[source] StoreError),
-    /// It is not the JSON that was expected.
+    /// Not the expected JSON.
     #[error("the document cannot be read")]
     Json(#[from] serde_json::Error),
-    /// It was written by a newer Keepsake. Never treated as damage: what cannot be read must not be replaced.
+    /// Written by a newer Keepsake. Never treated as damage: a piece that cannot be interpreted must not be replaced.
     #[error("the document has format {0}, which this version does not know; use the version of Keepsake that wrote it")]
     Newer(u32),
 }
 
-/// What a checkpoint's bytes turned out to be.
+/// A decoded checkpoint.
 #[derive(Debug)]
 pub enum Checkpoint {
-    /// Ours: the state, and the id of the store it belongs to.
+    /// Our format: the state, and the id of the store it belongs to.
     Ours(State, Uuid),
-    /// The older format: records by file name, and nothing of Keepsake's own.
+    /// The older format: records by file name, without Keepsake's own fields.
     Older(Older),
 }
 
@@ -50,7 +50,7 @@ pub enum Checkpoint {
 pub struct Older {
     /// Its records, at version 0, so that any change made here wins.
     pub records: Vec<(ImageId, Arc<Entry>)>,
-    /// What stands in it under names that cannot be the name of a file here, or is no record.
+    /// Entries whose name is not a valid file name here, or whose value is not a record.
     pub unusable: Vec<(String, Value)>,
 }
 
@@ -63,7 +63,7 @@ pub struct Commit {
     pub entries: Vec<(ImageId, Arc<Entry>)>,
 }
 
-/// Writes a checkpoint: one JSON object keyed by file name, with [`RESERVED_NAME`] first.
+/// Encodes a checkpoint: one JSON object keyed by file name, with [`RESERVED_NAME`] first.
 pub fn encode_checkpoint(state: &Snapshot, store: Uuid) -> Vec<u8> {
     seal::seal_document(&CheckpointJson { state, store })
 }
@@ -111,7 +111,7 @@ impl Serialize for CheckpointJson<'_> {
     }
 }
 
-/// Reads a checkpoint, of ours or of the older format.
+/// Decodes a checkpoint, of our format or of the older one.
 pub fn decode_checkpoint(bytes: &[u8]) -> Result<Checkpoint, PieceError> {
     match seal::check(bytes) {
         Ok(()) => decode_ours(bytes),
@@ -119,7 +119,7 @@ pub fn decode_checkpoint(bytes: &[u8]) -> Result<Checkpoint, PieceError> {
             Ok(map) if !map.contains_key(RESERVED_NAME) => Ok(Checkpoint::Older(older(map))),
             _ => Err(missing.into()),
         },
-        // What was sealed is ours, also where its reserved name is what has rotted.
+        // Sealed bytes are ours, even if the damaged part is the reserved name.
         Err(broken @ seal::SealError::Broken) => Err(broken.into()),
     }
 }
@@ -135,7 +135,7 @@ fn decode_ours(bytes: &[u8]) -> Result<Checkpoint, PieceError> {
         tombstones: Entries,
     }
 
-    /// The format alone, read before anything that a newer one may have changed.
+    /// The format version alone, read before any field that a newer format may have changed.
     #[derive(Deserialize)]
     struct Probe {
         #[serde(rename = "$keepsake")]
@@ -192,7 +192,7 @@ struct FormatOnly {
     format: u32,
 }
 
-/// A JSON object of entries keyed by file name, in the order in which they stand.
+/// A JSON object of entries keyed by file name, in their original order.
 struct Entries(Vec<(ImageId, Arc<Entry>)>);
 
 impl<'de> Deserialize<'de> for Entries {
@@ -217,7 +217,7 @@ impl<'de> Deserialize<'de> for Entries {
     }
 }
 
-/// Reads the records of one backup chunk, as [`super::Chunk::encode`] wrote it.
+/// Decodes the records of one backup chunk, as encoded by [`super::Chunk::encode`].
 pub fn decode_chunk(bytes: &[u8]) -> Result<Vec<(ImageId, Arc<Entry>)>, PieceError> {
     Ok(serde_json::from_slice::<Entries>(bytes)?.0)
 }
@@ -246,7 +246,7 @@ struct CommitJson<R> {
 }
 
 impl Commit {
-    /// Writes the commit.
+    /// Encodes the commit.
     pub fn encode(&self, created_at: Timestamp) -> Bytes {
         struct Borrowed<'a>(&'a [(ImageId, Arc<Entry>)]);
         impl Serialize for Borrowed<'_> {
@@ -263,7 +263,7 @@ impl Commit {
         seal::seal(&json).into()
     }
 
-    /// Reads a commit.
+    /// Decodes a commit.
     pub fn decode(bytes: &[u8]) -> Result<Self, PieceError> {
         seal::check(bytes)?;
         let format = serde_json::from_slice::<CommitJson<IgnoredAny>>(bytes)?.format;

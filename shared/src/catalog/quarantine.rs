@@ -1,4 +1,4 @@
-//! The quarantine: a folder of the archive for what is damaged or unexplained, so that a person can look at it.
+//! The quarantine: a folder of the archive for damaged or unexplained objects, so that the operator can inspect them.
 
 use store::{Body, ErrorKind, Key, Optional, PutMode, Store, StoreError};
 
@@ -10,7 +10,7 @@ pub(crate) async fn quarantine(archive: &Store, place: &Store, key: &Key) -> Res
     put_into_quarantine(archive, &body, key.name()).await.map(|()| true)
 }
 
-/// Puts bytes into the quarantine of `archive`, where they may lie already.
+/// Puts bytes into the quarantine of `archive`, which may already contain them.
 pub(crate) async fn put_into_quarantine(archive: &Store, body: &Body, name: &str) -> Result<(), StoreError> {
     match archive.put(&layout::quarantined(&body.digest(), name), body, &PutMode::Create).await {
         Err(e) if e.kind != ErrorKind::AlreadyExists => Err(e),

@@ -1,4 +1,4 @@
-//! Reading: the checkpoint, the commits beside it, and the confirmation that nothing was missed between them.
+//! Reading: the checkpoint, its commits, and the confirmation that nothing was missed between them.
 
 use std::collections::HashMap;
 
@@ -15,16 +15,16 @@ use store::digest::Digest;
 use store::sync::lock;
 use store::{ErrorKind, Optional};
 
-/// Commits fetched at a time.
+/// Commits fetched concurrently.
 const FETCHES: usize = 16;
-/// How often a reader starts again because folders were quicker; each round, someone else made progress.
+/// How many times a reader starts again because compactions were faster; in each round another process made progress.
 const ROUNDS: usize = 64;
 
 impl Catalog {
-    /// Makes the cache hold every change that was acknowledged before the call, by anyone. Two small requests where
-    /// nothing happened. Callers that arrive while one of these runs share the next one, and its failure as well.
+    /// Updates the cache with every change that was acknowledged before the call, by any process. Two small requests if
+    /// nothing changed. Callers that arrive while a refresh runs share the next one, and its failure as well.
     ///
-    /// It also decides what became of commits of this process whose outcome is unknown.
+    /// It also decides the outcome of this process's commits whose outcome is unknown.
     pub async fn refresh(&self) -> Result<(), CatalogError> {
         let refreshed = self.refreshing.run(self.refresh_alone()).await;
         refreshed.map_err(|failure| match failure {
@@ -69,14 +69,15 @@ impl Catalog {
         Err(CatalogError::TooContended)
     }
 
-    /// Likewise; returns false, with nothing joined, where a commit has gone into a newer one meanwhile.
+    /// Joins the primary's checkpoint into the cache; returns false, with nothing joined, if a commit has been
+    /// compacted into a newer one meanwhile.
     async fn join_checkpoint(&self) -> Result<bool, CatalogError> {
         let key = layout::checkpoint();
         let read = match self.primary.read(&key).await {
             Err(reason) if reason.kind == ErrorKind::Corrupt => {
                 tracing::error!(%key, %reason, "the checkpoint cannot be read; its replica is used");
                 let etag = self.primary.head(&key).await?.etag;
-                // It may be readable again, so without a replica nothing must take its place.
+                // It may become readable again, so without a replica it must not be replaced.
                 if !self.join_mirrored_checkpoints().await? {
                     return Err(reason.into());
                 }
@@ -105,7 +106,7 @@ impl Catalog {
                 cache.base = base;
             }
             Ok(Checkpoint::Older(older)) => {
-                // It may have been put in the place of ours.
+                // It may have replaced ours.
                 self.join_mirrored_checkpoints().await?;
                 let mut cache = self.cache_mut();
                 cache.join_older(older);
@@ -121,9 +122,10 @@ impl Catalog {
         Ok(true)
     }
 
-    /// Puts a checkpoint in the place of all that the cache holds: tombstones went that it may never have seen, so what it
-    /// holds may be of deleted images. The commits that it holds are read anew first, so that it goes over in one step and
-    /// nobody misses what was acknowledged. Returns false where one of them has gone into a newer checkpoint.
+    /// Replaces the contents of the cache with a checkpoint: tombstones were dropped that the cache may never have
+    /// seen, so it may contain deleted images. First reads again the commits that the cache contains, so that the
+    /// switch is one step and no reader misses an acknowledged change. Returns false if one of them has been compacted
+    /// into a newer checkpoint.
     async fn start_again(&self, state: &State, base: Base) -> Result<bool, CatalogError> {
         let mut anew: HashMap<Uuid, Fetched> = HashMap::new();
         loop {
@@ -154,7 +156,7 @@ impl Catalog {
         }
     }
 
-    /// Joins the commits that the cache does not hold yet; returns false when one vanished between listing and reading.
+    /// Joins the commits that the cache lacks; returns false if one vanished between listing and reading.
     async fn read_new_commits(&self) -> Result<bool, CatalogError> {
         let present = list_commits(&self.primary).await?;
         let new: Vec<Uuid> = {
@@ -177,7 +179,7 @@ impl Catalog {
         Ok(none_vanished)
     }
 
-    /// Reads a commit from the primary, or from a mirror where the primary's copy is damaged.
+    /// Reads a commit from the primary, or from a mirror if the primary's copy is damaged.
     async fn fetch_commit(&self, id: Uuid) -> Result<Fetched, CatalogError> {
         let Some(decoded) = read_commit(&self.primary, id).await? else { return Ok(Fetched::Vanished) };
         let reason = match decoded {
@@ -206,7 +208,7 @@ impl Catalog {
 }
 
 impl Readable {
-    /// What is known of a commit of which one copy gave this.
+    /// The state of a commit of which one copy failed with this reason.
     fn after(reason: &PieceError) -> Self {
         if matches!(reason, PieceError::Unreadable(_)) { Self::NotNow } else { Self::Nowhere }
     }

@@ -12,48 +12,49 @@ use uuid::Uuid;
 
 use store::digest::Digest;
 
-/// What is known of one image.
+/// The metadata of one image.
 ///
-/// Its JSON in checkpoints and exports has every documented field, `null` where it is not set; in commits and in the chunks
-/// of backups, which are named by their digests, it has those that are set. A field of the older format that is unknown, or that is known
-/// but of another type, is kept as it was in `extra`; `null` is the same as not set.
+/// Its JSON in checkpoints and exports has every documented field, `null` if unset; in commits and in the chunks of
+/// backups, which are addressed by their digests, it has only those that are set. A field of the older format that is
+/// unknown, or that has an unexpected type, is kept unchanged in `extra`; `null` is the same as unset.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Record {
-    /// A free word to sort by, such as `fun`.
+    /// A freely chosen category, such as `fun`.
     pub category: Option<String>,
     /// Free text.
     pub description: Option<String>,
-    /// When it was uploaded, RFC 3339; kept as the text it came as.
+    /// When it was uploaded, RFC 3339; kept as the original text.
     pub upload_date: Option<String>,
-    /// When a person chose it to be uploaded, RFC 3339: where it stands in lists.
+    /// When a user chose it for upload, RFC 3339: its position in lists.
     pub queued_at: Option<String>,
     /// What it is: `image` for everything uploaded.
     pub kind: Option<String>,
     /// The group it belongs to.
     pub group_id: Option<String>,
-    /// The title of that group, which each of its images carries.
+    /// The title of that group, stored with each of its images.
     pub group_title: Option<String>,
-    /// Its place in the group.
+    /// Its position in the group.
     pub order: Option<i64>,
-    /// The file name the client gave.
+    /// The file name from the client.
     pub original_name: Option<String>,
-    /// Media type, as judged by the bytes.
+    /// Media type, as detected from the bytes.
     pub content_type: Option<String>,
     /// Length in bytes.
     pub size: Option<u64>,
-    /// Width in pixels, as browsers show the image. Where `orientation` is not set, that of the stored pixels.
+    /// Width in pixels, as browsers show the image. If `orientation` is not set, that of the stored pixels.
     pub width: Option<u64>,
-    /// Height in pixels, likewise.
+    /// Height in pixels, of the same picture as the width.
     pub height: Option<u64>,
-    /// How the stored pixels are turned to be shown, as an Exif value from 1 to 8. Not set in records of before it was known.
+    /// How to rotate the stored pixels for display, as an Exif value from 1 to 8. Not set in records that are older
+    /// than this field.
     pub orientation: Option<u64>,
-    /// Set where the file ends before its picture does.
+    /// Set if the file ends before its picture does.
     pub truncated: Option<bool>,
     /// Digest of the bytes.
     pub sha256: Option<Digest>,
-    /// Digest of the request that made it under an `Idempotency-Key`.
+    /// Digest of the request that created it under an `Idempotency-Key`.
     pub request_digest: Option<Digest>,
-    /// Every other field. One that has a place of its own above stands here while nothing stands there.
+    /// Every other field. A field that is declared above is here only if its value does not fit there.
     pub extra: Map<String, Value>,
 }
 
@@ -73,27 +74,27 @@ const DOCUMENTED: [&str; 12] = [
     "sha256",
 ];
 
-/// Where a state of a record stands among its other states: the higher version wins; of one version a deletion, whose
-/// bytes may be gone already; then the greater commit id.
+/// The order of the states of a record: the higher version wins; of one version a deletion, whose bytes may be gone
+/// already; then the greater commit id.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Stamp {
-    /// Grows by one with each change of the record; 0 for what was adopted or imported, so that any change made here
+    /// Grows by one with each change of the record; 0 for adopted and imported records, so that any change made here
     /// wins.
     pub version: u64,
-    /// The commit that made the state; nil where none did.
+    /// The commit that made the state; nil if none did.
     pub commit: Uuid,
 }
 
 /// One state of one image's record.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
-    /// Its place among the other states.
+    /// Its order among the other states.
     pub stamp: Stamp,
-    /// The record, or the fact that the image was deleted.
+    /// The record, or a tombstone.
     pub content: Content,
 }
 
-/// What an [`Entry`] says.
+/// The content of an [`Entry`].
 #[derive(Clone, Debug, PartialEq)]
 #[expect(clippy::large_enum_variant, reason = "nearly all are live, and a box would cost each an allocation")]
 pub enum Content {
@@ -108,7 +109,7 @@ pub enum Content {
 pub struct Tombstone {
     /// When it was deleted.
     pub deleted_at: Timestamp,
-    /// What its bytes were, where that was known.
+    /// The digest of its bytes, if known.
     pub sha256: Option<Digest>,
 }
 
@@ -129,7 +130,7 @@ impl Entry {
         }
     }
 
-    /// The digest of the image's bytes, deleted or not, where it is known.
+    /// The digest of the image's bytes, deleted or not, if known.
     pub fn content_digest(&self) -> Option<Digest> {
         match &self.content {
             Content::Live(record) => record.sha256,
@@ -137,8 +138,9 @@ impl Entry {
         }
     }
 
-    /// Whether this state replaces `other` in the join, by [`Stamp`]. A total order on states, so that the join is commutative: where
-    /// two stamps are equal (only older-format files and adopted images can bring that about) the content decides.
+    /// Whether this state replaces `other` in the join, by [`Stamp`]. A total order on states, so that the join is
+    /// commutative: if two stamps are equal (only files of the older format and adopted images can cause that) the
+    /// content decides.
     pub fn supersedes(&self, other: &Entry) -> bool {
         let rank = |entry: &Entry| (entry.stamp.version, entry.tombstone().is_some(), entry.stamp.commit);
         match rank(self).cmp(&rank(other)) {
@@ -150,17 +152,17 @@ impl Entry {
     }
 }
 
-/// A change of one image, before a commit gives it its stamp.
+/// A change of one image, before a commit adds its stamp.
 #[derive(Clone, Debug)]
 pub struct Change {
-    /// The version that the new state gets.
+    /// The version of the new state.
     pub version: u64,
     /// The new state.
     pub content: Content,
 }
 
 impl Change {
-    /// The entry this change makes in a commit.
+    /// The entry of this change in a commit.
     pub fn stamped(self, commit: Uuid) -> Arc<Entry> {
         Arc::new(Entry { stamp: Stamp { version: self.version, commit }, content: self.content })
     }
@@ -173,7 +175,7 @@ fn put<M: SerializeMap, T: Serialize>(map: &mut M, name: &str, value: &Option<T>
     }
 }
 
-/// Whether fields that are not set are written.
+/// Whether unset fields are written.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Unset {
     LeftOut,
@@ -187,7 +189,7 @@ impl Record {
             name: &str,
             value: &Option<T>,
         ) -> Result<(), M::Error> {
-            // What an import left under this name follows below.
+            // A value from an import under this name is written below.
             if value.is_none() && unset == Unset::Null && !extra.contains_key(name) {
                 return map.serialize_entry(name, &Value::Null);
             }
@@ -214,7 +216,7 @@ impl Record {
         others.try_for_each(|(name, value)| map.serialize_entry(name, value))
     }
 
-    /// Whether this field stands in its own place, so that what an import left in `extra` is not written beside it.
+    /// Whether this field is set, so that a value from an import in `extra` is not written as well.
     fn has(&self, name: &str) -> bool {
         match name {
             "category" => self.category.is_some(),
@@ -238,17 +240,17 @@ impl Record {
         }
     }
 
-    /// The group it belongs to. An imported one without a name is none.
+    /// The group it belongs to. An imported group without a name does not count.
     pub fn group(&self) -> Option<&str> {
         self.group_id.as_deref().filter(|group| !group.is_empty())
     }
 
-    /// Whether it stands for a file elsewhere, which has no bytes here.
+    /// Whether it is a link to a file elsewhere, which has no bytes here.
     pub fn is_link(&self) -> bool {
         self.extra.contains_key("url") || self.kind.as_deref() == Some("link")
     }
 
-    /// A record of the older format. What it says under a name that is Keepsake's own is kept under another.
+    /// A record of the older format. A field whose name is reserved by Keepsake is kept under another name.
     pub fn from_older(fields: Map<String, Value>) -> Self {
         let mut record = Self::default();
         for (name, value) in fields {
@@ -260,7 +262,7 @@ impl Record {
         record
     }
 
-    /// Takes in one field; what does not fit its name stays in `extra`, so that nothing is lost.
+    /// Sets one field; a value that does not fit its name goes to `extra`, so that nothing is lost.
     fn set(&mut self, name: String, value: Value) {
         fn text(slot: &mut Option<String>, value: Value) -> Option<Value> {
             match value {
@@ -325,7 +327,7 @@ impl Serialize for Entry {
     }
 }
 
-/// An entry as a checkpoint has it: with every documented field.
+/// An entry as written in a checkpoint: with every documented field.
 pub(super) struct InFull<'a>(pub(super) &'a Entry);
 
 impl Serialize for InFull<'_> {

@@ -1,4 +1,4 @@
-//! [`State`]: every record at one moment, and the join that makes one out of many pieces.
+//! [`State`]: every record at one moment, and the join that combines pieces.
 
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Deref;
@@ -12,18 +12,17 @@ use super::record::{Entry, Record, Tombstone};
 use crate::layout::ImageId;
 use store::digest::Digest;
 
-/// The most records in a chunk: a backup after a change writes at least one anew.
+/// The most records in a chunk: a backup after a change rewrites at least one chunk.
 const CHUNK_RECORDS: usize = 256;
-/// On average so many records lie between two names that end a chunk whatever its length. A power of two.
+/// The average number of records between two names that always end a chunk. A power of two.
 const RUN_RECORDS: u64 = 1024;
 
-/// The newest state of every image that is known, deleted ones included, at one moment.
+/// The newest state of every known image, deleted ones included, at one moment.
 ///
-/// Entries lie in chunks that are shared, copy on write, between snapshots: one costs a pointer a chunk, so a compaction or a
-/// backup works on one while uploads go on. Where one chunk ends and the next begins follows from the names alone, so
-/// equal states have equal chunks: some names end a chunk, and between two of those each has [`CHUNK_RECORDS`] but the
-/// last. So a change of a record touches one chunk, and a record that comes or goes touches those up to the next such
-/// name.
+/// Entries are in copy-on-write chunks that snapshots share: a snapshot costs a pointer per chunk, so a compaction or a
+/// backup works on one while uploads go on. The chunk boundaries depend on the names alone, so equal states have equal
+/// chunks: some names always end a chunk, and between two of those each chunk but the last has [`CHUNK_RECORDS`]. So a
+/// change of a record affects one chunk, and adding or removing a record affects those up to the next such name.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     chunks: Vec<Arc<Chunk>>,
@@ -32,23 +31,23 @@ pub struct Snapshot {
     floor: u64,
 }
 
-/// A [`Snapshot`] that grows, with the indexes that reading needs.
+/// A [`Snapshot`] that grows, with the indexes that reads need.
 #[derive(Debug, Default)]
 pub struct State {
     all: Snapshot,
     listed: Listed,
 }
 
-/// Sums over a state.
+/// Totals of a state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     /// Images that exist.
     pub live: u64,
-    /// Images that were deleted and whose tombstone is kept.
+    /// Deleted images that still have a tombstone.
     pub deleted: u64,
     /// Tombstones that have been dropped.
     pub dropped: u64,
-    /// Images that exist and whose record has no digest: imported ones that were not looked at yet, and imported links.
+    /// Images that exist and whose record has no digest: imported ones that were not examined yet, and imported links.
     pub undigested: u64,
     /// Length in bytes of all images that exist.
     pub bytes: u64,
@@ -61,38 +60,38 @@ impl Totals {
     }
 }
 
-/// A run of entries next to each other in the order of names.
+/// A run of entries that are adjacent in the order of names.
 #[derive(Debug, Default)]
 pub struct Chunk {
     entries: BTreeMap<ImageId, Arc<Entry>>,
     summary: OnceLock<ChunkSummary>,
 }
 
-/// A chunk as a backup names it: the digest of its live records as JSON, and their sums.
+/// A chunk as a backup references it: the digest of its live records as JSON, and their totals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChunkSummary {
     /// Digest of [`Chunk::encode`].
     pub digest: Digest,
-    /// Live records in it.
+    /// The number of live records in it.
     pub records: u64,
-    /// Length in bytes of their images.
+    /// Total size of their images in bytes.
     pub bytes: u64,
 }
 
 impl Clone for Chunk {
-    /// The clone is about to change, so it forgets the summary.
+    /// The clone is about to change, so it drops the summary.
     fn clone(&self) -> Self {
         Self { entries: self.entries.clone(), summary: OnceLock::new() }
     }
 }
 
 impl Chunk {
-    /// Whether it ends with a name that ends chunks.
+    /// Whether its last name always ends a chunk.
     fn is_ended(&self) -> bool {
         self.entries.last_key_value().is_some_and(|(last, _)| ends_run(last))
     }
 
-    /// The contents of the images in it, deleted ones included.
+    /// The digests of the images in it, deleted ones included.
     pub(crate) fn contents(&self) -> impl Iterator<Item = Digest> {
         self.entries.values().filter_map(|entry| entry.content_digest())
     }
@@ -102,7 +101,7 @@ impl Chunk {
         self.entries.iter().filter(|(_, entry)| entry.live().is_some())
     }
 
-    /// The live records that name no bytes although they are no links: a backup cannot bring their images back.
+    /// The live records without a digest that are not links: a backup cannot restore their images.
     pub fn without_bytes(&self) -> impl Iterator<Item = ImageId> {
         let lacks = |record: &Record| record.sha256.is_none() && !record.is_link();
         self.live().filter(move |(_, entry)| entry.live().is_some_and(lacks)).map(|(id, _)| id.clone())
@@ -119,7 +118,7 @@ impl Chunk {
         serde_json::to_vec(&Live(self)).unwrap_or_else(|e| unreachable!("records serialise: {e}"))
     }
 
-    /// What a backup writes down of this chunk; encodes it at the first call only.
+    /// The chunk's entry in a backup; encoded at the first call only.
     pub fn summary(&self) -> ChunkSummary {
         *self.summary.get_or_init(|| ChunkSummary {
             digest: Digest::of(&self.encode()),
@@ -129,7 +128,7 @@ impl Chunk {
     }
 }
 
-/// Whether a record waits for a look at its file. Links that were made here have none.
+/// Whether a record's file has not been examined yet. Links that were created here have no file.
 fn lacks_digest(id: &ImageId, record: &Record) -> bool {
     record.sha256.is_none() && !id.is_link()
 }
@@ -138,7 +137,7 @@ fn size_of(entry: &Entry) -> u64 {
     entry.live().and_then(|r| r.size).unwrap_or(0)
 }
 
-/// Whether a chunk ends with this name: FNV-1a, so that it is the same everywhere and for ever.
+/// Whether a chunk always ends with this name. FNV-1a, because the result must never change.
 fn ends_run(id: &ImageId) -> bool {
     let hash =
         id.as_str().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
@@ -146,19 +145,19 @@ fn ends_run(id: &ImageId) -> bool {
 }
 
 impl Snapshot {
-    /// Sums over the state.
+    /// Totals of the state.
     pub fn totals(&self) -> Totals {
         self.totals
     }
 
-    /// The version that the next state of an image gets. It is above that of every tombstone ever dropped, so that one
-    /// which survived somewhere never wins against an image that came back since.
+    /// The version for the next state of an image. It is above that of every tombstone ever dropped, so that a
+    /// surviving copy of one never wins against an image that was restored since.
     pub fn next_version(&self, id: &str) -> u64 {
         self.get(id).map_or(self.floor, |entry| entry.stamp.version) + 1
     }
 
-    /// The version that a new image gets, whatever is known under its name: any edit or deletion of it wins against an
-    /// upload that comes late, and two attempts at one upload are one image.
+    /// The version for a new image, whatever is known under its name: any edit or deletion of it wins against a late
+    /// upload, and two attempts at one upload are one image.
     pub fn first_version(&self) -> u64 {
         self.floor + 1
     }
@@ -168,12 +167,12 @@ impl Snapshot {
         self.floor
     }
 
-    /// The entry of an image, if any is known.
+    /// The entry of an image, if one is known.
     pub fn get(&self, id: &str) -> Option<&Arc<Entry>> {
         self.chunks.get(self.chunk_of(id))?.entries.get(id)
     }
 
-    /// Whether there is an image of this name that was not deleted.
+    /// Whether a live image has this name.
     pub fn lives(&self, id: &str) -> bool {
         self.get(id).is_some_and(|entry| entry.live().is_some())
     }
@@ -193,7 +192,7 @@ impl Snapshot {
         &self.chunks
     }
 
-    /// The chunks of this state that an earlier one has not, by where they lie and not by what is in them.
+    /// The chunks of this state that `earlier` does not share; compares pointers, not contents.
     pub(crate) fn changed_since(&self, earlier: &Self) -> impl Iterator<Item = &Arc<Chunk>> {
         let held: HashSet<*const Chunk> = earlier.chunks.iter().map(Arc::as_ptr).collect();
         self.chunks.iter().filter(move |chunk| !held.contains(&Arc::as_ptr(chunk)))
@@ -204,12 +203,12 @@ impl Snapshot {
         self.get(id.as_str()).is_some_and(|present| !entry.supersedes(present))
     }
 
-    /// The chunk that holds this name or would: the first that ends with it or later, else the last.
+    /// The chunk that contains or would contain this name: the first whose last name is not smaller, else the last.
     fn chunk_of(&self, id: &str) -> usize {
         let ends_before =
             |chunk: &Arc<Chunk>| chunk.entries.last_key_value().is_some_and(|(last, _)| last.as_str() < id);
         let at = self.chunks.partition_point(ends_before);
-        // What comes after all others belongs to the last chunk, unless that one has its end.
+        // A name after all others belongs to the last chunk, unless that one is ended.
         if at > 0 && at == self.chunks.len() && !self.chunks[at - 1].is_ended() { at - 1 } else { at }
     }
 
@@ -244,21 +243,22 @@ impl Snapshot {
         }
     }
 
-    /// The entries of a chunk, to change them.
+    /// The entries of a chunk, for a change.
     fn change(&mut self, at: usize) -> &mut BTreeMap<ImageId, Arc<Entry>> {
         let chunk = Arc::make_mut(&mut self.chunks[at]);
         chunk.summary = OnceLock::new();
         &mut chunk.entries
     }
 
-    /// Gives a chunk that changed its right length, and those behind it as far as that changes them.
+    /// Restores the chunk boundaries after a change of one chunk, and of the following ones as far as they are
+    /// affected.
     fn settle(&mut self, mut at: usize) {
         while self.settle_one(at) {
             at += 1;
         }
     }
 
-    /// Moves entries between a chunk and the next one; returns whether the next one has to be looked at.
+    /// Moves entries between a chunk and the next one; returns whether the next one has to be checked.
     fn settle_one(&mut self, at: usize) -> bool {
         let ended = self.chunks[at].is_ended();
         if self.chunks[at].entries.len() > CHUNK_RECORDS {
@@ -293,17 +293,18 @@ impl Deref for State {
 }
 
 impl State {
-    /// The state at this moment; costs a pointer a chunk.
+    /// A snapshot of this moment; costs a pointer per chunk.
     pub fn snapshot(&self) -> Snapshot {
         self.all.clone()
     }
 
-    /// Live images, newest first, after `after` where one is given.
+    /// Live images, newest first, starting after `after` if given.
     pub fn newest(&self, after: Option<&Position>) -> impl Iterator<Item = (Position, &Arc<Entry>)> {
         self.listed.images(after)
     }
 
-    /// Likewise, but of each group only its newest image. Groups that grew after `started` stand where they stood then.
+    /// Live images, newest first, but only the newest of each group. Groups that grew after `started` keep their
+    /// earlier position.
     pub fn leaders(
         &self,
         after: Option<&Position>,
@@ -327,7 +328,7 @@ impl State {
         self.listed.span()
     }
 
-    /// The place after the last image of a group, where the group has any.
+    /// The `order` for a new last image of a group; `None` if the group is empty.
     pub fn next_order(&self, group_id: &str) -> Option<i64> {
         let orders = self.group(group_id).filter_map(|(_, entry)| entry.live()?.order);
         orders.max().map(|last| last.saturating_add(1))
@@ -346,14 +347,14 @@ impl State {
         true
     }
 
-    /// Joins every entry of `other` in; returns whether that changed the state.
+    /// Joins every entry of `other`; returns whether that changed the state.
     pub fn join_all(&mut self, other: &Snapshot) -> bool {
         let mut changed = false;
         for (id, entry) in other.iter() {
             changed |= self.join(id, entry);
         }
         if other.totals.dropped > self.totals().dropped {
-            // Someone has dropped old tombstones. They must not come back from here, nor be counted twice.
+            // Another process has dropped old tombstones. This state must not bring them back or count them twice.
             self.drop_tombstones(|id, _| other.get(id.as_str()).is_none());
             self.set_dropped(other.totals.dropped, other.floor);
             changed = true;
@@ -361,14 +362,14 @@ impl State {
         changed
     }
 
-    /// Drops the tombstones that `old` picks, counting them as dropped; returns how many those were.
+    /// Drops the tombstones that `old` selects and counts them as dropped; returns how many there were.
     pub fn expire_tombstones(&mut self, old: impl Fn(&Tombstone) -> bool) -> u64 {
         let dropped = self.drop_tombstones(|_, tombstone| old(tombstone));
         self.all.totals.dropped += dropped;
         dropped
     }
 
-    /// Takes over how many tombstones a checkpoint says have been dropped, and the highest version of any.
+    /// Sets how many tombstones have been dropped and their highest version, as read from a checkpoint.
     pub(super) fn set_dropped(&mut self, dropped: u64, floor: u64) {
         self.all.totals.dropped = dropped;
         self.all.floor = self.all.floor.max(floor);

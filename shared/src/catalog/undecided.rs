@@ -1,10 +1,10 @@
-//! Commits whose outcome their writer does not know, and how it is decided.
+//! Commits whose outcome is unknown to their writer, and how it is decided.
 //!
-//! Such a commit may stand in a mirror and not in the primary. Readers, who look at the primary alone, would miss it, and
-//! the next load, which joins the mirrors in, would bring it back. So the process that wrote it decides before it reads
-//! again: the commit is stored as if for the first time, in the mirrors and then in the primary. Where that fails, the
-//! reader sees that it is absent, and from then on it must not come back: this process joins no copy of it in, and each
-//! fold tries to delete those that may stand in a mirror.
+//! Such a commit may exist in a mirror and not in the primary. Readers, which only look at the primary, would miss it,
+//! and the next load, which joins the mirrors, would bring it back. So the process that wrote it decides before it
+//! reads again: it stores the commit as if for the first time, in the mirrors and then in the primary. If that fails,
+//! the reader finds the commit absent, and from then on it must not come back: this process joins no copy of it, and
+//! each compaction tries to delete the copies that mirrors may hold.
 
 use std::time::Duration;
 
@@ -17,23 +17,23 @@ use crate::layout;
 use store::sync::lock;
 use store::{Body, ErrorKind, Optional, PutMode, Store, StoreError};
 
-/// For so long after its commit a change is stored again. Later, others may have changed the same images, and bytes that no
-/// record names may have been set aside.
+/// How long after its commit a change may be stored again. Later, other processes may have changed the same images, and
+/// unreferenced bytes may have been quarantined.
 const STORED_AGAIN_FOR: SignedDuration = SignedDuration::from_secs(60);
-/// How long a reader waits for a commit to be stored again: a place that hangs must not keep it from the others.
+/// How long a reader waits for a commit to be stored again: a location that hangs must not block access to the others.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// A commit of this process that may or may not stand.
+/// A commit of this process that may or may not exist.
 #[derive(Debug)]
 pub(super) enum Undecided {
-    /// Nothing was read since: it may be stored again.
+    /// No read since: it may be stored again.
     Open { body: Body, since: Timestamp },
-    /// A reader was shown that it does not stand.
+    /// A reader has found it absent.
     Absent,
 }
 
 impl Catalog {
-    /// The mirrors into which a commit is put before the primary.
+    /// The mirrors that receive a commit before the primary does.
     pub(super) fn mirrors_at_once(&self) -> &[Store] {
         if self.mirror_at_once { &self.mirrors } else { self.mirrors.get(1..).unwrap_or_default() }
     }
@@ -42,12 +42,12 @@ impl Catalog {
         lock(&self.undecided).insert(id, Undecided::Open { body, since: self.clock.now() });
     }
 
-    /// Whether this process does not know, or has decided to the contrary, that this commit stands.
+    /// Whether this commit's outcome is unknown to this process, or was decided as absent.
     pub(super) fn is_undecided(&self, id: Uuid) -> bool {
         lock(&self.undecided).contains_key(&id)
     }
 
-    /// Whether copies of a commit that readers saw absent may still stand in a mirror.
+    /// Whether mirrors may still hold copies of a commit that readers found absent.
     pub(super) fn has_absent(&self) -> bool {
         lock(&self.undecided).values().any(|undecided| matches!(undecided, Undecided::Absent))
     }
@@ -65,7 +65,7 @@ impl Catalog {
         let mut failed = Vec::new();
         for (id, body, since) in waiting {
             let too_late = self.clock.now().duration_since(since).abs() > STORED_AGAIN_FOR;
-            // A place that fails for one of them fails for the others, and a reader waits.
+            // A location that fails for one of them fails for the others, and a reader waits.
             if failed.is_empty() && !too_late {
                 match within(PATIENCE, self.store_again(id, &body)).await {
                     Some(Ok(())) => {
@@ -95,7 +95,7 @@ impl Catalog {
         Ok(())
     }
 
-    /// Records what a reader is about to see of commits that could not be stored again.
+    /// Records the decision about commits that could not be stored again, before a reader sees it.
     pub(super) fn decide(&self, failed: &[Uuid]) {
         if failed.is_empty() {
             return;
@@ -110,7 +110,7 @@ impl Catalog {
         }
     }
 
-    /// Deletes what mirrors hold of commits that readers saw absent.
+    /// Deletes the mirrors' copies of commits that readers found absent.
     pub(super) async fn take_back_absent(&self) -> Result<(), StoreError> {
         let absent: Vec<Uuid> = {
             let undecided = lock(&self.undecided);
@@ -122,7 +122,8 @@ impl Catalog {
         };
         for id in absent {
             let key = layout::commit(id);
-            // A put that reached the primary late has made it visible; what may have been seen is not taken back.
+            // A put that reached the primary late has made it visible; a commit that a reader may have seen is not
+            // rolled back.
             if self.primary.head(&key).await.optional()?.is_none() {
                 for mirror in &self.mirrors {
                     mirror.delete(&key).await?;

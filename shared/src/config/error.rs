@@ -1,13 +1,13 @@
-//! [`ConfigError`]: a setting that cannot be right.
+//! [`ConfigError`]: an invalid setting.
 
 use std::fmt;
 
-/// A setting that cannot be right. Its display is the sentence to stop with.
+/// An invalid setting. Its display is the sentence with which the start fails.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
     /// The variable's name.
     pub name: &'static str,
-    /// Its value without anything secret; `None` where it is the lack of one that is wrong.
+    /// Its value without secrets; `None` if the value is missing.
     pub value: Option<String>,
     /// What to do, as an imperative half-sentence.
     pub remedy: String,

@@ -1,8 +1,8 @@
-//! [`Location`]: a part of a store that may lie on a volume of its own.
+//! [`Location`]: a part of a store that may be on a separate volume.
 
 use serde::{Deserialize, Serialize};
 
-/// A place that may be a volume.
+/// A part of a store that may be a volume.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Location {
@@ -15,10 +15,10 @@ pub enum Location {
 }
 
 impl Location {
-    /// All of them.
+    /// All locations.
     pub const ALL: [Self; 3] = [Self::Data, Self::Uploads, Self::Archive];
 
-    /// Its name, as `ACCEPT_UNMOUNTED` takes it.
+    /// Its name in `ACCEPT_UNMOUNTED`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Data => "data",

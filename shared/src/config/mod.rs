@@ -1,7 +1,7 @@
-//! What can be set from outside, checked before anything starts.
+//! The settings, validated before anything starts.
 //!
-//! Architecture invariant: this is the only module that reads the environment. A value that cannot be right stops the
-//! start with one sentence that names the variable, the value and the remedy; nothing is guessed.
+//! Architecture invariant: this is the only module that reads the environment. An invalid value stops the start with
+//! one sentence that contains the variable, the value and the remedy; values are never guessed.
 
 mod error;
 mod location;
@@ -30,92 +30,92 @@ use values::Values;
 
 pub use store::{AwsCredentials, Secret};
 
-/// All settings, each of them valid.
+/// All settings, validated.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// `HOST`: the address to listen on. By default the loopback address, so that nobody else gets in, but every address
-    /// on a platform, where a loopback address could not be reached.
+    /// `HOST`: the address to listen on. By default the loopback address, so that only local clients can connect, but
+    /// every address on a platform, where a loopback address could not be reached.
     pub host: IpAddr,
     /// `PORT`: the port to listen on, by default 3000; 0 means any free one.
     pub port: u16,
-    /// The platform that this process runs on, where one is recognised.
+    /// The platform that this process runs on, if it is recognized.
     pub platform: Option<Platform>,
-    /// What that platform calls the deployment that runs; see [`Platform`].
+    /// The platform's name for the running deployment; see [`Platform`].
     pub deployment: Option<String>,
     /// `RAILWAY_VOLUME_MOUNT_PATH`: where Railway has mounted a volume.
     pub volume: Option<PathBuf>,
-    /// `ACCEPT_UNMOUNTED`, separated by commas: places whose volume is gone for good, so that the store is to go on
+    /// `ACCEPT_UNMOUNTED`, separated by commas: locations whose volume is permanently gone, so that the store continues
     /// without it. By default none.
     pub accept_unmounted: Vec<Location>,
-    /// `DATA_DIR`, an absolute path: the folder of the store where that is a disk, else where other files may lie.
-    /// By default `RAILWAY_VOLUME_MOUNT_PATH`, else the current folder.
+    /// `DATA_DIR`, an absolute path: the folder of the store if that is a disk, else the folder for other files. By
+    /// default `RAILWAY_VOLUME_MOUNT_PATH`, else the current folder.
     pub data_dir: PathBuf,
     /// `STORE_URL`: the primary store, by default the folder `data_dir`.
     pub store: StoreUrl,
     /// `BACKUP_URL`: the archive; `None` means `backups/` in the primary.
     pub backup: Option<StoreUrl>,
-    /// `BACKUP_AWS_ACCESS_KEY_ID`, `BACKUP_AWS_SECRET_ACCESS_KEY`: what an archive in S3 is reached with; by default what the
-    /// primary is.
+    /// `BACKUP_AWS_ACCESS_KEY_ID`, `BACKUP_AWS_SECRET_ACCESS_KEY`: the credentials for an archive in S3; by default
+    /// those of the primary.
     pub backup_credentials: Option<AwsCredentials>,
-    /// `AWS_ENDPOINT_URL_S3`, else `AWS_ENDPOINT_URL`: the service of buckets whose URL names none; by default AWS or what a
-    /// profile names.
+    /// `AWS_ENDPOINT_URL_S3`, else `AWS_ENDPOINT_URL`: the service for buckets whose URL has no endpoint; by default
+    /// AWS or the profile's.
     pub endpoint: Option<String>,
-    /// What a store in S3 is reached with where the AWS tools are not to be asked: `None`, but for a migration.
+    /// The credentials for a store in S3, instead of those that the AWS tools find: `None`, except for a migration.
     pub credentials: Option<AwsCredentials>,
-    /// `FROM_AWS_ACCESS_KEY_ID`, `FROM_AWS_SECRET_ACCESS_KEY`: what a migration reaches the store and the archive with that it
-    /// reads.
+    /// `FROM_AWS_ACCESS_KEY_ID`, `FROM_AWS_SECRET_ACCESS_KEY`: the credentials for the store and the archive from which
+    /// a migration reads.
     pub from_credentials: Option<AwsCredentials>,
-    /// `TO_AWS_ACCESS_KEY_ID`, `TO_AWS_SECRET_ACCESS_KEY`: likewise those that it fills.
+    /// `TO_AWS_ACCESS_KEY_ID`, `TO_AWS_SECRET_ACCESS_KEY`: the credentials for those to which it writes.
     pub to_credentials: Option<AwsCredentials>,
     /// `ARCHIVE`: when replicas are made, by default `sync` on a disk and `async` on S3.
     pub archive: ArchiveMode,
-    /// `ARCHIVE_BEHIND_MAX`: how many changes may wait for their replicas before no more is taken in, by default
-    /// 10,000. On Lambda events say what waits, and nothing limits it.
+    /// `ARCHIVE_BEHIND_MAX`: how many changes may be pending replication before uploads are refused, by default 10,000.
+    /// On Lambda, events carry the pending changes, and there is no limit.
     pub archive_behind_max: usize,
-    /// `BACKUP_EVERY`: how many uploads make an automatic backup, by default 10.
+    /// `BACKUP_EVERY`: the number of uploads per automatic backup, by default 10.
     pub backup_every: NonZeroU32,
-    /// `KEEP_LAST`, `KEEP_DAILY`, `KEEP_WEEKLY`, `KEEP_MONTHLY`: how many automatic backups a prune keeps, by default 20,
-    /// and then one a day for 14 days, one a week for 8 weeks and one a month for 12 months.
+    /// `KEEP_LAST`, `KEEP_DAILY`, `KEEP_WEEKLY`, `KEEP_MONTHLY`: how many automatic backups a prune keeps, by default
+    /// 20, and then one a day for 14 days, one a week for 8 weeks and one a month for 12 months.
     pub keep: Keep,
-    /// `MAX_UPLOAD_BYTES`: how many bytes an image may have, by default 100 MiB.
+    /// `MAX_UPLOAD_BYTES`: maximum size of an image in bytes, by default 100 MiB.
     pub max_upload_bytes: u64,
-    /// `MAX_PIXELS`: how many pixels an image may have, by default 100 million.
+    /// `MAX_PIXELS`: maximum number of pixels of an image, by default 100 million.
     pub max_pixels: u64,
     /// `RESERVE_BYTES`: how many bytes of a disk uploads leave free, by default 64 MiB.
     pub reserve_bytes: u64,
-    /// `DERIVATIVE_CACHE_BYTES`: how many bytes of thumbnails of images are kept, by default 1 GiB; 0 keeps none.
+    /// `DERIVATIVE_CACHE_BYTES`: size of the thumbnail cache in bytes, by default 1 GiB; 0 disables it.
     pub thumbnail_cache_bytes: u64,
-    /// `STRIP_GPS`: whether images are served without what they say of where they were taken, by default not.
+    /// `STRIP_GPS`: whether GPS positions are removed from images when they are served, by default not.
     pub strip_gps: bool,
-    /// `API_TOKEN`: what a client has to present to change anything.
+    /// `API_TOKEN`: the token that clients need for changes.
     pub api_token: Option<Secret>,
     /// `READ`: whether reading needs a token too, by default `open`.
     pub read: Read,
-    /// `ALLOWED_HOSTS`, separated by commas: the names that this server answers to, besides local ones, in lower case; one
-    /// with a port with that port only. By default all, and on a loopback address none.
+    /// `ALLOWED_HOSTS`, separated by commas: the host names that this server accepts, besides local ones, in lower
+    /// case; a name with a port is accepted with that port only. By default all, and on a loopback address none.
     pub allowed_hosts: Vec<String>,
-    /// `PUBLIC_URL`: the origin under which clients reach this server, as browsers write it; with it the URLs in answers
-    /// are absolute. By default they are relative.
+    /// `PUBLIC_URL`: the origin under which clients reach this server, in the form that browsers send; if set, URLs in
+    /// responses are absolute. By default they are relative.
     pub public_url: Option<String>,
-    /// `ALLOWED_ORIGINS`, separated by commas: the origins besides its own whose pages may use this server, each written
-    /// as browsers write it. By default none.
+    /// `ALLOWED_ORIGINS`, separated by commas: other origins whose pages may use this server, in the form that browsers
+    /// send. By default none.
     pub allowed_origins: Vec<String>,
-    /// `TRUST_PROXY`: how many proxies stand before this server and say, in `X-Forwarded-For`, whom they ask for. By default as
-    /// many as the platform has, else none.
+    /// `TRUST_PROXY`: the number of proxies in front of this server that add the client's address to `X-Forwarded-For`.
+    /// By default as many as the platform has, else none.
     pub trusted_proxies: u8,
-    /// `RATE_LIMIT`: how many requests a client may send in a minute, by default 6,000; 0 is any number.
+    /// `RATE_LIMIT`: how many requests a client may send in a minute, by default 6,000; 0 means no limit.
     pub rate_limit: u32,
-    /// `RATE_LIMIT_WRONG_TOKENS`: how many wrong tokens a client may show in a minute, by default 20; 0 is any number.
+    /// `RATE_LIMIT_WRONG_TOKENS`: how many wrong tokens a client may send in a minute, by default 20; 0 means no limit.
     pub rate_limit_wrong_tokens: u32,
-    /// `METRICS_STACK`: what the metrics that maintenance writes into its log are told apart by; none are written without.
+    /// `METRICS_STACK`: a label for the metrics that maintenance writes into its log; without it, none are written.
     pub metrics_stack: Option<String>,
-    /// `RUST_LOG`: what is logged, by default `info`; see `tracing_subscriber::filter::Targets` for its form.
+    /// `RUST_LOG`: what is logged, by default `info`; see `tracing_subscriber::filter::Targets` for the syntax.
     pub log_filter: String,
-    /// `LOG_FORMAT`: how it is logged; `None` means text on a terminal, else JSON.
+    /// `LOG_FORMAT`: the log format; `None` means text on a terminal, else JSON.
     pub log_format: Option<LogFormat>,
 }
 
-/// What is asked of the machine rather than of the environment.
+/// Facts about the machine that are not in the environment.
 struct Machine {
     current_dir: PathBuf,
     in_container: bool,
@@ -124,7 +124,7 @@ struct Machine {
 impl Machine {
     fn of_this_process() -> Self {
         Self {
-            // Without one, only absolute paths will do, and any other is refused as such.
+            // Without a current folder, only absolute paths are accepted, and any other is refused as such.
             current_dir: std::env::current_dir().unwrap_or_default(),
             in_container: ["/.dockerenv", "/run/.containerenv"].iter().any(|mark| Path::new(mark).exists()),
         }
@@ -137,13 +137,13 @@ impl Config {
         Self::from_flags(&|_| None)
     }
 
-    /// Reads a command line's flags, by the names of the variables they stand for, and the environment for the rest.
+    /// Reads the flags of a command line, which have the names of the variables, and the environment for the rest.
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
     pub fn from_flags(flags: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         Self::from_lookup(&|name| flags(name).or_else(|| Some(std::env::var_os(name)?.to_string_lossy().into_owned())))
     }
 
-    /// Reads the variables from `lookup`. An empty value counts as none, and space around a value is dropped.
+    /// Reads the variables from `lookup`. An empty value counts as unset, and surrounding space is trimmed.
     pub fn from_lookup(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         Self::assemble(&Values(lookup), &Machine::of_this_process())
     }
@@ -151,7 +151,7 @@ impl Config {
     fn assemble(values: &Values<'_>, machine: &Machine) -> Result<Self, ConfigError> {
         let platform = Platform::detect(values, machine.in_container);
         let default_host = match platform {
-            // A container may be somebody's workshop as well as somebody's server; an image for servers sets HOST.
+            // A container may be a development environment as well as a server; an image for servers sets HOST.
             None | Some(Platform::Container) => Ipv4Addr::LOCALHOST,
             Some(_) => Ipv4Addr::UNSPECIFIED,
         };
@@ -163,7 +163,7 @@ impl Config {
         };
         let host = values.host()?.unwrap_or(default_host.into());
         let (mut allowed_hosts, public_url) = (values.hosts()?, values.public_url()?);
-        // Where not every name is answered to, the name that clients use is one of those that are.
+        // If host names are restricted, the one that clients use is accepted.
         if let Some(name) = public_url.as_deref().and_then(parse::host_of)
             && (host.is_loopback() || !allowed_hosts.is_empty())
         {

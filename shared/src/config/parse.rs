@@ -1,4 +1,4 @@
-//! From text to settings, one variable at a time.
+//! Parsing and validating settings, one variable at a time.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use super::values::{Values, wrong};
 use store::Secret;
 
 impl Values<'_> {
-    /// One of a few words.
+    /// One of a fixed set of values.
     pub(super) fn one_of<T>(&self, name: &'static str, words: [(&str, T); 2]) -> Result<Option<T>, ConfigError> {
         let Some(value) = self.get(name)? else { return Ok(None) };
         let remedy = format!("set it to {} or {}", words[0].0, words[1].0);
@@ -36,7 +36,7 @@ impl Values<'_> {
         Ok(pixels.map(u64::from))
     }
 
-    /// On Lambda nothing limits it.
+    /// There is no limit on Lambda.
     pub(super) fn behind_max(&self, platform: Option<Platform>) -> Result<usize, ConfigError> {
         let set = self.number::<std::num::NonZeroUsize>("ARCHIVE_BEHIND_MAX", "a whole number of changes from 1 up")?;
         Ok(if platform == Some(Platform::Lambda) { usize::MAX } else { set.map_or(10_000, usize::from) })
@@ -72,7 +72,7 @@ impl Values<'_> {
         Ok(Some(Secret::new(value)))
     }
 
-    /// On Lambda no token is made where none is set, and a door that everyone passes is not what was asked for.
+    /// On Lambda no token is generated if none is set, and a setting for private reads must not leave reads open.
     pub(super) fn read(&self, platform: Option<Platform>) -> Result<Read, ConfigError> {
         let read = self.one_of("READ", [("open", Read::Open), ("token", Read::Token)])?.unwrap_or(Read::Open);
         if read == Read::Token && platform == Some(Platform::Lambda) && !self.is_set("API_TOKEN") {
@@ -81,8 +81,8 @@ impl Values<'_> {
         Ok(read)
     }
 
-    /// On AWS the CDN and signed URLs give out the stored bytes themselves, and a setting that protects somebody is not to be
-    /// passed over in silence.
+    /// On AWS the CDN and signed URLs serve the stored bytes unchanged, and a privacy setting must not be ignored
+    /// silently.
     pub(super) fn strip_gps(&self, platform: Option<Platform>) -> Result<bool, ConfigError> {
         let strip = self.one_of("STRIP_GPS", [("true", true), ("false", false)])?.unwrap_or(false);
         if strip && platform == Some(Platform::Lambda) {
@@ -130,7 +130,7 @@ impl Values<'_> {
     }
 }
 
-/// Makes a folder's path absolute and plain, without looking at the disk.
+/// Makes a folder's path absolute and normalizes it, without accessing the disk.
 pub(super) fn absolute(name: &'static str, value: &str, current_dir: &Path) -> Result<PathBuf, ConfigError> {
     if value.contains("://") {
         return Err(wrong(name, value, "set it to the path of a folder, and STORE_URL to a URL"));
@@ -139,7 +139,7 @@ pub(super) fn absolute(name: &'static str, value: &str, current_dir: &Path) -> R
     if path.is_absolute() { Ok(path) } else { Err(wrong(name, value, "set it to an absolute path")) }
 }
 
-/// Reads bytes as people write them; `KB` are thousands, `KiB` are 1,024.
+/// Parses a size; `KB` is 1,000 bytes, `KiB` is 1,024.
 fn parse_size(value: &str) -> Option<u64> {
     let end = value.find(|c: char| !c.is_ascii_digit() && c != '_').unwrap_or(value.len());
     let (number, unit) = value.split_at(end);
@@ -158,8 +158,7 @@ fn parse_size(value: &str) -> Option<u64> {
     number.replace('_', "").parse::<u64>().ok()?.checked_mul(factor)
 }
 
-/// An origin in the one form that browsers send.
-/// The name in an origin, without its port; `None` for a local one, which is always answered to.
+/// The host name in an origin, without its port; `None` for a local one, which is always accepted.
 pub(super) fn host_of(origin: &str) -> Option<String> {
     let host = Url::parse(origin).ok()?.host_str()?.to_owned();
     Some(host).filter(|host| !["localhost", "127.0.0.1", "[::1]"].contains(&host.as_str()))
@@ -167,12 +166,12 @@ pub(super) fn host_of(origin: &str) -> Option<String> {
 
 fn parse_origin(value: &str) -> Option<String> {
     let url = Url::parse(value).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
-    // The URL of an origin is the origin and a slash; anything longer names more than an origin.
+    // The URL of an origin is the origin and a slash; anything longer is more than an origin.
     let origin = url.origin().ascii_serialization();
     (url.as_str() == format!("{origin}/")).then_some(origin)
 }
 
-/// A host, and a port where one is named, in the one form that browsers send.
+/// A host, with its port if given, in the form that browsers send.
 fn parse_host(value: &str) -> Option<String> {
     let (name, port) = match value.rsplit_once(':') {
         Some((name, port)) if !port.contains(']') => (name, Some(port.parse::<u16>().ok()?)),

@@ -1,8 +1,8 @@
-//! Which platform this process runs on, and what that platform calls the instance of it that runs now.
+//! The platform that this process runs on, and the platform's id of the running deployment.
 
 use super::values::Values;
 
-/// Places known to run this software, told by what they set in the environment.
+/// Known platforms, recognized by the variables they set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Platform {
     /// Railway (`RAILWAY_PROJECT_ID`).
@@ -19,7 +19,7 @@ pub enum Platform {
     Lambda,
     /// Kubernetes (`KUBERNETES_SERVICE_HOST`).
     Kubernetes,
-    /// Some other container, told by the file that Docker and Podman leave in it.
+    /// Some other container, recognized by the file that Docker and Podman create in it.
     Container,
 }
 
@@ -52,26 +52,26 @@ impl Platform {
         sign.map(|(_, platform)| platform).or(in_container.then_some(Self::Container))
     }
 
-    /// How many addresses its own proxies add to `X-Forwarded-For`, the client's included: whatever stands before those, the
-    /// client may have made up. None where it is not the platform that decides what stands before the server.
+    /// How many addresses the platform's own proxies add to `X-Forwarded-For`, including the client's: the client may
+    /// have forged those before. Zero if the platform does not determine the proxies.
     pub(super) fn proxies(self) -> u8 {
         match self {
             Self::Railway | Self::Heroku | Self::CloudRun => 1,
-            // Fly adds the address that it was asked at, and Render is behind another's network.
+            // Fly appends the address that received the request, and Render is behind another network.
             Self::Fly | Self::Render => 2,
             Self::Lambda | Self::Kubernetes | Self::Container => 0,
         }
     }
 
-    /// What the environment says of the deployment that runs, the most telling part first: something that changes with
-    /// each deployment and stays while only the process is started again. `None` where it does not say enough.
+    /// The id of the running deployment, most specific part first: a value that changes with each deployment, but not
+    /// if only the process restarts. `None` if the environment does not contain enough.
     pub(super) fn deployment(self, values: &Values<'_>) -> Option<String> {
         let names: &[&str] = match self {
             Self::Railway => &["RAILWAY_DEPLOYMENT_ID", "RAILWAY_REPLICA_ID"],
-            // The version is that of the machine's configuration, which each deployment makes anew.
+            // The version is that of the machine's configuration, which each deployment creates anew.
             Self::Fly => &["FLY_MACHINE_VERSION", "FLY_MACHINE_ID", "FLY_IMAGE_REF"],
             Self::Render => &["RENDER_GIT_COMMIT", "RENDER_INSTANCE_ID"],
-            // The first two are there only where an app has asked for them.
+            // The first two exist only if the app has enabled them.
             Self::Heroku => &["HEROKU_RELEASE_VERSION", "HEROKU_DYNO_ID", "DYNO"],
             Self::CloudRun => &["K_REVISION"],
             Self::Lambda | Self::Kubernetes | Self::Container => &[],

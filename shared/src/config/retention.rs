@@ -1,4 +1,4 @@
-//! [`Keep`]: which backups stay when older ones are thinned out.
+//! [`Keep`]: which backups a prune keeps.
 
 use std::collections::HashSet;
 
@@ -7,17 +7,17 @@ use jiff::tz::Offset;
 
 use crate::layout::BackupName;
 
-/// Which automatic backups stay. Each rule counts for itself, and what any of them keeps stays; the newest stays whatever
-/// they say.
+/// Which automatic backups a prune keeps. Each rule applies on its own; a backup kept by any rule stays, and the newest
+/// always stays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Keep {
-    /// So many of the newest.
+    /// Number of newest backups.
     pub last: u32,
-    /// The newest of each day, of so many days that have any.
+    /// Number of days that have backups, of which to keep the newest.
     pub daily: u32,
-    /// The newest of each week, which begins on a Monday, likewise.
+    /// Number of weeks, from Monday, of which to keep the newest.
     pub weekly: u32,
-    /// The newest of each month, likewise.
+    /// Number of months of which to keep the newest.
     pub monthly: u32,
 }
 
@@ -28,7 +28,7 @@ impl Default for Keep {
 }
 
 impl Keep {
-    /// Those of these backups, newest first, that stay. Days are those of UTC, as they stand in the names.
+    /// Returns which of these backups, newest first, to keep. Days are UTC, as in the names.
     pub fn of(&self, newest_first: &[BackupName]) -> HashSet<BackupName> {
         let rules = [(self.daily, day as Period), (self.weekly, week), (self.monthly, month)];
         let mut kept: HashSet<BackupName> = newest_first.iter().take(self.last.max(1) as usize).copied().collect();
@@ -46,7 +46,7 @@ impl Keep {
     }
 }
 
-/// The year and the number in it of the day, week or month that a date is in.
+/// The year and the number of a date's day, week or month in it.
 type Period = fn(Date) -> (i16, i16);
 
 fn day(date: Date) -> (i16, i16) {

@@ -1,4 +1,4 @@
-//! The places of stores: URLs, folders, and which of them go together.
+//! Store URLs and folders, and which combinations are valid.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -14,18 +14,18 @@ use store::AwsCredentials;
 use store::Key;
 use store::Secret;
 
-/// Where a store lies.
+/// The URL of a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreUrl {
     /// `file:///path`: a folder, by its absolute path.
     File(PathBuf),
-    /// `s3://bucket` or `s3://bucket/prefix`. What is not said comes from where the AWS SDK finds it.
+    /// `s3://bucket` or `s3://bucket/prefix`. Missing parts are resolved by the AWS SDK.
     S3 {
         /// The bucket's name.
         bucket: String,
-        /// What stands before every key, without a slash at either end; a valid `store::Key`.
+        /// The prefix of every key, without a slash at either end; a valid `store::Key`.
         prefix: Option<String>,
-        /// `?endpoint=`: the URL of a service other than AWS, without a slash at its end.
+        /// `?endpoint=`: the URL of a service other than AWS, without a trailing slash.
         endpoint: Option<String>,
         /// `?region=`: the bucket's region.
         region: Option<String>,
@@ -36,17 +36,17 @@ pub enum StoreUrl {
         cloud: String,
         /// The API key.
         key: String,
-        /// The API secret that belongs to it.
+        /// The API secret.
         secret: Secret,
-        /// The folder that everything lies in, without a slash at either end; a valid `store::Key`.
+        /// The folder that contains all objects, without a slash at either end; a valid `store::Key`.
         folder: String,
-        /// `?endpoint=`: where the API is reached, if not at Cloudinary itself.
+        /// `?endpoint=`: the URL of the API, if not Cloudinary's own.
         endpoint: Option<String>,
     },
 }
 
 impl fmt::Display for StoreUrl {
-    /// As people name the place: without anything secret, and without what is said of the way to it.
+    /// For display: without secrets, and without endpoint and region.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(folder) => folder.display().fmt(f),
@@ -61,7 +61,7 @@ impl fmt::Display for StoreUrl {
 }
 
 impl Values<'_> {
-    /// The primary store and the folder that goes with it.
+    /// The primary store and its folder.
     pub(super) fn store(
         &self,
         platform: Option<Platform>,
@@ -98,7 +98,7 @@ impl Values<'_> {
         }
     }
 
-    /// The folder that `DATA_DIR`, or its other name, gives, with the name that gave it.
+    /// The folder in `DATA_DIR`, or in its alias, with the name of the variable.
     fn folder(&self, current_dir: &Path) -> Result<Option<(&'static str, PathBuf)>, ConfigError> {
         let mut found: Option<(&'static str, PathBuf)> = None;
         for name in ["DATA_DIR", "PERSISTENT_DATA_DIR"] {
@@ -115,7 +115,7 @@ impl Values<'_> {
         Ok(found)
     }
 
-    /// The archive, if it is not to be found in the primary.
+    /// The archive, unless it is in the primary.
     pub(super) fn backup(&self, store: &StoreUrl) -> Result<Option<StoreUrl>, ConfigError> {
         let Some(backup) = self.store_url("BACKUP_URL")? else { return Ok(None) };
         let inside = match (store, &backup) {
@@ -129,7 +129,7 @@ impl Values<'_> {
             }
             _ => None,
         };
-        // Among the primary's own objects each would be taken for what it is not.
+        // In these folders of the primary, the archive's objects would be mistaken for the primary's.
         let collides = |path: &PathBuf| {
             let first = path.components().next();
             first.is_none_or(|first| ["uploads", "image-metadata.d"].iter().any(|own| first.as_os_str() == *own))
@@ -142,7 +142,7 @@ impl Values<'_> {
         Ok(Some(backup))
     }
 
-    /// The endpoint that an S3 URL leads to, where one is known; the SDK finds it the same way.
+    /// The endpoint of an S3 URL, if known; found in the same order as by the SDK.
     pub(super) fn service(&self, endpoint: &Option<String>) -> Result<Option<String>, ConfigError> {
         let mut found = endpoint.clone();
         for name in ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"] {
@@ -151,7 +151,7 @@ impl Values<'_> {
         Ok(found)
     }
 
-    /// Credentials under two names, of which the one is of no use without the other.
+    /// Credentials in two variables, both of which must be set.
     pub(super) fn credentials(&self, names: [&'static str; 2]) -> Result<Option<AwsCredentials>, ConfigError> {
         let without = |name: &'static str, other: &str| ConfigError {
             name,
@@ -178,13 +178,13 @@ const FORMS: &str = "set it to file:///path/to/folder or s3://bucket/prefix, or 
                      cloudinary://key:secret@cloud/folder";
 const PREFIX: &str = "give the prefix as plain folder names with single slashes between them";
 
-/// Reads the place of a store, or says what to do about it.
+/// Parses a store URL; an error is the remedy.
 fn parse_store_url(value: &str) -> Result<StoreUrl, &'static str> {
     let url = Url::parse(value).map_err(|_| FORMS)?;
     if url.fragment().is_some() {
         return Err("write a number sign as %23, and leave out what follows the path");
     }
-    // Else the parser takes the folder before them away without a word.
+    // Otherwise the parser silently removes the folder before them.
     if has_dot_segments(value) {
         return Err("write the path without . and .. between its slashes");
     }
@@ -216,7 +216,7 @@ fn parse_store_url(value: &str) -> Result<StoreUrl, &'static str> {
     }
 }
 
-/// Whether a part of the path, as it was written, is `.` or `..`, in whichever of the ways that URLs have for a dot.
+/// Whether a segment of the path, as written, is `.` or `..`, in any encoding that URLs have for a dot.
 fn has_dot_segments(value: &str) -> bool {
     let path = value.split(['?', '#']).next().unwrap_or_default();
     let dots = |part: &str| matches!(part.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | "..");
@@ -229,13 +229,13 @@ fn parse_cloudinary(url: &Url) -> Result<StoreUrl, &'static str> {
     let decoded = |part: &str| percent_decode_str(part).decode_utf8().map(|part| part.into_owned()).map_err(|_| FORM);
     let (key, secret) = (decoded(url.username())?, decoded(url.password().unwrap_or_default())?);
     let cloud = url.host_str().unwrap_or_default().to_owned();
-    // They go into headers and paths.
+    // These are used in headers and paths.
     let plain = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
     if !plain(&key) || !plain(&secret) || !plain(&cloud) || url.port().is_some() {
         return Err(FORM);
     }
     let folder = parse_prefix(url)?.unwrap_or_else(|| "keepsake".to_owned());
-    // Between the folders of a URL, Cloudinary takes such a name for a version.
+    // Cloudinary takes such a folder name in a URL for a version.
     let is_version = |name: &str| name.strip_prefix('v').is_some_and(|n| n.bytes().all(|b| b.is_ascii_digit()));
     if folder.len() > 60 || !folder.split('/').all(|name| plain(name) && !is_version(name)) {
         return Err(
@@ -250,7 +250,7 @@ fn parse_cloudinary(url: &Url) -> Result<StoreUrl, &'static str> {
     Ok(StoreUrl::Cloudinary { cloud, key, secret: Secret::new(secret), folder, endpoint })
 }
 
-/// What stands before every key, from a URL's path.
+/// The key prefix in a URL's path.
 fn parse_prefix(url: &Url) -> Result<Option<String>, &'static str> {
     let path = percent_decode_str(url.path()).decode_utf8();
     let prefix = path.map_err(|_| "write the prefix in UTF-8")?.trim_matches('/').to_owned();
@@ -261,7 +261,7 @@ fn parse_prefix(url: &Url) -> Result<Option<String>, &'static str> {
     Ok(Some(prefix))
 }
 
-/// How a store is reached, from what follows the question mark.
+/// Endpoint and region from the query.
 struct Way {
     endpoint: Option<String>,
     region: Option<String>,

@@ -1,4 +1,4 @@
-//! Where stores lie: services that are not AWS, credentials of an archive's own, and Cloudinary.
+//! Store URLs: services other than AWS, separate credentials for an archive, and Cloudinary.
 
 use super::tests::{read, refused};
 use super::*;

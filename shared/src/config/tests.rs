@@ -1,4 +1,4 @@
-//! One test for each row of the table of settings, and one for each kind of value that cannot be right.
+//! One test for each row of the table of settings, and one for each kind of invalid value.
 
 use super::*;
 
@@ -20,7 +20,7 @@ fn s3(bucket: &str, prefix: Option<&str>) -> StoreUrl {
     StoreUrl::S3 { bucket: bucket.to_owned(), prefix: prefix.map(str::to_owned), endpoint: None, region: None }
 }
 
-/// Each of these values is refused with a sentence that names the variable, the value and a remedy.
+/// Checks that each of these values is refused with a sentence that contains the variable, the value and a remedy.
 pub(super) fn refused(name: &str, values: &[&str]) {
     for value in values {
         let error = read(&[(name, value)]).unwrap_err();

@@ -1,17 +1,17 @@
-//! [`Values`]: the variables of the environment, as text and as numbers.
+//! [`Values`]: the environment variables, as text and as numbers.
 
 use std::str::FromStr;
 
 use super::error::ConfigError;
 
-/// The variables, wherever they come from.
+/// The variables, from any source.
 pub(super) struct Values<'a>(pub(super) &'a dyn Fn(&str) -> Option<String>);
 
 pub(super) fn wrong(name: &'static str, value: &str, remedy: impl Into<String>) -> ConfigError {
     ConfigError { name, value: Some(without_password(value)), remedy: remedy.into() }
 }
 
-/// A value that may be a URL, without the password that one may carry, also one that is not written as it should be.
+/// Removes the password from a value that may be a URL, even if it is malformed.
 fn without_password(value: &str) -> String {
     match (value.split_once("://"), value.rsplit_once('@')) {
         (Some((scheme, _)), Some((_, rest))) => format!("{scheme}://***@{rest}"),
@@ -24,27 +24,27 @@ fn without_password(value: &str) -> String {
 }
 
 impl Values<'_> {
-    /// What the environment says under this name, without the space around it; `None` where that is nothing.
+    /// The value of this variable, trimmed; `None` if it is unset or empty.
     pub(super) fn text(&self, name: &str) -> Option<String> {
         (self.0)(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
     }
 
-    /// Whether the environment says anything under this name.
+    /// Whether this variable is set and not empty.
     pub(super) fn is_set(&self, name: &str) -> bool {
         self.text(name).is_some()
     }
 
-    /// The value without the space around it; `None` where it is not set or empty.
+    /// The value, trimmed; `None` if it is unset or empty.
     pub(super) fn get(&self, name: &'static str) -> Result<Option<String>, ConfigError> {
         let value = self.text(name);
-        // What was not UTF-8 has been replaced by this sign on its way here, and would name another folder.
+        // Invalid UTF-8 has been replaced by this character before, and the value would denote another folder.
         if value.as_ref().is_some_and(|value| value.contains(char::REPLACEMENT_CHARACTER)) {
             return Err(ConfigError { name, value: Some("***".to_owned()), remedy: "write it in UTF-8".to_owned() });
         }
         Ok(value)
     }
 
-    /// A number; `what` says which ones are right.
+    /// A number; `what` describes the valid ones.
     pub(super) fn number<T: FromStr>(&self, name: &'static str, what: &str) -> Result<Option<T>, ConfigError> {
         let Some(value) = self.get(name)? else { return Ok(None) };
         let number = value.replace('_', "").parse();

@@ -7,19 +7,19 @@ use crate::layout::{self, ImageId};
 use store::digest::Digest;
 use store::{Body, ErrorKind, Key, ObjectMeta, Optional, PutMode, Store, StoreError};
 
-/// The place of replicas, backups and quarantine.
+/// The store of replicas, backups and quarantine.
 #[derive(Debug, Clone)]
 pub struct Archive {
     store: Store,
     clock: Clock,
 }
 
-/// What became of one image whose replica was asked for.
+/// The outcome of replicating one image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Archived {
-    /// The archive had it, or has it now.
+    /// The archive has the replica.
     Yes,
-    /// Its bytes are in neither place.
+    /// Neither the primary nor the archive has the bytes.
     Missing,
 }
 
@@ -34,14 +34,14 @@ impl Archive {
         &self.store
     }
 
-    /// Stores a replica of an image's bytes, which no record needs to name yet. Where one stands that is right, it is
-    /// left alone, but for one so old that a prune might take it away.
+    /// Stores a replica of an image's bytes, which no record needs to reference yet. An existing intact replica is left
+    /// alone, unless it is so old that a prune might remove it.
     pub async fn put(&self, body: &Body) -> Result<(), StoreError> {
         self.put_unless(body, |meta| !self.is_aging(meta)).await
     }
 
-    /// Likewise for bytes that a record or a tombstone names, so that no prune takes them away: writes nothing where a
-    /// replica stands, which goes on a full disk too.
+    /// Stores a replica of bytes that a record or a tombstone references, so that no prune removes it: writes nothing
+    /// if a replica exists, which works on a full disk too.
     pub async fn put_named(&self, body: &Body) -> Result<(), StoreError> {
         self.put_unless(body, |_| true).await
     }
@@ -52,7 +52,8 @@ impl Archive {
             Err(e) if e.kind == ErrorKind::AlreadyExists => {}
             done => return done.map(drop),
         }
-        // It may have rotted since the last image of this content was deleted, and it would stand for this one then.
+        // It may have been damaged since the last image with this content was deleted, and would then serve for this
+        // one.
         let stands = self.store.digest(&key).await.intact()?;
         if !stands.is_some_and(|(meta, digest)| digest == body.digest() && serves(&meta)) {
             self.store.put(&key, body, &PutMode::Overwrite).await?;
@@ -60,26 +61,27 @@ impl Archive {
         Ok(())
     }
 
-    /// Whether whoever relies on an object of this age without being named in the catalog or in a backup must put it anew.
+    /// Whether an operation that relies on an object of this age, unreferenced by the catalog and any backup, must put
+    /// it again.
     pub(crate) fn is_aging(&self, meta: &ObjectMeta) -> bool {
         self.clock.now().duration_since(meta.modified) > AGING
     }
 
-    /// Whether a replica stands that has the right length.
+    /// Whether a replica with the right length exists.
     pub async fn has(&self, digest: &Digest, size: Option<u64>) -> Result<bool, StoreError> {
         let meta = self.store.head(&layout::archived_image(digest)).await.optional()?;
         Ok(meta.is_some_and(|meta| size.is_none_or(|size| size == meta.size)))
     }
 
-    /// Makes sure that a replica of `id`'s bytes stands and has their digest, as the backend keeps it or as reading it
-    /// back tells. A copy that is wrong is made anew from the primary, if the bytes there are right, and so is one that is
-    /// so old that a prune might take it away.
+    /// Ensures that a replica of `id`'s bytes exists and has their digest, as stored by the backend or computed by
+    /// reading the replica. A damaged replica is rewritten from the primary, if the bytes there are intact, and so is
+    /// one that is so old that a prune might remove it.
     pub async fn verify(&self, primary: &Store, id: &ImageId, digest: Digest) -> Result<Archived, StoreError> {
         self.verify_unless(primary, id, digest, |meta| !self.is_aging(meta)).await
     }
 
-    /// Likewise for bytes that a record has named for a while, so that no prune takes them away: what is right is left
-    /// alone, which goes on a full disk too.
+    /// Like [`verify`](Self::verify), for bytes that a record has referenced for a while, so that no prune removes
+    /// them: leaves an intact replica alone, which works on a full disk too.
     pub async fn verify_named(&self, primary: &Store, id: &ImageId, digest: Digest) -> Result<Archived, StoreError> {
         self.verify_unless(primary, id, digest, |_| true).await
     }
@@ -111,15 +113,15 @@ impl Archive {
         }
     }
 
-    /// Brings an image's bytes back into the primary, verified; replaces what lies there.
+    /// Restores an image's bytes to the primary, verified; replaces the object there.
     pub async fn bring_back(&self, primary: &Store, id: &ImageId, digest: Digest) -> Result<Archived, StoreError> {
         let from = layout::archived_image(&digest);
         let copied = self.store.copy_if_right(&from, primary, &layout::image(id), digest).await?;
         Ok(if copied { Archived::Yes } else { Archived::Missing })
     }
 
-    /// Copies an object of `place` into quarantine, where a person can look at it; returns whether it lies there now, which
-    /// it does not where it is gone or cannot be read.
+    /// Copies an object of `place` into quarantine, where the operator can inspect it; returns whether it is there now,
+    /// which it is not if the object is gone or cannot be read.
     pub async fn quarantine(&self, place: &Store, key: &Key) -> Result<bool, StoreError> {
         quarantine(&self.store, place, key).await
     }

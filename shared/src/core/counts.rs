@@ -1,10 +1,10 @@
-//! What a process counts of its own work, for whoever watches it from outside.
+//! Counters of a process's own work, for monitoring.
 
 use jiff::Timestamp;
 
 use store::sync::{AtomicU64, Mutex, Ordering, lock};
 
-/// Counts since the process began.
+/// Counters since the process began.
 #[derive(Debug, Default)]
 pub struct Counts {
     uploads: AtomicU64,
@@ -13,16 +13,16 @@ pub struct Counts {
     thumbnails: [AtomicU64; Outcome::ALL.len()],
 }
 
-/// How the question for a thumbnail of an image ended. Those who waited for what another was making are not counted.
+/// The outcome of a request for a thumbnail. Requests that waited for another request's thumbnail are not counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// It had been made before.
+    /// It was in the cache.
     Found,
     /// It was made.
     Made,
-    /// The image has none.
+    /// The image cannot have one.
     Refused,
-    /// It could not be made now.
+    /// It failed, perhaps temporarily.
     Failed,
 }
 
@@ -41,14 +41,14 @@ impl Outcome {
     }
 }
 
-/// How the last prune ended that was no dry run.
+/// The outcome of the last prune, dry runs excluded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LastPrune {
     /// When it ended.
     pub at: Timestamp,
-    /// Whether it removed all that it should have: it neither failed nor was held back.
+    /// Whether it removed everything that it should have: it neither failed nor was held back.
     pub complete: bool,
-    /// Length in bytes of the chunks and replicas that it removed.
+    /// Total size in bytes of the removed chunks and replicas.
     pub removed_bytes: u64,
 }
 
@@ -58,7 +58,7 @@ impl Counts {
         self.uploads.load(Ordering::Relaxed)
     }
 
-    /// Length of those images in bytes.
+    /// Total size of those images in bytes.
     pub fn uploaded_bytes(&self) -> u64 {
         self.uploaded_bytes.load(Ordering::Relaxed)
     }
@@ -68,7 +68,7 @@ impl Counts {
         *lock(&self.last_prune)
     }
 
-    /// How many questions for thumbnails of images ended so.
+    /// How many requests for thumbnails had this outcome.
     pub fn thumbnails(&self, outcome: Outcome) -> u64 {
         self.thumbnails[outcome as usize].load(Ordering::Relaxed)
     }

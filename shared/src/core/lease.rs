@@ -1,7 +1,7 @@
-//! [`Lease`]: a claim, visible to every process, that ends by itself when its holder dies.
+//! [`Lease`]: a claim, visible to every process, that expires when its holder dies.
 //!
-//! It ends when it was not renewed for a minute. On a local disk it also names the process that holds it, and whoever runs
-//! on the same machine takes it over at once where that process has ended.
+//! It expires if it was not renewed for a minute. On a local disk it also identifies the process that holds it, and
+//! another process on the same machine takes it over at once if that process has ended.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -16,33 +16,33 @@ use crate::layout;
 use store::sync::{Mutex, lock};
 use store::{Body, ETag, ErrorKind, Optional, PutMode, Store, StoreError};
 
-/// A lease that was not renewed for this long belongs to a holder that died.
+/// If a lease was not renewed for this long, its holder died.
 const EXPIRY: SignedDuration = SignedDuration::from_secs(60);
-/// So far ahead a holder's clock may be. What lies further in the future was never renewed by one whose clock is right.
+/// How far ahead a holder's clock may be. A renewal time further in the future comes from a wrong clock.
 const AHEAD: SignedDuration = SignedDuration::from_hours(1);
 /// How often a holder renews.
 const RENEWAL: SignedDuration = SignedDuration::from_secs(20);
-/// How soon it tries again when that failed.
+/// How soon a failed renewal is retried.
 const RETRY: SignedDuration = SignedDuration::from_secs(5);
 /// Up to this long after the last renewal one may fail: the lease still holds, and there is time for another.
 const RENEW_GRACE: SignedDuration = SignedDuration::from_secs(40);
 
-/// The lease of a running restore, or of what must not run beside one.
+/// The lease of a running restore, or of an operation that must not run beside one.
 #[derive(Debug)]
 pub(crate) struct Lease<'a> {
     archive: &'a Store,
     clock: &'a Clock,
     holder: Holder,
-    /// `None` while there is no room for it; only for who deletes.
+    /// `None` while there is no space for it; only for an operation that deletes.
     held: tokio::sync::Mutex<Option<ETag>>,
     renewed: Mutex<Timestamp>,
     due: Mutex<Timestamp>,
-    /// Whether the last renewal was not answered, so that it may have been made all the same.
+    /// Whether the last renewal got no reply, so that it may have succeeded.
     unsure: AtomicBool,
     only_deletes: bool,
 }
 
-/// Who holds a lease.
+/// The holder of a lease.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Holder {
     #[serde(rename = "holder")]
@@ -53,7 +53,7 @@ struct Holder {
 }
 
 impl Holder {
-    /// This process, for a lease in this place.
+    /// This process, as the holder of a lease in this archive.
     async fn here(archive: &Store, clock: &Clock) -> Self {
         Self { id: clock.new_id(), process: this_process(archive).await }
     }
@@ -79,15 +79,15 @@ impl LeaseJson {
     }
 }
 
-/// File systems of one machine alone. A name that is missing here costs a wait of a minute after a crash.
+/// File systems that are local to one machine. A missing name costs a wait of a minute after a crash.
 const LOCAL: [&str; 9] = ["ext4", "xfs", "btrfs", "bcachefs", "f2fs", "zfs", "overlay", "tmpfs", "ramfs"];
 
-/// What a lease in this place says of the process that holds it.
+/// This process's identity for a lease in this archive; `None` if other machines may share the archive.
 async fn this_process(archive: &Store) -> Option<Process> {
     if !archive.is_disk() {
         return None;
     }
-    // A service or a network's file system may be shared by machines that are copies of each other, with the same ids.
+    // A service or a network file system may be shared by machines that are copies of each other, with the same ids.
     let file_system = archive.status().await.ok()?.file_system?;
     is_local(&file_system).then(Process::this).flatten()
 }
@@ -104,8 +104,8 @@ impl<'a> Lease<'a> {
         Ok(taken.map(|etag| Self::new(archive, clock, holder, Some(etag), false)))
     }
 
-    /// Likewise for one who only deletes, which has to go on a full disk: where there is no room for a lease, it is enough
-    /// that nobody holds one. Neither can a restore begin there.
+    /// Takes the lease for an operation that only deletes, which has to work on a full disk: if there is no space for a
+    /// lease, it is enough that none is held. A restore cannot begin there either.
     pub(crate) async fn acquire_to_delete(archive: &'a Store, clock: &'a Clock) -> Result<Option<Self>, StoreError> {
         let holder = Holder::here(archive, clock).await;
         let held = match Self::take(archive, clock, &holder).await {
@@ -138,10 +138,10 @@ impl<'a> Lease<'a> {
         }
     }
 
-    /// Renews the lease where that is due; to be called often. [`Error::RestoreRunning`] when another has taken it over.
-    /// An archive that does not answer for a moment ends nothing while the lease holds.
+    /// Renews the lease if that is due; call it often. [`Error::RestoreRunning`] if another process has taken it over.
+    /// A short outage of the archive ends nothing while the lease holds.
     pub(crate) async fn renew_if_due(&self) -> Result<()> {
-        // Where there was no room for it, another may have found some since.
+        // Without a lease, for lack of space, renew each time: another process may have found space for one since.
         let held = self.held.lock().await.is_some();
         let now = self.clock.now();
         if held && now < *lock(&self.due) {
@@ -178,7 +178,7 @@ impl<'a> Lease<'a> {
             Ok(Some(etag)) => Some(etag),
             Ok(None) => return Err(Error::RestoreRunning),
             Err(e) if e.kind == ErrorKind::Changed => return Err(Error::RestoreRunning),
-            // The next try reads who holds it; until then it is as if there had never been room for it.
+            // The next attempt reads who holds it; until then it is as if there had never been space for it.
             Err(e) if e.kind == ErrorKind::Full && self.only_deletes => None,
             Err(e) => return Err(e.into()),
         };
@@ -187,14 +187,14 @@ impl<'a> Lease<'a> {
         Ok(())
     }
 
-    /// Whether the lease still holds, and for long enough to finish what is at hand. Writes nothing, so that it works on a full
-    /// disk too.
+    /// Whether the lease still holds, and for long enough to finish the current step. Writes nothing, so that it works
+    /// on a full disk too.
     pub(crate) async fn still_holds(&self) -> Result<bool, StoreError> {
         let in_time = self.clock.now().duration_since(*lock(&self.renewed)) < RENEW_GRACE;
         Ok(in_time && self.own().await?.is_some())
     }
 
-    /// The version of the lease that lies there, if it is this one.
+    /// The current version of the lease object, if this process holds it.
     async fn own(&self) -> Result<Option<ETag>, StoreError> {
         let Some((bytes, etag)) = self.archive.read(&layout::restore_lease()).await.optional()? else {
             return Ok(None);
@@ -203,14 +203,14 @@ impl<'a> Lease<'a> {
         Ok(lease.is_ok_and(|lease| lease.holder.id == self.holder.id).then_some(etag))
     }
 
-    /// Gives the lease up; one that cannot be given up ends by itself.
+    /// Releases the lease; if that fails, it expires.
     pub(crate) async fn end(self) {
         if let Err(error) = self.release().await {
             tracing::warn!(error = &error as &dyn std::error::Error, "a lease stays until it ends by itself");
         }
     }
 
-    /// Deletes the lease, unless another has taken it over.
+    /// Deletes the lease, unless another process has taken it over.
     async fn release(self) -> Result<(), StoreError> {
         match self.own().await? {
             Some(_) => self.archive.delete(&layout::restore_lease()).await,

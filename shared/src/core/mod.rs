@@ -1,4 +1,4 @@
-//! [`Core`]: what every service has.
+//! [`Core`]: what every service needs.
 
 pub mod ages;
 pub mod archive;
@@ -20,36 +20,36 @@ use crate::layout;
 use store::sync::{self, Mutex, lock};
 use store::{ErrorKind, Files, Optional, Store, StoreError};
 
-/// One store: where it lies, what is in it, and what holds for all that is done with it.
+/// One store: its locations, catalog, clock and settings.
 #[derive(Debug)]
 pub struct Core {
     /// Images and their metadata.
     pub primary: Store,
     /// Replicas of images, backups, quarantine.
     pub archive: Archive,
-    /// What images there are.
+    /// The records of all images.
     pub catalog: Catalog,
     /// Time and identifiers.
     pub clock: Clock,
-    /// Limits and habits.
+    /// Limits and behavior.
     pub settings: Settings,
     /// When this process began to serve.
     pub started_at: Timestamp,
-    /// Changes of existing records wait for each other, so that none is made from a state that another just replaced.
+    /// Serializes changes of existing records, so that none is based on a state that another has just replaced.
     pub(crate) editing: tokio::sync::Mutex<()>,
-    /// How far the long operation is that this process runs.
+    /// The progress of the long operation that this process runs.
     pub progress: Progress,
-    /// What this process has done.
+    /// Counters of this process's work.
     pub counts: Counts,
     /// Wakes the background task after each change.
     pub changed: tokio::sync::Notify,
     /// Why the last write failed, until one succeeds.
     last_write_failure: Mutex<Option<WriteFailure>>,
-    /// Why the last work failed that followed a change, until it succeeds.
+    /// Why the last work after a change failed, until it succeeds.
     last_upkeep_failure: Mutex<Option<WriteFailure>>,
 }
 
-/// How the last write failed, and in which place, where that has a name.
+/// The error of the last write, and the name of the store, if it has one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct WriteFailure {
     pub(crate) kind: ErrorKind,
@@ -57,8 +57,8 @@ pub(crate) struct WriteFailure {
 }
 
 impl Core {
-    /// A store whose images lie in `primary` and whose replicas and backups lie in `archive`; `mirrors` are further places
-    /// for replicas of the metadata.
+    /// A store with its images in `primary` and its replicas and backups in `archive`; `mirrors` are the locations for
+    /// replicas of the metadata.
     pub fn new(primary: Store, archive: Store, mirrors: Vec<Store>, clock: Clock, settings: Settings) -> Self {
         let places = std::iter::once(archive.clone()).chain(mirrors).collect();
         Self {
@@ -77,22 +77,22 @@ impl Core {
         }
     }
 
-    /// Whether nothing may be written, because a place is not what it was.
+    /// Whether writes are fenced, because a location's storage was exchanged.
     pub fn is_fenced(&self) -> bool {
         self.primary.is_fenced()
     }
 
-    /// Finds out, by trying, whether the primary can do what everything here relies on. For a start; costs a few requests.
+    /// Tests whether the primary supports what Keepsake needs. For startup; costs a few requests.
     pub async fn check_primary(&self) -> Result<()> {
         self.check_store(&self.primary).await?;
-        // The first mirror is the archive. Others lie on file systems of their own.
+        // The first mirror is the archive. Others are on separate file systems.
         for mirror in self.catalog.mirrors().iter().skip(1) {
             self.check_store(mirror).await?;
         }
         Ok(())
     }
 
-    /// Likewise for the archive, which may be away for a while.
+    /// Tests the archive, which may be unavailable for a while.
     pub async fn check_archive(&self) -> Result<()> {
         self.check_store(self.archive.store()).await
     }
@@ -102,21 +102,21 @@ impl Core {
             return Ok(());
         }
         store.check_conditional_writes(&layout::scratch()).await?;
-        // A folder that is no folder (a link, say) would only show at the first upload.
+        // A folder that is not one (a link, say) would otherwise only show at the first upload.
         store.head(&layout::probe()).await.optional()?;
         Ok(())
     }
 
     /// How many files have to stay free for deletes, restores and backups, which write before they remove anything: a
-    /// twentieth of all, 1,000 at most, and none where no bytes are reserved either.
+    /// twentieth of all, 1,000 at most, and none if no bytes are reserved either.
     pub(crate) fn reserve_files(&self, files: Files) -> u64 {
         if self.settings.reserve_bytes == 0 { 0 } else { (files.total / 20).min(1_000) }
     }
 
-    /// Takes note of how a write ended, for health.
+    /// Records the outcome of a write, for health.
     pub(crate) fn note_write<T>(&self, outcome: Result<T>) -> Result<T> {
         if matches!(outcome, Err(Error::NoRoom | Error::NoFiles)) {
-            // Too little room for one upload is no failure of the store; less than the reserve shows in its status.
+            // Too little space for one upload is not a failure of the store; less than the reserve shows in its status.
             return outcome;
         }
         let error = outcome.as_ref().err();
@@ -127,7 +127,7 @@ impl Core {
         outcome
     }
 
-    /// Takes note of how work ended that follows a change (replicas, automatic backups, compacts), for health.
+    /// Records the outcome of work after a change (replication, automatic backups, compaction), for health.
     pub(crate) fn note_upkeep<T>(&self, outcome: Result<T>) -> Result<T> {
         let failed = |error: &Error| WriteFailure {
             kind: error.store_kind().unwrap_or(ErrorKind::Unavailable),
@@ -137,7 +137,7 @@ impl Core {
         outcome
     }
 
-    /// Why the last such work failed, if it did.
+    /// Why the last work after a change failed, if it did.
     pub(crate) fn last_upkeep_failure(&self) -> Option<WriteFailure> {
         *lock(&self.last_upkeep_failure)
     }

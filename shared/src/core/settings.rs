@@ -1,24 +1,24 @@
-//! [`Settings`]: limits and habits, as configured.
+//! [`Settings`]: limits and behavior, as configured.
 
 use crate::config::Keep;
 
-/// Limits and habits, as configured.
+/// Limits and behavior, as configured.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Longest image in bytes, and longest request body but for the form around it; a function that cannot take in so
-    /// much still gives out tickets for it.
+    /// Maximum size of an image in bytes, and of a request body without its multipart framing; a function with a lower
+    /// limit for bodies still issues tickets for larger images.
     pub max_upload_bytes: u64,
-    /// Most pixels and frames an image may have.
+    /// Maximum number of pixels and frames of an image.
     pub media: crate::media::Limits,
     /// Bytes that uploads leave free, so that deleting works on a full disk.
     pub reserve_bytes: u64,
-    /// Uploads for each automatic backup.
+    /// Number of uploads per automatic backup.
     pub backup_every: u64,
     /// Which automatic backups a prune keeps.
     pub keep: Keep,
-    /// Whether replicas stand before an upload is acknowledged.
+    /// Whether an upload is acknowledged only after its replicas are stored.
     pub archive_sync: bool,
-    /// Where they do not: how many changes may wait for theirs before no more is taken in.
+    /// Otherwise: how many changes may be pending replication before uploads are refused.
     pub behind_max: usize,
 }
 

@@ -1,4 +1,4 @@
-//! [`Access`]: who may ask for what.
+//! [`Access`]: the authorization of requests.
 
 use std::time::Duration;
 
@@ -16,15 +16,16 @@ use crate::config::{Config, Platform, Read, Secret};
 use crate::services::tokens::Scope;
 use store::digest::Digest;
 
-/// Who may ask for what.
+/// The authorization of requests.
 ///
-/// [`scopes`] says what each route needs. Where there is no token, whoever reaches the server has every scope; where there
-/// is one, whoever shows none has that of reading, unless reading needs a token too.
+/// [`scopes`] defines what each route needs. If no token is configured, every client has every scope; otherwise a
+/// client without a token only has the scope for reading, unless reading needs a token too.
 ///
-/// Every change, and whatever else needs more than reading does, may come from a web page only if that page is the server's
-/// own or of an allowed origin: a browser sends what any page asks it to, also to a server that only listens to its own
-/// machine. There, in addition, every request must name the machine as local, so that no page can read through a name of
-/// its own that leads to 127.0.0.1 (DNS rebinding); elsewhere it must name an allowed host, where any is set.
+/// Every request that needs more than reading, and so every change, may come from a web page only if that page is the
+/// server's own or of an allowed origin: a browser sends any request that a page makes, even to a server that only
+/// listens on its own machine. On such a server, every request must also use a local host name, so that no page can
+/// read through a name of its own that resolves to 127.0.0.1 (DNS rebinding); elsewhere it must use an allowed host
+/// name, if any is set.
 #[derive(Debug, Clone, Default)]
 pub struct Access {
     token: Option<Secret>,
@@ -36,32 +37,32 @@ pub struct Access {
 }
 
 impl Access {
-    /// Needs `token`, where there is one, for changes; lets pages of `allowed_origins` in, each written as browsers write
-    /// it; with `only_local`, answers only those who ask for `localhost`, `127.0.0.1` or `[::1]`.
+    /// Requires `token`, if given, for changes; accepts pages of `allowed_origins`, each in the form that browsers
+    /// send; with `only_local`, accepts only requests to `localhost`, `127.0.0.1` or `[::1]`.
     pub fn new(token: Option<Secret>, allowed_origins: Vec<String>, only_local: bool) -> Self {
         Self { token, allowed_origins, only_local, ..Self::default() }
     }
 
-    /// Answers only those who ask for one of these names, or for a local one; each is in lower case, and one with a port is
-    /// meant with that port only. None lets all in, or those only that are local.
+    /// Accepts only requests to one of these host names, or to a local one; names are in lower case, and one with a
+    /// port is accepted with that port only. An empty list accepts all names, or with `only_local` only local ones.
     #[must_use]
     pub fn for_hosts(self, allowed_hosts: Vec<String>) -> Self {
         Self { allowed_hosts, ..self }
     }
 
-    /// Takes pages of this origin for the server's own, under whatever name a proxy asks for them.
+    /// Treats pages of this origin as the server's own, whatever host name a proxy sends.
     #[must_use]
     pub fn known_as(self, public_url: Option<String>) -> Self {
         Self { public_url, ..self }
     }
 
-    /// Needs a token for reading as well.
+    /// Requires a token for reading as well.
     #[must_use]
     pub fn private(self) -> Self {
         Self { private: true, ..self }
     }
 
-    /// What `config` says; only local where it listens on a loopback address.
+    /// The access rules in `config`; only local if it listens on a loopback address.
     pub fn from_config(config: &Config) -> Self {
         let only_local = config.host.is_loopback() && config.platform != Some(Platform::Lambda);
         let access = Self::new(config.api_token.clone(), config.allowed_origins.clone(), only_local)
@@ -70,7 +71,7 @@ impl Access {
         if config.read == Read::Token { access.private() } else { access }
     }
 
-    /// Whether anyone who can reach the server can make changes.
+    /// Whether any client that can connect can make changes.
     pub fn is_open(&self) -> bool {
         !self.needs_token() && !self.only_local
     }
@@ -85,7 +86,7 @@ impl Access {
         self.private && self.needs_token()
     }
 
-    /// The scope of whoever shows no token.
+    /// The scope of a client without a token.
     pub(super) fn without_token(&self) -> Option<Scope> {
         match (self.needs_token(), self.private) {
             (false, _) => Some(Scope::Admin),
@@ -105,8 +106,8 @@ impl Access {
         if host.is_some_and(is_local) {
             return Ok(());
         }
-        // Platforms ask whether it is alive under whatever name or address they know it by, or under none, as HTTP/1.0 lets
-        // them; and no page learns anything. A browser always sends a name.
+        // Platforms probe under any host name or address, or under none, which HTTP/1.0 allows; the response tells a
+        // page nothing. A browser always sends a name.
         let is_probe = needs == Needs::Nothing && matches!(route, Some("/livez" | "/readyz"));
         if is_probe && (host.is_none() || !self.only_local) {
             return Ok(());
@@ -136,7 +137,8 @@ impl Access {
         if self.allowed_origins.iter().any(|allowed| allowed == origin) {
             return Ok(());
         }
-        // A page that came without TLS has no `Sec-Fetch-Site`, and a proxy that changes `Host` makes it look like another's.
+        // A page without TLS sends no `Sec-Fetch-Site`, and a proxy that changes `Host` makes it look like a foreign
+        // page.
         let detail = format!(
             "Pages from {origin:?} may not make changes here. If that is this server's own address, the proxy must pass on the \
              Host header unchanged, or ALLOWED_ORIGINS must name it."
@@ -144,12 +146,12 @@ impl Access {
         Err(Problem::new(StatusCode::FORBIDDEN, "forbidden-origin", detail))
     }
 
-    /// Refuses a change in a session unless a page of this server asks for it, and the browser says so. It sends cookies along
-    /// with whatever any page of the same site asks for, and old ones with what any page does.
+    /// Refuses a change in a session unless it comes from a page of this server, according to the browser. A browser
+    /// sends cookies with the requests of any page of the same site, and an old browser with those of any page.
     pub(super) fn check_session(&self, headers: &HeaderMap) -> Result<(), Problem> {
         let asked_here = match text(headers, SEC_FETCH_SITE) {
             Some(site) => matches!(site, "same-origin" | "none"),
-            // Whose origin it is has been checked, as of every change.
+            // The origin itself has been checked, as for every change.
             None => headers.contains_key(ORIGIN),
         };
         if asked_here {
@@ -160,14 +162,14 @@ impl Access {
         Err(Problem::new(StatusCode::FORBIDDEN, "forbidden-origin", detail))
     }
 
-    /// Whether a page of this server sent this, as the browser itself says, also where a proxy asks under another name; or
-    /// as the origin says, for browsers that say no more.
+    /// Whether a page of this server sent this request, according to `Sec-Fetch-Site`, which also holds behind a proxy
+    /// that changes the host name; or according to `Origin`, for browsers that send only that.
     fn is_from_own_page(&self, headers: &HeaderMap) -> bool {
         match text(headers, SEC_FETCH_SITE) {
             Some("same-origin") => true,
             Some("same-site" | "cross-site") => false,
-            // Browsers say it over TLS and to localhost alone. On a plain network the port that a proxy listens on shows only
-            // in the origin, unless the proxy passes the name on as it came.
+            // Browsers send it only over TLS and to localhost. On plain HTTP, the port of a proxy is only in the
+            // origin, unless the proxy passes the host name on unchanged.
             _ => text(headers, ORIGIN).is_some_and(|origin| {
                 let is_public = self.public_url.as_deref() == Some(origin);
                 is_public || text(headers, HOST).is_some_and(|host| is_own(origin, host))
@@ -175,7 +177,7 @@ impl Access {
         }
     }
 
-    /// Lets pages of the allowed origins read answers; `None` where there are none.
+    /// Lets pages of the allowed origins read responses; `None` if there are none.
     pub(super) fn cors(&self) -> Option<CorsLayer> {
         const ANSWERS: [HeaderName; 12] = [
             header::ACCEPT_RANGES,
@@ -204,7 +206,7 @@ impl Access {
     }
 }
 
-/// Refuses what [`Access`] does not let pass.
+/// Refuses requests that [`Access`] does not allow.
 pub(super) async fn guard(State(app): State<App>, request: Request, next: Next) -> Result<Response, Problem> {
     let access = &app.access;
     let (mut parts, body) = request.into_parts();
@@ -232,7 +234,7 @@ pub(super) async fn guard(State(app): State<App>, request: Request, next: Next) 
     Ok(response)
 }
 
-/// What only some may read is kept by nobody else's cache.
+/// Keeps responses that need a token out of shared caches.
 fn keep_from_shared_caches(headers: &mut HeaderMap) {
     let Some(public) = text(headers, CACHE_CONTROL).filter(|value| value.contains("public")) else { return };
     if let Ok(private) = HeaderValue::try_from(public.replace("public", "private")) {
@@ -240,7 +242,7 @@ fn keep_from_shared_caches(headers: &mut HeaderMap) {
     }
 }
 
-/// How long a browser may keep the answer to a preflight; Chromium keeps none for longer.
+/// How long a browser may cache the response to a preflight; Chromium's maximum.
 const PREFLIGHT_KEPT: Duration = Duration::from_hours(2);
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -261,7 +263,7 @@ fn name_of(host: &str) -> &str {
     }
 }
 
-/// Whether a page of `origin` came from `host`. The scheme is not compared: behind a proxy it is not known here.
+/// Whether a page of `origin` came from `host`. The scheme is not compared: behind a proxy it is unknown here.
 fn is_own(origin: &str, host: &str) -> bool {
     let (authority, default_port) = match origin.split_once("://") {
         Some(("https", authority)) => (authority, ":443"),
@@ -272,7 +274,7 @@ fn is_own(origin: &str, host: &str) -> bool {
     without_default(authority) == without_default(host)
 }
 
-/// Compares in a time that tells neither how much of a guess is right nor how long the secret is.
+/// Compares in constant time, which reveals neither how much of a guess is right nor the length of the secret.
 fn same(given: &str, secret: &str) -> bool {
     Digest::of(given.as_bytes()).as_bytes().ct_eq(Digest::of(secret.as_bytes()).as_bytes()).into()
 }

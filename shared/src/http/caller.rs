@@ -1,4 +1,4 @@
-//! [`Caller`]: who asks, as far as that is known.
+//! [`Caller`]: the sender of a request, as far as known.
 
 use axum::extract::FromRequestParts;
 use axum::http::header::{HeaderValue, SET_COOKIE, WWW_AUTHENTICATE};
@@ -12,23 +12,23 @@ use super::{App, Problem, session};
 use crate::services::tokens::Scope;
 use store::digest::Digest;
 
-/// Nobody guesses a token of so many characters: 128 bits as hexadecimal digits.
+/// A token of this many characters cannot be guessed: 128 bits as hexadecimal digits.
 const LONG: usize = 32;
 
-/// Who asks, as far as that is known: what they may do, and under which token. A handler that tells some more than others
-/// takes one; what a route itself needs has been checked before.
+/// The sender of a request, as far as known: its scope and its token. A handler whose response depends on the scope
+/// takes one; what the route itself needs has been checked before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
-    /// The greatest scope that they have; `None` where they may not even read.
+    /// The caller's greatest scope; `None` if it may not even read.
     pub scope: Option<Scope>,
-    /// The name of their token, where they showed one that is right.
+    /// The name of the caller's token, if it sent a valid one.
     pub token: Option<String>,
-    /// Whether they have a session whose token is no longer right.
+    /// Whether the caller has a session whose token is no longer valid.
     session_is_over: bool,
 }
 
 impl Caller {
-    /// Who sent this request. A token that is wrong is none; a session counts where no token is shown.
+    /// The sender of this request. A wrong token counts as none; a session counts if there is no token.
     pub(super) async fn of(app: &App, parts: &Parts) -> Result<Self, Problem> {
         let shown = parts.headers.typed_get::<Authorization<Bearer>>();
         let (given, in_session) = match &shown {
@@ -47,15 +47,15 @@ impl Caller {
         }
     }
 
-    /// Whoever shows no token.
+    /// A caller without a token.
     pub fn anonymous(app: &App) -> Self {
         Self { scope: app.access.without_token(), token: None, session_is_over: false }
     }
 
-    /// Whoever shows this token with a request of these extensions; `None` where it is wrong, or none is needed here. An error
-    /// says that there were too many wrong ones, or that it cannot be told.
+    /// The caller with this token and a request with these extensions; `None` if the token is wrong, or none is needed
+    /// here. An error means that there were too many wrong ones, or that the check failed.
     ///
-    /// A long token cannot be guessed, so that whoever has a right one is let in whatever others at the same address try.
+    /// A long token cannot be guessed, so its holder is accepted whatever other clients at the same address try.
     pub async fn with_token(app: &App, given: &str, extensions: &Extensions) -> Result<Option<Self>, Problem> {
         if !app.access.needs_token() {
             return Ok(None);
@@ -75,8 +75,8 @@ impl Caller {
         Ok(found.map(|token| known(token.scope, token.name)))
     }
 
-    /// A name for who sent a request, by which the uploads of one are told from those of another: their token, else their
-    /// address; `None` where neither is known. It is a digest, since what is kept under it need not name anyone.
+    /// An id of the sender of a request, which separates the uploads of different clients: derived from the token, else
+    /// from the address; `None` if neither is known. It is a digest, so that stored data identifies no one.
     pub fn name_of(extensions: &Extensions) -> Option<String> {
         let token =
             extensions.get::<Self>().and_then(|caller| caller.token.as_ref()).map(|token| format!("token {token}"));
@@ -84,12 +84,12 @@ impl Caller {
         token.or_else(address).map(|name| Digest::of(name.as_bytes()).to_string())
     }
 
-    /// Whether they have this scope.
+    /// Whether the caller has this scope.
     pub fn may(&self, scope: Scope) -> bool {
         self.scope >= Some(scope)
     }
 
-    /// Refuses whoever does not have this scope.
+    /// Refuses a caller without this scope.
     pub fn require(&self, scope: Scope) -> Result<(), Problem> {
         if self.may(scope) {
             return Ok(());
@@ -101,7 +101,7 @@ impl Caller {
         Err(self.needs_token())
     }
 
-    /// Likewise, and whoever showed no token as well, even where everyone has this scope; unless none is needed here.
+    /// Also refuses a caller without a token, even if everyone has this scope, unless no token is needed here.
     pub(super) fn require_token(&self, app: &App, scope: Scope) -> Result<(), Problem> {
         if self.token.is_none() && app.access.needs_token() {
             return Err(self.needs_token());
@@ -114,12 +114,12 @@ impl Caller {
         if !self.session_is_over {
             return problem;
         }
-        // Else the browser would show a wrong token with everything that it asks for.
+        // Otherwise the browser would send a wrong token with every request.
         session::ENDED.into_iter().fold(problem, |problem, cookie| problem.with_header(SET_COOKIE, cookie))
     }
 }
 
-/// Refuses whoever showed no right token.
+/// The response for a caller without a valid token.
 pub fn unauthorized(detail: &str) -> Problem {
     let problem = Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail);
     problem.with_header(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))

@@ -1,4 +1,4 @@
-//! What handlers take out of a request; what cannot be read is refused with a [`Problem`].
+//! Extractors for handlers; malformed input is refused with a [`Problem`].
 
 use axum::body::Body;
 use axum::extract::FromRequestParts;
@@ -11,11 +11,10 @@ use super::{Problem, read_body};
 use crate::core::error::{Error, Result};
 use crate::layout::BackupName;
 
-/// The longest description of one image in a body, in bytes: that of the longest text takes 120,000 as JSON, if all of it is
-/// escaped.
+/// Maximum size of the JSON metadata of one image, in bytes: the longest text takes 120,000 if all of it is escaped.
 pub const MAX_JSON_BYTES: usize = 256 * 1024;
 
-/// The parameter in a route's path. One that is no text names nothing: 404 `not-found`.
+/// The parameter in a route's path. If it is not text: 404 `not-found`.
 #[derive(Debug)]
 pub struct Path<T>(pub T);
 
@@ -28,7 +27,7 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
     }
 }
 
-/// The query. One that cannot be read as a `T` is refused: 400 `invalid-request`.
+/// The query. If it cannot be parsed as a `T`: 400 `invalid-request`.
 #[derive(Debug)]
 pub struct Query<T>(pub T);
 
@@ -41,7 +40,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
     }
 }
 
-/// The name of a backup, where it is the only parameter in a route's path. What is no name names no backup: 404
+/// The name of a backup, if it is the only parameter in a route's path. If it is not a valid name: 404
 /// `no-such-backup`.
 impl<S: Send + Sync> FromRequestParts<S> for BackupName {
     type Rejection = Problem;
@@ -52,13 +51,13 @@ impl<S: Send + Sync> FromRequestParts<S> for BackupName {
     }
 }
 
-/// Reads a body of JSON of at most `limit` bytes. `wrong` says what it is where it cannot be read: "The body `wrong`: …".
+/// Reads a JSON body of at most `limit` bytes. `wrong` completes the error for a malformed one: "The body `wrong`: …".
 pub async fn read_json<T: DeserializeOwned>(body: Body, limit: usize, wrong: &str) -> Result<T> {
     serde_json::from_slice(&read_body(body, limit).await?)
         .map_err(|error| Error::Invalid(format!("The body {wrong}: {error}.")))
 }
 
-/// The media type that a body is sent with, in lower case and without parameters; empty where none is given.
+/// The media type of a request, in lower case and without parameters; empty if none is given.
 pub fn media_type(headers: &HeaderMap) -> String {
     let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()

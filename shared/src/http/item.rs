@@ -1,4 +1,4 @@
-//! [`Item`] and [`GroupItem`]: an image and a group as clients see them.
+//! [`Item`] and [`GroupItem`]: the JSON of an image and of a group.
 
 use std::sync::Arc;
 
@@ -14,15 +14,15 @@ use crate::services::groups::Group;
 use crate::services::upload::links;
 use store::digest::Hasher;
 
-/// What need not be encoded in a segment of a path.
+/// The characters that need no encoding in a path segment.
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// An image as JSON: every documented field, `null` where it is not set, and then whatever else an imported record holds.
+/// An image as JSON: every documented field, `null` if unset, followed by all other fields of an imported record.
 #[derive(Debug, Clone, Copy)]
 pub struct Item<'a> {
     id: &'a ImageId,
     record: &'a Record,
-    /// What stands before the path of its URL: a scheme and an authority, or nothing.
+    /// The prefix of its URL: a scheme and an authority, or empty.
     base: &'a str,
 }
 
@@ -32,13 +32,13 @@ impl<'a> Item<'a> {
         Some(Self { id, record: entry.live()?, base: "" })
     }
 
-    /// The same item with an absolute URL, which begins with `base`; with a relative one where that is empty.
+    /// The same item with an absolute URL, which begins with `base`; a relative one if that is empty.
     #[must_use]
     pub fn at(self, base: &'a str) -> Self {
         Self { base, ..self }
     }
 
-    /// Where the image's bytes are served. An imported record without bytes of its own says that itself.
+    /// The URL of the image's bytes. An imported record without bytes contains its own.
     pub fn url(&self) -> String {
         match self.record.extra.get("url") {
             Some(Value::String(elsewhere)) if self.record.sha256.is_none() => elsewhere.clone(),
@@ -56,7 +56,7 @@ impl Serialize for Item<'_> {
         map.serialize_entry("filename", self.id)?;
         let mut shown = vec!["id", "url", "filename", "requestDigest"];
         {
-            // A documented field of another type than ours was kept as it came, and is shown so.
+            // A documented field with a value of another type is stored and returned unchanged.
             let mut documented = |name: &'static str, value: Option<Value>| {
                 shown.push(name);
                 map.serialize_entry(name, &value.as_ref().or_else(|| extra.get(name)))
@@ -101,7 +101,7 @@ impl Serialize for Item<'_> {
     }
 }
 
-/// A group as JSON: the fields of an item, said of the whole group, and the items of its images in their order.
+/// A group as JSON: the fields of an item, for the whole group, and the items of its images in order.
 #[derive(Debug, Clone, Copy)]
 pub struct GroupItem<'a> {
     group: &'a Group,
@@ -110,12 +110,12 @@ pub struct GroupItem<'a> {
 }
 
 impl<'a> GroupItem<'a> {
-    /// The item of a group, with at most so many of its images: an answer may have to be cut off.
+    /// The item of a group, with at most `most_files` of its images: a response may have to be truncated.
     pub fn new(group: &'a Group, most_files: usize) -> Self {
         Self { group, most_files, base: "" }
     }
 
-    /// Likewise with URLs that begin with `base`; see [`Item::at`].
+    /// The same item with URLs that begin with `base`; see [`Item::at`].
     #[must_use]
     pub fn at(self, base: &'a str) -> Self {
         Self { base, ..self }
@@ -145,8 +145,8 @@ impl Serialize for GroupItem<'_> {
     }
 }
 
-/// The version of a group, for `ETag` and `If-Match`: another after each change of one of its images, and the same in
-/// every process.
+/// The version of a group, for `ETag` and `If-Match`: it changes with each change of one of its images, and is the same
+/// in every process.
 pub fn group_etag(group: &Group) -> ETag {
     tag_of(group).parse().unwrap_or_else(|_| unreachable!("hexadecimal digits make a valid tag"))
 }
@@ -159,8 +159,8 @@ fn tag_of(group: &Group) -> String {
     format!("\"g-{}\"", hasher.finish())
 }
 
-/// The version of an item, for `ETag` and `If-Match`: another after each change of the record, and the same in every
-/// process.
+/// The version of an item, for `ETag` and `If-Match`: it changes with each change of the record, and is the same in
+/// every process.
 pub fn etag(entry: &Entry) -> ETag {
     let tag = format!("\"v{}-{}\"", entry.stamp.version, entry.stamp.commit);
     tag.parse().unwrap_or_else(|_| unreachable!("a number and a UUID make a valid tag"))

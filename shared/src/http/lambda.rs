@@ -1,4 +1,4 @@
-//! What the functions' binaries have in common on AWS Lambda, behind whichever gateway they are asked.
+//! The shared part of the functions' binaries on AWS Lambda, behind any kind of gateway.
 
 use std::error::Error as StdError;
 
@@ -19,10 +19,10 @@ use crate::config::Config;
 use crate::keepsake::Keepsake;
 use crate::telemetry;
 
-/// The most that a function may answer, in bytes of JSON with the body in it; what surrounds the body fits into the rest
-/// of the 6 MB.
+/// Maximum size of a function's response, in bytes of JSON with the body in it; the rest of the 6 MB is enough for what
+/// surrounds the body.
 const MAX_ANSWER_BYTES: usize = 6_000_000;
-/// What the paths of all routes begin with.
+/// The prefixes of all routes.
 const ROOTS: [&str; 4] = ["/api/", "/uploads/", "/livez", "/readyz"];
 
 /// Reads the configuration, opens the store, and makes the router that `lambda_http::run` serves.
@@ -37,8 +37,9 @@ pub async fn start(router: fn(App) -> Router) -> Result<Router, Box<dyn StdError
     Ok(behind_gateways(router(app).layer(map_response(collect))))
 }
 
-/// Makes requests from every kind of gateway look alike to `router`: paths without a stage, and the client's address as the
-/// gateway reports it. The layer is around a router of its own, because a router picks its route before its own layers run.
+/// Normalizes requests from every kind of gateway for `router`: paths without a stage, and the client's address as
+/// reported by the gateway. The layer is around a separate router, because a router picks its route before its own
+/// layers run.
 fn behind_gateways(router: Router) -> Router {
     Router::new().fallback_service(router).layer(map_request(async |mut request: Request| {
         if let Some(context) = request.extensions().get::<RequestContext>().cloned() {
@@ -54,7 +55,7 @@ fn behind_gateways(router: Router) -> Router {
     }))
 }
 
-/// The stage of API Gateway that a request came through, if it has a name.
+/// The API Gateway stage of a request, if it has a name.
 fn stage(context: &RequestContext) -> Option<&str> {
     let stage = match context {
         RequestContext::ApiGatewayV1(context) => context.stage.as_deref(),
@@ -64,9 +65,9 @@ fn stage(context: &RequestContext) -> Option<&str> {
     stage.filter(|stage| *stage != "$default")
 }
 
-/// A URL without the stage that stands before its path. A REST API's stage may have been put there by `lambda_http`, an HTTP
-/// API's by the gateway; behind a domain of its own there may be none. So it is taken away only where a path of Keepsake
-/// follows, which also serves stages with names such as `api`.
+/// A URL without the stage before its path. The stage of a REST API may have been added by `lambda_http`, that of an
+/// HTTP API by the gateway; behind a custom domain there may be none. So it is removed only if a path of Keepsake
+/// follows, which also works for stages with names such as `api`.
 fn without_stage(uri: &Uri, stage: &str) -> Option<Uri> {
     let path = uri.path().strip_prefix('/')?.strip_prefix(stage)?;
     if !ROOTS.iter().any(|root| path.starts_with(root)) {
@@ -78,8 +79,8 @@ fn without_stage(uri: &Uri, stage: &str) -> Option<Uri> {
     Uri::from_parts(parts).ok()
 }
 
-/// Where a request comes from, as far as the gateway says it: clients can put what they like into X-Forwarded-For, but a load
-/// balancer appends the address that it saw.
+/// The client's address, as reported by the gateway: clients can forge X-Forwarded-For, but a load balancer appends the
+/// address of its peer.
 fn source<'a>(context: &'a RequestContext, headers: &'a HeaderMap) -> Option<&'a str> {
     match context {
         RequestContext::ApiGatewayV1(context) => context.identity.source_ip.as_deref(),
@@ -89,7 +90,7 @@ fn source<'a>(context: &'a RequestContext, headers: &'a HeaderMap) -> Option<&'a
     }
 }
 
-/// Reads the configuration and opens the store; an error is as of [`start`].
+/// Reads the configuration and opens the store; errors as in [`start`].
 pub async fn open() -> Result<(Keepsake, Config), Box<dyn StdError + Send + Sync>> {
     let config = Config::from_env().map_err(|error| error.to_string())?;
     telemetry::init(&config).map_err(|error| error.to_string())?;
@@ -100,8 +101,8 @@ pub async fn open() -> Result<(Keepsake, Config), Box<dyn StdError + Send + Sync
     Ok((keepsake, config))
 }
 
-/// Reads an answer's body whole. `lambda_http` does so as well, but it ends the process where reading fails, and what is
-/// too long for Lambda would fail without a word.
+/// Buffers a response's body. `lambda_http` does so as well, but it ends the process if reading fails, and a response
+/// that is too long for Lambda would fail without an explanation.
 async fn collect(response: Response) -> Response {
     let (parts, body) = response.into_parts();
     match body.collect().await.map(|body| body.to_bytes()) {
@@ -122,7 +123,7 @@ fn is_json(content_type: &axum::http::HeaderValue) -> bool {
     content_type.as_bytes().ends_with(b"json")
 }
 
-/// How long a body is inside the function's JSON answer: JSON as a string, everything else as base64.
+/// Length of a body inside the function's JSON response: JSON as a string, everything else as base64.
 fn answer_length(body: &Bytes, is_json: bool) -> usize {
     if is_json {
         body.len() + body.iter().filter(|byte| matches!(byte, b'"' | b'\\')).count()

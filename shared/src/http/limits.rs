@@ -1,4 +1,4 @@
-//! What says no to who asks too often. A server has a [`Limiter`]; before functions a gateway does the same.
+//! Rate limiting. A server has a [`Limiter`]; in front of functions the gateway does it.
 
 use std::fmt::Debug;
 use std::net::IpAddr;
@@ -14,41 +14,41 @@ use super::{App, Problem};
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
-/// Where a request comes from, as far as that can be believed.
+/// The client's address, as far as it can be trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Client(pub IpAddr);
 
-/// How much of a quota is used up.
+/// The state of a quota.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Quota {
     /// What is counted.
     pub name: &'static str,
-    /// How many there may be in a window.
+    /// The maximum per window.
     pub quota: u32,
     /// The window in seconds.
     pub window_seconds: u64,
-    /// How many there may be now.
+    /// How many are left now.
     pub remaining: u32,
-    /// In how many seconds all of them may be again.
+    /// In how many seconds the whole quota is available again.
     pub reset_seconds: u64,
-    /// In how many seconds there may be one; zero where there may be now.
+    /// In how many seconds the next one is allowed; zero if now.
     pub retry_seconds: u64,
 }
 
-/// Counts what clients do, and says when it is too much.
+/// Counts what clients do, and enforces quotas.
 pub trait Limiter: Send + Sync + Debug {
-    /// Counts a request. `None` where this client's are not limited; the quota is an error where it is used up.
+    /// Counts a request. `None` if this client is not limited; the error is the exhausted quota.
     fn request(&self, client: Client) -> Result<Option<Quota>, Quota>;
 
-    /// Whether a client may try another token that can be guessed.
+    /// Whether a client may try another token that is short enough to guess.
     fn may_guess(&self, client: Client) -> Result<(), Quota>;
 
-    /// Counts a token that was wrong.
+    /// Counts a wrong token.
     fn guessed_wrong(&self, client: Client);
 }
 
 impl Quota {
-    /// Tells clients of it, as draft-ietf-httpapi-ratelimit-headers has it.
+    /// The response headers for a quota, following draft-ietf-httpapi-ratelimit-headers.
     fn tell(&self) -> [(HeaderName, HeaderValue); 2] {
         let Self { name, quota, window_seconds, remaining, reset_seconds, .. } = self;
         let value = |text: String| HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""));
@@ -66,7 +66,7 @@ impl Quota {
     }
 }
 
-/// Refuses requests of clients that sent too many, and tells the others how many more there may be.
+/// Refuses requests of clients that sent too many, and reports the remaining quota to the others.
 pub(super) async fn pace(State(app): State<App>, request: Request, next: Next) -> Result<Response, Problem> {
     let counted = watched(&app, request.extensions()).map_or(Ok(None), |(limiter, client)| limiter.request(client));
     let quota = counted.map_err(|quota| quota.refusal("This address has sent too many requests."))?;
@@ -78,12 +78,12 @@ pub(super) async fn pace(State(app): State<App>, request: Request, next: Next) -
     Ok(response)
 }
 
-/// Who counts what this client does, where somebody does.
+/// The limiter and the client, if this request is limited.
 pub(super) fn watched<'a>(app: &'a App, extensions: &Extensions) -> Option<(&'a dyn Limiter, Client)> {
     Some((app.limiter.as_deref()?, *extensions.get::<Client>()?))
 }
 
-/// Refuses another guess where there were too many wrong ones.
+/// Refuses another guess after too many wrong ones.
 pub(super) fn check_guess((limiter, client): (&dyn Limiter, Client)) -> Result<(), Problem> {
     limiter.may_guess(client).map_err(|quota| quota.refusal("Too many tokens from this address were wrong."))
 }

@@ -1,10 +1,10 @@
-//! What all routers share: the state they run on, who may ask, how errors look, and the layers around every route.
+//! The shared part of all routers: their state, authorization, errors, and the layers around every route.
 //!
-//! A function's crate lists its [`Routes`]; [`finish`] puts the layers around them, or around those of several crates at
-//! once. From the outside in: a request id, one line of log, headers that every response has, [`Problem`]s as the client
-//! is to see them, panics as problems, CORS, [`limits`], [`Access`].
+//! A function's crate lists its [`Routes`]; [`finish`] puts the layers around them, or around those of several crates
+//! at once. From the outside in: a request id, one log line, headers that every response has, [`Problem`]s in their
+//! final form, panics as problems, CORS, [`limits`], [`Access`].
 //!
-//! Architecture invariant: this module and the routers are the only ones that know status codes.
+//! Architecture invariant: only this module and the routers use status codes.
 
 mod access;
 mod caller;
@@ -56,40 +56,40 @@ use crate::core::error::{Error, Result};
 use crate::keepsake::Keepsake;
 use crate::services::thumbnails::Thumbnails;
 
-/// The header that names a request in the log; taken over from the client or a proxy where one has named it sensibly.
+/// The header with the id of a request in the log; adopted from the client or a proxy if it is valid.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// The longest name that is taken over.
+/// The longest id that is adopted.
 const MAX_REQUEST_ID: usize = 128;
-/// So many characters of a method or a path are logged.
+/// How many characters of a method or a path are logged.
 const MAX_LOGGED: usize = 500;
 
-/// What every handler is given. Cheap to clone.
+/// The state of every handler. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct App {
-    /// The store and everything that serves it.
+    /// The store and its services.
     pub keepsake: Arc<Keepsake>,
     /// Who may do what.
     pub access: Arc<Access>,
-    /// Who says no to whoever asks too often, if anyone does here.
+    /// The rate limiter, if there is one.
     pub limiter: Option<Arc<dyn limits::Limiter>>,
-    /// Whether requests and responses pass through AWS Lambda, which takes 6 MB each way at most.
+    /// Whether requests and responses pass through AWS Lambda, which limits both to 6 MB.
     pub on_lambda: bool,
-    /// The platform this process runs on, where one is recognised, for health.
+    /// The platform this process runs on, if it is recognized, for health.
     pub platform: Option<&'static str>,
-    /// Who makes thumbnails of images; functions have nobody for it, and answer with the images themselves.
+    /// The maker of thumbnails; functions have none, and respond with the images themselves.
     pub thumbnails: Option<Arc<Thumbnails>>,
-    /// How clients reach this server, such as `https://photos.example`: what the URLs in answers begin with. Where it is
-    /// empty they are relative.
+    /// The URL under which clients reach this server, such as `https://photos.example`: the prefix of URLs in
+    /// responses. If it is empty, URLs are relative.
     pub public_url: Arc<str>,
-    /// Whether images are served without what they say of where they were taken; no function does it.
+    /// Whether GPS positions are removed from images when they are served; no function supports it.
     pub strip_gps: bool,
 }
 
-/// The largest body, in bytes, that a Lambda function takes in itself: its request may have 6 MB, base64 included.
+/// The largest body, in bytes, that a Lambda function accepts itself: its request may have 6 MB, base64 included.
 pub const LAMBDA_MAX_BODY_BYTES: u64 = 4_500_000;
 
 impl App {
-    /// Serves `keepsake` to whom `access` lets in, from a process of its own.
+    /// Serves `keepsake` with the rules of `access`, from a separate process.
     pub fn new(keepsake: impl Into<Arc<Keepsake>>, access: Access) -> Self {
         Self {
             keepsake: keepsake.into(),
@@ -103,7 +103,7 @@ impl App {
         }
     }
 
-    /// Runs a change to its end, also when the client hangs up meanwhile: half of one would wait for the next recovery.
+    /// Runs a change to its end, even if the client disconnects: half of one would wait for the next recovery.
     pub async fn change<T, F>(&self, change: impl FnOnce(Arc<Keepsake>) -> F) -> Result<T, Problem>
     where
         T: Send + 'static,
@@ -113,20 +113,20 @@ impl App {
         tokio::spawn(change.in_current_span()).await.map_err(Problem::internal)?.map_err(Problem::from)
     }
 
-    /// The longest image in bytes that can come in the body of a request.
+    /// The maximum size in bytes of an image in the body of a request.
     pub fn max_body_bytes(&self) -> u64 {
         let most = self.keepsake.core.settings.max_upload_bytes;
         if self.on_lambda { most.min(LAMBDA_MAX_BODY_BYTES) } else { most }
     }
 
-    /// The same with thumbnails of images.
+    /// The same with thumbnails.
     #[must_use]
     pub fn with_thumbnails(self, thumbnails: Thumbnails) -> Self {
         self.keepsake.thumbnails.set_kept(thumbnails.are_kept());
         Self { thumbnails: Some(Arc::new(thumbnails)), ..self }
     }
 
-    /// Serves `keepsake` as `config` says.
+    /// Serves `keepsake` as configured.
     pub fn from_config(keepsake: impl Into<Arc<Keepsake>>, config: &Config) -> Self {
         let on_lambda = config.platform == Some(Platform::Lambda);
         let platform = config.platform.map(Platform::name);
@@ -136,7 +136,7 @@ impl App {
     }
 }
 
-/// Puts what every route has in common around `router`, unknown paths and wrong methods included.
+/// Puts the shared layers around `router`, including unknown paths and wrong methods.
 pub fn finish(router: Router, app: &App) -> Router {
     let always =
         |name: HeaderName, value| SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value));
@@ -144,7 +144,7 @@ pub fn finish(router: Router, app: &App) -> Router {
         .make_span_with(request_span)
         .on_request(())
         .on_response(log_response)
-        // A failure is logged once, with its reason, where its problem is reported.
+        // A failure is logged once, with its cause, where its problem is reported.
         .on_failure(());
     let layers = ServiceBuilder::new()
         .layer(map_request(drop_unfit_request_id))
@@ -152,7 +152,7 @@ pub fn finish(router: Router, app: &App) -> Router {
         .layer(trace)
         .layer(PropagateRequestIdLayer::new(REQUEST_ID))
         .layer(always(X_CONTENT_TYPE_OPTIONS, "nosniff"))
-        // The way for a ticket's bytes has a secret in it, and no other site is to learn of any path here.
+        // The URL for a ticket's bytes contains a secret, and no other site may learn any path of this server.
         .layer(always(REFERRER_POLICY, "no-referrer"))
         .layer(always(CACHE_CONTROL, "no-store"))
         .layer(from_fn(problem::report))
@@ -163,7 +163,7 @@ pub fn finish(router: Router, app: &App) -> Router {
     router.fallback(problem::unknown_path).method_not_allowed_fallback(problem::wrong_method).layer(layers)
 }
 
-/// Reads a whole body of at most `limit` bytes, such as a description of something.
+/// Reads a whole body of at most `limit` bytes, such as metadata.
 pub async fn read_body(body: Body, limit: usize) -> Result<Bytes> {
     to_bytes(body, limit).await.map_err(|error| {
         let too_long = error.source().is_some_and(|source| source.is::<LengthLimitError>());
@@ -175,8 +175,8 @@ pub async fn read_body(body: Body, limit: usize) -> Result<Bytes> {
     })
 }
 
-/// Drops a name that is long or has signs in it that names given by proxies do not have: it comes into every line of the
-/// log and into the answer.
+/// Drops a request id that is long or has characters that ids of proxies do not have: it is written into every line of
+/// the log and into the response.
 async fn drop_unfit_request_id(mut request: Request) -> Request {
     let fits = |id: &HeaderValue| {
         let id = id.as_bytes();
@@ -201,7 +201,7 @@ impl MakeRequestId for NewRequestId {
 
 fn request_span(request: &Request) -> Span {
     let id = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok());
-    // The query stays out: what people search for is their own affair, and the way for a ticket's bytes has a secret in it.
+    // The query is not logged: search terms are private, and the URL for a ticket's bytes contains a secret.
     let start_of = |text: &str| text.chars().take(MAX_LOGGED).collect::<String>();
     let (method, path) = (start_of(request.method().as_str()), start_of(request.uri().path()));
     tracing::info_span!("request", request_id = id, method, path)

@@ -1,4 +1,4 @@
-//! [`Problem`]: how everything that goes wrong looks to a client.
+//! [`Problem`]: the error responses.
 
 use std::any::Any;
 use std::error::Error as StdError;
@@ -20,26 +20,26 @@ use crate::media::MediaError;
 use crate::telemetry::with_causes;
 use store::ErrorKind;
 
-/// Seconds after which a client may try again what failed because a store did not answer.
+/// The `Retry-After` of a failure caused by a store that did not answer, in seconds.
 const RETRY_SECONDS: u64 = 5;
 
-/// An answer that says what went wrong: RFC 9457's `application/problem+json`, plus `error`, which older clients read,
-/// and on the routes of backups and restores `success: false`.
+/// An error response: RFC 9457's `application/problem+json`, plus `error`, which older clients read, and on the routes
+/// of backups and restores `success: false`.
 ///
-/// Its `type` is a stable word, such as `digest-mismatch`, and its `title` that word as text. The detail of a 5xx is one
-/// of a few fixed sentences; what happened, with every cause, is in the log, once, under the same request id.
+/// Its `type` is a stable word, such as `digest-mismatch`, and its `title` that word as text. The detail of a 5xx is
+/// one of a few fixed sentences; the log has all causes, once, under the same request id.
 #[derive(Debug)]
 pub struct Problem {
     status: StatusCode,
     slug: &'static str,
     detail: String,
     file: Option<String>,
-    advice: Advice,
+    advice: Box<Advice>,
     headers: Vec<(HeaderName, HeaderValue)>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
-/// What a program can do about a problem without reading its sentence.
+/// Machine-readable hints about a problem.
 #[derive(Debug, Default)]
 struct Advice {
     limit_bytes: Option<u64>,
@@ -47,32 +47,33 @@ struct Advice {
     retry_after_seconds: Option<u64>,
 }
 
-/// Says what went wrong: RFC 9457, with extension members for programs and two fields for older clients.
+/// Describes an error: RFC 9457, with extension members for programs and two fields for older clients.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Document<'a> {
-    /// A stable word for what went wrong.
+    /// A stable word for the kind of error.
     #[schema(example = "no-such-image")]
     r#type: &'a str,
     /// The same word as text.
     #[schema(example = "No such image")]
     title: String,
-    /// The status of the answer.
+    /// The status of the response.
     #[schema(example = 404)]
     status: u16,
-    /// What went wrong, in one plain sentence.
+    /// The error in one plain sentence.
     #[schema(example = "There is no image \"a.jpg\".")]
     detail: &'a str,
     /// The same sentence, for older clients.
     error: &'a str,
-    /// Of an upload: the name of the image that is to blame, or which of them it is where it has none.
+    /// For an upload: the name of the image that caused the error, or its position if it has no name.
     #[serde(skip_serializing_if = "Option::is_none")]
     file: Option<&'a str>,
-    /// Of a body that is too long, or of an upload that cannot come in parts here: how many bytes one request may bring.
+    /// For a body that is too long, or an upload that cannot be sent in parts here: how many bytes one request may
+    /// contain.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = 4_500_000)]
     limit_bytes: Option<u64>,
-    /// Of an upload that cannot come this way here: where to ask with POST for a ticket, which takes it in another way.
+    /// For an upload that is not possible this way here: the URL to POST to for a ticket, which allows another way.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "/api/upload/tickets")]
     tickets_url: Option<&'a str>,
@@ -93,70 +94,71 @@ impl Problem {
             slug,
             detail: detail.into(),
             file: None,
-            advice: Advice::default(),
+            advice: Box::default(),
             headers: Vec::new(),
             source: None,
         }
     }
 
-    /// Something that must not happen; only the log says what.
+    /// An error that must not happen; its cause is only in the log.
     pub fn internal(source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         let detail = "Something unexpected went wrong. The server's log says more.";
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail).caused_by(source)
     }
 
-    /// Adds a header to the answer.
+    /// Adds a header to the response.
     #[must_use]
     pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
         self
     }
 
-    /// Says how many bytes may come at most the way that was tried: the member `limitBytes`.
+    /// Adds the member `limitBytes`: the maximum number of bytes for the way that was tried.
     #[must_use]
     pub fn with_limit(mut self, bytes: u64) -> Self {
         self.advice.limit_bytes = Some(bytes);
         self
     }
 
-    /// Says where there are tickets for what cannot come the way that was tried: the member `ticketsUrl`.
+    /// Adds the member `ticketsUrl`: where to get tickets for what is not possible the way that was tried.
     #[must_use]
     pub fn with_tickets(mut self, url: String) -> Self {
         self.advice.tickets_url = Some(url);
         self
     }
 
-    /// Says after how many seconds the same request may succeed: the member `retryAfterSeconds` and the header `Retry-After`.
+    /// Adds the member `retryAfterSeconds` and the header `Retry-After`: after how many seconds the same request may
+    /// succeed.
     #[must_use]
     pub fn retry_after(mut self, seconds: u64) -> Self {
         self.advice.retry_after_seconds = Some(seconds);
         self.with_header(RETRY_AFTER, seconds.into())
     }
 
-    /// Says which image is to blame; where it came with others, the sentence says so too.
+    /// Names the image that caused the error; if it came with others, the sentence says so too.
     #[must_use]
     pub fn of_file(self, file: String, among_others: bool) -> Self {
         let detail = of_file_text(&file, among_others, &self.detail);
         Self { detail, file: Some(file), ..self }
     }
 
-    /// Says, for the log, what was behind it.
+    /// Adds the cause, for the log.
     #[must_use]
     pub fn caused_by(self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self { source: Some(source.into()), ..self }
     }
 
-    /// The document, for who has no HTTP to answer by.
+    /// The JSON document, for callers without HTTP.
     pub fn json(&self) -> serde_json::Value {
         serde_json::to_value(self.document(None)).unwrap_or_default()
     }
 
-    /// The status it is answered with.
+    /// The status of the response.
     pub fn status(&self) -> StatusCode {
         self.status
     }
 
-    /// Whether it is the server's own, so that the detail does not say what happened.
+    /// Whether it is a server error, whose detail does not contain the cause.
     pub fn is_server_error(&self) -> bool {
         self.status.is_server_error()
     }
@@ -169,7 +171,7 @@ impl Problem {
         let words = self.slug.replace('-', " ");
         let title = words[..1].to_ascii_uppercase() + &words[1..];
         let (status, detail) = (self.status.as_u16(), self.detail.as_str());
-        let Advice { limit_bytes, ref tickets_url, retry_after_seconds } = self.advice;
+        let Advice { limit_bytes, ref tickets_url, retry_after_seconds } = *self.advice;
         Document {
             r#type: self.slug,
             title,
@@ -184,7 +186,7 @@ impl Problem {
         }
     }
 
-    /// The causes from the outermost in, in one line.
+    /// The causes in one line, outermost first.
     fn causes(&self) -> String {
         self.source.as_deref().map_or_else(String::new, |source| with_causes(source))
     }
@@ -201,7 +203,7 @@ impl IntoResponse for Problem {
     }
 }
 
-/// What a failure of a store means to a client.
+/// Maps a store failure to a response.
 fn store_failure(kind: ErrorKind) -> Problem {
     let unavailable = StatusCode::SERVICE_UNAVAILABLE;
     match kind {
@@ -228,35 +230,35 @@ fn store_failure(kind: ErrorKind) -> Problem {
             let detail = "The store returned other bytes than were put there. Nothing was changed.";
             Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "store-corrupt", detail)
         }
-        // These are the domain's to deal with; here they mean that it did not.
+        // The services have to handle these; here they mean that they did not.
         ErrorKind::NotFound | ErrorKind::AlreadyExists | ErrorKind::Changed => Problem::internal(kind.to_string()),
     }
 }
 
 impl From<Error> for Problem {
-    /// The one place that says which error has which status:
+    /// The only mapping from errors to statuses:
     ///
     /// | Error | Status | `type` |
     /// |---|---|---|
     /// | no such image, group, backup, ticket or token | 404 | `no-such-image`, `no-such-group`, `no-such-backup`, `no-such-ticket`, `no-such-token` |
-    /// | `If-Match` that does not hold, bytes of a ticket that came before | 412 | `precondition-failed`, `upload-already-received` |
-    /// | bytes of a ticket that have not come, or are coming | 409 | `upload-missing`, `upload-in-progress` |
+    /// | `If-Match` that does not hold, bytes of a ticket that were already received | 412 | `precondition-failed`, `upload-already-received` |
+    /// | bytes of a ticket that are missing, or being received | 409 | `upload-missing`, `upload-in-progress` |
     /// | a restore, a verification or an upload of the same key is running | 409 | `restore-running`, `verification-running`, `idempotency-in-progress` |
-    /// | a key used for something else or for what was deleted since, another digest | 422 | `idempotency-mismatch`, `deleted-since`, `digest-mismatch` |
-    /// | nothing sent, or something malformed | 400 | `no-file`, `empty-file`, `invalid-request` |
+    /// | a key used for another request or for images deleted since, another digest | 422 | `idempotency-mismatch`, `deleted-since`, `digest-mismatch` |
+    /// | an empty or malformed request | 400 | `no-file`, `empty-file`, `invalid-request` |
     /// | too long | 413 | `too-large` |
-    /// | no image, or one that cannot be made smaller | 415 | `not-an-image`, `not-scalable` |
+    /// | no image, or one that cannot be scaled | 415 | `not-an-image`, `not-scalable` |
     /// | a damaged or an excessive image | 422 | `undecodable`, `too-many-pixels`, `too-many-frames` |
-    /// | an archive that cannot be taken in | 422 | `unusable-archive` |
-    /// | a place outside the store that cannot be written or read | 422 | `unwritable`, `unreadable` |
-    /// | no room for bytes or for files (inodes) | 507 | `insufficient-storage` |
-    /// | a store that refuses, takes no writes or does not answer | 503 | `store-refused`, `read-only`, `storage-mismatch`, `store-unavailable` |
-    /// | an archive that is too far behind, or too many images to be scaled | 503 | `archive-behind`, `too-busy` |
+    /// | an archive file that cannot be imported | 422 | `unusable-archive` |
+    /// | a path outside the store that cannot be written or read | 422 | `unwritable`, `unreadable` |
+    /// | no space for bytes or for files (inodes) | 507 | `insufficient-storage` |
+    /// | a store that refuses, is read-only, is fenced or does not answer | 503 | `store-refused`, `read-only`, `storage-mismatch`, `store-unavailable` |
+    /// | too many replicas pending, or too many thumbnails being made | 503 | `archive-behind`, `too-busy` |
     /// | a change that may or may not have been stored | 503 | `outcome-unknown` |
-    /// | a migration between places that do not fit, or one that has not ended | 409, 503 | `migration-refused`, `migration-unfinished` |
-    /// | bytes that no place has | 503 | `image-data-lost` |
+    /// | a migration between incompatible locations, or one that has not ended | 409, 503 | `migration-refused`, `migration-unfinished` |
+    /// | image bytes that no location has | 503 | `image-data-lost` |
     /// | a catalog that this version must not touch | 503 | `catalog-unusable` |
-    /// | a backup, a store or tokens whose content is not what it was | 500 | `damaged-backup`, `store-corrupt`, `damaged-tokens` |
+    /// | a damaged backup, store or token file | 500 | `damaged-backup`, `store-corrupt`, `damaged-tokens` |
     fn from(error: Error) -> Self {
         use StatusCode as S;
         let error = match error {
@@ -311,7 +313,7 @@ impl From<Error> for Problem {
             Error::Media(MediaError::Undecodable { .. }) => problem(S::UNPROCESSABLE_ENTITY, "undecodable"),
             Error::Media(MediaError::TooManyPixels { .. }) => problem(S::UNPROCESSABLE_ENTITY, "too-many-pixels"),
             Error::Media(MediaError::TooManyFrames { .. }) => problem(S::UNPROCESSABLE_ENTITY, "too-many-frames"),
-            // What it is of was taken away above.
+            // The file was handled above.
             Error::OfFile { .. } => Self::internal(error.to_string()),
             Error::UnusableArchive(_) => problem(S::UNPROCESSABLE_ENTITY, "unusable-archive"),
             Error::Unwritable(..) => problem(S::UNPROCESSABLE_ENTITY, "unwritable"),
@@ -334,7 +336,7 @@ impl From<QueryRejection> for Problem {
 }
 
 impl From<PathRejection> for Problem {
-    /// A path that is not text names nothing.
+    /// A path that is not text matches no resource.
     fn from(_: PathRejection) -> Self {
         not_found()
     }
@@ -344,24 +346,24 @@ fn not_found() -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "not-found", "There is nothing under this path.")
 }
 
-/// Answers every path that no route has.
+/// Responds to every path without a route.
 pub(super) async fn unknown_path() -> Problem {
     not_found()
 }
 
-/// Answers a route's path with another method; the router adds `Allow`.
+/// Responds to a wrong method on a route's path; the router adds `Allow`.
 pub(super) async fn wrong_method(method: Method, uri: Uri) -> Problem {
     let detail = format!("{} does not take {method}.", uri.path());
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", detail)
 }
 
-/// Answers a request whose handler panicked.
+/// Responds to a request whose handler panicked.
 pub(super) fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
     let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
     Problem::internal(format!("a handler panicked: {}", text.unwrap_or("without a word"))).into_response()
 }
 
-/// Logs a problem that is the server's own, and adds to one what older clients of its route expect.
+/// Logs a server error, and adds the fields that older clients of the route expect.
 pub(super) async fn report(request: Request, next: Next) -> Response {
     let path = request.uri().path();
     let with_success = path.starts_with("/api/backup") || path.starts_with("/api/restore");

@@ -1,5 +1,5 @@
-//! Byte ranges: RFC 9110, section 14. Read by hand, because `headers::Range` does not tell a malformed range, which is to
-//! be passed over, from one that cannot be satisfied.
+//! Byte ranges: RFC 9110, section 14. `headers::Range` does not distinguish a malformed range, which must be ignored, from
+//! one that cannot be satisfied; `http_range_header` does.
 
 use std::ops::Range;
 
@@ -9,19 +9,19 @@ use headers::{ETag, HeaderMapExt, IfRange, LastModified};
 
 use super::Problem;
 
-/// What a `Range` header asks for.
+/// The meaning of a `Range` header.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Wanted {
-    /// All of it: also where the header makes no sense, and where it asks for several parts at once, for which the whole
-    /// is an allowed answer.
+    /// The whole: also if the header is malformed, and if it requests several parts, for which the whole is an allowed
+    /// response.
     Whole,
-    /// These bytes, of which there is at least one.
+    /// These bytes, at least one.
     Part(Range<u64>),
-    /// Bytes that are not there.
+    /// A range with no existing bytes.
     Nothing,
 }
 
-/// What a request asks for of a representation of `length` bytes: all of it also where `If-Range` names another version.
+/// What a request wants of a representation of `length` bytes: the whole, also if `If-Range` is another version.
 pub fn asked_for(headers: &HeaderMap, etag: &ETag, modified: Option<&LastModified>, length: u64) -> Wanted {
     let Some(range) = headers.get(RANGE).and_then(|range| range.to_str().ok()) else { return Wanted::Whole };
     match headers.typed_try_get::<IfRange>() {
@@ -31,22 +31,19 @@ pub fn asked_for(headers: &HeaderMap, etag: &ETag, modified: Option<&LastModifie
     }
 }
 
-/// Reads a `Range` header for a representation of `length` bytes.
+/// Parses a `Range` header for a representation of `length` bytes.
 fn wanted(header: &str, length: u64) -> Wanted {
-    let Some((unit, spec)) = header.split_once('=') else { return Wanted::Whole };
-    let Some((first, last)) = spec.trim().split_once('-').filter(|_| unit.trim().eq_ignore_ascii_case("bytes")) else {
+    let Ok(asked) = http_range_header::parse_range_header(header) else { return Wanted::Whole };
+    if asked.len() > 1 {
         return Wanted::Whole;
-    };
-    let range = match (number(first), number(last)) {
-        (Some(first), Some(last)) if first <= last => first..last.saturating_add(1).min(length),
-        (Some(first), None) if last.is_empty() => first..length,
-        (None, Some(suffix)) if first.is_empty() => length.saturating_sub(suffix)..length,
-        _ => return Wanted::Whole,
-    };
-    if range.is_empty() { Wanted::Nothing } else { Wanted::Part(range) }
+    }
+    match asked.validate(length).unwrap_or_default().first() {
+        Some(range) => Wanted::Part(*range.start()..*range.end() + 1),
+        None => Wanted::Nothing,
+    }
 }
 
-/// The answer where a range has none of the bytes that there are.
+/// The response to a range with no existing bytes.
 pub fn unsatisfiable(length: u64) -> Problem {
     let detail = format!("There are {length} bytes, and none of those asked for.");
     let problem = Problem::new(StatusCode::RANGE_NOT_SATISFIABLE, "range-not-satisfiable", detail);
@@ -54,12 +51,6 @@ pub fn unsatisfiable(length: u64) -> Problem {
         Ok(value) => problem.with_header(CONTENT_RANGE, value),
         Err(_) => problem,
     }
-}
-
-/// Digits only; a number too large for us is larger than any length.
-fn number(digits: &str) -> Option<u64> {
-    let only_digits = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
-    only_digits.then(|| digits.parse().unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]
@@ -75,7 +66,7 @@ mod tests {
             ("bytes=0-99", 0..10),
             ("bytes=-3", 7..10),
             ("bytes=-99", 0..10),
-            ("Bytes= 4-5 ", 4..6),
+            ("Bytes= 4-5", 4..6),
             ("bytes=0-99999999999999999999999", 0..10),
         ] {
             assert_eq!(wanted(header, 10), Wanted::Part(part), "{header}");

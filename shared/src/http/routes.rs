@@ -1,4 +1,4 @@
-//! [`Routes`]: a router that knows what it answers to.
+//! [`Routes`]: a router that can list its routes.
 
 use axum::Router;
 use axum::handler::Handler;
@@ -25,7 +25,7 @@ impl Routes {
         self.add(Method::GET, path, routing::get(handler))
     }
 
-    /// Adds a route for HEAD, for a path where the answer to GET would cost too much to be thrown away.
+    /// Adds a route for HEAD, for a path whose GET response would be too expensive to discard.
     pub fn head<T: 'static>(self, path: &'static str, handler: impl Handler<T, App>) -> Self {
         self.add(Method::HEAD, path, routing::head(handler))
     }
@@ -66,7 +66,7 @@ impl Routes {
         self.list.clone()
     }
 
-    /// The routes alone; [`finish`](super::finish) puts around them what all have in common.
+    /// The router without the shared layers, which [`finish`](super::finish) adds.
     pub fn into_router(self, app: App) -> Router {
         self.router.with_state(app)
     }

@@ -1,5 +1,5 @@
-//! How what this crate puts into answers is described in the OpenAPI document: here where it is written by hand, and by
-//! `derive` where the type stands otherwise.
+//! OpenAPI schemas of this crate's response types: written by hand here, and derived where the type is declared
+//! elsewhere.
 
 use std::borrow::Cow;
 
@@ -12,7 +12,7 @@ use super::{GroupItem, Item, Problem};
 use crate::layout::{BackupName, ImageId};
 use store::digest::Digest;
 
-/// A type that is written as a string.
+/// A type that is serialized as a string.
 macro_rules! string {
     ($type:ty, $name:literal, $description:literal, $example:literal $(, $pattern:literal)?) => {
         impl PartialSchema for $type {
@@ -38,7 +38,7 @@ string!(
     "backup-2024-01-01T12-00-00-000Z",
     r"^backup-\d{4}-\d{2}-\d{2}T\d{2}-\d{2}-\d{2}-\d{3}Z$"
 );
-/// Bytes that are no JSON.
+/// Bytes that are not JSON.
 pub struct Binary;
 
 impl PartialSchema for Binary {
@@ -50,8 +50,8 @@ impl PartialSchema for Binary {
 
 impl ToSchema for Binary {}
 
-/// A file in a form. Generators make no type of their own language out of `format: binary` alone where that is a string to
-/// them, as in TypeScript, so that anything may stand in its place.
+/// A file in a form. For `format: binary` alone, some generators (TypeScript's, for example) use their type for
+/// strings, so any value is allowed.
 pub struct FilePart;
 
 impl PartialSchema for FilePart {
@@ -63,12 +63,12 @@ impl PartialSchema for FilePart {
 
 impl ToSchema for FilePart {}
 
-/// The type by which a group is told from an image.
+/// The `type` that distinguishes a group from an image.
 fn group_type() -> Object {
     ObjectBuilder::new().schema_type(Type::String).enum_values(Some(["group"])).build()
 }
 
-/// A moment as `clock::format_millis` writes it.
+/// A time in the format of `clock::format_millis`.
 pub fn time() -> Object {
     ObjectBuilder::new()
         .schema_type(Type::String)
@@ -78,13 +78,13 @@ pub fn time() -> Object {
         .build()
 }
 
-/// An image. One that was imported may have more fields, and these with values of other types: it is shown as it came.
+/// An image. An imported one may have more fields, and values of other types in these: it is returned unchanged.
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
 #[expect(dead_code, reason = "only its description is used")]
 struct Fields {
     id: ImageId,
-    /// Where the image's bytes are served, relative to this server; of a link, where that leads.
+    /// The URL of the image's bytes, relative to this server; for a link, its target.
     url: String,
     /// The same as the id.
     filename: ImageId,
@@ -92,42 +92,41 @@ struct Fields {
     description: Option<String>,
     /// When it was uploaded.
     upload_date: Option<String>,
-    /// When it was chosen to be uploaded, the moment at which it stands in lists; only where that is known.
+    /// When it was chosen for upload, the time by which lists are sorted; only if known.
     #[schema(nullable = false)]
     queued_at: Option<String>,
-    /// What it is: `image`, `video` or `link`, unless an imported record holds something else. Only a group has `files`.
+    /// `image`, `video` or `link`, unless an imported record has another value. Only a group has `files`.
     r#type: Option<String>,
     /// The group that it belongs to.
     group_id: Option<String>,
-    /// The title of that group; only where it has one.
+    /// The title of that group; only if it has one.
     #[schema(nullable = false)]
     group_title: Option<String>,
-    /// Its place in its group; 999 where it has none.
+    /// Its position in its group; 999 if it has none.
     order: Option<i64>,
-    /// The name of the file that was sent.
+    /// The name of the uploaded file.
     original_name: Option<String>,
-    /// The media type that its own bytes say.
+    /// The media type as detected from its bytes.
     content_type: Option<String>,
     /// Its length in bytes.
     size: Option<u64>,
-    /// In pixels, as browsers show the image: turned as `orientation` says, and cropped where a HEIC says so. Where
+    /// In pixels, as browsers show the image: rotated according to `orientation`, and cropped if a HEIC requires it. If
     /// `orientation` is null, the image was stored by an older version, and this is the width of its stored pixels.
     width: Option<u32>,
-    /// In pixels, likewise.
+    /// In pixels, as browsers show the image; see `width`.
     height: Option<u32>,
-    /// How the stored pixels are turned to be shown, as Exif counts it: 1 as they are, 3 by half a turn, 6 by a quarter
-    /// with the clock, 8 by a quarter against it; 2, 4, 5 and 7 are mirrored, too. `width` and `height` are those after
-    /// turning.
+    /// How to rotate the stored pixels for display, in Exif's numbering: 1 not at all, 3 by 180°, 6 by 90° clockwise, 8
+    /// by 90° counterclockwise; 2, 4, 5 and 7 are mirrored, too. `width` and `height` are those after the rotation.
     #[schema(minimum = 1, maximum = 8)]
     orientation: Option<u8>,
-    /// Only where it is true: the file ends before its picture does, as after a copy that was interrupted. It is kept as it
-    /// is; part of the picture may be missing.
+    /// Only if true: the file ends before its picture does, as after an interrupted copy. It is stored unchanged; part
+    /// of the picture may be missing.
     #[schema(nullable = false)]
     truncated: Option<bool>,
     sha256: Option<Digest>,
-    /// Only of a link, null for most: whose player can show it, `youtube` or `drive`.
+    /// Only for a link, and usually null: whose player can show it, `youtube` or `drive`.
     provider: Option<String>,
-    /// Only of a link: where that player is.
+    /// Only for a link: the URL of that player.
     embed_url: Option<String>,
 }
 
@@ -139,7 +138,7 @@ struct GroupFields<'a> {
     #[schema(schema_with = group_type)]
     r#type: (),
     id: String,
-    /// Its entity tag, as `ETag` says it, for `If-Match`: another after each change of it or of one of its images.
+    /// Its entity tag, as in `ETag`, for `If-Match`: it changes with each change of the group or of one of its images.
     #[schema(example = "\"g-44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a\"")]
     etag: String,
     /// The same as the id.
@@ -151,16 +150,16 @@ struct GroupFields<'a> {
     description: Option<String>,
     /// When the newest of its images was uploaded.
     upload_date: Option<String>,
-    /// Where the first image's bytes are served.
+    /// The URL of the first image's bytes.
     url: String,
     order: Option<i64>,
     /// How many images it has.
     file_count: u64,
-    /// Its images in their order; where an answer would be too long, the first of them.
+    /// Its images in order; if the response would be too long, the first of them.
     files: Vec<Item<'a>>,
 }
 
-/// A type that is described by another.
+/// A type with the schema of another.
 macro_rules! described_by {
     ($type:ty, $name:literal, $by:ty, $schema:expr) => {
         impl PartialSchema for $type {
@@ -190,7 +189,7 @@ described_by!(
 described_by!(GroupItem<'_>, "Group", GroupFields<'_>, with_every_field(GroupFields::schema(), &[]));
 described_by!(Problem, "Problem", Document<'_>, Document::schema());
 
-/// Fields that are not set are there as well, as null, but for `some`.
+/// Unset fields are present as null, except `some`.
 fn with_every_field(schema: RefOr<Schema>, some: &[&str]) -> RefOr<Schema> {
     match schema {
         RefOr::T(Schema::Object(mut object)) => {

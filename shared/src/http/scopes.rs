@@ -1,26 +1,27 @@
-//! [`needed`]: what each route needs. The one table of it.
+//! [`needed`]: the table of what each route needs.
 
 use axum::http::Method;
 
 use crate::services::tokens::Scope;
 
-/// What whoever asks for a route must have.
+/// What a caller needs for a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Needs {
-    /// Nothing, also where reading needs a token.
+    /// Nothing, even if reading needs a token.
     Nothing,
-    /// The secret in its URL, which is checked where the ticket is: that URL is given to clients who have no other rights.
+    /// The secret in the route's URL, which is checked with the ticket: that URL is given to clients without other
+    /// rights.
     OwnSecret,
-    /// Nothing where reading is open, else [`Scope::Read`].
+    /// Nothing if reading is open, else [`Scope::Read`].
     Reading,
-    /// This scope, wherever there are tokens.
+    /// This scope, if tokens are configured.
     Token(Scope),
 }
 
-/// What every route needs. HEAD needs what GET does.
+/// The needs of every route. HEAD needs the same as GET.
 ///
-/// A backup holds what was deleted from everyone's sight, so a download of it is no reading. How many images there are and
-/// how they are kept, which metrics tell, is not for everyone either.
+/// A backup contains deleted images, so downloading one needs more than reading. Metrics reveal how many images there
+/// are and how they are stored, so they need more as well.
 const TABLE: &[(Needs, &[&str])] = &[
     (
         Needs::Nothing,
@@ -30,7 +31,7 @@ const TABLE: &[(Needs, &[&str])] = &[
             "GET /assets/{*path}",
             "GET /livez",
             "GET /readyz",
-            // Tells those who may not read no more than its status.
+            // Callers without the right to read only get the status.
             "GET /api/health",
             "GET /api/session",
             "POST /api/session",
@@ -87,7 +88,7 @@ const TABLE: &[(Needs, &[&str])] = &[
     ),
 ];
 
-/// What this method of this route needs; `None` where the table does not know it.
+/// The needs of this method of this route; `None` if the table does not contain it.
 pub fn needed(method: &Method, route: &str) -> Option<Needs> {
     let method = if method == Method::HEAD { &Method::GET } else { method };
     let named = |listed: &&str| listed.split_once(' ') == Some((method.as_str(), route));
@@ -99,8 +100,8 @@ pub fn listed() -> impl Iterator<Item = &'static str> {
     TABLE.iter().flat_map(|(_, listed)| listed.iter().copied())
 }
 
-/// What a request needs that was matched with `route`. What the table does not know needs all that there is, so that a route
-/// which was forgotten is shut; but whoever only looks may learn that a path has no such method, or that there is none.
+/// The needs of a request that was matched with `route`. A route that the table lacks needs the greatest scope, so that
+/// a forgotten route is closed; but any caller that only reads may learn that a path or method does not exist.
 pub(super) fn needed_for(method: &Method, route: Option<&str>) -> Needs {
     let known = |route| listed().any(|row| row.split_once(' ').is_some_and(|(_, listed)| listed == route));
     match route.map(|route| needed(method, route)) {

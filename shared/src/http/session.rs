@@ -1,8 +1,7 @@
-//! The session of a page: a cookie that holds the token, and nothing that a server would have to remember.
+//! The session of a page: a cookie that contains the token, without any state on the server.
 //!
-//! The token is looked at anew with each request, so a session ends with it. No script of a page can read the cookie, and no
-//! browser sends it with what the page of another site asks; what it is good for beyond reading is checked in
-//! [`Access`](super::Access).
+//! The token is checked with each request, so the session ends when the token does. No script can read the cookie, and
+//! no browser sends it with requests of other sites' pages; [`Access`](super::Access) checks its use beyond reading.
 
 use axum::http::header::{COOKIE, HeaderMap, HeaderValue, ORIGIN};
 use base64::Engine as _;
@@ -10,11 +9,12 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::Problem;
 
-/// The cookie's name where the page came without TLS.
+/// The cookie's name if the page came without TLS.
 pub const NAME: &str = "keepsake-session";
-/// Its name otherwise: browsers take such a one only over TLS and for this very host, so that no neighbour can set it.
+/// Its name otherwise: browsers accept such a cookie only over TLS and for this exact host, so that no subdomain can
+/// set it.
 const SECURE_NAME: &str = "__Host-keepsake-session";
-/// For how long a browser keeps it, in seconds: 30 days.
+/// How long a browser keeps it, in seconds: 30 days.
 const MAX_AGE: u32 = 30 * 24 * 60 * 60;
 
 /// The token of a request's session.
@@ -26,7 +26,7 @@ pub(super) fn token_of(headers: &HeaderMap) -> Option<String> {
     String::from_utf8(URL_SAFE_NO_PAD.decode(value).ok()?).ok()
 }
 
-/// The cookie that begins a session, for the answer to this request.
+/// The cookie that begins a session, for the response to this request.
 pub fn begun(token: &str, headers: &HeaderMap) -> Result<HeaderValue, Problem> {
     let value = URL_SAFE_NO_PAD.encode(token);
     let cookie = if is_secure(headers) {
@@ -37,13 +37,13 @@ pub fn begun(token: &str, headers: &HeaderMap) -> Result<HeaderValue, Problem> {
     HeaderValue::try_from(cookie).map_err(Problem::internal)
 }
 
-/// The cookies that end it, whichever of the two it was.
+/// The headers that delete the cookie under both names.
 pub const ENDED: [HeaderValue; 2] = [
     HeaderValue::from_static("keepsake-session=; Path=/; Max-Age=0; HttpOnly; SameSite=Strict"),
     HeaderValue::from_static("__Host-keepsake-session=; Path=/; Max-Age=0; HttpOnly; SameSite=Strict; Secure"),
 ];
 
-/// Whether the page came over TLS, as its browser or a proxy says. Whoever lies about it harms nobody else.
+/// Whether the page came over TLS, according to its browser or a proxy. A client that lies about it only harms itself.
 fn is_secure(headers: &HeaderMap) -> bool {
     let proto = headers.get("x-forwarded-proto").and_then(|proto| proto.to_str().ok());
     let origin = headers.get(ORIGIN).and_then(|origin| origin.to_str().ok());
@@ -82,7 +82,7 @@ mod tests {
         }
         let cookie = begun("x", &headers(&[("origin", "http://nas:3000")])).unwrap();
         assert!(!cookie.to_str().unwrap().contains("Secure"));
-        // One that a neighbour has set without TLS does not take the place of it.
+        // A cookie set by a neighboring host without TLS does not replace it.
         let both =
             format!("{NAME}={}; {SECURE_NAME}={}", URL_SAFE_NO_PAD.encode("theirs"), URL_SAFE_NO_PAD.encode("mine"));
         assert_eq!(token_of(&headers(&[("cookie", &both)])).as_deref(), Some("mine"));

@@ -1,4 +1,4 @@
-//! [`ZipBody`]: a zip that is sent while it is written.
+//! [`ZipBody`]: a zip that is sent while it is being written.
 
 use axum::BoxError;
 use axum::body::Body;
@@ -11,14 +11,14 @@ use tracing::Instrument;
 use super::Problem;
 use crate::core::error::{Error, Result};
 
-/// How much may lie between who writes the zip and who sends it, in bytes.
+/// The size of the buffer between the writer and the sender of the zip, in bytes.
 const BUFFER: usize = 256 * 1024;
 
-/// A zip on its way, or a part of it.
+/// A zip being sent, or a part of it.
 #[derive(Debug)]
 pub struct ZipBody {
     pipe: DuplexStream,
-    /// Bytes that are still to be sent.
+    /// Bytes still to send.
     left: u64,
     /// Whether the part reaches the end of the zip.
     to_the_end: bool,
@@ -26,20 +26,20 @@ pub struct ZipBody {
 }
 
 impl ZipBody {
-    /// The first `length` bytes of what `write` writes into the pipe that it is given; `to_the_end` where that is all.
+    /// The first `length` bytes that `write` writes into the pipe; `to_the_end` if that is all of the zip.
     pub fn new<T, F>(length: u64, to_the_end: bool, write: impl FnOnce(DuplexStream) -> F) -> Self
     where
         F: Future<Output = Result<T>> + Send + 'static,
     {
         let (out, pipe) = duplex(BUFFER);
         let write = write(out);
-        // Whoever hangs up drops the pipe, which ends the writing.
+        // A client that disconnects drops the pipe, which ends the writer.
         let writing = tokio::spawn(async move { write.await.map(drop) }.in_current_span());
         Self { pipe, left: length, to_the_end, writing }
     }
 
-    /// The body of an answer. An error before its first byte is the whole answer; a later one breaks it off, and the log says
-    /// so of `what`.
+    /// The body of a response. An error before its first byte becomes the whole response; a later one aborts it, and
+    /// the log reports it for `what`.
     pub async fn into_body(mut self, what: &'static str) -> Result<Body, Problem> {
         let first = self.next().await.map_err(Problem::internal)??;
         let rest = stream::try_unfold(self, move |mut body: Self| async move {
@@ -55,8 +55,8 @@ impl ZipBody {
         Ok(Body::from_stream(stream::iter(first.map(Ok)).chain(rest)))
     }
 
-    /// The next bytes; `None` only once the part is known to be whole. Whether the writing itself broke down is the outer
-    /// outcome, since no client is to blame for that.
+    /// The next bytes; `None` only once the part is known to be complete. The outer result reports whether the writer
+    /// itself crashed, which no client has caused.
     async fn next(&mut self) -> Result<Result<Option<Bytes>>, JoinError> {
         if self.left == 0 && !self.to_the_end {
             return Ok(Ok(None));
@@ -68,7 +68,7 @@ impl ZipBody {
             return Ok(Ok(Some(chunk.freeze())));
         }
         Ok(match (&mut self.writing).await? {
-            // The announced length does not hold, which the client is not to take for a whole zip.
+            // The zip is shorter than announced, so the client must not take it for complete.
             Ok(()) if self.left > 0 => Err(Error::MissingBytes),
             outcome => outcome.map(|()| None),
         })

@@ -1,16 +1,16 @@
-//! Every key of the layout: the one module that builds and parses them.
+//! Every key of the layout: the only module that builds and parses them.
 //!
 //! ```text
 //! uploads/<id>                          image bytes
 //! image-metadata.json                   the checkpoint
 //! image-metadata.d/<commit-id>.json     commits not yet compacted into it
-//! incoming/<ticket-id>[.json]           bytes that came under a ticket, and the ticket
+//! incoming/<ticket-id>[.json]           bytes received for a ticket, and the ticket
 //! incoming/<id>.part-<offset>           a part of a resumable upload, and beside it <id>.resumable.json
-//! thumbnails/<sha256>/<version>-<form> thumbnails of images, which anyone may remove at any time
+//! derivatives/<sha256>/<version>-<form> thumbnails of images, which may be deleted at any time
 //! migration.json                        the marker of a migration into this store that has not ended
-//! starts.json                           which instances started here; in every place that holds metadata
+//! starts.json                           which instances started here; in every location that holds metadata
 //! tokens.json                           the tokens of clients, hashed
-//! backups/…                             the archive, a store of its own (below)
+//! backups/…                             the archive, a separate store (below)
 //! ```
 //!
 //! Inside the archive, which by default is `backups/` in the primary:
@@ -20,16 +20,17 @@
 //! images/<sha256>                           replica of each image, once per content
 //! catalog/<sha256>.json                     catalog chunks, shared between backups
 //! <backup-name>/manifest.json               a backup
-//! <backup-name>/intent-<uuid>.json          what a backup that is being made will name
+//! <backup-name>/intent-<uuid>.json          what a backup in progress will reference
 //! sequence.json                             which automatic backups are due
 //! restore.json                              the lease of a running restore or prune
-//! verified.json                             what verifications found
-//! leftovers/<uuid>.json                     what may be named by nothing any more, for the next prune
-//! swept.json                                when a prune last looked at everything
+//! verified.json                             the findings of verifications
+//! leftovers/<uuid>.json                     gc hints: objects that may be unreferenced, for the next prune
+//! swept.json                                when a prune last scanned everything
 //! quarantine/<sha256>/<file name>           what recovery could not explain
 //! ```
 //!
-//! The checkpoint and the commits have the same keys in every place that holds metadata, so one code reads them all.
+//! The checkpoint and the commits have the same keys in every location that holds metadata, so the same code reads them
+//! all.
 
 pub mod file_name;
 mod names;
@@ -41,43 +42,43 @@ pub use names::{BackupName, ImageId, InvalidName};
 use store::Key;
 use store::digest::Digest;
 
-/// The folder of images, with the slash that ends it, as a listing prefix.
+/// The folder of images, with its trailing slash, as a listing prefix.
 pub const UPLOADS: &str = "uploads/";
-/// The folder of commits, likewise.
+/// The folder of commits, as a listing prefix.
 pub const COMMITS: &str = "image-metadata.d/";
-/// The folder of tickets and of the bytes that came under them, likewise. Nobody lists it but who clears it away.
+/// The folder of tickets and of the bytes received for them, as a listing prefix. Listed only for cleanup.
 pub const INCOMING: &str = "incoming/";
-/// The folder of thumbnails of images, likewise.
+/// The folder of thumbnails, as a listing prefix.
 pub const THUMBNAILS: &str = "derivatives/";
-/// The archive's folder of replicas of images, likewise.
+/// The archive's folder of replicas of images, as a listing prefix.
 pub const ARCHIVED_IMAGES: &str = "images/";
-/// The archive's folder of catalog chunks, likewise.
+/// The archive's folder of catalog chunks, as a listing prefix.
 pub const CHUNKS: &str = "catalog/";
-/// The archive's folder of lists of what may be named by nothing any more, likewise.
+/// The archive's folder of gc hints, as a listing prefix.
 pub const LEFTOVERS: &str = "leftovers/";
-/// The archive's folder of what could not be explained, likewise.
+/// The archive's quarantine folder, as a listing prefix.
 pub const QUARANTINE: &str = "quarantine/";
-/// What the name of every backup starts with.
+/// The prefix of every backup's name.
 pub const BACKUPS: &str = "backup-";
-/// The name under which a checkpoint keeps what is not a record.
+/// The name in a checkpoint for everything that is not a record.
 pub const RESERVED_NAME: &str = "$keepsake";
 
-/// Builds a key out of parts that were checked when they were made.
+/// Builds a key from validated parts.
 fn key(raw: impl Into<String>) -> Key {
     Key::new(raw).unwrap_or_else(|e| unreachable!("the layout makes valid keys only: {e}"))
 }
 
-/// The folder of images itself.
+/// The folder of images.
 pub fn uploads_folder() -> Key {
     key("uploads")
 }
 
-/// Where the archive lies in the primary when no other place is configured.
+/// The archive's folder in the primary, if no other archive is configured.
 pub fn default_archive() -> Key {
     key("backups")
 }
 
-/// Where a further copy of the metadata lies when `uploads/` is a file system of its own.
+/// The folder of another replica of the metadata if `uploads/` is a separate file system.
 pub fn uploads_mirror() -> Key {
     key("uploads/.keepsake")
 }
@@ -87,12 +88,12 @@ pub fn image(id: &ImageId) -> Key {
     key(format!("{UPLOADS}{id}"))
 }
 
-/// The image whose bytes lie under this key of the primary, if any do.
+/// Parses the key of an [`image()`] in the primary.
 pub fn parse_image(key: &Key) -> Option<ImageId> {
     ImageId::new(key.as_str().strip_prefix(UPLOADS)?).ok()
 }
 
-/// The bytes that came under a ticket and are no image yet, in the primary.
+/// The bytes received for a ticket that are not an image yet, in the primary.
 pub fn incoming(ticket: Uuid) -> Key {
     key(format!("{INCOMING}{ticket}"))
 }
@@ -102,48 +103,48 @@ pub fn ticket(id: Uuid) -> Key {
     key(format!("{INCOMING}{id}.json"))
 }
 
-/// The ticket that lies under this key of the primary, if one does.
+/// Parses the key of a [`ticket`] in the primary.
 pub fn parse_ticket(key: &Key) -> Option<Uuid> {
     parse_uuid(key.as_str().strip_prefix(INCOMING)?.strip_suffix(".json")?)
 }
 
-/// What the first request of a resumable upload said, in the primary.
+/// The metadata from the first request of a resumable upload, in the primary.
 pub fn resumable(id: Uuid) -> Key {
     key(format!("{INCOMING}{id}.resumable.json"))
 }
 
-/// What the parts of a resumable upload start with, as a listing prefix.
+/// The prefix of the parts of a resumable upload, for listings.
 pub fn parts(id: Uuid) -> String {
     format!("{INCOMING}{id}.part-")
 }
 
-/// The part of a resumable upload that begins at this byte, in the primary. Parts sort by where they begin.
+/// The part of a resumable upload that begins at this byte, in the primary. Parts sort by offset.
 pub fn part(id: Uuid, offset: u64) -> Key {
     key(format!("{}{offset:020}", parts(id)))
 }
 
-/// Where the part begins that lies under this key of the primary, if one does.
+/// Parses the offset from the key of a [`part`] in the primary.
 pub fn parse_part(key: &Key) -> Option<u64> {
     let (_, offset) = key.as_str().strip_prefix(INCOMING)?.split_once(".part-")?;
     offset.parse().ok().filter(|_| offset.len() == 20)
 }
 
-/// A thumbnail of the images that have this content, in the primary; `form` is one segment.
+/// A thumbnail of the images with this content, in the primary; `form` is one segment.
 pub fn thumbnail(content: &Digest, form: &str) -> Key {
     key(format!("{THUMBNAILS}{content}/{form}"))
 }
 
-/// Where all thumbnails of this content lie, as a listing prefix.
+/// The prefix of all thumbnails of this content, for listings.
 pub fn thumbnails_of(content: &Digest) -> String {
     format!("{THUMBNAILS}{content}/")
 }
 
-/// The content of which a thumbnail lies under this key of the primary, if one does.
+/// Parses the content digest from the key of a [`thumbnail`] in the primary.
 pub fn parse_thumbnail(key: &Key) -> Option<Digest> {
     key.as_str().strip_prefix(THUMBNAILS)?.split_once('/')?.0.parse().ok()
 }
 
-/// The checkpoint, in any place that holds metadata.
+/// The checkpoint, in any location that holds metadata.
 pub fn checkpoint() -> Key {
     key("image-metadata.json")
 }
@@ -153,7 +154,7 @@ pub fn migration() -> Key {
     key("migration.json")
 }
 
-/// Which instances started with a place, in any place that holds metadata.
+/// Which instances started with a location, in any location that holds metadata.
 pub fn starts() -> Key {
     key("starts.json")
 }
@@ -163,17 +164,17 @@ pub fn tokens() -> Key {
     key("tokens.json")
 }
 
-/// A commit, in any place that holds metadata.
+/// A commit, in any location that holds metadata.
 pub fn commit(id: Uuid) -> Key {
     key(format!("{COMMITS}{id}.json"))
 }
 
-/// The commit that lies under this key, if one does.
+/// Parses the key of a [`commit`].
 pub fn parse_commit(key: &Key) -> Option<Uuid> {
     parse_uuid(key.as_str().strip_prefix(COMMITS)?.strip_suffix(".json")?)
 }
 
-/// A UUID in the one form in which Keepsake writes it: others name files by UUIDs too, telephones in capital letters.
+/// A UUID in the exact form that Keepsake writes: other programs name files by UUIDs too, phones in upper case.
 fn parse_uuid(text: &str) -> Option<Uuid> {
     Uuid::parse_str(text).ok().filter(|uuid| uuid.to_string() == text)
 }
@@ -183,7 +184,7 @@ pub fn archived_image(digest: &Digest) -> Key {
     key(format!("{ARCHIVED_IMAGES}{digest}"))
 }
 
-/// The content whose replica lies under this key of the archive, if one does.
+/// Parses the key of an [`archived_image`] in the archive.
 pub fn parse_archived_image(key: &Key) -> Option<Digest> {
     key.as_str().strip_prefix(ARCHIVED_IMAGES)?.parse().ok()
 }
@@ -193,7 +194,7 @@ pub fn chunk(digest: &Digest) -> Key {
     key(format!("{CHUNKS}{digest}.json"))
 }
 
-/// The chunk that lies under this key of the archive, if one does.
+/// Parses the key of a [`chunk`] in the archive.
 pub fn parse_chunk(key: &Key) -> Option<Digest> {
     key.as_str().strip_prefix(CHUNKS)?.strip_suffix(".json")?.parse().ok()
 }
@@ -203,13 +204,13 @@ pub fn manifest(name: BackupName) -> Key {
     key(format!("{name}/manifest.json"))
 }
 
-/// The backup whose manifest lies under this key of the archive, if one does.
+/// Parses the key of a [`manifest`] in the archive.
 pub fn parse_manifest(key: &Key) -> Option<BackupName> {
     key.as_str().strip_suffix("/manifest.json")?.parse().ok()
 }
 
-/// What a backup that is being made will name, in the archive. Sorts before its manifest, so that a listing that misses
-/// the one for being too late finds the other.
+/// What a backup in progress will reference, in the archive. Sorts before its manifest, so that a listing that misses
+/// the intent because it was deleted finds the manifest.
 pub fn intent(name: BackupName, id: Uuid) -> Key {
     key(format!("{name}/intent-{id}.json"))
 }
@@ -225,22 +226,22 @@ pub fn sequence() -> Key {
     key("sequence.json")
 }
 
-/// What verifications found, in the archive.
+/// The findings of verifications, in the archive.
 pub fn verified() -> Key {
     key("verified.json")
 }
 
-/// A list of what may be named by nothing any more, in the archive.
+/// Gc hints, in the archive.
 pub fn leftovers(id: Uuid) -> Key {
     key(format!("{LEFTOVERS}{id}.json"))
 }
 
-/// When a prune last looked at everything, in the archive.
+/// When a prune last scanned everything, in the archive.
 pub fn swept() -> Key {
     key("swept.json")
 }
 
-/// The commit whose damaged bytes lie under this key of the archive's quarantine, if any do.
+/// Parses the commit id from the key of a quarantined commit in the archive.
 pub fn parse_quarantined_commit(key: &Key) -> Option<Uuid> {
     let (_, name) = key.as_str().strip_prefix(QUARANTINE)?.split_once('/')?;
     parse_uuid(name.strip_suffix(".json")?)
@@ -251,17 +252,17 @@ pub fn restore_lease() -> Key {
     key("restore.json")
 }
 
-/// In what was taken out: the digests of all other files, as `sha256sum --check` takes them.
+/// In an export: the digests of all other files, in the format of `sha256sum --check`.
 pub fn exported_digests() -> Key {
     key("SHA256SUMS")
 }
 
-/// In what was taken out: the names of images whose bytes are in it neither.
+/// In an export: the names of images whose bytes it does not contain.
 pub fn exported_missing() -> Key {
     key("missing.txt")
 }
 
-/// Whether a path in a folder that Keepsake has served, or that was taken out, is Keepsake's own affair.
+/// Whether a path in a folder that Keepsake has served or exported is one of Keepsake's own files.
 pub fn is_own(path: &str) -> bool {
     let folders = ["backups/", THUMBNAILS, INCOMING, "scratch/", "uploads/.keepsake/"];
     let name = path.rsplit('/').next().unwrap_or_default();
@@ -271,27 +272,27 @@ pub fn is_own(path: &str) -> bool {
         || name.starts_with(Key::RESERVED_PREFIX)
 }
 
-/// A folder that a start may write to and delete from, to try what a store can do.
+/// A folder in which a start may write and delete, to test a store's capabilities.
 pub fn scratch() -> Key {
     key("scratch")
 }
 
-/// A key in the folder of images that holds nothing, to see whether that folder can be used.
+/// An unused key in the folder of images, to test whether that folder can be used.
 pub fn probe() -> Key {
     key("uploads/.probe")
 }
 
-/// Something that recovery could not explain, in the archive; by content, so that setting it aside twice is once.
+/// An object that recovery could not explain, in the archive; by content, so that quarantining it twice stores it once.
 pub fn quarantined(digest: &Digest, name: &str) -> Key {
     key(format!("{QUARANTINE}{digest}/{name}"))
 }
 
-/// The content that lies under this key of the archive's quarantine, if any does.
+/// Parses the content digest from the key of a [`quarantined`] object in the archive.
 pub fn parse_quarantined(key: &Key) -> Option<Digest> {
     key.as_str().strip_prefix(QUARANTINE)?.split_once('/')?.0.parse().ok()
 }
 
-/// What the ids of links end in, as those of images do in the extension of their format.
+/// The extension in the ids of links.
 const LINK: &str = "link";
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! [`ImageId`] and [`BackupName`]: the two names in the layout that clients give.
+//! [`ImageId`] and [`BackupName`]: the two names in the layout that clients can choose.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -17,7 +17,7 @@ use store::Key;
 pub struct ImageId(Arc<str>);
 
 impl ImageId {
-    /// Checks a file name.
+    /// Validates a file name.
     pub fn new(name: &str) -> Result<Self, InvalidName> {
         let valid = !name.contains('/') && !name.starts_with('.') && name != RESERVED_NAME && Key::new(name).is_ok();
         if valid { Ok(Self(name.into())) } else { Err(InvalidName(name.to_owned())) }
@@ -33,13 +33,13 @@ impl ImageId {
         Self::generate(uuid, LINK)
     }
 
-    /// Whether it is one that [`ImageId::of_link`] gave. No file here has such a name.
+    /// Whether [`ImageId::of_link`] created this id. No file here has such a name.
     pub fn is_link(&self) -> bool {
         let stem = self.0.strip_suffix(LINK).and_then(|stem| stem.strip_suffix('.'));
         stem.is_some_and(|stem| parse_uuid(stem).is_some())
     }
 
-    /// The UUID in a name of the form that [`ImageId::generate`] gives; where there is one, Keepsake itself wrote the file.
+    /// The UUID in a name of the form of [`ImageId::generate`]; if there is one, Keepsake itself wrote the file.
     pub fn uuid(&self) -> Option<Uuid> {
         let (stem, _) = self.0.split_once('.')?;
         parse_uuid(stem)
@@ -51,7 +51,7 @@ impl ImageId {
     }
 }
 
-/// A string that is not the name of an image or of a backup.
+/// A string that is not a valid name of an image or of a backup.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a valid name")]
 pub struct InvalidName(pub String);
@@ -87,13 +87,13 @@ impl<'de> Deserialize<'de> for ImageId {
     }
 }
 
-/// The name of a backup: `backup-` and the moment it was named for, in UTC with milliseconds, as in
-/// `backup-2024-01-01T12-00-00-000Z`. Names sort by time.
+/// The name of a backup: `backup-` and its time, in UTC with milliseconds, as in `backup-2024-01-01T12-00-00-000Z`.
+/// Names sort by time.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BackupName(Timestamp);
 
 impl BackupName {
-    /// The name for a moment; what is finer than a millisecond is cut off.
+    /// The name for a time; truncates to milliseconds.
     pub fn at(moment: Timestamp) -> Self {
         Self(Timestamp::from_millisecond(moment.as_millisecond()).unwrap_or(moment))
     }
@@ -103,7 +103,7 @@ impl BackupName {
         Self(self.0.saturating_add(SignedDuration::from_millis(1)).unwrap_or(self.0))
     }
 
-    /// The moment it was named for.
+    /// The time in the name.
     pub fn moment(self) -> Timestamp {
         self.0
     }
@@ -125,7 +125,7 @@ impl fmt::Debug for BackupName {
 impl FromStr for BackupName {
     type Err = InvalidName;
 
-    /// Takes the documented form and nothing else, so that no other string ever becomes part of a key.
+    /// Accepts only the documented form, so that no other string ever becomes part of a key.
     fn from_str(name: &str) -> Result<Self, InvalidName> {
         let invalid = || InvalidName(name.to_owned());
         let moment = name.strip_prefix(BACKUPS).filter(|m| m.len() == 24 && m.is_ascii()).ok_or_else(invalid)?;

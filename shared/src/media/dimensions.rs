@@ -1,9 +1,9 @@
-//! How large a picture is as browsers show it, by its headers.
+//! The size of a picture as browsers show it, from its headers.
 //!
-//! Where a crate reads a format's header faithfully, it does so here too. The formats written out are those where crates
-//! refuse what viewers open (a JPEG with fill bytes, a raw photo, a HEIF whose pixels come first), misread what is common
-//! (a BMP from the top down, a HEIF with several images), do not turn what viewers turn, or do not look closely enough to
-//! tell an image from a file that happens to begin like one (BMP, ICO).
+//! If a crate reads a format's header correctly, it is used here too. The formats parsed here are those for which
+//! crates refuse files that viewers open (a JPEG with fill bytes, a raw photo, a HEIF whose pixels come first), misread
+//! common files (a top-down BMP, a HEIF with several images), do not rotate what viewers rotate, or do not check enough
+//! to distinguish an image from another file with the same start (BMP, ICO).
 
 use super::geometry::{Geometry, Orientation};
 use super::reader::BodyReader;
@@ -15,7 +15,7 @@ pub(super) fn read(format: Format, reader: &mut BodyReader<'_>) -> Result<Geomet
         Format::Jpeg => jpeg(reader),
         Format::Png => png(reader),
         Format::Gif => frames::gif_size(reader).map(Geometry::upright),
-        // What its Exif says of its orientation is ignored by all browsers.
+        // All browsers ignore the orientation in its Exif.
         Format::WebP => webp(reader).map(Geometry::upright),
         Format::Bmp => bmp(reader).map(Geometry::upright),
         Format::Ico => ico(reader).map(Geometry::upright),
@@ -26,13 +26,13 @@ pub(super) fn read(format: Format, reader: &mut BodyReader<'_>) -> Result<Geomet
     }
 }
 
-/// Walks from segment to segment, over EXIF and colour profiles of any length, to the frame header and on to where the
-/// pixels begin, so that a header that is cut off is noticed.
+/// Visits each segment, over EXIF and color profiles of any length, to the frame header and on to the start of the
+/// pixels, so that a truncated header is detected.
 fn jpeg(reader: &mut BodyReader<'_>) -> Result<Geometry, Fault> {
     let (mut dimensions, mut orientation) = (None, None);
     reader.skip(2);
     loop {
-        // Fill bytes may precede a marker (ITU-T T.81, B.1.1.2), and like everyone else we forgive other bytes too.
+        // Fill bytes may precede a marker (ITU-T T.81, B.1.1.2); other bytes are ignored too, as by all decoders.
         while reader.bytes()? != [0xff] {}
         let marker = loop {
             match reader.bytes()? {
@@ -41,7 +41,7 @@ fn jpeg(reader: &mut BodyReader<'_>) -> Result<Geometry, Fault> {
             }
         };
         match marker {
-            // A stuffed zero and the markers that stand alone.
+            // A stuffed zero and markers without content.
             0x00 | 0x01 | 0xd0..=0xd8 => {}
             0xd9 => return Err(Fault::Damaged("it holds no picture")),
             0xda => {
@@ -60,7 +60,7 @@ fn jpeg(reader: &mut BodyReader<'_>) -> Result<Geometry, Fault> {
             _ => {
                 let length = u16::from_be_bytes(reader.bytes()?);
                 let end = reader.position() + u64::from(length).saturating_sub(2);
-                // The first Exif segment counts, also where it says nothing.
+                // The first Exif segment counts, even if it has no orientation.
                 if marker == 0xe1 && orientation.is_none() && length >= 8 && &reader.bytes()? == b"Exif\0" {
                     let exif = reader.position() + 1;
                     orientation = tiff::exif_orientation(reader, exif, end).or(Some(Orientation::UPRIGHT));
@@ -71,7 +71,7 @@ fn jpeg(reader: &mut BodyReader<'_>) -> Result<Geometry, Fault> {
     }
 }
 
-/// The `png` crate checks all of the first chunk, its checksum included. Exif counts where it precedes the pixels.
+/// The `png` crate checks all of the first chunk, including its checksum. Exif counts if it precedes the pixels.
 fn png(reader: &mut BodyReader<'_>) -> Result<Geometry, Fault> {
     const FIRST_CHUNK: u64 = 8;
     let dimensions = match png::Decoder::new(&mut *reader).read_header_info() {
@@ -97,14 +97,14 @@ fn png(reader: &mut BodyReader<'_>) -> Result<Geometry, Fault> {
     Ok(Geometry::upright(dimensions).turned(orientation.unwrap_or(Orientation::UPRIGHT)))
 }
 
-/// The first chunk says it, in one of three ways.
+/// The size is in the first chunk, in one of three encodings.
 fn webp(reader: &mut BodyReader<'_>) -> Result<(u32, u32), Fault> {
     match &reader.bytes_at(12)? {
         b"VP8 " => {
             let [_, _, _, 0x9d, 0x01, 0x2a, w1, w2, h1, h2] = reader.bytes_at(20)? else {
                 return Err(Fault::Damaged("its first frame is damaged"));
             };
-            // The two upper bits are a hint for scaling.
+            // The two upper bits are a scaling hint.
             let length = |bytes| u32::from(u16::from_le_bytes(bytes) & 0x3fff);
             Ok((length([w1, w2]), length([h1, h2])))
         }
@@ -123,21 +123,21 @@ fn webp(reader: &mut BodyReader<'_>) -> Result<(u32, u32), Fault> {
     }
 }
 
-/// "BM" begins many a text: the length of the second header, which is one of few, tells.
+/// Many texts begin with "BM": the length of the second header, which has few valid values, decides.
 fn bmp(reader: &mut BodyReader<'_>) -> Result<(u32, u32), Fault> {
     if reader.size() < 18 {
         return Err(Fault::NotThisFormat);
     }
     let pixels_start: u64 = u32::from_le_bytes(reader.bytes_at(10)?).into();
     let (width, height, _planes, depth): (_, _, [u8; 2], _) = match u32::from_le_bytes(reader.bytes()?) {
-        // OS/2's first header; its second one may leave out what would be zero, from 16 bytes on.
+        // OS/2's first header; its second one may omit trailing zeros, down to 16 bytes.
         12 => {
             let [width, height] = [reader.bytes()?, reader.bytes()?].map(u16::from_le_bytes);
             (width.into(), height.into(), reader.bytes()?, reader.bytes()?)
         }
         16 | 20 | 24 | 28 | 32 | 36 | 40 | 42 | 44 | 46 | 48 | 52 | 56 | 60 | 64 | 108 | 124 => {
             let [width, height] = [reader.bytes()?, reader.bytes()?].map(i32::from_le_bytes);
-            // A negative height means rows from the top down; a negative width means nothing.
+            // A negative height means rows from the top down; a negative width is invalid.
             (u32::try_from(width).unwrap_or(0), height.unsigned_abs(), reader.bytes()?, reader.bytes()?)
         }
         _ => return Err(Fault::NotThisFormat),
@@ -148,8 +148,8 @@ fn bmp(reader: &mut BodyReader<'_>) -> Result<(u32, u32), Fault> {
     if pixels_start >= reader.size() { Err(Fault::Damaged("it ends before its pixels")) } else { Ok((width, height)) }
 }
 
-/// The four bytes that begin an icon or a cursor also begin other files: the directory has to fit the file, and a picture
-/// has to lie where each entry points. The pictures' own dimensions count, since those are what a decoder believes.
+/// Other files begin with the same four bytes as an icon or a cursor: the directory has to fit the file, and each entry
+/// has to point to a picture. The pictures' own dimensions count, since decoders use those.
 fn ico(reader: &mut BodyReader<'_>) -> Result<(u32, u32), Fault> {
     let [_, _, kind, _, count_1, count_2] = reader.bytes_at(0)?;
     let is_cursor = kind == 2;
@@ -157,8 +157,8 @@ fn ico(reader: &mut BodyReader<'_>) -> Result<(u32, u32), Fault> {
     let directory_end = 6 + 16 * u64::from(count);
     let mut largest = None;
     for entry in 0..u64::from(count) {
-        // Dimensions, colours and a byte that should be zero come first and are not reliable; neither is the depth. A
-        // cursor has its hot spot in the place of planes and depth.
+        // Dimensions, colors and a byte that should be zero come first and are not reliable; neither is the depth. A
+        // cursor stores its hot spot in place of planes and depth.
         let [_, _, _, _, p1, p2, _, _, s1, s2, s3, s4, o1, o2, o3, o4] = reader.bytes_at(6 + 16 * entry)?;
         let (size, offset) = (u32::from_le_bytes([s1, s2, s3, s4]), u32::from_le_bytes([o1, o2, o3, o4]).into());
         if (!is_cursor && u16::from_le_bytes([p1, p2]) > 1) || size < 40 || offset < directory_end {
@@ -174,7 +174,7 @@ fn ico(reader: &mut BodyReader<'_>) -> Result<(u32, u32), Fault> {
     largest.map(|(_, width, height)| (width, height)).ok_or(Fault::NotThisFormat)
 }
 
-/// Dimensions of one picture of an icon: a whole PNG, or a bitmap whose height counts its mask too.
+/// Dimensions of one picture of an icon: a whole PNG, or a bitmap whose height includes its mask.
 fn ico_picture(start: &[u8; 24]) -> Option<(u32, u32)> {
     match start {
         [

@@ -1,11 +1,11 @@
-//! How many pictures an animation has.
+//! Counting the pictures of an animation.
 
 use std::io;
 
 use super::reader::BodyReader;
 use super::{Fault, Format, Limits};
 
-/// How many frames were found, and whether the file ends within one of them.
+/// The number of frames found, and whether the file ends within one of them.
 pub(super) struct Frames {
     pub(super) count: u32,
     pub(super) is_truncated: bool,
@@ -18,20 +18,21 @@ impl From<u32> for Frames {
 }
 
 /// Counts the frames of an image of this format; stops when there are more than allowed. An image without a picture is
-/// damaged. Formats without frames have one, and so has an animated AVIF, which is judged by its still picture.
+/// damaged. Formats without frames count as one frame, and so does an animated AVIF, which is judged by its still
+/// picture.
 pub(super) fn count(format: Format, reader: &mut BodyReader<'_>, limits: &Limits) -> Result<Frames, Fault> {
     match format {
         Format::Png => png(reader, limits.max_frames).map(Frames::from),
         Format::Gif => gif(reader, limits),
         Format::WebP => webp(reader, limits.max_frames),
         Format::Jpeg | Format::Avif | Format::Bmp | Format::Tiff | Format::Ico | Format::Heic => Ok(1.into()),
-        // A player shows them one by one.
+        // A player decodes one frame at a time.
         Format::Mp4 | Format::WebM => Ok(1.into()),
     }
 }
 
-/// What an `acTL` chunk before the pixels declares, else 1; where that is more than allowed, the frames that there are. The
-/// chunks are passed over rather than given to the `png` crate, which would hold each of them in memory.
+/// The number in an `acTL` chunk before the pixels, else 1; if that is more than allowed, the actual number of frames.
+/// Skips the chunks instead of passing them to the `png` crate, which would hold each of them in memory.
 fn png(reader: &mut BodyReader<'_>, limit: u32) -> Result<u32, Fault> {
     const SIGNATURE_AND_HEADER: u64 = 8 + 12 + 13;
     let (mut declared, mut found, mut has_pixels) = (1, 0, false);
@@ -57,14 +58,13 @@ fn png(reader: &mut BodyReader<'_>, limit: u32) -> Result<u32, Fault> {
     }
 }
 
-/// Reads the frames' headers and passes over their pixels. A frame may be larger than the screen it is shown on, so each
-/// has to keep to the limit of pixels by itself. The `gif` crate would refuse an image without a table of colours, which
-/// browsers show.
+/// Reads the frames' headers and skips their pixels. A frame may be larger than its screen, so each has to respect the
+/// limit of pixels by itself. The `gif` crate would refuse an image without a color table, which browsers show.
 fn gif(reader: &mut BodyReader<'_>, limits: &Limits) -> Result<Frames, Fault> {
     gif_start(reader)?;
     let mut frames = Frames { count: 0, is_truncated: false };
     while frames.count <= limits.max_frames {
-        // What follows the last good frame is ignored by viewers too.
+        // Viewers ignore what follows the last valid frame, too.
         match gif_block(reader) {
             Ok(Block::Frame { size: (width, height), flags, .. }) => {
                 let pixels = u64::from(width) * u64::from(height);
@@ -89,7 +89,7 @@ fn gif(reader: &mut BodyReader<'_>, limits: &Limits) -> Result<Frames, Fault> {
     Ok(frames)
 }
 
-/// The size of a GIF in browsers: that of its screen, which the first frame makes larger where it does not fit.
+/// The size of a GIF in browsers: that of its screen, enlarged to contain the first frame.
 pub(super) fn gif_size(reader: &mut BodyReader<'_>) -> Result<(u32, u32), Fault> {
     let (width, height) = gif_start(reader)?;
     loop {
@@ -110,13 +110,13 @@ fn gif_start(reader: &mut BodyReader<'_>) -> Result<(u32, u32), Fault> {
 
 const NO_PICTURE: Fault = Fault::Damaged("it holds no picture");
 
-/// What stands between the beginning of a GIF and its end.
+/// A block of a GIF.
 enum Block {
     Frame {
         size: (u32, u32),
         /// Its right and lower edge on the screen.
         corner: (u32, u32),
-        /// What its table of colours is like; reading goes on with that.
+        /// The flags of its color table, which comes next.
         flags: u8,
     },
     Other,
@@ -137,12 +137,12 @@ fn gif_block(reader: &mut BodyReader<'_>) -> Result<Block, Fault> {
             let corner = (number([x1, x2]) + width, number([y1, y2]) + height);
             Ok(Block::Frame { size: (width, height), corner, flags })
         }
-        // Browsers take anything else as the end.
+        // Browsers treat anything else as the end.
         _ => Ok(Block::End),
     }
 }
 
-/// Passes over a table of colours, if the flags say that there is one.
+/// Skips a color table, if the flags indicate one.
 fn skip_colours(reader: &mut BodyReader<'_>, flags: u8) {
     if flags & 0x80 != 0 {
         reader.skip(3 << ((flags & 7) + 1));
@@ -158,8 +158,8 @@ fn skip_sub_blocks(reader: &mut BodyReader<'_>) -> Result<(), Fault> {
     }
 }
 
-/// Walks over the chunks. The `image-webp` crate could count too, but refuses images whose header promises EXIF that is
-/// not there, which every viewer opens.
+/// Visits the chunks. The `image-webp` crate could count too, but refuses images whose header promises EXIF that is
+/// missing, which every viewer opens.
 fn webp(reader: &mut BodyReader<'_>, limit: u32) -> Result<Frames, Fault> {
     let (mut frames, mut position) = (Frames::from(0), 12);
     while position + 8 <= reader.size() && frames.count <= limit {

@@ -1,10 +1,10 @@
-//! [`Geometry`]: how large a picture is once it is turned the way it is shown.
+//! [`Geometry`]: the size of a picture after rotation for display.
 
-/// How stored pixels are turned and mirrored to be shown: one of the eight values of Exif's tag 0x0112.
+/// How stored pixels are rotated and mirrored for display: one of the eight values of Exif's tag 0x0112.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Orientation(u8);
 
-/// What each of the eight values does to a place, as rows of a matrix; `y` grows downwards.
+/// The effect of each of the eight values on a point, as rows of a matrix; `y` grows downwards.
 const MATRICES: [[i8; 4]; 8] = [
     [1, 0, 0, 1],
     [-1, 0, 0, 1],
@@ -17,13 +17,13 @@ const MATRICES: [[i8; 4]; 8] = [
 ];
 
 impl Orientation {
-    /// Pixels are stored as they are shown.
+    /// Pixels are stored as displayed.
     pub const UPRIGHT: Self = Self(1);
     /// The upper half becomes the lower one.
     pub(super) const FLIPPED: Self = Self(4);
     /// Left becomes right.
     pub(super) const MIRRORED: Self = Self(2);
-    /// A quarter turn against the clock.
+    /// A rotation by 90° counterclockwise.
     pub(super) const QUARTER_LEFT: Self = Self(8);
 
     /// The orientation with this Exif value, 1 to 8.
@@ -31,8 +31,7 @@ impl Orientation {
         u8::try_from(value).ok().filter(|value| (1..=8).contains(value)).map(Self)
     }
 
-    /// The orientation that a matrix of a video brings about, by the signs of its rows; one that does anything else is
-    /// taken for upright.
+    /// The orientation of a video's matrix, by the signs of its rows; any other matrix counts as upright.
     pub(super) fn of_matrix(matrix: [i32; 4]) -> Self {
         let signs = matrix.map(|number| number.signum() as i8);
         MATRICES.iter().zip(1..).find(|(matrix, _)| **matrix == signs).map_or(Self::UPRIGHT, |(_, value)| Self(value))
@@ -43,16 +42,16 @@ impl Orientation {
         self.0
     }
 
-    /// Whether width and height change places.
+    /// Whether width and height are swapped.
     pub fn is_sideways(self) -> bool {
         self.0 > 4
     }
 
-    /// This orientation, and then another.
+    /// This orientation, followed by another.
     pub(super) fn then(self, next: Self) -> Self {
         let ([a, b, c, d], [e, f, g, h]) = (self.matrix(), next.matrix());
         let both = [e * a + f * c, e * b + f * d, g * a + h * c, g * b + h * d];
-        // Turning and mirroring a rectangle makes nothing but these eight.
+        // Rotations and reflections of a rectangle are always one of these eight.
         MATRICES.iter().zip(1..).find(|(matrix, _)| **matrix == both).map_or(self, |(_, value)| Self(value))
     }
 
@@ -61,24 +60,24 @@ impl Orientation {
     }
 }
 
-/// The dimensions of a picture as it is shown.
+/// The dimensions of a picture as displayed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Geometry {
-    /// In pixels, after turning; may be zero where a header says so.
+    /// In pixels, after rotation; may be zero if a header says so.
     pub(super) width: u32,
-    /// In pixels, after turning; may be zero.
+    /// In pixels, after rotation; may be zero.
     pub(super) height: u32,
-    /// How the stored pixels were turned.
+    /// How the stored pixels were rotated.
     pub(super) orientation: Orientation,
 }
 
 impl Geometry {
-    /// A picture that is stored as it is shown.
+    /// A picture that is stored as displayed.
     pub(super) fn upright((width, height): (u32, u32)) -> Self {
         Self { width, height, orientation: Orientation::UPRIGHT }
     }
 
-    /// The same picture, turned further.
+    /// The same picture, rotated further.
     pub(super) fn turned(self, by: Orientation) -> Self {
         let Self { width, height, orientation } = self;
         let (width, height) = if by.is_sideways() { (height, width) } else { (width, height) };

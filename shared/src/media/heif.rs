@@ -1,21 +1,21 @@
-//! The boxes of HEIF files (HEIC and AVIF): the primary image as it is shown, whichever way the file describes it.
+//! The boxes of HEIF files (HEIC and AVIF): the primary image as displayed, whichever way the file describes it.
 //!
-//! What counts is the primary item with the properties that crop and turn it, in their order; the file's largest image
-//! may be another one. A sequence without a primary item is as large as its track. ISO/IEC 23008-12.
+//! The primary item counts, with the properties that crop and rotate it, in their order; the file's largest image may
+//! be another one. A sequence without a primary item has the size of its track. ISO/IEC 23008-12.
 
 use super::geometry::{Geometry, Orientation};
 use super::reader::BodyReader;
 use super::video::{self, Part, mp4_box};
 use super::{Fault, Format};
 
-/// Boxes and properties that are looked at.
+/// The most boxes and properties that are read.
 const MOST_PARTS: u32 = 10_000;
 
 const DAMAGED: Fault = Fault::Damaged("its header is damaged");
 const NO_PICTURE: Fault = Fault::Damaged("it holds no picture");
 const NO_HEADER: Fault = Fault::Damaged("it ends before its header does");
 
-/// A property that says how large an image is or how it is shown.
+/// A property that affects the size or the display of an image.
 #[derive(Clone, Copy)]
 enum Property {
     Size(u32, u32),
@@ -24,21 +24,21 @@ enum Property {
     Other,
 }
 
-/// A clean aperture: what is left of an image once it is cropped.
+/// A clean aperture: the part of an image that remains after cropping.
 #[derive(Clone, Copy)]
 struct Crop {
     width: (u32, u32),
     height: (u32, u32),
-    /// How far the middle of what is left lies from the middle of the image, as fractions.
+    /// The offset of its center from the center of the image, as fractions.
     offset: [(i32, u32); 2],
 }
 
-/// What the box `meta` says.
+/// The contents of the box `meta`.
 #[derive(Default)]
 struct Meta {
     primary: Option<u32>,
     properties: Vec<Property>,
-    /// Which properties items have, by their place in `properties`, counted from 1.
+    /// The properties of items, by their position in `properties`, counted from 1.
     associations: Vec<(u32, Vec<u16>)>,
 }
 
@@ -48,7 +48,7 @@ pub(super) fn read(format: Format, reader: &mut BodyReader<'_>) -> Result<(Geome
     let (mut at, mut parts, end) = (0, 0, reader.size());
     while at < end {
         let part = match outer_box(reader, at) {
-            // What was added to the end does no harm, and what the file needs may stand before it.
+            // Appended data does no harm, and everything needed may precede it.
             Err(Fault::Damaged(_)) if found.is_some() || track.is_some() => break,
             part => part?,
         };
@@ -78,10 +78,10 @@ fn count(parts: &mut u32) -> Result<(), Fault> {
     if *parts > MOST_PARTS { Err(Fault::Damaged("it has too many parts")) } else { Ok(()) }
 }
 
-/// The box at this place of the file, which may end beyond the file's end.
+/// The box at this position of the file, which may end beyond the file's end.
 fn outer_box(reader: &mut BodyReader<'_>, at: u64) -> Result<Part<[u8; 4]>, Fault> {
     mp4_box(reader, at, u64::MAX).map(|part| match part.end {
-        // One that goes on to the end of the file.
+        // A box that extends to the end of the file.
         u64::MAX => Part { end: reader.size(), ..part },
         _ => part,
     })
@@ -175,7 +175,7 @@ fn associations(
         let [many] = reader.bytes()?;
         let mut properties = Vec::new();
         for _ in 0..many {
-            // The first bit says that the property must be understood.
+            // The first bit marks an essential property.
             properties.push(if flags & 1 == 1 {
                 u16::from_be_bytes(reader.bytes()?) & 0x7fff
             } else {
@@ -199,7 +199,7 @@ impl Meta {
             _ => None,
         };
         let Some(stored) = properties.iter().find_map(size) else {
-            // The size of the primary image is not known; what is as large as the largest is large enough for each.
+            // The size of the primary image is unknown; that of the largest is an upper bound.
             let largest = self.properties.iter().filter_map(size).max_by_key(|(w, h)| u64::from(*w) * u64::from(*h));
             return largest.map(Geometry::upright).ok_or(NO_PICTURE);
         };
@@ -212,13 +212,13 @@ impl Meta {
 }
 
 impl Crop {
-    /// The picture, cropped. A crop that is none, or larger than the picture, does nothing.
+    /// The cropped picture. An invalid crop, or one larger than the picture, has no effect.
     fn of(&self, picture: Geometry, format: Format) -> Geometry {
         let rounded = |(n, d): (u32, u32)| (u64::from(n) + u64::from(d) / 2).checked_div(d.into()).unwrap_or(0);
         let (width, height) = (rounded(self.width), rounded(self.height));
         let fits = (1..=picture.width.into()).contains(&width) && (1..=picture.height.into()).contains(&height);
         let is_shown = match format {
-            // Browsers crop an AVIF at its right and lower edge only, and show others whole.
+            // Browsers crop an AVIF only at its right and lower edge, and show others uncropped.
             Format::Avif => {
                 let [x, y] = self.offset;
                 starts_at_zero(width, picture.width, x) && starts_at_zero(height, picture.height, y)
@@ -229,15 +229,15 @@ impl Crop {
     }
 }
 
-/// Whether a crop to this length begins where the picture does: the offset of its middle is half of what is cut away.
+/// Whether a crop to this length begins at the picture's edge: its offset is half of what is cut off.
 fn starts_at_zero(length: u64, of: u32, (n, d): (i32, u32)) -> bool {
     d != 0 && 2 * i64::from(n) == (length as i64 - i64::from(of)) * i64::from(d)
 }
 
-/// The box of a file with as little in it as possible (brand `mif3`), which is packed in bits.
+/// The box of a minimal file (brand `mif3`), which is bit-packed.
 fn mini(reader: &mut BodyReader<'_>, part: &Part<[u8; 4]>) -> Result<Geometry, Fault> {
     let bits = u64::from_be_bytes(reader.bytes_at(part.start)?);
-    // Version, nine flags, chroma subsampling; then the orientation less one, and whether sizes are long.
+    // Version, nine flags, chroma subsampling; then the orientation minus one, and whether sizes are long.
     let field = |from: u32, length: u32| bits << from >> (64 - length);
     if field(0, 2) != 0 {
         return Err(DAMAGED);

@@ -1,4 +1,4 @@
-//! HEIC and AVIF files of every build, written out by hand: there is no encoder for them here.
+//! HEIC and AVIF files of every structure, written by hand: no encoder is available here.
 
 use super::*;
 use store::Body;
@@ -28,7 +28,7 @@ fn imir(axis: u8) -> Vec<u8> {
     iso_box(b"imir", &[axis])
 }
 
-/// A crop to this size, its middle so many halves of a pixel away from the image's.
+/// A crop to this size, with its center offset in half pixels from the image's.
 fn clap(width: u32, height: u32, halves: [i32; 2]) -> Vec<u8> {
     let [x, y] = halves.map(i32::to_be_bytes);
     let two = 2_u32.to_be_bytes();
@@ -36,7 +36,7 @@ fn clap(width: u32, height: u32, halves: [i32; 2]) -> Vec<u8> {
     iso_box(b"clap", &[half(width), two, half(height), two, x, two, y, two].concat())
 }
 
-/// A `meta` whose primary item is number 2 and has these properties; item 1 has the first property alone.
+/// A `meta` whose primary item is number 2 and has these properties; item 1 has only the first property.
 fn meta(properties: &[Vec<u8>], of_primary: &[u8]) -> Vec<u8> {
     let associations = [&[0, 0, 0, 0, 0, 0, 0, 2, 0, 1, 1, 1, 0, 2, of_primary.len() as u8][..], of_primary].concat();
     let iprp = iso_box(b"iprp", &[iso_box(b"ipco", &properties.concat()), iso_box(b"ipma", &associations)].concat());

@@ -1,8 +1,8 @@
-//! Content judged by its own bytes: what kind of image it is, how large, and whether it may be kept.
+//! Detects the format and the size of an image from its bytes, and whether it is accepted.
 //!
-//! Neither a file's name nor its declared type is looked at. Only headers are read, never pixels: what opens in a
-//! viewer should be accepted, with all the small sins that cameras and old programs commit, while what is no image, or
-//! would exhaust whoever decodes it, is refused.
+//! A file's name and declared type are ignored. Only headers are read, never pixels: what opens in a viewer should be
+//! accepted, with the small mistakes that cameras and old programs make, while a file that is not an image, or would
+//! exhaust a decoder, is refused.
 
 mod dimensions;
 mod frames;
@@ -33,10 +33,10 @@ pub use reader::BodyReader;
 use geometry::Geometry;
 use store::{ReadAt, StoreError};
 
-/// The formats of images and videos that are kept.
+/// The supported formats of images and videos.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Format {
-    /// JPEG, also with a second picture behind the first (MPO).
+    /// JPEG, also with a second picture after the first (MPO).
     Jpeg,
     /// PNG, also animated.
     Png,
@@ -48,15 +48,15 @@ pub enum Format {
     Avif,
     /// Windows bitmap.
     Bmp,
-    /// TIFF and BigTIFF, and with them the raw formats of cameras that are built like a TIFF.
+    /// TIFF and BigTIFF, and with them the TIFF-based raw formats of cameras.
     Tiff,
     /// Windows icon or cursor.
     Ico,
-    /// HEIF with HEVC inside, as telephones make it.
+    /// HEIF with HEVC inside, as written by phones.
     Heic,
-    /// A video as an MP4.
+    /// A video in an MP4.
     Mp4,
-    /// A video as a WebM.
+    /// A video in a WebM.
     WebM,
 }
 
@@ -76,12 +76,12 @@ impl Format {
         Self::WebM,
     ];
 
-    /// Whether it is a video, and no image.
+    /// Whether it is a video rather than an image.
     pub fn is_video(self) -> bool {
         matches!(self, Self::Mp4 | Self::WebM)
     }
 
-    /// The media type to serve such an image with.
+    /// The media type of the format.
     pub fn content_type(self) -> &'static str {
         match self {
             Self::Jpeg => "image/jpeg",
@@ -98,7 +98,7 @@ impl Format {
         }
     }
 
-    /// The usual end of such an image's file name, without a dot.
+    /// The usual file extension, without a dot.
     pub fn extension(self) -> &'static str {
         match self {
             Self::Jpeg => "jpg",
@@ -134,28 +134,28 @@ impl fmt::Display for Format {
     }
 }
 
-/// What an image says of itself.
+/// The properties of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Media {
     /// Its format.
     pub format: Format,
-    /// Width in pixels, at least 1, as browsers show the picture: turned and cropped as the file says. Of an icon the
-    /// largest picture's, of a TIFF the first page's, of a raw photo its own and not the preview's.
+    /// Width in pixels, at least 1, as browsers show the picture: rotated and cropped as the file requires. For an icon
+    /// of the largest picture, for a TIFF of the first page, for a raw photo of the photo and not the preview.
     pub width: u32,
     /// Height in pixels, at least 1; of the same picture as the width.
     pub height: u32,
-    /// How the stored pixels were turned for that.
+    /// How the stored pixels were rotated for that.
     pub orientation: Orientation,
-    /// The file ends before its picture does. Only [`inspect`] looks for that.
+    /// Whether the file ends before its picture does. Only [`inspect`] checks that.
     pub is_truncated: bool,
 }
 
-/// What an image may demand of whoever decodes it.
+/// Limits that protect decoders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Width times height may be at most this.
+    /// The maximum of width times height.
     pub max_pixels: u64,
-    /// A GIF, PNG or WebP may have at most this many frames.
+    /// The maximum number of frames of a GIF, PNG or WebP.
     pub max_frames: u32,
 }
 
@@ -165,16 +165,16 @@ impl Default for Limits {
     }
 }
 
-/// Why content is not kept. All but `Read` are the content's fault, and each reads as a sentence for its sender.
+/// Why content is refused. All but `Read` are caused by the content, and each reads as a sentence for its sender.
 #[derive(Debug, thiserror::Error)]
 pub enum MediaError {
-    /// The bytes are not an image of an allowed format.
+    /// The bytes are not an image of a supported format.
     #[error("The content is not a JPEG, PNG, GIF, WebP, AVIF, BMP, TIFF, ICO or HEIC image, and no MP4 or WebM video.")]
     NotAnImage,
-    /// The bytes begin as an image of this format and then are not one.
+    /// The bytes begin like an image of this format but are invalid.
     #[error("The {format} {} cannot be read: {reason}.", if .format.is_video() { "video" } else { "image" })]
     Undecodable {
-        /// The format that the first bytes announce.
+        /// The format indicated by the first bytes.
         format: Format,
         /// What is wrong, as half a sentence.
         reason: &'static str,
@@ -184,28 +184,28 @@ pub enum MediaError {
     TooManyPixels {
         /// Width times height.
         pixels: u64,
-        /// What is allowed.
+        /// The limit.
         limit: u64,
     },
     /// The animation is too long to be decoded safely.
     #[error("The image has more than {limit} frames, which is the most that is allowed.")]
     TooManyFrames {
-        /// The frames that were counted, or that the image declares; counting stops when there are too many.
+        /// The frames that were counted, or that the image declares; counting stops at the limit.
         frames: u32,
-        /// What is allowed.
+        /// The limit.
         limit: u32,
     },
-    /// The bytes could not be read back; the content is not to blame.
+    /// The bytes could not be read back; the content is not the cause.
     #[error("The content could not be read back.")]
     Read(#[source] io::Error),
 }
 
-/// What the parts of this module find; [`inspect`] adds the format to it.
+/// The errors inside this module; [`inspect`] adds the format.
 #[derive(Debug)]
 enum Fault {
-    /// The first bytes suit the format by chance only.
+    /// The first bytes match the format only by chance.
     NotThisFormat,
-    /// It is this format, and something is wrong with it.
+    /// It is this format, but damaged.
     Damaged(&'static str),
     /// It is larger than allowed: width times height.
     TooManyPixels(u64),
@@ -215,7 +215,7 @@ enum Fault {
 
 impl From<io::Error> for Fault {
     fn from(error: io::Error) -> Self {
-        // What the system or a store reports is about the body; what the decoders report is about its content.
+        // The system or a store reports errors of the body; decoders report errors of its content.
         match error.kind() {
             _ if error.get_ref().is_some_and(|inner| inner.is::<StoreError>()) => Self::Read(error),
             _ if error.raw_os_error().is_some() => Self::Read(error),
@@ -225,10 +225,10 @@ impl From<io::Error> for Fault {
     }
 }
 
-/// Says what kind of image `body` holds and how large it is, or why it is not kept.
+/// Returns the format and the size of the image in `body`, or why it is refused.
 ///
-/// Reads the headers, and of an animation as much as it takes to count its frames. Blocks where the bytes lie in a
-/// file: call it off the async threads.
+/// Reads the headers, and of an animation as much as needed to count its frames. Blocks if the bytes are in a file:
+/// call it off the async threads.
 pub fn inspect(body: &dyn ReadAt, limits: &Limits) -> Result<Media, MediaError> {
     let media = measure(body, limits)?;
     let refuse = |fault| refusal(fault, media.format, limits);
@@ -240,7 +240,7 @@ pub fn inspect(body: &dyn ReadAt, limits: &Limits) -> Result<Media, MediaError> 
     Ok(Media { is_truncated: is_truncated || frames.is_truncated, ..media })
 }
 
-/// Likewise, without a look at how many frames there are and whether all of the file is there.
+/// Like [`inspect`], but does not check the number of frames and whether the file is complete.
 pub fn measure(body: &dyn ReadAt, limits: &Limits) -> Result<Media, MediaError> {
     let mut start = [0; LONGEST_START];
     let length = body.read_at(0, &mut start).map_err(MediaError::Read)?;
@@ -268,10 +268,10 @@ fn refusal(fault: Fault, format: Format, limits: &Limits) -> MediaError {
     }
 }
 
-/// More than enough for every brand that an AVIF or HEIC lists.
+/// Enough for every brand that an AVIF or HEIC lists.
 const LONGEST_START: usize = 512;
 
-/// The format that the first bytes of a file announce.
+/// The format indicated by the first bytes of a file.
 fn recognise(start: &[u8]) -> Option<Format> {
     match start {
         [0xff, 0xd8, 0xff, ..] => Some(Format::Jpeg),
@@ -279,11 +279,11 @@ fn recognise(start: &[u8]) -> Option<Format> {
         [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => Some(Format::Gif),
         [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Some(Format::WebP),
         [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => Some(Format::Tiff),
-        // The next two are short enough to occur by chance: their `dimensions` look closer.
+        // The next two are short enough to occur by chance: their `dimensions` check more.
         [b'B', b'M', ..] => Some(Format::Bmp),
         [0, 0, 1 | 2, 0, ..] => Some(Format::Ico),
         [_, _, _, _, b'f', b't', b'y', b'p', ..] => recognise_brand(start),
-        // Matroska in general: which kind it is, its `dimensions` find out.
+        // Matroska in general: `dimensions` finds out which kind.
         [0x1a, 0x45, 0xdf, 0xa3, ..] => Some(Format::WebM),
         _ => None,
     }
@@ -298,9 +298,10 @@ fn recognise_brand(start: &[u8]) -> Option<Format> {
     };
     let (size, major) = (start.first_chunk()?, start.get(8..12)?);
     let is_any_image = matches!(major, b"mif1" | b"mif2" | b"mif3" | b"msf1" | b"miaf");
-    // A file with as little in it as possible says its coding where others say their version.
+    // A minimal file stores its codec in the field for the version.
     let minor = start.get(12..16).filter(|_| major == b"mif3");
-    // A video may list an image's brand among its lesser ones; what counts is the first, unless it leaves the coding open.
+    // A video may list an image's brand among its compatible ones; the major one decides, unless it leaves the codec
+    // open.
     let is_video = video::is_mp4_brand(major).then_some(Format::Mp4);
     is_video.or_else(|| coding(major)).or_else(|| coding(minor?)).or_else(|| {
         let end = start.len().min(u32::from_be_bytes(*size) as usize);

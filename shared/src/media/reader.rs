@@ -1,16 +1,16 @@
-//! [`BodyReader`]: a body as the decoders want it.
+//! [`BodyReader`]: a body as a reader for decoders.
 
 use std::io::{self, BufRead, Read, Seek, SeekFrom};
 
 use store::ReadAt;
 
-/// How much is read ahead; a header usually fits.
+/// The size of the read-ahead; a header usually fits.
 const WINDOW: usize = 8 * 1024;
 
 /// A buffered reader over a body.
 ///
 /// It differs from [`io::BufReader`] in two ways that decoders depend on: a seek within the window keeps the window, so
-/// that walking over small pieces does not read each byte hundreds of times, and a read is short at the end only.
+/// that visiting many small pieces does not read each byte hundreds of times, and a read is short only at the end.
 pub struct BodyReader<'a> {
     body: &'a dyn ReadAt,
     position: u64,
@@ -24,7 +24,7 @@ impl<'a> BodyReader<'a> {
         Self { body, position: 0, window: Vec::new(), window_start: 0 }
     }
 
-    /// Where reading goes on.
+    /// The current position.
     pub(super) fn position(&self) -> u64 {
         self.position
     }
@@ -34,7 +34,7 @@ impl<'a> BodyReader<'a> {
         self.body.size()
     }
 
-    /// The `N` bytes from `offset` on; reading goes on behind them.
+    /// The `N` bytes at `offset`; reading continues after them.
     pub(super) fn bytes_at<const N: usize>(&mut self, offset: u64) -> io::Result<[u8; N]> {
         self.position = offset;
         self.bytes()
@@ -47,18 +47,18 @@ impl<'a> BodyReader<'a> {
         Ok(bytes)
     }
 
-    /// Fills `buffer` with the bytes from `offset` on.
+    /// Fills `buffer` with the bytes at `offset`.
     pub(super) fn fill_at(&mut self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
         self.position = offset;
         self.read_exact(buffer)
     }
 
-    /// Reading goes on there, which may be beyond the end.
+    /// Sets the position, which may be beyond the end.
     pub(super) fn skip_to(&mut self, offset: u64) {
         self.position = offset;
     }
 
-    /// Passes over `count` bytes, beyond the end if need be.
+    /// Skips `count` bytes, beyond the end if necessary.
     pub(super) fn skip(&mut self, count: u64) {
         self.position = self.position.saturating_add(count);
     }
@@ -85,11 +85,11 @@ impl BufRead for BodyReader<'_> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         let window = self.window_start..self.window_start + self.window.len() as u64;
         if self.position >= self.body.size() {
-            // Not a question for the system, which refuses offsets that are absurd.
+            // The system refuses absurd offsets, so it is not called.
             return Ok(&[]);
         }
         if !window.contains(&self.position) {
-            // A small body is read once, however often its reader goes back and forth.
+            // A small body is read once, however often its reader seeks.
             let start = if self.body.size() <= WINDOW as u64 { 0 } else { self.position };
             self.window.resize(WINDOW, 0);
             let filled = self.body.read_at(start, &mut self.window);

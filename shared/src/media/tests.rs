@@ -1,4 +1,4 @@
-//! Images come from the `image` crate and, where it has no encoder, are written out by hand.
+//! Images come from the `image` crate or, for formats it cannot encode, are written by hand.
 
 mod turned;
 
@@ -14,7 +14,7 @@ fn judge(bytes: impl Into<Vec<u8>>) -> Result<Media, MediaError> {
     inspect(&Body::from(bytes.into()), &Limits::default())
 }
 
-/// A whole image that is stored as it is shown.
+/// A complete image that is stored as displayed.
 fn upright(format: Format, width: u32, height: u32) -> Media {
     Media { format, width, height, orientation: Orientation::UPRIGHT, is_truncated: false }
 }
@@ -30,7 +30,7 @@ fn iso_box(name: &[u8; 4], content: &[u8]) -> Vec<u8> {
     [&(content.len() as u32 + 8).to_be_bytes()[..], name, content].concat()
 }
 
-/// A HEIF file with these brands, the first of them its major one, and pictures of these dimensions.
+/// A HEIF file with these brands, the major one first, and pictures of these dimensions.
 fn heif(brands: &[&[u8; 4]], pictures: &[(u32, u32)]) -> Vec<u8> {
     let compatible: Vec<u8> = brands.iter().copied().flatten().copied().collect();
     let ftyp = [&brands[0][..], &[0; 4], &compatible].concat();
@@ -279,7 +279,7 @@ fn a_jpeg_is_measured_behind_fill_bytes_and_thumbnails() {
     let thumbnail = encode(image::ImageFormat::Jpeg, 8, 8);
     let segment = [&[0xff, 0xe1][..], &(thumbnail.len() as u16 + 8).to_be_bytes(), b"Exif\0\0", &thumbnail].concat();
     for inserted in [vec![0xff; 7], segment, vec![0, 0, 0xff, 0x01]] {
-        // Behind the first segment, which is 18 bytes long.
+        // After the first segment, which is 18 bytes long.
         let media = judge([&plain[..20], &inserted, &plain[20..]].concat()).unwrap();
         assert_eq!((media.width, media.height), (40, 30));
     }
@@ -323,7 +323,7 @@ fn old_and_upside_down_bitmaps_are_measured() {
     let core_header = [&b"BM\x1a\0\0\0\0\0\0\0\x1a\0\0\0\x0c\0\0\0"[..], &[0x80, 2, 0xe0, 1, 1, 0, 24, 0], &[0; 30]];
     let media = judge(core_header.concat()).unwrap();
     assert_eq!((media.width, media.height), (640, 480));
-    // OS/2's second header may end before what would be zero.
+    // OS/2's second header may omit trailing zeros.
     for length in [16, 20, 36, 42, 46, 48, 60, 64] {
         let header = [&[length, 0, 0, 0][..], &640_i32.to_le_bytes(), &480_i32.to_le_bytes(), &[1, 0, 24, 0]].concat();
         let bitmap = [&b"BM\x1a\0\0\0\0\0\0\0\x5a\0\0\0"[..], &header, &[0; 100]].concat();
@@ -381,7 +381,7 @@ fn every_refusal_is_one_sentence_for_the_sender() {
 proptest! {
     #[test]
     fn no_bytes_make_it_panic(start in 0..9usize, mut bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
-        // Half of them begin as an image does, or nothing but the first comparison would be tried.
+        // Half of them begin like an image; otherwise only the first comparison would be tested.
         if bytes.first().is_some_and(|byte| byte % 2 == 0) {
             bytes.splice(0..0, samples()[start].1[..12].iter().copied());
         }

@@ -1,12 +1,12 @@
-//! The directories of a TIFF, and those of Exif, which are built alike: sizes, and how the picture is turned.
+//! The directories of a TIFF, and those of Exif, which have the same structure: sizes and orientation.
 
 use super::Fault;
 use super::geometry::{Geometry, Orientation};
 use super::reader::BodyReader;
 
-/// Directories that are looked at. A raw photo has about five, and what comes after the first picture does not matter.
+/// The most directories that are read. A raw photo has about five, and those after the first picture do not matter.
 const MOST_DIRECTORIES: usize = 16;
-/// Entries of a directory that are looked at; cameras write about sixty.
+/// The most entries of a directory that are read; cameras write about sixty.
 const MOST_ENTRIES: u64 = 4096;
 
 const NEW_SUBFILE_TYPE: u16 = 0x00fe;
@@ -27,7 +27,7 @@ const SHORT: u16 = 3;
 
 const DAMAGED: Fault = Fault::Damaged("its header is damaged");
 
-/// Where the numbers of a TIFF stand, and how they are written.
+/// The encoding of the numbers in a TIFF.
 #[derive(Clone, Copy)]
 struct Layout {
     /// Offsets count from here.
@@ -37,40 +37,40 @@ struct Layout {
     is_big: bool,
 }
 
-/// Of an entry what is needed to find its values.
+/// What is needed to find the values of an entry.
 #[derive(Clone, Copy)]
 struct Entry {
     tag: u16,
     kind: u16,
     count: u64,
-    /// Where its value stands, or the offset of it.
+    /// The position of its value, or of the offset of its value.
     at: u64,
 }
 
-/// What a directory says of its picture.
+/// The properties of a directory's picture.
 struct Picture {
     dimensions: (u32, u32),
     is_reduced: bool,
     orientation: Option<Orientation>,
-    /// Where its last strip or tile ends, where it has any.
+    /// The end of its last strip or tile, if it has any.
     end: Option<u64>,
 }
 
-/// The picture of a TIFF: its first page; of a raw photo, whose first directory is a preview, the photo itself. And
-/// whether the file ends before that picture does.
+/// The picture of a TIFF: its first page; for a raw photo, whose first directory is a preview, the photo itself. Also
+/// returns whether the file ends before that picture does.
 pub(super) fn read(reader: &mut BodyReader<'_>) -> Result<(Geometry, bool), Fault> {
     let pictures = pictures(reader)?;
     let area = |picture: &&Picture| u64::from(picture.dimensions.0) * u64::from(picture.dimensions.1);
     let with_pixels = || pictures.iter().filter(|picture| area(picture) > 0);
     let chosen = with_pixels().find(|picture| !picture.is_reduced).or_else(|| with_pixels().max_by_key(area));
     let picture = chosen.ok_or(DAMAGED)?;
-    // A raw photo says in its first directory how the camera was held.
+    // A raw photo stores the orientation in its first directory.
     let orientation = picture.orientation.or_else(|| pictures.first()?.orientation).unwrap_or(Orientation::UPRIGHT);
     let is_truncated = picture.end.is_some_and(|end| end > reader.size());
     Ok((Geometry::upright(picture.dimensions).turned(orientation), is_truncated))
 }
 
-/// The orientation in Exif data that reaches from `base` to `end`: as browsers read it, one SHORT in the first directory.
+/// The orientation in Exif data between `base` and `end`: as browsers read it, one SHORT in the first directory.
 pub(super) fn exif_orientation(reader: &mut BodyReader<'_>, base: u64, end: u64) -> Option<Orientation> {
     let (layout, first) = header(reader, base).ok()?;
     let (entries, _) = directory(reader, layout, first).ok()?;
@@ -81,7 +81,7 @@ pub(super) fn exif_orientation(reader: &mut BodyReader<'_>, base: u64, end: u64)
     Orientation::new(layout.value(reader, *entry, 0).ok()??)
 }
 
-/// The pictures of the first directories, each followed by those below it.
+/// The pictures of the first directories, each followed by those of its subdirectories.
 fn pictures(reader: &mut BodyReader<'_>) -> Result<Vec<Picture>, Fault> {
     let (layout, first) = header(reader, 0)?;
     let (mut pictures, mut waiting) = (Vec::new(), vec![first]);
@@ -95,7 +95,7 @@ fn pictures(reader: &mut BodyReader<'_>) -> Result<Vec<Picture>, Fault> {
             Ok(found) => found,
             Err(fault) if pictures.is_empty() => return Err(fault),
             Err(Fault::Read(error)) => return Err(Fault::Read(error)),
-            // What was found before stands.
+            // Earlier findings remain valid.
             Err(_) => continue,
         };
         let picture = layout.picture(reader, &entries)?;
@@ -104,7 +104,7 @@ fn pictures(reader: &mut BodyReader<'_>) -> Result<Vec<Picture>, Fault> {
         if is_main {
             break;
         }
-        // The last one in is looked at first: what is below this directory comes before what follows it.
+        // The last one pushed is read first: subdirectories come before the next directory.
         waiting.push(next);
         if let Some(below) = entries.iter().find(|entry| entry.tag == SUB_DIRECTORIES) {
             for index in (0..below.count.min(MOST_DIRECTORIES as u64)).rev() {
@@ -148,7 +148,7 @@ fn directory(reader: &mut BodyReader<'_>, layout: Layout, offset: u64) -> Result
         let kind = layout.number(reader, at + 2, 2)? as u16;
         entries.push(Entry { tag, kind, count: layout.number(reader, at + 4, word)?, at: at + 4 + word });
     }
-    // Some programs leave out that there is none.
+    // Some programs omit the final zero.
     let next = layout.number(reader, at + head + count * each, word).unwrap_or(0);
     Ok((entries, next))
 }
@@ -164,7 +164,7 @@ impl Layout {
         Ok(u64::from_le_bytes(number))
     }
 
-    /// The value of an entry that stands at this index, where it has a whole number there.
+    /// The value at this index of an entry, if it is an integer.
     fn value(self, reader: &mut BodyReader<'_>, entry: Entry, index: u64) -> Result<Option<u64>, Fault> {
         let bytes = match entry.kind {
             1 => 1,
@@ -193,10 +193,11 @@ impl Layout {
         };
         let pixels = |number: Option<u64>| number.map_or(Ok(0), |number| u32::try_from(number).map_err(|_| DAMAGED));
         let dimensions = (pixels(number(WIDTH)?)?, pixels(number(HEIGHT)?)?);
-        // Bit 0 of the one says that there is a larger picture, bit 2 that it is a mask; 2 of the older one likewise.
+        // Bit 0 of the tag means that a larger picture exists, bit 2 that it is a mask; in the older tag, 2 means the
+        // same as bit 0.
         let is_reduced = number(NEW_SUBFILE_TYPE)?.unwrap_or(0) & 5 != 0 || number(SUBFILE_TYPE)? == Some(2);
         let orientation = number(ORIENTATION)?.and_then(Orientation::new);
-        // Without compression, strips are as long as the picture makes them at most, whatever their lengths say.
+        // Uncompressed strips are never longer than the picture requires, whatever their lengths say.
         let is_plain = number(COMPRESSION)?.unwrap_or(1) == 1 && entries.iter().all(|entry| entry.tag != TILE_OFFSETS);
         let depth = number(BITS_PER_SAMPLE)?.unwrap_or(1).saturating_mul(number(SAMPLES_PER_PIXEL)?.unwrap_or(1));
         let row = u64::from(dimensions.0).saturating_mul(depth).div_ceil(8);
@@ -208,7 +209,7 @@ impl Layout {
         Ok(Picture { dimensions, is_reduced, orientation, end })
     }
 
-    /// The last value of an entry with one of these tags; one that lies beyond the end of the file is larger than any.
+    /// The last value of an entry with one of these tags; one beyond the end of the file counts as larger than any.
     fn last(self, reader: &mut BodyReader<'_>, entries: &[Entry], tags: [u16; 2]) -> Result<Option<u64>, Fault> {
         let Some(entry) = entries.iter().find(|entry| tags.contains(&entry.tag) && entry.count > 0) else {
             return Ok(None);

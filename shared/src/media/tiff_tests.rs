@@ -1,4 +1,4 @@
-//! TIFFs and raw photos: which of their pictures counts, and how it is turned.
+//! TIFFs and raw photos: which of their pictures counts, and its orientation.
 
 use super::*;
 use store::Body;
@@ -7,11 +7,11 @@ fn judge(bytes: &[u8]) -> Result<Media, MediaError> {
     inspect(&Body::from(bytes.to_vec()), &Limits::default())
 }
 
-/// A directory: tags with a value each, of kind SHORT or LONG.
+/// A directory: tags with one value each, of type SHORT or LONG.
 type Directory<'a> = &'a [(u16, u32)];
 
-/// A TIFF of these directories, one after the other, in either order of bytes; the offsets of the directories are known
-/// to `values` of the tag 330, which says numbers of directories here.
+/// A TIFF of these directories, one after the other, in either byte order; the values of tag 330 are directory numbers
+/// here, which are replaced by their offsets.
 fn tiff(is_big_endian: bool, directories: &[Directory<'_>], chained: usize) -> Vec<u8> {
     let short = |n: u16| if is_big_endian { n.to_be_bytes() } else { n.to_le_bytes() };
     let long = |n: u32| if is_big_endian { n.to_be_bytes() } else { n.to_le_bytes() };
@@ -55,9 +55,9 @@ fn a_tiff_is_as_large_as_its_first_page_turned() {
 fn a_raw_photo_is_as_large_as_itself_not_as_its_preview() {
     let preview = [(254, 1), (256, 40), (257, 30), (274, 8), (330, 1)];
     is(&[&preview, &[(254, 0), (256, 240), (257, 160)]], 1, 160, 240, 8);
-    // As Sony's: what is in the first directory has no size.
+    // As in Sony's files: the first directory has no size.
     is(&[&[(254, 1), (330, 1)], &[(254, 0), (256, 64), (257, 48)]], 1, 64, 48, 1);
-    // The first picture below is another preview; what follows in the chain counts before what is below that.
+    // The first picture below is another preview; the next directory in the chain comes before those below it.
     is(&[&preview, &[(254, 1), (256, 80), (257, 60)]], 1, 60, 80, 8);
     is(&[&preview[..4], &[(255, 1), (256, 240), (257, 160)]], 2, 160, 240, 8);
     is(&[&[(255, 2), (256, 40), (257, 30)], &[(255, 1), (256, 240), (257, 160)]], 2, 240, 160, 1);

@@ -1,18 +1,18 @@
 //! Whether a file ends before its picture does.
 //!
-//! Such an image is kept, since it may be the only copy there is, and its record says so. A look at the last bytes is
-//! enough for nearly every whole file. What cannot be found out counts as whole: the answer is a warning, no refusal.
+//! Such an image is accepted, since it may be the only copy, and its record is marked. For nearly every complete file,
+//! its last bytes are enough to tell. A file that cannot be judged counts as complete: the result is only a warning.
 
 use std::io::BufRead;
 
 use super::reader::BodyReader;
 use super::{Fault, Format, heif, tiff};
 
-/// Chunks and segments that are walked over.
+/// The most chunks and segments that are visited.
 const MOST_PARTS: u32 = 100_000;
 
-/// Whether the file ends before the picture does that is shown of it. Of a GIF and a WebP, counting the frames finds that
-/// out. Fails only where the body cannot be read.
+/// Whether the file ends before the displayed picture does. For a GIF and a WebP, counting the frames finds that out.
+/// Fails only if the body cannot be read.
 pub(super) fn is_truncated(format: Format, reader: &mut BodyReader<'_>) -> Result<bool, Fault> {
     let found = match format {
         Format::Jpeg => jpeg(reader),
@@ -21,7 +21,7 @@ pub(super) fn is_truncated(format: Format, reader: &mut BodyReader<'_>) -> Resul
         Format::Tiff => tiff::read(reader).map(|(_, is_truncated)| is_truncated),
         Format::Avif | Format::Heic => heif::read(format, reader).map(|(_, is_truncated)| is_truncated),
         Format::Gif | Format::WebP => Ok(false),
-        // Those that end early are refused.
+        // Truncated ones are refused.
         Format::Ico | Format::Mp4 | Format::WebM => Ok(false),
     };
     match found {
@@ -30,7 +30,7 @@ pub(super) fn is_truncated(format: Format, reader: &mut BodyReader<'_>) -> Resul
     }
 }
 
-/// The end of the body, which a part that should go on has reached, is no fault here.
+/// Reaching the end of the body within a part is not an error here.
 fn or_end<T>(read: std::io::Result<T>) -> Result<Option<T>, Fault> {
     match read {
         Ok(read) => Ok(Some(read)),
@@ -39,8 +39,8 @@ fn or_end<T>(read: std::io::Result<T>) -> Result<Option<T>, Fault> {
     }
 }
 
-/// A JPEG ends with a marker that does not occur within its pixels. Where other things follow, such as the video of a
-/// moving photo, it is looked for from the start.
+/// A JPEG ends with a marker that does not occur within its pixels. If other data follows, such as the video of a
+/// motion photo, the marker is searched from the start.
 fn jpeg(reader: &mut BodyReader<'_>) -> Result<bool, Fault> {
     if reader.bytes_at(reader.size().saturating_sub(2))? == [0xff, 0xd9] {
         return Ok(false);
@@ -48,7 +48,7 @@ fn jpeg(reader: &mut BodyReader<'_>) -> Result<bool, Fault> {
     let _start: [u8; 2] = reader.bytes_at(0)?;
     for _ in 0..MOST_PARTS {
         let mut marker = 0;
-        // In the pixels, a zero follows a byte that looks like the beginning of a marker, or a place to start anew.
+        // In the pixels, a zero or a restart marker follows a byte that looks like the start of a marker.
         while matches!(marker, 0x00 | 0x01 | 0xd0..=0xd8 | 0xff) {
             if marker != 0xff {
                 reader.skip_until(0xff)?;
@@ -67,7 +67,7 @@ fn jpeg(reader: &mut BodyReader<'_>) -> Result<bool, Fault> {
     Ok(false)
 }
 
-/// A PNG ends with a chunk of its own.
+/// A PNG ends with an end chunk.
 fn png(reader: &mut BodyReader<'_>) -> Result<bool, Fault> {
     const LAST: [u8; 8] = *b"\0\0\0\0IEND";
     if reader.size() >= 12 && reader.bytes_at(reader.size() - 12)? == LAST {
@@ -85,7 +85,7 @@ fn png(reader: &mut BodyReader<'_>) -> Result<bool, Fault> {
     Ok(false)
 }
 
-/// How long the pixels of a BMP are follows from its header, unless they are compressed.
+/// The length of a BMP's pixels follows from its header, unless they are compressed.
 fn bmp(reader: &mut BodyReader<'_>) -> Result<bool, Fault> {
     let start: u64 = u32::from_le_bytes(reader.bytes_at(10)?).into();
     if u32::from_le_bytes(reader.bytes()?) < 40 {
@@ -95,7 +95,7 @@ fn bmp(reader: &mut BodyReader<'_>) -> Result<bool, Fault> {
     let [_, _, depth_1, depth_2] = reader.bytes()?;
     let is_compressed = !matches!(u32::from_le_bytes(reader.bytes()?), 0 | 3);
     let row = (u64::from(width) * u64::from(u16::from_le_bytes([depth_1, depth_2]))).div_ceil(8);
-    // Some programs do not fill up the last row.
+    // Some programs do not pad the last row.
     let end = start + row.next_multiple_of(4) * u64::from(height).saturating_sub(1) + row;
     Ok(!is_compressed && end > reader.size())
 }

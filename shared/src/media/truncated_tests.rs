@@ -1,4 +1,4 @@
-//! Files that end early are kept and known as such; whole ones, whatever follows them, are not taken for such.
+//! Truncated files are accepted and marked; complete ones are not marked, whatever follows them.
 
 use std::io::Cursor;
 

@@ -1,14 +1,14 @@
-//! Width and height of videos, and whether they are whole: the boxes of an MP4, the elements of a WebM.
+//! Width and height of videos, and whether they are complete: the boxes of an MP4, the elements of a WebM.
 //!
-//! Both formats say the length of each of their parts, so that a file that was cut off, or to whose end something else was
-//! added, is told from a whole one by adding up, without a look at a picture or a sound. Well-kept crates for these formats
-//! read a whole index into memory, or know one of the two; what is needed here is their outermost structure.
+//! Both formats store the length of each of their parts, so a file that was cut off, or that has something else
+//! appended, is detected by adding up the lengths, without decoding. The maintained crates for these formats read a
+//! whole index into memory, or support one of the two; only the outermost structure is needed here.
 
 use super::Fault;
 use super::geometry::{Geometry, Orientation};
 use super::reader::BodyReader;
 
-/// The most parts of a file that are walked over. A stream in fragments of a second has two for each.
+/// The most parts of a file that are visited. A stream in fragments of one second has two for each.
 const MAX_PARTS: u32 = 100_000;
 
 const CUT_OFF: Fault = Fault::Damaged("it is cut off, or something was added to its end");
@@ -16,7 +16,7 @@ const NO_PICTURE: Fault = Fault::Damaged("it holds no picture");
 const DAMAGED: Fault = Fault::Damaged("its header is damaged");
 const TOO_MANY: Fault = Fault::Damaged("it has too many parts");
 
-/// A box of an MP4, or an element of a WebM: what it is, and where its content lies.
+/// A box of an MP4, or an element of a WebM: its name, and the position of its content.
 pub(super) struct Part<Name> {
     pub(super) name: Name,
     pub(super) start: u64,
@@ -50,14 +50,14 @@ pub(super) fn is_mp4_brand(major: &[u8]) -> bool {
     )
 }
 
-/// An MP4's largest picture, as it is shown.
+/// An MP4's largest picture, as displayed.
 pub(super) fn mp4(reader: &mut BodyReader<'_>) -> Result<Geometry, Fault> {
     let end = reader.size();
     let (mut at, mut parts, mut dimensions, mut has_content) = (0, 0, None, false);
     while at < end {
         let part = mp4_box(reader, at, end)?;
         match &part.name {
-            // Brands are few and short. Something else that begins like a box has a length of any kind.
+            // The brand box is short. Another file that begins like a box can contain any length.
             b"ftyp" if at == 0 && part.end > 4096 => return Err(Fault::NotThisFormat),
             b"moov" => dimensions = dimensions.or(mp4_pictures(reader, &part, &mut parts)?),
             b"mdat" => has_content |= part.end > part.start,
@@ -70,11 +70,11 @@ pub(super) fn mp4(reader: &mut BodyReader<'_>) -> Result<Geometry, Fault> {
             return Err(TOO_MANY);
         }
     }
-    // Without an index nothing of it can be played: that of one which is still being recorded comes last.
+    // Without an index it cannot be played: while a file is being recorded, its index is still missing.
     if has_content { dimensions.ok_or(NO_PICTURE) } else { Err(NO_PICTURE) }
 }
 
-/// The box at this place, which must end before `end`.
+/// The box at this position, which must end before `end`.
 pub(super) fn mp4_box(reader: &mut BodyReader<'_>, at: u64, end: u64) -> Result<Part<[u8; 4]>, Fault> {
     if end - at < 8 {
         return Err(CUT_OFF);
@@ -93,7 +93,7 @@ pub(super) fn mp4_box(reader: &mut BodyReader<'_>, at: u64, end: u64) -> Result<
     Ok(Part { name, start: at + head, end: stop })
 }
 
-/// The largest track below this box; none where no track has a picture.
+/// The largest track in this box; `None` if no track has a picture.
 pub(super) fn mp4_pictures(
     reader: &mut BodyReader<'_>,
     of: &Part<[u8; 4]>,
@@ -103,7 +103,7 @@ pub(super) fn mp4_pictures(
     while at < of.end {
         let part = mp4_box(reader, at, of.end)?;
         let found = match &part.name {
-            // Not a track in a track, as deep as the file wants.
+            // A track in a track is ignored, so that a file cannot nest them without limit.
             b"trak" if of.name == *b"moov" => mp4_pictures(reader, &part, parts)?,
             b"tkhd" => Some(mp4_track(reader, &part)?),
             _ => None,
@@ -119,14 +119,14 @@ pub(super) fn mp4_pictures(
     Ok(largest)
 }
 
-/// What a track's header says: its dimensions as 16.16, and a matrix that may turn them.
+/// The geometry in a track's header: its dimensions as 16.16, and a matrix that may rotate them.
 fn mp4_track(reader: &mut BodyReader<'_>, part: &Part<[u8; 4]>) -> Result<Geometry, Fault> {
     let [version] = reader.bytes_at(part.start)?;
     let matrix = part.start + if version == 1 { 52 } else { 40 };
     if matrix + 44 > part.end {
         return Err(DAMAGED);
     }
-    // Two numbers and a third that is zero, for each of where x and y go.
+    // Two numbers and a zero for each of x and y.
     let [a, b, _, c, d]: [[u8; 4]; 5] =
         [reader.bytes_at(matrix)?, reader.bytes()?, reader.bytes()?, reader.bytes()?, reader.bytes()?];
     let [w1, w2, _, _, h1, h2, _, _] = reader.bytes_at(matrix + 36)?;
@@ -144,14 +144,14 @@ const VIDEO: u32 = 0xe0;
 const PIXEL_WIDTH: u32 = 0xb0;
 const PIXEL_HEIGHT: u32 = 0xba;
 const CLUSTER: u32 = 0x1f43_b675;
-/// What may stand beside a segment.
+/// What may be beside a segment.
 const VOID: u32 = 0xec;
 
-/// The dimensions of the first picture of a WebM. Other Matroska files are not taken: browsers do not play them.
+/// The dimensions of the first picture of a WebM. Other Matroska files are refused: browsers do not play them.
 pub(super) fn webm(reader: &mut BodyReader<'_>) -> Result<(u32, u32), Fault> {
     let end = reader.size();
     let head = element(reader, 0, end)?;
-    // A header is short. What it says of its length may be anything where this is something else.
+    // A header is short. In another file, its length can be anything.
     if head.name != EBML || head.end - head.start > 1024 {
         return Err(Fault::NotThisFormat);
     }
@@ -176,7 +176,7 @@ pub(super) fn webm(reader: &mut BodyReader<'_>) -> Result<(u32, u32), Fault> {
             return Err(TOO_MANY);
         }
     }
-    // Beside the segment there may be room, and nothing else.
+    // Beside the segment only padding is allowed.
     while at < end {
         let part = element(reader, at, end)?;
         if part.name != VOID {
@@ -187,8 +187,8 @@ pub(super) fn webm(reader: &mut BodyReader<'_>) -> Result<(u32, u32), Fault> {
     if has_content { dimensions.ok_or(NO_PICTURE) } else { Err(NO_PICTURE) }
 }
 
-/// The element at this place, which must end before `end`. One of unknown length, as a recording has whose end is not known
-/// yet, goes on to there.
+/// The element at this position, which must end before `end`. An element of unknown length, as in a live recording,
+/// extends to `end`.
 fn element(reader: &mut BodyReader<'_>, at: u64, end: u64) -> Result<Part<u32>, Fault> {
     let [first] = reader.bytes_at(at)?;
     let longer = first.leading_zeros();
@@ -218,13 +218,13 @@ fn element(reader: &mut BodyReader<'_>, at: u64, end: u64) -> Result<Part<u32>, 
     Ok(Part { name, start, end: stop })
 }
 
-/// Whether this header says that the file is a WebM, and no other kind of Matroska. Zeros may fill up the text.
+/// Whether this header is that of a WebM, not of another kind of Matroska. The text may be padded with zeros.
 fn is_webm(reader: &mut BodyReader<'_>, head: &Part<u32>) -> Result<bool, Fault> {
     let mut at = head.start;
     while at < head.end {
         let part = element(reader, at, head.end)?;
         if part.name == DOC_TYPE {
-            // The header is short, and so is this.
+            // The header is short, so this text is, too.
             let mut text = vec![0; (part.end - part.start) as usize];
             reader.fill_at(part.start, &mut text)?;
             return Ok(text.split(|byte| *byte == 0).next() == Some(b"webm"));
@@ -234,7 +234,7 @@ fn is_webm(reader: &mut BodyReader<'_>, head: &Part<u32>) -> Result<bool, Fault>
     Ok(false)
 }
 
-/// The dimensions of the first track below this element that has a picture.
+/// The dimensions of the first track in this element that has a picture.
 fn track(reader: &mut BodyReader<'_>, tracks: &Part<u32>, parts: &mut u32) -> Result<Option<(u32, u32)>, Fault> {
     let mut at = tracks.start;
     while at < tracks.end {
@@ -256,7 +256,7 @@ fn track(reader: &mut BodyReader<'_>, tracks: &Part<u32>, parts: &mut u32) -> Re
     Ok(None)
 }
 
-/// A number that stands in this element under this name; zero where it does not.
+/// The number with this name in this element; zero if there is none.
 fn number(reader: &mut BodyReader<'_>, of: &Part<u32>, name: u32) -> Result<u32, Fault> {
     let mut at = of.start;
     while at < of.end {

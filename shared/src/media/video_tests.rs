@@ -1,4 +1,4 @@
-//! Videos are written out by hand: there is no encoder for them here.
+//! Videos are written by hand: no encoder is available here.
 
 use super::*;
 use store::Body;
@@ -15,7 +15,7 @@ fn ftyp(brand: &[u8; 4]) -> Vec<u8> {
     iso_box(b"ftyp", &[&brand[..], &[0, 0, 2, 0], b"isom", brand].concat())
 }
 
-/// A track of these dimensions; of version 0 or 1, upright or turned to its side.
+/// A track of these dimensions, version 0 or 1, upright or rotated by 90°.
 fn trak(version: u8, width: u16, height: u16, turned: bool) -> Vec<u8> {
     let mut tkhd = vec![0; if version == 1 { 96 } else { 84 }];
     tkhd[0] = version;
@@ -36,7 +36,7 @@ fn mp4() -> Vec<u8> {
     [ftyp(b"isom"), moov(&[trak(0, 640, 360, false)]), iso_box(b"mdat", &[7; 300])].concat()
 }
 
-/// An element of a Matroska file, its length in eight bytes.
+/// An element of a Matroska file, with its length in eight bytes.
 fn element(name: u32, content: &[u8]) -> Vec<u8> {
     let name: Vec<u8> = name.to_be_bytes().into_iter().skip_while(|byte| *byte == 0).collect();
     let length = (1_u64 << 56 | content.len() as u64).to_be_bytes();
@@ -89,7 +89,7 @@ fn an_mp4_says_how_large_its_picture_is_upright() {
 
 #[test]
 fn an_mp4_of_a_telephone_held_upright_is_turned() {
-    // As telephones write a quarter turn with the clock: 1 where y comes from x, -1 where x comes from y.
+    // A clockwise rotation by 90° as written by phones: 1 where y comes from x, -1 where x comes from y.
     let mut tkhd = vec![0; 84];
     tkhd[45] = 1;
     tkhd[52..56].copy_from_slice(&[0xff, 0xff, 0, 0]);
@@ -113,7 +113,7 @@ fn boxes_of_an_mp4_may_be_long_or_go_on_to_the_end() {
 #[test]
 fn a_webm_says_how_large_its_picture_is() {
     is(webm(), Format::WebM, 640, 360);
-    // As a browser records it: how long it will be is not known when its beginning is written.
+    // As recorded by a browser: the length is unknown when the beginning is written.
     let unknown = |name: u32| [&name.to_be_bytes()[..], &[0x01], &[0xff; 7]].concat();
     let recorded = [ebml(b"webm"), unknown(SEGMENT), tracks(&[4], &[2]), unknown(CLUSTER), vec![9; 50]].concat();
     is(recorded, Format::WebM, 4, 2);

@@ -1,4 +1,4 @@
-//! Images as they are served where nobody is to learn where they were taken.
+//! Removes GPS positions from images as they are served.
 
 use crate::services::images::bytes::{ImageBytes, read_through};
 use bytes::Bytes;
@@ -15,17 +15,17 @@ use store::digest::Digest;
 use store::sync::{Mutex, lock};
 use store::{Body, ObjectMeta, Ranged, Store};
 
-/// Of so many images it is kept in memory what they say: a few megabytes.
+/// The number of images whose scan results are cached: a few megabytes.
 const MOST_KNOWN: usize = 10_000;
-/// What says more than this, in bytes, is looked at anew each time.
+/// Larger scan results, in bytes, are not cached.
 const MOST_KEPT: usize = 4_096;
 
-/// What an image says of where it was taken.
+/// The GPS positions in an image.
 #[derive(Debug)]
 pub struct GpsRemoval {
-    /// What to send in the place of what says it.
+    /// The replacements that remove them.
     pub patches: Patches,
-    /// Where the image's bytes lie, if they were read through to find it; then they are the right ones.
+    /// Where the verified bytes of the image are, if they were read in full to find the positions.
     pub sound: Option<(Store, ObjectMeta)>,
 }
 
@@ -33,18 +33,18 @@ pub struct GpsRemoval {
 #[derive(Debug)]
 pub struct GpsPositions {
     bytes: Arc<ImageBytes>,
-    /// Positions in images that were scanned before, by the digests of the images.
+    /// Positions in images that were scanned before, by image digest.
     known: Mutex<HashMap<Digest, Patches>>,
 }
 
 impl GpsPositions {
-    /// GPS positions in images, in images whose bytes are found by `bytes`.
+    /// GPS positions in images whose bytes are found by `bytes`.
     pub fn new(bytes: Arc<ImageBytes>) -> Self {
         Self { bytes, known: Mutex::default() }
     }
 
-    /// What an image says of where it was taken. Its bytes are read through, and compared with its digest, unless that was
-    /// done before.
+    /// The GPS positions in an image. Its bytes are read in full and compared with its digest, unless they were scanned
+    /// before.
     pub async fn find(&self, id: &ImageId, record: &Record) -> Result<GpsRemoval> {
         let known = |digest: Digest| lock(&self.known).get(&digest).cloned();
         if let Some(patches) = record.sha256.and_then(known) {
@@ -71,12 +71,12 @@ impl GpsPositions {
     }
 }
 
-/// What these bytes say.
+/// The GPS positions in these bytes.
 pub(crate) async fn gps_in(bytes: Bytes) -> Result<Patches> {
     Ok(blocking(move || location::find(&Body::from(bytes))).await?.map_err(MediaError::Read)?)
 }
 
-/// Looks at what was found in an object.
+/// Resolves what was found in an object.
 async fn settle(found: Found, store: &Store, meta: &ObjectMeta) -> Result<Patches> {
     if found.is_nothing() {
         return Ok(Patches::default());

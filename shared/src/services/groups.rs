@@ -1,8 +1,8 @@
 //! Groups: images that belong together, in an order, under a title.
 //!
-//! A group is not a thing of its own. It is there as long as an image names it, and what is known of it (its title, each
-//! image's place) stands in the records of its images, so that commits, backups, restores and merges know nothing of
-//! groups. A change of a group is one commit that holds all records it changes.
+//! A group is not an object of its own. It exists as long as an image references it, and its data (its title, each
+//! image's order) is stored in the records of its images. So commits, backups, restores and merges need no notion of
+//! groups. A change of a group is one commit that holds all changed records.
 
 use crate::services::images::Images;
 use crate::services::images::records::ImageRecords;
@@ -21,46 +21,47 @@ use crate::services::images::fields::{DEFAULT_ORDER, Edit, Fields, MAX_NAME};
 use crate::services::images::records::Changed;
 use store::ErrorKind;
 
-/// The most images on a page of a list, those inside of groups counted as well, but for a single larger group.
+/// The most images on a page of a list, including those inside of groups; a single larger group may exceed it.
 const MAX_PAGE_IMAGES: usize = 10_000;
 
-/// The live images of one id of a group, of which there is at least one.
+/// The live images that share a group id; at least one.
 #[derive(Debug, Clone)]
 pub struct Group {
-    /// What its images have as their `groupId`.
+    /// The `groupId` of its images.
     pub id: String,
     /// Its images in their order. The first is the title image.
     pub images: Vec<(ImageId, Arc<Entry>)>,
-    /// When the newest of them was uploaded, as its record says it.
+    /// When the newest of them was uploaded, as in its record.
     pub upload_date: Option<String>,
 }
 
-/// One entry of a list in which each group stands once.
+/// One entry of a list in which each group appears once.
 #[derive(Debug, Clone)]
 pub enum Shown {
-    /// An image of no group.
+    /// An image without a group.
     Image((ImageId, Arc<Entry>)),
     /// A group with all its images.
     Group(Group),
 }
 
-/// Where a page of such a list ended.
+/// The end position of a page of such a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
-    /// The place of its last entry.
+    /// The position of its last entry.
     pub last: Position,
-    /// When the newest image was uploaded as the first page was made: groups that grow after that stay where they were.
+    /// The upload time of the newest image when the first page was made: a group that grows after that keeps its
+    /// position.
     pub started: Timestamp,
 }
 
 /// One page of such a list.
 #[derive(Debug)]
 pub struct GroupedPage {
-    /// Images and groups, newest first; a group stands at its newest image.
+    /// Images and groups, newest first; a group is sorted by its newest image.
     pub entries: Vec<Shown>,
     /// Where the next page starts, if there is one.
     pub next: Option<Place>,
-    /// How many entries all pages have; counted for the first.
+    /// The number of entries on all pages; counted for the first page only.
     pub total: Option<u64>,
 }
 
@@ -69,24 +70,24 @@ pub struct GroupedPage {
 pub struct Arrangement {
     /// All its images in their order.
     pub images: Vec<String>,
-    /// Its title; `None` leaves it.
+    /// Its title; `None` keeps it.
     pub title: Edit<String>,
 }
 
-/// A change of what is said of a group. Fields that are `None` stay as they are.
+/// A change of a group's metadata. Fields that are `None` stay as they are.
 #[derive(Debug, Clone, Default)]
 pub struct Retitle {
     /// Its title.
     pub title: Edit<String>,
-    /// The image of it that becomes the first.
+    /// The image that becomes the first.
     pub title_image: Option<String>,
 }
 
-/// The changes of a commit that is to be made: each image with its present state and its new content.
+/// The changes for a commit: each image with its present state and its new content.
 type Changes = Vec<(ImageId, Arc<Entry>, Content)>;
 
 impl Group {
-    /// The group of this id, where an image names it.
+    /// The group with this id, if an image references it.
     pub fn find(state: &State, id: &str) -> Option<Self> {
         let mut images: Vec<(Position, &Arc<Entry>)> = state.group(id).collect();
         let upload_date = images.first().and_then(|(_, entry)| entry.live()?.upload_date.clone());
@@ -95,7 +96,8 @@ impl Group {
         (!images.is_empty()).then(|| Self { id: id.to_owned(), images, upload_date })
     }
 
-    /// Its title: that of the first image which has one. All do, unless one came while the title was being given.
+    /// Its title: that of the first image that has one. All images have it, except one that joined while the title was
+    /// set.
     pub fn title(&self) -> Option<&str> {
         self.images.iter().find_map(|(_, entry)| entry.live()?.group_title.as_deref())
     }
@@ -111,7 +113,7 @@ impl Group {
 }
 
 impl Record {
-    /// Puts it into a group at this place, or into none. Returns whether that changed it.
+    /// Puts the image into a group at this order, or into none. Returns whether that changed the record.
     fn place(&mut self, group: Option<&str>, order: i64, title: Option<&str>) -> bool {
         let (group, order, title) = (group.map(str::to_owned), Some(order), title.map(str::to_owned));
         if self.group_id == group && self.order == order && self.group_title == title {
@@ -120,7 +122,7 @@ impl Record {
         self.group_id = group;
         self.order = order;
         self.group_title = title;
-        // What an import left there, of another type, has been replaced too.
+        // An import may have left values of another type under these names; they are replaced too.
         for name in ["groupId", "order", "groupTitle"] {
             self.extra.remove(name);
         }
@@ -128,7 +130,7 @@ impl Record {
     }
 }
 
-/// Groups of images.
+/// Reads and changes groups of images.
 #[derive(Debug)]
 pub struct Groups {
     core: Arc<Core>,
@@ -138,13 +140,13 @@ pub struct Groups {
 }
 
 impl Groups {
-    /// Groups of images, in the store that `core` has.
+    /// Groups for the stores of `core`.
     pub fn new(core: Arc<Core>, images: Arc<Images>, records: Arc<ImageRecords>, replication: Arc<Replicator>) -> Self {
         Self { core, images, records, replication }
     }
 
-    /// A page of at most `limit` images and groups, newest first, after `after` where one is given. A group is shown where
-    /// the filter takes one of its images, and then whole; the type `group` takes groups only.
+    /// A page of at most `limit` images and groups, newest first, after `after` if given. A group is listed, as a
+    /// whole, if the filter matches one of its images; the type `group` lists groups only.
     pub async fn list(&self, filter: &Filter, after: Option<&Place>, limit: usize) -> Result<GroupedPage> {
         self.core.catalog.refresh().await?;
         let only_groups = filter.kind.as_deref() == Some("group");
@@ -187,14 +189,14 @@ impl Groups {
         }))
     }
 
-    /// The group of this id.
+    /// The group with this id.
     pub async fn get(&self, id: &str) -> Result<Group> {
         self.core.catalog.refresh().await?;
         self.core.catalog.read(|state| Group::find(state, id)).ok_or_else(|| Error::NoSuchGroup(id.to_owned()))
     }
 
-    /// Makes a group be exactly these images, in this order; there need not have been one. Images that it had before and
-    /// that are not among them leave it. `holds` decides whether the present group, if any, is the one the client meant.
+    /// Makes a group consist of exactly these images, in this order; the group need not exist yet. Its other images
+    /// leave it. `holds` decides whether the present group, if any, is the one the client meant.
     pub async fn arrange(
         &self,
         id: &str,
@@ -258,7 +260,7 @@ impl Groups {
         self.get(id).await
     }
 
-    /// Puts the images of a group into another order, which must name each of them once.
+    /// Reorders the images of a group; the order must contain each of them once.
     pub async fn reorder(&self, id: &str, order: &[String], holds: impl Fn(Option<&Group>) -> bool) -> Result<Group> {
         check_distinct(order)?;
         self.replication.check_lag()?;
@@ -277,7 +279,7 @@ impl Groups {
         self.get(id).await
     }
 
-    /// Dissolves a group: its images stay. Returns how many those are.
+    /// Dissolves a group: its images stay. Returns their number.
     pub async fn dissolve(&self, id: &str, holds: impl Fn(Option<&Group>) -> bool) -> Result<usize> {
         self.replication.check_lag()?;
         let plan = |_: &State, group: Option<&Group>| {
@@ -287,12 +289,12 @@ impl Groups {
         Ok(self.change_group(id, holds, plan).await?.len())
     }
 
-    /// Deletes a group with its images, in one commit. Their replicas stay in the archive, so that a restore brings
-    /// them back. Returns how many those were.
+    /// Deletes a group with its images, in one commit. Their replicas stay in the archive, so a restore brings them
+    /// back. Returns the number of images.
     pub async fn delete(&self, id: &str, holds: impl Fn(Option<&Group>) -> bool) -> Result<usize> {
         let group = self.get(id).await?;
         if group.images.iter().any(|(_, entry)| entry.live().is_some_and(|record| record.sha256.is_none())) {
-            // What was imported and not yet looked at has no replica either.
+            // Imported images that have not been completed have no replica yet.
             self.records.complete().await?;
         }
         let deleted_at = self.core.clock.now();
@@ -321,7 +323,7 @@ impl Groups {
         Ok(deleted.len())
     }
 
-    /// Commits what `plan` makes of the present state.
+    /// Commits the changes that `plan` derives from the present state.
     async fn change_group(
         &self,
         id: &str,
@@ -339,7 +341,7 @@ impl Groups {
     }
 }
 
-/// Images that come to stand in a group in this order, those of them that this changes.
+/// The images that change when a group gets this order.
 fn placed(
     group: &str,
     images: &[(ImageId, Arc<Entry>)],

@@ -1,6 +1,6 @@
-//! What follows a change where nothing runs all the time, besides replicas: automatic backups, compaction.
+//! Deferred work after a change, for deployments without a background task: replication, automatic backups, compaction.
 //!
-//! Each step may be done again, late, by several processes at once and in any order.
+//! Each step may be repeated, late, by several processes at once and in any order.
 
 use crate::services::backup::Backups;
 use crate::services::replication::Replicator;
@@ -11,7 +11,7 @@ use crate::core::Core;
 use crate::core::error::Result;
 use crate::layout::BackupName;
 
-/// What follows a change.
+/// Deferred work after a change.
 #[derive(Debug)]
 pub struct Maintenance {
     core: Arc<Core>,
@@ -20,12 +20,12 @@ pub struct Maintenance {
 }
 
 impl Maintenance {
-    /// What follows a change, in the store that `core` has.
+    /// Maintenance for the stores of `core`.
     pub fn new(core: Arc<Core>, backups: Arc<Backups>, replication: Arc<Replicator>) -> Self {
         Self { core, backups, replication }
     }
 
-    /// Does what changes left for later: replicas, and with them the automatic backups that are due.
+    /// Does the work that changes have deferred: replication, and with it the automatic backups that are due.
     pub async fn catch_up(&self) -> Result<()> {
         if self.core.settings.archive_sync {
             return Ok(());
@@ -35,7 +35,7 @@ impl Maintenance {
         self.backups.make_due().await.map(drop)
     }
 
-    /// Makes the automatic backups that are due, and compacts where that is worth its requests.
+    /// Makes the automatic backups that are due, and compacts if that is worth its requests.
     pub async fn follow_up(&self) -> Result<()> {
         self.backups.make_due().await?;
         if self.core.catalog.compaction_is_worthwhile() {
@@ -44,7 +44,7 @@ impl Maintenance {
         Ok(())
     }
 
-    /// Likewise, and finishes what others began and left: for a schedule.
+    /// Like [`follow_up`](Self::follow_up), and finishes interrupted work of other processes: for a schedule.
     pub async fn tidy(&self) -> Result<()> {
         self.backups.make_due().await?;
         self.backups.resume_automatic().await?;
@@ -52,8 +52,8 @@ impl Maintenance {
         Ok(self.core.catalog.sweep_strays().await?)
     }
 
-    /// For how long an automatic backup has been overdue: nothing while fewer uploads than make one are outside the
-    /// newest backup, else that backup's age; where there is none at all, the time since the first of them.
+    /// How long an automatic backup has been overdue. Zero while the newest backup lacks fewer uploads than trigger
+    /// one; otherwise that backup's age, or without any backup the time since the first upload.
     pub async fn backup_overdue(&self) -> Result<SignedDuration> {
         self.core.catalog.refresh().await?;
         let newest = self.backups.newest_manifest(false).await?;

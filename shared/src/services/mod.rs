@@ -1,4 +1,4 @@
-//! What Keepsake can do, a module for each capability.
+//! Keepsake's services, a module for each capability.
 
 pub mod backup;
 pub mod gps;

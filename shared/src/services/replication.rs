@@ -1,9 +1,10 @@
-//! Replicas that come after the answer (`ARCHIVE=async`), from a queue that is durable without being written.
+//! Asynchronous replication (`ARCHIVE=async`), from a queue that is durable without being written.
 //!
-//! What waits is what `image-metadata.d/` holds in the primary and not in the archive. A commit's replica is made
-//! after those of the images that it names, and a compaction goes on to the archive once all of its commits have theirs. So a
-//! process that starts sees by two listings what the last one left, and whatever moment the primary is lost in, what the
-//! archive knows of it also has. Each step may be done again, late, by several processes at once and in any order.
+//! The queue consists of the commits that `image-metadata.d/` holds in the primary and not in the archive. A commit is
+//! replicated after the images that it references, and a compaction reaches the archive once all of its commits are
+//! replicated. So a starting process finds the pending commits by two listings, and whenever the primary is lost, the
+//! archive has the bytes of every image that its records contain. Each step may be repeated, late, by several processes
+//! at once and in any order.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,60 +22,59 @@ use store::digest::Digest;
 use store::sync::{Mutex, lock};
 use store::{Body, Contention, ErrorKind};
 
-/// Commits and images worked on at a time.
+/// Commits and images replicated concurrently.
 const COPIES: usize = 8;
-/// Commits of which none counts as followed before the images of all have their replicas.
+/// Commits replicated as a batch: none of them counts as replicated before the images of all are.
 const BATCH: usize = 64;
 
-/// What is known of replicas.
+/// The replication state that this process has cached.
 #[derive(Debug)]
 struct State {
-    /// Commits of the primary whose replicas stand.
+    /// Commits of the primary that are replicated.
     replicated: BTreeSet<Uuid>,
-    /// Whether this process has not yet compared what both places hold, so that nobody knows what the archive lacks.
+    /// Whether this process has not yet compared the primary with the archive, so that the archive's gaps are unknown.
     uncompared: bool,
-    /// Images whose replica the comparison missed and that have not got it yet.
+    /// Images whose replica was missing in the comparison and is still pending.
     pending_images: BTreeSet<ImageId>,
-    /// Images whose present records the archive lacks, though they are in the primary's checkpoint.
+    /// Images whose present record is missing in the archive, though it is in the primary's checkpoint.
     unrecorded: BTreeSet<ImageId>,
 }
 
 impl State {
-    /// Where replicas come before the answer, nothing waits for them until a comparison says so.
+    /// With synchronous replication, nothing is pending until a comparison finds otherwise.
     pub(crate) fn new(archive_sync: bool) -> Self {
         let (replicated, pending_images, unrecorded) = Default::default();
         Self { replicated, uncompared: !archive_sync, pending_images, unrecorded }
     }
 }
 
-/// What the loss of the primary would lose at this moment.
+/// What a loss of the primary would lose at this moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReplicationLag {
-    /// Images that have changed since the state of them that the archive has.
+    /// Images that have changed since the state that the archive has.
     pub images: u64,
-    /// Those of them that live: images, or what people say of them, of which there is one copy only.
+    /// Live ones among them: images or metadata with a single copy.
     pub single_copies: u64,
     /// When the oldest of those changes was made.
     pub since: Option<Timestamp>,
 }
 
-/// Replicas that are made after the answer.
+/// Makes replicas after the answer.
 #[derive(Debug)]
 pub struct Replicator {
     core: Arc<Core>,
-    /// What is known of replicas.
+    /// The cached replication state.
     state: Mutex<State>,
 }
 
 impl Replicator {
-    /// Replicas that are made after the answer, in the store that `core` has.
+    /// A replicator for the stores of `core`.
     pub fn new(core: Arc<Core>) -> Self {
         let archive_sync = core.settings.archive_sync;
         Self { core, state: Mutex::new(State::new(archive_sync)) }
     }
 
-    /// Moves commits into the checkpoints: at once into the primary's, and into the archive's after the replicas that
-    /// they call for.
+    /// Moves commits into the checkpoints: into the primary's at once, and into the archive's after their replicas.
     pub async fn compact(&self) -> Result<Compacted> {
         self.core.note_upkeep(self.compact_in_order().await)
     }
@@ -88,15 +88,15 @@ impl Replicator {
                     self.replicate_queue(fold.commits()).await?;
                 }
                 let compacted = fold.finish().await?;
-                // Only now does the archive know of them. What was found to be unrecorded meanwhile is for the next one.
+                // Only now does the archive have them. Records found missing meanwhile are left to the next compaction.
                 lock(&self.state).unrecorded.retain(|id| !unrecorded.contains(id));
                 Ok(compacted)
             }
         }
     }
 
-    /// Compacts until the checkpoints hold all that was committed before, for whoever is to see it in `image-metadata.json`: the
-    /// one who was quicker may have begun before that.
+    /// Compacts until the checkpoints hold everything committed before this call, for a reader of
+    /// `image-metadata.json`. A compaction by another process may have begun earlier.
     pub async fn compact_all(&self) -> Result<()> {
         let mut contention = Contention::new(layout::checkpoint());
         while self.compact().await? == Compacted::Superseded {
@@ -105,7 +105,7 @@ impl Replicator {
         Ok(())
     }
 
-    /// Follows those of these commits that are not known to have been. Bytes that are nowhere hold nothing up.
+    /// Replicates those of these commits that are not known to be replicated. Images without bytes block nothing.
     pub(crate) async fn replicate_queue(&self, commits: &BTreeSet<Uuid>) -> Result<()> {
         if self.not_replicated(commits).is_empty() {
             return Ok(());
@@ -121,7 +121,7 @@ impl Replicator {
                     failure = Some(error);
                 }
             }
-            // One that is refused, which may be for ever, holds up no other.
+            // A rejected commit, which may be rejected permanently, blocks no other.
             if failure.as_ref().is_some_and(|failure| !is_refusal(failure)) {
                 break;
             }
@@ -129,10 +129,10 @@ impl Replicator {
         failure.map_or(Ok(()), Err)
     }
 
-    /// Makes the replicas that these commits call for; returns those that failed, each with its reason.
+    /// Replicates these commits and their images; returns the commits that failed, each with its reason.
     ///
-    /// A commit that has been compacted meanwhile is found by the records it made. One of which nothing is left was taken
-    /// back, or its records have changed since, and then the commit that did that has the same images.
+    /// A commit that has been compacted meanwhile is found by the records it made. If none of them is left, the commit
+    /// was taken back, or its records have changed since, and then the commit that changed them covers the same images.
     pub async fn replicate_commits(&self, commits: &BTreeSet<Uuid>) -> Result<Vec<(Uuid, Error)>> {
         self.core.catalog.refresh().await?;
         let mut failed = Vec::new();
@@ -142,7 +142,7 @@ impl Replicator {
         Ok(failed)
     }
 
-    /// Images first, and then the commits whose images all have their replicas, or have no bytes of which to make one.
+    /// Replicates the images first, and then the commits whose images are all replicated or have no bytes to replicate.
     async fn replicate_batch(&self, batch: &[Uuid]) -> Vec<(Uuid, Error)> {
         let mut failed: BTreeMap<Uuid, Error> = BTreeMap::new();
         let (mut bodies, mut compacted) = (Vec::new(), BTreeSet::new());
@@ -168,14 +168,14 @@ impl Replicator {
             async |((commit, digest), id): ((Uuid, Digest), ImageId)| (commit, self.replicate_image(&id, digest).await);
         let mut copying = stream::iter(images).map(copy).buffer_unordered(COPIES);
         while let Some((commit, copied)) = copying.next().await {
-            // What is gone for good must not hide what failed for a moment.
+            // A permanent loss must not hide a transient failure.
             if let Err(error) = copied
                 && failed.get(&commit).is_none_or(|first| matches!(first, Error::MissingBytes))
             {
                 failed.insert(commit, error);
             }
         }
-        // What an image lacks must not take the records of the others with it.
+        // An image without bytes must not block the records of the others.
         bodies.retain(|(commit, _)| failed.get(commit).is_none_or(|error| matches!(error, Error::MissingBytes)));
         let mirror =
             async |(commit, body): (Uuid, Body)| (commit, self.core.catalog.mirror_commit(commit, &body).await);
@@ -201,12 +201,12 @@ impl Replicator {
         }
     }
 
-    /// Those of these commits that are not known to have been followed.
+    /// Those of these commits that are not known to be replicated.
     fn not_replicated(&self, commits: &BTreeSet<Uuid>) -> Vec<Uuid> {
         commits.difference(&lock(&self.state).replicated).copied().collect()
     }
 
-    /// The commits made after `since` whose replicas may still be under way, as far as this process knows.
+    /// The commits made after `since` that may still be pending, as far as this process knows.
     pub(crate) fn queued_since(&self, since: Timestamp) -> BTreeSet<Uuid> {
         if self.core.settings.archive_sync {
             return BTreeSet::new();
@@ -215,7 +215,7 @@ impl Replicator {
         not_replicated.into_iter().filter(|commit| made_at(commit).is_some_and(|at| at > since)).collect()
     }
 
-    /// Takes note of the commits whose replicas others have made, or this process before it died.
+    /// Records the commits that were replicated by other processes, or by an earlier run of this one.
     async fn note_mirrored(&self) -> Result<()> {
         let mirrored = self.core.catalog.mirrored().await?;
         lock(&self.state).replicated.extend(mirrored);
@@ -223,13 +223,13 @@ impl Replicator {
         Ok(())
     }
 
-    /// Nobody asks again for what has been compacted.
+    /// Drops compacted commits from the cache.
     fn forget_compacted(&self) {
         let listed = self.core.catalog.listed();
         lock(&self.state).replicated.retain(|commit| listed.contains(commit));
     }
 
-    /// Refuses to take more in while the archive is so far behind that the queue has reached its limit.
+    /// Refuses new uploads while the replication lag has reached the limit of the queue.
     pub(crate) fn check_lag(&self) -> Result<()> {
         let limit = self.core.settings.behind_max;
         if self.core.settings.archive_sync || self.core.catalog.uncompacted() < limit {
@@ -238,8 +238,8 @@ impl Replicator {
         if self.not_replicated(&self.core.catalog.listed()).len() < limit { Ok(()) } else { Err(Error::ArchiveBehind) }
     }
 
-    /// What the loss of the primary would lose now, as far as is cached; `None` where that is not known, since both places
-    /// have not been compared since the start. Asks the archive only if it is `reachable`.
+    /// What a loss of the primary would lose now, as far as is cached; `None` if that is unknown, since the primary and
+    /// the archive have not been compared since the start. Queries the archive only if it is `reachable`.
     pub(crate) async fn behind(&self, reachable: bool) -> Option<ReplicationLag> {
         let mut waiting = Vec::new();
         if !self.core.settings.archive_sync {
@@ -274,34 +274,34 @@ impl Replicator {
         Some(ReplicationLag { images, single_copies, since: queued.into_iter().chain(stored).min() })
     }
 
-    /// Takes note that nobody knows what the archive lacks.
+    /// Marks the archive's gaps as unknown.
     pub fn note_uncompared(&self) {
         lock(&self.state).uncompared = true;
     }
 
-    /// Takes note of what a comparison of both places missed in the archive: images, and records of images.
+    /// Records what a comparison found missing in the archive: images, and records of images.
     pub(crate) fn note_missing(&self, pending_images: BTreeSet<ImageId>, unrecorded: BTreeSet<ImageId>) {
         let mut known = lock(&self.state);
         (known.uncompared, known.pending_images, known.unrecorded) = (false, pending_images, unrecorded);
     }
 
-    /// Takes note that an image's bytes need no replica any more.
+    /// Records that an image's bytes are no longer pending.
     pub(crate) fn note_replicated(&self, id: &ImageId) {
         lock(&self.state).pending_images.remove(id);
     }
 }
 
-/// Whether the archive answers and does not take something.
+/// Whether the archive answers and rejects something.
 pub(crate) fn is_refusal(error: &Error) -> bool {
     error.store_kind() == Some(ErrorKind::Refused)
 }
 
-/// The contents of the live images that a commit names.
+/// The contents of the live images in a commit.
 fn contents(commit: &Commit) -> impl Iterator<Item = (ImageId, Digest)> {
     commit.entries.iter().filter_map(|(id, entry)| Some((id.clone(), entry.live()?.sha256?)))
 }
 
-/// When a commit was made, by the clock of whoever made it.
+/// When a commit was made, by the clock of its writer.
 fn made_at(commit: &Uuid) -> Option<Timestamp> {
     let (seconds, nanoseconds) = commit.get_timestamp()?.to_unix();
     Timestamp::new(i64::try_from(seconds).ok()?, i32::try_from(nanoseconds).ok()?).ok()

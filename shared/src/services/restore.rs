@@ -1,4 +1,4 @@
-//! Restoring a backup: a plan, which is read-only, and then its application, which is one commit.
+//! Restores a backup in two steps: a read-only plan, then its application in one commit.
 
 use crate::services::backup::Backups;
 use crate::services::images::Images;
@@ -21,60 +21,60 @@ use store::digest::Digest;
 use store::sync::{AtomicBool, Mutex, Ordering, lock};
 use store::{ErrorKind, Optional, StoreError};
 
-/// Images brought back at a time.
+/// Images restored concurrently.
 const COPIES: usize = 8;
-/// About how long a record is in a commit, in bytes.
+/// Approximate size of a record in a commit, in bytes.
 const RECORD_BYTES: u64 = 1_024;
 
-/// What a restore does with images that came after the backup.
+/// What a restore does with images that were added after the backup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Mode {
-    /// It keeps them.
+    /// Keeps them.
     #[default]
     Merge,
-    /// It deletes them: the state is again what it was.
+    /// Deletes them: the state equals that of the backup.
     Exact,
 }
 
 /// What a restore would do, image by image.
 #[derive(Debug, Default)]
 pub struct Plan {
-    /// Deleted or unknown images that come back.
+    /// Deleted or unknown images that are restored.
     pub restored: BTreeSet<ImageId>,
-    /// Images whose record goes back to what it was.
+    /// Images whose record reverts to that of the backup.
     pub changed: BTreeSet<ImageId>,
     /// Images that stay as they are.
     pub kept: u64,
-    /// Images that go.
+    /// Images that are deleted.
     pub removed: BTreeSet<ImageId>,
-    /// Images of the backup whose bytes lie in neither place; they are left as they are.
+    /// Images of the backup whose bytes are in neither the primary nor the archive; they stay as they are.
     pub missing: BTreeSet<ImageId>,
-    /// Images of the backup whose bytes must be brought back from the archive.
+    /// Images of the backup whose bytes must be copied from the archive.
     pub bytes_to_bring: BTreeSet<ImageId>,
-    /// How many bytes more would have to be free for this, beside the reserve; 0 where there is room enough or the stores do not
-    /// say.
+    /// How many more free bytes this needs, besides the reserve; 0 if there is enough space or the stores do not report
+    /// it.
     pub lacking_bytes: u64,
-    /// Those of them under whose name a file lies that is not theirs.
+    /// Those among them whose key holds a file with other bytes.
     in_the_way: BTreeSet<ImageId>,
-    /// The change of each image, and the state of it that the change was planned from.
+    /// The change of each image, and the image state that the change was planned from.
     changes: BTreeMap<ImageId, (Option<Stamp>, Change)>,
     records: BTreeMap<ImageId, Record>,
-    /// What images that go were called by whoever uploaded them.
+    /// The original upload names of the deleted images.
     removed_names: BTreeMap<ImageId, String>,
-    /// The images whose files this restore has begun to write, and the digest of what it wrote.
+    /// The images whose files this restore has begun to write, with the digests of the written bytes.
     begun: Vec<(ImageId, Digest)>,
 }
 
 /// What a restore did.
 #[derive(Debug)]
 pub struct Restored {
-    /// The plan as it was carried out.
+    /// The plan as it was applied.
     pub plan: Plan,
-    /// The backup of the state before, where anything was to be done; restoring it undoes the restore.
+    /// The backup of the previous state, if there was anything to do; restoring it undoes the restore.
     pub safety_backup: Option<BackupName>,
 }
 
-/// Restores of backups.
+/// Restores backups.
 #[derive(Debug)]
 pub struct Restores {
     core: Arc<Core>,
@@ -102,7 +102,7 @@ impl Restores {
         Ok(plan)
     }
 
-    /// Likewise for several modes, out of one look at the backup and at the store.
+    /// Like [`plan`](Self::plan) for several modes, from a single look at the backup and the store.
     pub async fn plan_each<const N: usize>(&self, name: BackupName, modes: [Mode; N]) -> Result<[Plan; N]> {
         let refresh = async { Ok(self.core.catalog.refresh().await?) };
         let list = async { Ok(self.records.list_files().await?) };
@@ -116,7 +116,7 @@ impl Restores {
         Ok(plans)
     }
 
-    /// What a backup holds, but for the images that had no bytes when it was made.
+    /// The records of a backup, except for images that had no bytes when it was made.
     async fn records_of(&self, name: BackupName) -> Result<Vec<(ImageId, Arc<Entry>)>> {
         let manifest = self.backups.manifest(name).await?;
         let nowhere: BTreeSet<&ImageId> = manifest.missing.iter().collect();
@@ -127,7 +127,7 @@ impl Restores {
         let mut backup = Vec::new();
         while let Some(entries) = chunks.try_next().await? {
             backup.extend(entries.into_iter().filter(|(id, entry)| {
-                // A link has no bytes to miss; an image that had none then has none now.
+                // A link has no bytes. An image that had none at the time of the backup has none now.
                 let has_bytes = entry.live().is_some_and(|record| record.sha256.is_some());
                 has_bytes || !nowhere.contains(id)
             }));
@@ -135,7 +135,7 @@ impl Restores {
         Ok(backup)
     }
 
-    /// Compares the backup's records with those of now.
+    /// Compares the backup's records with the present ones.
     fn compare(&self, now: &Snapshot, backup: &[(ImageId, Arc<Entry>)], mode: Mode) -> Plan {
         let mut plan = Plan::default();
         for (id, then) in backup {
@@ -168,7 +168,7 @@ impl Restores {
         plan
     }
 
-    /// Finds out whose bytes must be brought back, and whose cannot be.
+    /// Finds the images whose bytes must be copied, and those whose bytes are unavailable.
     async fn plan_bytes(&self, plan: &mut Plan, present: &HashMap<ImageId, Listed>) -> Result<()> {
         let wrong = self.wrong_leftovers(plan, present).await?;
         let lacking = |(id, record): (&ImageId, &Record)| {
@@ -194,7 +194,7 @@ impl Restores {
         Ok(())
     }
 
-    /// Finds out how much room is lacking for the bytes, the safety backup and the commit.
+    /// Computes how much free space is missing for the bytes, the safety backup and the commit.
     async fn plan_room(&self, plan: &mut Plan, present: &HashMap<ImageId, Listed>) -> Result<()> {
         if plan.does_nothing() || !self.room.is_limited().await? {
             return Ok(());
@@ -209,8 +209,8 @@ impl Restores {
         Ok(())
     }
 
-    /// The images that come back and under whose name a file lies that is not theirs. Nobody has looked at the file of a
-    /// deleted image since, so that its length alone proves nothing.
+    /// The restored images whose key holds a file with other bytes. The file of a deleted image has not been verified
+    /// since the delete, so its length alone proves nothing.
     async fn wrong_leftovers(
         &self,
         plan: &Plan,
@@ -226,7 +226,8 @@ impl Restores {
         looked.try_filter_map(async |wrong| Ok(wrong)).try_collect().await
     }
 
-    /// Restores a backup. A crash at any point leaves the old state or the new one; running it again finishes the job.
+    /// Restores a backup. A crash at any point leaves the old state or the new one; running it again completes the
+    /// restore.
     pub async fn restore(&self, name: BackupName, mode: Mode) -> Result<Restored> {
         let lease = Lease::acquire(self.core.archive.store(), &self.core.clock).await?.ok_or(Error::RestoreRunning)?;
         let outcome = self.restore_leased(name, mode, &lease).await;
@@ -246,7 +247,7 @@ impl Restores {
         let safety_backup = Some(self.backups.create(Kind::Safety).await?.name);
         lease.renew_if_due().await?;
         let carried_out = self.carry_out(&mut plan, lease).await;
-        // What may stand keeps its bytes.
+        // If the commit may exist, its bytes stay.
         if carried_out.as_ref().is_err_and(|error| !matches!(error, Error::Commit(CommitError::Unknown(_))))
             && let Err(error) = self.take_back_bytes(&plan.begun, lease).await
         {
@@ -255,7 +256,7 @@ impl Restores {
         carried_out.map(|()| Restored { plan, safety_backup })
     }
 
-    /// Brings the bytes back, commits the changes, and deletes the bytes of what goes.
+    /// Restores the bytes, commits the changes, and deletes the bytes of removed images.
     async fn carry_out(&self, plan: &mut Plan, lease: &Lease<'_>) -> Result<()> {
         self.bring_bytes(plan, lease).await?;
         let removed: Vec<(ImageId, Arc<Entry>)>;
@@ -270,12 +271,12 @@ impl Restores {
             if !plan.changes.is_empty() {
                 let changes = std::mem::take(&mut plan.changes).into_iter().map(|(id, (_, change))| (id, change));
                 let committed = self.core.catalog.commit(changes.collect()).await;
-                // Also where the outcome is unknown, which the background task decides.
+                // Also if the outcome is unknown: the background task resolves it.
                 self.core.changed.notify_one();
                 committed?;
             }
         }
-        // Each goes only once its replica was found right. What is left here goes at the next start.
+        // Deletes each file only after its replica was verified. Files that remain are deleted at the next start.
         for (id, before) in &removed {
             if let Err(error) = self.images.delete_bytes(id, before).await {
                 tracing::warn!(image = %id, error = &error as &dyn std::error::Error, "a removed image's bytes stay for now");
@@ -284,9 +285,9 @@ impl Restores {
         Ok(())
     }
 
-    /// Deletes what a failed restore has copied into the primary: files of images that do not live. A file with other bytes
-    /// is not its copy and may be the only one, so that it stays. Under the lease alone, since another restore may rely on
-    /// them.
+    /// Deletes what a failed restore has copied into the primary: files of images that are not live. A file with other
+    /// bytes is not its copy and may be the only one, so it stays. Requires the lease, since another restore may rely
+    /// on the files.
     async fn take_back_bytes(&self, begun: &[(ImageId, Digest)], lease: &Lease<'_>) -> Result<()> {
         for some in begun.chunks(COPIES) {
             let look = async |(id, digest): (ImageId, Digest)| {
@@ -294,7 +295,7 @@ impl Restores {
                 Ok::<_, StoreError>(found.filter(|(_, found)| *found == digest).map(|(version, _)| (id, version)))
             };
             let copies: Vec<_> = stream::iter(some.to_vec()).map(look).buffer_unordered(COPIES).try_collect().await?;
-            // On a full disk a lease cannot be renewed, but it may still hold for long enough.
+            // On a full disk a lease cannot be renewed, but it may still be valid for long enough.
             match lease.renew_if_due().await {
                 Err(e) if e.store_kind() == Some(ErrorKind::Full) => {}
                 renewed => renewed?,
@@ -326,7 +327,8 @@ impl Restores {
         self.core.progress.begin("images", plan.bytes_to_bring.len() as u64);
         let failed = AtomicBool::new(false);
         let begun = Mutex::new(Vec::new());
-        // Each that was begun is seen to its end, also after one has failed: what is still being written cannot be taken back.
+        // Each transfer that has begun runs to its end, even after one has failed: a file that is still being written
+        // cannot be removed.
         let bring = async |(id, digest, size): (ImageId, Digest, u64)| {
             if failed.load(Ordering::Relaxed) {
                 return Ok(None);
@@ -351,9 +353,9 @@ impl Restores {
         Ok(())
     }
 
-    /// Sees that an image's bytes have room, and quarantines a file that lies in their place.
+    /// Checks that there is space for an image's bytes, and quarantines a file that occupies their key.
     async fn clear_place(&self, id: &ImageId, size: u64, in_the_way: bool) -> Result<()> {
-        // Others write as well, so that what was free for all may not be free for the next.
+        // Other processes write too, so the space that was free for the plan may be used by now.
         let needed = self.core.settings.reserve_bytes.saturating_add(size);
         if self.core.primary.free_bytes().await?.is_some_and(|free| free < needed) {
             return Err(Error::NoRoom);
@@ -373,14 +375,14 @@ impl Restores {
 }
 
 impl Plan {
-    /// What an image of the plan was called by whoever uploaded it, where that is known.
+    /// The original upload name of an image in the plan, if known.
     pub fn original_name(&self, id: &ImageId) -> Option<&str> {
         let back = self.records.get(id).and_then(|record| record.original_name.as_ref());
         back.or_else(|| self.removed_names.get(id)).map(String::as_str)
     }
 
-    /// The plan as people see it: an image that only its bytes come back to is restored as well, since to whoever looks it
-    /// was gone.
+    /// The plan as users see it: an image of which only the bytes return counts as restored, since to a user it was
+    /// gone.
     #[must_use]
     pub fn with_bytes_restored(mut self) -> Self {
         let before = self.restored.len();
@@ -389,12 +391,12 @@ impl Plan {
         self
     }
 
-    /// Whether everything is as it would be after it.
+    /// Whether the restore would change nothing.
     fn does_nothing(&self) -> bool {
         self.changes.is_empty() && self.bytes_to_bring.is_empty()
     }
 
-    /// Leaves an image as it is because its bytes cannot be had.
+    /// Leaves an image as it is because its bytes are unavailable.
     fn give_up(&mut self, id: ImageId) {
         self.restored.remove(&id);
         self.changed.remove(&id);
@@ -403,7 +405,7 @@ impl Plan {
         self.missing.insert(id);
     }
 
-    /// Leaves alone what someone changed after the plan was made, and with it after the safety backup.
+    /// Skips what changed after the plan was made, and therefore after the safety backup.
     fn leave_what_changed(&mut self, now: &Snapshot) {
         let moved = |(id, (planned, _)): (&ImageId, &(Option<Stamp>, Change))| {
             (now.get(id.as_str()).map(|entry| entry.stamp) != *planned).then(|| id.clone())

@@ -1,4 +1,4 @@
-//! [`Room`]: whether there is room for what is to be stored.
+//! [`Room`]: checks that there is enough free space for an upload.
 
 use crate::core::Core;
 use crate::core::error::{Error, Result};
@@ -7,7 +7,7 @@ use crate::services::unfinished::UnfinishedUploads;
 use std::sync::Arc;
 use store::{ErrorKind, Store, StoreError};
 
-/// Whether there is room for what is to be stored.
+/// Checks that there is enough free space for new data.
 #[derive(Debug)]
 pub struct Room {
     core: Arc<Core>,
@@ -15,7 +15,7 @@ pub struct Room {
 }
 
 impl Room {
-    /// Whether there is room for what is to be stored, in the store that `core` has.
+    /// Space checks for the stores of `core`.
     pub fn new(core: Arc<Core>, unfinished: Arc<UnfinishedUploads>) -> Self {
         Self { core, unfinished }
     }

@@ -1,4 +1,4 @@
-//! What takes how much room, and since when.
+//! The storage used by category, now and over time.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -11,33 +11,34 @@ use crate::core::Core;
 use crate::core::blocking;
 use crate::core::error::Result;
 
-/// So many categories are told apart, the largest; the others count as one. Anyone who uploads can make up more.
+/// The most categories that are reported separately, the largest; the others count as one. Any client that uploads can
+/// create more.
 const MAX_CATEGORIES: usize = 50;
-/// What stands for all other categories.
+/// Stands for all other categories.
 const OTHERS: &str = "…";
 
-/// How much room the images take.
+/// How much storage the images use.
 #[derive(Debug, Clone)]
 pub struct Storage {
     /// Length in bytes of all images.
     pub used: u64,
-    /// Bytes that can still be written, where the store knows.
+    /// Bytes that can still be written, if the store reports it.
     pub available: Option<u64>,
-    /// Bytes that its medium holds in all, where the store knows.
+    /// The total size of its medium in bytes, if the store reports it.
     pub limit: Option<u64>,
     /// How many images there are, links included.
     pub images: u64,
-    /// What each category takes, the largest first.
+    /// What each category uses, the largest first.
     pub by_category: Vec<Category>,
-    /// What each category took at the end of each month, oldest first: of the images that are there now, those that were
-    /// uploaded by then. Months without an upload are left out.
+    /// What each category used at the end of each month, oldest first: of the present images, those that were uploaded
+    /// by then. Months without an upload are left out.
     pub history: Vec<Month>,
 }
 
-/// What a category takes.
+/// What a category uses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Category {
-    /// Its name; empty for images of none.
+    /// Its name; empty for images without a category.
     pub name: String,
     /// How many images it has.
     pub images: u64,
@@ -45,7 +46,7 @@ pub struct Category {
     pub bytes: u64,
 }
 
-/// What each category took at the end of a month.
+/// What each category used at the end of a month.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Month {
     /// The month in UTC, as in `2026-11`.
@@ -54,19 +55,19 @@ pub struct Month {
     pub bytes: BTreeMap<String, u64>,
 }
 
-/// What takes how much room.
+/// Reports storage use.
 #[derive(Debug)]
 pub struct StorageReport {
     core: Arc<Core>,
 }
 
 impl StorageReport {
-    /// What takes how much room, in the store that `core` has.
+    /// Storage reports for the stores of `core`.
     pub fn new(core: Arc<Core>) -> Self {
         Self { core }
     }
 
-    /// How much room the images take, by category and by month.
+    /// How much storage the images use, by category and by month.
     pub async fn report(&self) -> Result<Storage> {
         self.core.catalog.refresh().await?;
         let status = self.core.primary.status().await?;
@@ -88,7 +89,7 @@ fn count(snapshot: &Snapshot) -> (Vec<Category>, Vec<Month>) {
     let largest = largest(snapshot);
     let named = |category: &str| if largest.contains(category) { category.to_owned() } else { OTHERS.to_owned() };
     let mut by_category: BTreeMap<String, Category> = BTreeMap::new();
-    // What has no moment that can be read was there before everything else.
+    // An image without a valid date counts as older than all others.
     let (mut undated, mut by_month) =
         (BTreeMap::<String, u64>::new(), BTreeMap::<(i16, i8), BTreeMap<String, u64>>::new());
     for (_, record) in snapshot.live() {

@@ -1,4 +1,4 @@
-//! [`Json`]: a line of JSON for each event.
+//! [`Json`]: a line of JSON per event.
 
 use std::error::Error;
 use std::fmt;
@@ -12,13 +12,14 @@ use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
 use tracing_subscriber::registry::LookupSpan;
 
-/// One flat object for each event: its time, level and target, what it says, and what the spans around it say, so that
-/// every line of a request has its `request_id`. Where a name comes twice, the event's own comes first, then that of the
-/// innermost span. An error is written with all that caused it, which the crate's own form leaves out.
+/// One flat object per event: its time, level and target, its own fields, and those of its spans, so that every line of
+/// a request has its `request_id`. If a name occurs twice, the event's own field comes first, then that of the
+/// innermost span. An error is written with all its causes, which the crate's own format and
+/// `json-subscriber` omit.
 #[derive(Debug)]
 pub struct Json;
 
-/// Names and values in the order in which they are written.
+/// Names and values in output order.
 #[derive(Default)]
 struct Line(Vec<(String, Value)>);
 
@@ -48,7 +49,7 @@ where
         line.add("level", event.metadata().level().as_str());
         event.record(&mut line);
         line.add("target", event.metadata().target());
-        // From the innermost to the outermost.
+        // Innermost first.
         for span in context.event_scope().into_iter().flatten() {
             let extensions = span.extensions();
             let fields = extensions.get::<FormattedFields<N>>().map_or("{}", |fields| fields.as_str());
@@ -113,7 +114,7 @@ mod tests {
         }
     }
 
-    /// The lines that are written while `work` runs.
+    /// The lines written while `work` runs.
     fn written(work: impl FnOnce()) -> String {
         let written = Written::default();
         let (writer, fields) = (written.clone(), JsonFields::new());

@@ -1,4 +1,4 @@
-//! Where the log goes and in what form.
+//! The destination and the format of the log.
 
 mod json;
 
@@ -13,14 +13,14 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::{Config, ConfigError, LogFormat};
 
-/// Sends what `config.log_filter` lets through to standard error, in `config.log_format` or, where none is set, as text
-/// on a terminal and else as JSON.
+/// Writes the events that `config.log_filter` selects to standard error, in `config.log_format` or, if that is unset,
+/// as text on a terminal and else as JSON.
 ///
-/// Fails if the filter cannot be read. Where the process has a log already, that one stays: servers that are started
-/// side by side in a test share it.
+/// Fails if the filter is invalid. If the process has a log already, that one stays: servers that run side by side in a
+/// test share it.
 pub fn init(config: &Config) -> Result<(), ConfigError> {
-    // Not `EnvFilter`, which can also tell spans by their fields: its regular expressions would be a large part of a
-    // Lambda function's binary.
+    // Not `EnvFilter`, which can also filter by span fields: its regular expressions would be a large part of a Lambda
+    // function's binary.
     let filter: Targets = config.log_filter.parse().map_err(|_| ConfigError {
         name: "RUST_LOG",
         value: Some(config.log_filter.clone()),
@@ -30,7 +30,7 @@ pub fn init(config: &Config) -> Result<(), ConfigError> {
     let default_format = if on_terminal { LogFormat::Text } else { LogFormat::Json };
     let (log, lines) = (tracing_subscriber::registry().with(filter), fmt::layer().with_writer(stderr));
     let _already_set = match config.log_format.unwrap_or(default_format) {
-        // On a terminal the crate itself decides about colours, by NO_COLOR.
+        // On a terminal the crate itself decides about colors, by NO_COLOR.
         LogFormat::Text if on_terminal => log.with(lines).try_init(),
         LogFormat::Text => log.with(lines.with_ansi(false)).try_init(),
         LogFormat::Json => log.with(lines.fmt_fields(JsonFields::new()).event_format(json::Json)).try_init(),
@@ -38,7 +38,7 @@ pub fn init(config: &Config) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// An error and what caused it, from the outermost on.
+/// An error and its causes, outermost first.
 pub fn with_causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

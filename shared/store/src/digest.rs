@@ -27,29 +27,29 @@ impl Digest {
         &self.0
     }
 
-    /// Reads a digest in base64; `None` where it is none.
+    /// Parses a digest in base64; `None` if it is invalid.
     pub fn from_base64(text: &str) -> Option<Self> {
         let bytes = base64::engine::general_purpose::STANDARD.decode(text).ok()?;
         Some(Self(bytes.try_into().ok()?))
     }
 
-    /// Base64, as S3's checksum headers and RFC 9530's digest fields want it.
+    /// Base64, as used by S3's checksum headers and RFC 9530's digest fields.
     pub fn to_base64(self) -> String {
         base64::engine::general_purpose::STANDARD.encode(self.0)
     }
 }
 
-/// A digest in the making.
+/// Computes a digest incrementally.
 #[derive(Clone, Debug, Default)]
 pub struct Hasher(Sha256);
 
 impl Hasher {
-    /// Takes in the next bytes.
+    /// Hashes the next bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }
 
-    /// The digest of everything taken in.
+    /// The digest of all bytes hashed.
     pub fn finish(self) -> Digest {
         Digest(self.0.finalize().into())
     }
@@ -98,7 +98,7 @@ impl<'de> Deserialize<'de> for Digest {
     }
 }
 
-/// How a digest is described in an OpenAPI document.
+/// The schema of a digest in an OpenAPI document.
 #[cfg(feature = "openapi")]
 mod openapi {
     use std::borrow::Cow;

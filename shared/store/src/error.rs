@@ -1,21 +1,21 @@
-//! What can go wrong with a store.
+//! The errors of a store.
 
 use std::fmt;
 
 /// The result of a store operation.
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;
 
-/// A failed store operation: what was tried, on which key, and what kind of failure it was.
+/// A failed store operation: the operation, its key, and the kind of failure.
 #[derive(Debug, thiserror::Error)]
 #[error("{operation} {key:?}: {kind}")]
 pub struct StoreError {
-    /// What was tried, as a verb: `put`, `get`, `head`, `list`, `delete`, `copy`, `open`.
+    /// The operation, as a verb: `put`, `get`, `head`, `list`, `delete`, `copy`, `open`.
     pub operation: &'static str,
-    /// The key or prefix it was tried on.
+    /// The key or prefix.
     pub key: String,
-    /// What the caller can act on.
+    /// The kind of failure, for the caller to act on.
     pub kind: ErrorKind,
-    /// Which store it was, where that has a name; see [`Store::named`](crate::Store::named).
+    /// The name of the store, if it has one; see [`Store::named`](crate::Store::named).
     pub place: Option<&'static str>,
     /// The backend's own error.
     #[source]
@@ -27,26 +27,26 @@ pub struct StoreError {
 #[error("the file system has no free inodes, so it cannot hold more files")]
 pub(crate) struct NoInodes;
 
-/// Failures that a caller treats differently; there is no kind that nobody acts on.
+/// Kinds of failure that callers treat differently; a kind that no caller acts on does not exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorKind {
-    /// There is no such object in a store that is otherwise well.
+    /// The object does not exist, and the store works.
     NotFound,
     /// A `Create` put found an object.
     AlreadyExists,
     /// An `Update` put or the delete of a version found another version, or none.
     Changed,
-    /// There is no room: disk full, quota reached.
+    /// No space left: disk full or quota reached.
     Full,
-    /// The medium takes no writes.
+    /// The medium is read-only.
     ReadOnly,
-    /// The store is not what it was, so that nothing is written to it; see [`Store::fence`](crate::Store::fence).
+    /// The storage was exchanged, so no writes are allowed; see [`Store::fence`](crate::Store::fence).
     Fenced,
     /// The store refuses the operation: permissions, credentials, a missing bucket.
     Refused,
-    /// The bytes that arrived are not the bytes that were promised.
+    /// The received bytes do not have the expected digest or size.
     Corrupt,
-    /// The store did not answer, or answered that it cannot now. Of a put: the outcome is unknown.
+    /// The store did not answer, or reported that it cannot now. For a put, the outcome is unknown.
     Unavailable,
 }
 
@@ -67,12 +67,12 @@ impl fmt::Display for ErrorKind {
 }
 
 impl StoreError {
-    /// An error without an underlying one.
+    /// An error without a source.
     pub fn new(operation: &'static str, key: impl fmt::Display, kind: ErrorKind) -> Self {
         Self { operation, key: key.to_string(), kind, place: None, source: None }
     }
 
-    /// An error that another one caused.
+    /// An error with a source.
     pub fn caused(
         operation: &'static str,
         key: impl fmt::Display,
@@ -82,8 +82,8 @@ impl StoreError {
         Self { operation, key: key.to_string(), kind, place: None, source: Some(source.into()) }
     }
 
-    /// An error that the operating system gave. `NotFound` is left to the caller to claim: a missing folder is not
-    /// always a missing object.
+    /// An error of the operating system. The caller has to claim `NotFound`: a missing folder is not always a missing
+    /// object.
     pub fn io(operation: &'static str, key: impl fmt::Display, source: std::io::Error) -> Self {
         use std::io::ErrorKind as Io;
         let kind = match source.kind() {
@@ -95,33 +95,34 @@ impl StoreError {
         Self::caused(operation, key, kind, source)
     }
 
-    /// The same error, of the store of this name.
+    /// The same error, with the name of the store.
     pub(crate) fn of(self, place: Option<&'static str>) -> Self {
         Self { place: place.or(self.place), ..self }
     }
 
-    /// Whether the condition of a put did not hold: another writer was quicker.
+    /// Whether the condition of a put did not hold: another writer was faster.
     pub fn is_lost_race(&self) -> bool {
         matches!(self.kind, ErrorKind::Changed | ErrorKind::AlreadyExists)
     }
 
-    /// Whether there is no room because the file system has no free inodes.
+    /// Whether the file system has no free inodes.
     pub fn is_out_of_inodes(&self) -> bool {
         self.source.as_deref().is_some_and(|source| source.is::<NoInodes>())
     }
 
-    /// Whether the object is simply not there.
+    /// Whether the object does not exist.
     pub fn is_not_found(&self) -> bool {
         self.kind == ErrorKind::NotFound
     }
 }
 
-/// Turns "there is no such object" into `None`.
+/// Turns [`ErrorKind::NotFound`] into `None`.
 pub trait Optional<T> {
-    /// `Ok(None)` for [`ErrorKind::NotFound`], every other error as it is.
+    /// `Ok(None)` for [`ErrorKind::NotFound`]; every other error unchanged.
     fn optional(self) -> Result<Option<T>>;
 
-    /// Likewise, and `Ok(None)` for [`ErrorKind::Corrupt`] too: for what another copy can take the place of.
+    /// Like [`optional`](Self::optional), and also `Ok(None)` for [`ErrorKind::Corrupt`]: for objects that have a
+    /// replica.
     fn intact(self) -> Result<Option<T>>;
 }
 

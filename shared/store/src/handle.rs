@@ -1,4 +1,4 @@
-//! [`Store`]: a backend seen below a prefix.
+//! [`Store`]: a backend below a prefix.
 
 use std::fmt;
 use std::ops::Range;
@@ -17,23 +17,23 @@ use crate::key::Key;
 use crate::metered::{Meter, Metered};
 use crate::object::{ETag, Files, Object, ObjectMeta, ObjectStore, PutMode, ServedAs, SignedPut, StoreStatus, Terms};
 
-/// A backend seen below a prefix: the primary is a whole folder or bucket, the archive is by default the same one seen
-/// below `backups/`. Keys going in and coming out are relative to the prefix. Cheap to clone.
+/// A backend below a prefix: the primary is a whole folder or bucket, the archive is by default the same one below
+/// `backups/`. Keys passed in and returned are relative to the prefix. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Store {
     backend: Arc<dyn ObjectStore>,
     /// Empty, or ending in `/`.
     prefix: String,
-    /// Where bodies too large for memory wait.
+    /// The folder for bodies that are too large for memory.
     spool_folder: PathBuf,
-    /// Set once nothing may be written any more; all handles that were made from one share it.
+    /// Set once writes are no longer allowed; shared by all related handles.
     fenced: Arc<OnceLock<()>>,
-    /// What its errors call it.
+    /// The name of the store in its errors.
     name: Option<&'static str>,
 }
 
 impl Store {
-    /// The whole of `backend`; bodies too large for memory wait in unnamed files in `spool_folder`.
+    /// The whole of `backend`; bodies too large for memory go to unnamed files in `spool_folder`.
     pub fn new(backend: Arc<dyn ObjectStore>, spool_folder: &Path) -> Self {
         Self {
             backend,
@@ -44,33 +44,33 @@ impl Store {
         }
     }
 
-    /// What lies below `folder` of this store, as a store.
+    /// The objects below `folder` of this store, as a store.
     pub fn below(&self, folder: &Key) -> Self {
         Self { prefix: format!("{}{folder}/", self.prefix), ..self.clone() }
     }
 
-    /// The same store, whose failed writes say that it was this one.
+    /// The same store, with this name in the errors of its failed writes.
     pub fn named(self, name: &'static str) -> Self {
         Self { name: Some(name), ..self }
     }
 
-    /// The same store, each of whose operations `meter` is told of.
+    /// The same store, which reports each operation to `meter`.
     pub fn metered(self, meter: Arc<dyn Meter>) -> Self {
         Self { backend: Arc::new(Metered::new(self.backend, meter)), ..self }
     }
 
-    /// A spool whose body can be put into this store.
+    /// A spool for bodies to put into this store.
     pub fn spool(&self) -> Spool {
         Spool::new(&self.spool_folder)
     }
 
-    /// From now on refuses everything that changes what is stored, through this handle and all that are related to it by
-    /// [`below`](Self::below) or by cloning: [`ErrorKind::Fenced`].
+    /// From now on refuses every change with [`ErrorKind::Fenced`], through this handle and all that are related to it
+    /// by [`below`](Self::below) or by cloning.
     pub fn fence(&self) {
         self.fenced.get_or_init(|| ());
     }
 
-    /// Whether that is so.
+    /// Whether [`fence`](Self::fence) was called.
     pub fn is_fenced(&self) -> bool {
         self.fenced.get().is_some()
     }
@@ -107,7 +107,7 @@ impl Store {
         Ok(Object { meta: Self::relative(&self.prefix, object.meta)?, body: object.body })
     }
 
-    /// A whole object in memory, with its version. Meant for metadata, not for images.
+    /// A whole object in memory, with its etag. Meant for metadata, not for images.
     pub async fn read(&self, key: &Key) -> Result<(Bytes, ETag)> {
         let object = self.get(key, None).await?;
         let etag = object.meta.etag.clone();
@@ -179,7 +179,8 @@ impl Store {
         self.backend.check_conditional_deletes(&self.full(scratch)?).await
     }
 
-    /// Copies an object that has this digest, as [`copy_to`](Self::copy_to) does; false where it is not there or has another.
+    /// Copies an object that has this digest, as [`copy_to`](Self::copy_to) does; false if it does not exist or has
+    /// another.
     pub async fn copy_if_right(&self, key: &Key, to: &Self, to_key: &Key, digest: Digest) -> Result<bool> {
         match self.copy_to(key, to, to_key, digest, None).await {
             Ok(()) => Ok(true),
@@ -199,13 +200,13 @@ impl Store {
         self.backend.sweep_unfinished(before).await
     }
 
-    /// Reads an object through and hashes it; returns its length in bytes and its digest.
+    /// Reads a whole object and hashes it; returns its length in bytes and its digest.
     pub async fn hash(&self, key: &Key) -> Result<(u64, Digest)> {
         let (meta, digest) = self.inspect(key).await?;
         Ok((meta.size, digest))
     }
 
-    /// Likewise; returns all that is known of the version that was read.
+    /// Reads a whole object and hashes it; returns the metadata of the version read, and the digest.
     pub async fn inspect(&self, key: &Key) -> Result<(ObjectMeta, Digest)> {
         let mut object = self.get(key, None).await?;
         let mut hasher = Hasher::default();
@@ -215,7 +216,8 @@ impl Store {
         Ok((object.meta, hasher.finish()))
     }
 
-    /// What is known of an object, and its digest: as the backend keeps it, or where it does not, by reading it through.
+    /// The metadata and digest of an object. The digest is the one the backend stores, otherwise computed by reading
+    /// the object.
     pub async fn digest(&self, key: &Key) -> Result<(ObjectMeta, Digest)> {
         match self.backend.stored_digest(&self.full(key)?).await? {
             Some((meta, digest)) => Ok((Self::relative(&self.prefix, meta)?, digest)),
@@ -223,7 +225,7 @@ impl Store {
         }
     }
 
-    /// Reads an object into a [`Body`], which also hashes it.
+    /// Reads an object into a [`Body`] and hashes it.
     pub async fn fetch(&self, key: &Key) -> Result<Body> {
         let mut object = self.get(key, None).await?;
         let mut spool = self.spool();
@@ -233,10 +235,10 @@ impl Store {
         spool.finish().await.map_err(|e| StoreError::io("spool", key, e))
     }
 
-    /// Copies an object to `to_key` of `to`, replacing what is there, and only if its bytes have this digest
-    /// ([`ErrorKind::Corrupt`] otherwise, with nothing written), so that bad bytes never replace good ones. Inside one
-    /// service that can copy, that one compares digests and no byte passes through here; else they are read, hashed and
-    /// sent. The copy has `content_type`, or the source's where the backend keeps one.
+    /// Copies an object to `to_key` of `to`, replacing the object there, but only if its bytes have this digest:
+    /// otherwise it writes nothing and fails with [`ErrorKind::Corrupt`], so that damaged bytes never replace good
+    /// ones. A service that can copy compares the digests itself, without sending the bytes; else they are read, hashed
+    /// and sent. The copy has `content_type`, or the source's if the backend stores one.
     pub async fn copy_to(
         &self,
         key: &Key,

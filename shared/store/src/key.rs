@@ -1,4 +1,4 @@
-//! [`Key`]: the checked name of an object.
+//! [`Key`]: the validated name of an object.
 
 use std::fmt;
 
@@ -20,7 +20,7 @@ pub struct Key(String);
 pub struct InvalidKey(pub String, pub &'static str);
 
 impl Key {
-    /// Segments that start like this belong to a backend (temp files of the disk store) and name no object.
+    /// Segments with this prefix belong to a backend (temporary files of the disk store) and never name an object.
     pub const RESERVED_PREFIX: &'static str = ".tmp-";
 
     /// Checks `raw` against the invariants.

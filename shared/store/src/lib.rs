@@ -1,10 +1,10 @@
-//! Where bytes lie: one small trait over objects, in the terms of S3, and its backends.
+//! Object storage: one small trait over objects, in the terms of S3, and its backends.
 //!
-//! Everything above this crate uses a [`Store`], which is a backend seen below a prefix. The contract of
-//! [`ObjectStore`] is written as numbered sentences; `tests/it/` holds one test per backend and sentence.
+//! Everything above this crate uses a [`Store`], which is a backend below a prefix. The contract of [`ObjectStore`] is
+//! written as numbered sentences; `tests/it/` holds one test per backend and sentence.
 //!
-//! Architecture invariant: nothing outside this crate depends on whether bytes lie on a disk or in a bucket, and nothing
-//! in it depends on what an image, a commit or a backup is.
+//! Architecture invariant: no code outside this crate depends on whether bytes are on a disk or in a bucket, and no
+//! code in it depends on what an image, a commit or a backup is.
 
 mod body;
 #[cfg(feature = "cloudinary")]

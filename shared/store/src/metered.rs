@@ -1,4 +1,4 @@
-//! [`Metered`]: a store that tells a [`Meter`] of each of its operations.
+//! [`Metered`]: a store that reports each of its operations to a [`Meter`].
 
 use std::fmt;
 use std::ops::Range;
@@ -17,15 +17,15 @@ use crate::object::{
     Address, ETag, Files, Object, ObjectMeta, ObjectStore, PutMode, ServedAs, SignedPut, StoreStatus, Terms,
 };
 
-/// Whoever counts what is asked of a store and how long it takes.
+/// Counts the operations of a store and measures how long they take.
 pub trait Meter: Send + Sync + fmt::Debug {
-    /// Takes note of an operation that has ended; must be quick. `operation` is `put`, `get` (until the first byte is
-    /// due), `read` (the bytes after that), `head`, `list`, `delete`, `copy`, `sign`, `probe`, `status` or `sweep`. Of a
-    /// `read` and a `list` only the time counts in which the store was waited for, not that of whoever reads.
+    /// Records an operation that has ended; must be quick. `operation` is `put`, `get` (until the first byte is due),
+    /// `read` (the bytes after that), `head`, `list`, `delete`, `copy`, `sign`, `probe`, `status` or `sweep`. For a
+    /// `read` and a `list`, `took` counts only the time spent waiting for the store, not that of the consumer.
     fn note(&self, operation: &'static str, failure: Option<ErrorKind>, took: Duration);
 }
 
-/// Another store, each of whose operations a meter is told of. It changes nothing else.
+/// A wrapper that reports each operation of another store to a meter, and changes nothing else.
 #[derive(Debug)]
 pub struct Metered {
     inner: Arc<dyn ObjectStore>,
@@ -33,7 +33,7 @@ pub struct Metered {
 }
 
 impl Metered {
-    /// A store that does what `inner` does.
+    /// Wraps `inner`.
     pub fn new(inner: Arc<dyn ObjectStore>, meter: Arc<dyn Meter>) -> Self {
         Self { inner, meter }
     }
@@ -51,7 +51,7 @@ fn now() -> Instant {
     Instant::now()
 }
 
-/// What a stream of the store's has taken so far; noted when it is dropped, at its end or before.
+/// The time that a stream from the store has taken so far; recorded when the stream is dropped.
 struct Reading {
     meter: Arc<dyn Meter>,
     operation: &'static str,
@@ -65,7 +65,7 @@ impl Drop for Reading {
     }
 }
 
-/// The same items; what they take is noted as one operation.
+/// Passes the items through and records them as one operation.
 fn measured<T: Send + 'static>(
     items: BoxStream<'static, Result<T>>,
     operation: &'static str,

@@ -1,4 +1,4 @@
-//! [`Ranged`]: an object that blocking code reads at any place.
+//! [`Ranged`]: random access to an object from blocking code.
 
 use std::io;
 
@@ -11,24 +11,24 @@ use crate::handle::Store;
 use crate::key::Key;
 use crate::sync::{Mutex, lock};
 
-/// How much is read at first: most headers fit.
+/// The size of the first read: most headers fit.
 const FIRST_BLOCK: u64 = 64 * 1024;
-/// How much is read at a time, once reading has turned out to go on and on.
+/// The largest read, reached after repeated sequential reads.
 const LARGEST_BLOCK: u64 = 4 * 1024 * 1024;
 
-/// No image's header takes more; one that is made to would keep its reader busy for minutes.
+/// No image's header needs more; a malicious one would keep its reader busy for minutes.
 const MOST_BLOCKS: u32 = 256;
 
-/// An object of known length, read a block at a time, for code that blocks; the next block is twice as long where
-/// reading goes on behind the last one.
+/// An object of known length, read a block at a time by blocking code. The block size doubles with each sequential
+/// read.
 ///
-/// To be read off the async threads only, on which it waits for the store.
+/// Use it off the async threads only: it blocks on the store.
 #[derive(Debug)]
 pub struct Ranged {
     store: Store,
     key: Key,
     size: u64,
-    /// None where futures are polled without a runtime; then the first block is all there is.
+    /// `None` if futures are polled without a runtime; then only the first block can be read.
     runtime: Option<Handle>,
     block: Mutex<Block>,
 }
@@ -37,7 +37,7 @@ pub struct Ranged {
 struct Block {
     start: u64,
     bytes: Bytes,
-    /// How many blocks have been read, this one included.
+    /// How many blocks have been read, including this one.
     count: u32,
 }
 
@@ -48,7 +48,7 @@ impl Block {
 }
 
 impl Ranged {
-    /// The object under `key`, which has `size` bytes; reads its first block. To be called on an async thread.
+    /// Opens the object under `key`, which has `size` bytes, and reads its first block. Call it on an async thread.
     pub async fn open(store: &Store, key: Key, size: u64) -> Result<Self> {
         let runtime = Handle::try_current().ok();
         let ranged = Self { store: store.clone(), key, size, runtime, block: Mutex::default() };
@@ -95,7 +95,7 @@ impl ReadAt for Ranged {
     }
 }
 
-/// A store's failure as `io` carries it.
+/// Wraps a store error in an `io::Error`.
 fn failed(error: StoreError) -> io::Error {
     io::Error::other(error)
 }

@@ -1,16 +1,16 @@
-//! [`Secret`]: a value that is never shown, and [`AwsCredentials`], which hold one.
+//! [`Secret`]: a value that is never printed, and [`AwsCredentials`], which contain one.
 
 use std::fmt;
 
 use subtle::ConstantTimeEq;
 
-/// A value that is never shown: its debug form is `***`, and it has no other. How long it takes to compare two of equal length
-/// does not tell how much of a guess is right.
+/// A value that is never printed: its debug form is `***`, and it has no other. Comparing two secrets of equal length
+/// takes constant time.
 #[derive(Clone, Eq)]
 pub struct Secret(String);
 
 impl Secret {
-    /// Keeps `secret`.
+    /// Wraps `secret`.
     pub fn new(secret: impl Into<String>) -> Self {
         Self(secret.into())
     }
@@ -33,11 +33,11 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// What identifies the caller to an S3 service.
+/// Identifies the caller to an S3 service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AwsCredentials {
-    /// Which key it is.
+    /// The access key ID.
     pub access_key_id: String,
-    /// What goes with it.
+    /// The secret access key.
     pub secret_access_key: Secret,
 }

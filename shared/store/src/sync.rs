@@ -1,6 +1,6 @@
-//! Locks and counters: std's, or shuttle's where `tests/interleavings.rs` decides which thread goes on at each of them.
+//! Locks and counters: those of std, or those of shuttle where `tests/interleavings.rs` schedules the threads.
 //!
-//! Tokio's own are used as they are. They run on any executor, and a task that waits for one of them waits for shuttle's.
+//! Tokio's own are used unchanged: they run on any executor, and a task that waits for one of them waits for shuttle's.
 
 use tokio::runtime::Handle;
 use tokio::task::JoinError;
@@ -17,7 +17,7 @@ pub use shuttle::sync::{
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
-/// Runs blocking work off the async threads; in place where no runtime drives the caller, as where a test polls by hand.
+/// Runs blocking work off the async threads; runs it inline if there is no runtime, as in a test that polls by hand.
 pub async fn spawn_blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, JoinError> {
     match Handle::try_current() {
         Ok(runtime) => runtime.spawn_blocking(work).await,
@@ -25,7 +25,7 @@ pub async fn spawn_blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send +
     }
 }
 
-/// A poisoned lock is as good as another: what these guard is never left half changed.
+/// Ignores poisoning: guarded values are never left half updated.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

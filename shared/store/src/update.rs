@@ -1,4 +1,4 @@
-//! Changing one object by compare-and-set: with a bound, pauses that grow, and a line in the log.
+//! Changing one object by compare-and-set: with a limit, growing pauses, and a line in the log.
 
 use std::fmt;
 use std::time::Duration;
@@ -13,37 +13,38 @@ use crate::handle::Store;
 use crate::key::Key;
 use crate::object::PutMode;
 
-/// How often a change is tried that others, or a service that refuses what it should take, keep from succeeding.
+/// How many times a change is tried while other writers, or a service that rejects valid conditions, keep it from
+/// succeeding.
 const TRIES: u32 = 48;
-/// Up to this many lost races come from ordinary company; one more is worth a line in the log.
+/// This many lost races are usual with concurrent writers; one more is logged.
 const USUAL: u32 = 8;
-/// The pause after the second lost race; it doubles from there, up to the last one.
+/// The pause after the second lost race; it doubles up to the longest one.
 const FIRST_PAUSE: Duration = Duration::from_millis(4);
 const LAST_PAUSE: Duration = Duration::from_millis(1000);
 
-/// An object that is about to be changed.
+/// The object before a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found {
-    /// There is none.
+    /// It does not exist.
     Absent,
     /// Its bytes.
     Bytes(Bytes),
-    /// It is there, but its bytes are not those that were put.
+    /// It exists, but its bytes are damaged.
     Unreadable,
 }
 
-/// What becomes of an object, and what its change returns.
+/// The change to an object, and the result to return.
 #[derive(Debug)]
 pub enum Change<T> {
-    /// It stays as it is.
+    /// Leaves it unchanged.
     Keep(T),
-    /// It is replaced.
+    /// Replaces it.
     Put(Body, T),
 }
 
 impl Store {
-    /// Changes an object by compare-and-set, so that of two changes at once neither is lost: `change` is given the object as
-    /// it is, and again each time another writer was quicker. [`ErrorKind::Unavailable`] where it never succeeds.
+    /// Changes an object by compare-and-set, so that no concurrent change is lost: calls `change` with the current
+    /// object, and again each time another writer was faster. [`ErrorKind::Unavailable`] if it never succeeds.
     pub async fn update<T, E: From<StoreError>>(
         &self,
         key: &Key,
@@ -74,7 +75,7 @@ impl Store {
     }
 }
 
-/// The races that one change of an object has lost against other writers. Each loop of compare-and-set has one.
+/// Counts the races that one change has lost against other writers. Each compare-and-set loop has one.
 #[derive(Debug)]
 pub struct Contention {
     key: String,
@@ -82,13 +83,13 @@ pub struct Contention {
 }
 
 impl Contention {
-    /// No race is lost yet.
+    /// No race lost yet.
     pub fn new(key: impl fmt::Display) -> Self {
         Self { key: key.to_string(), lost: 0 }
     }
 
-    /// Counts a lost race, and waits before the next try: not at all after the first, and then up to twice as long each
-    /// time. [`ErrorKind::Unavailable`] after the last try.
+    /// Counts a lost race, and waits before the next attempt: not after the first, and then up to twice as long each
+    /// time. [`ErrorKind::Unavailable`] after the last attempt.
     pub async fn lost(&mut self) -> Result<()> {
         self.lost += 1;
         if self.lost >= TRIES {
@@ -106,7 +107,7 @@ impl Contention {
     }
 }
 
-/// Waits; where no runtime drives the caller, as where a test polls by hand, others go on at once.
+/// Waits; without a runtime, as in a test that polls by hand, yields once instead.
 #[expect(
     clippy::disallowed_methods,
     reason = "writers that met once would meet again, and a service that refuses is spared"
@@ -118,7 +119,7 @@ async fn pause(time: Duration) {
     }
 }
 
-/// A number from 0 to 1, so that writers which met do not meet again. It decides nothing that is stored.
+/// A random number from 0 to 1, so that writers that collided do not collide again. No stored data depends on it.
 #[expect(clippy::disallowed_methods, reason = "two processes with the same clock must not wait equally long")]
 fn chance() -> f64 {
     f64::from(Uuid::new_v4().as_u128() as u32) / f64::from(u32::MAX)
@@ -165,7 +166,7 @@ mod tests {
 
     #[test]
     fn a_change_that_is_refused_each_time_ends() {
-        // Without a runtime nothing waits.
+        // Without a runtime there are no waits.
         futures::executor::block_on(refuse_each_time());
     }
 

@@ -1,25 +1,25 @@
-//! Positions in MP4 and QuickTime files: the boxes `©xyz` and `loci`, and values as Apple's telephones write them.
+//! Positions in MP4 and QuickTime files: the boxes `©xyz` and `loci`, and values as written by Apple's phones.
 
 use std::ops::Range;
 
-/// A box with a place is no longer than this, and a value shorter.
+/// The maximum length of a box with a position; a value is shorter.
 const LONGEST: usize = 1024;
-/// What stands before the value in a `data` box: its length, its name, its kind and its language.
+/// What precedes the value in a `data` box: length, name, type and language.
 const BEFORE_VALUE: usize = 16;
-/// Likewise in a `©xyz`: length, name, length of the text, language.
+/// What precedes the text in a `©xyz` box: length, name, length of the text, language.
 const BEFORE_TEXT: usize = 12;
 /// Length, name, version, language, an empty name, a role, three numbers and two empty texts.
 const SHORTEST_LOCI: usize = 8 + 4 + 2 + 1 + 1 + 12 + 2;
 
-/// Whether `ftyp` at `name` of `bytes` is the first box of an MP4: with a brand, and as long as such a box can be.
+/// Whether `ftyp` at `name` of `bytes` is the first box of an MP4: with a brand, and with a valid length.
 pub(super) fn is_first(bytes: &[u8], name: usize) -> bool {
     let brand = bytes.get(name + 4..).and_then(<[u8]>::first_chunk::<4>);
     whole(bytes, name).is_some_and(|(_, size)| size.is_multiple_of(4))
         && brand.is_some_and(|brand| brand.iter().all(|byte| byte.is_ascii_graphic() || *byte == b' '))
 }
 
-/// The content of the box whose name begins at `name` of `bytes`, if that is one that says a place. Without its content it
-/// says nothing, and so it has to get another name.
+/// The content of the box whose name begins at `name` of `bytes`, if that box contains a position. An empty one would
+/// be invalid, so the box has to be renamed.
 pub(super) fn place(bytes: &[u8], name: usize) -> Option<Range<usize>> {
     let (start, size) = whole(bytes, name)?;
     let content = bytes.get(name + 4..start + size)?;
@@ -32,14 +32,14 @@ pub(super) fn place(bytes: &[u8], name: usize) -> Option<Range<usize>> {
     is_place.then_some(name + 4..start + size)
 }
 
-/// The value in the box `data` whose name begins at `name` of `bytes`, if that is a place as ISO 6709 writes it.
+/// The value in the box `data` whose name begins at `name` of `bytes`, if that is a position in ISO 6709 format.
 pub(super) fn value(bytes: &[u8], name: usize) -> Option<Range<usize>> {
     let (start, size) = whole(bytes, name)?;
     let part = start + BEFORE_VALUE..start + size;
     is_iso_6709(bytes.get(part.clone())?).then_some(part)
 }
 
-/// Where a box begins whose name begins at `name`, and how long it is, where that can be.
+/// The start and the length of a box whose name begins at `name`, if valid.
 fn whole(bytes: &[u8], name: usize) -> Option<(usize, usize)> {
     let start = name.checked_sub(4)?;
     let size = u32::from_be_bytes(*bytes.get(start..)?.first_chunk()?) as usize;

@@ -1,4 +1,5 @@
-//! Positions outside of GPS directories: in XMP of every form, in JSON, in MP4s behind a JPEG, in other directories of a TIFF.
+//! Positions outside of GPS directories: in XMP of every form, in JSON, in MP4s after a JPEG, in other directories of a
+//! TIFF.
 
 use super::tests::{contains, encode, mp4, patches, pixels, without};
 use crate::testing::located::{self, Order, Tiff, app1, jpeg_with, segment};
@@ -117,7 +118,7 @@ fn a_position_below_another_directory_goes() {
             let place = tiff.place();
             let other = tiff.directory(&[tiff.entry(0x0112, 3, &[6])], 0);
             let below = tiff.directory(&[tiff.entry(0x0112, 3, &[6]), tiff.entry(0x8825, 4, &[place])], 0);
-            // One offset stands in the entry itself, three elsewhere.
+            // One offset is in the entry itself, three are elsewhere.
             for (kind, leads_to) in [(4, vec![below]), (4, vec![other, other, below]), (13, vec![below])] {
                 let mut tiff = tiff.clone();
                 let entries = [

@@ -1,13 +1,13 @@
-//! The position in the segments that thermal cameras of FLIR write. It is a record of fixed form.
+//! The position in the segments of FLIR thermal cameras, which is a record of fixed format.
 
 use std::ops::Range;
 
-/// From the flag that the position is valid up to `N` or `S`.
+/// The distance from the flag that the position is valid to `N` or `S`.
 const BEFORE: usize = 8;
 /// The whole record.
 const LENGTH: usize = 0x58;
 
-/// The record whose letters of north or south and east or west begin at `at` of `bytes`, if that is one with a position.
+/// The record whose letters for north or south and east or west begin at `at` of `bytes`, if it contains a position.
 pub(super) fn record(bytes: &[u8], at: usize) -> Option<Range<usize>> {
     let start = at.checked_sub(BEFORE)?;
     let record = bytes.get(start..)?;

@@ -1,12 +1,12 @@
-//! Members of JSON objects, as Content Credentials (JUMBF) hold them: `"exif:GPSLatitude": "52,31.2N"`.
+//! Members of JSON objects, as in Content Credentials (JUMBF): `"exif:GPSLatitude": "52,31.2N"`.
 
 use std::ops::Range;
 
 use super::names::{LONGEST, blanks, is_blank, is_of_name, is_position_with_prefix};
 
-/// What to fill with spaces so that the member is gone in whose name `at` of `text` lies, with one of the commas around it;
-/// `None` where this is no member of a position, or one whose end cannot be seen. `after` is where the member before it
-/// ended, if that is gone together with the comma between them.
+/// The part to fill with spaces to remove the member whose name contains `at` of `text`, with one adjacent comma;
+/// `None` if this is not a member of a position, or its end is not found. `after` is the end of the previous member, if
+/// that was removed together with the comma between them.
 pub(super) fn member(text: &[u8], at: usize, after: Option<usize>) -> Option<Member> {
     let is_part = |byte: &&u8| is_of_name(**byte) || matches!(**byte, b':' | b'/' | b'#');
     let start = at - text.get(..at)?.iter().rev().take(LONGEST).take_while(is_part).count();
@@ -33,13 +33,13 @@ pub(super) fn member(text: &[u8], at: usize, after: Option<usize>) -> Option<Mem
 
 /// A member of an object.
 pub(super) struct Member {
-    /// The part that it takes, with a comma.
+    /// Its range, with a comma.
     pub(super) part: Range<usize>,
-    /// Whether that is the comma behind it.
+    /// Whether that is the comma after it.
     pub(super) took_next_comma: bool,
 }
 
-/// How long the value at the start of `text` is; `None` where there is none, or its end is not there.
+/// The length of the value at the start of `text`; `None` if there is none, or its end is not found.
 fn value_length(text: &[u8]) -> Option<usize> {
     let (mut depth, mut is_string, mut is_escaped) = (0_u32, false, false);
     for (index, byte) in text.iter().enumerate() {
@@ -76,7 +76,7 @@ fn value_length(text: &[u8]) -> Option<usize> {
     None
 }
 
-/// The length of a number or a word, without what follows it.
+/// The length of a number or a word, without trailing characters.
 fn trimmed(text: &[u8]) -> Option<usize> {
     let length = text.trim_ascii_end().len();
     let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');

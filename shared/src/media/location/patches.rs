@@ -1,4 +1,4 @@
-//! [`Patches`]: bytes to send in the place of others.
+//! [`Patches`]: replacements for parts of a file that is sent.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -6,24 +6,24 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use futures::stream::{Stream, TryStreamExt};
 
-/// More than any file needs; what a hostile one has beyond it is sent as it is.
+/// More than any normal file needs; further positions in a hostile one are sent unchanged.
 const MOST: usize = 10_000;
 
-/// Bytes to send in the place of others, each at its offset. Cheap to clone.
+/// Replacement bytes, each at its offset. Cheap to clone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Patches(Arc<[Patch]>);
 
-/// Other bytes for one part of a file.
+/// A replacement for one part of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Patch {
     pub(super) part: Range<u64>,
     pub(super) with: With,
 }
 
-/// What a part is replaced by.
+/// The contents of a replacement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum With {
-    /// This byte all over.
+    /// This byte, repeated.
     Fill(u8),
     /// These bytes, as many as the part has.
     Bytes(Box<[u8]>),
@@ -41,7 +41,7 @@ impl Patch {
 }
 
 impl Patches {
-    /// Patches for a file of `size` bytes. Of two that want the same byte, the one that comes first in `patches` is made.
+    /// Patches for a file of `size` bytes. Of two that overlap, the one that comes first in `patches` is applied.
     pub(super) fn new(patches: impl IntoIterator<Item = Patch>, size: u64) -> Self {
         let mut made = std::collections::BTreeMap::<u64, Patch>::new();
         for mut patch in patches {
@@ -57,17 +57,17 @@ impl Patches {
         Self(made.into_values().collect())
     }
 
-    /// Whether there is nothing to leave out: the file says nowhere where it was taken.
+    /// Whether there is nothing to remove: the file contains no position.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The parts of the file that differ, in their order and apart from each other.
+    /// The parts of the file that differ, in order and without overlaps.
     pub fn parts(&self) -> impl Iterator<Item = Range<u64>> {
         self.0.iter().map(|patch| patch.part.clone())
     }
 
-    /// About how much memory they take, in bytes.
+    /// Their approximate size in memory, in bytes.
     pub(crate) fn weight(&self) -> usize {
         let own = |patch: &Patch| match &patch.with {
             With::Fill(_) => 0,
@@ -76,7 +76,7 @@ impl Patches {
         self.0.iter().map(|patch| size_of::<Patch>() + own(patch)).sum()
     }
 
-    /// Those that touch this part.
+    /// The patches that overlap this part.
     fn within(&self, part: &Range<u64>) -> &[Patch] {
         let first = self.0.partition_point(|patch| patch.part.end <= part.start);
         let end = self.0.partition_point(|patch| patch.part.start < part.end);

@@ -7,12 +7,12 @@ use super::patches::{Patch, Patches};
 use super::{CHUNK, fill};
 use store::ReadAt;
 
-/// What a PNG begins with.
+/// The signature of a PNG.
 pub(super) const SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
 /// A chunk's length and name.
 const HEADER: u64 = 8;
 const CHECKSUM: u64 = 4;
-/// The name of a chunk that means nothing: ancillary, private and safe to copy, so that every reader passes over it.
+/// The name of a chunk without meaning: ancillary, private and safe to copy, so that every reader skips it.
 const NOTHING: &[u8; 4] = b"blNk";
 
 /// One chunk.
@@ -24,7 +24,7 @@ pub(super) struct Chunk {
 }
 
 impl Chunk {
-    /// The chunk whose header `bytes` begin with; `None` where there is none, or the last.
+    /// The chunk whose header is at the start of `bytes`; `None` if there is none, or if it is the last.
     pub(super) fn read(at: u64, bytes: &[u8]) -> Option<Self> {
         let (length, rest) = bytes.split_first_chunk()?;
         let (length, name) = (u32::from_be_bytes(*length), *rest.first_chunk()?);
@@ -32,12 +32,13 @@ impl Chunk {
         is_chunk.then_some(Self { at, length, name })
     }
 
-    /// Where the next one begins.
+    /// The offset of the next chunk.
     pub(super) fn next(&self) -> u64 {
         self.checked().end + CHECKSUM
     }
 
-    /// Whether its content has to be read to know whether there is a position in it: a text. `zxIf` is Exif that was packed.
+    /// Whether it is a text, whose content has to be read to find out whether it contains a position. `zxIf` is
+    /// compressed Exif.
     pub(super) fn is_to_be_read(&self) -> bool {
         matches!(&self.name, b"tEXt" | b"zTXt" | b"iTXt" | b"zxIf")
     }
@@ -46,7 +47,7 @@ impl Chunk {
         self.is_to_be_read() || &self.name == b"eXIf"
     }
 
-    /// The part of the file that its checksum is of: its name and its content.
+    /// The part of the file that its checksum covers: its name and its content.
     pub(super) fn checked(&self) -> Range<u64> {
         self.at + 4..self.content().end
     }
@@ -55,12 +56,12 @@ impl Chunk {
         self.at + HEADER..self.at + HEADER + u64::from(self.length)
     }
 
-    /// What makes it mean nothing at all.
+    /// The patches that remove its meaning.
     pub(super) fn blanked(&self) -> [Patch; 2] {
         [Patch::bytes(self.checked().start, *NOTHING), Patch::fill(self.content(), 0)]
     }
 
-    /// Its checksum once these patches are made; none where the chunk is not whole.
+    /// Its checksum after these patches; `None` if the chunk is incomplete.
     pub(super) fn mended(&self, body: &dyn ReadAt, patches: &Patches) -> io::Result<Option<Patch>> {
         let Range { start: mut at, end } = self.checked();
         if end + CHECKSUM > body.size() {

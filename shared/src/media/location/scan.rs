@@ -1,4 +1,4 @@
-//! [`Scanner`]: looks at a file as its bytes pass by.
+//! [`Scanner`]: examines a file as its bytes stream through.
 
 use std::io;
 use std::ops::Range;
@@ -11,35 +11,35 @@ use super::png::{self, Chunk};
 use super::{boxes, flir, json, texts, tiff, xmp};
 use store::{Body, ReadAt};
 
-/// How much is known of what precedes a match, and of what follows it.
+/// How many bytes before and after a match are available.
 const BEHIND: usize = 512;
 const AHEAD: usize = 4096;
-/// How much is looked at at a time.
+/// How many bytes are examined at a time.
 const WINDOW: usize = 64 * 1024;
-/// Bounds for each kind. Only a file made for it holds more, and then that is not looked at.
+/// Limits for each kind. Only a hostile file contains more, and those are ignored.
 const MOST_HEADERS: usize = 1_000;
 const MOST_PATCHES: usize = 10_000;
 const MOST_CHUNKS: usize = 1_000;
 const MOST_NAMES: usize = 100_000;
 
-/// What is looked for.
+/// The patterns to find.
 #[derive(Clone, Copy)]
 enum Sign {
-    /// A TIFF begins, as Exif is one.
+    /// The start of a TIFF, such as Exif.
     Tiff,
-    /// Part of the name of a field that may be a position, in XML or JSON.
+    /// Part of a field name in XML or JSON that may be a position.
     Name,
     /// The first box of an MP4, which may also follow a JPEG.
     Boxes,
-    /// A box of an MP4 that holds a position.
+    /// A box of an MP4 that contains a position.
     Box,
-    /// A value of an MP4 that may hold one.
+    /// A value of an MP4 that may contain one.
     Value,
-    /// A PNG begins.
+    /// The start of a PNG.
     Png,
     /// A segment of a thermal camera.
     Flir,
-    /// The letters between the flag and the numbers of a position of a thermal camera.
+    /// The letters between the flag and the numbers of a thermal camera's position.
     FlirPosition,
 }
 
@@ -82,47 +82,47 @@ static FINDER: LazyLock<AhoCorasick> = LazyLock::new(|| {
         .unwrap_or_else(|error| unreachable!("a few short signs fit: {error}"))
 });
 
-/// Looks for positions in a file whose bytes come from the first to the last, in any pieces.
+/// Finds positions in a file whose bytes are passed in order, in pieces of any size.
 #[derive(Debug, Default)]
 pub struct Scanner {
-    /// The bytes from `start` on that are known.
+    /// The available bytes, starting at `start`.
     window: Vec<u8>,
     start: u64,
-    /// Where in the window the first byte lies from which no match was looked for yet.
+    /// The offset in the window from which to look for matches.
     next: usize,
-    /// Up to where the file is settled by fields that were found.
+    /// The end of the last field found: nothing before it is examined again.
     taken: u64,
-    /// Where the last member of a JSON object ended that went with the comma behind it.
+    /// The end of the last JSON member that was removed with the comma after it.
     after_member: Option<u64>,
-    /// How many names were looked at.
+    /// How many names were examined.
     names: usize,
     is_boxes: bool,
     is_flir: bool,
-    /// Whether texts of PNGs are unpacked. They are not in a text that was unpacked itself.
+    /// Whether texts of PNGs are decompressed. They are not inside a decompressed text.
     is_inside: bool,
-    /// Where the next chunk begins, inside a PNG.
+    /// The offset of the next chunk, inside a PNG.
     png: Option<u64>,
     found: Found,
 }
 
-/// What was found in a file, and what has yet to be looked at.
+/// The findings in a file, and what remains to be examined.
 #[derive(Debug, Default)]
 pub struct Found {
     patches: Vec<Patch>,
-    /// Where TIFFs may begin.
+    /// Possible offsets of TIFFs.
     headers: Vec<u64>,
-    /// Chunks of PNGs that may be patched, whose checksums then have to be mended.
+    /// Chunks of PNGs that may be patched, and then need new checksums.
     chunks: Vec<Chunk>,
     size: u64,
 }
 
 impl Scanner {
-    /// One for what was unpacked out of a file.
+    /// A scanner for what was decompressed from a file.
     pub(super) fn inside() -> Self {
         Self { is_inside: true, ..Self::default() }
     }
 
-    /// Takes the next bytes.
+    /// Examines the next bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         for piece in bytes.chunks(WINDOW) {
             self.window.extend_from_slice(piece);
@@ -144,9 +144,9 @@ impl Scanner {
         self.found
     }
 
-    /// Looks for what begins before `upto` in the window.
+    /// Looks for matches that begin before `upto` in the window.
     fn scan(&mut self, upto: usize) {
-        // A BigTIFF is never inside of something.
+        // A BigTIFF is never embedded.
         if self.start == 0 && self.next == 0 && matches!(self.window.get(..4), Some(b"II+\0" | b"MM\0+")) {
             self.found.headers.push(0);
         }
@@ -173,7 +173,7 @@ impl Scanner {
         match kind {
             Sign::Tiff if self.found.headers.len() < MOST_HEADERS => self.found.headers.push(offset),
             Sign::Name if !full && offset >= self.taken && self.names < MOST_NAMES => {
-                // The name itself begins behind the quote.
+                // The name itself begins after the quote.
                 self.note_name(at + usize::from(around[here] == b'"'));
             }
             Sign::Boxes => self.is_boxes |= boxes::is_first(around, here),
@@ -202,7 +202,7 @@ impl Scanner {
         }
     }
 
-    /// Looks at the name of a field that `at` lies in.
+    /// Examines the field name that contains `at`.
     fn note_name(&mut self, at: usize) {
         self.names += 1;
         let (from, to) = (at.saturating_sub(BEHIND), self.window.len().min(at + AHEAD));
@@ -240,16 +240,16 @@ impl Scanner {
 }
 
 impl Found {
-    /// Whether nothing was found, so that there is nothing to look at either.
+    /// Whether nothing was found, so that nothing remains to be examined.
     pub fn is_nothing(&self) -> bool {
         self.patches.is_empty() && self.headers.is_empty() && !self.chunks.iter().any(Chunk::is_to_be_read)
     }
 
-    /// Looks at the places in the file that were led to, and mends checksums. Blocks where the bytes are not in memory.
+    /// Examines the targets of offsets in the file, and corrects checksums. Blocks if the bytes are not in memory.
     pub fn settle(mut self, body: &dyn ReadAt) -> io::Result<Patches> {
         self.patches.sort_by_key(|patch| patch.part.start);
-        // Texts that were unpacked come first, since packed bytes may look like anything; then Exif, whose directories are
-        // told from anything else with more certainty than names are.
+        // Decompressed texts come first, since compressed bytes may look like anything; then Exif, whose directories
+        // are recognized with more certainty than names.
         let mut patches = texts::patches(body, &self.chunks, scan_inside)?;
         patches.extend(tiff::patches(body, &self.headers)?);
         patches.extend(self.patches);

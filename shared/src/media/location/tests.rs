@@ -1,4 +1,4 @@
-//! Files of every kind that say where they were taken, read with another reader before and after.
+//! Files of every kind that contain a position, checked with another reader before and after.
 
 use std::io::Cursor;
 
@@ -15,12 +15,12 @@ pub(super) fn patches(bytes: &[u8]) -> Patches {
     find(&Body::from(bytes.to_vec())).unwrap()
 }
 
-/// The same file without places.
+/// The same file without positions.
 pub(super) fn without(bytes: &[u8]) -> Vec<u8> {
     let patches = patches(bytes);
     let mut patched = bytes.to_vec();
     patches.apply(0, &mut patched);
-    // What is patched is said, and nothing else is another.
+    // The reported parts are the only ones that differ.
     let mut expected = bytes.to_vec();
     patches.parts().for_each(|part| {
         let part = part.start as usize..part.end as usize;
@@ -46,7 +46,7 @@ pub(super) fn contains(bytes: &[u8], text: &[u8]) -> bool {
     memchr::memmem::find(bytes, text).is_some()
 }
 
-/// How many entries of Exif another reader takes for ones of a place.
+/// How many Exif entries another reader recognizes as parts of a position.
 fn gps_in(exif: &exif::Exif) -> usize {
     exif.fields()
         .filter(|field| field.tag.context() == exif::Context::Gps || field.tag == Tag::GPSInfoIFDPointer)
@@ -57,7 +57,7 @@ fn read(container: &[u8]) -> exif::Exif {
     exif::Reader::new().read_from_container(&mut Cursor::new(container)).unwrap()
 }
 
-/// A file that held a place in Exif holds none, is whole, and says all else that it said.
+/// Checks that a file with a position in Exif loses it, stays complete, and keeps all other data.
 #[track_caller]
 fn loses_its_place_only(before: &[u8]) -> Vec<u8> {
     assert!(gps_in(&read(before)) >= 6);
@@ -67,7 +67,7 @@ fn loses_its_place_only(before: &[u8]) -> Vec<u8> {
     assert_eq!(exif.get_field(Tag::Orientation, In::PRIMARY).unwrap().value.get_uint(0), Some(u32::from(ORIENTATION)));
     assert_eq!(exif.get_field(Tag::Make, In::PRIMARY).unwrap().display_value().to_string(), format!("{MAKE:?}"));
     assert!(exif.get_field(Tag::DateTimeOriginal, In::PRIMARY).is_some());
-    // The numbers themselves are gone too, and not only the way to them.
+    // The numbers themselves are gone too, not only the entries that point to them.
     for order in [Order::Little, Order::Big] {
         let (_, _, _, latitude) = Tiff::new(order).entry(2, 5, &located::LATITUDE);
         assert!(!contains(&after, &latitude));
@@ -103,7 +103,7 @@ fn png_loses_its_gps_position_and_keeps_valid_checksums() {
         let before = png_with(&png, &[chunk(b"eXIf", &located::exif(order)), chunk(b"iTXt", &xmp)]);
         let after = loses_its_place_only(&before);
         assert_eq!(pixels(&after), pixels(&before));
-        // Whatever the decoder thinks of checksums of such chunks.
+        // Even if the decoder ignores checksums of such chunks.
         let mut at = 8;
         while at < after.len() {
             let length = u32::from_be_bytes(after[at..at + 4].try_into().unwrap()) as usize;
@@ -200,7 +200,7 @@ fn where_the_directory_of_a_place_is_none_the_way_to_it_goes() {
 #[test]
 fn nothing_outside_of_an_exif_block_is_touched_whatever_it_leads_to() {
     let mut tiff = Tiff::new(Order::Big);
-    // The latitude lies behind the block, where the picture is.
+    // The latitude is after the block, in the picture.
     let gps = tiff.directory(&[(1, 2, 2, b"N\0".to_vec()), (2, 5, 3, vec![0; 24])], 0);
     let entries = [tiff.entry(0x8825, 4, &[gps])];
     let first = tiff.directory(&entries, 0);
@@ -236,7 +236,7 @@ fn what_is_no_property_of_a_place_stays() {
     {
         assert!(patches(text.as_bytes()).is_empty(), "{text}");
     }
-    // Where the end cannot be seen, the value goes as far as it can be.
+    // If the end is not found, the value extends as far as it is available.
     let long = format!("<a exif:GPSAreaInformation=\"{}", "x".repeat(10_000));
     let after = without(long.as_bytes());
     assert!(after.starts_with(b"<a exif:GPSAreaInformation=\"   ") && contains(&after, b"   xxx"));
@@ -274,7 +274,7 @@ fn mp4_loses_its_gps_positions() {
         assert!(patches(&after).is_empty());
     }
     assert!(patches(&mp4(other)).is_empty());
-    // What is no MP4 may well have such bytes among others.
+    // A file that is not an MP4 may contain such bytes by chance.
     assert!(patches(xyz).is_empty());
 }
 
@@ -292,7 +292,7 @@ fn images_without_gps_position_are_unchanged() {
     }
 }
 
-/// A body that counts what is read of it.
+/// A body that counts the bytes read from it.
 struct Counted(Body, std::sync::atomic::AtomicU64);
 
 impl ReadAt for Counted {
@@ -308,7 +308,7 @@ impl ReadAt for Counted {
 
 #[test]
 fn whatever_a_file_holds_it_is_read_three_times_at_most() {
-    // Headers that each lead to the same large directory, directories in a circle, and properties without an end.
+    // Headers that all point to the same large directory, circular directories, and properties without an end.
     let mut directory = vec![0x00, 0x04];
     directory.extend([0x88, 0x25, 0, 4, 0, 0, 0, 1, 0, 0, 0, 8].repeat(1024));
     directory.extend([0, 0, 0, 8]);
@@ -326,7 +326,7 @@ fn whatever_a_file_holds_it_is_read_three_times_at_most() {
     }
 }
 
-/// A file with a place in it, wherever in the file and however surrounded.
+/// A file with a position at any offset and in any surroundings.
 fn located_file() -> impl Strategy<Value = Vec<u8>> {
     let exif = (any::<bool>(), any::<bool>()).prop_map(|(order, big)| {
         let order = if order { Order::Little } else { Order::Big };

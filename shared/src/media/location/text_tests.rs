@@ -1,4 +1,4 @@
-//! Texts of PNGs that hold a position: packed, in hexadecimal digits, or under a keyword that names one.
+//! Texts of PNGs that contain a position: compressed, in hexadecimal digits, or under a keyword for one.
 
 use std::io::{Read, Write};
 
@@ -21,7 +21,7 @@ fn unpack(bytes: &[u8]) -> Vec<u8> {
     let mut text = Vec::new();
     let mut decoder = ZlibDecoder::new(bytes);
     decoder.read_to_end(&mut text).unwrap();
-    // A decoder that finds bytes behind the stream may complain.
+    // A decoder may reject bytes after the stream.
     assert_eq!(decoder.total_in(), bytes.len() as u64);
     text
 }
@@ -30,7 +30,7 @@ fn png() -> Vec<u8> {
     encode(image::ImageFormat::Png)
 }
 
-/// The chunks of a PNG, each of whose checksums has to be right.
+/// The chunks of a PNG; checks their checksums.
 fn chunks(png: &[u8]) -> Vec<(String, Vec<u8>)> {
     let (mut at, mut chunks) = (8, Vec::new());
     while at < png.len() {
@@ -43,7 +43,7 @@ fn chunks(png: &[u8]) -> Vec<(String, Vec<u8>)> {
     chunks
 }
 
-/// What this chunk is in a PNG that is sent without positions.
+/// This chunk in a PNG that is sent without positions.
 #[track_caller]
 fn sent(name: &[u8; 4], content: &[u8]) -> (String, Vec<u8>) {
     let before = png_with(&png(), &[chunk(name, content), chunk(b"tEXt", b"Author\0Ada")]);
@@ -56,7 +56,7 @@ fn sent(name: &[u8; 4], content: &[u8]) -> (String, Vec<u8>) {
     chunks[1].clone()
 }
 
-/// A profile as ImageMagick writes it, in hexadecimal digits.
+/// A profile as written by ImageMagick, in hexadecimal digits.
 fn profile(kind: &str, bytes: &[u8]) -> String {
     let digits = hex::encode(bytes);
     let lines: Vec<&str> = digits.as_bytes().chunks(72).map(|line| std::str::from_utf8(line).unwrap()).collect();

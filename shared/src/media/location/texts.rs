@@ -1,8 +1,8 @@
-//! Texts of a PNG, which may be packed or written in hexadecimal digits: `zTXt` and `iTXt` with XMP, `Raw profile type exif`
-//! as ImageMagick writes it, and texts whose keyword itself is the name of a position.
+//! Texts of a PNG, which may be compressed or in hexadecimal digits: `zTXt` and `iTXt` with XMP, `Raw profile type
+//! exif` as written by ImageMagick, and texts whose keyword itself is the name of a position.
 //!
-//! A packed text is unpacked, patched, and packed again into just as many bytes. Where it does not fit, Exif keeps its
-//! orientation and nothing else, and any other text goes as a whole.
+//! A compressed text is decompressed, patched, and compressed again to exactly the same length. If it does not fit,
+//! Exif keeps only its orientation, and any other text is removed.
 
 use std::io::{self, Read};
 use std::ops::Range;
@@ -15,16 +15,16 @@ use super::png::Chunk;
 use super::{fill, names, tiff};
 use store::{Body, ReadAt};
 
-/// Longest text that is looked into, in bytes, as it is in the file and unpacked.
+/// Maximum length of a text that is examined, in bytes, both stored and decompressed.
 const LONGEST: u64 = 4 << 20;
-/// How much is unpacked of one file, in bytes.
+/// How many bytes are decompressed per file.
 const MOST_UNPACKED: u64 = 32 << 20;
 /// A keyword has at most 79 bytes, and two short fields precede the text.
 const LONGEST_HEAD: usize = 512;
 const RAW_PROFILE: &[u8] = b"Raw profile type ";
 const XMP: &[u8] = b"XML:com.adobe.xmp";
 
-/// Scans the content of a text, once as bytes and once as what can be read at any place.
+/// Scans the content of a text, passed both as bytes and as a body for random access.
 pub(super) type Scan = fn(&[u8], &Body) -> io::Result<Patches>;
 
 /// The patches for all texts among these chunks.
@@ -43,7 +43,7 @@ pub(super) fn patches(body: &dyn ReadAt, chunks: &[Chunk], scan: Scan) -> io::Re
             continue;
         }
         if !text.is_packed && !text.is_hex() {
-            // The scanner has looked into it already.
+            // The scanner has already examined it.
             continue;
         }
         let length = end - start;
@@ -63,30 +63,30 @@ pub(super) fn patches(body: &dyn ReadAt, chunks: &[Chunk], scan: Scan) -> io::Re
     Ok(patches)
 }
 
-/// What begins a chunk's text.
+/// The header of a chunk's text.
 pub(super) struct Text<'a> {
     keyword: &'a [u8],
     is_packed: bool,
-    /// Where in the chunk's content the text itself begins.
+    /// The offset of the text itself in the chunk's content.
     at: usize,
 }
 
-/// A text without positions.
+/// The result of removing the positions from a text.
 pub(super) enum Rewritten {
-    /// It holds none.
+    /// It contains none.
     Same,
-    /// As many bytes as before.
+    /// The new content, of the same length.
     As(Vec<u8>),
-    /// There is one, and what remains does not fit.
+    /// It contains one, and the rest does not fit.
     NoRoom,
-    /// It cannot be looked into.
+    /// It cannot be examined.
     Unknown,
 }
 
 impl<'a> Text<'a> {
     pub(super) fn of(name: &[u8; 4], head: &'a [u8]) -> Option<Self> {
         if name == b"zxIf" {
-            // A byte that tells how it was packed, and the length unpacked.
+            // A byte for the compression method, and the decompressed length.
             return Some(Self { keyword: b"Raw profile type zxIf", is_packed: true, at: 5 });
         }
         let end = |from: usize| Some(from + memchr::memchr(0, head.get(from..)?)?);
@@ -95,18 +95,18 @@ impl<'a> Text<'a> {
         let (is_packed, at) = match name {
             b"tEXt" => (false, keyword_end + 1),
             b"zTXt" => (true, keyword_end + 2),
-            // Two bytes on how it was packed, a language, and the keyword in it.
+            // Two bytes for the compression, a language, and the translated keyword.
             _ => (head.get(keyword_end + 1) == Some(&1), end(end(keyword_end + 3)? + 1)? + 1),
         };
         Some(Self { keyword, is_packed, at })
     }
 
-    /// Whether the text is written in hexadecimal digits.
+    /// Whether the text is in hexadecimal digits.
     fn is_hex(&self) -> bool {
         self.keyword.starts_with(RAW_PROFILE) && !self.keyword.ends_with(b"zxIf")
     }
 
-    /// Whether it is likely to hold a position where nobody can look.
+    /// Whether it probably contains a position although it cannot be examined.
     fn is_suspect(&self) -> bool {
         self.keyword == XMP
             || [&b"exif"[..], b"APP1", b"xmp", b"zxIf"]
@@ -114,7 +114,7 @@ impl<'a> Text<'a> {
                 .any(|kind| self.keyword.strip_prefix(RAW_PROFILE) == Some(kind))
     }
 
-    /// What to write in the place of `content`: `room` bytes. `left` is how much may still be unpacked.
+    /// The replacement for `content`: `room` bytes. `left` is how much may still be decompressed.
     pub(super) fn without_positions(&self, content: &[u8], room: usize, left: &mut u64, scan: Scan) -> Rewritten {
         let text = if self.is_packed { unpacked(content, left) } else { Some(content.to_vec()) };
         let Some(mut text) = text.filter(|text| !text.is_empty()) else { return Rewritten::Unknown };
@@ -146,7 +146,7 @@ impl<'a> Text<'a> {
     }
 }
 
-/// A text unpacked; `None` where it is damaged or too long.
+/// Decompresses a text; `None` if it is damaged or too long.
 fn unpacked(packed: &[u8], left: &mut u64) -> Option<Vec<u8>> {
     let most = LONGEST.min(*left);
     let mut text = Vec::new();
@@ -155,16 +155,16 @@ fn unpacked(packed: &[u8], left: &mut u64) -> Option<Vec<u8>> {
     (result.is_ok() && text.len() as u64 <= most).then_some(text)
 }
 
-/// A text packed into just so many bytes; `None` where it takes more.
+/// Compresses a text to exactly `length` bytes; `None` if it needs more.
 pub(super) fn packed(text: &[u8], length: usize) -> Option<Vec<u8>> {
-    /// A block without content that ends at a byte, and last blocks without content of two to six bytes.
+    /// An empty block that ends at a byte boundary, and empty last blocks of two to six bytes.
     const EMPTY: [u8; 5] = [0, 0, 0, 0xff, 0xff];
     const LAST: [&[u8]; 5] = [&[3, 0], &[2, 12, 0], &[2, 8, 48, 0], &[1, 0, 0, 0xff, 0xff], &[2, 4, 0, 0, 0xff, 0xff]];
     let room = length.checked_sub(2 + LAST[0].len() + 4)?;
     let mut bytes = vec![0x78, 0xda];
     bytes.reserve(length + EMPTY.len());
     let mut deflate = Compress::new(Compression::best(), false);
-    // What is flushed ends at a byte, so that blocks can be put behind it.
+    // A flush ends at a byte boundary, so that blocks can be appended.
     let status = deflate.compress_vec(text, &mut bytes, FlushCompress::Sync).ok()?;
     let is_whole = status == Status::Ok && deflate.total_in() == text.len() as u64 && bytes.len() < bytes.capacity();
     let padding = (2 + room).checked_sub(bytes.len()).filter(|_| is_whole)? + LAST[0].len();
@@ -186,7 +186,7 @@ fn adler32(text: &[u8]) -> u32 {
     high << 16 | low
 }
 
-/// Where in a profile the digits are: behind its name and its length, each on a line of its own.
+/// The offsets of the digits in a profile: after its name and its length, each on a separate line.
 fn hexadecimal(text: &[u8]) -> Vec<usize> {
     let mut lines = text.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at);
     let Some(start) = lines.nth(2) else { return Vec::new() };
@@ -197,7 +197,7 @@ fn value(digit: u8) -> u8 {
     (digit as char).to_digit(16).unwrap_or_default() as u8
 }
 
-/// Writes bytes in hexadecimal digits to where digits are.
+/// Writes bytes as hexadecimal digits over the existing digits.
 fn write_hexadecimal(bytes: &[u8], digits: &[usize], text: &mut [u8]) {
     for (byte, pair) in bytes.iter().zip(digits.chunks_exact(2)) {
         for (at, half) in pair.iter().zip([byte >> 4, byte & 15]) {

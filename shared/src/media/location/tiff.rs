@@ -1,8 +1,8 @@
-//! GPS directories of TIFFs, as Exif is one: the entry that leads to one is taken out of its directory, and what it led to is
-//! zeroed.
+//! GPS directories of TIFFs, such as Exif: the entry that points to one is removed from its directory, and its target
+//! is zeroed.
 //!
-//! The entries behind it move up by one, as if it had never been written, so that no reader has anything to complain of.
-//! Everything else stays where it is, since offsets count from the header.
+//! The entries after it move up by one, as if it had never been written, so that every reader accepts the file.
+//! Everything else keeps its position, since offsets count from the header.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -12,27 +12,27 @@ use super::fill;
 use super::patches::Patch;
 use store::ReadAt;
 
-/// The entry that leads to a GPS directory, and the one that leads to what else Exif says.
+/// The entry that points to a GPS directory, and the one that points to the other Exif data.
 const GPS: u16 = 0x8825;
 const EXIF: u16 = 0x8769;
-/// The entry that leads to directories of other pictures, as raws and DNGs have them.
+/// The entry that points to directories of other pictures, as in raws and DNGs.
 const SUB_DIRECTORIES: u16 = 0x014a;
 const ORIENTATION: u16 = 0x0112;
-/// What stands where a directory would be left without an entry, which none may be: bytes that mean nothing.
+/// The entry of a directory that would otherwise be empty, which is not allowed: bytes without meaning.
 const PADDING: u16 = 0xea1c;
 const UNDEFINED: u16 = 7;
-/// No GPS directory has a tag beyond this; 31 are defined.
+/// A GPS directory has no tag beyond this; 31 are defined.
 const LAST_GPS_TAG: u16 = 0x3f;
-/// Entries of a directory.
+/// The most entries of a directory.
 const MOST_ENTRIES: u64 = 1024;
-/// Directories that one header leads to, and of those the ones that one entry leads to.
+/// The most directories reachable from one header, and from one of its entries.
 const MOST_DIRECTORIES: usize = 1024;
 const MOST_SUB_DIRECTORIES: u64 = 64;
-/// What all headers of a file lead to together, in bytes.
+/// The most bytes reachable from all headers of a file together.
 const MOST_BYTES: u64 = 4 << 20;
-/// The longest value of a GPS directory, in bytes; most are 24 at most.
+/// The longest value of a GPS directory, in bytes; most have up to 24.
 const LONGEST_VALUE: u64 = 64 * 1024;
-/// So far behind its header reaches a TIFF whose end nothing tells.
+/// The length of a TIFF whose end is unknown.
 const REACH: u64 = 1 << 20;
 
 /// The patches for all TIFFs that begin at these offsets.
@@ -46,8 +46,7 @@ pub(super) fn patches(body: &dyn ReadAt, headers: &[u64]) -> io::Result<Vec<Patc
     Ok(patches)
 }
 
-/// The same bytes with nothing in them but the orientation that their first TIFF tells, and what precedes it; `None` where
-/// it tells none.
+/// The same bytes reduced to the orientation in their first TIFF, and what precedes that TIFF; `None` if it has none.
 pub(super) fn orientation_alone(body: &dyn ReadAt) -> Option<Vec<u8>> {
     let mut bytes = vec![0; usize::try_from(body.size()).ok()?];
     fill(body, 0, &mut bytes).ok().filter(|is_whole| *is_whole)?;
@@ -67,7 +66,7 @@ pub(super) fn orientation_alone(body: &dyn ReadAt) -> Option<Vec<u8>> {
 /// A TIFF inside a file.
 struct Tiff<'a> {
     body: &'a dyn ReadAt,
-    /// The part of the file that it takes.
+    /// Its range in the file.
     part: Range<u64>,
     is_big_endian: bool,
     /// Whether it is a BigTIFF, whose numbers are longer.
@@ -79,10 +78,10 @@ struct Tiff<'a> {
 
 /// One of its directories.
 struct Directory {
-    /// Where it lies in the file, with the link to the next one where there is room for one.
+    /// Its range in the file, with the link to the next one if there is room for one.
     part: Range<u64>,
     entries: Vec<Entry>,
-    /// The link to the next one as it is written; empty where there is none.
+    /// The link to the next one as stored; empty if there is none.
     link: Vec<u8>,
 }
 
@@ -91,9 +90,9 @@ struct Entry {
     tag: u16,
     kind: u16,
     count: u64,
-    /// As it is written.
+    /// The entry as stored.
     bytes: Vec<u8>,
-    /// Its value, where that is an offset.
+    /// Its value, if that is an offset.
     offset: u64,
 }
 
@@ -111,7 +110,7 @@ impl<'a> Tiff<'a> {
         Ok((is_whole || !is_big).then_some(tiff))
     }
 
-    /// Follows the directories and gathers what takes their GPS entries away.
+    /// Follows the directories and collects the patches that remove their GPS entries.
     fn walk(&mut self, patches: &mut Vec<Patch>) -> io::Result<()> {
         let (mut waiting, mut seen) = (vec![self.first], BTreeSet::new());
         let mut values = Vec::new();
@@ -142,12 +141,12 @@ impl<'a> Tiff<'a> {
                 }
             }
         }
-        // The directories go first: should a value claim to lie in one of them, it stays.
+        // The directories come first: a value that claims to overlap one does not change it.
         patches.append(&mut values);
         Ok(())
     }
 
-    /// The directory at this offset, if that is one.
+    /// The directory at this offset, if it is one.
     fn directory(&mut self, offset: u64) -> io::Result<Option<Directory>> {
         let (number, length) = if self.is_big { (8, 20) } else { (2, 12) };
         let link = if self.is_big { 8 } else { 4 };
@@ -162,7 +161,7 @@ impl<'a> Tiff<'a> {
         }
         let Some(bytes) = self.read(start + number, count * length)? else { return Ok(None) };
         let entries: Vec<Entry> = bytes.chunks_exact(length as usize).map(|bytes| self.entry(bytes)).collect();
-        // Random bytes hardly ever look like this; a camera's small mistakes do.
+        // Random bytes hardly ever pass this check; a camera's small mistakes do.
         if 2 * entries.iter().filter(|entry| size_of_kind(entry.kind).is_some()).count() < entries.len() {
             return Ok(None);
         }
@@ -171,7 +170,7 @@ impl<'a> Tiff<'a> {
         Ok(Some(Directory { part: start..end + link.len() as u64, entries, link }))
     }
 
-    /// The directories that an entry leads to, where it is one for that by its tag or its kind.
+    /// The directories that an entry points to, if its tag or its type allows that.
     fn sub_directories(&mut self, entry: &Entry) -> io::Result<Vec<u64>> {
         let size = match entry.kind {
             4 if entry.tag == SUB_DIRECTORIES => 4,
@@ -195,13 +194,13 @@ impl<'a> Tiff<'a> {
         let short = |at| self.number(&bytes[at..at + 2]) as u16;
         let (count, value) = bytes[4..].split_at((bytes.len() - 4) / 2);
         let (kind, count) = (short(2), self.number(count));
-        // One short number stands at the start of the room that there is for it.
+        // A single short number is at the start of its field.
         let length =
             size_of_kind(kind).filter(|_| count == 1).map_or(value.len(), |size| value.len().min(size as usize));
         Entry { tag: short(0), kind, count, bytes: bytes.to_vec(), offset: self.number(&value[..length]) }
     }
 
-    /// What to write over a directory so that no entry of it leads to a GPS directory.
+    /// The replacement for a directory without the entries that point to GPS directories.
     fn without(&self, directory: &Directory) -> Patch {
         let mut kept: Vec<&[u8]> =
             directory.entries.iter().filter(|entry| entry.tag != GPS).map(|entry| &entry.bytes[..]).collect();
@@ -222,7 +221,7 @@ impl<'a> Tiff<'a> {
         fields.iter().flat_map(|(value, width)| self.written(*value, *width)).collect()
     }
 
-    /// The part of the file that an entry's value takes, where that is not the entry itself.
+    /// The range of an entry's value, if it is outside the entry.
     fn value(&self, entry: &Entry) -> Option<Range<u64>> {
         let length = size_of_kind(entry.kind)?.checked_mul(entry.count).filter(|length| *length <= LONGEST_VALUE)?;
         let start = self.part.start.checked_add(entry.offset)?;
@@ -230,7 +229,7 @@ impl<'a> Tiff<'a> {
         (is_apart && entry.offset >= 8 && start.checked_add(length)? <= self.part.end).then(|| start..start + length)
     }
 
-    /// Bytes of this TIFF; `None` where it does not have them, or where enough was read.
+    /// Reads bytes of this TIFF; `None` if it is too short, or the limit is reached.
     fn read(&mut self, at: u64, length: u64) -> io::Result<Option<Vec<u8>>> {
         if at.checked_add(length).is_none_or(|end| end > self.part.end) || length > *self.left {
             return Ok(None);
@@ -255,7 +254,8 @@ impl<'a> Tiff<'a> {
     }
 }
 
-/// Where the TIFF ends that begins at `at`, as far as what surrounds it tells: an APP1 of a JPEG, a chunk of a PNG or a WebP.
+/// The end of the TIFF that begins at `at`, according to what surrounds it: an APP1 of a JPEG, a chunk of a PNG or a
+/// WebP.
 fn end(body: &dyn ReadAt, at: u64) -> io::Result<u64> {
     const EXIF: &[u8] = b"Exif\0\0";
     let size = body.size();
@@ -269,7 +269,7 @@ fn end(body: &dyn ReadAt, at: u64) -> io::Result<u64> {
     let big = |at: usize| before[at..].first_chunk().map(|bytes| u64::from(u32::from_be_bytes(*bytes)));
     let little = |at: usize| before[at..].first_chunk().map(|bytes| u64::from(u32::from_le_bytes(*bytes)));
     let length = match &before {
-        // Its length counts from where it stands.
+        // The length of the segment includes the length field itself.
         [_, _, _, _, 0xff, 0xe1, high, low, marker @ ..] if marker == EXIF => {
             Some(u64::from(u16::from_be_bytes([*high, *low])).saturating_sub(8))
         }
@@ -281,7 +281,7 @@ fn end(body: &dyn ReadAt, at: u64) -> io::Result<u64> {
     Ok(at.saturating_add(length.unwrap_or(REACH)).min(size))
 }
 
-/// How long one value of a kind is, in bytes.
+/// The size of one value of a type, in bytes.
 fn size_of_kind(kind: u16) -> Option<u64> {
     match kind {
         1 | 2 | 6 | 7 | 129 => Some(1),

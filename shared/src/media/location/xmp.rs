@@ -1,5 +1,6 @@
-//! Properties of XMP, which is XML: `exif:GPSLatitude="52,31.2N"` or `<exif:GPSLatitude>52,31.2N</exif:GPSLatitude>`, those
-//! of drones, such as `drone-dji:GpsLatitude`, and the items of Sony's XML in MP4s, `<Item name="Latitude" value="52:31:12"/>`.
+//! Properties of XMP, which is XML: `exif:GPSLatitude="52,31.2N"` or `<exif:GPSLatitude>52,31.2N</exif:GPSLatitude>`,
+//! those of drones, such as `drone-dji:GpsLatitude`, and the items of Sony's XML in MP4s, `<Item name="Latitude"
+//! value="52:31:12"/>`.
 
 use std::ops::Range;
 
@@ -7,8 +8,8 @@ use memchr::memmem;
 
 use super::names::{LONGEST, blanks, is_of_name, is_position_with_prefix, text_length};
 
-/// What to fill with spaces so that the property is gone in whose name `at` of `text` lies; where its end cannot be seen, its
-/// value alone as far as it can be seen. `None` where this is no property of a position, or one without a value.
+/// The part to fill with spaces to remove the property whose name contains `at` of `text`; if its end is not found, the
+/// part of its value that is there. `None` if this is not a property of a position, or has no value.
 pub(super) fn property(text: &[u8], at: usize) -> Option<Range<usize>> {
     let (start, end) = name(text, at)?;
     let before = text[start.checked_sub(1)?];
@@ -16,7 +17,7 @@ pub(super) fn property(text: &[u8], at: usize) -> Option<Range<usize>> {
         return item(text, start - 1, end);
     }
     let colon = memchr::memchr(b':', &text[start..end])?;
-    // A declaration of a namespace is no property, whatever it is called.
+    // A namespace declaration is not a property, whatever its name.
     if colon == 0 || text[start..].starts_with(b"xmlns:") || !is_position_with_prefix(&text[start..end]) {
         return None;
     }
@@ -34,7 +35,7 @@ pub(super) fn property(text: &[u8], at: usize) -> Option<Range<usize>> {
     if is_whole { Some(start..value.end + 1) } else { unless_blank(text, value) }
 }
 
-/// The part that the name takes in which `at` lies, with its prefix.
+/// The range of the name that contains `at`, with its prefix.
 fn name(text: &[u8], at: usize) -> Option<(usize, usize)> {
     let is_part = |byte: &&u8| is_of_name(**byte) || **byte == b':';
     let start = at - text.get(..at)?.iter().rev().take(LONGEST).take_while(is_part).count();
@@ -42,7 +43,7 @@ fn name(text: &[u8], at: usize) -> Option<(usize, usize)> {
     Some((start, end))
 }
 
-/// The element whose name is this part: from its `<` on to the end of its end tag.
+/// The element with this name: from its `<` to the end of its end tag.
 fn element(text: &[u8], start: usize, end: usize) -> Option<Range<usize>> {
     let (close, has_attributes) = tag(text, end)?;
     if text[close - 1] == b'/' {
@@ -65,7 +66,7 @@ fn element(text: &[u8], start: usize, end: usize) -> Option<Range<usize>> {
     unless_blank(text, value(text, content, b'<'))
 }
 
-/// Where the tag ends whose name ends at `at`, and whether it has attributes.
+/// The end of the tag whose name ends at `at`, and whether it has attributes.
 fn tag(text: &[u8], at: usize) -> Option<(usize, bool)> {
     let (mut quote, mut has_attributes) = (None, false);
     for (index, byte) in text.iter().enumerate().skip(at) {
@@ -80,7 +81,8 @@ fn tag(text: &[u8], at: usize) -> Option<(usize, bool)> {
     None
 }
 
-/// The empty element that has `name="Latitude"` and a value: from its `<` to its `>`. `quote` is where the name's quote is.
+/// The empty element with `name="Latitude"` and a value: from its `<` to its `>`. `quote` is the position of the name's
+/// quote.
 fn item(text: &[u8], quote: usize, end: usize) -> Option<Range<usize>> {
     let head = text.get(..quote)?.strip_suffix(b"name=")?;
     let start = memchr::memrchr(b'<', head)?;
@@ -92,14 +94,14 @@ fn item(text: &[u8], quote: usize, end: usize) -> Option<Range<usize>> {
     is_item.then_some(start..close + 1)
 }
 
-/// The text from `start` on, up to `end` or a byte that no text holds.
+/// The text from `start`, up to `end` or a byte that cannot be part of a text.
 fn value(text: &[u8], start: usize, end: u8) -> Range<usize> {
     let rest = text.get(start..).unwrap_or_default();
     let length = rest.iter().take_while(|byte| **byte != end && **byte != b'<').count();
     start..start + text_length(&rest[..length])
 }
 
-/// The length of the tag at the start of `text`, if it ends an element of this name.
+/// The length of the tag at the start of `text`, if it is the end tag of this name.
 fn closing(text: &[u8], name: &[u8]) -> Option<usize> {
     let rest = text.strip_prefix(b"</")?.strip_prefix(name)?;
     let blanks = blanks(rest);

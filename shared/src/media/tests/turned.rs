@@ -1,8 +1,8 @@
-//! Width and height of pictures that browsers turn.
+//! Width and height of pictures that browsers rotate.
 
 use super::*;
 
-/// Exif with this orientation, without what precedes it in a JPEG: one entry of this kind.
+/// Exif with this orientation, without its JPEG prefix: one entry of this type.
 fn exif(kind: u8, orientation: u8) -> Vec<u8> {
     let value = if kind == 3 { [0, orientation, 0, 0] } else { [0, 0, 0, orientation] };
     [&b"MM\0*\0\0\0\x08\0\x01\x01\x12\0"[..], &[kind, 0, 0, 0, 1], &value, &[0; 4]].concat()
@@ -47,7 +47,7 @@ fn an_orientation_that_browsers_ignore_is_ignored() {
         let png = with_chunk(&png, b"eXIf", &exif, true);
         assert_eq!(judge(png).unwrap(), upright(Format::Png, 40, 30), "{exif:?}");
     }
-    // A second one does not count, not even where the first says nothing; nor one behind the pixels of a PNG.
+    // A second one does not count, even if the first has no orientation; nor does one after the pixels of a PNG.
     for first in [exif(3, 1), exif(3, 9), vec![0; 30]] {
         let two = with_exif(&with_exif(&jpeg, &exif(3, 6)), &first);
         assert_eq!(judge(two).unwrap(), upright(Format::Jpeg, 40, 30));

@@ -1,9 +1,9 @@
-//! The automatic backup at each tenth upload: exactly once per ten, whoever uploads.
+//! The automatic backup at each tenth upload: exactly one per ten, whichever process stores the uploads.
 //!
-//! How many images there ever were is the size of a set that only grows, so every process that has read the catalog
-//! counts the same. Which automatic backups are due is one small object, changed by compare-and-set: a process that
-//! sees the next ten complete claims it there, with the name that the backup gets; if it dies before the manifest
-//! stands, the claim stays, and whoever comes next makes the backup under that name, which can succeed but once.
+//! The number of images ever uploaded is the size of a set that only grows, so every process that has read the catalog
+//! counts the same. The record of due automatic backups is one small object, changed by compare-and-set. A process that
+//! sees the next ten completed claims them there, together with the name of the backup. If it dies before the manifest
+//! exists, the claim stays, and the next process makes the backup under that name, which can succeed only once.
 
 use super::Backups;
 use std::collections::BTreeMap;
@@ -19,7 +19,8 @@ use crate::layout::{self, BackupName};
 use store::sync::lock;
 use store::{Body, Change, Contention, ErrorKind, Found, StoreError};
 
-/// After this long a claim is taken for one whose process died. A mistake costs work, not a backup too many.
+/// After this long, the process of a claim is considered dead. If it is not, that costs duplicate work, not an extra
+/// backup.
 const CLAIM_AGE: SignedDuration = SignedDuration::from_mins(10);
 
 /// Which automatic backups are due; sealed JSON.
@@ -27,12 +28,12 @@ const CLAIM_AGE: SignedDuration = SignedDuration::from_mins(10);
 pub(crate) struct Sequence {
     /// How many automatic backups have been claimed, or were not due when counting began.
     claimed: u64,
-    /// Those claimed whose manifest is not known to stand.
+    /// Claimed backups whose manifest is not known to exist.
     pending: BTreeMap<u64, BackupName>,
-    /// The greatest name given out.
+    /// The greatest name assigned.
     last: Option<BackupName>,
-    /// That a commit which is being made completes all tens before this one at once, which makes one backup and not one
-    /// for each. It counts once that many images are there, so that a commit that never comes changes nothing.
+    /// Set if a commit in progress completes several tens at once: all tens before this one are covered by one backup
+    /// instead of one each. It counts once that many images exist, so a commit that never happens changes nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     at_once: Option<u64>,
 }
@@ -47,7 +48,7 @@ impl Sequence {
         name
     }
 
-    /// Takes those that were completed at once for made, now that `due` are due.
+    /// Marks the backups that were completed at once as made, now that `due` are due.
     fn pass_over(&mut self, due: u64) {
         if let Some(reached) = self.at_once.take_if(|reached| *reached <= due) {
             self.claimed = self.claimed.max(reached.saturating_sub(1));
@@ -60,9 +61,9 @@ impl Sequence {
 }
 
 impl Backups {
-    /// Makes the automatic backups that are due, if any; returns the last one this call made. To be called after an
-    /// upload's commit, and before any fold of this process: where no count is kept yet, it starts at what the checkpoint
-    /// held when this process first looked.
+    /// Makes the automatic backups that are due, if any; returns the last one that this call made. Call it after an
+    /// upload's commit, and before any compaction of this process: if there is no count yet, it starts at what the
+    /// checkpoint held when this process first read it.
     pub async fn make_due(&self) -> Result<Option<BackupName>> {
         self.core.note_upkeep(self.make_due_backups().await)
     }
@@ -97,15 +98,15 @@ impl Backups {
         self.make_claimed(claims).await
     }
 
-    /// Starts the count where none is kept, and makes the backups that were claimed and never made. For recovery.
+    /// Starts the count if there is none, and makes the backups that were claimed and never made. For recovery.
     pub(crate) async fn resume_automatic(&self) -> Result<Option<BackupName>> {
         let due = self.due();
         let pending = self.change_sequence(due, |sequence| sequence.pending.clone()).await?;
         self.make_claimed(pending).await
     }
 
-    /// Says before a commit that it will add so many images at once: of the automatic backups that it makes due, only the
-    /// last is made, whoever sees the commit first. Is the commit never made, then none is passed over.
+    /// Announces, before a commit, that it will add this many images at once: of the automatic backups that become due,
+    /// only the last is made, whichever process sees the commit first. If the commit never happens, none is skipped.
     pub(crate) async fn pass_over_automatic(&self, added: u64) -> Result<()> {
         let (due, every) = (self.due(), self.core.settings.backup_every);
         let reached = self.core.catalog.read(|state| state.totals().uploads()).saturating_add(added) / every;
@@ -123,7 +124,7 @@ impl Backups {
         self.core.catalog.read(|state| state.totals().uploads()) / self.core.settings.backup_every
     }
 
-    /// Makes backups that were claimed; those that cannot be made are left to the next upload.
+    /// Makes claimed backups; those that fail are left to the next upload.
     async fn make_claimed(&self, mut claims: BTreeMap<u64, BackupName>) -> Result<Option<BackupName>> {
         let mut last = None;
         while let Some((number, name)) = claims.first_key_value().map(|(number, name)| (*number, *name)) {
@@ -139,7 +140,7 @@ impl Backups {
         Ok(last)
     }
 
-    /// Makes the automatic backup `number`, unless someone already has; returns its name.
+    /// Makes the automatic backup `number`, unless another process already has; returns its name.
     async fn make_one(&self, number: u64, mut name: BackupName) -> Result<BackupName> {
         let mut contention = Contention::new(layout::sequence());
         while self.create_named(name, Kind::Auto, Some(number)).await?.is_none() {
@@ -149,7 +150,8 @@ impl Backups {
                 Err(error) => return Err(error),
             }
             contention.lost().await?;
-            // Another kind of backup has this name. Whoever else makes this one may have found that out before.
+            // Another kind of backup has this name. Another process that makes this backup may have found that out
+            // before.
             let again = |sequence: &mut Sequence| match sequence.pending.get(&number) {
                 Some(theirs) if *theirs != name => Some(*theirs),
                 Some(_) => Some(sequence.claim(number, name.next())),
@@ -164,13 +166,13 @@ impl Backups {
         Ok(name)
     }
 
-    /// Changes the object by compare-and-set; where there is none that can be read, counting starts at `start`.
+    /// Changes the object by compare-and-set; if there is none that can be read, counting starts at `start`.
     async fn change_sequence<T>(&self, start: u64, change: impl Fn(&mut Sequence) -> T) -> Result<T> {
         let apply = |found: Found| {
             let before = match found {
                 Found::Absent => None,
                 Found::Bytes(bytes) => Sequence::decode(&bytes),
-                // One failed read must not forget which backups are claimed and not yet made.
+                // A single failed read must not drop the claims of backups that are not made yet.
                 Found::Unreadable => return Err(StoreError::new("get", layout::sequence(), ErrorKind::Corrupt).into()),
             };
             let fresh = || Sequence { claimed: start, pending: BTreeMap::new(), last: None, at_once: None };

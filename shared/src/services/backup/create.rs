@@ -1,4 +1,4 @@
-//! Making a backup.
+//! Creates a backup.
 
 use super::Backups;
 use std::collections::{BTreeMap, HashSet};
@@ -18,13 +18,13 @@ use store::digest::Digest;
 use store::sync::lock;
 use store::{Body, Contention, ErrorKind, Key, Optional, PutMode, StoreError};
 
-/// Images and chunks checked at a time.
+/// Images and chunks checked concurrently.
 const CHECKS: usize = 8;
-/// About how many bytes a chunk takes in a manifest and an intent.
+/// Approximate size of a chunk's entry in a manifest and an intent, in bytes.
 const MANIFEST_BYTES: u64 = 512;
 
 impl Backups {
-    /// Makes a backup of the state as it is now, under a new name.
+    /// Makes a backup of the present state, under a new name.
     pub async fn create(&self, kind: Kind) -> Result<Manifest> {
         let mut name = BackupName::at(self.core.clock.now());
         let mut contention = Contention::new(layout::manifest(name));
@@ -37,7 +37,7 @@ impl Backups {
         }
     }
 
-    /// About how many bytes a backup of the present state would write, beside replicas of images.
+    /// About how many bytes a backup of the present state would write, besides replicas of images.
     pub(crate) async fn backup_bytes(&self) -> Result<u64> {
         let base = self.newest_manifest(false).await?;
         let known: HashSet<Digest> = base.iter().flat_map(|m| &m.chunks).map(|c| c.sha256).collect();
@@ -51,10 +51,10 @@ impl Backups {
         blocking(bytes).await
     }
 
-    /// Makes a backup under a name that was given out before; `None` where a backup has that name already.
+    /// Makes a backup under a name that was assigned before; `None` if a backup with that name exists.
     ///
-    /// What the newest backup names is there and was checked when that backup was made, so only chunks and images that
-    /// are not in it are stored, read back and hashed; the cost follows from what changed.
+    /// The objects that the newest backup references exist and were verified when that backup was made. So only other
+    /// chunks and images are stored, read back and hashed, and the cost follows from what changed.
     pub(super) async fn create_named(
         &self,
         name: BackupName,
@@ -66,10 +66,10 @@ impl Backups {
         let (created, snapshot) = (self.core.clock.now(), self.core.catalog.read(|state| state.snapshot()));
         let undigested = snapshot.totals().undigested;
         let chunks = blocking(move || summarize(&snapshot)).await?;
-        // From here on a prune knows what this backup will name, whatever becomes of the one that it is based on.
+        // From here on a prune knows the chunks of this backup, whatever happens to its base.
         let intent = self.put_intent(name, &chunks).await?;
         let made = self.create_intended(name, kind, sequence, chunks, (created, undigested)).await;
-        // Where it is not known what was stored, the next prune clears it away in its time.
+        // If it is unknown what was stored, a later prune removes it.
         if !made.as_ref().is_err_and(|error| error.store_kind() == Some(ErrorKind::Unavailable))
             && let Err(error) = self.core.archive.store().delete(&intent).await
         {
@@ -102,7 +102,7 @@ impl Backups {
             to_check.extend(still.filter_map(|(id, entry)| Some((entry.live()?.sha256?, id.clone()))));
         }
         let mut missing = self.verify_images(to_check).await?;
-        // Looking at every record is for the stores that have such ones.
+        // Only stores with such records need to examine every record.
         if undigested > 0 {
             missing.extend(chunks.iter().flat_map(|(chunk, _)| chunk.without_bytes()));
         }
@@ -124,7 +124,7 @@ impl Backups {
         Ok(Some(manifest))
     }
 
-    /// Writes down which chunks a backup will name; returns where.
+    /// Writes the list of chunks that a backup will reference; returns its key.
     async fn put_intent(&self, name: BackupName, chunks: &[(Arc<Chunk>, ChunkSummary)]) -> Result<Key, StoreError> {
         let intent = Intent::new(chunks.iter().map(|(_, summary)| summary.digest).collect());
         let key = layout::intent(name, self.core.clock.new_id());
@@ -132,7 +132,7 @@ impl Backups {
         Ok(key)
     }
 
-    /// Stores chunks, and reads them back. One that a prune might take away for its age is put anew.
+    /// Stores chunks, and reads them back. A chunk that a prune might remove because of its age is stored again.
     async fn store_chunks(&self, chunks: &[&(Arc<Chunk>, ChunkSummary)]) -> Result<(), StoreError> {
         let archive = self.core.archive.store();
         let store = async |&(chunk, summary): &&(Arc<Chunk>, ChunkSummary)| {
@@ -154,7 +154,7 @@ impl Backups {
         stream::iter(chunks).map(store).buffer_unordered(CHECKS).try_collect().await
     }
 
-    /// The contents that the new chunks name and the replaced ones did not, each with an image that has it.
+    /// The contents that the new chunks reference and the replaced ones did not, each with an image that has it.
     async fn images_not_in(
         &self,
         new: &[&(Arc<Chunk>, ChunkSummary)],
@@ -169,7 +169,7 @@ impl Backups {
             let known = lock(&self.known.made).get(digest).cloned();
             match known {
                 Some(chunk) => chunk.live().for_each(|(_, entry)| _ = forget(entry)),
-                // One that cannot be read only means that more is checked than need be.
+                // An unreadable chunk only means that more is checked than necessary.
                 None => {
                     let entries = self.read_chunk(digest).await?.unwrap_or_default();
                     entries.iter().for_each(|(_, entry)| _ = forget(entry));
@@ -179,7 +179,7 @@ impl Backups {
         Ok(images)
     }
 
-    /// Makes sure that the archive holds these contents; returns the images whose bytes are nowhere.
+    /// Ensures that the archive holds these contents; returns the images without bytes anywhere.
     async fn verify_images(&self, images: BTreeMap<Digest, ImageId>) -> Result<Vec<ImageId>, StoreError> {
         let verify = async |(digest, id): (Digest, ImageId)| {
             let archived = self.core.archive.verify_named(&self.core.primary, &id, digest).await?;
@@ -196,7 +196,7 @@ impl Backups {
     }
 }
 
-/// The chunks that hold any live record, with what a manifest says of them.
+/// The chunks with at least one live record, with their summaries for a manifest.
 fn summarize(snapshot: &Snapshot) -> Vec<(Arc<Chunk>, ChunkSummary)> {
     let chunks = snapshot.chunks().iter().map(|chunk| (Arc::clone(chunk), chunk.summary()));
     chunks.filter(|(_, summary)| summary.records > 0).collect()

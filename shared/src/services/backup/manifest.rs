@@ -1,4 +1,4 @@
-//! [`Manifest`]: what a backup consists of.
+//! [`Manifest`]: the contents of a backup.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -10,7 +10,7 @@ use crate::catalog::ChunkSummary;
 use crate::layout::{BackupName, ImageId};
 use store::digest::Digest;
 
-/// A backup as lists show it.
+/// A backup as listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {
     /// Its name.
@@ -19,17 +19,17 @@ pub struct Listed {
     pub created: Timestamp,
     /// When its manifest was last written, by the archive's clock.
     pub modified: Timestamp,
-    /// How many images it names.
+    /// How many images it references.
     pub images: u64,
     /// Length of those images in bytes.
     pub bytes: u64,
     /// Why it was made.
     pub kind: Kind,
-    /// When its objects were last read back and found right.
+    /// When its objects were last read back and verified.
     pub verified_at: Timestamp,
 }
 
-/// The version of the form in which manifests are written.
+/// The version of the manifest format.
 const FORMAT: u32 = 1;
 
 /// Why a backup was made.
@@ -37,15 +37,15 @@ const FORMAT: u32 = 1;
 #[serde(rename_all = "lowercase")]
 #[schema(as = BackupKind)]
 pub enum Kind {
-    /// After so many uploads.
+    /// Automatically, after a number of uploads.
     Auto,
-    /// Because someone asked for it.
+    /// On request.
     Manual,
     /// Before a restore or after a recovery, so that it can be undone.
     Safety,
 }
 
-/// What a backup consists of; sealed JSON.
+/// The contents of a backup; sealed JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Manifest {
@@ -57,24 +57,24 @@ pub struct Manifest {
     pub created: Timestamp,
     /// Why it was made.
     pub kind: Kind,
-    /// Which automatic backup it is, counted from the first; none where it is of another kind.
+    /// The number of the automatic backup, counted from the first; none for other kinds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sequence: Option<u64>,
-    /// How many images it names.
+    /// How many images it references.
     pub images: u64,
     /// Length of those images in bytes.
     pub bytes: u64,
-    /// When its objects were last read back and found right.
+    /// When its objects were last read back and verified.
     #[serde(with = "millis")]
     pub verified_at: Timestamp,
-    /// Images whose record is in it but whose bytes were in neither place.
+    /// Images with a record in it whose bytes were in neither the primary nor the archive.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<ImageId>,
-    /// Its catalog chunks, in the order of the names in them.
+    /// Its catalog chunks, sorted by the names in them.
     pub chunks: Vec<ChunkRef>,
 }
 
-/// A chunk as a manifest names it.
+/// A manifest's reference to a chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ChunkRef {
     /// Digest of its bytes, which is also its name.
@@ -107,12 +107,12 @@ impl Manifest {
         }
     }
 
-    /// Writes the manifest.
+    /// Encodes the manifest.
     pub(crate) fn encode(&self) -> Vec<u8> {
         seal::seal(self)
     }
 
-    /// Reads a manifest; the reason where it is not one that can be trusted.
+    /// Decodes a manifest; the reason if it is damaged or invalid.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, &'static str> {
         seal::check(bytes).map_err(|_| "its digest does not match")?;
         let manifest: Self = serde_json::from_slice(bytes).map_err(|_| "it cannot be read")?;
@@ -122,7 +122,7 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// The backup as lists show it.
+    /// The backup as listed.
     pub(super) fn listed(&self, modified: Timestamp) -> Listed {
         Listed {
             name: self.name,
@@ -136,10 +136,10 @@ impl Manifest {
     }
 }
 
-/// Which chunks a backup that is being made will name; sealed JSON.
+/// The chunks that a backup in progress will reference; sealed JSON.
 ///
-/// It stands before the backup looks for one to be based on. So whoever finds its base gone does not rely on it, and
-/// whoever deletes the base later finds this.
+/// It is written before the backup looks for a base. So a backup that finds its base deleted does not rely on it, and a
+/// process that deletes the base later finds the intent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Intent {
     /// The chunks, by their digests.
@@ -155,7 +155,7 @@ impl Intent {
         seal::seal(self)
     }
 
-    /// Reads an intent; `None` where its bytes are not those that were written.
+    /// Decodes an intent; `None` if its bytes are damaged.
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         seal::open(bytes)
     }

@@ -1,7 +1,7 @@
-//! Backups: names for states.
+//! Backups: immutable snapshots of the catalog.
 //!
-//! A backup is a manifest that names catalog chunks, which name images; all lie in the archive once each, by digest. It
-//! is written last, so a backup without a valid manifest does not exist.
+//! A backup is a manifest that references catalog chunks, which reference images; all are stored in the archive once
+//! each, by digest. The manifest is written last, so a backup without a valid manifest does not exist.
 
 pub(crate) mod automatic;
 mod create;
@@ -30,26 +30,26 @@ use store::digest::Digest;
 use store::sync::{Mutex, lock};
 use store::{ETag, ErrorKind, ObjectMeta, Optional, StoreError};
 
-/// Manifests read at a time.
+/// Manifests read concurrently.
 const FETCHES: usize = 16;
 
-/// What a process knows of the backups, so that it reads no manifest twice.
+/// A process's cache of the backups, so that it reads no manifest twice.
 #[derive(Debug, Default)]
 struct Known {
-    /// By the version that was read; `None` is one that is not valid.
+    /// By the version that was read; `None` for an invalid manifest.
     seen: Mutex<HashMap<BackupName, (ETag, Option<Listed>)>>,
-    /// The newest valid manifest that is known: what it names need not be stored and checked again.
+    /// The newest known valid manifest: the objects that it references need not be stored and checked again.
     base: Mutex<Option<Arc<Manifest>>>,
-    /// The chunks of the last backup that this process made, so that they need not be read again to see what changed.
+    /// The chunks of the last backup that this process made, so that changes can be found without reading them again.
     made: Mutex<HashMap<Digest, Arc<Chunk>>>,
-    /// The last automatic backup known to be claimed, in counts of `backup_every` uploads; none before this process has
-    /// looked.
+    /// The last automatic backup known to be claimed, in units of `backup_every` uploads; none before this process has
+    /// read it.
     claimed: Mutex<Option<u64>>,
     /// Automatic backups that this process claimed and failed to make; the next upload tries again.
     unfinished: Mutex<BTreeMap<u64, BackupName>>,
 }
 
-/// The backups that there are.
+/// The existing backups.
 #[derive(Debug, Default)]
 pub struct All {
     /// Those with a valid manifest, newest first.
@@ -58,25 +58,25 @@ pub struct All {
     pub unreadable: Vec<BackupName>,
 }
 
-/// Backups: making, listing, reading and deleting them.
+/// Makes, lists, reads and deletes backups.
 #[derive(Debug)]
 pub struct Backups {
     core: Arc<Core>,
     records: Arc<ImageRecords>,
-    /// What this process knows of backups.
+    /// The cache of the backups.
     known: Known,
 }
 
 impl Backups {
-    /// Backups: making, listing, reading and deleting them, in the store that `core` has.
+    /// Backups for the stores of `core`.
     pub fn new(core: Arc<Core>, records: Arc<ImageRecords>) -> Self {
         Self { core, records, known: Known::default() }
     }
 
-    /// How many live images were uploaded after a backup was made, or in all where there is none.
+    /// How many live images were uploaded after a backup was made, or in total if there is none.
     pub(crate) fn uploaded_after(&self, newest: Option<BackupName>) -> u64 {
         let since = newest.map_or(Timestamp::MIN, BackupName::moment);
-        // An image may stand in lists before the moment of its upload, by a bounded time.
+        // An image's position in lists may precede its upload by a bounded time.
         let earliest = since.checked_sub(QUEUED_AT_MOST).unwrap_or(Timestamp::MIN);
         let is_after = |entry: &Entry| entry.live().is_some_and(|record| uploaded_at(record) > since);
         self.core.catalog.read(|state| {
@@ -90,7 +90,7 @@ impl Backups {
         Ok(self.all().await?.listed)
     }
 
-    /// Likewise, with the names of those whose manifest cannot be read now.
+    /// Like [`list`](Self::list), with the names of backups whose manifest cannot be read now.
     pub async fn all(&self) -> Result<All> {
         let (manifests, mut unreadable) = self.list_manifests().await?;
         let read = async |(name, meta): (BackupName, ObjectMeta)| {
@@ -98,7 +98,7 @@ impl Backups {
             let listed = match seen {
                 Some((etag, listed)) if etag == meta.etag => listed,
                 _ => match self.try_manifest(name).await {
-                    // It may be readable again when next asked for.
+                    // It may be readable again next time.
                     Err(e) if fails_by_itself(&e) => return Ok((name, None)),
                     read => read?.map(|manifest| manifest.listed(meta.modified)),
                 },
@@ -132,7 +132,7 @@ impl Backups {
         Ok((manifests, unreadable))
     }
 
-    /// A backup's manifest; [`Error::NoSuchBackup`] where there is no valid one.
+    /// A backup's manifest; [`Error::NoSuchBackup`] if there is no valid one.
     pub async fn manifest(&self, name: BackupName) -> Result<Manifest> {
         match self.try_manifest(name).await {
             Err(e) if e.kind == ErrorKind::Corrupt => Err(Error::DamagedBackup(name)),
@@ -140,12 +140,13 @@ impl Backups {
         }
     }
 
-    /// Reads a manifest, or `None` where there is none that can be trusted.
+    /// Reads a manifest; `None` if there is no valid one.
     pub(crate) async fn read_manifest(&self, name: BackupName) -> Result<Option<Manifest>, StoreError> {
         Ok(self.try_manifest(name).await.intact()?.flatten())
     }
 
-    /// Likewise, but one that cannot be read from where it lies is [`ErrorKind::Corrupt`].
+    /// Like [`read_manifest`](Self::read_manifest), but a manifest that its store cannot read is
+    /// [`ErrorKind::Corrupt`].
     async fn try_manifest(&self, name: BackupName) -> Result<Option<Manifest>, StoreError> {
         let key = layout::manifest(name);
         let Some((bytes, _)) = self.core.archive.store().read(&key).await.optional()? else { return Ok(None) };
@@ -159,7 +160,7 @@ impl Backups {
         }
     }
 
-    /// Reads one chunk of a backup; `None` where it is missing or its bytes are not those its name promises.
+    /// Reads one chunk of a backup; `None` if it is missing or its bytes do not match its digest.
     pub(crate) async fn read_chunk(&self, digest: &Digest) -> Result<Option<Vec<(ImageId, Arc<Entry>)>>, StoreError> {
         let Some((bytes, _)) = self.core.archive.store().read(&layout::chunk(digest)).await.intact()? else {
             return Ok(None);
@@ -167,9 +168,9 @@ impl Backups {
         Ok(if Digest::of(&bytes) == *digest { decode_chunk(&bytes).ok() } else { None })
     }
 
-    /// The newest valid backup whose chunks are there, read from the archive where none is known yet. Only the first
-    /// chunk is looked at, so that what a backup costs does not grow: that `catalog/` was removed shows at once, that a
-    /// single chunk was at the next recovery, which asks `thoroughly` and for all of them.
+    /// The newest valid backup whose chunks exist, read from the archive if none is cached yet. Checks only the first
+    /// chunk, so that the cost of a backup does not grow. This detects at once that `catalog/` was removed. A single
+    /// missing chunk is detected by the next recovery, which checks `thoroughly`, all of them.
     pub(crate) async fn newest_manifest(&self, thoroughly: bool) -> Result<Option<Arc<Manifest>>, StoreError> {
         let to_check =
             |manifest: &Manifest| if thoroughly { manifest.chunks.len() } else { manifest.chunks.len().min(1) };
@@ -199,7 +200,8 @@ impl Backups {
         Ok(newest)
     }
 
-    /// Deletes a backup. What only it named is left to a prune. [`Error::RestoreRunning`] beside a restore.
+    /// Deletes a backup. The objects that only it referenced are left to a prune. [`Error::RestoreRunning`] beside a
+    /// restore.
     pub async fn delete(&self, name: BackupName) -> Result<()> {
         let archive = self.core.archive.store();
         let lease = Lease::acquire_to_delete(archive, &self.core.clock).await?.ok_or(Error::RestoreRunning)?;
@@ -210,7 +212,7 @@ impl Backups {
 
     async fn delete_manifest(&self, name: BackupName) -> Result<()> {
         let (archive, key) = (self.core.archive.store(), layout::manifest(name));
-        // Also one that is damaged: nothing else removes it.
+        // This includes damaged ones: nothing else removes them.
         archive.head(&key).await.optional()?.ok_or_else(|| Error::NoSuchBackup(name.to_string()))?;
         match self.read_manifest(name).await? {
             Some(manifest) => {
@@ -224,7 +226,7 @@ impl Backups {
         Ok(())
     }
 
-    /// Forgets what is known of a backup that is gone.
+    /// Drops a deleted backup from the cache.
     pub(crate) fn forget(&self, name: BackupName) {
         lock(&self.known.seen).remove(&name);
         let mut base = lock(&self.known.base);
@@ -245,7 +247,7 @@ impl Backups {
     }
 }
 
-/// Whether an object is there and cannot be read. That says nothing of the objects beside it.
+/// Whether an object exists and cannot be read. This does not affect other objects.
 pub(crate) fn fails_by_itself(error: &StoreError) -> bool {
     matches!(error.kind, ErrorKind::Corrupt | ErrorKind::Refused)
 }

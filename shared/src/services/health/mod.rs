@@ -1,4 +1,4 @@
-//! What is known of the store's own state, in one report.
+//! The health report on the store's state.
 
 mod place;
 
@@ -28,115 +28,116 @@ use crate::services::unfinished::Unfinished;
 use crate::services::verify;
 use store::{ErrorKind, StoreError, StoreStatus};
 
-/// For so long a change may wait for its replica before somebody should look.
+/// Replication lag from which the archive needs attention.
 const WAITS_LONG: SignedDuration = SignedDuration::from_hours(1);
 
-/// At most so many backups or images are named in a message.
+/// The most backups or images that a message lists.
 const NAMED: usize = 3;
 
-/// So many images are looked for whenever somebody asks how the store is; verifications look for all.
+/// Images looked up for each report; verifications check all.
 const LOOKED_FOR: usize = 8;
 
-/// The names of the two places, as checks and failures have them.
+/// The names of the primary and the archive in checks and failures.
 pub(crate) const PRIMARY: &str = "primary";
 pub(crate) const ARCHIVE: &str = "archive";
 
-/// How well the store is.
+/// How healthy the store is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Status {
-    /// All is as it should be.
+    /// Everything is in order.
     Ok,
-    /// It serves, and something needs looking after.
+    /// The store serves, and something needs attention.
     Warn,
-    /// It cannot do what it is for.
+    /// The store cannot do its work.
     Error,
 }
 
-/// One thing that was looked at.
+/// One check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
     /// A stable name, such as `primary`.
     pub name: &'static str,
-    /// How it is.
+    /// Its result.
     pub status: Status,
-    /// What was found, in a plain sentence.
+    /// The finding, in a plain sentence.
     pub message: String,
 }
 
 /// The store's state.
 #[derive(Debug)]
 pub struct Health {
-    /// The worst of the checks.
+    /// The worst result of the checks.
     pub status: Status,
-    /// The moment of the report.
+    /// The time of the report.
     pub now: Timestamp,
     /// How long this process has been serving.
     pub uptime: SignedDuration,
     /// Whether uploads can be stored.
     pub writable: bool,
-    /// Whether the images outlive the instance that took them in.
+    /// Whether the images outlive the instance that stored them.
     pub persistence: PersistenceReport,
-    /// What the primary says of itself, where it answers.
+    /// The primary's own report, if it answers.
     pub primary: Option<StoreStatus>,
     /// Sums over the catalog.
     pub totals: Totals,
-    /// How many valid backups there are.
+    /// The number of valid backups.
     pub backups: usize,
-    /// Those whose manifest cannot be read, newest first.
+    /// Backups whose manifest cannot be read, newest first.
     pub unreadable_backups: Vec<BackupName>,
-    /// The newest one.
+    /// The newest backup.
     pub newest: Option<Listed>,
-    /// The newest one of which no verification has found a part damaged. All were read back when they were made.
+    /// The newest backup in which no verification has found damage. All were read back when they were made.
     pub newest_verified: Option<Listed>,
-    /// How many images are not in the newest one, as far as counts tell.
+    /// How many images are not in the newest backup, estimated by counts.
     pub not_backed_up: u64,
-    /// What was begun and is no image yet; `None` where that is not counted.
+    /// Unfinished uploads; `None` if they are not counted.
     pub unfinished: Option<Unfinished>,
-    /// How many images a folder should hold and does not, as far as that was looked for.
+    /// How many images are missing from a folder, as far as that was checked.
     pub gone: u64,
-    /// How many images had bytes in no place when this process started, and still have none, as far as that was looked for.
+    /// How many images had no bytes anywhere when this process started, and still have none, as far as that was
+    /// checked.
     pub missing: u64,
-    /// What verifications found, where that can be read.
+    /// The findings of verifications, if they can be read.
     pub verifications: Option<verify::Record>,
-    /// How well the archive follows.
+    /// The state of the archive.
     pub archive: ArchiveHealth,
     /// Every check.
     pub checks: Vec<Check>,
 }
 
-/// How well the archive follows.
+/// The state of the archive.
 #[derive(Debug)]
 pub struct ArchiveHealth {
-    /// Whether replicas stand before a change is acknowledged.
+    /// Whether replicas exist before a change is acknowledged.
     pub sync: bool,
-    /// What it says of itself, where it answers.
+    /// The archive's own report, if it answers.
     pub status: Option<StoreStatus>,
-    /// What the loss of the primary would lose now; `None` where that is not known.
+    /// What a loss of the primary would lose now; `None` if that is unknown.
     pub behind: Option<ReplicationLag>,
-    /// The recovery that goes on in the background, if one does.
+    /// The recovery in progress in the background, if any.
     pub restoring: Option<Restoring>,
 }
 
 impl Health {
-    /// How many images have one copy only, or whose newest record has; `None` where that is not known.
+    /// How many images have a single copy of their bytes or of their newest record; `None` if that is unknown.
     pub fn single_copies(&self) -> Option<u64> {
         Some(self.archive.behind?.single_copies + self.gone)
     }
 
-    /// Whether the primary takes writes, whatever the archive does.
+    /// Whether the primary accepts writes, whatever the archive does.
     pub fn primary_writable(&self) -> bool {
         !self.checks.iter().any(|check| check.name == "primary" && check.status == Status::Error)
     }
 
-    /// For how long the oldest change has had no replica; `None` where that is not known.
+    /// How long the oldest change without a replica has waited; `None` if that is unknown.
     pub fn behind_seconds(&self) -> Option<f64> {
         let since = self.archive.behind?.since;
-        // Another's clock may be ahead.
+        // The clock of another process may be ahead.
         Some(since.map_or(0.0, |since| self.now.duration_since(since).as_secs_f64().max(0.0)))
     }
 }
 
-/// The state of the store, in one report.
+/// Reports the state of the store.
 #[derive(Debug)]
 pub struct HealthReport {
     core: Arc<Core>,
@@ -150,7 +151,8 @@ pub struct HealthReport {
 }
 
 impl HealthReport {
-    /// The state of the store, in one report, in the store that `core` has.
+    /// Health reports for the stores of `core`.
+    #[expect(clippy::too_many_arguments, reason = "the signature shows every service that it depends on")]
     pub fn new(
         core: Arc<Core>,
         records: Arc<ImageRecords>,
@@ -164,7 +166,7 @@ impl HealthReport {
         Self { core, records, backups, replication, unfinished, verifier, persistence, recovering }
     }
 
-    /// Looks at the store and its archive; writes nothing.
+    /// Checks the store and its archive; writes nothing.
     pub async fn report(&self) -> Health {
         let now = self.core.clock.now();
         let mut checks = Vec::new();
@@ -244,7 +246,7 @@ impl HealthReport {
         known
     }
 
-    /// Returns how many of the images without bytes at the start have none yet: an import may have brought them.
+    /// Returns how many of the images without bytes at the start still have none: an import may have brought them.
     async fn check_recovery(&self, checks: &mut Vec<Check>) -> u64 {
         let report: Option<Arc<recovery::Report>> = self.recovering.last();
         let Some(report) = report else { return 0 };
@@ -272,10 +274,10 @@ impl HealthReport {
         missing
     }
 
-    /// Whether images lie where they should. A folder that was emptied under a running server is not to be found out at the next
-    /// start alone: until then each image has one copy.
+    /// Checks that image files exist. If a folder is emptied under a running server, that must show before the next
+    /// start: until then each image has one copy.
     async fn check_images(&self, checks: &mut [Check]) -> u64 {
-        // While they are brought back, or their volume is not mounted, that is told elsewhere.
+        // While images are being restored, or their volume is not mounted, other checks report it.
         if self.recovering.restoring().is_some() || self.core.is_fenced() {
             return 0;
         }
@@ -292,8 +294,8 @@ impl HealthReport {
         gone
     }
 
-    /// Counts the images that are gone. A few are looked for, spread over all that there are; everything is listed only where
-    /// one of them is not found.
+    /// Counts missing image files. Looks up a sample, spread over all images, and lists everything only if one of these
+    /// is missing.
     async fn gone_images(&self) -> Result<u64> {
         let sample = self.core.catalog.read(some_images);
         let look = sample.iter().map(async |id| self.core.primary.head(&layout::image(id)).await);
@@ -303,7 +305,8 @@ impl HealthReport {
         }
         let known = self.recovering.last();
         let told = |id: &ImageId| known.as_ref().is_some_and(|report| report.missing.contains(id));
-        // What has a record before and after the list should be in it: an image is put before its record.
+        // An image that has a record both before and after the listing should be in it: its bytes are put before its
+        // record.
         let with_bytes = |state: &State| {
             let stored = state.live().filter(|(id, record)| record.sha256.is_some() && !told(id));
             stored.map(|(id, _)| id.clone()).collect::<BTreeSet<ImageId>>()
@@ -382,15 +385,15 @@ impl HealthReport {
         all.unwrap_or_default()
     }
 
-    /// How many images are in no backup. What was imported has old dates, so that there are at least as many as the newest
-    /// backup has fewer of.
+    /// How many images are in no backup. Imported images may have old dates, so the result is at least the difference
+    /// between the live images and the images in the newest backup.
     fn not_backed_up(&self, newest: Option<&Listed>, live: u64) -> u64 {
         let fewer = live.saturating_sub(newest.map_or(0, |backup| backup.images));
         self.backups.uploaded_after(newest.map(|backup| backup.name)).max(fewer)
     }
 }
 
-/// Some images that should have bytes, from all ages: chunks are cut by name, and names begin with a time.
+/// A sample of images that should have bytes, of all ages: chunks are split by name, and names begin with a time.
 fn some_images(state: &State) -> Vec<ImageId> {
     let chunks = state.chunks();
     let from_each = LOOKED_FOR.div_ceil(chunks.len().max(1));
@@ -401,7 +404,7 @@ fn some_images(state: &State) -> Vec<ImageId> {
     picked.collect()
 }
 
-/// Names backups that cannot be read, and says what to do.
+/// Lists the backups that cannot be read, and what to do.
 pub fn cannot_be_read(backups: &[BackupName]) -> String {
     let some: Vec<String> = backups.iter().take(NAMED).map(BackupName::to_string).collect();
     let more = backups.len().saturating_sub(NAMED);

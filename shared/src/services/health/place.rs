@@ -1,4 +1,4 @@
-//! The check of one place: the primary or the archive.
+//! The check of one store: the primary or the archive.
 
 use super::HealthReport;
 use super::{ARCHIVE, Check, PRIMARY, Status};
@@ -6,7 +6,7 @@ use crate::core::WriteFailure;
 use store::{ErrorKind, Files, Store, StoreStatus};
 
 impl HealthReport {
-    /// Adds the check of a place; returns its status, where it answers.
+    /// Adds the check of a store; returns its status, if it answers.
     pub(super) async fn check_place(
         &self,
         name: &'static str,
@@ -14,7 +14,7 @@ impl HealthReport {
         checks: &mut Vec<Check>,
     ) -> Option<StoreStatus> {
         let status = store.status().await;
-        // Nothing that is asked for waits for it.
+        // With asynchronous replication, no request waits for the archive.
         let follows = name == ARCHIVE && !self.core.settings.archive_sync;
         let serious = if follows { Status::Warn } else { Status::Error };
         let here = |failure: &WriteFailure| failure.place.unwrap_or(PRIMARY) == name;

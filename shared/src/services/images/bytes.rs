@@ -15,23 +15,23 @@ use store::digest::{Digest, Hasher};
 use store::sync::{Mutex, lock};
 use store::{ErrorKind, Key, ObjectMeta, Optional, Store, StoreError};
 
-/// The bytes of images, from the primary or else from the archive.
+/// Finds the bytes of images, in the primary or else in the archive.
 #[derive(Debug)]
 pub struct ImageBytes {
     core: Arc<Core>,
     recovering: Arc<RecoveryState>,
-    /// Images whose bytes were found wrong when they were to be served, to be repaired soon.
+    /// Images whose bytes were found damaged when they were served, to be repaired soon.
     suspects: Mutex<BTreeSet<ImageId>>,
 }
 
 impl ImageBytes {
-    /// The bytes of images, from the primary or else from the archive, in the store that `core` has.
+    /// Image bytes for the stores of `core`.
     pub fn new(core: Arc<Core>, recovering: Arc<RecoveryState>) -> Self {
         Self { core, recovering, suspects: Mutex::default() }
     }
 
-    /// Where an image's bytes lie whole: in the primary, else in the archive. A copy of another length than the record
-    /// says is passed over.
+    /// Where an image's bytes are complete: in the primary, else in the archive. Skips a copy whose length differs from
+    /// the record.
     pub async fn locate(&self, id: &ImageId, record: &Record) -> Result<(Store, ObjectMeta)> {
         let whole = |meta: &ObjectMeta| record.size.is_none_or(|size| size == meta.size);
         let primary = self.core.primary.head(&layout::image(id)).await.optional();
@@ -50,13 +50,13 @@ impl ImageBytes {
         Err(Error::MissingBytes)
     }
 
-    /// Where an image's bytes lie that have its digest, read through: in the primary, else in the archive. What is wrong
-    /// is noted for [`Verifier::repair_suspects`](crate::services::verify::Verifier::repair_suspects).
+    /// Where an image's verified bytes are: in the primary, else in the archive. Reads the bytes in full. Records
+    /// damage for [`Verifier::repair_suspects`](crate::services::verify::Verifier::repair_suspects).
     pub async fn verified(&self, id: &ImageId, digest: Digest) -> Result<(Store, ObjectMeta)> {
         self.verified_seen_by(&mut (), id, digest).await
     }
 
-    /// Likewise; the observer has seen those very bytes.
+    /// Like [`verified`](Self::verified); the observer has seen exactly the verified bytes.
     pub(crate) async fn verified_seen_by(
         &self,
         observer: &mut impl Observer,
@@ -87,9 +87,10 @@ impl ImageBytes {
         Err(failure.map_or(Error::MissingBytes, Error::from))
     }
 
-    /// Where an image's bytes lie whole and its store returns the first of them: in the primary, else in the archive. A
-    /// service that checks what it keeps refuses to return any byte of an object that has rotted, so that this finds such
-    /// an object at the cost of a HEAD. What cannot be read is noted for [`Verifier::repair_suspects`](crate::services::verify::Verifier::repair_suspects).
+    /// Where an image's bytes are complete and its store returns the first byte: in the primary, else in the archive. A
+    /// service that checks its own data returns no byte of a rotted object, so this detects such an object at the cost
+    /// of a HEAD. Records unreadable copies for
+    /// [`Verifier::repair_suspects`](crate::services::verify::Verifier::repair_suspects).
     pub async fn readable(&self, id: &ImageId, record: &Record) -> Result<(Store, ObjectMeta)> {
         let mut failure = None;
         let archived = record.sha256.map(|digest| (self.core.archive.store(), layout::archived_image(&digest)));
@@ -106,13 +107,13 @@ impl ImageBytes {
         Err(failure.map_or(Error::MissingBytes, Error::from))
     }
 
-    /// The images that were found wrong since this was last called.
+    /// Takes the images that were found damaged since the last call.
     pub(crate) fn take_suspects(&self) -> BTreeSet<ImageId> {
         std::mem::take(&mut *lock(&self.suspects))
     }
 
-    /// Notes an image for a repair; returns whether that is new. Where nothing is written, nothing could be repaired; and the
-    /// bytes of a deleted image, which a backup has, are in the archive alone.
+    /// Records an image for a repair; returns whether it is new. Skips images while writes are fenced, since a repair
+    /// would fail, and deleted images of a backup, whose bytes are in the archive alone.
     fn suspect(&self, id: &ImageId) -> bool {
         let lives = self.core.catalog.read(|state| state.lives(id.as_str()));
         let is_new = lives && !self.core.is_fenced() && lock(&self.suspects).insert(id.clone());
@@ -129,7 +130,7 @@ impl ImageBytes {
         }
     }
 
-    /// An image's bytes in memory, verified where the record knows their digest.
+    /// An image's bytes in memory, verified if the record contains their digest.
     pub(crate) async fn load(&self, id: &ImageId, record: &Record) -> Result<Bytes> {
         match record.sha256 {
             Some(digest) => {
@@ -145,33 +146,34 @@ impl ImageBytes {
     }
 }
 
-/// Whether reading an object failed though its store answers and has it, so that the fault is the object's and not an outage.
+/// Whether reading an object failed although its store answers and lists it, so that the fault is the object's and not
+/// an outage.
 pub(crate) async fn is_unreadable(store: &Store, key: &Key, error: &StoreError) -> bool {
     match error.kind {
         ErrorKind::Corrupt => true,
-        // An outage or lost rights would also fail the request for its metadata.
+        // An outage or a lack of permissions would also fail the request for its metadata.
         ErrorKind::Unavailable | ErrorKind::Refused => store.head(key).await.is_ok(),
         _ => false,
     }
 }
 
-/// What looks at bytes while they are read.
+/// Observes bytes while they are read.
 pub(crate) trait Observer: Send {
-    /// So many bytes come, from the first. Those before, if any, were not the right ones.
+    /// Announces `size` bytes, from the first one. Bytes seen before belong to a damaged copy.
     fn begin(&mut self, size: u64);
 
-    /// The next of them.
+    /// Receives the next bytes.
     fn see(&mut self, chunk: &[u8]);
 }
 
-/// Looks at nothing.
+/// Ignores all bytes.
 impl Observer for () {
     fn begin(&mut self, _size: u64) {}
 
     fn see(&mut self, _chunk: &[u8]) {}
 }
 
-/// Keeps all bytes.
+/// Collects all bytes.
 impl Observer for BytesMut {
     fn begin(&mut self, size: u64) {
         *self = Self::with_capacity(size as usize);
@@ -192,7 +194,7 @@ impl Observer for Scanner {
     }
 }
 
-/// Reads an object through, and describes what was read.
+/// Reads an object in full, and returns its description.
 pub(crate) async fn read_through(
     store: &Store,
     key: &Key,
@@ -208,7 +210,7 @@ pub(crate) async fn read_through(
     Ok((object.meta, hasher.finish()))
 }
 
-/// Describes an object by reading its first byte.
+/// Returns an object's description by reading its first byte.
 async fn first_byte(store: &Store, key: &Key) -> Result<ObjectMeta, StoreError> {
     let mut object = store.get(key, Some(0..1)).await?;
     while object.body.next().await.transpose()?.is_some() {}

@@ -1,4 +1,4 @@
-//! [`Fields`]: what clients set of an image, with its limits and defaults.
+//! [`Fields`]: the image fields that clients set, with their limits and defaults.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,7 @@ use crate::media::Media;
 
 /// The category of an image that was sent without one.
 pub const DEFAULT_CATEGORY: &str = "fun";
-/// The place of an image that was sent without one and belongs to no group that has one.
+/// The order of an image that was sent without one and is in no group that has one.
 pub const DEFAULT_ORDER: i64 = 999;
 /// Longest description in characters.
 pub const MAX_DESCRIPTION: usize = 10_000;
@@ -22,22 +22,22 @@ pub const MAX_NAME: usize = 1_000;
 /// A change of one field: leave it, clear it, or set it.
 pub type Edit<T> = Option<Option<T>>;
 
-/// What a client says of the images it uploads.
+/// A client's fields for the images it uploads.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = UploadFields)]
 pub struct Fields {
-    /// `fun` where the field is missing; empty for no category.
+    /// `fun` if the field is missing; empty for no category.
     pub category: Option<String>,
-    /// Empty where none is given.
+    /// Empty if none is given.
     pub description: Option<String>,
     /// The group the images join.
     pub group_id: Option<String>,
-    /// The place of the first of them; the others follow it.
+    /// The order of the first image; the others follow it.
     pub order: Option<i64>,
-    /// When they were chosen to be uploaded: the moment at which they stand in lists, so that the images of one selection keep
-    /// their order, whichever arrives first. At most seven days before the upload; any other moment, and that of an image of
-    /// a group, which has an order, is ignored.
+    /// When the images were selected for upload. Lists sort the images by this time, so that the images of one
+    /// selection keep their order, whichever arrives first. At most seven days before the upload; any other time is
+    /// ignored, and so is that of an image in a group, which has an order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub queued_at: Option<Timestamp>,
@@ -52,7 +52,7 @@ impl Fields {
         Self { category, description: said(description), group_id: said(group_id), order, queued_at }
     }
 
-    /// Refuses what is too long.
+    /// Refuses fields that are too long.
     pub fn check(&self) -> Result<()> {
         let too_long = |text: &Option<String>, most| text.as_ref().is_some_and(|t| t.chars().count() > most);
         if too_long(&self.description, MAX_DESCRIPTION) {
@@ -64,7 +64,7 @@ impl Fields {
         Ok(())
     }
 
-    /// When images uploaded at this moment were chosen, as far as that is believed and of use.
+    /// When images uploaded at this moment were selected, if that time is plausible and applies.
     pub(crate) fn queued_before(&self, uploaded: Timestamp) -> Option<String> {
         let is_before =
             |at: &Timestamp| (SignedDuration::ZERO..=QUEUED_AT_MOST).contains(&uploaded.duration_since(*at));
@@ -73,7 +73,7 @@ impl Fields {
 }
 
 impl Record {
-    /// What the bytes of an image say of it.
+    /// The record fields that follow from an image's bytes.
     pub(crate) fn of_bytes(size: u64, digest: Digest, media: &Media) -> Self {
         Self {
             kind: Some(if media.format.is_video() { "video" } else { "image" }.to_owned()),
@@ -85,7 +85,7 @@ impl Record {
         .measured(media)
     }
 
-    /// Takes over what the bytes say of the picture's size.
+    /// Takes over the picture's dimensions from the bytes.
     pub(crate) fn measured(self, media: &Media) -> Self {
         Self {
             width: Some(media.width.into()),
@@ -96,14 +96,14 @@ impl Record {
         }
     }
 
-    /// Whether all that it says of the picture's size is what these bytes say, if it did not know of orientations.
+    /// Whether the recorded dimensions are those of these bytes when orientation is ignored.
     pub(crate) fn lacks_orientation_only(&self, media: &Media) -> bool {
         let (shown, turned) = ((media.width.into(), media.height.into()), (media.height.into(), media.width.into()));
         let says = |said| said == shown || (media.orientation.is_sideways() && said == turned);
         self.orientation.is_none() && self.width.zip(self.height).is_none_or(says)
     }
 
-    /// Adds what a client says of an image that it uploads, but for its place.
+    /// Adds a client's fields for an uploaded image, except for its order.
     pub(crate) fn described(self, fields: &Fields, original_name: Option<String>, uploaded: Timestamp) -> Self {
         Self {
             category: Some(fields.category.clone().unwrap_or_else(|| DEFAULT_CATEGORY.to_owned())),
@@ -117,7 +117,7 @@ impl Record {
     }
 }
 
-/// Refuses a file name that is too long to keep.
+/// Refuses a file name that is too long to store.
 pub(crate) fn check_name(name: Option<&str>) -> Result<()> {
     if name.is_some_and(|name| name.chars().count() > MAX_NAME) {
         return Err(Error::Invalid(format!("A file name is longer than {MAX_NAME} characters.")));

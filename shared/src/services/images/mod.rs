@@ -1,4 +1,4 @@
-//! Reading, listing, editing and deleting images.
+//! Reads, lists, edits and deletes images.
 
 pub mod bytes;
 pub mod fields;
@@ -20,19 +20,19 @@ use crate::core::error::{Error, Result};
 use crate::layout::{self, ImageId};
 use store::ErrorKind;
 
-/// Which images a list shows.
+/// Which images a list contains.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
     /// Those of this category.
     pub category: Option<String>,
-    /// Whether those with a category are left out.
+    /// Whether to exclude those with a category.
     pub without_category: bool,
     /// Those of this group.
     pub group_id: Option<String>,
     /// Those of this type.
     pub kind: Option<String>,
-    /// Those with each word of this text in one of description, original name, category, the title of their group and their
-    /// URL, in whatever order and case.
+    /// Those where each word of this text occurs in the description, original name, category, group title or URL, in
+    /// any order and case.
     pub text: Option<String>,
 }
 
@@ -43,11 +43,11 @@ pub struct Page {
     pub images: Vec<(ImageId, Arc<Entry>)>,
     /// Where the next page starts, if there is one.
     pub next: Option<Position>,
-    /// How many images all pages have; counted for the first.
+    /// The number of images on all pages; counted for the first page only.
     pub total: Option<u64>,
 }
 
-/// A change of what people say of an image. Fields that are `None` stay as they are.
+/// A change of an image's metadata. Fields that are `None` stay as they are.
 #[derive(Debug, Clone, Default)]
 pub struct Patch {
     /// The category.
@@ -56,18 +56,18 @@ pub struct Patch {
     pub description: Edit<String>,
     /// The group.
     pub group_id: Edit<String>,
-    /// The place in the group.
+    /// The order in the group.
     pub order: Edit<i64>,
 }
 
 impl Filter {
-    /// Whether it takes everything.
+    /// Whether it matches every image.
     pub(crate) fn is_empty(&self) -> bool {
         let Self { category, without_category, group_id, kind, text } = self;
         !without_category && [category, group_id, kind, text].into_iter().all(Option::is_none)
     }
 
-    /// Which records it takes.
+    /// Matches the records of the list.
     pub(crate) fn takes(&self) -> impl Fn(&Record) -> bool {
         let same = |wanted: &Option<String>, has: &Option<String>| wanted.is_none() || wanted == has;
         let text = self.text.as_ref().map(|text| text.to_lowercase()).unwrap_or_default();
@@ -94,7 +94,7 @@ impl Patch {
         let mut set_text = |name: &str, slot: &mut Option<String>, edit: &Edit<String>| {
             if let Some(value) = edit {
                 slot.clone_from(value);
-                // What an import left there, of another type, has been replaced too.
+                // An import may have left a value of another type here; it is replaced too.
                 extra.remove(name);
             }
         };
@@ -114,7 +114,7 @@ impl Patch {
     }
 }
 
-/// Reading, listing, editing and deleting images.
+/// Reads, lists, edits and deletes images.
 #[derive(Debug)]
 pub struct Images {
     core: Arc<Core>,
@@ -124,7 +124,7 @@ pub struct Images {
 }
 
 impl Images {
-    /// Reading, listing, editing and deleting images, in the store that `core` has.
+    /// Images for the stores of `core`.
     pub fn new(
         core: Arc<Core>,
         records: Arc<ImageRecords>,
@@ -134,7 +134,7 @@ impl Images {
         Self { core, records, replication, thumbnails }
     }
 
-    /// A page of at most `limit` images, newest first, after `after` where one is given.
+    /// A page of at most `limit` images, newest first, after `after` if given.
     pub async fn list(&self, filter: &Filter, after: Option<&Position>, limit: usize) -> Result<Page> {
         self.core.catalog.refresh().await?;
         let takes = filter.takes();
@@ -165,7 +165,7 @@ impl Images {
         Ok((name, entry.ok_or_else(unknown)?))
     }
 
-    /// Changes what people say of an image; `holds` decides whether the present state is the one the client meant.
+    /// Changes an image's metadata; `holds` decides whether the present state is the one the client meant.
     pub async fn edit(&self, id: &str, patch: &Patch, holds: impl Fn(&Entry) -> bool) -> Result<(ImageId, Arc<Entry>)> {
         patch.check()?;
         self.replication.check_lag()?;
@@ -188,7 +188,7 @@ impl Images {
         self.core.catalog.refresh().await?;
         let (name, entry) = self.known_image(id)?;
         if entry.live().is_some_and(|record| record.sha256.is_none()) {
-            // What was imported and not yet looked at has no replica either.
+            // Imported images that have not been completed have no replica yet.
             self.records.complete().await?;
         }
         let deleted_at = self.core.clock.now();
@@ -206,9 +206,9 @@ impl Images {
         Ok(name)
     }
 
-    /// Deletes the bytes of an image whose tombstone found no room; returns whether that succeeded. Deleting is the way out of
-    /// a full disk: the archive's copy holds the bytes until the tombstone stands. Where it fails, the answer to the client
-    /// stays that of the tombstone, whose outcome may be unknown.
+    /// Deletes the bytes of an image whose tombstone could not be written for lack of space; returns whether that
+    /// succeeded. Deleting must remain possible on a full disk: the archive's copy holds the bytes until the tombstone
+    /// exists. If this fails, the client gets the error of the tombstone, whose outcome may be unknown.
     pub(crate) async fn makes_room(&self, id: &ImageId, entry: &Entry) -> bool {
         let deleted = self.delete_bytes(id, entry).await;
         if let Err(error) = &deleted {
@@ -218,10 +218,10 @@ impl Images {
         deleted.is_ok()
     }
 
-    /// Deletes the bytes of an image whose tombstone stands.
+    /// Deletes the bytes of an image whose tombstone exists.
     pub(crate) async fn delete_bytes_of_deleted(&self, id: &ImageId, before: &Entry) {
         if let Err(error) = self.delete_bytes(id, before).await {
-            // The image is gone for every reader; recovery deletes what is left of it.
+            // The image is gone for every reader; recovery deletes the remaining bytes.
             tracing::warn!(image = %id, error = &error as &dyn std::error::Error, "a deleted image's bytes stay for now");
         }
     }
@@ -245,16 +245,16 @@ impl Images {
         changed.pop().ok_or_else(|| Error::NoSuchImage(id.to_string()))
     }
 
-    /// Deletes an image's bytes from the primary once the archive's copy of them has been found right; leaves
-    /// them where there is no such copy and none can be made.
+    /// Deletes an image's bytes from the primary once the archive's copy is verified; leaves them if there is no such
+    /// copy and none can be made.
     pub(crate) async fn delete_bytes(&self, id: &ImageId, before: &Entry) -> Result<()> {
         if let Some(record) = before.live()
             && let Some(digest) = record.sha256
         {
-            // A prune may not have seen yet that a record so young names this content.
+            // A prune may not have seen yet that such a recent record references this content.
             let verified = if uploaded_after(record, self.core.clock.now() - AGING) {
                 match self.core.archive.verify(&self.core.primary, id, digest).await {
-                    // Deleting goes on a full disk too.
+                    // Deleting must work on a full disk too.
                     Err(e) if e.kind == ErrorKind::Full => {
                         self.core.archive.verify_named(&self.core.primary, id, digest).await?
                     }

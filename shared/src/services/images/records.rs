@@ -1,4 +1,4 @@
-//! [`ImageRecords`]: changes of records that several services make, and the files that they go with.
+//! [`ImageRecords`]: changes of records that several services share, and access to the files of these records.
 
 use crate::core::Core;
 use std::collections::HashMap;
@@ -15,7 +15,7 @@ use crate::media::{self, Limits, Media};
 use store::digest::Digest;
 use store::{ErrorKind, StoreError};
 
-/// What a change of one image did.
+/// The effect of a change on one image.
 pub(crate) struct Changed {
     pub(crate) id: ImageId,
     pub(crate) before: Arc<Entry>,
@@ -31,20 +31,20 @@ pub(crate) struct Listed {
     pub(crate) modified: Timestamp,
 }
 
-/// Changes of records that several services make.
+/// Changes of records that several services share.
 #[derive(Debug)]
 pub struct ImageRecords {
     core: Arc<Core>,
 }
 
 impl ImageRecords {
-    /// Changes of records that several services make, in the store that `core` has.
+    /// Image records for the stores of `core`.
     pub fn new(core: Arc<Core>) -> Self {
         Self { core }
     }
 
-    /// Commits new contents of images, each with the state that it was made from; the caller has its turn at editing. Where
-    /// there are none, nothing is written.
+    /// Commits new contents of images, each with the state that it was made from; the caller holds the edit permit.
+    /// Without changes, nothing is written.
     pub(crate) async fn commit_changes(&self, changes: Vec<(ImageId, Arc<Entry>, Content)>) -> Result<Vec<Changed>> {
         if changes.is_empty() {
             return Ok(Vec::new());
@@ -55,7 +55,7 @@ impl ImageRecords {
         };
         let (to_commit, changes): (Vec<_>, Vec<_>) = changes.into_iter().map(change).unzip();
         let committed = self.core.catalog.commit(to_commit).await;
-        // Also where the outcome is unknown, which the background task decides.
+        // Also if the outcome is unknown: the background task resolves it.
         self.core.changed.notify_one();
         let commit = self.core.note_write(committed.map_err(Error::from))?;
         let changed = |(id, before, change): (ImageId, Arc<Entry>, Change)| {
@@ -65,8 +65,8 @@ impl ImageRecords {
         Ok(changes.into_iter().map(changed).collect())
     }
 
-    /// Completes records that have no digest (imported ones) from their files, and gives these their replicas;
-    /// returns how many those were. Until then a record is in no backup and must not be deleted.
+    /// Completes records without a digest (imported ones) from their files, and makes their replicas; returns the
+    /// number of completed records. Until then a record is in no backup and must not be deleted.
     pub(crate) async fn complete(&self) -> Result<u64> {
         if self.core.catalog.read(|state| state.totals().undigested) == 0 {
             return Ok(0);
@@ -99,7 +99,7 @@ impl ImageRecords {
         self.commit_unless_changed(completed).await
     }
 
-    /// Commits changes of records that are still in the state that each was made from; returns how many were.
+    /// Commits changes of those records that are still in the state that each was made from; returns their number.
     pub(crate) async fn commit_unless_changed(&self, mut changes: Vec<(ImageId, Stamp, Change)>) -> Result<u64> {
         let _turn = self.core.editing.lock().await;
         self.core.catalog.refresh().await?;
@@ -114,10 +114,11 @@ impl ImageRecords {
         Ok(count)
     }
 
-    /// Completes a record from its file, and gives an image or what a record already names its replica.
+    /// Completes a record from its file, and makes the replica of the image or of the content that the record
+    /// references.
     pub(crate) async fn describe(&self, id: &ImageId, record: Record) -> Result<(Option<Media>, Record)> {
         let body = self.core.primary.fetch(&layout::image(id)).await?;
-        // The limits are for what comes in. What is here is kept, however large it is.
+        // The limits apply to new images. Existing ones are kept, however large.
         let (limits, inspected) = (Limits { max_pixels: u64::MAX, max_frames: u32::MAX }, body.clone());
         let media = blocking(move || media::inspect(&inspected, &limits)).await?.ok();
         let known = record.kind.is_some();
@@ -140,13 +141,13 @@ impl ImageRecords {
     }
 }
 
-/// The version of a record that was completed. What was imported yields to any real state; what was edited since must be
-/// replaced.
+/// The next version of a completed record. An imported record yields to any real state; one that was edited since must
+/// be replaced.
 pub(crate) fn next_version(entry: &Entry) -> u64 {
     if entry.stamp.version == 0 { 0 } else { entry.stamp.version + 1 }
 }
 
-/// Adds what the bytes say where the record says nothing.
+/// Fills the record's missing fields from the image bytes.
 pub(crate) fn completed(record: Record, size: u64, digest: Digest, media: Option<&Media>) -> Record {
     let record = match media {
         Some(media) if record.lacks_orientation_only(media) => record.measured(media),
@@ -161,7 +162,7 @@ pub(crate) fn completed(record: Record, size: u64, digest: Digest, media: Option
     }
 }
 
-/// Whether an error means that a file went away while it was looked at.
+/// Whether an error means that a file disappeared while it was read.
 pub(crate) fn vanished(error: &StoreError) -> bool {
     error.kind == ErrorKind::NotFound
 }

@@ -1,4 +1,4 @@
-//! Copying what one state needs, in an order in which nothing stands before what it names.
+//! Copies what a state needs, in an order in which every object is copied before those that reference it.
 
 use std::collections::HashSet;
 
@@ -16,10 +16,10 @@ use crate::services::tokens;
 use store::digest::Digest;
 use store::{Body, Key, ObjectMeta, Optional, PutMode, StoreError};
 
-/// Objects copied at a time.
+/// Objects copied concurrently.
 const COPIES: usize = 8;
 
-/// Copies what `state` and `backups` consist of, but for the state itself.
+/// Copies everything that `state` and `backups` consist of, except for the state itself.
 pub(super) async fn round(
     from: &Core,
     to: &Core,
@@ -46,14 +46,14 @@ struct Round<'a> {
     state: &'a Snapshot,
 }
 
-/// Where the bytes of an image came from.
+/// The source of an image's bytes.
 enum Came {
     ItsPlace,
     ItsSecondCopy,
     Nowhere,
 }
 
-/// What became of objects whose names are their digests.
+/// The result of copying content-addressed objects.
 #[derive(Default)]
 struct Copied {
     copied: u64,
@@ -61,7 +61,7 @@ struct Copied {
 }
 
 impl Round<'_> {
-    /// The bytes of every image that lives.
+    /// Copies the bytes of every live image.
     async fn images(&self, report: &mut Migrated) -> Result<()> {
         self.to.progress.begin("images", self.state.totals().live);
         let wanted = self.state.live().map(|(id, record)| {
@@ -71,7 +71,7 @@ impl Round<'_> {
             let (id, digest, size) = wanted.what;
             let came = match digest {
                 Some(digest) => self.image(&id, digest).await?,
-                // A link has none, and those of the older format may not have been looked at yet.
+                // A link has none, and records of the older format may not have been completed yet.
                 None => {
                     self.as_it_is(&layout::image(&id)).await?;
                     return Ok(None);
@@ -105,8 +105,8 @@ impl Round<'_> {
         Ok(if came { Came::ItsSecondCopy } else { Came::Nowhere })
     }
 
-    /// Files that no record explains, for a start to adopt or to set aside as it would have in FROM; but for what may belong
-    /// to an upload under way, which comes with its record.
+    /// Copies files without a record, so that a start adopts them or sets them aside as it would have in FROM. Skips
+    /// files that may belong to an upload in progress, which are copied with its record.
     async fn files_without_a_record(&self) -> Result<()> {
         self.to.progress.begin("files without a record", 0);
         let young = self.from.clock.now() - IN_FLIGHT;
@@ -125,7 +125,7 @@ impl Round<'_> {
         Ok(())
     }
 
-    /// The replicas of images that live, from where their first copy stands now.
+    /// Makes the replicas of live images, from wherever their primary copy is now.
     async fn second_copies_of_images(&self, report: &mut Migrated) -> Result<()> {
         let mut live: Vec<(Digest, &ImageId, Option<u64>)> =
             self.state.live().filter_map(|(id, record)| Some((record.sha256?, id, record.size))).collect();
@@ -141,7 +141,7 @@ impl Round<'_> {
             if self.to.primary.copy_if_right(&layout::image(&id), archive, &wanted.key, digest).await? {
                 return Ok(true);
             }
-            // Two records may share these bytes, and this one's may be the one that lacks them.
+            // Two records may share these bytes, and the primary's copy for this record may be the missing one.
             self.from.archive.store().copy_if_right(&wanted.key, archive, &wanted.key, digest).await
         };
         let lacking = lacking(stream::iter(wanted), archive, layout::ARCHIVED_IMAGES, &self.to.progress);
@@ -152,12 +152,12 @@ impl Round<'_> {
         Ok(())
     }
 
-    /// The replicas that are left: those of deleted images and of what older backups name.
+    /// Copies the remaining replicas: those of deleted images and those that older backups reference.
     async fn other_replicas(&self, report: &mut Migrated) -> Result<()> {
         let others =
             self.named_by_digest(layout::ARCHIVED_IMAGES, layout::parse_archived_image, "older images").await?;
         report.second_copies += others.copied;
-        // That of an image which lives and has none in TO either shows as missing already.
+        // A live image without a copy in TO is already reported as missing.
         let live: HashSet<Digest> = match others.wrong.is_empty() {
             true => HashSet::new(),
             false => self.state.live().filter_map(|(_, record)| record.sha256).collect(),
@@ -166,7 +166,7 @@ impl Round<'_> {
         Ok(())
     }
 
-    /// The objects below `prefix` of the archive, whose names tell their digests.
+    /// Copies the objects below `prefix` of the archive, whose names contain their digests.
     async fn named_by_digest(
         &self,
         prefix: &'static str,
@@ -180,7 +180,7 @@ impl Round<'_> {
         });
         let copy = async |wanted: Wanted<Digest>| {
             let came = from.copy_if_right(&wanted.key, to, &wanted.key, wanted.what).await?;
-            // One that went meanwhile was pruned, and nothing names it.
+            // An object that disappeared meanwhile was pruned, and is unreferenced.
             let wrong = !came && from.head(&wanted.key).await.optional()?.is_some();
             Ok::<_, StoreError>((wanted.what, came, wrong))
         };
@@ -194,7 +194,7 @@ impl Round<'_> {
         Ok(all)
     }
 
-    /// The manifests of these backups, each once all its chunks stand.
+    /// Copies the manifests of these backups, each once all its chunks exist.
     async fn backups(&self, names: &[BackupName], report: &mut Migrated) -> Result<()> {
         self.to.progress.begin("backups", names.len() as u64);
         let (from, to) = (self.from.archive.store(), self.to.archive.store());
@@ -208,7 +208,7 @@ impl Round<'_> {
         while let Some(Wanted { key, what: name, .. }) = lacking.try_next().await? {
             let read = from.read(&key).await;
             if matches!(&read, Err(e) if e.is_not_found()) {
-                // It was deleted since.
+                // The backup has been deleted since.
                 continue;
             }
             let manifest = read.intact()?.map(|(bytes, _)| (Manifest::decode(&bytes), bytes));
@@ -225,7 +225,7 @@ impl Round<'_> {
         Ok(())
     }
 
-    /// Which automatic backups are due. Where it cannot be read, TO begins to count anew, as FROM would.
+    /// Copies which automatic backups are due. If it cannot be read, TO starts the count again, as FROM would.
     async fn sequence(&self) -> Result<()> {
         let key = layout::sequence();
         let Some((bytes, _)) = self.from.archive.store().read(&key).await.intact()? else { return Ok(()) };
@@ -236,8 +236,8 @@ impl Round<'_> {
         Ok(())
     }
 
-    /// The tokens of clients, so that they work in TO as well, and those that were revoked no longer do. Damaged ones work
-    /// nowhere, and stay where they are.
+    /// Copies the tokens of clients, so that they work in TO too, and revoked ones no longer do. Damaged tokens work
+    /// nowhere, and are not copied.
     async fn tokens(&self) -> Result<()> {
         let key = layout::tokens();
         let Some((bytes, _)) = self.from.primary.read(&key).await.intact()? else { return Ok(()) };
@@ -248,7 +248,7 @@ impl Round<'_> {
         Ok(())
     }
 
-    /// Copies a file of which nothing is known, if it is there.
+    /// Copies a file of unknown content, if it exists.
     async fn as_it_is(&self, key: &Key) -> Result<(), StoreError> {
         let Some(body) = self.from.primary.fetch(key).await.intact()? else { return Ok(()) };
         self.to.primary.put(key, &body, &PutMode::Overwrite).await.map(drop)

@@ -1,4 +1,4 @@
-//! What one place lacks of what another one has, by walking two listings side by side, so that neither lies in memory.
+//! Finds what one store lacks of another, by walking two listings in parallel, so that neither is held in memory.
 
 use std::pin::Pin;
 
@@ -7,16 +7,16 @@ use futures::stream::{self, BoxStream, Peekable, Stream, StreamExt, TryStreamExt
 use crate::base::progress::Progress;
 use store::{Key, ObjectMeta, Store, StoreError};
 
-/// Something that should stand under a key.
+/// An object that should exist under a key.
 pub(super) struct Wanted<T> {
     pub(super) key: Key,
-    /// Its length in bytes, where that is known.
+    /// Its length in bytes, if known.
     pub(super) size: Option<u64>,
     pub(super) what: T,
 }
 
-/// Those of `wanted`, which come in the order of their keys, that `place` lacks or holds with another length. Each that was
-/// looked at counts in `progress`.
+/// Those of `wanted`, which is sorted by key, that `place` lacks or holds with another length. Each item that was
+/// checked counts in `progress`.
 pub(super) fn lacking<'a, T: Send + Sync + 'a>(
     wanted: impl Stream<Item = Result<Wanted<T>, StoreError>> + Send + 'a,
     place: &Store,
@@ -35,7 +35,7 @@ pub(super) fn lacking<'a, T: Send + Sync + 'a>(
     })
 }
 
-/// Whether a listing, which is read as far as the key of `item`, has it.
+/// Whether a listing, read up to the key of `item`, contains it.
 async fn stands<T>(
     there: &mut Peekable<BoxStream<'static, Result<ObjectMeta, StoreError>>>,
     item: &Wanted<T>,

@@ -1,4 +1,4 @@
-//! The marker of a migration that has not ended.
+//! The marker of an unfinished migration.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -10,7 +10,7 @@ use crate::core::error::{Error, Result};
 use crate::layout;
 use store::{Body, ErrorKind, Optional, PutMode, Store, StoreError};
 
-/// Which store is being migrated to the place where this lies; sealed JSON.
+/// The store that is being migrated to this location; sealed JSON.
 #[derive(Serialize, Deserialize)]
 struct Marker {
     store: Uuid,
@@ -18,8 +18,8 @@ struct Marker {
     begun: Timestamp,
 }
 
-/// The store that is being migrated to `primary`, if one is. A marker that cannot be read is none to go on from, and none
-/// to pass over.
+/// The store that is being migrated to `primary`, if any. An unreadable marker is an error: it can neither be resumed
+/// nor ignored.
 pub(super) async fn read(primary: &Store) -> Result<Option<Uuid>> {
     let Some((bytes, _)) = primary.read(&layout::migration()).await.optional()? else { return Ok(None) };
     match seal::open::<Marker>(&bytes) {
@@ -31,7 +31,7 @@ pub(super) async fn read(primary: &Store) -> Result<Option<Uuid>> {
     }
 }
 
-/// Marks a place; false where it is marked already.
+/// Writes the marker; false if there is one already.
 pub(super) async fn put(primary: &Store, store: Uuid, begun: Timestamp) -> Result<bool, StoreError> {
     let marker = seal::seal(&Marker { store, begun });
     match primary.put(&layout::migration(), &Body::from(marker), &PutMode::Create).await {
@@ -40,7 +40,7 @@ pub(super) async fn put(primary: &Store, store: Uuid, begun: Timestamp) -> Resul
     }
 }
 
-/// Takes the marker away: the place holds the whole of a state.
+/// Removes the marker: the location holds a complete state.
 pub(super) async fn remove(primary: &Store) -> Result<(), StoreError> {
     primary.delete(&layout::migration()).await
 }

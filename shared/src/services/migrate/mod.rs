@@ -1,12 +1,12 @@
-//! Migrating: making one place hold the store that another one holds.
+//! Migration: copies a store from one location to another.
 //!
-//! FROM is only read, and may be served meanwhile. Into TO go image bytes first, then replicas, chunks and backups,
-//! and last, in one put, the checkpoint: until then TO is no store, or the older one that it was. What stands in TO with the
-//! right length is not copied again, since a put is there whole or not at all. So a run that was cut off is finished by
-//! another one, and one that comes later brings what changed. Nothing in TO is deleted.
+//! FROM is only read, and may be served meanwhile. TO receives image bytes first, then replicas, chunks and backups,
+//! and last, in one put, the checkpoint: until then TO is not a store, or is the older one that it was. An object that
+//! exists in TO with the right length is not copied again, since a put is atomic. So another run completes an
+//! interrupted one, and a later run copies what changed. Nothing in TO is deleted.
 //!
-//! While TO has no checkpoint yet, a marker stands in it, and a start refuses it: the files alone would look like a store
-//! whose metadata was lost.
+//! While TO has no checkpoint yet, it contains a marker, and a start refuses it: the files alone would look like a
+//! store whose metadata was lost.
 //!
 //! Architecture invariant: nothing here writes to FROM.
 
@@ -26,14 +26,14 @@ use crate::layout::{self, BackupName, ImageId};
 use store::digest::Digest;
 use store::{Store, StoreError};
 
-/// How often it is looked for what came to FROM meanwhile. A FROM that never rests is left behind by a little.
+/// How often a run copies what has changed in FROM meanwhile. If FROM keeps changing, TO ends up slightly behind.
 const ROUNDS: usize = 8;
 
 /// What a migration did.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Migrated {
-    /// Images that there are in TO now.
+    /// Images that are in TO now.
     pub images: u64,
     /// Image files that this run copied.
     pub copied: u64,
@@ -45,21 +45,21 @@ pub struct Migrated {
     pub chunks: u64,
     /// Backups that it copied.
     pub backups: u64,
-    /// Objects of the quarantine that it copied.
+    /// Quarantined objects that it copied.
     pub set_aside: u64,
-    /// Changes of images that came to FROM while it ran and are in TO as well.
+    /// Changes of images that were made in FROM during the run and are in TO too.
     pub caught_up: u64,
-    /// Changes that came after that: another run brings them.
+    /// Changes that were made after that: another run copies them.
     pub behind: u64,
-    /// Images whose bytes in FROM were missing or wrong, and came from their replica.
+    /// Images whose bytes in FROM were missing or damaged, and were copied from their replica.
     pub repaired: BTreeSet<ImageId>,
-    /// Images whose bytes are right nowhere in FROM. Their records are in TO.
+    /// Images without an intact copy in FROM. Their records are in TO.
     pub missing: BTreeSet<ImageId>,
-    /// Replicas of images that only backups name and that are wrong in FROM. They are not in TO.
+    /// Replicas of images that only backups reference and that are damaged in FROM. They are not in TO.
     pub lost_copies: BTreeSet<Digest>,
-    /// Backups of FROM that are damaged or lack a part. They are not in TO.
+    /// Backups of FROM that are damaged or incomplete. They are not in TO.
     pub damaged_backups: BTreeSet<BackupName>,
-    /// Commits of FROM that cannot be read, or that only its archive holds: a start of FROM takes in what can be.
+    /// Commits of FROM that cannot be read, or that only its archive holds: a start of FROM recovers what it can.
     pub unreadable_commits: usize,
 }
 
@@ -71,8 +71,8 @@ impl Migrated {
     }
 }
 
-/// Makes `to` hold the store that `from` holds. How far it is shows in the progress of `to`.
-/// [`Error::MigrationRefused`], with nothing written, where `to` holds anything but an older state of the same store.
+/// Copies the store in `from` to `to`. Reports through the progress of `to`. [`Error::MigrationRefused`], with nothing
+/// written, if `to` holds anything but an older state of the same store.
 pub async fn migrate(from: &Core, to: &Core) -> Result<Migrated> {
     from.catalog.refresh().await?;
     let Some(store) = from.catalog.store_id() else {
@@ -81,7 +81,7 @@ pub async fn migrate(from: &Core, to: &Core) -> Result<Migrated> {
     check_target(from, to, store).await?;
     let (mut report, mut last) = (Migrated::default(), None::<Snapshot>);
     for _ in 0..ROUNDS {
-        // What these backups name was there before them, so that the listings that follow find it.
+        // The objects that these backups reference are older than the backups, so the later listings include them.
         let backups = backup_names(from.archive.store()).await?;
         from.catalog.refresh().await?;
         let now = from.catalog.read(|state| state.snapshot());
@@ -101,7 +101,7 @@ pub async fn migrate(from: &Core, to: &Core) -> Result<Migrated> {
             break;
         }
     }
-    // One that was deleted meanwhile is not missed.
+    // An image that was deleted meanwhile does not count as missing.
     report.missing.retain(|id| from.catalog.read(|state| state.lives(id.as_str())));
     report.unreadable_commits = from.catalog.unreadable().len() + from.catalog.only_in_mirrors().await?.len();
     Ok(report)
@@ -114,7 +114,7 @@ fn refused<T>(sentence: &str) -> Result<T> {
     Err(Error::MigrationRefused(sentence.to_owned()))
 }
 
-/// Sees to it that `to` is empty and marked, or an unfinished migration or an older state of this store.
+/// Checks that `to` is empty, and marks it, or that it holds an unfinished migration or an older state of this store.
 async fn check_target(from: &Core, to: &Core, store: uuid::Uuid) -> Result<()> {
     for place in [&to.primary, to.archive.store()] {
         place.check_conditional_writes(&layout::scratch()).await?;
@@ -128,7 +128,7 @@ async fn check_target(from: &Core, to: &Core, store: uuid::Uuid) -> Result<()> {
         Some(found) if found == store => {
             return if to.catalog.beyond(&theirs).is_empty() { Ok(()) } else { refused(BEYOND) };
         }
-        // A server that was started here once left an empty store.
+        // A server that was once started here has left an empty store.
         Some(_) if to.catalog.read(|state| state.totals().uploads()) == 0 && holds_no_images(to).await? => {}
         None if is_empty(&to.primary).await? && is_empty(to.archive.store()).await? => {}
         _ => return refused("The place to migrate to is not empty, and what it holds is not this store."),
@@ -139,7 +139,7 @@ async fn check_target(from: &Core, to: &Core, store: uuid::Uuid) -> Result<()> {
     }
 }
 
-/// Whether nothing lies in a store, but for files whose name begins with a dot.
+/// Whether a store holds nothing except files whose name begins with a dot.
 async fn is_empty(store: &Store) -> Result<bool, StoreError> {
     let mut all = store.list("", None);
     while let Some(meta) = all.try_next().await? {
@@ -162,7 +162,7 @@ async fn holds_no_images(to: &Core) -> Result<bool, StoreError> {
     Ok(copies.try_next().await?.is_none() && backup_names(archive).await?.is_empty())
 }
 
-/// The backups of an archive, whole or not.
+/// The backups of an archive, complete or not.
 async fn backup_names(archive: &Store) -> Result<Vec<BackupName>, StoreError> {
     let backups = archive.list(layout::BACKUPS, None);
     backups.try_filter_map(async |meta| Ok(layout::parse_manifest(&meta.key))).try_collect().await
@@ -173,7 +173,7 @@ fn changes(then: &Snapshot, now: &Snapshot) -> u64 {
     now.iter().filter(|(id, entry)| !then.covers(id, entry)).count() as u64
 }
 
-/// [`Error::MigrationUnfinished`] where a migration into this store was begun and has not ended.
+/// [`Error::MigrationUnfinished`] if a migration into this store has begun and not ended.
 pub async fn check_migration(primary: &Store) -> Result<()> {
     match marker::read(primary).await? {
         Some(_) => Err(Error::MigrationUnfinished),

@@ -1,4 +1,4 @@
-//! The verdict: which evidence there is, and which of it wins.
+//! The persistence report: which evidence exists, and which of it wins.
 
 use super::Persistence;
 use std::borrow::Cow;
@@ -9,19 +9,19 @@ use crate::base::clock::format_millis;
 use crate::config::Location;
 use crate::config::Platform;
 
-/// Whether the images will still be there after the next deployment.
+/// Whether the images will survive the next deployment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PersistenceStatus {
     /// They have outlived an instance.
     Proven,
-    /// Nothing speaks against it, and it is not shown yet.
+    /// There is no evidence against it, and no proof yet.
     Unproven,
-    /// They lie where the next instance will not find them.
+    /// They are stored where the next instance will not find them.
     Ephemeral,
 }
 
 impl PersistenceStatus {
-    /// The verdict as one word.
+    /// The status as one word.
     pub fn name(self) -> &'static str {
         match self {
             Self::Proven => "proven",
@@ -31,33 +31,33 @@ impl PersistenceStatus {
     }
 }
 
-/// A verdict and what it rests on.
+/// A persistence status and its evidence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PersistenceReport {
-    /// The verdict.
+    /// The status.
     pub verdict: PersistenceStatus,
-    /// What it rests on, in plain words.
+    /// The evidence, in plain words.
     pub evidence: String,
-    /// What to do, where something is to be done.
+    /// What to do, if action is needed.
     pub warning: Option<String>,
-    /// Where what the images lie on is mounted.
+    /// The mount point of the file system that holds the images.
     pub mount: Option<String>,
-    /// The kind of file system that it is.
+    /// The kind of that file system.
     pub file_system: Option<String>,
-    /// Whether the archive, backups included, goes with the instance though the images stay.
+    /// Whether the archive, including the backups, is lost with the instance although the images stay.
     pub archive_passes: bool,
 }
 
-/// Why something may go with its instance.
+/// Why data may be lost with its instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Passing<'a> {
-    /// The platform is known to begin with a new one.
+    /// The platform is known to start each instance with a new disk.
     Wiped,
-    /// File systems of this name mostly do.
+    /// File systems of this kind usually are.
     ByName(&'a str),
 }
 
-/// File systems in memory, and those that show an image of software with what was changed in it.
+/// File systems in memory, and those that show a software image with a writable layer.
 const BY_NAME: [&str; 8] = ["tmpfs", "ramfs", "overlay", "aufs", "squashfs", "rootfs", "devtmpfs", "erofs"];
 
 impl Deployment {
@@ -69,10 +69,10 @@ impl Deployment {
         let name = mount.map(|mount| mount.file_system.as_str()).or(file_system);
         let by_name = name.filter(|name| BY_NAME.contains(name));
         let on_root = mount.is_some_and(|mount| mount.point == "/");
-        // What is mounted into a pod may be a folder that goes with the pod.
+        // A mount in a pod may be a folder that is deleted with the pod.
         let of_pod = mount.is_some_and(|mount| mount.root.contains("/kubernetes.io~empty-dir/"));
         let wiped = match self.platform {
-            // Software that is deployed with data in it brings that data back each time, which looks like survival.
+            // Software that is deployed with data in it brings that data along each time, which looks like survival.
             None => false,
             Some(Platform::Heroku | Platform::Lambda) => true,
             Some(_) => on_root || by_name.is_some() || of_pod,
@@ -80,8 +80,8 @@ impl Deployment {
         if wiped { Some(Passing::Wiped) } else { by_name.map(Passing::ByName) }
     }
 
-    /// Judges what is known. `images` and `archive` have outlived this; `file_system` is what the primary says of itself;
-    /// `whole` says that a recovery has found everything.
+    /// Derives the status from the evidence. `images` and `archive` are what each has outlived; `file_system` is the
+    /// kind that the primary reports; `whole` means that a recovery has found everything.
     pub(super) fn judge(
         &self,
         images: Option<&Outlived>,
@@ -141,7 +141,7 @@ impl Deployment {
         if self.asynchronous { "; what it is behind by, see backups.singleCopies, may be lost" } else { "" }
     }
 
-    /// What becomes of an instance's own disk.
+    /// What happens to an instance's own disk.
     fn wipes(&self) -> &'static str {
         match self.platform {
             Some(Platform::Railway) => "Railway gives each deployment an empty disk",
@@ -197,8 +197,8 @@ impl Outlived {
 }
 
 impl Persistence {
-    /// Whether the images outlive their instance, as far as this start has found. `file_system` is what the primary says
-    /// of itself, and `kind` what sort of store it is.
+    /// Whether the images outlive their instance, as far as this start has found. `file_system` is the kind that the
+    /// primary reports, and `kind` is the kind of store.
     pub(crate) fn judge(&self, kind: &str, file_system: Option<&str>) -> PersistenceReport {
         let unknown = Deployment::unknown(&if kind == "s3" {
             MountPoint::Service

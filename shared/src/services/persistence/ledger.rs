@@ -1,7 +1,8 @@
-//! The ledger of starts: which instances have started with a place, kept in that place.
+//! The ledger of starts: the list of instances that have started with a location, stored in that location.
 //!
-//! Each place has its own, which is never filled from another's: that an instance stands in it means that the place itself
-//! has outlived it. It also is the place's mark, and remembers which places were volumes, and where.
+//! Each location has its own ledger, which is never copied from another's: an instance in the ledger proves that the
+//! location itself has outlived it. The ledger also serves as the location's mark, and records which locations were
+//! volumes, and where.
 
 use super::Persistence;
 use jiff::Timestamp;
@@ -15,18 +16,18 @@ use crate::core::error::Result;
 use crate::layout;
 use store::{Body, Contention, ErrorKind, Optional, PutMode, Store};
 
-/// Instances that are remembered besides the first.
+/// Instances that are recorded besides the first.
 const NEWEST: usize = 20;
 
-/// The ledger of one place; sealed JSON.
+/// The ledger of one location; sealed JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Ledger {
-    /// The places that were file systems of their own at the last start.
+    /// The locations that were file systems of their own at the last start.
     pub(super) volumes: Vec<Volume>,
-    /// How many instances stood between the first and the second of `starts`.
+    /// The number of instances dropped between the first and the second of `starts`.
     forgotten: u64,
-    /// The first instance and the newest ones, in the order in which they came.
+    /// The first instance and the newest ones, in chronological order.
     starts: Vec<Start>,
 }
 
@@ -42,14 +43,14 @@ struct Start {
     count: u64,
 }
 
-/// That a place has outlived an instance.
+/// Proof that a location has outlived an instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outlived {
-    /// The oldest that is known.
+    /// The oldest known instance.
     pub instance: Instance,
     /// When it first started here.
     pub since: Timestamp,
-    /// How many others have taken its place, one after the other.
+    /// How many later instances have replaced one another.
     pub changes: u64,
 }
 
@@ -62,7 +63,7 @@ impl Ledger {
         seal::open(bytes)
     }
 
-    /// Takes note of a start of `instance`.
+    /// Records a start of `instance`.
     fn note(&mut self, instance: &Instance, now: Timestamp) {
         match self.starts.iter_mut().find(|start| start.instance == *instance) {
             Some(start) => (start.last, start.count) = (now, start.count.saturating_add(1)),
@@ -74,26 +75,26 @@ impl Ledger {
         }
     }
 
-    /// What the place has outlived, seen from `instance`, whose start has been noted.
+    /// What the location has outlived, as of a recorded start of `instance`.
     pub(super) fn outlived(&self, instance: &Instance) -> Option<Outlived> {
         let at = self.starts.iter().position(|start| start.instance != *instance)?;
         let forgotten = if at == 0 { self.forgotten } else { 0 };
         let start = &self.starts[at];
         let changes = (self.starts.len() - at - 1) as u64 + forgotten;
-        // Where it came between two starts of this instance, that one has taken its place.
+        // If it ran between two starts of this instance, this instance has replaced it.
         Some(Outlived { instance: start.instance.clone(), since: start.first, changes: changes.max(1) })
     }
 }
 
-/// The ledger of a place; `None` where there is none, or none that can be trusted.
+/// The ledger of a location; `None` if it is missing or damaged.
 pub(super) async fn read(place: &Store) -> Result<Option<Ledger>> {
     let read = place.read(&layout::starts()).await.intact()?;
     Ok(read.and_then(|(bytes, _)| Ledger::decode(&bytes)))
 }
 
 impl Persistence {
-    /// Takes note of this start in a place, and says what the place has outlived. What cannot be trusted is set aside and
-    /// begun anew; what cannot be written is read all the same.
+    /// Records this start in a location, and returns what the location has outlived. A damaged ledger is set aside and
+    /// started again; one that cannot be written is still read.
     pub(super) async fn note_start_in(&self, place: &Store, volumes: &[Volume]) -> Result<Option<Outlived>> {
         let (key, instance) = (layout::starts(), self.deployment_of().and_then(|known| known.instance.as_ref()));
         let mut contention = Contention::new(&key);

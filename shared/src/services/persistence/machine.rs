@@ -1,34 +1,34 @@
-//! What is asked of the machine: what is mounted where, and what tells this boot or container from the last one.
+//! Facts about the machine: what is mounted where, and what distinguishes this boot or container from the last one.
 //!
-//! The one place that reads `/proc`; tests give the same as text. Where there is no `/proc`, nothing is known.
+//! Only this module reads `/proc`; tests supply the same as text. Without `/proc`, nothing is known.
 
 use std::path::Path;
 
-/// What the kernel says.
+/// What the kernel reports.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Machine {
     /// `/proc/self/mountinfo`.
     mounts: Vec<Mount>,
-    /// A random number that each boot draws.
+    /// A random number that each boot generates.
     boot_id: Option<String>,
     hostname: Option<String>,
 }
 
-/// Something that is mounted.
+/// A mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mount {
-    /// Where.
+    /// The mount point.
     pub point: String,
-    /// Which folder of its file system lies there; `/` but for bind mounts and subvolumes.
+    /// The mounted folder of its file system; `/` except for bind mounts and subvolumes.
     pub root: String,
-    /// The kind of file system, as the kernel names it.
+    /// The kind of file system, in the kernel's terms.
     pub file_system: String,
     /// The options of the file system itself.
     options: String,
 }
 
 impl Machine {
-    /// The machine that this process runs on. Blocks for a moment.
+    /// The machine that this process runs on. Blocks briefly.
     pub fn here() -> Self {
         let read = |path: &str| std::fs::read_to_string(path).ok();
         Self::told(
@@ -38,7 +38,7 @@ impl Machine {
         )
     }
 
-    /// A machine of which the kernel would say this.
+    /// A machine whose kernel reports this.
     pub fn told(mountinfo: &str, boot_id: Option<&str>, hostname: Option<&str>) -> Self {
         let said = |text: Option<&str>| text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
         Self {
@@ -48,10 +48,10 @@ impl Machine {
         }
     }
 
-    /// What is mounted where an absolute path without links lies.
+    /// The mount that holds an absolute path without links.
     pub fn mount_of(&self, path: &Path) -> Option<&Mount> {
         let holding = self.mounts.iter().filter(|mount| path.starts_with(&mount.point));
-        // Of equal ones the last, which lies above the others.
+        // Of mounts on the same point the last, which covers the others.
         holding.max_by_key(|mount| Path::new(&mount.point).components().count())
     }
 
@@ -63,8 +63,8 @@ impl Machine {
         self.hostname.as_deref()
     }
 
-    /// Something that is new with each container and stays while only its process is started again: the folder that takes
-    /// in what the container writes, and the folder of the host that holds its `/etc/hostname`.
+    /// A value that is new with each container and stays when only its process restarts: the folder that holds the
+    /// container's writable layer, and the host folder that holds its `/etc/hostname`.
     pub(super) fn container(&self) -> Option<String> {
         let upper = self.mount_of(Path::new("/")).and_then(|root| root.option("upperdir"));
         let hostname = self.mounts.iter().find(|mount| mount.point == "/etc/hostname").map(|mount| mount.root.as_str());
@@ -82,9 +82,9 @@ impl Machine {
 }
 
 impl Mount {
-    /// Reads a line of `/proc/self/mountinfo`; see proc_pid_mountinfo(5).
+    /// Parses a line of `/proc/self/mountinfo`; see proc_pid_mountinfo(5).
     fn parse(line: &str) -> Option<Self> {
-        // A number of optional fields stands between the two halves, and a hyphen after them.
+        // A variable number of optional fields and a hyphen separate the two halves.
         let (first, second) = line.split_once(" - ")?;
         let mut first = first.split(' ').skip(3);
         let mut second = second.split(' ');
@@ -99,7 +99,7 @@ impl Mount {
     }
 }
 
-/// Undoes how the kernel writes space, tab, newline and backslash: as three octal digits after a backslash.
+/// Decodes the kernel's escapes for space, tab, newline and backslash: a backslash and three octal digits.
 fn unescape(text: &str) -> String {
     let mut parts = text.split('\\');
     let mut plain = parts.next().unwrap_or_default().to_owned();
@@ -173,7 +173,7 @@ not a line
 
     #[test]
     fn this_machine_says_where_it_runs() {
-        // Whatever it is, a line of what it says must be understood.
+        // Whatever the machine is, at least one of its lines must parse.
         let here = Machine::here();
         assert_eq!(here.mount_of(Path::new("/")).is_some(), Path::new("/proc/self/mountinfo").exists());
     }

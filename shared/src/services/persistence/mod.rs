@@ -1,14 +1,15 @@
-//! Whether images outlive the instance that took them in, and whether what lies in a place is what was there before.
+//! Determines whether images outlive the instance that stored them, and whether each location still holds its earlier
+//! data.
 //!
-//! Two questions, answered from a ledger in each place, which a start writes after its recovery:
+//! Two questions, answered from a ledger in each location, which a start writes after its recovery:
 //!
-//! - **Will the images still be there?** A place whose ledger names an earlier instance has outlived it ([`judge`]).
-//! - **Is a place that holds nothing lost, or is its volume not mounted?** Where the other places remember that a
-//!   file system of its own was mounted there, none is now and it carries no mark, it is not mounted ([`Fenced`]). Then nothing is
-//!   written anywhere: what is missing would be brought back beside the volume, and what was deleted would be forgotten.
+//! - **Will the images survive?** A location whose ledger lists an earlier instance has outlived it ([`judge`]).
+//! - **Is an empty location lost, or is its volume not mounted?** It is not mounted if the ledgers of other locations
+//!   record that it had a file system of its own, it has none now, and it carries no mark ([`Fenced`]). Then nothing is
+//!   written anywhere: missing data would be restored beside the volume, and deletions would be forgotten.
 //!
-//! A place carries a mark where it has a ledger or a checkpoint. Recovery writes a checkpoint into every place before a
-//! ledger says that the place is a volume, so no crash leaves a volume that is remembered and not marked.
+//! A location carries a mark if it has a ledger or a checkpoint. Recovery writes a checkpoint into every location
+//! before a ledger records it as a volume, so no crash leaves a volume that is recorded but not marked.
 
 mod instance;
 mod judge;
@@ -37,30 +38,32 @@ use crate::layout;
 use store::sync::{Mutex, lock};
 use store::{Key, Optional, Store};
 
-/// What a place lies on.
+/// What a location is stored on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MountPoint {
-    /// A bucket or another service, which is apart from every instance.
+    /// A bucket or another service, which is independent of every instance.
     Service,
     /// A folder.
     Folder {
-        /// Where it lies.
+        /// Its path.
         at: PathBuf,
-        /// What it lies on, where that is known.
+        /// Its mount, if known.
         mount: Option<Mount>,
     },
 }
 
-/// A place that was a file system of its own, as the ledgers remember it.
+/// A location that was a file system of its own, as recorded in the ledgers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Volume {
     place: Location,
-    /// Where it was mounted. Only what lies there now can be missing its volume; a place may also be moved elsewhere.
+    /// Its mount point. Only a location that is still at this path can be missing its volume; a location may also be
+    /// moved.
     point: PathBuf,
 }
 
 impl MountPoint {
-    /// What a folder lies on. A `volume` that a platform says to have mounted above it counts also where it cannot be seen.
+    /// The mount point of a folder. A `volume` above it that the platform reports as mounted counts even if it is not
+    /// visible.
     fn of(folder: &Path, volume: Option<&Path>, machine: &Machine) -> Self {
         let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let folder = real(folder);
@@ -74,7 +77,7 @@ impl MountPoint {
         Self::Folder { at: folder, mount }
     }
 
-    /// What it lies on, where it is a folder and that is known.
+    /// Its mount, if it is a folder and the mount is known.
     pub fn mount(&self) -> Option<&Mount> {
         match self {
             Self::Service => None,
@@ -87,31 +90,31 @@ impl MountPoint {
     }
 }
 
-/// Where a store is served: what is known of it before anything is read.
+/// Where a store is served: what is known before anything is read.
 #[derive(Debug, Clone)]
 pub struct Deployment {
-    /// The platform, where one is recognised.
+    /// The platform, if it is recognised.
     pub platform: Option<Platform>,
-    /// The instance; `None` where nothing tells instances apart.
+    /// The instance; `None` if nothing distinguishes instances.
     pub instance: Option<Instance>,
-    /// What the primary lies on.
+    /// What the primary is stored on.
     pub data: MountPoint,
-    /// What `uploads/` lies on.
+    /// What `uploads/` is stored on.
     pub uploads: MountPoint,
-    /// What the archive lies on.
+    /// What the archive is stored on.
     pub archive: MountPoint,
-    /// Whether the archive was put elsewhere, by `BACKUP_URL`.
+    /// Whether `BACKUP_URL` puts the archive elsewhere.
     pub archive_elsewhere: bool,
     /// Whether replicas are made after the answer.
     pub asynchronous: bool,
-    /// Places whose volume is gone for good.
+    /// Locations whose volume is lost for good.
     pub accepted: Vec<Location>,
-    /// Where the platform says to have mounted a volume.
+    /// Where the platform reports a mounted volume.
     pub volume: Option<PathBuf>,
 }
 
 impl Deployment {
-    /// What a configuration and a machine tell. The folders must be there.
+    /// The deployment as given by a configuration and a machine. The folders must exist.
     pub fn of(config: &Config, machine: &Machine) -> Self {
         let mount_point = |folder: &Path| MountPoint::of(folder, config.volume.as_deref(), machine);
         let (data, uploads, inner_archive) = match &config.store {
@@ -139,7 +142,7 @@ impl Deployment {
         }
     }
 
-    /// No more than that all places lie on this.
+    /// A deployment of which only the mount point of all locations is known.
     pub fn unknown(mount_point: &MountPoint) -> Self {
         Self {
             platform: None,
@@ -154,7 +157,7 @@ impl Deployment {
         }
     }
 
-    /// Whether a place is a file system of its own.
+    /// Whether a location is a file system of its own.
     pub fn is_volume(&self, place: Location) -> bool {
         let apart_from_root = |mount_point: &MountPoint| mount_point.mount().is_some_and(|mount| mount.point != "/");
         match place {
@@ -165,7 +168,7 @@ impl Deployment {
         }
     }
 
-    /// Where which places are file systems of their own.
+    /// The locations that are file systems of their own.
     fn volumes(&self) -> Vec<Volume> {
         let volumes = Location::ALL.into_iter().filter(|place| self.is_volume(*place));
         let point = |place| Some(PathBuf::from(&self.mount_point(place).mount()?.point));
@@ -180,18 +183,18 @@ impl Deployment {
         }
     }
 
-    /// What the images lie on.
+    /// What the images are stored on.
     pub fn images(&self) -> &MountPoint {
         if self.is_volume(Location::Uploads) { &self.uploads } else { &self.data }
     }
 }
 
-/// Why nothing is written.
+/// Why writes are fenced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fenced {
-    /// A place was a volume, and none is mounted there now.
+    /// A location was a volume, and none is mounted there now.
     NotMounted(Location),
-    /// A place belongs to another store.
+    /// A location belongs to another store.
     Foreign(Location),
 }
 
@@ -215,29 +218,29 @@ impl Fenced {
     }
 }
 
-/// Whether images outlive this instance, and what a process has found out at its start.
+/// Whether images outlive this instance, and what this process has found at its start.
 #[derive(Debug)]
 pub struct Persistence {
     core: Arc<Core>,
     recovering: Arc<RecoveryState>,
-    /// Nothing is known where a store is not served from a machine of its own.
+    /// Unset if a store is not served from a machine of its own.
     deployment_of: OnceLock<Deployment>,
     fenced: OnceLock<Fenced>,
-    /// Places whose volume is not mounted, which was accepted.
+    /// Locations with an accepted missing volume.
     needed: Mutex<Vec<Location>>,
-    /// What each place has outlived, in the order of [`Location::ALL`].
+    /// What each location has outlived, in the order of [`Location::ALL`].
     outlived: Mutex<[Option<Outlived>; 3]>,
 }
 
 impl Persistence {
-    /// Nothing is known yet of where the store that `core` has is served.
+    /// Starts without a deployment for the store of `core`.
     pub fn new(core: Arc<Core>, recovering: Arc<RecoveryState>) -> Self {
         let (deployment_of, fenced, needed, outlived) = Default::default();
         Self { core, recovering, deployment_of, fenced, needed, outlived }
     }
 
-    /// Says where the store is served, and finds out whether each place is what was there before; writes nothing. Where a
-    /// volume is not mounted, nothing is written from then on.
+    /// Sets where the store is served, and checks whether each location still holds its earlier data; writes nothing.
+    /// If a volume is not mounted, writes are fenced from then on.
     pub async fn served_from(&self, deployment_of: Deployment) {
         for place in Location::ALL.into_iter().filter(|place| !deployment_of.is_volume(*place)) {
             let MountPoint::Folder { at, .. } = deployment_of.mount_point(place) else { continue };
@@ -255,13 +258,13 @@ impl Persistence {
         self.deployment_of.get()
     }
 
-    /// Why nothing is written, where that is so.
+    /// Why writes are fenced, if they are.
     pub fn fenced(&self) -> Option<Fenced> {
         self.fenced.get().copied()
     }
 
-    /// What to do about `ACCEPT_UNMOUNTED` where it names places that this start would have served anyway: the next volume
-    /// that is not mounted there would be taken for lost.
+    /// What to do about `ACCEPT_UNMOUNTED` if it lists locations that this start would have served anyway: the next
+    /// missing volume at these locations would be accepted as lost.
     fn needless_acceptance(&self) -> Option<String> {
         let accepted = &self.deployment_of()?.accepted;
         let needed = lock(&self.needed);
@@ -283,7 +286,7 @@ impl Persistence {
         self.core.archive.store().fence();
     }
 
-    /// Takes note of what a recovery found: where a place belongs to another store, nothing is written from then on.
+    /// Handles the result of a recovery: if a location belongs to another store, writes are fenced from then on.
     pub(crate) fn note_foreign(&self, error: &Error) {
         if let Error::Catalog(error) = error
             && let CatalogError::ForeignStore { place, .. } = error.cause()
@@ -304,7 +307,7 @@ impl Persistence {
         }
     }
 
-    /// Whether a place carries the mark of a store. One that cannot be asked is not known to be empty.
+    /// Whether a location carries the mark of a store. A location that does not answer is not known to be empty.
     async fn carries_mark(&self, place: Location) -> bool {
         let store = self.place(place);
         for key in [layout::starts(), layout::checkpoint()] {
@@ -315,7 +318,8 @@ impl Persistence {
         false
     }
 
-    /// Whether another place remembers that this one was a volume where it lies now, `at`; the first that has a ledger decides.
+    /// Whether another location records that this one was a volume at its present path, `at`; the first one with a
+    /// ledger decides.
     async fn was_volume(&self, place: Location, at: &Path) -> bool {
         for other in Location::ALL.into_iter().filter(|other| *other != place) {
             if let Ok(Some(ledger)) = ledger::read(&self.place(other)).await {
@@ -325,8 +329,8 @@ impl Persistence {
         false
     }
 
-    /// Takes note of this start in each place, once it is recovered, and again where a place that was away is back; never
-    /// fails, since a store that takes no writes is served all the same.
+    /// Records this start in each location after its recovery, and again when an unavailable location is back. Never
+    /// fails, since a read-only store is served too.
     pub async fn note_start(&self) {
         let Some(known) = self.deployment_of() else { return };
         let volumes = known.volumes();
@@ -344,7 +348,7 @@ impl Persistence {
         }
     }
 
-    /// Finds out what each place has outlived and notes no start: for a command, which serves nothing.
+    /// Finds out what each location has outlived without recording a start: for a command, which serves nothing.
     pub async fn look_at_starts(&self) {
         let Some(instance) = self.deployment_of().and_then(|known| known.instance.as_ref()) else { return };
         for place in Location::ALL {
@@ -354,7 +358,7 @@ impl Persistence {
         }
     }
 
-    /// What the place has outlived, as this start found.
+    /// What the location has outlived, as of this start.
     fn outlived(&self, place: Location) -> Option<Outlived> {
         lock(&self.outlived)[place as usize].clone()
     }

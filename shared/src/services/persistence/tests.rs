@@ -1,4 +1,5 @@
-//! Every platform and what is mounted there, as its environment and `/proc` would say it, and what is judged of it.
+//! Tests each platform with its environment and mounts as `/proc` would report them, and the resulting persistence
+//! report.
 
 use jiff::Timestamp;
 
@@ -21,7 +22,7 @@ const FLY: &str =
     "FLY_APP_NAME=a FLY_MACHINE_ID=3d8d FLY_MACHINE_VERSION=01HV FLY_IMAGE_REF=registry.fly.io/a:deployment-01";
 const RENDER: &str = "RENDER=true RENDER_GIT_COMMIT=deadbeef RENDER_INSTANCE_ID=srv-1-x";
 
-/// What is known where these variables are set and this is mounted; a plain host where no platform is among them.
+/// The deployment for these variables and mounts; a plain host if the variables contain no platform.
 fn known(variables: &str, mounts: &str) -> Deployment {
     known_at(variables, &Machine::told(mounts, Some("b007-1d\n"), Some("hostname-1\n")))
 }
@@ -62,7 +63,7 @@ fn data_on_instance_disk_is_ephemeral_with_remedy_for_platform() {
     ];
     for (variables, mounts, remedy) in cases {
         let known = known(&variables, &format!("{VDA}{mounts}"));
-        // Data that was deployed with the software looks as if it had survived each time.
+        // Data that was deployed with the software looks each time as if it had survived.
         for images in [None, Some(&outlived("deployment"))] {
             let judged = known.judge(images, images, None, true);
             let warning = judged.warning.unwrap_or_else(|| panic!("{variables} on {mounts}: {}", judged.evidence));
@@ -153,10 +154,10 @@ fn external_archive_makes_wiped_disk_durable_after_recovery() {
         let incomplete = known.judge(None, Some(&archive), None, false);
         assert_eq!(incomplete.verdict, PersistenceStatus::Unproven, "not everything came back");
     }
-    // A folder beside it on the same disk goes with it.
+    // A folder beside it on the same disk is lost with it.
     let beside = format!("{RENDER} DATA_DIR=/data BACKUP_URL=file:///copies");
     assert_eq!(known(&beside, OVERLAY).judge(None, None, None, true).verdict, PersistenceStatus::Ephemeral);
-    // On a plain host memory goes, and the disk does not.
+    // On a plain host, memory is lost and the disk is not.
     let memory = known("DATA_DIR=/data BACKUP_URL=file:///copies", &format!("{VDA}{MEMORY}"));
     assert_eq!(memory.judge(None, None, None, true).verdict, PersistenceStatus::Unproven);
 }
@@ -207,7 +208,7 @@ fn instance_is_stable_over_restarts_and_changes_with_deployments() {
         assert!(then != first, "{variables}: {first:?} is not told from {then:?}");
         assert!(!first.id.contains('/') || variables == FLY, "{first:?} shows a path of the host");
     }
-    // A container of the same pod is made anew while the pod's volumes stay, and proves nothing.
+    // A container of the same pod is recreated while the pod's volumes stay, and proves nothing.
     let again = machine(&format!("{}{CLAIM}", OVERLAY.replace("ab12", "cd34")), "boot-1", "host-1");
     let pod = "KUBERNETES_SERVICE_HOST=10.0.0.1";
     let first = machine(&format!("{OVERLAY}{CLAIM}"), "boot-1", "host-1");

@@ -1,4 +1,4 @@
-//! [`Contents`]: the state that is taken out, chunk by chunk.
+//! [`Contents`]: the state to export, chunk by chunk.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -21,16 +21,16 @@ use crate::services::images::records::{ImageRecords, Listed};
 
 /// Images read ahead.
 const AHEAD: usize = 4;
-/// Which state is taken out.
+/// Which state to export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum What {
-    /// That of now.
+    /// The present one.
     Now,
     /// That of a backup.
     Backup(BackupName),
 }
 
-/// Writes images and their records out as plain files.
+/// Exports images and their records as plain files.
 #[derive(Debug)]
 pub struct Exports {
     pub(super) core: Arc<Core>,
@@ -38,12 +38,12 @@ pub struct Exports {
     pub(super) backups: Arc<Backups>,
     pub(super) gps: Arc<GpsPositions>,
     pub(super) bytes: Arc<ImageBytes>,
-    /// Digests of images whose bytes a download found wrong in both places.
+    /// Digests of images that a download found without an intact copy.
     pub(super) damaged_in_both: Mutex<BTreeSet<Digest>>,
 }
 
 impl Exports {
-    /// Writes images and their records out as plain files, in the store that `core` has.
+    /// Exports from the stores of `core`.
     pub fn new(
         core: Arc<Core>,
         records: Arc<ImageRecords>,
@@ -55,14 +55,14 @@ impl Exports {
     }
 }
 
-/// The state that is taken out: its chunks, one of which is in memory at a time.
+/// The state to export: its chunks, one of which is in memory at a time.
 pub(super) struct Contents<'a> {
     pub(super) exports: &'a Exports,
     pub(super) backup: Option<BackupName>,
     pub(super) moment: Timestamp,
     pub(super) chunks: Vec<Part>,
     pub(super) records: u64,
-    /// Images that are left out of a zip whose length is announced; every other one must be found.
+    /// Images that are left out of a zip with an announced length; every other one must be found.
     pub(super) left_out: Option<BTreeSet<ImageId>>,
 }
 
@@ -72,12 +72,12 @@ pub(super) enum Part {
 }
 
 impl<'a> Contents<'a> {
-    /// Nothing but a way to [`find`](Self::find) images that live now.
+    /// Empty contents, only for [`find`](Self::find) on live images.
     pub(super) fn of_single_images(exports: &'a Exports) -> Self {
         Self { exports, backup: None, moment: exports.core.clock.now(), chunks: Vec::new(), records: 0, left_out: None }
     }
 
-    /// The same for a zip whose length is announced, in which these images are not.
+    /// The same for a zip with an announced length that does not contain these images.
     pub(super) fn leaving_out(self, left_out: BTreeSet<ImageId>) -> Self {
         Self { left_out: Some(left_out), ..self }
     }
@@ -116,7 +116,7 @@ impl<'a> Contents<'a> {
         }
     }
 
-    /// Every image with its bytes, or with `None` where these are in neither place. Links have none and are passed over.
+    /// Every image with its bytes, or with `None` if it has no intact copy. Links have no bytes and are skipped.
     pub(super) fn images(&self) -> impl Stream<Item = Result<(ImageId, Option<VerifiedImage>)>> {
         let found = self.each().map_ok(|(id, entry)| self.find(id, entry)).try_buffered(AHEAD);
         found.try_filter_map(async |found| Ok(found))
@@ -140,13 +140,13 @@ impl<'a> Contents<'a> {
         let found = match record.sha256 {
             Some(digest) => VerifiedImage::find(&self.exports.bytes, &id, digest).await?,
             None if record.is_link() => return Ok(None),
-            // Its file was nowhere to be found when the records were completed.
+            // Its file did not exist when the records were completed.
             None => None,
         };
         if found.is_none() {
             self.check_stands().await?;
             if self.left_out.is_some() {
-                // The length is announced. The next zip leaves it out.
+                // The length has been announced. The next zip leaves the image out.
                 lock(&self.exports.damaged_in_both).extend(record.sha256);
                 tracing::error!(image = %id, "a download needs an image whose bytes are right in neither place");
                 return Err(Error::MissingBytes);
@@ -155,9 +155,9 @@ impl<'a> Contents<'a> {
         Ok(Some((id, found)))
     }
 
-    /// The length of what [`find`](Self::find) would find; `None` inside where that is nothing. Bytes of the right length are
-    /// not read, whether they are listed in `uploads`, or without such a list in the primary, or in the archive: but those
-    /// that a download found wrong before are.
+    /// The length of what [`find`](Self::find) would find; `None` inside if it would find nothing. Bytes of the right
+    /// length are not read, whether they are listed in `uploads`, or without such a list in the primary, or in the
+    /// archive. Those that a download found damaged before are read.
     pub(super) async fn look(
         &self,
         id: ImageId,
@@ -179,8 +179,8 @@ impl<'a> Contents<'a> {
         Ok(found.map(|(id, found)| (id, found.map(|sound| sound.size))))
     }
 
-    /// A prune and the delete of a backup take its manifest away before anything that it names. So where something is
-    /// missing and the manifest still stands, neither of them was it.
+    /// A prune and the delete of a backup remove its manifest before anything that it references. So if something is
+    /// missing and the manifest still exists, neither of them caused it.
     async fn check_stands(&self) -> Result<()> {
         let Some(name) = self.backup else { return Ok(()) };
         let stands = self.exports.core.archive.store().head(&layout::manifest(name)).await.optional()?;

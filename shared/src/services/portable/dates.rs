@@ -1,7 +1,8 @@
-//! When images were uploaded that come without a record: what their files say, bounded to now and in an order.
+//! The upload dates of imported images without a record: their file times, limited to now and put in an order.
 //!
-//! Zips know every second second, and what was copied has the time of its copying. So files of one second get the order of
-//! their names, a millisecond apart. Those without a date, or with one in the future, stand right before now.
+//! Zip times have a resolution of two seconds, and a copied file has the time of its copying. So files with the same
+//! second are ordered by name, a millisecond apart. Files without a time, or with one in the future, are dated right
+//! before now.
 
 use std::collections::BTreeMap;
 
@@ -9,17 +10,17 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::layout::ImageId;
 
-/// An image on its way in.
+/// An image to be imported.
 #[derive(Debug)]
 pub(super) struct Arrival {
     pub(super) id: ImageId,
     /// The path of its file.
     pub(super) path: String,
-    /// When its file was last changed, where that is known.
+    /// When its file was last changed, if known.
     pub(super) modified: Option<Timestamp>,
 }
 
-/// Whether a file says when it was changed, and whether that can be.
+/// Whether a file has a modification time, and whether it is plausible.
 pub(super) enum Said {
     Nothing,
     TheFuture,
@@ -36,7 +37,7 @@ impl Arrival {
     }
 }
 
-/// When each image was uploaded; never later than now.
+/// The upload date of each image; never later than now.
 pub(super) fn upload_dates(mut arrivals: Vec<Arrival>, now: Timestamp) -> Vec<(ImageId, Timestamp)> {
     arrivals.sort_by(|a, b| a.path.cmp(&b.path));
     let mut seconds: BTreeMap<Option<i64>, Vec<(ImageId, Timestamp)>> = BTreeMap::new();
@@ -50,7 +51,7 @@ pub(super) fn upload_dates(mut arrivals: Vec<Arrival>, now: Timestamp) -> Vec<(I
     seconds.into_iter().flat_map(|(second, files)| in_order(second, files, now)).collect()
 }
 
-/// The dates of files that have one second, or none, in the order of their names.
+/// The dates of files with the same second, or without one, in the order of their names.
 fn in_order(second: Option<i64>, files: Vec<(ImageId, Timestamp)>, now: Timestamp) -> Vec<(ImageId, Timestamp)> {
     let is_ordered = files.windows(2).all(|pair| pair[0].1.as_millisecond() < pair[1].1.as_millisecond());
     if second.is_some() && is_ordered {

@@ -1,4 +1,4 @@
-//! The plan of an import: what becomes of each record and of each file of a source.
+//! The plan of an import: the outcome for each record and each file of a source.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -28,77 +28,78 @@ use std::sync::Arc;
 use store::Optional;
 use store::digest::Digest;
 
-/// The highest version that is taken over from elsewhere: beyond what any number of edits makes, and with room above it for as
-/// many more. Who wrote a higher one wants the next to have none.
+/// The highest version that is imported: more than any number of edits reaches, with room above it for as many more. A
+/// source with a higher one may be an attempt to leave no next version.
 const HIGHEST_TAKEN: u64 = 1 << 48;
-/// Files read at a time.
+/// Files read concurrently.
 pub(super) const COPIES: usize = 8;
 
 /// What an import would do, or did.
 #[derive(Debug, Default)]
 pub struct ImportPlan {
-    /// Unknown or deleted images that come in with their record, and those whose bytes alone come back.
+    /// Unknown or deleted images that are imported with their record, and those of which only the bytes return.
     pub restored: BTreeSet<ImageId>,
-    /// Files without a record that come in as new images.
+    /// Files without a record that are imported as new images.
     pub adopted: BTreeSet<ImageId>,
-    /// Images of the source that live here already, and stay as they are.
+    /// Images of the source that already exist here, and stay as they are.
     pub kept: u64,
-    /// Images whose record comes in, but whose bytes are nowhere.
+    /// Images whose record is imported, but whose bytes are unavailable.
     pub missing: BTreeSet<ImageId>,
-    /// What comes in under another name than it had, because that cannot be an id or another image has it.
+    /// Images that are imported under a new name, because theirs cannot be an id or another image has it.
     pub renamed: BTreeMap<String, ImageId>,
-    /// Files that are taken under another path than they have in the zip, in the order of their paths: that path and this.
+    /// Files that are read under another path than in the zip, sorted by path: the path in the zip and the new one.
     pub renamed_files: Vec<(String, String)>,
-    /// Adopted images whose file had a date in the future, by the path of their file; their upload date is that of the import.
+    /// Adopted images whose file had a date in the future, by the path of their file; their upload date is that of the
+    /// import.
     pub redated: BTreeMap<ImageId, String>,
-    /// Adopted images whose file had no date; likewise.
+    /// Adopted images whose file had no date; their upload date is that of the import.
     pub undated: BTreeSet<ImageId>,
-    /// Names in the metadata under which no record stands. The metadata are set aside, so that they are not lost.
+    /// Names in the metadata without a valid record. The metadata are set aside, so that they are not lost.
     pub unusable: Vec<String>,
-    /// Files whose bytes are not those that their record promises. They are set aside.
+    /// Files whose bytes do not match their record. They are set aside.
     pub damaged: Vec<String>,
-    /// Files that are not taken in: no images, links, or none that belongs to the metadata.
+    /// Files that are not imported: not images, links, or unrelated to the metadata.
     pub skipped: Vec<String>,
     pub(super) takes: BTreeMap<ImageId, Take>,
     arrivals: Vec<Arrival>,
     pub(super) set_aside: Vec<SourceFile>,
 }
 
-/// What is to be done for one image.
+/// What to do for one image.
 #[derive(Debug)]
 pub(super) struct Take {
-    /// Its new state, and the one that this was planned from; `None` where only its bytes come back.
+    /// Its new state, and the one that the change was planned from; `None` if only its bytes return.
     pub(super) change: Option<(Option<Stamp>, Change)>,
     pub(super) bytes: TakenBytes,
 }
 
-/// Where an image's bytes come from.
+/// The source of an image's bytes.
 #[derive(Debug)]
 pub(super) enum TakenBytes {
     /// It has none.
     Nowhere,
-    /// From a file that was read and found to be this.
+    /// From a file that was read and has this digest and format.
     File { file: SourceFile, digest: Digest, format: Option<Format> },
-    /// The archive has had them before.
+    /// From the archive, which already has them.
     Archive(Digest),
 }
 
 /// A record, a file or both, under one name.
 struct Subject {
     name: String,
-    /// The record, and the version that it has in a checkpoint of Keepsake's own.
+    /// The record, and its version in a checkpoint of Keepsake.
     record: Option<(Record, u64)>,
     file: Option<SourceFile>,
-    /// It is one of the images in any folders, whose names mean nothing.
+    /// It is a file in an arbitrary folder, whose name carries no meaning.
     plain: bool,
 }
 
-/// What was found out of a subject.
+/// The facts about a subject.
 struct Facts {
     seen: Option<Seen>,
-    /// Digest of the file that lies under the name of an image which does not live.
+    /// Digest of the file under the name of an image that is not live.
     lying: Option<Digest>,
-    /// Whether the archive has the bytes that the record promises and the source does not bring.
+    /// Whether the archive has the bytes that the record references and the source lacks.
     archived: bool,
 }
 
@@ -109,7 +110,7 @@ struct Seen {
     media: Result<Media, MediaError>,
 }
 
-/// What an import is compared with.
+/// The present state that an import is compared with.
 struct Now {
     snapshot: Snapshot,
     present: HashMap<ImageId, Listed>,
@@ -120,31 +121,31 @@ impl Now {
         self.snapshot.get(id.as_str())?.live()
     }
 
-    /// Whether a file of the right length lies in `uploads/`.
+    /// Whether a file of the right length is in `uploads/`.
     fn has_file(&self, id: &ImageId, record: &Record) -> bool {
         self.present.get(id).is_some_and(|file| record.size.is_none_or(|size| size == file.size))
     }
 }
 
-/// Takes images and their records in from plain files.
+/// Imports images and their records from plain files.
 #[derive(Debug)]
 pub struct Imports {
     pub(super) core: Arc<Core>,
     pub(super) room: Arc<Room>,
     pub(super) records: Arc<ImageRecords>,
     pub(super) backups: Arc<Backups>,
-    /// One import or plan of one at a time: each holds all records of its source in memory.
+    /// Allows one import or plan at a time: each holds all records of its source in memory.
     pub(super) importing: tokio::sync::Mutex<()>,
 }
 
 impl Imports {
-    /// Takes images and their records in from plain files, in the store that `core` has.
+    /// Imports into the stores of `core`.
     pub fn new(core: Arc<Core>, room: Arc<Room>, records: Arc<ImageRecords>, backups: Arc<Backups>) -> Self {
         Self { core, room, records, backups, importing: tokio::sync::Mutex::default() }
     }
 
-    /// What importing a source would do. Reads all of it that is not here, and changes nothing. [`Error::RestoreRunning`]
-    /// beside another plan or an import of this process.
+    /// What importing a source would do. Reads all of it that does not exist here, and changes nothing.
+    /// [`Error::RestoreRunning`] beside another plan or an import of this process.
     pub async fn plan(&self, source: &Source, told: OnProgress<'_>) -> Result<ImportPlan> {
         let _turn = self.importing.try_lock().map_err(|_| Error::RestoreRunning)?;
         self.plan_import_leased(source, told, None).await
@@ -200,7 +201,7 @@ impl Imports {
                 }
             }
         }
-        // Those of a folder that Keepsake has served, and that are not in its checkpoint yet.
+        // The commits in a folder that Keepsake has served, which are not in its checkpoint yet.
         for file in &laid.commits {
             let bytes = words.read(source, file, self.core.primary.spool()).await?;
             let commit = Commit::decode(&bytes).map_err(|error| unreadable(file, &error))?;
@@ -213,7 +214,7 @@ impl Imports {
                     let record = Some((record.clone(), entry.stamp.version.min(HIGHEST_TAKEN)));
                     subjects.push(Subject { name, record, file, plain: false });
                 }
-                // What was deleted there does not come back from there.
+                // An image that was deleted in the source is not imported from it.
                 None => plan.skipped.extend(file.map(|file| file.path)),
             }
         }
@@ -248,7 +249,7 @@ impl Imports {
         let live = id.as_ref().and_then(|id| now.live(id));
         let mut facts = Facts { seen: None, lying: None, archived: false };
         let wanted = subject.record.as_ref().and_then(|(record, _)| record.sha256);
-        // The same image, whole here: its file need not be read.
+        // The same image is intact here: its file need not be read.
         let same = wanted.is_some() && live.is_some_and(|live| live.sha256 == wanted);
         let whole_here = same && id.as_ref().zip(live).is_some_and(|(id, live)| now.has_file(id, live));
         if let Some(file) = subject.file.as_ref().filter(|_| !whole_here) {
@@ -289,7 +290,7 @@ impl Imports {
         }
         let content = brought.as_ref().map(|(seen, _)| seen.digest).or(promised);
         let media = brought.as_ref().and_then(|(seen, _)| seen.media.as_ref().ok());
-        // An image keeps its name, unless another has it: one that lives, or a file whose record is not known.
+        // An image keeps its name, unless another has it: a live one, or a file whose record is unknown.
         let is_another = |there: Option<Digest>| there.zip(content).is_some_and(|(there, content)| there != content);
         let free = |id: &ImageId| match now.live(id) {
             Some(live) => !is_another(live.sha256),
@@ -359,14 +360,14 @@ impl Imports {
                 }
             },
         };
-        // It wins against the tombstone here, and against any that was dropped.
+        // It supersedes the tombstone here, and any that was dropped.
         let version = now.snapshot.next_version(id.as_str()).max(version + 1);
         let change = Change { version, content: Content::Live(record) };
         plan.takes.insert(id, Take { change: Some((planned_from, change)), bytes });
     }
 }
 
-/// What there is to say of an image that came without a word, but for its date.
+/// The record of an image that was imported without one, except for its date.
 fn adopted_record() -> Record {
     Record {
         category: Some(DEFAULT_CATEGORY.to_owned()),

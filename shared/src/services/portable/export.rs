@@ -1,4 +1,4 @@
-//! Taking out: the present state or a backup, as a zip or as a folder.
+//! Exports the present state or a backup, as a zip or as a folder.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -17,25 +17,26 @@ use crate::core::error::{Error, Result};
 use crate::layout::{self, ImageId};
 use store::{Body, DiskStore, ErrorKind, Key, PutMode, Store, StoreError};
 
-/// What was taken out.
+/// What was exported.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Exported {
-    /// Records, links to files elsewhere included.
+    /// Records, links included.
     pub records: u64,
-    /// Images whose bytes are in it.
+    /// Images with their bytes.
     pub images: u64,
     /// Length of those images in bytes.
     pub bytes: u64,
-    /// Images whose record is in it, but whose bytes are in neither place.
+    /// Images with their record, but without an intact copy of their bytes.
     pub missing: BTreeSet<ImageId>,
 }
 
 impl Exports {
-    /// Writes a zip of what `what` names. Memory does not grow with the images, and by some hundred bytes for each of them.
+    /// Writes a zip of `what`. Memory does not grow with the size of the images, but by some hundred bytes for each of
+    /// them.
     ///
-    /// Every image is read through and compared with its digest before it is written, from the archive where the primary's
-    /// copy is not right. Of an error all that follows is missing, the directory included, so that what was written is no
-    /// zip: so it is where the backup is deleted meanwhile, and something that it names with it.
+    /// Every image is read in full and compared with its digest before it is written, from the archive if the primary's
+    /// copy is damaged. After an error the rest is missing, including the directory, so that the written bytes are no
+    /// valid zip. This also happens if the backup is deleted meanwhile, and with it an object that it references.
     pub async fn export_zip(&self, what: What, out: impl AsyncWrite + Unpin, told: OnProgress<'_>) -> Result<Exported> {
         self.write_zip(&Contents::open(self, what).await?, out, told).await
     }
@@ -76,10 +77,10 @@ impl Exports {
         Ok(exported)
     }
 
-    /// Writes what `what` names into a folder, which is made where it is missing. Files that are there with the same bytes
-    /// are left alone, so that an export that was cut off can be repeated; others are never replaced ([`Error::Invalid`]).
-    /// The metadata come after the images, and the list of digests last. That the folder cannot be written is
-    /// [`Error::Unwritable`]: it is no fault of the store.
+    /// Writes `what` into a folder, which is created if it does not exist. Existing files with the same bytes are left
+    /// alone, so an interrupted export can be repeated; others are never replaced ([`Error::Invalid`]). The metadata
+    /// are written after the images, and the list of digests last. A folder that cannot be written is
+    /// [`Error::Unwritable`]: the store is not at fault.
     pub async fn export_folder(&self, what: What, folder: &Path, told: OnProgress<'_>) -> Result<Exported> {
         let contents = Contents::open(self, what).await?;
         let target = {
@@ -106,7 +107,7 @@ impl Exports {
     }
 }
 
-/// Puts a file that must not be there with other bytes into the target, which is this folder.
+/// Puts a file into the target, which is this folder; an existing file must have the same bytes.
 async fn put_file(target: &Store, folder: &Path, key: &Key, body: &Body) -> Result<()> {
     let failed = |error: StoreError| no_file(&folder.join(key.as_str()), &error);
     match target.put(key, body, &PutMode::Create).await {

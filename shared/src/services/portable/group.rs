@@ -1,4 +1,4 @@
-//! A group's images as a zip for people.
+//! A group's images as a zip for users.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -17,22 +17,22 @@ use crate::layout::file_name;
 use crate::layout::ImageId;
 use crate::services::groups::Group;
 
-/// What says where the links of a group lead.
+/// The file that lists the targets of the group's links.
 const LINKS: &str = "links.txt";
-/// What names the images whose bytes are nowhere to be found.
+/// The file that lists the images without an intact copy.
 const MISSING: &str = "missing.txt";
 
-/// A zip of a group as it will be.
+/// The plan of a group's zip.
 #[derive(Debug)]
 pub struct GroupPlan {
-    /// Images whose bytes are nowhere.
+    /// Images without an intact copy.
     left_out: BTreeSet<ImageId>,
     /// Its length in bytes.
     pub length: u64,
 }
 
 impl Exports {
-    /// Looks at what a zip of a group will hold. Images are not read, but those that a download found wrong before.
+    /// Plans a zip of a group. Reads no images, except those that a download found damaged before.
     pub async fn plan_group_zip(&self, group: &Group) -> Result<GroupPlan> {
         let contents = Contents::of_single_images(self);
         let looks = group.images.iter().map(|(id, entry)| contents.look(id.clone(), Arc::clone(entry), None));
@@ -58,9 +58,9 @@ impl Exports {
         Ok(GroupPlan { left_out, length: zip.finish().await.map_err(unwritten)? })
     }
 
-    /// Writes a zip of a group's images under their original names, in the group's order, as it was planned. Each is read
-    /// through and compared with its digest before it is written. Of an error all that follows is missing, the directory
-    /// included, so that what was written is no zip. With `strip_gps` they do not say where they were taken.
+    /// Writes a zip of a group's images under their original names, in the group's order, as it was planned. Each is
+    /// read in full and compared with its digest before it is written. After an error the rest is missing, including
+    /// the directory, so that the written bytes are no valid zip. With `strip_gps` their GPS positions are removed.
     pub async fn zip_group(
         &self,
         group: &Group,
@@ -96,7 +96,7 @@ impl Exports {
     }
 }
 
-/// Names the images of a group one after the other.
+/// Names the images of a group one after another.
 struct Names {
     number: usize,
     digits: usize,
@@ -107,7 +107,7 @@ impl Names {
         Self { number: 0, digits: group.images.len().to_string().len() }
     }
 
-    /// Its number makes each name one of its kind, and keeps the order where files are sorted by their names.
+    /// The number makes each name unique, and keeps the order when files are sorted by name.
     fn next(&mut self, id: &ImageId, entry: &Entry) -> String {
         self.number += 1;
         let original = entry.live().and_then(|record| record.original_name.as_deref());
@@ -115,7 +115,7 @@ impl Names {
     }
 }
 
-/// What else is in the zip.
+/// The other files in the zip.
 #[derive(Default)]
 struct Texts {
     links: String,

@@ -1,16 +1,16 @@
-//! Taking in: carrying out the plan of an import.
+//! Applies the plan of an import.
 //!
 //! | Step | A crash after it leaves |
 //! |---|---|
-//! | 1. Take the lease of a restore, and plan: read the source through. | a lease that ends by itself |
-//! | 2. Make a safety backup, if anything is to be done. | one backup more |
-//! | 3. Store replicas of the bytes, in the archive. | objects that nothing names, for a prune |
-//! | 4. Say that of the automatic backups which the commit makes due only the last is to be made. | a note, for nothing |
-//! | 5. One commit with all records. | all images, served from the archive; a start brings them to `uploads/` |
-//! | 6. Store the bytes in `uploads/`. | likewise |
+//! | 1. Take the lease of a restore, and plan: read the source in full. | a lease that expires |
+//! | 2. Make a safety backup, if there is anything to do. | an additional backup |
+//! | 3. Store replicas of the bytes, in the archive. | unreferenced objects, for a prune |
+//! | 4. Record that of the automatic backups which the commit makes due only the last is to be made. | a note without effect |
+//! | 5. One commit with all records. | all images, served from the archive; a start restores them to `uploads/` |
+//! | 6. Store the bytes in `uploads/`. | the same |
 //!
-//! The bytes come to `uploads/` last: under the names that people gave them, what lay there without a record would be
-//! adopted by a recovery, and their real records would then be taken for older ones.
+//! The bytes are stored in `uploads/` last: under names given by users, files without a record would be adopted by a
+//! recovery, and their real records would then count as older ones.
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 
@@ -32,16 +32,16 @@ use store::{Body, ErrorKind, PutMode};
 /// What an import did.
 #[derive(Debug)]
 pub struct Imported {
-    /// The plan as it was carried out.
+    /// The plan as it was applied.
     pub plan: ImportPlan,
-    /// The backup of the state before, where anything was to be done; restoring it exactly undoes the import.
+    /// The backup of the previous state, if there was anything to do; restoring it exactly undoes the import.
     pub safety_backup: Option<BackupName>,
 }
 
 impl Imports {
-    /// Takes in what a source holds and is not here, in one commit. What lives here stays as it is. May be repeated, also
-    /// after it was killed: then it does the rest. [`Error::RestoreRunning`] beside a restore, another import, or a plan of
-    /// one in this process.
+    /// Imports what exists in a source and not here, in one commit. Live images stay as they are. May be repeated, also
+    /// after it was killed: then it does the rest. [`Error::RestoreRunning`] beside a restore, another import, or a
+    /// plan of an import in this process.
     pub async fn import(&self, source: &Source, told: OnProgress<'_>) -> Result<Imported> {
         let _turn = self.importing.try_lock().map_err(|_| Error::RestoreRunning)?;
         let lease = Lease::acquire(self.core.archive.store(), &self.core.clock).await?.ok_or(Error::RestoreRunning)?;
@@ -51,7 +51,7 @@ impl Imports {
     }
 
     async fn import_leased(&self, source: &Source, told: OnProgress<'_>, lease: &Lease<'_>) -> Result<Imported> {
-        // What is here can only be compared once its digest is known.
+        // Existing images can only be compared once their digests are known.
         self.records.complete().await?;
         let mut plan = self.plan_import_leased(source, told, Some(lease)).await?;
         if plan.takes.is_empty() {
@@ -71,7 +71,7 @@ impl Imports {
         Ok(Imported { plan, safety_backup })
     }
 
-    /// Refuses an import for which there is too little room.
+    /// Refuses an import if there is too little free space.
     async fn check_room_for(&self, plan: &ImportPlan) -> Result<()> {
         let bytes = plan.takes.values().map(|take| match &take.bytes {
             TakenBytes::File { file, .. } => file.size,
@@ -81,7 +81,7 @@ impl Imports {
         self.room.check_each(bytes, bytes).await
     }
 
-    /// Puts into quarantine what is not taken in and has no other place.
+    /// Quarantines what is not imported and is stored nowhere else.
     async fn set_aside(&self, source: &Source, plan: &ImportPlan) -> Result<()> {
         for file in &plan.set_aside {
             let body = source.read(file, self.core.archive.store().spool()).await?;
@@ -116,7 +116,7 @@ impl Imports {
         stream::iter(files).map(store).buffer_unordered(COPIES).try_collect().await
     }
 
-    /// Reads a file that must still be what the plan found it to be.
+    /// Reads a file, which must have the same bytes as in the plan.
     async fn read_again(&self, source: &Source, file: &SourceFile, digest: Digest) -> Result<Body> {
         let body = source.read(file, self.core.primary.spool()).await?;
         if body.digest() == digest {
@@ -133,7 +133,7 @@ impl Imports {
         let changes = plan.takes.iter_mut();
         let changes: Vec<_> = changes.filter_map(|(id, take)| Some((id.clone(), take.change.take()?.1))).collect();
         if !changes.is_empty() {
-            // What is taken in is no row of uploads, of which each tenth makes a backup: one is made for all of it.
+            // An import is not a series of uploads with a backup for each ten: one backup covers all of it.
             let new = |state: &State| changes.iter().filter(|(id, _)| state.get(id.as_str()).is_none()).count();
             self.backups.pass_over_automatic(self.core.catalog.read(new) as u64).await?;
             self.core.catalog.commit(changes).await?;
@@ -160,7 +160,7 @@ impl Imports {
                 TakenBytes::File { file, digest, format } => {
                     let stored = match self.read_again(source, &file, digest).await {
                         Ok(body) => self.put_taken(&id, &of_type(body, format)).await?,
-                        // The source is gone; its bytes are not.
+                        // The source is gone; its bytes are in the archive.
                         Err(_) => self.core.archive.bring_back(&self.core.primary, &id, digest).await?,
                     };
                     (stored, file.size)
@@ -176,7 +176,7 @@ impl Imports {
         Ok(())
     }
 
-    /// Puts the bytes of an image whose record stands and whose replica stands.
+    /// Puts the bytes of an image whose record and replica exist.
     async fn put_taken(&self, id: &ImageId, body: &Body) -> Result<Archived> {
         let key = layout::image(id);
         match self.core.primary.put(&key, body, &PutMode::Create).await {
@@ -188,7 +188,7 @@ impl Imports {
         }
         let differs_in_case = |other: &ImageId| other != id && other.as_str().eq_ignore_ascii_case(id.as_str());
         if self.core.catalog.read(|state| state.live().any(|(other, _)| differs_in_case(other))) {
-            // On a file system that takes both names for one, the file is the other image's.
+            // On a case-insensitive file system, the file belongs to the other image.
             tracing::warn!(image = %id, "another image has this name but for capital letters; the archive serves this one");
             return Ok(Archived::Yes);
         }
@@ -202,7 +202,7 @@ impl Imports {
             return;
         }
         if let Err(error) = self.backups.make_due().await {
-            // The images stand; whoever uploads next makes the backup.
+            // The images are committed; the next upload makes the backup.
             tracing::error!(error = &error as &dyn std::error::Error, "the backup after an import failed");
         }
     }
@@ -216,7 +216,7 @@ fn of_type(body: Body, format: Option<Format>) -> Body {
 }
 
 impl ImportPlan {
-    /// Leaves alone what someone changed after the plan was made.
+    /// Skips what changed after the plan was made.
     fn leave_what_changed(&mut self, now: impl Fn(&ImageId) -> Option<crate::catalog::Stamp>) {
         let moved = |(id, take): (&ImageId, &Take)| {
             let (planned, _) = take.change.as_ref()?;

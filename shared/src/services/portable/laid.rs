@@ -1,4 +1,4 @@
-//! [`Laid`]: which file of a source is what.
+//! [`Laid`]: the role of each file of a source.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use super::source::Source;
 use super::source_file::SourceFile;
 use crate::layout;
 
-/// The files of a source by what they are for.
+/// The files of a source by their role.
 #[derive(Default)]
 pub(super) struct Laid {
     pub(super) metadata: Option<SourceFile>,
@@ -14,7 +14,7 @@ pub(super) struct Laid {
     /// Files below `uploads/`, by their name there.
     pub(super) uploads: BTreeMap<String, SourceFile>,
     pub(super) plain: Vec<SourceFile>,
-    /// Paths that belong to none of these.
+    /// Paths without a role.
     pub(super) strange: Vec<String>,
 }
 
@@ -25,7 +25,7 @@ impl Laid {
             let below = source.files.iter().filter_map(|file| file.path.strip_prefix(root));
             below.into_iter().any(|path| path == metadata.as_str() || path.starts_with(layout::UPLOADS))
         };
-        // What was packed as a folder has that folder's name before each of its paths.
+        // A zipped folder has that folder's name before each of its paths.
         let wrapped = source.files.first().and_then(|file| file.path.split_inclusive('/').next());
         let wrapped = wrapped.filter(|root| source.files.iter().all(|file| file.path.starts_with(*root)));
         let root = if is_root("") { "" } else { wrapped.filter(|root| is_root(root)).unwrap_or_default() };
@@ -44,7 +44,7 @@ impl Laid {
             }
         }
         if laid.metadata.is_some() {
-            // What lies beside a library belongs to something else.
+            // Files beside a library are unrelated to it.
             laid.strange.extend(std::mem::take(&mut laid.plain).into_iter().map(|file| file.path));
         }
         laid.uploads.retain(|name, _| !layout::is_own(&format!("{}{name}", layout::UPLOADS)));

@@ -1,12 +1,12 @@
-//! Images and their records in the hand: taken out as plain files that any program can open, and taken in again.
+//! Export and import: images and their records as plain files that any program can open.
 //!
-//! What is taken out is `uploads/<file>`, `image-metadata.json` in the documented form without anything of Keepsake's
-//! own, `SHA256SUMS`, and `missing.txt` where bytes are nowhere to be found: in a zip or in a folder. Such a folder is a
-//! folder of the older format, so that Keepsake can also start on it. What is taken in is such a zip or folder, one of
-//! the older format from elsewhere, or plain images.
+//! An export consists of `uploads/<file>`, `image-metadata.json` in the documented form without anything of Keepsake's
+//! own, `SHA256SUMS`, and `missing.txt` if images have no intact copy: in a zip or in a folder. Such a folder has the
+//! older format, so Keepsake can also start on it. An import reads such a zip or folder, one of the older format from
+//! elsewhere, or plain images.
 //!
-//! Taking in adds and never replaces: an image that lives stays as it is, and nothing that the source holds is dropped
-//! without a word. A [`Source`] is not trusted: its names lead nowhere, and it cannot make anyone read more than it says.
+//! An import adds and never replaces: a live image stays as it is, and everything in the source that is not imported is
+//! reported. A [`Source`] is not trusted: its names lead nowhere, and no more of it is read than it declares.
 
 mod contents;
 mod dates;
@@ -33,10 +33,10 @@ pub use import::Imported;
 pub use planned::ZipPlan;
 pub use source::Source;
 
-/// How far something is that takes long.
+/// The progress of a long operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
-    /// What is being done now.
+    /// The present stage.
     pub stage: Stage,
     /// Files done in this stage.
     pub done: u64,
@@ -46,20 +46,20 @@ pub struct Progress {
     pub bytes: u64,
 }
 
-/// The parts of a long work, in their order; each counts from nothing.
+/// The stages of a long operation, in order; each counts from zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
     /// An export reads and writes.
     Exporting,
-    /// An import reads its source through, and changes nothing yet.
+    /// An import reads its source in full, and changes nothing yet.
     Reading,
     /// An import stores replicas.
     Archiving,
-    /// An import, whose records stand, stores the images.
+    /// An import, whose records are committed, stores the images.
     Storing,
 }
 
-/// To be told how far the work is, after each file. It must not block.
+/// Receives the progress after each file. It must not block.
 pub type OnProgress<'a> = &'a (dyn Fn(Progress) + Send + Sync);
 
 /// Counts the files of one stage.

@@ -1,5 +1,5 @@
-//! Names in what is to be taken in: which lead astray, which can be ids here, which id another gets, how names that are no
-//! UTF-8 are read, and how files of one name get different ones.
+//! Names in a source: which are unsafe, which can be ids here, which id another gets, how names that are not UTF-8 are
+//! decoded, and how files of one name get different ones.
 
 use std::collections::HashSet;
 
@@ -11,10 +11,10 @@ use super::source_file::SourceFile;
 use crate::layout::ImageId;
 use store::digest::{Digest, Hasher};
 
-/// Longest path in bytes that is looked at.
+/// Longest accepted path in bytes.
 const MAX_PATH: usize = 4096;
 
-/// Why a path in an archive is one that no honest program writes; `None` where it leads to a place below the root.
+/// Why a path in an archive is one that no honest program writes; `None` if it leads to a location below the root.
 pub(super) fn leads_astray(path: &str) -> Option<&'static str> {
     let drive = path.as_bytes().get(1) == Some(&b':') && path.as_bytes()[0].is_ascii_alphabetic();
     match path {
@@ -27,20 +27,20 @@ pub(super) fn leads_astray(path: &str) -> Option<&'static str> {
     }
 }
 
-/// A name in Shift-JIS as text, where it is some.
+/// A Shift-JIS name as text, if it is valid.
 pub(super) fn in_shift_jis(raw: &[u8]) -> Option<String> {
     let name = SHIFT_JIS.decode_without_bom_handling_and_without_replacement(raw)?;
     (!name.chars().any(char::is_control)).then(|| name.into_owned())
 }
 
-/// Whether a name shows that it is in Shift-JIS: the byte of a backslash is the second half of a character there, and only
-/// there.
+/// Whether a name is clearly Shift-JIS: the byte of a backslash is the second half of a character in that encoding, and
+/// only there.
 pub(super) fn shows_shift_jis(raw: &[u8]) -> bool {
     raw.contains(&b'\\') && in_shift_jis(raw).is_some_and(|name| !name.contains('\\'))
 }
 
-/// Sorts files by their paths, and makes those of one path different: the first keeps it, the others become `x (2).jpg`
-/// and so on, the same whenever the same files come again. Fails with a path that must not come twice.
+/// Sorts files by path, and makes equal paths distinct: the first file keeps the path, the others become `x (2).jpg`
+/// and so on, always the same for the same files. Fails with a path that must not occur twice.
 pub(super) fn make_distinct(files: &mut [SourceFile], refused: impl Fn(&str) -> bool) -> Result<(), String> {
     files.sort_by(|a, b| a.path.cmp(&b.path));
     let twice = |pair: &[SourceFile]| pair[0].path == pair[1].path;
@@ -77,7 +77,7 @@ fn numbered(path: &str, number: u64) -> String {
     format!("{} ({number}){}", &path[..end], &path[end..])
 }
 
-/// Whether a file is one that a system leaves beside the files of people: `.DS_Store`, `__MACOSX/…`, `Thumbs.db`.
+/// Whether a file is one that an operating system leaves beside users' files: `.DS_Store`, `__MACOSX/…`, `Thumbs.db`.
 pub(super) fn is_litter(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or_default();
     path.split('/').any(|segment| segment == "__MACOSX")
@@ -85,7 +85,8 @@ pub(super) fn is_litter(path: &str) -> bool {
         || matches!(name, ".DS_Store" | "Thumbs.db" | "desktop.ini")
 }
 
-/// The id of what cannot keep its name: the same whenever the same comes again, so that taking it in twice is once.
+/// The id for an image that cannot keep its name: always the same for the same content, so that importing twice has the
+/// same effect as once.
 pub(super) fn new_id(name: &str, content: Option<Digest>, extension: &str) -> ImageId {
     let mut hasher = Hasher::default();
     hasher.update(&(name.len() as u64).to_be_bytes());
@@ -98,7 +99,7 @@ pub(super) fn new_id(name: &str, content: Option<Digest>, extension: &str) -> Im
     ImageId::generate(Uuid::new_v8(bytes), extension)
 }
 
-/// The end of a name, where it is one that an id may have.
+/// The extension of a name, if an id may have it.
 pub(super) fn extension(name: &str) -> Option<String> {
     let (_, extension) = name.rsplit('/').next()?.rsplit_once('.')?;
     let plain = (1..=10).contains(&extension.len()) && extension.bytes().all(|byte| byte.is_ascii_alphanumeric());
@@ -121,7 +122,7 @@ mod tests {
 
     #[test]
     fn shift_jis_shows_by_a_backslash_inside_a_character_alone() {
-        // 表/ソ, 旅行, a folder by a program of Windows, München, and a name of no encoding at all.
+        // 表/ソ, 旅行, a folder by a Windows program, München, and a name without a valid encoding.
         for (raw, shows, text) in [
             (&b"\x95\x5c/\x83\x5c"[..], true, Some("\u{8868}/\u{30bd}")),
             (b"\x97\xb7\x8d\x73", false, Some("\u{65c5}\u{884c}")),

@@ -1,4 +1,4 @@
-//! Zips of backups whose length is known before their first byte, and of which any part can be had.
+//! Zips of backups whose length is known before their first byte, and of which any range can be served.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -17,26 +17,26 @@ use store::digest::{Digest, Hasher};
 
 use crate::layout::{self, BackupName, ImageId};
 
-/// Images that are looked at at a time.
+/// Images checked concurrently.
 pub(super) const LOOKS: usize = 16;
 
-/// A zip of a backup as it will be.
+/// The plan of a backup's zip.
 #[derive(Debug, Clone)]
 pub struct ZipPlan {
     backup: BackupName,
-    /// Images whose bytes are nowhere.
+    /// Images without an intact copy.
     left_out: BTreeSet<ImageId>,
     /// Its length in bytes.
     pub length: u64,
-    /// Two zips of one digest are the same byte for byte.
+    /// Two zips with the same digest are identical byte for byte.
     pub digest: Digest,
 }
 
 impl Exports {
-    /// Looks at what a zip of a backup will hold. Images are not read, but those that a download found wrong before.
+    /// Plans a zip of a backup. Reads no images, except those that a download found damaged before.
     pub async fn plan_zip(&self, backup: BackupName) -> Result<ZipPlan> {
         let contents = Contents::open(self, What::Backup(backup)).await?;
-        // Where the primary is away, the archive has all of it.
+        // If the primary is unavailable, the archive has all images.
         let uploads = self.records.list_files().await.ok();
         let mut zip = ZipWriter::new(tokio::io::sink(), contents.moment);
         let mut left_out = BTreeSet::new();
@@ -61,7 +61,7 @@ impl Exports {
             zip.pass_over();
             listed.push((text.name.clone(), digest));
         }
-        // The last of the texts names the digests of all else that is in it.
+        // The last text contains the digests of all other files.
         let mut hasher = Hasher::default();
         hasher.update(env!("CARGO_PKG_VERSION").as_bytes());
         hasher.update(contents.moment.to_string().as_bytes());
@@ -70,17 +70,17 @@ impl Exports {
         Ok(ZipPlan { backup, left_out, length, digest: hasher.finish() })
     }
 
-    /// Writes the zip as it was planned, without its first `before` bytes. An image whose bytes are right in neither place
-    /// after all is [`Error::MissingBytes`](crate::Error::MissingBytes), and left out of the next plan.
+    /// Writes the zip as it was planned, without its first `before` bytes. An image that turns out to have no intact
+    /// copy is [`Error::MissingBytes`](crate::Error::MissingBytes), and is left out of the next plan.
     pub async fn export_planned(&self, plan: &ZipPlan, before: u64, out: impl AsyncWrite + Unpin) -> Result<Exported> {
         let contents = Contents::open(self, What::Backup(plan.backup)).await?.leaving_out(plan.left_out.clone());
         self.write_zip(&contents, Rest { before, out }, &|_| {}).await
     }
 }
 
-/// Passes on what is written from a place on.
+/// Passes on the written bytes from an offset on.
 struct Rest<W> {
-    /// Bytes that are still to be passed over.
+    /// Bytes that are still to be skipped.
     before: u64,
     out: W,
 }

@@ -1,9 +1,9 @@
-//! [`Source`]: what is to be taken in, as a list of files that can be read.
+//! [`Source`]: the source of an import, as a list of files that can be read.
 //!
-//! A zip comes from anyone. It is refused as a whole where it is cut off or has other bytes around it, a name leads
-//! astray, an entry is a link, encrypted or packed by other means than deflate, entries overlap, its directory is beyond
-//! all measure, or it would unpack to far more than it is. No entry is read beyond the length that it declares. What lies
-//! inside is never unpacked in turn, and no name from it ever becomes a path.
+//! A zip is untrusted. It is refused as a whole if it is truncated or has other bytes around it, if a name leads
+//! outside, if an entry is a link, encrypted or compressed by another method than deflate, if entries overlap, if its
+//! directory is excessively large, or if it would unpack to far more than its size. No entry is read beyond its
+//! declared length. Nested archives are never unpacked, and no name in it ever becomes a path.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -20,26 +20,26 @@ use crate::core::blocking;
 use crate::core::error::{Error, Result};
 use store::{Body, ReadAt, Spool};
 
-/// What is to be taken in: a zip or a folder, listed but not read yet.
+/// The source of an import: a zip or a folder, listed but not read yet.
 #[derive(Debug)]
 pub struct Source {
-    /// Its files in the order of their paths; litter is left out.
+    /// Its files, sorted by path, without files that operating systems leave.
     pub(super) files: Vec<SourceFile>,
-    /// What is there and is no file that could be read, such as links.
+    /// Entries that are not readable files, such as links.
     pub(super) passed_over: Vec<String>,
-    /// The length of the zip, where it is one.
+    /// The length of the zip, if it is one.
     pub(super) packed: Option<u64>,
     zip: Option<ZipReader>,
 }
 
 impl Source {
-    /// A zip in these bytes; [`Error::UnusableArchive`] with a sentence where it is none, or one that is refused.
+    /// A zip in these bytes; [`Error::UnusableArchive`] with a sentence if it is not a zip or is refused.
     pub async fn zip(bytes: impl ReadAt + 'static) -> Result<Self> {
         let bytes: Arc<dyn ReadAt> = Arc::new(bytes);
         blocking(move || Self::open_zip(bytes)).await?
     }
 
-    /// A zip in a file; likewise.
+    /// A zip in a file; the same errors.
     pub async fn zip_file(path: &Path) -> Result<Self> {
         let path = path.to_owned();
         let open = move || -> Result<FileAt> {
@@ -118,7 +118,7 @@ fn fill(file: &SourceFile, from: impl Read, spool: Spool) -> Result<Body> {
     Err(unusable(format!("{:?} is not as long as it was said to be.", file.path)))
 }
 
-/// A file or folder of whoever runs a command.
+/// An error for a file or folder given on the command line.
 fn unreadable(path: &Path, error: &io::Error) -> Error {
     Error::Unreadable(path.display().to_string(), error.to_string())
 }
@@ -130,7 +130,7 @@ fn unread(file: &SourceFile, error: io::Error) -> Error {
     }
 }
 
-/// A file that several read at once.
+/// A file with concurrent readers.
 struct FileAt {
     file: File,
     size: u64,

@@ -13,11 +13,11 @@ use store::StoreError;
 pub(super) struct SourceFile {
     /// Its path below the root, `/` between the segments.
     pub(super) path: String,
-    /// The name that it has in the zip, where its path is another.
+    /// Its name in the zip, if its path differs.
     pub(super) stored_name: Option<String>,
     /// Length in bytes, as declared.
     pub(super) size: u64,
-    /// When it was last changed, where that is known.
+    /// When it was last changed, if known.
     pub(super) modified: Option<Timestamp>,
     pub(super) origin: Origin,
 }
@@ -29,7 +29,7 @@ pub(super) enum Origin {
     Path(PathBuf),
 }
 
-/// Where the bytes of an entry lie, and how.
+/// Where the bytes of an entry are, and how they are compressed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Packed {
     pub(super) start: u64,
@@ -42,7 +42,7 @@ pub(super) fn unusable(sentence: impl Into<String>) -> Error {
     Error::UnusableArchive(sentence.into())
 }
 
-/// Bytes that were there to be read a moment ago, in the source or spooled.
+/// The error for bytes, in the source or spooled, that were readable a moment ago.
 pub(super) fn unspooled(path: &str, error: io::Error) -> Error {
     StoreError::io("read", path, error).into()
 }

@@ -1,4 +1,4 @@
-//! The texts of an export: the metadata, the list of digests and that of what is missing.
+//! The text files of an export: the metadata, the list of digests and the list of missing images.
 
 use std::collections::BTreeSet;
 use std::pin::pin;
@@ -12,7 +12,7 @@ use crate::layout::{self, ImageId};
 use store::Key;
 use store::digest::{Digest, Hasher};
 
-/// The texts of an export, in their order.
+/// The text files of an export, in order.
 pub(super) fn texts<'a>(contents: &'a Contents<'a>, missing: &'a BTreeSet<ImageId>) -> Vec<Text<'a>> {
     let kinds: &[_] = if missing.is_empty() {
         &[(TextKind::Metadata, layout::checkpoint()), (TextKind::Digests, layout::exported_digests())]
@@ -26,7 +26,8 @@ pub(super) fn texts<'a>(contents: &'a Contents<'a>, missing: &'a BTreeSet<ImageI
     kinds.iter().map(|(kind, name)| Text { contents, missing, kind: *kind, name: name.clone() }).collect()
 }
 
-/// A text of an export. It is made anew each time it is read, chunk by chunk, so that it is never in memory as a whole.
+/// A text file of an export. It is generated each time it is read, chunk by chunk, so that it is never in memory as a
+/// whole.
 pub(super) struct Text<'a> {
     contents: &'a Contents<'a>,
     missing: &'a BTreeSet<ImageId>,
@@ -36,11 +37,11 @@ pub(super) struct Text<'a> {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum TextKind {
-    /// The names of the missing images, one a line.
+    /// The names of the missing images, one per line.
     Missing,
     /// The records, keyed by file name.
     Metadata,
-    /// The digests of all other files, as `sha256sum --check` takes them.
+    /// The digests of all other files, in the format of `sha256sum --check`.
     Digests,
 }
 
@@ -76,7 +77,7 @@ impl Text<'_> {
                 };
                 piece.extend(json(serde_json::to_string(id)).as_bytes());
                 piece.extend(b": ");
-                // Line breaks inside a text are escaped, so that each of these ends a line of the layout.
+                // Line breaks inside a text are escaped, so each of these ends a line of the layout.
                 piece.extend(json(serde_json::to_string_pretty(record)).replace('\n', "\n  ").as_bytes());
             }
             (TextKind::Missing, _) if self.missing.contains(id) => piece.extend(format!("{id}\n").as_bytes()),

@@ -1,7 +1,7 @@
-//! [`TextBudget`]: how much of a source may be text, which is read whole and parsed.
+//! [`TextBudget`]: how much of a source may be text, which is read as a whole and parsed.
 //!
-//! Text shrinks well, and what is parsed takes many times its length: a small zip could ask for more memory than there
-//! is. What a zip may hold is therefore measured by what it is itself.
+//! Text compresses well, and parsed text takes many times its length: a small zip could require more memory than there
+//! is. So the text budget of a zip depends on its own length.
 
 use super::source::Source;
 use super::source_file::SourceFile;
@@ -9,20 +9,21 @@ use crate::core::blocking;
 use crate::core::error::{Error, Result};
 use store::{Spool, StoreError};
 
-/// The most bytes of text whatever the source: records of a million images.
+/// The most bytes of text for any source: records of a million images.
 const MAX_TEXT: u64 = 1024 * 1024 * 1024;
-/// Up to this many bytes a zip may hold whatever its own length.
+/// The text that any zip may hold, whatever its length, in bytes.
 const HARMLESS_TEXT: u64 = 16 * 1024 * 1024;
-/// How many times its own length it may hold beyond that. Records with digests in them shrink to a fifth.
+/// How many times its own length a zip may hold beyond that. Records with digests compress to a fifth.
 const MAX_RATIO: u64 = 20;
-/// Up to this many values a zip may hold whatever its own length.
+/// The number of values that any zip may hold, whatever its length.
 const HARMLESS_VALUES: u64 = 2_000_000;
-/// Beyond that, of how many of its own bytes each value must be.
+/// Beyond that, the bytes of its own length that a zip needs per value.
 const BYTES_OF_A_VALUE: u64 = 8;
-/// As how many further values an object counts: a record takes some two kilobytes until the plan stands, however short it is.
+/// How many additional values an object counts as: a record takes about two kilobytes until the plan exists, however
+/// short it is.
 const VALUES_OF_AN_OBJECT: u64 = 16;
 
-/// What may still be read of a source.
+/// The remaining budget for a source.
 pub(super) struct TextBudget {
     bytes: u64,
     values: u64,
@@ -35,19 +36,19 @@ impl TextBudget {
                 bytes: MAX_TEXT.min(HARMLESS_TEXT.max(length.saturating_mul(MAX_RATIO))),
                 values: HARMLESS_VALUES.saturating_add(length / BYTES_OF_A_VALUE),
             },
-            // Whoever names a folder has it on a disk already.
+            // A folder is already on the caller's disk.
             None => Self { bytes: MAX_TEXT, values: u64::MAX },
         }
     }
 
-    /// Reads a file that is text, whole.
+    /// Reads a whole text file.
     pub(super) async fn read(&mut self, source: &Source, file: &SourceFile, spool: Spool) -> Result<Vec<u8>> {
         self.bytes = self.bytes.checked_sub(file.size).ok_or_else(|| too_much(file))?;
         let body = source.read(file, spool).await?;
         let read = move || {
             let mut bytes = Vec::with_capacity(body.size() as usize);
             body.write_to(&mut bytes)?;
-            // Before each value stands one of these; those in strings are counted with them.
+            // One of these bytes precedes each value; those inside strings are counted too.
             let weigh = |byte: &u8| match byte {
                 b',' | b':' | b'[' => 1,
                 b'{' => VALUES_OF_AN_OBJECT,

@@ -1,4 +1,4 @@
-//! An image's bytes on their way out, found right before any of them is sent.
+//! An image's bytes for an export, verified before any of them is sent.
 
 use bytes::{Bytes, BytesMut};
 use futures::Stream;
@@ -19,11 +19,11 @@ use store::{Body, ErrorKind, ObjectMeta, Store, StoreError};
 /// Images up to this many bytes are read once and sent from memory; longer ones are read twice.
 const IN_MEMORY: u64 = 4 * 1024 * 1024;
 
-/// An image's bytes, found right.
+/// An image's verified bytes.
 #[derive(Clone)]
 pub(super) struct VerifiedImage {
     pub(super) digest: Digest,
-    /// What is written in the place of other bytes.
+    /// Replacements for some of the bytes.
     patches: Patches,
     pub(super) crc: u32,
     pub(super) size: u64,
@@ -36,7 +36,7 @@ enum Held {
     At(Store, ObjectMeta),
 }
 
-/// What is kept of an image while it is read through: its checksum, and its bytes where they are few.
+/// What is kept of an image while it is read: its checksum, and its bytes if it is small.
 #[derive(Default)]
 struct Kept {
     crc: crc32fast::Hasher,
@@ -56,7 +56,7 @@ impl Observer for Kept {
 }
 
 impl VerifiedImage {
-    /// An image's bytes, read through; `None` where those of this digest are in neither place.
+    /// An image's verified bytes; `None` if neither the primary nor the archive has the bytes with that digest.
     pub(super) async fn find(images: &ImageBytes, id: &ImageId, digest: Digest) -> Result<Option<Self>> {
         let mut kept = Kept::default();
         let (store, meta) = match images.verified_seen_by(&mut kept, id, digest).await {
@@ -68,7 +68,7 @@ impl VerifiedImage {
         Ok(Some(Self { digest, patches: Patches::default(), crc: kept.crc.finalize(), size, bytes }))
     }
 
-    /// The bytes, which end with an error where they are not those that were found right.
+    /// The bytes, ending with an error if they differ from the verified ones.
     pub(super) async fn stream(self, id: &ImageId) -> Result<stream::BoxStream<'static, Result<Bytes>>> {
         let patches = self.patches;
         let (store, meta) = match self.bytes {
@@ -92,7 +92,7 @@ impl VerifiedImage {
         Ok(patches.over(0, checked).boxed())
     }
 
-    /// The same image, which does not say where it was taken.
+    /// The same image without its GPS positions.
     pub(super) async fn without_gps(self, gps: &GpsPositions, id: &ImageId, record: &Record) -> Result<Self> {
         if let Held::InMemory(bytes) = self.bytes {
             let bytes = gps_in(bytes.clone()).await?.applied(0, bytes);

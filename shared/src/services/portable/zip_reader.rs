@@ -1,7 +1,8 @@
-//! [`ZipReader`]: the entries of a zip that anyone may have made.
+//! [`ZipReader`]: the entries of an untrusted zip.
 //!
-//! The `zip` crate parses the directory. Entries are read here, by their place, because two of them may have one name. A
-//! zip must begin at its first byte and end at its last: otherwise a cut zip could be mistaken for a zip stored in it.
+//! The `zip` crate parses the directory. Entries are read here, by their offset, because two of them may have the same
+//! name. A zip must begin at its first byte and end at its last: otherwise a truncated zip could be mistaken for a zip
+//! stored in it.
 
 use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::Arc;
@@ -24,11 +25,12 @@ use store::ReadAt;
 /// The most bytes that are read to list a zip's entries, which bounds the memory for them: the directory of the million
 /// images that a store can hold has 110 MB.
 const MAX_DIRECTORY: u64 = 128 * 1024 * 1024;
-/// Up to this many bytes a zip may unpack to whatever its own length.
+/// The unpacked size that any zip may have, whatever its length, in bytes.
 const HARMLESS: u64 = 64 * 1024 * 1024;
-/// How many times its own length it may unpack to beyond that. Images hardly shrink, and text does not shrink so far.
+/// How many times its own length a zip may unpack to beyond that. Images hardly compress, and text does not compress
+/// this much.
 const MAX_RATIO: u64 = 200;
-/// The most entries of a zip: those of a million images, and then some.
+/// The most entries of a zip: those of a million images, with a margin.
 const MAX_ENTRIES: u64 = 1_200_000;
 /// How much of a zip is read at a time.
 const WINDOW: usize = 64 * 1024;
@@ -62,7 +64,7 @@ impl std::fmt::Debug for ZipReader {
 }
 
 impl ZipReader {
-    /// Opens a zip and lists its files; [`Error::UnusableArchive`](crate::Error::UnusableArchive) where it is refused.
+    /// Opens a zip and lists its files; [`Error::UnusableArchive`](crate::Error::UnusableArchive) if it is refused.
     pub(super) fn open(bytes: Arc<dyn ReadAt>) -> Result<(Self, Vec<SourceFile>)> {
         let length = bytes.size();
         let no_zip = || unusable("This is no whole zip: it was cut off, or other bytes stand before or behind it.");
@@ -121,7 +123,7 @@ impl ZipReader {
         if beyond || ranges.windows(2).any(|pair| pair[0].end > pair[1].start) {
             return Err(unusable("The zip has entries that overlap, as no honest program writes them."));
         }
-        // Only now, so that no byte of them is read for more than one entry.
+        // After the checks, so that no byte is read for more than one entry.
         for (file, local) in files.iter_mut().zip(&locals) {
             file.modified = local.modified(&*bytes)?.or(file.modified);
         }
@@ -138,7 +140,7 @@ impl ZipReader {
         self.bytes.size()
     }
 
-    /// The bytes of an entry, which end with an error where their checksum is wrong.
+    /// The bytes of an entry, ending with an error if their checksum is wrong.
     pub(super) fn read(&self, packed: &Packed) -> impl Read + use<> {
         let mut raw = Position::new(Arc::clone(&self.bytes), u64::MAX);
         raw.at = packed.start;
@@ -148,14 +150,15 @@ impl ZipReader {
     }
 }
 
-/// Gives each file its path, and leaves out folders and litter. A path that leads out of the zip refuses it.
+/// Gives each file its path, and leaves out folders and files that operating systems leave. A path that leads out of
+/// the zip refuses it.
 fn named(files: Vec<SourceFile>, raw_names: &[Option<Box<[u8]>>]) -> Result<Vec<SourceFile>> {
-    // Which encoding a name has that is no UTF-8, a zip does not say. One name can show it for all.
+    // A zip does not state the encoding of names that are not UTF-8. One name can show it for all.
     let japanese = raw_names.iter().flatten().any(|raw| names::shows_shift_jis(raw));
     let mut taken = Vec::with_capacity(files.len());
     for (mut file, raw) in files.into_iter().zip(raw_names) {
         let read = raw.as_deref().filter(|_| japanese).and_then(names::in_shift_jis);
-        // Some programs for Windows separate folders so.
+        // Some Windows programs separate folders by backslashes.
         let path = read.unwrap_or_else(|| file.path.clone()).replace('\\', "/");
         let below = path.strip_suffix('/');
         if let Some(reason) = names::leads_astray(below.unwrap_or(&path)) {
@@ -200,7 +203,7 @@ fn directory(bytes: &dyn ReadAt) -> io::Result<Option<Directory>> {
     Ok(None)
 }
 
-/// The directory that the records of a large zip point to, which stand right before the one at its end.
+/// The directory that the zip64 records point to, which precede the end record.
 fn zip64_directory(bytes: &dyn ReadAt, end: u64) -> io::Result<Option<Directory>> {
     const LOCATOR: u64 = 20;
     const RECORD: usize = 56;
@@ -219,7 +222,7 @@ fn zip64_directory(bytes: &dyn ReadAt, end: u64) -> io::Result<Option<Directory>
     Ok((directory.start.checked_add(number(&record, 40, 8)) == Some(place)).then_some(directory))
 }
 
-/// Whether the first entry of a zip stands at its beginning: at once, or behind the mark of one that was to be split.
+/// Whether the first entry of a zip is at its beginning: at once, or after the marker of a zip that was to be split.
 fn begins_at(bytes: &dyn ReadAt, first: u64) -> io::Result<bool> {
     Ok(match first {
         0 => true,
@@ -238,14 +241,14 @@ impl Local {
         Ok(Self { extra: at + LOCAL_HEADER as u64 + name, extra_length: extra as usize })
     }
 
-    /// When the entry was changed in UTC, where that is said.
+    /// When the entry was changed in UTC, if the zip contains it.
     fn modified(&self, bytes: &dyn ReadAt) -> Result<Option<Timestamp>> {
         let fields = read_at(bytes, self.extra, self.extra_length).map_err(|e| unspooled("zip", e))?;
         Ok(universal_time(&fields))
     }
 }
 
-/// When a file was changed, where the extra fields of its header say so in UTC, as those of Info-ZIP do.
+/// When a file was changed, if the extra fields of its header contain it in UTC, as those of Info-ZIP do.
 fn universal_time(mut fields: &[u8]) -> Option<Timestamp> {
     while fields.len() >= 4 {
         let (head, rest) = fields.split_at(4);
@@ -259,7 +262,8 @@ fn universal_time(mut fields: &[u8]) -> Option<Timestamp> {
     None
 }
 
-/// When an entry was last changed, as the zip says it without a time zone. The first moment that there is stands for none.
+/// When an entry was last changed, from the zip's time without a time zone. The earliest possible time means that there
+/// is none.
 fn moment(time: zip::DateTime) -> Option<Timestamp> {
     let (month, day) = (i8::try_from(time.month()).ok()?, i8::try_from(time.day()).ok()?);
     let (hour, minute) = (i8::try_from(time.hour()).ok()?, i8::try_from(time.minute()).ok()?);
@@ -269,7 +273,7 @@ fn moment(time: zip::DateTime) -> Option<Timestamp> {
     TimeZone::UTC.to_timestamp(civil).ok().filter(|_| !none)
 }
 
-/// Up to so many bytes from there on. A zip may lead to a place so far that a file system takes it for a mistake.
+/// Up to `length` bytes from an offset. A zip may contain an offset so large that a file system rejects it.
 fn read_at(bytes: &dyn ReadAt, at: u64, length: usize) -> io::Result<Vec<u8>> {
     if at >= bytes.size() {
         return Ok(Vec::new());
@@ -280,12 +284,12 @@ fn read_at(bytes: &dyn ReadAt, at: u64, length: usize) -> io::Result<Vec<u8>> {
     Ok(read)
 }
 
-/// A number of up to eight bytes, the least first.
+/// A little-endian number of up to eight bytes.
 fn number(bytes: &[u8], at: usize, length: usize) -> u64 {
     bytes[at..at + length].iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
-/// What a zip's bytes are to blame for, unless the system says that it was it.
+/// Treats an error as one of the zip, unless the system reports one of its own.
 fn refused(error: ZipError) -> crate::Error {
     match error {
         ZipError::Io(error) if error.raw_os_error().is_some() => unspooled("zip", error),
@@ -294,7 +298,7 @@ fn refused(error: ZipError) -> crate::Error {
     }
 }
 
-/// Compares what was read with its checksum once all of it was.
+/// Compares the bytes with their checksum once all of them have been read.
 struct Checked<R> {
     plain: R,
     crc: crc32fast::Hasher,
@@ -312,7 +316,7 @@ impl<R: Read> Read for Checked<R> {
     }
 }
 
-/// A place in bytes from which one reads on.
+/// A read position in bytes.
 struct Position {
     bytes: Arc<dyn ReadAt>,
     at: u64,
@@ -375,7 +379,7 @@ mod tests {
         }
     }
 
-    /// Bytes that count how many of them were asked for.
+    /// Bytes that count how many of them were requested.
     struct Counted(Vec<u8>, std::sync::atomic::AtomicU64);
 
     impl ReadAt for Counted {

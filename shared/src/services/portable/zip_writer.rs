@@ -1,8 +1,11 @@
-//! [`ZipWriter`]: a zip whose entries are stored as they are, written from front to back.
+//! [`ZipWriter`]: writes a zip with stored entries, from front to back.
 //!
-//! Sizes and checksums are known before an entry begins, so that every local header is complete: no entry needs a data
-//! descriptor, which some programs cannot read behind stored bytes. What is needed beyond 4 GiB and 65,535 entries
-//! (zip64) is written only where it is needed. The directory comes last, so that a zip that breaks off is none.
+//! Sizes and checksums are known before an entry begins, so every local header is complete: no entry needs a data
+//! descriptor, which some programs cannot read after stored bytes. The structures for more than 4 GiB and 65,535
+//! entries (zip64) are written only if they are needed. The directory comes last, so a truncated zip is invalid.
+//!
+//! The writer of the crate `zip` (9.8) puts a data descriptor behind every streamed entry, blocks a thread while a client
+//! reads slowly, and cannot compute a length without the bytes.
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -13,15 +16,15 @@ const DIRECTORY_HEADER: u32 = 0x0201_4b50;
 const DIRECTORY_END: u32 = 0x0605_4b50;
 const DIRECTORY_END_64: u32 = 0x0606_4b50;
 const DIRECTORY_LOCATOR_64: u32 = 0x0706_4b50;
-/// What stands in a field of four bytes whose value stands in the zip64 field.
+/// The value of a four-byte field whose actual value is in the zip64 field.
 const IN_ZIP64: u32 = u32::MAX;
 const ZIP64_FIELD: u16 = 1;
 /// Names are UTF-8.
 const UTF8: u16 = 1 << 11;
-/// What a reader must be able to do: folders, or zip64 as well.
+/// What a reader must support: folders, or zip64 as well.
 const VERSION: u16 = 20;
 const VERSION_64: u16 = 45;
-/// Made on Unix, so that the attributes below are a file's mode there.
+/// Made on Unix, so that the attributes below are a Unix file mode.
 const MADE_BY: u16 = 3 << 8 | VERSION_64;
 /// A file that its owner can write and everyone can read.
 const ATTRIBUTES: u32 = 0o100_644 << 16;
@@ -33,7 +36,7 @@ pub(super) struct ZipWriter<W> {
     directory: Vec<u8>,
     entries: u64,
     moment: u32,
-    /// Bytes of the entry begun last that are still to come.
+    /// Remaining bytes of the current entry.
     awaited: u64,
 }
 
@@ -43,7 +46,7 @@ impl<W: AsyncWrite + Unpin> ZipWriter<W> {
         Self { out, written: 0, directory: Vec::new(), entries: 0, moment: dos(moment), awaited: 0 }
     }
 
-    /// Begins an entry of `size` bytes with this CRC-32; exactly so many bytes must be written next.
+    /// Begins an entry of `size` bytes with this CRC-32; exactly that many bytes must be written next.
     pub(super) async fn begin(&mut self, name: &str, size: u64, crc: u32) -> io::Result<()> {
         self.check_complete()?;
         let name_length = u16::try_from(name.len()).map_err(io::Error::other)?;
@@ -98,19 +101,19 @@ impl<W: AsyncWrite + Unpin> ZipWriter<W> {
         Ok(())
     }
 
-    /// Writes the next bytes of the entry that was begun last.
+    /// Writes the next bytes of the current entry.
     pub(super) async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         let left = self.awaited.checked_sub(bytes.len() as u64);
         self.awaited = left.ok_or_else(|| io::Error::other("an entry is longer than was announced"))?;
         self.put(bytes).await
     }
 
-    /// Counts the bytes of the entry that was begun last as written, in a zip of which only the length is wanted.
+    /// Counts the bytes of the current entry as written, to compute the length of a zip.
     pub(super) fn pass_over(&mut self) {
         self.written += std::mem::take(&mut self.awaited);
     }
 
-    /// Writes the directory, with which the zip is whole; returns its length in bytes.
+    /// Writes the directory, which completes the zip; returns its length in bytes.
     pub(super) async fn finish(mut self) -> io::Result<u64> {
         self.check_complete()?;
         let (start, length, entries) = (self.written, self.directory.len() as u64, self.entries);
@@ -151,7 +154,7 @@ impl<W: AsyncWrite + Unpin> ZipWriter<W> {
     }
 }
 
-/// A moment as zips have it: date and time of day in UTC, to two seconds, from 1980 to 2107.
+/// A moment in the format of zips: date and time of day in UTC, to two seconds, from 1980 to 2107.
 fn dos(moment: Timestamp) -> u32 {
     let civil = TimeZone::UTC.to_datetime(moment);
     let year = civil.year().clamp(1980, 2107) - 1980;
@@ -166,7 +169,7 @@ mod tests {
 
     use super::*;
 
-    /// Counts what it is given, keeps the first and the last of it, and so holds zips of any size.
+    /// Counts the bytes that it is given and keeps only the first and the last, so it holds zips of any size.
     #[derive(Default)]
     struct Ends {
         length: u64,
@@ -201,7 +204,7 @@ mod tests {
         }
     }
 
-    /// A zip on a medium of which only the end is kept; everything before it reads as zeros.
+    /// A zip on a medium that keeps only the end; everything before it reads as zeros.
     struct Sparse {
         ends: Ends,
         at: u64,

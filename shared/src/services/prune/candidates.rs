@@ -1,4 +1,4 @@
-//! What might be removed, and what is known to reference it.
+//! The candidates for removal, and the references known so far.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -9,7 +9,7 @@ use crate::catalog::Snapshot;
 use crate::layout;
 use crate::services::backup::Manifest;
 
-/// Something in the archive that is named by its digest.
+/// A content-addressed object in the archive.
 #[derive(Clone)]
 pub(super) struct Candidate {
     pub(super) what: What,
@@ -23,42 +23,42 @@ pub(super) enum What {
     Image,
 }
 
-/// What might go, by digest.
+/// Candidates for removal, by digest.
 pub(super) struct Candidates {
     pub(super) chunks: BTreeSet<Digest>,
     pub(super) images: BTreeSet<Digest>,
 }
 
 impl Candidates {
-    /// Those of what was listed.
+    /// The digests of the listed candidates.
     pub(super) fn of(candidates: &[Candidate]) -> Self {
         let those = |what| candidates.iter().filter(move |c| c.what == what).map(|candidate| candidate.digest);
         Self { chunks: those(What::Chunk).collect(), images: those(What::Image).collect() }
     }
 }
 
-/// A backup with the version of its manifest.
+/// A manifest together with its object version.
 pub(super) type Stored = (ObjectMeta, Manifest);
 
-/// What might go, and of which nothing was found yet that names it.
+/// The candidates to which no reference has been found yet.
 pub(super) struct Unreferenced {
     pub(super) suspects: Candidates,
-    /// Chunks whose images are none of these.
+    /// Chunks that reference no candidate image.
     pub(super) known: HashSet<Digest>,
-    /// The versions of manifests and intents that were read.
+    /// The versions of the manifests and intents that have been read.
     pub(super) read: HashSet<(Key, ETag)>,
-    /// The catalog as it was last looked at.
+    /// The catalog snapshot that was examined last.
     pub(super) state: Snapshot,
 }
 
 impl Unreferenced {
-    /// Nothing was looked at yet.
+    /// Starts with all `suspects`; nothing has been examined yet.
     pub(super) fn new(suspects: Candidates) -> Self {
         let (known, read) = Default::default();
         Self { suspects, known, read, state: Snapshot::default() }
     }
 
-    /// Whether nothing was found that names this.
+    /// Whether no reference to this candidate has been found.
     pub(super) fn has(&self, candidate: &Candidate) -> bool {
         match candidate.what {
             What::Chunk => self.suspects.chunks.contains(&candidate.digest),
@@ -66,7 +66,7 @@ impl Unreferenced {
         }
     }
 
-    /// Where these objects lie, images first.
+    /// The keys of these objects, images first.
     pub(super) fn objects(&self) -> impl Iterator<Item = (What, Digest, Key)> {
         let image = |digest: &Digest| (What::Image, *digest, layout::archived_image(digest));
         let chunk = |digest: &Digest| (What::Chunk, *digest, layout::chunk(digest));
@@ -81,7 +81,7 @@ impl Unreferenced {
         named.into_iter().for_each(|digest| _ = self.suspects.images.remove(&digest));
     }
 
-    /// Takes out what this state of the catalog names; looks only at what has changed since the last time.
+    /// Takes out what this catalog state references; examines only what changed since the last snapshot.
     pub(super) fn take_out_state(&mut self, state: Snapshot) {
         if !self.suspects.images.is_empty() {
             let changed: Vec<_> = state.changed_since(&self.state).cloned().collect();
@@ -91,11 +91,11 @@ impl Unreferenced {
     }
 }
 
-/// The backups that there are.
+/// The existing backups.
 #[derive(Default)]
 pub(super) struct ExistingBackups {
     /// The valid ones, newest first.
     pub(super) manifests: Vec<Stored>,
-    /// What backups left that were cut off long ago.
+    /// Intents of backups that were interrupted long ago.
     pub(super) old_intents: Vec<ObjectMeta>,
 }

@@ -1,4 +1,4 @@
-//! What might go: all that is old, or what those told of who took names away.
+//! Finds the gc candidates: all old objects in a sweep, otherwise those that gc hints list.
 
 use super::pruner::Pruner;
 use jiff::SignedDuration;
@@ -14,30 +14,30 @@ use crate::layout;
 use crate::services::backup::Intent;
 use store::{Key, ObjectMeta, Optional, StoreError};
 
-/// How long after a sweep a prune by schedule is one again.
+/// The interval between sweeps: a scheduled prune after this time is a sweep again.
 pub const SWEEP_EVERY: SignedDuration = SignedDuration::from_hours(30 * 24);
-/// Objects read or described at a time.
+/// Objects read or described concurrently.
 const FETCHES: usize = 16;
 
-/// What was written down for this prune, long enough ago that nobody is still at what he wrote down.
+/// The hints for this prune. They are old enough that the operation which wrote each has ended.
 pub(super) struct Hinted {
     chunks: BTreeSet<Digest>,
     images: BTreeSet<Digest>,
-    /// Where it stands: to be deleted once it was dealt with.
+    /// The hint objects, to be deleted once they have been processed.
     pub(super) by: Vec<ObjectMeta>,
-    /// Some of it cannot be read.
+    /// Whether some of the hints cannot be read.
     pub(super) damaged: bool,
 }
 
 impl Pruner {
-    /// Whether everything was last looked at so long ago that it is time to, or at a time that cannot be.
+    /// Whether the last sweep was so long ago that one is due, or has a time in the future.
     pub(super) async fn sweep_is_due(&self) -> Result<bool, StoreError> {
         let read = self.core.archive.store().read(&layout::swept()).await.intact()?;
         let swept = read.and_then(|(bytes, _)| Swept::decode(&bytes));
         Ok(swept.is_none_or(|swept| self.core.clock.now().duration_since(swept.at).abs() >= SWEEP_EVERY))
     }
 
-    /// What lists of leftovers and the intents of backups that were cut off tell of.
+    /// The hints in gc hint objects and in the intents of interrupted backups.
     pub(super) async fn told(&self, standing: &ExistingBackups) -> Result<Hinted, StoreError> {
         let (archive, before) = (self.core.archive.store(), self.safe_before());
         let listed: Vec<ObjectMeta> = archive.list(layout::LEFTOVERS, None).try_collect().await?;
@@ -60,8 +60,8 @@ impl Pruner {
         Ok(Hinted { chunks, images, by, damaged })
     }
 
-    /// What the backups that go named, or what was told of, and no backup that stays names; and the images in such chunks.
-    /// A chunk that cannot be read is left to a sweep with what it names.
+    /// The chunks that are hinted, or referenced by the backups to be removed, and that no remaining backup references;
+    /// also the images in these chunks. A chunk that cannot be read is left to a sweep, with the images it references.
     pub(super) async fn suspects(
         &self,
         told: &Hinted,
@@ -81,7 +81,7 @@ impl Pruner {
         Ok(Candidates { chunks, images })
     }
 
-    /// Writes down for the next prune what only these backups name, before they go; returns where.
+    /// Before these backups are removed, writes a hint that lists what only they reference; returns its key.
     pub(super) async fn write_hints(&self, stay: &[Stored], go: &[Stored]) -> Result<Option<Key>, StoreError> {
         let mut chunks: BTreeSet<Digest> = chunks_of(go).collect();
         chunks_of(stay).for_each(|chunk| _ = chunks.remove(&chunk));
@@ -89,8 +89,8 @@ impl Pruner {
         leftovers.put(self.core.archive.store(), self.core.clock.new_id()).await
     }
 
-    /// Of what nothing names, what is there and old enough to be removed: images before chunks, since a chunk tells the
-    /// next prune of its images if this one is cut off.
+    /// Those unreferenced objects that exist and are old enough to be removed. Images come before chunks: if this prune
+    /// is interrupted, the chunk is the next prune's hint for its images.
     pub(super) async fn old_ones(&self, unnamed: &Unreferenced) -> Result<Vec<Candidate>, StoreError> {
         let before = self.safe_before();
         let describe = async |(what, digest, key): (What, Digest, Key)| {

@@ -1,55 +1,59 @@
-//! Pruning: older automatic backups are thinned out, and what nothing names any more is removed from the archive.
+//! Pruning: thins out older automatic backups, and removes unreferenced objects from the archive.
 //!
-//! Chunks and images lie in the archive by digest and are shared, so that who stores one may find it there, put by
-//! another long ago. What keeps a prune from removing an object on which someone has just begun to rely:
+//! Chunks and images in the archive are content-addressed and shared, so a writer may find the object that it needs
+//! already there, stored by another process long ago. These rules keep a prune from removing an object that has just
+//! come into use:
 //!
-//! - **An object younger than [`SAFE_AGE`] stays.** Nothing relies on an object for a day without being seen to name it.
-//! - **Who relies on an object of more than [`AGING`](crate::core::ages::AGING) before anything names it puts it anew**, which makes it young and
-//!   another version: `Archive::put` and `Archive::verify` for images, `store_chunks` for chunks. A prune deletes only
-//!   the version that it was told of, by a listing or a head, so of a prune and such a put one fails or comes after the
-//!   other.
-//! - **The versions that might go are taken first, and what names them is read after that**, and again before each
-//!   [`BATCH`]: the manifests, the intents, and the catalog, in which deleted images name their contents for as long as
-//!   their tombstones are kept. What was named before the last look stays. What is named after it was put anew before.
-//! - **A backup writes down what it will name before it looks for one to be based on** (an *intent*). A prune deletes
-//!   manifests first and then looks for intents, so either the backup does not find its base or the prune finds the intent.
-//!   So nothing that a new backup takes over from its base has to be touched.
-//! - **A prune and the delete of a backup take the lease of a restore**, which reads a backup for as long as it runs.
-//! - **Nothing goes where something that names contents cannot be read**: a damaged manifest or commit, or a damaged chunk
-//!   that might name an image which is to go. Chunks of the state as it is need no reading: their digests say that they name
-//!   what is known here.
+//! - **An object younger than [`SAFE_AGE`] stays.** Every operation references the objects it relies on within a day.
+//! - **Before referencing an existing object older than [`AGING`](crate::core::ages::AGING), a writer stores it
+//!   again.** That refreshes its age and changes its version. `Archive::put` and `Archive::verify` do so for images,
+//!   `store_chunks` for chunks. A prune deletes only the version that it got from a listing or a head request, so when
+//!   a prune and such a put race, one of them fails or comes second.
+//! - **The versions of the candidates are read first, and references to them after that**, and again before each
+//!   [`BATCH`]: manifests, intents, and the catalog, in which deleted images reference their contents until their
+//!   tombstones expire. What was referenced before the last check stays. What is referenced after it was stored again
+//!   before.
+//! - **A backup writes an *intent*, the list of chunks it will reference, before it looks for a base backup.** A prune
+//!   deletes manifests first and then looks for intents, so either the backup does not find its base or the prune finds
+//!   the intent. A new backup therefore need not rewrite what it takes over from its base.
+//! - **A prune and the deletion of a backup take the lease that a restore takes.** A restore reads a backup for as long
+//!   as it runs.
+//! - **A prune removes nothing while a source of references cannot be read**: a damaged manifest or commit, or a
+//!   damaged chunk that might reference a candidate image. Chunks of the present state need not be read: their digests
+//!   prove that they reference only what the catalog contains.
 //!
-//! Who relies on an archived image, and why that is safe: an upload, the completion of a ticket and recovery, where it
-//! adopts a file or completes a record, put it anew before their commit; `replicate_commits` and `catch_up` after it, and
-//! they run for each commit. A backup checks images that live records name. Deleting an image and finishing a delete rely
-//! on the copy of what a record and then its tombstone names. Repairs write. A restore holds the lease, and its backup
-//! names what it brings back.
+//! These operations rely on an archived image. Uploads, the completion of a ticket, and recovery when it adopts a file
+//! or completes a record store it again before their commit. `replicate_commits` and `catch_up` do so after it,
+//! and run for each commit. A backup checks the images that live records reference. Deleting an image and finishing a
+//! delete rely on the copy that a record, and then its tombstone, references. Repairs write the object. A restore holds
+//! the lease, and its backup references what it restores.
 //!
-//! # What a prune looks at
+//! # What a prune examines
 //!
-//! A *sweep* lists every chunk and image, and finds whatever nothing names. That costs what the archive holds. So
-//! [by schedule](Keepsake::prune_by_schedule) it is made once in [`SWEEP_EVERY`], and a prune in between looks only at
-//! what it is told of by those who take names away ([`crate::catalog::gc_hints`]):
+//! A *sweep* lists every chunk and image, and finds all unreferenced objects. Its cost grows with the archive. A
+//! [scheduled](Keepsake::prune_by_schedule) prune is therefore a sweep only once per [`SWEEP_EVERY`]. The prunes in
+//! between examine only the gc hints ([`crate::catalog::gc_hints`]), which every operation that drops references
+//! leaves:
 //!
-//! - Chunks lose a name where a backup goes: in this prune, or where one is deleted, which leaves a list of its chunks. And
-//!   where a backup was cut off, whose intent tells which chunks it may have stored.
-//! - Images lose one where such a chunk goes; the chunk tells which. And where a compaction drops tombstones, which leaves a list
-//!   of their contents.
+//! - A chunk loses a reference when a backup is removed: by this prune, or by a delete, which leaves a list of the
+//!   backup's chunks. The intent of an interrupted backup lists the chunks it may have stored.
+//! - An image loses a reference when such a chunk is removed; the chunk lists its images. And when a compaction drops
+//!   tombstones, which leaves a list of their contents.
 //!
-//! What still is named then needs no looking after: who takes that name away will tell. A list is dealt with once it is as
-//! old as [`SAFE_AGE`], so that who wrote it has done by then what he wrote it for.
+//! An object that is still referenced can be ignored: the operation that drops the reference will leave a hint. A hint
+//! is processed once it is as old as [`SAFE_AGE`], so that the operation which wrote it has ended.
 //!
-//! How names are looked up is one and the same for both, and so is all that is said above: a sweep only has more to ask
-//! for. Of the few, the versions are asked for one by one, after a first look has told most of them to be named, and
-//! before the look that precedes each batch.
+//! Both kinds of prune check references in the same way, and the rules above hold for both; a sweep only has more
+//! candidates. For hinted candidates, versions are read one by one, after a first check has ruled out most of them and
+//! before the check that precedes each batch.
 //!
 //! # Crashes
 //!
-//! Before the first manifest goes, a list of what only those that go name is put. Images go before chunks, and lists and
-//! old intents last. So a prune that is cut off leaves to the next one what tells it of the rest, and no manifest ever
-//! stands without its parts. What nobody could tell of waits for the next sweep: replicas of uploads that failed, chunks
-//! of a backup that failed, what an older version left. Where a list cannot be written or read, [`Swept`] is deleted, so that
-//! the next prune is a sweep.
+//! Before the first manifest is deleted, a prune writes a hint that lists what only the removed backups reference. It
+//! deletes images before chunks, and hints and old intents last. So an interrupted prune leaves hints for the rest to
+//! the next one, and a manifest never exists without its parts. Objects without a hint wait for the next sweep:
+//! replicas of failed uploads, chunks of a failed backup, leftovers of older versions. If a hint cannot be written or
+//! read, [`Swept`] is deleted, which makes the next prune a sweep.
 
 mod candidates;
 mod hints;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::core::Core;
 use crate::services::backup::Backups;
 
-/// Thins out backups and removes what is referenced by nothing.
+/// Thins out backups and removes unreferenced objects.
 #[derive(Debug)]
 pub struct Pruner {
     pub(super) core: Arc<Core>,
@@ -13,7 +13,7 @@ pub struct Pruner {
 }
 
 impl Pruner {
-    /// Thins out backups and removes what is referenced by nothing, in the store that `core` has.
+    /// A pruner for the stores of `core`.
     pub fn new(core: Arc<Core>, backups: Arc<Backups>) -> Self {
         Self { core, backups }
     }

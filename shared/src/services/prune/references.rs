@@ -1,4 +1,4 @@
-//! What backups and the catalog name.
+//! What backups and the catalog reference.
 
 use super::pruner::Pruner;
 use std::collections::HashSet;
@@ -15,7 +15,7 @@ use crate::services::backup::{Intent, Kind, Manifest};
 use store::digest::Digest;
 use store::{Contention, ErrorKind, ObjectMeta, Optional, StoreError};
 
-/// Manifests and chunks read at a time.
+/// Manifests and chunks read concurrently.
 const FETCHES: usize = 16;
 
 const UNREADABLE_CATALOG: &str = "A part of the catalog cannot be read, so that what it names is not known.";
@@ -29,7 +29,7 @@ impl Pruner {
         self.core.clock.now() - SAFE_AGE
     }
 
-    /// The backups that there are; one that is not valid is found by [`look`](Self::look).
+    /// The existing backups; [`look`](Self::look) detects invalid ones.
     pub(super) async fn standing_backups(&self) -> Result<ExistingBackups, StoreError> {
         let listed: Vec<ObjectMeta> = self.core.archive.store().list(layout::BACKUPS, None).try_collect().await?;
         let before = self.safe_before();
@@ -58,7 +58,7 @@ impl Pruner {
         })
     }
 
-    /// Splits backups, newest first, into those that stay and those that go.
+    /// Splits backups, newest first, into those to keep and those to remove.
     pub(super) fn thin_out(&self, backups: Vec<Stored>) -> (Vec<Stored>, Vec<Stored>) {
         let before = self.safe_before();
         let by_itself = |manifest: &Manifest| manifest.kind != Kind::Manual;
@@ -70,8 +70,8 @@ impl Pruner {
         })
     }
 
-    /// Takes out what the catalog, the backups that stay and those being made name; the reason where not all of it can be
-    /// read.
+    /// Takes out the candidates that the catalog, the remaining backups and the backups in progress reference; the
+    /// reason if some references cannot be read.
     pub(super) async fn look(
         &self,
         stay: &[Stored],
@@ -102,8 +102,8 @@ impl Pruner {
         Ok(self.read_new_backups(&going, unnamed).await?)
     }
 
-    /// Most chunks of most backups are those of the state as it is, and what they name needs no reading: so a prune reads as
-    /// many as have changed since the oldest backup, and not all there are.
+    /// Most chunks of most backups are those of the present state, whose references are known without reading them. So
+    /// a prune reads only the chunks that have changed since the oldest backup.
     async fn know_present_chunks(&self, unnamed: &mut Unreferenced) -> Result<()> {
         if unnamed.suspects.images.is_empty() {
             return Ok(());
@@ -114,7 +114,7 @@ impl Pruner {
         Ok(())
     }
 
-    /// Takes out what is named by now; the reason where that cannot be told.
+    /// Takes out the candidates that have been referenced since; the reason if that cannot be determined.
     pub(super) async fn look_again(&self, unnamed: &mut Unreferenced) -> Result<Option<&'static str>> {
         if let Some(reason) = self.read_new_backups(&HashSet::new(), unnamed).await? {
             return Ok(Some(reason));
@@ -127,7 +127,8 @@ impl Pruner {
         Ok(None)
     }
 
-    /// Takes out what is named by backups that were not read yet, but for those `going`, and by those being made.
+    /// Takes out the candidates referenced by backups that have not been read yet, except those `going`, and by backups
+    /// in progress.
     async fn read_new_backups(
         &self,
         going: &HashSet<BackupName>,
@@ -151,9 +152,9 @@ impl Pruner {
                         return Ok(Some(DAMAGED_BACKUP));
                     }
                 } else if layout::is_intent(&meta.key) && meta.modified >= before {
-                    // Where it is gone, its manifest may stand since this listing was taken.
+                    // If the intent is gone, its manifest may have been written since this listing.
                     let Some((bytes, _)) = archive.read(&meta.key).await.optional()? else {
-                        // Lists of some services lag.
+                        // The listings of some services lag.
                         contention.lost().await?;
                         continue 'listing;
                     };
@@ -166,7 +167,7 @@ impl Pruner {
         }
     }
 
-    /// Deletes this version of an object; returns false where it has been put anew or is gone.
+    /// Deletes this version of an object; returns false if it was stored again or is gone.
     pub(super) async fn delete_if_same(&self, version: &ObjectMeta) -> Result<bool, StoreError> {
         match self.core.archive.store().delete_version(version).await {
             Err(e) if e.kind == ErrorKind::Changed => Ok(false),
@@ -174,8 +175,8 @@ impl Pruner {
         }
     }
 
-    /// Takes out what this backup names; returns false where a part of it cannot be read. Chunks are read only for as long
-    /// as there are images of which it is not known what names them.
+    /// Takes out the candidates that this backup references; returns false if a part of it cannot be read. Reads chunks
+    /// only while there are candidate images without a known reference.
     async fn take_out(
         &self,
         version: &ObjectMeta,

@@ -1,4 +1,4 @@
-//! Carrying out a prune.
+//! Runs a prune.
 
 use crate::services::migrate;
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -12,32 +12,32 @@ use crate::core::lease::Lease;
 use crate::layout::{self, BackupName};
 use store::StoreError;
 use store::digest::Digest;
-/// Objects removed between two looks at what names them.
+/// Objects removed between two reference checks.
 const BATCH: usize = 100;
 const UNCONDITIONAL_DELETES: &str = "The service of the archive has no conditional deletes (If-Match), so an object could go \
                                      on which an upload or a backup has just begun to rely. Nothing is pruned there.";
-/// Objects removed at a time.
+/// Objects removed concurrently.
 const DELETES: usize = 8;
 
-/// What a prune removed, or would.
+/// What a prune removed, or would remove.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Pruned {
-    /// Backups that went, newest first.
+    /// Removed backups, newest first.
     pub removed: Vec<BackupName>,
-    /// Backups that stay, newest first.
+    /// Remaining backups, newest first.
     pub kept: Vec<BackupName>,
-    /// Catalog chunks that went.
+    /// Removed catalog chunks.
     pub chunks: Vec<Digest>,
-    /// Replicas of images that went.
+    /// Removed replicas of images.
     pub images: Vec<Digest>,
-    /// Length of those chunks and images in bytes.
+    /// Total size of those chunks and images in bytes.
     pub bytes: u64,
-    /// Why nothing was removed, or no more: one plain sentence.
+    /// Why the prune removed nothing, or stopped early: one sentence.
     pub held_back: Option<&'static str>,
 }
 
 impl Pruned {
-    /// How many chunks and images went.
+    /// The number of removed chunks and images.
     pub fn objects(&self) -> usize {
         self.chunks.len() + self.images.len()
     }
@@ -51,19 +51,19 @@ impl Pruned {
     }
 }
 
-/// What a prune looks at.
+/// What a prune examines.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Extent {
-    /// Whatever lies in the archive: a sweep.
+    /// All objects in the archive: a sweep.
     Everything,
-    /// What those tell of who took names away.
+    /// The objects in gc hints.
     Hinted,
 }
 
 impl Pruner {
-    /// Thins out automatic backups as [`Keep`] says, those made for safety among them, and removes chunks and second
-    /// copies that neither a remaining backup nor the catalog names, whatever the archive holds. Backups made by hand stay.
-    /// With `dry_run`, only tells what would go. [`Error::RestoreRunning`] beside a restore or another prune.
+    /// Thins out automatic and safety backups by the retention rules in [`Keep`], and removes all chunks and replicas
+    /// in the archive that neither a remaining backup nor the catalog references. Manual backups stay. With `dry_run`,
+    /// only reports what would be removed. [`Error::RestoreRunning`] beside a restore or another prune.
     pub async fn prune(&self, dry_run: bool) -> Result<Pruned> {
         migrate::check_migration(&self.core.primary).await?;
         if dry_run {
@@ -72,7 +72,8 @@ impl Pruner {
         self.prune_for_real(Extent::Everything).await
     }
 
-    /// Likewise, to be called now and then: costs what has changed, but for a sweep each [`SWEEP_EVERY`].
+    /// Like [`prune`](Self::prune), for a schedule: its cost follows from what changed, except for one sweep per
+    /// [`SWEEP_EVERY`].
     pub async fn prune_by_schedule(&self) -> Result<Pruned> {
         migrate::check_migration(&self.core.primary).await?;
         self.prune_for_real(Extent::Hinted).await
@@ -92,7 +93,7 @@ impl Pruner {
         self.core.note_write(pruned)
     }
 
-    /// Without a lease nothing is changed.
+    /// Changes nothing if there is no lease.
     async fn prune_leased(&self, lease: Option<&Lease<'_>>, extent: Extent) -> Result<Pruned> {
         let began = self.core.clock.now();
         let mut standing = self.standing_backups().await?;
@@ -119,7 +120,8 @@ impl Pruner {
             Some(listed) => listed.into_iter().filter(|candidate| unnamed.has(candidate)).collect(),
             None => self.old_ones(&unnamed).await?,
         };
-        if !(go.is_empty() && candidates.is_empty())
+        let removes_something = !go.is_empty() || !candidates.is_empty();
+        if removes_something
             && !self.core.is_fenced()
             && !self.core.archive.store().check_conditional_deletes(&layout::scratch()).await?
         {
@@ -150,7 +152,7 @@ impl Pruner {
         Ok(pruned)
     }
 
-    /// Removes those candidates that nothing names.
+    /// Removes the candidates that are unreferenced.
     async fn remove(
         &self,
         candidates: Vec<Candidate>,

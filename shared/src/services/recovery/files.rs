@@ -1,4 +1,4 @@
-//! Files in `uploads/` that no live record explains.
+//! Files in `uploads/` without a live record.
 
 use super::Recovery;
 use std::collections::HashMap;
@@ -14,10 +14,10 @@ use crate::services::images::records::{Listed, vanished};
 use store::{ErrorKind, ObjectMeta};
 
 impl Recovery {
-    /// Adopts, sets aside or deletes what has no live record; returns the adopted ones' records.
+    /// Adopts, sets aside or deletes files without a live record; returns the records of the adopted ones.
     ///
-    /// A name that Keepsake makes is never without a record unless an upload was cut off, so such a file is set aside:
-    /// a failed upload must not turn up later. Only where all metadata was lost are they adopted like any other.
+    /// A file whose name Keepsake made has no record only if an upload was interrupted, so it is set aside: a failed
+    /// upload must not appear later. Only if all metadata was lost is it adopted like any other.
     pub(super) async fn settle_files(
         &self,
         uploads: &HashMap<ImageId, Listed>,
@@ -42,9 +42,9 @@ impl Recovery {
                     Some(file) => self.finish_delete(&file, &tombstone, report).await,
                     None => Ok(()),
                 },
-                // What a ticket has brought this far, it can still be completed with.
+                // A ticket whose bytes have come this far can still be completed.
                 None if id.uuid().is_some_and(|uuid| tickets.contains(&uuid)) => Ok(()),
-                // A commit that cannot be read now may be the one that made it.
+                // A commit that cannot be read now may contain its record.
                 None if id.uuid().is_some() && loaded.some_unreadable => Ok(()),
                 None if id.uuid().is_some() && !loaded.no_checkpoint => {
                     if !may_be_in_flight
@@ -61,7 +61,7 @@ impl Recovery {
                 }),
             };
             match settled {
-                // Gone, or put anew meanwhile: then someone has a use for it.
+                // Deleted or rewritten meanwhile: then it is in use.
                 Err(Error::Store(error)) if vanished(&error) || error.kind == ErrorKind::Changed => {}
                 settled => settled?,
             }
@@ -69,8 +69,8 @@ impl Recovery {
         Ok(adopted)
     }
 
-    /// A file, if it is the one that was listed and still has no live record: what was listed may be long ago, and a
-    /// ticket or a repeated upload may have put the same bytes there anew.
+    /// The file, if it is the one that was listed and still has no live record. The listing may be old, and a ticket or
+    /// a repeated upload may have put the same bytes there again.
     async fn still_unexplained(&self, id: &ImageId, listed: &Listed) -> Result<Option<ObjectMeta>> {
         let now = self.core.primary.head(&layout::image(id)).await?;
         self.core.catalog.refresh().await?;
@@ -79,7 +79,7 @@ impl Recovery {
         Ok((!live && same).then_some(now))
     }
 
-    /// Deletes the bytes of a deleted image, if it is these bytes that were deleted.
+    /// Deletes the bytes of a deleted image, if the file has the bytes that were deleted.
     async fn finish_delete(&self, file: &ObjectMeta, tombstone: &Tombstone, report: &mut Report) -> Result<()> {
         let body = self.core.primary.fetch(&file.key).await?;
         if tombstone.sha256 == Some(body.digest()) {
@@ -89,7 +89,7 @@ impl Recovery {
         Ok(())
     }
 
-    /// Deletes this version of a file, of which the archive has a copy; returns false where the store refuses, as a service
+    /// Deletes this version of a file that has a copy in the archive; returns false if the store refuses, as a service
     /// without conditional deletes does.
     async fn delete_copied(&self, file: &ObjectMeta) -> Result<bool> {
         match self.core.primary.delete_version(file).await {
@@ -102,9 +102,9 @@ impl Recovery {
         }
     }
 
-    /// The record of a file that has none; `None` where it is not an image, which is left alone.
+    /// The record for a file that has none; `None` if it is not an image, which is left alone.
     async fn adopt(&self, id: &ImageId, listed: &Listed) -> Result<Option<Record>> {
-        // A camera or a copy may have set a time in the future, which would keep the image in front of all others.
+        // A camera or a copy may have set a time in the future, which would sort the image before all others.
         let uploaded = format_millis(listed.modified.min(self.core.clock.now()));
         let record = Record {
             category: Some(DEFAULT_CATEGORY.to_owned()),

@@ -1,9 +1,9 @@
-//! Recovery: making every place whole again out of what survives.
+//! Recovery: restores all locations from what is left of the records and bytes.
 //!
-//! It runs at start and on demand. The records are the join of all pieces in all places. Then, image by image, missing
-//! bytes come back from the archive and missing replicas from the primary; files without a record are adopted, or
-//! set aside where they are what an interrupted upload left. Nothing that cannot be explained is deleted: it is moved
-//! to the archive's quarantine. In doubt nothing is overwritten.
+//! It runs at start and on demand. The records are the join of all pieces in all locations. Then, image by image,
+//! missing bytes are restored from the archive and missing replicas from the primary. Files without a record are
+//! adopted, or set aside if an interrupted upload left them. Unexplained files are never deleted: they are moved to the
+//! archive's quarantine. In doubt nothing is overwritten.
 
 mod files;
 mod state;
@@ -32,9 +32,9 @@ use crate::services::backup::Kind;
 use crate::services::replication::is_refusal;
 use store::digest::Digest;
 use store::{ErrorKind, StoreError};
-/// Images worked on at a time.
+/// Images processed concurrently.
 const COPIES: usize = 8;
-/// What must be done for one image that has a record.
+/// What an image with a record needs.
 enum Need {
     SecondCopy(Digest),
     Bytes(Digest, Option<Listed>),
@@ -42,13 +42,13 @@ enum Need {
     Missing,
 }
 
-/// Records that are whole again, and what is left to be done with files.
+/// The recovered records, and the remaining work on files.
 #[derive(Debug)]
 pub struct Records {
     loaded: Loaded,
 }
 
-/// Makes every place whole again.
+/// Restores all locations.
 #[derive(Debug)]
 pub struct Recovery {
     core: Arc<Core>,
@@ -62,7 +62,8 @@ pub struct Recovery {
 }
 
 impl Recovery {
-    /// Makes every place whole again, in the store that `core` has.
+    /// Recovery for the stores of `core`.
+    #[expect(clippy::too_many_arguments, reason = "the signature shows every service that it depends on")]
     pub fn new(
         core: Arc<Core>,
         records: Arc<ImageRecords>,
@@ -76,17 +77,17 @@ impl Recovery {
         Self { core, records, bytes, backups, replication, tickets, persistence, recovering }
     }
 
-    /// Makes every place whole again; safe to run while this and other processes serve the store.
+    /// Recovers records and files; safe to run while this and other processes serve the store.
     pub async fn recover(&self) -> Result<Report> {
         let records = self.recover_records().await?;
         self.recover_files(records).await
     }
 
-    /// The first half of [`recover`](Self::recover): joins what is left of the records. From then on they can be served,
-    /// and images from the archive.
+    /// The first half of [`recover`](Self::recover): joins what is left of the records. From then on they can be
+    /// served, and so can images from the archive.
     pub async fn recover_records(&self) -> Result<Records> {
         if self.core.is_fenced() {
-            // What can be read is read, and no more.
+            // Unreadable pieces are skipped.
             let _ = self.core.catalog.load().await;
             return Err(StoreError::new("put", layout::checkpoint(), ErrorKind::Fenced).into());
         }
@@ -98,7 +99,7 @@ impl Recovery {
         migrate::check_migration(&self.core.primary).await?;
         let mut loaded = self.core.catalog.load().await?;
         if self.core.settings.archive_sync {
-            // From here on the records are safe in every place, whatever happens to the rest.
+            // From here on the records are safe in every location, whatever happens to the rest.
             self.core.catalog.compact().await?;
             loaded.unarchived.clear();
         } else {
@@ -108,8 +109,8 @@ impl Recovery {
         Ok(Records { loaded })
     }
 
-    /// Takes in what another server has put into the archive since this one started: where each has a disk of its own and
-    /// they share the archive, as the old and the new instance do while a deploy goes on.
+    /// Loads what another server has written to the archive since this one started. This applies if servers have
+    /// separate disks and share the archive, as the old and the new instance do during a deploy.
     pub async fn look_at_archive_again(&self) -> Result<()> {
         if !self.core.is_fenced() {
             self.core.catalog.load().await?;
@@ -118,7 +119,8 @@ impl Recovery {
         Ok(())
     }
 
-    /// The second half: the bytes of images, in both places. Where it takes long, [`is_long`](Self::is_long) says so.
+    /// The second half: the bytes of images, in the primary and the archive. If it takes long,
+    /// [`is_long`](Self::is_long) reports that.
     pub async fn recover_files(&self, records: Records) -> Result<Report> {
         let report = self.core.note_write(self.settle_all(&records.loaded).await)?;
         self.recovering.note_end(report.clone());
@@ -128,7 +130,7 @@ impl Recovery {
     async fn settle_all(&self, loaded: &Loaded) -> Result<Report> {
         self.recovering.note_work(self.core.catalog.read(|state| state.totals().undigested), 0);
         let imported = self.records.complete().await?;
-        // Before the files are listed: with its ticket, what a completion that was cut off left loses its owner.
+        // Before the files are listed: without its ticket, the file of an interrupted completion has no owner.
         self.tickets.clear().await?;
         let (uploads, archived) = futures::try_join!(self.records.list_files(), self.list_archived())?;
         let mut report = Report {
@@ -165,7 +167,7 @@ impl Recovery {
             .await
     }
 
-    /// Gives every image that has a record its bytes in both places.
+    /// Restores missing bytes and replicas of every image that has a record.
     async fn heal_images(
         &self,
         uploads: &HashMap<ImageId, Listed>,
@@ -180,7 +182,7 @@ impl Recovery {
             let needs = needs.filter(|(_, need, _)| !matches!(need, Need::Nothing));
             needs.map(|(id, need, size)| (id.clone(), need, size)).collect()
         });
-        // Those that people look at first.
+        // The newest first: users look at them first.
         needs.reverse();
         let pending_images =
             needs.iter().filter(|(_, need, _)| matches!(need, Need::SecondCopy(_))).map(|(id, ..)| id.clone());
@@ -195,7 +197,7 @@ impl Recovery {
             let restores = matches!(need, Need::Bytes(..));
             let copies = matches!(need, Need::SecondCopy(_));
             match self.heal(&id, need).await {
-                // What the archive does not take holds up no other, and goes on to be owed.
+                // An image that the archive rejects blocks no other, and stays pending.
                 Err(error) if copies && is_refusal(&error) => Ok(Err(error)),
                 healed => {
                     let healed = healed?;
@@ -232,7 +234,7 @@ impl Recovery {
     }
 
     async fn heal(&self, id: &ImageId, need: Need) -> Result<Healed> {
-        // Since the places were listed, it may have been deleted, or only then have come.
+        // Since the listing, the image may have been deleted or added.
         let lives = || self.core.catalog.read(|state| state.lives(id.as_str()));
         if !lives() {
             return Ok(Healed::Overtaken);
@@ -251,7 +253,7 @@ impl Recovery {
                 }
                 let brought = self.core.archive.bring_back(&self.core.primary, id, digest).await?;
                 if brought == Archived::Yes && !lives() {
-                    // It was deleted meanwhile, and the archive has what was brought.
+                    // It was deleted meanwhile, and the archive has the restored bytes.
                     self.core.primary.delete(&layout::image(id)).await?;
                     return Ok(Healed::Overtaken);
                 }
@@ -279,7 +281,7 @@ enum Healed {
         set_aside: bool,
     },
     Missing,
-    /// What was listed is not so any more.
+    /// The listing is outdated.
     Overtaken,
 }
 
@@ -288,7 +290,7 @@ fn need(record: &Record, present: Option<Listed>, archived: &HashMap<Digest, u64
         return match present {
             // It arrived since the records were completed.
             Some(_) => Need::Nothing,
-            // A link to a file elsewhere has no bytes here, and none are missed.
+            // A link has no bytes here, so none are missing.
             None if record.is_link() => Need::Nothing,
             None => Need::Missing,
         };

@@ -1,4 +1,4 @@
-//! [`RecoveryState`]: how far a recovery is, and what the last one found.
+//! [`RecoveryState`]: the progress of a recovery, and the report of the last one.
 
 use std::sync::Arc;
 
@@ -7,10 +7,10 @@ use tokio::sync::watch;
 use crate::layout::ImageId;
 use store::sync::{Mutex, lock};
 
-/// A start waits until so much has been set right, and serves before the rest of what is more.
+/// A start waits until this many images are recovered, and serves before the rest if there are more.
 const FEW_IMAGES: u64 = 100;
 const FEW_BYTES: u64 = 256 * 1024 * 1024;
-/// The log tells of so many images that were brought back.
+/// The log reports progress once per this many restored images.
 const TOLD_EVERY: u64 = 1_000;
 
 /// What a recovery found and did.
@@ -20,30 +20,30 @@ pub struct Report {
     pub is_new: bool,
     /// Images there are now.
     pub images: u64,
-    /// Whether metadata came back from a replica.
+    /// Whether metadata was restored from a replica.
     pub metadata_restored: bool,
     /// Damaged commits that were set aside.
     pub damaged_commits: usize,
-    /// Images whose bytes came back from the archive.
+    /// Images whose bytes were restored from the archive.
     pub brought_back: u64,
     /// Images that got their replica.
     pub archived: u64,
     /// Records of the older format that were completed from their files.
     pub imported: u64,
-    /// Files that had no record and have one now.
+    /// Files without a record that were adopted.
     pub adopted: u64,
     /// Files that were moved to quarantine.
     pub set_aside: u64,
-    /// Deleted images whose bytes were still there and are gone now.
+    /// Deleted images whose remaining bytes were deleted now.
     pub deletes_finished: u64,
-    /// Images whose bytes are in neither place. Their records are kept.
+    /// Images whose bytes are in neither the primary nor the archive. Their records are kept.
     pub missing: Vec<ImageId>,
-    /// Names in an older `image-metadata.json` that cannot name a file here; the original was set aside.
+    /// Names in an older `image-metadata.json` that cannot be file names here; the original was set aside.
     pub unusable_names: Vec<String>,
 }
 
 impl Report {
-    /// Whether anything had to be done.
+    /// Whether nothing had to be done.
     pub fn found_nothing(&self) -> bool {
         let done = [
             self.brought_back,
@@ -59,25 +59,25 @@ impl Report {
     }
 }
 
-/// How far images have been brought back.
+/// The progress of restoring images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Restoring {
-    /// How many images are dealt with.
+    /// How many images have been processed.
     pub done: u64,
-    /// How many there are to be dealt with.
+    /// How many images are to be processed in total.
     pub total: u64,
 }
 
-/// How a recovery that runs goes on.
+/// The progress of a running recovery.
 #[derive(Debug, Clone, Copy, Default)]
 struct Progress {
-    /// Whether so much is to be done that nobody should wait for it.
+    /// Whether there is so much to do that a start should not wait for it.
     long: bool,
-    /// Images whose bytes come back from the archive, where there are any.
+    /// Images whose bytes are being restored from the archive, if any.
     restoring: Option<Restoring>,
 }
 
-/// How a recovery that runs goes on, and what the last one found.
+/// The progress of a running recovery, and the report of the last one.
 #[derive(Debug, Default)]
 pub struct RecoveryState {
     running: watch::Sender<Progress>,
@@ -85,13 +85,13 @@ pub struct RecoveryState {
 }
 
 impl RecoveryState {
-    /// Waits until a recovery that runs has found so much to do that nobody should wait for it.
+    /// Waits until a running recovery has found so much to do that a start should not wait for it.
     pub async fn is_long(&self) {
-        // The sender lives as long as this does.
+        // The sender lives as long as `self`.
         let _ = self.running.subscribe().wait_for(|progress| progress.long).await;
     }
 
-    /// How far a recovery has brought images back, where one does.
+    /// The progress of a running recovery in restoring images, if there is one.
     pub fn restoring(&self) -> Option<Restoring> {
         self.running.borrow().restoring
     }
@@ -102,7 +102,7 @@ impl RecoveryState {
         }
     }
 
-    /// Counts an image that was brought back, and says so in the log now and then.
+    /// Counts a restored image, and logs progress from time to time.
     pub(super) fn note_restored(&self) {
         self.running.send_modify(|progress| {
             let Some(Restoring { done, total }) = &mut progress.restoring else { return };
@@ -113,18 +113,18 @@ impl RecoveryState {
         });
     }
 
-    /// Takes note that images are being brought back.
+    /// Records the progress of restoring images.
     pub(super) fn note_restoring(&self, restoring: Option<Restoring>) {
         self.running.send_modify(|progress| progress.restoring = restoring);
     }
 
-    /// Takes note that a recovery has ended.
+    /// Records that a recovery has ended.
     pub(super) fn note_end(&self, report: Report) {
         self.running.send_replace(Progress::default());
         *lock(&self.last) = Some(Arc::new(report));
     }
 
-    /// What the last recovery found.
+    /// The report of the last recovery.
     pub fn last(&self) -> Option<Arc<Report>> {
         lock(&self.last).clone()
     }

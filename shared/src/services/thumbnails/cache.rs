@@ -1,7 +1,7 @@
-//! Thumbnails that were made before, kept in the primary until the room is needed or their image is gone.
+//! Caches thumbnails in the primary until the space is needed or their image is deleted.
 //!
-//! Nobody relies on what lies here. Each object ends in the digest of what precedes it, so that one that has rotted is
-//! made anew; viewers pass over those bytes. A store that takes no writes, or has no room to spare, is used without.
+//! No data depends on this cache. Each object ends in the digest of the preceding bytes, so that a rotted one is made
+//! again; image viewers ignore those bytes. A store that is read-only or out of space is used without a cache.
 
 use super::source::ThumbnailSource;
 use std::collections::HashSet;
@@ -18,22 +18,22 @@ use store::digest::Digest;
 use store::sync::{AtomicU64, Ordering};
 use store::{Body, Key, ObjectMeta, PutMode};
 
-/// One in so many bytes of its size may be put into the cache before it is looked at again.
+/// After writing this fraction of its size (one part in eight), the cache is swept before it takes more.
 const SHARE: u64 = 8;
 /// Length of a digest in bytes.
 const DIGEST: usize = 32;
 
-/// Where thumbnails are kept.
+/// The thumbnail cache.
 #[derive(Debug)]
 pub(super) struct Cache {
     max_bytes: u64,
-    /// What was put since the last look at all of it.
+    /// Bytes written since the last sweep.
     put_bytes: AtomicU64,
     sweeping: tokio::sync::Mutex<()>,
 }
 
 impl Cache {
-    /// A cache of so many bytes, and a little more for a while; of none at all where that is zero.
+    /// A cache of this many bytes, and slightly more for a while; zero disables it.
     pub(super) fn new(max_bytes: u64) -> Self {
         Self { max_bytes, put_bytes: AtomicU64::new(0), sweeping: tokio::sync::Mutex::default() }
     }
@@ -42,7 +42,7 @@ impl Cache {
         layout::thumbnail(content, &format!("{version}-{form}"))
     }
 
-    /// What lies under this key, where it is whole.
+    /// The intact thumbnail under this key, if there is one.
     pub(super) async fn find(&self, from: &ThumbnailSource, key: &Key) -> Option<Thumbnail> {
         if self.max_bytes == 0 {
             return None;
@@ -54,19 +54,19 @@ impl Cache {
         unseal(object.bytes().await.ok()?)
     }
 
-    /// Keeps a thumbnail of an image that still has this content, as far as there is room.
+    /// Caches a thumbnail of an image that still has this content, as far as there is space.
     pub(super) async fn keep(&self, from: &ThumbnailSource, content: Digest, key: &Key, made: &Thumbnail) {
         let sealed = seal(made);
         let bytes = sealed.size();
         if bytes > self.max_bytes / SHARE || from.room.check_each(bytes, 0).await.is_err() {
             return;
         }
-        // An outcome that is unknown is as good as none: whoever asks next looks for himself.
+        // An unknown outcome counts as a failure: the next request looks the key up.
         if from.core.primary.put(key, &sealed, &PutMode::Overwrite).await.is_err() {
             return;
         }
         if !is_live(from, content) {
-            // It was deleted meanwhile, and whoever did that found nothing here yet.
+            // The image was deleted meanwhile, and the delete found no thumbnail here yet.
             let _ = from.core.primary.delete(key).await;
         }
         let put = self.put_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
@@ -77,8 +77,9 @@ impl Cache {
         }
     }
 
-    /// Removes thumbnails of what is no image any more, and then the oldest until there is room for new ones; all of them
-    /// where the store has none left for images. Returns how many went. One at a time: a second caller has nothing to do.
+    /// Removes thumbnails of deleted images, and then the oldest until there is space for new ones; removes all if the
+    /// store has no space left for images. Returns the number removed. One sweep at a time: a second caller has nothing
+    /// to do.
     pub(super) async fn sweep(&self, from: &ThumbnailSource) -> Result<u64> {
         let Ok(_sweeping) = self.sweeping.try_lock() else { return Ok(0) };
         self.put_bytes.store(0, Ordering::Relaxed);

@@ -1,19 +1,19 @@
-//! What can be asked for: how large a thumbnail may be, and which formats it may have.
+//! The sizes and formats of thumbnails that a request may choose.
 
 use std::fmt;
 
 use crate::core::error::{Error, Result};
 use crate::media::Format;
 
-/// The edges that thumbnails have, in pixels; what is asked for is raised to the next of them. With few sizes, whoever
-/// asks gets what another asked for before.
+/// The edge lengths of thumbnails, in pixels; a requested length is rounded up to the next one. With few sizes,
+/// requests share cached thumbnails.
 pub const WIDTHS: [u32; 5] = [160, 320, 640, 1280, 2560];
 
-/// The longest edge of a thumbnail in pixels, where only the other one was limited: no strip of an image is as long as
-/// to exhaust whoever encodes it.
+/// The longest edge of a thumbnail in pixels if only the other edge is limited: it bounds the encoder's work on very
+/// long, narrow images.
 const LONGEST: u32 = 10_240;
 
-/// What a thumbnail has to fit into; an edge that is `None` is limited by the other one alone.
+/// The box that a thumbnail fits into; an edge that is `None` is limited by the other one alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Bounds {
     width: Option<u32>,
@@ -21,7 +21,7 @@ pub struct Bounds {
 }
 
 impl Bounds {
-    /// The bounds that were asked for, each raised to the next step of the [`WIDTHS`]; `None` where nothing was.
+    /// The requested bounds, each rounded up to the next of the [`WIDTHS`]; `None` if neither was requested.
     pub fn asked(width: Option<u32>, height: Option<u32>) -> Result<Option<Self>> {
         let step = |asked: u32| {
             let known = WIDTHS.into_iter().find(|step| *step >= asked).filter(|_| asked > 0);
@@ -32,13 +32,14 @@ impl Bounds {
         Ok((bounds.width.is_some() || bounds.height.is_some()).then_some(bounds))
     }
 
-    /// The same for an image that lies on its side.
+    /// The same bounds for an image that is rotated by 90 degrees.
     #[must_use]
     pub fn turned(self) -> Self {
         Self { width: self.height, height: self.width }
     }
 
-    /// The size that an image of this width and height gets: the largest of its shape that fits, never an enlarged one.
+    /// The size of the thumbnail for an image of this width and height: the largest of its shape that fits, never
+    /// enlarged.
     pub fn fit(self, width: u32, height: u32) -> (u32, u32) {
         let limit = |bound: Option<u32>, edge: u32| f64::from(bound.unwrap_or(LONGEST)) / f64::from(edge.max(1));
         let factor = limit(self.width, width).min(limit(self.height, height)).min(1.0);
@@ -47,7 +48,7 @@ impl Bounds {
     }
 }
 
-/// The formats that a form may have.
+/// The formats that a thumbnail may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Formats {
     /// JPEG, PNG or GIF, which every client shows.
@@ -61,7 +62,7 @@ pub enum Formats {
 /// A format that a client can insist on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Pinned {
-    /// JPEG; what is transparent becomes white.
+    /// JPEG; transparent pixels become white.
     Jpeg,
     /// PNG.
     Png,
@@ -70,7 +71,7 @@ pub enum Pinned {
 }
 
 impl Formats {
-    /// Whether a form may have this format.
+    /// Whether a thumbnail may have this format.
     pub fn include(self, format: Format) -> bool {
         match self {
             Self::Common => matches!(format, Format::Jpeg | Format::Png | Format::Gif),
@@ -82,12 +83,12 @@ impl Formats {
     }
 }
 
-/// One form of an image.
+/// The bounds and formats of a thumbnail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Form {
-    /// What it fits into.
+    /// The box it fits into.
     pub bounds: Bounds,
-    /// What its client takes.
+    /// The formats its client accepts.
     pub formats: Formats,
 }
 

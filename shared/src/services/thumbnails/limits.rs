@@ -1,4 +1,4 @@
-//! What making thumbnails may take of a machine.
+//! Limits the machine resources that making thumbnails may take.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,24 +8,24 @@ use tokio::time::timeout;
 
 use super::memory;
 
-/// What memory is counted in, in bytes.
+/// The unit of the memory permits, in bytes.
 const UNIT: u64 = 1024;
 
-/// What making thumbnails may take.
+/// The limits for making thumbnails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Memory in bytes, for all that are made at a time. What would need more by itself is not made.
+    /// Memory in bytes, for all thumbnails in progress together. A thumbnail that would need more alone is not made.
     pub memory_bytes: u64,
-    /// How many are made at a time.
+    /// How many are made concurrently.
     pub at_once: usize,
-    /// How long a request waits for its turn.
+    /// How long a request waits for its permit.
     pub patience: Duration,
-    /// How many bytes of them are kept in the primary for whoever asks next; zero keeps none.
+    /// The size of the thumbnail cache in the primary, in bytes; zero disables it.
     pub cache_bytes: u64,
 }
 
 impl Limits {
-    /// The default limits, with less memory where this process may use little of it in all. Blocks for a moment.
+    /// The default limits, with less memory if this process may use little of it in total. Blocks briefly.
     pub fn of_this_machine() -> Self {
         let limits = Self::default();
         Self { memory_bytes: memory::budget(limits.memory_bytes, memory::available()), ..limits }
@@ -33,14 +33,14 @@ impl Limits {
 }
 
 impl Default for Limits {
-    /// Enough for the largest JPEG that is taken, one for each processor, and no longer than a person waits.
+    /// Enough memory for the largest accepted JPEG, one thumbnail per processor, and no longer than a person waits.
     fn default() -> Self {
         let at_once = std::thread::available_parallelism().map_or(1, usize::from);
         Self { memory_bytes: 384 << 20, at_once, patience: Duration::from_secs(20), cache_bytes: 1 << 30 }
     }
 }
 
-/// Lets so many in at a time that they do not take more than the limits.
+/// Admits work as long as it stays within the limits.
 #[derive(Debug)]
 pub(super) struct MemoryPermits {
     memory: Arc<Semaphore>,
@@ -48,7 +48,7 @@ pub(super) struct MemoryPermits {
     patience: Duration,
 }
 
-/// The right to take what was asked for, until it is dropped.
+/// The permit for the requested resources, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Turn(#[expect(dead_code, reason = "held, not read")] [OwnedSemaphorePermit; 2]);
 
@@ -62,12 +62,12 @@ impl MemoryPermits {
         }
     }
 
-    /// Waits, in the order of asking, until so many bytes and a processor are free; `None` where that takes too long. Who
-    /// stops waiting leaves the queue.
+    /// Waits, in request order, until this many bytes and a processor are free; `None` if that takes too long. A
+    /// dropped future leaves the queue.
     pub(super) async fn enter(&self, bytes: u64) -> Option<Turn> {
         let units = u32::try_from(bytes.div_ceil(UNIT)).ok()?;
         let both = async {
-            // Always in this order, so that nobody waits for somebody who waits for him.
+            // Always in this order, which prevents deadlocks.
             let memory = Arc::clone(&self.memory).acquire_many_owned(units).await.ok()?;
             let worker = Arc::clone(&self.workers).acquire_owned().await.ok()?;
             Some(Turn([memory, worker]))

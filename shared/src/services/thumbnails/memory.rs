@@ -1,14 +1,14 @@
-//! How much memory this process may use: what the machine has, and what its cgroups allow.
+//! Determines how much memory this process may use: what the machine has, and what its cgroups allow.
 //!
-//! A process that uses more than its cgroup allows is killed by the kernel, without a word in its log. So the budget for
-//! decoding images follows the smallest limit that applies, at each level of the hierarchy and in both versions of cgroups.
+//! The kernel kills a process that uses more than its cgroup allows, without a log entry. So the budget for decoding
+//! images follows the smallest limit that applies, at each level of the hierarchy and in both versions of cgroups.
 
 use std::path::{Path, PathBuf};
 
-/// Memory that is left to everything but thumbnails: requests, the catalog, code.
+/// Memory reserved for everything except thumbnails: requests, the catalog, code.
 const RESERVE: u64 = 96 << 20;
 
-/// The part of `wanted` bytes that thumbnails may use where the process may use `available` bytes in all.
+/// How many of the `wanted` bytes thumbnails may use if the process may use `available` bytes in total.
 pub(super) fn budget(wanted: u64, available: Option<u64>) -> u64 {
     match available {
         Some(available) => wanted.min(available.saturating_sub(RESERVE).max(available / 4)),
@@ -16,12 +16,12 @@ pub(super) fn budget(wanted: u64, available: Option<u64>) -> u64 {
     }
 }
 
-/// The bytes of memory that this process may use, where the system reports any limit. Blocks for a moment.
+/// The bytes of memory that this process may use, if the system reports a limit. Blocks briefly.
 pub fn available() -> Option<u64> {
     available_by(&|path| std::fs::read_to_string(path).ok())
 }
 
-/// Likewise, with the files of `/proc` and `/sys` as `read` returns them.
+/// Like [`available`], with the files of `/proc` and `/sys` as `read` returns them.
 fn available_by(read: &dyn Fn(&Path) -> Option<String>) -> Option<u64> {
     let machine = read(Path::new("/proc/meminfo")).and_then(|meminfo| {
         let total = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
@@ -33,16 +33,17 @@ fn available_by(read: &dyn Fn(&Path) -> Option<String>) -> Option<u64> {
     limits.chain(machine).min()
 }
 
-/// A mounted hierarchy of cgroups that can limit memory.
+/// A mounted cgroup hierarchy that can limit memory.
 struct Hierarchy<'a> {
-    /// The cgroup that lies at the mount point; not `/` in a container without a cgroup namespace of its own.
+    /// The cgroup at the mount point; not `/` in a container without a cgroup namespace of its own.
     root: &'a str,
     point: &'a Path,
     is_v2: bool,
 }
 
 impl<'a> Hierarchy<'a> {
-    /// Reads a line of `/proc/self/mountinfo`; see proc_pid_mountinfo(5). No path of a cgroup needs the escapes of that file.
+    /// Parses a line of `/proc/self/mountinfo`; see proc_pid_mountinfo(5). Cgroup paths need none of that file's
+    /// escapes.
     fn parse(line: &'a str) -> Option<Self> {
         let (first, second) = line.split_once(" - ")?;
         let mut first = first.split(' ').skip(3);
@@ -65,11 +66,11 @@ impl<'a> Hierarchy<'a> {
             is_this.then_some(path)
         });
         let below = own.and_then(|own| Path::new(own).strip_prefix(self.root).ok()).unwrap_or(Path::new(""));
-        // Above `memory.high` a process is not killed but slowed down until it hardly moves.
+        // Above `memory.high` a process is not killed but throttled until it hardly runs.
         let names: &[&str] = if self.is_v2 { &["memory.max", "memory.high"] } else { &["memory.limit_in_bytes"] };
         let levels = below.ancestors().map(|level| self.point.join(level));
         let files = levels.flat_map(|level: PathBuf| names.iter().map(move |name| level.join(name)));
-        // Where there is no limit, version 2 says `max`, and version 1 a number that no machine reaches.
+        // Without a limit, version 2 contains `max`, and version 1 a number larger than any machine's memory.
         files.filter_map(|file| read(&file)?.trim().parse().ok()).min()
     }
 }

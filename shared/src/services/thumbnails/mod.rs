@@ -1,10 +1,11 @@
-//! Thumbnails: thumbnails of images, made when they are asked for.
+//! Thumbnails: smaller renditions of images, made on request.
 //!
-//! A thumbnail is worth nothing: whatever happens to it, it is made again from the image. So it is in no backup, is
-//! verified by nobody, and a store that cannot take it serves it all the same. It is the one thing that a GET writes.
+//! A thumbnail is expendable: it can always be made again from the image. So it is in no backup, is not verified, and
+//! is served even if the store cannot cache it. It is the only thing that a GET writes.
 //!
-//! How pixels are scaled is for a [`Scaler`] to know, so that who needs none carries no decoder. What is here limits it:
-//! memory that all of them share, one at a time for each processor, and one making for all who ask for the same.
+//! A [`Scaler`] scales the pixels, so that a function that serves no thumbnails links no decoder. This module limits
+//! its work: a shared memory budget, one thumbnail at a time per processor, and a single run for concurrent requests of
+//! the same thumbnail.
 
 mod cache;
 mod form;
@@ -46,19 +47,19 @@ pub struct Thumbnails {
     permits: MemoryPermits,
     limits: Limits,
     cache: Cache,
-    /// What is being made now, for whoever asks for the same meanwhile.
+    /// The thumbnails in progress, for concurrent requests of the same one.
     making: Mutex<HashMap<(Digest, Form), Weak<Making>>>,
 }
 
-/// How making one ended, for all who waited for it.
+/// The result for all requests that waited for it.
 type Made = std::result::Result<Thumbnail, Refusal>;
 
-/// Why none was made.
+/// Why no thumbnail was made.
 #[derive(Clone, Debug)]
 enum Refusal {
-    /// For this reason, which is the image's.
+    /// For this reason, which lies in the image.
     Image(String),
-    /// There was no turn in time.
+    /// No permit became available in time.
     Busy,
 }
 
@@ -77,7 +78,7 @@ impl From<Refusal> for Error {
     }
 }
 
-/// Filled once by the first who asks, or by the next where that one stops waiting.
+/// Filled once by the first request, or by the next one if the first stops waiting.
 type Making = OnceCell<Made>;
 
 impl Thumbnails {
@@ -87,14 +88,14 @@ impl Thumbnails {
         Self { scaler, permits, limits, cache, making: Mutex::default() }
     }
 
-    /// What tells this form of this content from every other, and from what another version makes of it.
+    /// Identifies this thumbnail of this content, and distinguishes it from those of other scaler versions.
     pub fn identity(&self, content: Digest, form: Form) -> Digest {
         Digest::of(format!("derivative {} {form} {content}", self.scaler.version()).as_bytes())
     }
 
-    /// A form of an image. `content` tells its bytes from all others: their digest, where the record knows it.
+    /// A thumbnail of an image. `content` distinguishes its bytes from all others: their digest, if the record has it.
     ///
-    /// Whoever stops waiting takes nothing away from others who wait for the same.
+    /// A request that stops waiting does not affect others that wait for the same thumbnail.
     pub async fn get(
         &self,
         from: &ThumbnailSource,
@@ -103,7 +104,7 @@ impl Thumbnails {
         content: Digest,
         form: Form,
     ) -> Result<Thumbnail> {
-        // What an imported record does not name yet is not kept either: nothing would tell when it is gone.
+        // A thumbnail of an imported record without a digest is not cached: nothing would show when it is outdated.
         let key = record.sha256.map(|content| Cache::key(&content, self.scaler.version(), form));
         if let Some(key) = &key
             && let Some(found) = self.cache.find(from, key).await
@@ -114,7 +115,7 @@ impl Thumbnails {
         let cell = self.cell(content, form);
         let made = cell.get_or_try_init(async || {
             let made = match self.make(from, id, record, form).await {
-                // The file that was found went before it was read. Its replica is as good.
+                // The file was deleted before it was read. Its replica serves as well.
                 Err(error) if error.store_kind() == Some(ErrorKind::NotFound) => {
                     self.make(from, id, record, form).await
                 }
@@ -133,12 +134,12 @@ impl Thumbnails {
         Ok(made.await?.clone()?)
     }
 
-    /// Removes thumbnails whose images are gone, and the oldest where there are too many; returns how many went.
+    /// Removes thumbnails of deleted images, and the oldest if there are too many; returns the number removed.
     pub async fn sweep(&self, from: &ThumbnailSource) -> Result<u64> {
         self.cache.sweep(from).await
     }
 
-    /// Whether thumbnails are kept for whoever asks next.
+    /// Whether thumbnails are cached.
     pub fn are_kept(&self) -> bool {
         self.limits.cache_bytes > 0
     }
@@ -148,7 +149,7 @@ impl Thumbnails {
         if let Some(cell) = making.get(&(content, form)).and_then(Weak::upgrade) {
             return cell;
         }
-        // What nobody waits for any more.
+        // Drops entries that no request waits for.
         making.retain(|_, cell| cell.strong_count() > 0);
         let cell = Arc::default();
         making.insert((content, form), Arc::downgrade(&cell));
@@ -166,7 +167,7 @@ impl Thumbnails {
         let Some(turn) = self.permits.enter(looking).await else { return Ok(Err(Refusal::Busy)) };
         let header = Ranged::open(&store, meta.key, meta.size).await?;
         let found = guarded(move || {
-            // However the look ends, and whoever still waits for it.
+            // Held until the inspection ends, whichever requests still wait for it.
             let _turn = turn;
             let media = media::measure(&header, &limits).map_err(|error| match error {
                 MediaError::Read(error) => Unscalable::Read(error),
@@ -182,7 +183,7 @@ impl Thumbnails {
         if cost > allowed {
             return Ok(Err(Unscalable::Memory { needed: cost, allowed }.into()));
         }
-        // All who wait for the same have waited as long.
+        // All requests for the same thumbnail have waited equally long.
         let Some(turn) = self.permits.enter(cost).await else { return Ok(Err(Refusal::Busy)) };
         let source = from.bytes.load(id, record).await?;
         let scaler = Arc::clone(&self.scaler);
@@ -195,7 +196,7 @@ impl Thumbnails {
     }
 }
 
-/// Runs blocking work on an image that may be anything. Whatever a decoder stumbles over, it takes nobody with it.
+/// Runs blocking work on an untrusted image. A panic in a decoder is contained.
 async fn guarded<T: Send + 'static>(
     work: impl FnOnce() -> std::result::Result<T, Unscalable> + Send + 'static,
 ) -> Result<std::result::Result<T, Refusal>> {
@@ -211,7 +212,7 @@ async fn guarded<T: Send + 'static>(
     }
 }
 
-/// A store's own error, where it is one.
+/// The store's own error, if there is one.
 fn unreadable(error: io::Error) -> Error {
     match error.downcast::<StoreError>() {
         Ok(error) => Error::Store(error),

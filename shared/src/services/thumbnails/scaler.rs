@@ -1,4 +1,4 @@
-//! [`Scaler`]: who makes images smaller, and what comes of it.
+//! [`Scaler`]: makes images smaller; its results and errors.
 
 use std::{fmt, io};
 
@@ -8,22 +8,22 @@ use store::ReadAt;
 use super::form::Form;
 use crate::media::Format;
 
-/// What a look at a header may take in bytes, beside what the image itself has: it can be all header.
+/// The most memory that reading a header may take, in bytes, besides the image itself, which can be all header.
 pub const LOOKING: u64 = 8 << 20;
 
 const MIB: u64 = 1 << 20;
 
-/// Knows how to make images smaller.
+/// Makes images smaller.
 pub trait Scaler: fmt::Debug + Send + Sync {
-    /// Raised whenever other bytes come out for the same image.
+    /// Raised whenever the output bytes for the same image change.
     fn version(&self) -> u32;
 
-    /// At most how many bytes of memory [`scale`](Self::scale) takes for this image, itself included. Reads headers only,
-    /// and takes no more than the image's length and [`LOOKING`] for it. Blocks.
+    /// An upper bound, in bytes, on the memory that [`scale`](Self::scale) takes for this image, itself included. Reads
+    /// headers only, and takes no more than the image's length and [`LOOKING`] for it. Blocks.
     fn cost(&self, source: &dyn ReadAt, format: Format, form: Form) -> Result<u64, Unscalable>;
 
-    /// Makes the form of an image: turned as its EXIF says, without any metadata. Refuses what would take more than
-    /// `most` bytes. Blocks.
+    /// Makes a thumbnail of an image: rotated by its EXIF orientation, without any metadata. Refuses images that would
+    /// take more than `most` bytes. Blocks.
     fn scale(&self, source: &Bytes, format: Format, form: Form, most: u64) -> Result<Thumbnail, Unscalable>;
 }
 
@@ -36,13 +36,13 @@ pub struct Thumbnail {
     pub format: Format,
 }
 
-/// Why there is no thumbnail of an image. All but `Read` are the image's fault, and each reads as a sentence.
+/// Why there is no thumbnail of an image. All causes but `Read` lie in the image, and each reads as a sentence.
 #[derive(Debug, thiserror::Error)]
 pub enum Unscalable {
     /// There is no decoder for this format.
     #[error("{0} images cannot be scaled here.")]
     Format(Format),
-    /// There is a decoder for this format, but not for this kind of it.
+    /// The decoder for this format does not support this variant.
     #[error("Images that are stored in this way cannot be scaled here.")]
     Kind,
     /// It cannot be decoded.
@@ -58,12 +58,12 @@ pub enum Unscalable {
         .allowed / MIB
     )]
     Memory {
-        /// What decoding, resizing and encoding take.
+        /// The memory for decoding, resizing and encoding.
         needed: u64,
         /// [`Limits::memory_bytes`].
         allowed: u64,
     },
-    /// The bytes could not be read; the image is not to blame.
+    /// The bytes could not be read; the cause lies outside the image.
     #[error("The image could not be read.")]
     Read(#[source] io::Error),
 }

@@ -1,4 +1,4 @@
-//! [`ThumbnailSource`]: what thumbnails are made from, and those that are kept.
+//! [`ThumbnailSource`]: access to the images, and to the cached thumbnails.
 
 use std::sync::Arc;
 
@@ -11,28 +11,28 @@ use crate::services::room::Room;
 use store::digest::Digest;
 use store::sync::{AtomicBool, Ordering};
 
-/// What thumbnails are made from and kept in.
+/// Where the images and cached thumbnails are.
 #[derive(Debug)]
 pub struct ThumbnailSource {
     pub(super) core: Arc<Core>,
     pub(super) room: Arc<Room>,
     pub(super) bytes: Arc<ImageBytes>,
-    /// Whether this process keeps thumbnails, so that those of a deleted image have to go.
+    /// Whether this process caches thumbnails, so that those of deleted images must be removed.
     kept: AtomicBool,
 }
 
 impl ThumbnailSource {
-    /// Thumbnails of the images in the store that `core` has.
+    /// A source for the images in the stores of `core`.
     pub fn new(core: Arc<Core>, room: Arc<Room>, bytes: Arc<ImageBytes>) -> Self {
         Self { core, room, bytes, kept: AtomicBool::new(false) }
     }
 
-    /// Says whether thumbnails are kept from now on, so that those of a deleted image have to go.
+    /// Sets whether thumbnails are cached from now on, so that those of deleted images must be removed.
     pub fn set_kept(&self, kept: bool) {
         self.kept.store(kept, Ordering::Relaxed);
     }
 
-    /// Removes what is kept of a content whose image was deleted. What stays, because the store fails, goes at a sweep.
+    /// Removes cached thumbnails of the content of a deleted image. If the store fails, a sweep removes the rest.
     pub(crate) async fn forget(&self, content: &Digest) {
         if !self.kept.load(Ordering::Relaxed) {
             return;

@@ -1,4 +1,4 @@
-//! What limits thumbnails, by a scaler that only counts.
+//! Tests the limits on thumbnails, with a scaler that only counts.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
 use std::pin::pin;
@@ -24,8 +24,8 @@ use crate::services::upload::NewImage;
 use store::testing::{Fault, FaultStore, MemoryStore, Operation};
 use store::{Body, ErrorKind, Key, PutMode, ReadAt, Store};
 
-/// Counts what is made, and how much is made at a time; an image costs as many MiB as its last byte says. Waits while the
-/// gate is shut.
+/// Counts the thumbnails made, and how many at a time; an image costs as many MiB as its last byte contains. Waits
+/// while the gate is closed.
 #[derive(Debug, Default)]
 struct Counting {
     made: AtomicUsize,
@@ -63,7 +63,7 @@ impl Scaler for Shared {
         let looking = self.0.looking.fetch_add(1, Ordering::SeqCst) + 1;
         self.0.most_looking.fetch_max(looking, Ordering::SeqCst);
         let read = source.read_at(source.size() - 1, &mut last);
-        // Long enough to be met by others.
+        // Long enough for others to overlap.
         (0..100).for_each(|_| std::thread::yield_now());
         self.0.looking.fetch_sub(1, Ordering::SeqCst);
         read.map_err(Unscalable::Read)?;
@@ -122,9 +122,9 @@ impl World {
         Self { keepsake, thumbnails, counting }
     }
 
-    /// Uploads an image that costs so many MiB to scale; no two are the same.
+    /// Uploads an image that costs this many MiB to scale; no two are the same.
     async fn upload(&self, number: u8, cost: u8) -> ImageId {
-        // A GIF of one pixel, and behind it what tells it apart.
+        // A GIF of one pixel, followed by bytes that make it unique.
         let gif = b"GIF89a\x01\0\x01\0\x80\0\0\0\0\0\xff\xff\xff,\0\0\0\0\x01\0\x01\0\0\x02\x02\x44\x01\0;";
         let body = Body::from([&gif[..], &[number, cost]].concat());
         let new = NewImage { body, original_name: None };
@@ -190,7 +190,7 @@ async fn who_stops_waiting_takes_nothing_from_others() {
         assert!(poll_immediate(first.as_mut()).await.is_none());
         tokio::task::yield_now().await;
     }
-    // One has the only processor; two wait for the same, and the one that began it hangs up.
+    // One request has the only processor; two wait for the same thumbnail, and the one that began it disconnects.
     let mut gone = Box::pin(world.get(&id, 320));
     assert!(poll_immediate(gone.as_mut()).await.is_none());
     let mut stays = Box::pin(world.get(&id, 320));

@@ -1,7 +1,7 @@
-//! Who may do what: tokens and their scopes.
+//! Tokens and their scopes.
 //!
-//! The tokens lie in the primary as one sealed document, which the command line changes and every process reads. They are in
-//! no backup: a restore must not bring back what was revoked.
+//! The tokens are stored in the primary as one sealed document, which the command line changes and every process reads.
+//! They are in no backup: a restore must not bring back revoked tokens.
 
 mod token_cache;
 mod token_store;
@@ -19,11 +19,11 @@ use utoipa::ToSchema;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Scope {
-    /// To see what there is.
+    /// Read images and metadata.
     Read,
-    /// To add images and to say something of them.
+    /// Add images and edit their metadata.
     Upload,
-    /// Everything: to delete, to back up, to restore.
+    /// Everything: delete, back up, restore.
     Admin,
 }
 

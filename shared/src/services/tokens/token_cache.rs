@@ -1,4 +1,4 @@
-//! What a process knows of the tokens, so that not every request reads them.
+//! A process's cache of the tokens, so that not every request reads them.
 
 use crate::core::Core;
 use std::sync::Arc;
@@ -18,15 +18,14 @@ use crate::layout;
 use store::sync::{Mutex, lock};
 use store::{ErrorKind, StoreError};
 
-/// For so long a process relies on what it has read: at most so long a token works on after it was revoked, where the store
-/// answers.
+/// How long a process relies on cached tokens: a revoked token works at most this much longer, if the store answers.
 pub const TRUSTED: SignedDuration = SignedDuration::from_secs(5);
-/// For so long it relies on that where the store does not answer.
+/// How long it relies on them if the store does not answer.
 pub const TRUSTED_ALONE: SignedDuration = SignedDuration::from_mins(15);
-/// So often at most it looks again for one that it does not know, which may have been made just now.
+/// The minimum interval between reads for an unknown token, which may have been issued just now.
 const LOOKS_AGAIN: SignedDuration = SignedDuration::from_secs(1);
 
-/// What a process knows of the tokens. The lock is never held while the store is asked.
+/// The cached tokens. The lock is never held during a request to the store.
 #[derive(Debug, Default)]
 pub(crate) struct Known {
     seen: Mutex<Option<Seen>>,
@@ -40,7 +39,7 @@ struct Seen {
 }
 
 impl Known {
-    /// How old what is known is, and the token of this digest in it; `None` where nothing is known.
+    /// The age of the cached tokens, and the one with this digest; `None` if nothing is cached.
     fn find(&self, digest: Digest, now: Timestamp) -> Option<(SignedDuration, Option<Token>)> {
         let seen = lock(&self.seen);
         let seen = seen.as_ref()?;
@@ -53,18 +52,18 @@ impl Known {
 #[derive(Debug)]
 pub struct Tokens {
     pub(super) core: Arc<Core>,
-    /// What this process knows of the tokens.
+    /// The cached tokens of this process.
     pub(super) known: Known,
 }
 
 impl Tokens {
-    /// Tokens and their scopes, in the store that `core` has.
+    /// Tokens for the stores of `core`.
     pub fn new(core: Arc<Core>) -> Self {
         Self { core, known: Known::default() }
     }
 
-    /// The token that a client shows, if it is one of this store. Where the tokens cannot be read, that is an error, but for a
-    /// token that was known [a short while ago](TRUSTED_ALONE); where they are damaged, none is right.
+    /// The token that a client presents, if this store has it. If the tokens cannot be read, that is an error, except
+    /// for a token that was cached [a short while ago](TRUSTED_ALONE); if they are damaged, no token is valid.
     pub async fn find(&self, given: &str) -> Result<Option<Token>> {
         let Some(digest) = fingerprint(given) else { return Ok(None) };
         let known = self.known.find(digest, self.core.clock.now());
@@ -101,8 +100,8 @@ impl Tokens {
         Ok(())
     }
 
-    /// Makes a token and returns it with the secret, which is nowhere else. It works at once, in a server that runs within a
-    /// second.
+    /// Issues a token and returns it with its secret, which is stored nowhere else. It works at once, in a running
+    /// server within a second.
     pub async fn issue(&self, name: &str, scope: Scope) -> Result<(Token, String)> {
         let name = name.trim();
         if name.is_empty() || name.chars().count() > LONGEST_NAME || name.chars().any(char::is_control) {
@@ -129,13 +128,13 @@ impl Tokens {
         Ok((token, secret))
     }
 
-    /// The tokens there are, the oldest first.
+    /// The existing tokens, the oldest first.
     pub async fn list(&self) -> Result<Vec<Token>> {
         read(&self.core.primary).await
     }
 
-    /// Revokes the token of this name or id, and returns it. A server that runs may accept it for [`TRUSTED`](super::TRUSTED)
-    /// longer, and for 15 minutes where the store does not answer it.
+    /// Revokes the token with this name or id, and returns it. A running server may accept it for
+    /// [`TRUSTED`](super::TRUSTED) longer, and for 15 minutes if the store does not answer it.
     pub async fn revoke(&self, which: &str) -> Result<Token> {
         self.change_tokens(|tokens| {
             let at = tokens.iter().position(|token| token.name == which || token.id.to_string() == which);
@@ -144,7 +143,7 @@ impl Tokens {
         .await
     }
 
-    /// Changes the tokens by compare-and-set, so that of two changes at once neither is lost.
+    /// Changes the tokens by compare-and-set, so that of two concurrent changes neither is lost.
     async fn change_tokens<T>(&self, mut change: impl FnMut(&mut Vec<Token>) -> Result<T>) -> Result<T> {
         let apply = |found: Found| {
             let mut tokens = match found {

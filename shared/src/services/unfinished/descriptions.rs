@@ -1,4 +1,4 @@
-//! What is kept of an unfinished upload beside its bytes.
+//! What is stored of an unfinished upload besides its bytes.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,7 @@ use crate::base::clock::millis;
 use crate::base::seal;
 use crate::services::images::fields::Fields;
 
-/// A ticket as it is kept; sealed JSON.
+/// A stored ticket; sealed JSON.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Ticket {
@@ -19,9 +19,9 @@ pub(crate) struct Ticket {
     pub(crate) size: u64,
     pub(super) sha256: Digest,
     pub(super) fields: Fields,
-    /// Digest of the secret, where the bytes come through this server.
+    /// Digest of the secret, if the bytes come through this server.
     pub(super) secret: Option<Digest>,
-    /// Who got it, as far as clients are told apart.
+    /// The client that requested the ticket, as far as clients can be distinguished.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) client: Option<String>,
 }
@@ -32,34 +32,34 @@ impl Ticket {
     }
 }
 
-/// What the first request said; sealed JSON.
+/// The content of the first request; sealed JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Begun {
-    /// How many bytes there will be, where that was said.
+    /// The announced total length in bytes, if given.
     pub length: Option<u64>,
     /// The query.
     pub query: String,
     /// The headers that describe the whole body.
     pub headers: Vec<(String, String)>,
-    /// How many bytes there were, once all of it was taken in or found to be nothing that is.
+    /// The total length in bytes, once the upload has ended, accepted or rejected.
     pub ended: Option<u64>,
     /// Whether images were made of it.
     #[serde(default)]
     pub stored: bool,
-    /// Who began it, as far as clients are told apart.
+    /// The client that began it, as far as clients can be distinguished.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<String>,
 }
 
 impl Begun {
-    /// An upload of which nothing has come yet.
+    /// An upload without any bytes yet.
     pub fn new(length: Option<u64>, query: &str, headers: Vec<(String, String)>) -> Self {
         let query = query.to_owned();
         Self { length, query, headers, ended: None, stored: false, client: None }
     }
 
-    /// The same, begun by this client.
+    /// The same upload, begun by this client.
     #[must_use]
     pub fn of(self, client: Option<String>) -> Self {
         Self { client, ..self }

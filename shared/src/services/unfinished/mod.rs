@@ -1,10 +1,11 @@
-//! Unfinished uploads: what was begun in parts or by a ticket and is no image yet, and how much of it there may be.
+//! Unfinished uploads: uploads that were begun in parts or by a ticket and are not images yet, and the limits on them.
 //!
-//! Whoever may upload could otherwise fill a disk with uploads that never end, up to its reserve and for a day. So on a store
-//! that knows its room, unfinished uploads may take half of it in all, and those of one client half of that. An upload counts
-//! with the length that was announced for it, from its beginning. One alone is always taken, as far as there is room for it.
+//! Without limits, any client that may upload could fill a disk, up to its reserve and for a day, with uploads that
+//! never end. So on a store that reports its free space, unfinished uploads may take half of it in total, and those of
+//! one client half of that. An upload counts with its announced length from the beginning. A single upload is always
+//! accepted if there is space for it.
 //!
-//! Everything follows from the objects below `incoming/`, so that a process which starts counts the same.
+//! All counts derive from the objects below `incoming/`, so a restarted process counts the same.
 
 pub(crate) mod descriptions;
 pub mod resumable;
@@ -24,9 +25,9 @@ use crate::layout;
 use store::sync::{Mutex, lock};
 use store::{ETag, Key, ObjectMeta, Optional};
 
-/// The most unfinished uploads in all, and of one client.
+/// The most unfinished uploads in total, and of one client.
 const MOST: [u64; 2] = [1_000, 100];
-/// An upload of which nothing came for so long, and nothing is arriving, makes way where its room is needed.
+/// An upload that has received nothing for this long, and has no request in progress, may be deleted to free its space.
 const IDLE: SignedDuration = SignedDuration::from_hours(1);
 
 /// Sums over unfinished uploads.
@@ -34,37 +35,37 @@ const IDLE: SignedDuration = SignedDuration::from_hours(1);
 pub struct Unfinished {
     /// How many there are.
     pub uploads: u64,
-    /// How many bytes of them are here.
+    /// How many of their bytes are stored.
     pub bytes: u64,
 }
 
 /// One unfinished upload.
 #[derive(Debug)]
 struct Upload {
-    /// What is stored of it.
+    /// Its stored objects.
     objects: Vec<ObjectMeta>,
-    /// When something of it last came.
+    /// When one of them was last written.
     touched: Timestamp,
 }
 
 impl Upload {
-    /// How many of its bytes are here; that which describes it is none of them.
+    /// How many of its bytes are stored, without its description.
     fn bytes(&self) -> u64 {
         let arrived = self.objects.iter().filter(|meta| !is_description(meta));
         arrived.map(|meta| meta.size).sum()
     }
 }
 
-/// What is known of an upload from what describes it.
+/// What an upload's description contains.
 #[derive(Debug, Clone)]
 pub(crate) struct Claim {
     client: Option<String>,
-    /// The length that it may come to.
+    /// The length that the upload may reach, in bytes.
     bytes: u64,
 }
 
-/// Marks an unfinished upload as one with a request in progress, until dropped: a part is stored at its end, and until then
-/// nothing else shows that it is arriving.
+/// Marks an unfinished upload as having a request in progress, until dropped: a part is stored only at its end, and
+/// until then nothing else shows that it is arriving.
 #[derive(Debug)]
 pub struct Arriving(Arc<UnfinishedUploads>, Uuid);
 
@@ -84,35 +85,36 @@ impl Drop for Arriving {
 #[derive(Debug)]
 pub struct UnfinishedUploads {
     core: Arc<Core>,
-    /// Uploads in parts and by ticket begin one after the other, so that each counts those before it.
+    /// Uploads in parts and by ticket begin one after another, so that each counts those before it.
     pub(crate) beginning: tokio::sync::Mutex<()>,
-    /// What the descriptions of unfinished uploads hold, each with its version.
+    /// The cached descriptions of unfinished uploads, each with its version.
     claims: Mutex<HashMap<Key, (ETag, Option<Claim>)>>,
-    /// How many requests bring bytes of an unfinished upload, or make images of them, by its name.
+    /// How many requests deliver bytes of an unfinished upload, or make images of it, by upload id.
     arriving: Mutex<HashMap<Uuid, usize>>,
 }
 
 impl UnfinishedUploads {
-    /// Uploads that were begun in parts or by a ticket, in the store that `core` has.
+    /// Unfinished uploads for the stores of `core`.
     pub fn new(core: Arc<Core>) -> Self {
         Self { core, beginning: tokio::sync::Mutex::default(), claims: Mutex::default(), arriving: Mutex::default() }
     }
 
-    /// Marks an upload as one of which more is arriving, so that it is not idle.
+    /// Marks an upload as having a request in progress, so that it is not idle.
     #[must_use]
     pub fn arriving(self: &Arc<Self>, id: Uuid) -> Arriving {
         *lock(&self.arriving).entry(id).or_default() += 1;
         Arriving(Arc::clone(self), id)
     }
 
-    /// How much was begun and is not finished; on a disk. In a bucket there is no room to run out of, and counting costs.
+    /// Sums over the unfinished uploads on a disk. A bucket has no space to run out of, and counting there costs
+    /// requests.
     pub async fn sums(&self) -> Result<Option<Unfinished>> {
         if self.core.primary.free_bytes().await?.is_none() {
             return Ok(None);
         }
         let mut sums = Unfinished::default();
         for (id, upload) in self.unfinished_uploads(layout::INCOMING).await? {
-            // What has ended is kept for whoever lost the answer, and takes no room.
+            // An upload that has ended is kept for a client that lost the answer, and does not count.
             if self.claim(id, &upload).await?.is_some() {
                 sums.uploads += 1;
                 sums.bytes += upload.bytes();
@@ -121,8 +123,9 @@ impl UnfinishedUploads {
         Ok(Some(sums))
     }
 
-    /// Refuses to begin another upload of so many bytes where too much is unfinished already. Those of which nothing came for
-    /// an hour make way. The caller holds `beginning` until the upload is stored, so that no other is begun meanwhile.
+    /// Refuses to begin another upload of this size if too much is unfinished already. Uploads that have been idle for
+    /// an hour are deleted first. The caller holds `beginning` until the upload is stored, so that no other upload
+    /// begins meanwhile.
     pub(crate) async fn check(&self, client: Option<&str>, bytes: u64) -> Result<()> {
         if !self.is_too_much_unfinished(client, bytes).await? {
             return Ok(());
@@ -154,8 +157,8 @@ impl UnfinishedUploads {
         Ok(too_much(&all, MOST[0], limits[0]) || too_much(&own, MOST[1], limits[1]))
     }
 
-    /// Deletes unfinished uploads of which nothing came since `before`; returns what went. Whoever goes on with one is told
-    /// that there is none, and begins anew.
+    /// Deletes unfinished uploads that have received nothing since `before`; returns the deleted amount. A client that
+    /// continues one of them gets a not-found error, and begins again.
     pub async fn clear_untouched(&self, before: Timestamp) -> Result<Unfinished> {
         self.clear(|_, upload| upload.touched <= before).await
     }
@@ -171,13 +174,13 @@ impl UnfinishedUploads {
             if !goes(id, &upload) || self.claim(id, &upload).await?.is_none() {
                 continue;
             }
-            // The list may be old by now: a part may have come meanwhile, or all of it have ended.
+            // The listing may be outdated: a part may have arrived meanwhile, or the upload may have ended.
             let listed = self.unfinished_uploads(layout::incoming(id).as_str()).await?.remove(&id);
             let Some(upload) = listed.filter(|upload| goes(id, upload)) else { continue };
             if self.claim(id, &upload).await?.is_none() {
                 continue;
             }
-            // What describes it goes first: parts that stay behind by a crash are cleared away with old tickets.
+            // The description is deleted first: parts that remain after a crash are cleared with old tickets.
             let (descriptions, parts): (Vec<_>, Vec<_>) = upload.objects.iter().partition(|meta| is_description(meta));
             for meta in descriptions.into_iter().chain(parts) {
                 self.core.primary.delete(&meta.key).await?;
@@ -188,7 +191,7 @@ impl UnfinishedUploads {
         Ok(cleared)
     }
 
-    /// Deletes unfinished uploads that are idle, because room is needed; returns whether that freed any.
+    /// Deletes idle unfinished uploads to free space; returns whether that freed any.
     pub(crate) async fn make_room(&self) -> bool {
         match self.clear_idle().await {
             Ok(cleared) if cleared.uploads == 0 => false,
@@ -222,8 +225,8 @@ impl UnfinishedUploads {
         Ok(uploads)
     }
 
-    /// What an upload may come to; `None` where it has ended, or its description went or is damaged, and with it every way to go
-    /// on. Each version of a description is read once, because each upload that begins asks for all of them.
+    /// The length that an upload may reach; `None` if it has ended, or cannot continue because its description is
+    /// missing or damaged. Each version of a description is read only once, since each new upload needs all of them.
     async fn claim(&self, id: Uuid, upload: &Upload) -> Result<Option<Claim>> {
         let Some(meta) = upload.objects.iter().find(|meta| is_description(meta)) else { return Ok(None) };
         if let Some((etag, claim)) = lock(&self.claims).get(&meta.key)
@@ -244,7 +247,7 @@ impl UnfinishedUploads {
     }
 }
 
-/// Whether an object describes an upload, and holds none of its bytes.
+/// Whether an object is the description of an upload, and holds none of its bytes.
 fn is_description(meta: &ObjectMeta) -> bool {
     meta.key.as_str().ends_with(".json")
 }

@@ -1,8 +1,8 @@
-//! Resumable uploads: the body of a request that comes in parts, over several requests, each kept as far as it came.
+//! Resumable uploads: a request body that arrives in parts, over several requests, each stored as far as it arrived.
 //!
-//! Each part is an object of its own below `incoming/`, named by the upload and by where its first byte belongs, and put
-//! create-only: of two parts that begin at one place, one is kept. How far an upload is follows from its parts, so that no
-//! count can be wrong, whoever dies when. What is never completed is cleared away with old tickets.
+//! Each part is an object below `incoming/`, named by the upload and the offset of its first byte, and put create-only:
+//! of two parts at the same offset, one is kept. The progress of an upload follows from its parts, so it stays correct
+//! whichever process crashes at whatever time. Abandoned uploads are cleared with old tickets.
 
 pub use super::descriptions::Begun;
 use crate::services::room::Room;
@@ -18,15 +18,15 @@ use crate::core::error::{Error, Result};
 use crate::layout;
 use store::{Body, ErrorKind, ObjectMeta, Optional, PutMode, StoreError};
 
-/// The most parts of one upload: whoever resumes this often sends too little at a time.
+/// The most parts of one upload: a client that needs more sends too little at a time.
 const MAX_PARTS: usize = 1_000;
 
-/// How far an upload is.
+/// The progress of an upload.
 #[derive(Debug)]
 pub struct Standing {
-    /// What the first request said.
+    /// The content of the first request.
     pub begun: Begun,
-    /// How many bytes are here.
+    /// How many bytes are stored.
     pub offset: u64,
     parts: Vec<ObjectMeta>,
 }
@@ -40,12 +40,12 @@ pub struct ResumableUploads {
 }
 
 impl ResumableUploads {
-    /// Uploads in parts, in the store that `core` has.
+    /// Resumable uploads for the stores of `core`.
     pub fn new(core: Arc<Core>, room: Arc<Room>, unfinished: Arc<UnfinishedUploads>) -> Self {
         Self { core, room, unfinished }
     }
 
-    /// Begins an upload that comes in parts; returns its name, and that nothing of it is here.
+    /// Begins an upload in parts; returns its id and its progress, without any bytes yet.
     pub async fn begin(&self, begun: Begun) -> Result<(Uuid, Standing)> {
         self.room.check(begun.length.unwrap_or_default()).await?;
         let _turn = self.unfinished.beginning.lock().await;
@@ -61,7 +61,7 @@ impl ResumableUploads {
         self.core.note_write(put.map(drop).map_err(Error::from))
     }
 
-    /// How far an upload is; [`Error::NoSuchTicket`] where there is none.
+    /// The progress of an upload; [`Error::NoSuchTicket`] if it does not exist.
     pub async fn standing(&self, id: Uuid) -> Result<Standing> {
         let key = layout::resumable(id);
         let (bytes, _) = self.core.primary.read(&key).await.optional()?.ok_or(Error::NoSuchTicket)?;
@@ -69,7 +69,7 @@ impl ResumableUploads {
         let mut listed = self.core.primary.list(&layout::parts(id), None);
         let (mut offset, mut parts) = (0, Vec::new());
         while let Some(part) = listed.try_next().await? {
-            // One that does not follow on the last came from who was slower than another, and is passed over.
+            // A part that does not start where the last one ends came from a slower request, and is skipped.
             if layout::parse_part(&part.key) == Some(offset) {
                 offset += part.size;
                 parts.push(part);
@@ -79,7 +79,7 @@ impl ResumableUploads {
         Ok(Standing { begun, offset, parts })
     }
 
-    /// Keeps a part; false where another came to the same place first.
+    /// Stores a part; false if another part was stored at the same offset first.
     pub async fn append(&self, id: Uuid, standing: &Standing, part: &Body) -> Result<bool> {
         if standing.parts.len() >= MAX_PARTS {
             return Err(Error::Invalid(format!("An upload may come in {MAX_PARTS} parts at most.")));
@@ -94,7 +94,7 @@ impl ResumableUploads {
         }
     }
 
-    /// All that has come, in order.
+    /// All stored bytes, in order.
     pub fn bytes(&self, standing: &Standing) -> BoxStream<'static, Result<Bytes, StoreError>> {
         let (store, parts) = (self.core.primary.clone(), standing.parts.clone());
         let read = move |part: ObjectMeta| {
@@ -104,15 +104,15 @@ impl ResumableUploads {
         stream::iter(parts).then(read).try_flatten().boxed()
     }
 
-    /// Notes that an upload has ended, and whether images were `stored`, so that who did not hear of it can ask, and deletes
-    /// what came.
+    /// Records that an upload has ended, and whether images were `stored`, so that a client that lost the answer can
+    /// query it; deletes the stored parts.
     pub async fn end(&self, id: Uuid, standing: &Standing, stored: bool) -> Result<()> {
         let ended = Begun { ended: Some(standing.offset), stored, ..standing.begun.clone() };
         self.put_begun(id, &ended, &PutMode::Overwrite).await?;
         self.delete_parts(standing).await
     }
 
-    /// Deletes an upload that is not to go on.
+    /// Deletes an upload that was cancelled.
     pub async fn cancel(&self, id: Uuid) -> Result<()> {
         let standing = self.standing(id).await?;
         self.core.primary.delete(&layout::resumable(id)).await?;

@@ -1,8 +1,9 @@
-//! Tickets: uploads of images too large for the way through a server or function.
+//! Tickets: uploads of images too large to pass through a server or function.
 //!
-//! A ticket says exactly which bytes will come. They are put straight into the store, under a key that nobody lists, by
-//! a signed URL where the store has such, and else by a URL of this server that holds a secret. Completing the ticket
-//! looks at them where they lie, copies them to `uploads/` and commits. What is never completed is cleared away.
+//! A ticket states exactly which bytes will come. The client puts them straight into the store, under an unlisted key:
+//! through a signed URL if the store has them, otherwise through a URL of this server that contains a secret.
+//! Completing the ticket inspects the bytes in the store, copies them to `uploads/` and commits. Abandoned tickets are
+//! cleared.
 
 use super::descriptions::Ticket;
 use crate::services::replication::Replicator;
@@ -32,54 +33,56 @@ use crate::services::upload::{InProgress, Uploaded};
 use store::digest::Digest;
 use store::{Body, ErrorKind, Key, ObjectMeta, Optional, PutMode, Ranged, SignedPut, StoreError, Terms};
 
-/// How long the bytes may take until they begin to arrive.
+/// How long after the ticket is issued the transfer of the bytes may begin.
 const OPEN_FOR: Duration = Duration::from_secs(60 * 60);
-/// How long a ticket and its bytes are kept at least. In a bucket a lifecycle rule of as many days does the same.
+/// How long a ticket and its bytes are kept at least. In a bucket, a lifecycle rule over the same number of days does
+/// this.
 const KEPT_FOR: SignedDuration = SignedDuration::from_hours(24);
 /// The longest media type that a client may state, in bytes.
 const MAX_CONTENT_TYPE: usize = 100;
 
-/// What a client says of the image it is going to send.
+/// A client's description of the image it is going to send.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Announcement {
-    /// The file name it gives.
+    /// The client's file name.
     pub original_name: Option<String>,
-    /// The media type it will state when it sends the bytes. What the image is follows from its bytes.
+    /// The media type that the client will state when it sends the bytes. The image's actual format follows from its
+    /// bytes.
     pub content_type: String,
     /// Length in bytes.
     pub size: u64,
     /// SHA-256 of the bytes.
     pub sha256: Digest,
-    /// Everything else.
+    /// All other fields.
     pub fields: Fields,
-    /// Who sends it, as far as clients are told apart.
+    /// The sending client, as far as clients can be distinguished.
     pub client: Option<String>,
 }
 
-/// A ticket as its client gets it.
+/// A ticket as issued to its client.
 #[derive(Debug)]
 pub struct Issued {
-    /// Its name.
+    /// Its id.
     pub id: Uuid,
-    /// Where the bytes go.
+    /// The destination of the bytes.
     pub destination: Destination,
-    /// Until when they may begin to arrive.
+    /// Until when the transfer may begin.
     pub expires: Timestamp,
 }
 
-/// Where the bytes of a ticket go.
+/// The destination of a ticket's bytes.
 #[derive(Debug)]
 pub enum Destination {
-    /// To the store's own service.
+    /// The store's own service.
     Signed(SignedPut),
-    /// Through [`Keepsake::receive`], to whoever knows the secret.
+    /// [`Tickets::receive`], with the secret: tickets work over every store, so that one client is enough.
     Here {
         /// The secret.
         secret: String,
     },
 }
 
-/// Whether an error says that bytes are not what they should be, rather than that they could not be read.
+/// Whether an error means that the bytes are not as announced, rather than that they could not be read.
 fn is_about_the_bytes(error: &Error) -> bool {
     match error {
         Error::DigestMismatch => true,
@@ -101,7 +104,7 @@ pub struct Tickets {
 }
 
 impl Tickets {
-    /// Uploads by ticket, in the store that `core` has.
+    /// Tickets for the stores of `core`.
     pub fn new(
         core: Arc<Core>,
         room: Arc<Room>,
@@ -112,7 +115,7 @@ impl Tickets {
         Self { core, room, unfinished, replication, uploads, receiving: Mutex::default() }
     }
 
-    /// Gives out a ticket for the bytes that `announced` describes.
+    /// Issues a ticket for the bytes that `announced` describes.
     pub async fn issue(&self, announced: Announcement) -> Result<Issued> {
         let Announcement { original_name, content_type, size, sha256, fields, client } = announced;
         fields.check()?;
@@ -146,13 +149,13 @@ impl Tickets {
         Ok(Issued { id, destination, expires })
     }
 
-    /// Marks a ticket as one whose bytes are arriving, until the mark is dropped; an error where they already are.
+    /// Marks a ticket as receiving its bytes, until the mark is dropped; an error if it already is.
     pub fn enter(&self, id: Uuid) -> Result<InProgress<'_>> {
         let entered = InProgress::enter(&self.receiving, Digest::of(id.as_bytes()));
         entered.map_err(|_| Error::ArrivingNow)
     }
 
-    /// How many bytes may come under a ticket now, from one who knows its secret; to be asked before any are read.
+    /// How many bytes a request with this ticket's secret may send now; to be called before any are read.
     pub async fn expected(&self, id: Uuid, secret: &str) -> Result<Terms> {
         if secret.is_empty() {
             return Err(Error::NoSuchTicket);
@@ -170,7 +173,7 @@ impl Tickets {
         Ok(Terms { size: ticket.size, digest: ticket.sha256, content_type: ticket.content_type })
     }
 
-    /// Takes in the bytes of a ticket, which must be those that it was given for.
+    /// Stores the bytes of a ticket, which must match its announcement.
     pub async fn receive(&self, id: Uuid, terms: &Terms, body: &Body) -> Result<()> {
         if (body.size(), body.digest()) != (terms.size, terms.digest) {
             return Err(Error::DigestMismatch);
@@ -181,7 +184,7 @@ impl Tickets {
         }
     }
 
-    /// Makes an image of the bytes that came under a ticket. Doing so again changes nothing and returns the same image.
+    /// Makes an image of the bytes received for a ticket. Repeating this changes nothing and returns the same image.
     pub async fn complete(&self, id: Uuid) -> Result<Uploaded> {
         self.core.catalog.refresh().await?;
         if let Some(earlier) = self.completed(id)? {
@@ -198,11 +201,11 @@ impl Tickets {
         };
         let media = match self.inspect_arrived(&ticket, &from, size, digest).await {
             Err(error) if is_about_the_bytes(&error) => {
-                // These bytes never become an image, so they go at once.
+                // These bytes never become an image, so they are deleted at once.
                 self.clear_ticket(id).await;
                 return Err(error);
             }
-            // Another may have completed it meanwhile, and have cleared the bytes away.
+            // Another request may have completed the ticket meanwhile and deleted its bytes.
             Err(error) => return self.completed_meanwhile(id, error).await,
             Ok(media) => media,
         };
@@ -223,7 +226,8 @@ impl Tickets {
         {
             return Err(StoreError::new("verify", layout::image(&image), ErrorKind::Corrupt).into());
         }
-        // What fails from here on is not taken back: another may be completing the same ticket, and these are its bytes.
+        // A failure from here on is not rolled back: another request may be completing the same ticket with these
+        // bytes.
         self.core.catalog.refresh().await?;
         if let Some(earlier) = self.completed(id)? {
             return Ok(earlier);
@@ -234,7 +238,7 @@ impl Tickets {
         Ok(self.uploads.acknowledge(images).await)
     }
 
-    /// Looks at bytes where they lie.
+    /// Inspects bytes in the store.
     async fn inspect_arrived(&self, ticket: &Ticket, from: &Key, size: u64, digest: Digest) -> Result<Media> {
         if (size, digest) != (ticket.size, ticket.sha256) {
             return Err(Error::DigestMismatch);
@@ -243,7 +247,7 @@ impl Tickets {
         Ok(blocking(move || media::inspect(&bytes, &limits)).await??)
     }
 
-    /// The image that a ticket has become, as far as is cached.
+    /// The image that was made of a ticket, as far as is cached.
     fn completed(&self, id: Uuid) -> Result<Option<Uploaded>> {
         match self.uploads.image_of_uuid(id) {
             None => Ok(None),
@@ -252,7 +256,7 @@ impl Tickets {
         }
     }
 
-    /// What became of a ticket whose parts are gone: another may have completed it just now.
+    /// The result for a ticket whose objects are gone: another request may have just completed it.
     async fn completed_meanwhile(&self, id: Uuid, otherwise: Error) -> Result<Uploaded> {
         self.core.catalog.refresh().await?;
         self.completed(id)?.ok_or(otherwise)
@@ -264,7 +268,7 @@ impl Tickets {
         Ticket::decode(&bytes).ok_or_else(|| StoreError::new("read", layout::ticket(id), ErrorKind::Corrupt).into())
     }
 
-    /// Deletes a ticket that was completed, its bytes first.
+    /// Deletes a completed ticket, its bytes first.
     async fn clear_ticket(&self, id: Uuid) {
         for key in [layout::incoming(id), layout::ticket(id)] {
             if let Err(error) = self.core.primary.delete(&key).await {
@@ -280,7 +284,7 @@ impl Tickets {
         Ok(listed.try_filter_map(async |meta| Ok(layout::parse_ticket(&meta.key))).try_collect().await?)
     }
 
-    /// Deletes tickets that were not completed in time, and their bytes; returns how many objects those were.
+    /// Deletes tickets that were not completed in time, and their bytes; returns the number of deleted objects.
     pub async fn clear(&self) -> Result<u64> {
         let before = self.core.clock.now() - KEPT_FOR;
         let listed: Vec<_> = self.core.primary.list(layout::INCOMING, None).try_collect().await?;

@@ -1,4 +1,4 @@
-//! Links: records of what lies elsewhere, such as a video at YouTube. They have no bytes here.
+//! Links: records of content elsewhere, such as a video on YouTube. They have no bytes here.
 
 use super::Uploads;
 use std::sync::Arc;
@@ -16,10 +16,10 @@ use crate::services::upload::Uploaded;
 
 /// The longest URL in characters.
 const MAX_URL: usize = 2_000;
-/// Signs of ASCII that no URL has, but that readers of URLs forgive or drop.
+/// ASCII characters that are invalid in a URL, but that URL parsers tolerate or drop.
 const UNFIT: &[char] = &['\\', '"', '\'', '<', '>', '`', '{', '}', '|', '^'];
 
-/// Whose player can show what a link leads to.
+/// The service whose player can show the target of a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Provider {
     /// YouTube.
@@ -28,12 +28,12 @@ pub enum Provider {
     Drive,
 }
 
-/// What can be shown of a link in a page.
+/// The player that a page can embed for a link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Embed {
-    /// Whose player shows it.
+    /// The service of the player.
     pub provider: Provider,
-    /// Where that player is.
+    /// The URL of the player.
     pub url: String,
 }
 
@@ -47,8 +47,8 @@ impl Provider {
     }
 }
 
-/// Reads a URL that a link may lead to: `http` or `https`, with a host, without credentials, and nothing in it that some
-/// readers see otherwise than others.
+/// Parses a URL for a link: `http` or `https`, with a host, without credentials, and without anything that parsers
+/// interpret differently.
 pub fn parse(given: &str) -> Result<Url> {
     let invalid = |reason: &str| Err(Error::Invalid(format!("The url {reason}.")));
     if given.chars().count() > MAX_URL {
@@ -63,7 +63,7 @@ pub fn parse(given: &str) -> Result<Url> {
         return invalid("must begin with http:// or https://");
     }
     let Ok(url) = Url::parse(given) else { return invalid("is none") };
-    // An empty name before the host is no credential, and still hides which host it is.
+    // An empty user name before the host is no credential, and still obscures the host.
     if url[Position::AfterScheme..Position::BeforeHost].contains('@') || authority(given).contains('@') {
         return invalid("must not have credentials in it");
     }
@@ -78,7 +78,7 @@ fn authority(given: &str) -> &str {
     rest.split(['/', '?', '#']).next().unwrap_or_default()
 }
 
-/// The player that shows what this URL leads to, where one does.
+/// The player for this URL, if there is one.
 pub fn embed(url: &Url) -> Option<Embed> {
     if url.port().is_some() {
         return None;
@@ -119,7 +119,7 @@ fn is_id(id: &str, length: std::ops::RangeInclusive<usize>) -> bool {
 }
 
 impl Uploads {
-    /// Stores a link and what is said of it, as an upload stores an image.
+    /// Stores a link and its fields, in the same way as an upload stores an image.
     pub async fn add_link(&self, url: &str, fields: Fields) -> Result<Uploaded> {
         fields.check()?;
         parse(url)?;

@@ -1,4 +1,4 @@
-//! Taking in new images: all of a request or nothing of it.
+//! Stores new images: all of a request or none of it.
 
 pub mod links;
 
@@ -22,9 +22,10 @@ use crate::media::{self, Media};
 use store::digest::{Digest, Hasher};
 use store::sync::{Mutex, lock};
 use store::{Body, ErrorKind, PutMode};
-/// An upload that took longer than this looks whether its bytes are still there; recovery leaves them alone for a day.
+/// After this long, an upload checks before its commit that its bytes still exist. Recovery leaves them alone for a
+/// day.
 const RECHECK_AFTER: SignedDuration = SignedDuration::from_mins(30);
-/// Images of one request that are written at a time.
+/// Images of one request that are written concurrently.
 const PUTS: usize = 4;
 
 /// An image that has arrived in full.
@@ -32,18 +33,18 @@ const PUTS: usize = 4;
 pub struct NewImage {
     /// Its bytes.
     pub body: Body,
-    /// The file name the client gave.
+    /// The client's file name.
     pub original_name: Option<String>,
 }
 
-/// Images that are stored.
+/// Stored images.
 #[derive(Debug)]
 pub struct Uploaded {
     /// Their names and records, in the order in which they were sent.
     pub images: Vec<(ImageId, Arc<Entry>)>,
-    /// How many copies of each stood when the upload was acknowledged.
+    /// How many copies of each existed when the upload was acknowledged.
     pub copies: u8,
-    /// The automatic backup that this upload completed.
+    /// The automatic backup that this upload triggered.
     pub backup: Option<BackupName>,
 }
 
@@ -54,32 +55,32 @@ struct Prepared {
 }
 
 impl NewImage {
-    /// How an answer names it: by its original name, or by its place among several.
+    /// How an error refers to it: by its original name, or by its position among several.
     fn called(&self, index: usize, several: bool) -> Option<String> {
         let place = || several.then(|| format!("image {}", index + 1));
         self.original_name.clone().or_else(place)
     }
 }
 
-/// Uploads that come whole.
+/// Uploads in a single request.
 #[derive(Debug)]
 pub struct Uploads {
     core: Arc<Core>,
     room: Arc<Room>,
     replication: Arc<Replicator>,
     backups: Arc<Backups>,
-    /// Digests of the idempotency keys of uploads under way.
+    /// Digests of the idempotency keys of uploads in progress.
     uploading: Mutex<HashSet<Digest>>,
 }
 
 impl Uploads {
-    /// Uploads that come whole, in the store that `core` has.
+    /// Uploads for the stores of `core`.
     pub fn new(core: Arc<Core>, room: Arc<Room>, replication: Arc<Replicator>, backups: Arc<Backups>) -> Self {
         Self { core, room, replication, backups, uploading: Mutex::default() }
     }
 
-    /// Stores images and their records, in one commit. With `idempotency_key`, doing so again with the same images
-    /// and fields changes nothing and returns what the first time did.
+    /// Stores images and their records in one commit. Repeating this with the same `idempotency_key`, images and fields
+    /// changes nothing and returns the result of the first call.
     pub async fn upload(
         &self,
         images: Vec<NewImage>,
@@ -111,15 +112,15 @@ impl Uploads {
         Ok(self.acknowledge(images).await)
     }
 
-    /// What follows once images are stored. With `archive_sync` that is the automatic backup, if it is due; else
-    /// backups are made when the replicas are.
+    /// Completes an upload after its images are stored. With `archive_sync`, makes the automatic backup if it is due;
+    /// otherwise backups are made together with the replicas.
     pub(crate) async fn acknowledge(&self, images: Vec<(ImageId, Arc<Entry>)>) -> Uploaded {
         let mut backup = None;
         if self.core.settings.archive_sync {
             match self.backups.make_due().await {
                 Ok(made) => backup = made,
                 Err(error) => {
-                    // The upload stands; the claim stays, and whoever comes next makes the backup.
+                    // The upload is committed. The claim stays, and the next upload makes the backup.
                     tracing::error!(error = &error as &dyn std::error::Error, "an automatic backup failed");
                 }
             }
@@ -132,7 +133,7 @@ impl Uploads {
         if self.core.settings.archive_sync { 2 } else { 1 }
     }
 
-    /// Judges the images by their bytes and makes their records, all but their place in a group.
+    /// Inspects the images' bytes and makes their records, except for their order in a group.
     async fn prepare(&self, images: Vec<NewImage>, fields: &Fields, key: Option<Digest>) -> Result<Vec<Prepared>> {
         let limits = self.core.settings.media;
         let inspect = move || {
@@ -156,8 +157,8 @@ impl Uploads {
         Ok(inspected.into_iter().enumerate().map(prepare).collect())
     }
 
-    /// What an earlier upload with this key stored, as far as it is still there, if there was one.
-    /// [`Error::DeletedSince`] where nothing of it is.
+    /// The images that an earlier upload with this key stored and that still exist, if there was one.
+    /// [`Error::DeletedSince`] if none of them exists.
     async fn earlier_answer(&self, key: Digest, prepared: &[Prepared]) -> Result<Option<Uploaded>> {
         self.core.catalog.refresh().await?;
         let stored: Vec<(ImageId, Arc<Entry>)> = self.all_stored_under(key).collect();
@@ -166,7 +167,7 @@ impl Uploads {
         }
         let same = |((_, entry), wanted): (&(ImageId, Arc<Entry>), &Prepared)| match entry.live() {
             Some(record) => record.request_digest == wanted.record.request_digest,
-            // All that is left of a deleted image is what its bytes were.
+            // Of a deleted image only the digest of its bytes remains.
             None => entry.content_digest().is_none_or(|digest| digest == wanted.body.digest()),
         };
         if stored.len() != prepared.len() || !stored.iter().zip(prepared).all(same) {
@@ -184,7 +185,7 @@ impl Uploads {
         (0..).map_while(move |index| self.image_of_uuid(idempotent_id(key, index)))
     }
 
-    /// What an upload with this key has stored, as far as it is still there.
+    /// The images that an upload with this key stored and that still exist.
     pub async fn stored_under(&self, idempotency_key: &str) -> Result<Uploaded> {
         self.core.catalog.refresh().await?;
         let key = Digest::of(idempotency_key.as_bytes());
@@ -192,10 +193,10 @@ impl Uploads {
         Ok(Uploaded { images, copies: self.copies(), backup: None })
     }
 
-    /// Writes the bytes, then the commit. What fails is taken back.
+    /// Writes the bytes, then the commit. A failure is rolled back.
     async fn store(&self, prepared: Vec<Prepared>, fields: &Fields) -> Result<Vec<(ImageId, Arc<Entry>)>> {
         let (begun, retried) = (self.core.clock.now(), prepared.iter().any(|p| p.record.request_digest.is_some()));
-        // Every put is seen to its end, also after one has failed: what is still being written cannot be taken back.
+        // Every put runs to its end, even after one has failed: a file that is still being written cannot be removed.
         let put = async |p: &Prepared| {
             let replicate_image =
                 async { if self.core.settings.archive_sync { self.core.archive.put(&p.body).await } else { Ok(()) } };
@@ -220,7 +221,7 @@ impl Uploads {
         }
     }
 
-    /// The image whose name a UUID makes, whatever its format, as far as is cached.
+    /// The image whose name contains this UUID, whatever its format, as far as is cached.
     pub(crate) fn image_of_uuid(&self, uuid: Uuid) -> Option<(ImageId, Arc<Entry>)> {
         let ids = media::Format::ALL.iter().map(|format| ImageId::generate(uuid, format.extension()));
         self.core
@@ -228,15 +229,15 @@ impl Uploads {
             .read(|state| ids.into_iter().find_map(|id| state.get(id.as_str()).cloned().map(|entry| (id, entry))))
     }
 
-    /// Gives new images their place and commits their records. Their bytes must lie in the primary, where they were put
-    /// since `begun`.
+    /// Gives new images their order in the group and commits their records. Their bytes must have been put into the
+    /// primary since `begun`.
     pub(crate) async fn commit_new(
         &self,
         mut records: Vec<(ImageId, Record)>,
         fields: &Fields,
         begun: Timestamp,
     ) -> Result<Vec<(ImageId, Arc<Entry>)>> {
-        // Who takes the next place in a group keeps it until the commit stands.
+        // The next order number in a group stays reserved until the commit exists.
         let in_sequence = fields.group_id.is_some() && fields.order.is_none();
         let _turn = if in_sequence { Some(self.core.editing.lock().await) } else { None };
         if in_sequence {
@@ -255,11 +256,11 @@ impl Uploads {
         let change = |(id, record): (ImageId, Record)| (id, Change { version, content: Content::Live(record) });
         let changes: Vec<(ImageId, Change)> = records.into_iter().map(change).collect();
         let committed = self.core.catalog.commit(changes.clone()).await;
-        // Where the outcome is unknown, the background task decides it.
+        // If the outcome is unknown, the background task resolves it.
         let commit = committed.inspect_err(|_| self.core.changed.notify_one())?;
         sizes.into_iter().for_each(|size| self.core.counts.add_upload(size));
         if self.core.clock.now().duration_since(begun) > RECHECK_AFTER {
-            // A recovery may have taken the bytes for what an interrupted upload left.
+            // A recovery may have treated the bytes as those of an interrupted upload.
             for (id, _) in changes.iter().filter(|(id, _)| !id.is_link()) {
                 self.core.primary.head(&layout::image(id)).await?;
             }
@@ -267,9 +268,9 @@ impl Uploads {
         Ok(changes.into_iter().map(|(id, change)| (id, change.stamped(commit))).collect())
     }
 
-    /// Writes an image's bytes; returns whether it was this call that did. Only under an idempotency key may they lie
-    /// there already, left by an earlier attempt that was cut off or by one that runs in another process; others than
-    /// these are never replaced.
+    /// Writes an image's bytes; returns whether this call wrote them. Only with an idempotency key may they exist
+    /// already, from an earlier attempt that was interrupted or from one in another process. Different bytes are never
+    /// replaced.
     async fn put_new(&self, prepared: &Prepared) -> Result<bool> {
         let key = layout::image(&prepared.id);
         match self.core.primary.put(&key, &prepared.body, &PutMode::Create).await {
@@ -278,7 +279,7 @@ impl Uploads {
                 if self.core.primary.digest(&key).await?.1 != prepared.body.digest() {
                     return Err(Error::IdempotencyMismatch);
                 }
-                // Put anew, so that a recovery sees them as young as this attempt.
+                // Rewritten, so that for a recovery they are as recent as this attempt.
                 self.core.primary.put(&key, &prepared.body, &PutMode::Overwrite).await?;
                 Ok(false)
             }
@@ -286,12 +287,12 @@ impl Uploads {
         }
     }
 
-    /// Deletes the bytes of images that have no record. Replicas stay: another image may have the same content. Where
-    /// the upload may be `retried`, all stays: another attempt may be storing the same image.
+    /// Deletes the bytes of images that have no record. Replicas stay: another image may have the same content. If the
+    /// upload may be `retried`, everything stays: another attempt may be storing the same image.
     async fn take_back_images(&self, ids: &[ImageId], retried: bool) {
         for id in ids.iter().filter(|_| !retried) {
             if let Err(error) = self.core.primary.delete(&layout::image(id)).await {
-                // Recovery sets aside what lies in `uploads/` without a record.
+                // Recovery sets aside files in `uploads/` without a record.
                 tracing::warn!(image = %id, error = &error as &dyn std::error::Error, "a failed upload's bytes stay for now");
             }
         }
@@ -309,7 +310,7 @@ fn idempotent_id(key: Digest, index: usize) -> Uuid {
     Uuid::new_v8(bytes)
 }
 
-/// What an idempotency key stands for: these images with these fields.
+/// The digest of a request: these images with these fields.
 fn request_digest(images: &[(Media, NewImage)], fields: &Fields) -> Digest {
     let files: Vec<_> = images.iter().map(|(_, i)| (i.body.digest(), i.original_name.as_deref())).collect();
     let said = (&fields.category, &fields.description, &fields.group_id, fields.order);
@@ -317,7 +318,7 @@ fn request_digest(images: &[(Media, NewImage)], fields: &Fields) -> Digest {
     Digest::of(&json)
 }
 
-/// Marks an idempotency key or a ticket as being worked on, until dropped.
+/// Marks an idempotency key or a ticket as in progress, until dropped.
 #[derive(Debug)]
 pub struct InProgress<'a>(&'a Mutex<HashSet<Digest>>, Digest);
 

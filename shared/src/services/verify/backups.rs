@@ -1,4 +1,4 @@
-//! What backups consist of, beyond the images that live.
+//! Verifies what backups consist of, besides the bytes of live images.
 
 use super::Verifier;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -15,7 +15,7 @@ use store::digest::Digest;
 use store::{Body, Key, Optional, PutMode, StoreError};
 
 impl Verifier {
-    /// Reads the replicas that no live image has: only they can bring back what was deleted.
+    /// Reads the replicas of deleted images: a restore of a deleted image depends on them.
     pub(super) async fn verify_deleted(&self, slice: Slice, findings: &mut Findings) -> Result<()> {
         let archive = self.core.archive.store();
         let live: HashSet<Digest> =
@@ -34,7 +34,7 @@ impl Verifier {
             findings.deleted += 1;
             let right = copy == Copy::Right;
             let gone = !right && archive.head(&layout::archived_image(&digest)).await.optional()?.is_none();
-            // One that is gone by now was pruned.
+            // A replica that has disappeared by now was pruned.
             if !right && !gone {
                 tracing::error!(%digest, "the replica of a deleted image is wrong or cannot be read");
                 findings.lost_copies.insert(digest);
@@ -43,8 +43,8 @@ impl Verifier {
         Ok(())
     }
 
-    /// Reads manifests and catalog chunks through. A chunk that the present state still has can be written again. Returns
-    /// the names of all backups that there are.
+    /// Reads manifests and catalog chunks in full. A damaged chunk that is part of the present state can be rewritten.
+    /// Returns the names of all existing backups.
     pub(super) async fn verify_backups(
         &self,
         slice: Slice,
@@ -60,7 +60,7 @@ impl Verifier {
             findings.pieces += 1;
             match self.readable(&layout::manifest(name), self.backups.read_manifest(name)).await? {
                 Some(manifest) => named.extend(manifest.chunks.iter().map(|chunk| chunk.sha256)),
-                // One that is gone by now was deleted or pruned.
+                // A manifest that has disappeared by now was deleted or pruned.
                 None if archive.head(&layout::manifest(name)).await.optional()?.is_none() => {}
                 None => _ = findings.damaged_backups.insert(name),
             }
@@ -90,7 +90,7 @@ impl Verifier {
         Ok(names)
     }
 
-    /// Names the backups that hold something wrong; asked only where something is.
+    /// Lists the backups that reference a damaged chunk or image; called only if there is one.
     async fn name_damaged(
         &self,
         names: &[BackupName],
@@ -125,7 +125,8 @@ impl Verifier {
         Ok(())
     }
 
-    /// What was read of an object of the archive, where that fails for this object alone: `None`, as for one that is damaged.
+    /// The result of reading one archive object. `None`, as for a damaged object, if the error affects this object
+    /// alone.
     async fn readable<T>(
         &self,
         key: &Key,
@@ -140,7 +141,7 @@ impl Verifier {
         }
     }
 
-    /// Writes chunks again that the present state has; returns those that it has not.
+    /// Rewrites those chunks that the present state contains; returns the others.
     async fn rewrite_chunks(&self, mut bad: BTreeSet<Digest>) -> Result<BTreeSet<Digest>> {
         let snapshot = self.core.catalog.read(|state| state.snapshot());
         let by_digest = move || {

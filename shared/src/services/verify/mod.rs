@@ -1,7 +1,7 @@
-//! Verifying: what is stored is read through and compared with its digests, a slice at a time, and each copy that is not
-//! what it should be is made anew from the other.
+//! Verification: reads all stored objects, a slice at a time, and compares them with their digests. Each damaged copy
+//! is replaced by the intact one.
 //!
-//! What fails for one object never keeps the others from being looked at.
+//! A failure on one object does not stop the verification of the others.
 
 mod backups;
 mod record;
@@ -33,14 +33,14 @@ use crate::layout::{self, BackupName, ImageId};
 use store::digest::Digest;
 use store::{Body, Change, Found, Key, Optional, Store, StoreError};
 
-/// Objects read through at a time.
+/// Objects read concurrently.
 const READS: usize = 4;
-/// The slices of a schedule: with one an hour, everything is read through in thirty days.
+/// The number of slices in the schedule: at one slice per hour, everything is read in thirty days.
 pub const SLICES: u32 = 720;
-/// Where replicas follow later, that of an image this young may still be on its way.
+/// With asynchronous replication, the replica of an image younger than this may still be pending.
 const FOLLOWS: SignedDuration = SignedDuration::from_hours(1);
 
-/// A part of all that is stored, picked by digests: the `number`th of so many.
+/// A part of all stored objects, selected by digest: slice `number` of `of`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Slice {
     number: u32,
@@ -48,10 +48,10 @@ pub struct Slice {
 }
 
 impl Slice {
-    /// All there is.
+    /// Everything.
     pub const WHOLE: Self = Self { number: 1, of: 1 };
 
-    /// The `number`th of `of` slices, counted from 1; `None` where there is no such slice.
+    /// Slice `number` of `of`, counted from 1; `None` if there is no such slice.
     pub fn new(number: u32, of: u32) -> Option<Self> {
         (1..=of).contains(&number).then_some(Self { number, of })
     }
@@ -77,59 +77,59 @@ impl FromStr for Slice {
     }
 }
 
-/// What a verification found and did.
+/// What a verification found and repaired.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Findings {
     /// Images whose copies were read.
     pub images: u64,
-    /// Length of those images in bytes.
+    /// Total size of those images in bytes.
     pub bytes: u64,
-    /// Images whose bytes in the primary were missing or not theirs, and came back from the archive.
+    /// Images whose bytes in the primary were missing or damaged, and were restored from the archive.
     pub repaired: BTreeSet<ImageId>,
-    /// Images whose replica was missing or not theirs, and was made anew.
+    /// Images whose replica was missing or damaged, and was replaced.
     pub copied: BTreeSet<ImageId>,
-    /// Images of which one copy is missing, wrong or unreadable, because no repair was asked for or it failed; and those
-    /// of which neither copy is right but the store holds one that it fails to return.
+    /// Images with one missing, damaged or unreadable copy that was not repaired, because no repair was requested or
+    /// the repair failed. Also images without an intact copy for which a store holds an object that it fails to return.
     pub damaged: BTreeSet<ImageId>,
-    /// Images whose bytes are right in neither place.
+    /// Images without an intact copy.
     pub lost: BTreeSet<ImageId>,
     /// Replicas of deleted images that were read.
     pub deleted: u64,
-    /// Those of them that are wrong: no restore can bring these back.
+    /// Damaged ones among these replicas: no restore can recover these images.
     pub lost_copies: BTreeSet<Digest>,
     /// Catalog chunks and manifests that were read.
     pub pieces: u64,
-    /// Chunks that were wrong and were written again from the present state.
+    /// Damaged chunks that were rewritten from the present state.
     pub rewritten: u64,
-    /// Backups of which a part is missing or damaged, and could not be made anew.
+    /// Backups with a missing or damaged part that could not be rewritten.
     pub damaged_backups: BTreeSet<BackupName>,
-    /// What the images in `damaged` and `lost` should be.
+    /// The expected digests of the images in `damaged` and `lost`.
     #[serde(skip)]
     pub(crate) wrong: BTreeMap<ImageId, Digest>,
 }
 
 impl Findings {
-    /// Whether something is not as it should be and still is not.
+    /// Whether any damage remains.
     pub fn needs_attention(&self) -> bool {
         let well = self.damaged.is_empty() && self.lost.is_empty();
         !(well && self.lost_copies.is_empty() && self.damaged_backups.is_empty())
     }
 }
 
-/// How one copy of some bytes reads.
+/// The state of one copy of an image's bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Copy {
-    /// It has the digest that it should have.
+    /// The bytes have the expected digest.
     Right,
-    /// It is missing, or has other bytes.
+    /// The copy is missing, or its bytes have another digest.
     Wrong,
-    /// Its store lists it and answers otherwise, but fails to return its bytes: a service that checks what it keeps fails
-    /// so once an object has rotted.
+    /// The store lists the object and answers other requests, but fails to return its bytes. A storage service that
+    /// checks its own data fails in this way when an object has rotted.
     Unreadable,
 }
 
-/// How the copies of one image read.
+/// The state of both copies of one image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Copies {
     primary: Copy,
@@ -140,7 +140,7 @@ impl Copies {
     const RIGHT: Self = Self { primary: Copy::Right, archive: Copy::Right };
 }
 
-/// Reads everything through, and repairs it.
+/// Verifies and repairs stored objects.
 #[derive(Debug)]
 pub struct Verifier {
     core: Arc<Core>,
@@ -148,12 +148,12 @@ pub struct Verifier {
     records: Arc<ImageRecords>,
     backups: Arc<Backups>,
     replication: Arc<Replicator>,
-    /// One verification at a time.
+    /// Allows one verification at a time.
     verifying: tokio::sync::Mutex<()>,
 }
 
 impl Verifier {
-    /// Reads everything through, and repairs it, in the store that `core` has.
+    /// A verifier for the stores of `core`.
     pub fn new(
         core: Arc<Core>,
         bytes: Arc<ImageBytes>,
@@ -164,15 +164,15 @@ impl Verifier {
         Self { core, bytes, records, backups, replication, verifying: tokio::sync::Mutex::default() }
     }
 
-    /// Reads one slice of everything through; with `repair`, makes what is wrong anew where the other copy is right.
-    /// [`Error::VerificationRunning`] while another runs in this process.
+    /// Verifies one slice. With `repair`, replaces each damaged copy whose other copy is intact.
+    /// [`Error::VerificationRunning`] while another verification runs in this process.
     pub async fn verify(&self, slice: Slice, repair: bool) -> Result<Findings> {
         let _turn = self.verifying.try_lock().map_err(|_| Error::VerificationRunning)?;
         self.core.catalog.refresh().await?;
         let mut findings = Findings::default();
         let mut failure = self.verify_slice(slice, repair, &mut findings).await.err();
         if repair && let Err(error) = self.measure_older_records(slice).await {
-            // No copy is worse for that, and the next verification of the slice tries again.
+            // No copy is damaged by this, and the next verification of the slice tries again.
             tracing::warn!(error = &error as &dyn std::error::Error, "sizes in older records were not put right");
         }
         failure = failure.or(self.verify_deleted(slice, &mut findings).await.err());
@@ -180,13 +180,13 @@ impl Verifier {
         let (backups, failed) = backups.map_or_else(|error| (None, Some(error)), |names| (Some(names), None));
         failure = failure.or(failed);
         if let Err(error) = self.note_findings(slice, &findings, backups.as_deref(), failure.is_none()).await {
-            // A store that takes no writes is one to be looked at, not one to say nothing about.
+            // The store is then not writable, and the findings are most needed: log them.
             tracing::warn!(error = &error as &dyn std::error::Error, ?findings, "what was found cannot be kept");
         }
         failure.map_or(Ok(findings), Err)
     }
 
-    /// Verifies and repairs the slice that has waited longest: for a schedule, which nobody watches.
+    /// Verifies and repairs the slice that was verified longest ago; for an unattended schedule.
     pub async fn verify_next(&self) -> Result<(Slice, Findings)> {
         let slice = self.verifications().await?.next_slice();
         let findings = self.verify(slice, true).await?;
@@ -225,7 +225,7 @@ impl Verifier {
             findings.bytes += size;
             let settled = match found {
                 Ok(None) => Ok(()),
-                // One that was deleted since is as it should be.
+                // An image deleted since then needs no repair.
                 Ok(Some(_)) if self.was_deleted(&id).await => Ok(()),
                 Ok(Some(copies)) => self.settle(&id, digest, copies, repair, findings).await,
                 Err(error) => Err(error),
@@ -238,18 +238,19 @@ impl Verifier {
         failure.map_or(Ok(()), Err)
     }
 
-    /// Like [`look_at`](Self::look_at), but a replica that is still to be made, as `may_wait` allows, is no fault.
+    /// Like [`look_at`](Self::look_at), but a pending replica is no fault if `may_wait` is set.
     async fn look_until_settled(&self, id: &ImageId, digest: Digest, may_wait: bool) -> Result<Option<Copies>> {
         let found = self.look_at(id, digest).await?;
         match found {
             Some(Copies { primary: Copy::Right, archive: Copy::Wrong }) if may_wait => {}
             _ => return Ok(found),
         }
-        // One that does not exist yet will be made. One that exists now may have been made after it was looked for.
+        // A replica that does not exist yet is pending. One that exists may have been made after the check: check
+        // again.
         if self.core.archive.has(&digest, None).await? { self.look_at(id, digest).await } else { Ok(None) }
     }
 
-    /// Reads both copies of an image; `None` where both are right.
+    /// Reads both copies of an image; `None` if both are intact.
     async fn look_at(&self, id: &ImageId, digest: Digest) -> Result<Option<Copies>> {
         let (image, copy) = (layout::image(id), layout::archived_image(&digest));
         let primary = read_through(&self.core.primary, &image, digest);
@@ -259,8 +260,8 @@ impl Verifier {
         Ok((copies != Copies::RIGHT).then_some(copies))
     }
 
-    /// Repairs the images that were found wrong when they were to be served. Those that cannot be repaired are kept for
-    /// health, until a verification finds them right.
+    /// Repairs images that were found damaged when they were served. Those that cannot be repaired are recorded for the
+    /// health report until a verification finds them intact.
     pub async fn repair_suspects(&self) -> Result<()> {
         let suspects = self.bytes.take_suspects();
         let (mut failure, mut findings) = (None, Findings::default());
@@ -268,7 +269,7 @@ impl Verifier {
             let digest = self.core.catalog.read(|state| state.get(id.as_str())?.live()?.sha256);
             let Some(digest) = digest else { continue };
             let repaired = match self.look_at(&id, digest).await {
-                // Nothing is known to be right, so that there is nothing to repair it from.
+                // Neither copy is intact, so there is no source for a repair.
                 Ok(Some(Copies { primary: Copy::Wrong, archive: Copy::Wrong }) | None) => Ok(()),
                 Ok(Some(copies)) => self.settle(&id, digest, copies, true, &mut findings).await,
                 Err(error) => Err(error),
@@ -276,7 +277,7 @@ impl Verifier {
             failure = failure.or(repaired.err());
         }
         if findings != Findings::default() {
-            // Only what was found is added to the record: this was no verification of everything.
+            // Only adds findings to the record: this was not a full verification.
             let noted = self.note_findings(Slice::WHOLE, &findings, None, false).await;
             failure = failure.or(noted.err());
         }
@@ -301,7 +302,7 @@ impl Verifier {
             }
             (_, Copy::Right) if repair => self.repair_image(id, digest, primary).await.map(|()| &mut findings.repaired),
             (Copy::Right, _) if repair => self.repair_copy(id, digest, archive).await.map(|()| &mut findings.copied),
-            // Also where neither copy is right, but the bytes of one may still be recovered by the service.
+            // Also if neither copy is intact, since the storage service may still recover the bytes of one.
             _ => Ok(&mut findings.damaged),
         };
         let failed = match repaired {
@@ -320,8 +321,8 @@ impl Verifier {
         failed
     }
 
-    /// Puts an image's bytes in the primary, if they can be read, into quarantine, and brings the right ones back from the
-    /// archive.
+    /// Moves an image's bytes in the primary, if they are readable, to quarantine and restores the verified bytes from
+    /// the archive.
     async fn repair_image(&self, id: &ImageId, digest: Digest, found: Copy) -> Result<()> {
         if found != Copy::Unreadable {
             self.core.archive.quarantine(&self.core.primary, &layout::image(id)).await?;
@@ -335,7 +336,8 @@ impl Verifier {
         }
     }
 
-    /// Likewise the other way round.
+    /// Replaces a damaged replica in the archive by the bytes in the primary; the counterpart of
+    /// [`repair_image`](Self::repair_image).
     async fn repair_copy(&self, id: &ImageId, digest: Digest, found: Copy) -> Result<()> {
         let (archive, to) = (self.core.archive.store(), layout::archived_image(&digest));
         if found != Copy::Unreadable {
@@ -345,13 +347,13 @@ impl Verifier {
         self.core.note_write(copied.map_err(Error::from))
     }
 
-    /// What verifications have found, as far as is kept.
+    /// The recorded findings of past verifications.
     pub async fn verifications(&self) -> Result<Record> {
         let kept = self.core.archive.store().read(&layout::verified()).await.intact()?;
         Ok(kept.and_then(|(bytes, _)| Record::decode(&bytes)).unwrap_or_else(Record::new))
     }
 
-    /// Keeps what a verification found; only one that saw all of its slice takes anything back.
+    /// Records the findings of a verification. Only a verification that read all of its slice clears earlier findings.
     async fn note_findings(
         &self,
         slice: Slice,
@@ -366,7 +368,7 @@ impl Verifier {
             };
             let mut record = kept.unwrap_or_else(Record::new);
             if let Some(backups) = backups {
-                // What was deleted since is not damaged any more.
+                // A backup that was deleted is no longer damaged.
                 record.damaged_backups.retain(|name| backups.contains(name));
             }
             record.note(slice, findings, self.core.clock.now(), saw_all);
@@ -376,7 +378,7 @@ impl Verifier {
     }
 }
 
-/// Reads an object through and compares it with its digest. That the store does not answer at all is an error.
+/// Reads an object in full and compares its digest. A store that does not answer at all is an error.
 async fn read_through(store: &Store, key: &Key, digest: Digest) -> Result<Copy, StoreError> {
     let mut tried_again = false;
     loop {
@@ -384,7 +386,7 @@ async fn read_through(store: &Store, key: &Key, digest: Digest) -> Result<Copy, 
             Ok(Some((_, found))) if found == digest => return Ok(Copy::Right),
             Ok(_) => return Ok(Copy::Wrong),
             Err(error) if !is_unreadable(store, key, &error).await => return Err(error),
-            // One failed read may be chance.
+            // A single failed read may be transient.
             Err(_) if tried_again => return Ok(Copy::Unreadable),
             Err(_) => tried_again = true,
         }

@@ -1,4 +1,4 @@
-//! What verifications have found and not seen put right, kept for health.
+//! The unresolved findings of past verifications, kept for the health report.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,24 +11,23 @@ use crate::base::seal;
 use crate::layout::{BackupName, ImageId};
 use store::digest::Digest;
 
-/// What verifications found; sealed JSON in the archive.
+/// The findings of past verifications; sealed JSON in the archive.
 ///
-/// What is wrong stays in it until a verification that looked at the same things again, whatever its slice, finds it put
-/// right.
+/// A finding stays until a verification, of any slice, reads the same object again and finds it repaired.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Record {
-    /// When each of the [`SLICES`] was last verified, by its number.
+    /// When each of the [`SLICES`] was last verified, by slice number.
     slices: BTreeMap<u32, Moment>,
-    /// When everything was last verified at once.
+    /// When everything was last verified in one run.
     whole: Option<Moment>,
-    /// Images of which one copy is wrong, by the digest they should have.
+    /// Images with one damaged copy, with their expected digests.
     pub damaged: BTreeMap<ImageId, Digest>,
-    /// Images right in no place.
+    /// Images without an intact copy, with their expected digests.
     pub lost: BTreeMap<ImageId, Digest>,
-    /// Replicas of images that were deleted, which are wrong.
+    /// Damaged replicas of deleted images.
     pub lost_copies: BTreeSet<Digest>,
-    /// Backups of which a part is wrong.
+    /// Backups with a damaged part.
     pub damaged_backups: BTreeSet<BackupName>,
 }
 
@@ -55,7 +54,7 @@ impl Record {
         seal::open(bytes)
     }
 
-    /// Takes in what a verification of `slice` found; one that did not see all of it takes nothing back.
+    /// Adds the findings of a verification of `slice`. Earlier findings are cleared only if it `saw_all` of the slice.
     pub(super) fn note(&mut self, slice: Slice, findings: &Findings, now: Timestamp, saw_all: bool) {
         let verified = saw_all.then_some(slice);
         if verified == Some(Slice::WHOLE) {
@@ -67,14 +66,14 @@ impl Record {
         self.damaged.retain(|_, digest| !seen(digest));
         self.lost.retain(|_, digest| !seen(digest));
         self.lost_copies.retain(|digest| !seen(digest));
-        // What was repaired is right, whatever else was seen.
+        // A repaired image is intact, even if the verification was incomplete.
         let repaired = |id: &ImageId| findings.repaired.contains(id) || findings.copied.contains(id);
         self.damaged.retain(|id, _| !repaired(id));
         self.lost.retain(|id, _| !repaired(id));
         self.damaged.extend(findings.wrong.iter().filter(|(id, _)| findings.damaged.contains(*id)).map(owned));
         self.lost.extend(findings.wrong.iter().filter(|(id, _)| findings.lost.contains(*id)).map(owned));
         self.lost_copies.extend(&findings.lost_copies);
-        // A backup is damaged by parts of any slice, so only a look at everything clears it.
+        // The parts of a backup are spread over all slices, so only a verification of everything clears it.
         if verified == Some(Slice::WHOLE) {
             self.damaged_backups.clear();
         }
@@ -86,14 +85,14 @@ impl Record {
         *self == Self::new()
     }
 
-    /// The slice that waits longest.
+    /// The slice that was verified longest ago.
     pub fn next_slice(&self) -> Slice {
         let waiting = (1..=SLICES).find(|number| !self.slices.contains_key(number));
         let oldest = self.slices.iter().min_by_key(|(_, at)| **at).map(|(number, _)| *number);
         Slice { number: waiting.or(oldest).unwrap_or(1), of: SLICES }
     }
 
-    /// Since when everything has been verified at least once; `None` while something never was.
+    /// Since when every object has been verified at least once; `None` while some never was.
     pub fn complete_since(&self) -> Option<Timestamp> {
         let all = self.slices.len() == SLICES as usize;
         let by_slices = self.slices.values().min().filter(|_| all);

@@ -1,7 +1,7 @@
-//! What records of older versions say of the size of their images.
+//! Corrects the image dimensions in records of older versions.
 //!
-//! They have the size of the stored pixels, and no orientation. A verification that repairs measures each such image once
-//! more, by its header, and commits what it finds.
+//! These records have the size of the stored pixels and no orientation. A verification that repairs measures each such
+//! image again, by its header, and commits the result.
 
 use super::Verifier;
 use std::sync::Arc;
@@ -15,12 +15,13 @@ use crate::media::{self, MediaError};
 use crate::services::images::records::next_version;
 use store::Ranged;
 
-/// Records that one commit changes.
+/// Records changed by one commit.
 const BATCH: usize = 500;
 
 impl Verifier {
-    /// Measures the images of this slice whose records say no orientation, and puts these right. What cannot be measured
-    /// stays as it is. Safe to be cut off, and to be done by several processes at once: they find the same.
+    /// Measures the images of this slice whose records have no orientation, and corrects these records. An image that
+    /// cannot be measured keeps its record. Safe to interrupt and to run in several processes at once: all compute the
+    /// same result.
     pub(super) async fn measure_older_records(&self, slice: Slice) -> Result<()> {
         let is_older = |record: &Record| {
             let is_mine = record.sha256.is_some_and(|digest| slice.takes(&digest));
@@ -44,7 +45,8 @@ impl Verifier {
         Ok(())
     }
 
-    /// The record with the size that its image has; `None` where the bytes are missing or are no image of today's limits.
+    /// The record with the image's actual dimensions; `None` if the bytes are missing or are no image within today's
+    /// limits.
     async fn measured_anew(&self, id: &ImageId, record: &Record) -> Result<Option<Record>> {
         let Ok((store, meta)) = self.bytes.locate(id, record).await else { return Ok(None) };
         let (bytes, limits) = (Ranged::open(&store, meta.key, meta.size).await?, self.core.settings.media);

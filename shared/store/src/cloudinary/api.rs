@@ -23,22 +23,22 @@ use crate::body::Body;
 use crate::digest::{Digest, Hasher};
 use crate::error::ErrorKind;
 
-/// Where Cloudinary's API is.
+/// The URL of Cloudinary's API.
 const HOME: &str = "https://api.cloudinary.com";
-/// The most objects that a page of a list can have.
+/// The largest page of a list.
 const PAGE: &str = "500";
 
-/// As what Cloudinary keeps an object. The two have names of their own: one public id may be given to one of each.
+/// How Cloudinary stores an object. Each kind has its own namespace: an image and a raw object may share a public id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// A picture, which pages can show in all sizes, and which whoever knows its digest can fetch.
+    /// An image: web pages can show it in all sizes, and any client that knows its digest can fetch it.
     Image,
-    /// Bytes, which only a signed request can fetch.
+    /// Bytes that only a signed request can fetch.
     Raw,
 }
 
 impl Kind {
-    /// In the paths of the API.
+    /// The path segment in the API.
     fn path(self) -> &'static str {
         match self {
             Self::Image => "image",
@@ -46,7 +46,7 @@ impl Kind {
         }
     }
 
-    /// Who may fetch it: all, or the owner.
+    /// Who may fetch it: everyone, or the owner.
     fn delivery(self) -> &'static str {
         match self {
             Self::Image => "upload",
@@ -55,19 +55,19 @@ impl Kind {
     }
 }
 
-/// What Cloudinary tells of an object.
+/// Cloudinary's description of an object.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Resource {
     pub(super) public_id: String,
-    /// The second in which it was last uploaded.
+    /// The time of its last upload, in seconds.
     pub(super) version: u64,
     pub(super) bytes: u64,
-    /// Where a picture is delivered, with the version in the path, so that no cache holds an older one.
+    /// The delivery URL of an image, with the version in the path, so that no cache holds an older one.
     pub(super) secure_url: String,
-    /// Of an upload that was not to overwrite: whether there was an object already, which is what is told of.
+    /// For an upload that must not overwrite: whether an object existed already; if so, this describes that object.
     #[serde(default)]
     pub(super) existing: bool,
-    /// Whether it is the mark that a deleted object left behind.
+    /// Whether it is the placeholder that a deleted object leaves behind.
     #[serde(default)]
     pub(super) placeholder: bool,
 }
@@ -83,7 +83,7 @@ struct Outcome {
     result: String,
 }
 
-/// One product environment, as seen by one key.
+/// One product environment, accessed with one key.
 #[derive(Clone, Debug)]
 pub(super) struct Api {
     pub(super) http: Http,
@@ -119,7 +119,7 @@ impl Api {
         self.http.json(body.size(), request).await
     }
 
-    /// Deletes an object, also from caches; one that is not there is fine.
+    /// Deletes an object, also from caches; an absent object is not an error.
     pub(super) async fn destroy(&self, kind: Kind, id: &str) -> Result<(), Failed> {
         let url = format!("{}/{}/destroy", self.base, kind.path());
         let request = || {
@@ -134,7 +134,7 @@ impl Api {
         }
     }
 
-    /// What Cloudinary knows of an object now.
+    /// Describes the current version of an object.
     pub(super) async fn describe(&self, kind: Kind, id: &str) -> Result<Option<Resource>, Failed> {
         let url = format!("{}/resources/{}/{}/{id}", self.base, kind.path(), kind.delivery());
         match self.http.json::<Resource>(0, || self.asked(&url)).await {
@@ -144,7 +144,7 @@ impl Api {
         }
     }
 
-    /// Everything of this kind whose public id starts with `prefix`.
+    /// Lists every object of this kind whose public id starts with `prefix`.
     pub(super) async fn list(&self, kind: Kind, prefix: &str) -> Result<Vec<Resource>, Failed> {
         let first =
             format!("{}/resources/{}/{}?max_results={PAGE}&prefix={prefix}", self.base, kind.path(), kind.delivery());
@@ -158,14 +158,14 @@ impl Api {
         }
     }
 
-    /// Asks whether the API answers at all.
+    /// Checks whether the API answers.
     pub(super) async fn ping(&self) -> Result<(), Failed> {
         let url = format!("{}/ping", self.base);
         self.http.json::<serde_json::Value>(0, || self.asked(&url)).await.map(drop)
     }
 
-    /// Opens an object as everyone is shown it, so that what pages show is what was put; plain bytes are shown to nobody, and
-    /// are asked for.
+    /// Opens an object. An image is read from its public URL, so that this checks what web pages show; raw bytes have
+    /// no public URL and are read with a signed request.
     pub(super) async fn open(&self, kind: Kind, resource: &Resource) -> Result<Opened, Failed> {
         if kind == Kind::Image {
             return self.http.open(&resource.secure_url).await;
@@ -174,7 +174,7 @@ impl Api {
         self.http.open(&format!("{}/{}/download?{}", self.base, kind.path(), joined(&fields))).await
     }
 
-    /// Reads an object through; length and digest.
+    /// Reads a whole object; returns its length and digest.
     pub(super) async fn hash(&self, kind: Kind, resource: &Resource) -> Result<(u64, Digest), Failed> {
         let (_, mut bytes) = self.open(kind, resource).await?;
         let (mut hasher, mut size) = (Hasher::default(), 0);
@@ -186,7 +186,7 @@ impl Api {
         Ok((size, hasher.finish()))
     }
 
-    /// Fields of a request with what vouches for them: a hash of all of them in order, and of the secret.
+    /// Signs the fields of a request: the signature is a hash of all of them, in order, and of the secret.
     fn signed<const N: usize>(&self, fields: [(&'static str, &str); N]) -> BTreeMap<&'static str, String> {
         let mut fields: BTreeMap<_, _> = fields.into_iter().map(|(name, value)| (name, value.to_owned())).collect();
         fields.insert("timestamp", seconds().to_string());
@@ -204,20 +204,20 @@ impl Api {
     }
 }
 
-/// Fields as they are signed, and as they stand in a URL: nothing in them need be encoded.
+/// The fields, joined for signing and for a URL: none of them needs encoding.
 fn joined(fields: &BTreeMap<&'static str, String>) -> String {
     fields.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&")
 }
 
-/// Now: Cloudinary takes a signature for an hour.
+/// The current time in seconds: Cloudinary accepts a signature for an hour.
 #[expect(clippy::disallowed_methods, reason = "it must be the real time, whatever time a test plays")]
 fn seconds() -> i64 {
     Timestamp::now().as_second()
 }
 
-/// An upload: the fields, and the bytes in a part that is called `file`.
+/// An upload form: the fields, and the bytes in a part named `file`.
 fn form(url: &str, fields: &BTreeMap<&'static str, String>, body: &Body) -> Request<OutBody> {
-    // Nothing in the fields can be taken for a boundary; whatever the bytes hold is told from it by one that holds their digest.
+    // No field can contain the boundary. Neither can the bytes, because the boundary contains their digest.
     let boundary = format!("keepsake-{}", body.digest());
     let mut head = String::new();
     for (name, value) in fields {

@@ -1,4 +1,4 @@
-//! Requests to Cloudinary, and what becomes of them.
+//! Sending requests to Cloudinary, with retries.
 
 use std::io;
 use std::time::Duration;
@@ -21,25 +21,25 @@ use crate::error::ErrorKind;
 pub(super) type OutBody = UnsyncBoxBody<Bytes, io::Error>;
 pub(super) type Opened = (Option<u64>, BoxStream<'static, io::Result<Bytes>>);
 
-/// How often a request is tried whose failure may pass; the waits between grow from the first one by doubling.
+/// How many times a request is tried if its failure may be temporary; the waits double, starting with the first one.
 const TRIES: u32 = 4;
 const REDIRECTS: u32 = 3;
 const CONNECT: Duration = Duration::from_secs(5);
-/// How long the head of an answer, or the next piece of its body, may take to come.
+/// How long to wait for the head of a response, or for the next piece of its body.
 const SILENCE: Duration = Duration::from_secs(60);
-/// A request slower than this is given up.
+/// A slower transfer is aborted.
 const SLOWEST_BYTES_PER_SECOND: u64 = 256 * 1024;
-/// More than this no answer in JSON has: a page of a list has about 300 kB.
+/// The largest JSON response: a page of a list has about 300 kB.
 const LONGEST_JSON: usize = 16 << 20;
 
-/// A client with Keepsake's habits.
+/// An HTTP client with timeouts and retries.
 #[derive(Clone, Debug)]
 pub(super) struct Http {
     client: Client<HttpsConnector<HttpConnector>, OutBody>,
     first_wait: Duration,
 }
 
-/// Why a request came to nothing.
+/// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 #[error("{sentence}")]
 pub(super) struct Failed {
@@ -47,10 +47,10 @@ pub(super) struct Failed {
     sentence: String,
 }
 
-/// What Cloudinary answered to a request that it carried out.
+/// The response to a request that Cloudinary carried out.
 pub(super) struct Answer<T> {
     pub(super) value: T,
-    /// Whether an earlier try was left without an answer, and may have been carried out as well.
+    /// Whether an earlier attempt got no response; it may have been carried out as well.
     pub(super) lost: bool,
 }
 
@@ -65,7 +65,7 @@ struct Message {
 }
 
 impl Failed {
-    /// The same, with nothing known of what became of the request.
+    /// The same, with an unknown outcome.
     pub(super) fn unknown(self) -> Self {
         Self { kind: ErrorKind::Unavailable, ..self }
     }
@@ -74,15 +74,15 @@ impl Failed {
         Self { kind: ErrorKind::Unavailable, sentence: sentence.into() }
     }
 
-    /// What an answer means that is not a success.
+    /// Interprets a response that is not a success.
     fn of(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Self {
-        // Of a picture's address there is a header instead.
+        // The delivery URL of an image reports errors in a header instead.
         let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let told = serde_json::from_slice::<Problem>(body).map(|problem| problem.error.message).ok();
         let told = told.or(header("x-cld-error")).unwrap_or_else(|| "no reason is given".to_owned());
         let told: String = told.chars().take(300).collect();
         let (kind, sentence) = match status.as_u16() {
-            // Any other 404 is about the product environment, or from something that is no Cloudinary at all.
+            // Any other 404 is about the product environment, or comes from a server that is not Cloudinary.
             404 if told.starts_with("Resource not found") => (ErrorKind::NotFound, told),
             401 => (
                 ErrorKind::Refused,
@@ -111,13 +111,13 @@ impl Http {
         Ok(Self { client: Client::builder(TokioExecutor::new()).build(connector), first_wait })
     }
 
-    /// Waits as long as before the `n`th try.
+    /// Waits as long as before the `n`th attempt.
     #[expect(clippy::disallowed_methods, reason = "Cloudinary asks to try again later and has no way to say when")]
     pub(super) async fn wait(&self, n: u32) {
         tokio::time::sleep(self.first_wait * 2_u32.pow(n - 1)).await;
     }
 
-    /// Sends a request until it is answered with something that will last, and reads the answer.
+    /// Sends a request until it succeeds or fails permanently, and parses the response.
     pub(super) async fn json<T: for<'a> Deserialize<'a>>(
         &self,
         size: u64,
@@ -143,7 +143,7 @@ impl Http {
                 }
             };
             if failed.kind != ErrorKind::Unavailable || tries == TRIES {
-                // What may have been carried out has not failed for certain.
+                // A request that may have been carried out has an unknown outcome.
                 return Err(if lost { failed.unknown() } else { failed });
             }
             self.wait(tries).await;
@@ -163,7 +163,7 @@ impl Http {
         tokio::time::timeout(patience, whole).await.unwrap_or_else(|_| Err(silent()))
     }
 
-    /// Opens what lies at `url`: its length, where that is told, and its bytes.
+    /// Opens `url`: its length, if the response has one, and its bytes.
     pub(super) async fn open(&self, url: &str) -> Result<Opened, Failed> {
         let (mut url, mut tries, mut redirects) = (url.to_owned(), 1, 0);
         loop {
@@ -196,7 +196,7 @@ impl Http {
     }
 }
 
-/// An answer's length and bytes; a silence in their midst ends them with an error.
+/// A response's length and bytes; a stalled body ends with an error.
 fn opened<B>(response: Response<B>) -> Opened
 where
     B: http_body::Body<Data = Bytes, Error: std::error::Error + Send + Sync> + Send + 'static,
@@ -218,7 +218,7 @@ fn silent() -> Failed {
     Failed::unavailable("Cloudinary did not answer in time")
 }
 
-/// The whole of an error, down to its cause, which alone tells what happened. No part of it holds what was sent.
+/// The whole error chain, since only its last cause tells what happened. No part of it contains request data.
 fn unanswered(error: &dyn std::error::Error) -> Failed {
     let mut sentence = format!("Cloudinary could not be reached ({error}");
     let mut cause = error.source();

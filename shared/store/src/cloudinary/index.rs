@@ -1,7 +1,7 @@
-//! What lies at Cloudinary, as this process knows it.
+//! An index of the objects at Cloudinary, in memory.
 //!
-//! A list costs a request of the few that an hour has, and nothing says how soon it shows what was just put. So it is read
-//! once, and from then on this process, which is the only one that writes, keeps count itself.
+//! Listing uses up some of the few Admin API requests per hour, and a list may not show recent puts. So this process,
+//! which is the only writer, lists once and from then on tracks its own changes.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -38,17 +38,17 @@ impl Entry {
 #[derive(Debug, Default)]
 pub(super) struct Index {
     entries: BTreeMap<Key, Entry>,
-    /// Keys of which it is not known what became of the last change.
+    /// Keys whose last change has an unknown outcome.
     unsure: BTreeSet<Key>,
-    /// The last objects that went, with their versions.
+    /// The most recently removed objects, with their versions.
     gone: VecDeque<(Key, u64)>,
 }
 
-/// More than this do not go within a second.
+/// No more objects than this are removed within a second.
 const GONE: usize = 1000;
 
 impl Index {
-    /// Takes in what a list told. Of an object that is there as both kinds, which a crash can leave, the later one counts.
+    /// Adds an object from a list. If an object exists as both kinds, as after a crash, the later one counts.
     pub(super) fn add(&mut self, key: Key, entry: Entry) {
         match self.entries.get(&key) {
             Some(known) if known.resource.version >= entry.resource.version => {}
@@ -56,12 +56,12 @@ impl Index {
         }
     }
 
-    /// What is there; the outer `None` where that has to be asked.
+    /// The object under `key`; the outer `None` means that Cloudinary has to be queried.
     pub(super) fn find(&self, key: &Key) -> Option<Option<Entry>> {
         (!self.unsure.contains(key)).then(|| self.entries.get(key).cloned())
     }
 
-    /// Notes what is there now.
+    /// Records the current object.
     pub(super) fn set(&mut self, key: &Key, entry: Option<Entry>) {
         self.unsure.remove(key);
         match entry {
@@ -77,23 +77,23 @@ impl Index {
         }
     }
 
-    /// Whether this version of an object was another's: Cloudinary counts versions by the second.
+    /// Whether the current or a removed object under `key` has this version: Cloudinary counts versions in seconds.
     pub(super) fn is_used(&self, key: &Key, version: u64) -> bool {
         self.entries.get(key).is_some_and(|entry| entry.resource.version == version)
             || self.gone.iter().any(|(gone, of)| gone == key && *of == version)
     }
 
-    /// Notes that what is there has to be asked.
+    /// Records that Cloudinary has to be queried about this key.
     pub(super) fn doubt(&mut self, key: &Key) {
         self.unsure.insert(key.clone());
     }
 
-    /// Which keys below `prefix` have to be asked for.
+    /// The keys below `prefix` about which Cloudinary has to be queried.
     pub(super) fn doubts(&self, prefix: &str) -> Vec<Key> {
         self.unsure.iter().filter(|key| key.as_str().starts_with(prefix)).cloned().collect()
     }
 
-    /// What is there below `prefix`, in order.
+    /// The objects below `prefix`, in key order.
     pub(super) fn list(&self, prefix: &str, start_after: Option<&str>) -> Vec<ObjectMeta> {
         let wanted =
             |key: &Key| key.as_str().starts_with(prefix) && start_after.is_none_or(|after| key.as_str() > after);

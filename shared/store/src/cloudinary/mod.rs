@@ -1,11 +1,13 @@
-//! [`CloudinaryStore`]: objects at Cloudinary, through its HTTP API. An archive for one server, and nothing else.
+//! [`CloudinaryStore`]: objects at Cloudinary, through its HTTP API. It can serve only as the archive of a single
+//! server.
 //!
-//! Cloudinary has no compare-and-set, so sentences 3, 4 and 14 of the contract hold among the callers of one process
-//! alone: each key has a turn, and within it what is there is compared and then changed. An update looks at Cloudinary
-//! itself once more, so that a second server, as there is for a moment at a deploy, is noticed. See docs/adr/0027.
+//! Cloudinary has no compare-and-set, so sentences 3, 4 and 14 of the contract hold only among the callers of one
+//! process: a lock per key covers each comparison and the change that follows. An update also queries Cloudinary once
+//! more, so that it detects a second server, as runs briefly during a deploy. See docs/adr/0027.
 //!
-//! Architecture invariant: nothing counts as stored that was not read back whole and right. Cloudinary may refuse what it
-//! cannot read as an image, or deliver something else than it was sent; such an object is kept as plain bytes.
+//! Architecture invariant: no object counts as stored before its bytes were read back and verified. Cloudinary may
+//! reject bytes that it cannot read as an image, or deliver other bytes than it received; such an object is stored as
+//! raw bytes.
 
 mod api;
 mod http;
@@ -36,7 +38,7 @@ use crate::key::Key;
 use crate::object::{ETag, Files, Object, ObjectMeta, ObjectStore, PutMode, StoreStatus};
 use crate::sync::{Mutex, lock};
 
-/// How often bytes are sent that get a version which another object of that name had.
+/// How many times bytes are sent if the upload gets a version that another object of that name had.
 const ROUNDS: u32 = 3;
 
 /// A store in one folder of a product environment.
@@ -49,14 +51,14 @@ struct Shared {
     folder: String,
     images: &'static str,
     index: OnceCell<Mutex<Index>>,
-    /// Whoever changes an object has one of these, told by its key.
+    /// Locks for changes, selected by key.
     turns: Vec<Turn<()>>,
-    /// Whether the last request was answered.
+    /// Whether the last request got a response.
     answers: AtomicBool,
 }
 
 impl CloudinaryStore {
-    /// Makes a client; nothing is sent yet.
+    /// Creates a client; sends no request yet.
     pub fn connect(options: CloudinaryOptions) -> Result<Self> {
         let (folder, images) = (options.folder.clone(), options.images);
         let refused = |e: io::Error| StoreError::caused("open", &options.cloud, ErrorKind::Refused, e);
@@ -68,19 +70,20 @@ impl CloudinaryStore {
 }
 
 impl Shared {
-    /// The turn of whoever changes `key`, or needs it not to change.
+    /// Locks `key` for a change, or against one.
     async fn turn(&self, key: &Key) -> MutexGuard<'_, ()> {
         let mut hasher = DefaultHasher::new();
         key.hash(&mut hasher);
         self.turns[hasher.finish() as usize % self.turns.len()].lock().await
     }
 
-    /// Takes note of whether Cloudinary answers, and says what was tried and on what.
+    /// Records whether Cloudinary answers, and adds the operation and its key to an error.
     fn told<T>(&self, operation: &'static str, key: impl Display, result: Result<T, Failed>) -> Result<T> {
         let away = |failed: &Failed| matches!(failed.kind, ErrorKind::Unavailable | ErrorKind::Refused);
         self.answers.store(!result.as_ref().is_err_and(away), Ordering::Relaxed);
         let kind = |failed: &Failed| match failed.kind {
-            // That an object is not there is told by `describe`; anywhere else it says that nothing is.
+            // Only `describe` reports an absent object; from any other call, a 404 means that the product environment
+            // is missing.
             ErrorKind::NotFound => ErrorKind::Refused,
             kind => kind,
         };
@@ -98,14 +101,14 @@ impl Shared {
         })
     }
 
-    /// As what an object may be kept, what is tried first first.
+    /// The kinds as which an object may be stored, in the order of trial.
     fn kinds(&self, key: &Key) -> &'static [Kind] {
         if key.as_str().starts_with(self.images) { &[Kind::Image, Kind::Raw] } else { &[Kind::Raw] }
     }
 
-    /// The index, read at first use.
+    /// The index, loaded at first use.
     async fn index(&self, operation: &'static str) -> Result<&Mutex<Index>> {
-        // What is answered from memory never waits, and who asks on and on would keep everyone else from going on.
+        // Answers from memory never wait, so without this a caller in a loop would starve all others.
         tokio::task::coop::consume_budget().await;
         let load = async || {
             let mut index = Index::default();
@@ -124,7 +127,7 @@ impl Shared {
         self.index.get_or_try_init(load).await
     }
 
-    /// What lies under `key`, as the index knows it, or where that is unsure, as Cloudinary does.
+    /// The object under `key`, from the index or, if the index is unsure, from Cloudinary.
     async fn find(&self, operation: &'static str, key: &Key) -> Result<Option<Entry>> {
         let index = self.index(operation).await?;
         let known = lock(index).find(key);
@@ -134,7 +137,7 @@ impl Shared {
         }
     }
 
-    /// Likewise, but asks Cloudinary in any case. To be called in the key's turn.
+    /// Queries Cloudinary about `key`. The caller must hold the key's lock.
     async fn ask(&self, operation: &'static str, key: &Key) -> Result<Option<Entry>> {
         let index = self.index(operation).await?;
         let id = self.public_id(operation, key)?;
@@ -167,7 +170,7 @@ impl Shared {
             }
             PutMode::Create | PutMode::Overwrite => {}
         }
-        // Should this be cut off, nobody knows what is there.
+        // If this is cancelled, the outcome is unknown.
         lock(index).doubt(key);
         let entry = self.store(key, &id, body, *mode != PutMode::Create, present.as_ref()).await?;
         let etag = entry.etag();
@@ -175,7 +178,7 @@ impl Shared {
         Ok(etag)
     }
 
-    /// Stores the bytes as the first kind that gives them back as they are, and sees that there is no other.
+    /// Stores the bytes as the first kind that returns them unchanged, and removes the object of the other kind.
     async fn store(&self, key: &Key, id: &str, body: &Body, overwrite: bool, present: Option<&Entry>) -> Result<Entry> {
         for kind in self.kinds(key) {
             let Some(entry) = self.store_as(*kind, key, id, body, overwrite).await? else { continue };
@@ -188,7 +191,7 @@ impl Shared {
         Err(StoreError::caused("put", key, ErrorKind::Unavailable, reason))
     }
 
-    /// Uploads the bytes and reads them back; `None` where they cannot be kept as this kind.
+    /// Uploads the bytes and reads them back; `None` if this kind cannot hold them.
     async fn store_as(
         &self,
         kind: Kind,
@@ -199,7 +202,7 @@ impl Shared {
     ) -> Result<Option<Entry>> {
         for round in 1..=ROUNDS {
             let uploaded = match self.api.upload(kind, id, body, overwrite).await {
-                // What it cannot read as an image it takes as bytes.
+                // Cloudinary accepts as raw bytes what it cannot read as an image.
                 Err(e) if kind == Kind::Image && e.kind == ErrorKind::Refused => return Ok(None),
                 uploaded => self.told("put", key, uploaded)?,
             };
@@ -209,7 +212,7 @@ impl Shared {
             }
             let read = self.told("put", key, self.api.hash(kind, &resource).await.map_err(Failed::unknown))?;
             let is_right = read == (body.size(), body.digest());
-            // An object that is there after a reply was lost may be this put's own, which its bytes tell.
+            // After a lost reply, an existing object may be from this put; its bytes show that.
             if resource.existing && !is_right {
                 return Err(StoreError::new("put", key, ErrorKind::Unavailable));
             }
@@ -220,7 +223,7 @@ impl Shared {
             if is_right && !lock(self.index("put").await?).is_used(key, resource.version) {
                 return Ok(Some(Entry { kind, resource }));
             }
-            // The next second has another version.
+            // In the next second the upload gets another version.
             self.api.http.wait(round + 1).await;
             overwrite = true;
         }
@@ -234,7 +237,7 @@ impl Shared {
         if !is_meant(present.as_ref()) {
             return Err(StoreError::new("delete", key, ErrorKind::Changed));
         }
-        // What has no name there cannot be there.
+        // A key without a public id cannot exist there.
         let Some(id) = names::public_id(&self.folder, key) else { return Ok(()) };
         lock(index).doubt(key);
         for kind in self.kinds(key) {
@@ -246,7 +249,7 @@ impl Shared {
 
     async fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<Object> {
         let absent = || StoreError::new("get", key, ErrorKind::NotFound);
-        // Until the answer begins, so that it is of the version that is told.
+        // Held until the response begins, so that the bytes and the metadata are of the same version.
         let _turn = self.turn(key).await;
         let mut entry = self.find("get", key).await?.ok_or_else(absent)?;
         for look_again in [true, false] {
@@ -258,7 +261,7 @@ impl Shared {
                     return Ok(Object { meta, body });
                 }
                 Err(e) if e.kind != ErrorKind::NotFound => return self.told("get", key, Err(e)),
-                // Another has changed or deleted it.
+                // Another process has changed or deleted it.
                 _ if look_again => entry = self.ask("get", key).await?.ok_or_else(absent)?,
                 _ => {}
             }
@@ -279,7 +282,7 @@ impl Shared {
     }
 }
 
-/// The bytes, with an error at the end if they are not `size` in number.
+/// The bytes, with an error at the end unless there are exactly `size`.
 fn exactly(bytes: BoxStream<'static, io::Result<Bytes>>, size: u64, key: Key) -> BoxStream<'static, Result<Bytes>> {
     stream::try_unfold((bytes, 0), move |(mut bytes, received)| {
         let key = key.clone();
@@ -299,7 +302,7 @@ fn exactly(bytes: BoxStream<'static, io::Result<Bytes>>, size: u64, key: Key) ->
     .boxed()
 }
 
-/// Those of the bytes that a range asks for. Cloudinary is asked for all: ranges of what is archived are rare.
+/// The requested range of the bytes. Cloudinary sends all of them: ranges of archived objects are rare.
 fn part(bytes: BoxStream<'static, Result<Bytes>>, range: Option<Range<u64>>) -> BoxStream<'static, Result<Bytes>> {
     let Some(range) = range else { return bytes };
     let cut = bytes.scan(0, move |passed, chunk| {
@@ -345,8 +348,8 @@ impl ObjectStore for CloudinaryStore {
         self.0.remove(&version.key, |entry| entry.is_some_and(|entry| entry.etag() == version.etag)).await
     }
 
-    /// Tries what the promises rest on: that an upload which must not overwrite does not, and that what is overwritten is
-    /// delivered as it is now.
+    /// Tests what the contract depends on: that an upload which must not overwrite does not, and that an overwritten
+    /// object is delivered in its new version.
     async fn check_conditional_writes(&self, scratch: &Key) -> Result<()> {
         let refused =
             |e: Box<dyn std::error::Error + Send + Sync>| StoreError::caused("probe", scratch, ErrorKind::Refused, e);
@@ -370,7 +373,7 @@ impl ObjectStore for CloudinaryStore {
     }
 
     async fn status(&self) -> Result<StoreStatus> {
-        // Asking costs one of the few requests of an hour, so that is only done after one has failed.
+        // The check uses up one of the few requests per hour, so it only runs after a request has failed.
         if !self.0.answers.load(Ordering::Relaxed) {
             self.0.told("status", &self.0.folder, self.0.api.ping().await)?;
         }

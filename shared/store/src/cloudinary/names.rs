@@ -1,14 +1,14 @@
-//! Keys as Cloudinary's public ids, and back.
+//! Conversion between keys and Cloudinary's public ids.
 //!
-//! A public id may hold letters, digits, dots, hyphens, slashes and underscores; what else is in it is refused or silently
-//! replaced. So every other byte of a key, the underscore too, becomes an underscore and two digits.
+//! A public id may contain letters, digits, dots, hyphens, slashes and underscores; Cloudinary rejects or silently
+//! replaces others. So every other byte of a key, and the underscore, becomes an underscore and two digits.
 
 use crate::key::Key;
 
-/// The longest public id there may be, in bytes.
+/// The maximum length of a public id, in bytes.
 const LONGEST: usize = 255;
 
-/// What a key is called below `folder`; `None` where that would be too long.
+/// The public id of a key below `folder`; `None` if it would be too long.
 pub(super) fn public_id(folder: &str, key: &Key) -> Option<String> {
     let mut id = format!("{folder}/");
     for byte in key.as_str().bytes() {
@@ -21,7 +21,7 @@ pub(super) fn public_id(folder: &str, key: &Key) -> Option<String> {
     (id.len() <= LONGEST).then_some(id)
 }
 
-/// The key that is called so; `None` where nothing of ours is.
+/// The key of a public id; `None` if it is not one of ours.
 pub(super) fn key(folder: &str, public_id: &str) -> Option<Key> {
     let mut rest = public_id.strip_prefix(folder)?.strip_prefix('/')?.bytes();
     let mut bytes = Vec::new();
@@ -32,7 +32,7 @@ pub(super) fn key(folder: &str, public_id: &str) -> Option<Key> {
         }
     }
     let key = Key::new(String::from_utf8(bytes).ok()?).ok()?;
-    // Each key has one name.
+    // Accept only the canonical public id of the key.
     (self::public_id(folder, &key).as_deref() == Some(public_id)).then_some(key)
 }
 

@@ -1,10 +1,10 @@
-//! [`CloudinaryOptions`]: where an archive at Cloudinary is.
+//! [`CloudinaryOptions`]: the location and credentials of an archive at Cloudinary.
 
 use std::time::Duration;
 
 use crate::secret::Secret;
 
-/// Where an archive at Cloudinary is, and what identifies its owner.
+/// The location and credentials of an archive at Cloudinary.
 #[derive(Clone, Debug)]
 pub struct CloudinaryOptions {
     /// The product environment.
@@ -13,18 +13,18 @@ pub struct CloudinaryOptions {
     pub key: String,
     /// The API secret.
     pub secret: Secret,
-    /// The folder that everything lies in.
+    /// The folder that contains all objects.
     pub folder: String,
-    /// Where the API is, by default Cloudinary's own.
+    /// The URL of the API, by default Cloudinary's own.
     pub endpoint: Option<String>,
-    /// What the keys of pictures start with, which become images where Cloudinary keeps them bit for bit.
+    /// The key prefix of images, which are stored as images if Cloudinary returns them bit for bit.
     pub images: &'static str,
     /// How long to wait before a second try, by default half a second.
     pub first_wait: Duration,
 }
 
 impl CloudinaryOptions {
-    /// The default of everything that has one.
+    /// Default values for all fields that have one.
     pub fn new(images: &'static str) -> Self {
         Self {
             cloud: String::new(),

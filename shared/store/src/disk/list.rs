@@ -1,4 +1,4 @@
-//! Walking the folder: listings in the order of keys, and the sweep of unfinished files.
+//! Walking the folder: listings in key order, and the sweep of unfinished files.
 
 use std::sync::Arc;
 
@@ -15,26 +15,26 @@ use crate::error::{ErrorKind, Result};
 use crate::key::Key;
 use crate::object::ObjectMeta;
 
-/// How many files are looked at in one go off the async threads.
+/// How many files one blocking job looks at.
 const PAGE: usize = 1_000;
 
-/// A listing on its way through the tree; it holds one open folder per level.
+/// A listing in progress; it holds one open folder per level.
 struct Walk {
     disk: Arc<Disk>,
     prefix: String,
     start_after: Option<String>,
     begun: bool,
     levels: Vec<Level>,
-    /// How many things were left out that are no objects: names that are no keys, links, pipes.
+    /// How many entries were skipped because they are not objects: invalid keys, links, pipes.
     left_out: u64,
 }
 
 struct Level {
     folder: Box<dyn Handle>,
-    /// What the keys in this folder start with: nothing, or a path that ends in `/`.
+    /// The prefix of the keys in this folder: empty, or a path that ends in `/`.
     path: String,
-    /// Sorted names that are still to come. A folder's ends in `/`, which puts it where its keys belong: `a.txt` comes
-    /// before `a/b`, although `a` comes before `a.txt`.
+    /// The remaining names, sorted. A folder's name ends in `/`, which sorts it in key order: `a.txt` comes before
+    /// `a/b`, although `a` comes before `a.txt`.
     names: std::vec::IntoIter<String>,
 }
 
@@ -50,7 +50,7 @@ pub(super) fn list(disk: Arc<Disk>, prefix: &str, start_after: Option<&str>) -> 
 }
 
 impl Walk {
-    /// The next objects, and the folders that may not be read, each as an error in its place; none only at the end.
+    /// The next objects, with an error in place of each folder that cannot be read; empty only at the end.
     fn next_page(&mut self) -> Result<Vec<Result<ObjectMeta>>> {
         let prefix = self.prefix.clone();
         let at = At { operation: "list", key: &prefix };
@@ -89,13 +89,13 @@ impl Walk {
         Ok(page)
     }
 
-    /// Goes straight to the one folder in which all keys with the prefix lie.
+    /// Opens the one folder that contains all keys with the prefix.
     fn begin(&mut self, at: At<'_>) -> Result<()> {
         let Some((path, _)) = at.key.rsplit_once('/') else {
             return self.push(at, self.disk.root(at)?, String::new());
         };
         if Key::new(path).is_err() {
-            // No key starts like this, but a store that lost its root says so all the same.
+            // No key starts like this, but a store that lost its root must still report that.
             return self.disk.root(at).map(drop);
         }
         match self.disk.descend(at, path.split('/'))? {
@@ -104,13 +104,13 @@ impl Walk {
         }
     }
 
-    /// Goes down into a folder.
+    /// Enters a folder.
     ///
-    /// On some file systems (tmpfs is one) a file that replaces another goes to the end of its folder, and one that is
-    /// replaced while the names are read can be missed. So a reading counts only if nothing was replaced meanwhile;
-    /// after two that do not, the third keeps writers out.
+    /// On some file systems (tmpfs is one) a file that replaces another moves to the end of its folder, so a concurrent
+    /// read of the names can miss it. A read therefore counts only if no file was replaced meanwhile; after two failed
+    /// attempts, the third excludes writers.
     fn push(&mut self, at: At<'_>, folder: Box<dyn Handle>, path: String) -> Result<()> {
-        // The time of reading of the lock file is the stamp of the last file that replaced another.
+        // The access time of the lock file is the stamp of the last file that replaced another.
         let replaced = |lock: Option<Box<dyn Handle>>| match lock {
             Some(lock) => lock.stat().map(|stat| Some(stat.accessed_ns)).map_err(|e| at.io(e)),
             None => Ok(None),
@@ -124,7 +124,7 @@ impl Walk {
             }
             let before = replaced(lock)?;
             let read = self.read_names(at, &*folder, &path)?;
-            // Whoever is replacing something right now has said so when the lock is free again.
+            // A writer that is replacing a file has updated the time by the time it releases the lock.
             if replaced(self.disk.lock_shared(at)?)? == before {
                 break read;
             }
@@ -135,7 +135,7 @@ impl Walk {
         Ok(())
     }
 
-    /// The names in a folder, without those that the listing cannot need, and how many cannot be objects.
+    /// The names in a folder that the listing can need, and how many entries cannot be objects.
     fn read_names(&self, at: At<'_>, folder: &dyn Handle, path: &str) -> Result<(Vec<String>, u64)> {
         let (mut names, mut left_out) = (Vec::new(), 0);
         for entry in folder.entries().map_err(|e| at.io(e))? {
@@ -161,7 +161,7 @@ impl Walk {
         Ok((names, left_out))
     }
 
-    /// Whether a file is part of the listing, or a folder can hold what is.
+    /// Whether the listing includes this file, or can include files of this folder.
     fn wants(&self, path: &str, is_folder: bool) -> bool {
         (path.starts_with(&self.prefix) || (is_folder && self.prefix.starts_with(path)))
             && match self.start_after.as_deref() {
@@ -171,7 +171,7 @@ impl Walk {
     }
 }
 
-/// What kind of thing a directory entry names; not every file system says so at once. `None` if it is gone.
+/// The type of a directory entry; some file systems do not report it with the name. `None` if it is gone.
 fn kind_of(at: At<'_>, folder: &dyn Handle, name: &str, kind: FileType) -> Result<Option<FileType>> {
     if kind != FileType::Unknown {
         return Ok(Some(kind));
@@ -183,7 +183,7 @@ fn kind_of(at: At<'_>, folder: &dyn Handle, name: &str, kind: FileType) -> Resul
     }
 }
 
-/// The file `name`, `None` if it is gone or no file any more.
+/// The metadata of the file `name`; `None` if it is gone or no longer a file.
 fn file(at: At<'_>, folder: &dyn Handle, name: &str) -> Result<Option<Stat>> {
     match folder.stat_at(name) {
         Ok(stat) => Ok((stat.kind == FileType::RegularFile).then_some(stat)),
@@ -192,18 +192,18 @@ fn file(at: At<'_>, folder: &dyn Handle, name: &str) -> Result<Option<Stat>> {
     }
 }
 
-/// Opens a folder that the walk came across; `None` if it is gone.
+/// Opens a folder that the walk found; `None` if it is gone.
 fn enter(at: At<'_>, folder: &dyn Handle, name: &str) -> Result<Option<Box<dyn Handle>>> {
     match step(at, folder, name) {
-        // Every fresh ext4 volume has one that only root may read, and no object lies in it. Any other folder that
-        // cannot be read may hold objects, and a listing without them would be a false one.
+        // Every new ext4 volume has a `lost+found` that only root may read, and it contains no objects. Any other
+        // folder that cannot be read may contain objects, and a listing without them would be wrong.
         Err(e) if e.kind == ErrorKind::Refused && name == "lost+found" => Ok(None),
         folder => folder,
     }
 }
 
 impl Disk {
-    /// Removes unfinished files that were last written before `before`; returns how many there were.
+    /// Removes unfinished files that were last written before `before`; returns how many it removed.
     pub(super) fn sweep(&self, before: Timestamp) -> Result<u64> {
         let at = At { operation: "sweep", key: "" };
         let (mut folders, mut swept) = (vec![self.root(at)?], 0);
@@ -216,7 +216,7 @@ impl Disk {
                 let (name, kind) = entry.map_err(|e| at.io(e))?;
                 let Some(name) = name.to_str() else { continue };
                 match kind_of(at, &*folder, name, kind)? {
-                    // What lies in a folder that may not be read stays; it hides nothing from the sweep of the others.
+                    // Files in a folder that cannot be read stay; the sweep continues with other folders.
                     Some(FileType::Directory) => match enter(at, &*folder, name) {
                         Err(e) if e.kind == ErrorKind::Refused => {}
                         entered => folders.extend(entered?),
@@ -240,7 +240,7 @@ impl Disk {
     }
 }
 
-/// Whether a put made this name: other programs have files that start alike.
+/// Whether a put created this name: other programs have files with similar names.
 fn is_temp(name: &str) -> bool {
     name.strip_prefix(Key::RESERVED_PREFIX).is_some_and(|id| Uuid::try_parse(id).is_ok())
 }

@@ -1,14 +1,14 @@
 //! [`DiskStore`]: objects as files below a folder.
 //!
-//! A key is the path of its file. An object is published by giving a finished, synced file its name, so that whoever
-//! opens the name sees all of it. What must not happen at once, a comparison of versions and the change that depends on
-//! it, happens under one advisory lock for the whole store, which is never held while bytes are written or synced.
+//! A key is the path of its file. An object is published by renaming a finished, synced file, so that a reader that
+//! opens the name sees all of it. The comparison of versions and the change that depends on it happen under one
+//! advisory lock for the whole store, which is never held while bytes are written or synced.
 //!
 //! Every system call goes through [`fs`], so that tests can run the store on a disk that loses power or fails.
 //!
-//! Architecture invariants: nothing here follows a symbolic link below the root, and nothing but this module knows that
-//! there are paths. Everything that blocks runs off the async threads, one job per operation, which runs to its end
-//! also when the caller no longer waits.
+//! Architecture invariants: this module follows no symbolic link below the root, and no other module handles paths.
+//! Everything that blocks runs off the async threads, one job per operation, which runs to its end even if the caller
+//! no longer waits.
 
 pub mod fs;
 mod list;
@@ -37,37 +37,37 @@ use crate::sync;
 
 /// A store of files below one folder, which other processes may use at the same time.
 ///
-/// An etag is made of the file's size and time of modification, so that a change by hand is a new version too.
-/// Empty folders may stay behind where objects were deleted. The names `.tmp-…` and `.keepsake.lock` are the store's
-/// own. Two stores whose roots lie one below the other do not exclude each other's updates.
+/// An etag is derived from the file's size and modification time, so that a manual change is a new version too. Empty
+/// folders may stay behind after deletes. The names `.tmp-…` and `.keepsake.lock` are reserved. Two stores of which one
+/// root contains the other do not exclude each other's updates.
 #[derive(Clone, Debug)]
 pub struct DiskStore {
     disk: Arc<Disk>,
 }
 
 impl DiskStore {
-    /// Opens the store in the folder `root`, which may be a symbolic link and is made where it is missing.
+    /// Opens the store in the folder `root`, which may be a symbolic link and is created if missing.
     ///
-    /// From then on `root` must lie on the file system it lies on now: a store whose volume was unmounted is
-    /// [`ErrorKind::Unavailable`], not empty. Blocks for a moment.
+    /// From then on `root` must stay on the same file system: a store whose volume was unmounted is
+    /// [`ErrorKind::Unavailable`], not empty. Blocks briefly.
     pub fn open(root: &Path) -> Result<Self> {
         let shown = root.display().to_string();
         let files = root::make(root).map_err(|e| At { operation: "open", key: &shown }.io(e))?;
         Self::open_on(Arc::new(RealFolder::new(files)), &shown)
     }
 
-    /// Opens the store in the root of another file system; `shown` names it in errors.
+    /// Opens the store in the root of another file system; errors show it as `shown`.
     pub fn open_on(files: Arc<dyn FileSystem>, shown: &str) -> Result<Self> {
         Ok(Self { disk: Arc::new(Disk::open(files, shown)?) })
     }
 
-    /// The number of the file system that the root lies on.
+    /// The number of the file system that holds the root.
     pub fn device(&self) -> u64 {
         self.disk.device
     }
 
-    /// The number of the file system that a folder below the root lies on, `None` where there is no such folder or it
-    /// cannot be opened. Blocks for a moment.
+    /// The number of the file system that holds a folder below the root; `None` if the folder does not exist or cannot
+    /// be opened. Blocks briefly.
     pub fn device_of(&self, folder: &Key) -> Option<u64> {
         let at = At { operation: "open", key: folder.as_str() };
         let folder = self.disk.descend(at, folder.segments()).ok()??;
@@ -135,7 +135,7 @@ impl ObjectStore for DiskStore {
     }
 }
 
-/// Runs `work` off the async threads. Once begun it runs to its end, whether or not anyone waits for it.
+/// Runs `work` off the async threads. It runs to its end even if the caller no longer waits.
 async fn blocking<T: Send + 'static>(
     operation: &'static str,
     key: &str,

@@ -1,4 +1,4 @@
-//! How a key becomes an open folder and a name in it, without ever following a symbolic link.
+//! Resolving a key to an open folder and a name in it, without ever following a symbolic link.
 
 use std::collections::HashSet;
 use std::io;
@@ -14,7 +14,7 @@ use crate::key::Key;
 use crate::object::{ETag, Files, ObjectMeta};
 use crate::sync::{AtomicBool, Mutex, Ordering, lock};
 
-/// The file in a store's root that writers lock; it is no object.
+/// The file in a store's root that writers lock; it is not an object.
 pub(super) const LOCK: &str = ".keepsake.lock";
 const LINK: &str = "a symbolic link lies in the way, and links are never followed";
 
@@ -22,27 +22,27 @@ const LINK: &str = "a symbolic link lies in the way, and links are never followe
 #[derive(Debug)]
 pub(super) struct Disk {
     files: Arc<dyn FileSystem>,
-    /// The root as errors name it.
+    /// The root, as shown in errors.
     pub(super) shown: String,
-    /// Whether the file system reports no free inodes and makes files all the same, as rclone mounts do.
+    /// Whether the file system reports no free inodes although it can create files, as rclone mounts do.
     pub(super) miscounts_files: AtomicBool,
-    /// The file system the root lay on when the store was opened.
+    /// The file system that held the root when the store was opened.
     pub(super) device: u64,
-    /// Folders, by device and inode, whose own entry in their parent is known to be durable.
+    /// Folders, by device and inode, whose entry in their parent is known to be durable.
     settled: Mutex<HashSet<(u64, u64)>>,
 }
 
-/// What is being done and to which key, so that every error says so.
+/// The operation and its key, for errors.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct At<'a> {
     pub(super) operation: &'static str,
     pub(super) key: &'a str,
 }
 
-/// What lies under a name.
+/// What has a name.
 pub(super) enum Found {
     Nothing,
-    /// A folder; it can hold objects, but is none.
+    /// A folder; it can hold objects, but is not one.
     Folder,
     /// A regular file.
     Object(Stat),
@@ -57,7 +57,7 @@ impl At<'_> {
         StoreError::caused(self.operation, self.key, kind, reason)
     }
 
-    /// A change was made, but not made durable: whatever the reason, it may or may not be there after a power cut.
+    /// A change was made but is not durable: whatever the reason, it may be lost after a power cut.
     pub(super) fn unknown(self, error: Errno) -> StoreError {
         StoreError::caused(self.operation, self.key, ErrorKind::Unavailable, error)
     }
@@ -66,7 +66,7 @@ impl At<'_> {
         let error = error.into();
         match Errno::from_io_error(&error) {
             Some(Errno::LOOP) => self.because(ErrorKind::Refused, LINK),
-            // A name this file system cannot hold, or a folder where a file should be.
+            // A name that this file system cannot hold, or a folder where a file should be.
             Some(Errno::NAMETOOLONG | Errno::ILSEQ | Errno::ISDIR) => {
                 StoreError::caused(self.operation, self.key, ErrorKind::Refused, error)
             }
@@ -87,7 +87,7 @@ impl Disk {
         Ok(Self { files, shown, miscounts_files, device, settled })
     }
 
-    /// Opens the root anew for every operation: a store whose folder went away or was unmounted is not an empty store.
+    /// Opens the root again for every operation: a store whose folder was removed or unmounted is not an empty store.
     pub(super) fn root(&self, at: At<'_>) -> Result<Box<dyn Handle>> {
         let root = self.files.root().map_err(|e| match e {
             Errno::NOENT | Errno::NOTDIR | Errno::LOOP => {
@@ -102,17 +102,17 @@ impl Disk {
         Ok(root)
     }
 
-    /// How many files a file system can hold, as far as it counts them.
+    /// How many files a file system can hold, if it reports that.
     pub(super) fn count_files(&self, space: &Space) -> Option<Files> {
         space.files.filter(|_| !self.miscounts_files.load(Ordering::SeqCst))
     }
 
-    /// Opens the folder that holds `key`, `None` where there is no such folder.
+    /// Opens the folder that holds `key`; `None` if it does not exist.
     pub(super) fn folder(&self, at: At<'_>, key: &Key) -> Result<Option<Box<dyn Handle>>> {
         self.descend(at, folders(at, key)?)
     }
 
-    /// Opens a folder below the root, `None` where there is none.
+    /// Opens a folder below the root; `None` if it does not exist.
     pub(super) fn descend<'a>(
         &self,
         at: At<'_>,
@@ -128,8 +128,8 @@ impl Disk {
         Ok(Some(folder))
     }
 
-    /// Opens the folder that is to hold `key`, making what is missing of it. When it returns, every folder on the way
-    /// is durable but for what it holds.
+    /// Opens the folder for `key` and creates the missing parts of its path. When it returns, every folder on the path
+    /// is durable, except for its contents.
     pub(super) fn make_folder(&self, at: At<'_>, key: &Key) -> Result<Box<dyn Handle>> {
         let mut folder = self.root(at)?;
         for segment in folders(at, key)? {
@@ -147,7 +147,8 @@ impl Disk {
                 }
             };
             if let Err(e) = self.settle(&*folder, &*next, made) {
-                // Whoever comes next makes it anew, rather than trust a second sync after the first one failed.
+                // Remove the folder so that the next writer creates it again: a second sync after a failed one proves
+                // nothing.
                 if made {
                     let _ = folder.remove_folder_at(segment);
                 }
@@ -158,7 +159,8 @@ impl Disk {
         Ok(folder)
     }
 
-    /// Makes the entry of a folder in its parent durable; once per process is enough, whoever made the folder.
+    /// Makes the entry of a folder in its parent durable; once per process is enough, whichever process created the
+    /// folder.
     fn settle(&self, parent: &dyn Handle, folder: &dyn Handle, made: bool) -> Result<(), Errno> {
         let stat = folder.stat()?;
         let id = (stat.device, stat.inode);
@@ -170,7 +172,7 @@ impl Disk {
         Ok(())
     }
 
-    /// Waits for the store's one lock, which excludes other threads and other processes until the file is dropped.
+    /// Waits for the store's only lock, which excludes other threads and other processes until the file is dropped.
     pub(super) fn lock(&self, at: At<'_>) -> Result<Box<dyn Handle>> {
         let failed = |e: Errno| {
             let error = io::Error::from(e);
@@ -180,16 +182,16 @@ impl Disk {
         loop {
             let file = root.open_at(LOCK, Open::Lock).map_err(failed)?;
             retry_on_intr(|| file.lock(false)).map_err(failed)?;
-            // Whoever removed the file while we waited has let others lock a new one. Some FUSE file systems say of every
-            // file that it has no name.
+            // If the file was removed while we waited, other writers can lock a new one. Some FUSE file systems report
+            // no links for any file.
             if file.stat().map_err(failed)?.links > 0 || root.stat_at(LOCK).is_ok_and(|named| named.links == 0) {
                 return Ok(file);
             }
         }
     }
 
-    /// As [`Disk::lock`], but waits only for those that change something, and does not make the file; `None` where
-    /// there is none, because nothing has been put yet, or where this process may not open it.
+    /// Like [`Disk::lock`], but waits only for writers and does not create the file; `None` if the file does not exist,
+    /// because no object has been put yet, or if this process may not open it.
     pub(super) fn lock_shared(&self, at: At<'_>) -> Result<Option<Box<dyn Handle>>> {
         match self.root(at)?.open_at(LOCK, Open::Read) {
             Ok(file) => {
@@ -202,9 +204,10 @@ impl Disk {
     }
 }
 
-/// The names of the folders on the way to `key`.
+/// The names of the folders on the path of `key`.
 fn folders<'a>(at: At<'_>, key: &'a Key) -> Result<impl Iterator<Item = &'a str> + use<'a>> {
-    // At any depth, since another store's root may lie below this one; in any case, since some file systems ignore it.
+    // At any depth, since another store's root may be below this one; in any letter case, since some file systems
+    // ignore case.
     if key.name().eq_ignore_ascii_case(LOCK) {
         return Err(at.because(ErrorKind::Refused, "the store keeps this name for its lock"));
     }
@@ -212,12 +215,12 @@ fn folders<'a>(at: At<'_>, key: &'a Key) -> Result<impl Iterator<Item = &'a str>
     Ok(path.into_iter().flat_map(|path| path.split('/')))
 }
 
-/// Opens the folder `segment` of `folder`; `None` where there is no folder of this name.
+/// Opens the folder `segment` of `folder`; `None` if there is no folder of this name.
 pub(super) fn step(at: At<'_>, folder: &dyn Handle, segment: &str) -> Result<Option<Box<dyn Handle>>> {
     match folder.open_at(segment, Open::Folder) {
         Ok(next) => Ok(Some(next)),
         Err(Errno::NOENT) => Ok(None),
-        // Systems differ in what they answer for a link; a file is no folder, and nothing lies below it.
+        // Systems differ in the error for a link. A file is not a folder, and contains no objects.
         Err(Errno::NOTDIR | Errno::LOOP) => match folder.stat_at(segment) {
             Ok(stat) if stat.kind == FileType::Symlink => Err(at.because(ErrorKind::Refused, LINK)),
             Ok(_) | Err(Errno::NOENT) => Ok(None),
@@ -227,7 +230,7 @@ pub(super) fn step(at: At<'_>, folder: &dyn Handle, segment: &str) -> Result<Opt
     }
 }
 
-/// Looks at what lies under `name`; what is neither a file nor a folder is refused.
+/// Finds out what has this `name`; fails if it is neither a file nor a folder.
 pub(super) fn look(at: At<'_>, folder: &dyn Handle, name: &str) -> Result<Found> {
     match folder.stat_at(name) {
         Ok(stat) => match stat.kind {
@@ -241,25 +244,25 @@ pub(super) fn look(at: At<'_>, folder: &dyn Handle, name: &str) -> Result<Found>
     }
 }
 
-/// Waits until the medium has the names in a folder.
+/// Waits until the names in a folder are durable.
 ///
-/// Where XFS shuts itself down after a name was made and before this, it throws the name away and says that the folder is
-/// synced. Asked for anything else it fails from then on, so that it is asked for the folder itself.
+/// If XFS shuts itself down between the creation of a name and this sync, it discards the name and the sync succeeds.
+/// Any later call then fails, so a call on the folder follows the sync.
 pub(super) fn sync_names(folder: &dyn Handle) -> Result<(), Errno> {
     folder.sync()?;
     folder.stat().map(drop)
 }
 
-/// The version of a file: no two of one key have the same, because `publish` gives no two files the same time.
+/// The version of a file. No two versions of one key are equal, because `publish` gives each file a different time.
 ///
-/// It holds nothing but what a put itself sets, so that it is the same before and after the file gets its name. The inode
-/// number is not: on sshfs and mergerfs it changes with the name, and on FAT whenever the kernel forgets the file.
+/// It depends only on values that a put sets itself, so it is the same before and after the file gets its name. The
+/// inode number is not: on sshfs and mergerfs it changes with the name, and on FAT whenever the kernel drops the file.
 pub(super) fn etag(stat: &Stat) -> ETag {
     ETag(format!("{:x}-{:x}", stat.size, stat.modified_ns))
 }
 
 pub(super) fn meta(key: Key, stat: &Stat) -> ObjectMeta {
-    // A time that jiff cannot hold lies ten thousand years off; whoever asks for an age gets a very old one.
+    // A time that jiff cannot hold is ten thousand years away; report a very old one.
     let modified = Timestamp::from_nanosecond(stat.modified_ns).unwrap_or(Timestamp::UNIX_EPOCH);
     ObjectMeta { key, size: stat.size, etag: etag(stat), modified }
 }

@@ -1,4 +1,4 @@
-//! How bytes become an object: written beside it, made durable, then put in its place at once.
+//! Publishing an object: write the bytes to a file beside it, make them durable, then rename the file.
 
 use std::io::{self, Write};
 
@@ -13,7 +13,7 @@ use crate::error::{ErrorKind, Result, StoreError};
 use crate::key::Key;
 use crate::object::{ETag, PutMode};
 
-/// An unfinished file; its name goes when this is dropped, unless it has become an object's.
+/// An unfinished file; dropping it removes its name, unless it has been published as an object.
 pub(super) struct Temp<'a> {
     at: At<'a>,
     folder: &'a dyn Handle,
@@ -25,14 +25,14 @@ pub(super) struct Temp<'a> {
 impl Drop for Temp<'_> {
     fn drop(&mut self) {
         if !self.renamed {
-            // What cannot be removed now is never listed, and swept later.
+            // A file that cannot be removed now is never listed, and is swept later.
             let _ = self.folder.unlink_at(&self.name);
         }
     }
 }
 
 impl Disk {
-    /// Stores `body` under `key`. Everything that `Ok` promises has reached the medium by then.
+    /// Stores `body` under `key`. When it returns `Ok`, the object is durable.
     pub(super) fn put(&self, key: &Key, body: &Body, mode: &PutMode) -> Result<ETag> {
         let at = At { operation: "put", key: key.as_str() };
         self.put_at(at, key, body, mode).map_err(|error| {
@@ -50,13 +50,13 @@ impl Disk {
         let folder = self.make_folder(at, key)?;
         let result = self.put_into(at, &*folder, key.name(), body, mode);
         if result.as_ref().is_err_and(|e| e.kind == ErrorKind::AlreadyExists) {
-            // Who made the object may still be waiting for the medium, and the caller builds on its being there.
+            // The writer that created the object may not have synced it yet, but our caller relies on it.
             sync_names(&*folder).map_err(|e| at.unknown(e))?;
         }
         result
     }
 
-    /// As [`put`](Self::put), in a folder that is there and under any name.
+    /// Like [`put`](Self::put), in an existing folder and under any name.
     pub(super) fn put_into(
         &self,
         at: At<'_>,
@@ -65,7 +65,7 @@ impl Disk {
         body: &Body,
         mode: &PutMode,
     ) -> Result<ETag> {
-        // Asked again when it counts; asked here so that a put that cannot succeed costs no writing.
+        // Checked again under the lock; checked here so that a put that cannot succeed writes nothing.
         permit(at, mode, &look(at, folder, name)?)?;
 
         let mut temp = Temp::create(at, folder)?;
@@ -78,7 +78,8 @@ impl Disk {
             let lock = self.lock(at)?;
             permit(at, mode, &look(at, folder, name)?)?;
             temp.publish_over(name)?;
-            // Listings compare this; should it fail, they are no worse off than with a file system's own word.
+            // Listings compare this time; if setting it fails, they are no worse off than with the file system's own
+            // times.
             let _ = lock.stat().and_then(|locked| lock.set_times(stat.modified_ns, locked.modified_ns));
         }
 
@@ -92,7 +93,8 @@ impl Disk {
         Ok(published)
     }
 
-    /// Removes the object under `key`; without a `version` it need not exist, with one it must be that.
+    /// Removes the object under `key`. Without a `version`, the object need not exist; with one, that version must be
+    /// current.
     pub(super) fn delete(&self, key: &Key, version: Option<&ETag>) -> Result<()> {
         let at = At { operation: "delete", key: key.as_str() };
         let expect = |found: &Found| match version {
@@ -101,9 +103,9 @@ impl Disk {
         };
         let Some(folder) = self.folder(at, key)? else { return expect(&Found::Nothing) };
         if let Found::Object(_) = look(at, &*folder, key.name())? {
-            // An update must not put back what was deleted after it had looked.
+            // An update must not restore an object that was deleted after it had looked.
             let _lock = match self.lock(at) {
-                // On a full disk without a lock file nobody can be updating, and deleting is the way out.
+                // On a full disk without a lock file no update can be running, and deleting frees space.
                 Err(e) if e.kind == ErrorKind::Full => None,
                 lock => Some(lock?),
             };
@@ -115,20 +117,20 @@ impl Disk {
         } else {
             expect(&Found::Nothing)?;
         }
-        // Also where it was gone already: who removed it may still be waiting for the medium.
+        // Also if it was gone already: the process that removed it may not have synced yet.
         sync_names(&*folder).map_err(|e| at.unknown(e))
     }
 
-    /// Gives a file a time of modification that no object of this store has had before, and returns what the file then
-    /// is. The kernel's clock stands still for milliseconds, so that without this two versions of an object could look
-    /// the same.
+    /// Gives a file a modification time that no object of this store has had before, and returns its metadata. The
+    /// kernel's clock only advances every few milliseconds, so without this two versions of an object could look the
+    /// same.
     pub(super) fn stamp(&self, at: At<'_>, file: &dyn Handle) -> Result<Stat> {
         let failed = |e: Errno| at.io(e);
-        // The latest stamp is kept as the lock file's own time.
+        // The modification time of the lock file records the latest stamp.
         let lock = self.lock(at)?;
         let (locked, written) = (lock.stat().map_err(failed)?, file.stat().map_err(failed)?);
         let after = locked.modified_ns.max(written.modified_ns);
-        // Some file systems keep times only to the microsecond, to ten milliseconds, to one second or to two.
+        // Some file systems round times to the microsecond, to ten milliseconds, to one second or to two.
         for granule in [1, 1_000, 10_000_000, 1_000_000_000, 2_000_000_000] {
             let stamp = (after / granule + 1) * granule;
             lock.set_times(locked.accessed_ns, stamp).map_err(failed)?;
@@ -141,7 +143,7 @@ impl Disk {
         Err(at.because(ErrorKind::Refused, "this file system does not keep the time of a file"))
     }
 
-    /// Takes a new object back whose place could not be made durable, unless it has been replaced since.
+    /// Removes a new object whose name could not be made durable, unless it has been replaced since.
     fn withdraw(&self, at: At<'_>, folder: &dyn Handle, name: &str, published: &ETag) {
         let Ok(_lock) = self.lock(at) else { return };
         if let Ok(Found::Object(stat)) = look(at, folder, name)
@@ -152,7 +154,7 @@ impl Disk {
     }
 }
 
-/// Whether a put of this mode may take place over what is there.
+/// Whether a put of this mode may replace what is there.
 fn permit(at: At<'_>, mode: &PutMode, found: &Found) -> Result<()> {
     match (mode, found) {
         (PutMode::Create, Found::Object(_)) => Err(at.error(ErrorKind::AlreadyExists)),
@@ -184,25 +186,25 @@ impl<'a> Temp<'a> {
         Ok(())
     }
 
-    /// Gives the file its name only if there is nothing of that name.
+    /// Gives the file its name only if the name is free.
     pub(super) fn publish_new(&mut self, name: &str) -> Result<()> {
         let (at, folder) = (self.at, self.folder);
         let result = match folder.rename_new_at(&self.name, name) {
-            // NFS and others have no such rename; a link does not replace either, and leaves the first name to drop.
+            // NFS and others lack this rename; a link does not replace either, and the first name is then dropped.
             Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => folder.link_at(&self.name, name),
             result => result.inspect(|()| self.renamed = true),
         };
         match result {
             Err(Errno::EXIST) => {
                 permit(at, &PutMode::Create, &look(at, folder, name)?)?;
-                // It was there and is gone again; to have lost against it is still true.
+                // The other file existed and is gone again; this put has still lost against it.
                 Err(at.error(ErrorKind::AlreadyExists))
             }
             result => result.map_err(|e| at.io(e)),
         }
     }
 
-    /// Gives the file its name, replacing what bears it.
+    /// Gives the file its name, replacing the file that has it.
     fn publish_over(&mut self, name: &str) -> Result<()> {
         self.folder.rename_at(&self.name, name).map_err(|e| self.at.io(e))?;
         self.renamed = true;
@@ -210,7 +212,7 @@ impl<'a> Temp<'a> {
     }
 }
 
-/// An open file as `io` writes to it.
+/// An [`io::Write`] for an open file.
 struct Writer<'a>(&'a dyn Handle);
 
 impl Write for Writer<'_> {

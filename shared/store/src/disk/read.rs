@@ -1,4 +1,4 @@
-//! Reading an object from the file that bore its name when the reading began.
+//! Reading an object from the file that had its name when the read began.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::error::{ErrorKind, Result};
 use crate::key::Key;
 use crate::object::{Object, ObjectMeta};
 
-/// How much of a file is read at a time.
+/// How many bytes of a file are read at a time.
 const CHUNK: u64 = 128 * 1024;
 
 impl Disk {
@@ -28,7 +28,7 @@ impl Disk {
         }
     }
 
-    /// Opens an object and reads the beginning of what was asked for, which for most objects is all of it.
+    /// Opens an object and reads the first chunk of the requested range, which for most objects is all of it.
     pub(super) fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<Object> {
         let at = At { operation: "get", key: key.as_str() };
         let not_found = || at.error(ErrorKind::NotFound);
@@ -40,7 +40,7 @@ impl Disk {
             Err(e) => return Err(at.io(e)),
         };
         let stat = file.stat().map_err(|e| at.io(e))?;
-        // A pipe, say, may have come there since.
+        // Another process may have put a pipe there since.
         if stat.kind != FileType::RegularFile {
             return Err(not_found());
         }
@@ -68,7 +68,7 @@ impl Disk {
     }
 }
 
-/// Reads the next bytes before `end`; none only where there is nothing left to read.
+/// Reads the next bytes before `end`; empty only at the end.
 fn read(at: At<'_>, file: &dyn Handle, start: u64, end: u64) -> Result<Bytes> {
     let mut buffer = BytesMut::zeroed(end.saturating_sub(start).min(CHUNK) as usize);
     let mut filled = 0;
@@ -76,7 +76,7 @@ fn read(at: At<'_>, file: &dyn Handle, start: u64, end: u64) -> Result<Bytes> {
         match retry_on_intr(|| file.read_at(&mut buffer[filled..], start + filled as u64)) {
             Ok(0) => return Err(at.because(ErrorKind::Corrupt, "the file has become shorter while it was read")),
             Ok(length) => filled += length,
-            // A bad sector says nothing of the rest of the disk.
+            // A bad sector does not mean that the rest of the disk is bad.
             Err(Errno::IO) => return Err(at.because(ErrorKind::Corrupt, "the disk cannot read it")),
             Err(e) => return Err(at.io(e)),
         }

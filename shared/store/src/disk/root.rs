@@ -1,4 +1,4 @@
-//! The folder that a store lies in, and the way to it.
+//! The root folder of a store, and its parents.
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -9,21 +9,21 @@ use rustix::io::Errno;
 use super::fs::{FileSystem, RealFolder};
 use super::path::sync_names;
 
-/// Makes a store's folder where it is missing and every name on the way to it durable; returns its path, free of links.
+/// Creates a store's folder if it is missing and makes its whole path durable; returns the path with links resolved.
 pub(super) fn make(root: &Path) -> io::Result<PathBuf> {
     make_with(root, |folder| match RealFolder::new(folder).root().and_then(|folder| sync_names(&*folder)) {
-        // Whoever may not look into a folder has made nothing in it.
+        // A process that may not look into a folder has created nothing in it.
         Err(Errno::ACCESS | Errno::PERM) => Ok(()),
         synced => Ok(synced?),
     })
 }
 
-/// Syncs each folder above the root that holds a name on the way to it, up to the top of its file system. Also where all
-/// are there already: who made them, a process that died or a person, may not have done so.
+/// Syncs each folder above the root that holds a part of its path, up to the top of the file system. Also if all of
+/// them exist: their creator, a process that died or a user, may not have synced them.
 fn make_with(root: &Path, mut sync: impl FnMut(&Path) -> io::Result<()>) -> io::Result<PathBuf> {
     let absolute = std::path::absolute(root)?;
     match std::fs::create_dir_all(&absolute) {
-        // A file lies there, which whoever opens it will see.
+        // A file has this name; opening the root will report it.
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
         made => made?,
     }

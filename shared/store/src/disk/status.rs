@@ -1,4 +1,4 @@
-//! What the file system says of itself.
+//! The state of the disk, as reported by the file system.
 
 use super::path::{At, Disk};
 use crate::error::Result;

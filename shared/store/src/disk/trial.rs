@@ -1,7 +1,7 @@
-//! A trial: whether the file system below a folder does everything that the store relies on.
+//! A trial: whether the file system below a folder supports everything that the store needs.
 //!
-//! A server makes one at each start, so that an unsuitable file system stops the start with a sentence that says what is
-//! missing. Otherwise every upload would be refused, or changes would be taken for lost ones.
+//! A server runs one at each start, so that an unsuitable file system stops the start with a sentence that names what
+//! is missing. Otherwise every upload would be refused, or successful changes would be taken for lost races.
 
 use std::fmt;
 
@@ -16,7 +16,7 @@ use crate::key::Key;
 use crate::object::{ETag, PutMode};
 use crate::sync::Ordering;
 
-/// What a file system does not do.
+/// What a file system does not support.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 enum Fault {
     #[error("fails when a small file is written")]
@@ -51,7 +51,7 @@ enum Fault {
     Listing,
 }
 
-/// Why a store cannot lie in a folder, and what to do.
+/// Why a folder cannot hold a store, and what to do.
 #[derive(Debug, thiserror::Error)]
 struct Unsuitable {
     folder: String,
@@ -91,16 +91,16 @@ struct Trial<'a> {
     disk: &'a Disk,
     at: At<'a>,
     folder: &'a dyn Handle,
-    /// A name that no listing shows, and that a sweep removes should this process die.
+    /// A name that no listing shows, and that a sweep removes if this process dies.
     name: String,
 }
 
 impl Disk {
-    /// Puts, looks, updates and looks again in the folder that holds `scratch`, or in the next one above it that is there;
-    /// removes what it made. [`ErrorKind::Refused`] says in a sentence what the file system lacks.
+    /// Puts, reads, updates and reads again in the folder of `scratch`, or in its nearest existing parent; removes what
+    /// it created. [`ErrorKind::Refused`] carries a sentence that names what the file system lacks.
     ///
-    /// A folder that takes no writes now, or has no room, is not tried: the store is served from it all the same, and its
-    /// status says so.
+    /// A folder that is read-only or full is not tried: the store is served from it all the same, and its status
+    /// reports it.
     pub(super) fn try_out(&self, scratch: &Key) -> Result<()> {
         let at = At { operation: "probe", key: scratch.as_str() };
         if self.status()?.read_only.is_some() {
@@ -132,7 +132,7 @@ impl Disk {
 }
 
 impl Trial<'_> {
-    /// Makes each call of a put once, so that the one that fails can be named.
+    /// Makes each call of a put once, so that the error can name the call that fails.
     fn calls(&self) -> Result<()> {
         let Self { disk, at, folder, name } = self;
         let full_of_files = folder.space().is_ok_and(|space| space.files.is_some_and(|files| files.free == 0));
@@ -149,7 +149,7 @@ impl Trial<'_> {
         folder.unlink_at(name).map_err(|e| at.io(e))
     }
 
-    /// Puts three versions of one object, looking at each.
+    /// Puts three versions of one object and reads each.
     fn versions(&self) -> Result<()> {
         let first = self.put(b"1", &PutMode::Create)?;
         self.look_at(&first, b"1")?;
@@ -169,13 +169,13 @@ impl Trial<'_> {
     fn put(&self, bytes: &[u8], mode: &PutMode) -> Result<ETag> {
         let put = self.disk.put_into(self.at, self.folder, &self.name, &Body::from(bytes.to_vec()), mode);
         put.map_err(|e| match e.kind {
-            // Nobody else knows the name: what was there a moment ago is described otherwise now.
+            // No other process has this name, so the description of an unchanged file has changed.
             ErrorKind::Changed => self.blame(Fault::Tag, e),
             _ => self.blame(Fault::Replace, e),
         })
     }
 
-    /// Whether a put whose condition does not hold is refused with this.
+    /// Whether a put whose condition does not hold fails with this error.
     fn is_refused(&self, mode: &PutMode, with: ErrorKind) -> Result<bool> {
         match self.disk.put_into(self.at, self.folder, &self.name, &Body::from(b"x".to_vec()), mode) {
             Ok(_) => Ok(false),
@@ -184,9 +184,9 @@ impl Trial<'_> {
         }
     }
 
-    /// Whether the object is found under its name, as it was put, and found so again.
+    /// Whether the object is found under its name with the bytes that were put, twice.
     fn look_at(&self, tag: &ETag, bytes: &[u8]) -> Result<()> {
-        // On CIFS, Linux changes the time that it reports when the first reader closes the file.
+        // On CIFS, Linux changes the reported time when the first reader closes the file.
         self.look_once(tag, bytes)?;
         self.look_once(tag, bytes)
     }
@@ -226,12 +226,12 @@ impl Trial<'_> {
         self.unsuitable(fault, kind, Some(errno.into()))
     }
 
-    /// Names what does not work where a call fails. A lack of room or of rights stays what it is.
+    /// Names the missing feature after a failed call. A lack of space or of permission stays what it is.
     fn blame(&self, fault: Fault, error: StoreError) -> StoreError {
         let cause = error.source.as_deref().and_then(|source| source.downcast_ref::<std::io::Error>());
         match cause.and_then(Errno::from_io_error) {
             Some(errno) => self.blame_errno(fault, errno),
-            // An error of the medium or of this process (EIO, EMFILE) says nothing of the file system.
+            // An error of the medium or of this process (EIO, EMFILE) is not a fault of the file system.
             None if matches!(error.kind, ErrorKind::Full | ErrorKind::ReadOnly | ErrorKind::Unavailable) => error,
             None => self.unsuitable(fault, ErrorKind::Refused, error.source),
         }

@@ -1,4 +1,4 @@
-//! What a service checks and which form of a condition it takes, as the probe found it.
+//! Which checksums a service verifies and which form of a condition it accepts, as found by the probe.
 
 use std::io;
 
@@ -10,28 +10,28 @@ use md5::{Digest as _, Md5};
 use crate::body::Body;
 use crate::object::ETag;
 
-/// What a service does. Before a probe it is taken to do what S3 itself does.
+/// What a service supports. Before a probe, the same as S3 itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Capabilities {
-    /// What keeps bytes from being stored that were damaged on their way.
+    /// How damaged bytes are kept from being stored.
     pub(super) integrity: Integrity,
-    /// Whether entity tags stand in quotation marks in `If-Match`, as they do in answers. Ceph up to release 16 compares
-    /// the header as it is with a tag that has none.
+    /// Whether entity tags are quoted in `If-Match`, as in responses. Ceph up to release 16 compares the raw header
+    /// with an unquoted tag.
     pub(super) quoted: bool,
 }
 
 /// How a put is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Integrity {
-    /// The service compares `x-amz-checksum-sha256`, and keeps it.
+    /// The service verifies and stores `x-amz-checksum-sha256`.
     Sha256,
-    /// The service compares `Content-MD5`.
+    /// The service verifies `Content-MD5`.
     Md5,
-    /// The service compares nothing, so each put is read back.
+    /// The service verifies nothing, so each put is read back.
     ReadBack,
 }
 
-/// The checksum that goes with one put.
+/// The checksum sent with one put.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Checksum {
     Sha256(String),
@@ -46,12 +46,12 @@ impl Default for Capabilities {
 }
 
 impl Capabilities {
-    /// An entity tag in the form that the service takes in a condition.
+    /// An entity tag in the form that the service accepts in a condition.
     pub(super) fn condition(self, etag: &ETag) -> String {
         if self.quoted { etag.0.clone() } else { unquoted(etag).to_owned() }
     }
 
-    /// How puts are checked, as a person reads it.
+    /// How puts are checked, for display.
     pub(super) fn told(self) -> &'static str {
         match self.integrity {
             Integrity::Sha256 => "the service compares the SHA-256 of each put",
@@ -62,7 +62,7 @@ impl Capabilities {
 }
 
 impl Integrity {
-    /// The checksum of these bytes that the service compares.
+    /// The checksum of these bytes that the service verifies.
     pub(super) async fn checksum(self, body: &Body) -> io::Result<Checksum> {
         Ok(match self {
             Self::Sha256 => Checksum::Sha256(body.digest().to_base64()),

@@ -1,4 +1,4 @@
-//! The clock of the service, as its answers show it.
+//! The clock of the service, derived from its responses.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -9,23 +9,23 @@ use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_s3::error::BoxError;
 use aws_sdk_s3::primitives::{DateTime, DateTimeFormat};
 
-/// Clocks that differ by less are taken for equal: answers tell whole seconds, and take some to arrive.
+/// Smaller differences are ignored: responses have whole seconds, and take time to arrive.
 const TOLERANCE: i64 = 60;
 
-/// By how much the service's clock is ahead of this machine's, by its last answer. Clones share what they note.
+/// How far the service's clock is ahead of this machine's, according to its last response. Clones share the value.
 ///
-/// The SDK mends its own signatures where the clocks differ, but URLs are signed without a request: by a clock that is
-/// fifteen minutes behind, each has expired before anybody uses it.
+/// The SDK corrects its own signatures if the clocks differ, but URLs are signed without a request: a clock that is
+/// fifteen minutes behind would sign URLs that have already expired.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ServiceClock(Arc<AtomicI64>);
 
 impl ServiceClock {
-    /// Whole seconds, negative where the service's clock is behind; `None` where the clocks are about equal.
+    /// Whole seconds, negative if the service's clock is behind; `None` if the clocks are about equal.
     pub(super) fn ahead_seconds(&self) -> Option<i64> {
         Some(self.0.load(Ordering::Relaxed)).filter(|ahead| ahead.abs() > TOLERANCE)
     }
 
-    /// The time, by the service's clock.
+    /// The current time according to the service's clock.
     pub(super) fn now(&self) -> SystemTime {
         let ahead = self.ahead_seconds().unwrap_or_default();
         let by = Duration::from_secs(ahead.unsigned_abs());

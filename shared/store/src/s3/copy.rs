@@ -11,15 +11,15 @@ use crate::error::{ErrorKind, Result, StoreError};
 use crate::key::Key;
 use crate::object::{Address, ETag};
 
-/// What may stand in a header that names the source of a copy.
+/// The characters allowed in the header that names the source of a copy.
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 impl S3Store {
-    /// Copies what has this digest, as the service keeps it; `None` where it keeps none.
+    /// Copies an object with this digest, according to the service; `None` if the service stores no digest.
     ///
-    /// The copy is of the version that was looked at. The digest that the service reports of the copy is its own, or, on
-    /// some services, that of the source carried over, so verifications read the bytes. Should it be another one, the copy
-    /// is as bad as nothing, and is reported as [`ErrorKind::Corrupt`].
+    /// The copy is of the version that was checked. The digest that the service reports for the copy is computed or, on
+    /// some services, carried over from the source, so verification reads the bytes. A copy with another digest is
+    /// reported as [`ErrorKind::Corrupt`].
     pub(super) async fn copy_object(
         &self,
         from: &Address,
@@ -42,7 +42,7 @@ impl S3Store {
         let request = request
             .copy_source_if_match(self.capabilities().condition(&source.meta.etag))
             .checksum_algorithm(ChecksumAlgorithm::Sha256);
-        // Without a type of its own, the copy is like its source down to the metadata.
+        // Without a type, the copy keeps all metadata of its source.
         let request = match content_type {
             Some(content_type) => request
                 .metadata_directive(MetadataDirective::Replace)
@@ -59,7 +59,7 @@ impl S3Store {
         let hashed = copied.as_ref().and_then(|copied| copied.checksum_sha256.as_deref()).and_then(Digest::from_base64);
         let (hashed, etag) = match (hashed, copied.and_then(|copied| copied.e_tag)) {
             (Some(hashed), Some(etag)) => (Some(hashed), ETag(etag)),
-            // Not every service tells it in its answer.
+            // Some services do not return the etag.
             _ => {
                 let copy = self.describe("copy", to).await?;
                 (copy.digest, copy.meta.etag)

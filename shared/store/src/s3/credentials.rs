@@ -1,4 +1,4 @@
-//! Credentials from wherever the AWS tools look for them, read again now and then.
+//! Credentials from the sources of the AWS tools, reloaded periodically.
 
 use std::time::{Duration, SystemTime};
 
@@ -10,19 +10,20 @@ use tokio::sync::Mutex;
 
 use super::client::http_client;
 
-/// How long credentials count that say nothing of when they expire: a file of them can change at any time.
+/// How long to use credentials that have no expiry time: a credentials file can change at any time.
 const READ_AGAIN: Duration = Duration::from_secs(60);
-/// How long before they expire others are read.
+/// How long before their expiry credentials are reloaded.
 const EARLY: Duration = Duration::from_secs(60);
 
-/// The environment, a profile with all that it may name, a web identity, the machine's or the container's role.
+/// The sources: the environment, a profile with all that it refers to, a web identity, the role of the machine or
+/// container.
 ///
-/// The SDK's own chain reads its files once in the life of a process, and its cache keeps what it found for 15 minutes at least.
-/// This one makes a new chain each minute, and takes the place of that cache.
+/// The SDK's own chain reads its files once per process, and its cache keeps the result for at least 15 minutes. This
+/// provider creates a new chain each minute, and replaces that cache.
 #[derive(Debug, Default)]
 struct ReadAgain(Mutex<Option<Read>>);
 
-/// Credentials, when they were read, and until when they count.
+/// Credentials, when they were read, and until when they are used.
 #[derive(Debug)]
 struct Read {
     credentials: Credentials,
@@ -30,7 +31,7 @@ struct Read {
     until: SystemTime,
 }
 
-/// A provider of those credentials, for a client without a cache of identities.
+/// A provider of these credentials, for a client without an identity cache.
 pub(super) fn provider() -> SharedCredentialsProvider {
     SharedCredentialsProvider::new(ReadAgain::default())
 }
@@ -59,7 +60,7 @@ impl ProvideCredentials for ReadAgain {
     }
 }
 
-/// Until when credentials count that were read `now`.
+/// Until when credentials that were read at `now` are used.
 fn until(credentials: &Credentials, now: SystemTime) -> SystemTime {
     credentials.expiry().map_or(now + READ_AGAIN, |expiry| expiry - EARLY)
 }

@@ -1,4 +1,4 @@
-//! Deleting one version of an object and no other.
+//! Deleting exactly one version of an object.
 
 use aws_sdk_s3::operation::delete_object::DeleteObjectError;
 use bytes::Bytes;
@@ -12,8 +12,8 @@ use crate::key::Key;
 use crate::object::{ETag, ObjectMeta, ObjectStore, PutMode};
 
 impl S3Store {
-    /// Deletes this version, told by its etag and, since the same bytes put again have the same etag, by its time in
-    /// seconds, which is all that a HEAD tells.
+    /// Deletes this version, identified by its etag and, since the same bytes put again have the same etag, by its time
+    /// in seconds, the resolution of a HEAD.
     pub(super) async fn delete_object_version(&self, version: &ObjectMeta) -> Result<()> {
         let key = &version.key;
         let changed = || StoreError::new("delete", key, ErrorKind::Changed);
@@ -26,7 +26,7 @@ impl S3Store {
         match self.try_delete(key, &version.etag, &lost).await {
             Ok(()) => Ok(()),
             Err(e) if status(&e) == Some(412) || is_conflict(&e) || kind(&e) == ErrorKind::NotFound => {
-                // Where a reply was lost, it may be gone by this very delete.
+                // If a reply was lost, this delete may have removed it.
                 Err(StoreError::caused(
                     "delete",
                     key,
@@ -44,8 +44,8 @@ impl S3Store {
         request.customize().interceptor(lost.clone()).send().await.map(drop)
     }
 
-    /// Tries, on one small object below `prefix`, whether a delete minds its condition: whether a wrong one is refused and
-    /// a right one accepted.
+    /// Tests on one small object below `prefix` whether a delete respects its condition: rejects a wrong one and
+    /// accepts a right one.
     pub(super) async fn probe_deletes(&self, prefix: &Key) -> Result<bool> {
         let probe = Key::new(format!("{prefix}/conditional-delete-probe-{}", new_put_id()))
             .map_err(|e| StoreError::caused("probe", prefix, ErrorKind::Refused, e))?;

@@ -1,4 +1,4 @@
-//! What the SDK's errors mean: the one place that knows.
+//! Interprets the SDK's errors; no other module does.
 
 use std::fmt;
 
@@ -13,22 +13,22 @@ pub(super) type Failure<E> = SdkError<E, HttpResponse>;
 
 /// The kind of a failure, whatever the operation was.
 ///
-/// The code in the answer decides where there is one that is known, then the HTTP status. Only `NoSuchKey` says that an
-/// object is not there; any other 404 is about the bucket or about something that is no S3 at all.
+/// A known code in the response decides, otherwise the HTTP status. Only `NoSuchKey` means that the object does not
+/// exist; any other 404 is about the bucket or comes from a server that is not S3.
 pub(super) fn kind<E: ProvideErrorMetadata>(failure: &Failure<E>) -> ErrorKind {
     let status = match failure {
         SdkError::ServiceError(e) => e.raw().status().as_u16(),
         // Never sent: an invalid value, or no credentials.
         SdkError::ConstructionFailure(_) => return ErrorKind::Refused,
-        // A timeout, a connection that broke, an answer that cannot be read.
+        // A timeout, a broken connection, an unreadable response.
         _ => return ErrorKind::Unavailable,
     };
     match (status, failure.code().unwrap_or_default()) {
         (_, "NoSuchKey") => ErrorKind::NotFound,
         (_, "BadDigest" | "XAmzContentChecksumMismatch" | "XAmzContentSHA256Mismatch") => ErrorKind::Corrupt,
-        // Ceph's and MinIO's; S3 itself has no quota.
+        // Codes of Ceph and MinIO; S3 itself has no quota.
         (_, "QuotaExceeded" | "XMinioStorageFull" | "XMinioAdminBucketQuotaExceeded") | (507, _) => ErrorKind::Full,
-        // Reported with a 400 or a 409, but another time may do.
+        // Reported with a 400 or a 409, but a retry may succeed.
         (_, "RequestTimeout" | "OperationAborted" | "ConditionalRequestConflict") => ErrorKind::Unavailable,
         (501, _) => ErrorKind::Refused,
         // A copy can fail after its 200 was sent.
@@ -37,7 +37,7 @@ pub(super) fn kind<E: ProvideErrorMetadata>(failure: &Failure<E>) -> ErrorKind {
     }
 }
 
-/// The failure as a store's error.
+/// Converts the failure to a store error.
 pub(super) fn failure<E>(operation: &'static str, key: impl fmt::Display, failure: Failure<E>) -> StoreError
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
@@ -46,7 +46,7 @@ where
     failure_of_kind(operation, key, kind, failure)
 }
 
-/// The failure as a store's error of this kind.
+/// Converts the failure to a store error of this kind.
 pub(super) fn failure_of_kind<E>(
     operation: &'static str,
     key: impl fmt::Display,
@@ -62,7 +62,7 @@ where
     }
 }
 
-/// An error that the service answered with, in its own words. Displays as one line.
+/// An error response of the service, in its own words. Displays as one line.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) status: u16,
@@ -72,7 +72,7 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// The answer behind a failure; `None` where there was none, or one that says it succeeded.
+    /// The response behind a failure; `None` if there was none, or if it reports success.
     fn of<E: ProvideErrorMetadata>(failure: &Failure<E>) -> Option<Self> {
         let SdkError::ServiceError(error) = failure else { return None };
         let header = |name: &str| error.raw().headers().get(name).unwrap_or_default().to_owned();
@@ -84,17 +84,17 @@ impl Answer {
         })
     }
 
-    /// The answer behind a store's error.
+    /// The response behind a store error.
     pub(super) fn behind(error: &StoreError) -> Option<&Self> {
         error.source.as_ref()?.downcast_ref()
     }
 
-    /// Whether the answer is about who asks, or about the bucket, whatever its status.
+    /// Whether the response is about the caller's credentials or the bucket, whatever its status.
     pub(super) fn is_about_access(&self) -> bool {
         self.remedy("").is_some()
     }
 
-    /// What a person can do about the answer; `None` where that depends on the request.
+    /// What the operator can do; `None` if that depends on the request.
     fn remedy(&self, bucket: &str) -> Option<String> {
         let remedy = match (self.status, self.code.as_str()) {
             (_, "NoSuchBucket") | (404, _) => format!("create the bucket {bucket:?}, or correct its name"),
@@ -132,8 +132,8 @@ impl fmt::Display for Answer {
 
 impl std::error::Error for Answer {}
 
-/// An error of the first requests to a service, for the person who named it: which service it is, what it answers to
-/// which feature, and what to do. `lacking` is the remedy where the service lacks that feature.
+/// Explains an error of the first requests to a service: the service, its response, the feature it concerns, and what
+/// to do. `lacking` is the remedy if the service lacks that feature.
 pub(super) fn explain(error: StoreError, endpoint: &str, bucket: &str, feature: &str, lacking: &str) -> StoreError {
     let sentence = match Answer::behind(&error) {
         _ if error.kind == ErrorKind::Unavailable => format!("{endpoint} does not answer as it should"),
@@ -151,7 +151,7 @@ pub(super) fn explain(error: StoreError, endpoint: &str, bucket: &str, feature: 
     }
 }
 
-/// An error with a sentence that says where it came from.
+/// An error with a sentence that explains it.
 #[derive(Debug, thiserror::Error)]
 #[error("{sentence}")]
 struct Explained {
@@ -159,7 +159,7 @@ struct Explained {
     source: Box<dyn std::error::Error + Send + Sync>,
 }
 
-/// No credentials were found, or they could not be got.
+/// No credentials were found, or they could not be retrieved.
 pub(super) fn without_credentials(bucket: &str, error: CredentialsError) -> StoreError {
     let sentence = "no credentials were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile of \
                     ~/.aws/credentials in AWS_PROFILE";
@@ -169,18 +169,18 @@ pub(super) fn without_credentials(bucket: &str, error: CredentialsError) -> Stor
     }
 }
 
-/// The HTTP status of the answer, where there was one.
+/// The HTTP status of the response, if there was one.
 pub(super) fn status<E>(failure: &Failure<E>) -> Option<u16> {
     failure.raw_response().map(|response| response.status().as_u16())
 }
 
-/// Whether a conditional put met another one that was under way. It has not taken place; S3 asks to try again.
+/// Whether a conditional put met another one in progress. It was not carried out; S3 requests a retry.
 pub(super) fn is_conflict<E: ProvideErrorMetadata>(failure: &Failure<E>) -> bool {
     matches!(failure.code(), Some("ConditionalRequestConflict" | "OperationAborted"))
 }
 
-/// Whether an attempt that was answered with this status, or not at all, may have taken place nevertheless.
+/// Whether an attempt with this response status, or with none, may have been carried out nevertheless.
 pub(super) fn is_lost(status: Option<u16>) -> bool {
-    // "Not implemented" and "insufficient storage" are refusals; any other 5xx may come from something in between.
+    // "Not implemented" and "insufficient storage" are refusals; any other 5xx may come from a proxy.
     !matches!(status, Some(0..=499 | 501 | 507))
 }

@@ -1,7 +1,6 @@
-//! [`S3Store`]: objects in a bucket of S3 or of a service that speaks its protocol.
+//! [`S3Store`]: objects in a bucket of S3 or of a compatible service.
 //!
-//! Architecture invariant: no other module knows the AWS SDK, and within this one only `errors` knows which of its
-//! errors means what.
+//! Architecture invariant: no other module uses the AWS SDK, and within this one only `errors` interprets its errors.
 
 mod capabilities;
 mod client;
@@ -41,47 +40,47 @@ use crate::key::Key;
 use crate::object::{
     Address, ETag, Files, Object, ObjectMeta, ObjectStore, PutMode, ServedAs, SignedPut, StoreStatus, Terms,
 };
-/// The metadata under which a put leaves its own random name, so that it can tell its object from another's.
+/// The metadata field in which a put stores its random id, to tell its object from others.
 const PUT_ID: &str = "put-id";
 
-/// A store in one bucket, whole; see [`Store::below`](crate::Store::below) for a part of it.
+/// A store of a whole bucket; see [`Store::below`](crate::Store::below) for a part of one.
 ///
-/// On S3 an etag follows from the bytes: to put the same bytes again does not change it. So a version that is to be
-/// deleted is told by its time as well, a moment before: the same bytes put again within that round trip go all the same.
+/// On S3 the etag depends on the bytes: putting the same bytes again does not change it. So a delete of a version first
+/// compares the modification time as well; the same bytes put again within that round trip are deleted all the same.
 #[derive(Clone, Debug)]
 pub struct S3Store {
     client: Client,
     bucket: String,
-    /// Which service, as which caller: what stores have to share so that one can copy from the other.
+    /// The service and the caller: stores with equal values can copy from each other.
     service: String,
-    /// The URL of the service as people know it, `AWS` where it is S3 itself.
+    /// The URL of the service for display, `AWS` for S3 itself.
     endpoint: String,
-    /// Whether the bucket is known to exist. A 404 to a HEAD does not say whether the object or the bucket is missing.
+    /// Whether the bucket is known to exist. After a 404 to a HEAD, either the object or the bucket is missing.
     seen: Arc<AtomicBool>,
-    /// What the service does, as the last probe found it.
+    /// The capabilities of the service, as found by the last probe.
     capabilities: Arc<Mutex<Capabilities>>,
-    /// What its clock says.
+    /// The service's clock.
     clock: ServiceClock,
 }
 
 impl S3Store {
-    /// Makes a client for a bucket. Region and credentials must be found ([`ErrorKind::Refused`] otherwise), but no
+    /// Creates a client for a bucket. Region and credentials must be found ([`ErrorKind::Refused`] otherwise), but no
     /// request is sent to the bucket yet.
     pub async fn connect(options: S3Options) -> Result<Self> {
         let identity = options.credentials.as_ref().map(|own| own.access_key_id.clone()).unwrap_or_default();
         let shared = sdk_config::look(&options).await;
         let mut config = Builder::from(&shared);
         if let Some(endpoint) = shared.endpoint_url() {
-            // Other services are seldom reachable under one host name per bucket.
+            // Other services seldom have one host name per bucket.
             let region = shared.region().cloned().unwrap_or(sdk_config::ELSEWHERE);
-            // The SDK puts the bucket right behind the endpoint's path.
+            // The SDK appends the bucket directly to the endpoint's path.
             let endpoint = format!("{}/", endpoint.trim_end_matches('/'));
             config = config.endpoint_url(endpoint).force_path_style(true).region(region);
         } else if shared.region().is_none() {
             let reason = "no region is given, neither with the bucket nor by AWS_REGION nor by a profile";
             return Err(StoreError::caused("open", options.bucket, ErrorKind::Refused, reason));
         }
-        // Asked for here, where a person looks on. Later a failure to renew them is an outage like others.
+        // Requested here, while the operator is watching. A later failure to renew them is an ordinary outage.
         if let Some(credentials) = shared.credentials_provider() {
             let found = credentials.provide_credentials().await;
             found.map_err(|e| errors::without_credentials(&options.bucket, e))?;
@@ -89,12 +88,13 @@ impl S3Store {
         let config = config.build();
         let endpoint = shared.endpoint_url().unwrap_or("AWS").to_owned();
         let region = config.region().map(Region::as_ref).unwrap_or_default();
-        // Who may write one bucket need not be allowed to read the other, and a region answers for its own buckets alone.
+        // A caller that may write one bucket need not be allowed to read the other, and a region only serves its own
+        // buckets.
         let service = format!("{endpoint} {region} {identity}");
         Ok(Self { service, endpoint, ..Self::from_client(Client::from_conf(config), options.bucket) })
     }
 
-    /// Uses a client as it is, for a service that no other store is taken to share.
+    /// Uses an existing client, for a service that it shares with no other store.
     pub fn from_client(client: Client, bucket: impl Into<String>) -> Self {
         let bucket = bucket.into();
         let service = format!("the client of {bucket}");
@@ -111,7 +111,7 @@ impl S3Store {
         }
     }
 
-    /// From now on, by the clock of whoever will judge it.
+    /// The expiry of a URL signed now, by the service's clock.
     fn expiry(&self, key: &Key, valid_for: Duration) -> Result<PresigningConfig> {
         let config = PresigningConfig::builder().start_time(self.clock.now()).expires_in(valid_for).build();
         config.map_err(|e| StoreError::caused("sign", key, ErrorKind::Refused, e))
@@ -125,12 +125,12 @@ impl S3Store {
         *self.capabilities.lock().unwrap_or_else(PoisonError::into_inner) = found;
     }
 
-    /// The same store, whose puts go by what is only tried.
+    /// The same store, with capabilities that are only being tried.
     fn trial(&self, tried: Capabilities) -> Self {
         Self { capabilities: Arc::new(Mutex::new(tried)), ..self.clone() }
     }
 
-    /// Asks for a bucket itself; `Ok` when it is there and may be read.
+    /// Requests the bucket itself; `Ok` if it exists and may be read.
     async fn check_bucket(&self, bucket: &str, operation: &'static str, key: &str) -> Result<()> {
         let request = self.client.head_bucket().bucket(bucket);
         request.send().await.map_err(|e| failure(operation, key, e))?;
@@ -160,7 +160,7 @@ impl ObjectStore for S3Store {
     async fn delete(&self, key: &Key) -> Result<()> {
         match self.client.delete_object().bucket(&self.bucket).key(key.as_str()).send().await {
             Ok(_) => Ok(()),
-            // Not S3 itself, but some that speak its protocol.
+            // Sent by some compatible services, not by S3 itself.
             Err(e) if errors::kind(&e) == ErrorKind::NotFound => Ok(()),
             Err(e) => Err(failure("delete", key, e)),
         }
@@ -172,7 +172,7 @@ impl ObjectStore for S3Store {
 
     async fn stored_digest(&self, key: &Key) -> Result<Option<(ObjectMeta, Digest)>> {
         let found = self.describe("verify", key).await?;
-        // Where the service compares none, it may keep what it was told rather than what it has.
+        // A service that does not verify checksums may store the one it received instead of computing it.
         let trusted = self.capabilities().integrity == Integrity::Sha256;
         Ok(found.digest.filter(|_| trusted).map(|digest| (found.meta, digest)))
     }

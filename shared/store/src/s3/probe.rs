@@ -1,4 +1,4 @@
-//! Finding out at a start, by trying, whether a service keeps what is relied on.
+//! Tests at startup whether a service supports what the store needs.
 
 use bytes::Bytes;
 
@@ -24,8 +24,8 @@ fn body(bytes: &'static [u8]) -> Body {
 }
 
 impl S3Store {
-    /// Looks for the bucket, and tries puts under right and wrong conditions and under wrong checksums, on one small object
-    /// below `prefix` that it deletes again. Other puts of this store go by what it found from then on.
+    /// Checks the bucket, and tries puts with right and wrong conditions and with wrong checksums, on one small object
+    /// below `prefix`, which it deletes again. Later puts of this store use what it found.
     pub(super) async fn probe(&self, prefix: &Key) -> Result<()> {
         self.look_for_bucket(prefix).await?;
         let probe = Key::new(format!("{prefix}/conditional-write-probe-{}", new_put_id()))
@@ -38,7 +38,7 @@ impl S3Store {
         Ok(())
     }
 
-    /// Reads of the bucket before anything is put: some services make a bucket that does not exist.
+    /// Reads from the bucket before the first put: some services create a bucket that does not exist.
     async fn look_for_bucket(&self, prefix: &Key) -> Result<()> {
         let request = self.client.list_objects_v2().bucket(&self.bucket).prefix(format!("{prefix}/")).max_keys(1);
         let looked = request.send().await.map_err(|e| super::failure("probe", &self.bucket, e));
@@ -47,14 +47,14 @@ impl S3Store {
     }
 }
 
-/// One object on which a service is tried.
+/// The object used by a probe.
 struct Probe<'a> {
     store: &'a S3Store,
     key: Key,
 }
 
 impl Probe<'_> {
-    /// What the service does; [`ErrorKind::Refused`] with a sentence where that is not enough.
+    /// Returns what the service supports; [`ErrorKind::Refused`] with an explanation if that is not enough.
     async fn try_promises(&self) -> Result<Capabilities> {
         let mut found = Capabilities::default();
         let etag = self.try_create(&mut found).await?;
@@ -73,7 +73,7 @@ impl Probe<'_> {
         Ok(found)
     }
 
-    /// Puts the object; falls back to MD5 where the service refuses the very header of a SHA-256.
+    /// Puts the object; falls back to MD5 if the service rejects the SHA-256 header itself.
     async fn try_create(&self, found: &mut Capabilities) -> Result<ETag> {
         let error = match self.put(*found, b"1", &PutMode::Create).await {
             Ok(Some(etag)) => return Ok(etag),
@@ -81,7 +81,7 @@ impl Probe<'_> {
                 let answer = "answers 412 to If-None-Match although there is no object";
                 return Err(self.lacks(&format!("{answer}; {CONDITIONAL}")));
             }
-            // No rights, no bucket, no connection.
+            // No permission, no bucket, no connection.
             Err(e) if !is_about_headers(&e) => return Err(self.explain(e, "to store an object")),
             Err(e) => e,
         };
@@ -101,7 +101,7 @@ impl Probe<'_> {
         }
     }
 
-    /// Finds the form of `If-Match` under which a wrong entity tag is refused and the right one is taken.
+    /// Finds the form of `If-Match` for which the service rejects a wrong entity tag and accepts the right one.
     async fn try_update(&self, found: &mut Capabilities, etag: ETag) -> Result<()> {
         for quoted in [true, false] {
             found.quoted = quoted;
@@ -128,7 +128,7 @@ impl Probe<'_> {
         )))
     }
 
-    /// Finds a checksum that the service compares and, where it is right, takes.
+    /// Finds a checksum that the service verifies and accepts if it is right.
     async fn try_checksums(&self, found: &mut Capabilities) -> Result<()> {
         for integrity in [Integrity::Sha256, Integrity::Md5] {
             if found.integrity == Integrity::Md5 && integrity == Integrity::Sha256 {
@@ -155,14 +155,14 @@ impl Probe<'_> {
         Ok(())
     }
 
-    /// Puts bytes that are not those of the checksum.
+    /// Puts bytes that do not match the checksum.
     async fn put_damaged(&self, checksum: &Checksum) -> Result<()> {
         let (bytes, put_id, lost) = (body(b"damaged"), new_put_id(), LostReplies::default());
         let put = self.store.try_put(&self.key, &bytes, &PutMode::Overwrite, checksum, (&put_id, &lost)).await;
         put.map(drop).map_err(|e| super::failure("probe", &self.key, e))
     }
 
-    /// Puts bytes as if the service did this; see [`S3Store::put_once`].
+    /// Puts bytes as if the service had these capabilities; see [`S3Store::put_once`].
     async fn put(&self, tried: Capabilities, bytes: &'static [u8], mode: &PutMode) -> Result<Option<ETag>> {
         self.store.trial(tried).put_once(&self.key, &body(bytes), mode).await
     }
@@ -177,8 +177,8 @@ impl Probe<'_> {
     }
 }
 
-/// Whether a service turned the request down for what stands in it, rather than for who sent it: services name a wrong
-/// checksum and an unknown header differently, but all of them blame the request.
+/// Whether a service rejected the content of the request, not its sender: services name a wrong checksum and an unknown
+/// header differently, but all of them report a client error.
 fn is_about_headers(error: &StoreError) -> bool {
     Answer::behind(error).is_some_and(|answer| matches!(answer.status, 400 | 501) && !answer.is_about_access())
 }

@@ -1,4 +1,4 @@
-//! Putting: one request, and the truth about it where the answer does not tell.
+//! Putting an object: one request, and finding out its outcome if the response does not tell.
 
 use std::io;
 use std::pin::Pin;
@@ -28,14 +28,14 @@ use crate::error::{ErrorKind, Optional, Result, StoreError};
 use crate::key::Key;
 use crate::object::{ETag, PutMode};
 
-/// How often a put is tried that meets another one under way; the waits between add up to three seconds.
+/// How many times a put is tried that meets another one in progress; the waits add up to three seconds.
 const CONFLICTS: u32 = 8;
 const FIRST_WAIT: Duration = Duration::from_millis(25);
-/// How often a put is tried whose condition the service refuses although it holds.
+/// How many times a put is tried if the service rejects a condition that holds.
 const RIGHT_CONDITIONS: u32 = 3;
-/// How often bytes are sent of which others arrive.
+/// How many times bytes are sent if they arrive damaged.
 const SENDS: u32 = 3;
-/// An upload slower than this is given up.
+/// A slower upload is aborted.
 const SLOWEST_BYTES_PER_SECOND: u64 = 256 * 1024;
 
 impl S3Store {
@@ -51,7 +51,7 @@ impl S3Store {
         Err(StoreError::caused("put", key, ErrorKind::Refused, reason))
     }
 
-    /// Puts the object; `None` where the service refused a condition that a look at the object finds to hold.
+    /// Puts the object; `None` if the service rejected a condition that holds according to a HEAD.
     pub(super) async fn put_once(&self, key: &Key, body: &Body, mode: &PutMode) -> Result<Option<ETag>> {
         let put_id = new_put_id();
         let checksum = self.capabilities().integrity.checksum(body).await;
@@ -72,14 +72,14 @@ impl S3Store {
 
         let kind = refusal(&error, mode);
         let unknown = kind == ErrorKind::Unavailable || lost.any();
-        // Both a lost reply and a failed condition can hide that this very put took place: the SDK tries again, and its
-        // second try meets what the first one left.
+        // Both a lost reply and a failed condition can mean that this put was carried out: the SDK retries, and its
+        // second attempt meets the object of the first one.
         if unknown || status(&error) == Some(412) {
             match self.describe("put", key).await.optional() {
                 Ok(Some(found)) if found.put_id.as_deref() == Some(&put_id) => return Ok(Some(found.meta.etag)),
-                // Another's change may have come and gone, so this is for the caller to try again.
+                // Another change may have come and gone, so the caller has to retry.
                 Ok(found) if !unknown && holds(mode, found.as_ref().map(|found| &found.meta.etag)) => return Ok(None),
-                // Someone else's, or nothing: if no reply was lost, this put cannot have been there in between.
+                // The object of another writer, or none: if no reply was lost, this put was not carried out in between.
                 Ok(_) if !unknown => {}
                 _ => return Err(failure_of_kind("put", key, ErrorKind::Unavailable, error)),
             }
@@ -87,7 +87,7 @@ impl S3Store {
         Err(failure_of_kind("put", key, kind, error))
     }
 
-    /// Reads back what was put, where the service compares no checksum, and puts it again while that is not what was sent.
+    /// Reads the object back if the service compares no checksum, and puts it again while the bytes differ.
     async fn check_what_arrived(&self, key: &Key, body: &Body, mut etag: ETag) -> Result<ETag> {
         if self.capabilities().integrity != Integrity::ReadBack {
             return Ok(etag);
@@ -96,7 +96,7 @@ impl S3Store {
         for _ in 0..SENDS {
             let arrived = match self.get_object(key, None).await.optional() {
                 Ok(Some(object)) if unquoted(&object.meta.etag) == unquoted(&etag) => object,
-                // Another has replaced it since, and has looked at that.
+                // Another writer has replaced it since, and checks its own bytes.
                 Ok(_) => return Ok(etag),
                 Err(e) => return Err(unknown(Box::new(e))),
             };
@@ -121,7 +121,7 @@ impl S3Store {
         Err(unknown("what was read back is not what was sent".into()))
     }
 
-    /// The etag of what was just put, for services that do not tell it in their answer.
+    /// The etag of the object just put, for services that do not return it.
     async fn etag_after_put(&self, key: &Key) -> Result<ETag> {
         match self.describe("put", key).await {
             Ok(found) => Ok(found.meta.etag),
@@ -129,7 +129,7 @@ impl S3Store {
         }
     }
 
-    /// Sends one put, with its own name and with what notes that a reply to it was lost.
+    /// Sends one put, with its own id, and records whether a reply to it was lost.
     pub(super) async fn try_put(
         &self,
         key: &Key,
@@ -149,7 +149,7 @@ impl S3Store {
             Checksum::Md5(digest) => request.content_md5(digest),
             Checksum::None => request,
         };
-        // Without a checksum that it knows the SDK adds one of its own, in a form that such services do not take.
+        // Without a checksum header that it recognizes, the SDK adds one in a form that such services reject.
         let mut own =
             aws_sdk_s3::Config::builder().request_checksum_calculation(RequestChecksumCalculation::WhenRequired);
         let needed = Duration::from_secs(body.size() / SLOWEST_BYTES_PER_SECOND);
@@ -171,7 +171,7 @@ impl S3Store {
     }
 }
 
-/// A name for one put, to tell its object from another's.
+/// An id for one put, to tell its object from others.
 #[expect(clippy::disallowed_methods, reason = "nobody above ever sees it, and it must be new in every process")]
 pub(super) fn new_put_id() -> String {
     Uuid::new_v4().to_string()
@@ -182,7 +182,7 @@ async fn wait(duration: Duration) {
     tokio::time::sleep(duration).await;
 }
 
-/// Whether the condition of a put holds while the object has this version, or is not there.
+/// Whether the condition of a put holds for this current version, or for an absent object.
 fn holds(mode: &PutMode, found: Option<&ETag>) -> bool {
     match (mode, found) {
         (PutMode::Create, None) => true,
@@ -191,7 +191,7 @@ fn holds(mode: &PutMode, found: Option<&ETag>) -> bool {
     }
 }
 
-/// What a failed put means if it did not take place.
+/// The error of a put that was not carried out.
 fn refusal(error: &Failure<PutObjectError>, mode: &PutMode) -> ErrorKind {
     match (mode, status(error), kind(error)) {
         (PutMode::Create, Some(412), _) => ErrorKind::AlreadyExists,
@@ -200,7 +200,7 @@ fn refusal(error: &Failure<PutObjectError>, mode: &PutMode) -> ErrorKind {
     }
 }
 
-/// Whether any attempt at a request, retries by the SDK included, was left without a reply that says what became of it.
+/// Whether any attempt at a request, retries by the SDK included, got no reply that tells its outcome.
 #[derive(Clone, Debug, Default)]
 pub(super) struct LostReplies(Arc<AtomicBool>);
 
@@ -228,7 +228,7 @@ impl Intercept for LostReplies {
     }
 }
 
-/// A body that the SDK can send as often as it must.
+/// A body that the SDK can send any number of times.
 fn sdk_body(body: &Body) -> SdkBody {
     if let Some(bytes) = body.in_memory() {
         return SdkBody::from(bytes.clone());
@@ -237,7 +237,7 @@ fn sdk_body(body: &Body) -> SdkBody {
     SdkBody::retryable(move || SdkBody::from_body_1_x(Upload { stream: Mutex::new(body.stream()), size: body.size() }))
 }
 
-/// A body on its way out. The lock is never contended; it only makes the stream shareable, as the SDK wants it.
+/// A body being sent. The lock is never contended; it only makes the stream `Sync`, as the SDK requires.
 struct Upload {
     stream: Mutex<BoxStream<'static, io::Result<Bytes>>>,
     size: u64,

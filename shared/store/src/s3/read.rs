@@ -1,4 +1,4 @@
-//! Getting, describing and listing.
+//! Reading, describing and listing objects.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -18,12 +18,12 @@ use crate::error::{ErrorKind, Result, StoreError};
 use crate::key::Key;
 use crate::object::{ETag, Object, ObjectMeta};
 
-/// What a HEAD tells.
+/// The result of a HEAD.
 pub(super) struct Description {
     pub(super) meta: ObjectMeta,
-    /// Which put made the object, where one of ours did.
+    /// The id of the put that created the object, if a put of ours did.
     pub(super) put_id: Option<String>,
-    /// The SHA-256 of the bytes, where the service keeps one of all of them.
+    /// The SHA-256 of the bytes, if the service stores one for the whole object.
     pub(super) digest: Option<Digest>,
 }
 
@@ -32,7 +32,7 @@ impl S3Store {
         self.describe_in(&self.bucket, operation, key).await
     }
 
-    /// Describes an object of any bucket.
+    /// Describes an object in any bucket.
     pub(super) async fn describe_in(&self, bucket: &str, operation: &'static str, key: &Key) -> Result<Description> {
         let request = self.client.head_object().bucket(bucket).key(key.as_str()).checksum_mode(ChecksumMode::Enabled);
         match request.send().await {
@@ -40,7 +40,7 @@ impl S3Store {
                 self.seen.store(true, Ordering::Relaxed);
                 let meta = meta(operation, key.clone(), head.content_length, head.e_tag, head.last_modified)?;
                 let put_id = head.metadata.as_ref().and_then(|m: &HashMap<_, _>| m.get(PUT_ID).cloned());
-                // Of an object that came in parts it may be the digest of digests.
+                // For an object uploaded in parts it may be a digest of digests.
                 let of_digests = head.checksum_type == Some(ChecksumType::Composite);
                 let digest =
                     head.checksum_sha256.filter(|_| !of_digests).and_then(|digest| Digest::from_base64(&digest));
@@ -57,7 +57,7 @@ impl S3Store {
     }
 
     pub(super) async fn get_object(&self, key: &Key, range: Option<Range<u64>>) -> Result<Object> {
-        // Empty ranges cannot be written in a header, and no object is so long that the others make sense.
+        // A header cannot express an empty range, and no object is long enough for the others.
         if range.as_ref().is_some_and(|range| range.is_empty() || i64::try_from(range.start).is_err()) {
             return self.get_nothing(key).await;
         }
@@ -89,21 +89,21 @@ impl S3Store {
         Ok(Object { meta, body: body(got.body, length, key.to_string()) })
     }
 
-    /// An object without any of its bytes, which S3 cannot be asked for.
+    /// An object without any of its bytes, which S3 cannot express.
     async fn get_nothing(&self, key: &Key) -> Result<Object> {
         let meta = self.describe("get", key).await?.meta;
         Ok(Object { meta, body: stream::empty().boxed() })
     }
 }
 
-/// Start and whole size from `bytes <start>-<end>/<size>`.
+/// The start and the total size in `bytes <start>-<end>/<size>`.
 fn parse_content_range(header: &str) -> Option<(u64, i64)> {
     let (range, size) = header.strip_prefix("bytes ")?.split_once('/')?;
     let (start, _) = range.split_once('-')?;
     Some((start.parse().ok()?, size.parse().ok()?))
 }
 
-/// The bytes of an answer, with an error at the end if they are not `length` in number or fail S3's checksum.
+/// The bytes of a response, with an error at the end unless there are exactly `length` and they match S3's checksum.
 fn body(bytes: ByteStream, length: u64, key: String) -> BoxStream<'static, Result<Bytes>> {
     stream::try_unfold((bytes, 0), move |(mut bytes, received)| {
         let key = key.clone();
@@ -113,7 +113,7 @@ fn body(bytes: ByteStream, length: u64, key: String) -> BoxStream<'static, Resul
                     let received = received + chunk.len() as u64;
                     Ok(Some((chunk, (bytes, received))))
                 }
-                // All have come, so the connection has not failed: the checksum at the end has.
+                // All bytes were received, so the checksum at the end failed, not the connection.
                 Some(Err(e)) if received == length => Err(StoreError::caused("get", key, ErrorKind::Corrupt, e)),
                 Some(Err(e)) => Err(StoreError::caused("get", key, ErrorKind::Unavailable, e)),
                 None if received == length => Ok(None),
@@ -124,7 +124,7 @@ fn body(bytes: ByteStream, length: u64, key: String) -> BoxStream<'static, Resul
     .boxed()
 }
 
-/// Where a listing stands: the token of its next page.
+/// The position of a listing: the token of its next page.
 enum Page {
     First(Option<String>),
     Next(String),
@@ -139,7 +139,7 @@ pub(super) fn list(
     let pages = stream::try_unfold(Page::First(start_after), move |page| {
         let (store, prefix) = (store.clone(), prefix.clone());
         async move {
-            // Encoded, because an answer in XML cannot hold every name that an object can have.
+            // Encoded, because XML cannot represent every object name.
             let request = store.client.list_objects_v2().encoding_type(EncodingType::Url);
             let request = request.bucket(&store.bucket).prefix(&prefix);
             let request = match page {
@@ -171,12 +171,12 @@ pub(super) fn list(
     pages.try_flatten().boxed()
 }
 
-/// A name as it was before S3 encoded it, which it does the way forms do.
+/// Decodes a name that S3 encoded like a form field.
 fn decode(name: &str) -> String {
     percent_decode_str(&name.replace('+', " ")).decode_utf8_lossy().into_owned()
 }
 
-/// What S3 tells of an object, complete or an error.
+/// Converts S3's description of an object, or fails if it is incomplete.
 fn meta(
     operation: &'static str,
     key: Key,
@@ -192,7 +192,7 @@ fn meta(
     }
 }
 
-/// An answer that S3 would not give.
+/// A response that S3 itself would not send.
 fn odd_answer(operation: &'static str, key: &str, reason: &'static str) -> StoreError {
     StoreError::caused(operation, key, ErrorKind::Corrupt, reason)
 }

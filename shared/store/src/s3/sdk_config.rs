@@ -1,4 +1,4 @@
-//! What is found around a process: region, endpoint and credentials, where its configuration does not say.
+//! Region, endpoint and credentials from the environment, if the configuration does not contain them.
 
 use std::time::Duration;
 
@@ -12,30 +12,30 @@ use aws_sdk_s3::config::{Credentials, SharedCredentialsProvider};
 use super::client::http_client;
 use crate::secret::AwsCredentials;
 
-/// The region of a service that is not AWS, where none is named: they mind its name little.
+/// The default region for services other than AWS, most of which ignore it.
 pub(super) const ELSEWHERE: Region = Region::from_static("us-east-1");
 /// Where a bucket is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct S3Options {
     /// The bucket's name.
     pub bucket: String,
-    /// The bucket's region; by default the one that the environment or, without an endpoint, the profile names.
+    /// The bucket's region; by default from the environment or, without an endpoint, from the profile.
     pub region: Option<String>,
-    /// The URL of a service other than AWS; by default the one that the profile names.
+    /// The URL of a service other than AWS; by default from the profile.
     pub endpoint: Option<String>,
-    /// What to identify with; by default what is found where the AWS tools look: the environment, a profile, a web
-    /// identity, the machine's or the function's role.
+    /// The credentials; by default those that the AWS tools find: the environment, a profile, a web identity, the role
+    /// of the machine or function.
     pub credentials: Option<AwsCredentials>,
-    /// Whether nothing but the environment is looked at, which on Lambda says everything. Without the feature
-    /// `aws-profiles` nothing else ever is.
+    /// Whether to use only the environment, which on Lambda is complete. Without the feature `aws-profiles` this is
+    /// always the case.
     pub environment_alone: bool,
 }
 
-/// How long one attempt at a request may take, but for reading a body and for large puts, which get longer.
+/// Timeout of one attempt at a request. Reading a body and large puts get longer.
 pub(super) const ATTEMPT: Duration = Duration::from_secs(60);
 pub(super) const CONNECT: Duration = Duration::from_secs(5);
 
-/// All that a client is made of, as far as it is found.
+/// Collects what a client needs, as far as it is found.
 pub(super) async fn look(options: &S3Options) -> SdkConfig {
     #[cfg(feature = "aws-profiles")]
     if !options.environment_alone {
@@ -44,7 +44,7 @@ pub(super) async fn look(options: &S3Options) -> SdkConfig {
     environment(options).await
 }
 
-/// Where all AWS tools look: the environment, a profile, a web identity, the machine's or the function's role.
+/// Uses the sources of all AWS tools: the environment, a profile, a web identity, the role of the machine or function.
 #[cfg(feature = "aws-profiles")]
 async fn everywhere(options: &S3Options) -> SdkConfig {
     let mut loader =
@@ -52,7 +52,7 @@ async fn everywhere(options: &S3Options) -> SdkConfig {
     if let Some(region) = &options.region {
         loader = loader.region(Region::new(region.clone()));
     } else if options.endpoint.is_some() {
-        // No machine of AWS need be asked which region it is in, which takes its time where there is none.
+        // Do not query the instance metadata for the region, which is slow outside AWS.
         let named = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new());
         loader = loader.region(named.or_else(ELSEWHERE));
     }
@@ -68,7 +68,7 @@ async fn everywhere(options: &S3Options) -> SdkConfig {
     loader.load().await
 }
 
-/// The environment alone. What reads profiles and asks for roles is a twentieth of a function's size.
+/// Uses only the environment. The code for profiles and roles is a twentieth of a function's size.
 async fn environment(options: &S3Options) -> SdkConfig {
     let credentials = match &options.credentials {
         Some(own) => SharedCredentialsProvider::new(credentials(own)),

@@ -19,35 +19,35 @@ use crate::error::{ErrorKind, Result, StoreError};
 use crate::key::Key;
 use crate::object::{Address, ETag, Object, ObjectMeta, ObjectStore, PutMode, ServedAs, SignedPut, StoreStatus, Terms};
 
-/// One operation that is about to take place.
+/// An operation about to take place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Operation {
     /// How many operations this store had before this one.
     pub sequence: u64,
     /// `put`, `get`, `head`, `list`, `delete`, `copy`, `status` or `sweep`.
     pub name: &'static str,
-    /// The key, of a list the prefix, of a copy the destination; empty where there is none.
+    /// The key; of a list the prefix, of a copy the destination; empty if there is none.
     pub key: String,
 }
 
 /// How an operation fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// It fails and nothing has happened.
+    /// Fails without taking place.
     Before(ErrorKind),
-    /// It takes place, but the caller gets this error instead of the reply.
+    /// Takes place, but the caller gets this error instead of the reply.
     After(ErrorKind),
-    /// Of a put or a delete: the caller gets [`ErrorKind::Unavailable`], and it takes place when
-    /// [`FaultStore::deliver`] says so. Any other operation fails and never takes place.
+    /// For a put or a delete: the caller gets [`ErrorKind::Unavailable`], and the operation takes place when
+    /// [`FaultStore::deliver`] is called. Any other operation fails and never takes place.
     Late,
-    /// Of a get: the body breaks off with [`ErrorKind::Unavailable`] after this many bytes. No other operation minds.
+    /// For a get: the body ends with [`ErrorKind::Unavailable`] after this many bytes. Other operations ignore it.
     Truncate(u64),
 }
 
 type Plan = dyn Fn(&Operation) -> Option<Fault> + Send + Sync;
 type Gate = dyn Fn() -> bool + Send + Sync;
 
-/// A change that its caller has given up and that is still on its way.
+/// A change that its caller has given up but that is still in flight.
 #[derive(Clone)]
 enum Late {
     Put(Key, Body, PutMode),
@@ -55,16 +55,16 @@ enum Late {
     DeleteVersion(ObjectMeta),
 }
 
-/// Another store, where every operation can be stopped, counted and made to fail.
+/// A wrapper around a store that can stop, count and fail every operation.
 ///
 /// Before each operation it yields exactly once: the first poll of the future wakes its task and returns `Pending`, the
-/// second one does it all. Over a [`MemoryStore`](crate::testing::MemoryStore) a test can thus poll futures by hand in any
-/// order, without a runtime, and drop one to simulate a crash between any two operations. A listing yields once as
-/// well, before its first item, and is then taken as a whole. Operations are numbered in the order in which they take
-/// place; one that was dropped at its yield never did.
+/// second one does all the work. Over a [`MemoryStore`](crate::testing::MemoryStore) a test can thus poll futures by
+/// hand in any order, without a runtime, and drop one to simulate a crash between any two operations. A listing also
+/// yields once, before its first item, and then runs as a whole. Operations are numbered in the order in which they
+/// take place; one that was dropped at its yield has no number.
 ///
-/// With a gate, an operation yields until the gate lets it pass, so that a test decides which of several operations that
-/// one future makes at a time comes next.
+/// With a gate, an operation yields until the gate lets it pass, so that a test decides which of several concurrent
+/// operations of one future comes next.
 #[derive(Clone)]
 pub struct FaultStore {
     inner: Arc<dyn ObjectStore>,
@@ -88,7 +88,8 @@ impl Control {
         self.late.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Yields once and until the gate opens, counts the operation and asks the plan; an `Err` is a fault before it.
+    /// Yields once and until the gate opens, counts the operation and consults the plan; an `Err` is a fault before the
+    /// operation.
     async fn begin(&self, name: &'static str, key: &str) -> Result<Option<Fault>> {
         let mut yielded = false;
         poll_fn(|context| {
@@ -116,7 +117,7 @@ impl Control {
     }
 }
 
-/// Takes the reply away where the fault says so.
+/// Replaces the reply if the fault requires it.
 fn reply<T>(fault: Option<Fault>, name: &'static str, key: &str, result: Result<T>) -> Result<T> {
     match fault {
         Some(Fault::After(kind)) => Err(StoreError::new(name, key, kind)),
@@ -130,7 +131,7 @@ impl FaultStore {
         Self::with_plan(inner, |_| None)
     }
 
-    /// A store that fails as `plan` says.
+    /// A store that fails according to `plan`.
     pub fn with_plan(
         inner: Arc<dyn ObjectStore>,
         plan: impl Fn(&Operation) -> Option<Fault> + Send + Sync + 'static,
@@ -138,7 +139,8 @@ impl FaultStore {
         Self::with_gate(inner, plan, || true)
     }
 
-    /// A store that fails as `plan` says, and whose operations wait until `gate` lets them pass, one at each `true`.
+    /// A store that fails according to `plan`, and whose operations wait until `gate` lets them pass, one for each
+    /// `true`.
     pub fn with_gate(
         inner: Arc<dyn ObjectStore>,
         plan: impl Fn(&Operation) -> Option<Fault> + Send + Sync + 'static,
@@ -148,11 +150,11 @@ impl FaultStore {
         Self { inner, control: Arc::new(Control { plan, gate, late: Mutex::default(), counts: Mutex::default() }) }
     }
 
-    /// Lets the oldest change that is [late](Fault::Late) take place, if it still can; returns its name and key.
+    /// Carries out the oldest [late](Fault::Late) change, if it still can; returns its operation and key.
     pub async fn deliver(&self) -> Option<(&'static str, Key)> {
         let oldest = |late: &mut Vec<Late>| if late.is_empty() { None } else { Some(late.remove(0)) };
         let late = oldest(&mut self.control.late())?;
-        // Nobody waits for its outcome.
+        // No caller waits for its outcome.
         Some(match late {
             Late::Put(key, body, mode) => {
                 let _ = self.inner.put(&key, &body, &mode).await;
@@ -169,7 +171,7 @@ impl FaultStore {
         })
     }
 
-    /// How many operations of each name have taken place, those that failed included.
+    /// How many operations of each name have taken place, including failed ones.
     pub fn counts(&self) -> BTreeMap<&'static str, u64> {
         self.control.counts().clone()
     }

@@ -14,21 +14,21 @@ use crate::key::Key;
 use crate::object::{ETag, Object, ObjectMeta, ObjectStore, PutMode, StoreStatus};
 use crate::sync::{Mutex, MutexGuard, lock};
 
-/// A store in memory: what every backend does, and nothing else.
+/// A store in memory that implements the contract, and nothing else.
 ///
-/// No method ever waits, so that a test can poll its futures by hand, and it reads no clock: `modified` is whatever
-/// [`MemoryStore::set_now`] said last.
+/// No method ever waits, so that a test can poll its futures by hand, and it reads no clock: `modified` is the time
+/// last passed to [`MemoryStore::set_now`].
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     state: Mutex<State>,
-    /// Whether the delete of a version deletes whatever is there, as on some services.
+    /// Whether the delete of a version ignores the version, as on some services.
     forgets_versions: bool,
 }
 
 #[derive(Clone, Debug, Default)]
 struct State {
     objects: BTreeMap<String, Entry>,
-    /// How many puts succeeded, which also makes the etags.
+    /// How many puts succeeded; etags are derived from it.
     puts: u64,
     now: Timestamp,
 }
@@ -63,17 +63,17 @@ impl MemoryStore {
         Self::default()
     }
 
-    /// An empty store whose deletes do not mind which version is there.
+    /// An empty store whose deletes ignore the version.
     pub fn without_conditional_deletes() -> Self {
         Self { forgets_versions: true, ..Self::default() }
     }
 
-    /// Sets the time at which everything put from now on counts as modified; until then it is 1970.
+    /// Sets the modification time of later puts; until then it is 1970.
     pub fn set_now(&self, now: Timestamp) {
         self.state().now = now;
     }
 
-    /// A store with the same objects, which from now on changes by itself.
+    /// An independent copy of this store.
     pub fn snapshot(&self) -> Self {
         Self { state: Mutex::new(self.state().clone()), forgets_versions: self.forgets_versions }
     }

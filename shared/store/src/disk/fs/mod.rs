@@ -1,7 +1,7 @@
-//! The seam between the disk store and the system: what can be asked of an open file or folder.
+//! The boundary between the disk store and the operating system: the calls on an open file or folder.
 //!
 //! Each method is one system call of the same meaning and fails with that call's `errno`. All names are single names in
-//! an open folder, and a rename never leaves its folder, so nothing here knows a path. [`RealFolder`] is the operating
+//! an open folder, and a rename never leaves its folder, so this module has no paths. [`RealFolder`] is the operating
 //! system; `testing::fs` has a file system in memory that can lose power, and one whose calls fail on demand.
 
 mod real;
@@ -19,95 +19,95 @@ pub use self::real::RealFolder;
 /// The result of a call: what it gives, or its `errno`.
 pub type Result<T> = std::result::Result<T, Errno>;
 
-/// What a folder holds, in no order, without `.` and `..`.
+/// The entries of a folder, in no order, without `.` and `..`.
 pub type Entries<'a> = Box<dyn Iterator<Item = Result<(OsString, FileType)>> + 'a>;
 
-/// A file system, as far as a store needs one: the way to its root.
+/// A file system, reduced to what a store needs: its root.
 pub trait FileSystem: Send + Sync + fmt::Debug {
-    /// Opens the store's root, which must be a folder and no symbolic link.
+    /// Opens the store's root, which must be a folder and not a symbolic link.
     fn root(&self) -> Result<Box<dyn Handle>>;
 }
 
-/// An open file or folder; it is closed, and its lock given up, when it is dropped.
+/// An open file or folder; dropping it closes it and releases its lock.
 pub trait Handle: Send + Sync + fmt::Debug {
-    /// `openat`: opens `name` of this folder, never what a symbolic link leads to.
+    /// `openat`: opens `name` in this folder; does not follow a symbolic link.
     fn open_at(&self, name: &str, how: Open) -> Result<Box<dyn Handle>>;
 
-    /// `mkdirat`: makes a folder.
+    /// `mkdirat`: creates a folder.
     fn make_folder_at(&self, name: &str) -> Result<()>;
 
-    /// `fstatat`: describes what bears the name, a symbolic link itself.
+    /// `fstatat`: describes `name`; does not follow a symbolic link.
     fn stat_at(&self, name: &str) -> Result<Stat>;
 
-    /// `renameat`: gives what bears one name another, replacing what bore it.
+    /// `renameat`: renames `from` to `to`, replacing `to`.
     fn rename_at(&self, from: &str, to: &str) -> Result<()>;
 
-    /// `renameat2` with `RENAME_NOREPLACE`: the same, but `EEXIST` where the other name is taken.
+    /// `renameat2` with `RENAME_NOREPLACE`: fails with `EEXIST` if `to` exists.
     fn rename_new_at(&self, from: &str, to: &str) -> Result<()>;
 
-    /// `linkat`: gives a file a second name, `EEXIST` where that is taken.
+    /// `linkat`: gives a file a second name; fails with `EEXIST` if `to` exists.
     fn link_at(&self, from: &str, to: &str) -> Result<()>;
 
-    /// `unlinkat`: takes a name from a file.
+    /// `unlinkat`: removes a name of a file.
     fn unlink_at(&self, name: &str) -> Result<()>;
 
     /// `unlinkat` with `AT_REMOVEDIR`: removes an empty folder.
     fn remove_folder_at(&self, name: &str) -> Result<()>;
 
-    /// Reads the names in this folder, from the first one at each call.
+    /// Reads the names in this folder; each call starts at the first one.
     fn entries(&self) -> Result<Entries<'_>>;
 
-    /// `fstat`: describes what is open.
+    /// `fstat`: describes the open file or folder.
     fn stat(&self) -> Result<Stat>;
 
     /// `futimens`: sets both times, in nanoseconds since 1970.
     ///
-    /// A time cannot be left out: bindfs and exfat-fuse then set neither, and sshfs sets the other one to now.
+    /// Both are required: if one is omitted, bindfs and exfat-fuse set neither, and sshfs sets the other one to now.
     fn set_times(&self, accessed_ns: i128, modified_ns: i128) -> Result<()>;
 
-    /// `fsync`: waits until the medium has what was written to this file, or the names in this folder.
+    /// `fsync`: waits until the data of this file, or the names in this folder, are durable.
     fn sync(&self) -> Result<()>;
 
-    /// `flock`: waits for the lock of this file, shared or alone.
+    /// `flock`: waits for the lock of this file, shared or exclusive.
     fn lock(&self, shared: bool) -> Result<()>;
 
-    /// `write`: writes some bytes behind those written before and returns how many.
+    /// `write`: appends bytes to those written before and returns how many it wrote.
     fn write(&self, bytes: &[u8]) -> Result<usize>;
 
-    /// `pread`: reads some bytes from `offset` on and returns how many, none only at the end.
+    /// `pread`: reads bytes starting at `offset` and returns how many; zero only at the end.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize>;
 
-    /// `fstatvfs`: the room on the file system.
+    /// `fstatvfs`: the space on the file system.
     fn space(&self) -> Result<Space>;
 
-    /// `faccessat` of this folder: whether this process may make files here.
+    /// `faccessat` on this folder: whether this process may create files in it.
     fn may_write(&self) -> Result<()>;
 
-    /// The file system's name (`ext4`, `tmpfs`, …), where it is known.
+    /// The name of the file system (`ext4`, `tmpfs`, …), if known.
     fn file_system(&self) -> Option<&'static str>;
 }
 
-/// How something is opened.
+/// How to open a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Open {
-    /// A folder that is there.
+    /// An existing folder.
     Folder,
-    /// Something that is there, for reading; should it be a pipe, without waiting for a writer.
+    /// An existing file, for reading; opening a pipe does not wait for a writer.
     Read,
-    /// A file that nobody had before, for writing.
+    /// A new file, for writing.
     New,
-    /// A file that only this user may read, for its lock and times; made where it is missing.
+    /// A file that only this user may read, for its lock and times; created if missing.
     Lock,
 }
 
-/// What is known of a file or folder.
+/// The metadata of a file or folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stat {
-    /// What kind of thing it is.
+    /// Its type.
     pub kind: FileType,
-    /// The number of the file system that it lies on.
+    /// The number of its file system.
     pub device: u64,
-    /// Its number there; that of a removed file may come again.
+    /// Its inode number; that of a removed file may be reused.
     pub inode: u64,
     /// How many names it has.
     pub links: u64,
@@ -115,19 +115,19 @@ pub struct Stat {
     pub size: u64,
     /// When it was last written, in nanoseconds since 1970.
     pub modified_ns: i128,
-    /// When it was last read, likewise.
+    /// When it was last read, in nanoseconds since 1970.
     pub accessed_ns: i128,
 }
 
-/// The room on a file system.
+/// The space on a file system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Space {
     /// Bytes that can still be written.
     pub free_bytes: u64,
-    /// Bytes that it holds in all.
+    /// Its total size in bytes.
     pub total_bytes: u64,
-    /// The files that it can hold; `None` on file systems without a fixed number of inodes.
+    /// How many files it can hold; `None` on file systems without a fixed number of inodes.
     pub files: Option<Files>,
-    /// Whether it takes no writes.
+    /// Whether it is mounted read-only.
     pub read_only: bool,
 }

@@ -1,13 +1,13 @@
-//! What a simulated disk can hold after it lost power.
+//! The possible states of a simulated disk after it lost power.
 //!
-//! The model is meant to be no kinder than POSIX on any file system that a store may lie on:
+//! The model is meant to be no kinder than POSIX on any file system that may hold a store:
 //!
 //! - What was synced is there. Of the rest, each part may have reached the medium or not, in any order.
-//! - A file may have the bytes it had when it was last synced, those it had at the crash, half of the latter, or its new
-//!   length filled with zeros; its times are those of its last sync.
-//! - Each making, removing or renaming of a name may have happened or not, whatever became of earlier and later ones,
-//!   also in the same folder. Only a rename is one change: both of its names are as before it or both as after it.
-//! - To sync a file keeps none of its names. To sync a folder keeps its names, but not the folder's own name.
+//! - A file may have the bytes it had when it was last synced, those it had at the crash, half of the latter, or its
+//!   new length filled with zeros; its times are those of its last sync.
+//! - Each creation, removal or rename of a name may have happened or not, independently of earlier and later ones, also
+//!   in the same folder. Only a rename is one change: both of its names are as before it or both as after it.
+//! - Syncing a file makes none of its names durable. Syncing a folder makes its names durable, but not its own name.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,10 +16,10 @@ use super::moment::Moment;
 use super::simulated::SimulatedDisk;
 use super::state::{Content, Node, ROOT, State};
 
-/// More outcomes than this of one crash mean that something is not synced that should be.
+/// More outcomes of one crash than this mean that a sync is missing.
 const MOST_OUTCOMES: usize = 10_000;
 
-/// What the nodes that were not synced have become.
+/// The contents of the nodes that were not synced.
 type Outcome = BTreeMap<u64, Content>;
 
 impl Moment {
@@ -30,7 +30,7 @@ impl Moment {
         tree
     }
 
-    /// Another disk that holds the same, as if all of it had been synced.
+    /// Another disk with the same contents, all of them synced.
     pub fn copy(&self) -> SimulatedDisk {
         let current = |node: &Node| match &node.content {
             Content::File { bytes, .. } => Content::file(bytes.clone(), node.modified_ns),
@@ -40,7 +40,7 @@ impl Moment {
         SimulatedDisk::with_state(self.survive(&outcome))
     }
 
-    /// The disk after a crash at this moment that kept what was synced and nothing else.
+    /// The disk after a crash at this moment that kept only what was synced.
     pub fn least(&self) -> SimulatedDisk {
         let synced = |node: &Node| match &node.content {
             Content::File { synced: (bytes, modified_ns), .. } => Content::file(bytes.clone(), *modified_ns),
@@ -50,11 +50,11 @@ impl Moment {
         SimulatedDisk::with_state(self.survive(&outcome))
     }
 
-    /// Every disk that this one can be after a crash at this moment.
+    /// Every possible disk after a crash at this moment.
     ///
     /// # Panics
     ///
-    /// Where there are more than ten thousand.
+    /// If there are more than ten thousand.
     pub fn crashes(&self) -> Vec<SimulatedDisk> {
         let mut outcomes = vec![Outcome::new()];
         for id in self.reachable() {
@@ -71,7 +71,7 @@ impl Moment {
         outcomes.iter().map(|outcome| SimulatedDisk::with_state(self.survive(outcome))).collect()
     }
 
-    /// What any name that may be there leads to.
+    /// The nodes that any name that may exist leads to.
     fn reachable(&self) -> BTreeSet<u64> {
         let (mut reachable, mut next) = (BTreeSet::new(), vec![ROOT]);
         while let Some(id) = next.pop() {
@@ -86,7 +86,7 @@ impl Moment {
         reachable
     }
 
-    /// The disk after a reboot, without what no name leads to.
+    /// The disk after a reboot, without the nodes that have no name.
     fn survive(&self, outcome: &Outcome) -> State {
         let mut state = State {
             nodes: BTreeMap::new(),
@@ -122,7 +122,7 @@ impl Moment {
             let node = Arc::make_mut(node);
             node.links = links[id];
             if !used.insert(node.inode) {
-                // Its number was given out again by one whose removal has not happened.
+                // Its number was reused after a removal that the crash undid.
                 node.inode = state.next_inode;
                 state.next_inode += 1;
                 used.insert(node.inode);
@@ -133,7 +133,7 @@ impl Moment {
     }
 }
 
-/// What a node may be after a crash.
+/// The possible contents of a node after a crash.
 fn choices(node: &Node) -> Vec<Content> {
     match &node.content {
         Content::File { bytes, synced: (synced, modified_ns) } => {

@@ -8,30 +8,30 @@ use rustix::io::Errno;
 
 use crate::disk::fs::{Entries, FileSystem, Handle, Open, Result, Space, Stat};
 
-/// One call that is about to take place.
+/// A call about to be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
     /// How many calls there were before this one.
     pub sequence: u64,
     /// The method of [`Handle`], or `root`.
     pub name: &'static str,
-    /// What it is about: the name it is given, or the one under which its file or folder was opened (`/` is the root).
-    /// Of a rename or link, the new name.
+    /// The name passed to it, or the one under which its file or folder was opened (`/` is the root). For a rename or
+    /// link, the new name.
     pub on: String,
 }
 
 /// How a call fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallFault {
-    /// It fails with this and nothing has happened.
+    /// Fails with this error and has no effect.
     Fails(Errno),
-    /// Of a write: it writes at most so many bytes. No other call minds.
+    /// For a write: writes at most this many bytes. Other calls ignore it.
     Short(usize),
-    /// Of a sync: it fails with `EIO`, and the system takes what was written for clean. A later sync through the same
-    /// handle succeeds and does nothing. No other call minds.
+    /// For a sync: fails with `EIO`, and the kernel marks the data as clean. A later sync through the same handle
+    /// succeeds and does nothing. Other calls ignore it.
     LosesSync,
-    /// Of a sync: it succeeds and does nothing, and each call after it, of any handle, fails with `EIO`. So does XFS with
-    /// a folder where it shuts itself down in between. No other call minds.
+    /// For a sync: succeeds and does nothing, and each later call, on any handle, fails with `EIO`. XFS does this with
+    /// a folder if it shuts itself down in between. Other calls ignore it.
     ShutsDown,
 }
 
@@ -43,7 +43,7 @@ impl From<Errno> for CallFault {
 
 type Plan = dyn Fn(&Call) -> Option<CallFault> + Send + Sync;
 
-/// Another file system, where every call is numbered and can be made to fail.
+/// A wrapper around a file system that numbers every call and can make it fail.
 #[derive(Clone)]
 pub struct FaultyFileSystem {
     inner: Arc<dyn FileSystem>,
@@ -59,13 +59,13 @@ struct Control {
 struct Faulty {
     inner: Box<dyn Handle>,
     name: String,
-    /// A sync failed, and what it was for is lost.
+    /// A sync failed, and its data is lost.
     lost: AtomicBool,
     control: Arc<Control>,
 }
 
 impl Control {
-    /// Numbers the call and asks the plan; returns a fault that is left to the call itself.
+    /// Numbers the call and consults the plan; returns a fault that the call itself has to handle.
     fn begin(&self, name: &'static str, on: &str) -> Result<Option<CallFault>> {
         let sequence = self.calls.fetch_add(1, Ordering::SeqCst);
         if self.shut_down.load(Ordering::SeqCst) {
@@ -79,7 +79,7 @@ impl Control {
 }
 
 impl FaultyFileSystem {
-    /// A file system whose calls fail as `plan` says.
+    /// A file system whose calls fail according to `plan`.
     pub fn with_plan(
         inner: Arc<dyn FileSystem>,
         plan: impl Fn(&Call) -> Option<CallFault> + Send + Sync + 'static,
@@ -94,7 +94,7 @@ impl FaultyFileSystem {
         }
     }
 
-    /// How many calls there were, those that failed included.
+    /// How many calls there were, including failed ones.
     pub fn calls(&self) -> u64 {
         self.control.calls.load(Ordering::SeqCst)
     }

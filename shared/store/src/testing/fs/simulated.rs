@@ -1,4 +1,4 @@
-//! [`SimulatedDisk`]: a file system in memory that knows what would outlive a loss of power.
+//! [`SimulatedDisk`]: a file system in memory that tracks what would survive a loss of power.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -14,12 +14,12 @@ use super::state::{Change, Content, ROOT, State};
 use crate::disk::fs::{Entries, FileSystem, Handle, Open, Result, Space, Stat};
 use crate::object::Files;
 
-/// A file system in memory: files, folders, hard links, locks and times, with the errors that Linux gives.
+/// A file system in memory: files, folders, hard links, locks and times, with the errors of Linux.
 ///
-/// What was not synced may or may not be there after a crash; [`Moment::crashes`] lists every outcome. Inode numbers are
-/// used again at once, and the clock stands still but for [`set_now`](Self::set_now). Clones are the same file system. A
-/// lock that is held is waited for; where no tokio runtime drives the thread, nobody else could give it up, and the wait
-/// is a panic.
+/// What was not synced may or may not be there after a crash; [`Moment::crashes`] lists every outcome. Inode numbers
+/// are reused at once, and the clock only moves with [`set_now`](Self::set_now). Clones are the same file system.
+/// Locking waits while the lock is held; without a tokio runtime on the thread, no other task could release it, so the
+/// wait panics.
 #[derive(Clone)]
 pub struct SimulatedDisk {
     shared: Arc<Shared>,
@@ -49,7 +49,7 @@ struct Lock {
 }
 
 impl Inner {
-    /// Gives back what a node took up that has neither a name nor a handle.
+    /// Frees the space of a node that has neither a name nor a handle.
     fn settle(&mut self, id: u64) {
         let node = self.state.node(id);
         if node.links > 0 || self.open.contains_key(&id) {
@@ -109,22 +109,22 @@ impl SimulatedDisk {
         self.shared.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sets the time that files get which are written from now on; until then it is 1970.
+    /// Sets the modification time of later writes; until then it is 1970.
     pub fn set_now(&self, now: Timestamp) {
         self.inner().state.now_ns = now.as_nanosecond();
     }
 
-    /// Sets how many bytes fit on the disk in all.
+    /// Sets the capacity of the disk in bytes.
     pub fn set_capacity(&self, bytes: u64) {
         self.inner().state.capacity_bytes = bytes;
     }
 
-    /// Sets how many files and folders fit on the disk in all.
+    /// Sets how many files and folders fit on the disk.
     pub fn set_file_capacity(&self, files: u64) {
         self.inner().state.capacity_files = files;
     }
 
-    /// Makes the disk one that takes no writes, or takes them again.
+    /// Makes the disk read-only, or writable again.
     pub fn set_read_only(&self, read_only: bool) {
         self.inner().read_only = read_only;
     }
@@ -139,7 +139,7 @@ impl SimulatedDisk {
         Moment::new("now".to_owned(), self.inner().state.clone())
     }
 
-    /// Takes note of every change from now on.
+    /// Records every change from now on.
     pub fn record(&self) {
         self.inner().recorded = Some(Vec::new());
     }
@@ -168,7 +168,7 @@ struct Simulated {
     node: u64,
     handle: u64,
     how: Open,
-    /// How much was written through this handle, and so where the next write goes.
+    /// How many bytes were written through this handle: the offset of the next write.
     written: AtomicUsize,
 }
 
@@ -336,7 +336,7 @@ impl Handle for Simulated {
 
     fn lock(&self, shared: bool) -> Result<()> {
         let mut inner = self.disk.inner();
-        // A lock that is exchanged for another is given up first.
+        // Converting a lock releases the old one first.
         inner.locks.retain(|lock| lock.handle != self.handle);
         self.disk.shared.unlocked.notify_all();
         while inner.locks.iter().any(|lock| lock.node == self.node && !(lock.shared && shared)) {

@@ -1,4 +1,4 @@
-//! What a simulated disk holds: nodes, and for each of them what is durable.
+//! The contents of a simulated disk: nodes, and what is durable of each.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ const TOTAL_FILES: u64 = 1 << 32;
 /// The inode number of the root, the lowest one.
 const FIRST_INODE: u64 = 2;
 
-/// Everything on the medium and in the system's memory. Nodes are named by numbers that never come again, other than
+/// Everything on the medium and in the kernel's memory. Nodes are identified by numbers that are never reused, unlike
 /// their inode numbers.
 #[derive(Clone)]
 pub(super) struct State {
@@ -43,18 +43,18 @@ pub(super) struct Node {
 pub(super) enum Content {
     File {
         bytes: Arc<Vec<u8>>,
-        /// What the medium has for certain, and the time of modification that it has.
+        /// The durable bytes and modification time.
         synced: (Arc<Vec<u8>>, i128),
     },
     Folder {
         entries: BTreeMap<String, u64>,
         durable: BTreeMap<String, u64>,
-        /// What led from `durable` to `entries`; each change happens as a whole or not at all.
+        /// The changes from `durable` to `entries`; each happens completely or not at all.
         pending: Vec<Change>,
     },
 }
 
-/// Names that get another node or none, at once.
+/// Names that get another node or none, atomically.
 pub(super) type Change = Vec<(String, Option<u64>)>;
 
 pub(super) const ROOT: u64 = 0;
@@ -90,7 +90,7 @@ impl State {
         id
     }
 
-    /// How many more files and folders fit.
+    /// How many more files and folders can be created.
     pub(super) fn free_files(&self) -> u64 {
         let used = self.next_inode - FIRST_INODE - self.free_inodes.len() as u64;
         self.capacity_files.saturating_sub(used)
@@ -110,7 +110,7 @@ impl State {
     pub(super) fn find(&self, folder: u64, name: &str) -> Result<Option<u64>> {
         let entries = self.entries(folder)?;
         match entries.get(name) {
-            // Nothing is found in a folder that was removed, whatever is looked for.
+            // In a removed folder no name is found, not even one that is too long.
             None if self.node(folder).links > 0 && name.len() > NAME_MAX => Err(Errno::NAMETOOLONG),
             found => Ok(found.copied()),
         }
@@ -128,7 +128,7 @@ impl State {
         self.entries(id).is_ok_and(BTreeMap::is_empty)
     }
 
-    /// A name is free in a folder that was not removed.
+    /// Checks that a name is free, in a folder that was not removed.
     pub(super) fn must_be_free(&self, folder: u64, name: &str) -> Result<()> {
         match self.find(folder, name)? {
             Some(_) => Err(Errno::EXIST),
@@ -160,7 +160,7 @@ impl State {
         unnamed
     }
 
-    /// Forgets nodes that no name can lead to any more, whatever happens.
+    /// Drops nodes that no name can lead to any more, not even after a crash.
     pub(super) fn forget_unreachable(&mut self, open: &BTreeMap<u64, usize>) {
         let mut kept: BTreeSet<u64> = open.keys().copied().chain([ROOT]).collect();
         for node in self.nodes.values() {
@@ -174,12 +174,12 @@ impl State {
 }
 
 impl Content {
-    /// A folder that holds nothing but what is durable.
+    /// A folder of which everything is durable.
     pub(super) fn folder(entries: BTreeMap<String, u64>) -> Self {
         Self::Folder { durable: entries.clone(), entries, pending: Vec::new() }
     }
 
-    /// A file of which all is durable.
+    /// A file of which everything is durable.
     pub(super) fn file(bytes: Arc<Vec<u8>>, modified_ns: i128) -> Self {
         Self::File { bytes: bytes.clone(), synced: (bytes, modified_ns) }
     }
