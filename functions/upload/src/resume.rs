@@ -13,7 +13,8 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::{AppendHeaders, IntoResponse, Response};
 use futures::{StreamExt, TryStreamExt};
 use shared::http::{App, Binary, Caller, Problem};
-use shared::resumable::{Begun, Standing};
+use shared::media::MediaError;
+use shared::resumable::{Begun, Ending, Standing};
 use shared::{Error, Keepsake, Result};
 use uuid::Uuid;
 
@@ -200,6 +201,10 @@ pub(crate) async fn append(
     let complete = boolean(&head.headers, COMPLETE)?.ok_or_else(|| needed(COMPLETE))?;
     let _arriving = app.keepsake.unfinished.arriving(id);
     let standing = app.keepsake.resumable.standing(id).await?;
+    if standing.begun.not_an_image {
+        // The client, or its HTTP library, lost the refusal and sends the part again.
+        return Err(refused(Error::from(MediaError::NotAnImage).into()));
+    }
     if standing.begun.ended.is_some() {
         // If all bytes arrived before the client declared the end, an empty last part may follow.
         if complete
@@ -226,14 +231,12 @@ pub(crate) async fn append(
         let received = receive(&keepsake, id, &standing, body, most).await;
         if let Err(Error::Media(_)) = received {
             // No further bytes would make it an image.
-            keepsake.resumable.end(id, &standing, false).await?;
+            keepsake.resumable.end(id, &standing, Ending::NotAnImage).await?;
         }
         Ok((received?, keepsake.resumable.standing(id).await?))
     };
     let (first, standing) = match app.change(append).await {
-        Err(problem) if problem.status() == StatusCode::UNSUPPORTED_MEDIA_TYPE => {
-            return Err(problem.with_header(COMPLETE, HeaderValue::from_static("?1")));
-        }
+        Err(problem) if problem.status() == StatusCode::UNSUPPORTED_MEDIA_TYPE => return Err(refused(problem)),
         done => done?,
     };
     if !first {
@@ -286,11 +289,12 @@ async fn finish(app: App, id: Uuid, standing: Standing, last: &HeaderMap) -> Res
         return answer;
     }
     let offset = HeaderValue::from(standing.offset);
-    app.change(move |keepsake| async move { keepsake.resumable.end(id, &standing, stored).await }).await?;
+    let ending = if stored { Ending::Stored } else { Ending::Refused };
+    app.change(move |keepsake| async move { keepsake.resumable.end(id, &standing, ending).await }).await?;
     let ended = HeaderValue::from_static("?1");
     match answer {
         Ok(answer) => Ok((AppendHeaders([(COMPLETE, ended), (OFFSET, offset)]), answer).into_response()),
-        Err(problem) => Err(problem.with_header(COMPLETE, ended).with_header(OFFSET, offset)),
+        Err(problem) => Err(refused(problem).with_header(OFFSET, offset)),
     }
 }
 
@@ -343,6 +347,11 @@ fn state(app: &App, standing: &Standing) -> HeaderMap {
     let limits = HeaderValue::try_from(format!("max-size={}, max-age={MAX_AGE}", limit(&app.keepsake)));
     headers.extend(limits.ok().map(|limits| (LIMIT, limits)));
     headers
+}
+
+/// A problem that ends an upload.
+fn refused(problem: Problem) -> Problem {
+    problem.with_header(COMPLETE, HeaderValue::from_static("?1"))
 }
 
 fn mismatch(standing: &Standing) -> Problem {

@@ -299,6 +299,10 @@ async fn what_is_no_image_is_refused_with_its_first_part() {
         let refused = append(&app, &path, 0, "?0", &bytes[..20_000]).await;
         assert_eq!((refused.problem().0, refused.header("upload-complete")), (415, "?1"), "{content_type}");
         assert_eq!(standing(&app, &path).await, (0, true));
+        // A client that lost the refusal sends the part again.
+        let again = append(&app, &path, 0, "?0", &bytes[..20_000]).await;
+        assert_eq!(again.problem(), (415, "not-an-image".to_owned()), "{content_type}");
+        assert_eq!(again.header("upload-complete"), "?1", "{content_type}");
         send(&router(&app), request("DELETE", &path, &[], Body::empty())).await;
     }
     // What is an image goes on, though nothing but its beginning is here.

@@ -47,6 +47,9 @@ pub struct Begun {
     /// Whether images were made of it.
     #[serde(default)]
     pub stored: bool,
+    /// Whether it ended because its first part begins no image.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub not_an_image: bool,
     /// The client that began it, as far as clients can be distinguished.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<String>,
@@ -56,7 +59,7 @@ impl Begun {
     /// An upload without any bytes yet.
     pub fn new(length: Option<u64>, query: &str, headers: Vec<(String, String)>) -> Self {
         let query = query.to_owned();
-        Self { length, query, headers, ended: None, stored: false, client: None }
+        Self { length, query, headers, ended: None, stored: false, not_an_image: false, client: None }
     }
 
     /// The same upload, begun by this client.

@@ -31,6 +31,17 @@ pub struct Standing {
     parts: Vec<ObjectMeta>,
 }
 
+/// How an upload ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// Images were made of it.
+    Stored,
+    /// It was refused as a whole.
+    Refused,
+    /// Its first part begins no image.
+    NotAnImage,
+}
+
 /// Uploads in parts.
 #[derive(Debug)]
 pub struct ResumableUploads {
@@ -104,10 +115,11 @@ impl ResumableUploads {
         stream::iter(parts).then(read).try_flatten().boxed()
     }
 
-    /// Records that an upload has ended, and whether images were `stored`, so that a client that lost the answer can
-    /// query it; deletes the stored parts.
-    pub async fn end(&self, id: Uuid, standing: &Standing, stored: bool) -> Result<()> {
-        let ended = Begun { ended: Some(standing.offset), stored, ..standing.begun.clone() };
+    /// Records that an upload has ended, and how, so that a client that lost the answer can query it; deletes the stored
+    /// parts.
+    pub async fn end(&self, id: Uuid, standing: &Standing, ending: Ending) -> Result<()> {
+        let (stored, not_an_image) = (ending == Ending::Stored, ending == Ending::NotAnImage);
+        let ended = Begun { ended: Some(standing.offset), stored, not_an_image, ..standing.begun.clone() };
         self.put_begun(id, &ended, &PutMode::Overwrite).await?;
         self.delete_parts(standing).await
     }
