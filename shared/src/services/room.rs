@@ -27,7 +27,7 @@ impl Room {
         self.check_each(bytes, replicas).await
     }
 
-    /// Likewise for so many bytes in the primary and so many in the archive.
+    /// Like [`check`](Self::check), for so many bytes in the primary and so many in the archive.
     pub async fn check_each(&self, primary: u64, archive: u64) -> Result<()> {
         if self.core.is_fenced() {
             return Err(StoreError::new("put", layout::uploads_folder(), ErrorKind::Fenced).into());
@@ -37,7 +37,7 @@ impl Room {
         if lacks().await? && (!self.unfinished.make_room().await || lacks().await?) {
             return Err(Error::NoRoom);
         }
-        for store in self.used(archive) {
+        for store in std::iter::once(&self.core.primary).chain(self.archive(archive)) {
             if store.files().await?.is_some_and(|files| files.free < self.core.reserve_files(files)) {
                 return Err(Error::NoFiles);
             }
@@ -54,23 +54,25 @@ impl Room {
     /// How many bytes more would have to be free to store so many in the primary and so many in the archive and leave the
     /// reserve. 0 where there is room, or where the stores do not know.
     pub async fn lacking(&self, primary: u64, archive: u64) -> Result<u64> {
-        let mut free = Vec::new();
-        for store in self.used(archive) {
-            free.push(store.free_bytes().await?);
-        }
-        // Stores with equally many free bytes are taken for stores on one disk, where all that is stored counts.
-        let (primary_free, archive_free) = (free[0], free.get(1).copied().flatten());
-        let shared = if primary_free.is_some() && primary_free == archive_free { archive } else { 0 };
+        let primary_free = self.core.primary.free_bytes().await?;
+        let archive_free = match self.archive(archive) {
+            Some(store) => store.free_bytes().await?,
+            None => None,
+        };
+        // Stores with equally many free bytes are taken for stores on one disk, where all that is stored counts. Others may
+        // write between the two looks, so the primary is looked at again.
+        let primary_then = self.core.primary.free_bytes().await?;
+        let (least, most) = (primary_free.min(primary_then), primary_free.max(primary_then));
+        let is_shared = archive_free.is_some() && (least..=most).contains(&archive_free);
+        let shared = if is_shared { archive } else { 0 };
         let lacking = |free: Option<u64>, needed: u64| {
             free.map_or(0, |free| needed.saturating_add(self.core.settings.reserve_bytes).saturating_sub(free))
         };
-        Ok(lacking(primary_free, primary.saturating_add(shared)).max(lacking(archive_free, archive)))
+        Ok(lacking(least, primary.saturating_add(shared)).max(lacking(archive_free, archive)))
     }
 
-    /// The stores that so many bytes for the archive concern: the primary, and the archive where it gets any or gets replicas
-    /// at once.
-    fn used(&self, archive: u64) -> impl Iterator<Item = &Store> {
-        let uses_archive = archive > 0 || self.core.settings.archive_sync;
-        std::iter::once(&self.core.primary).chain(uses_archive.then(|| self.core.archive.store()))
+    /// The archive, if so many bytes go there or replicas are made at once.
+    fn archive(&self, bytes: u64) -> Option<&Store> {
+        (bytes > 0 || self.core.settings.archive_sync).then(|| self.core.archive.store())
     }
 }
