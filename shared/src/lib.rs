@@ -22,7 +22,7 @@ pub use store::digest;
 
 pub use self::core::Core;
 pub use self::core::archive;
-pub use self::core::counts as metrics;
+pub use self::core::counts;
 pub use self::core::error::{Error, Result};
 pub use self::core::settings::Settings;
 pub use base::{clock, progress};

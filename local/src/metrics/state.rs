@@ -7,8 +7,8 @@ use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use shared::Keepsake;
+use shared::counts::Outcome;
 use shared::health::{Health, Status};
-use shared::metrics::Outcome;
 use shared::store::StoreStatus;
 
 /// The labels of a metric and their values.
