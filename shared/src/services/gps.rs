@@ -1,6 +1,6 @@
 //! Removes GPS positions from images as they are served.
 
-use crate::services::images::bytes::{ImageBytes, read_through};
+use crate::services::images::bytes::ImageBytes;
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -55,7 +55,7 @@ impl GpsPositions {
             Some(digest) => self.bytes.verified_seen_by(&mut scanner, id, digest).await?,
             None => {
                 let (store, meta) = self.bytes.locate(id, record).await?;
-                let (meta, _) = read_through(&store, &meta.key, &mut scanner).await?;
+                let (meta, _) = store.inspect_seen_by(&mut scanner, &meta.key).await?;
                 (store, meta)
             }
         };

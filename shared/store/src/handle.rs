@@ -16,6 +16,7 @@ use crate::error::{ErrorKind, Result, StoreError};
 use crate::key::Key;
 use crate::metered::{Meter, Metered};
 use crate::object::{ETag, Files, Object, ObjectMeta, ObjectStore, PutMode, ServedAs, SignedPut, StoreStatus, Terms};
+use crate::observer::Observer;
 
 /// A backend below a prefix: the primary is a whole folder or bucket, the archive is by default the same one below
 /// `backups/`. Keys passed in and returned are relative to the prefix. Cheap to clone.
@@ -208,10 +209,17 @@ impl Store {
 
     /// Reads a whole object and hashes it; returns the metadata of the version read, and the digest.
     pub async fn inspect(&self, key: &Key) -> Result<(ObjectMeta, Digest)> {
+        self.inspect_seen_by(&mut (), key).await
+    }
+
+    /// Like [`inspect`](Self::inspect); the observer sees the bytes.
+    pub async fn inspect_seen_by(&self, observer: &mut impl Observer, key: &Key) -> Result<(ObjectMeta, Digest)> {
         let mut object = self.get(key, None).await?;
+        observer.begin(object.meta.size);
         let mut hasher = Hasher::default();
         while let Some(chunk) = object.body.next().await.transpose()? {
             hasher.update(&chunk);
+            observer.see(&chunk);
         }
         Ok((object.meta, hasher.finish()))
     }

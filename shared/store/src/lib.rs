@@ -16,6 +16,7 @@ mod handle;
 mod key;
 mod metered;
 mod object;
+mod observer;
 mod ranged;
 mod s3;
 mod secret;
@@ -35,6 +36,7 @@ pub use metered::{Meter, Metered};
 pub use object::{
     Address, ETag, Files, Object, ObjectMeta, ObjectStore, PutMode, ServedAs, SignedPut, StoreStatus, Terms,
 };
+pub use observer::Observer;
 pub use ranged::Ranged;
 pub use s3::{S3Options, S3Store, http_client as s3_http_client};
 pub use secret::{AwsCredentials, Secret};

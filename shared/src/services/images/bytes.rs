@@ -11,9 +11,9 @@ use crate::core::Core;
 use crate::core::error::{Error, Result};
 use crate::layout::{self, ImageId};
 use crate::media::location::Scanner;
-use store::digest::{Digest, Hasher};
+use store::digest::Digest;
 use store::sync::{Mutex, lock};
-use store::{ErrorKind, Key, ObjectMeta, Optional, Store, StoreError};
+use store::{ErrorKind, Key, ObjectMeta, Observer, Optional, Store, StoreError};
 
 /// Finds the bytes of images, in the primary or else in the archive.
 #[derive(Debug)]
@@ -67,7 +67,7 @@ impl ImageBytes {
         for (store, key) in
             [(&self.core.primary, layout::image(id)), (self.core.archive.store(), layout::archived_image(&digest))]
         {
-            match read_through(store, &key, observer).await.intact() {
+            match store.inspect_seen_by(observer, &key).await.intact() {
                 Ok(Some((meta, found))) if found == digest => return Ok((store.clone(), meta)),
                 Ok(None) if self.recovering.restoring().is_some() => {
                     tracing::debug!(image = %id, "an image is asked for before it is back");
@@ -157,33 +157,6 @@ pub(crate) async fn is_unreadable(store: &Store, key: &Key, error: &StoreError) 
     }
 }
 
-/// Observes bytes while they are read.
-pub(crate) trait Observer: Send {
-    /// Announces `size` bytes, from the first one. Bytes seen before belong to a damaged copy.
-    fn begin(&mut self, size: u64);
-
-    /// Receives the next bytes.
-    fn see(&mut self, chunk: &[u8]);
-}
-
-/// Ignores all bytes.
-impl Observer for () {
-    fn begin(&mut self, _size: u64) {}
-
-    fn see(&mut self, _chunk: &[u8]) {}
-}
-
-/// Collects all bytes.
-impl Observer for BytesMut {
-    fn begin(&mut self, size: u64) {
-        *self = Self::with_capacity(size as usize);
-    }
-
-    fn see(&mut self, chunk: &[u8]) {
-        self.extend_from_slice(chunk);
-    }
-}
-
 impl Observer for Scanner {
     fn begin(&mut self, _size: u64) {
         *self = Self::default();
@@ -192,22 +165,6 @@ impl Observer for Scanner {
     fn see(&mut self, chunk: &[u8]) {
         self.update(chunk);
     }
-}
-
-/// Reads an object in full, and returns its description.
-pub(crate) async fn read_through(
-    store: &Store,
-    key: &Key,
-    observer: &mut impl Observer,
-) -> Result<(ObjectMeta, Digest), StoreError> {
-    let mut object = store.get(key, None).await?;
-    observer.begin(object.meta.size);
-    let mut hasher = Hasher::default();
-    while let Some(chunk) = object.body.next().await.transpose()? {
-        hasher.update(&chunk);
-        observer.see(&chunk);
-    }
-    Ok((object.meta, hasher.finish()))
 }
 
 /// Returns an object's description by reading its first byte.

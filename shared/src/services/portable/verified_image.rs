@@ -12,9 +12,9 @@ use crate::layout::ImageId;
 use crate::media::location::Patches;
 use crate::services::gps::GpsPositions;
 use crate::services::gps::gps_in;
-use crate::services::images::bytes::{ImageBytes, Observer};
+use crate::services::images::bytes::ImageBytes;
 use store::digest::{Digest, Hasher};
-use store::{Body, ErrorKind, ObjectMeta, Store, StoreError};
+use store::{Body, ErrorKind, ObjectMeta, Observer, Store, StoreError};
 
 /// Images up to this many bytes are read once and sent from memory; longer ones are read twice.
 const IN_MEMORY: u64 = 4 * 1024 * 1024;
