@@ -22,46 +22,63 @@ impl Catalog {
         let body = Body::from(commit.encode(self.clock.now()));
         let in_flight = InFlight::new(self, id, &body);
         let stored = self.put_commit(&commit, &body).await;
-        if !matches!(stored, Err(CommitError::Unknown(_))) {
-            in_flight.end();
+        match &stored {
+            Err(Failure::Unknown(_)) => {}
+            Err(Failure::NotDeleted(_)) => {
+                // A delete that still arrives must not remove what is stored again, so that gets another id.
+                let again = commit.under(self.clock.new_id());
+                self.note_undecided(again.id, Body::from(again.encode(self.clock.now())));
+                self.note_absent(id);
+                in_flight.end();
+            }
+            Ok(()) | Err(Failure::NotStored(_)) => in_flight.end(),
         }
-        stored.map(|()| id)
+        Ok(stored.map(|()| id)?)
     }
 
-    async fn put_commit(&self, commit: &Commit, body: &Body) -> Result<(), CommitError> {
+    async fn put_commit(&self, commit: &Commit, body: &Body) -> Result<(), Failure> {
         let (key, mirrors) = (layout::commit(commit.id), self.mirrors_at_once());
-        for (written, mirror) in mirrors.iter().enumerate() {
-            if let Err(error) = mirror.put(&key, body, &PutMode::Create).await {
-                return Err(take_back(mirror, mirrors[..written].iter(), &key, error).await);
+        for (written, place) in mirrors.iter().chain([&self.primary]).enumerate() {
+            match place.put(&key, body, &PutMode::Create).await {
+                Ok(_) => {}
+                // It may exist there, or still arrive. It is stored again rather than deleted.
+                Err(error) if error.kind == ErrorKind::Unavailable => return Err(Failure::Unknown(error)),
+                Err(error) => return Err(roll_back(&mirrors[..written], &key, error).await),
             }
-        }
-        if let Err(error) = self.primary.put(&key, body, &PutMode::Create).await {
-            if error.kind == ErrorKind::Unavailable {
-                return Err(CommitError::Unknown(error));
-            }
-            return Err(take_back(&self.primary, mirrors.iter(), &key, error).await);
         }
         self.cache_mut().hold(commit);
         Ok(())
     }
 }
 
-/// Deletes the remains of a commit that did not reach the primary, and returns whether that is certain.
-async fn take_back<'a>(
-    failed: &'a Store,
-    written: impl Iterator<Item = &'a Store>,
-    key: &Key,
-    error: StoreError,
-) -> CommitError {
-    let may_stand = error.kind == ErrorKind::Unavailable;
-    for place in Some(failed).filter(|_| may_stand).into_iter().chain(written) {
-        if let Err(deletion) = place.delete(key).await {
-            tracing::error!(%key, error = &deletion as &dyn std::error::Error, "a failed commit could not be taken back");
-            return CommitError::Unknown(error);
+/// Why a commit was not stored.
+enum Failure {
+    /// It was rolled back.
+    NotStored(StoreError),
+    /// A store did not answer, so that it may exist.
+    Unknown(StoreError),
+    /// It never reached the primary, but its copies elsewhere could not be deleted, or will be later.
+    NotDeleted(StoreError),
+}
+
+impl From<Failure> for CommitError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::NotStored(error) => Self::NotStored(error),
+            Failure::Unknown(error) | Failure::NotDeleted(error) => Self::Unknown(error),
         }
     }
-    // It may still arrive, and a recovery would find it then.
-    if may_stand { CommitError::Unknown(error) } else { CommitError::NotStored(error) }
+}
+
+/// Deletes the copies of a commit that a store refused with `error`.
+async fn roll_back(written: &[Store], key: &Key, error: StoreError) -> Failure {
+    for place in written {
+        if let Err(deletion) = place.delete(key).await {
+            tracing::error!(%key, error = &deletion as &dyn std::error::Error, "a failed commit could not be taken back");
+            return Failure::NotDeleted(error);
+        }
+    }
+    Failure::NotStored(error)
 }
 
 /// A commit that is being written. If it is dropped before [`end`](Self::end), its outcome is unknown.

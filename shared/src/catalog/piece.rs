@@ -246,6 +246,13 @@ struct CommitJson<R> {
 }
 
 impl Commit {
+    /// The same change under another id.
+    pub(super) fn under(&self, id: Uuid) -> Self {
+        let restamped = |entry: &Entry| Entry { stamp: Stamp { commit: id, ..entry.stamp }, ..entry.clone() };
+        let entries = self.entries.iter().map(|(name, entry)| (name.clone(), Arc::new(restamped(entry)))).collect();
+        Self { id, entries }
+    }
+
     /// Encodes the commit.
     pub fn encode(&self, created_at: Timestamp) -> Bytes {
         struct Borrowed<'a>(&'a [(ImageId, Arc<Entry>)]);

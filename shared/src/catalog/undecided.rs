@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 pub(super) enum Undecided {
     /// No read since: it may be stored again.
     Open { body: Body, since: Timestamp },
-    /// A reader has found it absent.
+    /// A reader has found it absent, or the same change is stored again under another id.
     Absent,
 }
 
@@ -40,6 +40,11 @@ impl Catalog {
 
     pub(super) fn note_undecided(&self, id: Uuid, body: Body) {
         lock(&self.undecided).insert(id, Undecided::Open { body, since: self.clock.now() });
+    }
+
+    /// Takes note that this commit must not be joined, and that its copies are to be deleted.
+    pub(super) fn note_absent(&self, id: Uuid) {
+        lock(&self.undecided).insert(id, Undecided::Absent);
     }
 
     /// Whether this commit's outcome is unknown to this process, or was decided as absent.
@@ -62,7 +67,7 @@ impl Catalog {
             });
             waiting.collect()
         };
-        let mut failed = Vec::new();
+        let (mut failed, count) = (Vec::new(), waiting.len());
         for (id, body, since) in waiting {
             let too_late = self.clock.now().duration_since(since).abs() > STORED_AGAIN_FOR;
             // A location that fails for one of them fails for the others, and a reader waits.
@@ -80,6 +85,12 @@ impl Catalog {
                 }
             }
             failed.push(id);
+        }
+        if failed.len() < count
+            && let Some(Err(error)) = within(PATIENCE, self.take_back_absent()).await
+        {
+            // The locations answer again, but not to this. The next compaction tries as well.
+            tracing::warn!(error = &error as &dyn std::error::Error, "copies of an absent commit could not be deleted");
         }
         failed
     }

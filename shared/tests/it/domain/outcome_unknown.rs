@@ -7,8 +7,8 @@ use std::task::{Context, Poll, Waker};
 use jiff::SignedDuration;
 use shared::catalog::CommitError;
 use shared::images::Patch;
-use shared::store::ErrorKind;
-use shared::store::testing::{Fault, Operation};
+use shared::store::testing::{Fault, FaultStore, Operation};
+use shared::store::{ErrorKind, Key};
 use shared::{Error, Keepsake};
 
 use super::{World, seen, upload};
@@ -113,6 +113,43 @@ async fn an_upload_of_unknown_outcome_is_stored_once_the_store_answers() {
         assert_eq!(seen(&keepsake).await.len(), 1, "{name}");
         assert_eq!(seen(&world.open()).await.len(), 1, "{name}: another process sees it as well");
         assert_eq!(world.keys(MIRRORED).await.len(), 1, "{name}: it has its replica");
+    }
+}
+
+/// Requests that a service carries out later than it answers: the commit to the archive, and what takes it back.
+#[tokio::test]
+async fn a_stored_again_commit_survives_requests_that_arrive_late() {
+    let of_the_primary: Plan = |operation| match operation.name {
+        "put" if operation.key.starts_with(COMMIT) => Some(Fault::Before(ErrorKind::Full)),
+        "delete" if operation.key.starts_with(MIRRORED) => Some(Fault::Late),
+        _ => None,
+    };
+    let of_the_archive: Plan = |operation| {
+        let hit = matches!(operation.name, "put" | "delete") && operation.key.starts_with(MIRRORED);
+        hit.then_some(Fault::Late)
+    };
+    for (name, plan) in [("the primary is full", of_the_primary), ("the archive is late", of_the_archive)] {
+        let world = World::new();
+        world.open().recovery.recover().await.unwrap();
+        let failing = Arc::new(AtomicBool::new(true));
+        let switch = Arc::clone(&failing);
+        let plan = move |operation: &Operation| if switch.load(SeqCst) { plan(operation) } else { None };
+        let late = Arc::new(FaultStore::with_plan(Arc::clone(&world.memory) as _, plan));
+        let keepsake = world.open_on(late.clone());
+        let error = upload(&keepsake, 1).await.unwrap_err();
+        assert!(is_unknown(&error), "{name}: {error:?}");
+        failing.store(false, SeqCst);
+        let first = seen(&keepsake).await;
+        assert_eq!(first.len(), 1, "{name}");
+        while late.deliver().await.is_some() {}
+        assert_eq!(seen(&keepsake).await, first, "{name}");
+        // The primary is lost before a checkpoint holds the image.
+        for key in world.keys(COMMIT).await {
+            world.raw().delete(&Key::new(&key).unwrap()).await.unwrap();
+        }
+        let restarted = world.open();
+        restarted.recovery.recover().await.unwrap();
+        assert_eq!(seen(&restarted).await, first, "{name}: from its replica");
     }
 }
 
