@@ -287,7 +287,7 @@ fn read_survives_any_failed_file_system_call_without_writes() {
 
 #[test]
 fn upload_is_atomic_whichever_file_system_call_fails() {
-    let cases = check_calls(|operation| operation.effect == Effect::Adds, 11);
+    let cases = check_calls(|operation| operation.effect == Effect::Adds, 3);
     assert!(cases > 250, "{cases} cases");
 }
 
