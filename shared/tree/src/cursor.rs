@@ -1,0 +1,147 @@
+//! Reading entries in order, and the pages of a level in order.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::node::{Link, Node, Tree};
+use crate::reader::decode;
+use crate::{Reader, Schema, TreeError};
+
+/// The order in which a [`Cursor`] returns entries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// By ascending keys.
+    Forward,
+    /// By descending keys.
+    Backward,
+}
+
+/// Reads the entries of a tree in order, page by page.
+pub struct Cursor<'a, S: Schema> {
+    reader: &'a Reader<S>,
+    direction: Direction,
+    /// Only entries beyond this key, in the direction, are returned.
+    after: Option<Box<str>>,
+    /// The top page, if it has not been read yet.
+    top: Option<Link<S>>,
+    path: Vec<Frame<S>>,
+}
+
+/// A page on the path, and its entries that were not visited yet.
+struct Frame<S: Schema> {
+    link: Link<S>,
+    node: Arc<Node<S>>,
+    rest: Range<usize>,
+}
+
+impl<'a, S: Schema> Cursor<'a, S> {
+    /// A cursor before the first entry, or right after the key `after`, which need not exist.
+    pub fn new(reader: &'a Reader<S>, tree: &Tree<S>, direction: Direction, after: Option<&str>) -> Self {
+        Self { reader, direction, after: after.map(Into::into), top: tree.top.clone(), path: Vec::new() }
+    }
+
+    /// The next entry below links whose summary is `wanted`; pages below others are not read.
+    pub async fn next(
+        &mut self,
+        wanted: impl Fn(&S::Summary) -> bool,
+    ) -> Result<Option<(Box<str>, S::Value)>, TreeError> {
+        if let Some(top) = self.top.take()
+            && wanted(&top.summary)
+        {
+            self.enter(top).await?;
+        }
+        while let Some(frame) = self.path.last_mut() {
+            let at = match self.direction {
+                Direction::Forward => frame.rest.next(),
+                Direction::Backward => frame.rest.next_back(),
+            };
+            let Some(at) = at else {
+                self.path.pop();
+                continue;
+            };
+            match &*frame.node {
+                Node::Leaf(entries) => {
+                    let (key, json) = &entries[at];
+                    return Ok(Some((key.clone(), decode::<S>(&frame.link, json.get())?)));
+                }
+                Node::Inner(children) => {
+                    let child = &children[at].1;
+                    if wanted(&child.summary) {
+                        let child = child.clone();
+                        self.enter(child).await?;
+                    }
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    async fn enter(&mut self, link: Link<S>) -> Result<(), TreeError> {
+        let node = self.reader.node(&link).await?;
+        let rest = match (self.direction, self.after.as_deref(), &*node) {
+            (_, None, node) => 0..node.len(),
+            (Direction::Forward, Some(after), node) => node.count_up_to(after)..node.len(),
+            (Direction::Backward, Some(after), Node::Leaf(_)) => 0..node.count_before(after),
+            // The first child that ends at the key or beyond may begin before it.
+            (Direction::Backward, Some(after), Node::Inner(_)) => 0..(node.count_before(after) + 1).min(node.len()),
+        };
+        self.path.push(Frame { link, node, rest });
+        Ok(())
+    }
+}
+
+/// A position among the pages of one level.
+pub(crate) struct Level<'a, S: Schema> {
+    reader: &'a Reader<S>,
+    level: u8,
+    /// The pages above, from the top, each with the index of the child that the path takes.
+    path: Vec<(Arc<Node<S>>, usize)>,
+    /// The page of the position and the last key below it; none behind the last page.
+    page: Option<(Box<str>, Link<S>)>,
+}
+
+impl<'a, S: Schema> Level<'a, S> {
+    /// The first page of `level` whose last key is not below `key`; the last page if there is none.
+    pub(crate) async fn seek(reader: &'a Reader<S>, tree: &Tree<S>, level: u8, key: &str) -> Result<Self, TreeError> {
+        let mut found = Self { reader, level, path: Vec::new(), page: None };
+        let Some(top) = tree.top.clone().filter(|top| top.level >= level) else { return Ok(found) };
+        let last = reader.node(&top).await?.last_key().into();
+        found.page = Some((last, top));
+        found.descend(|node| node.count_before(key).min(node.len() - 1)).await?;
+        Ok(found)
+    }
+
+    /// The page, with the last key below it; `None` behind the last page.
+    pub(crate) fn page(&self) -> Option<(Box<str>, Link<S>)> {
+        self.page.clone()
+    }
+
+    /// Moves to the next page.
+    pub(crate) async fn advance(&mut self) -> Result<(), TreeError> {
+        self.page = None;
+        while let Some((node, at)) = self.path.last_mut() {
+            *at += 1;
+            if let Node::Inner(children) = &**node
+                && let Some((last, child)) = children.get(*at)
+            {
+                self.page = Some((last.clone(), child.clone()));
+                return self.descend(|_| 0).await;
+            }
+            self.path.pop();
+        }
+        Ok(())
+    }
+
+    /// Moves down from the page to the level, by the child that `choose` returns for each page.
+    async fn descend(&mut self, choose: impl Fn(&Node<S>) -> usize) -> Result<(), TreeError> {
+        while let Some((_, link)) = self.page.as_ref().filter(|(_, link)| link.level > self.level) {
+            let node = self.reader.node(link).await?;
+            let at = choose(&node);
+            if let Node::Inner(children) = &*node {
+                self.page = children.get(at).cloned();
+                self.path.push((node, at));
+            }
+        }
+        Ok(())
+    }
+}

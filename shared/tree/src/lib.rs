@@ -1,0 +1,52 @@
+//! Immutable ordered maps, stored in pages that are named by the digest of their bytes: *prolly trees*, as in Noms and
+//! Dolt.
+//!
+//! A [`Tree`] is a B-tree whose page boundaries follow from its contents alone, so equal maps have equal pages, whoever
+//! wrote them and in whatever order. A change writes the pages on the paths that changed and shares all others.
+//! A [`Tree`] itself is a small value: the link to its top page. Each link carries a [summary](Schema::Summary) of what
+//! is below it, so that totals are known at the top and questions can skip pages.
+//!
+//! | Operation | Pages read |
+//! |---|---|
+//! | [`Reader::get`] | one for each level |
+//! | [`Cursor`] | those that hold what it returns, and the path to the first |
+//! | [`Reader::update`] | the paths to what changes; as many are written |
+//! | [`Reader::differences`] | those that the two trees do not share |
+//! | [`Reader::walk`] | each page that is not known to the caller |
+//!
+//! Architecture invariant: this crate does not know images, commits or backups. Where pages are stored is the
+//! [`Pages`] of the caller.
+
+mod boundary;
+mod cursor;
+mod diff;
+mod node;
+mod page;
+mod reach;
+mod reader;
+mod update;
+
+pub use cursor::{Cursor, Direction};
+pub use diff::{Difference, Differences};
+pub use node::{Link, Tree};
+pub use page::{Pages, TreeError};
+pub use reader::Reader;
+pub use update::{Changes, Updated};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// What the entries of a tree are.
+pub trait Schema: Send + Sync + Sized + 'static {
+    /// The value under each key, stored as JSON.
+    type Value: Serialize + DeserializeOwned + Send + Sync;
+    /// What a link says about all entries below it, as JSON. Equal entries must have equal summaries, and the order in
+    /// which summaries are merged must not matter.
+    type Summary: Serialize + DeserializeOwned + Default + Clone + PartialEq + std::fmt::Debug + Send + Sync;
+
+    /// The summary of one entry.
+    fn summary(key: &str, value: &Self::Value) -> Self::Summary;
+
+    /// Adds the summary of other entries to `all`.
+    fn merge(all: &mut Self::Summary, other: &Self::Summary);
+}
