@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
-use tokio::sync::{Mutex as Turn, MutexGuard, OnceCell};
+use tokio::sync::{Mutex as KeyLock, MutexGuard, OnceCell};
 
 pub use options::CloudinaryOptions;
 
@@ -39,7 +39,7 @@ use crate::object::{ETag, Files, Object, ObjectMeta, ObjectStore, PutMode, Store
 use crate::sync::{Mutex, lock};
 
 /// How many times bytes are sent if the upload gets a version that another object of that name had.
-const ROUNDS: u32 = 3;
+const UPLOADS: u32 = 3;
 
 /// A store in one folder of a product environment.
 #[derive(Clone, Debug)]
@@ -52,7 +52,7 @@ struct Shared {
     images: &'static str,
     index: OnceCell<Mutex<Index>>,
     /// Locks for changes, selected by key.
-    turns: Vec<Turn<()>>,
+    locks: Vec<KeyLock<()>>,
     /// Whether the last request got a response.
     answers: AtomicBool,
 }
@@ -63,22 +63,22 @@ impl CloudinaryStore {
         let (folder, images) = (options.folder.clone(), options.images);
         let refused = |e: io::Error| StoreError::caused("open", &options.cloud, ErrorKind::Refused, e);
         let api = Api::new(options.clone()).map_err(refused)?;
-        let turns = (0..64).map(|_| Turn::default()).collect();
+        let locks = (0..64).map(|_| KeyLock::default()).collect();
         let (index, answers) = (OnceCell::new(), AtomicBool::new(true));
-        Ok(Self(Arc::new(Shared { api, folder, images, index, turns, answers })))
+        Ok(Self(Arc::new(Shared { api, folder, images, index, locks, answers })))
     }
 }
 
 impl Shared {
     /// Locks `key` for a change, or against one.
-    async fn turn(&self, key: &Key) -> MutexGuard<'_, ()> {
+    async fn lock_key(&self, key: &Key) -> MutexGuard<'_, ()> {
         let mut hasher = DefaultHasher::new();
         key.hash(&mut hasher);
-        self.turns[hasher.finish() as usize % self.turns.len()].lock().await
+        self.locks[hasher.finish() as usize % self.locks.len()].lock().await
     }
 
     /// Records whether Cloudinary answers, and adds the operation and its key to an error.
-    fn told<T>(&self, operation: &'static str, key: impl Display, result: Result<T, Failed>) -> Result<T> {
+    fn note_outcome<T>(&self, operation: &'static str, key: impl Display, result: Result<T, Failed>) -> Result<T> {
         let away = |failed: &Failed| matches!(failed.kind, ErrorKind::Unavailable | ErrorKind::Refused);
         self.answers.store(!result.as_ref().is_err_and(away), Ordering::Relaxed);
         let kind = |failed: &Failed| match failed.kind {
@@ -115,7 +115,7 @@ impl Shared {
             for kind in [Kind::Image, Kind::Raw] {
                 let below = if kind == Kind::Image { self.images } else { "" };
                 let all = self.api.list(kind, &format!("{}/{below}", self.folder)).await;
-                for resource in self.told(operation, "", all)? {
+                for resource in self.note_outcome(operation, "", all)? {
                     match names::key(&self.folder, &resource.public_id) {
                         Some(key) => index.add(key, Entry { kind, resource }),
                         None => tracing::warn!(id = resource.public_id, "left out what cannot be an object"),
@@ -143,7 +143,7 @@ impl Shared {
         let id = self.public_id(operation, key)?;
         let mut found: Option<Entry> = None;
         for kind in self.kinds(key) {
-            let described = self.told(operation, key, self.api.describe(*kind, &id).await)?;
+            let described = self.note_outcome(operation, key, self.api.describe(*kind, &id).await)?;
             let entry = described.map(|resource| Entry { kind: *kind, resource });
             let newer =
                 |entry: &Entry| found.as_ref().is_none_or(|other| other.resource.version < entry.resource.version);
@@ -154,7 +154,7 @@ impl Shared {
     }
 
     async fn put(&self, key: &Key, body: &Body, mode: &PutMode) -> Result<ETag> {
-        let _turn = self.turn(key).await;
+        let _lock = self.lock_key(key).await;
         let (id, index) = (self.public_id("put", key)?, self.index("put").await?);
         let mut present = self.find("put", key).await?;
         match mode {
@@ -183,7 +183,7 @@ impl Shared {
         for kind in self.kinds(key) {
             let Some(entry) = self.store_as(*kind, key, id, body, overwrite).await? else { continue };
             if let Some(other) = present.filter(|entry| entry.kind != *kind) {
-                self.told("put", key, self.api.destroy(other.kind, id).await)?;
+                self.note_outcome("put", key, self.api.destroy(other.kind, id).await)?;
             }
             return Ok(entry);
         }
@@ -200,24 +200,24 @@ impl Shared {
         body: &Body,
         mut overwrite: bool,
     ) -> Result<Option<Entry>> {
-        for round in 1..=ROUNDS {
+        for round in 1..=UPLOADS {
             let uploaded = match self.api.upload(kind, id, body, overwrite).await {
                 // Cloudinary accepts as raw bytes what it cannot read as an image.
                 Err(e) if kind == Kind::Image && e.kind == ErrorKind::Refused => return Ok(None),
-                uploaded => self.told("put", key, uploaded)?,
+                uploaded => self.note_outcome("put", key, uploaded)?,
             };
             let (resource, lost) = (uploaded.value, uploaded.lost);
             if resource.existing && !lost {
                 return Err(StoreError::new("put", key, ErrorKind::AlreadyExists));
             }
-            let read = self.told("put", key, self.api.hash(kind, &resource).await.map_err(Failed::unknown))?;
+            let read = self.note_outcome("put", key, self.api.hash(kind, &resource).await.map_err(Failed::unknown))?;
             let is_right = read == (body.size(), body.digest());
             // After a lost reply, an existing object may be from this put; its bytes show that.
             if resource.existing && !is_right {
                 return Err(StoreError::new("put", key, ErrorKind::Unavailable));
             }
             if !is_right && kind == Kind::Image {
-                self.told("put", key, self.api.destroy(kind, id).await)?;
+                self.note_outcome("put", key, self.api.destroy(kind, id).await)?;
                 return Ok(None);
             }
             if is_right && !lock(self.index("put").await?).is_used(key, resource.version) {
@@ -231,7 +231,7 @@ impl Shared {
     }
 
     async fn remove(&self, key: &Key, is_meant: impl Fn(Option<&Entry>) -> bool) -> Result<()> {
-        let _turn = self.turn(key).await;
+        let _lock = self.lock_key(key).await;
         let index = self.index("delete").await?;
         let present = self.find("delete", key).await?;
         if !is_meant(present.as_ref()) {
@@ -241,7 +241,7 @@ impl Shared {
         let Some(id) = names::public_id(&self.folder, key) else { return Ok(()) };
         lock(index).doubt(key);
         for kind in self.kinds(key) {
-            self.told("delete", key, self.api.destroy(*kind, &id).await)?;
+            self.note_outcome("delete", key, self.api.destroy(*kind, &id).await)?;
         }
         lock(index).set(key, None);
         Ok(())
@@ -250,9 +250,9 @@ impl Shared {
     async fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<Object> {
         let absent = || StoreError::new("get", key, ErrorKind::NotFound);
         // Held until the response begins, so that the bytes and the metadata are of the same version.
-        let _turn = self.turn(key).await;
+        let _lock = self.lock_key(key).await;
         let mut entry = self.find("get", key).await?.ok_or_else(absent)?;
-        for look_again in [true, false] {
+        for may_look_again in [true, false] {
             match self.api.open(entry.kind, &entry.resource).await {
                 Ok((length, bytes)) if length.is_none_or(|length| length == entry.resource.bytes) => {
                     self.answers.store(true, Ordering::Relaxed);
@@ -260,9 +260,9 @@ impl Shared {
                     let body = part(exactly(bytes, meta.size, key.clone()), range);
                     return Ok(Object { meta, body });
                 }
-                Err(e) if e.kind != ErrorKind::NotFound => return self.told("get", key, Err(e)),
+                Err(e) if e.kind != ErrorKind::NotFound => return self.note_outcome("get", key, Err(e)),
                 // Another process has changed or deleted it.
-                _ if look_again => entry = self.ask("get", key).await?.ok_or_else(absent)?,
+                _ if may_look_again => entry = self.ask("get", key).await?.ok_or_else(absent)?,
                 _ => {}
             }
         }
@@ -274,7 +274,7 @@ impl Shared {
         let index = self.index("list").await?;
         let doubts = lock(index).doubts(prefix);
         for key in doubts {
-            let _turn = self.turn(&key).await;
+            let _lock = self.lock_key(&key).await;
             self.find("list", &key).await?;
         }
         let listed = lock(index).list(prefix, start_after);
@@ -329,7 +329,7 @@ impl ObjectStore for CloudinaryStore {
     }
 
     async fn head(&self, key: &Key) -> Result<ObjectMeta> {
-        let _turn = self.0.turn(key).await;
+        let _lock = self.0.lock_key(key).await;
         let found = self.0.find("head", key).await?;
         found.map(|entry| entry.meta(key)).ok_or_else(|| StoreError::new("head", key, ErrorKind::NotFound))
     }
@@ -357,7 +357,7 @@ impl ObjectStore for CloudinaryStore {
         let body = |text: &'static str| Body::from(Bytes::from_static(text.as_bytes()));
         self.put(&probe, &body("1"), &PutMode::Create).await?;
         let id = self.0.public_id("probe", &probe)?;
-        let second = self.0.told("probe", &probe, self.0.api.upload(Kind::Raw, &id, &body("2"), false).await);
+        let second = self.0.note_outcome("probe", &probe, self.0.api.upload(Kind::Raw, &id, &body("2"), false).await);
         let third = self.put(&probe, &body("3"), &PutMode::Overwrite).await;
         self.delete(&probe).await?;
         third?;
@@ -375,7 +375,7 @@ impl ObjectStore for CloudinaryStore {
     async fn status(&self) -> Result<StoreStatus> {
         // The check uses up one of the few requests per hour, so it only runs after a request has failed.
         if !self.0.answers.load(Ordering::Relaxed) {
-            self.0.told("status", &self.0.folder, self.0.api.ping().await)?;
+            self.0.note_outcome("status", &self.0.folder, self.0.api.ping().await)?;
         }
         Ok(StoreStatus { kind: "cloudinary", ..StoreStatus::default() })
     }

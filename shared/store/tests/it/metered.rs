@@ -1,4 +1,4 @@
-//! What a meter is told, and that nothing gets lost on the way through [`Metered`].
+//! Which operations a meter records, and that nothing gets lost on the way through [`Metered`].
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

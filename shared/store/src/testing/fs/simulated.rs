@@ -50,7 +50,7 @@ struct Lock {
 
 impl Inner {
     /// Frees the space of a node that has neither a name nor a handle.
-    fn settle(&mut self, id: u64) {
+    fn free_if_unused(&mut self, id: u64) {
         let node = self.state.node(id);
         if node.links > 0 || self.open.contains_key(&id) {
             return;
@@ -65,7 +65,7 @@ impl Inner {
 
     fn change(&mut self, folder: u64, change: Change) {
         for id in self.state.change(folder, change) {
-            self.settle(id);
+            self.free_if_unused(id);
         }
     }
 
@@ -180,7 +180,7 @@ impl Drop for Simulated {
             *count -= 1;
             if *count == 0 {
                 inner.open.remove(&self.node);
-                inner.settle(self.node);
+                inner.free_if_unused(self.node);
             }
         }
         self.disk.shared.unlocked.notify_all();
