@@ -139,7 +139,7 @@ async fn what_is_exported_is_imported_elsewhere_beside_a_server_too() {
         (bytes, vec!["now".into(), "then.zip".into()])
     );
     let unknown = run(folder.path(), &["export", "backup-2026", zip]).ends(1);
-    assert!(unknown.complained.contains(&format!("most like it: {name}")), "{unknown:?}");
+    assert!(unknown.complained.contains(&format!("most similar names: {name}")), "{unknown:?}");
 
     let serving = Server::start(other.path());
     let planned = run(other.path(), &["import", plain, "--dry-run", "--json"]).ends(0).json();
