@@ -25,9 +25,9 @@ use crate::conditions;
     ),
     responses(
         (status = 200, description = "The image", body = Item, headers(("ETag" = String, description = "Its version"))),
-        (status = 304, description = "It is as the client knows it"),
+        (status = 304, description = "Not modified"),
         (status = 404, description = "`no-such-image`"),
-        (status = 412, description = "`precondition-failed`: `If-Match` does not hold"),
+        (status = 412, description = "`precondition-failed`: the condition in `If-Match` is false"),
     ),
 )]
 pub(crate) async fn show(
