@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn a_commit_is_told_by_its_key() {
+    fn a_commit_is_found_by_its_key() {
         let id: Uuid = COMMIT.parse().unwrap();
         for key in [format!("image-metadata.d/{COMMIT}.json"), format!("my%2Bgallery/image-metadata.d/{COMMIT}.json")] {
             assert_eq!(commits(&message(&key)).unwrap(), [id], "{key}");
@@ -98,13 +98,13 @@ mod tests {
     }
 
     #[test]
-    fn a_test_message_says_nothing_and_nonsense_is_an_error() {
+    fn a_test_message_has_no_commits_and_nonsense_is_an_error() {
         assert!(commits(r#"{"Service":"Amazon S3","Event":"s3:TestEvent"}"#).unwrap().is_empty());
         assert!(commits("nonsense").is_err());
     }
 
     #[test]
-    fn a_schedule_and_a_queue_are_told_apart() {
+    fn schedules_and_queues_are_distinguished() {
         let read = |text| serde_json::from_str::<Event>(text);
         assert!(matches!(read(r#"{"task":"fold"}"#), Ok(Event::Task { task: Task::Compact })));
         assert!(matches!(read(r#"{"Records":[]}"#), Ok(Event::Queue(_))));
