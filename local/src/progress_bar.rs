@@ -41,12 +41,12 @@ pub async fn watch<T>(progress: &Progress, work: impl Future<Output = T>) -> T {
 }
 
 /// Passes on the progress of an import or an export.
-pub fn note(progress: &Progress, told: portable::Progress) {
-    let step = match told.stage {
+pub fn note(progress: &Progress, seen: portable::Progress) {
+    let step = match seen.stage {
         Stage::Exporting => "exporting",
         Stage::Reading => "reading",
         Stage::Archiving => "replicas",
         Stage::Storing => "images",
     };
-    progress.note(step, told.done, told.total);
+    progress.note(step, seen.done, seen.total);
 }

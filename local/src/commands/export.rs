@@ -30,8 +30,8 @@ pub async fn run(api: &Api, output: &Output, backup: Option<&str>, path: &Path) 
         match is_zip(path) {
             true => zip(api, what, path).await,
             false => {
-                let told = |progress| progress_bar::note(&api.keepsake.core.progress, progress);
-                Ok(api.keepsake.exports.export_folder(what, path, &told).await?)
+                let note = |progress| progress_bar::note(&api.keepsake.core.progress, progress);
+                Ok(api.keepsake.exports.export_folder(what, path, &note).await?)
             }
         }
     };
@@ -83,8 +83,8 @@ fn unwritten(path: &Path, why: impl ToString) -> Failure {
 }
 
 async fn write(api: &Api, what: What, path: &Path, mut file: File) -> Result<Exported, Failure> {
-    let told = |progress| progress_bar::note(&api.keepsake.core.progress, progress);
-    let exported = api.keepsake.exports.export_zip(what, &mut file, &told).await.map_err(|error| match error {
+    let note = |progress| progress_bar::note(&api.keepsake.core.progress, progress);
+    let exported = api.keepsake.exports.export_zip(what, &mut file, &note).await.map_err(|error| match error {
         shared::Error::Unwritable(_, why) => unwritten(path, why),
         other => other.into(),
     })?;

@@ -20,7 +20,7 @@ fn lines(found: &Value) -> Vec<String> {
     let count = |field| number(found, field);
     let mut lines = vec![
         format!("slice     {}", text(found, "slice")),
-        format!("images    {} read in both places, {} bytes each", count("images"), count("bytes")),
+        format!("images    {} read in the store and in the archive, {} bytes each", count("images"), count("bytes")),
         format!("deleted   {} images read, of which the archive keeps a copy", count("deleted")),
         format!("backups   {} manifests and chunks read, {} written again", count("pieces"), count("rewritten")),
     ];

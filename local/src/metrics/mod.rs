@@ -56,7 +56,7 @@ struct Stores {
 
 /// Counts the operations of one store.
 #[derive(Debug)]
-struct Place {
+struct StoreMeter {
     name: &'static str,
     stores: Stores,
 }
@@ -87,13 +87,13 @@ impl Metrics {
 
     /// The meters of the primary and the archive.
     pub fn meters(&self) -> Meters {
-        let place = |name| {
+        let meter = |name| {
             // Exposed from the first scrape on, since the growth of a metric that did not exist before cannot be
             // computed.
             FAILURES.iter().for_each(|kind| _ = self.stores.errors.get_or_create(&error_of(name, *kind)));
-            Arc::new(Place { name, stores: self.stores.clone() })
+            Arc::new(StoreMeter { name, stores: self.stores.clone() })
         };
-        Meters { primary: place("primary"), archive: place("archive") }
+        Meters { primary: meter("primary"), archive: meter("archive") }
     }
 
     /// All metrics as text.
@@ -142,20 +142,20 @@ fn now() -> Instant {
     Instant::now()
 }
 
-impl Meter for Place {
+impl Meter for StoreMeter {
     fn note(&self, operation: &'static str, failure: Option<ErrorKind>, took: Duration) {
-        let (place, operation) = (("place", self.name.to_owned()), ("operation", operation.to_owned()));
+        let (store, operation) = (("place", self.name.to_owned()), ("operation", operation.to_owned()));
         let outcome = ("outcome", outcome(failure).to_owned());
         if let Some(kind) = failure.filter(|kind| FAILURES.contains(kind)) {
             self.stores.errors.get_or_create(&error_of(self.name, kind)).inc();
         }
-        self.stores.operations.get_or_create(&[place.clone(), operation.clone(), outcome]).inc();
-        self.stores.seconds.get_or_create(&[place, operation]).observe(took.as_secs_f64());
+        self.stores.operations.get_or_create(&[store.clone(), operation.clone(), outcome]).inc();
+        self.stores.seconds.get_or_create(&[store, operation]).observe(took.as_secs_f64());
     }
 }
 
-fn error_of(place: &str, kind: ErrorKind) -> Labels<2> {
-    [("place", place.to_owned()), ("kind", outcome(Some(kind)).to_owned())]
+fn error_of(store: &str, kind: ErrorKind) -> Labels<2> {
+    [("place", store.to_owned()), ("kind", outcome(Some(kind)).to_owned())]
 }
 
 fn outcome(failure: Option<ErrorKind>) -> &'static str {

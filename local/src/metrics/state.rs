@@ -47,7 +47,7 @@ fn add_catalog(registry: &mut Registry, keepsake: &Keepsake) {
         let count = counts.thumbnails(outcome);
         thumbnails.get_or_create(&[("outcome", outcome.name().to_owned())]).inc_by(count);
     }
-    registry.register("derivatives", "Questions for smaller forms of images, by how they ended", thumbnails);
+    registry.register("derivatives", "Requests for thumbnails, by outcome", thumbnails);
     let totals = keepsake.core.catalog.read(|state| state.totals());
     gauge(registry, "images", "Images that there are", totals.live as f64);
     gauge(registry, "image_bytes", "Length of those images", totals.bytes as f64);
@@ -55,7 +55,7 @@ fn add_catalog(registry: &mut Registry, keepsake: &Keepsake) {
 
 /// Metrics from requests to the stores.
 fn add_look(registry: &mut Registry, look: &Health, now: Timestamp) {
-    gauge(registry, "look_age_seconds", "Time since the stores were last asked for what follows", age(now, look.now));
+    gauge(registry, "look_age_seconds", "Age of the cached state of the stores", age(now, look.now));
     if let Some(behind) = &look.archive.behind {
         gauge(
             registry,
@@ -75,12 +75,7 @@ fn add_look(registry: &mut Registry, look: &Health, now: Timestamp) {
         gauge(registry, "archive_lag_seconds", help, seconds);
     }
     gauge(registry, "backups", "Backups that there are", look.backups as f64);
-    gauge(
-        registry,
-        "uploads_not_backed_up",
-        "Images that the newest backup has not, as far as counts tell",
-        look.not_backed_up as f64,
-    );
+    gauge(registry, "uploads_not_backed_up", "Images uploaded since the newest backup", look.not_backed_up as f64);
     if let Some(newest) = &look.newest {
         gauge(registry, "newest_backup_age_seconds", "Time since the newest backup was made", age(now, newest.created));
     }
@@ -97,7 +92,7 @@ fn add_look(registry: &mut Registry, look: &Health, now: Timestamp) {
         };
         checks.get_or_create(&[("check", check.name.to_owned())]).set(level);
     }
-    registry.register("check_status", "What each check of /api/health says: 0 ok, 1 warn, 2 error", checks);
+    registry.register("check_status", "The result of each check of /api/health: 0 ok, 1 warn, 2 error", checks);
     let verdicts = Family::<Labels<1>, Gauge>::default();
     for verdict in ["proven", "unproven", "ephemeral"] {
         verdicts
@@ -111,16 +106,16 @@ fn add_look(registry: &mut Registry, look: &Health, now: Timestamp) {
 
 fn add_room(registry: &mut Registry, look: &Health) {
     let (free, total) = (Family::<Labels<1>, Gauge>::default(), Family::<Labels<1>, Gauge>::default());
-    let places = [("primary", &look.primary), ("archive", &look.archive.status)];
-    for (place, status) in places.into_iter().filter_map(|(place, status)| Some((place, status.as_ref()?))) {
+    let stores = [("primary", &look.primary), ("archive", &look.archive.status)];
+    for (store, status) in stores.into_iter().filter_map(|(store, status)| Some((store, status.as_ref()?))) {
         let StoreStatus { free_bytes, total_bytes, .. } = status;
         for (family, bytes) in [(&free, free_bytes), (&total, total_bytes)] {
             let Some(bytes) = bytes else { continue };
-            family.get_or_create(&[("place", place.to_owned())]).set(i64::try_from(*bytes).unwrap_or(i64::MAX));
+            family.get_or_create(&[("place", store.to_owned())]).set(i64::try_from(*bytes).unwrap_or(i64::MAX));
         }
     }
-    registry.register("free_bytes", "What can still be written, where it is known", free);
-    registry.register("total_bytes", "What the medium holds in all, where it is known", total);
+    registry.register("free_bytes", "Bytes that can still be written, where known", free);
+    registry.register("total_bytes", "Total size of the medium in bytes, where known", total);
 }
 
 fn add_verification(registry: &mut Registry, look: &Health, now: Timestamp) {
@@ -139,7 +134,7 @@ fn add_verification(registry: &mut Registry, look: &Health, now: Timestamp) {
     for (kind, count) in found {
         findings.get_or_create(&[("kind", kind.to_owned())]).set(i64::try_from(count).unwrap_or(i64::MAX));
     }
-    registry.register("verification_findings", "What verifications found and nobody has put right", findings);
+    registry.register("verification_findings", "Findings of verifications that are not repaired yet", findings);
 }
 
 fn gauge(registry: &mut Registry, name: &str, help: &str, value: f64) {

@@ -136,7 +136,7 @@ async fn async_replication_recovers_after_outage_and_kill() {
     server.kill();
 
     let again = elsewhere.serve(folder.path(), "async");
-    assert!(again.greeting.iter().any(|line| line.contains("put off")), "{:?}", again.greeting);
+    assert!(again.greeting.iter().any(|line| line.contains("postponed")), "{:?}", again.greeting);
     assert_eq!(again.archive().await["behindImages"], Value::Null, "what it lacks is not known before it is asked");
     is_served(&again, &items).await;
     items.extend(upload(&again, 8..9).await);
@@ -193,7 +193,7 @@ async fn revoked_archive_key_does_not_stop_serving_from_disk() {
         server.stop();
         let variables = [elsewhere.variables(mode), vec![("AWS_SECRET_ACCESS_KEY", "expired")]].concat();
         let again = Server::start_with(folder.path(), &variables);
-        assert!(again.greeting.iter().any(|line| line.contains("put off")), "{:?}", again.greeting);
+        assert!(again.greeting.iter().any(|line| line.contains("postponed")), "{:?}", again.greeting);
         is_served(&again, &items).await;
         let (name, bytes) = photo(7);
         assert_eq!(again.send_image(&name, &bytes, mode).await.unwrap().status(), status, "{mode}");
