@@ -21,7 +21,6 @@ use crate::{progress_bar, server};
 
 /// The routes on a store that this process has opened. It recovers nothing: a server may be running beside it.
 pub struct Api {
-    /// The store.
     pub keepsake: Arc<Keepsake>,
     router: Router,
     is_disk: bool,

@@ -124,10 +124,8 @@ pub async fn look_again(keepsake: Arc<Keepsake>, mut stopped: watch::Receiver<bo
         if wait(pause, &mut stopped).await {
             return;
         }
-        if let Err(error) = keepsake.recovery.look_at_archive_again().await {
-            let error = &error as &dyn std::error::Error;
-            tracing::warn!(error, "the archive could not be read again; images of another instance may be missing");
-        }
+        let looked = keepsake.recovery.look_at_archive_again().await;
+        warn_of(&looked, "the archive could not be read again; images of another instance may be missing");
     }
 }
 
@@ -171,18 +169,12 @@ pub async fn look_after(
         if hour.is_multiple_of(24) {
             prune(&keepsake).await;
         }
-        if let Err(error) = keepsake.tickets.clear().await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "old tickets could not be deleted");
+        warn_of(&keepsake.tickets.clear().await, "old tickets could not be deleted");
+        if let Some(thumbnails) = &thumbnails {
+            warn_of(&thumbnails.sweep(&keepsake.thumbnails).await, "old thumbnails could not be deleted");
         }
-        if let Some(thumbnails) = &thumbnails
-            && let Err(error) = thumbnails.sweep(&keepsake.thumbnails).await
-        {
-            tracing::warn!(error = &error as &dyn std::error::Error, "old thumbnails could not be deleted");
-        }
-        if pace == Pace::EachBurst
-            && let Err(error) = keepsake.verifier.verify_next().await
-        {
-            tracing::warn!(error = &error as &dyn std::error::Error, "a part of the store could not be verified");
+        if pace == Pace::EachBurst {
+            warn_of(&keepsake.verifier.verify_next().await, "a part of the store could not be verified");
         }
     }
 }
@@ -201,12 +193,7 @@ async fn prune(keepsake: &Keepsake) {
 #[expect(clippy::disallowed_methods, reason = "pacing needs the time that has passed, not the time of day")]
 async fn compact(keepsake: &Keepsake, pace: Pace) -> (Duration, Result<()>) {
     let start = Instant::now();
-    if let Err(error) = keepsake.verifier.repair_suspects().await {
-        tracing::warn!(
-            error = &error as &dyn std::error::Error,
-            "a damaged image could not be repaired; it will be retried"
-        );
-    }
+    warn_of(&keepsake.verifier.repair_suspects().await, "a damaged image could not be repaired; it will be retried");
     let outcome = match pace {
         // The file that users open is written first, even while the archive is unavailable.
         Pace::EachBurst => match keepsake.replication.compact_all().await {
@@ -222,11 +209,14 @@ async fn compact(keepsake: &Keepsake, pace: Pace) -> (Duration, Result<()>) {
             outcome => outcome,
         },
     };
-    if let Err(error) = &outcome {
-        let error = error as &dyn std::error::Error;
-        tracing::warn!(error, "replication or compaction failed; it will be retried");
-    }
+    warn_of(&outcome, "replication or compaction failed; it will be retried");
     (start.elapsed(), outcome)
+}
+
+fn warn_of<T>(outcome: &Result<T>, message: &str) {
+    if let Err(error) = outcome {
+        tracing::warn!(error = error as &dyn std::error::Error, "{message}");
+    }
 }
 
 /// Waits; returns whether the process was stopped.

@@ -12,7 +12,6 @@ use crate::token::Made;
 
 /// The result of the recovery at the start.
 pub enum Recovery {
-    /// It is done.
     Done(Report),
     /// There is much to do, in the background.
     GoesOn,
@@ -107,7 +106,6 @@ fn count(number: u64, noun: &str) -> String {
     }
 }
 
-/// What recovery did, in a few words each.
 fn summary(report: &Report) -> String {
     let mut did = Vec::new();
     if report.metadata_restored {

@@ -14,7 +14,6 @@ use tokio::time::timeout;
 
 /// The most bytes to drain: more than the gallery sends without checking first.
 const MOST: usize = 16 << 20;
-/// The longest time to drain.
 const WHOLE: Duration = Duration::from_secs(20);
 /// Draining ends if nothing arrives for this long.
 pub const SILENCE: Duration = Duration::from_secs(5);
@@ -28,7 +27,6 @@ pub struct DrainBody {
 }
 
 impl DrainBody {
-    /// Drains `body` unless `stopped`.
     pub fn new(body: Incoming, stopped: watch::Receiver<bool>) -> Self {
         Self { body: Some(body), stopped }
     }

@@ -17,7 +17,6 @@ const WINDOW: SignedDuration = SignedDuration::from_mins(1);
 const MOST_CLIENTS: usize = 100_000;
 const OTHERS: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
 
-/// The limits of a server.
 #[derive(Debug)]
 pub struct Limits {
     requests: Buckets,
@@ -25,7 +24,6 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// The limits in `config`.
     pub fn new(config: &Config, clock: &Clock) -> Self {
         Self {
             requests: Buckets::new("requests", config.rate_limit, clock),
@@ -40,16 +38,16 @@ impl Limiter for Limits {
         if self.requests.per_minute == 0 || address.is_loopback() {
             return Ok(None);
         }
-        self.requests.take(address).map(Some)
+        self.requests.check(address, true).map(Some)
     }
 
     fn may_guess(&self, Client(address): Client) -> Result<(), Quota> {
-        if self.wrong_tokens.per_minute == 0 { Ok(()) } else { self.wrong_tokens.look(address).map(drop) }
+        if self.wrong_tokens.per_minute == 0 { Ok(()) } else { self.wrong_tokens.check(address, false).map(drop) }
     }
 
     fn guessed_wrong(&self, Client(address): Client) {
         if self.wrong_tokens.per_minute > 0 {
-            let _ = self.wrong_tokens.take(address);
+            let _ = self.wrong_tokens.check(address, true);
         }
     }
 }
@@ -72,24 +70,19 @@ impl Buckets {
         Self { name, per_minute, clock: clock.clone(), full_again_at: Mutex::default() }
     }
 
-    /// Uses one request of the quota, if there is one left.
-    fn take(&self, address: IpAddr) -> Result<Quota, Quota> {
+    /// What is left of a client's quota; an error if there is no request left. `take` uses one.
+    fn check(&self, address: IpAddr, take: bool) -> Result<Quota, Quota> {
         let (now, mut all) = (self.clock.now(), self.lock());
         let client = Self::client(&mut all, address, now);
         let used = Self::used(&mut all, client, now);
         if used + self.one() > WINDOW {
             return Err(self.quota(used));
         }
-        all.insert(client, now + used + self.one());
-        Ok(self.quota(used + self.one()))
-    }
-
-    /// Whether there is a request left.
-    fn look(&self, address: IpAddr) -> Result<Quota, Quota> {
-        let (now, mut all) = (self.clock.now(), self.lock());
-        let client = Self::client(&mut all, address, now);
-        let used = Self::used(&mut all, client, now);
-        if used + self.one() > WINDOW { Err(self.quota(used)) } else { Ok(self.quota(used)) }
+        let used = if take { used + self.one() } else { used };
+        if take {
+            all.insert(client, now + used);
+        }
+        Ok(self.quota(used))
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, Timestamp>> {
@@ -159,7 +152,6 @@ fn address(text: &str) -> Option<IpAddr> {
 #[derive(Debug, Clone, Copy)]
 pub struct Peer(pub IpAddr);
 
-/// Adds the client to a request.
 pub fn note_client(mut request: Request, trusted_proxies: u8) -> Request {
     if let Some(Peer(connection)) = request.extensions().get().copied() {
         let client = client(connection, request.headers(), trusted_proxies);

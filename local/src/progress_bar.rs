@@ -6,7 +6,6 @@ use indicatif::{ProgressBar, ProgressStyle};
 use shared::portable::{self, Stage};
 use shared::progress::Progress;
 
-/// How often it is redrawn.
 const TICK: Duration = Duration::from_millis(100);
 
 /// Runs work to its end, and shows its progress on standard error, if that is a terminal.

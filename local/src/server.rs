@@ -84,7 +84,6 @@ pub async fn serve(mut config: Config) -> Result<(), String> {
     compaction.await.map_err(|error| format!("compaction failed ({error})"))
 }
 
-/// The routers of all functions as one, and the routes that only a server has.
 fn router(app: App, metrics: Arc<Metrics>, buckets: &page::Buckets) -> Router {
     let routes = all_routes(Arc::clone(&metrics), buckets);
     http::finish(routes.into_router(app.clone()), &app).layer(from_fn_with_state(metrics, metrics::observe))

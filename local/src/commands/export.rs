@@ -17,7 +17,6 @@ use crate::api::Api;
 use crate::output::{Failure, Output};
 use crate::progress_bar;
 
-/// Exports a backup, or the present store, to a zip or a folder.
 pub async fn run(api: &Api, output: &Output, backup: Option<&str>, path: &Path) -> Result<u8, Failure> {
     let what = match backup {
         None => What::Now,

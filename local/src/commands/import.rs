@@ -11,7 +11,6 @@ use crate::api::Api;
 use crate::output::{Failure, Output};
 use crate::progress_bar;
 
-/// Imports a zip or a folder, or reports what that would do.
 pub async fn run(api: &Api, output: &Output, path: &Path, dry_run: bool) -> Result<u8, Failure> {
     if !path.exists() {
         return Err(Failure::usage(format!("There is no {}.", path.display())));

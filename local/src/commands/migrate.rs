@@ -12,12 +12,9 @@ use crate::cli::Cli;
 use crate::output::{FAILED, Failure, Output};
 use crate::{api, progress_bar, server};
 
-/// One of the two sides of a migration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
-    /// The source.
     From,
-    /// The target.
     To,
 }
 
@@ -53,14 +50,12 @@ fn of_side(mut config: Config, side: Side) -> Config {
     config
 }
 
-/// A path as a URL.
 fn url(path: &str) -> Result<String, Failure> {
     let absolute =
         std::path::absolute(path).map_err(|error| Failure::usage(format!("{path:?} is no path ({error}).")))?;
     Ok(format!("file://{}", absolute.display().to_string().replace('%', "%25").replace('?', "%3F").replace('#', "%23")))
 }
 
-/// Migrates a store to another location.
 pub async fn run(from: &Config, to: &Config, output: &Output) -> Result<u8, Failure> {
     check_apart(from, to)?;
     let from = api::open(from).await?;

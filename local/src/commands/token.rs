@@ -9,7 +9,6 @@ use crate::api::Api;
 use crate::cli::TokenAction;
 use crate::output::{DONE, Failure, Output};
 
-/// Issues, lists or revokes tokens.
 pub async fn run(api: &Api, output: &Output, action: &TokenAction) -> Result<u8, Failure> {
     match action {
         TokenAction::New { name, scope } => {
@@ -37,7 +36,6 @@ pub async fn run(api: &Api, output: &Output, action: &TokenAction) -> Result<u8,
     Ok(DONE)
 }
 
-/// The displayed fields of a token.
 fn shown(token: &Token) -> Value {
     json!({ "id": token.id, "name": token.name, "scope": token.scope, "created": format_millis(token.created) })
 }

@@ -8,7 +8,6 @@ use super::fields::{number, text, texts};
 use crate::api::Api;
 use crate::output::{Failure, Output};
 
-/// Verifies a slice of the store, or all of it, and reports the findings.
 pub async fn run(api: &Api, output: &Output, slice: Option<Slice>, repair: bool) -> Result<u8, Failure> {
     let slice = slice.unwrap_or(Slice::WHOLE);
     let found = api.ask(Method::POST, &format!("/api/verify?slice={slice}&repair={repair}")).await?;

@@ -38,7 +38,6 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 const FAILURES: [ErrorKind; 5] =
     [ErrorKind::Full, ErrorKind::ReadOnly, ErrorKind::Refused, ErrorKind::Corrupt, ErrorKind::Unavailable];
 
-/// The counters and measurements of this process.
 pub struct Metrics {
     registry: Registry,
     requests: Family<Labels<3>, Counter>,
@@ -54,7 +53,6 @@ struct Stores {
     seconds: Family<Labels<2>, Histogram>,
 }
 
-/// Counts the operations of one store.
 #[derive(Debug)]
 struct StoreMeter {
     name: &'static str,
@@ -66,7 +64,6 @@ fn histogram() -> Histogram {
 }
 
 impl Metrics {
-    /// Nothing counted yet.
     pub fn new() -> Arc<Self> {
         let mut registry = Registry::with_prefix("keepsake");
         let (requests, operations, errors) = (Family::default(), Family::default(), Family::default());
@@ -85,7 +82,6 @@ impl Metrics {
         Arc::new(Self { registry, requests, request_seconds, stores, looks: Looks::default() })
     }
 
-    /// The meters of the primary and the archive.
     pub fn meters(&self) -> Meters {
         let meter = |name| {
             // Exposed from the first scrape on, since the growth of a metric that did not exist before cannot be
@@ -96,7 +92,6 @@ impl Metrics {
         Meters { primary: meter("primary"), archive: meter("archive") }
     }
 
-    /// All metrics as text.
     async fn expose(&self, app: &App) -> Result<String, fmt::Error> {
         let mut text = String::new();
         encode_registry(&mut text, &self.registry)?;

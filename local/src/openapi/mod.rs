@@ -47,7 +47,6 @@ const SCHEMES: [&str; 2] = ["token", "session"];
 )]
 struct Api;
 
-/// The routes that describe all routes.
 pub fn routes() -> Routes {
     Routes::new().get("/api/openapi.json", document_as_json).get("/api/docs", page)
 }
@@ -75,7 +74,6 @@ async fn page() -> Result<Response, Problem> {
     Ok((headers, page::html(&document)).into_response())
 }
 
-/// The description of all routes.
 pub fn document() -> Document {
     let mut document = Api::openapi();
     parts().into_iter().for_each(|part| document.merge(part));

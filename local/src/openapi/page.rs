@@ -18,7 +18,6 @@ pub fn policy() -> String {
     )
 }
 
-/// The page for `document`.
 pub fn html(document: &Value) -> String {
     let info = &document["info"];
     let title = format!("{} {}: API", text(&info["title"]), text(&info["version"]));
