@@ -53,7 +53,6 @@ pub(crate) enum HealthAnswer<'a> {
 }
 
 impl HealthInBrief {
-    /// The brief answer for `health`.
     pub(crate) fn new(health: &Health) -> Self {
         Self { status: health.status.into(), persistence: HealthWritable { writable: health.writable } }
     }
@@ -184,7 +183,6 @@ impl From<health::Status> for HealthStatus {
 }
 
 impl<'a> Report<'a> {
-    /// The answer for `health`.
     pub(crate) fn new(health: &'a Health, platform: Option<&'a str>) -> Self {
         let (primary, archive, persistence) = (health.primary.as_ref(), &health.archive, &health.persistence);
         let check = |check: &'a health::Check| {

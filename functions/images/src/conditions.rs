@@ -72,7 +72,6 @@ pub(crate) fn revalidated(etag: ETag, answer: impl IntoResponse) -> Response {
 pub(crate) struct Expected(Option<IfMatch>);
 
 impl Expected {
-    /// Reads the versions from the headers of a change.
     pub(crate) fn of(headers: &HeaderMap) -> Result<Self> {
         let if_match = headers.typed_try_get();
         if_match.map(Self).map_err(|_| Error::Invalid("If-Match must be * or entity tags in quotes.".to_owned()))

@@ -201,12 +201,9 @@ pub(crate) async fn delete(
     Ok(Json(DeletedGroup { message, id, images }))
 }
 
-/// A requested change of a group.
 pub(crate) struct Change<T> {
-    /// The group's id.
     id: String,
     expected: Expected,
-    /// Its new content.
     to: T,
 }
 

@@ -140,7 +140,6 @@ fn parse_bool(name: &str, value: &str) -> Result<bool> {
     value.parse().map_err(|_| Error::Invalid(format!("{name} must be true or false.")))
 }
 
-/// Whether an answer is short enough to be sent.
 fn fits(app: &App, body: &[u8]) -> bool {
     !app.on_lambda || body.len() as u64 <= LAMBDA_MAX_BODY_BYTES
 }

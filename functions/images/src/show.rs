@@ -39,7 +39,6 @@ pub(crate) async fn show(
     conditions::answer(etag(&image.1), &headers, || item(&app, &image))
 }
 
-/// An image's item.
 pub(crate) fn item<'a>(app: &'a App, image: &'a (ImageId, Arc<Entry>)) -> Result<Json<Item<'a>>, Problem> {
     let item = Item::new(image).ok_or_else(|| Error::NoSuchImage(image.0.to_string()))?;
     Ok(Json(item.at(&app.public_url)))

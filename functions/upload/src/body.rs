@@ -19,7 +19,6 @@ use crate::{digests, plain};
 /// The extra length that a form may have besides its longest image, in bytes.
 pub(crate) const FORM_BYTES: u64 = 64 * 1024;
 
-/// Stores the images of a whole body.
 pub(crate) async fn take(app: App, query: form::Query, request: Request) -> Result<Response, Problem> {
     let mut form = Form::of_query(query)?;
     let key = idempotency_key(request.headers())?;

@@ -339,7 +339,6 @@ fn limit(keepsake: &Keepsake) -> u64 {
     keepsake.core.settings.max_upload_bytes.saturating_add(FORM_BYTES)
 }
 
-/// The progress of an upload, as headers.
 fn state(app: &App, standing: &Standing) -> HeaderMap {
     let complete = if standing.begun.ended.is_some() { "?1" } else { "?0" };
     let mut headers =
