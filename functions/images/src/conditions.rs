@@ -3,7 +3,7 @@
 use axum::http::header::CACHE_CONTROL;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use headers::{ETag, Header, HeaderMapExt, IfMatch, IfModifiedSince, IfNoneMatch, IfUnmodifiedSince, LastModified};
+use headers::{ETag, HeaderMapExt, IfMatch, IfModifiedSince, IfNoneMatch, IfUnmodifiedSince, LastModified};
 use shared::catalog::Entry;
 use shared::groups::Group;
 use shared::http::{Problem, etag, group_etag};
@@ -23,7 +23,7 @@ impl Validators {
         let modified = self.last_modified.map(std::time::SystemTime::from);
         let unchanged = match headers.typed_try_get::<IfMatch>() {
             Ok(Some(condition)) => condition.precondition_passes(&self.etag),
-            Ok(None) => match (get::<IfUnmodifiedSince>(headers), modified) {
+            Ok(None) => match (headers.typed_get::<IfUnmodifiedSince>(), modified) {
                 (Some(condition), Some(modified)) => condition.precondition_passes(modified),
                 _ => true,
             },
@@ -33,16 +33,12 @@ impl Validators {
         if !unchanged {
             return Err(Error::Changed);
         }
-        Ok(match (headers.typed_get::<IfNoneMatch>(), get::<IfModifiedSince>(headers), modified) {
+        Ok(match (headers.typed_get::<IfNoneMatch>(), headers.typed_get::<IfModifiedSince>(), modified) {
             (Some(condition), ..) => condition.precondition_passes(&self.etag),
             (None, Some(condition), Some(modified)) => condition.is_modified(modified),
             _ => true,
         })
     }
-}
-
-fn get<H: Header>(headers: &HeaderMap) -> Option<H> {
-    headers.typed_get()
 }
 
 /// Answers a GET with a representation that may be cached, but must be revalidated before each use, unless the

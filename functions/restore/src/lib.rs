@@ -67,7 +67,7 @@ struct Restored {
     missing: usize,
     /// With `dryRun`, if there is too little free space: how many more bytes must be free. The restore itself would be
     /// refused with 507 `insufficient-storage`.
-    #[serde(skip_serializing_if = "is_nothing")]
+    #[serde(skip_serializing_if = "is_zero")]
     lacking_bytes: u64,
     /// The backup that was made before; restoring it undoes this restore.
     #[schema(required)]
@@ -165,10 +165,6 @@ impl RestoredImages {
     }
 }
 
-fn is_zero(number: &usize) -> bool {
-    *number == 0
-}
-
-fn is_nothing(bytes: &u64) -> bool {
-    *bytes == 0
+fn is_zero<T: Default + PartialEq>(number: &T) -> bool {
+    *number == T::default()
 }

@@ -13,23 +13,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::simulated::SimulatedDisk;
-use super::state::{Content, Node, ROOT, State};
+use super::state::{Content, Moment, Node, ROOT, State};
 
 /// More outcomes of one crash than this mean that a sync is missing.
 const MOST_OUTCOMES: usize = 10_000;
-
-/// A simulated disk as it was after one change.
-#[derive(Clone)]
-pub struct Moment {
-    pub(super) call: String,
-    pub(super) state: State,
-}
-
-impl std::fmt::Debug for Moment {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Moment").field(&self.call).finish()
-    }
-}
 
 /// The contents of the nodes that were not synced.
 type Outcome = BTreeMap<u64, Content>;

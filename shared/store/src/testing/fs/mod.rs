@@ -5,6 +5,6 @@ mod fault;
 mod simulated;
 mod state;
 
-pub use crash::Moment;
 pub use fault::{Call, CallFault, FaultyFileSystem};
 pub use simulated::SimulatedDisk;
+pub use state::Moment;

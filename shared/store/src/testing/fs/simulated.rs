@@ -9,8 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use jiff::Timestamp;
 use rustix::io::Errno;
 
-use super::crash::Moment;
-use super::state::{Change, Content, ROOT, State};
+use super::state::{Change, Content, Moment, ROOT, State};
 use crate::disk::fs::{Entries, FileSystem, Handle, Open, Result, Space, Stat};
 use crate::object::Files;
 
