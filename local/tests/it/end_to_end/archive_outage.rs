@@ -289,8 +289,8 @@ async fn wiped_under_load(archive: &str) {
         let enough = 20 + 17 * round as usize;
         eventually("some changes are acknowledged", || so_far() >= enough).await;
         let before = so_far();
-        let archive = server.archive().await;
-        let behind = archive["behindImages"].as_u64().unwrap() as usize;
+        let lag = server.archive().await;
+        let behind = lag["behindImages"].as_u64().unwrap() as usize;
         server.signal(rustix::process::Signal::KILL);
         stop.store(true, Ordering::SeqCst);
         for client in clients {
