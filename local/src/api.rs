@@ -21,7 +21,6 @@ use crate::{progress_bar, server};
 
 /// The routes on a store that this process has opened. It recovers nothing: a server may be running beside it.
 pub struct Api {
-    /// The store.
     pub keepsake: Arc<Keepsake>,
     router: Router,
     is_disk: bool,
@@ -84,23 +83,23 @@ impl Api {
         Ok((status.is_success(), answer))
     }
 
-    /// Does what a change leaves for later, as the server does in the background: whoever opens `image-metadata.json` then
-    /// sees what was done.
-    pub async fn settle(&self) {
-        let mut settled = self.keepsake.maintenance.catch_up().await;
-        if self.is_disk && settled.is_ok() {
-            settled = self.keepsake.replication.compact_all().await;
+    /// Does what a change leaves for later, as the server does in the background: `image-metadata.json` then
+    /// contains the change.
+    pub async fn finish_deferred_work(&self) {
+        let mut outcome = self.keepsake.maintenance.catch_up().await;
+        if self.is_disk && outcome.is_ok() {
+            outcome = self.keepsake.replication.compact_all().await;
         }
-        if let Err(error) = settled {
-            tracing::warn!(error = &error as &dyn StdError, "what is left for later could not be done; a server will");
+        if let Err(error) = outcome {
+            tracing::warn!(error = &error as &dyn StdError, "deferred work failed; a server will retry it");
         }
     }
 }
 
 /// Opens a store that is there: a folder that is not is a misspelt one, and none is made.
 pub async fn open(config: &Config) -> Result<Keepsake, Failure> {
-    for place in std::iter::once(&config.store).chain(&config.backup) {
-        if let StoreUrl::File(folder) = place {
+    for location in std::iter::once(&config.store).chain(&config.backup) {
+        if let StoreUrl::File(folder) = location {
             check_folder(folder)?;
         }
     }

@@ -41,7 +41,7 @@ const LAST: Duration = Duration::from_secs(6);
 /// it retries.
 pub async fn run(keepsake: Arc<Keepsake>, pace: Pace, stopped: watch::Receiver<bool>) {
     if within(LAST, stopped.clone(), keep_compacting(&keepsake, pace, stopped)).await.is_none() {
-        tracing::warn!("replicas are still to be made; the next start goes on with them");
+        tracing::warn!("some replicas are still pending; the next start makes them");
     }
 }
 
@@ -104,7 +104,10 @@ pub async fn recover(
             }
             Err(error) => {
                 let error = &error as &dyn std::error::Error;
-                tracing::error!(error, "the store could not be recovered yet; images are served from where they are");
+                tracing::error!(
+                    error,
+                    "the store could not be recovered yet; images are served from the archive where needed"
+                );
             }
         }
     }
@@ -121,13 +124,8 @@ pub async fn look_again(keepsake: Arc<Keepsake>, mut stopped: watch::Receiver<bo
         if wait(pause, &mut stopped).await {
             return;
         }
-        if let Err(error) = keepsake.recovery.look_at_archive_again().await {
-            let error = &error as &dyn std::error::Error;
-            tracing::warn!(
-                error,
-                "the archive could not be read again; what another instance stored may be missing here"
-            );
-        }
+        let looked = keepsake.recovery.look_at_archive_again().await;
+        warn_of(&looked, "the archive could not be read again; images of another instance may be missing");
     }
 }
 
@@ -171,18 +169,12 @@ pub async fn look_after(
         if hour.is_multiple_of(24) {
             prune(&keepsake).await;
         }
-        if let Err(error) = keepsake.tickets.clear().await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "old tickets could not be cleared away");
+        warn_of(&keepsake.tickets.clear().await, "old tickets could not be deleted");
+        if let Some(thumbnails) = &thumbnails {
+            warn_of(&thumbnails.sweep(&keepsake.thumbnails).await, "old thumbnails could not be deleted");
         }
-        if let Some(thumbnails) = &thumbnails
-            && let Err(error) = thumbnails.sweep(&keepsake.thumbnails).await
-        {
-            tracing::warn!(error = &error as &dyn std::error::Error, "old derivatives could not be cleared away");
-        }
-        if pace == Pace::EachBurst
-            && let Err(error) = keepsake.verifier.verify_next().await
-        {
-            tracing::warn!(error = &error as &dyn std::error::Error, "a part of the store could not be verified");
+        if pace == Pace::EachBurst {
+            warn_of(&keepsake.verifier.verify_next().await, "a part of the store could not be verified");
         }
     }
 }
@@ -201,9 +193,7 @@ async fn prune(keepsake: &Keepsake) {
 #[expect(clippy::disallowed_methods, reason = "pacing needs the time that has passed, not the time of day")]
 async fn compact(keepsake: &Keepsake, pace: Pace) -> (Duration, Result<()>) {
     let start = Instant::now();
-    if let Err(error) = keepsake.verifier.repair_suspects().await {
-        tracing::warn!(error = &error as &dyn std::error::Error, "a damaged image could not be repaired; it will be");
-    }
+    warn_of(&keepsake.verifier.repair_suspects().await, "a damaged image could not be repaired; it will be retried");
     let outcome = match pace {
         // The file that users open is written first, even while the archive is unavailable.
         Pace::EachBurst => match keepsake.replication.compact_all().await {
@@ -219,15 +209,18 @@ async fn compact(keepsake: &Keepsake, pace: Pace) -> (Duration, Result<()>) {
             outcome => outcome,
         },
     };
-    if let Err(error) = &outcome {
-        let error = error as &dyn std::error::Error;
-        tracing::warn!(error, "replicas could not be made, or commits not be folded; they will be");
-    }
+    warn_of(&outcome, "replication or compaction failed; it will be retried");
     (start.elapsed(), outcome)
 }
 
+fn warn_of<T>(outcome: &Result<T>, message: &str) {
+    if let Err(error) = outcome {
+        tracing::warn!(error = error as &dyn std::error::Error, "{message}");
+    }
+}
+
 /// Waits; returns whether the process was stopped.
-#[expect(clippy::disallowed_methods, reason = "the one place that paces folding")]
+#[expect(clippy::disallowed_methods, reason = "the one place that paces compaction")]
 async fn wait(time: Duration, stopped: &mut watch::Receiver<bool>) -> bool {
     tokio::select! {
         () = sleep(time) => false,
@@ -240,7 +233,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn work_that_is_under_way_when_the_process_is_told_to_stop_is_limited_too() {
+    async fn a_stop_limits_work_in_progress() {
         let (stop, stopped) = watch::channel(false);
         let short = Duration::from_millis(1);
         let endless = within(short, stopped.clone(), std::future::pending::<()>());

@@ -12,7 +12,6 @@ use crate::token::Made;
 
 /// The result of the recovery at the start.
 pub enum Recovery {
-    /// It is done.
     Done(Report),
     /// There is much to do, in the background.
     GoesOn,
@@ -23,20 +22,18 @@ pub enum Recovery {
 }
 
 impl Recovery {
-    fn told(&self, keepsake: &Keepsake) -> String {
+    fn describe(&self, keepsake: &Keepsake) -> String {
         match self {
-            Self::Done(report) => told(report),
+            Self::Done(report) => summary(report),
             Self::GoesOn => match keepsake.recovering.restoring() {
                 Some(restoring) => format!(
-                    "{} on the way back from the archive, which they are served from until then",
+                    "{} being copied back from the archive, which serves them until then",
                     count(restoring.total, "image")
                 ),
-                None => "goes on in the background; GET /api/health tells how far it is".to_owned(),
+                None => "continues in the background; GET /api/health reports its progress".to_owned(),
             },
-            Self::ArchiveAway => {
-                "put off: the archive does not answer or takes nothing; it will follow when that is over".to_owned()
-            }
-            Self::NoWrites => "not possible: the store takes no writes".to_owned(),
+            Self::ArchiveAway => "postponed until the archive answers and accepts writes".to_owned(),
+            Self::NoWrites => "not possible: the store accepts no writes".to_owned(),
         }
     }
 }
@@ -67,9 +64,9 @@ pub async fn lines(
             lines.push(format!("  warning   {}: {}", check.name, check.message));
         }
     }
-    for (place, status) in [("images", &health.primary), ("archive", &health.archive.status)] {
+    for (store, status) in [("images", &health.primary), ("archive", &health.archive.status)] {
         if let Some(how) = status.as_ref().and_then(|status| status.integrity) {
-            lines.push(format!("  checks    {place}: {how}"));
+            lines.push(format!("  checks    {store}: {how}"));
         }
     }
     let newest = health.newest.as_ref().map_or_else(String::new, |backup| format!(", the newest {}", backup.name));
@@ -85,7 +82,7 @@ pub async fn lines(
     if let Some(warning) = &health.persistence.warning {
         lines.push(format!("  warning   {warning}"));
     }
-    lines.push(format!("  recovery  {}", recovery.told(keepsake)));
+    lines.push(format!("  recovery  {}", recovery.describe(keepsake)));
     if let Some(Made { token, kept }) = made_token {
         let kept = if *kept { "shown once; kept in .keepsake-token" } else { "for this start only" };
         lines.push(format!("  token     {token} ({kept}; send it as Authorization: Bearer …)"));
@@ -109,8 +106,7 @@ fn count(number: u64, noun: &str) -> String {
     }
 }
 
-/// What recovery did, in a few words each.
-fn told(report: &Report) -> String {
+fn summary(report: &Report) -> String {
     let mut did = Vec::new();
     if report.metadata_restored {
         did.push("metadata restored from its replica".to_owned());
@@ -127,11 +123,11 @@ fn told(report: &Report) -> String {
     add(report.set_aside, "file", "set aside in backups/quarantine/");
     add(report.damaged_commits as u64, "damaged commit", "set aside");
     add(report.deletes_finished, "delete", "finished");
-    add(report.missing.len() as u64, "image", "missing: their bytes are in neither place");
+    add(report.missing.len() as u64, "image", "missing: their bytes are neither in the store nor in the archive");
     add(report.unusable_names.len() as u64, "record", "left in the older file, which is set aside");
     match (did.is_empty(), report.is_new) {
         (true, true) => "a new store".to_owned(),
-        (true, false) => "nothing was amiss".to_owned(),
+        (true, false) => "nothing to repair".to_owned(),
         (false, _) => did.join("; "),
     }
 }

@@ -1,8 +1,11 @@
 //! The command line: the commands, and a flag for each variable of the configuration, which overrides the environment.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Arg, ArgMatches, Args, FromArgMatches, Parser, Subcommand};
+use shared::tokens::Scope;
 use shared::verify::Slice;
 
 /// The exit codes in the help of every command.
@@ -38,92 +41,77 @@ pub struct Cli {
     settings: Settings,
 }
 
-/// The configuration.
-#[derive(Debug, Default, Args)]
-#[command(next_help_heading = "Settings, each also a variable of the environment, as DATA_DIR is for --data-dir")]
-struct Settings {
-    /// Address to listen on: an IP address or localhost.
-    #[arg(long, global = true, hide_short_help = true)]
-    host: Option<String>,
-    /// Port to listen on; 0 takes a free one.
-    #[arg(long, global = true, hide_short_help = true)]
-    port: Option<String>,
-    /// Folder of uploads/, backups/ and image-metadata.json.
-    #[arg(long, global = true)]
-    data_dir: Option<String>,
-    /// The store: file:///path or s3://bucket/prefix?endpoint=https://…&region=….
-    #[arg(long, global = true)]
-    store_url: Option<String>,
-    /// The archive of replicas and backups, if not backups/ in the store: a URL as for the store, or cloudinary://…,
-    /// which contains a secret and is better set in the environment.
-    #[arg(long, global = true)]
-    backup_url: Option<String>,
-    /// When replicas are made: sync or async.
-    #[arg(long, global = true, hide_short_help = true)]
-    archive: Option<String>,
-    /// Changes that may be pending replication before uploads are refused.
-    #[arg(long, global = true, hide_short_help = true)]
-    archive_behind_max: Option<String>,
-    /// Uploads for each automatic backup.
-    #[arg(long, global = true, hide_short_help = true)]
-    backup_every: Option<String>,
-    /// Newest automatic backups that a prune keeps.
-    #[arg(long, global = true, hide_short_help = true)]
-    keep_last: Option<String>,
-    /// Days for which it keeps one.
-    #[arg(long, global = true, hide_short_help = true)]
-    keep_daily: Option<String>,
-    /// Weeks for which it keeps one.
-    #[arg(long, global = true, hide_short_help = true)]
-    keep_weekly: Option<String>,
-    /// Months for which it keeps one.
-    #[arg(long, global = true, hide_short_help = true)]
-    keep_monthly: Option<String>,
-    /// Longest upload, such as 100MiB.
-    #[arg(long, global = true, hide_short_help = true)]
-    max_upload_bytes: Option<String>,
-    /// Most pixels an image may have.
-    #[arg(long, global = true, hide_short_help = true)]
-    max_pixels: Option<String>,
-    /// Bytes that uploads leave free, such as 64MiB.
-    #[arg(long, global = true, hide_short_help = true)]
-    reserve_bytes: Option<String>,
-    /// Size of the thumbnail cache, such as 1GiB; 0 disables it.
-    #[arg(long, global = true, hide_short_help = true)]
-    thumbnail_cache_bytes: Option<String>,
-    /// Whether images are served without their GPS positions: true or false.
-    #[arg(long, global = true, hide_short_help = true)]
-    strip_gps: Option<String>,
-    /// Locations whose volume is lost for good: data, uploads or archive, separated by commas.
-    #[arg(long, global = true, hide_short_help = true)]
-    accept_unmounted: Option<String>,
-    /// Who may read the store: open for everyone, token for holders of a token.
-    #[arg(long, global = true, hide_short_help = true)]
-    read: Option<String>,
-    /// Host names that the server accepts, besides localhost, separated by commas.
-    #[arg(long, global = true, hide_short_help = true)]
-    allowed_hosts: Option<String>,
-    /// Where clients reach the server, such as https://photos.example; makes the URLs in answers absolute.
-    #[arg(long, global = true, hide_short_help = true)]
-    public_url: Option<String>,
-    /// Origins whose pages may make changes, separated by commas.
-    #[arg(long, global = true, hide_short_help = true)]
-    allowed_origins: Option<String>,
-    /// Proxies before the server whose X-Forwarded-For is trusted.
-    #[arg(long, global = true, hide_short_help = true)]
-    trust_proxy: Option<String>,
-    /// Requests per minute allowed from one address; 0 for no limit.
-    #[arg(long, global = true, hide_short_help = true)]
-    rate_limit: Option<String>,
-    /// Wrong tokens per minute allowed from one address; 0 for no limit.
-    #[arg(long, global = true, hide_short_help = true)]
-    rate_limit_wrong_tokens: Option<String>,
-    /// What to log, such as info or shared=debug.
-    #[arg(long, global = true, hide_short_help = true)]
-    rust_log: Option<String>,
-    /// Format of the log: text or json.
-    #[arg(long, global = true, hide_short_help = true)]
-    log_format: Option<String>,
+/// The settings: each variable of the environment, and the help of its flag.
+const SETTINGS: [(&str, &str); 27] = [
+    ("HOST", "Address to listen on: an IP address or localhost"),
+    ("PORT", "Port to listen on; 0 takes a free one"),
+    ("DATA_DIR", "Folder of uploads/, backups/ and image-metadata.json"),
+    ("STORE_URL", "The store: file:///path or s3://bucket/prefix?endpoint=https://…&region=…"),
+    (
+        "BACKUP_URL",
+        "The archive of replicas and backups, if not backups/ in the store: a URL as for the store, or cloudinary://…, which contains a secret and is better set in the environment",
+    ),
+    ("ARCHIVE", "When replicas are made: sync or async"),
+    ("ARCHIVE_BEHIND_MAX", "Changes that may be pending replication before uploads are refused"),
+    ("BACKUP_EVERY", "Uploads for each automatic backup"),
+    ("KEEP_LAST", "Newest automatic backups that a prune keeps"),
+    ("KEEP_DAILY", "Days for which it keeps one"),
+    ("KEEP_WEEKLY", "Weeks for which it keeps one"),
+    ("KEEP_MONTHLY", "Months for which it keeps one"),
+    ("MAX_UPLOAD_BYTES", "Longest upload, such as 100MiB"),
+    ("MAX_PIXELS", "Most pixels an image may have"),
+    ("RESERVE_BYTES", "Bytes that uploads leave free, such as 64MiB"),
+    ("DERIVATIVE_CACHE_BYTES", "Size of the thumbnail cache, such as 1GiB; 0 disables it"),
+    ("STRIP_GPS", "Whether images are served without their GPS positions: true or false"),
+    ("ACCEPT_UNMOUNTED", "Locations whose volume is lost for good: data, uploads or archive, separated by commas"),
+    ("READ", "Who may read the store: open for everyone, token for holders of a token"),
+    ("ALLOWED_HOSTS", "Host names that the server accepts, besides localhost, separated by commas"),
+    (
+        "PUBLIC_URL",
+        "Where clients reach the server, such as https://photos.example; makes the URLs in answers absolute",
+    ),
+    ("ALLOWED_ORIGINS", "Origins whose pages may make changes, separated by commas"),
+    ("TRUST_PROXY", "Proxies before the server whose X-Forwarded-For is trusted"),
+    ("RATE_LIMIT", "Requests per minute allowed from one address; 0 for no limit"),
+    ("RATE_LIMIT_WRONG_TOKENS", "Wrong tokens per minute allowed from one address; 0 for no limit"),
+    ("RUST_LOG", "What to log, such as info or shared=debug"),
+    ("LOG_FORMAT", "Format of the log: text or json"),
+];
+/// The settings that `-h` shows; `--help` shows all.
+const COMMON: [&str; 3] = ["DATA_DIR", "STORE_URL", "BACKUP_URL"];
+const HEADING: &str = "Settings, each also a variable of the environment, as DATA_DIR is for --data-dir";
+
+/// The settings that were given as flags.
+#[derive(Debug, Default)]
+struct Settings(BTreeMap<&'static str, String>);
+
+impl Args for Settings {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        command.args(SETTINGS.map(|(variable, help)| {
+            let flag = match variable {
+                "DERIVATIVE_CACHE_BYTES" => "thumbnail-cache-bytes".to_owned(),
+                variable => variable.to_ascii_lowercase().replace('_', "-"),
+            };
+            let argument = Arg::new(variable).long(flag).help(help).help_heading(HEADING);
+            argument.global(true).hide_short_help(!COMMON.contains(&variable))
+        }))
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for Settings {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let given = |(variable, _)| Some((variable, matches.get_one::<String>(variable)?.clone()));
+        Ok(Self(SETTINGS.into_iter().filter_map(given).collect()))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
 }
 
 /// What to do.
@@ -166,21 +154,8 @@ Examples:
   keepsake restore backup-2026-11-24T10-51-01-760Z --mode exact --yes
 ", exit_codes!(), "
 
-Where nobody can be asked, because this is no terminal or by --json, it takes --yes or --dry-run."))]
-    Restore {
-        /// The backup, as `keepsake backups` lists it.
-        #[arg(value_name = "BACKUP")]
-        name: String,
-        /// What happens to images that were added after the backup.
-        #[arg(long, value_enum, default_value_t)]
-        mode: Mode,
-        /// Only show what would be done.
-        #[arg(long)]
-        dry_run: bool,
-        /// Do not ask.
-        #[arg(long, short)]
-        yes: bool,
-    },
+Without a terminal, or with --json, it needs --yes or --dry-run."))]
+    Restore(RestoreArgs),
     /// Make, list and revoke the tokens that clients show instead of API_TOKEN.
     #[command(after_help = concat!("\
 Examples:
@@ -189,7 +164,7 @@ Examples:
   keepsake token revoke phone
 ", exit_codes!(), "
 
-A running server knows a new token within a second, and takes a revoked one for at most five seconds more. Tokens open nothing
+A running server accepts a new token within a second, and accepts a revoked one for at most five more seconds. Tokens open nothing
 where none is needed: on a loopback address, unless API_TOKEN is set."))]
     Token {
         #[command(subcommand)]
@@ -241,7 +216,7 @@ Examples:
   keepsake import /srv/old-photos
 ", exit_codes!(), "
 
-It ends with 3 where records came in whose images are missing, or something could not be taken in."))]
+It ends with 3 if images of imported records are missing, or something could not be imported."))]
     Import {
         /// A zip, or a folder.
         path: PathBuf,
@@ -259,7 +234,7 @@ Examples:
   keepsake export /mnt/stick/photos
 ", exit_codes!(), "
 
-It ends with 3 where the bytes of an image are nowhere to be found; missing.txt names it."))]
+It ends with 3 if the bytes of an image are missing; missing.txt lists it."))]
     Export {
         /// The backup to export, as `keepsake backups` lists it; the present store if none is given.
         backup: Option<String>,
@@ -281,7 +256,7 @@ Examples:
 Two accounts: FROM_AWS_ACCESS_KEY_ID and FROM_AWS_SECRET_ACCESS_KEY in the environment are for FROM and its archive alone,
 TO_AWS_ACCESS_KEY_ID and TO_AWS_SECRET_ACCESS_KEY for TO and its archive.
 
-It ends with 3 where FROM holds something damaged, or changed so quickly that another run is needed."))]
+It ends with 3 if something in FROM is damaged, or if FROM changed so quickly that another run is needed."))]
     Migrate {
         /// The store: a folder, file:///path or s3://bucket/prefix.
         from: String,
@@ -304,9 +279,9 @@ pub enum TokenAction {
     New {
         /// Its name, such as the device or program that it is for.
         name: String,
-        /// What it allows: read, also add and describe images, or everything.
-        #[arg(long, value_enum)]
-        scope: ScopeName,
+        /// What it allows: read the store, upload (also add and describe images), or admin (everything).
+        #[arg(long, value_parser = scope())]
+        scope: Scope,
     },
     /// List the tokens, without their secrets.
     #[command(after_help = concat!("Example:\n  keepsake token list --json\n", exit_codes!()))]
@@ -319,25 +294,26 @@ pub enum TokenAction {
     },
 }
 
-/// What a token allows.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub enum ScopeName {
-    /// Read the store.
-    Read,
-    /// Also add images and describe them.
-    Upload,
-    /// Everything.
-    Admin,
+/// The arguments of a restore.
+#[derive(Debug, Clone, Args)]
+pub struct RestoreArgs {
+    /// The backup, as `keepsake backups` lists it.
+    #[arg(value_name = "BACKUP")]
+    pub name: String,
+    /// What happens to images that were added after the backup: merge keeps them, exact removes them.
+    #[arg(long, value_parser = ["merge", "exact"], default_value = "merge")]
+    pub mode: String,
+    /// Only show what would be done.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not ask.
+    #[arg(long, short)]
+    pub yes: bool,
 }
 
-/// What a restore does with images that were added after the backup.
-#[derive(Debug, Default, Clone, Copy, ValueEnum)]
-pub enum Mode {
-    /// Keeps them.
-    #[default]
-    Merge,
-    /// Removes them.
-    Exact,
+fn scope() -> impl TypedValueParser<Value = Scope> {
+    PossibleValuesParser::new(Scope::ALL.map(Scope::name))
+        .try_map(|name| Scope::ALL.into_iter().find(|scope| scope.name() == name).ok_or("no such scope"))
 }
 
 fn slice(text: &str) -> Result<Slice, String> {
@@ -348,37 +324,6 @@ impl Cli {
     /// The flag for a variable, if it was given. There is none for `API_TOKEN`: every program on a machine can read the
     /// command lines of others.
     pub fn flag(&self, name: &str) -> Option<String> {
-        let settings = &self.settings;
-        let flag = match name {
-            "HOST" => &settings.host,
-            "PORT" => &settings.port,
-            "DATA_DIR" => &settings.data_dir,
-            "STORE_URL" => &settings.store_url,
-            "BACKUP_URL" => &settings.backup_url,
-            "ARCHIVE" => &settings.archive,
-            "ARCHIVE_BEHIND_MAX" => &settings.archive_behind_max,
-            "BACKUP_EVERY" => &settings.backup_every,
-            "KEEP_LAST" => &settings.keep_last,
-            "KEEP_DAILY" => &settings.keep_daily,
-            "KEEP_WEEKLY" => &settings.keep_weekly,
-            "KEEP_MONTHLY" => &settings.keep_monthly,
-            "MAX_UPLOAD_BYTES" => &settings.max_upload_bytes,
-            "MAX_PIXELS" => &settings.max_pixels,
-            "RESERVE_BYTES" => &settings.reserve_bytes,
-            "DERIVATIVE_CACHE_BYTES" => &settings.thumbnail_cache_bytes,
-            "STRIP_GPS" => &settings.strip_gps,
-            "ACCEPT_UNMOUNTED" => &settings.accept_unmounted,
-            "READ" => &settings.read,
-            "ALLOWED_HOSTS" => &settings.allowed_hosts,
-            "PUBLIC_URL" => &settings.public_url,
-            "ALLOWED_ORIGINS" => &settings.allowed_origins,
-            "TRUST_PROXY" => &settings.trust_proxy,
-            "RATE_LIMIT" => &settings.rate_limit,
-            "RATE_LIMIT_WRONG_TOKENS" => &settings.rate_limit_wrong_tokens,
-            "RUST_LOG" => &settings.rust_log,
-            "LOG_FORMAT" => &settings.log_format,
-            _ => &None,
-        };
-        flag.clone()
+        self.settings.0.get(name).cloned()
     }
 }

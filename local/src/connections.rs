@@ -22,7 +22,7 @@ use tokio_io_timeout::TimeoutStream;
 use tower::util::MapRequest;
 use tower_http::timeout::RequestBodyTimeoutLayer;
 
-use crate::drain_body::Lingering;
+use crate::drain_body::DrainBody;
 use crate::limits::Peer;
 
 /// The headers of a request must arrive within this time after the connection was made or the previous request was
@@ -81,7 +81,7 @@ impl Connections {
         let from = move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(Peer(peer));
             let waits = request.headers().contains_key(EXPECT);
-            request.map(|body| if waits { Lingering::without(body) } else { Lingering::new(body, stopped.clone()) })
+            request.map(|body| if waits { DrainBody::undrained(body) } else { DrainBody::new(body, stopped.clone()) })
         };
         let service = TowerToHyperService::new(MapRequest::new(self.router.clone(), from));
         let mut stream = TimeoutStream::new(stream);

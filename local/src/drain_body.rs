@@ -1,4 +1,4 @@
-//! [`Lingering`]: reads and discards for a while what a rejected client still sends.
+//! [`DrainBody`]: reads and discards for a while what a rejected client still sends.
 //!
 //! Closing a connection while bytes are still arriving resets it. Many clients, browsers among them, then never read
 //! the answer: they report that the server is unreachable, when the actual error was a full disk.
@@ -14,7 +14,6 @@ use tokio::time::timeout;
 
 /// The most bytes to drain: more than the gallery sends without checking first.
 const MOST: usize = 16 << 20;
-/// The longest time to drain.
 const WHOLE: Duration = Duration::from_secs(20);
 /// Draining ends if nothing arrives for this long.
 pub const SILENCE: Duration = Duration::from_secs(5);
@@ -22,24 +21,23 @@ pub const SILENCE: Duration = Duration::from_secs(5);
 /// A request's body. When it is dropped before its end, the rest is drained until it ends, the client falls silent, a
 /// limit is reached or the server stops.
 #[derive(Debug)]
-pub struct Lingering {
+pub struct DrainBody {
     body: Option<Incoming>,
     stopped: watch::Receiver<bool>,
 }
 
-impl Lingering {
-    /// Drains `body` unless `stopped`.
+impl DrainBody {
     pub fn new(body: Incoming, stopped: watch::Receiver<bool>) -> Self {
         Self { body: Some(body), stopped }
     }
 
     /// The body without draining: its client waits for a `100 Continue`, and must not get one in vain.
-    pub fn without(body: Incoming) -> Self {
+    pub fn undrained(body: Incoming) -> Self {
         Self { body: Some(body), stopped: watch::channel(true).1 }
     }
 }
 
-impl Body for Lingering {
+impl Body for DrainBody {
     type Data = Bytes;
     type Error = hyper::Error;
 
@@ -62,21 +60,21 @@ impl Body for Lingering {
     }
 }
 
-impl Drop for Lingering {
+impl Drop for DrainBody {
     fn drop(&mut self) {
         let unread = self.body.take().filter(|body| !body.is_end_stream());
         let Some(body) = unread.filter(|_| !*self.stopped.borrow()) else { return };
         let mut stopped = self.stopped.clone();
         tokio::spawn(async move {
             tokio::select! {
-                _ = timeout(WHOLE, forget(body)) => {}
+                _ = timeout(WHOLE, drain(body)) => {}
                 Ok(_) = stopped.wait_for(|stopped| *stopped) => {}
             }
         });
     }
 }
 
-async fn forget(mut body: Incoming) {
+async fn drain(mut body: Incoming) {
     let mut read = 0;
     while read < MOST {
         let next = poll_fn(|context| Pin::new(&mut body).poll_frame(context));

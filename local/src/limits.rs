@@ -1,4 +1,4 @@
-//! [`Limits`]: how often one client may ask, and how often it may be wrong about a token.
+//! [`Limits`]: how many requests a client may make, and how many with a wrong token.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -13,11 +13,10 @@ use shared::http::limits::{Client, Limiter, Quota};
 
 /// Quotas are of a minute.
 const WINDOW: SignedDuration = SignedDuration::from_mins(1);
-/// So many clients are told apart, which takes a few megabytes at most; beyond that, all new ones count as one.
+/// How many clients are counted separately, which takes a few megabytes at most; all further ones count as one.
 const MOST_CLIENTS: usize = 100_000;
 const OTHERS: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
 
-/// The limits of a server.
 #[derive(Debug)]
 pub struct Limits {
     requests: Buckets,
@@ -25,7 +24,6 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// What `config` says.
     pub fn new(config: &Config, clock: &Clock) -> Self {
         Self {
             requests: Buckets::new("requests", config.rate_limit, clock),
@@ -35,80 +33,76 @@ impl Limits {
 }
 
 impl Limiter for Limits {
-    /// Those of this machine are not limited: a proxy on it that is not trusted makes everyone come from there.
+    /// Clients on this machine are not limited: all requests may come through a proxy on it that is not trusted.
     fn request(&self, Client(address): Client) -> Result<Option<Quota>, Quota> {
         if self.requests.per_minute == 0 || address.is_loopback() {
             return Ok(None);
         }
-        self.requests.take(address).map(Some)
+        self.requests.check(address, true).map(Some)
     }
 
     fn may_guess(&self, Client(address): Client) -> Result<(), Quota> {
-        if self.wrong_tokens.per_minute == 0 { Ok(()) } else { self.wrong_tokens.look(address).map(drop) }
+        if self.wrong_tokens.per_minute == 0 { Ok(()) } else { self.wrong_tokens.check(address, false).map(drop) }
     }
 
     fn guessed_wrong(&self, Client(address): Client) {
         if self.wrong_tokens.per_minute > 0 {
-            let _ = self.wrong_tokens.take(address);
+            let _ = self.wrong_tokens.check(address, true);
         }
     }
 }
 
-/// What each client has used up of one quota. It grows back steadily (the generic cell rate algorithm), so that all that is
-/// kept of a client is when it will be whole again.
+/// The used part of one quota for each client. It is replenished steadily (the generic cell rate algorithm), so the only
+/// state of a client is the time at which its quota will be full again.
 ///
-/// Not `governor` (0.10): it can neither be asked without counting nor say when a quota is whole again, so that it would
-/// need a store of clients, with the lock and the bound below, and most of this arithmetic around it.
+/// Not `governor` (0.10): it can neither check a quota without using it nor return when a quota is full again, so it
+/// would need a map of clients, with the lock and the bound below, and most of this arithmetic.
 #[derive(Debug)]
 struct Buckets {
     name: &'static str,
     per_minute: u32,
     clock: Clock,
-    whole_again: Mutex<HashMap<IpAddr, Timestamp>>,
+    full_again_at: Mutex<HashMap<IpAddr, Timestamp>>,
 }
 
 impl Buckets {
     fn new(name: &'static str, per_minute: u32, clock: &Clock) -> Self {
-        Self { name, per_minute, clock: clock.clone(), whole_again: Mutex::default() }
+        Self { name, per_minute, clock: clock.clone(), full_again_at: Mutex::default() }
     }
 
-    /// Uses up one, if there is one.
-    fn take(&self, address: IpAddr) -> Result<Quota, Quota> {
+    /// What is left of a client's quota; an error if there is no request left. `take` uses one.
+    fn check(&self, address: IpAddr, take: bool) -> Result<Quota, Quota> {
         let (now, mut all) = (self.clock.now(), self.lock());
         let client = Self::client(&mut all, address, now);
         let used = Self::used(&mut all, client, now);
         if used + self.one() > WINDOW {
             return Err(self.quota(used));
         }
-        all.insert(client, now + used + self.one());
-        Ok(self.quota(used + self.one()))
-    }
-
-    /// Whether there is one to be used up.
-    fn look(&self, address: IpAddr) -> Result<Quota, Quota> {
-        let (now, mut all) = (self.clock.now(), self.lock());
-        let client = Self::client(&mut all, address, now);
-        let used = Self::used(&mut all, client, now);
-        if used + self.one() > WINDOW { Err(self.quota(used)) } else { Ok(self.quota(used)) }
+        let used = if take { used + self.one() } else { used };
+        if take {
+            all.insert(client, now + used);
+        }
+        Ok(self.quota(used))
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, Timestamp>> {
-        self.whole_again.lock().unwrap_or_else(PoisonError::into_inner)
+        self.full_again_at.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// In how much time one grows back.
+    /// The time in which one request is replenished.
     fn one(&self) -> SignedDuration {
         WINDOW / i32::try_from(self.per_minute).unwrap_or(i32::MAX)
     }
 
-    /// How much time of growing a client has used up. A clock that was set back keeps nobody out for longer than the window.
+    /// The used part of a quota, as the time to replenish it. A clock that was set back locks nobody out for longer than the
+    /// window.
     fn used(all: &mut HashMap<IpAddr, Timestamp>, client: IpAddr, now: Timestamp) -> SignedDuration {
-        let Some(whole_again) = all.get_mut(&client) else { return SignedDuration::ZERO };
-        *whole_again = (*whole_again).min(now + WINDOW);
-        whole_again.duration_since(now).max(SignedDuration::ZERO)
+        let Some(full_again_at) = all.get_mut(&client) else { return SignedDuration::ZERO };
+        *full_again_at = (*full_again_at).min(now + WINDOW);
+        full_again_at.duration_since(now).max(SignedDuration::ZERO)
     }
 
-    /// Who an address counts as: whoever has one IPv6 address has 2⁶⁴ of them.
+    /// The address under which a client is counted: a client with one IPv6 address has 2⁶⁴ of them.
     fn client(all: &mut HashMap<IpAddr, Timestamp>, address: IpAddr, now: Timestamp) -> IpAddr {
         let client = match address.to_canonical() {
             IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
@@ -117,7 +111,7 @@ impl Buckets {
         if all.len() < MOST_CLIENTS || all.contains_key(&client) {
             return client;
         }
-        all.retain(|_, whole_again| *whole_again > now);
+        all.retain(|_, full_again_at| *full_again_at > now);
         if all.len() < MOST_CLIENTS { client } else { OTHERS }
     }
 
@@ -138,8 +132,8 @@ impl Buckets {
     }
 }
 
-/// Whom a request comes from: the other end of the connection, or where so many proxies stand before the server and can be
-/// trusted, whom the outermost of them names. What comes before that in the header, clients may have made up.
+/// The client of a request: the peer of the connection, or the address that the outermost of the trusted proxies added to
+/// `X-Forwarded-For`. Clients can forge the entries before that one.
 pub fn client(connection: IpAddr, headers: &HeaderMap, trusted_proxies: u8) -> Client {
     let lines = headers.get_all("x-forwarded-for").iter().filter_map(|line| line.to_str().ok());
     let named: Vec<&str> = lines.flat_map(|line| line.split(',')).map(str::trim).collect();
@@ -154,11 +148,10 @@ fn address(text: &str) -> Option<IpAddr> {
     text.trim_matches(['[', ']']).parse().ok().or_else(with_port)
 }
 
-/// The other end of a connection.
+/// The peer of a connection.
 #[derive(Debug, Clone, Copy)]
 pub struct Peer(pub IpAddr);
 
-/// Notes whom a request comes from.
 pub fn note_client(mut request: Request, trusted_proxies: u8) -> Request {
     if let Some(Peer(connection)) = request.extensions().get().copied() {
         let client = client(connection, request.headers(), trusted_proxies);
@@ -249,7 +242,7 @@ mod tests {
         assert!(limits.requests.lock().len() <= MOST_CLIENTS + 1);
         clock.advance(WINDOW);
         assert!(limits.request(nth(most + 1)).is_ok());
-        assert_eq!(limits.requests.lock().len(), 1, "whoever is whole again is forgotten");
+        assert_eq!(limits.requests.lock().len(), 1, "full quotas are forgotten");
     }
 
     #[test]
@@ -263,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn only_proxies_that_are_trusted_say_whom_a_request_comes_from() {
+    fn only_trusted_proxies_name_the_client() {
         let peer: IpAddr = "10.0.0.9".parse().unwrap();
         let said = |lines: &[&str], trusted| {
             let headers =

@@ -5,19 +5,15 @@ use std::io::{IsTerminal, Write, stderr, stdin, stdout};
 use serde_json::{Value, json};
 use shared::http::Problem;
 
-/// Done.
 pub const DONE: u8 = 0;
-/// Failed.
 pub const FAILED: u8 = 1;
 /// The command line or the configuration is wrong; clap's own code for that.
 pub const WRONG_USAGE: u8 = 2;
 /// Done, but something needs attention.
 pub const ATTENTION: u8 = 3;
 
-/// Why a command failed.
 #[derive(Debug)]
 pub struct Failure {
-    /// The exit code.
     pub code: u8,
     /// The problem, as the HTTP API returns it.
     pub problem: Value,
@@ -40,12 +36,10 @@ impl Failure {
         Self::new(FAILED, "failed", "Failed", detail)
     }
 
-    /// The sentence that describes the failure.
     pub fn sentence(&self) -> &str {
         self.problem["detail"].as_str().unwrap_or("Something unexpected went wrong.")
     }
 
-    /// Appends text to the sentence.
     pub fn add(&mut self, more: &str) {
         let detail = format!("{} {more}", self.sentence());
         for field in ["detail", "error"] {
@@ -80,7 +74,6 @@ pub struct Output {
 }
 
 impl Output {
-    /// Output as text, or as JSON.
     pub fn new(json: bool) -> Self {
         Self { json }
     }
@@ -125,7 +118,6 @@ impl Output {
         ATTENTION
     }
 
-    /// Whether the user can be asked.
     pub fn can_ask(&self) -> bool {
         !self.json && stdin().is_terminal() && stderr().is_terminal()
     }

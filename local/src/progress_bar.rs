@@ -6,7 +6,6 @@ use indicatif::{ProgressBar, ProgressStyle};
 use shared::portable::{self, Stage};
 use shared::progress::Progress;
 
-/// How often it is redrawn.
 const TICK: Duration = Duration::from_millis(100);
 
 /// Runs work to its end, and shows its progress on standard error, if that is a terminal.
@@ -41,12 +40,12 @@ pub async fn watch<T>(progress: &Progress, work: impl Future<Output = T>) -> T {
 }
 
 /// Passes on the progress of an import or an export.
-pub fn note(progress: &Progress, told: portable::Progress) {
-    let step = match told.stage {
+pub fn note(progress: &Progress, seen: portable::Progress) {
+    let step = match seen.stage {
         Stage::Exporting => "exporting",
         Stage::Reading => "reading",
         Stage::Archiving => "replicas",
         Stage::Storing => "images",
     };
-    progress.note(step, told.done, told.total);
+    progress.note(step, seen.done, seen.total);
 }

@@ -48,16 +48,14 @@ pub async fn serve(mut config: Config) -> Result<(), String> {
     let listener = TcpListener::bind(address).await.map_err(|error| {
         format!("cannot listen on {}:{} ({error}); set HOST and PORT to an address that is free", address.0, address.1)
     })?;
-    let bound = listener.local_addr().map_err(|error| format!("cannot tell the address it listens on ({error})"))?;
+    let bound =
+        listener.local_addr().map_err(|error| format!("cannot read the address that it listens on ({error})"))?;
     let limiter: Arc<dyn Limiter> = Arc::new(Limits::new(&config, &clock));
     let limits =
         thumbnails::Limits { cache_bytes: config.thumbnail_cache_bytes, ..thumbnails::Limits::of_this_machine() };
     if limits.memory_bytes < thumbnails::Limits::default().memory_bytes {
         let memory_mib = limits.memory_bytes >> 20;
-        tracing::info!(
-            memory_mib,
-            "memory is limited here: images that need more of it than this have no smaller forms"
-        );
+        tracing::info!(memory_mib, "memory is limited: images that need more than this get no thumbnails");
     }
     let thumbnails = Thumbnails::new(Arc::new(scaling::Engine), limits);
     let app = App { limiter: Some(limiter), ..App::from_config(keepsake, &config) }.with_thumbnails(thumbnails);
@@ -67,7 +65,7 @@ pub async fn serve(mut config: Config) -> Result<(), String> {
 
     let pace = if matches!(config.store, StoreUrl::File(_)) { Pace::EachBurst } else { Pace::WhenWorthwhile };
     let (end_compacting, ended) = watch::channel(false);
-    let folder = tokio::spawn(background::run(Arc::clone(&app.keepsake), pace, ended));
+    let compaction = tokio::spawn(background::run(Arc::clone(&app.keepsake), pace, ended));
     tokio::spawn(background::look_after(Arc::clone(&app.keepsake), app.thumbnails.clone(), pace, stopped.clone()));
     if config.backup.is_some() {
         tokio::spawn(background::look_again(Arc::clone(&app.keepsake), stopped.clone()));
@@ -79,14 +77,13 @@ pub async fn serve(mut config: Config) -> Result<(), String> {
         router(app, metrics, &buckets).layer(map_request(move |request: Request| ready(note_client(request, proxies))));
     let serving = connections::serve(listener, router, stopped.clone());
     if background::within(DRAIN, stopped, serving).await.is_none() {
-        tracing::warn!("some requests were still running and are cut off");
+        tracing::warn!("some requests did not end in time and were aborted");
     }
     // The changes of the last requests are compacted too.
     end_compacting.send_replace(true);
-    folder.await.map_err(|error| format!("folding failed ({error})"))
+    compaction.await.map_err(|error| format!("compaction failed ({error})"))
 }
 
-/// The routers of all functions as one, and the routes that only a server has.
 fn router(app: App, metrics: Arc<Metrics>, buckets: &page::Buckets) -> Router {
     let routes = all_routes(Arc::clone(&metrics), buckets);
     http::finish(routes.into_router(app.clone()), &app).layer(from_fn_with_state(metrics, metrics::observe))
@@ -174,14 +171,14 @@ pub fn sentence(what: &str, error: &dyn StdError) -> String {
 
 async fn stop_on_signal(signals: (io::Result<Signal>, io::Result<Signal>), stop: watch::Sender<bool>) {
     let (Ok(mut terminate), Ok(mut interrupt)) = signals else {
-        tracing::error!("signals cannot be received, so that stopping will cut off requests");
+        tracing::error!("signals cannot be received, so a stop will abort requests");
         return std::future::pending().await;
     };
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
-    tracing::info!("stopping; uploads in flight are finished");
+    tracing::info!("stopping; requests in progress are completed");
     stop.send_replace(true);
 }
 
@@ -195,7 +192,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_route_stands_in_the_table_of_scopes() {
+    fn every_route_is_in_the_table_of_scopes() {
         for (method, route) in all_routes(Metrics::new(), &page::Buckets::default()).list() {
             assert!(scopes::needed(&method, route).is_some(), "shared/src/http/scopes.rs lacks {method} {route}");
         }

@@ -11,10 +11,8 @@ use shared::config::{Config, Read, Secret};
 /// The file, beside the store.
 const FILE: &str = ".keepsake-token";
 
-/// A newly made token.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Made {
-    /// The token.
     pub token: String,
     /// Whether it is stored beside the store.
     pub kept: bool,

@@ -188,10 +188,10 @@ fn pack(pixels: &Pixels, palette: &Palette, bits: usize) -> Vec<u8> {
     let width = pixels.width as usize;
     let length = (width * bits).div_ceil(8);
     let mut packed = vec![0; length * pixels.height as usize];
-    for (place, color) in colors(pixels).enumerate() {
+    for (position, color) in colors(pixels).enumerate() {
         let index = palette.indexes.get(&color).copied().unwrap_or_default();
-        let bit = place % width * bits;
-        packed[place / width * length + bit / 8] |= index << (8 - bits - bit % 8);
+        let bit = position % width * bits;
+        packed[position / width * length + bit / 8] |= index << (8 - bits - bit % 8);
     }
     packed
 }

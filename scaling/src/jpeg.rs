@@ -98,7 +98,8 @@ pub(crate) fn header(reader: &mut (impl BufRead + Seek)) -> io::Result<Header> {
     }
 }
 
-fn bytes<const N: usize>(reader: &mut impl BufRead) -> io::Result<[u8; N]> {
+/// The next bytes.
+pub(crate) fn bytes<const N: usize>(reader: &mut impl BufRead) -> io::Result<[u8; N]> {
     let mut bytes = [0; N];
     reader.read_exact(&mut bytes)?;
     Ok(bytes)

@@ -50,7 +50,7 @@ impl Scaler for Engine {
         let is_as_stored = (width, height) == (pixels.width, pixels.height) && look.is_plain();
         let small = resize::resize(pixels, width, height)?;
         let small = color::to_srgb(small, look.space.as_ref());
-        let made = encode::encode(&resize::turn(small, look.orientation), form)?;
+        let made = encode::encode(&resize::rotate(small, look.orientation), form)?;
         // An image that is already small enough must not get longer.
         let can_be_sent = made.bytes.len() >= source.len() && is_as_stored && form.formats.include(format);
         if can_be_sent && original::is_bare(source, format) {

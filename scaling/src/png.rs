@@ -3,6 +3,7 @@
 use std::io::{self, BufRead, Seek, SeekFrom};
 
 use crate::color::{Gamma, Space};
+use crate::jpeg::bytes;
 
 /// No normal PNG has as many chunks before its pixels; a hostile one would keep its reader busy.
 const MOST_CHUNKS: usize = 10_000;
@@ -52,10 +53,4 @@ pub(crate) fn header(reader: &mut (impl BufRead + Seek)) -> io::Result<Header> {
         }),
     };
     Ok(Header { space, is_coded: matches!(code, Some([_, _, 0, 1])), hides_default: animated && !first_is_default })
-}
-
-fn bytes<const N: usize>(reader: &mut impl BufRead) -> io::Result<[u8; N]> {
-    let mut bytes = [0; N];
-    reader.read_exact(&mut bytes)?;
-    Ok(bytes)
 }

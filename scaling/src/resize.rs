@@ -40,7 +40,7 @@ fn impossible<E>(_: E) -> Unscalable {
 }
 
 /// Rotates a picture according to its orientation.
-pub(crate) fn turn(pixels: Pixels, orientation: Orientation) -> Pixels {
+pub(crate) fn rotate(pixels: Pixels, orientation: Orientation) -> Pixels {
     if orientation == Orientation::NoTransforms {
         return pixels;
     }

@@ -12,8 +12,7 @@ use utoipa::ToSchema;
 /// A backup as listed.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(as = BackupItem)]
-pub(crate) struct Item {
+pub(crate) struct BackupItem {
     name: BackupName,
     #[schema(schema_with = shared::http::time)]
     created: String,
@@ -32,9 +31,8 @@ pub(crate) struct Item {
 
 /// The existing backups, newest first.
 #[derive(Serialize, ToSchema)]
-#[schema(as = BackupList)]
-pub(crate) struct List {
-    pub(crate) backups: Vec<Item>,
+pub(crate) struct BackupList {
+    pub(crate) backups: Vec<BackupItem>,
     /// Backups whose manifest cannot be read, newest first; missing if there are none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) unreadable: Vec<BackupName>,
@@ -43,8 +41,7 @@ pub(crate) struct List {
 /// A backup that was made.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(as = BackupMade)]
-pub(crate) struct Made {
+pub(crate) struct BackupMade {
     success: bool,
     backup_name: BackupName,
     message: String,
@@ -61,8 +58,7 @@ pub(crate) struct Made {
 /// A backup, for display.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(as = Backup)]
-pub(crate) struct Shown {
+pub(crate) struct Backup {
     name: BackupName,
     #[schema(schema_with = shared::http::time)]
     created: String,
@@ -82,21 +78,19 @@ pub(crate) struct Shown {
     chunks: Vec<ChunkRef>,
     /// With `plan`: what restoring it would do; null if the backup is damaged.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) plan: Option<Option<Plans>>,
+    pub(crate) plan: Option<Option<RestorePlans>>,
 }
 
 /// What each kind of restore would do.
 #[derive(Serialize, ToSchema)]
-#[schema(as = RestorePlans)]
-pub(crate) struct Plans {
-    pub(crate) merge: Counts,
-    pub(crate) exact: Counts,
+pub(crate) struct RestorePlans {
+    pub(crate) merge: RestoreCounts,
+    pub(crate) exact: RestoreCounts,
 }
 
 /// What a restore would do now, in numbers of images.
 #[derive(Serialize, ToSchema)]
-#[schema(as = RestoreCounts)]
-pub(crate) struct Counts {
+pub(crate) struct RestoreCounts {
     restored: usize,
     changed: usize,
     kept: u64,
@@ -109,8 +103,7 @@ pub(crate) struct Counts {
 
 /// A backup that was deleted.
 #[derive(Serialize, ToSchema)]
-#[schema(as = BackupDeleted)]
-pub(crate) struct Deleted {
+pub(crate) struct BackupDeleted {
     success: bool,
     message: String,
     name: BackupName,
@@ -138,15 +131,14 @@ pub(crate) struct PruneAnswer {
 
 /// The findings of a verification; `ok` if nothing is left to do.
 #[derive(Serialize, ToSchema)]
-#[schema(as = Verified)]
-pub(crate) struct VerifyAnswer {
+pub(crate) struct Verified {
     pub(crate) slice: String,
     pub(crate) ok: bool,
     #[serde(flatten)]
     pub(crate) findings: Findings,
 }
 
-impl From<Listed> for Item {
+impl From<Listed> for BackupItem {
     fn from(listed: Listed) -> Self {
         Self {
             name: listed.name,
@@ -161,7 +153,7 @@ impl From<Listed> for Item {
     }
 }
 
-impl From<Manifest> for Made {
+impl From<Manifest> for BackupMade {
     fn from(manifest: Manifest) -> Self {
         let mut message = format!("{} was made and checked. Images in it: {}.", manifest.name, manifest.images);
         if !manifest.missing.is_empty() {
@@ -179,7 +171,7 @@ impl From<Manifest> for Made {
     }
 }
 
-impl From<Manifest> for Shown {
+impl From<Manifest> for Backup {
     fn from(manifest: Manifest) -> Self {
         Self {
             name: manifest.name,
@@ -196,7 +188,7 @@ impl From<Manifest> for Shown {
     }
 }
 
-impl From<Plan> for Counts {
+impl From<Plan> for RestoreCounts {
     fn from(plan: Plan) -> Self {
         let plan = plan.with_bytes_restored();
         Self {
@@ -210,9 +202,9 @@ impl From<Plan> for Counts {
     }
 }
 
-impl From<BackupName> for Deleted {
+impl From<BackupName> for BackupDeleted {
     fn from(name: BackupName) -> Self {
-        let message = format!("{name} was deleted. What only it needed is removed by the next prune.");
+        let message = format!("{name} was deleted. The next prune removes the objects that only it referenced.");
         Self { success: true, message, name }
     }
 }

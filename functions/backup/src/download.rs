@@ -21,19 +21,19 @@ use shared::layout::BackupName;
     tag = "backups",
     params(
         ("name" = BackupName, Path, description = "The backup's name"),
-        ("Range" = Option<String>, Header, description = "Only these bytes, such as `bytes=1000-`. Up to its end a part is as much work for the server as the whole"),
+        ("Range" = Option<String>, Header, description = "Only these bytes, such as `bytes=1000-`. The server reads everything up to the end of the range"),
     ),
     responses(
         (status = 200, description = "All its images and their records", body = inline(Binary), content_type = "application/zip", headers(
             ("Content-Length" = u64, description = "The length of the zip"),
-            ("ETag" = String, description = "Changes where the bytes do, such as when an image is missing that was there"),
+            ("ETag" = String, description = "Changes with the bytes, such as when an image has gone missing"),
         )),
         (status = 206, description = "A part of it", body = inline(Binary), content_type = "application/zip"),
-        (status = 304, description = "The client has it: `If-None-Match`"),
+        (status = 304, description = "Not modified"),
         (status = 404, description = "`no-such-backup`"),
         (status = 416, description = "`range-not-satisfiable`"),
         (status = 500, description = "`damaged-backup`, `internal`"),
-        (status = 501, description = "On AWS, `needs-command-line`: it is more than a function can send"),
+        (status = 501, description = "On AWS, `needs-command-line`: it is too large for a function"),
         (status = 507, description = "`insufficient-storage`"),
     ),
 )]

@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use futures::StreamExt;
 use headers::{ContentLength, HeaderMapExt};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use shared::http::{App, Binary, Problem, Query};
 use shared::layout::{BackupName, ImageId};
 use shared::portable::{ImportPlan, Source};
@@ -17,26 +17,17 @@ use shared::store::{Body, StoreError};
 use shared::{Error, Result};
 use utoipa::ToSchema;
 
+use crate::DryRun;
+
 /// The interval at which free space is checked while a zip arrives, in bytes.
-const LOOK_EVERY: u64 = 64 * 1024 * 1024;
+const CHECK_EVERY: u64 = 64 * 1024 * 1024;
 /// The most names of one kind that an answer lists.
 const MOST_NAMES: usize = 1_000;
-
-/// Anything else in the query is refused: a misspelt `dryRun` must not import anything.
-#[derive(Deserialize, utoipa::IntoParams)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(crate) struct How {
-    /// Only report what would happen.
-    #[serde(default)]
-    dry_run: bool,
-}
 
 /// The result of an import, in numbers, with the names that may need attention. The command line prints it as well.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(as = Imported)]
-pub struct ImportAnswer {
+pub struct Imported {
     success: bool,
     dry_run: bool,
     /// All of this in a few sentences.
@@ -90,23 +81,23 @@ struct RenamedFile {
     path = "/api/backups",
     operation_id = "importBackup",
     tag = "backups",
-    params(How),
+    params(DryRun),
     request_body(content((inline(Binary) = "application/zip"), (inline(Binary) = "application/octet-stream"))),
     responses(
-        (status = 200, description = "It is taken in, or with `dryRun` what that would mean", body = ImportAnswer),
-        (status = 400, description = "`invalid-request`: no zip, or a query that cannot be read"),
-        (status = 409, description = "`restore-running`; with `dryRun`, beside another import or plan"),
+        (status = 200, description = "It was imported, or with `dryRun` what an import would do", body = Imported),
+        (status = 400, description = "`invalid-request`: no zip, or an invalid query"),
+        (status = 409, description = "`restore-running`; with `dryRun`, if another import or plan is running"),
         (status = 415, description = "`not-a-zip`: a form"),
         (status = 422, description = "`unusable-archive`"),
-        (status = 501, description = "On AWS, `needs-command-line`: it is more than a function can take"),
+        (status = 501, description = "On AWS, `needs-command-line`: it is too large for a function"),
         (status = 507, description = "`insufficient-storage`"),
     ),
 )]
 pub(crate) async fn import(
     State(app): State<App>,
-    Query(How { dry_run }): Query<How>,
+    Query(DryRun { dry_run }): Query<DryRun>,
     request: Request,
-) -> Result<Json<ImportAnswer>, Problem> {
+) -> Result<Json<Imported>, Problem> {
     let form = request.headers().get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"multipart/"));
     if form {
         let detail = "Send the zip itself as the body, with the Content-Type application/zip, and not in a form.";
@@ -115,11 +106,11 @@ pub(crate) async fn import(
     let source = Source::zip(receive(&app, request).await?).await?;
     if dry_run {
         let plan = app.keepsake.imports.plan(&source, &|_| {}).await?;
-        return Ok(Json(ImportAnswer::new(plan, None, true, MOST_NAMES)));
+        return Ok(Json(Imported::new(plan, None, true, MOST_NAMES)));
     }
     // All bytes have arrived; from now on the client may disconnect.
     let imported = app.change(|keepsake| async move { keepsake.imports.import(&source, &|_| {}).await }).await?;
-    Ok(Json(ImportAnswer::new(imported.plan, imported.safety_backup, false, MOST_NAMES)))
+    Ok(Json(Imported::new(imported.plan, imported.safety_backup, false, MOST_NAMES)))
 }
 
 /// Reads the whole body into an unnamed file. Its only limit is the free space.
@@ -128,17 +119,17 @@ async fn receive(app: &App, request: Request) -> Result<Body> {
     let announced = request.headers().typed_get::<ContentLength>().map(|length| length.0).or(body.size_hint().exact());
     app.keepsake.room.check(announced.unwrap_or_default()).await?;
     let mut chunks = request.into_body().into_data_stream();
-    let (mut spool, mut looked_at) = (app.keepsake.core.primary.spool(), 0);
+    let (mut spool, mut checked_at) = (app.keepsake.core.primary.spool(), 0);
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk.map_err(|_| Error::Invalid("The body ended before it was complete.".to_owned()))?;
         spool.write(&chunk).await.map_err(spool_failed)?;
-        if spool.size() - looked_at > LOOK_EVERY {
-            looked_at = spool.size();
+        if spool.size() - checked_at > CHECK_EVERY {
+            checked_at = spool.size();
             app.keepsake.room.check(0).await?;
         }
     }
     if spool.size() == 0 {
-        return Err(Error::Invalid("The request holds no zip: send one as the body.".to_owned()));
+        return Err(Error::Invalid("The body is empty. Send the zip as the body.".to_owned()));
     }
     spool.finish().await.map_err(spool_failed)
 }
@@ -147,23 +138,23 @@ fn spool_failed(error: std::io::Error) -> Error {
     StoreError::io("spool", "", error).into()
 }
 
-impl ImportAnswer {
+impl Imported {
     /// The answer to an import; at most `names` names of a kind.
     pub fn new(plan: ImportPlan, safety_backup: Option<BackupName>, dry_run: bool, names: usize) -> Self {
         let unusable = plan.unusable.len() + plan.renamed.len();
-        let beginning = if dry_run { "Taking this in would mean" } else { "Taken in" };
+        let beginning = if dry_run { "Importing this would mean" } else { "Imported" };
         let (restored, adopted) = (plan.restored.len(), plan.adopted.len());
         let mut message =
             format!("{beginning}: {restored} restored, {adopted} adopted, {} kept as they are.", plan.kept);
         for (count, what) in [
-            (plan.missing.len(), "Images whose bytes are nowhere to be found"),
-            (plan.renamed.len(), "Images that got a new name"),
-            (plan.renamed_files.len(), "Files that are taken under another name"),
-            (plan.redated.len(), "Images dated in the future, now dated as of the import"),
+            (plan.missing.len(), "Images whose bytes are missing"),
+            (plan.renamed.len(), "Images with a new name"),
+            (plan.renamed_files.len(), "Files imported under another name"),
+            (plan.redated.len(), "Images dated in the future, now with the date of the import"),
             (plan.undated.len(), "Images without a date of their own"),
             (plan.unusable.len(), "Names without a record, set aside with the metadata"),
-            (plan.damaged.len(), "Files that are not what their record promises, set aside"),
-            (plan.skipped.len(), "Files that were not taken in"),
+            (plan.damaged.len(), "Files that do not match their record, set aside"),
+            (plan.skipped.len(), "Files that were not imported"),
         ] {
             if count > 0 {
                 message += &format!(" {what}: {count}.");

@@ -5,7 +5,7 @@ mod answer;
 mod download;
 mod import;
 
-pub use import::ImportAnswer;
+pub use import::Imported;
 
 use axum::extract::State;
 use axum::http::header::LOCATION;
@@ -21,7 +21,7 @@ use shared::tokens::Scope;
 use shared::verify::Slice;
 use utoipa::OpenApi;
 
-use crate::answer::{Deleted, Item, List, Made, Plans, PruneAnswer, Shown, VerifyAnswer};
+use crate::answer::{Backup, BackupDeleted, BackupItem, BackupList, BackupMade, PruneAnswer, RestorePlans, Verified};
 
 /// The routes of this function. Requests and answers of a function are too small for a backup, so the two routes for
 /// whole backups only describe the alternatives; the code for them is not linked into the function.
@@ -55,17 +55,17 @@ pub fn router(app: App) -> Router {
 pub struct Api;
 
 async fn not_in_a_function() -> Problem {
-    let detail = "A backup is larger than what a function can send or take. Use the command line on a machine with \
-                  STORE_URL and BACKUP_URL of this store: \"keepsake export\" takes a backup out, \"keepsake import\" takes one in.";
+    let detail = "A backup is too large for a function. Use the command line on a machine with STORE_URL and \
+                  BACKUP_URL of this store: \"keepsake export\" exports a backup, \"keepsake import\" imports one.";
     Problem::new(StatusCode::NOT_IMPLEMENTED, "needs-command-line", detail)
 }
 
 /// Make a backup; its new objects are read back before the answer.
 #[utoipa::path(post, path = "/api/backup", operation_id = "createBackup", tag = "backups", responses(
-    (status = 201, description = "It is made", body = Made, headers(("Location" = String, description = "Where it is shown"))),
+    (status = 201, description = "The backup was made", body = BackupMade, headers(("Location" = String, description = "The URL of the backup"))),
     (status = 507, description = "`insufficient-storage`"),
 ))]
-async fn create(State(app): State<App>) -> Result<(StatusCode, [(HeaderName, String); 1], Json<Made>), Problem> {
+async fn create(State(app): State<App>) -> Result<(StatusCode, [(HeaderName, String); 1], Json<BackupMade>), Problem> {
     let manifest = app.change(|keepsake| async move { keepsake.backups.create(Kind::Manual).await }).await?;
     let location = format!("/api/backups/{}", manifest.name);
     Ok((StatusCode::CREATED, [(LOCATION, location)], Json(manifest.into())))
@@ -73,12 +73,12 @@ async fn create(State(app): State<App>) -> Result<(StatusCode, [(HeaderName, Str
 
 /// List the backups, newest first.
 #[utoipa::path(get, path = "/api/backups", operation_id = "listBackups", tag = "backups", responses(
-    (status = 200, description = "The backups", body = List),
+    (status = 200, description = "The backups", body = BackupList),
 ))]
-async fn list(State(app): State<App>) -> Result<Json<List>, Problem> {
+async fn list(State(app): State<App>) -> Result<Json<BackupList>, Problem> {
     let all = app.keepsake.backups.all().await?;
-    let backups = all.listed.into_iter().map(Item::from).collect();
-    Ok(Json(List { backups, unreadable: all.unreadable }))
+    let backups = all.listed.into_iter().map(BackupItem::from).collect();
+    Ok(Json(BackupList { backups, unreadable: all.unreadable }))
 }
 
 /// Anything else in the query is refused.
@@ -101,8 +101,8 @@ struct ShowQuery {
     tag = "backups",
     params(("name" = BackupName, Path, description = "The backup's name"), ShowQuery),
     responses(
-        (status = 200, description = "The backup", body = Shown),
-        (status = 400, description = "`invalid-request`: the query cannot be read"),
+        (status = 200, description = "The backup", body = Backup),
+        (status = 400, description = "`invalid-request`: an invalid query"),
         (status = 401, description = "`unauthorized`: a plan without a token"),
         (status = 404, description = "`no-such-backup`"),
         (status = 500, description = "`damaged-backup`, `internal`"),
@@ -113,15 +113,15 @@ async fn show(
     name: BackupName,
     Query(query): Query<ShowQuery>,
     caller: Caller,
-) -> Result<Json<Shown>, Problem> {
+) -> Result<Json<Backup>, Problem> {
     if query.plan {
         caller.require(Scope::Admin)?;
     }
     let manifest = app.keepsake.backups.manifest(name).await?;
-    let mut shown = Shown::from(manifest);
+    let mut shown = Backup::from(manifest);
     if query.plan {
         shown.plan = Some(match app.keepsake.restores.plan_each(name, [Mode::Merge, Mode::Exact]).await {
-            Ok([merge, exact]) => Some(Plans { merge: merge.into(), exact: exact.into() }),
+            Ok([merge, exact]) => Some(RestorePlans { merge: merge.into(), exact: exact.into() }),
             // A damaged backup can still be shown.
             Err(Error::DamagedBackup(_)) => None,
             Err(error) => return Err(error.into()),
@@ -138,36 +138,34 @@ async fn show(
     tag = "backups",
     params(("name" = BackupName, Path, description = "The backup's name")),
     responses(
-        (status = 200, description = "It is deleted", body = Deleted),
+        (status = 200, description = "The backup was deleted", body = BackupDeleted),
         (status = 404, description = "`no-such-backup`"),
         (status = 409, description = "`restore-running`"),
     ),
 )]
-async fn delete(State(app): State<App>, name: BackupName) -> Result<Json<Deleted>, Problem> {
+async fn delete(State(app): State<App>, name: BackupName) -> Result<Json<BackupDeleted>, Problem> {
     app.change(move |keepsake| async move { keepsake.backups.delete(name).await }).await?;
     Ok(Json(name.into()))
 }
 
-/// Anything else in the query is refused: a misspelt `dryRun` must not start an actual prune.
+/// Whether to change anything. Anything else in the query is refused: a misspelt `dryRun` must not start an actual prune
+/// or import.
 #[derive(Deserialize, utoipa::IntoParams)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-struct PruneQuery {
-    /// Only report what would be removed.
+struct DryRun {
+    /// Only report what would happen.
     #[serde(default)]
     dry_run: bool,
 }
 
 /// Thin out automatic backups, and remove unreferenced objects.
-#[utoipa::path(post, path = "/api/prune", operation_id = "prune", tag = "backups", params(PruneQuery), responses(
-    (status = 200, description = "What was removed, or with `dryRun` would be", body = PruneAnswer),
-    (status = 400, description = "`invalid-request`: the query cannot be read"),
-    (status = 409, description = "`restore-running`: a restore or another prune is"),
+#[utoipa::path(post, path = "/api/prune", operation_id = "prune", tag = "backups", params(DryRun), responses(
+    (status = 200, description = "What was removed, or with `dryRun` would be removed", body = PruneAnswer),
+    (status = 400, description = "`invalid-request`: an invalid query"),
+    (status = 409, description = "`restore-running`: a restore or another prune is running"),
 ))]
-async fn prune(
-    State(app): State<App>,
-    Query(PruneQuery { dry_run }): Query<PruneQuery>,
-) -> Result<Json<PruneAnswer>, Problem> {
+async fn prune(State(app): State<App>, Query(DryRun { dry_run }): Query<DryRun>) -> Result<Json<PruneAnswer>, Problem> {
     let pruned = app.change(move |keepsake| async move { keepsake.pruner.prune(dry_run).await }).await?;
     Ok(Json(PruneAnswer::new(pruned, dry_run)))
 }
@@ -185,13 +183,13 @@ struct VerifyQuery {
 
 /// Read all stored objects, and compare them with their digests.
 #[utoipa::path(post, path = "/api/verify", operation_id = "verify", tag = "backups", params(VerifyQuery), responses(
-    (status = 200, description = "What was found", body = VerifyAnswer),
-    (status = 400, description = "`invalid-request`: the query cannot be read"),
+    (status = 200, description = "The findings", body = Verified),
+    (status = 400, description = "`invalid-request`: an invalid query"),
     (status = 409, description = "`verification-running`"),
 ))]
-async fn verify(State(app): State<App>, Query(query): Query<VerifyQuery>) -> Result<Json<VerifyAnswer>, Problem> {
+async fn verify(State(app): State<App>, Query(query): Query<VerifyQuery>) -> Result<Json<Verified>, Problem> {
     let slice = query.slice.map_or(Ok(Slice::WHOLE), |slice| slice.parse())?;
     let findings =
         app.change(move |keepsake| async move { keepsake.verifier.verify(slice, query.repair).await }).await?;
-    Ok(Json(VerifyAnswer { slice: slice.to_string(), ok: !findings.needs_attention(), findings }))
+    Ok(Json(Verified { slice: slice.to_string(), ok: !findings.needs_attention(), findings }))
 }

@@ -14,7 +14,7 @@ use shared::http::{App, Caller, Problem, Routes, finish};
 use shared::tokens::Scope;
 use utoipa::OpenApi;
 
-use crate::report::{Brief, Either, Report};
+use crate::report::{HealthAnswer, HealthInBrief, Report};
 
 /// The routes of this function.
 pub fn routes() -> Routes {
@@ -41,8 +41,8 @@ pub struct Api;
 /// Report the state of the store, for people and for monitoring. If reading requires a token and the request has no
 /// valid one, the answer contains only `status` and `persistence.writable`.
 #[utoipa::path(get, path = "/api/health", tag = "health", responses(
-    (status = 200, description = "It serves; `status` is `ok` or `warn`", body = Either),
-    (status = 503, description = "It cannot do what it is for; `status` is `error`", body = Either, content_type = "application/json"),
+    (status = 200, description = "`status` is `ok` or `warn`", body = HealthAnswer),
+    (status = 503, description = "`status` is `error`", body = HealthAnswer, content_type = "application/json"),
 ))]
 async fn health(State(app): State<App>, caller: Result<Caller, Problem>) -> Response {
     let health = app.keepsake.health.report().await;
@@ -52,14 +52,14 @@ async fn health(State(app): State<App>, caller: Result<Caller, Problem>) -> Resp
     };
     // If the caller cannot be authenticated, the store is unavailable, and that is what the answer reports.
     if !caller.map_or(!app.access.is_private(), |caller| caller.may(Scope::Read)) {
-        return (status, Json(Brief::new(&health))).into_response();
+        return (status, Json(HealthInBrief::new(&health))).into_response();
     }
     (status, Json(Report::new(&health, app.platform))).into_response()
 }
 
 /// Report that the process answers; for machines.
 #[utoipa::path(get, path = "/livez", tag = "health", responses(
-    (status = 200, description = "It does", body = String, content_type = "text/plain"),
+    (status = 200, description = "It answers", body = String, content_type = "text/plain"),
 ))]
 async fn livez() -> &'static str {
     "ok"
@@ -67,8 +67,8 @@ async fn livez() -> &'static str {
 
 /// Report whether requests can be served; for machines.
 #[utoipa::path(get, path = "/readyz", tag = "health", responses(
-    (status = 200, description = "They can", body = String, content_type = "text/plain"),
-    (status = 503, description = "They cannot: the catalog cannot be read", body = String, content_type = "text/plain"),
+    (status = 200, description = "Requests can be served", body = String, content_type = "text/plain"),
+    (status = 503, description = "The catalog cannot be read", body = String, content_type = "text/plain"),
 ))]
 async fn readyz(State(app): State<App>) -> (StatusCode, &'static str) {
     if app.keepsake.health.is_ready().await {

@@ -12,52 +12,49 @@ use utoipa::ToSchema;
 #[derive(Serialize, ToSchema)]
 #[schema(as = Health)]
 pub(crate) struct Report<'a> {
-    status: Status,
+    status: HealthStatus,
     #[schema(schema_with = shared::http::time)]
     timestamp: String,
     /// How long this process has been serving, in seconds.
     uptime: f64,
     /// The version of Keepsake.
     version: &'static str,
-    persistence: Persistence<'a>,
-    storage: Storage,
-    backups: Backups,
-    archive: Archive,
+    persistence: HealthPersistence<'a>,
+    storage: HealthStorage,
+    backups: HealthBackups,
+    archive: HealthArchive,
     /// Each check, by its name.
-    checks: BTreeMap<&'a str, Check<'a>>,
+    checks: BTreeMap<&'a str, HealthCheck<'a>>,
 }
 
 /// The answer for callers without read access.
 #[derive(Serialize, ToSchema)]
-#[schema(as = HealthInBrief)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Brief {
-    status: Status,
-    persistence: Writable,
+pub(crate) struct HealthInBrief {
+    status: HealthStatus,
+    persistence: HealthWritable,
 }
 
 #[derive(Serialize, ToSchema)]
-#[schema(as = HealthWritable)]
 #[serde(deny_unknown_fields)]
-struct Writable {
+struct HealthWritable {
     /// Whether uploads can be stored.
     writable: bool,
 }
 
-/// The full report, or [`Brief`] for callers without read access.
+/// The full report, or [`HealthInBrief`] for callers without read access.
 #[derive(ToSchema)]
-#[schema(as = HealthAnswer, description = "Everything; in brief to those who may not see what there is.")]
+#[schema(description = "The full report, or a brief one for callers without read access.")]
 #[serde(untagged)]
 #[expect(dead_code, clippy::large_enum_variant, reason = "only its description is used")]
-pub(crate) enum Either<'a> {
+pub(crate) enum HealthAnswer<'a> {
     Whole(Report<'a>),
-    InBrief(Brief),
+    InBrief(HealthInBrief),
 }
 
-impl Brief {
-    /// The brief answer for `health`.
+impl HealthInBrief {
     pub(crate) fn new(health: &Health) -> Self {
-        Self { status: health.status.into(), persistence: Writable { writable: health.writable } }
+        Self { status: health.status.into(), persistence: HealthWritable { writable: health.writable } }
     }
 }
 
@@ -65,8 +62,7 @@ impl Brief {
 /// work.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-#[schema(as = HealthStatus)]
-enum Status {
+enum HealthStatus {
     Ok,
     Warn,
     Error,
@@ -75,8 +71,7 @@ enum Status {
 /// Whether the images will still be here after a redeploy, and the evidence.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(as = HealthPersistence)]
-struct Persistence<'a> {
+struct HealthPersistence<'a> {
     /// Whether uploads can be stored.
     writable: bool,
     /// `proven`: this data outlived an earlier instance. `unproven`: there is no evidence against it yet. `ephemeral`:
@@ -101,8 +96,7 @@ struct Persistence<'a> {
 /// What is stored.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(as = HealthStorage)]
-struct Storage {
+struct HealthStorage {
     images: u64,
     /// Length of all images.
     bytes: u64,
@@ -130,8 +124,7 @@ struct Storage {
 /// The state of the backups.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(as = HealthBackups)]
-struct Backups {
+struct HealthBackups {
     count: usize,
     #[schema(required)]
     newest: Option<BackupName>,
@@ -148,8 +141,7 @@ struct Backups {
 /// The state of the archive.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(as = HealthArchive)]
-struct Archive {
+struct HealthArchive {
     /// `sync` if replicas exist before an upload is acknowledged, else `async`.
     #[schema(pattern = "^(sync|async)$")]
     mode: &'static str,
@@ -174,14 +166,13 @@ struct Restoring {
 
 /// One check.
 #[derive(Serialize, ToSchema)]
-#[schema(as = HealthCheck)]
-struct Check<'a> {
-    status: Status,
+struct HealthCheck<'a> {
+    status: HealthStatus,
     /// The finding, in a plain sentence.
     message: &'a str,
 }
 
-impl From<health::Status> for Status {
+impl From<health::Status> for HealthStatus {
     fn from(status: health::Status) -> Self {
         match status {
             health::Status::Ok => Self::Ok,
@@ -192,17 +183,17 @@ impl From<health::Status> for Status {
 }
 
 impl<'a> Report<'a> {
-    /// The answer for `health`.
     pub(crate) fn new(health: &'a Health, platform: Option<&'a str>) -> Self {
         let (primary, archive, persistence) = (health.primary.as_ref(), &health.archive, &health.persistence);
-        let check =
-            |check: &'a health::Check| (check.name, Check { status: check.status.into(), message: &check.message });
+        let check = |check: &'a health::Check| {
+            (check.name, HealthCheck { status: check.status.into(), message: &check.message })
+        };
         Self {
             status: health.status.into(),
             timestamp: format_millis(health.now),
             uptime: health.uptime.as_millis() as f64 / 1_000.0,
             version: env!("CARGO_PKG_VERSION"),
-            persistence: Persistence {
+            persistence: HealthPersistence {
                 writable: health.writable,
                 verdict: persistence.verdict.name(),
                 evidence: &persistence.evidence,
@@ -211,7 +202,7 @@ impl<'a> Report<'a> {
                 file_system: persistence.file_system.as_deref(),
                 warning: persistence.warning.as_deref(),
             },
-            storage: Storage {
+            storage: HealthStorage {
                 images: health.totals.live,
                 bytes: health.totals.bytes,
                 deleted: health.totals.deleted,
@@ -222,14 +213,14 @@ impl<'a> Report<'a> {
                 total_bytes: primary.and_then(|status| status.total_bytes),
                 kind: primary.map(|status| status.kind),
             },
-            backups: Backups {
+            backups: HealthBackups {
                 count: health.backups,
                 newest: health.newest.as_ref().map(|backup| backup.name),
                 newest_verified: health.newest_verified.as_ref().map(|backup| backup.name),
                 not_backed_up: health.not_backed_up,
                 single_copies: health.single_copies(),
             },
-            archive: Archive {
+            archive: HealthArchive {
                 mode: if archive.sync { "sync" } else { "async" },
                 reachable: archive.status.is_some(),
                 behind_images: archive.behind.map(|behind| behind.images),

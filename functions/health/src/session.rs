@@ -53,7 +53,7 @@ pub(crate) struct SignIn {
 
 /// Report what the caller may do.
 #[utoipa::path(get, path = "/api/session", operation_id = "getSession", tag = "session", responses(
-    (status = 200, description = "What they may do, with the token that came or without", body = Session),
+    (status = 200, description = "What the caller may do", body = Session),
     (status = 503, description = "The tokens cannot be read"),
 ))]
 pub(crate) async fn show(State(app): State<App>, caller: Caller) -> Json<Session> {
@@ -62,10 +62,10 @@ pub(crate) async fn show(State(app): State<App>, caller: Caller) -> Json<Session
 
 /// Sign a page in: from then on a cookie holds the token, where no script can read it.
 #[utoipa::path(post, path = "/api/session", operation_id = "signIn", tag = "session", request_body = SignIn, responses(
-    (status = 200, description = "What they may do now. Where no token is needed, there is no session", body = Session,
+    (status = 200, description = "What the caller may do now. If no token is needed, there is no session", body = Session,
      headers(("Set-Cookie" = String, description = "The session"))),
     (status = 400, description = "`invalid-request`"),
-    (status = 401, description = "`unauthorized`: the token is not known here"),
+    (status = 401, description = "`unauthorized`: an unknown token"),
     (status = 413, description = "`too-large`"),
     (status = 503, description = "The tokens cannot be read"),
 ))]
@@ -76,7 +76,7 @@ pub(crate) async fn sign_in(State(app): State<App>, request: Request) -> Result<
         return Ok(Json(Session::new(&app, Caller::anonymous(&app))).into_response());
     }
     let caller = Caller::with_token(&app, &token, &parts.extensions).await?;
-    let caller = caller.ok_or_else(|| unauthorized("This token is not known here."))?;
+    let caller = caller.ok_or_else(|| unauthorized("This token is unknown."))?;
     let cookie = session::begun(&token, &parts.headers)?;
     Ok(([(SET_COOKIE, cookie)], Json(Session::new(&app, caller))).into_response())
 }
@@ -90,7 +90,7 @@ async fn token_in(body: Body) -> Result<String, Error> {
 
 /// Sign a page out. The token remains valid elsewhere.
 #[utoipa::path(delete, path = "/api/session", operation_id = "signOut", tag = "session", responses(
-    (status = 204, description = "There is no session any more", headers(("Set-Cookie" = String, description = "Ends it"))),
+    (status = 204, description = "The session has ended", headers(("Set-Cookie" = String, description = "Removes the session"))),
 ))]
 pub(crate) async fn sign_out() -> impl IntoResponse {
     (StatusCode::NO_CONTENT, AppendHeaders(session::ENDED.map(|cookie| (SET_COOKIE, cookie))))

@@ -11,8 +11,7 @@ use utoipa::ToSchema;
 
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(as = StorageReport)]
-pub(crate) struct Answer {
+pub(crate) struct StorageReport {
     /// Length in bytes of all images.
     used: u64,
     /// Bytes free on the disk; null if there is no disk.
@@ -25,14 +24,13 @@ pub(crate) struct Answer {
     images: u64,
     /// What each category uses, the largest first. The name is empty for images without a category, and `…` for all
     /// categories beyond the 50 largest together.
-    by_category: Vec<OfCategory>,
+    by_category: Vec<StorageOfCategory>,
     /// What each category used at the end of each month with uploads, oldest first, by the present images.
-    history: Vec<OfMonth>,
+    history: Vec<StorageOfMonth>,
 }
 
 #[derive(Serialize, ToSchema)]
-#[schema(as = StorageOfCategory)]
-struct OfCategory {
+struct StorageOfCategory {
     category: String,
     images: u64,
     bytes: u64,
@@ -40,8 +38,7 @@ struct OfCategory {
 
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(as = StorageOfMonth)]
-struct OfMonth {
+struct StorageOfMonth {
     /// The month in UTC, such as `2026-11`.
     month: String,
     /// Bytes by category.
@@ -50,13 +47,13 @@ struct OfMonth {
 
 /// Report the storage used by category, now and over time.
 #[utoipa::path(get, path = "/api/storage", operation_id = "getStorage", tag = "health", responses(
-    (status = 200, description = "It is counted", body = Answer),
+    (status = 200, description = "The storage used", body = StorageReport),
 ))]
-pub(crate) async fn storage(State(app): State<App>) -> Result<Json<Answer>, Problem> {
+pub(crate) async fn storage(State(app): State<App>) -> Result<Json<StorageReport>, Problem> {
     let Storage { used, available, limit, images, by_category, history } = app.keepsake.storage.report().await?;
-    let category = |Category { name, images, bytes }| OfCategory { category: name, images, bytes };
-    let month = |Month { month, bytes }| OfMonth { month, by_category: bytes };
+    let category = |Category { name, images, bytes }| StorageOfCategory { category: name, images, bytes };
+    let month = |Month { month, bytes }| StorageOfMonth { month, by_category: bytes };
     let by_category = by_category.into_iter().map(category).collect();
     let history = history.into_iter().map(month).collect();
-    Ok(Json(Answer { used, available, limit, images, by_category, history }))
+    Ok(Json(StorageReport { used, available, limit, images, by_category, history }))
 }

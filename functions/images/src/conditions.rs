@@ -3,7 +3,7 @@
 use axum::http::header::CACHE_CONTROL;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use headers::{ETag, Header, HeaderMapExt, IfMatch, IfModifiedSince, IfNoneMatch, IfUnmodifiedSince, LastModified};
+use headers::{ETag, HeaderMapExt, IfMatch, IfModifiedSince, IfNoneMatch, IfUnmodifiedSince, LastModified};
 use shared::catalog::Entry;
 use shared::groups::Group;
 use shared::http::{Problem, etag, group_etag};
@@ -16,24 +16,14 @@ pub(crate) struct Validators {
     pub(crate) last_modified: Option<LastModified>,
 }
 
-/// The result of a request's conditions.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// Continue.
-    Proceed,
-    /// The client has this representation: 304.
-    NotModified,
-    /// The representation is not the one the client expects: 412.
-    Failed,
-}
-
 impl Validators {
-    /// Evaluates a GET's or HEAD's conditions in their order of precedence. An invalid date is ignored.
-    pub(crate) fn judge(&self, headers: &HeaderMap) -> Verdict {
+    /// Whether the client needs the representation, or has it already: 304. [`Error::Changed`] if the client expects
+    /// another one: 412. The conditions of a GET or HEAD have an order of precedence. An invalid date is ignored.
+    pub(crate) fn is_modified(&self, headers: &HeaderMap) -> Result<bool> {
         let modified = self.last_modified.map(std::time::SystemTime::from);
         let unchanged = match headers.typed_try_get::<IfMatch>() {
             Ok(Some(condition)) => condition.precondition_passes(&self.etag),
-            Ok(None) => match (get::<IfUnmodifiedSince>(headers), modified) {
+            Ok(None) => match (headers.typed_get::<IfUnmodifiedSince>(), modified) {
                 (Some(condition), Some(modified)) => condition.precondition_passes(modified),
                 _ => true,
             },
@@ -41,19 +31,14 @@ impl Validators {
             Err(_) => false,
         };
         if !unchanged {
-            return Verdict::Failed;
+            return Err(Error::Changed);
         }
-        let is_new = match (headers.typed_get::<IfNoneMatch>(), get::<IfModifiedSince>(headers), modified) {
+        Ok(match (headers.typed_get::<IfNoneMatch>(), headers.typed_get::<IfModifiedSince>(), modified) {
             (Some(condition), ..) => condition.precondition_passes(&self.etag),
             (None, Some(condition), Some(modified)) => condition.is_modified(modified),
             _ => true,
-        };
-        if is_new { Verdict::Proceed } else { Verdict::NotModified }
+        })
     }
-}
-
-fn get<H: Header>(headers: &HeaderMap) -> Option<H> {
-    headers.typed_get()
 }
 
 /// Answers a GET with a representation that may be cached, but must be revalidated before each use, unless the
@@ -63,11 +48,11 @@ pub(crate) fn answer<T: IntoResponse>(
     headers: &HeaderMap,
     representation: impl FnOnce() -> Result<T, Problem>,
 ) -> Result<Response, Problem> {
-    match (Validators { etag: etag.clone(), last_modified: None }).judge(headers) {
-        Verdict::Proceed => Ok(revalidated(etag, representation()?)),
-        Verdict::NotModified => Ok(revalidated(etag, StatusCode::NOT_MODIFIED)),
-        Verdict::Failed => Err(Error::Changed.into()),
-    }
+    let validators = Validators { etag, last_modified: None };
+    Ok(match validators.is_modified(headers)? {
+        true => revalidated(validators.etag, representation()?),
+        false => revalidated(validators.etag, StatusCode::NOT_MODIFIED),
+    })
 }
 
 /// An answer that may be cached, but must be revalidated before each use.
@@ -78,12 +63,11 @@ pub(crate) fn revalidated(etag: ETag, answer: impl IntoResponse) -> Response {
     response
 }
 
-/// The versions that a change is meant for: its `If-Match`. An unreadable one is refused: the client meant a specific
+/// The versions that a change expects: its `If-Match`. An unreadable one is refused: the client expects a specific
 /// version.
-pub(crate) struct Meant(Option<IfMatch>);
+pub(crate) struct Expected(Option<IfMatch>);
 
-impl Meant {
-    /// Reads the versions from the headers of a change.
+impl Expected {
     pub(crate) fn of(headers: &HeaderMap) -> Result<Self> {
         let if_match = headers.typed_try_get();
         if_match.map(Self).map_err(|_| Error::Invalid("If-Match must be * or entity tags in quotes.".to_owned()))

@@ -14,7 +14,7 @@ pub(crate) fn encode((at, id): &Position) -> String {
 }
 
 /// Encodes where a list with groups continues: the same, and when the list was begun.
-pub(crate) fn encode_place(Place { last: (at, id), started }: &Place) -> String {
+pub(crate) fn encode_grouped(Place { last: (at, id), started }: &Place) -> String {
     URL_SAFE_NO_PAD.encode(format!("{}/{} {id}", at.as_nanosecond(), started.as_nanosecond()))
 }
 
@@ -40,8 +40,8 @@ mod tests {
         for (at, name) in [(Timestamp::MIN, "a b.jpg"), (Timestamp::MAX, "Ü.jpg"), (Timestamp::UNIX_EPOCH, "x")] {
             let position = (at, ImageId::new(name).unwrap());
             assert_eq!(decode(&encode(&position)).unwrap().last, position);
-            let place = Place { last: position, started: Timestamp::UNIX_EPOCH };
-            assert_eq!(decode(&encode_place(&place)), Some(place));
+            let grouped = Place { last: position, started: Timestamp::UNIX_EPOCH };
+            assert_eq!(decode(&encode_grouped(&grouped)), Some(grouped));
         }
     }
 

@@ -11,12 +11,11 @@ use shared::http::{App, Path, Problem};
 use shared::layout::ImageId;
 use utoipa::ToSchema;
 
-use crate::conditions::Meant;
+use crate::conditions::Expected;
 
 /// A deleted image.
 #[derive(Serialize, ToSchema)]
-#[schema(as = ImageDeleted)]
-pub(crate) struct Deleted {
+pub(crate) struct ImageDeleted {
     message: &'static str,
     id: ImageId,
 }
@@ -32,21 +31,21 @@ pub(crate) struct Deleted {
         ("If-Match" = Option<String>, Header, description = "Only if the image still has this entity tag"),
     ),
     responses(
-        (status = 200, description = "It is deleted", body = Deleted),
+        (status = 200, description = "The image was deleted", body = ImageDeleted),
         (status = 400, description = "`invalid-request`: `If-Match` cannot be read"),
         (status = 404, description = "`no-such-image`"),
-        (status = 412, description = "`precondition-failed`: the image has another entity tag by now"),
+        (status = 412, description = "`precondition-failed`: the image has another entity tag"),
     ),
 )]
 pub(crate) async fn delete(
     State(app): State<App>,
     Path(id): Path<String>,
     headers: HeaderMap,
-) -> Result<Json<Deleted>, Problem> {
-    let meant = Meant::of(&headers)?;
+) -> Result<Json<ImageDeleted>, Problem> {
+    let expected = Expected::of(&headers)?;
     let change =
-        move |keepsake: Arc<Keepsake>| async move { keepsake.images.delete(&id, |entry| meant.image(entry)).await };
+        move |keepsake: Arc<Keepsake>| async move { keepsake.images.delete(&id, |entry| expected.image(entry)).await };
     let id = app.change(change).await?;
     let message = "The image was deleted. Restoring a backup that holds it brings it back.";
-    Ok(Json(Deleted { message, id }))
+    Ok(Json(ImageDeleted { message, id }))
 }

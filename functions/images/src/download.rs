@@ -16,7 +16,6 @@ const ATTR: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'`')
     .remove(b'|')
     .remove(b'~');
-/// Whether a query requests a download.
 pub(crate) fn is_wanted(uri: &Uri) -> bool {
     uri.query().unwrap_or_default().split('&').any(|pair| matches!(pair, "download=1" | "download=true"))
 }

@@ -15,7 +15,7 @@ use shared::images::Edit;
 use shared::{Error, Keepsake, Result};
 use utoipa::{IntoResponses, ToSchema};
 
-use crate::conditions::{self, Meant};
+use crate::conditions::{self, Expected};
 
 /// The longest body in bytes: enough for the names of 20,000 images.
 const MAX_BYTES: usize = 1024 * 1024;
@@ -23,8 +23,7 @@ const MAX_BYTES: usize = 1024 * 1024;
 /// A group's new contents.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schema(as = GroupContents)]
-pub(crate) struct Contents {
+pub(crate) struct GroupContents {
     /// The ids of its images in their order.
     #[schema(min_items = 1)]
     files: Vec<String>,
@@ -37,8 +36,7 @@ pub(crate) struct Contents {
 /// A group's metadata; at least one of the two.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schema(as = GroupTitle)]
-pub(crate) struct Title {
+pub(crate) struct GroupTitle {
     /// Its title, null for none.
     #[serde(default, deserialize_with = "edit")]
     #[schema(value_type = Option<String>, max_length = 1_000)]
@@ -50,8 +48,7 @@ pub(crate) struct Title {
 /// A group's new order.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schema(as = GroupOrder)]
-pub(crate) struct Order {
+pub(crate) struct GroupOrder {
     /// The ids of all its images, each once.
     files: Vec<String>,
 }
@@ -67,8 +64,7 @@ pub(crate) struct How {
 }
 
 #[derive(Serialize, ToSchema)]
-#[schema(as = DeletedGroup)]
-pub(crate) struct Deleted {
+pub(crate) struct DeletedGroup {
     message: &'static str,
     id: String,
     /// How many images it had.
@@ -84,9 +80,9 @@ pub(crate) struct Deleted {
     params(("id" = String, Path, description = "The group's id"), ("If-None-Match" = Option<String>, Header, description = "Only if the group has none of these entity tags")),
     responses(
         (status = 200, description = "The whole group", body = GroupItem, headers(("ETag" = String, description = "Its version"))),
-        (status = 304, description = "It is as the client knows it"),
+        (status = 304, description = "Not modified"),
         (status = 404, description = "`no-such-group`"),
-        (status = 412, description = "`precondition-failed`: `If-Match` does not hold"),
+        (status = 412, description = "`precondition-failed`: the condition in `If-Match` is false"),
     ),
 )]
 pub(crate) async fn show(
@@ -105,18 +101,18 @@ pub(crate) async fn show(
     operation_id = "arrangeGroup",
     tag = "groups",
     params(("id" = String, Path, description = "The group's id"), ("If-Match" = Option<String>, Header, description = "Only if the group still has this entity tag")),
-    request_body = Contents,
+    request_body = GroupContents,
     responses(
         (status = 200, description = "The whole group", body = GroupItem, headers(("ETag" = String, description = "Its version"))),
-        (status = 404, description = "`no-such-image`: one of them is not there"),
+        (status = 404, description = "`no-such-image`: one of them does not exist"),
         ChangeRefused,
     ),
 )]
-pub(crate) async fn arrange(State(app): State<App>, change: Change<Contents>) -> Result<Response, Problem> {
-    let Change { id, meant, to: Contents { files: images, title } } = change;
+pub(crate) async fn arrange(State(app): State<App>, change: Change<GroupContents>) -> Result<Response, Problem> {
+    let Change { id, expected, to: GroupContents { files: images, title } } = change;
     let wanted = Arrangement { images, title };
     let arrange = move |keepsake: Arc<Keepsake>| async move {
-        keepsake.groups.arrange(&id, &wanted, |group| meant.group(group)).await
+        keepsake.groups.arrange(&id, &wanted, |group| expected.group(group)).await
     };
     item(&app, &app.change(arrange).await?)
 }
@@ -128,21 +124,21 @@ pub(crate) async fn arrange(State(app): State<App>, change: Change<Contents>) ->
     operation_id = "retitleGroup",
     tag = "groups",
     params(("id" = String, Path, description = "The group's id"), ("If-Match" = Option<String>, Header, description = "Only if the group still has this entity tag")),
-    request_body = Title,
+    request_body = GroupTitle,
     responses(
         (status = 200, description = "The whole group", body = GroupItem, headers(("ETag" = String, description = "Its version"))),
         (status = 404, description = "`no-such-group`"),
         ChangeRefused,
     ),
 )]
-pub(crate) async fn retitle(State(app): State<App>, change: Change<Title>) -> Result<Response, Problem> {
-    let Change { id, meant, to: Title { title, title_image } } = change;
+pub(crate) async fn retitle(State(app): State<App>, change: Change<GroupTitle>) -> Result<Response, Problem> {
+    let Change { id, expected, to: GroupTitle { title, title_image } } = change;
     if title.is_none() && title_image.is_none() {
-        return Err(Error::Invalid("The body says neither a title nor a titleImage.".to_owned()).into());
+        return Err(Error::Invalid("The body contains neither a title nor a titleImage.".to_owned()).into());
     }
     let wanted = Retitle { title, title_image };
     let rename = move |keepsake: Arc<Keepsake>| async move {
-        keepsake.groups.rename(&id, &wanted, |group| meant.group(group)).await
+        keepsake.groups.rename(&id, &wanted, |group| expected.group(group)).await
     };
     item(&app, &app.change(rename).await?)
 }
@@ -154,17 +150,17 @@ pub(crate) async fn retitle(State(app): State<App>, change: Change<Title>) -> Re
     operation_id = "orderGroup",
     tag = "groups",
     params(("id" = String, Path, description = "The group's id"), ("If-Match" = Option<String>, Header, description = "Only if the group still has this entity tag")),
-    request_body = Order,
+    request_body = GroupOrder,
     responses(
         (status = 200, description = "The whole group", body = GroupItem, headers(("ETag" = String, description = "Its version"))),
         (status = 404, description = "`no-such-group`"),
         ChangeRefused,
     ),
 )]
-pub(crate) async fn reorder(State(app): State<App>, change: Change<Order>) -> Result<Response, Problem> {
-    let Change { id, meant, to: Order { files } } = change;
+pub(crate) async fn reorder(State(app): State<App>, change: Change<GroupOrder>) -> Result<Response, Problem> {
+    let Change { id, expected, to: GroupOrder { files } } = change;
     let reorder = move |keepsake: Arc<Keepsake>| async move {
-        keepsake.groups.reorder(&id, &files, |group| meant.group(group)).await
+        keepsake.groups.reorder(&id, &files, |group| expected.group(group)).await
     };
     item(&app, &app.change(reorder).await?)
 }
@@ -177,10 +173,10 @@ pub(crate) async fn reorder(State(app): State<App>, change: Change<Order>) -> Re
     tag = "groups",
     params(("id" = String, Path, description = "The group's id"), How, ("If-Match" = Option<String>, Header, description = "Only if the group still has this entity tag")),
     responses(
-        (status = 200, description = "It is gone", body = Deleted),
-        (status = 400, description = "`invalid-request`: a query or a header that makes no sense"),
+        (status = 200, description = "It was deleted or dissolved", body = DeletedGroup),
+        (status = 400, description = "`invalid-request`: an invalid query or header"),
         (status = 404, description = "`no-such-group`"),
-        (status = 412, description = "`precondition-failed`: the group has another entity tag by now"),
+        (status = 412, description = "`precondition-failed`: the group has another entity tag"),
     ),
 )]
 pub(crate) async fn delete(
@@ -188,13 +184,13 @@ pub(crate) async fn delete(
     Path(id): Path<String>,
     Query(How { keep_images }): Query<How>,
     headers: HeaderMap,
-) -> Result<Json<Deleted>, Problem> {
-    let (meant, group) = (Meant::of(&headers)?, id.clone());
+) -> Result<Json<DeletedGroup>, Problem> {
+    let (expected, group) = (Expected::of(&headers)?, id.clone());
     let change = move |keepsake: Arc<Keepsake>| async move {
-        let is_meant = |group: Option<&Group>| meant.group(group);
+        let is_expected = |group: Option<&Group>| expected.group(group);
         match keep_images {
-            true => keepsake.groups.dissolve(&group, is_meant).await,
-            false => keepsake.groups.delete(&group, is_meant).await,
+            true => keepsake.groups.dissolve(&group, is_expected).await,
+            false => keepsake.groups.delete(&group, is_expected).await,
         }
     };
     let images = app.change(change).await?;
@@ -202,15 +198,12 @@ pub(crate) async fn delete(
         true => "The group was dissolved. Its images stay.",
         false => "The images of the group were deleted. Restoring a backup that holds them brings them back.",
     };
-    Ok(Json(Deleted { message, id, images }))
+    Ok(Json(DeletedGroup { message, id, images }))
 }
 
-/// A requested change of a group.
 pub(crate) struct Change<T> {
-    /// The group's id.
     id: String,
-    meant: Meant,
-    /// Its new content.
+    expected: Expected,
     to: T,
 }
 
@@ -224,9 +217,9 @@ impl<T: DeserializeOwned> FromRequest<App> for Change<T> {
             let detail = "A change of a group must be sent as application/json.";
             return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", detail));
         }
-        let meant = Meant::of(&head.headers)?;
-        let to = read_json(body, MAX_BYTES, "is not as it must be").await?;
-        Ok(Self { id, meant, to })
+        let expected = Expected::of(&head.headers)?;
+        let to = read_json(body, MAX_BYTES, "is not a change of this kind").await?;
+        Ok(Self { id, expected, to })
     }
 }
 
@@ -261,7 +254,7 @@ enum ChangeRefused {
     /// `invalid-request`: an invalid body or header
     #[response(status = 400)]
     Invalid,
-    /// `precondition-failed`: the group has another entity tag by now
+    /// `precondition-failed`: the group has another entity tag
     #[response(status = 412)]
     Changed,
     /// `too-large`

@@ -47,18 +47,16 @@ pub(crate) struct Wanted {
 
 /// An image, or a group at the position of its newest image.
 #[derive(Serialize, ToSchema)]
-#[schema(as = ImageOrGroup)]
 #[serde(untagged)]
-enum Entry<'a> {
+enum ImageOrGroup<'a> {
     Image(Item<'a>),
     Group(GroupItem<'a>),
 }
 
 /// One page of images.
 #[derive(Serialize, ToSchema)]
-#[schema(as = Images)]
-struct Answer<'a> {
-    images: Vec<Entry<'a>>,
+struct Images<'a> {
+    images: Vec<ImageOrGroup<'a>>,
     /// Where the next page begins; missing on the last page.
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<String>,
@@ -78,10 +76,10 @@ struct Answer<'a> {
         ("If-None-Match" = Option<String>, Header, description = "Only if the page has none of these entity tags"),
     ),
     responses(
-        (status = 200, description = "A page of them", body = Answer, headers(("ETag" = String, description = "Its version"))),
-        (status = 304, description = "It is as the client knows it"),
+        (status = 200, description = "A page of them", body = Images, headers(("ETag" = String, description = "Its version"))),
+        (status = 304, description = "Not modified"),
         (status = 400, description = "`invalid-request`: a limit or a cursor that cannot be read"),
-        (status = 412, description = "`precondition-failed`: `If-Match` does not hold"),
+        (status = 412, description = "`precondition-failed`: the condition in `If-Match` is false"),
     ),
 )]
 pub(crate) async fn list(
@@ -92,7 +90,7 @@ pub(crate) async fn list(
     let given = |value: Option<String>| value.filter(|value| !value.is_empty());
     let mut limit = given(wanted.limit).map_or(Ok(MAX_LIMIT), |limit| parse_limit(&limit))?;
     let after = given(wanted.cursor).map(|cursor| {
-        cursor::decode(&cursor).ok_or_else(|| Error::Invalid("The cursor is none that a list gave.".to_owned()))
+        cursor::decode(&cursor).ok_or_else(|| Error::Invalid("The cursor is not one of a list.".to_owned()))
     });
     let after = after.transpose()?;
     let filter = Filter {
@@ -105,7 +103,7 @@ pub(crate) async fn list(
     };
     let flat = given(wanted.flat).map_or(Ok(false), |flat| parse_bool("flat", &flat))? || filter.group_id.is_some();
     let body = if flat {
-        let last = after.map(|place| place.last);
+        let last = after.map(|position| position.last);
         loop {
             let body = json_of_images(&app, &app.keepsake.images.list(&filter, last.as_ref(), limit).await?)?;
             if fits(&app, &body) || limit == 1 {
@@ -123,7 +121,7 @@ pub(crate) async fn list(
             }
             // A group that is too large for an answer shows its first images.
             match limit {
-                1 => most_files = page.entries.first().map_or(1, |entry| shown_files(entry).min(most_files) / 2).max(1),
+                1 => most_files = page.entries.first().map_or(1, |entry| file_count(entry).min(most_files) / 2).max(1),
                 _ => limit /= 2,
             }
         }
@@ -142,12 +140,11 @@ fn parse_bool(name: &str, value: &str) -> Result<bool> {
     value.parse().map_err(|_| Error::Invalid(format!("{name} must be true or false.")))
 }
 
-/// Whether an answer is short enough to be sent.
 fn fits(app: &App, body: &[u8]) -> bool {
     !app.on_lambda || body.len() as u64 <= LAMBDA_MAX_BODY_BYTES
 }
 
-fn shown_files(entry: &Shown) -> usize {
+fn file_count(entry: &Shown) -> usize {
     match entry {
         Shown::Image(_) => 1,
         Shown::Group(group) => group.images.len(),
@@ -155,19 +152,20 @@ fn shown_files(entry: &Shown) -> usize {
 }
 
 fn json_of_images(app: &App, page: &Page) -> Result<Vec<u8>, Problem> {
-    let images = page.images.iter().filter_map(Item::new).map(|item| Entry::Image(item.at(&app.public_url))).collect();
-    json(&Answer { images, next: page.next.as_ref().map(cursor::encode), total: page.total })
+    let images =
+        page.images.iter().filter_map(Item::new).map(|item| ImageOrGroup::Image(item.at(&app.public_url))).collect();
+    json(&Images { images, next: page.next.as_ref().map(cursor::encode), total: page.total })
 }
 
 fn json_of_groups(app: &App, page: &GroupedPage, most_files: usize) -> Result<Vec<u8>, Problem> {
     let entries = page.entries.iter().filter_map(|shown| match shown {
-        Shown::Image(image) => Item::new(image).map(|item| Entry::Image(item.at(&app.public_url))),
-        Shown::Group(group) => Some(Entry::Group(GroupItem::new(group, most_files).at(&app.public_url))),
+        Shown::Image(image) => Item::new(image).map(|item| ImageOrGroup::Image(item.at(&app.public_url))),
+        Shown::Group(group) => Some(ImageOrGroup::Group(GroupItem::new(group, most_files).at(&app.public_url))),
     });
     let images = entries.collect();
-    json(&Answer { images, next: page.next.as_ref().map(cursor::encode_place), total: page.total })
+    json(&Images { images, next: page.next.as_ref().map(cursor::encode_grouped), total: page.total })
 }
 
-fn json(answer: &Answer<'_>) -> Result<Vec<u8>, Problem> {
+fn json(answer: &Images<'_>) -> Result<Vec<u8>, Problem> {
     serde_json::to_vec(answer).map_err(Problem::internal)
 }

@@ -22,7 +22,7 @@ use shared::media::location::Patches;
 use shared::store::{ObjectMeta, ServedAs, Store};
 use shared::{Error, Result};
 
-use crate::conditions::{Validators, Verdict};
+use crate::conditions::Validators;
 use crate::download;
 use crate::headers::{CACHE, POLICY};
 use crate::scaled::{self, FormatName, Size};
@@ -48,28 +48,28 @@ const YEAR_10_000: u64 = 253_402_300_800;
     tag = "images",
     params(
         ("file" = ImageId, Path, description = "The image's id"),
-        ("w" = Option<u32>, Query, minimum = 1, maximum = 2560, description = "Made smaller, so that it is at most so wide in pixels; raised to 160, 320, 640, 1280 or 2560"),
-        ("h" = Option<u32>, Query, minimum = 1, maximum = 2560, description = "Likewise, at most so high"),
-        ("format" = inline(Option<FormatName>), Query, description = "The format of a smaller form, whatever `Accept` says: for URLs that pass through caches which ignore `Vary`. Goes with `w` or `h`. What is transparent becomes white in a JPEG"),
-        ("Accept" = Option<String>, Header, description = "With `image/webp` a smaller form may be a WebP; else it is a JPEG, PNG or GIF. An answer that depends on it says `Vary: accept`"),
+        ("w" = Option<u32>, Query, minimum = 1, maximum = 2560, description = "The maximum width of the thumbnail in pixels, rounded up to 160, 320, 640, 1280 or 2560"),
+        ("h" = Option<u32>, Query, minimum = 1, maximum = 2560, description = "The maximum height of the thumbnail, likewise"),
+        ("format" = inline(Option<FormatName>), Query, description = "The format of the thumbnail, whatever `Accept` says: for URLs that pass through caches which ignore `Vary`. Requires `w` or `h`. Transparent areas become white in a JPEG"),
+        ("Accept" = Option<String>, Header, description = "With `image/webp` a thumbnail may be a WebP; else it is a JPEG, PNG or GIF. A response that depends on it has `Vary: accept`"),
         ("Range" = Option<String>, Header, description = "Only these bytes, such as `bytes=0-99`"),
         ("If-None-Match" = Option<String>, Header, description = "Only if the image has none of these entity tags"),
-        ("download" = Option<String>, Query, description = "`1` where it is to be saved under its original name, not shown"),
+        ("download" = Option<String>, Query, description = "`1` to save it under its original name instead of showing it"),
     ),
     responses(
         (status = 200, description = "The image", body = inline(Binary), content_type = "image/*", headers(
-            ("ETag" = String, description = "Its digest; with `-nogps` behind it where its place was left out"),
-            ("Repr-Digest" = String, description = "Its SHA-256, as RFC 9530 writes it; missing where it is not known"),
+            ("ETag" = String, description = "Its digest; with `-nogps` appended if its GPS position was removed"),
+            ("Repr-Digest" = String, description = "Its SHA-256 in the form of RFC 9530; missing if unknown"),
         )),
-        (status = 206, description = "The part of it that was asked for", body = inline(Binary), content_type = "image/*"),
-        (status = 304, description = "The client has it"),
-        (status = 307, description = "Over a bucket: it is there", headers(("Location" = String, description = "Works for a few minutes"))),
-        (status = 400, description = "`invalid-request`: a size or format that is none, or `format` without a size"),
+        (status = 206, description = "The requested part of it", body = inline(Binary), content_type = "image/*"),
+        (status = 304, description = "Not modified"),
+        (status = 307, description = "If the store is a bucket: the image is at `Location`", headers(("Location" = String, description = "A signed URL, valid for a few minutes"))),
+        (status = 400, description = "`invalid-request`: an invalid size or format, or `format` without a size"),
         (status = 404, description = "`no-such-image`"),
-        (status = 412, description = "`precondition-failed`: `If-Match` or `If-Unmodified-Since` does not hold"),
-        (status = 415, description = "`not-scalable`: there is no smaller form of it"),
+        (status = 412, description = "`precondition-failed`: the condition in `If-Match` or `If-Unmodified-Since` is false"),
+        (status = 415, description = "`not-scalable`: it has no thumbnail"),
         (status = 416, description = "`range-not-satisfiable`"),
-        (status = 503, description = "`too-busy`: too many images are being made smaller; try again soon"),
+        (status = 503, description = "`too-busy`: too many thumbnails are being made; try again soon"),
     ),
 )]
 pub(crate) async fn serve(
@@ -90,10 +90,10 @@ pub(crate) async fn serve(
     // If the record contains the digest, the conditions can be evaluated without a request to the store.
     let located = if record.sha256.is_none() { Some(locate(&app, &id, record).await?) } else { None };
     // Unless the bytes must be scanned to determine what is sent.
-    let places = if app.strip_gps { Some(app.keepsake.gps.find(&id, record).await?) } else { None };
-    let (patches, sound) = places.map(|places| (places.patches, places.sound)).unwrap_or_default();
-    let is_verified = sound.is_some();
-    let located = sound.or(located);
+    let gps = if app.strip_gps { Some(app.keepsake.gps.find(&id, record).await?) } else { None };
+    let (patches, verified) = gps.map(|gps| (gps.patches, gps.sound)).unwrap_or_default();
+    let is_verified = verified.is_some();
+    let located = verified.or(located);
     let (etag, digest) = match (record.sha256, &located) {
         (Some(digest), _) => (digest, Some(digest)),
         (None, Some((_, meta))) => (Digest::of(meta.etag.0.as_bytes()), None),
@@ -102,36 +102,34 @@ pub(crate) async fn serve(
     let is_stored = patches.is_empty();
     let etag = if is_stored { format!("\"{etag}\"") } else { format!("\"{etag}-nogps\"") };
     let etag: ETag = etag.parse().map_err(Problem::internal)?;
-    let saved = download::is_wanted(&uri)
+    let disposition = download::is_wanted(&uri)
         .then(|| download::disposition(&file_name::safe(record.original_name.as_deref(), &id)));
     // Other bytes than the stored ones have another digest. Only their tag distinguishes them from those sent before
     // STRIP_GPS was set, since both have the same upload time.
     let digest = digest.filter(|_| is_stored);
     let last_modified = last_modified(record).filter(|_| is_stored);
-    let file = File { digest, validators: Validators { etag, last_modified }, record, saved };
-    match file.validators.judge(&headers) {
-        Verdict::Failed => return Err(Error::Changed.into()),
-        Verdict::NotModified => return Ok(file.answer(StatusCode::NOT_MODIFIED, Body::empty())),
-        Verdict::Proceed => {}
+    let file = File { digest, validators: Validators { etag, last_modified }, record, disposition };
+    if !file.validators.is_modified(&headers)? {
+        return Ok(file.answer(StatusCode::NOT_MODIFIED, Body::empty()));
     }
 
     let content_type = known_type(record).unwrap_or(UNKNOWN_TYPE);
     // Clients are redirected only to the bucket that holds the images, never to an archive elsewhere.
     let image = shared::layout::image(&id);
-    let served = ServedAs { content_type, disposition: file.saved.as_deref() };
-    let leads = method != Method::HEAD
+    let served = ServedAs { content_type, disposition: file.disposition.as_deref() };
+    let redirects = method != Method::HEAD
         && is_stored
         && app.keepsake.core.primary.signed_url(&image, served, SIGNED_FOR).await.map_err(Error::from)?.is_some();
     let (store, meta) = match located {
         Some(located) => located,
         // The server does not see the bucket's answer to the client, so it first requests one byte.
-        None if leads => app.keepsake.bytes.readable(&id, record).await?,
+        None if redirects => app.keepsake.bytes.readable(&id, record).await?,
         None => locate(&app, &id, record).await?,
     };
     if method == Method::HEAD {
         return Ok(file.content(StatusCode::OK, meta.size, Body::empty()));
     }
-    if leads && let Some(url) = store.signed_url(&meta.key, served, SIGNED_FOR).await.map_err(Error::from)? {
+    if redirects && let Some(url) = store.signed_url(&meta.key, served, SIGNED_FOR).await.map_err(Error::from)? {
         return Ok((StatusCode::TEMPORARY_REDIRECT, [(LOCATION, url), (CACHE_CONTROL, REDIRECT_CACHE.to_owned())])
             .into_response());
     }
@@ -159,7 +157,7 @@ struct File<'a> {
     digest: Option<Digest>,
     validators: Validators,
     /// The `Content-Disposition` of a download.
-    saved: Option<String>,
+    disposition: Option<String>,
 }
 
 impl File<'_> {
@@ -185,7 +183,7 @@ impl File<'_> {
                 headers.insert(CONTENT_TYPE, HeaderValue::from_static(UNKNOWN_TYPE))
             }
         };
-        if let Some(disposition) = self.saved.as_deref().and_then(|saved| saved.try_into().ok()) {
+        if let Some(disposition) = self.disposition.as_deref().and_then(|disposition| disposition.try_into().ok()) {
             headers.insert(CONTENT_DISPOSITION, disposition);
         }
         headers.typed_insert(ContentLength(length));
@@ -233,7 +231,7 @@ async fn read(
     let id = id.clone();
     let body = object.body.inspect_err(move |error| {
         // The answer has begun, so it can only be aborted, which the server does.
-        tracing::error!(image = %id, error = error as &dyn std::error::Error, "an image could not be read to its end");
+        tracing::error!(image = %id, error = error as &dyn std::error::Error, "reading an image failed after the response had begun");
     });
     Ok(Body::from_stream(patches.over(start, body)))
 }

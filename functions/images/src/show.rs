@@ -25,9 +25,9 @@ use crate::conditions;
     ),
     responses(
         (status = 200, description = "The image", body = Item, headers(("ETag" = String, description = "Its version"))),
-        (status = 304, description = "It is as the client knows it"),
+        (status = 304, description = "Not modified"),
         (status = 404, description = "`no-such-image`"),
-        (status = 412, description = "`precondition-failed`: `If-Match` does not hold"),
+        (status = 412, description = "`precondition-failed`: the condition in `If-Match` is false"),
     ),
 )]
 pub(crate) async fn show(
@@ -39,7 +39,6 @@ pub(crate) async fn show(
     conditions::answer(etag(&image.1), &headers, || item(&app, &image))
 }
 
-/// An image's item.
 pub(crate) fn item<'a>(app: &'a App, image: &'a (ImageId, Arc<Entry>)) -> Result<Json<Item<'a>>, Problem> {
     let item = Item::new(image).ok_or_else(|| Error::NoSuchImage(image.0.to_string()))?;
     Ok(Json(item.at(&app.public_url)))

@@ -75,39 +75,3 @@ fn commit(encoded: &str) -> Option<Uuid> {
     let key = percent_decode_str(&spaces).decode_utf8().ok()?;
     layout::parse_commit(&Key::new(&key[key.rfind(layout::COMMITS)?..]).ok()?)
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const COMMIT: &str = "0193b5a0-0000-7000-8000-000000000001";
-
-    fn message(key: &str) -> String {
-        format!(r#"{{"Records":[{{"eventName":"ObjectCreated:Put","s3":{{"object":{{"key":"{key}","size":300}}}}}}]}}"#)
-    }
-
-    #[test]
-    fn a_commit_is_told_by_its_key() {
-        let id: Uuid = COMMIT.parse().unwrap();
-        for key in [format!("image-metadata.d/{COMMIT}.json"), format!("my%2Bgallery/image-metadata.d/{COMMIT}.json")] {
-            assert_eq!(commits(&message(&key)).unwrap(), [id], "{key}");
-        }
-        for key in ["image-metadata.json", "image-metadata.d/x.json", "uploads/a.jpg", "%FF"] {
-            assert!(commits(&message(key)).unwrap().is_empty(), "{key}");
-        }
-    }
-
-    #[test]
-    fn a_test_message_says_nothing_and_nonsense_is_an_error() {
-        assert!(commits(r#"{"Service":"Amazon S3","Event":"s3:TestEvent"}"#).unwrap().is_empty());
-        assert!(commits("nonsense").is_err());
-    }
-
-    #[test]
-    fn a_schedule_and_a_queue_are_told_apart() {
-        let read = |text| serde_json::from_str::<Event>(text);
-        assert!(matches!(read(r#"{"task":"fold"}"#), Ok(Event::Task { task: Task::Compact })));
-        assert!(matches!(read(r#"{"Records":[]}"#), Ok(Event::Queue(_))));
-        assert!(read(r#"{"task":"dance"}"#).is_err());
-    }
-}

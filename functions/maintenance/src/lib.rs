@@ -34,25 +34,25 @@ impl Maintenance {
     /// Handles an event and returns the result for Lambda. After an error, the sender sends the event again.
     pub async fn handle(&self, event: Event) -> Result<Value, Error> {
         let handled = match event {
-            Event::Queue(batch) => self.follow(batch).await,
+            Event::Queue(batch) => self.replicate(batch).await,
             Event::Task { task } => self.perform(task).await,
         };
         handled.inspect_err(|error| {
-            tracing::error!(error = &**error as &dyn std::error::Error, "an event could not be dealt with");
+            tracing::error!(error = &**error as &dyn std::error::Error, "an event could not be handled");
         })
     }
 
     /// Replicates the commits in a batch of messages; returns the messages to be redelivered.
-    async fn follow(&self, batch: SqsEvent) -> Result<Value, Error> {
+    async fn replicate(&self, batch: SqsEvent) -> Result<Value, Error> {
         let mut failed = HashSet::new();
-        let mut told_by: HashMap<Uuid, Vec<String>> = HashMap::new();
+        let mut messages_of: HashMap<Uuid, Vec<String>> = HashMap::new();
         let mut last = None;
         for message in batch.records {
             let name = message.message_id.unwrap_or_default();
             match event::commits(message.body.as_deref().unwrap_or_default()) {
                 Ok(commits) => {
                     for commit in commits {
-                        told_by.entry(commit).or_default().push(name.clone());
+                        messages_of.entry(commit).or_default().push(name.clone());
                     }
                 }
                 Err(error) => {
@@ -62,14 +62,14 @@ impl Maintenance {
             }
             last = Some(name);
         }
-        let commits: BTreeSet<Uuid> = told_by.keys().copied().collect();
+        let commits: BTreeSet<Uuid> = messages_of.keys().copied().collect();
         for (commit, error) in self.keepsake.replication.replicate_commits(&commits).await? {
-            tracing::error!(%commit, error = &error as &dyn std::error::Error, "a commit could not be followed");
-            failed.extend(told_by.get(&commit).into_iter().flatten().cloned());
+            tracing::error!(%commit, error = &error as &dyn std::error::Error, "a commit could not be replicated");
+            failed.extend(messages_of.get(&commit).into_iter().flatten().cloned());
         }
         if let Err(error) = self.keepsake.maintenance.follow_up().await {
-            // One redelivered message stands for all of them.
-            tracing::error!(error = &error as &dyn std::error::Error, "backups and folding failed after a batch");
+            // One redelivered message is enough for all of them.
+            tracing::error!(error = &error as &dyn std::error::Error, "backups or compaction failed after a batch");
             failed.extend(last);
         }
         let failure = |name| {

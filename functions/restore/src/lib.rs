@@ -25,11 +25,11 @@ pub fn router(app: App) -> Router {
 #[openapi(paths(restore))]
 pub struct Api;
 
-/// How to restore. Anything else in the query is refused: a misspelt `dryRun` must not start an actual restore.
+/// RestoreQuery to restore. Anything else in the query is refused: a misspelt `dryRun` must not start an actual restore.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-struct How {
+struct RestoreQuery {
     /// `merge` keeps images that were added after the backup, `exact` removes them.
     #[serde(default)]
     #[param(inline)]
@@ -50,8 +50,7 @@ enum ModeName {
 /// What a restore did or would do, in numbers of images.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(as = Restored)]
-struct Answer {
+struct Restored {
     success: bool,
     /// All of this in one sentence.
     message: String,
@@ -68,20 +67,19 @@ struct Answer {
     missing: usize,
     /// With `dryRun`, if there is too little free space: how many more bytes must be free. The restore itself would be
     /// refused with 507 `insufficient-storage`.
-    #[serde(skip_serializing_if = "is_nothing")]
+    #[serde(skip_serializing_if = "is_zero")]
     lacking_bytes: u64,
     /// The backup that was made before; restoring it undoes this restore.
     #[schema(required)]
     safety_backup: Option<BackupName>,
     #[serde(flatten)]
-    images: Named,
+    images: RestoredImages,
 }
 
 /// With `dryRun`: the images in question.
 #[derive(Default, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(as = RestoredImages)]
-struct Named {
+struct RestoredImages {
     #[serde(skip_serializing_if = "Option::is_none")]
     dry_run: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -105,30 +103,34 @@ struct Named {
     path = "/api/restore/{backupName}",
     operation_id = "restoreBackup",
     tag = "backups",
-    params(("backupName" = BackupName, Path, description = "The backup's name"), How),
+    params(("backupName" = BackupName, Path, description = "The backup's name"), RestoreQuery),
     responses(
-        (status = 200, description = "It is restored, or with `dryRun` the plan", body = Answer),
-        (status = 400, description = "`invalid-request`: the query cannot be read"),
+        (status = 200, description = "It was restored, or with `dryRun` the plan", body = Restored),
+        (status = 400, description = "`invalid-request`: an invalid query"),
         (status = 404, description = "`no-such-backup`"),
-        (status = 409, description = "`restore-running`: another restore or a prune is"),
+        (status = 409, description = "`restore-running`: another restore or a prune is running"),
         (status = 500, description = "`damaged-backup`, `internal`"),
         (status = 507, description = "`insufficient-storage`"),
     ),
 )]
-async fn restore(State(app): State<App>, name: BackupName, Query(how): Query<How>) -> Result<Json<Answer>, Problem> {
+async fn restore(
+    State(app): State<App>,
+    name: BackupName,
+    Query(how): Query<RestoreQuery>,
+) -> Result<Json<Restored>, Problem> {
     let mode = match how.mode {
         ModeName::Merge => Mode::Merge,
         ModeName::Exact => Mode::Exact,
     };
     if how.dry_run {
         let plan = app.keepsake.restores.plan(name, mode).await?;
-        return Ok(Json(Answer::new(name, plan, None, true)));
+        return Ok(Json(Restored::new(name, plan, None, true)));
     }
     let done = app.change(move |keepsake| async move { keepsake.restores.restore(name, mode).await }).await?;
-    Ok(Json(Answer::new(name, done.plan, done.safety_backup, false)))
+    Ok(Json(Restored::new(name, done.plan, done.safety_backup, false)))
 }
 
-impl Answer {
+impl Restored {
     fn new(name: BackupName, plan: Plan, safety_backup: Option<BackupName>, dry_run: bool) -> Self {
         let plan = plan.with_bytes_restored();
         let (restored, changed, removed) = (plan.restored.len(), plan.changed.len(), plan.removed.len());
@@ -137,18 +139,18 @@ impl Answer {
         let counts = format!("{restored} brought back, {changed} changed, {kept} kept, {removed} removed");
         let mut message = format!("{beginning}: {counts}.");
         if missing > 0 {
-            message += &format!(" Images whose bytes are nowhere to be found, and which stay as they are: {missing}.");
+            message += &format!(" Images whose bytes are missing, and which stay as they are: {missing}.");
         }
         let lacking_bytes = if dry_run { plan.lacking_bytes } else { 0 };
         if lacking_bytes > 0 {
-            message += &format!(" There is too little room for it: {lacking_bytes} bytes more would have to be free.");
+            message += &format!(" There is too little free space: {lacking_bytes} more bytes are needed.");
         }
-        let images = if dry_run { Named::new(plan) } else { Named::default() };
+        let images = if dry_run { RestoredImages::new(plan) } else { RestoredImages::default() };
         Self { success: true, message, restored, changed, kept, removed, missing, lacking_bytes, safety_backup, images }
     }
 }
 
-impl Named {
+impl RestoredImages {
     fn new(plan: Plan) -> Self {
         let named = [&plan.restored, &plan.changed, &plan.removed, &plan.missing].into_iter().flatten();
         let original_names = named.filter_map(|id| Some((id.clone(), plan.original_name(id)?.to_owned()))).collect();
@@ -163,10 +165,6 @@ impl Named {
     }
 }
 
-fn is_zero(number: &usize) -> bool {
-    *number == 0
-}
-
-fn is_nothing(bytes: &u64) -> bool {
-    *bytes == 0
+fn is_zero<T: Default + PartialEq>(number: &T) -> bool {
+    *number == T::default()
 }

@@ -25,8 +25,7 @@ pub(crate) struct Stored<'a> {
 
 /// Images that were stored together.
 #[derive(Serialize, ToSchema)]
-#[schema(as = StoredTogether)]
-pub(crate) struct Several<'a> {
+pub(crate) struct StoredTogether<'a> {
     images: Vec<Stored<'a>>,
     /// The automatic backup that this upload triggered.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -54,7 +53,7 @@ pub(crate) fn answer(app: &App, uploaded: &Uploaded, several: bool) -> Response 
     let items = images.iter().filter_map(Item::new).map(|item| item.at(&app.public_url));
     if several {
         let images = items.map(|item| Stored { item, copies: *copies, backup: None }).collect();
-        return (StatusCode::CREATED, Json(Several { images, backup: *backup })).into_response();
+        return (StatusCode::CREATED, Json(StoredTogether { images, backup: *backup })).into_response();
     }
     // A link's URL may contain characters that are not allowed in a header.
     let ascii = |item: Item<'_>| utf8_percent_encode(&item.url(), CONTROLS).to_string();
@@ -71,6 +70,6 @@ pub(crate) fn answer(app: &App, uploaded: &Uploaded, several: bool) -> Response 
 #[expect(dead_code, reason = "only its description is used")]
 pub(crate) enum Either<'a> {
     One(Stored<'a>),
-    Several(Several<'a>),
+    StoredTogether(StoredTogether<'a>),
     Begun(UploadBegun),
 }

@@ -19,7 +19,6 @@ use crate::{digests, plain};
 /// The extra length that a form may have besides its longest image, in bytes.
 pub(crate) const FORM_BYTES: u64 = 64 * 1024;
 
-/// Stores the images of a whole body.
 pub(crate) async fn take(app: App, query: form::Query, request: Request) -> Result<Response, Problem> {
     let mut form = Form::of_query(query)?;
     let key = idempotency_key(request.headers())?;
@@ -58,7 +57,7 @@ async fn receive(app: &App, request: Request, form: &mut Form) -> Result<()> {
         Some(boundary) => form.read_parts(&mut incoming, boundary, &target).await?,
         None => form.read_raw(&mut incoming, &head.headers, &target).await?,
     }
-    let digest = incoming.finish().await.map_err(|reason| form::given_up(&reason, &target))?;
+    let digest = incoming.finish().await.map_err(|reason| form::rejection(&reason, &target))?;
     match digest {
         Some(digest) if announced.iter().any(|announced| *announced != digest) => Err(Error::DigestMismatch),
         _ => Ok(()),
@@ -90,8 +89,8 @@ fn refusal(error: Error, app: &App) -> Problem {
         Error::OfFile { file, among_others, error } => refusal(*error, app).of_file(file, among_others),
         Error::TooLarge { limit } if limit < app.keepsake.core.settings.max_upload_bytes => {
             let detail = format!(
-                "The upload is larger than {limit} bytes, which is what a request can bring here. Get a ticket for it with \
-                 POST /api/upload/tickets, which takes images of up to {} bytes.",
+                "The upload is larger than {limit} bytes, which is the limit of a request here. Get a ticket for it with \
+                 POST /api/upload/tickets, which accepts images of up to {} bytes.",
                 app.keepsake.core.settings.max_upload_bytes
             );
             let problem = Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", detail);

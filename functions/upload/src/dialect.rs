@@ -16,7 +16,7 @@ const METADATA: HeaderName = HeaderName::from_static("upload-metadata");
 /// empty image.
 pub(crate) fn adapt(headers: &mut HeaderMap) -> Result<()> {
     if headers.contains_key("tus-resumable") {
-        let detail = "The protocol tus 1.0 is not spoken here. Use that of the IETF's draft, with tus-js-client: protocol: \
+        let detail = "The protocol tus 1.0 is not supported. Use that of the IETF's draft, with tus-js-client: protocol: \
                       'ietf-draft-05'.";
         return Err(Error::Invalid(detail.to_owned()));
     }

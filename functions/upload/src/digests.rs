@@ -29,33 +29,3 @@ fn parse(value: &str) -> Option<Digest> {
 fn malformed() -> Error {
     Error::Invalid("A digest must be written as sha-256=:<base64 of 32 bytes>:.".to_owned())
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(value: &str) -> Result<Vec<Digest>> {
-        announced(&HeaderMap::from_iter([("content-digest".parse().unwrap(), value.parse().unwrap())]))
-    }
-
-    #[test]
-    fn sha_256_is_found_among_others() {
-        let digest = Digest::of(b"x");
-        let text = digest.to_base64();
-        for value in [
-            format!("sha-256=:{text}:"),
-            format!("sha-512=:AAAA:, sha-256=:{text}:;q=1"),
-            format!("md5=x,sha-256=:{text}:"),
-        ] {
-            assert_eq!(read(&value).unwrap(), [digest], "{value}");
-        }
-        assert_eq!(read("sha-512=:AAAA:").unwrap(), []);
-    }
-
-    #[test]
-    fn a_malformed_digest_is_refused_rather_than_passed_over() {
-        for value in ["sha-256=abc", "sha-256=:AAAA:", "sha-256=:!:", "sha-256="] {
-            assert!(matches!(read(value), Err(Error::Invalid(_))), "{value}");
-        }
-    }
-}

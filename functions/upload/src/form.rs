@@ -13,7 +13,7 @@ use shared::upload::NewImage;
 use shared::{Error, Result};
 use utoipa::ToSchema;
 
-use crate::incoming::{GivenUp, Incoming, Used};
+use crate::incoming::{Incoming, Rejection, Used};
 
 /// The most files in one form.
 const MAX_FILES: usize = 100;
@@ -46,9 +46,9 @@ pub(crate) struct Query {
 
 /// A form with one or many images; all of them are stored or none. The query may contain fields that the form lacks.
 #[derive(ToSchema)]
-#[schema(as = UploadForm, rename_all = "camelCase")]
+#[schema(rename_all = "camelCase")]
 #[expect(dead_code, reason = "it is read part by part")]
-pub(crate) struct Described {
+pub(crate) struct UploadForm {
     /// The images. The fields `images`, `file` and `files` are accepted as well.
     #[schema(inline, min_items = 1, max_items = 100)]
     image: Vec<FilePart>,
@@ -184,7 +184,7 @@ impl Form {
             return Ok(());
         }
         if self.images.len() == MAX_FILES {
-            return Err(Error::Invalid(format!("More than {MAX_FILES} images came at once.")));
+            return Err(Error::Invalid(format!("More than {MAX_FILES} images in one form.")));
         }
         let body = spool.finish().await.map_err(spool_failed)?;
         self.images.push(NewImage { body, original_name });
@@ -196,7 +196,7 @@ impl Form {
 pub(crate) async fn read_whole(body: &mut Incoming, target: &Target<'_>) -> Result<Body> {
     let (used, mut spool) = (body.used(), target.store.spool());
     while let Some(piece) = body.next().await {
-        let piece = piece.map_err(|reason| given_up(&reason, target))?;
+        let piece = piece.map_err(|reason| rejection(&reason, target))?;
         used.add(piece.len());
         spool.write(&piece).await.map_err(spool_failed)?;
     }
@@ -253,18 +253,20 @@ pub(crate) fn spool_failed(error: std::io::Error) -> Error {
 }
 
 /// The error for a rejected body.
-pub(crate) fn given_up(reason: &GivenUp, target: &Target<'_>) -> Error {
+pub(crate) fn rejection(reason: &Rejection, target: &Target<'_>) -> Error {
     match reason {
-        GivenUp::TooLong => Error::TooLarge { limit: target.limit },
-        GivenUp::Malformed => Error::Invalid("The form is malformed.".to_owned()),
-        GivenUp::Broken(_) | GivenUp::Stalled => Error::Invalid("The body ended before it was complete.".to_owned()),
+        Rejection::TooLong => Error::TooLarge { limit: target.limit },
+        Rejection::Malformed => Error::Invalid("The form is malformed.".to_owned()),
+        Rejection::Broken(_) | Rejection::Stalled => {
+            Error::Invalid("The body ended before it was complete.".to_owned())
+        }
     }
 }
 
 fn malformed(error: multer::Error, target: &Target<'_>) -> Error {
     match &error {
-        multer::Error::StreamReadFailed(cause) => match cause.downcast_ref::<GivenUp>() {
-            Some(reason) => given_up(reason, target),
+        multer::Error::StreamReadFailed(cause) => match cause.downcast_ref::<Rejection>() {
+            Some(reason) => rejection(reason, target),
             None => Error::Invalid("The form is malformed.".to_owned()),
         },
         _ => Error::Invalid(format!("The form is malformed: {error}.")),

@@ -38,13 +38,13 @@ pub(crate) struct Incoming {
     hasher: Option<Hasher>,
     /// The part of the last chunk that has not been emitted yet.
     rest: Bytes,
-    given: u64,
+    emitted: u64,
     used: Used,
     /// The step count at the parser's last poll.
     steps: u64,
     pause: bool,
     /// Runs while nothing arrives.
-    patience: Option<Pin<Box<Sleep>>>,
+    idle_timer: Option<Pin<Box<Sleep>>>,
 }
 
 /// Counts how many emitted bytes have been used, and how often a parser has advanced.
@@ -59,12 +59,12 @@ struct Counts {
 
 /// Why a body was rejected.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum GivenUp {
+pub(crate) enum Rejection {
     /// It exceeds the limit.
     #[error("the body is too long")]
     TooLong,
     /// It is not a valid form.
-    #[error("the body makes no sense")]
+    #[error("the body is malformed")]
     Malformed,
     /// The client stopped sending.
     #[error("the body stopped arriving")]
@@ -74,8 +74,8 @@ pub(crate) enum GivenUp {
     Broken(#[source] axum::Error),
 }
 
-#[expect(clippy::disallowed_methods, reason = "the one place that gives a silent client up")]
-fn patience() -> Pin<Box<Sleep>> {
+#[expect(clippy::disallowed_methods, reason = "the one timeout of a silent client")]
+fn idle_timer() -> Pin<Box<Sleep>> {
     Box::pin(tokio::time::sleep(BODY_IDLE_TIMEOUT))
 }
 
@@ -99,11 +99,11 @@ impl Incoming {
             arrived: 0,
             hasher: hash.then(Hasher::default),
             rest: Bytes::new(),
-            given: 0,
+            emitted: 0,
             used: Used::default(),
             steps: 0,
             pause: false,
-            patience: None,
+            idle_timer: None,
         }
     }
 
@@ -113,7 +113,7 @@ impl Incoming {
     }
 
     /// Reads the rest; returns the digest of the whole body if it was requested.
-    pub(crate) async fn finish(mut self) -> Result<Option<Digest>, GivenUp> {
+    pub(crate) async fn finish(mut self) -> Result<Option<Digest>, Rejection> {
         while let Some(piece) = self.next().await.transpose()? {
             self.used.add(piece.len());
         }
@@ -122,7 +122,7 @@ impl Incoming {
 }
 
 impl Stream for Incoming {
-    type Item = Result<Bytes, GivenUp>;
+    type Item = Result<Bytes, Rejection>;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
@@ -130,36 +130,36 @@ impl Stream for Incoming {
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
-        let unused = this.given.saturating_sub(this.used.0.bytes.load(Ordering::Relaxed));
+        let unused = this.emitted.saturating_sub(this.used.0.bytes.load(Ordering::Relaxed));
         let steps = this.used.0.steps.load(Ordering::Relaxed);
         if std::mem::replace(&mut this.steps, steps) != steps && unused >= PIECE as u64 {
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
         if unused > MAX_UNUSED {
-            return Poll::Ready(Some(Err(GivenUp::Malformed)));
+            return Poll::Ready(Some(Err(Rejection::Malformed)));
         }
         while this.rest.is_empty() {
             let Poll::Ready(chunk) = this.body.poll_next_unpin(context) else {
-                ready!(this.patience.get_or_insert_with(patience).as_mut().poll(context));
-                return Poll::Ready(Some(Err(GivenUp::Stalled)));
+                ready!(this.idle_timer.get_or_insert_with(idle_timer).as_mut().poll(context));
+                return Poll::Ready(Some(Err(Rejection::Stalled)));
             };
-            this.patience = None;
+            this.idle_timer = None;
             match chunk {
                 None => return Poll::Ready(None),
-                Some(Err(error)) => return Poll::Ready(Some(Err(GivenUp::Broken(error)))),
+                Some(Err(error)) => return Poll::Ready(Some(Err(Rejection::Broken(error)))),
                 Some(Ok(chunk)) => this.rest = chunk,
             }
             this.arrived += this.rest.len() as u64;
             if this.arrived > this.limit {
-                return Poll::Ready(Some(Err(GivenUp::TooLong)));
+                return Poll::Ready(Some(Err(Rejection::TooLong)));
             }
             if let Some(hasher) = &mut this.hasher {
                 hasher.update(&this.rest);
             }
         }
         let piece = this.rest.split_to(this.rest.len().min(PIECE));
-        this.given += piece.len() as u64;
+        this.emitted += piece.len() as u64;
         this.pause = true;
         Poll::Ready(Some(Ok(piece)))
     }
@@ -185,11 +185,11 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_that_falls_silent_is_given_up() {
+    async fn silent_client_is_rejected() {
         let silent = futures::stream::iter([Ok::<_, std::io::Error>("half")]).chain(futures::stream::pending());
         let mut incoming = Incoming::new(Body::from_stream(silent), u64::MAX, false);
         assert_eq!(incoming.next().await.unwrap().unwrap(), "half");
-        assert!(matches!(incoming.next().await, Some(Err(GivenUp::Stalled))));
+        assert!(matches!(incoming.next().await, Some(Err(Rejection::Stalled))));
     }
 
     #[test]
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_that_nobody_makes_sense_of_is_given_up() {
+    async fn body_that_the_parser_does_not_use_is_rejected() {
         let mut incoming = Incoming::new(Body::from(vec![7; 1 << 20]), u64::MAX, false);
         let mut read = 0;
         let error = loop {
@@ -215,13 +215,13 @@ mod tests {
                 Err(error) => break error,
             }
         };
-        assert!(matches!(error, GivenUp::Malformed) && read <= MAX_UNUSED + PIECE as u64);
+        assert!(matches!(error, Rejection::Malformed) && read <= MAX_UNUSED + PIECE as u64);
     }
 
     #[tokio::test]
     async fn a_body_of_the_limit_is_taken_and_hashed_and_one_byte_more_is_not() {
         let finish = |length| Incoming::new(Body::from(vec![7; length]), 100_000, true).finish();
         assert_eq!(finish(100_000).await.unwrap(), Some(Digest::of(&[7; 100_000])));
-        assert!(matches!(finish(100_001).await, Err(GivenUp::TooLong)));
+        assert!(matches!(finish(100_001).await, Err(Rejection::TooLong)));
     }
 }

@@ -15,8 +15,7 @@ use crate::answer::{Stored, answer};
 /// A link to content elsewhere.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(as = LinkRequest)]
-struct Asked {
+struct LinkRequest {
     /// The target: `http` or `https`, without credentials.
     #[schema(max_length = 2_000)]
     url: String,
@@ -30,16 +29,16 @@ struct Asked {
     path = "/api/upload-link",
     operation_id = "uploadLink",
     tag = "upload",
-    request_body = Asked,
+    request_body = LinkRequest,
     responses(
-        (status = 201, description = "The link, an item of type `link`", body = Stored, headers(("Location" = String, description = "Where it leads"))),
-        (status = 400, description = "`invalid-request`: among others a URL that is none, or none of the web"),
+        (status = 201, description = "The link, an item of type `link`", body = Stored, headers(("Location" = String, description = "The target of the link"))),
+        (status = 400, description = "`invalid-request`: among others an invalid URL, or one that is not http or https"),
         (status = 413, description = "`too-large`"),
         (status = 507, description = "`insufficient-storage`"),
     ),
 )]
 pub(crate) async fn upload(State(app): State<App>, request: Request) -> Result<Response, Problem> {
-    let asked: Asked = read_json(request.into_body(), MAX_JSON_BYTES, "does not describe a link").await?;
+    let asked: LinkRequest = read_json(request.into_body(), MAX_JSON_BYTES, "does not describe a link").await?;
     let upload = |keepsake: Arc<Keepsake>| async move {
         keepsake.uploads.add_link(&asked.url, asked.fields.without_empty()).await
     };

@@ -16,16 +16,16 @@ pub(crate) const KEPT: [HeaderName; 4] =
     [CONTENT_TYPE, IDEMPOTENCY_KEY, HeaderName::from_static("repr-digest"), FILE_NAME];
 /// The supported interop versions of the draft. They differ in a media type for parts, which version 6 introduced, and
 /// in problem types.
-const SPOKEN: std::ops::RangeInclusive<u64> = 5..=8;
+const SUPPORTED: std::ops::RangeInclusive<u64> = 5..=8;
 /// The first version in which a part has a media type of its own.
 pub(crate) const TYPED_PARTS: u64 = 6;
 
 /// The client's interop version; an error if it is unsupported.
 pub(crate) fn check_version(headers: &HeaderMap) -> Result<Option<u64>> {
     match integer(headers, VERSION)? {
-        Some(other) if !SPOKEN.contains(&other) => {
-            let (first, last) = SPOKEN.into_inner();
-            Err(Error::Invalid(format!("Resumable uploads are spoken in interop versions {first} to {last} here.")))
+        Some(other) if !SUPPORTED.contains(&other) => {
+            let (first, last) = SUPPORTED.into_inner();
+            Err(Error::Invalid(format!("Interop versions {first} to {last} of resumable uploads are supported.")))
         }
         version => Ok(version),
     }

@@ -20,8 +20,8 @@ use uuid::Uuid;
 
 use crate::answer::{Either, UploadBegun, answer, tickets_url};
 use crate::body::{FORM_BYTES, boundary, take};
-use crate::form::{self, Form, Target, given_up, spool_failed};
-use crate::incoming::{GivenUp, Incoming, UploadId};
+use crate::form::{self, Form, Target, rejection, spool_failed};
+use crate::incoming::{Incoming, Rejection, UploadId};
 use crate::part_headers::{
     COMPLETE, IDEMPOTENCY_KEY, KEPT, LENGTH, LIMIT, OFFSET, TYPED_PARTS, boolean, check_version, integer,
 };
@@ -38,7 +38,8 @@ pub(crate) fn begins(headers: &HeaderMap) -> Result<bool> {
 /// Answers a request that [`begins`]: stores its bytes, and returns the URL for the rest.
 pub(crate) async fn begin(app: &App, query: form::Query, request: Request) -> Result<Response, Problem> {
     if app.on_lambda {
-        let detail = "An upload cannot come in parts here. Get a ticket for it with POST /api/upload/tickets.";
+        let detail =
+            "Uploads in parts are not supported here. Get a ticket for the upload with POST /api/upload/tickets.";
         let problem = Problem::from(Error::Invalid(detail.to_owned()));
         return Err(problem.with_limit(app.max_body_bytes()).with_tickets(tickets_url(app)));
     }
@@ -85,16 +86,16 @@ pub(crate) async fn begin(app: &App, query: form::Query, request: Request) -> Re
     path = "/api/upload/{id}",
     operation_id = "showUpload",
     tag = "upload",
-    params(("id" = Uuid, Path, description = "As the `Location` of the first answer has it")),
+    params(("id" = Uuid, Path, description = "The id in the `Location` of the first response")),
     responses(
-        (status = 200, description = "It has ended, and this was stored", body = Either, headers(
+        (status = 200, description = "It has ended, and these images were stored", body = Either, headers(
             ("Upload-Complete" = String, description = "`?1`"),
         )),
-        (status = 204, description = "How far it is", headers(
-            ("Upload-Offset" = u64, description = "How many bytes are here"),
-            ("Upload-Complete" = String, description = "`?1` once it has ended and nothing was stored, else `?0`"),
-            ("Upload-Length" = u64, description = "How many there will be, where that was said"),
-            ("Upload-Limit" = String, description = "How many bytes it may have, and for how many seconds it is kept"),
+        (status = 204, description = "Its progress", headers(
+            ("Upload-Offset" = u64, description = "How many bytes are stored"),
+            ("Upload-Complete" = String, description = "`?1` if it has ended and nothing was stored, else `?0`"),
+            ("Upload-Length" = u64, description = "The total length, if it was announced"),
+            ("Upload-Limit" = String, description = "The most bytes that it may have, and for how many seconds it is kept"),
         )),
         (status = 404, description = "`no-such-ticket`"),
     ),
@@ -142,8 +143,8 @@ fn key(id: Uuid, begun: &Begun) -> String {
     path = "/api/upload/{id}",
     operation_id = "cancelUpload",
     tag = "upload",
-    params(("id" = Uuid, Path, description = "As the `Location` of the first answer has it")),
-    responses((status = 204, description = "It is gone"), (status = 404, description = "`no-such-ticket`")),
+    params(("id" = Uuid, Path, description = "The id in the `Location` of the first response")),
+    responses((status = 204, description = "It was cancelled"), (status = 404, description = "`no-such-ticket`")),
 )]
 pub(crate) async fn cancel(State(app): State<App>, UploadId(id): UploadId) -> Result<StatusCode, Problem> {
     app.change(move |keepsake| async move { keepsake.resumable.cancel(id).await }).await?;
@@ -159,23 +160,23 @@ pub(crate) async fn cancel(State(app): State<App>, UploadId(id): UploadId) -> Re
     operation_id = "appendToUpload",
     tag = "upload",
     params(
-        ("id" = Uuid, Path, description = "As the `Location` of the first answer has it"),
-        ("Upload-Offset" = u64, Header, description = "How many bytes came before"),
+        ("id" = Uuid, Path, description = "The id in the `Location` of the first response"),
+        ("Upload-Offset" = u64, Header, description = "How many bytes were sent before"),
         ("Upload-Complete" = String, Header, pattern = r"^\?[01]$", description = "`?1` with the last part, else `?0`"),
-        ("Upload-Length" = Option<u64>, Header, description = "How many bytes there are in all"),
-        ("Upload-Draft-Interop-Version" = Option<u64>, Header, minimum = 5, maximum = 8, description = "5 to 8; up to 5 a part needs no media type"),
+        ("Upload-Length" = Option<u64>, Header, description = "The total length in bytes"),
+        ("Upload-Draft-Interop-Version" = Option<u64>, Header, minimum = 5, maximum = 8, description = "5 to 8; in version 5 a part needs no media type"),
     ),
     request_body(
         description = "The next bytes",
         content((inline(Binary) = "application/partial-upload"), (inline(Binary) = "application/octet-stream")),
     ),
     responses(
-        (status = 200, description = "All of it was taken in before, and this was stored", body = Either),
-        (status = 204, description = "They are kept, and more is to come", headers(("Upload-Offset" = u64, description = "How many bytes are here"))),
-        (status = 201, description = "All of it was taken in, and is answered as by `POST /api/upload`", body = Either),
+        (status = 200, description = "The upload had ended, and these images were stored", body = Either),
+        (status = 204, description = "They are stored; more parts are expected", headers(("Upload-Offset" = u64, description = "How many bytes are stored"))),
+        (status = 201, description = "The upload is complete; the response is that of `POST /api/upload`", body = Either),
         (status = 400, description = "`invalid-request`, `completed-upload`, `inconsistent-upload-length`"),
         (status = 404, description = "`no-such-ticket`"),
-        (status = 409, description = "`mismatching-upload-offset`: `Upload-Offset` says what would be right"),
+        (status = 409, description = "`mismatching-upload-offset`: `Upload-Offset` has the right offset"),
         (status = 413, description = "`too-large`"),
         (status = 415, description = "`unsupported-media-type`, `not-an-image`"),
         (status = 422, description = "As `POST /api/upload`"),
@@ -214,7 +215,7 @@ pub(crate) async fn append(
         {
             return Ok(stored);
         }
-        let detail = "This upload has ended: all of it was here before.";
+        let detail = "This upload has ended already.";
         let problem = Problem::new(StatusCode::BAD_REQUEST, "completed-upload", detail);
         return Err(problem.with_header(OFFSET, standing.offset.into()));
     }
@@ -256,9 +257,9 @@ async fn finish(app: App, id: Uuid, standing: Standing, last: &HeaderMap) -> Res
     let _arriving = app.keepsake.unfinished.arriving(id);
     let (note, unread) = mpsc::channel();
     let bytes = app.keepsake.resumable.bytes(&standing).map_err(move |error| {
-        let told = std::io::Error::other(error.to_string());
+        let shown = std::io::Error::other(error.to_string());
         drop(note.send(error));
-        told
+        shown
     });
     let mut request = Request::new(Body::from_stream(bytes));
     *request.uri_mut() = format!("/api/upload?{}", standing.begun.query).parse::<Uri>().map_err(Problem::internal)?;
@@ -318,7 +319,7 @@ async fn receive(keepsake: &Arc<Keepsake>, id: Uuid, standing: &Standing, body: 
                 }
                 spool.write(&piece).await.map_err(spool_failed)?;
             }
-            Err(GivenUp::TooLong) => return Err(given_up(&GivenUp::TooLong, &target)),
+            Err(Rejection::TooLong) => return Err(rejection(&Rejection::TooLong, &target)),
             Err(reason) => {
                 broken = Some(reason);
                 break;
@@ -330,7 +331,7 @@ async fn receive(keepsake: &Arc<Keepsake>, id: Uuid, standing: &Standing, body: 
     }
     let part = spool.finish().await.map_err(spool_failed)?;
     let first = keepsake.resumable.append(id, standing, &part).await?;
-    broken.map_or(Ok(first), |reason| Err(given_up(&reason, &target)))
+    broken.map_or(Ok(first), |reason| Err(rejection(&reason, &target)))
 }
 
 /// The most bytes in parts: the longest image, and the rest of a form.
@@ -338,7 +339,6 @@ fn limit(keepsake: &Keepsake) -> u64 {
     keepsake.core.settings.max_upload_bytes.saturating_add(FORM_BYTES)
 }
 
-/// The progress of an upload, as headers.
 fn state(app: &App, standing: &Standing) -> HeaderMap {
     let complete = if standing.begun.ended.is_some() { "?1" } else { "?0" };
     let mut headers =
@@ -361,6 +361,6 @@ fn mismatch(standing: &Standing) -> Problem {
 }
 
 fn inconsistent() -> Problem {
-    let detail = "The parts are not as long together as was said.";
+    let detail = "The parts together do not have the announced length.";
     Problem::new(StatusCode::BAD_REQUEST, "inconsistent-upload-length", detail)
 }

@@ -30,8 +30,7 @@ const UNKNOWN_TYPE: &str = "application/octet-stream";
 /// The announced image.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(as = TicketRequest)]
-struct Asked {
+struct TicketRequest {
     filename: Option<String>,
     /// The media type that its bytes will be sent with; `application/octet-stream` if none is given.
     content_type: Option<String>,
@@ -68,7 +67,7 @@ struct Ticket {
     path = "/api/upload/tickets",
     operation_id = "issueTicket",
     tag = "upload",
-    request_body = Asked,
+    request_body = TicketRequest,
     responses(
         (status = 201, description = "The ticket", body = Ticket, headers(("Location" = String, description = "Its `completeUrl`"))),
         (status = 400, description = "`invalid-request`"),
@@ -78,8 +77,8 @@ struct Ticket {
 )]
 pub(crate) async fn issue(State(app): State<App>, request: Request) -> Result<Response, Problem> {
     let client = Caller::name_of(request.extensions());
-    let asked: Asked =
-        read_json(request.into_body(), MAX_JSON_BYTES, "does not describe an image that will come").await?;
+    let asked: TicketRequest =
+        read_json(request.into_body(), MAX_JSON_BYTES, "does not describe an image to upload").await?;
     let announced = Announcement {
         original_name: asked.filename.as_deref().and_then(last_segment),
         content_type: asked.content_type.filter(|t| !t.is_empty()).unwrap_or_else(|| UNKNOWN_TYPE.to_owned()),
@@ -122,10 +121,10 @@ pub(crate) struct Secret {
     params(("id" = Uuid, Path, description = "The ticket's id"), Secret),
     request_body(content((inline(Binary) = "image/*"), (inline(Binary) = "application/octet-stream"))),
     responses(
-        (status = 200, description = "They are here"),
+        (status = 200, description = "The bytes were received"),
         (status = 400, description = "`invalid-request`: another Content-Type than announced, or the body ended early"),
-        (status = 404, description = "`no-such-ticket`: none with this id and secret"),
-        (status = 409, description = "`upload-in-progress`: they are on the way already"),
+        (status = 404, description = "`no-such-ticket`: no ticket has this id and secret"),
+        (status = 409, description = "`upload-in-progress`: another request is sending them"),
         (status = 412, description = "`upload-already-received`"),
         (status = 413, description = "`too-large`: more than announced"),
         (status = 422, description = "`digest-mismatch`: other bytes than announced"),
@@ -139,7 +138,7 @@ pub(crate) async fn receive(
     request: Request,
 ) -> Result<StatusCode, Problem> {
     // A holder of the URL has one attempt at a time, so that concurrent ones cannot fill the disk.
-    let _turn = app.keepsake.tickets.enter(id)?;
+    let _attempt = app.keepsake.tickets.enter(id)?;
     let _arriving = app.keepsake.unfinished.arriving(id);
     let terms = app.keepsake.tickets.expected(id, &secret.unwrap_or_default()).await?;
     let (head, body) = request.into_parts();
@@ -164,8 +163,8 @@ pub(crate) async fn receive(
     tag = "upload",
     params(("id" = Uuid, Path, description = "The ticket's id")),
     responses(
-        (status = 201, description = "The image, as of an upload", body = Stored, headers(
-            ("Location" = String, description = "Where it is served"),
+        (status = 201, description = "The image, as after an upload", body = Stored, headers(
+            ("Location" = String, description = "The URL of the image"),
         )),
         (status = 404, description = "`no-such-ticket`"),
         (status = 409, description = "`upload-missing`: send the bytes first"),

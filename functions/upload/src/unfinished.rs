@@ -28,11 +28,11 @@ pub(crate) struct Cleared {
     path = "/api/upload",
     operation_id = "clearUnfinished",
     tag = "upload",
-    responses((status = 200, description = "They are gone", body = Cleared)),
+    responses((status = 200, description = "They were cancelled", body = Cleared)),
 )]
 pub(crate) async fn clear(State(app): State<App>) -> Result<Json<Cleared>, Problem> {
     let clear = |keepsake: Arc<Keepsake>| async move { keepsake.unfinished.clear_untouched(Timestamp::MAX).await };
     let Unfinished { uploads, bytes } = app.change(clear).await?;
-    let message = format!("Unfinished uploads given up: {uploads}, with {bytes} bytes.");
+    let message = format!("Unfinished uploads deleted: {uploads}, with {bytes} bytes.");
     Ok(Json(Cleared { message, uploads, bytes }))
 }

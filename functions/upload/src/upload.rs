@@ -8,10 +8,10 @@ use shared::http::{App, Binary, Problem, Query};
 
 use crate::{answer, body, dialect, form, resume};
 
-/// Store images: all that one request brings, or none of them.
+/// Store the images of a request: all of them, or none.
 ///
-/// They come as a form, or one image is the whole body. What an image is, its own bytes decide, whatever it calls itself.
-/// With `Accept: text/plain` the answer is nothing but the whole URL of each image, one a line.
+/// They are sent as a form, or one image is the whole body. The type of an image is determined by its bytes, not by its
+/// name or media type. With `Accept: text/plain` the response is the full URL of each image, one per line.
 #[utoipa::path(
     post,
     path = "/api/upload",
@@ -20,21 +20,21 @@ use crate::{answer, body, dialect, form, resume};
     params(
         form::Query,
         ("X-Filename" = Option<String>, Header, description = "The original name of an image that is the body"),
-        ("Idempotency-Key" = Option<String>, Header, description = "Makes a second try the same upload as the first"),
-        ("Content-Digest" = Option<String>, Header, description = "`sha-256=:…:` of the body, RFC 9530; compared with what arrives"),
-        ("Upload-Complete" = Option<String>, Header, pattern = r"^\?[01]$", description = "`?0` where more is to come in parts; the rest goes to the answer's `Location`"),
-        ("Accept" = Option<String>, Header, description = "`text/plain` for nothing but URLs"),
-        ("Upload-Length" = Option<u64>, Header, description = "How many bytes will come in parts"),
-        ("Upload-Metadata" = Option<String>, Header, description = "As tus has it; `filename` is the original name where no `X-Filename` gives one"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry the same upload as the first attempt"),
+        ("Content-Digest" = Option<String>, Header, description = "`sha-256=:…:` of the body, RFC 9530; compared with the received bytes"),
+        ("Upload-Complete" = Option<String>, Header, pattern = r"^\?[01]$", description = "`?0` if more parts follow; they go to the `Location` of the response"),
+        ("Accept" = Option<String>, Header, description = "`text/plain` for URLs only"),
+        ("Upload-Length" = Option<u64>, Header, description = "The total length of all parts"),
+        ("Upload-Metadata" = Option<String>, Header, description = "As in tus; `filename` is the original name if there is no `X-Filename`"),
     ),
-    request_body(content((form::Described = "multipart/form-data"), (inline(Binary) = "image/*"), (inline(Binary) = "video/*"), (inline(Binary) = "application/octet-stream"))),
+    request_body(content((form::UploadForm = "multipart/form-data"), (inline(Binary) = "image/*"), (inline(Binary) = "video/*"), (inline(Binary) = "application/octet-stream"))),
     responses(
         (status = 201, description = "Stored, one image as an object and several as a list; or begun, with `Upload-Complete: ?0`", body = answer::Either, headers(
-            ("Location" = String, description = "Where the image is served, if it is one; or where the rest goes"),
+            ("Location" = String, description = "The URL of the image, if it is one; or the URL for the other parts"),
         )),
         (status = 400, description = "`no-file`, `empty-file`, `invalid-request`"),
-        (status = 409, description = "`idempotency-in-progress`: the first try is running"),
-        (status = 413, description = "`too-large`; where a ticket can take it, the answer says so"),
+        (status = 409, description = "`idempotency-in-progress`: the first attempt is running"),
+        (status = 413, description = "`too-large`; the response says whether a ticket can be used"),
         (status = 415, description = "`not-an-image`"),
         (status = 422, description = "`undecodable`, `too-many-pixels`, `too-many-frames`, `digest-mismatch`, `idempotency-mismatch`, `deleted-since`"),
         (status = 507, description = "`insufficient-storage`"),

@@ -63,20 +63,20 @@ impl Bucket {
         Ok(Self { folder, endpoint: format!("https://{address}"), roots, copies: AtomicUsize::new(0), store })
     }
 
-    fn place(&self, store: &str) -> PathBuf {
+    fn folder(&self, store: &str) -> PathBuf {
         self.folder.path().join(store)
     }
 
     /// Copies the store; returns the copy's name.
     pub fn copy(&self) -> Result<String> {
         let name = format!("copy-{}", self.copies.fetch_add(1, Ordering::Relaxed));
-        copy_folder(&self.place(ORIGINAL), &self.place(&name))?;
+        copy_folder(&self.folder(ORIGINAL), &self.folder(&name))?;
         Ok(name)
     }
 
     /// Removes a copy.
     pub fn remove(&self, store: &str) -> Result<()> {
-        Ok(fs::remove_dir_all(self.place(store))?)
+        Ok(fs::remove_dir_all(self.folder(store))?)
     }
 
     /// What Lambda and the template set for a function on this store.

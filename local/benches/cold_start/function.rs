@@ -50,8 +50,8 @@ fn dry_run(backup: &str) -> Value {
 
 /// What S3 says of a new commit, as the queue passes it on.
 fn follow(number: u32, commit: &str) -> Value {
-    let told = json!({ "Records": [{ "eventName": "ObjectCreated:Put", "s3": { "object": { "key": commit } } }] });
-    json!({ "Records": [{ "messageId": number.to_string(), "eventSource": "aws:sqs", "body": told.to_string() }] })
+    let event = json!({ "Records": [{ "eventName": "ObjectCreated:Put", "s3": { "object": { "key": commit } } }] });
+    json!({ "Records": [{ "messageId": number.to_string(), "eventSource": "aws:sqs", "body": event.to_string() }] })
 }
 
 fn request(method: &str, target: &str, body: EventBody<'_>) -> Value {

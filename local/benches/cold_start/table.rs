@@ -30,8 +30,8 @@ impl Row {
     fn quantile(&self, part: f64) -> f64 {
         let mut sorted = self.first.clone();
         sorted.sort();
-        let place = (sorted.len().saturating_sub(1) as f64 * part).round() as usize;
-        sorted.get(place).map_or(f64::NAN, |first| first.as_secs_f64() * 1e3)
+        let index = (sorted.len().saturating_sub(1) as f64 * part).round() as usize;
+        sorted.get(index).map_or(f64::NAN, |first| first.as_secs_f64() * 1e3)
     }
 
     fn limit(hello: &Self) -> f64 {

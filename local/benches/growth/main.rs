@@ -59,11 +59,11 @@ async fn run() -> Result<([usize; 3], Vec<Row>)> {
     let before = count_all(&stores)?;
     for _ in 0..TURNS {
         for turn in 0..stores.len() {
-            settle(&stores).await?;
+            wait_for_compaction(&stores).await?;
             stores[turn].upload(UPLOADS).await?;
         }
     }
-    settle(&stores).await?;
+    wait_for_compaction(&stores).await?;
     let after = count_all(&stores)?;
 
     eprintln!("growth: listing, restarting, backing up by hand");
@@ -76,11 +76,11 @@ async fn run() -> Result<([usize; 3], Vec<Row>)> {
     }
     for _ in 0..BACKUPS {
         for turn in 0..stores.len() {
-            settle(&stores).await?;
+            wait_for_compaction(&stores).await?;
             stores[turn].back_up_by_hand().await?;
         }
     }
-    settle(&stores).await?;
+    wait_for_compaction(&stores).await?;
     let last = count_all(&stores)?;
     let mut rows = table_of(&mut stores, [&before, &after, &last])?;
     eprintln!("growth: pruning");
@@ -108,7 +108,7 @@ fn images() -> Result<usize> {
 }
 
 /// Waits until no store has anything left to compact.
-async fn settle(stores: &[Store]) -> Result<()> {
+async fn wait_for_compaction(stores: &[Store]) -> Result<()> {
     for store in stores {
         store.compacted().await?;
     }

@@ -103,7 +103,7 @@ impl Restore {
     async fn run(&self) -> Result<Duration> {
         let uploads = self.data.join("uploads");
         fs::remove_dir_all(&uploads)?;
-        settle(&self.data)?;
+        sync_disk(&self.data)?;
         let begun = Instant::now();
         let answer = self.client.post(&self.url).send().await.and_then(Response::error_for_status)?.bytes().await?;
         let took = begun.elapsed();
@@ -131,7 +131,7 @@ impl Restore {
 #[expect(clippy::disallowed_methods, reason = "measures time")]
 fn copy(folder: &TempDir, data: &Path) -> Result<Duration> {
     let to = folder.path().join("copy");
-    settle(data)?;
+    sync_disk(data)?;
     let begun = Instant::now();
     let status = Command::new("cp").arg("-r").arg(data.join("backups/images")).arg(&to).status()?;
     if !status.success() {
@@ -146,8 +146,8 @@ fn copy(folder: &TempDir, data: &Path) -> Result<Duration> {
     Ok(took)
 }
 
-/// Lets the disk finish what was done before, so that whoever comes next does not wait for it.
-fn settle(data: &Path) -> Result<()> {
+/// Lets the disk finish what was done before, so that the next measurement does not wait for it.
+fn sync_disk(data: &Path) -> Result<()> {
     let status = Command::new("sync").arg("--file-system").arg(data).status()?;
     if status.success() { Ok(()) } else { Err("sync failed".into()) }
 }

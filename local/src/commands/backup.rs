@@ -6,7 +6,6 @@ use super::fields::text;
 use crate::api::Api;
 use crate::output::{Failure, Output};
 
-/// Makes a backup.
 pub async fn run(api: &Api, output: &Output) -> Result<u8, Failure> {
     let made = api.ask(Method::POST, "/api/backup").await?;
     output.print(&made, |made| vec![text(made, "message").to_owned()]);

@@ -8,7 +8,6 @@ use super::fields::{number, text};
 use crate::api::Api;
 use crate::output::{DONE, Failure, Output};
 
-/// Lists the backups.
 pub async fn run(api: &Api, output: &Output) -> Result<u8, Failure> {
     output.print(&api.ask(Method::GET, "/api/backups").await?, lines);
     Ok(DONE)

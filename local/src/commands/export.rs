@@ -17,7 +17,6 @@ use crate::api::Api;
 use crate::output::{Failure, Output};
 use crate::progress_bar;
 
-/// Exports a backup, or the present store, to a zip or a folder.
 pub async fn run(api: &Api, output: &Output, backup: Option<&str>, path: &Path) -> Result<u8, Failure> {
     let what = match backup {
         None => What::Now,
@@ -30,8 +29,8 @@ pub async fn run(api: &Api, output: &Output, backup: Option<&str>, path: &Path) 
         match is_zip(path) {
             true => zip(api, what, path).await,
             false => {
-                let told = |progress| progress_bar::note(&api.keepsake.core.progress, progress);
-                Ok(api.keepsake.exports.export_folder(what, path, &told).await?)
+                let note = |progress| progress_bar::note(&api.keepsake.core.progress, progress);
+                Ok(api.keepsake.exports.export_folder(what, path, &note).await?)
             }
         }
     };
@@ -83,8 +82,8 @@ fn unwritten(path: &Path, why: impl ToString) -> Failure {
 }
 
 async fn write(api: &Api, what: What, path: &Path, mut file: File) -> Result<Exported, Failure> {
-    let told = |progress| progress_bar::note(&api.keepsake.core.progress, progress);
-    let exported = api.keepsake.exports.export_zip(what, &mut file, &told).await.map_err(|error| match error {
+    let note = |progress| progress_bar::note(&api.keepsake.core.progress, progress);
+    let exported = api.keepsake.exports.export_zip(what, &mut file, &note).await.map_err(|error| match error {
         shared::Error::Unwritable(_, why) => unwritten(path, why),
         other => other.into(),
     })?;

@@ -2,7 +2,6 @@
 
 use serde_json::Value;
 
-/// A number of an answer.
 pub fn number(answer: &Value, field: &str) -> u64 {
     answer[field].as_u64().unwrap_or_default()
 }
@@ -12,7 +11,6 @@ pub fn text<'a>(answer: &'a Value, field: &str) -> &'a str {
     answer[field].as_str().unwrap_or_default()
 }
 
-/// The texts of a list in an answer.
 pub fn texts<'a>(answer: &'a Value, field: &str) -> impl Iterator<Item = &'a str> {
     answer[field].as_array().into_iter().flatten().filter_map(Value::as_str)
 }

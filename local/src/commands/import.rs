@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use backup::ImportAnswer;
+use backup::Imported;
 use serde_json::Value;
 use shared::portable::Source;
 
@@ -11,29 +11,28 @@ use crate::api::Api;
 use crate::output::{Failure, Output};
 use crate::progress_bar;
 
-/// Imports a zip or a folder, or reports what that would do.
 pub async fn run(api: &Api, output: &Output, path: &Path, dry_run: bool) -> Result<u8, Failure> {
     if !path.exists() {
         return Err(Failure::usage(format!("There is no {}.", path.display())));
     }
     let keepsake = &api.keepsake;
-    let told = |progress| progress_bar::note(&keepsake.core.progress, progress);
+    let note = |progress| progress_bar::note(&keepsake.core.progress, progress);
     let work = async {
         let source = if path.is_dir() { Source::folder(path).await? } else { Source::zip_file(path).await? };
         if dry_run {
             keepsake.core.catalog.refresh().await.map_err(shared::Error::from)?;
-            return Ok::<_, shared::Error>((keepsake.imports.plan(&source, &told).await?, None));
+            return Ok::<_, shared::Error>((keepsake.imports.plan(&source, &note).await?, None));
         }
-        let done = keepsake.imports.import(&source, &told).await?;
+        let done = keepsake.imports.import(&source, &note).await?;
         Ok((done.plan, done.safety_backup))
     };
     let (plan, safety_backup) = progress_bar::watch(&keepsake.core.progress, work).await?;
     if !dry_run {
-        api.settle().await;
+        api.finish_deferred_work().await;
     }
     let whole = plan.missing.is_empty() && plan.unusable.is_empty() && plan.damaged.is_empty();
     let attention = !whole || !plan.skipped.is_empty();
-    let answer = ImportAnswer::new(plan, safety_backup, dry_run, usize::MAX);
+    let answer = Imported::new(plan, safety_backup, dry_run, usize::MAX);
     let answer = serde_json::to_value(answer).map_err(|error| Failure::failed(error.to_string()))?;
     output.print(&answer, lines);
     Ok(output.end(attention))

@@ -12,18 +12,15 @@ use crate::cli::Cli;
 use crate::output::{FAILED, Failure, Output};
 use crate::{api, progress_bar, server};
 
-/// One of the two sides of a migration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
-    /// The source.
     From,
-    /// The target.
     To,
 }
 
 /// The configuration of a store given on the command line as a path or a URL. The store location in the environment is
 /// that of another store.
-pub fn place(cli: &Cli, side: Side, store: &str, archive: Option<&str>) -> Result<Config, Failure> {
+pub fn config_of_side(cli: &Cli, side: Side, store: &str, archive: Option<&str>) -> Result<Config, Failure> {
     let is_url = store.contains("://");
     let archive = match archive {
         Some(path) if !path.contains("://") => Some(url(path)?),
@@ -53,14 +50,12 @@ fn of_side(mut config: Config, side: Side) -> Config {
     config
 }
 
-/// A path as a URL.
 fn url(path: &str) -> Result<String, Failure> {
     let absolute =
         std::path::absolute(path).map_err(|error| Failure::usage(format!("{path:?} is no path ({error}).")))?;
     Ok(format!("file://{}", absolute.display().to_string().replace('%', "%25").replace('?', "%3F").replace('#', "%23")))
 }
 
-/// Migrates a store to another location.
 pub async fn run(from: &Config, to: &Config, output: &Output) -> Result<u8, Failure> {
     check_apart(from, to)?;
     let from = api::open(from).await?;
@@ -76,8 +71,8 @@ fn failure(error: shared::Error) -> Failure {
             Failure::new(FAILED, "migration-refused", "Migration refused", sentence)
         }
         error => Failure::failed(format!(
-            "{}. What was copied stays; run it again to go on.",
-            server::sentence("The migration was cut off", &error)
+            "{}. What was copied stays; run it again to continue.",
+            server::sentence("The migration was interrupted", &error)
         )),
     }
 }
@@ -85,11 +80,12 @@ fn failure(error: shared::Error) -> Failure {
 /// Checks that no two of the four locations are equal or contain each other as folders, except for an archive in its
 /// own store.
 fn check_apart(from: &Config, to: &Config) -> Result<(), Failure> {
-    let places = |config: &Config| [Some(config.store.clone()), config.backup.clone()].into_iter().flatten();
-    for one in places(from) {
-        for other in places(to) {
+    let locations = |config: &Config| [Some(config.store.clone()), config.backup.clone()].into_iter().flatten();
+    for one in locations(from) {
+        for other in locations(to) {
             if overlap(&one, &other) || overlap(&other, &one) {
-                let detail = "The two stores lie in the same place, or one in the other. Name places that are apart.";
+                let detail =
+                    "The two stores have the same location, or one contains the other. Name separate locations.";
                 return Err(Failure::usage(detail));
             }
         }
@@ -103,11 +99,11 @@ fn overlap(outer: &StoreUrl, inner: &StoreUrl) -> bool {
     match (outer, inner) {
         (StoreUrl::File(outer), StoreUrl::File(inner)) => real(inner).starts_with(real(outer)),
         (
-            StoreUrl::S3 { bucket: a, prefix: outer, endpoint: at, .. },
-            StoreUrl::S3 { bucket: b, prefix: inner, endpoint: there, .. },
+            StoreUrl::S3 { bucket: a, prefix: outer, endpoint: outer_endpoint, .. },
+            StoreUrl::S3 { bucket: b, prefix: inner, endpoint: inner_endpoint, .. },
         ) => {
             let [outer, inner] = [outer, inner].map(|prefix| Path::new(prefix.as_deref().unwrap_or_default()));
-            (a, at) == (b, there) && inner.starts_with(outer)
+            (a, outer_endpoint) == (b, inner_endpoint) && inner.starts_with(outer)
         }
         _ => false,
     }

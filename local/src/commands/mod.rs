@@ -26,8 +26,8 @@ use crate::server;
 /// Runs the command; returns the exit code.
 pub async fn run(cli: &Cli, output: &Output) -> Result<u8, Failure> {
     if let Some(Command::Migrate { from, to, from_backup, to_backup }) = &cli.command {
-        let from = migrate::place(cli, Side::From, from, from_backup.as_deref())?;
-        let to = migrate::place(cli, Side::To, to, to_backup.as_deref())?;
+        let from = migrate::config_of_side(cli, Side::From, from, from_backup.as_deref())?;
+        let to = migrate::config_of_side(cli, Side::To, to, to_backup.as_deref())?;
         log_warnings(to.clone())?;
         return migrate::run(&from, &to, output).await;
     }
@@ -49,16 +49,14 @@ pub async fn run(cli: &Cli, output: &Output) -> Result<u8, Failure> {
         Command::ClearUploads => clear_uploads::run(&api, output).await,
         Command::Backup => backup::run(&api, output).await,
         Command::Backups => backups::run(&api, output).await,
-        Command::Restore { name, mode, dry_run, yes } => {
-            restore::run(&api, output, restore::Asked { name, mode: *mode, dry_run: *dry_run, yes: *yes }).await
-        }
+        Command::Restore(arguments) => restore::run(&api, output, arguments).await,
         Command::Verify { slice, repair } => verify::run(&api, output, *slice, *repair).await,
         Command::Prune { dry_run } => prune::run(&api, output, *dry_run).await,
         Command::Token { action } => token::run(&api, output, action).await,
         Command::Import { path, dry_run } => import::run(&api, output, path, *dry_run).await,
         Command::Export { backup, path } => export::run(&api, output, backup.as_deref(), path).await,
         Command::Serve | Command::Healthcheck | Command::Migrate { .. } => {
-            unreachable!("these have gone their own way")
+            unreachable!("handled above")
         }
     }
 }

@@ -7,7 +7,6 @@ use super::fields::{number, texts};
 use crate::api::Api;
 use crate::output::{Failure, Output};
 
-/// Prunes the store, or reports what that would remove.
 pub async fn run(api: &Api, output: &Output, dry_run: bool) -> Result<u8, Failure> {
     let pruned = api.ask(Method::POST, &format!("/api/prune?dryRun={dry_run}")).await?;
     output.print(&pruned, lines);

@@ -5,44 +5,31 @@ use serde_json::{Value, json};
 
 use super::fields::{number, text, texts};
 use crate::api::Api;
-use crate::cli::Mode;
+use crate::cli::RestoreArgs;
 use crate::output::{FAILED, Failure, Output, WRONG_USAGE};
 
 /// How many images of a kind are listed; `--json` lists all.
 const NAMED: usize = 10;
 
-/// The arguments.
-pub struct Asked<'a> {
-    pub name: &'a str,
-    pub mode: Mode,
-    pub dry_run: bool,
-    pub yes: bool,
-}
-
 /// Shows what a restore would do, asks for confirmation, and restores.
-pub async fn run(api: &Api, output: &Output, asked: Asked<'_>) -> Result<u8, Failure> {
-    let mode = match asked.mode {
-        Mode::Merge => "merge",
-        Mode::Exact => "exact",
-    };
+pub async fn run(api: &Api, output: &Output, arguments: &RestoreArgs) -> Result<u8, Failure> {
     // An invalid backup name must stay one segment of the path.
     let name: String =
-        asked.name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect();
-    let path = format!("/api/restore/{name}?mode={mode}");
+        arguments.name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect();
+    let path = format!("/api/restore/{name}?mode={}", arguments.mode);
     let plan = match api.ask(Method::POST, &format!("{path}&dryRun=true")).await {
-        Err(failure) => return Err(with_nearest(api, asked.name, failure).await),
+        Err(failure) => return Err(with_nearest(api, &arguments.name, failure).await),
         plan => plan?,
     };
-    if asked.dry_run {
+    if arguments.dry_run {
         output.print(&plan, lines);
         return Ok(output.end(number(&plan, "missing") > 0));
     }
     output.tell(&lines(&plan));
     let does_something = ["restored", "changed", "removed"].iter().any(|field| number(&plan, field) > 0);
-    if !asked.yes && does_something {
+    if !arguments.yes && does_something {
         if !output.can_ask() {
-            let detail =
-                "Nobody can be asked here whether to restore: add --yes, or --dry-run to see only what would be done.";
+            let detail = "A restore needs a confirmation, and there is no terminal: add --yes, or --dry-run to see only what would be done.";
             return Err(Failure::new(WRONG_USAGE, "not-confirmed", "Not confirmed", detail));
         }
         if !output.ask("Restore it?") {
@@ -50,7 +37,7 @@ pub async fn run(api: &Api, output: &Output, asked: Asked<'_>) -> Result<u8, Fai
         }
     }
     let done = api.ask(Method::POST, &path).await?;
-    api.settle().await;
+    api.finish_deferred_work().await;
     output.print(&done, |done| {
         let undo =
             done["safetyBackup"].as_str().map(|safety| format!("To undo it: keepsake restore {safety} --mode exact"));
@@ -92,7 +79,7 @@ pub async fn with_nearest(api: &Api, name: &str, mut failure: Failure) -> Failur
     failure.problem["nearest"] = json!(names);
     match names.is_empty() {
         true => failure.add("There are no backups at all."),
-        false => failure.add(&format!("The names most like it: {}.", names.join(", "))),
+        false => failure.add(&format!("The most similar names: {}.", names.join(", "))),
     }
     failure
 }

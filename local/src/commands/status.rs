@@ -8,7 +8,6 @@ use super::fields::{number, text};
 use crate::api::Api;
 use crate::output::{FAILED, Failure, Output};
 
-/// Shows the state of the store.
 pub async fn run(api: &Api, output: &Output) -> Result<u8, Failure> {
     api.keepsake.persistence.look_at_starts().await;
     // An error status is an answer as well.

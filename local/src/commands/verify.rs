@@ -8,7 +8,6 @@ use super::fields::{number, text, texts};
 use crate::api::Api;
 use crate::output::{Failure, Output};
 
-/// Verifies a slice of the store, or all of it, and reports the findings.
 pub async fn run(api: &Api, output: &Output, slice: Option<Slice>, repair: bool) -> Result<u8, Failure> {
     let slice = slice.unwrap_or(Slice::WHOLE);
     let found = api.ask(Method::POST, &format!("/api/verify?slice={slice}&repair={repair}")).await?;
@@ -20,7 +19,7 @@ fn lines(found: &Value) -> Vec<String> {
     let count = |field| number(found, field);
     let mut lines = vec![
         format!("slice     {}", text(found, "slice")),
-        format!("images    {} read in both places, {} bytes each", count("images"), count("bytes")),
+        format!("images    {} read in the store and in the archive, {} bytes each", count("images"), count("bytes")),
         format!("deleted   {} images read, of which the archive keeps a copy", count("deleted")),
         format!("backups   {} manifests and chunks read, {} written again", count("pieces"), count("rewritten")),
     ];

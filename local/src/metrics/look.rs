@@ -34,13 +34,13 @@ impl Looks {
         let now = app.keepsake.core.clock.now();
         let serves = |last: &Option<Arc<Health>>| last.as_ref().is_some_and(|health| serves_at(health.now, now));
         if !serves(&self.last.borrow())
-            && let Ok(turn) = Arc::clone(&self.looking).try_lock_owned()
+            && let Ok(guard) = Arc::clone(&self.looking).try_lock_owned()
         {
             let (app, last) = (app.clone(), self.last.clone());
             // It continues even if no scrape waits for it any more.
             tokio::spawn(async move {
                 last.send_replace(Some(Arc::new(app.keepsake.health.report().await)));
-                drop(turn);
+                drop(guard);
             });
         }
         let mut last = self.last.subscribe();

@@ -38,7 +38,6 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 const FAILURES: [ErrorKind; 5] =
     [ErrorKind::Full, ErrorKind::ReadOnly, ErrorKind::Refused, ErrorKind::Corrupt, ErrorKind::Unavailable];
 
-/// The counters and measurements of this process.
 pub struct Metrics {
     registry: Registry,
     requests: Family<Labels<3>, Counter>,
@@ -54,9 +53,8 @@ struct Stores {
     seconds: Family<Labels<2>, Histogram>,
 }
 
-/// Counts the operations of one store.
 #[derive(Debug)]
-struct Place {
+struct StoreMeter {
     name: &'static str,
     stores: Stores,
 }
@@ -66,7 +64,6 @@ fn histogram() -> Histogram {
 }
 
 impl Metrics {
-    /// Nothing counted yet.
     pub fn new() -> Arc<Self> {
         let mut registry = Registry::with_prefix("keepsake");
         let (requests, operations, errors) = (Family::default(), Family::default(), Family::default());
@@ -85,18 +82,16 @@ impl Metrics {
         Arc::new(Self { registry, requests, request_seconds, stores, looks: Looks::default() })
     }
 
-    /// The meters of the primary and the archive.
     pub fn meters(&self) -> Meters {
-        let place = |name| {
+        let meter = |name| {
             // Exposed from the first scrape on, since the growth of a metric that did not exist before cannot be
             // computed.
             FAILURES.iter().for_each(|kind| _ = self.stores.errors.get_or_create(&error_of(name, *kind)));
-            Arc::new(Place { name, stores: self.stores.clone() })
+            Arc::new(StoreMeter { name, stores: self.stores.clone() })
         };
-        Meters { primary: place("primary"), archive: place("archive") }
+        Meters { primary: meter("primary"), archive: meter("archive") }
     }
 
-    /// All metrics as text.
     async fn expose(&self, app: &App) -> Result<String, fmt::Error> {
         let mut text = String::new();
         encode_registry(&mut text, &self.registry)?;
@@ -142,20 +137,20 @@ fn now() -> Instant {
     Instant::now()
 }
 
-impl Meter for Place {
+impl Meter for StoreMeter {
     fn note(&self, operation: &'static str, failure: Option<ErrorKind>, took: Duration) {
-        let (place, operation) = (("place", self.name.to_owned()), ("operation", operation.to_owned()));
+        let (store, operation) = (("place", self.name.to_owned()), ("operation", operation.to_owned()));
         let outcome = ("outcome", outcome(failure).to_owned());
         if let Some(kind) = failure.filter(|kind| FAILURES.contains(kind)) {
             self.stores.errors.get_or_create(&error_of(self.name, kind)).inc();
         }
-        self.stores.operations.get_or_create(&[place.clone(), operation.clone(), outcome]).inc();
-        self.stores.seconds.get_or_create(&[place, operation]).observe(took.as_secs_f64());
+        self.stores.operations.get_or_create(&[store.clone(), operation.clone(), outcome]).inc();
+        self.stores.seconds.get_or_create(&[store, operation]).observe(took.as_secs_f64());
     }
 }
 
-fn error_of(place: &str, kind: ErrorKind) -> Labels<2> {
-    [("place", place.to_owned()), ("kind", outcome(Some(kind)).to_owned())]
+fn error_of(store: &str, kind: ErrorKind) -> Labels<2> {
+    [("place", store.to_owned()), ("kind", outcome(Some(kind)).to_owned())]
 }
 
 fn outcome(failure: Option<ErrorKind>) -> &'static str {

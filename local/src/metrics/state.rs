@@ -8,10 +8,9 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use shared::Keepsake;
 use shared::counts::Outcome;
-use shared::health::{Health, Status};
+use shared::health::Health;
 use shared::store::StoreStatus;
 
-/// The labels of a metric and their values.
 pub type Labels<const N: usize> = [(&'static str, String); N];
 
 /// The metrics of one scrape. Unknown values are absent: without a backup there is no backup age.
@@ -47,7 +46,7 @@ fn add_catalog(registry: &mut Registry, keepsake: &Keepsake) {
         let count = counts.thumbnails(outcome);
         thumbnails.get_or_create(&[("outcome", outcome.name().to_owned())]).inc_by(count);
     }
-    registry.register("derivatives", "Questions for smaller forms of images, by how they ended", thumbnails);
+    registry.register("derivatives", "Requests for thumbnails, by outcome", thumbnails);
     let totals = keepsake.core.catalog.read(|state| state.totals());
     gauge(registry, "images", "Images that there are", totals.live as f64);
     gauge(registry, "image_bytes", "Length of those images", totals.bytes as f64);
@@ -55,18 +54,14 @@ fn add_catalog(registry: &mut Registry, keepsake: &Keepsake) {
 
 /// Metrics from requests to the stores.
 fn add_look(registry: &mut Registry, look: &Health, now: Timestamp) {
-    gauge(registry, "look_age_seconds", "Time since the stores were last asked for what follows", age(now, look.now));
+    gauge(registry, "look_age_seconds", "Age of the cached state of the stores", age(now, look.now));
     if let Some(behind) = &look.archive.behind {
-        gauge(
-            registry,
-            "single_copy_images",
-            "Images that have one copy only",
-            (behind.single_copies + look.gone) as f64,
-        );
+        let single_copies = behind.single_copies + look.gone;
+        gauge(registry, "single_copy_images", "Images that have one copy only", single_copies as f64);
         gauge(
             registry,
             "archive_lag_images",
-            "Images of which the archive has no state or an older one",
+            "Images of which the archive lacks the present state",
             behind.images as f64,
         );
     }
@@ -75,12 +70,7 @@ fn add_look(registry: &mut Registry, look: &Health, now: Timestamp) {
         gauge(registry, "archive_lag_seconds", help, seconds);
     }
     gauge(registry, "backups", "Backups that there are", look.backups as f64);
-    gauge(
-        registry,
-        "uploads_not_backed_up",
-        "Images that the newest backup has not, as far as counts tell",
-        look.not_backed_up as f64,
-    );
+    gauge(registry, "uploads_not_backed_up", "Images uploaded since the newest backup", look.not_backed_up as f64);
     if let Some(newest) = &look.newest {
         gauge(registry, "newest_backup_age_seconds", "Time since the newest backup was made", age(now, newest.created));
     }
@@ -88,39 +78,24 @@ fn add_look(registry: &mut Registry, look: &Health, now: Timestamp) {
         let help = "Time since the newest backup was made of which nothing is known to be damaged";
         gauge(registry, "newest_verified_backup_age_seconds", help, age(now, verified.created));
     }
-    let checks = Family::<Labels<1>, Gauge>::default();
-    for check in &look.checks {
-        let level = match check.status {
-            Status::Ok => 0,
-            Status::Warn => 1,
-            Status::Error => 2,
-        };
-        checks.get_or_create(&[("check", check.name.to_owned())]).set(level);
-    }
-    registry.register("check_status", "What each check of /api/health says: 0 ok, 1 warn, 2 error", checks);
-    let verdicts = Family::<Labels<1>, Gauge>::default();
-    for verdict in ["proven", "unproven", "ephemeral"] {
-        verdicts
-            .get_or_create(&[("verdict", verdict.to_owned())])
-            .set((verdict == look.persistence.verdict.name()).into());
-    }
-    registry.register("persistence", "1 for the verdict on whether images outlive a redeploy", verdicts);
+    let checks = look.checks.iter().map(|check| (check.name, check.status as u64));
+    gauges(registry, "check_status", "The result of each check of /api/health: 0 ok, 1 warn, 2 error", "check", checks);
+    let verdicts =
+        ["proven", "unproven", "ephemeral"].map(|name| (name, (name == look.persistence.verdict.name()).into()));
+    let help = "1 for the verdict on whether images outlive a redeploy";
+    gauges(registry, "persistence", help, "verdict", verdicts);
     add_room(registry, look);
     add_verification(registry, look, now);
 }
 
 fn add_room(registry: &mut Registry, look: &Health) {
-    let (free, total) = (Family::<Labels<1>, Gauge>::default(), Family::<Labels<1>, Gauge>::default());
-    let places = [("primary", &look.primary), ("archive", &look.archive.status)];
-    for (place, status) in places.into_iter().filter_map(|(place, status)| Some((place, status.as_ref()?))) {
-        let StoreStatus { free_bytes, total_bytes, .. } = status;
-        for (family, bytes) in [(&free, free_bytes), (&total, total_bytes)] {
-            let Some(bytes) = bytes else { continue };
-            family.get_or_create(&[("place", place.to_owned())]).set(i64::try_from(*bytes).unwrap_or(i64::MAX));
-        }
-    }
-    registry.register("free_bytes", "What can still be written, where it is known", free);
-    registry.register("total_bytes", "What the medium holds in all, where it is known", total);
+    let stores = [("primary", &look.primary), ("archive", &look.archive.status)];
+    let of = |bytes: fn(&StoreStatus) -> Option<u64>| {
+        stores.into_iter().filter_map(move |(store, status)| Some((store, bytes(status.as_ref()?)?)))
+    };
+    let (free, total) = (of(|status| status.free_bytes), of(|status| status.total_bytes));
+    gauges(registry, "free_bytes", "Bytes that can still be written, where known", "place", free);
+    gauges(registry, "total_bytes", "Total size of the medium in bytes, where known", "place", total);
 }
 
 fn add_verification(registry: &mut Registry, look: &Health, now: Timestamp) {
@@ -129,17 +104,29 @@ fn add_verification(registry: &mut Registry, look: &Health, now: Timestamp) {
         let help = "Time since when everything was read through at least once";
         gauge(registry, "verification_complete_age_seconds", help, age(now, since));
     }
-    let findings = Family::<Labels<1>, Gauge>::default();
-    let found = [
+    let findings = [
         ("lost-images", record.lost.len()),
         ("damaged-images", record.damaged.len()),
         ("lost-copies", record.lost_copies.len()),
         ("damaged-backups", record.damaged_backups.len()),
     ];
-    for (kind, count) in found {
-        findings.get_or_create(&[("kind", kind.to_owned())]).set(i64::try_from(count).unwrap_or(i64::MAX));
+    let help = "Findings of verifications that are not repaired yet";
+    gauges(registry, "verification_findings", help, "kind", findings.map(|(kind, count)| (kind, count as u64)));
+}
+
+/// A gauge with one label, for each of its values.
+fn gauges<'a>(
+    registry: &mut Registry,
+    name: &str,
+    help: &str,
+    label: &'static str,
+    values: impl IntoIterator<Item = (&'a str, u64)>,
+) {
+    let family = Family::<Labels<1>, Gauge>::default();
+    for (value, number) in values {
+        family.get_or_create(&[(label, value.to_owned())]).set(i64::try_from(number).unwrap_or(i64::MAX));
     }
-    registry.register("verification_findings", "What verifications found and nobody has put right", findings);
+    registry.register(name, help, family);
 }
 
 fn gauge(registry: &mut Registry, name: &str, help: &str, value: f64) {

@@ -1,7 +1,7 @@
-//! `GET /api/openapi.json` and `GET /api/docs`: what the routes take and answer, for machines and for people.
+//! `GET /api/openapi.json` and `GET /api/docs`: the description of the routes, for machines and for people.
 //!
-//! Each handler describes itself, beside its code. Here those descriptions become one document, and what holds of every
-//! route is said once. Only the server serves it: a function would carry the description of all the others.
+//! Each handler has its description beside its code. Here they become one document, together with the responses that all
+//! routes share. Only the server serves it: a function would contain the descriptions of all others.
 
 mod page;
 
@@ -21,9 +21,9 @@ use utoipa::{OpenApi, ToSchema};
 
 use crate::metrics;
 
-/// An answer may be kept, but must be asked for again with the next version.
+/// A response may be cached, but must be revalidated.
 const CACHE: &str = "no-cache";
-/// How whoever asks can show a token: by itself, or in a session of the page.
+/// The ways to send a token: by itself, or in a session of the page.
 const SCHEMES: [&str; 2] = ["token", "session"];
 
 #[derive(OpenApi)]
@@ -31,7 +31,7 @@ const SCHEMES: [&str; 2] = ["token", "session"];
     info(
         title = "Keepsake",
         description = "Stores images so that nothing acknowledged is ever lost.\n\n\
-            JSON is in camelCase, and times are in UTC with milliseconds. What goes wrong is answered as a problem, RFC 9457.",
+            JSON is in camelCase, and times are in UTC with milliseconds. Errors are problem documents, RFC 9457.",
     ),
     paths(document_as_json, page, metrics::scrape),
     components(schemas(Problem)),
@@ -39,15 +39,14 @@ const SCHEMES: [&str; 2] = ["token", "session"];
         (name = "upload", description = "New images"),
         (name = "images", description = "Listing, showing, editing, deleting and serving images"),
         (name = "groups", description = "Images that belong together, in an order and under a title"),
-        (name = "backups", description = "Backups, restores and what keeps all of it sound"),
-        (name = "health", description = "How the store is"),
-        (name = "session", description = "Who asks, and the sessions of the page"),
+        (name = "backups", description = "Backups, restores, pruning and verification"),
+        (name = "health", description = "The state of the store"),
+        (name = "session", description = "The caller, and the sessions of the page"),
         (name = "about", description = "This description"),
     ),
 )]
 struct Api;
 
-/// The routes that describe all routes.
 pub fn routes() -> Routes {
     Routes::new().get("/api/openapi.json", document_as_json).get("/api/docs", page)
 }
@@ -75,7 +74,6 @@ async fn page() -> Result<Response, Problem> {
     Ok((headers, page::html(&document)).into_response())
 }
 
-/// What all routes take and answer.
 pub fn document() -> Document {
     let mut document = Api::openapi();
     parts().into_iter().for_each(|part| document.merge(part));
@@ -88,7 +86,7 @@ pub fn document() -> Document {
     components.add_security_scheme(SCHEMES[1], SecurityScheme::ApiKey(ApiKey::Cookie(cookie)));
     for (path, item) in &mut document.paths.paths {
         for (method, operation) in operations(item) {
-            // A route that the table does not know is shut, and a test says that there is none.
+            // A route that is missing from the table needs the highest scope; a test checks that there is none.
             complete(operation, needed(&method, path).unwrap_or(Needs::Token(Scope::Admin)));
         }
         if let Some(id) = item.head.as_mut().and_then(|head| head.operation_id.as_mut()) {
@@ -124,8 +122,8 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = (Method, &mut Operati
     methods.into_iter().filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
 }
 
-/// Says what every route has in common: who may ask, which answers the layers around it give, and that whatever goes wrong
-/// is answered as a problem.
+/// Adds what all routes have in common: the required scope, the responses of the layers around them, and the schema of
+/// problems.
 fn complete(operation: &mut Operation, needs: Needs) {
     let with = |scope: Scope| SCHEMES.map(|scheme| SecurityRequirement::new(scheme, [scope.name()])).to_vec();
     operation.security = match needs {
@@ -136,18 +134,18 @@ fn complete(operation: &mut Operation, needs: Needs) {
     let token = operation.security.is_some();
     let on_store = needs != Needs::Nothing;
     let common = [
-        ("401", "`unauthorized`: a token is needed here, and none came that is known", token),
+        ("401", "`unauthorized`: a valid token is required", token),
         ("403", "`forbidden-scope`, `forbidden-host`, `forbidden-origin`", token),
         ("403", "`forbidden-host`, `forbidden-origin`", true),
-        ("429", "`too-many-requests`: this client has sent too many, or too many wrong tokens", true),
-        ("500", "`internal`: something unexpected went wrong", true),
-        ("503", "The store does not answer, or takes no writes", on_store),
+        ("429", "`too-many-requests`: this client has sent too many requests, or too many wrong tokens", true),
+        ("500", "`internal`: an unexpected error", true),
+        ("503", "The store does not answer, or accepts no writes", on_store),
     ];
     for parameter in operation.parameters.iter_mut().flatten() {
         if let Some(RefOr::T(Schema::Object(object))) = &mut parameter.schema
             && let SchemaType::Array(types) = &mut object.schema_type
         {
-            // What is not given is left out.
+            // A missing parameter is omitted, not null.
             types.retain(|one| *one != Type::Null);
         }
     }
@@ -176,7 +174,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_name_stands_for_two_things() {
+    fn no_name_is_used_twice() {
         let mut document = document();
         let ids = document.paths.paths.values_mut().flat_map(operations);
         let ids: Vec<String> = ids.map(|(_, operation)| operation.operation_id.clone().unwrap()).collect();
@@ -206,6 +204,7 @@ mod tests {
         // A link in a comment leads to code.
         assert!(!document.to_json().unwrap().contains("[`"));
     }
+
     /// Puts something hostile into every string of a document.
     fn poisoned(value: &Value) -> Value {
         match value {
@@ -217,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_description_says_stays_text() {
+    fn descriptions_are_escaped() {
         let document = serde_json::to_value(document()).unwrap();
         let page = page::html(&poisoned(&document));
         assert!(page.contains("&quot;&gt;&lt;script&gt;"));
@@ -225,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn the_page_tells_of_every_route_and_needs_nothing_from_elsewhere() {
+    fn the_page_describes_every_route_and_loads_nothing() {
         let document = serde_json::to_value(document()).unwrap();
         let page = page::html(&document);
         for (path, item) in document["paths"].as_object().unwrap() {

@@ -1,16 +1,16 @@
-//! The description as a page: a list of the routes, and behind each of them what the document says of it.
+//! The description as a page: a list of the routes, each with its part of the document.
 //!
 //! Written by hand, because `utoipa-scalar` and `utoipa-redoc` load their viewer from another host, and
-//! `utoipa-swagger-ui` brings a megabyte of script, which would run with the session of whoever reads it.
+//! `utoipa-swagger-ui` brings a megabyte of script, which would run with the session of its reader.
 
 use serde_json::{Map, Value};
 use shared::digest::Digest;
 
 const STYLE: &str = include_str!("page.css");
-/// What the page says of an operation by itself.
-const TOLD: [&str; 4] = ["description", "operationId", "summary", "tags"];
+/// Fields of an operation that the page shows outside the JSON.
+const SHOWN_ABOVE: [&str; 4] = ["description", "operationId", "summary", "tags"];
 
-/// What a browser may do with the page: show it in its own style, and nothing else.
+/// The content security policy of the page: only its own style.
 pub fn policy() -> String {
     let style = Digest::of(STYLE.as_bytes()).to_base64();
     format!(
@@ -18,7 +18,6 @@ pub fn policy() -> String {
     )
 }
 
-/// The page that tells what `document` says.
 pub fn html(document: &Value) -> String {
     let info = &document["info"];
     let title = format!("{} {}: API", text(&info["title"]), text(&info["version"]));
@@ -33,7 +32,7 @@ pub fn html(document: &Value) -> String {
         html += &format!("<h2>{}</h2>\n", text(&tag["description"]));
         html.extend(object(&document["paths"]).flat_map(|(path, item)| operations(path, item, &tag["name"])));
     }
-    html += "<h2>What is sent and answered</h2>\n";
+    html += "<h2>Schemas</h2>\n";
     html.extend(object(&document["components"]["schemas"]).map(|(name, schema)| {
         let name = escaped(name);
         details(&format!("schema-{name}"), &format!("<code>{name}</code>"), &Value::Null, schema.clone())
@@ -46,13 +45,13 @@ fn operations(path: &str, item: &Value, tag: &Value) -> impl Iterator<Item = Str
     object(item).filter(|(_, operation)| operation["tags"][0] == *tag).map(move |(method, operation)| {
         let name =
             format!("<code>{} {}</code> {}", method.to_ascii_uppercase(), escaped(path), text(&operation["summary"]));
-        let rest = object(operation).filter(|(key, _)| !TOLD.contains(&key.as_str()));
+        let rest = object(operation).filter(|(key, _)| !SHOWN_ABOVE.contains(&key.as_str()));
         let rest = rest.map(|(key, value)| (key.clone(), value.clone())).collect();
         details(&text(&operation["operationId"]), &name, &operation["description"], rest)
     })
 }
 
-/// One line, and behind it a text and a part of the document.
+/// A line that opens to a text and a part of the document.
 fn details(id: &str, line: &str, description: &Value, part: Value) -> String {
     let (description, part) = (text(description), escaped(&format!("{part:#}")));
     format!("<details id=\"{id}\"><summary>{line}</summary>\n<p>{description}</p>\n<pre>{part}</pre></details>\n")

@@ -81,11 +81,11 @@ fn the_template_routes_to_each_function_what_its_router_serves() {
 
 #[test]
 fn browsers_are_told_of_every_method_that_a_route_has() {
-    let told: BTreeSet<String> =
+    let listed: BTreeSet<String> =
         texts(&resource("Api")["Properties"]["CorsConfiguration"]["AllowMethods"]).into_iter().collect();
     let routes = served().into_values().flatten();
     let methods: BTreeSet<String> = routes.map(|route| route.split_once(' ').unwrap().0.to_owned()).collect();
-    assert_eq!(told, methods);
+    assert_eq!(listed, methods);
 }
 
 #[test]
@@ -235,10 +235,10 @@ fn nothing_expires_but_tickets() {
 
 #[test]
 fn new_commits_come_to_maintenance_by_a_queue_that_gives_it_time() {
-    let told = &resource("Images")["Properties"]["NotificationConfiguration"]["QueueConfigurations"];
-    let [told] = &told.as_sequence().unwrap()[..] else { panic!("{told:?}") };
-    assert_eq!(texts(&told["Queue"]), ["Commits.Arn"]);
-    let rules = &told["Filter"]["S3Key"]["Rules"];
+    let queues = &resource("Images")["Properties"]["NotificationConfiguration"]["QueueConfigurations"];
+    let [queues] = &queues.as_sequence().unwrap()[..] else { panic!("{queues:?}") };
+    assert_eq!(texts(&queues["Queue"]), ["Commits.Arn"]);
+    let rules = &queues["Filter"]["S3Key"]["Rules"];
     assert_eq!((&rules[0]["Name"], &rules[0]["Value"]), (&"prefix".into(), &layout::COMMITS.into()));
     assert!(rules.get(1).is_none());
 
@@ -355,8 +355,8 @@ fn the_events_of_maintenance_are_what_its_queue_and_its_schedules_send() {
     assert!(events.is_empty(), "{events:?}");
     for message in batch["Records"].as_array().unwrap() {
         assert_eq!(message["eventSource"], "aws:sqs");
-        let told: Json = serde_json::from_str(message["body"].as_str().unwrap()).unwrap();
-        let object = &told["Records"][0]["s3"]["object"];
+        let event: Json = serde_json::from_str(message["body"].as_str().unwrap()).unwrap();
+        let object = &event["Records"][0]["s3"]["object"];
         assert!(layout::parse_commit(&Key::new(object["key"].as_str().unwrap()).unwrap()).is_some(), "{object}");
     }
 }

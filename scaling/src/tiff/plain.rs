@@ -12,7 +12,7 @@ const SHORT: u64 = 3;
 /// The first directory: the meaning of its samples, and the bytes that are replaced for the decoder.
 pub(super) struct Directory {
     pub(super) photometric: u16,
-    told: Vec<(u64, Vec<u8>)>,
+    replacements: Vec<(u64, Vec<u8>)>,
 }
 
 impl Directory {
@@ -60,7 +60,7 @@ impl Directory {
         let Some((photometric, photometric_at)) = photometric.flatten() else { return Ok(None) };
         // 1 means plain gray channels, with 0 as black. The link to the next page is cleared, because the decoder would
         // refuse a page that links to itself.
-        let mut told = vec![(photometric_at, layout.bytes(1, 2)), (at, vec![0; word])];
+        let mut replacements = vec![(photometric_at, layout.bytes(1, 2)), (at, vec![0; word])];
         if let Some((at, length, values)) = depths.filter(|(_, length, _)| *length > samples.into()) {
             let mut depths = vec![0; 2 * usize::from(samples)];
             if length.saturating_mul(2) > word as u64 {
@@ -72,11 +72,11 @@ impl Directory {
             // The decoder refuses depths of more samples than a pixel has, which other programs ignore. A single depth
             // applies to all samples.
             if let Some(first) = depths.get(..2).filter(|first| depths.chunks_exact(2).all(|depth| depth == *first)) {
-                told.push((at, [&layout.bytes(1, word)[..], first, &vec![0; word - 2]].concat()));
+                replacements.push((at, [&layout.bytes(1, word)[..], first, &vec![0; word - 2]].concat()));
             }
         }
         reader.seek(SeekFrom::Start(0))?;
-        Ok(Some(Self { photometric, told }))
+        Ok(Some(Self { photometric, replacements }))
     }
 }
 
@@ -105,23 +105,23 @@ impl Layout {
 pub(super) struct Plain<R> {
     reader: R,
     position: u64,
-    told: Vec<(u64, Vec<u8>)>,
+    replacements: Vec<(u64, Vec<u8>)>,
 }
 
 impl<R: Read + Seek> Plain<R> {
     pub(super) fn new(reader: R, directory: Directory) -> Self {
-        Self { reader, position: 0, told: directory.told }
+        Self { reader, position: 0, replacements: directory.replacements }
     }
 }
 
 impl<R: Read + Seek> Read for Plain<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let length = self.reader.read(buffer)?;
-        let told = self.told.iter().flat_map(|(at, bytes)| (*at..).zip(bytes));
-        for (place, told) in told {
-            let within = place.checked_sub(self.position).and_then(|offset| usize::try_from(offset).ok());
+        let replacements = self.replacements.iter().flat_map(|(at, bytes)| (*at..).zip(bytes));
+        for (offset, replacement) in replacements {
+            let within = offset.checked_sub(self.position).and_then(|offset| usize::try_from(offset).ok());
             if let Some(byte) = within.and_then(|offset| buffer[..length].get_mut(offset)) {
-                *byte = *told;
+                *byte = *replacement;
             }
         }
         self.position += length as u64;

@@ -170,7 +170,7 @@ impl Error {
         match self {
             Self::Store(e)
             | Self::Catalog(CatalogError::Store(e))
-            | Self::Commit(CommitError::NotStored(e) | CommitError::Unknown(e)) => e.place,
+            | Self::Commit(CommitError::NotStored(e) | CommitError::Unknown(e)) => e.store,
             _ => None,
         }
     }

@@ -16,7 +16,7 @@ pub struct StoreError {
     /// The kind of failure, for the caller to act on.
     pub kind: ErrorKind,
     /// The name of the store, if it has one; see [`Store::named`](crate::Store::named).
-    pub place: Option<&'static str>,
+    pub store: Option<&'static str>,
     /// The backend's own error.
     #[source]
     pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
@@ -69,7 +69,7 @@ impl fmt::Display for ErrorKind {
 impl StoreError {
     /// An error without a source.
     pub fn new(operation: &'static str, key: impl fmt::Display, kind: ErrorKind) -> Self {
-        Self { operation, key: key.to_string(), kind, place: None, source: None }
+        Self { operation, key: key.to_string(), kind, store: None, source: None }
     }
 
     /// An error with a source.
@@ -79,7 +79,7 @@ impl StoreError {
         kind: ErrorKind,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
-        Self { operation, key: key.to_string(), kind, place: None, source: Some(source.into()) }
+        Self { operation, key: key.to_string(), kind, store: None, source: Some(source.into()) }
     }
 
     /// An error of the operating system. The caller has to claim `NotFound`: a missing folder is not always a missing
@@ -96,8 +96,8 @@ impl StoreError {
     }
 
     /// The same error, with the name of the store.
-    pub(crate) fn of(self, place: Option<&'static str>) -> Self {
-        Self { place: place.or(self.place), ..self }
+    pub(crate) fn of(self, store: Option<&'static str>) -> Self {
+        Self { store: store.or(self.store), ..self }
     }
 
     /// Whether the condition of a put did not hold: another writer was faster.

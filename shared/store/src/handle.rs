@@ -14,7 +14,7 @@ use crate::body::{Body, Spool};
 use crate::digest::{Digest, Hasher};
 use crate::error::{ErrorKind, Result, StoreError};
 use crate::key::Key;
-use crate::metered::{Meter, Metered};
+use crate::metered::{Meter, measure, measured};
 use crate::object::{ETag, Files, Object, ObjectMeta, ObjectStore, PutMode, ServedAs, SignedPut, StoreStatus, Terms};
 use crate::observer::Observer;
 
@@ -31,6 +31,7 @@ pub struct Store {
     fenced: Arc<OnceLock<()>>,
     /// The name of the store in its errors.
     name: Option<&'static str>,
+    meter: Option<Arc<dyn Meter>>,
 }
 
 impl Store {
@@ -42,6 +43,7 @@ impl Store {
             spool_folder: spool_folder.to_owned(),
             fenced: Arc::default(),
             name: None,
+            meter: None,
         }
     }
 
@@ -50,14 +52,19 @@ impl Store {
         Self { prefix: format!("{}{folder}/", self.prefix), ..self.clone() }
     }
 
-    /// The same store, with this name in the errors of its failed writes.
+    /// The same store, with this name in its errors.
     pub fn named(self, name: &'static str) -> Self {
         Self { name: Some(name), ..self }
     }
 
     /// The same store, which reports each operation to `meter`.
     pub fn metered(self, meter: Arc<dyn Meter>) -> Self {
-        Self { backend: Arc::new(Metered::new(self.backend, meter)), ..self }
+        Self { meter: Some(meter), ..self }
+    }
+
+    /// Runs an operation of the backend: reports it to the meter, and names the store in its error.
+    async fn run<T>(&self, operation: &'static str, work: impl Future<Output = Result<T>>) -> Result<T> {
+        measure(self.meter.as_ref(), operation, work).await.map_err(|e| e.of(self.name))
     }
 
     /// A spool for bodies to put into this store.
@@ -99,13 +106,14 @@ impl Store {
     /// See [`ObjectStore::put`].
     pub async fn put(&self, key: &Key, body: &Body, mode: &PutMode) -> Result<ETag> {
         self.may_change("put", key)?;
-        self.backend.put(&self.full(key)?, body, mode).await.map_err(|e| e.of(self.name))
+        self.run("put", self.backend.put(&self.full(key)?, body, mode)).await
     }
 
     /// See [`ObjectStore::get`].
     pub async fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<Object> {
-        let object = self.backend.get(&self.full(key)?, range).await.map_err(|e| e.of(self.name))?;
-        Ok(Object { meta: Self::relative(&self.prefix, object.meta)?, body: object.body })
+        let object = self.run("get", self.backend.get(&self.full(key)?, range)).await?;
+        let body = measured(object.body, "read", self.meter.as_ref());
+        Ok(Object { meta: Self::relative(&self.prefix, object.meta)?, body })
     }
 
     /// A whole object in memory, with its etag. Meant for metadata, not for images.
@@ -117,7 +125,7 @@ impl Store {
 
     /// See [`ObjectStore::head`].
     pub async fn head(&self, key: &Key) -> Result<ObjectMeta> {
-        Self::relative(&self.prefix, self.backend.head(&self.full(key)?).await.map_err(|e| e.of(self.name))?)
+        Self::relative(&self.prefix, self.run("head", self.backend.head(&self.full(key)?)).await?)
     }
 
     /// See [`ObjectStore::list`].
@@ -125,6 +133,7 @@ impl Store {
         let start_after = start_after.map(|s| format!("{}{s}", self.prefix));
         let own = self.prefix.clone();
         let listing = self.backend.list(&format!("{own}{prefix}"), start_after.as_deref());
+        let listing = measured(listing, "list", self.meter.as_ref());
         let name = self.name;
         listing.map(move |meta| Self::relative(&own, meta.map_err(|e| e.of(name))?)).boxed()
     }
@@ -132,25 +141,25 @@ impl Store {
     /// See [`ObjectStore::delete`].
     pub async fn delete(&self, key: &Key) -> Result<()> {
         self.may_change("delete", key)?;
-        self.backend.delete(&self.full(key)?).await.map_err(|e| e.of(self.name))
+        self.run("delete", self.backend.delete(&self.full(key)?)).await
     }
 
     /// See [`ObjectStore::delete_version`].
     pub async fn delete_version(&self, version: &ObjectMeta) -> Result<()> {
         self.may_change("delete", &version.key)?;
         let full = ObjectMeta { key: self.full(&version.key)?, ..version.clone() };
-        self.backend.delete_version(&full).await.map_err(|e| e.of(self.name))
+        self.run("delete", self.backend.delete_version(&full)).await
     }
 
     /// See [`ObjectStore::signed_url`].
     pub async fn signed_url(&self, key: &Key, served: ServedAs<'_>, valid_for: Duration) -> Result<Option<String>> {
-        self.backend.signed_url(&self.full(key)?, served, valid_for).await
+        self.run("sign", self.backend.signed_url(&self.full(key)?, served, valid_for)).await
     }
 
     /// See [`ObjectStore::signed_put`].
     pub async fn signed_put(&self, key: &Key, terms: &Terms, valid_for: Duration) -> Result<Option<SignedPut>> {
         self.may_change("put", key)?;
-        self.backend.signed_put(&self.full(key)?, terms, valid_for).await
+        self.run("sign", self.backend.signed_put(&self.full(key)?, terms, valid_for)).await
     }
 
     /// See [`ObjectStore::is_disk`].
@@ -160,24 +169,24 @@ impl Store {
 
     /// See [`ObjectStore::free_bytes`].
     pub async fn free_bytes(&self) -> Result<Option<u64>> {
-        self.backend.free_bytes().await
+        self.run("status", self.backend.free_bytes()).await
     }
 
     /// See [`ObjectStore::files`].
     pub async fn files(&self) -> Result<Option<Files>> {
-        self.backend.files().await
+        self.run("status", self.backend.files()).await
     }
 
     /// See [`ObjectStore::check_conditional_writes`].
     pub async fn check_conditional_writes(&self, scratch: &Key) -> Result<()> {
         self.may_change("put", scratch)?;
-        self.backend.check_conditional_writes(&self.full(scratch)?).await.map_err(|e| e.of(self.name))
+        self.run("probe", self.backend.check_conditional_writes(&self.full(scratch)?)).await
     }
 
     /// See [`ObjectStore::check_conditional_deletes`].
     pub async fn check_conditional_deletes(&self, scratch: &Key) -> Result<bool> {
         self.may_change("delete", scratch)?;
-        self.backend.check_conditional_deletes(&self.full(scratch)?).await
+        self.run("probe", self.backend.check_conditional_deletes(&self.full(scratch)?)).await
     }
 
     /// Copies an object that has this digest, as [`copy_to`](Self::copy_to) does; false if it does not exist or has
@@ -192,13 +201,13 @@ impl Store {
 
     /// See [`ObjectStore::status`].
     pub async fn status(&self) -> Result<StoreStatus> {
-        self.backend.status().await
+        self.run("status", self.backend.status()).await
     }
 
     /// See [`ObjectStore::sweep_unfinished`].
     pub async fn sweep_unfinished(&self, before: Timestamp) -> Result<u64> {
         self.may_change("sweep", "")?;
-        self.backend.sweep_unfinished(before).await
+        self.run("sweep", self.backend.sweep_unfinished(before)).await
     }
 
     /// Reads a whole object and hashes it; returns its length in bytes and its digest.
@@ -227,7 +236,7 @@ impl Store {
     /// The metadata and digest of an object. The digest is the one the backend stores, otherwise computed by reading
     /// the object.
     pub async fn digest(&self, key: &Key) -> Result<(ObjectMeta, Digest)> {
-        match self.backend.stored_digest(&self.full(key)?).await? {
+        match self.run("head", self.backend.stored_digest(&self.full(key)?)).await? {
             Some((meta, digest)) => Ok((Self::relative(&self.prefix, meta)?, digest)),
             None => self.inspect(key).await,
         }
@@ -257,8 +266,8 @@ impl Store {
     ) -> Result<()> {
         to.may_change("copy", to_key)?;
         if let Some(address) = self.backend.address(&self.full(key)?)
-            && let copied = to.backend.copy_from(&address, &to.full(to_key)?, digest, content_type).await
-            && copied.map_err(|e| e.of(to.name))?.is_some()
+            && let copy = to.backend.copy_from(&address, &to.full(to_key)?, digest, content_type)
+            && to.run("copy", copy).await?.is_some()
         {
             return Ok(());
         }

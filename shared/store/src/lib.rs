@@ -32,7 +32,7 @@ pub use disk::{DiskStore, fs};
 pub use error::{ErrorKind, Optional, Result, StoreError};
 pub use handle::Store;
 pub use key::{InvalidKey, Key};
-pub use metered::{Meter, Metered};
+pub use metered::Meter;
 pub use object::{
     Address, ETag, Files, Object, ObjectMeta, ObjectStore, PutMode, ServedAs, SignedPut, StoreStatus, Terms,
 };

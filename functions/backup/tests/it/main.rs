@@ -226,13 +226,13 @@ async fn a_prune_says_what_it_removed_and_a_dry_run_what_it_would() {
     app.keepsake.core.clock.advance(SignedDuration::from_hours(48));
     memory.set_now(app.keepsake.core.clock.now());
     for (path, dry_run) in [("/api/prune?dryRun=true", true), ("/api/prune", false)] {
-        let told = ask(&app, "POST", path, &[]).await.json();
+        let answer = ask(&app, "POST", path, &[]).await.json();
         let expected = json!({
-            "success": true, "dryRun": dry_run, "removed": [first], "kept": [second], "objects": 1, "bytes": told["bytes"],
+            "success": true, "dryRun": dry_run, "removed": [first], "kept": [second], "objects": 1, "bytes": answer["bytes"],
             "heldBack": null,
         });
-        assert_eq!(told, expected);
-        assert!(told["bytes"].as_u64().unwrap() > 0);
+        assert_eq!(answer, expected);
+        assert!(answer["bytes"].as_u64().unwrap() > 0);
     }
     let again = ask(&app, "POST", "/api/prune?dryRun=false", &[]).await.json();
     assert_eq!((&again["removed"], &again["objects"]), (&json!([]), &json!(0)));

@@ -259,10 +259,10 @@ async fn what_was_imported_with_old_dates_is_in_no_backup_before_one_is_made() {
     for name in ["a.png", "b.png"] {
         import(&app.keepsake, name, dated(json!("fun"), "2001-01-31T23:59:59.999Z", 10)).await;
     }
-    let told = async || get(&app, "/api/health").await.json()["backups"]["notBackedUp"].clone();
-    assert_eq!(told().await, 2);
+    let not_backed_up = async || get(&app, "/api/health").await.json()["backups"]["notBackedUp"].clone();
+    assert_eq!(not_backed_up().await, 2);
     app.keepsake.backups.create(Kind::Manual).await.unwrap();
-    assert_eq!(told().await, 0);
+    assert_eq!(not_backed_up().await, 0);
 }
 
 #[tokio::test]

@@ -185,7 +185,7 @@ async fn where_tokens_cannot_be_read_the_configured_one_still_works() {
     assert_eq!(unknown.problem(), (503, "store-unavailable".to_owned()));
     let bearer = format!("Bearer ksk_{}", "0".repeat(64));
     let health = ask(&app, "GET", "/api/health", &[("authorization", &bearer)], Body::empty()).await;
-    assert_eq!(health.json()["status"], "ok", "health is told all the same");
+    assert_eq!(health.json()["status"], "ok", "health is reported all the same");
 }
 
 /// Lets two guesses pass.

@@ -146,9 +146,18 @@ async fn thumbnail_has_strong_etag_for_revalidation() {
 async fn what_is_transparent_comes_in_a_format_that_the_client_takes() {
     let app = scaling(app());
     let path = format!("/uploads/{}?w=160", store_image(&app.keepsake, picture(320, 320, 100)).await);
-    for (accept, content_type) in [("image/avif,image/webp,*/*", "image/webp"), ("*/*", "image/png")] {
+    for (accept, content_type) in [
+        ("image/avif,image/webp,image/apng,*/*;q=0.8", "image/webp"),
+        ("image/png, IMAGE/WEBP;q=0.5", "image/webp"),
+        ("image/webp;q=0", "image/png"),
+        ("image/webp;q=0.0, image/png", "image/png"),
+        ("image/*", "image/png"),
+        ("*/*", "image/png"),
+        ("image/webpage", "image/png"),
+        ("", "image/png"),
+    ] {
         let answer = ask(&app, "GET", &path, &[("accept", accept)]).await;
-        assert_eq!(answer.header("content-type"), content_type);
+        assert_eq!(answer.header("content-type"), content_type, "{accept}");
         let image = image::load_from_memory(&answer.body).unwrap().into_rgba8();
         assert!(image.get_pixel(80, 80).0[3].abs_diff(100) < 2);
     }

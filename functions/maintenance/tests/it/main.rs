@@ -50,19 +50,22 @@ async fn batch_is_replicated_and_only_unreadable_messages_are_retried() {
         store_image(&keepsake, png(n)).await;
     }
     let commits = names(&folder.path().join("image-metadata.d"));
-    let keys: Vec<String> = commits.iter().map(|name| format!("image-metadata.d/{name}")).collect();
+    let mut keys: Vec<String> = commits.iter().map(|name| format!("image-metadata.d/{name}")).collect();
+    // A key is encoded, and begins with the prefix of the store.
+    keys[0] = format!("my%2Bgallery/{}", keys[0]);
     assert_eq!((keys.len(), names(&folder.path().join("backups")).len()), (10, 0));
+    let others = ["image-metadata.json", "image-metadata.d/x.json", "uploads/a.jpg", "%FF"].map(str::to_owned);
     let mut nonsense = message("nonsense", &[]);
     nonsense["body"] = json!("{");
     let test = json!({ "messageId": "test", "body": "{\"Service\":\"Amazon S3\",\"Event\":\"s3:TestEvent\"}" });
-    let batch = json!({ "Records": [message("one", &keys[..6]), nonsense, message("two", &keys[3..]), test] });
+    let batch = json!({ "Records": [message("one", &keys[..6]), nonsense, message("two", &keys[3..]), message("others", &others), test] });
     let answers = call(BINARY, folder.path(), &[DEFERRED], vec![batch.clone(), batch, json!({ "task": "fold" })]).await;
     assert_eq!((failures(&answers[0]), failures(&answers[1])), (vec!["nonsense"], vec!["nonsense"]));
     assert_eq!(answers[2], json!({ "task": "fold" }));
     let archive = folder.path().join("backups");
     assert_eq!(names(&archive.join("images")).len(), 10);
     assert_eq!(names(&archive).iter().filter(|name| name.starts_with("backup-")).count(), 1);
-    assert!(names(&folder.path().join("image-metadata.d")).is_empty(), "folded");
+    assert!(names(&folder.path().join("image-metadata.d")).is_empty(), "compacted");
 }
 
 #[tokio::test]

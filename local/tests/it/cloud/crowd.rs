@@ -138,8 +138,10 @@ pub async fn run(access: &Access, plan: Plan) {
     println!("{plan:?}: {:#}", clock.now().duration_since(began));
     println!("faults {:?}, refused to clients {:?}", proxy.faults(), stage.refused.lock().unwrap());
     let Passed { commits, messages, batches, redelivered } = queue.passed();
-    println!("{commits} commits told of in {messages} messages, {batches} batches, {redelivered} messages came again");
-    assert!(commits >= plan.uploads() as u64 && messages > commits, "each commit was told of, some twice");
+    println!(
+        "{commits} commits announced in {messages} messages, {batches} batches, {redelivered} messages came again"
+    );
+    assert!(commits >= plan.uploads() as u64 && messages > commits, "each commit was announced, some twice");
     stage.report();
 
     let acknowledged: HashSet<String> = stage.acknowledged.ids().into_iter().collect();
@@ -149,7 +151,7 @@ pub async fn run(access: &Access, plan: Plan) {
     if plan.fails {
         let happened: Vec<Fault> = proxy.faults().into_keys().collect();
         assert_eq!(happened, Fault::ALL, "each kind of fault happened");
-        assert!(!stage.refused.lock().unwrap().is_empty(), "some clients were told to try again");
+        assert!(!stage.refused.lock().unwrap().is_empty(), "some clients were asked to try again");
     }
     stage.check_uploading();
     listener.abort();

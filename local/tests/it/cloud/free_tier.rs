@@ -48,12 +48,12 @@ async fn async_archive_loses_only_reported_lag_over_five_emptied_disks() {
 }
 
 /// What health said last, and what had been acknowledged when it was asked.
-type Told = Arc<Mutex<(u64, BTreeMap<String, State>)>>;
+type Reported = Arc<Mutex<(u64, BTreeMap<String, State>)>>;
 
 async fn play(access: &Access, plan: Plan) {
     let world = World::new(false);
     let mut rng = Rng::with_seed(1);
-    let told = Told::default();
+    let reported = Reported::default();
     let (mut lost, mut behind, mut unsaid) = (0, 0, 0);
     for instance in 0..=plan.wipes {
         let after = format!("{plan:?}, wipe {instance}");
@@ -65,26 +65,29 @@ async fn play(access: &Access, plan: Plan) {
             let now = model.images.clone();
             let gone = model.give_up(&server, &after).await as u64;
             *world.model() = model;
-            let (told, then) = std::mem::take(&mut *told.lock().unwrap());
+            let (reported, then) = std::mem::take(&mut *reported.lock().unwrap());
             let since = now.iter().filter(|(id, state)| then.get(*id) != Some(state)).count() as u64;
-            assert!(gone <= told + since, "{gone} lost; {told} were behind, and {since} came after that ({after})");
-            (lost, behind, unsaid) = (lost + gone, behind + told, unsaid + since);
+            assert!(
+                gone <= reported + since,
+                "{gone} lost; {reported} were behind, and {since} came after that ({after})"
+            );
+            (lost, behind, unsaid) = (lost + gone, behind + reported, unsaid + since);
         }
         world.recall_all();
         world.check(std::slice::from_ref(&server), &after).await;
         if instance < plan.wipes {
             let images = plan.images * (instance as usize + 1) / plan.wipes as usize;
-            use_and_kill(&world, server, images, &told, &mut rng).await;
+            use_and_kill(&world, server, images, &reported, &mut rng).await;
         }
     }
     let figures = format!("{:?}", world.model().figures);
-    println!("{plan:?}: {lost} lost, {behind} told to be behind, {unsaid} acknowledged after that; {figures}");
+    println!("{plan:?}: {lost} lost, {behind} reported to be behind, {unsaid} acknowledged after that; {figures}");
 }
 
 /// Has clients work until so many images were uploaded in all, and kills the server meanwhile.
-async fn use_and_kill(world: &Arc<World>, server: Server, images: usize, told: &Told, rng: &mut Rng) {
+async fn use_and_kill(world: &Arc<World>, server: Server, images: usize, reported: &Reported, rng: &mut Rng) {
     let round = Round::new(world, std::slice::from_ref(&server));
-    let asking = tokio::spawn(ask_for_health(server.url("/api/health"), Arc::clone(world), Arc::clone(told)));
+    let asking = tokio::spawn(ask_for_health(server.url("/api/health"), Arc::clone(world), Arc::clone(reported)));
     let ids: Vec<String> = world.model().live().into_keys().collect();
     let mut clients = JoinSet::new();
     for client in 0..4 {
@@ -121,7 +124,7 @@ fn start(disk: &std::path::Path, access: &Access, plan: Plan, instance: u32) -> 
 }
 
 /// Asks again and again how far the archive is behind.
-async fn ask_for_health(url: String, world: Arc<World>, told: Told) {
+async fn ask_for_health(url: String, world: Arc<World>, reported: Reported) {
     let client = reqwest::Client::new();
     loop {
         let then = world.model().images.clone();
@@ -129,6 +132,6 @@ async fn ask_for_health(url: String, world: Arc<World>, told: Told) {
         let Ok(health) = answer.json::<serde_json::Value>().await else { return };
         // Not known before both places have been compared.
         let Some(behind) = health["archive"]["behindImages"].as_u64() else { continue };
-        *told.lock().unwrap() = (behind, then);
+        *reported.lock().unwrap() = (behind, then);
     }
 }

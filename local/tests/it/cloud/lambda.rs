@@ -167,14 +167,14 @@ async fn next(State(lines): State<Lines>, Path(function): Path<String>) -> Respo
 }
 
 async fn respond(State(lines): State<Lines>, Path((function, _)): Path<(String, String)>, answer: Bytes) -> StatusCode {
-    settle(&lines, &function, Ok(serde_json::from_slice(&answer).unwrap()))
+    record(&lines, &function, Ok(serde_json::from_slice(&answer).unwrap()))
 }
 
 async fn fail(State(lines): State<Lines>, Path((function, _)): Path<(String, String)>, error: Bytes) -> StatusCode {
-    settle(&lines, &function, Err(serde_json::from_slice(&error).unwrap()))
+    record(&lines, &function, Err(serde_json::from_slice(&error).unwrap()))
 }
 
-fn settle(lines: &Lines, function: &str, outcome: Outcome) -> StatusCode {
+fn record(lines: &Lines, function: &str, outcome: Outcome) -> StatusCode {
     let line = Arc::clone(&lines.lock().unwrap()[function]);
     if let Some(sender) = line.running.lock().unwrap().take() {
         // Nobody waits any more where the test has failed meanwhile.

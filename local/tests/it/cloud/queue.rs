@@ -90,7 +90,7 @@ impl Queue {
     pub async fn feed(&self, function: &Function) {
         while let Some(batch) = self.take().await {
             let outcome = function.invoke(sqs_event(&batch)).await;
-            self.settle(batch, outcome);
+            self.finish(batch, outcome);
         }
     }
 
@@ -101,7 +101,7 @@ impl Queue {
             outcome = function.invoke(sqs_event(&batch)) => outcome,
             () = killed => Err(Value::from("it was killed")),
         };
-        self.settle(batch, outcome);
+        self.finish(batch, outcome);
     }
 
     async fn take(&self) -> Option<Vec<Message>> {
@@ -125,7 +125,7 @@ impl Queue {
     }
 
     /// Puts back what was not dealt with: the messages that the function names, or all if it failed.
-    fn settle(&self, batch: Vec<Message>, outcome: Outcome) {
+    fn finish(&self, batch: Vec<Message>, outcome: Outcome) {
         let state = &mut *self.state.lock().unwrap();
         state.in_flight -= batch.len();
         let failed = outcome.map(|answer| {

@@ -139,7 +139,7 @@ async fn what_is_exported_is_imported_elsewhere_beside_a_server_too() {
         (bytes, vec!["now".into(), "then.zip".into()])
     );
     let unknown = run(folder.path(), &["export", "backup-2026", zip]).ends(1);
-    assert!(unknown.complained.contains(&format!("most like it: {name}")), "{unknown:?}");
+    assert!(unknown.complained.contains(&format!("most similar names: {name}")), "{unknown:?}");
 
     let serving = Server::start(other.path());
     let planned = run(other.path(), &["import", plain, "--dry-run", "--json"]).ends(0).json();
@@ -251,14 +251,14 @@ async fn without_rights_nothing_is_changed_and_the_reason_is_told() {
     let archive = folder.path().join("backups");
     fs::rename(&archive, folder.path().join("away")).unwrap();
     fs::write(&archive, b"").unwrap();
-    let told = |ran: Ran| assert!(ran.code == 1 && ran.complained.contains("keepsake: "), "{ran:?}");
-    told(run(folder.path(), &["backup"]));
-    told(run(folder.path(), &["prune"]));
+    let fails = |ran: Ran| assert!(ran.code == 1 && ran.complained.contains("keepsake: "), "{ran:?}");
+    fails(run(folder.path(), &["backup"]));
+    fails(run(folder.path(), &["prune"]));
     assert!(run(folder.path(), &["migrate", "/dev/null", "new"]).ends(2).complained.contains("There is no folder"));
     if !is_root() {
         use std::os::unix::fs::PermissionsExt;
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o500)).unwrap();
-        told(run(folder.path(), &["backup"]));
+        fails(run(folder.path(), &["backup"]));
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).unwrap();
     }
     fs::remove_file(&archive).unwrap();

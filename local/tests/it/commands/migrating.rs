@@ -126,5 +126,5 @@ async fn killed_migration_is_no_store_until_finished() {
     run(folder.path(), &["migrate", ".", to.to_str().unwrap()]).ends(0);
     let moved = Server::start(&to);
     assert_eq!(view(&moved).await, before);
-    assert!(moved.greeting.iter().any(|line| line.contains("nothing was amiss")), "{:?}", moved.greeting);
+    assert!(moved.greeting.iter().any(|line| line.contains("nothing to repair")), "{:?}", moved.greeting);
 }

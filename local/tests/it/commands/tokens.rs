@@ -34,7 +34,7 @@ async fn token_from_command_line_grants_its_scope_on_a_running_server() {
     assert!(!listed.said.contains(token) && !listed.said.contains("sha256"), "{listed:?}");
     assert_eq!(listed.json()["tokens"][0]["id"], made["id"]);
     assert!(run(path, &["token", "list"]).ends(0).said.contains("upload  phone"));
-    assert!(run(path, &["token", "revoke", "phone"]).ends(0).said.contains("5 seconds"));
+    assert!(run(path, &["token", "revoke", "phone"]).ends(0).said.contains("5 more seconds"));
     assert_eq!(run(path, &["token", "revoke", "phone", "--json"]).ends(1).json()["type"], "no-such-token");
     // A server that starts after that has never known it.
     server.stop();

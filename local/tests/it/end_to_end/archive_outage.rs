@@ -29,21 +29,21 @@ impl Elsewhere {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let away = watch::Sender::new(false);
-        let mut told = away.subscribe();
+        let mut away_seen = away.subscribe();
         tokio::spawn(async move {
             loop {
                 let (mut client, _) = listener.accept().await.unwrap();
-                if *told.borrow_and_update() {
+                if *away_seen.borrow_and_update() {
                     continue;
                 }
-                let (service, mut told) = (service.clone(), told.clone());
+                let (service, mut away_seen) = (service.clone(), away_seen.clone());
                 tokio::spawn(async move {
                     let mut server = TcpStream::connect(service).await.unwrap();
                     server.set_nodelay(true).unwrap();
                     client.set_nodelay(true).unwrap();
                     tokio::select! {
                         _ = tokio::io::copy_bidirectional(&mut client, &mut server) => {}
-                        _ = told.wait_for(|away| *away) => {}
+                        _ = away_seen.wait_for(|away| *away) => {}
                     }
                 });
             }
@@ -136,7 +136,7 @@ async fn async_replication_recovers_after_outage_and_kill() {
     server.kill();
 
     let again = elsewhere.serve(folder.path(), "async");
-    assert!(again.greeting.iter().any(|line| line.contains("put off")), "{:?}", again.greeting);
+    assert!(again.greeting.iter().any(|line| line.contains("postponed")), "{:?}", again.greeting);
     assert_eq!(again.archive().await["behindImages"], Value::Null, "what it lacks is not known before it is asked");
     is_served(&again, &items).await;
     items.extend(upload(&again, 8..9).await);
@@ -148,8 +148,8 @@ async fn async_replication_recovers_after_outage_and_kill() {
 
     wipe(folder.path());
     let anew = elsewhere.serve(folder.path(), "async");
-    let told = "metadata restored from its replica; 9 images brought back from the archive";
-    assert!(anew.greeting.iter().any(|line| line.contains(told)), "{:?}", anew.greeting);
+    let line = "metadata restored from its replica; 9 images brought back from the archive";
+    assert!(anew.greeting.iter().any(|text| text.contains(line)), "{:?}", anew.greeting);
     assert_eq!(anew.get_json("/api/images").await, listed);
     is_served(&anew, &items).await;
 }
@@ -193,7 +193,7 @@ async fn revoked_archive_key_does_not_stop_serving_from_disk() {
         server.stop();
         let variables = [elsewhere.variables(mode), vec![("AWS_SECRET_ACCESS_KEY", "expired")]].concat();
         let again = Server::start_with(folder.path(), &variables);
-        assert!(again.greeting.iter().any(|line| line.contains("put off")), "{:?}", again.greeting);
+        assert!(again.greeting.iter().any(|line| line.contains("postponed")), "{:?}", again.greeting);
         is_served(&again, &items).await;
         let (name, bytes) = photo(7);
         assert_eq!(again.send_image(&name, &bytes, mode).await.unwrap().status(), status, "{mode}");
@@ -242,7 +242,7 @@ async fn an_empty_disk_serves_many_images_at_once_and_has_them_all_back_soon() {
     is_served(&anew, &items[6..]).await;
 }
 
-/// Changes images without a pause until told to stop; returns what was acknowledged, and what was under way at the end.
+/// Changes images without a pause until asked to stop; returns what was acknowledged, and what was under way at the end.
 async fn change(
     server: Arc<Server>,
     stop: Arc<AtomicBool>,
@@ -289,8 +289,8 @@ async fn wiped_under_load(archive: &str) {
         let enough = 20 + 17 * round as usize;
         eventually("some changes are acknowledged", || so_far() >= enough).await;
         let before = so_far();
-        let told = server.archive().await;
-        let behind = told["behindImages"].as_u64().unwrap() as usize;
+        let lag = server.archive().await;
+        let behind = lag["behindImages"].as_u64().unwrap() as usize;
         server.signal(rustix::process::Signal::KILL);
         stop.store(true, Ordering::SeqCst);
         for client in clients {

@@ -97,7 +97,7 @@ async fn a_failure_is_logged_once_with_its_causes() {
     let request = Client::new().post(logged.server.url("/api/backup")).header(ID, "fails-1");
     let answer = request.send().await.unwrap();
     assert!(answer.status().is_server_error(), "{}", answer.status());
-    let told = answer.text().await.unwrap();
+    let text = answer.text().await.unwrap();
 
     let lines = parsed(&logged.stop());
     let failed: Vec<_> = of(&lines, "fails-1").into_iter().filter(|line| line["level"] != "INFO").collect();
@@ -105,7 +105,7 @@ async fn a_failure_is_logged_once_with_its_causes() {
     let error = failed[0]["error"].as_str().unwrap();
     assert!(error.contains("put \"backups/catalog/"), "{error}");
     assert!(error.ends_with("the store refuses the operation: a file lies where a folder is needed"), "{error}");
-    assert!(!told.contains("catalog/") && !told.contains("a file lies"), "the client is not told of it: {told}");
+    assert!(!text.contains("catalog/") && !text.contains("a file lies"), "the client does not see it: {text}");
 }
 
 #[tokio::test]

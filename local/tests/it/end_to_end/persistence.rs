@@ -50,8 +50,8 @@ async fn second_deployment_proves_persistence_and_restart_does_not() {
     let evidence = persistence["evidence"].as_str().unwrap();
     assert!(evidence.starts_with("data written by deployment 4f1c2d3e… on 2"), "{evidence}");
     assert!(evidence.ends_with("was still here after 1 restart"), "{evidence}");
-    let told = [&persistence["verdict"], &persistence["platform"], &persistence["warning"]];
-    assert_eq!(told, [&json!("proven"), &json!("railway"), &Value::Null]);
+    let reported = [&persistence["verdict"], &persistence["platform"], &persistence["warning"]];
+    assert_eq!(reported, [&json!("proven"), &json!("railway"), &Value::Null]);
     assert!(says(&server, &format!("  outlives  proven: {evidence}")), "{:?}", server.greeting);
     server.stop();
 

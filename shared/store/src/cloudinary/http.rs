@@ -78,23 +78,23 @@ impl Failed {
     fn of(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Self {
         // The delivery URL of an image reports errors in a header instead.
         let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-        let told = serde_json::from_slice::<Problem>(body).map(|problem| problem.error.message).ok();
-        let told = told.or(header("x-cld-error")).unwrap_or_else(|| "no reason is given".to_owned());
-        let told: String = told.chars().take(300).collect();
+        let reason = serde_json::from_slice::<Problem>(body).map(|problem| problem.error.message).ok();
+        let reason = reason.or(header("x-cld-error")).unwrap_or_else(|| "no reason is given".to_owned());
+        let reason: String = reason.chars().take(300).collect();
         let (kind, sentence) = match status.as_u16() {
             // Any other 404 is about the product environment, or comes from a server that is not Cloudinary.
-            404 if told.starts_with("Resource not found") => (ErrorKind::NotFound, told),
+            404 if reason.starts_with("Resource not found") => (ErrorKind::NotFound, reason),
             401 => (
                 ErrorKind::Refused,
-                format!("Cloudinary does not accept the API key, its secret or the cloud name in the URL ({told})"),
+                format!("Cloudinary does not accept the API key, its secret or the cloud name in the URL ({reason})"),
             ),
             420 | 429 => {
                 let until =
                     header("x-featureratelimit-reset").map(|until| format!(" until {until}")).unwrap_or_default();
-                (ErrorKind::Unavailable, format!("Cloudinary's limit of requests is used up{until} ({told})"))
+                (ErrorKind::Unavailable, format!("Cloudinary's limit of requests is used up{until} ({reason})"))
             }
-            408 | 500.. => (ErrorKind::Unavailable, format!("Cloudinary answered {status} ({told})")),
-            _ => (ErrorKind::Refused, format!("Cloudinary refuses it with {status} ({told})")),
+            408 | 500.. => (ErrorKind::Unavailable, format!("Cloudinary answered {status} ({reason})")),
+            _ => (ErrorKind::Refused, format!("Cloudinary refuses it with {status} ({reason})")),
         };
         Self { kind, sentence }
     }

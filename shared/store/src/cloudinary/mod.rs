@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
-use tokio::sync::{Mutex as Turn, MutexGuard, OnceCell};
+use tokio::sync::{Mutex as KeyLock, MutexGuard, OnceCell};
 
 pub use options::CloudinaryOptions;
 
@@ -39,22 +39,19 @@ use crate::object::{ETag, Files, Object, ObjectMeta, ObjectStore, PutMode, Store
 use crate::sync::{Mutex, lock};
 
 /// How many times bytes are sent if the upload gets a version that another object of that name had.
-const ROUNDS: u32 = 3;
+const UPLOADS: u32 = 3;
 
-/// A store in one folder of a product environment.
+/// A store in one folder of a product environment. Clones share their state.
 #[derive(Clone, Debug)]
-pub struct CloudinaryStore(Arc<Shared>);
-
-#[derive(Debug)]
-struct Shared {
+pub struct CloudinaryStore {
     api: Api,
     folder: String,
     images: &'static str,
-    index: OnceCell<Mutex<Index>>,
+    index: Arc<OnceCell<Mutex<Index>>>,
     /// Locks for changes, selected by key.
-    turns: Vec<Turn<()>>,
+    locks: Arc<[KeyLock<()>]>,
     /// Whether the last request got a response.
-    answers: AtomicBool,
+    answers: Arc<AtomicBool>,
 }
 
 impl CloudinaryStore {
@@ -63,22 +60,19 @@ impl CloudinaryStore {
         let (folder, images) = (options.folder.clone(), options.images);
         let refused = |e: io::Error| StoreError::caused("open", &options.cloud, ErrorKind::Refused, e);
         let api = Api::new(options.clone()).map_err(refused)?;
-        let turns = (0..64).map(|_| Turn::default()).collect();
-        let (index, answers) = (OnceCell::new(), AtomicBool::new(true));
-        Ok(Self(Arc::new(Shared { api, folder, images, index, turns, answers })))
+        let locks = (0..64).map(|_| KeyLock::default()).collect();
+        Ok(Self { api, folder, images, index: Arc::default(), locks, answers: Arc::new(AtomicBool::new(true)) })
     }
-}
 
-impl Shared {
     /// Locks `key` for a change, or against one.
-    async fn turn(&self, key: &Key) -> MutexGuard<'_, ()> {
+    async fn lock_key(&self, key: &Key) -> MutexGuard<'_, ()> {
         let mut hasher = DefaultHasher::new();
         key.hash(&mut hasher);
-        self.turns[hasher.finish() as usize % self.turns.len()].lock().await
+        self.locks[hasher.finish() as usize % self.locks.len()].lock().await
     }
 
     /// Records whether Cloudinary answers, and adds the operation and its key to an error.
-    fn told<T>(&self, operation: &'static str, key: impl Display, result: Result<T, Failed>) -> Result<T> {
+    fn note_outcome<T>(&self, operation: &'static str, key: impl Display, result: Result<T, Failed>) -> Result<T> {
         let away = |failed: &Failed| matches!(failed.kind, ErrorKind::Unavailable | ErrorKind::Refused);
         self.answers.store(!result.as_ref().is_err_and(away), Ordering::Relaxed);
         let kind = |failed: &Failed| match failed.kind {
@@ -115,7 +109,7 @@ impl Shared {
             for kind in [Kind::Image, Kind::Raw] {
                 let below = if kind == Kind::Image { self.images } else { "" };
                 let all = self.api.list(kind, &format!("{}/{below}", self.folder)).await;
-                for resource in self.told(operation, "", all)? {
+                for resource in self.note_outcome(operation, "", all)? {
                     match names::key(&self.folder, &resource.public_id) {
                         Some(key) => index.add(key, Entry { kind, resource }),
                         None => tracing::warn!(id = resource.public_id, "left out what cannot be an object"),
@@ -143,7 +137,7 @@ impl Shared {
         let id = self.public_id(operation, key)?;
         let mut found: Option<Entry> = None;
         for kind in self.kinds(key) {
-            let described = self.told(operation, key, self.api.describe(*kind, &id).await)?;
+            let described = self.note_outcome(operation, key, self.api.describe(*kind, &id).await)?;
             let entry = described.map(|resource| Entry { kind: *kind, resource });
             let newer =
                 |entry: &Entry| found.as_ref().is_none_or(|other| other.resource.version < entry.resource.version);
@@ -153,37 +147,12 @@ impl Shared {
         Ok(found)
     }
 
-    async fn put(&self, key: &Key, body: &Body, mode: &PutMode) -> Result<ETag> {
-        let _turn = self.turn(key).await;
-        let (id, index) = (self.public_id("put", key)?, self.index("put").await?);
-        let mut present = self.find("put", key).await?;
-        match mode {
-            PutMode::Create if present.is_some() => return Err(StoreError::new("put", key, ErrorKind::AlreadyExists)),
-            PutMode::Update(etag) => {
-                let is_meant = |entry: &Option<Entry>| entry.as_ref().is_some_and(|entry| entry.etag() == *etag);
-                if is_meant(&present) {
-                    present = self.ask("put", key).await?;
-                }
-                if !is_meant(&present) {
-                    return Err(StoreError::new("put", key, ErrorKind::Changed));
-                }
-            }
-            PutMode::Create | PutMode::Overwrite => {}
-        }
-        // If this is cancelled, the outcome is unknown.
-        lock(index).doubt(key);
-        let entry = self.store(key, &id, body, *mode != PutMode::Create, present.as_ref()).await?;
-        let etag = entry.etag();
-        lock(index).set(key, Some(entry));
-        Ok(etag)
-    }
-
     /// Stores the bytes as the first kind that returns them unchanged, and removes the object of the other kind.
     async fn store(&self, key: &Key, id: &str, body: &Body, overwrite: bool, present: Option<&Entry>) -> Result<Entry> {
         for kind in self.kinds(key) {
             let Some(entry) = self.store_as(*kind, key, id, body, overwrite).await? else { continue };
             if let Some(other) = present.filter(|entry| entry.kind != *kind) {
-                self.told("put", key, self.api.destroy(other.kind, id).await)?;
+                self.note_outcome("put", key, self.api.destroy(other.kind, id).await)?;
             }
             return Ok(entry);
         }
@@ -200,24 +169,24 @@ impl Shared {
         body: &Body,
         mut overwrite: bool,
     ) -> Result<Option<Entry>> {
-        for round in 1..=ROUNDS {
+        for round in 1..=UPLOADS {
             let uploaded = match self.api.upload(kind, id, body, overwrite).await {
                 // Cloudinary accepts as raw bytes what it cannot read as an image.
                 Err(e) if kind == Kind::Image && e.kind == ErrorKind::Refused => return Ok(None),
-                uploaded => self.told("put", key, uploaded)?,
+                uploaded => self.note_outcome("put", key, uploaded)?,
             };
             let (resource, lost) = (uploaded.value, uploaded.lost);
             if resource.existing && !lost {
                 return Err(StoreError::new("put", key, ErrorKind::AlreadyExists));
             }
-            let read = self.told("put", key, self.api.hash(kind, &resource).await.map_err(Failed::unknown))?;
+            let read = self.note_outcome("put", key, self.api.hash(kind, &resource).await.map_err(Failed::unknown))?;
             let is_right = read == (body.size(), body.digest());
             // After a lost reply, an existing object may be from this put; its bytes show that.
             if resource.existing && !is_right {
                 return Err(StoreError::new("put", key, ErrorKind::Unavailable));
             }
             if !is_right && kind == Kind::Image {
-                self.told("put", key, self.api.destroy(kind, id).await)?;
+                self.note_outcome("put", key, self.api.destroy(kind, id).await)?;
                 return Ok(None);
             }
             if is_right && !lock(self.index("put").await?).is_used(key, resource.version) {
@@ -231,7 +200,7 @@ impl Shared {
     }
 
     async fn remove(&self, key: &Key, is_meant: impl Fn(Option<&Entry>) -> bool) -> Result<()> {
-        let _turn = self.turn(key).await;
+        let _lock = self.lock_key(key).await;
         let index = self.index("delete").await?;
         let present = self.find("delete", key).await?;
         if !is_meant(present.as_ref()) {
@@ -241,40 +210,17 @@ impl Shared {
         let Some(id) = names::public_id(&self.folder, key) else { return Ok(()) };
         lock(index).doubt(key);
         for kind in self.kinds(key) {
-            self.told("delete", key, self.api.destroy(*kind, &id).await)?;
+            self.note_outcome("delete", key, self.api.destroy(*kind, &id).await)?;
         }
         lock(index).set(key, None);
         Ok(())
     }
 
-    async fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<Object> {
-        let absent = || StoreError::new("get", key, ErrorKind::NotFound);
-        // Held until the response begins, so that the bytes and the metadata are of the same version.
-        let _turn = self.turn(key).await;
-        let mut entry = self.find("get", key).await?.ok_or_else(absent)?;
-        for look_again in [true, false] {
-            match self.api.open(entry.kind, &entry.resource).await {
-                Ok((length, bytes)) if length.is_none_or(|length| length == entry.resource.bytes) => {
-                    self.answers.store(true, Ordering::Relaxed);
-                    let meta = entry.meta(key);
-                    let body = part(exactly(bytes, meta.size, key.clone()), range);
-                    return Ok(Object { meta, body });
-                }
-                Err(e) if e.kind != ErrorKind::NotFound => return self.told("get", key, Err(e)),
-                // Another process has changed or deleted it.
-                _ if look_again => entry = self.ask("get", key).await?.ok_or_else(absent)?,
-                _ => {}
-            }
-        }
-        let reason = "Cloudinary does not deliver what it says that it has";
-        Err(StoreError::caused("get", key, ErrorKind::Unavailable, reason))
-    }
-
-    async fn list(&self, prefix: &str, start_after: Option<&str>) -> Result<Vec<ObjectMeta>> {
+    async fn list_all(&self, prefix: &str, start_after: Option<&str>) -> Result<Vec<ObjectMeta>> {
         let index = self.index("list").await?;
         let doubts = lock(index).doubts(prefix);
         for key in doubts {
-            let _turn = self.turn(&key).await;
+            let _lock = self.lock_key(&key).await;
             self.find("list", &key).await?;
         }
         let listed = lock(index).list(prefix, start_after);
@@ -321,31 +267,72 @@ fn part(bytes: BoxStream<'static, Result<Bytes>>, range: Option<Range<u64>>) -> 
 #[async_trait]
 impl ObjectStore for CloudinaryStore {
     async fn put(&self, key: &Key, body: &Body, mode: &PutMode) -> Result<ETag> {
-        self.0.put(key, body, mode).await
+        let _lock = self.lock_key(key).await;
+        let (id, index) = (self.public_id("put", key)?, self.index("put").await?);
+        let mut present = self.find("put", key).await?;
+        match mode {
+            PutMode::Create if present.is_some() => return Err(StoreError::new("put", key, ErrorKind::AlreadyExists)),
+            PutMode::Update(etag) => {
+                let is_meant = |entry: &Option<Entry>| entry.as_ref().is_some_and(|entry| entry.etag() == *etag);
+                if is_meant(&present) {
+                    present = self.ask("put", key).await?;
+                }
+                if !is_meant(&present) {
+                    return Err(StoreError::new("put", key, ErrorKind::Changed));
+                }
+            }
+            PutMode::Create | PutMode::Overwrite => {}
+        }
+        // If this is cancelled, the outcome is unknown.
+        lock(index).doubt(key);
+        let entry = self.store(key, &id, body, *mode != PutMode::Create, present.as_ref()).await?;
+        let etag = entry.etag();
+        lock(index).set(key, Some(entry));
+        Ok(etag)
     }
 
     async fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<Object> {
-        self.0.get(key, range).await
+        let absent = || StoreError::new("get", key, ErrorKind::NotFound);
+        // Held until the response begins, so that the bytes and the metadata are of the same version.
+        let _lock = self.lock_key(key).await;
+        let mut entry = self.find("get", key).await?.ok_or_else(absent)?;
+        for may_look_again in [true, false] {
+            match self.api.open(entry.kind, &entry.resource).await {
+                Ok((length, bytes)) if length.is_none_or(|length| length == entry.resource.bytes) => {
+                    self.answers.store(true, Ordering::Relaxed);
+                    let meta = entry.meta(key);
+                    let body = part(exactly(bytes, meta.size, key.clone()), range);
+                    return Ok(Object { meta, body });
+                }
+                Err(e) if e.kind != ErrorKind::NotFound => return self.note_outcome("get", key, Err(e)),
+                // Another process has changed or deleted it.
+                _ if may_look_again => entry = self.ask("get", key).await?.ok_or_else(absent)?,
+                _ => {}
+            }
+        }
+        let reason = "Cloudinary does not deliver what it says that it has";
+        Err(StoreError::caused("get", key, ErrorKind::Unavailable, reason))
     }
 
     async fn head(&self, key: &Key) -> Result<ObjectMeta> {
-        let _turn = self.0.turn(key).await;
-        let found = self.0.find("head", key).await?;
+        let _lock = self.lock_key(key).await;
+        let found = self.find("head", key).await?;
         found.map(|entry| entry.meta(key)).ok_or_else(|| StoreError::new("head", key, ErrorKind::NotFound))
     }
 
     fn list(&self, prefix: &str, start_after: Option<&str>) -> BoxStream<'static, Result<ObjectMeta>> {
-        let (shared, prefix, after) = (Arc::clone(&self.0), prefix.to_owned(), start_after.map(str::to_owned));
-        let listed = async move { shared.list(&prefix, after.as_deref()).await.map(|all| stream::iter(all).map(Ok)) };
+        let (store, prefix, after) = (self.clone(), prefix.to_owned(), start_after.map(str::to_owned));
+        let listed =
+            async move { store.list_all(&prefix, after.as_deref()).await.map(|all| stream::iter(all).map(Ok)) };
         stream::once(listed).try_flatten().boxed()
     }
 
     async fn delete(&self, key: &Key) -> Result<()> {
-        self.0.remove(key, |_| true).await
+        self.remove(key, |_| true).await
     }
 
     async fn delete_version(&self, version: &ObjectMeta) -> Result<()> {
-        self.0.remove(&version.key, |entry| entry.is_some_and(|entry| entry.etag() == version.etag)).await
+        self.remove(&version.key, |entry| entry.is_some_and(|entry| entry.etag() == version.etag)).await
     }
 
     /// Tests what the contract depends on: that an upload which must not overwrite does not, and that an overwritten
@@ -356,8 +343,8 @@ impl ObjectStore for CloudinaryStore {
         let probe = Key::new(format!("{scratch}/cloudinary-probe-{}", new_id())).map_err(|e| refused(e.into()))?;
         let body = |text: &'static str| Body::from(Bytes::from_static(text.as_bytes()));
         self.put(&probe, &body("1"), &PutMode::Create).await?;
-        let id = self.0.public_id("probe", &probe)?;
-        let second = self.0.told("probe", &probe, self.0.api.upload(Kind::Raw, &id, &body("2"), false).await);
+        let id = self.public_id("probe", &probe)?;
+        let second = self.note_outcome("probe", &probe, self.api.upload(Kind::Raw, &id, &body("2"), false).await);
         let third = self.put(&probe, &body("3"), &PutMode::Overwrite).await;
         self.delete(&probe).await?;
         third?;
@@ -365,8 +352,8 @@ impl ObjectStore for CloudinaryStore {
             Ok(())
         } else {
             Err(refused(
-                "this product environment overwrites what an upload must not overwrite; look at the upload presets that are \
-                 its defaults"
+                "this product environment overwrites objects that an upload must not overwrite; check its default upload \
+                 presets"
                     .into(),
             ))
         }
@@ -374,8 +361,8 @@ impl ObjectStore for CloudinaryStore {
 
     async fn status(&self) -> Result<StoreStatus> {
         // The check uses up one of the few requests per hour, so it only runs after a request has failed.
-        if !self.0.answers.load(Ordering::Relaxed) {
-            self.0.told("status", &self.0.folder, self.0.api.ping().await)?;
+        if !self.answers.load(Ordering::Relaxed) {
+            self.note_outcome("status", &self.folder, self.api.ping().await)?;
         }
         Ok(StoreStatus { kind: "cloudinary", ..StoreStatus::default() })
     }

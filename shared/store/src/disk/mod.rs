@@ -73,9 +73,7 @@ impl DiskStore {
         let folder = self.disk.descend(at, folder.segments()).ok()??;
         folder.stat().ok().map(|stat| stat.device)
     }
-}
 
-impl DiskStore {
     /// Runs the blocking half of an operation on one key.
     async fn run<T: Send + 'static>(
         &self,

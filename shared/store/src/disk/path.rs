@@ -29,7 +29,7 @@ pub(super) struct Disk {
     /// The file system that held the root when the store was opened.
     pub(super) device: u64,
     /// Folders, by device and inode, whose entry in their parent is known to be durable.
-    settled: Mutex<HashSet<(u64, u64)>>,
+    durable: Mutex<HashSet<(u64, u64)>>,
 }
 
 /// The operation and its key, for errors.
@@ -83,8 +83,8 @@ impl Disk {
             e => at.io(e),
         })?;
         let device = root.stat().map_err(|e| at.io(e))?.device;
-        let (shown, miscounts_files, settled) = (shown.to_owned(), AtomicBool::new(false), Mutex::default());
-        Ok(Self { files, shown, miscounts_files, device, settled })
+        let (shown, miscounts_files, durable) = (shown.to_owned(), AtomicBool::new(false), Mutex::default());
+        Ok(Self { files, shown, miscounts_files, device, durable })
     }
 
     /// Opens the root again for every operation: a store whose folder was removed or unmounted is not an empty store.
@@ -146,7 +146,7 @@ impl Disk {
                     step(at, &*folder, segment)?.ok_or_else(in_the_way)?
                 }
             };
-            if let Err(e) = self.settle(&*folder, &*next, made) {
+            if let Err(e) = self.make_entry_durable(&*folder, &*next, made) {
                 // Remove the folder so that the next writer creates it again: a second sync after a failed one proves
                 // nothing.
                 if made {
@@ -161,14 +161,14 @@ impl Disk {
 
     /// Makes the entry of a folder in its parent durable; once per process is enough, whichever process created the
     /// folder.
-    fn settle(&self, parent: &dyn Handle, folder: &dyn Handle, made: bool) -> Result<(), Errno> {
+    fn make_entry_durable(&self, parent: &dyn Handle, folder: &dyn Handle, made: bool) -> Result<(), Errno> {
         let stat = folder.stat()?;
         let id = (stat.device, stat.inode);
-        if !made && lock(&self.settled).contains(&id) {
+        if !made && lock(&self.durable).contains(&id) {
             return Ok(());
         }
         sync_names(parent)?;
-        lock(&self.settled).insert(id);
+        lock(&self.durable).insert(id);
         Ok(())
     }
 

@@ -23,7 +23,7 @@ enum Fault {
     Write,
     #[error("does not lock files (flock), so that two writers could undo each other's changes")]
     Lock,
-    #[error("does not keep the time of modification that is set on a file, by which versions of a file are told apart")]
+    #[error("does not keep the time of modification that is set on a file, which distinguishes the versions of a file")]
     Times,
     #[error("does not write a file through to the medium (fsync), so that a power cut could lose what was stored")]
     SyncFile,

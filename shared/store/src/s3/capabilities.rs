@@ -52,7 +52,7 @@ impl Capabilities {
     }
 
     /// How puts are checked, for display.
-    pub(super) fn told(self) -> &'static str {
+    pub(super) fn summary(self) -> &'static str {
         match self.integrity {
             Integrity::Sha256 => "the service compares the SHA-256 of each put",
             Integrity::Md5 => "the service compares the Content-MD5 of each put; it ignores SHA-256",

@@ -221,7 +221,7 @@ impl ObjectStore for S3Store {
 
     async fn status(&self) -> Result<StoreStatus> {
         self.check_bucket(&self.bucket, "status", &self.bucket).await?;
-        let (integrity, clock_ahead_seconds) = (Some(self.capabilities().told()), self.clock.ahead_seconds());
+        let (integrity, clock_ahead_seconds) = (Some(self.capabilities().summary()), self.clock.ahead_seconds());
         Ok(StoreStatus { kind: "s3", integrity, clock_ahead_seconds, ..StoreStatus::default() })
     }
 

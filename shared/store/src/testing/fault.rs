@@ -171,6 +171,28 @@ impl FaultStore {
         })
     }
 
+    /// An operation that is never late.
+    async fn run<T>(&self, name: &'static str, key: &str, operation: impl Future<Output = Result<T>>) -> Result<T> {
+        let fault = self.control.begin(name, key).await?;
+        reply(fault, name, key, operation.await)
+    }
+
+    /// A put or a delete, which can be late.
+    async fn change<T>(
+        &self,
+        name: &'static str,
+        key: &Key,
+        late: Late,
+        operation: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        let fault = self.control.begin(name, key.as_str()).await?;
+        if fault == Some(Fault::Late) {
+            self.control.late().push(late);
+            return Err(StoreError::new(name, key, ErrorKind::Unavailable));
+        }
+        reply(fault, name, key.as_str(), operation.await)
+    }
+
     /// How many operations of each name have taken place, including failed ones.
     pub fn counts(&self) -> BTreeMap<&'static str, u64> {
         self.control.counts().clone()
@@ -186,12 +208,8 @@ impl fmt::Debug for FaultStore {
 #[async_trait]
 impl ObjectStore for FaultStore {
     async fn put(&self, key: &Key, body: &Body, mode: &PutMode) -> Result<ETag> {
-        let fault = self.control.begin("put", key.as_str()).await?;
-        if fault == Some(Fault::Late) {
-            self.control.late().push(Late::Put(key.clone(), body.clone(), mode.clone()));
-            return Err(StoreError::new("put", key, ErrorKind::Unavailable));
-        }
-        reply(fault, "put", key.as_str(), self.inner.put(key, body, mode).await)
+        let late = Late::Put(key.clone(), body.clone(), mode.clone());
+        self.change("put", key, late, self.inner.put(key, body, mode)).await
     }
 
     async fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<Object> {
@@ -204,8 +222,7 @@ impl ObjectStore for FaultStore {
     }
 
     async fn head(&self, key: &Key) -> Result<ObjectMeta> {
-        let fault = self.control.begin("head", key.as_str()).await?;
-        reply(fault, "head", key.as_str(), self.inner.head(key).await)
+        self.run("head", key.as_str(), self.inner.head(key)).await
     }
 
     fn list(&self, prefix: &str, start_after: Option<&str>) -> BoxStream<'static, Result<ObjectMeta>> {
@@ -223,26 +240,17 @@ impl ObjectStore for FaultStore {
     }
 
     async fn delete(&self, key: &Key) -> Result<()> {
-        let fault = self.control.begin("delete", key.as_str()).await?;
-        if fault == Some(Fault::Late) {
-            self.control.late().push(Late::Delete(key.clone()));
-            return Err(StoreError::new("delete", key, ErrorKind::Unavailable));
-        }
-        reply(fault, "delete", key.as_str(), self.inner.delete(key).await)
+        let late = Late::Delete(key.clone());
+        self.change("delete", key, late, self.inner.delete(key)).await
     }
 
     async fn delete_version(&self, version: &ObjectMeta) -> Result<()> {
-        let fault = self.control.begin("delete", version.key.as_str()).await?;
-        if fault == Some(Fault::Late) {
-            self.control.late().push(Late::DeleteVersion(version.clone()));
-            return Err(StoreError::new("delete", &version.key, ErrorKind::Unavailable));
-        }
-        reply(fault, "delete", version.key.as_str(), self.inner.delete_version(version).await)
+        let late = Late::DeleteVersion(version.clone());
+        self.change("delete", &version.key, late, self.inner.delete_version(version)).await
     }
 
     async fn stored_digest(&self, key: &Key) -> Result<Option<(ObjectMeta, Digest)>> {
-        let fault = self.control.begin("head", key.as_str()).await?;
-        reply(fault, "head", key.as_str(), self.inner.stored_digest(key).await)
+        self.run("head", key.as_str(), self.inner.stored_digest(key)).await
     }
 
     fn address(&self, key: &Key) -> Option<Address> {
@@ -260,8 +268,7 @@ impl ObjectStore for FaultStore {
         digest: Digest,
         content_type: Option<&str>,
     ) -> Result<Option<ETag>> {
-        let fault = self.control.begin("copy", to.as_str()).await?;
-        reply(fault, "copy", to.as_str(), self.inner.copy_from(from, to, digest, content_type).await)
+        self.run("copy", to.as_str(), self.inner.copy_from(from, to, digest, content_type)).await
     }
 
     async fn signed_url(&self, key: &Key, served: ServedAs<'_>, valid_for: Duration) -> Result<Option<String>> {
@@ -273,13 +280,11 @@ impl ObjectStore for FaultStore {
     }
 
     async fn status(&self) -> Result<StoreStatus> {
-        let fault = self.control.begin("status", "").await?;
-        reply(fault, "status", "", self.inner.status().await)
+        self.run("status", "", self.inner.status()).await
     }
 
     async fn sweep_unfinished(&self, before: Timestamp) -> Result<u64> {
-        let fault = self.control.begin("sweep", "").await?;
-        reply(fault, "sweep", "", self.inner.sweep_unfinished(before).await)
+        self.run("sweep", "", self.inner.sweep_unfinished(before)).await
     }
 }
 

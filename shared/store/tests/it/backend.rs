@@ -8,7 +8,7 @@ use aws_sdk_s3::config::retry::{RetryConfig, RetryPartition};
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
 use store::testing::fs::SimulatedDisk;
 use store::testing::{FaultStore, MemoryStore};
-use store::{Body, DiskStore, ErrorKind, Key, Meter, Metered, ObjectStore, PutMode, S3Store, Store};
+use store::{Body, DiskStore, ErrorKind, Key, Meter, ObjectStore, PutMode, S3Store, Store};
 use tempfile::TempDir;
 
 #[cfg(feature = "cloudinary")]
@@ -58,15 +58,8 @@ pub async fn faulty_memory() -> Backend {
 pub async fn metered_disk() -> Backend {
     let folder = TempDir::new().unwrap();
     let root = folder.path().join("store");
-    let metered = move || Metered::new(Arc::new(DiskStore::open(&root).unwrap()), Arc::new(Unheeded));
-    Backend::new(folder, move || Arc::new(metered()))
-}
-
-/// Likewise in a bucket.
-pub async fn metered_s3() -> Backend {
-    let (folder, endpoint) = s3_server::start().await;
-    let metered = move || Metered::new(Arc::new(client(&endpoint, s3_server::BUCKET)), Arc::new(Unheeded));
-    Backend::new(folder, move || Arc::new(metered()))
+    let backend = Backend::new(folder, move || Arc::new(DiskStore::open(&root).unwrap()));
+    Backend { store: backend.store.clone().metered(Arc::new(Unheeded)), ..backend }
 }
 
 #[derive(Debug)]

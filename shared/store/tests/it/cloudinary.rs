@@ -242,7 +242,7 @@ async fn the_probe_catches_an_environment_that_overwrites_what_it_must_not() {
     server.state().forgets = true;
     let (kind, sentence) = said(backend.check_conditional_writes(&key("scratch")).await);
     assert_eq!(kind, ErrorKind::Refused);
-    assert!(sentence.contains("overwrites what an upload must not overwrite"), "{sentence}");
+    assert!(sentence.contains("overwrites objects that an upload must not overwrite"), "{sentence}");
 }
 
 #[tokio::test]

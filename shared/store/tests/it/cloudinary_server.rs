@@ -47,7 +47,7 @@ pub struct State {
     pub uploads_in_a_second: u64,
     /// Whether images are delivered otherwise than they were sent.
     pub alters_images: bool,
-    /// Whether it overwrites whatever it is told.
+    /// Whether it overwrites whatever it is asked to store.
     pub forgets: bool,
     /// The longest file there may be.
     pub most_bytes: usize,
@@ -180,7 +180,7 @@ impl State {
                     ["resources", kind, delivery, id @ ..] => {
                         let id = ((*kind).to_owned(), (*delivery).to_owned(), id.join("/"));
                         match self.objects.get(&id) {
-                            Some(_) => ResponseTemplate::new(200).set_body_json(self.told(&id, false)),
+                            Some(_) => ResponseTemplate::new(200).set_body_json(self.description(&id, false)),
                             None => error(404, &format!("Resource not found - {}", id.2)),
                         }
                     }
@@ -204,18 +204,18 @@ impl State {
             return error(400, "Invalid image file");
         }
         if self.objects.contains_key(&id) && !overwrite && !self.forgets {
-            return ResponseTemplate::new(200).set_body_json(self.told(&id, true));
+            return ResponseTemplate::new(200).set_body_json(self.description(&id, true));
         }
         let version = BEGINNING + self.uploads / self.uploads_in_a_second;
         self.uploads += 1;
         self.objects.insert(id.clone(), Stored { bytes, version });
-        ResponseTemplate::new(200).set_body_json(self.told(&id, false))
+        ResponseTemplate::new(200).set_body_json(self.description(&id, false))
     }
 
-    fn told(&self, id: &Id, existing: bool) -> Value {
+    fn description(&self, id: &Id, existing: bool) -> Value {
         let (Stored { bytes, version }, (kind, delivery, name)) = (&self.objects[id], id);
         let url = format!("{}/{CLOUD}/{kind}/{delivery}/v{version}/{name}", self.endpoint);
-        let mut told = json!({
+        let mut description = json!({
             "asset_id": "3515c6000a548515f1134043f9785c2f",
             "public_id": name,
             "version": version,
@@ -227,9 +227,9 @@ impl State {
             "secure_url": url,
         });
         if existing {
-            told["existing"] = true.into();
+            description["existing"] = true.into();
         }
-        told
+        description
     }
 
     fn list(&self, kind: &str, delivery: &str, request: &Request) -> ResponseTemplate {
@@ -238,7 +238,7 @@ impl State {
         let wanted = |id: &&Id| id.0 == kind && id.1 == delivery && id.2.starts_with(&query["prefix"]);
         let all: Vec<&Id> = self.objects.keys().filter(wanted).collect();
         let size = self.page.min(query["max_results"].parse().unwrap());
-        let page: Vec<Value> = all.iter().skip(from).take(size).map(|id| self.told(id, false)).collect();
+        let page: Vec<Value> = all.iter().skip(from).take(size).map(|id| self.description(id, false)).collect();
         let mut answer = json!({ "resources": page });
         if from + size < all.len() {
             answer["next_cursor"] = (from + size).to_string().into();

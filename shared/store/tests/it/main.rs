@@ -31,7 +31,6 @@ macro_rules! on_every_backend {
         on_every_backend! { @on on_faulty_memory faulty_memory $($file::{ $($test),* }),* }
         on_every_backend! { @on on_disk disk $($file::{ $($test),* }),* }
         on_every_backend! { @on on_a_metered_disk metered_disk $($file::{ $($test),* }),* }
-        on_every_backend! { @on on_metered_s3 metered_s3 $($file::{ $($test),* }),* }
         on_every_backend! { @on on_a_simulated_disk simulated_disk $($file::{ $($test),* }),* }
         on_every_backend! { @on on_a_fuse_like_disk fuse_like_disk $($file::{ $($test),* }),* }
         on_every_backend! { @on on_s3 s3 $($file::{ $($test),* }),* }

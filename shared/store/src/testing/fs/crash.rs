@@ -12,9 +12,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::moment::Moment;
 use super::simulated::SimulatedDisk;
-use super::state::{Content, Node, ROOT, State};
+use super::state::{Content, Moment, Node, ROOT, State};
 
 /// More outcomes of one crash than this mean that a sync is missing.
 const MOST_OUTCOMES: usize = 10_000;
@@ -23,6 +22,11 @@ const MOST_OUTCOMES: usize = 10_000;
 type Outcome = BTreeMap<u64, Content>;
 
 impl Moment {
+    /// The change that led here.
+    pub fn call(&self) -> &str {
+        &self.call
+    }
+
     /// Everything that is visible: the bytes of each file by its path, and of each folder `None`.
     pub fn tree(&self) -> BTreeMap<String, Option<Arc<Vec<u8>>>> {
         let mut tree = BTreeMap::new();

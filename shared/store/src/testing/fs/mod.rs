@@ -2,10 +2,9 @@
 
 mod crash;
 mod fault;
-mod moment;
 mod simulated;
 mod state;
 
 pub use fault::{Call, CallFault, FaultyFileSystem};
-pub use moment::Moment;
 pub use simulated::SimulatedDisk;
+pub use state::Moment;

@@ -9,8 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use jiff::Timestamp;
 use rustix::io::Errno;
 
-use super::moment::Moment;
-use super::state::{Change, Content, ROOT, State};
+use super::state::{Change, Content, Moment, ROOT, State};
 use crate::disk::fs::{Entries, FileSystem, Handle, Open, Result, Space, Stat};
 use crate::object::Files;
 
@@ -50,7 +49,7 @@ struct Lock {
 
 impl Inner {
     /// Frees the space of a node that has neither a name nor a handle.
-    fn settle(&mut self, id: u64) {
+    fn free_if_unused(&mut self, id: u64) {
         let node = self.state.node(id);
         if node.links > 0 || self.open.contains_key(&id) {
             return;
@@ -65,7 +64,7 @@ impl Inner {
 
     fn change(&mut self, folder: u64, change: Change) {
         for id in self.state.change(folder, change) {
-            self.settle(id);
+            self.free_if_unused(id);
         }
     }
 
@@ -76,7 +75,7 @@ impl Inner {
     fn changed(&mut self, call: impl FnOnce() -> String) {
         let state = &self.state;
         if let Some(recorded) = &mut self.recorded {
-            recorded.push(Moment::new(call(), state.clone()));
+            recorded.push(Moment { call: call(), state: state.clone() });
         }
     }
 }
@@ -136,7 +135,7 @@ impl SimulatedDisk {
 
     /// The disk as it is now.
     pub fn moment(&self) -> Moment {
-        Moment::new("now".to_owned(), self.inner().state.clone())
+        Moment { call: "now".to_owned(), state: self.inner().state.clone() }
     }
 
     /// Records every change from now on.
@@ -180,10 +179,22 @@ impl Drop for Simulated {
             *count -= 1;
             if *count == 0 {
                 inner.open.remove(&self.node);
-                inner.settle(self.node);
+                inner.free_if_unused(self.node);
             }
         }
         self.disk.shared.unlocked.notify_all();
+    }
+}
+
+impl Simulated {
+    /// Changes names in this folder, if `plan` finds that it is possible.
+    fn change_names(&self, call: String, plan: impl FnOnce(&mut State) -> Result<Change>) -> Result<()> {
+        let mut inner = self.disk.inner();
+        inner.takes_writes()?;
+        let change = plan(&mut inner.state)?;
+        inner.change(self.node, change);
+        inner.changed(|| call);
+        Ok(())
     }
 }
 
@@ -215,14 +226,11 @@ impl Handle for Simulated {
     }
 
     fn make_folder_at(&self, name: &str) -> Result<()> {
-        let mut inner = self.disk.inner();
-        inner.takes_writes()?;
-        inner.state.must_be_free(self.node, name)?;
-        inner.state.must_have_room_for_a_file()?;
-        let id = inner.state.make(Content::folder(BTreeMap::new()));
-        inner.change(self.node, vec![(name.to_owned(), Some(id))]);
-        inner.changed(|| format!("make folder {name}"));
-        Ok(())
+        self.change_names(format!("make folder {name}"), |state| {
+            state.must_be_free(self.node, name)?;
+            state.must_have_room_for_a_file()?;
+            Ok(vec![(name.to_owned(), Some(state.make(Content::folder(BTreeMap::new()))))])
+        })
     }
 
     fn stat_at(&self, name: &str) -> Result<Stat> {
@@ -251,50 +259,33 @@ impl Handle for Simulated {
     }
 
     fn rename_new_at(&self, from: &str, to: &str) -> Result<()> {
-        let mut inner = self.disk.inner();
-        inner.takes_writes()?;
-        let id = inner.state.existing(self.node, from)?;
-        inner.state.must_be_free(self.node, to)?;
-        inner.change(self.node, vec![(from.to_owned(), None), (to.to_owned(), Some(id))]);
-        inner.changed(|| format!("rename {from} to {to}"));
-        Ok(())
+        self.change_names(format!("rename {from} to {to}"), |state| {
+            let id = state.existing(self.node, from)?;
+            state.must_be_free(self.node, to)?;
+            Ok(vec![(from.to_owned(), None), (to.to_owned(), Some(id))])
+        })
     }
 
     fn link_at(&self, from: &str, to: &str) -> Result<()> {
-        let mut inner = self.disk.inner();
-        inner.takes_writes()?;
-        let id = inner.state.existing(self.node, from)?;
-        inner.state.must_be_free(self.node, to)?;
-        if inner.state.is_folder(id) {
-            return Err(Errno::PERM);
-        }
-        inner.change(self.node, vec![(to.to_owned(), Some(id))]);
-        inner.changed(|| format!("link {from} to {to}"));
-        Ok(())
+        self.change_names(format!("link {from} to {to}"), |state| {
+            let id = state.existing(self.node, from)?;
+            state.must_be_free(self.node, to)?;
+            if state.is_folder(id) { Err(Errno::PERM) } else { Ok(vec![(to.to_owned(), Some(id))]) }
+        })
     }
 
     fn unlink_at(&self, name: &str) -> Result<()> {
-        let mut inner = self.disk.inner();
-        inner.takes_writes()?;
-        let id = inner.state.existing(self.node, name)?;
-        if inner.state.is_folder(id) {
-            return Err(Errno::ISDIR);
-        }
-        inner.change(self.node, vec![(name.to_owned(), None)]);
-        inner.changed(|| format!("unlink {name}"));
-        Ok(())
+        self.change_names(format!("unlink {name}"), |state| {
+            let id = state.existing(self.node, name)?;
+            if state.is_folder(id) { Err(Errno::ISDIR) } else { Ok(vec![(name.to_owned(), None)]) }
+        })
     }
 
     fn remove_folder_at(&self, name: &str) -> Result<()> {
-        let mut inner = self.disk.inner();
-        inner.takes_writes()?;
-        let id = inner.state.existing(self.node, name)?;
-        if !inner.state.entries(id)?.is_empty() {
-            return Err(Errno::NOTEMPTY);
-        }
-        inner.change(self.node, vec![(name.to_owned(), None)]);
-        inner.changed(|| format!("remove folder {name}"));
-        Ok(())
+        self.change_names(format!("remove folder {name}"), |state| {
+            let id = state.existing(self.node, name)?;
+            if state.entries(id)?.is_empty() { Ok(vec![(name.to_owned(), None)]) } else { Err(Errno::NOTEMPTY) }
+        })
     }
 
     fn entries(&self) -> Result<Entries<'_>> {

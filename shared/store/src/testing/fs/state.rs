@@ -30,6 +30,19 @@ pub(super) struct State {
     pub(super) now_ns: i128,
 }
 
+/// A simulated disk as it was after one change.
+#[derive(Clone)]
+pub struct Moment {
+    pub(super) call: String,
+    pub(super) state: State,
+}
+
+impl std::fmt::Debug for Moment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Moment").field(&self.call).finish()
+    }
+}
+
 #[derive(Clone)]
 pub(super) struct Node {
     pub(super) inode: u64,
