@@ -10,9 +10,7 @@ use super::error::ConfigError;
 use super::parse::absolute;
 use super::platform::Platform;
 use super::values::{Values, wrong};
-use store::AwsCredentials;
-use store::Key;
-use store::Secret;
+use store::{AwsCredentials, Key, Secret};
 
 /// The URL of a store.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -24,14 +24,14 @@ mod video;
 #[cfg(test)]
 mod video_tests;
 
-use std::fmt;
-use std::io;
+use std::{fmt, io};
+
+use geometry::Geometry;
+
+use store::{ReadAt, StoreError};
 
 pub use geometry::Orientation;
 pub use reader::BodyReader;
-
-use geometry::Geometry;
-use store::{ReadAt, StoreError};
 
 /// The supported formats of images and videos.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -7,8 +7,7 @@ use std::io::Cursor;
 use proptest::prelude::*;
 
 use super::*;
-use store::Body;
-use store::Spool;
+use store::{Body, Spool};
 
 fn judge(bytes: impl Into<Vec<u8>>) -> Result<Media, MediaError> {
     inspect(&Body::from(bytes.into()), &Limits::default())

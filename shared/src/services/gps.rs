@@ -1,9 +1,9 @@
 //! Removes GPS positions from images as they are served.
 
-use crate::services::images::bytes::ImageBytes;
-use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::Arc;
+
+use bytes::Bytes;
 
 use crate::catalog::Record;
 use crate::core::blocking;
@@ -11,6 +11,7 @@ use crate::core::error::Result;
 use crate::layout::ImageId;
 use crate::media::MediaError;
 use crate::media::location::{self, Found, Patches, Scanner};
+use crate::services::images::bytes::ImageBytes;
 use store::digest::Digest;
 use store::sync::{Mutex, lock};
 use store::{Body, ObjectMeta, Ranged, Store};

@@ -4,9 +4,6 @@
 //! image's order) is stored in the records of its images. So commits, backups, restores and merges need no notion of
 //! groups. A change of a group is one commit that holds all changed records.
 
-use crate::services::images::Images;
-use crate::services::images::records::ImageRecords;
-use crate::services::replication::Replicator;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -16,9 +13,10 @@ use crate::catalog::{Content, Entry, Position, Record, State, Tombstone, rank};
 use crate::core::Core;
 use crate::core::error::{Error, Result};
 use crate::layout::ImageId;
-use crate::services::images::Filter;
 use crate::services::images::fields::{DEFAULT_ORDER, Edit, Fields, MAX_NAME};
-use crate::services::images::records::Changed;
+use crate::services::images::records::{Changed, ImageRecords};
+use crate::services::images::{Filter, Images};
+use crate::services::replication::Replicator;
 use store::ErrorKind;
 
 /// The most images on a page of a list, including those inside of groups; a single larger group may exceed it.
@@ -133,18 +131,13 @@ impl Record {
 /// Reads and changes groups of images.
 #[derive(Debug)]
 pub struct Groups {
-    core: Arc<Core>,
-    images: Arc<Images>,
-    records: Arc<ImageRecords>,
-    replication: Arc<Replicator>,
+    pub(crate) core: Arc<Core>,
+    pub(crate) images: Arc<Images>,
+    pub(crate) records: Arc<ImageRecords>,
+    pub(crate) replication: Arc<Replicator>,
 }
 
 impl Groups {
-    /// Groups for the stores of `core`.
-    pub fn new(core: Arc<Core>, images: Arc<Images>, records: Arc<ImageRecords>, replication: Arc<Replicator>) -> Self {
-        Self { core, images, records, replication }
-    }
-
     /// A page of at most `limit` images and groups, newest first, after `after` if given. A group is listed, as a
     /// whole, if the filter matches one of its images; the type `group` lists groups only.
     pub async fn list(&self, filter: &Filter, after: Option<&Place>, limit: usize) -> Result<GroupedPage> {

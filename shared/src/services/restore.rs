@@ -1,9 +1,5 @@
 //! Restores a backup in two steps: a read-only plan, then its application in one commit.
 
-use crate::services::backup::Backups;
-use crate::services::images::Images;
-use crate::services::images::records::ImageRecords;
-use crate::services::room::Room;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -15,8 +11,10 @@ use crate::core::archive::Archived;
 use crate::core::error::{Error, Result};
 use crate::core::lease::Lease;
 use crate::layout::{self, BackupName, ImageId};
-use crate::services::backup::{ChunkRef, Kind};
-use crate::services::images::records::Listed;
+use crate::services::backup::{Backups, ChunkRef, Kind};
+use crate::services::images::Images;
+use crate::services::images::records::{ImageRecords, Listed};
+use crate::services::room::Room;
 use store::digest::Digest;
 use store::sync::{AtomicBool, Mutex, Ordering, lock};
 use store::{ErrorKind, Optional, StoreError};
@@ -77,25 +75,14 @@ pub struct Restored {
 /// Restores backups.
 #[derive(Debug)]
 pub struct Restores {
-    core: Arc<Core>,
-    backups: Arc<Backups>,
-    images: Arc<Images>,
-    records: Arc<ImageRecords>,
-    room: Arc<Room>,
+    pub(crate) core: Arc<Core>,
+    pub(crate) backups: Arc<Backups>,
+    pub(crate) images: Arc<Images>,
+    pub(crate) records: Arc<ImageRecords>,
+    pub(crate) room: Arc<Room>,
 }
 
 impl Restores {
-    /// Restores of backups, in the store that `core` has.
-    pub fn new(
-        core: Arc<Core>,
-        backups: Arc<Backups>,
-        images: Arc<Images>,
-        records: Arc<ImageRecords>,
-        room: Arc<Room>,
-    ) -> Self {
-        Self { core, backups, images, records, room }
-    }
-
     /// What restoring a backup would do. Changes nothing.
     pub async fn plan(&self, name: BackupName, mode: Mode) -> Result<Plan> {
         let [plan] = self.plan_each(name, [mode]).await?;

@@ -15,6 +15,8 @@ use std::task::{Context, Poll, Waker};
 use futures::TryStreamExt;
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
+use uuid::Uuid;
+
 use shared::catalog::{
     Catalog, Change, Checkpoint, Commit, CommitError, Content, Entry, Record, Stamp, Tombstone, decode_checkpoint,
 };
@@ -22,7 +24,6 @@ use shared::clock::Clock;
 use shared::layout::{self, ImageId};
 use shared::store::testing::{Fault, FaultStore, MemoryStore, Operation};
 use shared::store::{ErrorKind, ObjectStore, Store};
-use uuid::Uuid;
 
 /// What one process is told to do.
 #[derive(Debug, Clone, Copy)]

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use futures::TryStreamExt;
 use image::{ImageFormat, RgbImage};
 use jiff::SignedDuration;
+
 use shared::clock::Clock;
 use shared::images::Fields;
 use shared::layout::{self, ImageId};

@@ -28,10 +28,10 @@ mod xmp;
 
 use std::io;
 
+use store::ReadAt;
+
 pub use patches::Patches;
 pub use scan::{Found, Scanner};
-
-use store::ReadAt;
 
 /// How many bytes are read at a time.
 const CHUNK: usize = 64 * 1024;

@@ -2,13 +2,6 @@
 
 mod place;
 
-use crate::services::backup::Backups;
-use crate::services::images::records::ImageRecords;
-use crate::services::persistence::Persistence;
-use crate::services::recovery::RecoveryState;
-use crate::services::replication::Replicator;
-use crate::services::unfinished::UnfinishedUploads;
-use crate::services::verify::Verifier;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -20,12 +13,13 @@ use crate::catalog::{State, Totals};
 use crate::core::Core;
 use crate::core::error::Result;
 use crate::layout::{self, BackupName, ImageId};
-use crate::services::backup::{self, Listed};
-use crate::services::persistence::PersistenceReport;
-use crate::services::recovery::{self, Restoring};
-use crate::services::replication::ReplicationLag;
-use crate::services::unfinished::Unfinished;
-use crate::services::verify;
+use crate::services::backup::{self, Backups, Listed};
+use crate::services::images::records::ImageRecords;
+use crate::services::persistence::{Persistence, PersistenceReport};
+use crate::services::recovery::{self, RecoveryState, Restoring};
+use crate::services::replication::{ReplicationLag, Replicator};
+use crate::services::unfinished::{Unfinished, UnfinishedUploads};
+use crate::services::verify::{self, Verifier};
 use store::{ErrorKind, StoreError, StoreStatus};
 
 /// Replication lag from which the archive needs attention.
@@ -140,32 +134,17 @@ impl Health {
 /// Reports the state of the store.
 #[derive(Debug)]
 pub struct HealthReport {
-    core: Arc<Core>,
-    records: Arc<ImageRecords>,
-    backups: Arc<Backups>,
-    replication: Arc<Replicator>,
-    unfinished: Arc<UnfinishedUploads>,
-    verifier: Arc<Verifier>,
-    persistence: Arc<Persistence>,
-    recovering: Arc<RecoveryState>,
+    pub(crate) core: Arc<Core>,
+    pub(crate) records: Arc<ImageRecords>,
+    pub(crate) backups: Arc<Backups>,
+    pub(crate) replication: Arc<Replicator>,
+    pub(crate) unfinished: Arc<UnfinishedUploads>,
+    pub(crate) verifier: Arc<Verifier>,
+    pub(crate) persistence: Arc<Persistence>,
+    pub(crate) recovering: Arc<RecoveryState>,
 }
 
 impl HealthReport {
-    /// Health reports for the stores of `core`.
-    #[expect(clippy::too_many_arguments, reason = "the signature shows every service that it depends on")]
-    pub fn new(
-        core: Arc<Core>,
-        records: Arc<ImageRecords>,
-        backups: Arc<Backups>,
-        replication: Arc<Replicator>,
-        unfinished: Arc<UnfinishedUploads>,
-        verifier: Arc<Verifier>,
-        persistence: Arc<Persistence>,
-        recovering: Arc<RecoveryState>,
-    ) -> Self {
-        Self { core, records, backups, replication, unfinished, verifier, persistence, recovering }
-    }
-
     /// Checks the store and its archive; writes nothing.
     pub async fn report(&self) -> Health {
         let now = self.core.clock.now();

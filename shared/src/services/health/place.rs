@@ -1,7 +1,6 @@
 //! The check of one store: the primary or the archive.
 
-use super::HealthReport;
-use super::{ARCHIVE, Check, PRIMARY, Status};
+use super::{ARCHIVE, Check, HealthReport, PRIMARY, Status};
 use crate::core::WriteFailure;
 use store::{ErrorKind, Files, Store, StoreStatus};
 

@@ -1,16 +1,17 @@
 //! [`ImageBytes`]: an image's bytes, from the primary or else from the archive.
 
-use crate::services::recovery::RecoveryState;
-use bytes::{Bytes, BytesMut};
-use futures::StreamExt;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use futures::StreamExt;
 
 use crate::catalog::Record;
 use crate::core::Core;
 use crate::core::error::{Error, Result};
 use crate::layout::{self, ImageId};
 use crate::media::location::Scanner;
+use crate::services::recovery::RecoveryState;
 use store::digest::Digest;
 use store::sync::{Mutex, lock};
 use store::{ErrorKind, Key, ObjectMeta, Observer, Optional, Store, StoreError};

@@ -2,13 +2,13 @@
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
-use store::digest::Digest;
 use utoipa::ToSchema;
 
 use crate::base::clock::format_millis;
 use crate::catalog::{QUEUED_AT_MOST, Record};
 use crate::core::error::{Error, Result};
 use crate::media::Media;
+use store::digest::Digest;
 
 /// The category of an image that was sent without one.
 pub const DEFAULT_CATEGORY: &str = "fun";

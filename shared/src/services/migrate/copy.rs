@@ -6,6 +6,7 @@ use futures::stream::{self, TryStreamExt};
 
 use super::Migrated;
 use super::lacking::{Wanted, lacking};
+use crate::base::seal;
 use crate::catalog::Snapshot;
 use crate::core::Core;
 use crate::core::ages::IN_FLIGHT;
@@ -230,7 +231,7 @@ impl Round<'_> {
         let key = layout::sequence();
         let Some((bytes, _)) = self.from.archive.store().read(&key).await.intact()? else { return Ok(()) };
         let there = self.to.archive.store().read(&key).await.intact()?;
-        if Sequence::decode(&bytes).is_some() && there.is_none_or(|(there, _)| there != bytes) {
+        if seal::open::<Sequence>(&bytes).is_some() && there.is_none_or(|(there, _)| there != bytes) {
             self.to.archive.store().put(&key, &Body::from(bytes), &PutMode::Overwrite).await?;
         }
         Ok(())

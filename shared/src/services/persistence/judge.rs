@@ -1,13 +1,11 @@
 //! The persistence report: which evidence exists, and which of it wins.
 
-use super::Persistence;
 use std::borrow::Cow;
 use std::path::PathBuf;
 
-use super::{Deployment, MountPoint, Outlived};
+use super::{Deployment, MountPoint, Outlived, Persistence};
 use crate::base::clock::format_millis;
-use crate::config::Location;
-use crate::config::Platform;
+use crate::config::{Location, Platform};
 
 /// Whether the images will survive the next deployment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

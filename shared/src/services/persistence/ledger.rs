@@ -4,15 +4,13 @@
 //! location itself has outlived it. The ledger also serves as the location's mark, and records which locations were
 //! volumes, and where.
 
-use super::Persistence;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Instance, Volume};
+use super::{Instance, Persistence, Volume};
 use crate::base::clock::millis;
 use crate::base::seal;
 use crate::core::error::Result;
-
 use crate::layout;
 use store::{Body, Contention, ErrorKind, Optional, PutMode, Store};
 
@@ -20,7 +18,7 @@ use store::{Body, Contention, ErrorKind, Optional, PutMode, Store};
 const NEWEST: usize = 20;
 
 /// The ledger of one location; sealed JSON.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Ledger {
     /// The locations that were file systems of their own at the last start.
@@ -55,14 +53,6 @@ pub struct Outlived {
 }
 
 impl Ledger {
-    fn new() -> Self {
-        Self { volumes: Vec::new(), forgotten: 0, starts: Vec::new() }
-    }
-
-    fn decode(bytes: &[u8]) -> Option<Self> {
-        seal::open(bytes)
-    }
-
     /// Records a start of `instance`.
     fn note(&mut self, instance: &Instance, now: Timestamp) {
         match self.starts.iter_mut().find(|start| start.instance == *instance) {
@@ -89,7 +79,7 @@ impl Ledger {
 /// The ledger of a location; `None` if it is missing or damaged.
 pub(super) async fn read(place: &Store) -> Result<Option<Ledger>> {
     let read = place.read(&layout::starts()).await.intact()?;
-    Ok(read.and_then(|(bytes, _)| Ledger::decode(&bytes)))
+    Ok(read.and_then(|(bytes, _)| seal::open(&bytes)))
 }
 
 impl Persistence {
@@ -102,12 +92,12 @@ impl Persistence {
             let (ledger, mode) = match place.read(&key).await {
                 Err(error) if error.kind == ErrorKind::Corrupt => (None, PutMode::Update(place.head(&key).await?.etag)),
                 read => match read.optional()? {
-                    None => (Some(Ledger::new()), PutMode::Create),
-                    Some((bytes, etag)) => (Ledger::decode(&bytes), PutMode::Update(etag)),
+                    None => (Some(Ledger::default()), PutMode::Create),
+                    Some((bytes, etag)) => (seal::open(&bytes), PutMode::Update(etag)),
                 },
             };
             let damaged = ledger.is_none();
-            let mut ledger = ledger.unwrap_or_else(Ledger::new);
+            let mut ledger = ledger.unwrap_or_default();
             ledger.volumes = volumes.to_vec();
             instance.iter().for_each(|instance| ledger.note(instance, self.core.clock.now()));
             let outlived = instance.and_then(|instance| ledger.outlived(instance));

@@ -18,25 +18,24 @@ mod machine;
 #[cfg(test)]
 mod tests;
 
-use crate::services::recovery::RecoveryState;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
-
-pub use instance::Instance;
-pub use judge::{PersistenceReport, PersistenceStatus};
-pub use ledger::Outlived;
-pub use machine::{Machine, Mount};
 
 use crate::catalog::CatalogError;
 use crate::config::{ArchiveMode, Config, Location, Platform, StoreUrl};
 use crate::core::Core;
 use crate::core::error::Error;
 use crate::layout;
+use crate::services::recovery::RecoveryState;
 use store::sync::{Mutex, lock};
 use store::{Key, Optional, Store};
+
+pub use instance::Instance;
+pub use judge::{PersistenceReport, PersistenceStatus};
+pub use ledger::Outlived;
+pub use machine::{Machine, Mount};
 
 /// What a location is stored on.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,9 +5,6 @@ use std::sync::Arc;
 
 use futures::stream::{self, Stream, StreamExt, TryStreamExt};
 use jiff::Timestamp;
-use store::Optional;
-use store::digest::Digest;
-use store::sync::{Mutex, lock};
 
 use super::verified_image::VerifiedImage;
 use crate::catalog::{Chunk, Entry};
@@ -18,6 +15,9 @@ use crate::services::backup::Backups;
 use crate::services::gps::GpsPositions;
 use crate::services::images::bytes::ImageBytes;
 use crate::services::images::records::{ImageRecords, Listed};
+use store::Optional;
+use store::digest::Digest;
+use store::sync::{Mutex, lock};
 
 /// Images read ahead.
 const AHEAD: usize = 4;

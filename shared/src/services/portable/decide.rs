@@ -1,6 +1,7 @@
 //! The plan of an import: the outcome for each record and each file of a source.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::Timestamp;
@@ -13,18 +14,15 @@ use super::text_budget::TextBudget;
 use super::{Meter, OnProgress, Stage, names};
 use crate::base::clock::format_millis;
 use crate::catalog::{Change, Checkpoint, Commit, Content, Record, Snapshot, Stamp, State, decode_checkpoint};
-use crate::core::Core;
-use crate::core::blocking;
 use crate::core::error::{Error, Result};
 use crate::core::lease::Lease;
+use crate::core::{Core, blocking};
 use crate::layout::{self, ImageId};
 use crate::media::{self, Format, Media, MediaError};
 use crate::services::backup::Backups;
 use crate::services::images::fields::{DEFAULT_CATEGORY, DEFAULT_ORDER};
-use crate::services::images::records::ImageRecords;
-use crate::services::images::records::{Listed, completed};
+use crate::services::images::records::{ImageRecords, Listed, completed};
 use crate::services::room::Room;
-use std::sync::Arc;
 use store::Optional;
 use store::digest::Digest;
 

@@ -12,9 +12,7 @@ use super::verified_image::unwritten;
 use super::zip_writer::ZipWriter;
 use crate::catalog::{Entry, Record};
 use crate::core::error::Result;
-use crate::layout::file_name;
-
-use crate::layout::ImageId;
+use crate::layout::{ImageId, file_name};
 use crate::services::groups::Group;
 
 /// The file that lists the targets of the group's links.

@@ -7,7 +7,6 @@ use encoding_rs::SHIFT_JIS;
 use uuid::Uuid;
 
 use super::source_file::SourceFile;
-
 use crate::layout::ImageId;
 use store::digest::{Digest, Hasher};
 

@@ -13,9 +13,8 @@ use super::export::{Exported, no_zip};
 use super::text::texts;
 use super::zip_writer::ZipWriter;
 use crate::core::error::Result;
-use store::digest::{Digest, Hasher};
-
 use crate::layout::{self, BackupName, ImageId};
+use store::digest::{Digest, Hasher};
 
 /// Images checked concurrently.
 pub(super) const LOOKS: usize = 16;

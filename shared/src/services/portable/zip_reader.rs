@@ -8,9 +8,8 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::Arc;
 
 use flate2::read::DeflateDecoder;
-use jiff::Timestamp;
-use jiff::civil;
 use jiff::tz::TimeZone;
+use jiff::{Timestamp, civil};
 use zip::CompressionMethod;
 use zip::read::{ArchiveOffset, Config};
 use zip::result::ZipError;

@@ -2,12 +2,11 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use store::digest::Digest;
-use store::{ETag, Key, ObjectMeta};
-
 use crate::catalog::Snapshot;
 use crate::layout;
 use crate::services::backup::Manifest;
+use store::digest::Digest;
+use store::{ETag, Key, ObjectMeta};
 
 /// A content-addressed object in the archive.
 #[derive(Clone)]

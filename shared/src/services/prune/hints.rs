@@ -1,17 +1,17 @@
 //! Finds the gc candidates: all old objects in a sweep, otherwise those that gc hints list.
 
-use super::pruner::Pruner;
-use jiff::SignedDuration;
 use std::collections::BTreeSet;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
+use jiff::SignedDuration;
 
+use super::Pruner;
 use super::candidates::{Candidate, Candidates, ExistingBackups, Stored, Unreferenced, What};
+use crate::base::seal;
 use crate::catalog::gc_hints::{GcHints, Swept};
-use store::digest::Digest;
-
 use crate::layout;
 use crate::services::backup::Intent;
+use store::digest::Digest;
 use store::{Key, ObjectMeta, Optional, StoreError};
 
 /// The interval between sweeps: a scheduled prune after this time is a sweep again.
@@ -46,7 +46,7 @@ impl Pruner {
         let read = async |meta: &ObjectMeta| {
             let read = archive.read(&meta.key).await.intact()?;
             Ok::<_, StoreError>(read.and_then(|(bytes, _)| match layout::is_intent(&meta.key) {
-                true => Intent::decode(&bytes).map(|intent| GcHints::of_chunks(intent.chunks)),
+                true => seal::open::<Intent>(&bytes).map(|intent| GcHints::of_chunks(intent.chunks)),
                 false => GcHints::decode(&bytes),
             }))
         };

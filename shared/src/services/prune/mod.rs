@@ -57,10 +57,20 @@
 
 mod candidates;
 mod hints;
-mod pruner;
 mod references;
 mod run;
 
 pub use hints::SWEEP_EVERY;
-pub use pruner::Pruner;
 pub use run::Pruned;
+
+use std::sync::Arc;
+
+use crate::core::Core;
+use crate::services::backup::Backups;
+
+/// Thins out backups and removes unreferenced objects.
+#[derive(Debug)]
+pub struct Pruner {
+    pub(crate) core: Arc<Core>,
+    pub(crate) backups: Arc<Backups>,
+}

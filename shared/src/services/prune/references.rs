@@ -1,12 +1,13 @@
 //! What backups and the catalog reference.
 
-use super::pruner::Pruner;
 use std::collections::HashSet;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::Timestamp;
 
+use super::Pruner;
 use super::candidates::{ExistingBackups, Stored, Unreferenced};
+use crate::base::seal;
 use crate::core::ages::SAFE_AGE;
 use crate::core::blocking;
 use crate::core::error::Result;
@@ -158,7 +159,7 @@ impl Pruner {
                         contention.lost().await?;
                         continue 'listing;
                     };
-                    let Some(intent) = Intent::decode(&bytes) else { return Ok(Some(DAMAGED_BACKUP)) };
+                    let Some(intent) = seal::open::<Intent>(&bytes) else { return Ok(Some(DAMAGED_BACKUP)) };
                     intent.chunks.iter().for_each(|chunk| _ = unnamed.suspects.chunks.remove(chunk));
                     unnamed.read.insert((meta.key.clone(), meta.etag.clone()));
                 }

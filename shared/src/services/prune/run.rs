@@ -1,17 +1,18 @@
 //! Runs a prune.
 
-use crate::services::migrate;
 use futures::stream::{self, StreamExt, TryStreamExt};
 
+use super::Pruner;
 use super::candidates::{Candidate, Candidates, Stored, Unreferenced, What};
-use super::pruner::Pruner;
 use crate::catalog::gc_hints::Swept;
 use crate::core::counts::LastPrune;
 use crate::core::error::{Error, Result};
 use crate::core::lease::Lease;
 use crate::layout::{self, BackupName};
+use crate::services::migrate;
 use store::StoreError;
 use store::digest::Digest;
+
 /// Objects removed between two reference checks.
 const BATCH: usize = 100;
 const UNCONDITIONAL_DELETES: &str = "The service of the archive has no conditional deletes (If-Match), so an object could go \

@@ -1,9 +1,8 @@
 //! Files in `uploads/` without a live record.
 
-use super::Recovery;
 use std::collections::HashMap;
 
-use super::Report;
+use super::{Recovery, Report};
 use crate::base::clock::format_millis;
 use crate::catalog::{Change, Content, Loaded, Record, Tombstone};
 use crate::core::ages::IN_FLIGHT;

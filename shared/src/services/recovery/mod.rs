@@ -8,30 +8,29 @@
 mod files;
 mod state;
 
-use crate::core::ages::IN_FLIGHT;
-use crate::services::backup::Backups;
-use crate::services::images::bytes::ImageBytes;
-use crate::services::images::records::ImageRecords;
-use crate::services::images::records::Listed;
-use crate::services::migrate;
-use crate::services::persistence::Persistence;
-use crate::services::replication::Replicator;
-use crate::services::unfinished::ticket::Tickets;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
-pub use state::{RecoveryState, Report, Restoring};
 
 use crate::catalog::{Loaded, Record};
 use crate::core::Core;
+use crate::core::ages::IN_FLIGHT;
 use crate::core::archive::Archived;
 use crate::core::error::{Error, Result};
 use crate::layout::{self, ImageId};
-use crate::services::backup::Kind;
-use crate::services::replication::is_refusal;
+use crate::services::backup::{Backups, Kind};
+use crate::services::images::bytes::ImageBytes;
+use crate::services::images::records::{ImageRecords, Listed};
+use crate::services::migrate;
+use crate::services::persistence::Persistence;
+use crate::services::replication::{Replicator, is_refusal};
+use crate::services::unfinished::ticket::Tickets;
 use store::digest::Digest;
 use store::{ErrorKind, StoreError};
+
+pub use state::{RecoveryState, Report, Restoring};
+
 /// Images processed concurrently.
 const COPIES: usize = 8;
 /// What an image with a record needs.
@@ -51,32 +50,17 @@ pub struct Records {
 /// Restores all locations.
 #[derive(Debug)]
 pub struct Recovery {
-    core: Arc<Core>,
-    records: Arc<ImageRecords>,
-    bytes: Arc<ImageBytes>,
-    backups: Arc<Backups>,
-    replication: Arc<Replicator>,
-    tickets: Arc<Tickets>,
-    persistence: Arc<Persistence>,
-    recovering: Arc<RecoveryState>,
+    pub(crate) core: Arc<Core>,
+    pub(crate) records: Arc<ImageRecords>,
+    pub(crate) bytes: Arc<ImageBytes>,
+    pub(crate) backups: Arc<Backups>,
+    pub(crate) replication: Arc<Replicator>,
+    pub(crate) tickets: Arc<Tickets>,
+    pub(crate) persistence: Arc<Persistence>,
+    pub(crate) recovering: Arc<RecoveryState>,
 }
 
 impl Recovery {
-    /// Recovery for the stores of `core`.
-    #[expect(clippy::too_many_arguments, reason = "the signature shows every service that it depends on")]
-    pub fn new(
-        core: Arc<Core>,
-        records: Arc<ImageRecords>,
-        bytes: Arc<ImageBytes>,
-        backups: Arc<Backups>,
-        replication: Arc<Replicator>,
-        tickets: Arc<Tickets>,
-        persistence: Arc<Persistence>,
-        recovering: Arc<RecoveryState>,
-    ) -> Self {
-        Self { core, records, bytes, backups, replication, tickets, persistence, recovering }
-    }
-
     /// Recovers records and files; safe to run while this and other processes serve the store.
     pub async fn recover(&self) -> Result<Report> {
         let records = self.recover_records().await?;

@@ -23,11 +23,6 @@ use std::sync::{Arc, Weak};
 
 use tokio::sync::OnceCell;
 
-pub use form::{Bounds, Form, Formats, Pinned, WIDTHS};
-pub use limits::Limits;
-pub use scaler::{LOOKING, Scaler, Thumbnail, Unscalable};
-pub use source::ThumbnailSource;
-
 use self::cache::Cache;
 use self::limits::MemoryPermits;
 use crate::catalog::Record;
@@ -39,6 +34,11 @@ use crate::media::{self, MediaError};
 use store::digest::Digest;
 use store::sync::{Mutex, lock};
 use store::{ErrorKind, Ranged, StoreError};
+
+pub use form::{Bounds, Form, Formats, Pinned, WIDTHS};
+pub use limits::Limits;
+pub use scaler::{LOOKING, Scaler, Thumbnail, Unscalable};
+pub use source::ThumbnailSource;
 
 /// Makes thumbnails, within limits that all requests of a process share.
 #[derive(Debug)]

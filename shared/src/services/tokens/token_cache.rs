@@ -1,22 +1,19 @@
 //! A process's cache of the tokens, so that not every request reads them.
 
-use crate::core::Core;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::Scope;
-use super::token_store::{self, fingerprint};
-use super::token_store::{Document, LONGEST_NAME, PREFIX, Token, decode, read};
+use super::token_store::{self, Document, LONGEST_NAME, PREFIX, Token, decode, fingerprint, read};
 use crate::base::seal;
 use crate::base::single_flight::{Failure, PATIENCE, SingleFlight, within};
+use crate::core::Core;
 use crate::core::error::{Error, Result};
-use store::digest::Digest;
-use store::{Body, Change, Found};
-
 use crate::layout;
+use store::digest::Digest;
 use store::sync::{Mutex, lock};
-use store::{ErrorKind, StoreError};
+use store::{Body, Change, ErrorKind, Found, StoreError};
 
 /// How long a process relies on cached tokens: a revoked token works at most this much longer, if the store answers.
 pub const TRUSTED: SignedDuration = SignedDuration::from_secs(5);

@@ -1,15 +1,14 @@
 //! Links: records of content elsewhere, such as a video on YouTube. They have no bytes here.
 
-use super::Uploads;
 use std::sync::Arc;
 
 use serde_json::Value;
 use url::{Position, Url};
 
+use super::Uploads;
 use crate::base::clock::format_millis;
 use crate::catalog::{Entry, Record};
 use crate::core::error::{Error, Result};
-
 use crate::layout::ImageId;
 use crate::services::images::fields::{DEFAULT_CATEGORY, Fields};
 use crate::services::upload::Uploaded;

@@ -2,10 +2,6 @@
 
 pub mod links;
 
-use crate::services::backup::Backups;
-use crate::services::images::fields::{DEFAULT_ORDER, Fields, check_name};
-use crate::services::replication::Replicator;
-use crate::services::room::Room;
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -14,14 +10,18 @@ use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 use crate::catalog::{Change, CommitError, Content, Entry, Record, title_of};
-use crate::core::Core;
-use crate::core::blocking;
 use crate::core::error::{Error, Result};
+use crate::core::{Core, blocking};
 use crate::layout::{self, BackupName, ImageId};
 use crate::media::{self, Media};
+use crate::services::backup::Backups;
+use crate::services::images::fields::{DEFAULT_ORDER, Fields, check_name};
+use crate::services::replication::Replicator;
+use crate::services::room::Room;
 use store::digest::{Digest, Hasher};
 use store::sync::{Mutex, lock};
 use store::{Body, ErrorKind, PutMode};
+
 /// After this long, an upload checks before its commit that its bytes still exist. Recovery leaves them alone for a
 /// day.
 const RECHECK_AFTER: SignedDuration = SignedDuration::from_mins(30);

@@ -1,12 +1,11 @@
 //! Verifies what backups consist of, besides the bytes of live images.
 
-use super::Verifier;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 
-use super::{Copy, Findings, READS, Slice, is_unreadable, read_through};
+use super::{Copy, Findings, READS, Slice, Verifier, is_unreadable, read_through};
 use crate::catalog::Chunk;
 use crate::core::blocking;
 use crate::core::error::Result;

@@ -7,11 +7,6 @@ mod backups;
 mod record;
 mod sizes;
 
-use crate::services::backup::Backups;
-use crate::services::images::bytes::ImageBytes;
-use crate::services::images::bytes::is_unreadable;
-use crate::services::images::records::ImageRecords;
-use crate::services::replication::Replicator;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
@@ -22,16 +17,21 @@ use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-pub use record::Record;
-
+use crate::base::seal;
 use crate::catalog;
 use crate::core::Core;
 use crate::core::ages::uploaded_after;
 use crate::core::archive::Archived;
 use crate::core::error::{Error, Result};
 use crate::layout::{self, BackupName, ImageId};
+use crate::services::backup::Backups;
+use crate::services::images::bytes::{ImageBytes, is_unreadable};
+use crate::services::images::records::ImageRecords;
+use crate::services::replication::Replicator;
 use store::digest::Digest;
 use store::{Body, Change, Found, Key, Optional, Store, StoreError};
+
+pub use record::Record;
 
 /// Objects read concurrently.
 const READS: usize = 4;
@@ -350,7 +350,7 @@ impl Verifier {
     /// The recorded findings of past verifications.
     pub async fn verifications(&self) -> Result<Record> {
         let kept = self.core.archive.store().read(&layout::verified()).await.intact()?;
-        Ok(kept.and_then(|(bytes, _)| Record::decode(&bytes)).unwrap_or_else(Record::new))
+        Ok(kept.and_then(|(bytes, _)| seal::open(&bytes)).unwrap_or_default())
     }
 
     /// Records the findings of a verification. Only a verification that read all of its slice clears earlier findings.
@@ -362,17 +362,16 @@ impl Verifier {
         saw_all: bool,
     ) -> Result<()> {
         let note = |found: Found| {
-            let kept = match found {
-                Found::Absent | Found::Unreadable => None,
-                Found::Bytes(bytes) => Record::decode(&bytes),
+            let mut record = match found {
+                Found::Absent | Found::Unreadable => Record::default(),
+                Found::Bytes(bytes) => seal::open(&bytes).unwrap_or_default(),
             };
-            let mut record = kept.unwrap_or_else(Record::new);
             if let Some(backups) = backups {
                 // A backup that was deleted is no longer damaged.
                 record.damaged_backups.retain(|name| backups.contains(name));
             }
             record.note(slice, findings, self.core.clock.now(), saw_all);
-            Ok::<_, Error>(Change::Put(Body::from(record.encode()), ()))
+            Ok::<_, Error>(Change::Put(Body::from(seal::seal(&record)), ()))
         };
         self.core.archive.store().update(&layout::verified(), note).await
     }

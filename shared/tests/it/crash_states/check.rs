@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use jiff::SignedDuration;
+
+use super::{Tree, View, World, now, tree, view};
 use shared::layout::BackupName;
 use shared::restore::Mode;
 use shared::store::testing::fs::{Moment, SimulatedDisk};
 use shared::verify::Slice;
-
-use super::{Tree, View, World, now, tree, view};
 
 /// What may be seen after a crash, and what was promised.
 pub struct Expected<'a> {

@@ -19,6 +19,7 @@ use std::task::{Context, Poll, Waker};
 
 use image::{ImageFormat, RgbImage};
 use jiff::{SignedDuration, Timestamp};
+
 use shared::catalog::Record;
 use shared::clock::Clock;
 use shared::images::Fields;

@@ -3,21 +3,20 @@
 use std::sync::Mutex;
 
 use jiff::SignedDuration;
+use uuid::Uuid;
+
+use super::{Copies, View, World, now, png, try_upload, upload, view};
 use shared::Keepsake;
 use shared::backup::Kind;
 use shared::catalog::Entry;
 use shared::digest::Digest;
-use shared::images::Fields;
-use shared::images::Patch;
+use shared::images::{Fields, Patch};
 use shared::layout::{self, BackupName, ImageId};
 use shared::restore::Mode;
 use shared::store::fs::{FileSystem, Open};
 use shared::store::{Body, PutMode};
 use shared::ticket::{Announcement, Destination};
 use shared::verify::Slice;
-use uuid::Uuid;
-
-use super::{Copies, View, World, now, png, try_upload, upload, view};
 
 /// What a process does that loses power meanwhile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

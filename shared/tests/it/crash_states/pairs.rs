@@ -6,16 +6,15 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use shared::clock::Clock;
-use shared::store::testing::FaultStore;
-use shared::store::testing::fs::Moment;
+use Operation::*;
 
 use super::check::{Expected, States};
 use super::operations::{ALL, Notes, Operation, used};
 use super::single::Recorded;
 use super::{Copies, View, World, view};
-
-use Operation::*;
+use shared::clock::Clock;
+use shared::store::testing::FaultStore;
+use shared::store::testing::fs::Moment;
 
 /// Whether the second operation finds what it is about after the first.
 fn follows(first: Operation, second: Operation) -> bool {

@@ -1,12 +1,12 @@
 //! Each operation by itself, cut off at each of its system calls, and the recoveries that follow, cut off likewise.
 
 use jiff::SignedDuration;
-use shared::store::testing::fs::{Moment, SimulatedDisk};
-use shared::store::{Body, Key, PutMode};
 
 use super::check::{Expected, States, recover};
 use super::operations::{ALL, Notes, Operation, runtime, same_images, used};
 use super::{Copies, View, World, now, png, view};
+use shared::store::testing::fs::{Moment, SimulatedDisk};
+use shared::store::{Body, Key, PutMode};
 
 /// An operation that was seen to its end, with the disk after each of its calls.
 pub struct Recorded {

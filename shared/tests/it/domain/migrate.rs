@@ -2,10 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{AtomicBool, AtomicU32};
 
 use futures::TryStreamExt;
 use jiff::SignedDuration;
+
+use super::{World, png, seen, upload, upload_all};
 use shared::backup::Kind;
 use shared::images::Patch;
 use shared::layout::{self, ImageId};
@@ -15,8 +18,6 @@ use shared::store::ObjectMeta;
 use shared::store::testing::{FaultStore, Operation};
 use shared::verify::Slice;
 use shared::{Error, Keepsake};
-
-use super::{World, png, seen, upload, upload_all};
 
 /// A store with images, one that was edited, one that was deleted, an automatic backup and one made by hand.
 pub(crate) async fn filled(world: &World) -> Vec<ImageId> {

@@ -4,11 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use shared::store::ErrorKind;
-use shared::store::testing::{Fault, FaultStore, Operation};
-
 use super::prune::{few, keepsake, worn};
 use super::{World, upload};
+use shared::store::ErrorKind;
+use shared::store::testing::{Fault, FaultStore, Operation};
 
 /// Nothing is removed where something that names contents cannot be read.
 async fn held_back_by(what: &str, damage: impl AsyncFn(&World), reason: &str) {

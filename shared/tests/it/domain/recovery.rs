@@ -4,6 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use jiff::SignedDuration;
+use uuid::Uuid;
+
+use super::{World, png, seen, upload_all};
 use shared::clock::{Clock, format_millis};
 use shared::health::Status;
 use shared::layout::{self, ImageId};
@@ -11,9 +14,6 @@ use shared::media::Limits;
 use shared::store::testing::{Fault, FaultStore, MemoryStore, Operation};
 use shared::store::{ErrorKind, Store};
 use shared::{Keepsake, Settings};
-use uuid::Uuid;
-
-use super::{World, png, seen, upload_all};
 
 #[tokio::test]
 async fn files_of_interrupted_upload_are_quarantined_once_it_cannot_run() {

@@ -3,22 +3,21 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
-use shared::backup::Kind;
-use shared::clock::Clock;
-use shared::images::Fields;
-use shared::images::Patch;
-use shared::layout::{self, ImageId};
-use shared::restore::Mode;
-use shared::store::Body;
-use shared::ticket::Destination;
-use shared::upload::NewImage;
-use shared::{Keepsake, Settings};
 use uuid::Uuid;
 
 use super::operations::{Known, On, UNDER_TICKET, announcement};
 use super::places::Place;
 use super::run;
 use crate::world::{png, upload_all};
+use shared::backup::Kind;
+use shared::clock::Clock;
+use shared::images::{Fields, Patch};
+use shared::layout::{self, ImageId};
+use shared::restore::Mode;
+use shared::store::Body;
+use shared::ticket::Destination;
+use shared::upload::NewImage;
+use shared::{Keepsake, Settings};
 
 /// Uploads for each automatic backup.
 const BACKUP_EVERY: u64 = 5;

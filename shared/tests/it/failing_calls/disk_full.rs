@@ -1,6 +1,10 @@
 //! The promise for a full disk: an upload that finds no room is refused and leaves nothing, deleting works at once, and
 //! uploads go on as soon as there is room.
 
+use super::bases::Told;
+use super::places::Place;
+use super::{answered, run};
+use crate::world::png;
 use shared::clock::Clock;
 use shared::health::Status;
 use shared::images::Fields;
@@ -10,11 +14,6 @@ use shared::store::fs::FileSystem;
 use shared::store::testing::fs::SimulatedDisk;
 use shared::upload::{NewImage, Uploaded};
 use shared::{Keepsake, Result, Settings};
-
-use super::bases::Told;
-use super::places::Place;
-use super::{answered, run};
-use crate::world::png;
 
 /// An image with something behind it, as long as an image that takes up room.
 fn large(n: u32) -> Vec<u8> {

@@ -17,16 +17,16 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use axum::response::IntoResponse;
+use bases::{Base, Told, View, counted};
 use jiff::SignedDuration;
+use operations::{Effect, OPERATIONS, On, Operation};
+use places::{Fault, Injector, Place, When};
+
 use shared::clock::Clock;
 use shared::http::Problem;
 use shared::store::testing::MemoryStore;
 use shared::store::testing::fs::SimulatedDisk;
 use shared::{Error, Keepsake};
-
-use bases::{Base, Told, View, counted};
-use operations::{Effect, OPERATIONS, On, Operation};
-use places::{Fault, Injector, Place, When};
 
 /// Drives a future by hand, so that the same calls come in the same order each time. What hangs is a failure.
 fn run<F: Future>(future: F) -> F::Output {

@@ -4,18 +4,17 @@ use std::collections::BTreeSet;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use uuid::Uuid;
+
+use crate::world::{png, upload};
 use shared::backup::Kind;
-use shared::images::Fields;
-use shared::images::{Filter, Patch};
+use shared::images::{Fields, Filter, Patch};
 use shared::layout::{BackupName, ImageId};
 use shared::restore::Mode;
 use shared::store::Body;
 use shared::upload::NewImage;
 use shared::verify::Slice;
 use shared::{Error, Keepsake, Result};
-use uuid::Uuid;
-
-use crate::world::{png, upload};
 
 /// What there is in the place that an operation runs on.
 pub(crate) struct Known {

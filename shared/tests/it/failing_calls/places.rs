@@ -6,15 +6,14 @@ use std::sync::{Arc, Mutex};
 
 use futures::TryStreamExt;
 use jiff::Timestamp;
+
+use super::run;
 use shared::clock::Clock;
-use shared::layout;
 use shared::store::fs::FileSystem;
 use shared::store::testing::fs::{Call, CallFault, FaultyFileSystem, SimulatedDisk};
 use shared::store::testing::{FaultStore, MemoryStore, Operation};
 use shared::store::{self, Body, DiskStore, Key, ObjectStore, PutMode, Store, StoreError};
-use shared::{Keepsake, Settings};
-
-use super::run;
+use shared::{Keepsake, Settings, layout};
 
 /// A place that outlives the processes which serve it.
 pub(crate) enum Place {

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use futures::TryStreamExt;
+
+use super::*;
 use shared::config::Location;
 use shared::health::{Health, Status};
 use shared::layout::{self, ImageId};
@@ -13,8 +15,6 @@ use shared::persistence::{Deployment, Fenced, Instance, Machine, MountPoint, Per
 use shared::store::testing::{Fault, FaultStore};
 use shared::store::{DiskStore, ErrorKind, Store};
 use shared::{Keepsake, Settings};
-
-use super::*;
 
 /// A folder on a file system of this kind that is mounted there.
 fn folder_on(at: &str, point: &str, file_system: &str) -> MountPoint {

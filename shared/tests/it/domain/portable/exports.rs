@@ -3,6 +3,9 @@
 use std::process::Command;
 
 use serde_json::{Value, json};
+
+use super::{entries_of, export, id, quiet, records};
+use crate::domain::{World, png, seen, upload, upload_all};
 use shared::backup::Kind;
 use shared::config::Keep;
 use shared::digest::Digest;
@@ -10,9 +13,6 @@ use shared::portable::What;
 use shared::store::ErrorKind;
 use shared::store::testing::{Fault, Operation};
 use shared::{Error, Settings};
-
-use super::{entries_of, export, id, quiet, records};
-use crate::domain::{World, png, seen, upload, upload_all};
 
 /// A picture that is too long to be sent from memory.
 fn large() -> Vec<u8> {

@@ -2,16 +2,16 @@
 
 use std::io::{Cursor, Write};
 
-use shared::Error;
-use shared::catalog::{Change, Commit, Content, Record};
-use shared::images::Patch;
-use shared::layout::{self, ImageId};
-use shared::portable::Source;
 use uuid::Uuid;
 use zip::write::SimpleFileOptions;
 
 use super::{open, quiet, zip_of};
 use crate::domain::{World, png, seen};
+use shared::Error;
+use shared::catalog::{Change, Commit, Content, Record};
+use shared::images::Patch;
+use shared::layout::{self, ImageId};
+use shared::portable::Source;
 
 /// Replaces a text everywhere, by one of the same length.
 fn replaced(mut bytes: Vec<u8>, from: &[u8], to: &[u8]) -> Vec<u8> {

@@ -5,6 +5,9 @@ use std::sync::Mutex;
 
 use futures::FutureExt;
 use serde_json::json;
+
+use super::{export, id, import, older, open, quiet, records, write_all, zip_of};
+use crate::domain::{World, png, seen, upload, upload_all};
 use shared::Error;
 use shared::backup::Kind;
 use shared::catalog::Record;
@@ -14,9 +17,6 @@ use shared::portable::{Source, What};
 use shared::restore::Mode;
 use shared::store::ErrorKind;
 use shared::store::testing::{Fault, Operation};
-
-use super::{export, id, import, older, open, quiet, records, write_all, zip_of};
-use crate::domain::{World, png, seen, upload, upload_all};
 
 #[tokio::test]
 async fn a_backup_that_was_taken_out_comes_back_whole_after_everything_is_lost() {

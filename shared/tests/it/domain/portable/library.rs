@@ -4,14 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
-use shared::clock::Clock;
-use shared::layout;
-use shared::portable::{Progress, Source, Stage};
-use shared::store::{DiskStore, Store};
-use shared::{Keepsake, Settings};
 
 use super::{id, quiet, records};
 use crate::domain::png;
+use shared::clock::Clock;
+use shared::portable::{Progress, Source, Stage};
+use shared::store::{DiskStore, Store};
+use shared::{Keepsake, Settings, layout};
 
 /// A folder of the older format with `count` files, in groups, with fields that nobody knows, links to elsewhere, one
 /// record without its file and one file without a record; returns its records.

@@ -10,12 +10,13 @@ use std::io::{Cursor, Read, Write};
 use std::path::Path;
 
 use serde_json::Value;
+use zip::write::SimpleFileOptions;
+
 use shared::Keepsake;
 use shared::catalog::Record;
 use shared::layout::ImageId;
 use shared::portable::{Exported, Imported, Progress, Source, What};
 use shared::store::Body;
-use zip::write::SimpleFileOptions;
 
 pub(crate) fn quiet(_: Progress) {}
 

@@ -5,12 +5,6 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use serde::Deserialize;
-use shared::backup::Kind;
-use shared::catalog::{Checkpoint, Commit, Entry, decode_checkpoint, decode_chunk};
-use shared::digest::Digest;
-use shared::layout::{self, BackupName, ImageId};
-use shared::restore::Mode;
-use shared::store::Key;
 use uuid::Uuid;
 
 use super::contents::bytes_of;
@@ -19,6 +13,12 @@ use super::places::Op;
 use super::request::{Request, patched};
 use super::schedule::Side;
 use super::world::{KEEP, World};
+use shared::backup::Kind;
+use shared::catalog::{Checkpoint, Commit, Entry, decode_checkpoint, decode_chunk};
+use shared::digest::Digest;
+use shared::layout::{self, BackupName, ImageId};
+use shared::restore::Mode;
+use shared::store::Key;
 
 /// A backup as it lies in the archive.
 pub(crate) struct Kept {

@@ -15,9 +15,10 @@ mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use world::World;
+
 pub(crate) use schedule::{Setup, Turn, generate, shrink};
 pub(crate) use stats::Stats;
-use world::World;
 
 /// A run that has failed.
 #[derive(Debug)]

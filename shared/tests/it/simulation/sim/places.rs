@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use bytes::Bytes;
 use futures::{FutureExt, TryStreamExt};
 use jiff::Timestamp;
+
+use super::schedule::{Mishap, Side};
 use shared::layout;
 use shared::store::testing::{Fault, FaultStore, MemoryStore, Operation};
 use shared::store::{Body, ErrorKind, Key, ObjectStore, PutMode, Store};
-
-use super::schedule::{Mishap, Side};
 
 /// An operation that took place, or failed in its place.
 #[derive(Debug, Clone)]

@@ -9,15 +9,15 @@
 use std::collections::BTreeSet;
 
 use jiff::SignedDuration;
-use shared::backup::Kind;
-use shared::layout::{self, BackupName};
-use shared::store::Key;
-use shared::verify::Slice;
 
 use super::model::{Checked, Outcome};
 use super::request::Request;
 use super::schedule::{Damage, Rng, SERVING, Side};
 use super::world::{CHECKER, FOLLOWER, World};
+use shared::backup::Kind;
+use shared::layout::{self, BackupName};
+use shared::store::Key;
+use shared::verify::Slice;
 
 impl World {
     /// Lets everything end, or die; then a fresh process recovers, and everything is checked.

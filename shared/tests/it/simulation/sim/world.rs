@@ -7,6 +7,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use jiff::{SignedDuration, Timestamp};
+use uuid::Uuid;
+
+use super::model::{Checked, Model, View};
+use super::places::{GpsRemoval, Op};
+use super::request::{Answer, Request, Spec};
+use super::schedule::{Mishap, SERVING, Setup, Turn};
+use super::stats::Stats;
 use shared::catalog::{Snapshot, State};
 use shared::clock::Clock;
 use shared::config::Keep;
@@ -15,13 +22,6 @@ use shared::layout::ImageId;
 use shared::store::ErrorKind;
 use shared::store::testing::Fault;
 use shared::{Keepsake, Result, Settings};
-use uuid::Uuid;
-
-use super::model::{Checked, Model, View};
-use super::places::{GpsRemoval, Op};
-use super::request::{Answer, Request, Spec};
-use super::schedule::{Mishap, SERVING, Setup, Turn};
-use super::stats::Stats;
 
 /// The process that follows uploads where replicas are deferred.
 pub(crate) const FOLLOWER: usize = SERVING;
