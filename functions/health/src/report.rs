@@ -204,7 +204,7 @@ impl<'a> Report<'a> {
             version: env!("CARGO_PKG_VERSION"),
             persistence: Persistence {
                 writable: health.writable,
-                verdict: persistence.verdict.name(),
+                verdict: persistence.status.name(),
                 evidence: &persistence.evidence,
                 platform,
                 mount: persistence.mount.as_deref(),

@@ -91,7 +91,7 @@ pub(crate) async fn serve(
     let located = if record.sha256.is_none() { Some(locate(&app, &id, record).await?) } else { None };
     // Unless the bytes must be scanned to determine what is sent.
     let places = if app.strip_gps { Some(app.keepsake.gps.find(&id, record).await?) } else { None };
-    let (patches, sound) = places.map(|places| (places.patches, places.sound)).unwrap_or_default();
+    let (patches, sound) = places.map(|places| (places.patches, places.verified)).unwrap_or_default();
     let is_verified = sound.is_some();
     let located = sound.or(located);
     let (etag, digest) = match (record.sha256, &located) {

@@ -102,7 +102,7 @@ fn add_look(registry: &mut Registry, look: &Health, now: Timestamp) {
     for verdict in ["proven", "unproven", "ephemeral"] {
         verdicts
             .get_or_create(&[("verdict", verdict.to_owned())])
-            .set((verdict == look.persistence.verdict.name()).into());
+            .set((verdict == look.persistence.status.name()).into());
     }
     registry.register("persistence", "1 for the verdict on whether images outlive a redeploy", verdicts);
     add_room(registry, look);

@@ -206,9 +206,9 @@ fn backup_url_is_a_place_apart() {
         ("s3://bucket", "s3://bucket"),
         ("s3://bucket/photos", "s3://bucket/photos/uploads"),
     ];
-    for (store, place) in collisions {
-        let error = backup(store, place).unwrap_err();
-        assert_eq!((error.name, error.value.as_deref()), ("BACKUP_URL", Some(place)));
+    for (store, url) in collisions {
+        let error = backup(store, url).unwrap_err();
+        assert_eq!((error.name, error.value.as_deref()), ("BACKUP_URL", Some(url)));
     }
     refused("BACKUP_URL", &["/mnt/usb", "ftp://example.com/"]);
 }

@@ -166,7 +166,7 @@ pub(crate) fn of_file_text(file: &str, among_others: bool, error: impl std::fmt:
 
 impl Error {
     /// The name of the store that failed, if a store failed and has a name.
-    pub fn place(&self) -> Option<&'static str> {
+    pub fn store_name(&self) -> Option<&'static str> {
         match self {
             Self::Store(e)
             | Self::Catalog(CatalogError::Store(e))

@@ -263,8 +263,8 @@ fn number(reader: &mut BodyReader<'_>, of: &Part<u32>, name: u32) -> Result<u32,
         let part = element(reader, at, of.end)?;
         if part.name == name {
             let mut number = 0_u32;
-            for place in part.start..part.end.min(part.start + 8) {
-                let [byte] = reader.bytes_at(place)?;
+            for at in part.start..part.end.min(part.start + 8) {
+                let [byte] = reader.bytes_at(at)?;
                 number = number.checked_mul(256).ok_or(DAMAGED)? | u32::from(byte);
             }
             return Ok(number);

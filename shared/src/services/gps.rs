@@ -27,7 +27,7 @@ pub struct GpsRemoval {
     /// The replacements that remove them.
     pub patches: Patches,
     /// Where the verified bytes of the image are, if they were read in full to find the positions.
-    pub sound: Option<(Store, ObjectMeta)>,
+    pub verified: Option<(Store, ObjectMeta)>,
 }
 
 /// GPS positions in images.
@@ -49,7 +49,7 @@ impl GpsPositions {
     pub async fn find(&self, id: &ImageId, record: &Record) -> Result<GpsRemoval> {
         let known = |digest: Digest| lock(&self.known).get(&digest).cloned();
         if let Some(patches) = record.sha256.and_then(known) {
-            return Ok(GpsRemoval { patches, sound: None });
+            return Ok(GpsRemoval { patches, verified: None });
         }
         let mut scanner = Scanner::default();
         let (store, meta) = match record.sha256 {
@@ -60,7 +60,7 @@ impl GpsPositions {
                 (store, meta)
             }
         };
-        let patches = settle(scanner.finish(), &store, &meta).await?;
+        let patches = resolve(scanner.finish(), &store, &meta).await?;
         if let Some(digest) = record.sha256.filter(|_| patches.weight() <= MOST_KEPT) {
             let mut known = lock(&self.known);
             if known.len() >= MOST_KNOWN {
@@ -68,7 +68,7 @@ impl GpsPositions {
             }
             known.insert(digest, patches.clone());
         }
-        Ok(GpsRemoval { patches, sound: Some((store, meta)) })
+        Ok(GpsRemoval { patches, verified: Some((store, meta)) })
     }
 }
 
@@ -78,10 +78,10 @@ pub(crate) async fn gps_in(bytes: Bytes) -> Result<Patches> {
 }
 
 /// Resolves what was found in an object.
-async fn settle(found: Found, store: &Store, meta: &ObjectMeta) -> Result<Patches> {
+async fn resolve(found: Found, store: &Store, meta: &ObjectMeta) -> Result<Patches> {
     if found.is_nothing() {
         return Ok(Patches::default());
     }
     let body = Ranged::open(store, meta.key.clone(), meta.size).await?;
-    Ok(blocking(move || found.settle(&body)).await?.map_err(MediaError::Read)?)
+    Ok(blocking(move || found.resolve(&body)).await?.map_err(MediaError::Read)?)
 }

@@ -44,7 +44,7 @@ pub enum Shown {
 
 /// The end position of a page of such a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct Cursor {
     /// The position of its last entry.
     pub last: Position,
     /// The upload time of the newest image when the first page was made: a group that grows after that keeps its
@@ -58,14 +58,14 @@ pub struct GroupedPage {
     /// Images and groups, newest first; a group is sorted by its newest image.
     pub entries: Vec<Shown>,
     /// Where the next page starts, if there is one.
-    pub next: Option<Place>,
+    pub next: Option<Cursor>,
     /// The number of entries on all pages; counted for the first page only.
     pub total: Option<u64>,
 }
 
 /// New contents of a group.
 #[derive(Debug, Clone, Default)]
-pub struct Arrangement {
+pub struct GroupContents {
     /// All its images in their order.
     pub images: Vec<String>,
     /// Its title; `None` keeps it.
@@ -74,7 +74,7 @@ pub struct Arrangement {
 
 /// A change of a group's metadata. Fields that are `None` stay as they are.
 #[derive(Debug, Clone, Default)]
-pub struct Retitle {
+pub struct GroupEdit {
     /// Its title.
     pub title: Edit<String>,
     /// The image that becomes the first.
@@ -112,7 +112,7 @@ impl Group {
 
 impl Record {
     /// Puts the image into a group at this order, or into none. Returns whether that changed the record.
-    fn place(&mut self, group: Option<&str>, order: i64, title: Option<&str>) -> bool {
+    fn set_group(&mut self, group: Option<&str>, order: i64, title: Option<&str>) -> bool {
         let (group, order, title) = (group.map(str::to_owned), Some(order), title.map(str::to_owned));
         if self.group_id == group && self.order == order && self.group_title == title {
             return false;
@@ -140,7 +140,7 @@ pub struct Groups {
 impl Groups {
     /// A page of at most `limit` images and groups, newest first, after `after` if given. A group is listed, as a
     /// whole, if the filter matches one of its images; the type `group` lists groups only.
-    pub async fn list(&self, filter: &Filter, after: Option<&Place>, limit: usize) -> Result<GroupedPage> {
+    pub async fn list(&self, filter: &Filter, after: Option<&Cursor>, limit: usize) -> Result<GroupedPage> {
         self.core.catalog.refresh().await?;
         let only_groups = filter.kind.as_deref() == Some("group");
         let filter = &Filter { kind: filter.kind.clone().filter(|_| !only_groups), ..filter.clone() };
@@ -172,7 +172,7 @@ impl Groups {
 
             let newest = state.span().map_or(Timestamp::MIN, |(newest, _)| newest);
             let next = page.last().filter(|_| more);
-            let next = next.map(|(last, _)| Place { last: last.clone(), started: started.unwrap_or(newest) });
+            let next = next.map(|(last, _)| Cursor { last: last.clone(), started: started.unwrap_or(newest) });
             let shown = |((_, id), entry): (Position, &Arc<Entry>)| match group_of(entry) {
                 Some(group) => Group::find(state, &group).map(Shown::Group),
                 None => Some(Shown::Image((id, Arc::clone(entry)))),
@@ -193,7 +193,7 @@ impl Groups {
     pub async fn arrange(
         &self,
         id: &str,
-        wanted: &Arrangement,
+        wanted: &GroupContents,
         holds: impl Fn(Option<&Group>) -> bool,
     ) -> Result<Group> {
         let fields = Fields { group_id: Some(id.to_owned()), ..Fields::default() };
@@ -218,7 +218,7 @@ impl Groups {
             let had = group.map_or(&[][..], |group| &group.images);
             let left = had.iter().filter(|(id, _)| !kept(id)).filter_map(|(id, entry)| leaving(id, entry));
             let mut changes: Changes = left.collect();
-            changes.extend(placed(id, &members, title.as_deref()));
+            changes.extend(in_order(id, &members, title.as_deref()));
             Ok(changes)
         };
         self.change_group(id, holds, plan).await?;
@@ -226,7 +226,7 @@ impl Groups {
     }
 
     /// Changes a group's title or its title image.
-    pub async fn rename(&self, id: &str, wanted: &Retitle, holds: impl Fn(Option<&Group>) -> bool) -> Result<Group> {
+    pub async fn rename(&self, id: &str, wanted: &GroupEdit, holds: impl Fn(Option<&Group>) -> bool) -> Result<Group> {
         check_title(&wanted.title)?;
         self.replication.check_lag()?;
         let plan = |_: &State, group: Option<&Group>| {
@@ -239,12 +239,12 @@ impl Groups {
             }
             let title = wanted.title.clone().unwrap_or_else(|| group.title().map(str::to_owned));
             if wanted.title_image.is_some() {
-                return Ok(placed(id, &images, title.as_deref()).collect());
+                return Ok(in_order(id, &images, title.as_deref()).collect());
             }
             let titled = |(image, entry): &(ImageId, Arc<Entry>)| {
                 let mut record = entry.live()?.clone();
                 let order = record.order.unwrap_or(DEFAULT_ORDER);
-                let changed = record.group_title != title && record.place(Some(id), order, title.as_deref());
+                let changed = record.group_title != title && record.set_group(Some(id), order, title.as_deref());
                 changed.then(|| (image.clone(), Arc::clone(entry), Content::Live(record)))
             };
             Ok(images.iter().filter_map(titled).collect())
@@ -266,7 +266,7 @@ impl Groups {
             let images = images.ok_or_else(|| {
                 Error::Invalid("The order must name every image of the group once, and no other.".to_owned())
             })?;
-            Ok(placed(id, &images, group.title()).collect())
+            Ok(in_order(id, &images, group.title()).collect())
         };
         self.change_group(id, holds, plan).await?;
         self.get(id).await
@@ -335,14 +335,14 @@ impl Groups {
 }
 
 /// The images that change when a group gets this order.
-fn placed(
+fn in_order(
     group: &str,
     images: &[(ImageId, Arc<Entry>)],
     title: Option<&str>,
 ) -> impl Iterator<Item = (ImageId, Arc<Entry>, Content)> {
     images.iter().zip(0..).filter_map(move |((id, entry), order)| {
         let mut record = entry.live()?.clone();
-        let changed = record.place(Some(group), order, title);
+        let changed = record.set_group(Some(group), order, title);
         changed.then(|| (id.clone(), Arc::clone(entry), Content::Live(record)))
     })
 }
@@ -350,7 +350,7 @@ fn placed(
 /// An image that leaves its group.
 fn leaving(id: &ImageId, entry: &Arc<Entry>) -> Option<(ImageId, Arc<Entry>, Content)> {
     let mut record = entry.live()?.clone();
-    record.place(None, DEFAULT_ORDER, None).then(|| (id.clone(), Arc::clone(entry), Content::Live(record)))
+    record.set_group(None, DEFAULT_ORDER, None).then(|| (id.clone(), Arc::clone(entry), Content::Live(record)))
 }
 
 fn check_title(title: &Edit<String>) -> Result<()> {

@@ -233,18 +233,18 @@ impl Restores {
         lease.renew_if_due().await?;
         let safety_backup = Some(self.backups.create(Kind::Safety).await?.name);
         lease.renew_if_due().await?;
-        let carried_out = self.carry_out(&mut plan, lease).await;
+        let applied = self.apply(&mut plan, lease).await;
         // If the commit may exist, its bytes stay.
-        if carried_out.as_ref().is_err_and(|error| !matches!(error, Error::Commit(CommitError::Unknown(_))))
-            && let Err(error) = self.take_back_bytes(&plan.begun, lease).await
+        if applied.as_ref().is_err_and(|error| !matches!(error, Error::Commit(CommitError::Unknown(_))))
+            && let Err(error) = self.delete_restored(&plan.begun, lease).await
         {
             tracing::warn!(error = &error as &dyn std::error::Error, "what a failed restore copied stays for a day");
         }
-        carried_out.map(|()| Restored { plan, safety_backup })
+        applied.map(|()| Restored { plan, safety_backup })
     }
 
     /// Restores the bytes, commits the changes, and deletes the bytes of removed images.
-    async fn carry_out(&self, plan: &mut Plan, lease: &Lease<'_>) -> Result<()> {
+    async fn apply(&self, plan: &mut Plan, lease: &Lease<'_>) -> Result<()> {
         self.bring_bytes(plan, lease).await?;
         let removed: Vec<(ImageId, Arc<Entry>)>;
         {
@@ -275,7 +275,7 @@ impl Restores {
     /// Deletes what a failed restore has copied into the primary: files of images that are not live. A file with other
     /// bytes is not its copy and may be the only one, so it stays. Requires the lease, since another restore may rely
     /// on the files.
-    async fn take_back_bytes(&self, begun: &[(ImageId, Digest)], lease: &Lease<'_>) -> Result<()> {
+    async fn delete_restored(&self, begun: &[(ImageId, Digest)], lease: &Lease<'_>) -> Result<()> {
         for some in begun.chunks(COPIES) {
             let look = async |(id, digest): (ImageId, Digest)| {
                 let found = self.core.primary.digest(&layout::image(&id)).await.intact()?;
@@ -321,7 +321,7 @@ impl Restores {
                 return Ok(None);
             }
             let brought = async {
-                self.clear_place(&id, size, in_the_way.contains(&id)).await?;
+                self.clear_key(&id, size, in_the_way.contains(&id)).await?;
                 lock(&begun).push((id.clone(), digest));
                 self.bring_one(&id, digest, lease).await
             };
@@ -341,7 +341,7 @@ impl Restores {
     }
 
     /// Checks that there is space for an image's bytes, and quarantines a file that occupies their key.
-    async fn clear_place(&self, id: &ImageId, size: u64, in_the_way: bool) -> Result<()> {
+    async fn clear_key(&self, id: &ImageId, size: u64, in_the_way: bool) -> Result<()> {
         // Other processes write too, so the space that was free for the plan may be used by now.
         let needed = self.core.settings.reserve_bytes.saturating_add(size);
         if self.core.primary.free_bytes().await?.is_some_and(|free| free < needed) {

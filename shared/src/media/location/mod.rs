@@ -42,7 +42,7 @@ pub fn find(body: &dyn ReadAt) -> io::Result<Patches> {
     loop {
         let length = body.read_at(at, &mut chunk)?;
         if length == 0 {
-            return scanner.finish().settle(body);
+            return scanner.finish().resolve(body);
         }
         scanner.update(&chunk[..length]);
         at += length as u64;

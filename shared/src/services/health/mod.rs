@@ -1,6 +1,6 @@
 //! The health report on the store's state.
 
-mod place;
+mod store_check;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -149,8 +149,8 @@ impl HealthReport {
     pub async fn report(&self) -> Health {
         let now = self.core.clock.now();
         let mut checks = Vec::new();
-        let primary = self.check_place(PRIMARY, &self.core.primary, &mut checks).await;
-        let status = self.check_place(ARCHIVE, self.core.archive.store(), &mut checks).await;
+        let primary = self.check_store(PRIMARY, &self.core.primary, &mut checks).await;
+        let status = self.check_store(ARCHIVE, self.core.archive.store(), &mut checks).await;
         let reachable = status.is_some();
         let persistence = self.check_persistence(primary.as_ref(), &mut checks);
         let known = self.check_catalog(&mut checks).await;
@@ -283,11 +283,11 @@ impl HealthReport {
             return Ok(0);
         }
         let known = self.recovering.last();
-        let told = |id: &ImageId| known.as_ref().is_some_and(|report| report.missing.contains(id));
+        let was_missing = |id: &ImageId| known.as_ref().is_some_and(|report| report.missing.contains(id));
         // An image that has a record both before and after the listing should be in it: its bytes are put before its
         // record.
         let with_bytes = |state: &State| {
-            let stored = state.live().filter(|(id, record)| record.sha256.is_some() && !told(id));
+            let stored = state.live().filter(|(id, record)| record.sha256.is_some() && !was_missing(id));
             stored.map(|(id, _)| id.clone()).collect::<BTreeSet<ImageId>>()
         };
         let mut wanted = self.core.catalog.read(with_bytes);
@@ -333,14 +333,14 @@ impl HealthReport {
 
     fn check_persistence(&self, primary: Option<&StoreStatus>, checks: &mut Vec<Check>) -> PersistenceReport {
         let file_system = primary.and_then(|status| status.file_system.as_deref());
-        let judgement = self.persistence.judge(primary.map_or("", |status| status.kind), file_system);
-        let (status, message) = match (self.persistence.fenced(), &judgement.warning) {
-            (Some(why), _) => (Status::Error, why.told()),
+        let report = self.persistence.judge(primary.map_or("", |status| status.kind), file_system);
+        let (status, message) = match (self.persistence.fenced(), &report.warning) {
+            (Some(why), _) => (Status::Error, why.message()),
             (None, Some(warning)) => (Status::Warn, warning.clone()),
-            (None, None) => (Status::Ok, format!("It is {}: {}.", judgement.verdict.name(), judgement.evidence)),
+            (None, None) => (Status::Ok, format!("It is {}: {}.", report.status.name(), report.evidence)),
         };
         checks.push(Check { name: "persistence", status, message });
-        judgement
+        report
     }
 
     async fn check_backups(&self, passing: bool, checks: &mut Vec<Check>) -> backup::All {

@@ -77,20 +77,20 @@ impl Ledger {
 }
 
 /// The ledger of a location; `None` if it is missing or damaged.
-pub(super) async fn read(place: &Store) -> Result<Option<Ledger>> {
-    let read = place.read(&layout::starts()).await.intact()?;
+pub(super) async fn read(store: &Store) -> Result<Option<Ledger>> {
+    let read = store.read(&layout::starts()).await.intact()?;
     Ok(read.and_then(|(bytes, _)| seal::open(&bytes)))
 }
 
 impl Persistence {
     /// Records this start in a location, and returns what the location has outlived. A damaged ledger is set aside and
     /// started again; one that cannot be written is still read.
-    pub(super) async fn note_start_in(&self, place: &Store, volumes: &[Volume]) -> Result<Option<Outlived>> {
-        let (key, instance) = (layout::starts(), self.deployment_of().and_then(|known| known.instance.as_ref()));
+    pub(super) async fn note_start_in(&self, store: &Store, volumes: &[Volume]) -> Result<Option<Outlived>> {
+        let (key, instance) = (layout::starts(), self.deployment().and_then(|known| known.instance.as_ref()));
         let mut contention = Contention::new(&key);
         loop {
-            let (ledger, mode) = match place.read(&key).await {
-                Err(error) if error.kind == ErrorKind::Corrupt => (None, PutMode::Update(place.head(&key).await?.etag)),
+            let (ledger, mode) = match store.read(&key).await {
+                Err(error) if error.kind == ErrorKind::Corrupt => (None, PutMode::Update(store.head(&key).await?.etag)),
                 read => match read.optional()? {
                     None => (Some(Ledger::default()), PutMode::Create),
                     Some((bytes, etag)) => (seal::open(&bytes), PutMode::Update(etag)),
@@ -106,11 +106,11 @@ impl Persistence {
             }
             if damaged {
                 tracing::error!(%key, "a ledger of starts is damaged; it is begun anew");
-                if let Err(error) = self.core.archive.quarantine(place, &key).await {
+                if let Err(error) = self.core.archive.quarantine(store, &key).await {
                     tracing::warn!(error = &error as &dyn std::error::Error, "the damaged ledger could not be kept");
                 }
             }
-            match place.put(&key, &Body::from(seal::seal(&ledger)), &mode).await {
+            match store.put(&key, &Body::from(seal::seal(&ledger)), &mode).await {
                 Ok(_) => return Ok(outlived),
                 Err(error) => {
                     let error = if error.is_lost_race() { contention.lost().await.err() } else { Some(error) };

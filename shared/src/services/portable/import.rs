@@ -42,18 +42,18 @@ impl Imports {
     /// Imports what exists in a source and not here, in one commit. Live images stay as they are. May be repeated, also
     /// after it was killed: then it does the rest. [`Error::RestoreRunning`] beside a restore, another import, or a
     /// plan of an import in this process.
-    pub async fn import(&self, source: &Source, told: OnProgress<'_>) -> Result<Imported> {
+    pub async fn import(&self, source: &Source, on_progress: OnProgress<'_>) -> Result<Imported> {
         let _turn = self.importing.try_lock().map_err(|_| Error::RestoreRunning)?;
         let lease = Lease::acquire(self.core.archive.store(), &self.core.clock).await?.ok_or(Error::RestoreRunning)?;
-        let outcome = self.import_leased(source, told, &lease).await;
+        let outcome = self.import_leased(source, on_progress, &lease).await;
         lease.end().await;
         self.core.note_write(outcome)
     }
 
-    async fn import_leased(&self, source: &Source, told: OnProgress<'_>, lease: &Lease<'_>) -> Result<Imported> {
+    async fn import_leased(&self, source: &Source, on_progress: OnProgress<'_>, lease: &Lease<'_>) -> Result<Imported> {
         // Existing images can only be compared once their digests are known.
         self.records.complete().await?;
-        let mut plan = self.plan_import_leased(source, told, Some(lease)).await?;
+        let mut plan = self.plan_import_leased(source, on_progress, Some(lease)).await?;
         if plan.takes.is_empty() {
             self.set_aside(source, &plan).await?;
             return Ok(Imported { plan, safety_backup: None });
@@ -63,9 +63,9 @@ impl Imports {
         let safety_backup = Some(self.backups.create(Kind::Safety).await?.name);
         lease.renew_if_due().await?;
         self.set_aside(source, &plan).await?;
-        self.store_replicas(source, &plan, told, lease).await?;
+        self.store_replicas(source, &plan, on_progress, lease).await?;
         self.commit_import(&mut plan, lease).await?;
-        let result = self.store_taken(source, &mut plan, told, lease).await;
+        let result = self.store_taken(source, &mut plan, on_progress, lease).await;
         self.backup_once_for_all().await;
         result?;
         Ok(Imported { plan, safety_backup })
@@ -96,7 +96,7 @@ impl Imports {
         &self,
         source: &Source,
         plan: &ImportPlan,
-        told: OnProgress<'_>,
+        on_progress: OnProgress<'_>,
         lease: &Lease<'_>,
     ) -> Result<()> {
         let mut files = Vec::new();
@@ -105,7 +105,7 @@ impl Imports {
                 files.push((file.clone(), *digest, *format));
             }
         }
-        let meter = Meter::new(told, Stage::Archiving, files.len() as u64);
+        let meter = Meter::new(on_progress, Stage::Archiving, files.len() as u64);
         let store = async |(file, digest, format): (SourceFile, Digest, Option<Format>)| {
             let body = self.read_again(source, &file, digest).await?;
             let body = of_type(body, format);
@@ -146,11 +146,11 @@ impl Imports {
         &self,
         source: &Source,
         plan: &mut ImportPlan,
-        told: OnProgress<'_>,
+        on_progress: OnProgress<'_>,
         lease: &Lease<'_>,
     ) -> Result<()> {
         let takes = std::mem::take(&mut plan.takes);
-        let meter = Meter::new(told, Stage::Storing, takes.len() as u64);
+        let meter = Meter::new(on_progress, Stage::Storing, takes.len() as u64);
         let store = async |(id, take): (ImageId, Take)| {
             let (stored, size) = match take.bytes {
                 TakenBytes::Nowhere => (Archived::Yes, 0),

@@ -14,11 +14,11 @@ mod decide;
 mod export;
 mod group;
 mod import;
-mod laid;
 mod names;
 mod planned;
 mod source;
 mod source_file;
+mod source_layout;
 mod text;
 mod text_budget;
 mod verified_image;
@@ -64,21 +64,21 @@ pub type OnProgress<'a> = &'a (dyn Fn(Progress) + Send + Sync);
 
 /// Counts the files of one stage.
 struct Meter<'a> {
-    told: OnProgress<'a>,
+    on_progress: OnProgress<'a>,
     now: store::sync::Mutex<Progress>,
 }
 
 impl<'a> Meter<'a> {
-    fn new(told: OnProgress<'a>, stage: Stage, total: u64) -> Self {
+    fn new(on_progress: OnProgress<'a>, stage: Stage, total: u64) -> Self {
         let begun = Progress { stage, done: 0, total, bytes: 0 };
-        told(begun);
-        Self { told, now: store::sync::Mutex::new(begun) }
+        on_progress(begun);
+        Self { on_progress, now: store::sync::Mutex::new(begun) }
     }
 
     fn add(&self, bytes: u64) {
         let mut now = store::sync::lock(&self.now);
         now.done += 1;
         now.bytes += bytes;
-        (self.told)(*now);
+        (self.on_progress)(*now);
     }
 }

@@ -160,7 +160,7 @@ fn named(files: Vec<SourceFile>, raw_names: &[Option<Box<[u8]>>]) -> Result<Vec<
         // Some Windows programs separate folders by backslashes.
         let path = read.unwrap_or_else(|| file.path.clone()).replace('\\', "/");
         let below = path.strip_suffix('/');
-        if let Some(reason) = names::leads_astray(below.unwrap_or(&path)) {
+        if let Some(reason) = names::why_unsafe(below.unwrap_or(&path)) {
             return Err(unusable(format!("The zip has an entry named {:?}, which is refused: {reason}.", file.path)));
         }
         if below.is_some() || names::is_litter(&path) {
@@ -211,14 +211,14 @@ fn zip64_directory(bytes: &dyn ReadAt, end: u64) -> io::Result<Option<Directory>
     if !locator.starts_with(b"PK\x06\x07") {
         return Ok(None);
     }
-    let place = number(&locator, 8, 8);
-    let record = read_at(bytes, place, RECORD)?;
+    let record_at = number(&locator, 8, 8);
+    let record = read_at(bytes, record_at, RECORD)?;
     let is_whole = record.len() == RECORD && record.starts_with(b"PK\x06\x06");
-    if !is_whole || place.checked_add(12).and_then(|begun| begun.checked_add(number(&record, 4, 8))) != Some(at) {
+    if !is_whole || record_at.checked_add(12).and_then(|begun| begun.checked_add(number(&record, 4, 8))) != Some(at) {
         return Ok(None);
     }
     let directory = Directory { start: number(&record, 48, 8), entries: number(&record, 32, 8) };
-    Ok((directory.start.checked_add(number(&record, 40, 8)) == Some(place)).then_some(directory))
+    Ok((directory.start.checked_add(number(&record, 40, 8)) == Some(record_at)).then_some(directory))
 }
 
 /// Whether the first entry of a zip is at its beginning: at once, or after the marker of a zip that was to be split.

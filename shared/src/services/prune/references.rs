@@ -1,4 +1,4 @@
-//! What backups and the catalog reference.
+//! ObjectKind backups and the catalog reference.
 
 use std::collections::HashSet;
 
@@ -30,8 +30,8 @@ impl Pruner {
         self.core.clock.now() - SAFE_AGE
     }
 
-    /// The existing backups; [`look`](Self::look) detects invalid ones.
-    pub(super) async fn standing_backups(&self) -> Result<ExistingBackups, StoreError> {
+    /// The existing backups; [`check_references`](Self::check_references) detects invalid ones.
+    pub(super) async fn existing_backups(&self) -> Result<ExistingBackups, StoreError> {
         let listed: Vec<ObjectMeta> = self.core.archive.store().list(layout::BACKUPS, None).try_collect().await?;
         let before = self.safe_before();
         let (intents, manifests): (Vec<_>, Vec<_>) = listed.into_iter().partition(|meta| layout::is_intent(&meta.key));
@@ -40,13 +40,13 @@ impl Pruner {
             let Some(name) = layout::parse_manifest(&meta.key) else { return Ok(None) };
             Ok::<_, StoreError>(self.backups.read_manifest(name).await?.map(|manifest| (meta, manifest)))
         };
-        let mut standing = ExistingBackups { old_intents, ..ExistingBackups::default() };
+        let mut existing = ExistingBackups { old_intents, ..ExistingBackups::default() };
         let mut read = stream::iter(manifests).map(read).buffered(FETCHES);
         while let Some(found) = read.try_next().await? {
-            standing.manifests.extend(found);
+            existing.manifests.extend(found);
         }
-        standing.manifests.reverse();
-        Ok(standing)
+        existing.manifests.reverse();
+        Ok(existing)
     }
 
     async fn present_manifest(&self, name: BackupName) -> Result<Present, StoreError> {
@@ -73,11 +73,11 @@ impl Pruner {
 
     /// Takes out the candidates that the catalog, the remaining backups and the backups in progress reference; the
     /// reason if some references cannot be read.
-    pub(super) async fn look(
+    pub(super) async fn check_references(
         &self,
         stay: &[Stored],
         go: &[Stored],
-        unnamed: &mut Unreferenced,
+        unreferenced: &mut Unreferenced,
     ) -> Result<Option<&'static str>> {
         let Some((state, in_mirrors)) = self.core.catalog.everywhere().await? else {
             return Ok(Some(UNREADABLE_CATALOG));
@@ -85,46 +85,46 @@ impl Pruner {
         if state.totals().uploads() == 0 {
             return Ok(Some(EMPTY_CATALOG));
         }
-        unnamed.take_out_images(in_mirrors);
-        unnamed.take_out_state(state);
+        unreferenced.remove_images(in_mirrors);
+        unreferenced.remove_referenced_by_state(state);
         let mut quarantined = self.core.archive.store().list(layout::QUARANTINE, None);
         while let Some(meta) = quarantined.try_next().await? {
             if layout::parse_quarantined_commit(&meta.key).is_some() {
                 return Ok(Some(DAMAGED_COMMIT));
             }
         }
-        self.know_present_chunks(unnamed).await?;
+        self.note_present_chunks(unreferenced).await?;
         for (version, manifest) in stay {
-            if !self.take_out(version, manifest, unnamed).await? {
+            if !self.remove_referenced_by(version, manifest, unreferenced).await? {
                 return Ok(Some(DAMAGED_BACKUP));
             }
         }
         let going: HashSet<BackupName> = go.iter().map(|(_, manifest)| manifest.name).collect();
-        Ok(self.read_new_backups(&going, unnamed).await?)
+        Ok(self.read_new_backups(&going, unreferenced).await?)
     }
 
     /// Most chunks of most backups are those of the present state, whose references are known without reading them. So
     /// a prune reads only the chunks that have changed since the oldest backup.
-    async fn know_present_chunks(&self, unnamed: &mut Unreferenced) -> Result<()> {
-        if unnamed.suspects.images.is_empty() {
+    async fn note_present_chunks(&self, unreferenced: &mut Unreferenced) -> Result<()> {
+        if unreferenced.candidates.images.is_empty() {
             return Ok(());
         }
-        let state = unnamed.state.clone();
+        let state = unreferenced.state.clone();
         let digests = move || state.chunks().iter().map(|chunk| chunk.summary().digest).collect();
-        unnamed.known = blocking(digests).await?;
+        unreferenced.known = blocking(digests).await?;
         Ok(())
     }
 
     /// Takes out the candidates that have been referenced since; the reason if that cannot be determined.
-    pub(super) async fn look_again(&self, unnamed: &mut Unreferenced) -> Result<Option<&'static str>> {
-        if let Some(reason) = self.read_new_backups(&HashSet::new(), unnamed).await? {
+    pub(super) async fn check_again(&self, unreferenced: &mut Unreferenced) -> Result<Option<&'static str>> {
+        if let Some(reason) = self.read_new_backups(&HashSet::new(), unreferenced).await? {
             return Ok(Some(reason));
         }
         self.core.catalog.refresh().await?;
         if !self.core.catalog.unreadable().is_empty() {
             return Ok(Some(UNREADABLE_CATALOG));
         }
-        unnamed.take_out_state(self.core.catalog.read(|state| state.snapshot()));
+        unreferenced.remove_referenced_by_state(self.core.catalog.read(|state| state.snapshot()));
         Ok(None)
     }
 
@@ -133,19 +133,19 @@ impl Pruner {
     async fn read_new_backups(
         &self,
         going: &HashSet<BackupName>,
-        unnamed: &mut Unreferenced,
+        unreferenced: &mut Unreferenced,
     ) -> Result<Option<&'static str>, StoreError> {
         let (archive, before) = (self.core.archive.store(), self.safe_before());
         let mut contention = Contention::new(layout::BACKUPS);
         'listing: loop {
             let listed: Vec<ObjectMeta> = archive.list(layout::BACKUPS, None).try_collect().await?;
             for meta in listed {
-                if unnamed.has_read(&meta) {
+                if unreferenced.has_read(&meta) {
                     continue;
                 }
                 if let Some(name) = layout::parse_manifest(&meta.key).filter(|name| !going.contains(name)) {
                     let read = match self.present_manifest(name).await? {
-                        Present::Valid(manifest) => self.take_out(&meta, &manifest, unnamed).await?,
+                        Present::Valid(manifest) => self.remove_referenced_by(&meta, &manifest, unreferenced).await?,
                         Present::Damaged => false,
                         Present::Gone => true,
                     };
@@ -160,8 +160,8 @@ impl Pruner {
                         continue 'listing;
                     };
                     let Some(intent) = seal::open::<Intent>(&bytes) else { return Ok(Some(DAMAGED_BACKUP)) };
-                    intent.chunks.iter().for_each(|chunk| _ = unnamed.suspects.chunks.remove(chunk));
-                    unnamed.read.insert((meta.key.clone(), meta.etag.clone()));
+                    intent.chunks.iter().for_each(|chunk| _ = unreferenced.candidates.chunks.remove(chunk));
+                    unreferenced.read.insert((meta.key.clone(), meta.etag.clone()));
                 }
             }
             return Ok(None);
@@ -178,24 +178,24 @@ impl Pruner {
 
     /// Takes out the candidates that this backup references; returns false if a part of it cannot be read. Reads chunks
     /// only while there are candidate images without a known reference.
-    async fn take_out(
+    async fn remove_referenced_by(
         &self,
         version: &ObjectMeta,
         manifest: &Manifest,
-        unnamed: &mut Unreferenced,
+        unreferenced: &mut Unreferenced,
     ) -> Result<bool, StoreError> {
         let chunks = || manifest.chunks.iter().map(|chunk| chunk.sha256);
-        chunks().for_each(|chunk| _ = unnamed.suspects.chunks.remove(&chunk));
-        if !unnamed.suspects.images.is_empty() {
-            let new: Vec<Digest> = chunks().filter(|chunk| unnamed.known.insert(*chunk)).collect();
+        chunks().for_each(|chunk| _ = unreferenced.candidates.chunks.remove(&chunk));
+        if !unreferenced.candidates.images.is_empty() {
+            let new: Vec<Digest> = chunks().filter(|chunk| unreferenced.known.insert(*chunk)).collect();
             let read = async |digest: Digest| self.backups.read_chunk(&digest).await;
             let mut chunks = stream::iter(new).map(read).buffered(FETCHES);
             while let Some(chunk) = chunks.try_next().await? {
                 let Some(entries) = chunk else { return Ok(false) };
-                unnamed.take_out_images(entries.iter().filter_map(|(_, entry)| entry.content_digest()));
+                unreferenced.remove_images(entries.iter().filter_map(|(_, entry)| entry.content_digest()));
             }
         }
-        unnamed.read.insert((version.key.clone(), version.etag.clone()));
+        unreferenced.read.insert((version.key.clone(), version.etag.clone()));
         Ok(true)
     }
 }

@@ -17,7 +17,7 @@ impl Recovery {
     ///
     /// A file whose name Keepsake made has no record only if an upload was interrupted, so it is set aside: a failed
     /// upload must not appear later. Only if all metadata was lost is it adopted like any other.
-    pub(super) async fn settle_files(
+    pub(super) async fn recover_unrecorded(
         &self,
         uploads: &HashMap<ImageId, Listed>,
         loaded: &Loaded,
@@ -35,7 +35,7 @@ impl Recovery {
         let mut adopted = Vec::new();
         for (id, listed, tombstone) in unexplained {
             let may_be_in_flight = now.duration_since(listed.modified) < IN_FLIGHT;
-            let settled = match tombstone {
+            let handled = match tombstone {
                 Some(_) if may_be_in_flight => Ok(()),
                 Some(tombstone) => match self.still_unexplained(id, listed).await? {
                     Some(file) => self.finish_delete(&file, &tombstone, report).await,
@@ -59,10 +59,10 @@ impl Recovery {
                     adopted.extend(record.map(|r| (id.clone(), Change { version: 0, content: Content::Live(r) })));
                 }),
             };
-            match settled {
+            match handled {
                 // Deleted or rewritten meanwhile: then it is in use.
                 Err(Error::Store(error)) if vanished(&error) || error.kind == ErrorKind::Changed => {}
-                settled => settled?,
+                handled => handled?,
             }
         }
         Ok(adopted)

@@ -35,7 +35,7 @@ pub use state::{RecoveryState, Report, Restoring};
 const COPIES: usize = 8;
 /// What an image with a record needs.
 enum Need {
-    SecondCopy(Digest),
+    Replica(Digest),
     Bytes(Digest, Option<Listed>),
     Nothing,
     Missing,
@@ -106,12 +106,12 @@ impl Recovery {
     /// The second half: the bytes of images, in the primary and the archive. If it takes long,
     /// [`is_long`](Self::is_long) reports that.
     pub async fn recover_files(&self, records: Records) -> Result<Report> {
-        let report = self.core.note_write(self.settle_all(&records.loaded).await)?;
+        let report = self.core.note_write(self.recover_all(&records.loaded).await)?;
         self.recovering.note_end(report.clone());
         Ok(report)
     }
 
-    async fn settle_all(&self, loaded: &Loaded) -> Result<Report> {
+    async fn recover_all(&self, loaded: &Loaded) -> Result<Report> {
         self.recovering.note_work(self.core.catalog.read(|state| state.totals().undigested), 0);
         let imported = self.records.complete().await?;
         // Before the files are listed: without its ticket, the file of an interrupted completion has no owner.
@@ -126,7 +126,7 @@ impl Recovery {
             ..Report::default()
         };
         self.heal_images(&uploads, &archived, &loaded.unarchived, &mut report).await?;
-        let adopted = self.settle_files(&uploads, loaded, &mut report).await?;
+        let adopted = self.recover_unrecorded(&uploads, loaded, &mut report).await?;
         if !adopted.is_empty() {
             self.core.catalog.commit(adopted).await?;
         }
@@ -169,7 +169,7 @@ impl Recovery {
         // The newest first: users look at them first.
         needs.reverse();
         let pending_images =
-            needs.iter().filter(|(_, need, _)| matches!(need, Need::SecondCopy(_))).map(|(id, ..)| id.clone());
+            needs.iter().filter(|(_, need, _)| matches!(need, Need::Replica(_))).map(|(id, ..)| id.clone());
         self.replication.note_missing(pending_images.collect(), unrecorded.clone());
         let total = needs.iter().filter(|(_, need, _)| matches!(need, Need::Bytes(..))).count() as u64;
         if total > 0 {
@@ -179,7 +179,7 @@ impl Recovery {
         self.recovering.note_work(needs.len() as u64, needs.iter().map(|(.., size)| size).sum());
         let heal = async |(id, need, _): (ImageId, Need, u64)| {
             let restores = matches!(need, Need::Bytes(..));
-            let copies = matches!(need, Need::SecondCopy(_));
+            let copies = matches!(need, Need::Replica(_));
             match self.heal(&id, need).await {
                 // An image that the archive rejects blocks no other, and stays pending.
                 Err(error) if copies && is_refusal(&error) => Ok(Err(error)),
@@ -204,13 +204,13 @@ impl Recovery {
                 self.recovering.note_restored();
             }
             match healed {
-                Healed::SecondCopy => report.archived += 1,
+                Healed::Replica => report.archived += 1,
                 Healed::Bytes { set_aside } => {
                     report.brought_back += 1;
                     report.set_aside += u64::from(set_aside);
                 }
                 Healed::Missing => report.missing.push(id),
-                Healed::Overtaken => {}
+                Healed::Outdated => {}
             }
         }
         report.missing.sort();
@@ -221,15 +221,13 @@ impl Recovery {
         // Since the listing, the image may have been deleted or added.
         let lives = || self.core.catalog.read(|state| state.lives(id.as_str()));
         if !lives() {
-            return Ok(Healed::Overtaken);
+            return Ok(Healed::Outdated);
         }
         match need {
-            Need::SecondCopy(digest) => {
-                Ok(match self.core.archive.verify_named(&self.core.primary, id, digest).await? {
-                    Archived::Yes => Healed::SecondCopy,
-                    Archived::Missing => Healed::Missing,
-                })
-            }
+            Need::Replica(digest) => Ok(match self.core.archive.verify_named(&self.core.primary, id, digest).await? {
+                Archived::Yes => Healed::Replica,
+                Archived::Missing => Healed::Missing,
+            }),
             Need::Bytes(digest, present) => {
                 let set_aside = present.is_some();
                 if set_aside {
@@ -239,7 +237,7 @@ impl Recovery {
                 if brought == Archived::Yes && !lives() {
                     // It was deleted meanwhile, and the archive has the restored bytes.
                     self.core.primary.delete(&layout::image(id)).await?;
-                    return Ok(Healed::Overtaken);
+                    return Ok(Healed::Outdated);
                 }
                 Ok(match brought {
                     Archived::Yes => Healed::Bytes { set_aside },
@@ -248,9 +246,9 @@ impl Recovery {
             }
             Need::Missing | Need::Nothing => {
                 let entry = self.core.catalog.read(|state| state.get(id.as_str()).cloned());
-                let Some(record) = entry.as_ref().and_then(|entry| entry.live()) else { return Ok(Healed::Overtaken) };
+                let Some(record) = entry.as_ref().and_then(|entry| entry.live()) else { return Ok(Healed::Outdated) };
                 match self.bytes.locate(id, record).await {
-                    Ok(_) => Ok(Healed::Overtaken),
+                    Ok(_) => Ok(Healed::Outdated),
                     Err(Error::MissingBytes) => Ok(Healed::Missing),
                     Err(error) => Err(error),
                 }
@@ -260,13 +258,13 @@ impl Recovery {
 }
 
 enum Healed {
-    SecondCopy,
+    Replica,
     Bytes {
         set_aside: bool,
     },
     Missing,
     /// The listing is outdated.
-    Overtaken,
+    Outdated,
 }
 
 fn need(record: &Record, present: Option<Listed>, archived: &HashMap<Digest, u64>) -> Need {
@@ -282,7 +280,7 @@ fn need(record: &Record, present: Option<Listed>, archived: &HashMap<Digest, u64
     let right = |size: u64| record.size.is_none_or(|wanted| wanted == size);
     match (present.filter(|p| right(p.size)), archived.get(&digest).filter(|size| right(**size))) {
         (Some(_), Some(_)) => Need::Nothing,
-        (Some(_), None) => Need::SecondCopy(digest),
+        (Some(_), None) => Need::Replica(digest),
         (None, Some(_)) => Need::Bytes(digest, present),
         (None, None) => Need::Missing,
     }

@@ -11,7 +11,7 @@ use store::sync::{Mutex, lock};
 const FEW_IMAGES: u64 = 100;
 const FEW_BYTES: u64 = 256 * 1024 * 1024;
 /// The log reports progress once per this many restored images.
-const TOLD_EVERY: u64 = 1_000;
+const LOGGED_EVERY: u64 = 1_000;
 
 /// What a recovery found and did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -107,7 +107,7 @@ impl RecoveryState {
         self.running.send_modify(|progress| {
             let Some(Restoring { done, total }) = &mut progress.restoring else { return };
             *done += 1;
-            if progress.long && (done.is_multiple_of(TOLD_EVERY) || done == total) {
+            if progress.long && (done.is_multiple_of(LOGGED_EVERY) || done == total) {
                 tracing::info!(done, total, "images are brought back from the archive");
             }
         });

@@ -56,9 +56,9 @@ struct Prepared {
 
 impl NewImage {
     /// How an error refers to it: by its original name, or by its position among several.
-    fn called(&self, index: usize, several: bool) -> Option<String> {
-        let place = || several.then(|| format!("image {}", index + 1));
-        self.original_name.clone().or_else(place)
+    fn label(&self, index: usize, several: bool) -> Option<String> {
+        let position = || several.then(|| format!("image {}", index + 1));
+        self.original_name.clone().or_else(position)
     }
 }
 
@@ -93,9 +93,9 @@ impl Uploads {
         }
         let several = images.len() > 1;
         for (index, image) in images.iter().enumerate() {
-            let sound = if image.body.size() == 0 { Err(Error::EmptyFile) } else { Ok(()) };
-            let checked = sound.and_then(|()| check_name(image.original_name.as_deref()));
-            checked.map_err(|error| error.of_file(image.called(index, several).as_deref(), several))?;
+            let not_empty = if image.body.size() == 0 { Err(Error::EmptyFile) } else { Ok(()) };
+            let checked = not_empty.and_then(|()| check_name(image.original_name.as_deref()));
+            checked.map_err(|error| error.of_file(image.label(index, several).as_deref(), several))?;
         }
         self.replication.check_lag()?;
         let bytes = images.iter().map(|image| image.body.size()).sum();
@@ -140,7 +140,7 @@ impl Uploads {
             let several = images.len() > 1;
             let inspect = |(index, image): (usize, NewImage)| match media::inspect(&image.body, &limits) {
                 Ok(media) => Ok((media, image)),
-                Err(error) => Err(Error::from(error).of_file(image.called(index, several).as_deref(), several)),
+                Err(error) => Err(Error::from(error).of_file(image.label(index, several).as_deref(), several)),
             };
             images.into_iter().enumerate().map(inspect).collect::<Result<Vec<(Media, NewImage)>>>()
         };
@@ -208,13 +208,13 @@ impl Uploads {
         let (mine, outcomes): (Vec<Option<ImageId>>, Vec<Result<()>>) = puts.into_iter().unzip();
         let mine: Vec<ImageId> = mine.into_iter().flatten().collect();
         if let Err(error) = outcomes.into_iter().collect::<Result<()>>() {
-            self.take_back_images(&mine, retried).await;
+            self.delete_unrecorded(&mine, retried).await;
             return Err(error);
         }
         let records = prepared.into_iter().map(|p| (p.id, p.record)).collect();
         match self.commit_new(records, fields, begun).await {
             Err(Error::Commit(CommitError::NotStored(error))) => {
-                self.take_back_images(&mine, retried).await;
+                self.delete_unrecorded(&mine, retried).await;
                 Err(CommitError::NotStored(error).into())
             }
             committed => committed,
@@ -289,7 +289,7 @@ impl Uploads {
 
     /// Deletes the bytes of images that have no record. Replicas stay: another image may have the same content. If the
     /// upload may be `retried`, everything stays: another attempt may be storing the same image.
-    async fn take_back_images(&self, ids: &[ImageId], retried: bool) {
+    async fn delete_unrecorded(&self, ids: &[ImageId], retried: bool) {
         for id in ids.iter().filter(|_| !retried) {
             if let Err(error) = self.core.primary.delete(&layout::image(id)).await {
                 // Recovery sets aside files in `uploads/` without a record.

@@ -38,7 +38,7 @@ const READS: usize = 4;
 /// The number of slices in the schedule: at one slice per hour, everything is read in thirty days.
 pub const SLICES: u32 = 720;
 /// With asynchronous replication, the replica of an image younger than this may still be pending.
-const FOLLOWS: SignedDuration = SignedDuration::from_hours(1);
+const REPLICATED_WITHIN: SignedDuration = SignedDuration::from_hours(1);
 
 /// A part of all stored objects, selected by digest: slice `number` of `of`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -202,20 +202,20 @@ impl Verifier {
     }
 
     async fn verify_slice(&self, slice: Slice, repair: bool, findings: &mut Findings) -> Result<()> {
-        let settled = self.core.clock.now() - FOLLOWS;
-        let queued = self.replication.queued_since(settled);
+        let replicated_by = self.core.clock.now() - REPLICATED_WITHIN;
+        let queued = self.replication.queued_since(replicated_by);
         let images: Vec<(ImageId, Digest, u64, bool)> = self.core.catalog.read(|state| {
             let live = state.iter().filter_map(|(id, entry)| Some((id, entry, entry.live()?)));
             let mine = live.filter_map(|(id, entry, r)| Some((id, entry, r, r.sha256.filter(|d| slice.takes(d))?)));
             let may_wait = |entry: &catalog::Entry, record: &catalog::Record| {
-                let new = !self.core.settings.archive_sync && uploaded_after(record, settled);
+                let new = !self.core.settings.archive_sync && uploaded_after(record, replicated_by);
                 new || queued.contains(&entry.stamp.commit)
             };
             mine.map(|(id, e, r, digest)| (id.clone(), digest, r.size.unwrap_or(0), may_wait(e, r))).collect()
         });
         self.core.progress.begin("images", images.len() as u64);
         let look = async |(id, digest, size, may_wait)| {
-            (self.look_until_settled(&id, digest, may_wait).await, id, digest, size)
+            (self.look_allowing_lag(&id, digest, may_wait).await, id, digest, size)
         };
         let mut looked = stream::iter(images).map(look).buffer_unordered(READS);
         let mut failure = None;
@@ -223,14 +223,14 @@ impl Verifier {
             findings.images += 1;
             self.core.progress.advance();
             findings.bytes += size;
-            let settled = match found {
+            let repaired = match found {
                 Ok(None) => Ok(()),
                 // An image deleted since then needs no repair.
                 Ok(Some(_)) if self.was_deleted(&id).await => Ok(()),
-                Ok(Some(copies)) => self.settle(&id, digest, copies, repair, findings).await,
+                Ok(Some(copies)) => self.repair(&id, digest, copies, repair, findings).await,
                 Err(error) => Err(error),
             };
-            if let Err(error) = settled {
+            if let Err(error) = repaired {
                 tracing::error!(image = %id, error = &error as &dyn std::error::Error, "an image could not be verified");
                 failure = failure.or(Some(error));
             }
@@ -239,7 +239,7 @@ impl Verifier {
     }
 
     /// Like [`look_at`](Self::look_at), but a pending replica is no fault if `may_wait` is set.
-    async fn look_until_settled(&self, id: &ImageId, digest: Digest, may_wait: bool) -> Result<Option<Copies>> {
+    async fn look_allowing_lag(&self, id: &ImageId, digest: Digest, may_wait: bool) -> Result<Option<Copies>> {
         let found = self.look_at(id, digest).await?;
         match found {
             Some(Copies { primary: Copy::Right, archive: Copy::Wrong }) if may_wait => {}
@@ -271,7 +271,7 @@ impl Verifier {
             let repaired = match self.look_at(&id, digest).await {
                 // Neither copy is intact, so there is no source for a repair.
                 Ok(Some(Copies { primary: Copy::Wrong, archive: Copy::Wrong }) | None) => Ok(()),
-                Ok(Some(copies)) => self.settle(&id, digest, copies, true, &mut findings).await,
+                Ok(Some(copies)) => self.repair(&id, digest, copies, true, &mut findings).await,
                 Err(error) => Err(error),
             };
             failure = failure.or(repaired.err());
@@ -284,7 +284,7 @@ impl Verifier {
         failure.map_or(Ok(()), Err)
     }
 
-    async fn settle(
+    async fn repair(
         &self,
         id: &ImageId,
         digest: Digest,
