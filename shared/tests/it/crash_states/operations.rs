@@ -66,7 +66,7 @@ pub const ALL: [Operation; 17] = [
     Sweep,
 ];
 
-/// What an operation needs to know from its preparation, and what it was told.
+/// What an operation needs to know from its preparation, and what it was acknowledged.
 #[derive(Debug, Default)]
 pub struct Notes {
     ticket: Mutex<Option<(Uuid, String)>>,
@@ -182,7 +182,7 @@ impl Operation {
         world.advance(SignedDuration::from_secs(1));
     }
 
-    /// Does it; what it is told of that lasts, it notes.
+    /// Does it; what it is acknowledged of that lasts, it notes.
     pub async fn run(self, keepsake: &Keepsake, notes: &Notes) -> shared::Result<()> {
         keepsake.core.catalog.refresh().await?;
         let ticket = notes.ticket.lock().unwrap().clone();
@@ -229,7 +229,7 @@ impl Operation {
         Ok(())
     }
 
-    /// Does it once more after the crash, as a client would who was not told: then it must stand, and only once. What was
+    /// Does it once more after the crash, as a client would who was not acknowledged: then it must stand, and only once. What was
     /// acknowledged of a ticket must be enough to complete it.
     pub fn again(self, keepsake: &Keepsake, notes: &Notes, acknowledged: bool) -> Result<(), String> {
         let notes = &Notes { ticket: Mutex::new(notes.ticket.lock().unwrap().clone()), ..Notes::default() };

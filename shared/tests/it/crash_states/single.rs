@@ -54,7 +54,7 @@ impl Recorded {
         for moment in &self.moments {
             states.new_at(moment).into_iter().for_each(|disk| f(moment, disk, &in_flight));
         }
-        // From the last call on, the client may have been told.
+        // From the last call on, the client may have been acknowledged.
         let mut last = States::default();
         let (done, acknowledged) = (self.world.disk.moment(), self.expected(true));
         last.new_at(&done).into_iter().for_each(|disk| f(&done, disk, &acknowledged));

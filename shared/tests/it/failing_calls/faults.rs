@@ -2,7 +2,7 @@
 
 use rustix::io::Errno;
 
-use super::places::{Fault, How};
+use super::test_store::{Fault, How};
 use shared::store::ErrorKind;
 use shared::store::testing::fs::{Call, CallFault};
 use shared::store::testing::{Fault as StoreFault, Operation};

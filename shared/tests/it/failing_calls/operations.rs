@@ -16,7 +16,7 @@ use shared::upload::NewImage;
 use shared::verify::Slice;
 use shared::{Error, Keepsake, Result};
 
-/// What there is in the place that an operation runs on.
+/// What there is in the store that an operation runs on.
 pub(crate) struct Known {
     /// Uploaded, backed up and edited since.
     pub(crate) edited: ImageId,
@@ -32,7 +32,7 @@ pub(crate) struct Known {
     pub(crate) ids: BTreeSet<ImageId>,
 }
 
-/// The place that an operation runs on.
+/// The store that an operation runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum On {
     /// A store that is well, one upload before an automatic backup.

@@ -6,10 +6,10 @@ mod contents;
 mod end;
 mod look;
 mod model;
-mod places;
 mod request;
 mod rest;
 mod schedule;
+mod simulated_stores;
 mod stats;
 mod world;
 

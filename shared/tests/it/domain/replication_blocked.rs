@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use jiff::SignedDuration;
 
-use super::second_copies::{Pair, behind, described, keys, never, whole};
+use super::replication::{Pair, behind, described, keys, never, whole};
 use super::{png, seen, upload, upload_all};
 use shared::health::Status;
 use shared::images::Fields;
