@@ -103,6 +103,16 @@ impl Record {
         self.orientation.is_none() && self.width.zip(self.height).is_none_or(says)
     }
 
+    /// The record of an image that was found or imported without one, except for its date and what follows from its bytes.
+    pub(crate) fn adopted() -> Self {
+        Self {
+            category: Some(DEFAULT_CATEGORY.to_owned()),
+            description: Some(String::new()),
+            order: Some(DEFAULT_ORDER),
+            ..Self::default()
+        }
+    }
+
     /// Adds a client's fields for an uploaded image, except for its order.
     pub(crate) fn described(self, fields: &Fields, original_name: Option<String>, uploaded: Timestamp) -> Self {
         Self {

@@ -20,7 +20,6 @@ use crate::core::{Core, blocking};
 use crate::layout::{self, ImageId};
 use crate::media::{self, Format, Media, MediaError};
 use crate::services::backup::Backups;
-use crate::services::images::fields::{DEFAULT_CATEGORY, DEFAULT_ORDER};
 use crate::services::images::records::{ImageRecords, Listed, completed};
 use crate::services::room::Room;
 use store::Optional;
@@ -338,7 +337,7 @@ impl Imports {
                 if let Some((_, file)) = &brought {
                     plan.arrivals.push(Arrival { id: id.clone(), path: file.path.clone(), modified: file.modified });
                 }
-                (adopted_record(), 0)
+                (Record::adopted(), 0)
             }
         };
         if record.original_name.is_none() && id.as_str() != name {
@@ -362,16 +361,6 @@ impl Imports {
         let version = now.snapshot.next_version(id.as_str()).max(version + 1);
         let change = Change { version, content: Content::Live(record) };
         plan.takes.insert(id, Take { change: Some((planned_from, change)), bytes });
-    }
-}
-
-/// The record of an image that was imported without one, except for its date.
-fn adopted_record() -> Record {
-    Record {
-        category: Some(DEFAULT_CATEGORY.to_owned()),
-        description: Some(String::new()),
-        order: Some(DEFAULT_ORDER),
-        ..Record::default()
     }
 }
 

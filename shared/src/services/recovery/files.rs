@@ -8,7 +8,6 @@ use crate::catalog::{Change, Content, Loaded, Record, Tombstone};
 use crate::core::ages::IN_FLIGHT;
 use crate::core::error::{Error, Result};
 use crate::layout::{self, ImageId};
-use crate::services::images::fields::{DEFAULT_CATEGORY, DEFAULT_ORDER};
 use crate::services::images::records::{Listed, vanished};
 use store::{ErrorKind, ObjectMeta};
 
@@ -104,15 +103,8 @@ impl Recovery {
     /// The record for a file that has none; `None` if it is not an image, which is left alone.
     async fn adopt(&self, id: &ImageId, listed: &Listed) -> Result<Option<Record>> {
         // A camera or a copy may have set a time in the future, which would sort the image before all others.
-        let uploaded = format_millis(listed.modified.min(self.core.clock.now()));
-        let record = Record {
-            category: Some(DEFAULT_CATEGORY.to_owned()),
-            description: Some(String::new()),
-            upload_date: Some(uploaded),
-            order: Some(DEFAULT_ORDER),
-            original_name: Some(id.to_string()),
-            ..Record::default()
-        };
+        let upload_date = Some(format_millis(listed.modified.min(self.core.clock.now())));
+        let record = Record { upload_date, original_name: Some(id.to_string()), ..Record::adopted() };
         let (media, record) = self.records.describe(id, record).await?;
         Ok(media.map(|_| record))
     }

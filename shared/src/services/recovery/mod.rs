@@ -173,8 +173,7 @@ impl Recovery {
         self.replication.note_missing(pending_images.collect(), unrecorded.clone());
         let total = needs.iter().filter(|(_, need, _)| matches!(need, Need::Bytes(..))).count() as u64;
         if total > 0 {
-            let restoring = Some(Restoring { done: 0, total });
-            self.recovering.note_restoring(restoring);
+            self.recovering.note_restoring(total);
         }
         self.recovering.note_work(needs.len() as u64, needs.iter().map(|(.., size)| size).sum());
         let heal = async |(id, need, _): (ImageId, Need, u64)| {

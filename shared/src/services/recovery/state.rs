@@ -113,9 +113,9 @@ impl RecoveryState {
         });
     }
 
-    /// Records the progress of restoring images.
-    pub(super) fn note_restoring(&self, restoring: Option<Restoring>) {
-        self.running.send_modify(|progress| progress.restoring = restoring);
+    /// Records that so many images are being restored.
+    pub(super) fn note_restoring(&self, total: u64) {
+        self.running.send_modify(|progress| progress.restoring = Some(Restoring { done: 0, total }));
     }
 
     /// Records that a recovery has ended.

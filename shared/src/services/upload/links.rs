@@ -6,11 +6,10 @@ use serde_json::Value;
 use url::{Position, Url};
 
 use super::Uploads;
-use crate::base::clock::format_millis;
 use crate::catalog::{Entry, Record};
 use crate::core::error::{Error, Result};
 use crate::layout::ImageId;
-use crate::services::images::fields::{DEFAULT_CATEGORY, Fields};
+use crate::services::images::fields::Fields;
 use crate::services::upload::Uploaded;
 
 /// The longest URL in characters.
@@ -125,15 +124,8 @@ impl Uploads {
         self.replication.check_lag()?;
         self.core.note_write(self.room.check(0).await)?;
         let uploaded = self.core.clock.now();
-        let mut record = Record {
-            kind: Some("link".to_owned()),
-            category: Some(fields.category.clone().unwrap_or_else(|| DEFAULT_CATEGORY.to_owned())),
-            description: Some(fields.description.clone().unwrap_or_default()),
-            upload_date: Some(format_millis(uploaded)),
-            queued_at: fields.queued_before(uploaded),
-            group_id: fields.group_id.clone(),
-            ..Record::default()
-        };
+        let link = Record { kind: Some("link".to_owned()), ..Record::default() };
+        let mut record = link.described(&fields, None, uploaded);
         record.extra.insert("url".to_owned(), Value::from(url));
         let id = ImageId::of_link(self.core.clock.new_id());
         let links: Vec<(ImageId, Arc<Entry>)> =
