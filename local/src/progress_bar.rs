@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use shared::portable::{self, Stage};
 use shared::progress::Progress;
 
 /// How often it is redrawn.
@@ -38,15 +37,4 @@ pub async fn watch<T>(progress: &Progress, work: impl Future<Output = T>) -> T {
     };
     bar.finish_and_clear();
     done
-}
-
-/// Passes on the progress of an import or an export.
-pub fn note(progress: &Progress, told: portable::Progress) {
-    let step = match told.stage {
-        Stage::Exporting => "exporting",
-        Stage::Reading => "reading",
-        Stage::Archiving => "replicas",
-        Stage::Storing => "images",
-    };
-    progress.note(step, told.done, told.total);
 }

@@ -20,7 +20,7 @@ use store::digest::Digest;
 use store::sync::{Mutex, lock};
 
 /// Images read ahead.
-const AHEAD: usize = 4;
+const PREFETCH: usize = 4;
 /// Which state to export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum What {
@@ -118,7 +118,7 @@ impl<'a> Contents<'a> {
 
     /// Every image with its bytes, or with `None` if it has no intact copy. Links have no bytes and are skipped.
     pub(super) fn images(&self) -> impl Stream<Item = Result<(ImageId, Option<VerifiedImage>)>> {
-        let found = self.each().map_ok(|(id, entry)| self.find(id, entry)).try_buffered(AHEAD);
+        let found = self.each().map_ok(|(id, entry)| self.find(id, entry)).try_buffered(PREFETCH);
         found.try_filter_map(async |found| Ok(found))
     }
 
@@ -148,7 +148,7 @@ impl<'a> Contents<'a> {
             if self.left_out.is_some() {
                 // The length has been announced. The next zip leaves the image out.
                 lock(&self.exports.damaged_in_both).extend(record.sha256);
-                tracing::error!(image = %id, "a download needs an image whose bytes are right in neither place");
+                tracing::error!(image = %id, "a download needs an image without an intact copy");
                 return Err(Error::MissingBytes);
             }
         }

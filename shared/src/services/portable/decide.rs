@@ -7,16 +7,16 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::Timestamp;
 
 use super::dates::{Arrival, FileTime, upload_dates};
+use super::names;
 use super::source::Source;
 use super::source_file::SourceFile;
 use super::source_layout::SourceLayout;
 use super::text_budget::TextBudget;
-use super::{Meter, OnProgress, Stage, names};
 use crate::base::clock::format_millis;
 use crate::catalog::{Change, Checkpoint, Commit, Content, Record, Snapshot, Stamp, State, decode_checkpoint};
 use crate::core::error::{Error, Result};
 use crate::core::lease::Lease;
-use crate::core::{Core, blocking};
+use crate::core::{COPIES, Core, blocking};
 use crate::layout::{self, ImageId};
 use crate::media::{self, Format, Media, MediaError};
 use crate::services::backup::Backups;
@@ -28,8 +28,6 @@ use store::digest::Digest;
 /// The highest version that is imported: more than any number of edits reaches, with room above it for as many more. A
 /// source with a higher one may be an attempt to leave no next version.
 const MAX_VERSION: u64 = 1 << 48;
-/// Files read concurrently.
-pub(super) const COPIES: usize = 8;
 
 /// What an import would do, or did.
 #[derive(Debug, Default)]
@@ -143,17 +141,12 @@ impl Imports {
 
     /// What importing a source would do. Reads all of it that does not exist here, and changes nothing.
     /// [`Error::RestoreRunning`] beside another plan or an import of this process.
-    pub async fn plan(&self, source: &Source, on_progress: OnProgress<'_>) -> Result<ImportPlan> {
-        let _turn = self.importing.try_lock().map_err(|_| Error::RestoreRunning)?;
-        self.plan_import_leased(source, on_progress, None).await
+    pub async fn plan(&self, source: &Source) -> Result<ImportPlan> {
+        let _guard = self.importing.try_lock().map_err(|_| Error::RestoreRunning)?;
+        self.plan_import_leased(source, None).await
     }
 
-    pub(super) async fn plan_import_leased(
-        &self,
-        source: &Source,
-        on_progress: OnProgress<'_>,
-        lease: Option<&Lease<'_>>,
-    ) -> Result<ImportPlan> {
+    pub(super) async fn plan_import_leased(&self, source: &Source, lease: Option<&Lease<'_>>) -> Result<ImportPlan> {
         let mut plan = ImportPlan { skipped: source.passed_over.clone(), ..ImportPlan::default() };
         let renamed = |file: &SourceFile| Some((file.stored_name.clone()?, file.path.clone()));
         plan.renamed_files = source.files.iter().filter_map(renamed).collect();
@@ -162,11 +155,11 @@ impl Imports {
         let snapshot = self.core.catalog.read(|state| state.snapshot());
         let now = Now { snapshot, present: self.records.list_files().await? };
         let files = subjects.iter().filter(|subject| subject.file.is_some()).count() as u64;
-        let meter = Meter::new(on_progress, Stage::Reading, files);
+        self.core.progress.begin("reading", files);
         let look = async |subject: Subject| {
             let facts = self.examine(source, &subject, &now).await?;
-            if let Some(file) = &subject.file {
-                meter.add(file.size);
+            if subject.file.is_some() {
+                self.core.progress.advance();
             }
             if let Some(lease) = lease {
                 lease.renew_if_due().await?;
