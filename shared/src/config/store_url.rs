@@ -134,7 +134,8 @@ impl Values<'_> {
         };
         if inside.as_ref().is_some_and(collides) {
             let value = self.get("BACKUP_URL")?.unwrap_or_default();
-            let remedy = "name a place apart from the primary's own objects, or unset it for backups/ in the primary";
+            let remedy =
+                "set it to a location apart from the primary's own objects, or unset it for backups/ in the primary";
             return Err(wrong("BACKUP_URL", &value, remedy));
         }
         Ok(Some(backup))

@@ -20,6 +20,11 @@ use crate::layout;
 use store::sync::{self, Mutex, lock};
 use store::{ErrorKind, Files, Optional, Store, StoreError};
 
+/// Images that an operation copies concurrently.
+pub(crate) const COPIES: usize = 8;
+/// Small objects, such as manifests and chunks, that an operation reads concurrently.
+pub(crate) const FETCHES: usize = 16;
+
 /// One store: its locations, catalog, clock and settings.
 #[derive(Debug)]
 pub struct Core {

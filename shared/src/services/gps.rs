@@ -17,9 +17,9 @@ use store::sync::{Mutex, lock};
 use store::{Body, ObjectMeta, Ranged, Store};
 
 /// The number of images whose scan results are cached: a few megabytes.
-const MOST_KNOWN: usize = 10_000;
+const CACHE_CAPACITY: usize = 10_000;
 /// Larger scan results, in bytes, are not cached.
-const MOST_KEPT: usize = 4_096;
+const MAX_CACHED_BYTES: usize = 4_096;
 
 /// The GPS positions in an image.
 #[derive(Debug)]
@@ -61,9 +61,9 @@ impl GpsPositions {
             }
         };
         let patches = resolve(scanner.finish(), &store, &meta).await?;
-        if let Some(digest) = record.sha256.filter(|_| patches.weight() <= MOST_KEPT) {
+        if let Some(digest) = record.sha256.filter(|_| patches.weight() <= MAX_CACHED_BYTES) {
             let mut known = lock(&self.known);
-            if known.len() >= MOST_KNOWN {
+            if known.len() >= CACHE_CAPACITY {
                 known.clear();
             }
             known.insert(digest, patches.clone());

@@ -233,7 +233,7 @@ impl Groups {
             let group = group.ok_or_else(|| Error::NoSuchGroup(id.to_owned()))?;
             let mut images = group.images.clone();
             if let Some(title_image) = &wanted.title_image {
-                let outside = || Error::Invalid(format!("{title_image:?} is no image of this group."));
+                let outside = || Error::Invalid(format!("{title_image:?} is not an image of this group."));
                 let at = group.position(title_image).ok_or_else(outside)?;
                 images[..=at].rotate_right(1);
             }
@@ -264,7 +264,7 @@ impl Groups {
                 order.iter().map(|name| members.get(name.as_str()).copied().cloned()).collect();
             let images = images.filter(|images| images.len() == group.images.len());
             let images = images.ok_or_else(|| {
-                Error::Invalid("The order must name every image of the group once, and no other.".to_owned())
+                Error::Invalid("The order must list every image of the group once, and no other.".to_owned())
             })?;
             Ok(in_order(id, &images, group.title()).collect())
         };
@@ -323,7 +323,7 @@ impl Groups {
         holds: impl Fn(Option<&Group>) -> bool,
         plan: impl Fn(&State, Option<&Group>) -> Result<Changes>,
     ) -> Result<Vec<Changed>> {
-        let _turn = self.core.editing.lock().await;
+        let _guard = self.core.editing.lock().await;
         self.core.catalog.refresh().await?;
         let changes = self.core.catalog.read(|state| {
             let group = Group::find(state, id);
@@ -363,7 +363,7 @@ fn check_title(title: &Edit<String>) -> Result<()> {
 fn check_distinct(images: &[String]) -> Result<()> {
     let mut seen = HashSet::new();
     match images.iter().find(|image| !seen.insert(*image)) {
-        Some(twice) => Err(Error::Invalid(format!("{twice:?} is named twice."))),
+        Some(twice) => Err(Error::Invalid(format!("{twice:?} is listed twice."))),
         None => Ok(()),
     }
 }

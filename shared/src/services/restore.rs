@@ -6,10 +6,10 @@ use std::sync::Arc;
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use crate::catalog::{Change, CommitError, Content, Entry, Record, Snapshot, Stamp, Tombstone};
-use crate::core::Core;
 use crate::core::archive::Archived;
 use crate::core::error::{Error, Result};
 use crate::core::lease::Lease;
+use crate::core::{COPIES, Core};
 use crate::layout::{self, BackupName, ImageId};
 use crate::services::backup::{Backups, ChunkRef, Kind};
 use crate::services::images::Images;
@@ -19,8 +19,6 @@ use store::digest::Digest;
 use store::sync::{AtomicBool, Mutex, Ordering, lock};
 use store::{ErrorKind, Optional, StoreError};
 
-/// Images restored concurrently.
-const COPIES: usize = 8;
 /// Approximate size of a record in a commit, in bytes.
 const RECORD_BYTES: u64 = 1_024;
 
@@ -238,21 +236,24 @@ impl Restores {
         if applied.as_ref().is_err_and(|error| !matches!(error, Error::Commit(CommitError::Unknown(_))))
             && let Err(error) = self.delete_restored(&plan.begun, lease).await
         {
-            tracing::warn!(error = &error as &dyn std::error::Error, "what a failed restore copied stays for a day");
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "the files that a failed restore copied could not be deleted; a start quarantines them after a day"
+            );
         }
         applied.map(|()| Restored { plan, safety_backup })
     }
 
     /// Restores the bytes, commits the changes, and deletes the bytes of removed images.
     async fn apply(&self, plan: &mut Plan, lease: &Lease<'_>) -> Result<()> {
-        self.bring_bytes(plan, lease).await?;
+        self.restore_bytes(plan, lease).await?;
         let removed: Vec<(ImageId, Arc<Entry>)>;
         {
             lease.renew().await?;
-            let _turn = self.core.editing.lock().await;
+            let _guard = self.core.editing.lock().await;
             self.core.catalog.refresh().await?;
             let now = self.core.catalog.read(|state| state.snapshot());
-            plan.leave_what_changed(&now);
+            plan.skip_changed(&now);
             let removing = plan.removed.iter().filter_map(|id| Some((id.clone(), Arc::clone(now.get(id.as_str())?))));
             removed = removing.collect();
             if !plan.changes.is_empty() {
@@ -266,7 +267,7 @@ impl Restores {
         // Deletes each file only after its replica was verified. Files that remain are deleted at the next start.
         for (id, before) in &removed {
             if let Err(error) = self.images.delete_bytes(id, before).await {
-                tracing::warn!(image = %id, error = &error as &dyn std::error::Error, "a removed image's bytes stay for now");
+                tracing::warn!(image = %id, error = &error as &dyn std::error::Error, "a removed image's bytes could not be deleted; the next start deletes them");
             }
         }
         Ok(())
@@ -304,7 +305,7 @@ impl Restores {
         Ok(())
     }
 
-    async fn bring_bytes(&self, plan: &mut Plan, lease: &Lease<'_>) -> Result<()> {
+    async fn restore_bytes(&self, plan: &mut Plan, lease: &Lease<'_>) -> Result<()> {
         let wanted = plan.bytes_to_bring.iter().filter_map(|id| {
             let record = plan.records.get(id)?;
             Some((id.clone(), record.sha256?, record.size.unwrap_or_default()))
@@ -323,7 +324,7 @@ impl Restores {
             let brought = async {
                 self.clear_key(&id, size, in_the_way.contains(&id)).await?;
                 lock(&begun).push((id.clone(), digest));
-                self.bring_one(&id, digest, lease).await
+                self.restore_one(&id, digest, lease).await
             };
             let brought = brought.await;
             failed.fetch_or(brought.is_err(), Ordering::Relaxed);
@@ -353,7 +354,7 @@ impl Restores {
         Ok(())
     }
 
-    async fn bring_one(&self, id: &ImageId, digest: Digest, lease: &Lease<'_>) -> Result<Archived> {
+    async fn restore_one(&self, id: &ImageId, digest: Digest, lease: &Lease<'_>) -> Result<Archived> {
         let outcome = self.core.archive.bring_back(&self.core.primary, id, digest).await?;
         self.core.progress.advance();
         lease.renew_if_due().await?;
@@ -393,7 +394,7 @@ impl Plan {
     }
 
     /// Skips what changed after the plan was made, and therefore after the safety backup.
-    fn leave_what_changed(&mut self, now: &Snapshot) {
+    fn skip_changed(&mut self, now: &Snapshot) {
         let moved = |(id, (planned, _)): (&ImageId, &(Option<Stamp>, Change))| {
             (now.get(id.as_str()).map(|entry| entry.stamp) != *planned).then(|| id.clone())
         };

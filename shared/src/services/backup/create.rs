@@ -73,7 +73,7 @@ impl Backups {
         if !made.as_ref().is_err_and(|error| error.store_kind() == Some(ErrorKind::Unavailable))
             && let Err(error) = self.core.archive.store().delete(&intent).await
         {
-            tracing::warn!(key = %intent, error = &error as &dyn std::error::Error, "what a backup left stays for now");
+            tracing::warn!(key = %intent, error = &error as &dyn std::error::Error, "the intent of a backup could not be deleted; a prune deletes it later");
         }
         made
     }

@@ -16,9 +16,9 @@ use jiff::Timestamp;
 
 use crate::catalog::gc_hints::{GcHints, Swept};
 use crate::catalog::{Chunk, Entry, QUEUED_AT_MOST, decode_chunk, uploaded_at};
-use crate::core::Core;
 use crate::core::error::{Error, Result};
 use crate::core::lease::Lease;
+use crate::core::{Core, FETCHES};
 use crate::layout::{self, BackupName, ImageId};
 use crate::services::images::records::ImageRecords;
 use store::digest::Digest;
@@ -28,9 +28,6 @@ use store::{ETag, ErrorKind, ObjectMeta, Optional, StoreError};
 pub(crate) use automatic::Sequence;
 pub(crate) use manifest::Intent;
 pub use manifest::{ChunkRef, Kind, Listed, Manifest};
-
-/// Manifests read concurrently.
-const FETCHES: usize = 16;
 
 /// A process's cache of the backups, so that it reads no manifest twice.
 #[derive(Debug, Default)]

@@ -203,7 +203,7 @@ impl Images {
         let deleted = self.delete_bytes(id, entry).await;
         if let Err(error) = &deleted {
             let error = error as &dyn std::error::Error;
-            tracing::warn!(image = %id, error, "a deleted image's bytes could not make room");
+            tracing::warn!(image = %id, error, "a deleted image's bytes could not be deleted to free space");
         }
         deleted.is_ok()
     }
@@ -212,7 +212,7 @@ impl Images {
     pub(crate) async fn delete_bytes_of_deleted(&self, id: &ImageId, before: &Entry) {
         if let Err(error) = self.delete_bytes(id, before).await {
             // The image is gone for every reader; recovery deletes the remaining bytes.
-            tracing::warn!(image = %id, error = &error as &dyn std::error::Error, "a deleted image's bytes stay for now");
+            tracing::warn!(image = %id, error = &error as &dyn std::error::Error, "a deleted image's bytes could not be deleted; the next start deletes them");
         }
     }
 
@@ -223,7 +223,7 @@ impl Images {
         holds: impl Fn(&Entry) -> bool,
         change: impl Fn(&Record) -> Content,
     ) -> Result<Changed> {
-        let _turn = self.core.editing.lock().await;
+        let _guard = self.core.editing.lock().await;
         self.core.catalog.refresh().await?;
         let (id, before) = self.known_image(id)?;
         if !holds(&before) {

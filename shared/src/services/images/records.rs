@@ -95,7 +95,7 @@ impl ImageRecords {
 
     /// Commits changes of those records that are still in the state that each was made from; returns their number.
     pub(crate) async fn commit_unless_changed(&self, mut changes: Vec<(ImageId, Stamp, Change)>) -> Result<u64> {
-        let _turn = self.core.editing.lock().await;
+        let _guard = self.core.editing.lock().await;
         self.core.catalog.refresh().await?;
         let unchanged =
             |id: &ImageId, stamp| self.core.catalog.read(|s| s.get(id.as_str()).map(|e| e.stamp) == Some(stamp));

@@ -8,17 +8,14 @@ use super::Migrated;
 use super::lacking::{Wanted, lacking};
 use crate::base::seal;
 use crate::catalog::Snapshot;
-use crate::core::Core;
 use crate::core::ages::IN_FLIGHT;
 use crate::core::error::Result;
+use crate::core::{COPIES, Core};
 use crate::layout::{self, BackupName, ImageId};
 use crate::services::backup::{Manifest, Sequence};
 use crate::services::tokens;
 use store::digest::Digest;
 use store::{Body, Key, ObjectMeta, Optional, PutMode, StoreError};
-
-/// Objects copied concurrently.
-const COPIES: usize = 8;
 
 /// Copies everything that `state` and `backups` consist of, except for the state itself.
 pub(super) async fn round(

@@ -168,12 +168,12 @@ impl Deployment {
                 "Make one with `fly volumes create`, mount it in fly.toml under [mounts], and set DATA_DIR to its path."
             }
             Some(Platform::Render) => {
-                "Add a disk and set DATA_DIR to its mount path, or on the free tier set BACKUP_URL to a place elsewhere, such \
+                "Add a disk and set DATA_DIR to its mount path, or on the free tier set BACKUP_URL to a location elsewhere, such \
                  as s3://bucket/prefix."
             }
             Some(Platform::Heroku | Platform::CloudRun) => {
-                "Set STORE_URL=s3://bucket/prefix, or BACKUP_URL to a place elsewhere, from which each start brings \
-                 everything back."
+                "Set STORE_URL=s3://bucket/prefix, or BACKUP_URL to a location elsewhere, from which each start restores \
+                 everything."
             }
             Some(Platform::Lambda) => "Set STORE_URL=s3://bucket.",
             Some(Platform::Kubernetes) => "Mount a PersistentVolumeClaim, and set DATA_DIR to its path.",

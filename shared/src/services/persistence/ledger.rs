@@ -105,9 +105,12 @@ impl Persistence {
                 return Ok(outlived);
             }
             if damaged {
-                tracing::error!(%key, "a ledger of starts is damaged; it is begun anew");
+                tracing::error!(%key, "a ledger of starts is damaged; a new one is begun");
                 if let Err(error) = self.core.archive.quarantine(store, &key).await {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "the damaged ledger could not be kept");
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "the damaged ledger could not be quarantined"
+                    );
                 }
             }
             match store.put(&key, &Body::from(seal::seal(&ledger)), &mode).await {
@@ -116,7 +119,10 @@ impl Persistence {
                     let error = if error.is_lost_race() { contention.lost().await.err() } else { Some(error) };
                     if let Some(error) = error {
                         let error = &error as &dyn std::error::Error;
-                        tracing::warn!(error, "this start could not be noted; the next one may not know of it");
+                        tracing::warn!(
+                            error,
+                            "this start could not be recorded, so the next one may not take it into account"
+                        );
                         return Ok(outlived);
                     }
                 }

@@ -205,12 +205,12 @@ impl Fenced {
             Self::NotMounted(location) => format!(
                 "{} was on a volume of its own, and no volume is mounted there now, so nothing is written. Mount the volume \
                  and start again. If it is gone for good, set ACCEPT_UNMOUNTED={} for one start; then what was on it is \
-                 brought back from the other places.",
+                 restored from the other locations.",
                 location.title(),
                 location.name()
             ),
             Self::Foreign(location) => format!(
-                "{} belongs to another store, so nothing is written. Point BACKUP_URL and DATA_DIR at places of one store, \
+                "{} belongs to another store, so nothing is written. Point BACKUP_URL and DATA_DIR at locations of one store, \
                  or at empty ones, and start again.",
                 location.title()
             ),
@@ -273,7 +273,7 @@ impl Persistence {
         (!names.is_empty()).then(|| {
             format!(
                 "ACCEPT_UNMOUNTED is set for {} and not needed; unset it, or a volume that is not mounted at a later start \
-                 is taken for lost.",
+                 counts as lost.",
                 names.join(", ")
             )
         })

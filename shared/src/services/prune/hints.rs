@@ -9,6 +9,7 @@ use super::Pruner;
 use super::candidates::{Candidate, Candidates, ExistingBackups, ObjectKind, Stored, Unreferenced};
 use crate::base::seal;
 use crate::catalog::gc_hints::{GcHints, Swept};
+use crate::core::FETCHES;
 use crate::layout;
 use crate::services::backup::Intent;
 use store::digest::Digest;
@@ -16,8 +17,6 @@ use store::{Key, ObjectMeta, Optional, StoreError};
 
 /// The interval between sweeps: a scheduled prune after this time is a sweep again.
 pub const SWEEP_EVERY: SignedDuration = SignedDuration::from_hours(30 * 24);
-/// Objects read or described concurrently.
-const FETCHES: usize = 16;
 
 /// The hints for this prune. They are old enough that the operation which wrote each has ended.
 pub(super) struct Hinted {

@@ -9,21 +9,18 @@ use super::Pruner;
 use super::candidates::{ExistingBackups, Stored, Unreferenced};
 use crate::base::seal;
 use crate::core::ages::SAFE_AGE;
-use crate::core::blocking;
 use crate::core::error::Result;
+use crate::core::{FETCHES, blocking};
 use crate::layout::{self, BackupName};
 use crate::services::backup::{Intent, Kind, Manifest};
 use store::digest::Digest;
 use store::{Contention, ErrorKind, ObjectMeta, Optional, StoreError};
 
-/// Manifests and chunks read concurrently.
-const FETCHES: usize = 16;
-
-const UNREADABLE_CATALOG: &str = "A part of the catalog cannot be read, so that what it names is not known.";
-const EMPTY_CATALOG: &str = "The catalog knows of no image, which may mean that it was lost.";
-const DAMAGED_COMMIT: &str = "A damaged commit lies in the quarantine; remove it there once it is of no use any more.";
+const UNREADABLE_CATALOG: &str = "A part of the catalog cannot be read, so its references are unknown.";
+const EMPTY_CATALOG: &str = "The catalog contains no image, which may mean that it was lost.";
+const DAMAGED_COMMIT: &str = "A damaged commit is in quarantine; delete it there once it is no longer needed.";
 const DAMAGED_BACKUP: &str =
-    "A part of a backup is damaged, so that what it names is not known; repair it by a verification, or delete it.";
+    "A part of a backup is damaged, so its references are unknown; repair it by a verification, or delete the backup.";
 
 impl Pruner {
     pub(super) fn safe_before(&self) -> Timestamp {
@@ -47,16 +44,6 @@ impl Pruner {
         }
         existing.manifests.reverse();
         Ok(existing)
-    }
-
-    async fn present_manifest(&self, name: BackupName) -> Result<Present, StoreError> {
-        Ok(match self.backups.read_manifest(name).await? {
-            Some(manifest) => Present::Valid(manifest),
-            None if self.core.archive.store().head(&layout::manifest(name)).await.optional()?.is_none() => {
-                Present::Gone
-            }
-            None => Present::Damaged,
-        })
     }
 
     /// Splits backups, newest first, into those to keep and those to remove.
@@ -144,10 +131,10 @@ impl Pruner {
                     continue;
                 }
                 if let Some(name) = layout::parse_manifest(&meta.key).filter(|name| !going.contains(name)) {
-                    let read = match self.present_manifest(name).await? {
-                        Present::Valid(manifest) => self.remove_referenced_by(&meta, &manifest, unreferenced).await?,
-                        Present::Damaged => false,
-                        Present::Gone => true,
+                    let read = match self.backups.read_manifest(name).await? {
+                        Some(manifest) => self.remove_referenced_by(&meta, &manifest, unreferenced).await?,
+                        // A backup that was deleted since the listing references nothing.
+                        None => archive.head(&meta.key).await.optional()?.is_none(),
                     };
                     if !read {
                         return Ok(Some(DAMAGED_BACKUP));
@@ -198,10 +185,4 @@ impl Pruner {
         unreferenced.read.insert((version.key.clone(), version.etag.clone()));
         Ok(true)
     }
-}
-
-enum Present {
-    Valid(Manifest),
-    Damaged,
-    Gone,
 }

@@ -14,10 +14,10 @@ use std::sync::Arc;
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use crate::catalog::{Loaded, Record};
-use crate::core::Core;
 use crate::core::ages::IN_FLIGHT;
 use crate::core::archive::Archived;
 use crate::core::error::{Error, Result};
+use crate::core::{COPIES, Core};
 use crate::layout::{self, ImageId};
 use crate::services::backup::{Backups, Kind};
 use crate::services::images::bytes::ImageBytes;
@@ -31,8 +31,6 @@ use store::{ErrorKind, StoreError};
 
 pub use state::{RecoveryState, Report, Restoring};
 
-/// Images processed concurrently.
-const COPIES: usize = 8;
 /// What an image with a record needs.
 enum Need {
     Replica(Digest),

@@ -42,23 +42,6 @@ pub struct Report {
     pub unusable_names: Vec<String>,
 }
 
-impl Report {
-    /// Whether nothing had to be done.
-    pub fn found_nothing(&self) -> bool {
-        let done = [
-            self.brought_back,
-            self.archived,
-            self.imported,
-            self.adopted,
-            self.set_aside,
-            self.deletes_finished,
-            self.damaged_commits as u64,
-            u64::from(self.metadata_restored),
-        ];
-        done.iter().sum::<u64>() == 0
-    }
-}
-
 /// The progress of restoring images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Restoring {
@@ -108,7 +91,7 @@ impl RecoveryState {
             let Some(Restoring { done, total }) = &mut progress.restoring else { return };
             *done += 1;
             if progress.long && (done.is_multiple_of(LOGGED_EVERY) || done == total) {
-                tracing::info!(done, total, "images are brought back from the archive");
+                tracing::info!(done, total, "images are being restored from the archive");
             }
         });
     }

@@ -73,7 +73,7 @@ impl Cache {
         if put > self.max_bytes / SHARE
             && let Err(error) = self.sweep(from).await
         {
-            tracing::warn!(error = &error as &dyn std::error::Error, "old derivatives could not be cleared away");
+            tracing::warn!(error = &error as &dyn std::error::Error, "old thumbnails could not be deleted");
         }
     }
 

@@ -197,7 +197,7 @@ impl UnfinishedUploads {
         match self.clear_idle().await {
             Ok(cleared) if cleared.uploads == 0 => false,
             Ok(cleared) => {
-                tracing::info!(cleared.uploads, cleared.bytes, "unfinished uploads that were idle made way");
+                tracing::info!(cleared.uploads, cleared.bytes, "idle unfinished uploads were deleted to free space");
                 cleared.bytes > 0
             }
             Err(error) => {

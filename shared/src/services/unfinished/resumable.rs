@@ -56,7 +56,7 @@ impl ResumableUploads {
     /// Begins an upload in parts; returns its id and its progress, without any bytes yet.
     pub async fn begin(&self, begun: Begun) -> Result<(Uuid, Standing)> {
         self.room.check(begun.length.unwrap_or_default()).await?;
-        let _turn = self.unfinished.beginning.lock().await;
+        let _guard = self.unfinished.beginning.lock().await;
         let longest = self.core.settings.max_upload_bytes;
         self.unfinished.check(begun.client.as_deref(), begun.length.unwrap_or(longest)).await?;
         let id = self.core.clock.new_id();

@@ -129,7 +129,7 @@ impl Tickets {
             return Err(Error::TooLarge { limit: self.core.settings.max_upload_bytes });
         }
         self.room.check(size).await?;
-        let _turn = self.unfinished.beginning.lock().await;
+        let _guard = self.unfinished.beginning.lock().await;
         self.unfinished.check(client.as_deref(), size).await?;
         let (id, expires) = (self.core.clock.new_id(), self.core.clock.now() + OPEN_FOR);
         let terms = Terms { size, digest: sha256, content_type: content_type.clone() };
@@ -270,7 +270,7 @@ impl Tickets {
     async fn clear_ticket(&self, id: Uuid) {
         for key in [layout::incoming(id), layout::ticket(id)] {
             if let Err(error) = self.core.primary.delete(&key).await {
-                tracing::warn!(%key, error = &error as &dyn std::error::Error, "what a ticket left stays for now");
+                tracing::warn!(%key, error = &error as &dyn std::error::Error, "the objects of a ticket could not be deleted; they are deleted later");
                 return;
             }
         }

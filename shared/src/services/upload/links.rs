@@ -54,16 +54,16 @@ pub fn parse(given: &str) -> Result<Url> {
     }
     let fits = |sign: char| if sign.is_ascii() { sign.is_ascii_graphic() } else { sign.is_alphanumeric() };
     if !given.chars().all(|sign| fits(sign) && !UNFIT.contains(&sign)) {
-        return invalid("has signs in it that must be encoded");
+        return invalid("contains characters that must be encoded");
     }
     let scheme = given.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
     if !matches!(scheme.as_deref(), Some("http" | "https")) {
         return invalid("must begin with http:// or https://");
     }
-    let Ok(url) = Url::parse(given) else { return invalid("is none") };
+    let Ok(url) = Url::parse(given) else { return invalid("is not valid") };
     // An empty user name before the host is no credential, and still obscures the host.
     if url[Position::AfterScheme..Position::BeforeHost].contains('@') || authority(given).contains('@') {
-        return invalid("must not have credentials in it");
+        return invalid("must not contain credentials");
     }
     if url.host_str().is_none_or(str::is_empty) {
         return invalid("has no host");

@@ -239,7 +239,7 @@ impl Uploads {
     ) -> Result<Vec<(ImageId, Arc<Entry>)>> {
         // The next order number in a group stays reserved until the commit exists.
         let in_sequence = fields.group_id.is_some() && fields.order.is_none();
-        let _turn = if in_sequence { Some(self.core.editing.lock().await) } else { None };
+        let _guard = if in_sequence { Some(self.core.editing.lock().await) } else { None };
         if in_sequence {
             self.core.catalog.refresh().await?;
         }
@@ -293,7 +293,7 @@ impl Uploads {
         for id in ids.iter().filter(|_| !retried) {
             if let Err(error) = self.core.primary.delete(&layout::image(id)).await {
                 // Recovery sets aside files in `uploads/` without a record.
-                tracing::warn!(image = %id, error = &error as &dyn std::error::Error, "a failed upload's bytes stay for now");
+                tracing::warn!(image = %id, error = &error as &dyn std::error::Error, "a failed upload's bytes could not be deleted; a start quarantines them after a day");
             }
         }
     }

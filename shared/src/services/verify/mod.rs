@@ -167,13 +167,13 @@ impl Verifier {
     /// Verifies one slice. With `repair`, replaces each damaged copy whose other copy is intact.
     /// [`Error::VerificationRunning`] while another verification runs in this process.
     pub async fn verify(&self, slice: Slice, repair: bool) -> Result<Findings> {
-        let _turn = self.verifying.try_lock().map_err(|_| Error::VerificationRunning)?;
+        let _guard = self.verifying.try_lock().map_err(|_| Error::VerificationRunning)?;
         self.core.catalog.refresh().await?;
         let mut findings = Findings::default();
         let mut failure = self.verify_slice(slice, repair, &mut findings).await.err();
         if repair && let Err(error) = self.measure_older_records(slice).await {
             // No copy is damaged by this, and the next verification of the slice tries again.
-            tracing::warn!(error = &error as &dyn std::error::Error, "sizes in older records were not put right");
+            tracing::warn!(error = &error as &dyn std::error::Error, "sizes in older records could not be corrected");
         }
         failure = failure.or(self.verify_deleted(slice, &mut findings).await.err());
         let backups = self.verify_backups(slice, repair, &mut findings).await;
@@ -181,7 +181,7 @@ impl Verifier {
         failure = failure.or(failed);
         if let Err(error) = self.note_findings(slice, &findings, backups.as_deref(), failure.is_none()).await {
             // The store is then not writable, and the findings are most needed: log them.
-            tracing::warn!(error = &error as &dyn std::error::Error, ?findings, "what was found cannot be kept");
+            tracing::warn!(error = &error as &dyn std::error::Error, ?findings, "the findings could not be stored");
         }
         failure.map_or(Ok(findings), Err)
     }
@@ -191,7 +191,7 @@ impl Verifier {
         let slice = self.verifications().await?.next_slice();
         let findings = self.verify(slice, true).await?;
         if findings.needs_attention() {
-            tracing::error!(%slice, ?findings, "something is damaged and cannot be repaired");
+            tracing::error!(%slice, ?findings, "a verification found damage that it cannot repair");
         }
         Ok((slice, findings))
     }
@@ -292,7 +292,7 @@ impl Verifier {
         repair: bool,
         findings: &mut Findings,
     ) -> Result<()> {
-        tracing::warn!(image = %id, ?copies, "a copy of an image is missing, wrong or cannot be read");
+        tracing::warn!(image = %id, ?copies, "a copy of an image is missing, damaged or unreadable");
         let Copies { primary, archive } = copies;
         let repaired = match (primary, archive) {
             (Copy::Wrong, Copy::Wrong) => {

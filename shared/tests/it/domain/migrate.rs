@@ -9,6 +9,7 @@ use futures::TryStreamExt;
 use jiff::SignedDuration;
 
 use super::{World, png, seen, upload, upload_all};
+use crate::world::found_nothing;
 use shared::backup::Kind;
 use shared::images::Patch;
 use shared::layout::{self, ImageId};
@@ -60,7 +61,7 @@ async fn backups(keepsake: &Keepsake) -> Vec<String> {
 pub(crate) async fn assert_same(from: &World, to: &World) {
     let (ours, theirs) = (to.open(), from.open());
     let report = ours.recovery.recover().await.unwrap();
-    assert!(report.found_nothing() && report.missing.is_empty() && !report.is_new, "{report:?}");
+    assert!(found_nothing(&report) && report.missing.is_empty() && !report.is_new, "{report:?}");
     assert_eq!(seen(&ours).await, seen(&theirs).await);
     assert_eq!(backups(&ours).await, backups(&theirs).await);
     let states = [&ours, &theirs].map(|keepsake| keepsake.core.catalog.read(|state| state.snapshot()));
@@ -323,7 +324,7 @@ async fn a_delete_that_only_the_target_has_forgotten_is_not_counted_twice() {
         keepsake.core.catalog.read(|state| state.totals().uploads())
     };
     assert_eq!(uploads(&to).await, 13);
-    assert!(to.open().recovery.recover().await.unwrap().found_nothing());
+    assert!(found_nothing(&to.open().recovery.recover().await.unwrap()));
     run(&from, &to).await.unwrap();
     assert_eq!((uploads(&to).await, uploads(&from).await), (13, 13));
 }
