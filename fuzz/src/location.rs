@@ -40,7 +40,7 @@ pub fn location(data: &[u8]) {
 
     let mut scanner = Scanner::default();
     data.chunks(1 + usize::from(*piece)).for_each(|piece| scanner.update(piece));
-    let in_pieces = scanner.finish().settle(&counted.body).expect("bytes in memory can be read");
+    let in_pieces = scanner.finish().resolve(&counted.body).expect("bytes in memory can be read");
     assert_eq!(in_pieces, found);
 
     // What is sent as a whole is what is sent in parts, and is as long.

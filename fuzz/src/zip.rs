@@ -15,20 +15,20 @@ pub fn zip(bytes: &[u8]) {
     runtime.block_on(async {
         let Some(source) = usable(Source::zip(Body::from(bytes.to_vec())).await) else { return };
         let keepsake = keepsake_on(Arc::new(MemoryStore::new()), shared::Settings::default());
-        let Some(planned) = usable(keepsake.imports.plan(&source, &|_| {}).await) else { return };
-        let Some(first) = usable(keepsake.imports.import(&source, &|_| {}).await) else { return };
+        let Some(planned) = usable(keepsake.imports.plan(&source).await) else { return };
+        let Some(first) = usable(keepsake.imports.import(&source).await) else { return };
         let (restored, adopted) = (first.plan.restored.len(), first.plan.adopted.len());
         assert_eq!((planned.restored.len(), planned.adopted.len()), (restored, adopted));
         keepsake.core.catalog.refresh().await.unwrap();
         assert_eq!(keepsake.core.catalog.read(|state| state.totals().live) as usize, restored + adopted);
-        let again = keepsake.imports.import(&source, &|_| {}).await.unwrap();
+        let again = keepsake.imports.import(&source).await.unwrap();
         assert!(again.plan.restored.is_empty() && again.plan.adopted.is_empty() && again.safety_backup.is_none());
         // Whatever came in, it can be taken out and is the same in the next store.
         let mut out = Vec::new();
-        keepsake.exports.export_zip(shared::portable::What::Now, &mut out, &|_| {}).await.unwrap();
+        keepsake.exports.export_zip(shared::portable::What::Now, &mut out).await.unwrap();
         let other = keepsake_on(Arc::new(MemoryStore::new()), shared::Settings::default());
         let source = Source::zip(Body::from(out)).await.unwrap();
-        let moved = other.imports.import(&source, &|_| {}).await.unwrap();
+        let moved = other.imports.import(&source).await.unwrap();
         assert_eq!(moved.plan.restored.len(), restored + adopted);
     });
 }

@@ -78,7 +78,7 @@ pub async fn lines(
     if !health.unreadable_backups.is_empty() {
         lines.push(format!("  warning   {}", shared::health::cannot_be_read(&health.unreadable_backups)));
     }
-    lines.push(format!("  outlives  {}: {}", health.persistence.verdict.name(), health.persistence.evidence));
+    lines.push(format!("  outlives  {}: {}", health.persistence.status.name(), health.persistence.evidence));
     if let Some(warning) = &health.persistence.warning {
         lines.push(format!("  warning   {warning}"));
     }

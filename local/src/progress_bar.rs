@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use shared::portable::{self, Stage};
 use shared::progress::Progress;
 
 const TICK: Duration = Duration::from_millis(100);
@@ -37,15 +36,4 @@ pub async fn watch<T>(progress: &Progress, work: impl Future<Output = T>) -> T {
     };
     bar.finish_and_clear();
     done
-}
-
-/// Passes on the progress of an import or an export.
-pub fn note(progress: &Progress, seen: portable::Progress) {
-    let step = match seen.stage {
-        Stage::Exporting => "exporting",
-        Stage::Reading => "reading",
-        Stage::Archiving => "replicas",
-        Stage::Storing => "images",
-    };
-    progress.note(step, seen.done, seen.total);
 }

@@ -14,11 +14,9 @@ use crate::services::images::bytes::ImageBytes;
 use crate::services::images::records::ImageRecords;
 use crate::services::maintenance::Maintenance;
 use crate::services::persistence::Persistence;
-use crate::services::portable::Exports;
-use crate::services::portable::Imports;
+use crate::services::portable::{Exports, Imports};
 use crate::services::prune::Pruner;
-use crate::services::recovery::Recovery;
-use crate::services::recovery::RecoveryState;
+use crate::services::recovery::{Recovery, RecoveryState};
 use crate::services::replication::Replicator;
 use crate::services::restore::Restores;
 use crate::services::room::Room;
@@ -94,16 +92,26 @@ impl Keepsake {
     /// replicas of the metadata.
     pub fn new(primary: Store, archive: Store, mirrors: Vec<Store>, clock: Clock, settings: Settings) -> Self {
         let core = Arc::new(Core::new(primary, archive, mirrors, clock, settings));
-        let records = Arc::new(ImageRecords::new(core.clone()));
+        let records = Arc::new(ImageRecords { core: core.clone() });
         let recovering = Arc::new(RecoveryState::default());
         let replication = Arc::new(Replicator::new(core.clone()));
         let unfinished = Arc::new(UnfinishedUploads::new(core.clone()));
-        let room = Arc::new(Room::new(core.clone(), unfinished.clone()));
+        let room = Arc::new(Room { core: core.clone(), unfinished: unfinished.clone() });
         let bytes = Arc::new(ImageBytes::new(core.clone(), recovering.clone()));
         let thumbnails = Arc::new(ThumbnailSource::new(core.clone(), room.clone(), bytes.clone()));
         let backups = Arc::new(Backups::new(core.clone(), records.clone()));
-        let images = Arc::new(Images::new(core.clone(), records.clone(), replication.clone(), thumbnails.clone()));
-        let groups = Arc::new(Groups::new(core.clone(), images.clone(), records.clone(), replication.clone()));
+        let images = Arc::new(Images {
+            core: core.clone(),
+            records: records.clone(),
+            replication: replication.clone(),
+            thumbnails: thumbnails.clone(),
+        });
+        let groups = Arc::new(Groups {
+            core: core.clone(),
+            images: images.clone(),
+            records: records.clone(),
+            replication: replication.clone(),
+        });
         let uploads = Arc::new(Uploads::new(core.clone(), room.clone(), replication.clone(), backups.clone()));
         let tickets = Arc::new(Tickets::new(
             core.clone(),
@@ -112,40 +120,47 @@ impl Keepsake {
             replication.clone(),
             uploads.clone(),
         ));
-        let resumable = Arc::new(ResumableUploads::new(core.clone(), room.clone(), unfinished.clone()));
+        let resumable =
+            Arc::new(ResumableUploads { core: core.clone(), room: room.clone(), unfinished: unfinished.clone() });
         let gps = Arc::new(GpsPositions::new(bytes.clone()));
-        let restores =
-            Arc::new(Restores::new(core.clone(), backups.clone(), images.clone(), records.clone(), room.clone()));
+        let restores = Arc::new(Restores {
+            core: core.clone(),
+            backups: backups.clone(),
+            images: images.clone(),
+            records: records.clone(),
+            room: room.clone(),
+        });
         let persistence = Arc::new(Persistence::new(core.clone(), recovering.clone()));
-        let recovery = Arc::new(Recovery::new(
-            core.clone(),
-            records.clone(),
-            bytes.clone(),
-            backups.clone(),
-            replication.clone(),
-            tickets.clone(),
-            persistence.clone(),
-            recovering.clone(),
-        ));
+        let recovery = Arc::new(Recovery {
+            core: core.clone(),
+            records: records.clone(),
+            bytes: bytes.clone(),
+            backups: backups.clone(),
+            replication: replication.clone(),
+            tickets: tickets.clone(),
+            persistence: persistence.clone(),
+            recovering: recovering.clone(),
+        });
         let verifier =
             Arc::new(Verifier::new(core.clone(), bytes.clone(), records.clone(), backups.clone(), replication.clone()));
-        let pruner = Arc::new(Pruner::new(core.clone(), backups.clone()));
+        let pruner = Arc::new(Pruner { core: core.clone(), backups: backups.clone() });
         let exports =
             Arc::new(Exports::new(core.clone(), records.clone(), backups.clone(), gps.clone(), bytes.clone()));
         let imports = Arc::new(Imports::new(core.clone(), room.clone(), records.clone(), backups.clone()));
         let tokens = Arc::new(Tokens::new(core.clone()));
-        let storage = Arc::new(StorageReport::new(core.clone()));
-        let health = Arc::new(HealthReport::new(
-            core.clone(),
-            records.clone(),
-            backups.clone(),
-            replication.clone(),
-            unfinished.clone(),
-            verifier.clone(),
-            persistence.clone(),
-            recovering.clone(),
-        ));
-        let maintenance = Arc::new(Maintenance::new(core.clone(), backups.clone(), replication.clone()));
+        let storage = Arc::new(StorageReport { core: core.clone() });
+        let health = Arc::new(HealthReport {
+            core: core.clone(),
+            records: records.clone(),
+            backups: backups.clone(),
+            replication: replication.clone(),
+            unfinished: unfinished.clone(),
+            verifier: verifier.clone(),
+            persistence: persistence.clone(),
+            recovering: recovering.clone(),
+        });
+        let maintenance =
+            Arc::new(Maintenance { core: core.clone(), backups: backups.clone(), replication: replication.clone() });
         Self {
             core,
             records,

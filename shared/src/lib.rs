@@ -17,23 +17,19 @@ pub mod telemetry;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
-pub use store;
-pub use store::digest;
-
-pub use self::core::Core;
-pub use self::core::archive;
-pub use self::core::counts;
 pub use self::core::error::{Error, Result};
 pub use self::core::settings::Settings;
+pub use self::core::{Core, archive, counts};
 pub use base::{clock, progress};
 pub use keepsake::Keepsake;
 pub use layout::file_name;
 pub use open::{Meters, open, open_metered};
 pub use services::gps::GpsRemoval;
-pub use services::replication;
-pub use services::unfinished::{resumable, ticket};
-pub use services::upload::links;
+pub use services::unfinished::{self, resumable, ticket};
+pub use services::upload::{self, links};
 pub use services::{
-    backup, groups, health, images, maintenance, migrate, persistence, portable, prune, recovery, restore, storage,
-    thumbnails, tokens, unfinished, upload, verify,
+    backup, groups, health, images, maintenance, migrate, persistence, portable, prune, recovery, replication, restore,
+    storage, thumbnails, tokens, verify,
 };
+pub use store;
+pub use store::digest;

@@ -47,9 +47,9 @@ pub async fn open_metered(config: &Config, clock: Clock, meters: Option<Meters>)
     let on_another_device =
         |disk: Arc<DiskStore>| disk.device_of(&layout::uploads_folder()).is_some_and(|device| device != disk.device());
     // A function's stores are in a service, and nothing is recorded if a thousand functions start at once.
-    let deployment_of = (config.platform != Some(Platform::Lambda)).then(|| Deployment::of(config, &Machine::here()));
+    let deployment = (config.platform != Some(Platform::Lambda)).then(|| Deployment::of(config, &Machine::here()));
     let apart = disk.is_some_and(on_another_device)
-        || deployment_of.as_ref().is_some_and(|known| known.is_volume(Location::Uploads));
+        || deployment.as_ref().is_some_and(|known| known.is_volume(Location::Uploads));
     let mirrors = if apart { vec![primary.below(&layout::uploads_mirror())] } else { Vec::new() };
     let settings = Settings {
         max_upload_bytes: config.max_upload_bytes,
@@ -61,8 +61,8 @@ pub async fn open_metered(config: &Config, clock: Clock, meters: Option<Meters>)
         behind_max: config.archive_behind_max,
     };
     let keepsake = Keepsake::new(primary, archive, mirrors, clock, settings);
-    if let Some(deployment_of) = deployment_of {
-        keepsake.persistence.served_from(deployment_of).await;
+    if let Some(deployment) = deployment {
+        keepsake.persistence.set_deployment(deployment).await;
     }
     Ok(keepsake)
 }

@@ -12,6 +12,12 @@ use std::sync::Arc;
 
 use image::{ImageFormat, Rgb, RgbImage};
 use jiff::SignedDuration;
+use shuttle::future::block_on;
+use shuttle::scheduler::{PctScheduler, RandomScheduler};
+use shuttle::sync::Mutex;
+use shuttle::thread;
+use uuid::Uuid;
+
 use shared::backup::Kind;
 use shared::catalog::{Catalog, Change, Content, Record, TOMBSTONE_AGE, Tombstone};
 use shared::clock::Clock;
@@ -21,11 +27,6 @@ use shared::store::testing::MemoryStore;
 use shared::store::{Body, PutMode, Store};
 use shared::upload::{NewImage, Uploaded};
 use shared::{Error, Keepsake, Settings};
-use shuttle::future::block_on;
-use shuttle::scheduler::{PctScheduler, RandomScheduler};
-use shuttle::sync::Mutex;
-use shuttle::thread;
-use uuid::Uuid;
 
 /// How many schedules of each kind each test tries.
 #[expect(clippy::disallowed_methods, reason = "whoever starts the tests decides how long they may take")]

@@ -105,11 +105,11 @@ pub(crate) async fn import(
     }
     let source = Source::zip(receive(&app, request).await?).await?;
     if dry_run {
-        let plan = app.keepsake.imports.plan(&source, &|_| {}).await?;
+        let plan = app.keepsake.imports.plan(&source).await?;
         return Ok(Json(Imported::new(plan, None, true, MOST_NAMES)));
     }
     // All bytes have arrived; from now on the client may disconnect.
-    let imported = app.change(|keepsake| async move { keepsake.imports.import(&source, &|_| {}).await }).await?;
+    let imported = app.change(|keepsake| async move { keepsake.imports.import(&source).await }).await?;
     Ok(Json(Imported::new(imported.plan, imported.safety_backup, false, MOST_NAMES)))
 }
 

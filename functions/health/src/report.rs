@@ -195,7 +195,7 @@ impl<'a> Report<'a> {
             version: env!("CARGO_PKG_VERSION"),
             persistence: HealthPersistence {
                 writable: health.writable,
-                verdict: persistence.verdict.name(),
+                verdict: persistence.status.name(),
                 evidence: &persistence.evidence,
                 platform,
                 mount: persistence.mount.as_deref(),

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
 use shared::catalog::Position;
-use shared::groups::Place;
+use shared::groups::Cursor;
 use shared::layout::ImageId;
 
 /// Encodes where a list of single images continues: the base64url of its last position, its time in nanoseconds and its
@@ -14,13 +14,13 @@ pub(crate) fn encode((at, id): &Position) -> String {
 }
 
 /// Encodes where a list with groups continues: the same, and when the list was begun.
-pub(crate) fn encode_grouped(Place { last: (at, id), started }: &Place) -> String {
+pub(crate) fn encode_grouped(Cursor { last: (at, id), started }: &Cursor) -> String {
     URL_SAFE_NO_PAD.encode(format!("{}/{} {id}", at.as_nanosecond(), started.as_nanosecond()))
 }
 
 /// Decodes a cursor of either kind; `None` for anything else. A cursor of one list works in the other, where the
 /// position is the same.
-pub(crate) fn decode(cursor: &str) -> Option<Place> {
+pub(crate) fn decode(cursor: &str) -> Option<Cursor> {
     let text = String::from_utf8(URL_SAFE_NO_PAD.decode(cursor).ok()?).ok()?;
     let (times, id) = text.split_once(' ')?;
     let moment = |nanoseconds: &str| Timestamp::from_nanosecond(nanoseconds.parse().ok()?).ok();
@@ -28,7 +28,7 @@ pub(crate) fn decode(cursor: &str) -> Option<Place> {
         Some((at, started)) => (moment(at)?, moment(started)?),
         None => (moment(times)?, Timestamp::MAX),
     };
-    Some(Place { last: (at, ImageId::new(id).ok()?), started })
+    Some(Cursor { last: (at, ImageId::new(id).ok()?), started })
 }
 
 #[cfg(test)]
@@ -40,7 +40,7 @@ mod tests {
         for (at, name) in [(Timestamp::MIN, "a b.jpg"), (Timestamp::MAX, "Ü.jpg"), (Timestamp::UNIX_EPOCH, "x")] {
             let position = (at, ImageId::new(name).unwrap());
             assert_eq!(decode(&encode(&position)).unwrap().last, position);
-            let grouped = Place { last: position, started: Timestamp::UNIX_EPOCH };
+            let grouped = Cursor { last: position, started: Timestamp::UNIX_EPOCH };
             assert_eq!(decode(&encode_grouped(&grouped)), Some(grouped));
         }
     }

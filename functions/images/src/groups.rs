@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
-use shared::groups::{Arrangement, Group, Retitle};
+use shared::groups::{self, Group, GroupEdit};
 use shared::http::{App, GroupItem, LAMBDA_MAX_BODY_BYTES, Path, Problem, Query, group_etag, media_type, read_json};
 use shared::images::Edit;
 use shared::{Error, Keepsake, Result};
@@ -110,7 +110,7 @@ pub(crate) async fn show(
 )]
 pub(crate) async fn arrange(State(app): State<App>, change: Change<GroupContents>) -> Result<Response, Problem> {
     let Change { id, expected, to: GroupContents { files: images, title } } = change;
-    let wanted = Arrangement { images, title };
+    let wanted = groups::GroupContents { images, title };
     let arrange = move |keepsake: Arc<Keepsake>| async move {
         keepsake.groups.arrange(&id, &wanted, |group| expected.group(group)).await
     };
@@ -136,7 +136,7 @@ pub(crate) async fn retitle(State(app): State<App>, change: Change<GroupTitle>) 
     if title.is_none() && title_image.is_none() {
         return Err(Error::Invalid("The body contains neither a title nor a titleImage.".to_owned()).into());
     }
-    let wanted = Retitle { title, title_image };
+    let wanted = GroupEdit { title, title_image };
     let rename = move |keepsake: Arc<Keepsake>| async move {
         keepsake.groups.rename(&id, &wanted, |group| expected.group(group)).await
     };

@@ -91,7 +91,7 @@ pub(crate) async fn serve(
     let located = if record.sha256.is_none() { Some(locate(&app, &id, record).await?) } else { None };
     // Unless the bytes must be scanned to determine what is sent.
     let gps = if app.strip_gps { Some(app.keepsake.gps.find(&id, record).await?) } else { None };
-    let (patches, verified) = gps.map(|gps| (gps.patches, gps.sound)).unwrap_or_default();
+    let (patches, verified) = gps.map(|gps| (gps.patches, gps.verified)).unwrap_or_default();
     let is_verified = verified.is_some();
     let located = verified.or(located);
     let (etag, digest) = match (record.sha256, &located) {

@@ -28,10 +28,7 @@ pub async fn run(api: &Api, output: &Output, backup: Option<&str>, path: &Path) 
     let work = async {
         match is_zip(path) {
             true => zip(api, what, path).await,
-            false => {
-                let note = |progress| progress_bar::note(&api.keepsake.core.progress, progress);
-                Ok(api.keepsake.exports.export_folder(what, path, &note).await?)
-            }
+            false => Ok(api.keepsake.exports.export_folder(what, path).await?),
         }
     };
     let exported = match progress_bar::watch(&api.keepsake.core.progress, work).await {
@@ -82,8 +79,7 @@ fn unwritten(path: &Path, why: impl ToString) -> Failure {
 }
 
 async fn write(api: &Api, what: What, path: &Path, mut file: File) -> Result<Exported, Failure> {
-    let note = |progress| progress_bar::note(&api.keepsake.core.progress, progress);
-    let exported = api.keepsake.exports.export_zip(what, &mut file, &note).await.map_err(|error| match error {
+    let exported = api.keepsake.exports.export_zip(what, &mut file).await.map_err(|error| match error {
         shared::Error::Unwritable(_, why) => unwritten(path, why),
         other => other.into(),
     })?;

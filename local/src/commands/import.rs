@@ -16,14 +16,13 @@ pub async fn run(api: &Api, output: &Output, path: &Path, dry_run: bool) -> Resu
         return Err(Failure::usage(format!("There is no {}.", path.display())));
     }
     let keepsake = &api.keepsake;
-    let note = |progress| progress_bar::note(&keepsake.core.progress, progress);
     let work = async {
         let source = if path.is_dir() { Source::folder(path).await? } else { Source::zip_file(path).await? };
         if dry_run {
             keepsake.core.catalog.refresh().await.map_err(shared::Error::from)?;
-            return Ok::<_, shared::Error>((keepsake.imports.plan(&source, &note).await?, None));
+            return Ok::<_, shared::Error>((keepsake.imports.plan(&source).await?, None));
         }
-        let done = keepsake.imports.import(&source, &note).await?;
+        let done = keepsake.imports.import(&source).await?;
         Ok((done.plan, done.safety_backup))
     };
     let (plan, safety_backup) = progress_bar::watch(&keepsake.core.progress, work).await?;

@@ -9,7 +9,7 @@ use crate::api::Api;
 use crate::output::{FAILED, Failure, Output};
 
 pub async fn run(api: &Api, output: &Output) -> Result<u8, Failure> {
-    api.keepsake.persistence.look_at_starts().await;
+    api.keepsake.persistence.read_starts().await;
     // An error status is an answer as well.
     let (_, health) = api.answer(Method::GET, "/api/health").await?;
     output.print(&health, lines);

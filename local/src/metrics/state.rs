@@ -81,7 +81,7 @@ fn add_look(registry: &mut Registry, look: &Health, now: Timestamp) {
     let checks = look.checks.iter().map(|check| (check.name, check.status as u64));
     gauges(registry, "check_status", "The result of each check of /api/health: 0 ok, 1 warn, 2 error", "check", checks);
     let verdicts =
-        ["proven", "unproven", "ephemeral"].map(|name| (name, (name == look.persistence.verdict.name()).into()));
+        ["proven", "unproven", "ephemeral"].map(|name| (name, (name == look.persistence.status.name()).into()));
     let help = "1 for the verdict on whether images outlive a redeploy";
     gauges(registry, "persistence", help, "verdict", verdicts);
     add_room(registry, look);

@@ -159,28 +159,6 @@ pub mod millis {
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
         Cow::<str>::deserialize(deserializer)?.parse().map_err(Error::custom)
     }
-
-    /// For `#[serde(with = "crate::base::clock::millis::option")]`: the same, or `null`.
-    pub mod option {
-        use std::borrow::Cow;
-
-        use jiff::Timestamp;
-        use serde::{Deserialize, Deserializer, Serializer, de::Error};
-
-        /// Writes a time, or `null`.
-        pub fn serialize<S: Serializer>(time: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
-            match time {
-                Some(time) => super::serialize(time, serializer),
-                None => serializer.serialize_none(),
-            }
-        }
-
-        /// Reads a time, or `null`.
-        pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
-            let text = Option::<Cow<'_, str>>::deserialize(deserializer)?;
-            text.map(|text| text.parse().map_err(Error::custom)).transpose()
-        }
-    }
 }
 
 #[cfg(test)]
@@ -271,19 +249,15 @@ mod tests {
         struct Times {
             #[serde(with = "millis")]
             at: Timestamp,
-            #[serde(with = "millis::option")]
-            then: Option<Timestamp>,
-            #[serde(with = "millis::option")]
-            never: Option<Timestamp>,
         }
-        let times = Times { at: start(), then: Some(start()), never: None };
+        let times = Times { at: start() };
         let written = serde_json::to_string(&times).unwrap();
-        assert_eq!(written, r#"{"at":"2026-11-20T08:00:00.000Z","then":"2026-11-20T08:00:00.000Z","never":null}"#);
-        let other = r#"{"at":"2026-11-20T10:00:00+02:00","then":"2026-11-20t08:00:00.000000Z","never":null}"#;
+        assert_eq!(written, r#"{"at":"2026-11-20T08:00:00.000Z"}"#);
+        let other = r#"{"at":"2026-11-20t10:00:00.000000+02:00"}"#;
         for json in [written.as_str(), other] {
             assert_eq!(serde_json::from_str::<Times>(json).unwrap(), times);
         }
         assert_eq!(format_millis("2026-11-20T08:00:00.9999Z".parse().unwrap()), "2026-11-20T08:00:00.999Z");
-        assert!(serde_json::from_str::<Times>(r#"{"at":"yesterday","then":null,"never":null}"#).is_err());
+        assert!(serde_json::from_str::<Times>(r#"{"at":"yesterday"}"#).is_err());
     }
 }

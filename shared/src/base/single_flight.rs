@@ -17,14 +17,14 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
 /// callers fail together and not one after the other.
 #[derive(Debug)]
 pub(crate) struct SingleFlight<E> {
-    turn: tokio::sync::Mutex<()>,
+    running: tokio::sync::Mutex<()>,
     /// Runs are numbered from 1: the last one that began, that succeeded and that ended.
     begun: AtomicU64,
     succeeded: AtomicU64,
     ended: AtomicU64,
     /// The last run that failed, and why.
     failure: Mutex<Option<(u64, Arc<E>)>>,
-    patience: Duration,
+    max_wait: Duration,
 }
 
 /// Why a caller did not get what it needed.
@@ -39,8 +39,8 @@ pub(crate) enum Failure<E> {
 impl<E> Default for SingleFlight<E> {
     fn default() -> Self {
         let (begun, succeeded, ended) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
-        let (turn, failure) = (tokio::sync::Mutex::default(), Mutex::new(None));
-        Self { turn, begun, succeeded, ended, failure, patience: PATIENCE }
+        let (running, failure) = (tokio::sync::Mutex::default(), Mutex::new(None));
+        Self { running, begun, succeeded, ended, failure, max_wait: PATIENCE }
     }
 }
 
@@ -48,7 +48,7 @@ impl<E> SingleFlight<E> {
     /// Does the work, or waits for another caller that does it.
     pub(crate) async fn run(&self, work: impl Future<Output = Result<(), E>>) -> Result<(), Failure<E>> {
         let (begun, ended) = (self.begun.load(Ordering::SeqCst), self.ended.load(Ordering::SeqCst));
-        let _turn = within(self.patience, self.turn.lock()).await.ok_or(Failure::TimedOut)?;
+        let _guard = within(self.max_wait, self.running.lock()).await.ok_or(Failure::TimedOut)?;
         if self.succeeded.load(Ordering::SeqCst) > begun {
             return Ok(());
         }
@@ -118,7 +118,7 @@ mod tests {
     #[tokio::test]
     async fn a_caller_does_not_wait_without_end_for_another() {
         let (gate, runs) = (Semaphore::new(0), AtomicUsize::new(0));
-        let flight = SingleFlight { patience: Duration::ZERO, ..SingleFlight::default() };
+        let flight = SingleFlight { max_wait: Duration::ZERO, ..SingleFlight::default() };
         tokio::select! {
             biased;
             _ = fail(&flight, &gate, &runs) => panic!("the store does not answer"),

@@ -20,15 +20,15 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
+use values::Values;
+
 pub use error::ConfigError;
 pub use location::Location;
 pub use modes::{ArchiveMode, LogFormat, Read};
 pub use platform::Platform;
 pub use retention::Keep;
-pub use store_url::StoreUrl;
-use values::Values;
-
 pub use store::{AwsCredentials, Secret};
+pub use store_url::StoreUrl;
 
 /// All settings, validated.
 #[derive(Clone, Debug)]

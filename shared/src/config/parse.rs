@@ -121,10 +121,10 @@ impl Values<'_> {
 
     pub(super) fn unmounted(&self) -> Result<Vec<Location>, ConfigError> {
         let value = self.get("ACCEPT_UNMOUNTED")?.unwrap_or_default();
-        let places = value.split(',').map(str::trim).filter(|place| !place.is_empty());
-        let checked = places.map(|place| {
-            let meant = Location::ALL.into_iter().find(|known| known.name() == place);
-            meant.ok_or_else(|| wrong("ACCEPT_UNMOUNTED", place, "set it to data, uploads or archive"))
+        let names = value.split(',').map(str::trim).filter(|name| !name.is_empty());
+        let checked = names.map(|name| {
+            let meant = Location::ALL.into_iter().find(|known| known.name() == name);
+            meant.ok_or_else(|| wrong("ACCEPT_UNMOUNTED", name, "set it to data, uploads or archive"))
         });
         checked.collect()
     }

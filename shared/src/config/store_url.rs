@@ -10,9 +10,7 @@ use super::error::ConfigError;
 use super::parse::absolute;
 use super::platform::Platform;
 use super::values::{Values, wrong};
-use store::AwsCredentials;
-use store::Key;
-use store::Secret;
+use store::{AwsCredentials, Key, Secret};
 
 /// The URL of a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,7 +134,8 @@ impl Values<'_> {
         };
         if inside.as_ref().is_some_and(collides) {
             let value = self.get("BACKUP_URL")?.unwrap_or_default();
-            let remedy = "name a place apart from the primary's own objects, or unset it for backups/ in the primary";
+            let remedy =
+                "set it to a location apart from the primary's own objects, or unset it for backups/ in the primary";
             return Err(wrong("BACKUP_URL", &value, remedy));
         }
         Ok(Some(backup))

@@ -54,8 +54,8 @@ impl Archive {
         }
         // It may have been damaged since the last image with this content was deleted, and would then serve for this
         // one.
-        let stands = self.store.digest(&key).await.intact()?;
-        if !stands.is_some_and(|(meta, digest)| digest == body.digest() && serves(&meta)) {
+        let existing = self.store.digest(&key).await.intact()?;
+        if !existing.is_some_and(|(meta, digest)| digest == body.digest() && serves(&meta)) {
             self.store.put(&key, body, &PutMode::Overwrite).await?;
         }
         Ok(())
@@ -120,9 +120,9 @@ impl Archive {
         Ok(if copied { Archived::Yes } else { Archived::Missing })
     }
 
-    /// Copies an object of `place` into quarantine, where the operator can inspect it; returns whether it is there now,
+    /// Copies an object of `from` into quarantine, where the operator can inspect it; returns whether it is there now,
     /// which it is not if the object is gone or cannot be read.
-    pub async fn quarantine(&self, place: &Store, key: &Key) -> Result<bool, StoreError> {
-        quarantine(&self.store, place, key).await
+    pub async fn quarantine(&self, from: &Store, key: &Key) -> Result<bool, StoreError> {
+        quarantine(&self.store, from, key).await
     }
 }

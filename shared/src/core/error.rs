@@ -43,7 +43,7 @@ pub enum Error {
     #[error("The image's bytes are missing from the store and from its archive.")]
     MissingBytes,
     /// The image does not have the version that the client requested.
-    #[error("The image has changed since the version that If-Match names.")]
+    #[error("The image has changed since the version in If-Match.")]
     Changed,
     /// A restore or an import is running, or an operation that must not run beside one.
     #[error("Another restore or import, or a prune or a delete of a backup, is running. Try again when it has ended.")]
@@ -61,7 +61,7 @@ pub enum Error {
     },
     /// Too many uploads were begun and not finished.
     #[error(
-        "Too many uploads were begun and are not finished. Finish them, or give them up with DELETE; idle ones make way after an hour."
+        "Too many uploads were begun and are not finished. Finish them, or give them up with DELETE; idle ones may be deleted after an hour."
     )]
     TooMuchUnfinished,
     /// The file system can hold too few more files, however many bytes are free.
@@ -166,7 +166,7 @@ pub(crate) fn of_file_text(file: &str, among_others: bool, error: impl std::fmt:
 
 impl Error {
     /// The name of the store that failed, if a store failed and has a name.
-    pub fn place(&self) -> Option<&'static str> {
+    pub fn store_name(&self) -> Option<&'static str> {
         match self {
             Self::Store(e)
             | Self::Catalog(CatalogError::Store(e))

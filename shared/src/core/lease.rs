@@ -19,7 +19,7 @@ use store::{Body, ETag, ErrorKind, Optional, PutMode, Store, StoreError};
 /// If a lease was not renewed for this long, its holder died.
 const EXPIRY: SignedDuration = SignedDuration::from_secs(60);
 /// How far ahead a holder's clock may be. A renewal time further in the future comes from a wrong clock.
-const AHEAD: SignedDuration = SignedDuration::from_hours(1);
+const MAX_CLOCK_SKEW: SignedDuration = SignedDuration::from_hours(1);
 /// How often a holder renews.
 const RENEWAL: SignedDuration = SignedDuration::from_secs(20);
 /// How soon a failed renewal is retried.
@@ -75,7 +75,7 @@ impl LeaseJson {
 
     fn holds(&self, now: Timestamp) -> bool {
         let age = now.duration_since(self.renewed);
-        -AHEAD < age && age < EXPIRY && !self.holder.process.as_ref().is_some_and(Process::has_ended)
+        -MAX_CLOCK_SKEW < age && age < EXPIRY && !self.holder.process.as_ref().is_some_and(Process::has_ended)
     }
 }
 
@@ -151,7 +151,10 @@ impl<'a> Lease<'a> {
             Err(Error::Store(e))
                 if e.kind == ErrorKind::Unavailable && now.duration_since(*lock(&self.renewed)) < RENEW_GRACE =>
             {
-                tracing::warn!(error = &e as &dyn std::error::Error, "a lease could not be renewed; it is tried again");
+                tracing::warn!(
+                    error = &e as &dyn std::error::Error,
+                    "a lease could not be renewed; the renewal is retried"
+                );
                 *lock(&self.due) = now + RETRY;
                 Ok(())
             }
@@ -206,7 +209,7 @@ impl<'a> Lease<'a> {
     /// Releases the lease; if that fails, it expires.
     pub(crate) async fn end(self) {
         if let Err(error) = self.release().await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "a lease stays until it ends by itself");
+            tracing::warn!(error = &error as &dyn std::error::Error, "a lease could not be released; it expires");
         }
     }
 

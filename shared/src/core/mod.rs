@@ -20,6 +20,11 @@ use crate::layout;
 use store::sync::{self, Mutex, lock};
 use store::{ErrorKind, Files, Optional, Store, StoreError};
 
+/// Images that an operation copies concurrently.
+pub(crate) const COPIES: usize = 8;
+/// Small objects, such as manifests and chunks, that an operation reads concurrently.
+pub(crate) const FETCHES: usize = 16;
+
 /// One store: its locations, catalog, clock and settings.
 #[derive(Debug)]
 pub struct Core {
@@ -53,16 +58,16 @@ pub struct Core {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct WriteFailure {
     pub(crate) kind: ErrorKind,
-    pub(crate) place: Option<&'static str>,
+    pub(crate) store: Option<&'static str>,
 }
 
 impl Core {
     /// A store with its images in `primary` and its replicas and backups in `archive`; `mirrors` are the locations for
     /// replicas of the metadata.
     pub fn new(primary: Store, archive: Store, mirrors: Vec<Store>, clock: Clock, settings: Settings) -> Self {
-        let places = std::iter::once(archive.clone()).chain(mirrors).collect();
+        let mirrors = std::iter::once(archive.clone()).chain(mirrors).collect();
         Self {
-            catalog: Catalog::new(primary.clone(), places, settings.archive_sync, clock.clone()),
+            catalog: Catalog::new(primary.clone(), mirrors, settings.archive_sync, clock.clone()),
             archive: Archive::new(archive, clock.clone()),
             started_at: clock.now(),
             editing: tokio::sync::Mutex::default(),
@@ -120,7 +125,8 @@ impl Core {
             return outcome;
         }
         let error = outcome.as_ref().err();
-        let failure = error.and_then(|error| Some(WriteFailure { kind: error.store_kind()?, place: error.place() }));
+        let failure =
+            error.and_then(|error| Some(WriteFailure { kind: error.store_kind()?, store: error.store_name() }));
         if outcome.is_ok() || failure.is_some() {
             *lock(&self.last_write_failure) = failure;
         }
@@ -131,7 +137,7 @@ impl Core {
     pub(crate) fn note_upkeep<T>(&self, outcome: Result<T>) -> Result<T> {
         let failed = |error: &Error| WriteFailure {
             kind: error.store_kind().unwrap_or(ErrorKind::Unavailable),
-            place: error.place(),
+            store: error.store_name(),
         };
         *lock(&self.last_upkeep_failure) = outcome.as_ref().err().map(failed);
         outcome

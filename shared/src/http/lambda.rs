@@ -107,13 +107,13 @@ async fn collect(response: Response) -> Response {
     let (parts, body) = response.into_parts();
     match body.collect().await.map(|body| body.to_bytes()) {
         Ok(bytes) if answer_length(&bytes, parts.headers.get(CONTENT_TYPE).is_some_and(is_json)) > MAX_ANSWER_BYTES => {
-            tracing::error!(length = bytes.len(), "an answer is too large for Lambda");
+            tracing::error!(length = bytes.len(), "a response is too large for Lambda");
             let detail = "The answer is larger than a Lambda function can give. Ask for less of it.";
             Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "answer-too-large", detail).into_response()
         }
         Ok(bytes) => Response::from_parts(parts, Body::from(bytes)),
         Err(error) => {
-            tracing::error!(error = &error as &dyn StdError, "an answer could not be read to its end");
+            tracing::error!(error = &error as &dyn StdError, "a response body could not be read to its end");
             Problem::internal(error).into_response()
         }
     }

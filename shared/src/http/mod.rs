@@ -41,6 +41,12 @@ use tower_http::set_header::SetResponseHeaderLayer;
 use tower_http::trace::TraceLayer;
 use tracing::{Instrument, Span};
 
+use crate::base::clock::Clock;
+use crate::config::{Config, Platform};
+use crate::core::error::{Error, Result};
+use crate::keepsake::Keepsake;
+use crate::services::thumbnails::Thumbnails;
+
 pub use access::Access;
 pub use caller::{Caller, unauthorized};
 pub use extract::{MAX_JSON_BYTES, Path, Query, media_type, read_json};
@@ -49,12 +55,6 @@ pub use problem::Problem;
 pub use routes::Routes;
 pub use schema::{Binary, FilePart, time};
 pub use zip_body::ZipBody;
-
-use crate::base::clock::Clock;
-use crate::config::{Config, Platform};
-use crate::core::error::{Error, Result};
-use crate::keepsake::Keepsake;
-use crate::services::thumbnails::Thumbnails;
 
 /// The header with the id of a request in the log; adopted from the client or a proxy if it is valid.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

@@ -215,7 +215,7 @@ fn store_failure(kind: ErrorKind) -> Problem {
             Problem::new(unavailable, "read-only", "The store takes no writes. Reading still works.")
         }
         ErrorKind::Fenced => {
-            let detail = "A volume of this store is not mounted, or a place belongs to another store, so nothing is written. \
+            let detail = "A volume of this store is not mounted, or a location belongs to another store, so nothing is written. \
                           Reading still works, and /api/health says what to do.";
             Problem::new(unavailable, "storage-mismatch", detail)
         }
@@ -360,7 +360,7 @@ pub(super) async fn wrong_method(method: Method, uri: Uri) -> Problem {
 /// Responds to a request whose handler panicked.
 pub(super) fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
     let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-    Problem::internal(format!("a handler panicked: {}", text.unwrap_or("without a word"))).into_response()
+    Problem::internal(format!("a handler panicked: {}", text.unwrap_or("no message"))).into_response()
 }
 
 /// Logs a server error, and adds the fields that older clients of the route expect.

@@ -45,7 +45,7 @@ fn wanted(header: &str, length: u64) -> Wanted {
 
 /// The response to a range with no existing bytes.
 pub fn unsatisfiable(length: u64) -> Problem {
-    let detail = format!("There are {length} bytes, and none of those asked for.");
+    let detail = format!("The requested range is outside of the {length} bytes.");
     let problem = Problem::new(StatusCode::RANGE_NOT_SATISFIABLE, "range-not-satisfiable", detail);
     match HeaderValue::try_from(format!("bytes */{length}")) {
         Ok(value) => problem.with_header(CONTENT_RANGE, value),

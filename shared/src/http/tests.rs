@@ -1,8 +1,5 @@
 //! The layers around every route.
 
-use std::io::Write;
-use std::sync::Mutex;
-
 use axum::body::{Body, to_bytes};
 use axum::extract::State;
 use axum::http::{Method, Request};
@@ -12,15 +9,8 @@ use tracing::instrument::WithSubscriber;
 
 use super::*;
 use crate::core::error::Error;
-use crate::core::settings::Settings;
-use store::testing::MemoryStore;
-use store::{ErrorKind, Store, StoreError};
-
-fn app() -> App {
-    let primary = Store::new(Arc::new(MemoryStore::new()), &std::env::temp_dir());
-    let archive = primary.below(&crate::layout::default_archive());
-    App::new(Keepsake::new(primary, archive, Vec::new(), Clock::system(), Settings::default()), Access::default())
-}
+use crate::testing::{Written, app};
+use store::{ErrorKind, StoreError};
 
 async fn panics(State(_): State<App>) -> &'static str {
     panic!("a secret of the server")
@@ -82,29 +72,16 @@ async fn older_clients_of_backups_and_restores_read_success_and_no_others() {
     assert_eq!(ask("PATCH", "/fails").await.1.get("success"), None);
 }
 
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        store::sync::lock(&self.0).write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test]
 async fn failure_is_logged_once_with_causes_and_request_id() {
-    let log = Log::default();
+    let log = Written::default();
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt().json().with_writer(move || writer.clone()).finish();
     let (status, problem, id) = ask("PATCH", "/fails").with_subscriber(subscriber).await;
     assert_eq!((status, &problem["type"]), (503, &"store-unavailable".into()));
     assert!(!problem.to_string().contains("secret") && !problem.to_string().contains("/dev"), "{problem}");
 
-    let text = String::from_utf8(store::sync::lock(&log.0).clone()).unwrap();
+    let text = log.text();
     let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let [failure, answered] = &lines[..] else { panic!("two lines: {text}") };
     let causes =

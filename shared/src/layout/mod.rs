@@ -37,10 +37,10 @@ mod names;
 
 use uuid::Uuid;
 
-pub use names::{BackupName, ImageId, InvalidName};
-
 use store::Key;
 use store::digest::Digest;
+
+pub use names::{BackupName, ImageId, InvalidName};
 
 /// The folder of images, with its trailing slash, as a listing prefix.
 pub const UPLOADS: &str = "uploads/";

@@ -176,33 +176,11 @@ fn ico(reader: &mut BodyReader<'_>) -> Result<(u32, u32), Fault> {
 
 /// Dimensions of one picture of an icon: a whole PNG, or a bitmap whose height includes its mask.
 fn ico_picture(start: &[u8; 24]) -> Option<(u32, u32)> {
+    let is_png = start.starts_with(b"\x89PNG\r\n\x1a\n") && start[12..16] == *b"IHDR";
     match start {
-        [
-            0x89,
-            b'P',
-            b'N',
-            b'G',
-            b'\r',
-            b'\n',
-            0x1a,
-            b'\n',
-            _,
-            _,
-            _,
-            _,
-            b'I',
-            b'H',
-            b'D',
-            b'R',
-            w1,
-            w2,
-            w3,
-            w4,
-            h1,
-            h2,
-            h3,
-            h4,
-        ] => Some((u32::from_be_bytes([*w1, *w2, *w3, *w4]), u32::from_be_bytes([*h1, *h2, *h3, *h4]))),
+        [.., w1, w2, w3, w4, h1, h2, h3, h4] if is_png => {
+            Some((u32::from_be_bytes([*w1, *w2, *w3, *w4]), u32::from_be_bytes([*h1, *h2, *h3, *h4])))
+        }
         [40 | 108 | 124, 0, 0, 0, w1, w2, w3, w4, h1, h2, h3, h4, 1, 0, ..] => {
             let width = i32::from_le_bytes([*w1, *w2, *w3, *w4]);
             let height = i32::from_le_bytes([*h1, *h2, *h3, *h4]);

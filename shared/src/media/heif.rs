@@ -5,7 +5,7 @@
 
 use super::geometry::{Geometry, Orientation};
 use super::reader::BodyReader;
-use super::video::{self, Part, mp4_box};
+use super::video::{self, Part, count, mp4_box};
 use super::{Fault, Format};
 
 /// The most boxes and properties that are read.
@@ -67,15 +67,10 @@ pub(super) fn read(format: Format, reader: &mut BodyReader<'_>) -> Result<(Geome
             _ => {}
         }
         at = part.end;
-        count(&mut parts)?;
+        count(&mut parts, MOST_PARTS)?;
     }
     let geometry = found.or(track).ok_or(if is_truncated { NO_HEADER } else { NO_PICTURE })?;
     Ok((geometry, is_truncated))
-}
-
-fn count(parts: &mut u32) -> Result<(), Fault> {
-    *parts += 1;
-    if *parts > MOST_PARTS { Err(Fault::Damaged("it has too many parts")) } else { Ok(()) }
 }
 
 /// The box at this position of the file, which may end beyond the file's end.
@@ -94,7 +89,7 @@ fn children(reader: &mut BodyReader<'_>, start: u64, end: u64, parts: &mut u32) 
         let part = mp4_box(reader, at, end)?;
         at = part.end;
         found.push(part);
-        count(parts)?;
+        count(parts, MOST_PARTS)?;
     }
     Ok(found)
 }

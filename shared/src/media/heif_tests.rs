@@ -1,15 +1,8 @@
 //! HEIC and AVIF files of every structure, written by hand: no encoder is available here.
 
+use super::tests::judge;
 use super::*;
-use store::Body;
-
-fn judge(bytes: impl Into<Vec<u8>>) -> Result<Media, MediaError> {
-    inspect(&Body::from(bytes.into()), &Limits::default())
-}
-
-fn iso_box(name: &[u8; 4], content: &[u8]) -> Vec<u8> {
-    [&(content.len() as u32 + 8).to_be_bytes()[..], name, content].concat()
-}
+use crate::testing::iso_box;
 
 fn ftyp(brands: &[&[u8; 4]]) -> Vec<u8> {
     let compatible: Vec<u8> = brands.iter().copied().flatten().copied().collect();

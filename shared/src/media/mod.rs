@@ -24,14 +24,14 @@ mod video;
 #[cfg(test)]
 mod video_tests;
 
-use std::fmt;
-use std::io;
+use std::{fmt, io};
+
+use geometry::Geometry;
+
+use store::{ReadAt, StoreError};
 
 pub use geometry::Orientation;
 pub use reader::BodyReader;
-
-use geometry::Geometry;
-use store::{ReadAt, StoreError};
 
 /// The supported formats of images and videos.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -83,54 +83,35 @@ impl Format {
 
     /// The media type of the format.
     pub fn content_type(self) -> &'static str {
-        match self {
-            Self::Jpeg => "image/jpeg",
-            Self::Png => "image/png",
-            Self::Gif => "image/gif",
-            Self::WebP => "image/webp",
-            Self::Avif => "image/avif",
-            Self::Bmp => "image/bmp",
-            Self::Tiff => "image/tiff",
-            Self::Ico => "image/vnd.microsoft.icon",
-            Self::Heic => "image/heic",
-            Self::Mp4 => "video/mp4",
-            Self::WebM => "video/webm",
-        }
+        self.names().0
     }
 
     /// The usual file extension, without a dot.
     pub fn extension(self) -> &'static str {
+        self.names().1
+    }
+
+    /// Its media type, its file extension, and its name in sentences.
+    fn names(self) -> (&'static str, &'static str, &'static str) {
         match self {
-            Self::Jpeg => "jpg",
-            Self::Png => "png",
-            Self::Gif => "gif",
-            Self::WebP => "webp",
-            Self::Avif => "avif",
-            Self::Bmp => "bmp",
-            Self::Tiff => "tiff",
-            Self::Ico => "ico",
-            Self::Heic => "heic",
-            Self::Mp4 => "mp4",
-            Self::WebM => "webm",
+            Self::Jpeg => ("image/jpeg", "jpg", "JPEG"),
+            Self::Png => ("image/png", "png", "PNG"),
+            Self::Gif => ("image/gif", "gif", "GIF"),
+            Self::WebP => ("image/webp", "webp", "WebP"),
+            Self::Avif => ("image/avif", "avif", "AVIF"),
+            Self::Bmp => ("image/bmp", "bmp", "BMP"),
+            Self::Tiff => ("image/tiff", "tiff", "TIFF"),
+            Self::Ico => ("image/vnd.microsoft.icon", "ico", "ICO"),
+            Self::Heic => ("image/heic", "heic", "HEIC"),
+            Self::Mp4 => ("video/mp4", "mp4", "MP4"),
+            Self::WebM => ("video/webm", "webm", "WebM"),
         }
     }
 }
 
 impl fmt::Display for Format {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Jpeg => "JPEG",
-            Self::Png => "PNG",
-            Self::Gif => "GIF",
-            Self::WebP => "WebP",
-            Self::Avif => "AVIF",
-            Self::Bmp => "BMP",
-            Self::Tiff => "TIFF",
-            Self::Ico => "ICO",
-            Self::Heic => "HEIC",
-            Self::Mp4 => "MP4",
-            Self::WebM => "WebM",
-        })
+        f.write_str(self.names().2)
     }
 }
 

@@ -7,10 +7,10 @@ use std::io::Cursor;
 use proptest::prelude::*;
 
 use super::*;
-use store::Body;
-use store::Spool;
+use crate::testing::iso_box;
+use store::{Body, Spool};
 
-fn judge(bytes: impl Into<Vec<u8>>) -> Result<Media, MediaError> {
+pub(super) fn judge(bytes: impl Into<Vec<u8>>) -> Result<Media, MediaError> {
     inspect(&Body::from(bytes.into()), &Limits::default())
 }
 
@@ -23,11 +23,6 @@ fn encode(format: image::ImageFormat, width: u32, height: u32) -> Vec<u8> {
     let mut bytes = Cursor::new(Vec::new());
     image::DynamicImage::new_rgba8(width, height).into_rgb8().write_to(&mut bytes, format).unwrap();
     bytes.into_inner()
-}
-
-/// A box of the ISO base media file format.
-fn iso_box(name: &[u8; 4], content: &[u8]) -> Vec<u8> {
-    [&(content.len() as u32 + 8).to_be_bytes()[..], name, content].concat()
 }
 
 /// A HEIF file with these brands, the major one first, and pictures of these dimensions.

@@ -1,11 +1,7 @@
 //! TIFFs and raw photos: which of their pictures counts, and its orientation.
 
+use super::tests::judge;
 use super::*;
-use store::Body;
-
-fn judge(bytes: &[u8]) -> Result<Media, MediaError> {
-    inspect(&Body::from(bytes.to_vec()), &Limits::default())
-}
 
 /// A directory: tags with one value each, of type SHORT or LONG.
 type Directory<'a> = &'a [(u16, u32)];
@@ -34,7 +30,7 @@ fn tiff(is_big_endian: bool, directories: &[Directory<'_>], chained: usize) -> V
 
 fn is(directories: &[Directory<'_>], chained: usize, width: u32, height: u32, orientation: u64) {
     for is_big_endian in [false, true] {
-        let media = judge(&tiff(is_big_endian, directories, chained)).unwrap();
+        let media = judge(tiff(is_big_endian, directories, chained)).unwrap();
         assert_eq!(media.format, Format::Tiff);
         let found = (media.width, media.height, media.orientation);
         assert_eq!(found, (width, height, Orientation::new(orientation).unwrap()));
@@ -71,7 +67,7 @@ fn a_tiff_of_masks_and_previews_is_as_large_as_the_largest() {
 #[test]
 fn a_tiff_without_a_size_is_damaged() {
     for directory in [&[][..], &[(256, 64)], &[(256, 64), (257, 0)], &[(330, 0)]] {
-        let refused = judge(&tiff(false, &[directory], 1));
+        let refused = judge(tiff(false, &[directory], 1));
         assert!(matches!(refused, Err(MediaError::Undecodable { format: Format::Tiff, .. })), "{refused:?}");
     }
 }
@@ -84,7 +80,7 @@ fn directories_in_circles_keep_nobody_busy() {
 #[test]
 fn a_large_picture_cannot_hide_below_a_preview() {
     let bytes = tiff(false, &[&[(254, 1), (256, 4), (257, 3), (330, 1)], &[(256, 20_000), (257, 20_000)]], 1);
-    assert!(matches!(judge(&bytes), Err(MediaError::TooManyPixels { pixels: 400_000_000, .. })));
+    assert!(matches!(judge(&bytes[..]), Err(MediaError::TooManyPixels { pixels: 400_000_000, .. })));
 }
 
 #[test]
@@ -93,7 +89,7 @@ fn a_tiff_whose_strips_lie_behind_its_end_is_truncated() {
         [(256, 4), (257, 3), (258, 8), (259, compression), (273, strip), (277, 3), (279, length)]
     };
     let truncated =
-        |compression, strip, length| judge(&tiff(false, &[&page(compression, strip, length)], 1)).unwrap().is_truncated;
+        |compression, strip, length| judge(tiff(false, &[&page(compression, strip, length)], 1)).unwrap().is_truncated;
     for compression in [1, 5] {
         assert!(!truncated(compression, 8, 36));
         assert!(truncated(compression, 1000, 36));

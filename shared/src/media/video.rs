@@ -14,7 +14,6 @@ const MAX_PARTS: u32 = 100_000;
 const CUT_OFF: Fault = Fault::Damaged("it is cut off, or something was added to its end");
 const NO_PICTURE: Fault = Fault::Damaged("it holds no picture");
 const DAMAGED: Fault = Fault::Damaged("its header is damaged");
-const TOO_MANY: Fault = Fault::Damaged("it has too many parts");
 
 /// A box of an MP4, or an element of a WebM: its name, and the position of its content.
 pub(super) struct Part<Name> {
@@ -23,31 +22,21 @@ pub(super) struct Part<Name> {
     pub(super) end: u64,
 }
 
-/// Whether these are brands of an MP4 that browsers may play: the major one decides.
+/// The major brands of an MP4 that browsers may play.
+const MP4_BRANDS: [&[u8]; 20] = [
+    b"isom", b"iso2", b"iso3", b"iso4", b"iso5", b"iso6", b"iso7", b"iso8", b"iso9", b"mp41", b"mp42", b"avc1",
+    b"av01", b"M4V ", b"M4VH", b"M4VP", b"MSNV", b"dash", b"msdh", b"mmp4",
+];
+
+/// Whether this is the major brand of an MP4 that browsers may play.
 pub(super) fn is_mp4_brand(major: &[u8]) -> bool {
-    matches!(
-        major,
-        b"isom"
-            | b"iso2"
-            | b"iso3"
-            | b"iso4"
-            | b"iso5"
-            | b"iso6"
-            | b"iso7"
-            | b"iso8"
-            | b"iso9"
-            | b"mp41"
-            | b"mp42"
-            | b"avc1"
-            | b"av01"
-            | b"M4V "
-            | b"M4VH"
-            | b"M4VP"
-            | b"MSNV"
-            | b"dash"
-            | b"msdh"
-            | b"mmp4"
-    )
+    MP4_BRANDS.contains(&major)
+}
+
+/// Counts a part that was visited; an error if there are more than `most`.
+pub(super) fn count(parts: &mut u32, most: u32) -> Result<(), Fault> {
+    *parts += 1;
+    if *parts > most { Err(Fault::Damaged("it has too many parts")) } else { Ok(()) }
 }
 
 /// An MP4's largest picture, as displayed.
@@ -65,10 +54,7 @@ pub(super) fn mp4(reader: &mut BodyReader<'_>) -> Result<Geometry, Fault> {
             _ => {}
         }
         at = part.end;
-        parts += 1;
-        if parts > MAX_PARTS {
-            return Err(TOO_MANY);
-        }
+        count(&mut parts, MAX_PARTS)?;
     }
     // Without an index it cannot be played: while a file is being recorded, its index is still missing.
     if has_content { dimensions.ok_or(NO_PICTURE) } else { Err(NO_PICTURE) }
@@ -111,10 +97,7 @@ pub(super) fn mp4_pictures(
         let area = |track: &Geometry| u64::from(track.width) * u64::from(track.height);
         largest = largest.into_iter().chain(found).filter(|found| area(found) > 0).max_by_key(area);
         at = part.end;
-        *parts += 1;
-        if *parts > MAX_PARTS {
-            return Err(TOO_MANY);
-        }
+        count(parts, MAX_PARTS)?;
     }
     Ok(largest)
 }
@@ -171,10 +154,7 @@ pub(super) fn webm(reader: &mut BodyReader<'_>) -> Result<(u32, u32), Fault> {
             _ => {}
         }
         at = part.end;
-        parts += 1;
-        if parts > MAX_PARTS {
-            return Err(TOO_MANY);
-        }
+        count(&mut parts, MAX_PARTS)?;
     }
     // Beside the segment only padding is allowed.
     while at < end {
@@ -248,10 +228,7 @@ fn track(reader: &mut BodyReader<'_>, tracks: &Part<u32>, parts: &mut u32) -> Re
             return Ok(found);
         }
         at = part.end;
-        *parts += 1;
-        if *parts > MAX_PARTS {
-            return Err(TOO_MANY);
-        }
+        count(parts, MAX_PARTS)?;
     }
     Ok(None)
 }
@@ -263,8 +240,8 @@ fn number(reader: &mut BodyReader<'_>, of: &Part<u32>, name: u32) -> Result<u32,
         let part = element(reader, at, of.end)?;
         if part.name == name {
             let mut number = 0_u32;
-            for place in part.start..part.end.min(part.start + 8) {
-                let [byte] = reader.bytes_at(place)?;
+            for at in part.start..part.end.min(part.start + 8) {
+                let [byte] = reader.bytes_at(at)?;
                 number = number.checked_mul(256).ok_or(DAMAGED)? | u32::from(byte);
             }
             return Ok(number);

@@ -1,15 +1,8 @@
 //! Videos are written by hand: no encoder is available here.
 
+use super::tests::judge;
 use super::*;
-use store::Body;
-
-fn judge(bytes: impl Into<Vec<u8>>) -> Result<Media, MediaError> {
-    inspect(&Body::from(bytes.into()), &Limits::default())
-}
-
-fn iso_box(name: &[u8; 4], content: &[u8]) -> Vec<u8> {
-    [&(content.len() as u32 + 8).to_be_bytes()[..], name, content].concat()
-}
+use crate::testing::iso_box;
 
 fn ftyp(brand: &[u8; 4]) -> Vec<u8> {
     iso_box(b"ftyp", &[&brand[..], &[0, 0, 2, 0], b"isom", brand].concat())

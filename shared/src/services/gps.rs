@@ -1,9 +1,9 @@
 //! Removes GPS positions from images as they are served.
 
-use crate::services::images::bytes::ImageBytes;
-use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::Arc;
+
+use bytes::Bytes;
 
 use crate::catalog::Record;
 use crate::core::blocking;
@@ -11,14 +11,15 @@ use crate::core::error::Result;
 use crate::layout::ImageId;
 use crate::media::MediaError;
 use crate::media::location::{self, Found, Patches, Scanner};
+use crate::services::images::bytes::ImageBytes;
 use store::digest::Digest;
 use store::sync::{Mutex, lock};
 use store::{Body, ObjectMeta, Ranged, Store};
 
 /// The number of images whose scan results are cached: a few megabytes.
-const MOST_KNOWN: usize = 10_000;
+const CACHE_CAPACITY: usize = 10_000;
 /// Larger scan results, in bytes, are not cached.
-const MOST_KEPT: usize = 4_096;
+const MAX_CACHED_BYTES: usize = 4_096;
 
 /// The GPS positions in an image.
 #[derive(Debug)]
@@ -26,7 +27,7 @@ pub struct GpsRemoval {
     /// The replacements that remove them.
     pub patches: Patches,
     /// Where the verified bytes of the image are, if they were read in full to find the positions.
-    pub sound: Option<(Store, ObjectMeta)>,
+    pub verified: Option<(Store, ObjectMeta)>,
 }
 
 /// GPS positions in images.
@@ -48,7 +49,7 @@ impl GpsPositions {
     pub async fn find(&self, id: &ImageId, record: &Record) -> Result<GpsRemoval> {
         let known = |digest: Digest| lock(&self.known).get(&digest).cloned();
         if let Some(patches) = record.sha256.and_then(known) {
-            return Ok(GpsRemoval { patches, sound: None });
+            return Ok(GpsRemoval { patches, verified: None });
         }
         let mut scanner = Scanner::default();
         let (store, meta) = match record.sha256 {
@@ -59,15 +60,15 @@ impl GpsPositions {
                 (store, meta)
             }
         };
-        let patches = settle(scanner.finish(), &store, &meta).await?;
-        if let Some(digest) = record.sha256.filter(|_| patches.weight() <= MOST_KEPT) {
+        let patches = resolve(scanner.finish(), &store, &meta).await?;
+        if let Some(digest) = record.sha256.filter(|_| patches.weight() <= MAX_CACHED_BYTES) {
             let mut known = lock(&self.known);
-            if known.len() >= MOST_KNOWN {
+            if known.len() >= CACHE_CAPACITY {
                 known.clear();
             }
             known.insert(digest, patches.clone());
         }
-        Ok(GpsRemoval { patches, sound: Some((store, meta)) })
+        Ok(GpsRemoval { patches, verified: Some((store, meta)) })
     }
 }
 
@@ -77,10 +78,10 @@ pub(crate) async fn gps_in(bytes: Bytes) -> Result<Patches> {
 }
 
 /// Resolves what was found in an object.
-async fn settle(found: Found, store: &Store, meta: &ObjectMeta) -> Result<Patches> {
+async fn resolve(found: Found, store: &Store, meta: &ObjectMeta) -> Result<Patches> {
     if found.is_nothing() {
         return Ok(Patches::default());
     }
     let body = Ranged::open(store, meta.key.clone(), meta.size).await?;
-    Ok(blocking(move || found.settle(&body)).await?.map_err(MediaError::Read)?)
+    Ok(blocking(move || found.resolve(&body)).await?.map_err(MediaError::Read)?)
 }

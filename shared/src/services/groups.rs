@@ -4,9 +4,6 @@
 //! image's order) is stored in the records of its images. So commits, backups, restores and merges need no notion of
 //! groups. A change of a group is one commit that holds all changed records.
 
-use crate::services::images::Images;
-use crate::services::images::records::ImageRecords;
-use crate::services::replication::Replicator;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -16,9 +13,10 @@ use crate::catalog::{Content, Entry, Position, Record, State, Tombstone, rank};
 use crate::core::Core;
 use crate::core::error::{Error, Result};
 use crate::layout::ImageId;
-use crate::services::images::Filter;
 use crate::services::images::fields::{DEFAULT_ORDER, Edit, Fields, MAX_NAME};
-use crate::services::images::records::Changed;
+use crate::services::images::records::{Changed, ImageRecords};
+use crate::services::images::{Filter, Images};
+use crate::services::replication::Replicator;
 use store::ErrorKind;
 
 /// The most images on a page of a list, including those inside of groups; a single larger group may exceed it.
@@ -46,7 +44,7 @@ pub enum Shown {
 
 /// The end position of a page of such a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct Cursor {
     /// The position of its last entry.
     pub last: Position,
     /// The upload time of the newest image when the first page was made: a group that grows after that keeps its
@@ -60,14 +58,14 @@ pub struct GroupedPage {
     /// Images and groups, newest first; a group is sorted by its newest image.
     pub entries: Vec<Shown>,
     /// Where the next page starts, if there is one.
-    pub next: Option<Place>,
+    pub next: Option<Cursor>,
     /// The number of entries on all pages; counted for the first page only.
     pub total: Option<u64>,
 }
 
 /// New contents of a group.
 #[derive(Debug, Clone, Default)]
-pub struct Arrangement {
+pub struct GroupContents {
     /// All its images in their order.
     pub images: Vec<String>,
     /// Its title; `None` keeps it.
@@ -76,7 +74,7 @@ pub struct Arrangement {
 
 /// A change of a group's metadata. Fields that are `None` stay as they are.
 #[derive(Debug, Clone, Default)]
-pub struct Retitle {
+pub struct GroupEdit {
     /// Its title.
     pub title: Edit<String>,
     /// The image that becomes the first.
@@ -114,7 +112,7 @@ impl Group {
 
 impl Record {
     /// Puts the image into a group at this order, or into none. Returns whether that changed the record.
-    fn place(&mut self, group: Option<&str>, order: i64, title: Option<&str>) -> bool {
+    fn set_group(&mut self, group: Option<&str>, order: i64, title: Option<&str>) -> bool {
         let (group, order, title) = (group.map(str::to_owned), Some(order), title.map(str::to_owned));
         if self.group_id == group && self.order == order && self.group_title == title {
             return false;
@@ -133,21 +131,16 @@ impl Record {
 /// Reads and changes groups of images.
 #[derive(Debug)]
 pub struct Groups {
-    core: Arc<Core>,
-    images: Arc<Images>,
-    records: Arc<ImageRecords>,
-    replication: Arc<Replicator>,
+    pub(crate) core: Arc<Core>,
+    pub(crate) images: Arc<Images>,
+    pub(crate) records: Arc<ImageRecords>,
+    pub(crate) replication: Arc<Replicator>,
 }
 
 impl Groups {
-    /// Groups for the stores of `core`.
-    pub fn new(core: Arc<Core>, images: Arc<Images>, records: Arc<ImageRecords>, replication: Arc<Replicator>) -> Self {
-        Self { core, images, records, replication }
-    }
-
     /// A page of at most `limit` images and groups, newest first, after `after` if given. A group is listed, as a
     /// whole, if the filter matches one of its images; the type `group` lists groups only.
-    pub async fn list(&self, filter: &Filter, after: Option<&Place>, limit: usize) -> Result<GroupedPage> {
+    pub async fn list(&self, filter: &Filter, after: Option<&Cursor>, limit: usize) -> Result<GroupedPage> {
         self.core.catalog.refresh().await?;
         let only_groups = filter.kind.as_deref() == Some("group");
         let filter = &Filter { kind: filter.kind.clone().filter(|_| !only_groups), ..filter.clone() };
@@ -179,7 +172,7 @@ impl Groups {
 
             let newest = state.span().map_or(Timestamp::MIN, |(newest, _)| newest);
             let next = page.last().filter(|_| more);
-            let next = next.map(|(last, _)| Place { last: last.clone(), started: started.unwrap_or(newest) });
+            let next = next.map(|(last, _)| Cursor { last: last.clone(), started: started.unwrap_or(newest) });
             let shown = |((_, id), entry): (Position, &Arc<Entry>)| match group_of(entry) {
                 Some(group) => Group::find(state, &group).map(Shown::Group),
                 None => Some(Shown::Image((id, Arc::clone(entry)))),
@@ -200,7 +193,7 @@ impl Groups {
     pub async fn arrange(
         &self,
         id: &str,
-        wanted: &Arrangement,
+        wanted: &GroupContents,
         holds: impl Fn(Option<&Group>) -> bool,
     ) -> Result<Group> {
         let fields = Fields { group_id: Some(id.to_owned()), ..Fields::default() };
@@ -225,7 +218,7 @@ impl Groups {
             let had = group.map_or(&[][..], |group| &group.images);
             let left = had.iter().filter(|(id, _)| !kept(id)).filter_map(|(id, entry)| leaving(id, entry));
             let mut changes: Changes = left.collect();
-            changes.extend(placed(id, &members, title.as_deref()));
+            changes.extend(in_order(id, &members, title.as_deref()));
             Ok(changes)
         };
         self.change_group(id, holds, plan).await?;
@@ -233,25 +226,25 @@ impl Groups {
     }
 
     /// Changes a group's title or its title image.
-    pub async fn rename(&self, id: &str, wanted: &Retitle, holds: impl Fn(Option<&Group>) -> bool) -> Result<Group> {
+    pub async fn rename(&self, id: &str, wanted: &GroupEdit, holds: impl Fn(Option<&Group>) -> bool) -> Result<Group> {
         check_title(&wanted.title)?;
         self.replication.check_lag()?;
         let plan = |_: &State, group: Option<&Group>| {
             let group = group.ok_or_else(|| Error::NoSuchGroup(id.to_owned()))?;
             let mut images = group.images.clone();
             if let Some(title_image) = &wanted.title_image {
-                let outside = || Error::Invalid(format!("{title_image:?} is no image of this group."));
+                let outside = || Error::Invalid(format!("{title_image:?} is not an image of this group."));
                 let at = group.position(title_image).ok_or_else(outside)?;
                 images[..=at].rotate_right(1);
             }
             let title = wanted.title.clone().unwrap_or_else(|| group.title().map(str::to_owned));
             if wanted.title_image.is_some() {
-                return Ok(placed(id, &images, title.as_deref()).collect());
+                return Ok(in_order(id, &images, title.as_deref()).collect());
             }
             let titled = |(image, entry): &(ImageId, Arc<Entry>)| {
                 let mut record = entry.live()?.clone();
                 let order = record.order.unwrap_or(DEFAULT_ORDER);
-                let changed = record.group_title != title && record.place(Some(id), order, title.as_deref());
+                let changed = record.group_title != title && record.set_group(Some(id), order, title.as_deref());
                 changed.then(|| (image.clone(), Arc::clone(entry), Content::Live(record)))
             };
             Ok(images.iter().filter_map(titled).collect())
@@ -271,9 +264,9 @@ impl Groups {
                 order.iter().map(|name| members.get(name.as_str()).copied().cloned()).collect();
             let images = images.filter(|images| images.len() == group.images.len());
             let images = images.ok_or_else(|| {
-                Error::Invalid("The order must name every image of the group once, and no other.".to_owned())
+                Error::Invalid("The order must list every image of the group once, and no other.".to_owned())
             })?;
-            Ok(placed(id, &images, group.title()).collect())
+            Ok(in_order(id, &images, group.title()).collect())
         };
         self.change_group(id, holds, plan).await?;
         self.get(id).await
@@ -330,7 +323,7 @@ impl Groups {
         holds: impl Fn(Option<&Group>) -> bool,
         plan: impl Fn(&State, Option<&Group>) -> Result<Changes>,
     ) -> Result<Vec<Changed>> {
-        let _turn = self.core.editing.lock().await;
+        let _guard = self.core.editing.lock().await;
         self.core.catalog.refresh().await?;
         let changes = self.core.catalog.read(|state| {
             let group = Group::find(state, id);
@@ -342,14 +335,14 @@ impl Groups {
 }
 
 /// The images that change when a group gets this order.
-fn placed(
+fn in_order(
     group: &str,
     images: &[(ImageId, Arc<Entry>)],
     title: Option<&str>,
 ) -> impl Iterator<Item = (ImageId, Arc<Entry>, Content)> {
     images.iter().zip(0..).filter_map(move |((id, entry), order)| {
         let mut record = entry.live()?.clone();
-        let changed = record.place(Some(group), order, title);
+        let changed = record.set_group(Some(group), order, title);
         changed.then(|| (id.clone(), Arc::clone(entry), Content::Live(record)))
     })
 }
@@ -357,7 +350,7 @@ fn placed(
 /// An image that leaves its group.
 fn leaving(id: &ImageId, entry: &Arc<Entry>) -> Option<(ImageId, Arc<Entry>, Content)> {
     let mut record = entry.live()?.clone();
-    record.place(None, DEFAULT_ORDER, None).then(|| (id.clone(), Arc::clone(entry), Content::Live(record)))
+    record.set_group(None, DEFAULT_ORDER, None).then(|| (id.clone(), Arc::clone(entry), Content::Live(record)))
 }
 
 fn check_title(title: &Edit<String>) -> Result<()> {
@@ -370,7 +363,7 @@ fn check_title(title: &Edit<String>) -> Result<()> {
 fn check_distinct(images: &[String]) -> Result<()> {
     let mut seen = HashSet::new();
     match images.iter().find(|image| !seen.insert(*image)) {
-        Some(twice) => Err(Error::Invalid(format!("{twice:?} is named twice."))),
+        Some(twice) => Err(Error::Invalid(format!("{twice:?} is listed twice."))),
         None => Ok(()),
     }
 }

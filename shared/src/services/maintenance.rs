@@ -2,29 +2,25 @@
 //!
 //! Each step may be repeated, late, by several processes at once and in any order.
 
-use crate::services::backup::Backups;
-use crate::services::replication::Replicator;
-use jiff::SignedDuration;
 use std::sync::Arc;
+
+use jiff::SignedDuration;
 
 use crate::core::Core;
 use crate::core::error::Result;
 use crate::layout::BackupName;
+use crate::services::backup::Backups;
+use crate::services::replication::Replicator;
 
 /// Deferred work after a change.
 #[derive(Debug)]
 pub struct Maintenance {
-    core: Arc<Core>,
-    backups: Arc<Backups>,
-    replication: Arc<Replicator>,
+    pub(crate) core: Arc<Core>,
+    pub(crate) backups: Arc<Backups>,
+    pub(crate) replication: Arc<Replicator>,
 }
 
 impl Maintenance {
-    /// Maintenance for the stores of `core`.
-    pub fn new(core: Arc<Core>, backups: Arc<Backups>, replication: Arc<Replicator>) -> Self {
-        Self { core, backups, replication }
-    }
-
     /// Does the work that changes have deferred: replication, and with it the automatic backups that are due.
     pub async fn catch_up(&self) -> Result<()> {
         if self.core.settings.archive_sync {

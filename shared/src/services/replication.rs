@@ -14,21 +14,19 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::catalog::{Commit, Compacted};
-use crate::core::Core;
 use crate::core::archive::Archived;
 use crate::core::error::{Error, Result};
+use crate::core::{COPIES, Core};
 use crate::layout::{self, ImageId};
 use store::digest::Digest;
 use store::sync::{Mutex, lock};
 use store::{Body, Contention, ErrorKind};
 
-/// Commits and images replicated concurrently.
-const COPIES: usize = 8;
 /// Commits replicated as a batch: none of them counts as replicated before the images of all are.
 const BATCH: usize = 64;
 
 /// The replication state that this process has cached.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct State {
     /// Commits of the primary that are replicated.
     replicated: BTreeSet<Uuid>,
@@ -38,14 +36,6 @@ struct State {
     pending_images: BTreeSet<ImageId>,
     /// Images whose present record is missing in the archive, though it is in the primary's checkpoint.
     unrecorded: BTreeSet<ImageId>,
-}
-
-impl State {
-    /// With synchronous replication, nothing is pending until a comparison finds otherwise.
-    pub(crate) fn new(archive_sync: bool) -> Self {
-        let (replicated, pending_images, unrecorded) = Default::default();
-        Self { replicated, uncompared: !archive_sync, pending_images, unrecorded }
-    }
 }
 
 /// What a loss of the primary would lose at this moment.
@@ -70,8 +60,9 @@ pub struct Replicator {
 impl Replicator {
     /// A replicator for the stores of `core`.
     pub fn new(core: Arc<Core>) -> Self {
-        let archive_sync = core.settings.archive_sync;
-        Self { core, state: Mutex::new(State::new(archive_sync)) }
+        // With synchronous replication, nothing is pending until a comparison finds otherwise.
+        let uncompared = !core.settings.archive_sync;
+        Self { core, state: Mutex::new(State { uncompared, ..State::default() }) }
     }
 
     /// Moves commits into the checkpoints: into the primary's at once, and into the archive's after their replicas.
@@ -83,11 +74,11 @@ impl Replicator {
         let unrecorded = lock(&self.state).unrecorded.clone();
         match self.core.catalog.begin_compaction().await? {
             Err(ended) => Ok(ended),
-            Ok(fold) => {
+            Ok(compaction) => {
                 if !self.core.settings.archive_sync {
-                    self.replicate_queue(fold.commits()).await?;
+                    self.replicate_queue(compaction.commits()).await?;
                 }
-                let compacted = fold.finish().await?;
+                let compacted = compaction.finish().await?;
                 // Only now does the archive have them. Records found missing meanwhile are left to the next compaction.
                 lock(&self.state).unrecorded.retain(|id| !unrecorded.contains(id));
                 Ok(compacted)
@@ -115,7 +106,7 @@ impl Replicator {
         for batch in self.not_replicated(commits).chunks(BATCH) {
             for (commit, error) in self.replicate_batch(batch).await {
                 if matches!(error, Error::MissingBytes) {
-                    tracing::error!(%commit, "an image's bytes are gone before it got a replica");
+                    tracing::error!(%commit, "an image's bytes were lost before it was replicated");
                     lock(&self.state).replicated.insert(commit);
                 } else if failure.as_ref().is_none_or(is_refusal) {
                     failure = Some(error);

@@ -1,28 +1,24 @@
 //! Restores a backup in two steps: a read-only plan, then its application in one commit.
 
-use crate::services::backup::Backups;
-use crate::services::images::Images;
-use crate::services::images::records::ImageRecords;
-use crate::services::room::Room;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use crate::catalog::{Change, CommitError, Content, Entry, Record, Snapshot, Stamp, Tombstone};
-use crate::core::Core;
 use crate::core::archive::Archived;
 use crate::core::error::{Error, Result};
 use crate::core::lease::Lease;
+use crate::core::{COPIES, Core};
 use crate::layout::{self, BackupName, ImageId};
-use crate::services::backup::{ChunkRef, Kind};
-use crate::services::images::records::Listed;
+use crate::services::backup::{Backups, ChunkRef, Kind};
+use crate::services::images::Images;
+use crate::services::images::records::{ImageRecords, Listed};
+use crate::services::room::Room;
 use store::digest::Digest;
 use store::sync::{AtomicBool, Mutex, Ordering, lock};
 use store::{ErrorKind, Optional, StoreError};
 
-/// Images restored concurrently.
-const COPIES: usize = 8;
 /// Approximate size of a record in a commit, in bytes.
 const RECORD_BYTES: u64 = 1_024;
 
@@ -77,25 +73,14 @@ pub struct Restored {
 /// Restores backups.
 #[derive(Debug)]
 pub struct Restores {
-    core: Arc<Core>,
-    backups: Arc<Backups>,
-    images: Arc<Images>,
-    records: Arc<ImageRecords>,
-    room: Arc<Room>,
+    pub(crate) core: Arc<Core>,
+    pub(crate) backups: Arc<Backups>,
+    pub(crate) images: Arc<Images>,
+    pub(crate) records: Arc<ImageRecords>,
+    pub(crate) room: Arc<Room>,
 }
 
 impl Restores {
-    /// Restores of backups, in the store that `core` has.
-    pub fn new(
-        core: Arc<Core>,
-        backups: Arc<Backups>,
-        images: Arc<Images>,
-        records: Arc<ImageRecords>,
-        room: Arc<Room>,
-    ) -> Self {
-        Self { core, backups, images, records, room }
-    }
-
     /// What restoring a backup would do. Changes nothing.
     pub async fn plan(&self, name: BackupName, mode: Mode) -> Result<Plan> {
         let [plan] = self.plan_each(name, [mode]).await?;
@@ -246,26 +231,29 @@ impl Restores {
         lease.renew_if_due().await?;
         let safety_backup = Some(self.backups.create(Kind::Safety).await?.name);
         lease.renew_if_due().await?;
-        let carried_out = self.carry_out(&mut plan, lease).await;
+        let applied = self.apply(&mut plan, lease).await;
         // If the commit may exist, its bytes stay.
-        if carried_out.as_ref().is_err_and(|error| !matches!(error, Error::Commit(CommitError::Unknown(_))))
-            && let Err(error) = self.take_back_bytes(&plan.begun, lease).await
+        if applied.as_ref().is_err_and(|error| !matches!(error, Error::Commit(CommitError::Unknown(_))))
+            && let Err(error) = self.delete_restored(&plan.begun, lease).await
         {
-            tracing::warn!(error = &error as &dyn std::error::Error, "what a failed restore copied stays for a day");
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "the files that a failed restore copied could not be deleted; a start quarantines them after a day"
+            );
         }
-        carried_out.map(|()| Restored { plan, safety_backup })
+        applied.map(|()| Restored { plan, safety_backup })
     }
 
     /// Restores the bytes, commits the changes, and deletes the bytes of removed images.
-    async fn carry_out(&self, plan: &mut Plan, lease: &Lease<'_>) -> Result<()> {
-        self.bring_bytes(plan, lease).await?;
+    async fn apply(&self, plan: &mut Plan, lease: &Lease<'_>) -> Result<()> {
+        self.restore_bytes(plan, lease).await?;
         let removed: Vec<(ImageId, Arc<Entry>)>;
         {
             lease.renew().await?;
-            let _turn = self.core.editing.lock().await;
+            let _guard = self.core.editing.lock().await;
             self.core.catalog.refresh().await?;
             let now = self.core.catalog.read(|state| state.snapshot());
-            plan.leave_what_changed(&now);
+            plan.skip_changed(&now);
             let removing = plan.removed.iter().filter_map(|id| Some((id.clone(), Arc::clone(now.get(id.as_str())?))));
             removed = removing.collect();
             if !plan.changes.is_empty() {
@@ -279,7 +267,7 @@ impl Restores {
         // Deletes each file only after its replica was verified. Files that remain are deleted at the next start.
         for (id, before) in &removed {
             if let Err(error) = self.images.delete_bytes(id, before).await {
-                tracing::warn!(image = %id, error = &error as &dyn std::error::Error, "a removed image's bytes stay for now");
+                tracing::warn!(image = %id, error = &error as &dyn std::error::Error, "a removed image's bytes could not be deleted; the next start deletes them");
             }
         }
         Ok(())
@@ -288,7 +276,7 @@ impl Restores {
     /// Deletes what a failed restore has copied into the primary: files of images that are not live. A file with other
     /// bytes is not its copy and may be the only one, so it stays. Requires the lease, since another restore may rely
     /// on the files.
-    async fn take_back_bytes(&self, begun: &[(ImageId, Digest)], lease: &Lease<'_>) -> Result<()> {
+    async fn delete_restored(&self, begun: &[(ImageId, Digest)], lease: &Lease<'_>) -> Result<()> {
         for some in begun.chunks(COPIES) {
             let look = async |(id, digest): (ImageId, Digest)| {
                 let found = self.core.primary.digest(&layout::image(&id)).await.intact()?;
@@ -317,7 +305,7 @@ impl Restores {
         Ok(())
     }
 
-    async fn bring_bytes(&self, plan: &mut Plan, lease: &Lease<'_>) -> Result<()> {
+    async fn restore_bytes(&self, plan: &mut Plan, lease: &Lease<'_>) -> Result<()> {
         let wanted = plan.bytes_to_bring.iter().filter_map(|id| {
             let record = plan.records.get(id)?;
             Some((id.clone(), record.sha256?, record.size.unwrap_or_default()))
@@ -334,9 +322,9 @@ impl Restores {
                 return Ok(None);
             }
             let brought = async {
-                self.clear_place(&id, size, in_the_way.contains(&id)).await?;
+                self.clear_key(&id, size, in_the_way.contains(&id)).await?;
                 lock(&begun).push((id.clone(), digest));
-                self.bring_one(&id, digest, lease).await
+                self.restore_one(&id, digest, lease).await
             };
             let brought = brought.await;
             failed.fetch_or(brought.is_err(), Ordering::Relaxed);
@@ -354,7 +342,7 @@ impl Restores {
     }
 
     /// Checks that there is space for an image's bytes, and quarantines a file that occupies their key.
-    async fn clear_place(&self, id: &ImageId, size: u64, in_the_way: bool) -> Result<()> {
+    async fn clear_key(&self, id: &ImageId, size: u64, in_the_way: bool) -> Result<()> {
         // Other processes write too, so the space that was free for the plan may be used by now.
         let needed = self.core.settings.reserve_bytes.saturating_add(size);
         if self.core.primary.free_bytes().await?.is_some_and(|free| free < needed) {
@@ -366,7 +354,7 @@ impl Restores {
         Ok(())
     }
 
-    async fn bring_one(&self, id: &ImageId, digest: Digest, lease: &Lease<'_>) -> Result<Archived> {
+    async fn restore_one(&self, id: &ImageId, digest: Digest, lease: &Lease<'_>) -> Result<Archived> {
         let outcome = self.core.archive.bring_back(&self.core.primary, id, digest).await?;
         self.core.progress.advance();
         lease.renew_if_due().await?;
@@ -406,7 +394,7 @@ impl Plan {
     }
 
     /// Skips what changed after the plan was made, and therefore after the safety backup.
-    fn leave_what_changed(&mut self, now: &Snapshot) {
+    fn skip_changed(&mut self, now: &Snapshot) {
         let moved = |(id, (planned, _)): (&ImageId, &(Option<Stamp>, Change))| {
             (now.get(id.as_str()).map(|entry| entry.stamp) != *planned).then(|| id.clone())
         };

@@ -1,25 +1,21 @@
 //! [`Room`]: checks that there is enough free space for an upload.
 
+use std::sync::Arc;
+
 use crate::core::Core;
 use crate::core::error::{Error, Result};
 use crate::layout;
 use crate::services::unfinished::UnfinishedUploads;
-use std::sync::Arc;
 use store::{ErrorKind, Store, StoreError};
 
 /// Checks that there is enough free space for new data.
 #[derive(Debug)]
 pub struct Room {
-    core: Arc<Core>,
-    unfinished: Arc<UnfinishedUploads>,
+    pub(crate) core: Arc<Core>,
+    pub(crate) unfinished: Arc<UnfinishedUploads>,
 }
 
 impl Room {
-    /// Space checks for the stores of `core`.
-    pub fn new(core: Arc<Core>, unfinished: Arc<UnfinishedUploads>) -> Self {
-        Self { core, unfinished }
-    }
-
     /// Refuses images of so many bytes that would leave less than the reserve free, in the primary or, where replicas are
     /// made at once, in the archive. [`Error::NoRoom`], or [`Error::NoFiles`] where files are what is short.
     pub async fn check(&self, bytes: u64) -> Result<()> {

@@ -7,9 +7,8 @@ use jiff::Timestamp;
 use jiff::tz::Offset;
 
 use crate::catalog::{Snapshot, uploaded_at};
-use crate::core::Core;
-use crate::core::blocking;
 use crate::core::error::Result;
+use crate::core::{Core, blocking};
 
 /// The most categories that are reported separately, the largest; the others count as one. Any client that uploads can
 /// create more.
@@ -58,15 +57,10 @@ pub struct Month {
 /// Reports storage use.
 #[derive(Debug)]
 pub struct StorageReport {
-    core: Arc<Core>,
+    pub(crate) core: Arc<Core>,
 }
 
 impl StorageReport {
-    /// Storage reports for the stores of `core`.
-    pub fn new(core: Arc<Core>) -> Self {
-        Self { core }
-    }
-
     /// How much storage the images use, by category and by month.
     pub async fn report(&self) -> Result<Storage> {
         self.core.catalog.refresh().await?;

@@ -52,10 +52,10 @@ impl Document {
                     _ => None,
                 }
             }
-            Self::Manifest => Some(Manifest::decode(bytes).ok()?.encode()),
-            Self::Sequence => Some(seal::seal(&Sequence::decode(bytes)?)),
-            Self::Verified => Some(Record::decode(bytes)?.encode()),
-            Self::Ticket => Some(seal::seal(&Ticket::decode(bytes)?)),
+            Self::Manifest => Some(seal::seal(&Manifest::decode(bytes).ok()?)),
+            Self::Sequence => Some(seal::seal(&seal::open::<Sequence>(bytes)?)),
+            Self::Verified => Some(seal::seal(&seal::open::<Record>(bytes)?)),
+            Self::Ticket => Some(seal::seal(&seal::open::<Ticket>(bytes)?)),
             Self::Lease => Some(serde_json::to_vec(&serde_json::from_slice::<LeaseJson>(bytes).ok()?).unwrap()),
         }
     }

@@ -6,7 +6,7 @@ pub mod documents;
 pub mod lambda;
 pub mod located;
 
-use std::io::Cursor;
+use std::io::{Cursor, Write};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,7 +31,7 @@ use crate::layout::{self, ImageId};
 use crate::media::Format;
 use crate::services::images::Fields;
 use crate::services::upload::NewImage;
-use store::sync::Mutex;
+use store::sync::{Mutex, lock};
 use store::testing::MemoryStore;
 use store::{Body, ETag, Key, Object, ObjectMeta, ObjectStore, PutMode, Result, ServedAs, Store, StoreStatus};
 
@@ -71,6 +71,27 @@ pub async fn import(keepsake: &Keepsake, name: &str, fields: Value) {
     let Value::Object(fields) = fields else { panic!("a record is an object") };
     let change = Change { version: 0, content: Content::Live(Record::from_older(fields)) };
     keepsake.core.catalog.commit(vec![(ImageId::new(name).unwrap(), change)]).await.unwrap();
+}
+
+/// A log that a test reads. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Written(Arc<Mutex<Vec<u8>>>);
+
+impl Written {
+    /// All of it.
+    pub fn text(&self) -> String {
+        String::from_utf8(lock(&self.0).clone()).unwrap()
+    }
+}
+
+impl Write for Written {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        lock(&self.0).write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 /// What came back.
@@ -170,7 +191,8 @@ pub fn samples() -> Vec<(Format, Vec<u8>)> {
     Format::ALL.iter().map(sample).collect()
 }
 
-fn iso_box(name: &[u8; 4], content: &[u8]) -> Vec<u8> {
+/// A box of the ISO base media file format.
+pub fn iso_box(name: &[u8; 4], content: &[u8]) -> Vec<u8> {
     [&(content.len() as u32 + 8).to_be_bytes()[..], name, content].concat()
 }
 
@@ -258,7 +280,7 @@ impl ObjectStore for StubStore {
     }
 
     async fn status(&self) -> Result<StoreStatus> {
-        Ok(store::sync::lock(&self.status).clone())
+        Ok(lock(&self.status).clone())
     }
 
     async fn sweep_unfinished(&self, _before: Timestamp) -> Result<u64> {

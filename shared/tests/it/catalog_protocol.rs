@@ -15,6 +15,8 @@ use std::task::{Context, Poll, Waker};
 use futures::TryStreamExt;
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
+use uuid::Uuid;
+
 use shared::catalog::{
     Catalog, Change, Checkpoint, Commit, CommitError, Content, Entry, Record, Stamp, Tombstone, decode_checkpoint,
 };
@@ -22,7 +24,6 @@ use shared::clock::Clock;
 use shared::layout::{self, ImageId};
 use shared::store::testing::{Fault, FaultStore, MemoryStore, Operation};
 use shared::store::{ErrorKind, ObjectStore, Store};
-use uuid::Uuid;
 
 /// What one process is told to do.
 #[derive(Debug, Clone, Copy)]
@@ -210,10 +211,10 @@ fn surviving(memory: &Arc<MemoryStore>) -> BTreeMap<ImageId, Arc<Entry>> {
     joined
 }
 
-fn holds(place: &str, memory: &Arc<MemoryStore>, world: &World) -> Result<(), TestCaseError> {
+fn holds(name: &str, memory: &Arc<MemoryStore>, world: &World) -> Result<(), TestCaseError> {
     let held = surviving(memory);
     for (id, entry) in &world.acknowledged {
-        prop_assert!(world.allows(id, entry, held.get(id)), "the {place} alone misses the acknowledged state of {id}");
+        prop_assert!(world.allows(id, entry, held.get(id)), "the {name} alone misses the acknowledged state of {id}");
     }
     Ok(())
 }
@@ -239,14 +240,14 @@ fn play(
         Some(2) => Some(Fault::Before(ErrorKind::Full)),
         _ => None,
     };
-    let faulty = |place: usize| -> Arc<dyn ObjectStore> {
+    let faulty = |index: usize| -> Arc<dyn ObjectStore> {
         let (plan, trace) = (plan.clone(), Arc::clone(trace));
         let traced = move |operation: &Operation| {
             let fault = plan(operation);
-            trace.lock().unwrap().push(format!("  {place} {} {} {fault:?}", operation.name, operation.key));
+            trace.lock().unwrap().push(format!("  {index} {} {} {fault:?}", operation.name, operation.key));
             fault
         };
-        Arc::new(FaultStore::with_plan(Arc::clone(&memory[place]) as _, traced))
+        Arc::new(FaultStore::with_plan(Arc::clone(&memory[index]) as _, traced))
     };
     let (primary, archive) = (faulty(0), faulty(1));
     let start: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
@@ -312,7 +313,7 @@ fn play(
     });
     let world = world.lock().unwrap();
     let (in_primary, in_archive) = (surviving(&memory[0]), surviving(&memory[1]));
-    prop_assert_eq!(&in_primary, &in_archive, "after recovery both places hold the same");
+    prop_assert_eq!(&in_primary, &in_archive, "after recovery both stores hold the same");
     holds("primary", &memory[0], &world)?;
     let known: BTreeSet<ImageId> = last.read(|state| state.iter().map(|(id, _)| id.clone()).collect());
     for id in known {

@@ -7,9 +7,11 @@ use std::sync::Arc;
 use futures::TryStreamExt;
 use image::{ImageFormat, RgbImage};
 use jiff::SignedDuration;
+
 use shared::clock::Clock;
 use shared::images::Fields;
 use shared::layout::{self, ImageId};
+use shared::recovery::Report;
 use shared::store::testing::{Fault, FaultStore, MemoryStore, Operation};
 use shared::store::{Body, Key, ObjectStore, PutMode, Store};
 use shared::upload::{NewImage, Uploaded};
@@ -112,4 +114,10 @@ pub(crate) async fn seen(keepsake: &Keepsake) -> BTreeMap<ImageId, (Option<Strin
         seen.insert(id, (description, bytes));
     }
     seen
+}
+
+/// Whether a recovery had nothing to do.
+pub(crate) fn found_nothing(report: &Report) -> bool {
+    let Report { is_new, images, missing, unusable_names, .. } = report.clone();
+    *report == Report { is_new, images, missing, unusable_names, ..Report::default() }
 }

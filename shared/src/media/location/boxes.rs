@@ -20,7 +20,7 @@ pub(super) fn is_first(bytes: &[u8], name: usize) -> bool {
 
 /// The content of the box whose name begins at `name` of `bytes`, if that box contains a position. An empty one would
 /// be invalid, so the box has to be renamed.
-pub(super) fn place(bytes: &[u8], name: usize) -> Option<Range<usize>> {
+pub(super) fn position(bytes: &[u8], name: usize) -> Option<Range<usize>> {
     let (start, size) = whole(bytes, name)?;
     let content = bytes.get(name + 4..start + size)?;
     let is_place = if bytes.get(name..name + 4)? == b"loci" {

@@ -26,23 +26,10 @@ fn elements_of_xmp_with_attributes_and_with_elements_inside_go() {
 
 #[test]
 fn positions_of_other_vocabularies_go() {
-    for name in [
-        "geo:lat",
-        "geo:long",
-        "geo:alt",
-        "geo:lat_long",
-        "dwc:decimalLatitude",
-        "dwc:decimalLongitude",
-        "dwc:footprintWKT",
-        "dwc:verbatimCoordinates",
-        "drone-dji:GpsLongtitude",
-        "drone-dji:Latitude",
-        "Device:EarthPosLongitude",
-        "georss:point",
-        "video:GPSCoordinates",
-        "exif:GPSDestLatitude",
-        "Camera:gpsTrack",
-    ] {
+    let names = "geo:lat geo:long geo:alt geo:lat_long dwc:decimalLatitude dwc:decimalLongitude dwc:footprintWKT \
+                 dwc:verbatimCoordinates drone-dji:GpsLongtitude drone-dji:Latitude Device:EarthPosLongitude \
+                 georss:point video:GPSCoordinates exif:GPSDestLatitude Camera:gpsTrack";
+    for name in names.split_whitespace() {
         assert_eq!(words(&format!("<r:D a:b='1' {name}=\"12.3456\" c:d='2'>")), "<r:D a:b='1' c:d='2'>", "{name}");
         assert_eq!(words(&format!("<r:D> <{name}>12.3456</{name}> </r:D>")), "<r:D> </r:D>", "{name}");
     }

@@ -3,7 +3,7 @@
 //!
 //! The file is not re-encoded, and its picture stays unchanged. A position is recognized by its own pattern anywhere in
 //! the file, whatever the surrounding format: while the bytes stream through ([`Scanner`]), and with a few reads of the
-//! targets of Exif offsets and of compressed texts ([`Found::settle`]). It becomes [`Patches`] of the same length, so
+//! targets of Exif offsets and of compressed texts ([`Found::resolve`]). It becomes [`Patches`] of the same length, so
 //! that lengths, ranges and offsets remain valid.
 //!
 //! For any file, the search ends in time linear in its length and in bounded memory. What it does not find is listed in
@@ -28,10 +28,10 @@ mod xmp;
 
 use std::io;
 
+use store::ReadAt;
+
 pub use patches::Patches;
 pub use scan::{Found, Scanner};
-
-use store::ReadAt;
 
 /// How many bytes are read at a time.
 const CHUNK: usize = 64 * 1024;
@@ -42,7 +42,7 @@ pub fn find(body: &dyn ReadAt) -> io::Result<Patches> {
     loop {
         let length = body.read_at(at, &mut chunk)?;
         if length == 0 {
-            return scanner.finish().settle(body);
+            return scanner.finish().resolve(body);
         }
         scanner.update(&chunk[..length]);
         at += length as u64;

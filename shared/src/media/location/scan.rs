@@ -178,7 +178,7 @@ impl Scanner {
             }
             Sign::Boxes => self.is_boxes |= boxes::is_first(around, here),
             Sign::Box if !full && self.is_boxes => {
-                if let Some(content) = boxes::place(around, here).map(absolute) {
+                if let Some(content) = boxes::position(around, here).map(absolute) {
                     self.found.patches.push(Patch::bytes(offset, *b"free"));
                     self.found.patches.push(Patch::fill(content, 0));
                 }
@@ -246,7 +246,7 @@ impl Found {
     }
 
     /// Examines the targets of offsets in the file, and corrects checksums. Blocks if the bytes are not in memory.
-    pub fn settle(mut self, body: &dyn ReadAt) -> io::Result<Patches> {
+    pub fn resolve(mut self, body: &dyn ReadAt) -> io::Result<Patches> {
         self.patches.sort_by_key(|patch| patch.part.start);
         // Decompressed texts come first, since compressed bytes may look like anything; then Exif, whose directories
         // are recognized with more certainty than names.
@@ -265,5 +265,5 @@ impl Found {
 pub(super) fn scan_inside(bytes: &[u8], body: &Body) -> io::Result<Patches> {
     let mut scanner = Scanner::inside();
     scanner.update(bytes);
-    scanner.finish().settle(body)
+    scanner.finish().resolve(body)
 }

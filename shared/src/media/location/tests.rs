@@ -367,7 +367,7 @@ proptest! {
         let whole = patches(&bytes);
         let mut scanner = Scanner::default();
         bytes.chunks(piece).for_each(|piece| scanner.update(piece));
-        prop_assert_eq!(&scanner.finish().settle(&Body::from(bytes.clone())).unwrap(), &whole);
+        prop_assert_eq!(&scanner.finish().resolve(&Body::from(bytes.clone())).unwrap(), &whole);
         let mut at_once = bytes.clone();
         whole.apply(0, &mut at_once);
         let pieces = bytes.chunks(piece).enumerate();

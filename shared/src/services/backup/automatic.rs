@@ -5,16 +5,14 @@
 //! sees the next ten completed claims them there, together with the name of the backup. If it dies before the manifest
 //! exists, the claim stays, and the next process makes the backup under that name, which can succeed only once.
 
-use super::Backups;
 use std::collections::BTreeMap;
 
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
-use super::Kind;
+use super::{Backups, Kind};
 use crate::base::seal;
 use crate::core::error::{Error, Result};
-
 use crate::layout::{self, BackupName};
 use store::sync::lock;
 use store::{Body, Change, Contention, ErrorKind, Found, StoreError};
@@ -24,7 +22,7 @@ use store::{Body, Change, Contention, ErrorKind, Found, StoreError};
 const CLAIM_AGE: SignedDuration = SignedDuration::from_mins(10);
 
 /// Which automatic backups are due; sealed JSON.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Sequence {
     /// How many automatic backups have been claimed, or were not due when counting began.
     claimed: u64,
@@ -53,10 +51,6 @@ impl Sequence {
         if let Some(reached) = self.at_once.take_if(|reached| *reached <= due) {
             self.claimed = self.claimed.max(reached.saturating_sub(1));
         }
-    }
-
-    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
-        seal::open(bytes)
     }
 }
 
@@ -171,11 +165,11 @@ impl Backups {
         let apply = |found: Found| {
             let before = match found {
                 Found::Absent => None,
-                Found::Bytes(bytes) => Sequence::decode(&bytes),
+                Found::Bytes(bytes) => seal::open(&bytes),
                 // A single failed read must not drop the claims of backups that are not made yet.
                 Found::Unreadable => return Err(StoreError::new("get", layout::sequence(), ErrorKind::Corrupt).into()),
             };
-            let fresh = || Sequence { claimed: start, pending: BTreeMap::new(), last: None, at_once: None };
+            let fresh = || Sequence { claimed: start, ..Sequence::default() };
             let mut after = before.clone().unwrap_or_else(fresh);
             let result = change(&mut after);
             if before.as_ref() == Some(&after) {

@@ -1,6 +1,5 @@
 //! Creates a backup.
 
-use super::Backups;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
@@ -8,7 +7,8 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::Timestamp;
 
 use super::manifest::Intent;
-use super::{Kind, Manifest};
+use super::{Backups, Kind, Manifest};
+use crate::base::seal;
 use crate::catalog::{Chunk, ChunkSummary, Entry, Snapshot};
 use crate::core::archive::Archived;
 use crate::core::blocking;
@@ -73,7 +73,7 @@ impl Backups {
         if !made.as_ref().is_err_and(|error| error.store_kind() == Some(ErrorKind::Unavailable))
             && let Err(error) = self.core.archive.store().delete(&intent).await
         {
-            tracing::warn!(key = %intent, error = &error as &dyn std::error::Error, "what a backup left stays for now");
+            tracing::warn!(key = %intent, error = &error as &dyn std::error::Error, "the intent of a backup could not be deleted; a prune deletes it later");
         }
         made
     }
@@ -111,7 +111,7 @@ impl Backups {
         let summaries: Vec<ChunkSummary> = chunks.iter().map(|(_, summary)| *summary).collect();
         let manifest = Manifest::new(name, kind, sequence, &summaries, missing, (created, self.core.clock.now()));
         let (archive, key) = (self.core.archive.store(), layout::manifest(name));
-        match archive.put(&key, &Body::from(manifest.encode()), &PutMode::Create).await {
+        match archive.put(&key, &Body::from(seal::seal(&manifest)), &PutMode::Create).await {
             Err(e) if e.kind == ErrorKind::AlreadyExists => return Ok(None),
             done => done?,
         };
@@ -126,9 +126,9 @@ impl Backups {
 
     /// Writes the list of chunks that a backup will reference; returns its key.
     async fn put_intent(&self, name: BackupName, chunks: &[(Arc<Chunk>, ChunkSummary)]) -> Result<Key, StoreError> {
-        let intent = Intent::new(chunks.iter().map(|(_, summary)| summary.digest).collect());
+        let intent = Intent { chunks: chunks.iter().map(|(_, summary)| summary.digest).collect() };
         let key = layout::intent(name, self.core.clock.new_id());
-        self.core.archive.store().put(&key, &Body::from(intent.encode()), &PutMode::Create).await?;
+        self.core.archive.store().put(&key, &Body::from(seal::seal(&intent)), &PutMode::Create).await?;
         Ok(key)
     }
 

@@ -107,11 +107,6 @@ impl Manifest {
         }
     }
 
-    /// Encodes the manifest.
-    pub(crate) fn encode(&self) -> Vec<u8> {
-        seal::seal(self)
-    }
-
     /// Decodes a manifest; the reason if it is damaged or invalid.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, &'static str> {
         seal::check(bytes).map_err(|_| "its digest does not match")?;
@@ -144,19 +139,4 @@ impl Manifest {
 pub(crate) struct Intent {
     /// The chunks, by their digests.
     pub(crate) chunks: Vec<Digest>,
-}
-
-impl Intent {
-    pub(super) fn new(chunks: Vec<Digest>) -> Self {
-        Self { chunks }
-    }
-
-    pub(super) fn encode(&self) -> Vec<u8> {
-        seal::seal(self)
-    }
-
-    /// Decodes an intent; `None` if its bytes are damaged.
-    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
-        seal::open(bytes)
-    }
 }

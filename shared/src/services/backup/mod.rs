@@ -7,7 +7,6 @@ pub(crate) mod automatic;
 mod create;
 mod manifest;
 
-use crate::services::images::records::ImageRecords;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -15,23 +14,20 @@ use std::sync::Arc;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::Timestamp;
 
-pub(crate) use automatic::Sequence;
-pub(crate) use manifest::Intent;
-pub use manifest::{ChunkRef, Kind, Listed, Manifest};
-
 use crate::catalog::gc_hints::{GcHints, Swept};
-use crate::catalog::{Chunk, Entry, decode_chunk};
-use crate::catalog::{QUEUED_AT_MOST, uploaded_at};
-use crate::core::Core;
+use crate::catalog::{Chunk, Entry, QUEUED_AT_MOST, decode_chunk, uploaded_at};
 use crate::core::error::{Error, Result};
 use crate::core::lease::Lease;
+use crate::core::{Core, FETCHES};
 use crate::layout::{self, BackupName, ImageId};
+use crate::services::images::records::ImageRecords;
 use store::digest::Digest;
 use store::sync::{Mutex, lock};
 use store::{ETag, ErrorKind, ObjectMeta, Optional, StoreError};
 
-/// Manifests read concurrently.
-const FETCHES: usize = 16;
+pub(crate) use automatic::Sequence;
+pub(crate) use manifest::Intent;
+pub use manifest::{ChunkRef, Kind, Listed, Manifest};
 
 /// A process's cache of the backups, so that it reads no manifest twice.
 #[derive(Debug, Default)]

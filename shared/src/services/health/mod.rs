@@ -1,14 +1,7 @@
 //! The health report on the store's state.
 
-mod place;
+mod store_check;
 
-use crate::services::backup::Backups;
-use crate::services::images::records::ImageRecords;
-use crate::services::persistence::Persistence;
-use crate::services::recovery::RecoveryState;
-use crate::services::replication::Replicator;
-use crate::services::unfinished::UnfinishedUploads;
-use crate::services::verify::Verifier;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -20,22 +13,23 @@ use crate::catalog::{State, Totals};
 use crate::core::Core;
 use crate::core::error::Result;
 use crate::layout::{self, BackupName, ImageId};
-use crate::services::backup::{self, Listed};
-use crate::services::persistence::PersistenceReport;
-use crate::services::recovery::{self, Restoring};
-use crate::services::replication::ReplicationLag;
-use crate::services::unfinished::Unfinished;
-use crate::services::verify;
+use crate::services::backup::{self, Backups, Listed};
+use crate::services::images::records::ImageRecords;
+use crate::services::persistence::{Persistence, PersistenceReport};
+use crate::services::recovery::{self, RecoveryState, Restoring};
+use crate::services::replication::{ReplicationLag, Replicator};
+use crate::services::unfinished::{Unfinished, UnfinishedUploads};
+use crate::services::verify::{self, Verifier};
 use store::{ErrorKind, StoreError, StoreStatus};
 
 /// Replication lag from which the archive needs attention.
-const WAITS_LONG: SignedDuration = SignedDuration::from_hours(1);
+const LONG_LAG: SignedDuration = SignedDuration::from_hours(1);
 
 /// The most backups or images that a message lists.
-const NAMED: usize = 3;
+const MAX_LISTED: usize = 3;
 
 /// Images looked up for each report; verifications check all.
-const LOOKED_FOR: usize = 8;
+const SAMPLE_SIZE: usize = 8;
 
 /// The names of the primary and the archive in checks and failures.
 pub(crate) const PRIMARY: &str = "primary";
@@ -140,38 +134,23 @@ impl Health {
 /// Reports the state of the store.
 #[derive(Debug)]
 pub struct HealthReport {
-    core: Arc<Core>,
-    records: Arc<ImageRecords>,
-    backups: Arc<Backups>,
-    replication: Arc<Replicator>,
-    unfinished: Arc<UnfinishedUploads>,
-    verifier: Arc<Verifier>,
-    persistence: Arc<Persistence>,
-    recovering: Arc<RecoveryState>,
+    pub(crate) core: Arc<Core>,
+    pub(crate) records: Arc<ImageRecords>,
+    pub(crate) backups: Arc<Backups>,
+    pub(crate) replication: Arc<Replicator>,
+    pub(crate) unfinished: Arc<UnfinishedUploads>,
+    pub(crate) verifier: Arc<Verifier>,
+    pub(crate) persistence: Arc<Persistence>,
+    pub(crate) recovering: Arc<RecoveryState>,
 }
 
 impl HealthReport {
-    /// Health reports for the stores of `core`.
-    #[expect(clippy::too_many_arguments, reason = "the signature shows every service that it depends on")]
-    pub fn new(
-        core: Arc<Core>,
-        records: Arc<ImageRecords>,
-        backups: Arc<Backups>,
-        replication: Arc<Replicator>,
-        unfinished: Arc<UnfinishedUploads>,
-        verifier: Arc<Verifier>,
-        persistence: Arc<Persistence>,
-        recovering: Arc<RecoveryState>,
-    ) -> Self {
-        Self { core, records, backups, replication, unfinished, verifier, persistence, recovering }
-    }
-
     /// Checks the store and its archive; writes nothing.
     pub async fn report(&self) -> Health {
         let now = self.core.clock.now();
         let mut checks = Vec::new();
-        let primary = self.check_place(PRIMARY, &self.core.primary, &mut checks).await;
-        let status = self.check_place(ARCHIVE, self.core.archive.store(), &mut checks).await;
+        let primary = self.check_store(PRIMARY, &self.core.primary, &mut checks).await;
+        let status = self.check_store(ARCHIVE, self.core.archive.store(), &mut checks).await;
         let reachable = status.is_some();
         let persistence = self.check_persistence(primary.as_ref(), &mut checks);
         let known = self.check_catalog(&mut checks).await;
@@ -183,13 +162,13 @@ impl HealthReport {
             verifications = self.check_verifications(&mut checks).await;
             backups = self.check_backups(persistence.archive_passes, &mut checks).await;
         } else {
-            let message = "They cannot be listed while the archive is away.".to_owned();
+            let message = "They cannot be listed while the archive is unavailable.".to_owned();
             checks.push(Check { name: "backups", status: Status::Warn, message });
         }
         let sync = self.core.settings.archive_sync;
         let behind = if known { self.replication.behind(reachable).await } else { None };
         let waits = behind.and_then(|behind| behind.since).map(|since| now.duration_since(since));
-        if let Some(waits) = waits.filter(|waits| *waits > WAITS_LONG)
+        if let Some(waits) = waits.filter(|waits| *waits > LONG_LAG)
             && let Some(check) = checks.iter_mut().find(|c| c.name == "archive" && c.status == Status::Ok)
         {
             check.status = Status::Warn;
@@ -239,7 +218,7 @@ impl HealthReport {
         let unreadable = self.core.catalog.unreadable().len();
         let (status, message) = match refreshed {
             Err(_) => (Status::Error, "The catalog cannot be read.".to_owned()),
-            Ok(()) if unreadable > 0 => (Status::Warn, format!("{unreadable} commits can be read in no place.")),
+            Ok(()) if unreadable > 0 => (Status::Warn, format!("{unreadable} commits cannot be read in any store.")),
             Ok(()) => (Status::Ok, "It is readable in full.".to_owned()),
         };
         checks.push(Check { name: "catalog", status, message });
@@ -252,18 +231,18 @@ impl HealthReport {
         let Some(report) = report else { return 0 };
         let lives = |state: &State| report.missing.iter().filter(|id| state.lives(id.as_str())).cloned().collect();
         let living: Vec<ImageId> = self.core.catalog.read(lives);
-        let look = living.iter().take(LOOKED_FOR).map(async |id| self.core.primary.head(&layout::image(id)).await);
+        let look = living.iter().take(SAMPLE_SIZE).map(async |id| self.core.primary.head(&layout::image(id)).await);
         let found = future::join_all(look).await.iter().filter(|found| found.is_ok()).count();
         let missing = (living.len() - found) as u64;
         let (status, message) = if missing > 0 {
             (
                 Status::Warn,
                 format!(
-                    "{missing} images have a record but no bytes in any place; restore an older backup or archive."
+                    "{missing} images have a record but no bytes in any store; restore an older backup or archive."
                 ),
             )
         } else if !report.missing.is_empty() {
-            (Status::Ok, "Images that had bytes in no place at start have them again, or are gone.".to_owned())
+            (Status::Ok, "Images without bytes at start have been restored or deleted.".to_owned())
         } else if report.brought_back > 0 {
             let (back, images) = (report.brought_back, report.images);
             (Status::Ok, format!("Images that lacked at start and came back from the archive: {back}, of {images}."))
@@ -304,11 +283,11 @@ impl HealthReport {
             return Ok(0);
         }
         let known = self.recovering.last();
-        let told = |id: &ImageId| known.as_ref().is_some_and(|report| report.missing.contains(id));
+        let was_missing = |id: &ImageId| known.as_ref().is_some_and(|report| report.missing.contains(id));
         // An image that has a record both before and after the listing should be in it: its bytes are put before its
         // record.
         let with_bytes = |state: &State| {
-            let stored = state.live().filter(|(id, record)| record.sha256.is_some() && !told(id));
+            let stored = state.live().filter(|(id, record)| record.sha256.is_some() && !was_missing(id));
             stored.map(|(id, _)| id.clone()).collect::<BTreeSet<ImageId>>()
         };
         let mut wanted = self.core.catalog.read(with_bytes);
@@ -330,10 +309,10 @@ impl HealthReport {
                 if lost + damaged + copies + backups > 0 {
                     let names: Vec<&str> =
                         record.lost.keys().chain(record.damaged.keys()).map(ImageId::as_str).collect();
-                    let some = names.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
+                    let some = names.iter().take(MAX_LISTED).copied().collect::<Vec<_>>().join(", ");
                     let some = match names.len() {
                         0 => String::new(),
-                        all if all > NAMED => format!(" These images, among others: {some}."),
+                        all if all > MAX_LISTED => format!(" These images, among others: {some}."),
                         _ => format!(" These images: {some}."),
                     };
                     let message = format!(
@@ -354,14 +333,14 @@ impl HealthReport {
 
     fn check_persistence(&self, primary: Option<&StoreStatus>, checks: &mut Vec<Check>) -> PersistenceReport {
         let file_system = primary.and_then(|status| status.file_system.as_deref());
-        let judgement = self.persistence.judge(primary.map_or("", |status| status.kind), file_system);
-        let (status, message) = match (self.persistence.fenced(), &judgement.warning) {
-            (Some(why), _) => (Status::Error, why.told()),
+        let report = self.persistence.judge(primary.map_or("", |status| status.kind), file_system);
+        let (status, message) = match (self.persistence.fenced(), &report.warning) {
+            (Some(why), _) => (Status::Error, why.message()),
             (None, Some(warning)) => (Status::Warn, warning.clone()),
-            (None, None) => (Status::Ok, format!("It is {}: {}.", judgement.verdict.name(), judgement.evidence)),
+            (None, None) => (Status::Ok, format!("It is {}: {}.", report.status.name(), report.evidence)),
         };
         checks.push(Check { name: "persistence", status, message });
-        judgement
+        report
     }
 
     async fn check_backups(&self, passing: bool, checks: &mut Vec<Check>) -> backup::All {
@@ -373,8 +352,8 @@ impl HealthReport {
             }
             Ok(all) if passing => {
                 let message = format!(
-                    "There are {} backups, which lie on the instance's own disk and go with it, though the images stay; set \
-                     BACKUP_URL to a place that stays.",
+                    "There are {} backups, which are stored on the instance's own disk and lost with it, although the images stay; set \
+                     BACKUP_URL to a persistent location.",
                     all.listed.len()
                 );
                 (Status::Warn, message)
@@ -396,8 +375,8 @@ impl HealthReport {
 /// A sample of images that should have bytes, of all ages: chunks are split by name, and names begin with a time.
 fn some_images(state: &State) -> Vec<ImageId> {
     let chunks = state.chunks();
-    let from_each = LOOKED_FOR.div_ceil(chunks.len().max(1));
-    let picked = chunks.iter().step_by(chunks.len().div_ceil(LOOKED_FOR).max(1)).flat_map(|chunk| {
+    let from_each = SAMPLE_SIZE.div_ceil(chunks.len().max(1));
+    let picked = chunks.iter().step_by(chunks.len().div_ceil(SAMPLE_SIZE).max(1)).flat_map(|chunk| {
         let stored = chunk.live().filter(|(_, entry)| entry.live().is_some_and(|record| record.sha256.is_some()));
         stored.take(from_each).map(|(id, _)| id.clone())
     });
@@ -406,8 +385,8 @@ fn some_images(state: &State) -> Vec<ImageId> {
 
 /// Lists the backups that cannot be read, and what to do.
 pub fn cannot_be_read(backups: &[BackupName]) -> String {
-    let some: Vec<String> = backups.iter().take(NAMED).map(BackupName::to_string).collect();
-    let more = backups.len().saturating_sub(NAMED);
+    let some: Vec<String> = backups.iter().take(MAX_LISTED).map(BackupName::to_string).collect();
+    let more = backups.len().saturating_sub(MAX_LISTED);
     let and_more = if more > 0 { format!(" and {more} more") } else { String::new() };
     format!(
         "Not counted, because their manifest.json cannot be read: {}{and_more}. Give the user that the server runs as the \

@@ -1,16 +1,17 @@
 //! [`ImageBytes`]: an image's bytes, from the primary or else from the archive.
 
-use crate::services::recovery::RecoveryState;
-use bytes::{Bytes, BytesMut};
-use futures::StreamExt;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use futures::StreamExt;
 
 use crate::catalog::Record;
 use crate::core::Core;
 use crate::core::error::{Error, Result};
 use crate::layout::{self, ImageId};
 use crate::media::location::Scanner;
+use crate::services::recovery::RecoveryState;
 use store::digest::Digest;
 use store::sync::{Mutex, lock};
 use store::{ErrorKind, Key, ObjectMeta, Observer, Optional, Store, StoreError};
@@ -70,12 +71,12 @@ impl ImageBytes {
             match store.inspect_seen_by(observer, &key).await.intact() {
                 Ok(Some((meta, found))) if found == digest => return Ok((store.clone(), meta)),
                 Ok(None) if self.recovering.restoring().is_some() => {
-                    tracing::debug!(image = %id, "an image is asked for before it is back");
+                    tracing::debug!(image = %id, "an image is requested before it is restored");
                     self.suspect(id);
                 }
                 Ok(_) => {
                     if self.suspect(id) {
-                        tracing::error!(image = %id, "an image's bytes are missing or not theirs where they were read");
+                        tracing::error!(image = %id, "a copy of an image is missing or does not match its digest");
                     }
                 }
                 Err(error) => {
@@ -126,7 +127,7 @@ impl ImageBytes {
     async fn suspect_unreadable(&self, id: &ImageId, store: &Store, key: &Key, error: &StoreError) {
         if is_unreadable(store, key, error).await && self.suspect(id) {
             let error = error as &dyn std::error::Error;
-            tracing::error!(image = %id, error, "an image's store holds its bytes and fails to return them");
+            tracing::error!(image = %id, error, "a store lists an image's bytes and fails to return them");
         }
     }
 

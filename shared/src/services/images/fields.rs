@@ -2,13 +2,13 @@
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
-use store::digest::Digest;
 use utoipa::ToSchema;
 
 use crate::base::clock::format_millis;
 use crate::catalog::{QUEUED_AT_MOST, Record};
 use crate::core::error::{Error, Result};
 use crate::media::Media;
+use store::digest::Digest;
 
 /// The category of an image that was sent without one.
 pub const DEFAULT_CATEGORY: &str = "fun";
@@ -101,6 +101,16 @@ impl Record {
         let (shown, turned) = ((media.width.into(), media.height.into()), (media.height.into(), media.width.into()));
         let says = |said| said == shown || (media.orientation.is_sideways() && said == turned);
         self.orientation.is_none() && self.width.zip(self.height).is_none_or(says)
+    }
+
+    /// The record of an image that was found or imported without one, except for its date and what follows from its bytes.
+    pub(crate) fn adopted() -> Self {
+        Self {
+            category: Some(DEFAULT_CATEGORY.to_owned()),
+            description: Some(String::new()),
+            order: Some(DEFAULT_ORDER),
+            ..Self::default()
+        }
     }
 
     /// Adds a client's fields for an uploaded image, except for its order.

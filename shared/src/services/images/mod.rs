@@ -4,21 +4,21 @@ pub mod bytes;
 pub mod fields;
 pub mod records;
 
-pub use self::fields::{DEFAULT_CATEGORY, DEFAULT_ORDER, Edit, Fields, MAX_DESCRIPTION, MAX_NAME};
-
-use self::records::Changed;
-use crate::services::images::records::ImageRecords;
-use crate::services::replication::Replicator;
-use crate::services::thumbnails::ThumbnailSource;
 use std::sync::Arc;
 
+use self::records::Changed;
 use crate::catalog::{Content, Entry, Position, Record, Tombstone, title_of};
 use crate::core::Core;
 use crate::core::ages::{AGING, uploaded_after};
 use crate::core::archive::Archived;
 use crate::core::error::{Error, Result};
 use crate::layout::{self, ImageId};
+use crate::services::images::records::ImageRecords;
+use crate::services::replication::Replicator;
+use crate::services::thumbnails::ThumbnailSource;
 use store::ErrorKind;
+
+pub use self::fields::{DEFAULT_CATEGORY, DEFAULT_ORDER, Edit, Fields, MAX_DESCRIPTION, MAX_NAME};
 
 /// Which images a list contains.
 #[derive(Debug, Clone, Default)]
@@ -117,23 +117,13 @@ impl Patch {
 /// Reads, lists, edits and deletes images.
 #[derive(Debug)]
 pub struct Images {
-    core: Arc<Core>,
-    records: Arc<ImageRecords>,
-    replication: Arc<Replicator>,
-    thumbnails: Arc<ThumbnailSource>,
+    pub(crate) core: Arc<Core>,
+    pub(crate) records: Arc<ImageRecords>,
+    pub(crate) replication: Arc<Replicator>,
+    pub(crate) thumbnails: Arc<ThumbnailSource>,
 }
 
 impl Images {
-    /// Images for the stores of `core`.
-    pub fn new(
-        core: Arc<Core>,
-        records: Arc<ImageRecords>,
-        replication: Arc<Replicator>,
-        thumbnails: Arc<ThumbnailSource>,
-    ) -> Self {
-        Self { core, records, replication, thumbnails }
-    }
-
     /// A page of at most `limit` images, newest first, after `after` if given.
     pub async fn list(&self, filter: &Filter, after: Option<&Position>, limit: usize) -> Result<Page> {
         self.core.catalog.refresh().await?;
@@ -213,7 +203,7 @@ impl Images {
         let deleted = self.delete_bytes(id, entry).await;
         if let Err(error) = &deleted {
             let error = error as &dyn std::error::Error;
-            tracing::warn!(image = %id, error, "a deleted image's bytes could not make room");
+            tracing::warn!(image = %id, error, "a deleted image's bytes could not be deleted to free space");
         }
         deleted.is_ok()
     }
@@ -222,7 +212,7 @@ impl Images {
     pub(crate) async fn delete_bytes_of_deleted(&self, id: &ImageId, before: &Entry) {
         if let Err(error) = self.delete_bytes(id, before).await {
             // The image is gone for every reader; recovery deletes the remaining bytes.
-            tracing::warn!(image = %id, error = &error as &dyn std::error::Error, "a deleted image's bytes stay for now");
+            tracing::warn!(image = %id, error = &error as &dyn std::error::Error, "a deleted image's bytes could not be deleted; the next start deletes them");
         }
     }
 
@@ -233,7 +223,7 @@ impl Images {
         holds: impl Fn(&Entry) -> bool,
         change: impl Fn(&Record) -> Content,
     ) -> Result<Changed> {
-        let _turn = self.core.editing.lock().await;
+        let _guard = self.core.editing.lock().await;
         self.core.catalog.refresh().await?;
         let (id, before) = self.known_image(id)?;
         if !holds(&before) {

@@ -1,6 +1,5 @@
 //! [`ImageRecords`]: changes of records that several services share, and access to the files of these records.
 
-use crate::core::Core;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -8,8 +7,8 @@ use futures::stream::TryStreamExt;
 use jiff::Timestamp;
 
 use crate::catalog::{Change, Content, Entry, Record, Stamp};
-use crate::core::blocking;
 use crate::core::error::{Error, Result};
+use crate::core::{Core, blocking};
 use crate::layout::{self, ImageId};
 use crate::media::{self, Limits, Media};
 use store::digest::Digest;
@@ -34,15 +33,10 @@ pub(crate) struct Listed {
 /// Changes of records that several services share.
 #[derive(Debug)]
 pub struct ImageRecords {
-    core: Arc<Core>,
+    pub(crate) core: Arc<Core>,
 }
 
 impl ImageRecords {
-    /// Image records for the stores of `core`.
-    pub fn new(core: Arc<Core>) -> Self {
-        Self { core }
-    }
-
     /// Commits new contents of images, each with the state that it was made from; the caller holds the edit permit.
     /// Without changes, nothing is written.
     pub(crate) async fn commit_changes(&self, changes: Vec<(ImageId, Arc<Entry>, Content)>) -> Result<Vec<Changed>> {
@@ -101,7 +95,7 @@ impl ImageRecords {
 
     /// Commits changes of those records that are still in the state that each was made from; returns their number.
     pub(crate) async fn commit_unless_changed(&self, mut changes: Vec<(ImageId, Stamp, Change)>) -> Result<u64> {
-        let _turn = self.core.editing.lock().await;
+        let _guard = self.core.editing.lock().await;
         self.core.catalog.refresh().await?;
         let unchanged =
             |id: &ImageId, stamp| self.core.catalog.read(|s| s.get(id.as_str()).map(|e| e.stamp) == Some(stamp));

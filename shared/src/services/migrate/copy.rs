@@ -6,18 +6,16 @@ use futures::stream::{self, TryStreamExt};
 
 use super::Migrated;
 use super::lacking::{Wanted, lacking};
+use crate::base::seal;
 use crate::catalog::Snapshot;
-use crate::core::Core;
 use crate::core::ages::IN_FLIGHT;
 use crate::core::error::Result;
+use crate::core::{COPIES, Core};
 use crate::layout::{self, BackupName, ImageId};
 use crate::services::backup::{Manifest, Sequence};
 use crate::services::tokens;
 use store::digest::Digest;
 use store::{Body, Key, ObjectMeta, Optional, PutMode, StoreError};
-
-/// Objects copied concurrently.
-const COPIES: usize = 8;
 
 /// Copies everything that `state` and `backups` consist of, except for the state itself.
 pub(super) async fn round(
@@ -30,11 +28,11 @@ pub(super) async fn round(
     let round = Round { from, to, state };
     round.images(report).await?;
     round.files_without_a_record().await?;
-    round.second_copies_of_images(report).await?;
+    round.replicas_of_images(report).await?;
     round.other_replicas(report).await?;
-    report.chunks += round.named_by_digest(layout::CHUNKS, layout::parse_chunk, "chunks").await?.copied;
+    report.chunks += round.objects_by_digest(layout::CHUNKS, layout::parse_chunk, "chunks").await?.copied;
     report.set_aside +=
-        round.named_by_digest(layout::QUARANTINE, layout::parse_quarantined, "quarantine").await?.copied;
+        round.objects_by_digest(layout::QUARANTINE, layout::parse_quarantined, "quarantine").await?.copied;
     round.backups(backups, report).await?;
     round.sequence().await?;
     round.tokens().await
@@ -47,10 +45,10 @@ struct Round<'a> {
 }
 
 /// The source of an image's bytes.
-enum Came {
-    ItsPlace,
-    ItsSecondCopy,
-    Nowhere,
+enum Source {
+    Primary,
+    Replica,
+    Missing,
 }
 
 /// The result of copying content-addressed objects.
@@ -73,7 +71,7 @@ impl Round<'_> {
                 Some(digest) => self.image(&id, digest).await?,
                 // A link has none, and records of the older format may not have been completed yet.
                 None => {
-                    self.as_it_is(&layout::image(&id)).await?;
+                    self.copy_unchanged(&layout::image(&id)).await?;
                     return Ok(None);
                 }
             };
@@ -83,26 +81,26 @@ impl Round<'_> {
         let mut copies = std::pin::pin!(lacking.map_ok(copy).try_buffer_unordered(COPIES));
         while let Some(copied) = copies.try_next().await? {
             let Some((id, came, size)) = copied else { continue };
-            if matches!(came, Came::Nowhere) {
+            if matches!(came, Source::Missing) {
                 report.missing.insert(id);
                 continue;
             }
             report.copied += 1;
             report.bytes += size.unwrap_or(0);
-            if matches!(came, Came::ItsSecondCopy) {
+            if matches!(came, Source::Replica) {
                 report.repaired.insert(id);
             }
         }
         Ok(())
     }
 
-    async fn image(&self, id: &ImageId, digest: Digest) -> Result<Came, StoreError> {
+    async fn image(&self, id: &ImageId, digest: Digest) -> Result<Source, StoreError> {
         let (key, copy) = (layout::image(id), layout::archived_image(&digest));
         if self.from.primary.copy_if_right(&key, &self.to.primary, &key, digest).await? {
-            return Ok(Came::ItsPlace);
+            return Ok(Source::Primary);
         }
         let came = self.from.archive.store().copy_if_right(&copy, &self.to.primary, &key, digest).await?;
-        Ok(if came { Came::ItsSecondCopy } else { Came::Nowhere })
+        Ok(if came { Source::Replica } else { Source::Missing })
     }
 
     /// Copies files without a record, so that a start adopts them or sets them aside as it would have in FROM. Skips
@@ -120,13 +118,13 @@ impl Round<'_> {
         });
         let mut lacking = std::pin::pin!(lacking(files, &self.to.primary, layout::UPLOADS, &self.to.progress));
         while let Some(file) = lacking.try_next().await? {
-            self.as_it_is(&file.key).await?;
+            self.copy_unchanged(&file.key).await?;
         }
         Ok(())
     }
 
     /// Makes the replicas of live images, from wherever their primary copy is now.
-    async fn second_copies_of_images(&self, report: &mut Migrated) -> Result<()> {
+    async fn replicas_of_images(&self, report: &mut Migrated) -> Result<()> {
         let mut live: Vec<(Digest, &ImageId, Option<u64>)> =
             self.state.live().filter_map(|(id, record)| Some((record.sha256?, id, record.size))).collect();
         live.sort();
@@ -155,7 +153,7 @@ impl Round<'_> {
     /// Copies the remaining replicas: those of deleted images and those that older backups reference.
     async fn other_replicas(&self, report: &mut Migrated) -> Result<()> {
         let others =
-            self.named_by_digest(layout::ARCHIVED_IMAGES, layout::parse_archived_image, "older images").await?;
+            self.objects_by_digest(layout::ARCHIVED_IMAGES, layout::parse_archived_image, "older images").await?;
         report.second_copies += others.copied;
         // A live image without a copy in TO is already reported as missing.
         let live: HashSet<Digest> = match others.wrong.is_empty() {
@@ -167,7 +165,7 @@ impl Round<'_> {
     }
 
     /// Copies the objects below `prefix` of the archive, whose names contain their digests.
-    async fn named_by_digest(
+    async fn objects_by_digest(
         &self,
         prefix: &'static str,
         parse: fn(&Key) -> Option<Digest>,
@@ -230,7 +228,7 @@ impl Round<'_> {
         let key = layout::sequence();
         let Some((bytes, _)) = self.from.archive.store().read(&key).await.intact()? else { return Ok(()) };
         let there = self.to.archive.store().read(&key).await.intact()?;
-        if Sequence::decode(&bytes).is_some() && there.is_none_or(|(there, _)| there != bytes) {
+        if seal::open::<Sequence>(&bytes).is_some() && there.is_none_or(|(there, _)| there != bytes) {
             self.to.archive.store().put(&key, &Body::from(bytes), &PutMode::Overwrite).await?;
         }
         Ok(())
@@ -249,7 +247,7 @@ impl Round<'_> {
     }
 
     /// Copies a file of unknown content, if it exists.
-    async fn as_it_is(&self, key: &Key) -> Result<(), StoreError> {
+    async fn copy_unchanged(&self, key: &Key) -> Result<(), StoreError> {
         let Some(body) = self.from.primary.fetch(key).await.intact()? else { return Ok(()) };
         self.to.primary.put(key, &body, &PutMode::Overwrite).await.map(drop)
     }

@@ -19,16 +19,16 @@ pub(super) struct Wanted<T> {
 /// checked counts in `progress`.
 pub(super) fn lacking<'a, T: Send + Sync + 'a>(
     wanted: impl Stream<Item = Result<Wanted<T>, StoreError>> + Send + 'a,
-    place: &Store,
+    store: &Store,
     prefix: &str,
     progress: &'a Progress,
 ) -> impl Stream<Item = Result<Wanted<T>, StoreError>> + Send + 'a {
-    let there = place.list(prefix, None).peekable();
-    stream::try_unfold((wanted.boxed(), there), async move |(mut wanted, mut there)| {
+    let listing = store.list(prefix, None).peekable();
+    stream::try_unfold((wanted.boxed(), listing), async move |(mut wanted, mut listing)| {
         while let Some(item) = wanted.try_next().await? {
             progress.advance();
-            if !stands(&mut there, &item).await? {
-                return Ok(Some((item, (wanted, there))));
+            if !is_listed(&mut listing, &item).await? {
+                return Ok(Some((item, (wanted, listing))));
             }
         }
         Ok(None)
@@ -36,17 +36,17 @@ pub(super) fn lacking<'a, T: Send + Sync + 'a>(
 }
 
 /// Whether a listing, read up to the key of `item`, contains it.
-async fn stands<T>(
-    there: &mut Peekable<BoxStream<'static, Result<ObjectMeta, StoreError>>>,
+async fn is_listed<T>(
+    listing: &mut Peekable<BoxStream<'static, Result<ObjectMeta, StoreError>>>,
     item: &Wanted<T>,
 ) -> Result<bool, StoreError> {
     loop {
-        let comes_before = match Pin::new(&mut *there).peek().await {
+        let comes_before = match Pin::new(&mut *listing).peek().await {
             None => return Ok(false),
             Some(Ok(meta)) if meta.key > item.key => return Ok(false),
             Some(Ok(meta)) if meta.key == item.key => return Ok(item.size.is_none_or(|size| size == meta.size)),
             // An error is the next item.
-            Some(_) => there.try_next().await?.is_some(),
+            Some(_) => listing.try_next().await?.is_some(),
         };
         if !comes_before {
             return Ok(false);

@@ -25,7 +25,7 @@ pub(super) async fn read(primary: &Store) -> Result<Option<Uuid>> {
     match seal::open::<Marker>(&bytes) {
         Some(marker) => Ok(Some(marker.store)),
         None => Err(Error::MigrationRefused(
-            "The marker migration.json of an unfinished migration is damaged. Migrate into another, empty place."
+            "The marker migration.json of an unfinished migration is damaged. Migrate to another, empty location."
                 .to_owned(),
         )),
     }

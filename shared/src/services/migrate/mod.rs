@@ -89,7 +89,7 @@ pub async fn migrate(from: &Core, to: &Core) -> Result<Migrated> {
         report = Migrated { missing: BTreeSet::new(), ..report };
         copy::round(from, to, &now, &backups, &mut report).await?;
         if !to.catalog.adopt(&now, store).await? {
-            return refused(BEYOND);
+            return refused(TARGET_IS_AHEAD);
         }
         marker::remove(&to.primary).await?;
         from.catalog.refresh().await?;
@@ -107,8 +107,8 @@ pub async fn migrate(from: &Core, to: &Core) -> Result<Migrated> {
     Ok(report)
 }
 
-const BEYOND: &str = "The store to migrate to holds changes that the other one does not. Migrate the other way round, or \
-                      into an empty place.";
+const TARGET_IS_AHEAD: &str = "The store to migrate to holds changes that the other one does not. Migrate the other way \
+                               round, or to an empty location.";
 
 fn refused<T>(sentence: &str) -> Result<T> {
     Err(Error::MigrationRefused(sentence.to_owned()))
@@ -116,26 +116,26 @@ fn refused<T>(sentence: &str) -> Result<T> {
 
 /// Checks that `to` is empty, and marks it, or that it holds an unfinished migration or an older state of this store.
 async fn check_target(from: &Core, to: &Core, store: uuid::Uuid) -> Result<()> {
-    for place in [&to.primary, to.archive.store()] {
-        place.check_conditional_writes(&layout::scratch()).await?;
+    for target in [&to.primary, to.archive.store()] {
+        target.check_conditional_writes(&layout::scratch()).await?;
     }
     if let Some(other) = marker::read(&to.primary).await? {
-        return if other == store { Ok(()) } else { refused("Another store is being migrated to this place.") };
+        return if other == store { Ok(()) } else { refused("Another store is being migrated to this location.") };
     }
     to.catalog.refresh().await?;
     let theirs = from.catalog.read(|state| state.snapshot());
     match to.catalog.store_id() {
         Some(found) if found == store => {
-            return if to.catalog.beyond(&theirs).is_empty() { Ok(()) } else { refused(BEYOND) };
+            return if to.catalog.beyond(&theirs).is_empty() { Ok(()) } else { refused(TARGET_IS_AHEAD) };
         }
         // A server that was once started here has left an empty store.
         Some(_) if to.catalog.read(|state| state.totals().uploads()) == 0 && holds_no_images(to).await? => {}
         None if is_empty(&to.primary).await? && is_empty(to.archive.store()).await? => {}
-        _ => return refused("The place to migrate to is not empty, and what it holds is not this store."),
+        _ => return refused("The location to migrate to is not empty, and is not this store."),
     }
     match marker::put(&to.primary, store, to.clock.now()).await? {
         true => Ok(()),
-        false => refused("Another migration to this place has just begun. Run this one again."),
+        false => refused("Another migration to this location has just begun. Run this one again."),
     }
 }
 

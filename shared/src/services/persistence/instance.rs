@@ -8,9 +8,9 @@ use crate::config::Platform;
 use store::digest::Digest;
 
 /// Characters of an id that are displayed.
-const SHOWN: usize = 8;
+const SHOWN_CHARS: usize = 8;
 /// Characters of an id that are stored.
-const KEPT: usize = 200;
+const MAX_STORED_CHARS: usize = 200;
 
 /// A deployment, a container, a pod or a boot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,7 +50,7 @@ impl Instance {
         let id = match parts[..] {
             [] => return None,
             // The machine's values are paths of the host, which must not be published.
-            [one] if !one.contains('/') || deployment == Some(one) => one.chars().take(KEPT).collect(),
+            [one] if !one.contains('/') || deployment == Some(one) => one.chars().take(MAX_STORED_CHARS).collect(),
             _ => Digest::of(parts.join("\n").as_bytes()).to_string(),
         };
         Some(Self { kind: kind.to_owned(), id })
@@ -58,7 +58,7 @@ impl Instance {
 
     /// For display: its kind, and enough of its id to find it by.
     pub fn shown(&self) -> String {
-        let id: String = self.id.chars().take(SHOWN).collect();
+        let id: String = self.id.chars().take(SHOWN_CHARS).collect();
         let cut = if id.len() < self.id.len() { "…" } else { "" };
         format!("{} {id}{cut}", self.kind)
     }

@@ -1,13 +1,11 @@
 //! The persistence report: which evidence exists, and which of it wins.
 
-use super::Persistence;
 use std::borrow::Cow;
 use std::path::PathBuf;
 
-use super::{Deployment, MountPoint, Outlived};
+use super::{Deployment, MountPoint, Outlived, Persistence};
 use crate::base::clock::format_millis;
-use crate::config::Location;
-use crate::config::Platform;
+use crate::config::{Location, Platform};
 
 /// Whether the images will survive the next deployment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +33,7 @@ impl PersistenceStatus {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PersistenceReport {
     /// The status.
-    pub verdict: PersistenceStatus,
+    pub status: PersistenceStatus,
     /// The evidence, in plain words.
     pub evidence: String,
     /// What to do, if action is needed.
@@ -95,8 +93,8 @@ impl Deployment {
             (Some(Passing::Wiped), _) | (Some(Passing::ByName(_)), None) => false,
             _ => self.archive == MountPoint::Service || !self.archive.is_at(mount_point) || passing.is_none(),
         };
-        let (verdict, evidence) = match (passing, images, archive) {
-            (None | Some(Passing::ByName(_)), Some(outlived), _) => (PersistenceStatus::Proven, outlived.told()),
+        let (status, evidence) = match (passing, images, archive) {
+            (None | Some(Passing::ByName(_)), Some(outlived), _) => (PersistenceStatus::Proven, outlived.evidence()),
             (None, None, _) if *mount_point == MountPoint::Service => {
                 (PersistenceStatus::Proven, "the images lie in a service that is apart from every instance".to_owned())
             }
@@ -106,7 +104,7 @@ impl Deployment {
             ),
             (Some(_), _, Some(outlived)) if archive_stays && whole => (
                 PersistenceStatus::Proven,
-                format!("{}, in the archive, which brought everything back{}", outlived.told(), self.behind()),
+                format!("{}, in the archive, which brought everything back{}", outlived.evidence(), self.behind()),
             ),
             (Some(_), _, _) if archive_stays => {
                 let evidence = format!(
@@ -124,11 +122,11 @@ impl Deployment {
         };
         let on = mount_point.mount().map(|mount| mount.file_system.as_str()).or(file_system);
         let lie = on.map_or_else(|| "on the instance's own disk".to_owned(), |name| format!("on {name}"));
-        let warning = (verdict == PersistenceStatus::Ephemeral).then(|| {
+        let warning = (status == PersistenceStatus::Ephemeral).then(|| {
             format!("Storage may be ephemeral: the images lie {lie}, and {}. {}", self.wipes(), self.remedy())
         });
         PersistenceReport {
-            verdict,
+            status,
             evidence,
             warning,
             mount: mount_point.mount().map(|mount| mount.point.clone()),
@@ -170,12 +168,12 @@ impl Deployment {
                 "Make one with `fly volumes create`, mount it in fly.toml under [mounts], and set DATA_DIR to its path."
             }
             Some(Platform::Render) => {
-                "Add a disk and set DATA_DIR to its mount path, or on the free tier set BACKUP_URL to a place elsewhere, such \
+                "Add a disk and set DATA_DIR to its mount path, or on the free tier set BACKUP_URL to a location elsewhere, such \
                  as s3://bucket/prefix."
             }
             Some(Platform::Heroku | Platform::CloudRun) => {
-                "Set STORE_URL=s3://bucket/prefix, or BACKUP_URL to a place elsewhere, from which each start brings \
-                 everything back."
+                "Set STORE_URL=s3://bucket/prefix, or BACKUP_URL to a location elsewhere, from which each start restores \
+                 everything."
             }
             Some(Platform::Lambda) => "Set STORE_URL=s3://bucket.",
             Some(Platform::Kubernetes) => "Mount a PersistentVolumeClaim, and set DATA_DIR to its path.",
@@ -189,7 +187,7 @@ impl Deployment {
 }
 
 impl Outlived {
-    fn told(&self) -> String {
+    fn evidence(&self) -> String {
         let (since, instance) = (format_millis(self.since), self.instance.shown());
         let restarts = if self.changes == 1 { "restart" } else { "restarts" };
         format!("data written by {instance} on {since} was still here after {} {restarts}", self.changes)
@@ -205,23 +203,23 @@ impl Persistence {
         } else {
             MountPoint::Folder { at: PathBuf::new(), mount: None }
         });
-        let known = self.deployment_of().unwrap_or(&unknown);
+        let known = self.deployment().unwrap_or(&unknown);
         let images = if known.is_volume(Location::Uploads) { Location::Uploads } else { Location::Data };
         let whole = self.recovering.last().is_some_and(|report| report.missing.is_empty());
-        let mut judgement =
+        let mut report =
             known.judge(self.outlived(images).as_ref(), self.outlived(Location::Archive).as_ref(), file_system, whole);
         if let Some(needless) = self.needless_acceptance() {
-            judgement.warning = Some(judgement.warning.map_or(needless.clone(), |told| format!("{told} {needless}")));
+            report.warning = Some(report.warning.map_or(needless.clone(), |warning| format!("{warning} {needless}")));
         }
         if let Some(why) = self.fenced() {
             let evidence = "what is here now is not what was here before".to_owned();
-            judgement = PersistenceReport {
-                verdict: PersistenceStatus::Unproven,
+            report = PersistenceReport {
+                status: PersistenceStatus::Unproven,
                 evidence,
-                warning: Some(why.told()),
-                ..judgement
+                warning: Some(why.message()),
+                ..report
             };
         }
-        judgement
+        report
     }
 }

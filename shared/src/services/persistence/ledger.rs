@@ -4,15 +4,13 @@
 //! location itself has outlived it. The ledger also serves as the location's mark, and records which locations were
 //! volumes, and where.
 
-use super::Persistence;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Instance, Volume};
+use super::{Instance, Persistence, Volume};
 use crate::base::clock::millis;
 use crate::base::seal;
 use crate::core::error::Result;
-
 use crate::layout;
 use store::{Body, Contention, ErrorKind, Optional, PutMode, Store};
 
@@ -20,7 +18,7 @@ use store::{Body, Contention, ErrorKind, Optional, PutMode, Store};
 const NEWEST: usize = 20;
 
 /// The ledger of one location; sealed JSON.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Ledger {
     /// The locations that were file systems of their own at the last start.
@@ -55,14 +53,6 @@ pub struct Outlived {
 }
 
 impl Ledger {
-    fn new() -> Self {
-        Self { volumes: Vec::new(), forgotten: 0, starts: Vec::new() }
-    }
-
-    fn decode(bytes: &[u8]) -> Option<Self> {
-        seal::open(bytes)
-    }
-
     /// Records a start of `instance`.
     fn note(&mut self, instance: &Instance, now: Timestamp) {
         match self.starts.iter_mut().find(|start| start.instance == *instance) {
@@ -87,27 +77,27 @@ impl Ledger {
 }
 
 /// The ledger of a location; `None` if it is missing or damaged.
-pub(super) async fn read(place: &Store) -> Result<Option<Ledger>> {
-    let read = place.read(&layout::starts()).await.intact()?;
-    Ok(read.and_then(|(bytes, _)| Ledger::decode(&bytes)))
+pub(super) async fn read(store: &Store) -> Result<Option<Ledger>> {
+    let read = store.read(&layout::starts()).await.intact()?;
+    Ok(read.and_then(|(bytes, _)| seal::open(&bytes)))
 }
 
 impl Persistence {
     /// Records this start in a location, and returns what the location has outlived. A damaged ledger is set aside and
     /// started again; one that cannot be written is still read.
-    pub(super) async fn note_start_in(&self, place: &Store, volumes: &[Volume]) -> Result<Option<Outlived>> {
-        let (key, instance) = (layout::starts(), self.deployment_of().and_then(|known| known.instance.as_ref()));
+    pub(super) async fn note_start_in(&self, store: &Store, volumes: &[Volume]) -> Result<Option<Outlived>> {
+        let (key, instance) = (layout::starts(), self.deployment().and_then(|known| known.instance.as_ref()));
         let mut contention = Contention::new(&key);
         loop {
-            let (ledger, mode) = match place.read(&key).await {
-                Err(error) if error.kind == ErrorKind::Corrupt => (None, PutMode::Update(place.head(&key).await?.etag)),
+            let (ledger, mode) = match store.read(&key).await {
+                Err(error) if error.kind == ErrorKind::Corrupt => (None, PutMode::Update(store.head(&key).await?.etag)),
                 read => match read.optional()? {
-                    None => (Some(Ledger::new()), PutMode::Create),
-                    Some((bytes, etag)) => (Ledger::decode(&bytes), PutMode::Update(etag)),
+                    None => (Some(Ledger::default()), PutMode::Create),
+                    Some((bytes, etag)) => (seal::open(&bytes), PutMode::Update(etag)),
                 },
             };
             let damaged = ledger.is_none();
-            let mut ledger = ledger.unwrap_or_else(Ledger::new);
+            let mut ledger = ledger.unwrap_or_default();
             ledger.volumes = volumes.to_vec();
             instance.iter().for_each(|instance| ledger.note(instance, self.core.clock.now()));
             let outlived = instance.and_then(|instance| ledger.outlived(instance));
@@ -115,18 +105,24 @@ impl Persistence {
                 return Ok(outlived);
             }
             if damaged {
-                tracing::error!(%key, "a ledger of starts is damaged; it is begun anew");
-                if let Err(error) = self.core.archive.quarantine(place, &key).await {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "the damaged ledger could not be kept");
+                tracing::error!(%key, "a ledger of starts is damaged; a new one is begun");
+                if let Err(error) = self.core.archive.quarantine(store, &key).await {
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "the damaged ledger could not be quarantined"
+                    );
                 }
             }
-            match place.put(&key, &Body::from(seal::seal(&ledger)), &mode).await {
+            match store.put(&key, &Body::from(seal::seal(&ledger)), &mode).await {
                 Ok(_) => return Ok(outlived),
                 Err(error) => {
                     let error = if error.is_lost_race() { contention.lost().await.err() } else { Some(error) };
                     if let Some(error) = error {
                         let error = &error as &dyn std::error::Error;
-                        tracing::warn!(error, "this start could not be noted; the next one may not know of it");
+                        tracing::warn!(
+                            error,
+                            "this start could not be recorded, so the next one may not take it into account"
+                        );
                         return Ok(outlived);
                     }
                 }

@@ -31,7 +31,7 @@ impl Machine {
     /// The machine that this process runs on. Blocks briefly.
     pub fn here() -> Self {
         let read = |path: &str| std::fs::read_to_string(path).ok();
-        Self::told(
+        Self::of_texts(
             &read("/proc/self/mountinfo").unwrap_or_default(),
             read("/proc/sys/kernel/random/boot_id").as_deref(),
             read("/proc/sys/kernel/hostname").as_deref(),
@@ -39,7 +39,7 @@ impl Machine {
     }
 
     /// A machine whose kernel reports this.
-    pub fn told(mountinfo: &str, boot_id: Option<&str>, hostname: Option<&str>) -> Self {
+    pub fn of_texts(mountinfo: &str, boot_id: Option<&str>, hostname: Option<&str>) -> Self {
         let said = |text: Option<&str>| text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
         Self {
             mounts: mountinfo.lines().filter_map(Mount::parse).collect(),
@@ -135,7 +135,7 @@ not a line
 
     #[test]
     fn a_path_lies_on_what_is_mounted_deepest_and_last_above_it() {
-        let machine = Machine::told(HOST, None, None);
+        let machine = Machine::of_texts(HOST, None, None);
         let cases = [
             ("/home/me", "/", "ext4"),
             ("/dev/shm/x", "/dev/shm", "ramfs"),
@@ -149,7 +149,7 @@ not a line
             assert_eq!((mount.point.as_str(), mount.file_system.as_str()), (point, file_system), "{path}");
         }
         assert_eq!(machine.mount_of(Path::new("/srv/my photos")).unwrap().root, "/@photos", "a bind mount's folder");
-        assert_eq!(Machine::told("", None, None).mount_of(Path::new("/")), None);
+        assert_eq!(Machine::of_texts("", None, None).mount_of(Path::new("/")), None);
     }
 
     #[test]
@@ -158,17 +158,17 @@ not a line
 1 0 0:50 / / rw - overlay overlay rw,lowerdir=/l,upperdir=/var/lib/docker/overlay2/ab12/diff,workdir=/w
 2 1 254:1 /var/lib/docker/containers/c0ffee/hostname /etc/hostname rw - ext4 /dev/vda1 rw
 ";
-        let mark = Machine::told(docker, None, None).container();
+        let mark = Machine::of_texts(docker, None, None).container();
         let expected = "/var/lib/docker/overlay2/ab12/diff /var/lib/docker/containers/c0ffee/hostname";
         assert_eq!(mark.as_deref(), Some(expected));
-        assert_eq!(Machine::told(HOST, None, None).container(), None);
+        assert_eq!(Machine::of_texts(HOST, None, None).container(), None);
     }
 
     #[test]
     fn a_pod_is_told_by_the_files_that_are_mounted_into_it() {
         let pod = "3 1 8:1 /var/lib/kubelet/pods/7f9c-42/etc-hosts /etc/hosts rw - ext4 /dev/sda1 rw\n";
-        assert_eq!(Machine::told(pod, None, None).pod(), Some("7f9c-42"));
-        assert_eq!(Machine::told(HOST, None, None).pod(), None);
+        assert_eq!(Machine::of_texts(pod, None, None).pod(), Some("7f9c-42"));
+        assert_eq!(Machine::of_texts(HOST, None, None).pod(), None);
     }
 
     #[test]

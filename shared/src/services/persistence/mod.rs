@@ -18,25 +18,24 @@ mod machine;
 #[cfg(test)]
 mod tests;
 
-use crate::services::recovery::RecoveryState;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
-
-pub use instance::Instance;
-pub use judge::{PersistenceReport, PersistenceStatus};
-pub use ledger::Outlived;
-pub use machine::{Machine, Mount};
 
 use crate::catalog::CatalogError;
 use crate::config::{ArchiveMode, Config, Location, Platform, StoreUrl};
 use crate::core::Core;
 use crate::core::error::Error;
 use crate::layout;
+use crate::services::recovery::RecoveryState;
 use store::sync::{Mutex, lock};
 use store::{Key, Optional, Store};
+
+pub use instance::Instance;
+pub use judge::{PersistenceReport, PersistenceStatus};
+pub use ledger::Outlived;
+pub use machine::{Machine, Mount};
 
 /// What a location is stored on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,7 +54,8 @@ pub enum MountPoint {
 /// A location that was a file system of its own, as recorded in the ledgers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Volume {
-    place: Location,
+    #[serde(rename = "place")]
+    location: Location,
     /// Its mount point. Only a location that is still at this path can be missing its volume; a location may also be
     /// moved.
     point: PathBuf,
@@ -158,9 +158,9 @@ impl Deployment {
     }
 
     /// Whether a location is a file system of its own.
-    pub fn is_volume(&self, place: Location) -> bool {
+    pub fn is_volume(&self, location: Location) -> bool {
         let apart_from_root = |mount_point: &MountPoint| mount_point.mount().is_some_and(|mount| mount.point != "/");
-        match place {
+        match location {
             Location::Data => apart_from_root(&self.data),
             Location::Uploads => !self.uploads.is_at(&self.data),
             Location::Archive if self.archive_elsewhere => apart_from_root(&self.archive),
@@ -170,13 +170,13 @@ impl Deployment {
 
     /// The locations that are file systems of their own.
     fn volumes(&self) -> Vec<Volume> {
-        let volumes = Location::ALL.into_iter().filter(|place| self.is_volume(*place));
-        let point = |place| Some(PathBuf::from(&self.mount_point(place).mount()?.point));
-        volumes.filter_map(|place| Some(Volume { place, point: point(place)? })).collect()
+        let volumes = Location::ALL.into_iter().filter(|location| self.is_volume(*location));
+        let point = |location| Some(PathBuf::from(&self.mount_point(location).mount()?.point));
+        volumes.filter_map(|location| Some(Volume { location, point: point(location)? })).collect()
     }
 
-    fn mount_point(&self, place: Location) -> &MountPoint {
-        match place {
+    fn mount_point(&self, location: Location) -> &MountPoint {
+        match location {
             Location::Data => &self.data,
             Location::Uploads => &self.uploads,
             Location::Archive => &self.archive,
@@ -199,20 +199,20 @@ pub enum Fenced {
 }
 
 impl Fenced {
-    /// What to do about it, in a few plain sentences.
-    pub fn told(self) -> String {
+    /// What happened and what to do about it, in a few plain sentences.
+    pub fn message(self) -> String {
         match self {
-            Self::NotMounted(place) => format!(
+            Self::NotMounted(location) => format!(
                 "{} was on a volume of its own, and no volume is mounted there now, so nothing is written. Mount the volume \
                  and start again. If it is gone for good, set ACCEPT_UNMOUNTED={} for one start; then what was on it is \
-                 brought back from the other places.",
-                place.title(),
-                place.name()
+                 restored from the other locations.",
+                location.title(),
+                location.name()
             ),
-            Self::Foreign(place) => format!(
-                "{} belongs to another store, so nothing is written. Point BACKUP_URL and DATA_DIR at places of one store, \
+            Self::Foreign(location) => format!(
+                "{} belongs to another store, so nothing is written. Point BACKUP_URL and DATA_DIR at locations of one store, \
                  or at empty ones, and start again.",
-                place.title()
+                location.title()
             ),
         }
     }
@@ -224,7 +224,7 @@ pub struct Persistence {
     core: Arc<Core>,
     recovering: Arc<RecoveryState>,
     /// Unset if a store is not served from a machine of its own.
-    deployment_of: OnceLock<Deployment>,
+    deployment: OnceLock<Deployment>,
     fenced: OnceLock<Fenced>,
     /// Locations with an accepted missing volume.
     needed: Mutex<Vec<Location>>,
@@ -235,27 +235,27 @@ pub struct Persistence {
 impl Persistence {
     /// Starts without a deployment for the store of `core`.
     pub fn new(core: Arc<Core>, recovering: Arc<RecoveryState>) -> Self {
-        let (deployment_of, fenced, needed, outlived) = Default::default();
-        Self { core, recovering, deployment_of, fenced, needed, outlived }
+        let (deployment, fenced, needed, outlived) = Default::default();
+        Self { core, recovering, deployment, fenced, needed, outlived }
     }
 
     /// Sets where the store is served, and checks whether each location still holds its earlier data; writes nothing.
     /// If a volume is not mounted, writes are fenced from then on.
-    pub async fn served_from(&self, deployment_of: Deployment) {
-        for place in Location::ALL.into_iter().filter(|place| !deployment_of.is_volume(*place)) {
-            let MountPoint::Folder { at, .. } = deployment_of.mount_point(place) else { continue };
-            if !self.carries_mark(place).await && self.was_volume(place, at).await {
-                match deployment_of.accepted.contains(&place) {
-                    true => lock(&self.needed).push(place),
-                    false => self.fence(Fenced::NotMounted(place)),
+    pub async fn set_deployment(&self, deployment: Deployment) {
+        for location in Location::ALL.into_iter().filter(|location| !deployment.is_volume(*location)) {
+            let MountPoint::Folder { at, .. } = deployment.mount_point(location) else { continue };
+            if !self.carries_mark(location).await && self.was_volume(location, at).await {
+                match deployment.accepted.contains(&location) {
+                    true => lock(&self.needed).push(location),
+                    false => self.fence(Fenced::NotMounted(location)),
                 }
             }
         }
-        self.deployment_of.get_or_init(|| deployment_of);
+        self.deployment.get_or_init(|| deployment);
     }
 
-    pub(crate) fn deployment_of(&self) -> Option<&Deployment> {
-        self.deployment_of.get()
+    pub(crate) fn deployment(&self) -> Option<&Deployment> {
+        self.deployment.get()
     }
 
     /// Why writes are fenced, if they are.
@@ -266,14 +266,14 @@ impl Persistence {
     /// What to do about `ACCEPT_UNMOUNTED` if it lists locations that this start would have served anyway: the next
     /// missing volume at these locations would be accepted as lost.
     fn needless_acceptance(&self) -> Option<String> {
-        let accepted = &self.deployment_of()?.accepted;
+        let accepted = &self.deployment()?.accepted;
         let needed = lock(&self.needed);
-        let needless = accepted.iter().filter(|place| !needed.contains(place));
-        let names: Vec<&str> = needless.map(|place| place.name()).collect();
+        let needless = accepted.iter().filter(|location| !needed.contains(location));
+        let names: Vec<&str> = needless.map(|location| location.name()).collect();
         (!names.is_empty()).then(|| {
             format!(
                 "ACCEPT_UNMOUNTED is set for {} and not needed; unset it, or a volume that is not mounted at a later start \
-                 is taken for lost.",
+                 counts as lost.",
                 names.join(", ")
             )
         })
@@ -281,7 +281,7 @@ impl Persistence {
 
     fn fence(&self, why: Fenced) {
         let why = self.fenced.get_or_init(|| why);
-        tracing::error!("{}", why.told());
+        tracing::error!("{}", why.message());
         self.core.primary.fence();
         self.core.archive.store().fence();
     }
@@ -289,9 +289,9 @@ impl Persistence {
     /// Handles the result of a recovery: if a location belongs to another store, writes are fenced from then on.
     pub(crate) fn note_foreign(&self, error: &Error) {
         if let Error::Catalog(error) = error
-            && let CatalogError::ForeignStore { place, .. } = error.cause()
+            && let CatalogError::ForeignStore { place: index, .. } = error.cause()
         {
-            self.fence(Fenced::Foreign(match place {
+            self.fence(Fenced::Foreign(match index {
                 0 => Location::Data,
                 1 => Location::Archive,
                 _ => Location::Uploads,
@@ -299,8 +299,8 @@ impl Persistence {
         }
     }
 
-    fn place(&self, place: Location) -> Store {
-        match place {
+    fn store_of(&self, location: Location) -> Store {
+        match location {
             Location::Data => self.core.primary.clone(),
             Location::Uploads => self.core.primary.below(&layout::uploads_mirror()),
             Location::Archive => self.core.archive.store().clone(),
@@ -308,8 +308,8 @@ impl Persistence {
     }
 
     /// Whether a location carries the mark of a store. A location that does not answer is not known to be empty.
-    async fn carries_mark(&self, place: Location) -> bool {
-        let store = self.place(place);
+    async fn carries_mark(&self, location: Location) -> bool {
+        let store = self.store_of(location);
         for key in [layout::starts(), layout::checkpoint()] {
             if !matches!(store.head(&key).await.optional(), Ok(None)) {
                 return true;
@@ -320,10 +320,13 @@ impl Persistence {
 
     /// Whether another location records that this one was a volume at its present path, `at`; the first one with a
     /// ledger decides.
-    async fn was_volume(&self, place: Location, at: &Path) -> bool {
-        for other in Location::ALL.into_iter().filter(|other| *other != place) {
-            if let Ok(Some(ledger)) = ledger::read(&self.place(other)).await {
-                return ledger.volumes.iter().any(|volume| volume.place == place && at.starts_with(&volume.point));
+    async fn was_volume(&self, location: Location, at: &Path) -> bool {
+        for other in Location::ALL.into_iter().filter(|other| *other != location) {
+            if let Ok(Some(ledger)) = ledger::read(&self.store_of(other)).await {
+                return ledger
+                    .volumes
+                    .iter()
+                    .any(|volume| volume.location == location && at.starts_with(&volume.point));
             }
         }
         false
@@ -332,34 +335,34 @@ impl Persistence {
     /// Records this start in each location after its recovery, and again when an unavailable location is back. Never
     /// fails, since a read-only store is served too.
     pub async fn note_start(&self) {
-        let Some(known) = self.deployment_of() else { return };
+        let Some(known) = self.deployment() else { return };
         let volumes = known.volumes();
-        for place in Location::ALL {
-            if place == Location::Uploads && !known.is_volume(place) {
+        for location in Location::ALL {
+            if location == Location::Uploads && !known.is_volume(location) {
                 continue;
             }
-            match self.note_start_in(&self.place(place), &volumes).await {
-                Ok(told) => lock(&self.outlived)[place as usize] = told,
+            match self.note_start_in(&self.store_of(location), &volumes).await {
+                Ok(outlived) => lock(&self.outlived)[location as usize] = outlived,
                 Err(error) => {
                     let error = &error as &dyn std::error::Error;
-                    tracing::warn!(place = place.name(), error, "the ledger of starts cannot be read");
+                    tracing::warn!(location = location.name(), error, "the ledger of starts cannot be read");
                 }
             }
         }
     }
 
     /// Finds out what each location has outlived without recording a start: for a command, which serves nothing.
-    pub async fn look_at_starts(&self) {
-        let Some(instance) = self.deployment_of().and_then(|known| known.instance.as_ref()) else { return };
-        for place in Location::ALL {
-            if let Ok(Some(ledger)) = ledger::read(&self.place(place)).await {
-                lock(&self.outlived)[place as usize] = ledger.outlived(instance);
+    pub async fn read_starts(&self) {
+        let Some(instance) = self.deployment().and_then(|known| known.instance.as_ref()) else { return };
+        for location in Location::ALL {
+            if let Ok(Some(ledger)) = ledger::read(&self.store_of(location)).await {
+                lock(&self.outlived)[location as usize] = ledger.outlived(instance);
             }
         }
     }
 
     /// What the location has outlived, as of this start.
-    fn outlived(&self, place: Location) -> Option<Outlived> {
-        lock(&self.outlived)[place as usize].clone()
+    fn outlived(&self, location: Location) -> Option<Outlived> {
+        lock(&self.outlived)[location as usize].clone()
     }
 }

@@ -24,7 +24,7 @@ const RENDER: &str = "RENDER=true RENDER_GIT_COMMIT=deadbeef RENDER_INSTANCE_ID=
 
 /// The deployment for these variables and mounts; a plain host if the variables contain no platform.
 fn known(variables: &str, mounts: &str) -> Deployment {
-    known_at(variables, &Machine::told(mounts, Some("b007-1d\n"), Some("hostname-1\n")))
+    known_at(variables, &Machine::of_texts(mounts, Some("b007-1d\n"), Some("hostname-1\n")))
 }
 
 fn known_at(variables: &str, machine: &Machine) -> Deployment {
@@ -67,7 +67,7 @@ fn data_on_instance_disk_is_ephemeral_with_remedy_for_platform() {
         for images in [None, Some(&outlived("deployment"))] {
             let judged = known.judge(images, images, None, true);
             let warning = judged.warning.unwrap_or_else(|| panic!("{variables} on {mounts}: {}", judged.evidence));
-            assert_eq!(judged.verdict, PersistenceStatus::Ephemeral, "{variables}");
+            assert_eq!(judged.status, PersistenceStatus::Ephemeral, "{variables}");
             assert!(warning.starts_with("Storage may be ephemeral") && warning.contains(remedy), "{warning}");
         }
     }
@@ -88,16 +88,17 @@ fn a_volume_is_unproven_until_it_has_outlived_an_instance() {
     for (variables, point) in cases {
         let known = known(&variables, &format!("{VDA}{VOLUME}"));
         let judged = known.judge(None, None, None, true);
-        assert_eq!((judged.verdict, judged.warning), (PersistenceStatus::Unproven, None), "{variables}");
+        assert_eq!((judged.status, judged.warning), (PersistenceStatus::Unproven, None), "{variables}");
         assert_eq!(
             (judged.mount.as_deref(), judged.file_system.as_deref()),
             (Some(point), Some("ext4")),
             "{variables}"
         );
         let judged = known.judge(Some(&outlived("deployment")), None, None, true);
-        assert_eq!((judged.verdict, judged.archive_passes), (PersistenceStatus::Proven, false), "{variables}");
-        let told = "data written by deployment 4f1c2d3e… on 2026-11-20T08:00:00.000Z was still here after 3 restarts";
-        assert_eq!(judged.evidence, told);
+        assert_eq!((judged.status, judged.archive_passes), (PersistenceStatus::Proven, false), "{variables}");
+        let evidence =
+            "data written by deployment 4f1c2d3e… on 2026-11-20T08:00:00.000Z was still here after 3 restarts";
+        assert_eq!(judged.evidence, evidence);
     }
 }
 
@@ -105,10 +106,10 @@ fn a_volume_is_unproven_until_it_has_outlived_an_instance() {
 fn railways_word_for_a_volume_counts_also_where_it_cannot_be_seen() {
     let known = known(&format!("{RAILWAY} RAILWAY_VOLUME_MOUNT_PATH=/vol DATA_DIR=/vol/photos"), VDA);
     let judged = known.judge(None, None, None, true);
-    assert_eq!((judged.verdict, judged.mount.as_deref()), (PersistenceStatus::Unproven, Some("/vol")));
+    assert_eq!((judged.status, judged.mount.as_deref()), (PersistenceStatus::Unproven, Some("/vol")));
     let beside = format!("{RAILWAY} RAILWAY_VOLUME_MOUNT_PATH=/vol DATA_DIR=/photos");
     let judged = self::known(&beside, VDA).judge(None, None, None, true);
-    assert_eq!(judged.verdict, PersistenceStatus::Ephemeral, "beside the volume");
+    assert_eq!(judged.status, PersistenceStatus::Ephemeral, "beside the volume");
     let warning = judged.warning.unwrap();
     assert!(warning.contains("mounted at /vol") && warning.contains("unset DATA_DIR"), "{warning}");
     assert!(!warning.contains("Add a volume"), "{warning}");
@@ -118,8 +119,8 @@ fn railways_word_for_a_volume_counts_also_where_it_cannot_be_seen() {
 fn survived_restart_outweighs_file_system_type_on_plain_host() {
     let known = known("DATA_DIR=/data", &format!("{VDA}{MEMORY}"));
     let judged = known.judge(None, None, None, true);
-    assert_eq!((judged.verdict, judged.file_system.as_deref()), (PersistenceStatus::Ephemeral, Some("tmpfs")));
-    assert_eq!(known.judge(Some(&outlived("boot")), None, None, true).verdict, PersistenceStatus::Proven);
+    assert_eq!((judged.status, judged.file_system.as_deref()), (PersistenceStatus::Ephemeral, Some("tmpfs")));
+    assert_eq!(known.judge(Some(&outlived("boot")), None, None, true).status, PersistenceStatus::Proven);
 }
 
 #[test]
@@ -127,10 +128,10 @@ fn a_volume_at_uploads_alone_keeps_the_images_and_not_the_backups() {
     let uploads_only = known(&format!("{FLY} DATA_DIR=/app"), &format!("{VDA}{AT_UPLOADS}"));
     assert!(uploads_only.is_volume(Location::Uploads) && !uploads_only.is_volume(Location::Data));
     let judged = uploads_only.judge(None, None, None, true);
-    assert_eq!((judged.verdict, judged.archive_passes), (PersistenceStatus::Unproven, true));
+    assert_eq!((judged.status, judged.archive_passes), (PersistenceStatus::Unproven, true));
     assert_eq!((judged.mount.as_deref(), judged.warning), (Some("/app/uploads"), None));
     let judged = uploads_only.judge(Some(&outlived("deployment")), None, None, true);
-    assert_eq!((judged.verdict, judged.archive_passes), (PersistenceStatus::Proven, true));
+    assert_eq!((judged.status, judged.archive_passes), (PersistenceStatus::Proven, true));
 
     let elsewhere = format!("{FLY} DATA_DIR=/app BACKUP_URL=s3://bucket");
     let judged = known(&elsewhere, &format!("{VDA}{AT_UPLOADS}")).judge(None, None, None, true);
@@ -145,21 +146,21 @@ fn external_archive_makes_wiped_disk_durable_after_recovery() {
         let variables = format!("{RENDER} DATA_DIR=/data BACKUP_URL={backup} ARCHIVE={mode}");
         let known = known(&variables, &format!("{OVERLAY}{BACKUP_DISK}"));
         let first = known.judge(None, None, None, true);
-        assert_eq!((first.verdict, first.warning), (PersistenceStatus::Unproven, None), "{variables}");
+        assert_eq!((first.status, first.warning), (PersistenceStatus::Unproven, None), "{variables}");
         let archive = outlived("deployment");
         let after = known.judge(None, Some(&archive), None, true);
-        assert_eq!(after.verdict, PersistenceStatus::Proven, "{variables}");
+        assert_eq!(after.status, PersistenceStatus::Proven, "{variables}");
         assert!(after.evidence.contains("in the archive, which brought everything back"), "{}", after.evidence);
         assert_eq!(after.evidence.contains("singleCopies"), mode == "async", "what is behind is named");
         let incomplete = known.judge(None, Some(&archive), None, false);
-        assert_eq!(incomplete.verdict, PersistenceStatus::Unproven, "not everything came back");
+        assert_eq!(incomplete.status, PersistenceStatus::Unproven, "not everything came back");
     }
     // A folder beside it on the same disk is lost with it.
     let beside = format!("{RENDER} DATA_DIR=/data BACKUP_URL=file:///copies");
-    assert_eq!(known(&beside, OVERLAY).judge(None, None, None, true).verdict, PersistenceStatus::Ephemeral);
+    assert_eq!(known(&beside, OVERLAY).judge(None, None, None, true).status, PersistenceStatus::Ephemeral);
     // On a plain host, memory is lost and the disk is not.
     let memory = known("DATA_DIR=/data BACKUP_URL=file:///copies", &format!("{VDA}{MEMORY}"));
-    assert_eq!(memory.judge(None, None, None, true).verdict, PersistenceStatus::Unproven);
+    assert_eq!(memory.judge(None, None, None, true).status, PersistenceStatus::Unproven);
 }
 
 #[test]
@@ -167,7 +168,7 @@ fn a_bucket_is_apart_from_every_instance() {
     for variables in ["STORE_URL=s3://bucket", "STORE_URL=s3://bucket DYNO=web.1"] {
         let judged = known(variables, OVERLAY).judge(None, None, None, true);
         assert_eq!(
-            (judged.verdict, judged.mount, judged.warning),
+            (judged.status, judged.mount, judged.warning),
             (PersistenceStatus::Proven, None, None),
             "{variables}"
         );
@@ -176,7 +177,7 @@ fn a_bucket_is_apart_from_every_instance() {
 
 #[test]
 fn instance_is_stable_over_restarts_and_changes_with_deployments() {
-    let machine = |mounts: &str, boot: &str, hostname: &str| Machine::told(mounts, Some(boot), Some(hostname));
+    let machine = |mounts: &str, boot: &str, hostname: &str| Machine::of_texts(mounts, Some(boot), Some(hostname));
     let here = || machine(OVERLAY, "boot-1", "host-1");
     let other_layer = || machine(&OVERLAY.replace("ab12", "cd34"), "boot-1", "host-1");
     let other_pod = || machine(&CLAIM.replace("7f9c-42", "8a8a-43"), "boot-1", "host-1");

@@ -5,9 +5,6 @@ use std::sync::Arc;
 
 use futures::stream::{self, Stream, StreamExt, TryStreamExt};
 use jiff::Timestamp;
-use store::Optional;
-use store::digest::Digest;
-use store::sync::{Mutex, lock};
 
 use super::verified_image::VerifiedImage;
 use crate::catalog::{Chunk, Entry};
@@ -18,9 +15,12 @@ use crate::services::backup::Backups;
 use crate::services::gps::GpsPositions;
 use crate::services::images::bytes::ImageBytes;
 use crate::services::images::records::{ImageRecords, Listed};
+use store::Optional;
+use store::digest::Digest;
+use store::sync::{Mutex, lock};
 
 /// Images read ahead.
-const AHEAD: usize = 4;
+const PREFETCH: usize = 4;
 /// Which state to export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum What {
@@ -108,7 +108,7 @@ impl<'a> Contents<'a> {
             (Part::Archived(digest), Some(name)) => match self.exports.backups.read_chunk(digest).await? {
                 Some(entries) => Ok(entries),
                 None => {
-                    self.check_stands().await?;
+                    self.check_backup_exists().await?;
                     Err(Error::DamagedBackup(name))
                 }
             },
@@ -118,7 +118,7 @@ impl<'a> Contents<'a> {
 
     /// Every image with its bytes, or with `None` if it has no intact copy. Links have no bytes and are skipped.
     pub(super) fn images(&self) -> impl Stream<Item = Result<(ImageId, Option<VerifiedImage>)>> {
-        let found = self.each().map_ok(|(id, entry)| self.find(id, entry)).try_buffered(AHEAD);
+        let found = self.each().map_ok(|(id, entry)| self.find(id, entry)).try_buffered(PREFETCH);
         found.try_filter_map(async |found| Ok(found))
     }
 
@@ -144,11 +144,11 @@ impl<'a> Contents<'a> {
             None => None,
         };
         if found.is_none() {
-            self.check_stands().await?;
+            self.check_backup_exists().await?;
             if self.left_out.is_some() {
                 // The length has been announced. The next zip leaves the image out.
                 lock(&self.exports.damaged_in_both).extend(record.sha256);
-                tracing::error!(image = %id, "a download needs an image whose bytes are right in neither place");
+                tracing::error!(image = %id, "a download needs an image without an intact copy");
                 return Err(Error::MissingBytes);
             }
         }
@@ -167,23 +167,23 @@ impl<'a> Contents<'a> {
         let known = entry.live().and_then(|record| record.sha256.zip(record.size));
         if let Some((digest, size)) = known.filter(|(digest, _)| !lock(&self.exports.damaged_in_both).contains(digest))
         {
-            let lying = match uploads {
+            let present = match uploads {
                 Some(uploads) => uploads.get(&id).map(|file| file.size),
                 None => self.exports.core.primary.head(&layout::image(&id)).await.ok().map(|meta| meta.size),
             };
-            if lying == Some(size) || self.exports.core.archive.has(&digest, Some(size)).await.is_ok_and(|has| has) {
+            if present == Some(size) || self.exports.core.archive.has(&digest, Some(size)).await.is_ok_and(|has| has) {
                 return Ok(Some((id, Some(size))));
             }
         }
         let found = self.find(id, entry).await?;
-        Ok(found.map(|(id, found)| (id, found.map(|sound| sound.size))))
+        Ok(found.map(|(id, found)| (id, found.map(|image| image.size))))
     }
 
     /// A prune and the delete of a backup remove its manifest before anything that it references. So if something is
     /// missing and the manifest still exists, neither of them caused it.
-    async fn check_stands(&self) -> Result<()> {
+    async fn check_backup_exists(&self) -> Result<()> {
         let Some(name) = self.backup else { return Ok(()) };
-        let stands = self.exports.core.archive.store().head(&layout::manifest(name)).await.optional()?;
-        stands.map(drop).ok_or_else(|| Error::NoSuchBackup(name.to_string()))
+        let manifest = self.exports.core.archive.store().head(&layout::manifest(name)).await.optional()?;
+        manifest.map(drop).ok_or_else(|| Error::NoSuchBackup(name.to_string()))
     }
 }

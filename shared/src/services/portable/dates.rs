@@ -21,18 +21,18 @@ pub(super) struct Arrival {
 }
 
 /// Whether a file has a modification time, and whether it is plausible.
-pub(super) enum Said {
-    Nothing,
-    TheFuture,
-    APast(Timestamp),
+pub(super) enum FileTime {
+    Unknown,
+    Future,
+    Past(Timestamp),
 }
 
 impl Arrival {
-    pub(super) fn said(&self, now: Timestamp) -> Said {
+    pub(super) fn file_time(&self, now: Timestamp) -> FileTime {
         match self.modified {
-            None => Said::Nothing,
-            Some(modified) if modified > now => Said::TheFuture,
-            Some(modified) => Said::APast(modified),
+            None => FileTime::Unknown,
+            Some(modified) if modified > now => FileTime::Future,
+            Some(modified) => FileTime::Past(modified),
         }
     }
 }
@@ -42,9 +42,9 @@ pub(super) fn upload_dates(mut arrivals: Vec<Arrival>, now: Timestamp) -> Vec<(I
     arrivals.sort_by(|a, b| a.path.cmp(&b.path));
     let mut seconds: BTreeMap<Option<i64>, Vec<(ImageId, Timestamp)>> = BTreeMap::new();
     for arrival in arrivals {
-        let (second, date) = match arrival.said(now) {
-            Said::APast(date) => (Some(date.as_second()), date),
-            Said::Nothing | Said::TheFuture => (None, now),
+        let (second, date) = match arrival.file_time(now) {
+            FileTime::Past(date) => (Some(date.as_second()), date),
+            FileTime::Unknown | FileTime::Future => (None, now),
         };
         seconds.entry(second).or_default().push((arrival.id, date));
     }
@@ -61,7 +61,7 @@ fn in_order(second: Option<i64>, files: Vec<(ImageId, Timestamp)>, now: Timestam
     let latest = now.saturating_sub(millis(files.len())).unwrap_or(now);
     let first = second.and_then(|second| Timestamp::from_second(second).ok()).map_or(latest, |first| first.min(latest));
     let dated =
-        |(place, (id, _)): (usize, (ImageId, Timestamp))| (id, first.saturating_add(millis(place)).unwrap_or(first));
+        |(index, (id, _)): (usize, (ImageId, Timestamp))| (id, first.saturating_add(millis(index)).unwrap_or(first));
     files.into_iter().enumerate().map(dated).collect()
 }
 

@@ -1,38 +1,33 @@
 //! The plan of an import: the outcome for each record and each file of a source.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::Timestamp;
 
-use super::dates::{Arrival, Said, upload_dates};
-use super::laid::Laid;
+use super::dates::{Arrival, FileTime, upload_dates};
+use super::names;
 use super::source::Source;
 use super::source_file::SourceFile;
+use super::source_layout::SourceLayout;
 use super::text_budget::TextBudget;
-use super::{Meter, OnProgress, Stage, names};
 use crate::base::clock::format_millis;
 use crate::catalog::{Change, Checkpoint, Commit, Content, Record, Snapshot, Stamp, State, decode_checkpoint};
-use crate::core::Core;
-use crate::core::blocking;
 use crate::core::error::{Error, Result};
 use crate::core::lease::Lease;
+use crate::core::{COPIES, Core, blocking};
 use crate::layout::{self, ImageId};
 use crate::media::{self, Format, Media, MediaError};
 use crate::services::backup::Backups;
-use crate::services::images::fields::{DEFAULT_CATEGORY, DEFAULT_ORDER};
-use crate::services::images::records::ImageRecords;
-use crate::services::images::records::{Listed, completed};
+use crate::services::images::records::{ImageRecords, Listed, completed};
 use crate::services::room::Room;
-use std::sync::Arc;
 use store::Optional;
 use store::digest::Digest;
 
 /// The highest version that is imported: more than any number of edits reaches, with room above it for as many more. A
 /// source with a higher one may be an attempt to leave no next version.
-const HIGHEST_TAKEN: u64 = 1 << 48;
-/// Files read concurrently.
-pub(super) const COPIES: usize = 8;
+const MAX_VERSION: u64 = 1 << 48;
 
 /// What an import would do, or did.
 #[derive(Debug, Default)]
@@ -98,7 +93,7 @@ struct Subject {
 struct Facts {
     seen: Option<Seen>,
     /// Digest of the file under the name of an image that is not live.
-    lying: Option<Digest>,
+    present: Option<Digest>,
     /// Whether the archive has the bytes that the record references and the source lacks.
     archived: bool,
 }
@@ -146,17 +141,12 @@ impl Imports {
 
     /// What importing a source would do. Reads all of it that does not exist here, and changes nothing.
     /// [`Error::RestoreRunning`] beside another plan or an import of this process.
-    pub async fn plan(&self, source: &Source, told: OnProgress<'_>) -> Result<ImportPlan> {
-        let _turn = self.importing.try_lock().map_err(|_| Error::RestoreRunning)?;
-        self.plan_import_leased(source, told, None).await
+    pub async fn plan(&self, source: &Source) -> Result<ImportPlan> {
+        let _guard = self.importing.try_lock().map_err(|_| Error::RestoreRunning)?;
+        self.plan_import_leased(source, None).await
     }
 
-    pub(super) async fn plan_import_leased(
-        &self,
-        source: &Source,
-        told: OnProgress<'_>,
-        lease: Option<&Lease<'_>>,
-    ) -> Result<ImportPlan> {
+    pub(super) async fn plan_import_leased(&self, source: &Source, lease: Option<&Lease<'_>>) -> Result<ImportPlan> {
         let mut plan = ImportPlan { skipped: source.passed_over.clone(), ..ImportPlan::default() };
         let renamed = |file: &SourceFile| Some((file.stored_name.clone()?, file.path.clone()));
         plan.renamed_files = source.files.iter().filter_map(renamed).collect();
@@ -165,11 +155,11 @@ impl Imports {
         let snapshot = self.core.catalog.read(|state| state.snapshot());
         let now = Now { snapshot, present: self.records.list_files().await? };
         let files = subjects.iter().filter(|subject| subject.file.is_some()).count() as u64;
-        let meter = Meter::new(told, Stage::Reading, files);
+        self.core.progress.begin("reading", files);
         let look = async |subject: Subject| {
-            let facts = self.find_out(source, &subject, &now).await?;
-            if let Some(file) = &subject.file {
-                meter.add(file.size);
+            let facts = self.examine(source, &subject, &now).await?;
+            if subject.file.is_some() {
+                self.core.progress.advance();
             }
             if let Some(lease) = lease {
                 lease.renew_if_due().await?;
@@ -186,12 +176,12 @@ impl Imports {
 
     /// Everything in a source that has a record or may be an image, by name.
     async fn subjects(&self, source: &Source, plan: &mut ImportPlan) -> Result<Vec<Subject>> {
-        let mut laid = Laid::of(source);
-        plan.skipped.append(&mut laid.strange);
+        let mut sources = SourceLayout::of(source);
+        plan.skipped.append(&mut sources.without_role);
         let (mut state, mut odd) = (State::default(), Vec::new());
-        let (mut subjects, mut words) = (Vec::new(), TextBudget::of(source));
-        if let Some(file) = &laid.metadata {
-            let bytes = words.read(source, file, self.core.primary.spool()).await?;
+        let (mut subjects, mut budget) = (Vec::new(), TextBudget::of(source));
+        if let Some(file) = &sources.metadata {
+            let bytes = budget.read(source, file, self.core.primary.spool()).await?;
             let decoded = blocking(move || decode_checkpoint(&bytes)).await?;
             match decoded.map_err(|error| unreadable(file, &error))? {
                 Checkpoint::Ours(ours, _) => state = ours,
@@ -202,16 +192,16 @@ impl Imports {
             }
         }
         // The commits in a folder that Keepsake has served, which are not in its checkpoint yet.
-        for file in &laid.commits {
-            let bytes = words.read(source, file, self.core.primary.spool()).await?;
+        for file in &sources.commits {
+            let bytes = budget.read(source, file, self.core.primary.spool()).await?;
             let commit = Commit::decode(&bytes).map_err(|error| unreadable(file, &error))?;
             commit.entries.iter().for_each(|(id, entry)| _ = state.join(id, entry));
         }
         for (id, entry) in state.iter() {
-            let (name, file) = (id.to_string(), laid.uploads.remove(id.as_str()));
+            let (name, file) = (id.to_string(), sources.uploads.remove(id.as_str()));
             match entry.live() {
                 Some(record) => {
-                    let record = Some((record.clone(), entry.stamp.version.min(HIGHEST_TAKEN)));
+                    let record = Some((record.clone(), entry.stamp.version.min(MAX_VERSION)));
                     subjects.push(Subject { name, record, file, plain: false });
                 }
                 // An image that was deleted in the source is not imported from it.
@@ -221,7 +211,7 @@ impl Imports {
         for (name, value) in odd {
             match value {
                 serde_json::Value::Object(fields) => {
-                    let file = laid.uploads.remove(&name);
+                    let file = sources.uploads.remove(&name);
                     let record = Some((Record::from_older(fields), 0));
                     subjects.push(Subject { name, record, file, plain: false });
                 }
@@ -229,10 +219,10 @@ impl Imports {
             }
         }
         if !plan.unusable.is_empty() {
-            plan.set_aside.extend(laid.metadata.clone());
+            plan.set_aside.extend(sources.metadata.clone());
         }
         let hidden = |name: &str| name.split('/').any(|segment| segment.starts_with('.'));
-        for (name, file) in laid.uploads {
+        for (name, file) in sources.uploads {
             if hidden(&name) {
                 plan.skipped.push(file.path);
             } else {
@@ -240,14 +230,14 @@ impl Imports {
             }
         }
         let plain = |file: SourceFile| Subject { name: file.path.clone(), record: None, file: Some(file), plain: true };
-        subjects.extend(laid.plain.into_iter().map(plain));
+        subjects.extend(sources.plain.into_iter().map(plain));
         Ok(subjects)
     }
 
-    async fn find_out(&self, source: &Source, subject: &Subject, now: &Now) -> Result<Facts> {
+    async fn examine(&self, source: &Source, subject: &Subject, now: &Now) -> Result<Facts> {
         let id = ImageId::new(&subject.name).ok().filter(|_| !subject.plain);
         let live = id.as_ref().and_then(|id| now.live(id));
-        let mut facts = Facts { seen: None, lying: None, archived: false };
+        let mut facts = Facts { seen: None, present: None, archived: false };
         let wanted = subject.record.as_ref().and_then(|(record, _)| record.sha256);
         // The same image is intact here: its file need not be read.
         let same = wanted.is_some() && live.is_some_and(|live| live.sha256 == wanted);
@@ -262,7 +252,7 @@ impl Imports {
             facts.seen = Some(Seen { digest: body.digest(), size: body.size(), media });
         }
         if let Some(id) = id.filter(|id| live.is_none() && now.present.contains_key(id)) {
-            facts.lying = self.core.primary.digest(&layout::image(&id)).await.intact()?.map(|(_, digest)| digest);
+            facts.present = self.core.primary.digest(&layout::image(&id)).await.intact()?.map(|(_, digest)| digest);
         }
         if let Some((record, _)) = &subject.record
             && let Some(digest) = record.sha256
@@ -294,7 +284,7 @@ impl Imports {
         let is_another = |there: Option<Digest>| there.zip(content).is_some_and(|(there, content)| there != content);
         let free = |id: &ImageId| match now.live(id) {
             Some(live) => !is_another(live.sha256),
-            None => !is_another(facts.lying),
+            None => !is_another(facts.present),
         };
         let own = ImageId::new(&name).ok().filter(|id| !plain && free(id));
         let id = own.unwrap_or_else(|| {
@@ -340,7 +330,7 @@ impl Imports {
                 if let Some((_, file)) = &brought {
                     plan.arrivals.push(Arrival { id: id.clone(), path: file.path.clone(), modified: file.modified });
                 }
-                (adopted_record(), 0)
+                (Record::adopted(), 0)
             }
         };
         if record.original_name.is_none() && id.as_str() != name {
@@ -367,25 +357,15 @@ impl Imports {
     }
 }
 
-/// The record of an image that was imported without one, except for its date.
-fn adopted_record() -> Record {
-    Record {
-        category: Some(DEFAULT_CATEGORY.to_owned()),
-        description: Some(String::new()),
-        order: Some(DEFAULT_ORDER),
-        ..Record::default()
-    }
-}
-
 impl ImportPlan {
     /// Gives adopted images their upload dates.
     fn date_arrivals(&mut self, now: Timestamp) {
         let arrivals = std::mem::take(&mut self.arrivals);
         for arrival in &arrivals {
-            match arrival.said(now) {
-                Said::Nothing => _ = self.undated.insert(arrival.id.clone()),
-                Said::TheFuture => _ = self.redated.insert(arrival.id.clone(), arrival.path.clone()),
-                Said::APast(_) => {}
+            match arrival.file_time(now) {
+                FileTime::Unknown => _ = self.undated.insert(arrival.id.clone()),
+                FileTime::Future => _ = self.redated.insert(arrival.id.clone(), arrival.path.clone()),
+                FileTime::Past(_) => {}
             }
         }
         for (id, date) in upload_dates(arrivals, now) {

@@ -12,7 +12,6 @@ use super::contents::{Contents, Exports, What};
 use super::text::texts;
 use super::verified_image::{VerifiedImage, spooled};
 use super::zip_writer::ZipWriter;
-use super::{Meter, OnProgress, Stage};
 use crate::core::error::{Error, Result};
 use crate::layout::{self, ImageId};
 use store::{Body, DiskStore, ErrorKind, Key, PutMode, Store, StoreError};
@@ -37,26 +36,22 @@ impl Exports {
     /// Every image is read in full and compared with its digest before it is written, from the archive if the primary's
     /// copy is damaged. After an error the rest is missing, including the directory, so that the written bytes are no
     /// valid zip. This also happens if the backup is deleted meanwhile, and with it an object that it references.
-    pub async fn export_zip(&self, what: What, out: impl AsyncWrite + Unpin, told: OnProgress<'_>) -> Result<Exported> {
-        self.write_zip(&Contents::open(self, what).await?, out, told).await
+    pub async fn export_zip(&self, what: What, out: impl AsyncWrite + Unpin) -> Result<Exported> {
+        self.write_zip(&Contents::open(self, what).await?, out).await
     }
 
-    pub(super) async fn write_zip(
-        &self,
-        contents: &Contents<'_>,
-        out: impl AsyncWrite + Unpin,
-        told: OnProgress<'_>,
-    ) -> Result<Exported> {
+    pub(super) async fn write_zip(&self, contents: &Contents<'_>, out: impl AsyncWrite + Unpin) -> Result<Exported> {
         let mut zip = ZipWriter::new(out, contents.moment);
         let mut exported = Exported { records: contents.records, ..Exported::default() };
-        let meter = Meter::new(told, Stage::Exporting, contents.records);
+        self.core.progress.begin("exporting", contents.records);
         let mut images = pin!(contents.images());
         while let Some((id, found)) = images.try_next().await? {
-            exported.count(&id, found.as_ref(), &meter);
-            let Some(sound) = found else { continue };
+            exported.count(&id, found.as_ref());
+            self.core.progress.advance();
+            let Some(image) = found else { continue };
             let key = layout::image(&id);
-            zip.begin(key.as_str(), sound.size, sound.crc).await.map_err(no_zip)?;
-            let mut bytes = sound.stream(&id).await?;
+            zip.begin(key.as_str(), image.size, image.crc).await.map_err(no_zip)?;
+            let mut bytes = image.stream(&id).await?;
             while let Some(chunk) = bytes.try_next().await? {
                 zip.write(&chunk).await.map_err(no_zip)?;
             }
@@ -81,7 +76,7 @@ impl Exports {
     /// alone, so an interrupted export can be repeated; others are never replaced ([`Error::Invalid`]). The metadata
     /// are written after the images, and the list of digests last. A folder that cannot be written is
     /// [`Error::Unwritable`]: the store is not at fault.
-    pub async fn export_folder(&self, what: What, folder: &Path, told: OnProgress<'_>) -> Result<Exported> {
+    pub async fn export_folder(&self, what: What, folder: &Path) -> Result<Exported> {
         let contents = Contents::open(self, what).await?;
         let target = {
             let path = folder.to_owned();
@@ -90,12 +85,13 @@ impl Exports {
             Store::new(Arc::new(opened), &std::env::temp_dir())
         };
         let mut exported = Exported { records: contents.records, ..Exported::default() };
-        let meter = Meter::new(told, Stage::Exporting, contents.records);
+        self.core.progress.begin("exporting", contents.records);
         let mut images = pin!(contents.images());
         while let Some((id, found)) = images.try_next().await? {
-            exported.count(&id, found.as_ref(), &meter);
-            let Some(sound) = found else { continue };
-            put_file(&target, folder, &layout::image(&id), &sound.body(&id, &target).await?).await?;
+            exported.count(&id, found.as_ref());
+            self.core.progress.advance();
+            let Some(image) = found else { continue };
+            put_file(&target, folder, &layout::image(&id), &image.body(&id, &target).await?).await?;
         }
         let mut listed = Vec::new();
         for text in texts(&contents, &exported.missing) {
@@ -114,7 +110,7 @@ async fn put_file(target: &Store, folder: &Path, key: &Key, body: &Body) -> Resu
         Err(e) if e.kind == ErrorKind::AlreadyExists => match target.hash(key).await.map_err(failed)? {
             (_, digest) if digest == body.digest() => Ok(()),
             _ => Err(Error::Invalid(format!(
-                "There is another file {:?} already, and nothing is replaced.",
+                "A different file {:?} exists already, and nothing is replaced.",
                 key.as_str()
             ))),
         },
@@ -132,14 +128,13 @@ pub(super) fn no_zip(error: std::io::Error) -> Error {
 }
 
 impl Exported {
-    fn count(&mut self, id: &ImageId, found: Option<&VerifiedImage>, meter: &Meter<'_>) {
+    fn count(&mut self, id: &ImageId, found: Option<&VerifiedImage>) {
         match found {
-            Some(sound) => {
+            Some(image) => {
                 self.images += 1;
-                self.bytes += sound.size;
+                self.bytes += image.size;
             }
             None => _ = self.missing.insert(id.clone()),
         }
-        meter.add(found.map_or(0, |sound| sound.size));
     }
 }

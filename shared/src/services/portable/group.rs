@@ -12,9 +12,7 @@ use super::verified_image::unwritten;
 use super::zip_writer::ZipWriter;
 use crate::catalog::{Entry, Record};
 use crate::core::error::Result;
-use crate::layout::file_name;
-
-use crate::layout::ImageId;
+use crate::layout::{ImageId, file_name};
 use crate::services::groups::Group;
 
 /// The file that lists the targets of the group's links.
@@ -74,19 +72,19 @@ impl Exports {
         for (id, entry) in &group.images {
             let name = names.next(id, entry);
             let found = contents.find(id.clone(), Arc::clone(entry)).await?;
-            let Some((_, mut sound)) = found else {
+            let Some((_, mut image)) = found else {
                 texts.add_link(entry);
                 continue;
             };
-            if strip_gps && let (Some(whole), Some(record)) = (sound.take(), entry.live()) {
-                sound = Some(whole.without_gps(&self.gps, id, record).await?);
+            if strip_gps && let (Some(whole), Some(record)) = (image.take(), entry.live()) {
+                image = Some(whole.without_gps(&self.gps, id, record).await?);
             }
-            let Some(sound) = sound else {
+            let Some(image) = image else {
                 texts.add_missing(&name);
                 continue;
             };
-            zip.begin(&name, sound.size, sound.crc).await.map_err(unwritten)?;
-            let mut bytes = sound.stream(id).await?;
+            zip.begin(&name, image.size, image.crc).await.map_err(unwritten)?;
+            let mut bytes = image.stream(id).await?;
             while let Some(chunk) = bytes.try_next().await? {
                 zip.write(&chunk).await.map_err(unwritten)?;
             }

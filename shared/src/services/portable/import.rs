@@ -14,12 +14,12 @@
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 
-use super::decide::{COPIES, ImportPlan, Imports, Take, TakenBytes};
+use super::decide::{ImportPlan, Imports, Take, TakenBytes};
 use super::source::Source;
 use super::source_file::SourceFile;
-use super::{Meter, OnProgress, Stage};
 use crate::catalog::State;
 use crate::catalog::quarantine::put_into_quarantine;
+use crate::core::COPIES;
 use crate::core::archive::Archived;
 use crate::core::error::{Error, Result};
 use crate::core::lease::Lease;
@@ -42,18 +42,18 @@ impl Imports {
     /// Imports what exists in a source and not here, in one commit. Live images stay as they are. May be repeated, also
     /// after it was killed: then it does the rest. [`Error::RestoreRunning`] beside a restore, another import, or a
     /// plan of an import in this process.
-    pub async fn import(&self, source: &Source, told: OnProgress<'_>) -> Result<Imported> {
-        let _turn = self.importing.try_lock().map_err(|_| Error::RestoreRunning)?;
+    pub async fn import(&self, source: &Source) -> Result<Imported> {
+        let _guard = self.importing.try_lock().map_err(|_| Error::RestoreRunning)?;
         let lease = Lease::acquire(self.core.archive.store(), &self.core.clock).await?.ok_or(Error::RestoreRunning)?;
-        let outcome = self.import_leased(source, told, &lease).await;
+        let outcome = self.import_leased(source, &lease).await;
         lease.end().await;
         self.core.note_write(outcome)
     }
 
-    async fn import_leased(&self, source: &Source, told: OnProgress<'_>, lease: &Lease<'_>) -> Result<Imported> {
+    async fn import_leased(&self, source: &Source, lease: &Lease<'_>) -> Result<Imported> {
         // Existing images can only be compared once their digests are known.
         self.records.complete().await?;
-        let mut plan = self.plan_import_leased(source, told, Some(lease)).await?;
+        let mut plan = self.plan_import_leased(source, Some(lease)).await?;
         if plan.takes.is_empty() {
             self.set_aside(source, &plan).await?;
             return Ok(Imported { plan, safety_backup: None });
@@ -63,9 +63,9 @@ impl Imports {
         let safety_backup = Some(self.backups.create(Kind::Safety).await?.name);
         lease.renew_if_due().await?;
         self.set_aside(source, &plan).await?;
-        self.store_replicas(source, &plan, told, lease).await?;
+        self.store_replicas(source, &plan, lease).await?;
         self.commit_import(&mut plan, lease).await?;
-        let result = self.store_taken(source, &mut plan, told, lease).await;
+        let result = self.store_taken(source, &mut plan, lease).await;
         self.backup_once_for_all().await;
         result?;
         Ok(Imported { plan, safety_backup })
@@ -92,25 +92,19 @@ impl Imports {
         Ok(())
     }
 
-    async fn store_replicas(
-        &self,
-        source: &Source,
-        plan: &ImportPlan,
-        told: OnProgress<'_>,
-        lease: &Lease<'_>,
-    ) -> Result<()> {
+    async fn store_replicas(&self, source: &Source, plan: &ImportPlan, lease: &Lease<'_>) -> Result<()> {
         let mut files = Vec::new();
         for take in plan.takes.values() {
             if let TakenBytes::File { file, digest, format } = &take.bytes {
                 files.push((file.clone(), *digest, *format));
             }
         }
-        let meter = Meter::new(told, Stage::Archiving, files.len() as u64);
+        self.core.progress.begin("replicas", files.len() as u64);
         let store = async |(file, digest, format): (SourceFile, Digest, Option<Format>)| {
             let body = self.read_again(source, &file, digest).await?;
             let body = of_type(body, format);
             self.core.archive.put(&body).await?;
-            meter.add(body.size());
+            self.core.progress.advance();
             lease.renew_if_due().await
         };
         stream::iter(files).map(store).buffer_unordered(COPIES).try_collect().await
@@ -122,14 +116,14 @@ impl Imports {
         if body.digest() == digest {
             return Ok(body);
         }
-        Err(Error::UnusableArchive(format!("{:?} has changed while it was taken in.", file.path)))
+        Err(Error::UnusableArchive(format!("{:?} changed while it was imported.", file.path)))
     }
 
     async fn commit_import(&self, plan: &mut ImportPlan, lease: &Lease<'_>) -> Result<()> {
         lease.renew().await?;
-        let _turn = self.core.editing.lock().await;
+        let _guard = self.core.editing.lock().await;
         self.core.catalog.refresh().await?;
-        plan.leave_what_changed(|id| self.core.catalog.read(|state| state.get(id.as_str()).map(|entry| entry.stamp)));
+        plan.skip_changed(|id| self.core.catalog.read(|state| state.get(id.as_str()).map(|entry| entry.stamp)));
         let changes = plan.takes.iter_mut();
         let changes: Vec<_> = changes.filter_map(|(id, take)| Some((id.clone(), take.change.take()?.1))).collect();
         if !changes.is_empty() {
@@ -142,31 +136,20 @@ impl Imports {
         Ok(())
     }
 
-    async fn store_taken(
-        &self,
-        source: &Source,
-        plan: &mut ImportPlan,
-        told: OnProgress<'_>,
-        lease: &Lease<'_>,
-    ) -> Result<()> {
+    async fn store_taken(&self, source: &Source, plan: &mut ImportPlan, lease: &Lease<'_>) -> Result<()> {
         let takes = std::mem::take(&mut plan.takes);
-        let meter = Meter::new(told, Stage::Storing, takes.len() as u64);
+        self.core.progress.begin("images", takes.len() as u64);
         let store = async |(id, take): (ImageId, Take)| {
-            let (stored, size) = match take.bytes {
-                TakenBytes::Nowhere => (Archived::Yes, 0),
-                TakenBytes::Archive(digest) => {
-                    (self.core.archive.bring_back(&self.core.primary, &id, digest).await?, 0)
-                }
-                TakenBytes::File { file, digest, format } => {
-                    let stored = match self.read_again(source, &file, digest).await {
-                        Ok(body) => self.put_taken(&id, &of_type(body, format)).await?,
-                        // The source is gone; its bytes are in the archive.
-                        Err(_) => self.core.archive.bring_back(&self.core.primary, &id, digest).await?,
-                    };
-                    (stored, file.size)
-                }
+            let stored = match take.bytes {
+                TakenBytes::Nowhere => Archived::Yes,
+                TakenBytes::Archive(digest) => self.core.archive.bring_back(&self.core.primary, &id, digest).await?,
+                TakenBytes::File { file, digest, format } => match self.read_again(source, &file, digest).await {
+                    Ok(body) => self.put_taken(&id, &of_type(body, format)).await?,
+                    // The source is gone; its bytes are in the archive.
+                    Err(_) => self.core.archive.bring_back(&self.core.primary, &id, digest).await?,
+                },
             };
-            meter.add(size);
+            self.core.progress.advance();
             lease.renew_if_due().await?;
             Ok::<_, Error>((stored == Archived::Missing).then_some(id))
         };
@@ -189,7 +172,7 @@ impl Imports {
         let differs_in_case = |other: &ImageId| other != id && other.as_str().eq_ignore_ascii_case(id.as_str());
         if self.core.catalog.read(|state| state.live().any(|(other, _)| differs_in_case(other))) {
             // On a case-insensitive file system, the file belongs to the other image.
-            tracing::warn!(image = %id, "another image has this name but for capital letters; the archive serves this one");
+            tracing::warn!(image = %id, "another image's name differs only in case; this image is served from the archive");
             return Ok(Archived::Yes);
         }
         self.core.archive.quarantine(&self.core.primary, &key).await?;
@@ -217,7 +200,7 @@ fn of_type(body: Body, format: Option<Format>) -> Body {
 
 impl ImportPlan {
     /// Skips what changed after the plan was made.
-    fn leave_what_changed(&mut self, now: impl Fn(&ImageId) -> Option<crate::catalog::Stamp>) {
+    fn skip_changed(&mut self, now: impl Fn(&ImageId) -> Option<crate::catalog::Stamp>) {
         let moved = |(id, take): (&ImageId, &Take)| {
             let (planned, _) = take.change.as_ref()?;
             (now(id) != *planned).then(|| id.clone())

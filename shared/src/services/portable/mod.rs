@@ -14,11 +14,11 @@ mod decide;
 mod export;
 mod group;
 mod import;
-mod laid;
 mod names;
 mod planned;
 mod source;
 mod source_file;
+mod source_layout;
 mod text;
 mod text_budget;
 mod verified_image;
@@ -32,53 +32,3 @@ pub use group::GroupPlan;
 pub use import::Imported;
 pub use planned::ZipPlan;
 pub use source::Source;
-
-/// The progress of a long operation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress {
-    /// The present stage.
-    pub stage: Stage,
-    /// Files done in this stage.
-    pub done: u64,
-    /// Files to do in this stage.
-    pub total: u64,
-    /// Length of the files done in this stage, in bytes.
-    pub bytes: u64,
-}
-
-/// The stages of a long operation, in order; each counts from zero.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stage {
-    /// An export reads and writes.
-    Exporting,
-    /// An import reads its source in full, and changes nothing yet.
-    Reading,
-    /// An import stores replicas.
-    Archiving,
-    /// An import, whose records are committed, stores the images.
-    Storing,
-}
-
-/// Receives the progress after each file. It must not block.
-pub type OnProgress<'a> = &'a (dyn Fn(Progress) + Send + Sync);
-
-/// Counts the files of one stage.
-struct Meter<'a> {
-    told: OnProgress<'a>,
-    now: store::sync::Mutex<Progress>,
-}
-
-impl<'a> Meter<'a> {
-    fn new(told: OnProgress<'a>, stage: Stage, total: u64) -> Self {
-        let begun = Progress { stage, done: 0, total, bytes: 0 };
-        told(begun);
-        Self { told, now: store::sync::Mutex::new(begun) }
-    }
-
-    fn add(&self, bytes: u64) {
-        let mut now = store::sync::lock(&self.now);
-        now.done += 1;
-        now.bytes += bytes;
-        (self.told)(*now);
-    }
-}

@@ -7,7 +7,6 @@ use encoding_rs::SHIFT_JIS;
 use uuid::Uuid;
 
 use super::source_file::SourceFile;
-
 use crate::layout::ImageId;
 use store::digest::{Digest, Hasher};
 
@@ -15,7 +14,7 @@ use store::digest::{Digest, Hasher};
 const MAX_PATH: usize = 4096;
 
 /// Why a path in an archive is one that no honest program writes; `None` if it leads to a location below the root.
-pub(super) fn leads_astray(path: &str) -> Option<&'static str> {
+pub(super) fn why_unsafe(path: &str) -> Option<&'static str> {
     let drive = path.as_bytes().get(1) == Some(&b':') && path.as_bytes()[0].is_ascii_alphabetic();
     match path {
         "" => Some("it is empty"),
@@ -113,10 +112,10 @@ mod tests {
     #[test]
     fn a_path_that_leaves_the_root_leads_astray_and_odd_ones_do_not() {
         for bad in ["", "/a", "a//b", "a/", "..", "../a", "a/../b", "./a", "C:/a", "c:a", "a\0b", "a\nb", "\u{7f}"] {
-            assert!(leads_astray(bad).is_some(), "{bad:?}");
+            assert!(why_unsafe(bad).is_some(), "{bad:?}");
         }
         for good in ["a", "uploads/Ünï (1).jpg", "a/b/c", "...", "a..b/c", ".hidden", "ab:c"] {
-            assert_eq!(leads_astray(good), None, "{good:?}");
+            assert_eq!(why_unsafe(good), None, "{good:?}");
         }
     }
 

@@ -13,9 +13,8 @@ use super::export::{Exported, no_zip};
 use super::text::texts;
 use super::zip_writer::ZipWriter;
 use crate::core::error::Result;
-use store::digest::{Digest, Hasher};
-
 use crate::layout::{self, BackupName, ImageId};
+use store::digest::{Digest, Hasher};
 
 /// Images checked concurrently.
 pub(super) const LOOKS: usize = 16;
@@ -74,7 +73,7 @@ impl Exports {
     /// copy is [`Error::MissingBytes`](crate::Error::MissingBytes), and is left out of the next plan.
     pub async fn export_planned(&self, plan: &ZipPlan, before: u64, out: impl AsyncWrite + Unpin) -> Result<Exported> {
         let contents = Contents::open(self, What::Backup(plan.backup)).await?.leaving_out(plan.left_out.clone());
-        self.write_zip(&contents, Rest { before, out }, &|_| {}).await
+        self.write_zip(&contents, Rest { before, out }).await
     }
 }
 

@@ -115,7 +115,7 @@ fn fill(file: &SourceFile, from: impl Read, spool: Spool) -> Result<Body> {
     if body.size() == file.size {
         return Ok(body);
     }
-    Err(unusable(format!("{:?} is not as long as it was said to be.", file.path)))
+    Err(unusable(format!("{:?} does not have its declared length.", file.path)))
 }
 
 /// An error for a file or folder given on the command line.

@@ -12,11 +12,11 @@ use store::{Spool, StoreError};
 /// The most bytes of text for any source: records of a million images.
 const MAX_TEXT: u64 = 1024 * 1024 * 1024;
 /// The text that any zip may hold, whatever its length, in bytes.
-const HARMLESS_TEXT: u64 = 16 * 1024 * 1024;
+const ALWAYS_ALLOWED_TEXT: u64 = 16 * 1024 * 1024;
 /// How many times its own length a zip may hold beyond that. Records with digests compress to a fifth.
 const MAX_RATIO: u64 = 20;
 /// The number of values that any zip may hold, whatever its length.
-const HARMLESS_VALUES: u64 = 2_000_000;
+const ALWAYS_ALLOWED_VALUES: u64 = 2_000_000;
 /// Beyond that, the bytes of its own length that a zip needs per value.
 const BYTES_OF_A_VALUE: u64 = 8;
 /// How many additional values an object counts as: a record takes about two kilobytes until the plan exists, however
@@ -33,8 +33,8 @@ impl TextBudget {
     pub(super) fn of(source: &Source) -> Self {
         match source.packed {
             Some(length) => Self {
-                bytes: MAX_TEXT.min(HARMLESS_TEXT.max(length.saturating_mul(MAX_RATIO))),
-                values: HARMLESS_VALUES.saturating_add(length / BYTES_OF_A_VALUE),
+                bytes: MAX_TEXT.min(ALWAYS_ALLOWED_TEXT.max(length.saturating_mul(MAX_RATIO))),
+                values: ALWAYS_ALLOWED_VALUES.saturating_add(length / BYTES_OF_A_VALUE),
             },
             // A folder is already on the caller's disk.
             None => Self { bytes: MAX_TEXT, values: u64::MAX },
@@ -65,5 +65,5 @@ impl TextBudget {
 }
 
 fn too_much(file: &SourceFile) -> Error {
-    Error::UnusableArchive(format!("{:?} holds too much text for what it comes in.", file.path))
+    Error::UnusableArchive(format!("{:?} contains too much text for the size of its archive.", file.path))
 }

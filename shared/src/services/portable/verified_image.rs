@@ -1,20 +1,19 @@
 //! An image's bytes for an export, verified before any of them is sent.
 
+use std::pin::pin;
+
 use bytes::{Bytes, BytesMut};
 use futures::Stream;
 use futures::stream::{self, StreamExt, TryStreamExt};
-use std::pin::pin;
-use store::Spool;
 
 use crate::catalog::Record;
 use crate::core::error::{Error, Result};
 use crate::layout::ImageId;
 use crate::media::location::Patches;
-use crate::services::gps::GpsPositions;
-use crate::services::gps::gps_in;
+use crate::services::gps::{GpsPositions, gps_in};
 use crate::services::images::bytes::ImageBytes;
 use store::digest::{Digest, Hasher};
-use store::{Body, ErrorKind, ObjectMeta, Observer, Store, StoreError};
+use store::{Body, ErrorKind, ObjectMeta, Observer, Spool, Store, StoreError};
 
 /// Images up to this many bytes are read once and sent from memory; longer ones are read twice.
 const IN_MEMORY: u64 = 4 * 1024 * 1024;

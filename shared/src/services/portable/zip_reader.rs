@@ -8,9 +8,8 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::Arc;
 
 use flate2::read::DeflateDecoder;
-use jiff::Timestamp;
-use jiff::civil;
 use jiff::tz::TimeZone;
+use jiff::{Timestamp, civil};
 use zip::CompressionMethod;
 use zip::read::{ArchiveOffset, Config};
 use zip::result::ZipError;
@@ -26,7 +25,7 @@ use store::ReadAt;
 /// images that a store can hold has 110 MB.
 const MAX_DIRECTORY: u64 = 128 * 1024 * 1024;
 /// The unpacked size that any zip may have, whatever its length, in bytes.
-const HARMLESS: u64 = 64 * 1024 * 1024;
+const ALWAYS_ALLOWED: u64 = 64 * 1024 * 1024;
 /// How many times its own length a zip may unpack to beyond that. Images hardly compress, and text does not compress
 /// this much.
 const MAX_RATIO: u64 = 200;
@@ -67,7 +66,8 @@ impl ZipReader {
     /// Opens a zip and lists its files; [`Error::UnusableArchive`](crate::Error::UnusableArchive) if it is refused.
     pub(super) fn open(bytes: Arc<dyn ReadAt>) -> Result<(Self, Vec<SourceFile>)> {
         let length = bytes.size();
-        let no_zip = || unusable("This is no whole zip: it was cut off, or other bytes stand before or behind it.");
+        let no_zip =
+            || unusable("This is not a complete zip: it was cut off, or there are other bytes before or behind it.");
         let directory = directory(&*bytes).map_err(|e| unspooled("zip", e))?.ok_or_else(no_zip)?;
         if directory.entries > MAX_ENTRIES {
             return Err(unusable(format!("The zip has {} entries: its directory is too long.", directory.entries)));
@@ -89,10 +89,10 @@ impl ZipReader {
                 _ if entry.is_symlink() => Some("is a link"),
                 _ if entry.encrypted() => Some("is encrypted"),
                 CompressionMethod::Stored | CompressionMethod::Deflated => None,
-                _ => Some("is packed by other means than deflate"),
+                _ => Some("is compressed with a method other than deflate"),
             };
             if let Some(fault) = fault {
-                return Err(unusable(format!("The entry {path:?} of the zip {fault}, which is not taken.")));
+                return Err(unusable(format!("The entry {path:?} of the zip {fault}, which is not accepted.")));
             }
             let local = Local::read(&*bytes, entry.header_start(), &path)?;
             let packed = Packed {
@@ -121,7 +121,7 @@ impl ZipReader {
         ranges.sort_unstable_by_key(|range| (range.start, range.end));
         let beyond = ranges.last().is_some_and(|last| last.end > directory.start);
         if beyond || ranges.windows(2).any(|pair| pair[0].end > pair[1].start) {
-            return Err(unusable("The zip has entries that overlap, as no honest program writes them."));
+            return Err(unusable("The zip has entries that overlap."));
         }
         // After the checks, so that no byte is read for more than one entry.
         for (file, local) in files.iter_mut().zip(&locals) {
@@ -129,7 +129,7 @@ impl ZipReader {
         }
         let files = named(files, &raw_names)?;
         let unpacked = files.iter().fold(0_u64, |sum, file| sum.saturating_add(file.size));
-        if unpacked > HARMLESS && unpacked / MAX_RATIO > length {
+        if unpacked > ALWAYS_ALLOWED && unpacked / MAX_RATIO > length {
             return Err(unusable(format!("The zip of {length} bytes would unpack to {unpacked}, which is too much.")));
         }
         Ok((Self { bytes }, files))
@@ -161,7 +161,7 @@ fn named(files: Vec<SourceFile>, raw_names: &[Option<Box<[u8]>>]) -> Result<Vec<
         // Some Windows programs separate folders by backslashes.
         let path = read.unwrap_or_else(|| file.path.clone()).replace('\\', "/");
         let below = path.strip_suffix('/');
-        if let Some(reason) = names::leads_astray(below.unwrap_or(&path)) {
+        if let Some(reason) = names::why_unsafe(below.unwrap_or(&path)) {
             return Err(unusable(format!("The zip has an entry named {:?}, which is refused: {reason}.", file.path)));
         }
         if below.is_some() || names::is_litter(&path) {
@@ -212,14 +212,14 @@ fn zip64_directory(bytes: &dyn ReadAt, end: u64) -> io::Result<Option<Directory>
     if !locator.starts_with(b"PK\x06\x07") {
         return Ok(None);
     }
-    let place = number(&locator, 8, 8);
-    let record = read_at(bytes, place, RECORD)?;
+    let record_at = number(&locator, 8, 8);
+    let record = read_at(bytes, record_at, RECORD)?;
     let is_whole = record.len() == RECORD && record.starts_with(b"PK\x06\x06");
-    if !is_whole || place.checked_add(12).and_then(|begun| begun.checked_add(number(&record, 4, 8))) != Some(at) {
+    if !is_whole || record_at.checked_add(12).and_then(|begun| begun.checked_add(number(&record, 4, 8))) != Some(at) {
         return Ok(None);
     }
     let directory = Directory { start: number(&record, 48, 8), entries: number(&record, 32, 8) };
-    Ok((directory.start.checked_add(number(&record, 40, 8)) == Some(place)).then_some(directory))
+    Ok((directory.start.checked_add(number(&record, 40, 8)) == Some(record_at)).then_some(directory))
 }
 
 /// Whether the first entry of a zip is at its beginning: at once, or after the marker of a zip that was to be split.

@@ -165,7 +165,9 @@ fn dos(moment: Timestamp) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{Cursor, Read};
+    use std::io::{Cursor, Read, Seek, SeekFrom};
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
 
     use super::*;
 
@@ -177,30 +179,20 @@ mod tests {
     }
 
     impl AsyncWrite for Ends {
-        fn poll_write(
-            mut self: std::pin::Pin<&mut Self>,
-            _: &mut std::task::Context<'_>,
-            bytes: &[u8],
-        ) -> std::task::Poll<io::Result<usize>> {
+        fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
             self.length += bytes.len() as u64;
             self.tail.extend(bytes);
             let surplus = self.tail.len().saturating_sub(4096);
             self.tail.drain(..surplus);
-            std::task::Poll::Ready(Ok(bytes.len()))
+            Poll::Ready(Ok(bytes.len()))
         }
 
-        fn poll_flush(
-            self: std::pin::Pin<&mut Self>,
-            _: &mut std::task::Context<'_>,
-        ) -> std::task::Poll<io::Result<()>> {
-            std::task::Poll::Ready(Ok(()))
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
         }
 
-        fn poll_shutdown(
-            self: std::pin::Pin<&mut Self>,
-            _: &mut std::task::Context<'_>,
-        ) -> std::task::Poll<io::Result<()>> {
-            std::task::Poll::Ready(Ok(()))
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
         }
     }
 
@@ -223,12 +215,12 @@ mod tests {
         }
     }
 
-    impl std::io::Seek for Sparse {
-        fn seek(&mut self, to: std::io::SeekFrom) -> io::Result<u64> {
+    impl Seek for Sparse {
+        fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
             self.at = match to {
-                std::io::SeekFrom::Start(at) => at,
-                std::io::SeekFrom::End(by) => self.ends.length.saturating_add_signed(by),
-                std::io::SeekFrom::Current(by) => self.at.saturating_add_signed(by),
+                SeekFrom::Start(at) => at,
+                SeekFrom::End(by) => self.ends.length.saturating_add_signed(by),
+                SeekFrom::Current(by) => self.at.saturating_add_signed(by),
             };
             Ok(self.at)
         }

@@ -11,7 +11,7 @@
 //!   a prune and such a put race, one of them fails or comes second.
 //! - **The versions of the candidates are read first, and references to them after that**, and again before each
 //!   [`BATCH`]: manifests, intents, and the catalog, in which deleted images reference their contents until their
-//!   tombstones expire. What was referenced before the last check stays. What is referenced after it was stored again
+//!   tombstones expire. ObjectKind was referenced before the last check stays. ObjectKind is referenced after it was stored again
 //!   before.
 //! - **A backup writes an *intent*, the list of chunks it will reference, before it looks for a base backup.** A prune
 //!   deletes manifests first and then looks for intents, so either the backup does not find its base or the prune finds
@@ -28,7 +28,7 @@
 //! delete rely on the copy that a record, and then its tombstone, references. Repairs write the object. A restore holds
 //! the lease, and its backup references what it restores.
 //!
-//! # What a prune examines
+//! # ObjectKind a prune examines
 //!
 //! A *sweep* lists every chunk and image, and finds all unreferenced objects. Its cost grows with the archive. A
 //! [scheduled](Keepsake::prune_by_schedule) prune is therefore a sweep only once per [`SWEEP_EVERY`]. The prunes in
@@ -57,10 +57,20 @@
 
 mod candidates;
 mod hints;
-mod pruner;
 mod references;
 mod run;
 
 pub use hints::SWEEP_EVERY;
-pub use pruner::Pruner;
 pub use run::Pruned;
+
+use std::sync::Arc;
+
+use crate::core::Core;
+use crate::services::backup::Backups;
+
+/// Thins out backups and removes unreferenced objects.
+#[derive(Debug)]
+pub struct Pruner {
+    pub(crate) core: Arc<Core>,
+    pub(crate) backups: Arc<Backups>,
+}

@@ -1,36 +1,34 @@
-//! What backups and the catalog reference.
+//! ObjectKind backups and the catalog reference.
 
-use super::pruner::Pruner;
 use std::collections::HashSet;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::Timestamp;
 
+use super::Pruner;
 use super::candidates::{ExistingBackups, Stored, Unreferenced};
+use crate::base::seal;
 use crate::core::ages::SAFE_AGE;
-use crate::core::blocking;
 use crate::core::error::Result;
+use crate::core::{FETCHES, blocking};
 use crate::layout::{self, BackupName};
 use crate::services::backup::{Intent, Kind, Manifest};
 use store::digest::Digest;
 use store::{Contention, ErrorKind, ObjectMeta, Optional, StoreError};
 
-/// Manifests and chunks read concurrently.
-const FETCHES: usize = 16;
-
-const UNREADABLE_CATALOG: &str = "A part of the catalog cannot be read, so that what it names is not known.";
-const EMPTY_CATALOG: &str = "The catalog knows of no image, which may mean that it was lost.";
-const DAMAGED_COMMIT: &str = "A damaged commit lies in the quarantine; remove it there once it is of no use any more.";
+const UNREADABLE_CATALOG: &str = "A part of the catalog cannot be read, so its references are unknown.";
+const EMPTY_CATALOG: &str = "The catalog contains no image, which may mean that it was lost.";
+const DAMAGED_COMMIT: &str = "A damaged commit is in quarantine; delete it there once it is no longer needed.";
 const DAMAGED_BACKUP: &str =
-    "A part of a backup is damaged, so that what it names is not known; repair it by a verification, or delete it.";
+    "A part of a backup is damaged, so its references are unknown; repair it by a verification, or delete the backup.";
 
 impl Pruner {
     pub(super) fn safe_before(&self) -> Timestamp {
         self.core.clock.now() - SAFE_AGE
     }
 
-    /// The existing backups; [`look`](Self::look) detects invalid ones.
-    pub(super) async fn standing_backups(&self) -> Result<ExistingBackups, StoreError> {
+    /// The existing backups; [`check_references`](Self::check_references) detects invalid ones.
+    pub(super) async fn existing_backups(&self) -> Result<ExistingBackups, StoreError> {
         let listed: Vec<ObjectMeta> = self.core.archive.store().list(layout::BACKUPS, None).try_collect().await?;
         let before = self.safe_before();
         let (intents, manifests): (Vec<_>, Vec<_>) = listed.into_iter().partition(|meta| layout::is_intent(&meta.key));
@@ -39,23 +37,13 @@ impl Pruner {
             let Some(name) = layout::parse_manifest(&meta.key) else { return Ok(None) };
             Ok::<_, StoreError>(self.backups.read_manifest(name).await?.map(|manifest| (meta, manifest)))
         };
-        let mut standing = ExistingBackups { old_intents, ..ExistingBackups::default() };
+        let mut existing = ExistingBackups { old_intents, ..ExistingBackups::default() };
         let mut read = stream::iter(manifests).map(read).buffered(FETCHES);
         while let Some(found) = read.try_next().await? {
-            standing.manifests.extend(found);
+            existing.manifests.extend(found);
         }
-        standing.manifests.reverse();
-        Ok(standing)
-    }
-
-    async fn present_manifest(&self, name: BackupName) -> Result<Present, StoreError> {
-        Ok(match self.backups.read_manifest(name).await? {
-            Some(manifest) => Present::Valid(manifest),
-            None if self.core.archive.store().head(&layout::manifest(name)).await.optional()?.is_none() => {
-                Present::Gone
-            }
-            None => Present::Damaged,
-        })
+        existing.manifests.reverse();
+        Ok(existing)
     }
 
     /// Splits backups, newest first, into those to keep and those to remove.
@@ -72,11 +60,11 @@ impl Pruner {
 
     /// Takes out the candidates that the catalog, the remaining backups and the backups in progress reference; the
     /// reason if some references cannot be read.
-    pub(super) async fn look(
+    pub(super) async fn check_references(
         &self,
         stay: &[Stored],
         go: &[Stored],
-        unnamed: &mut Unreferenced,
+        unreferenced: &mut Unreferenced,
     ) -> Result<Option<&'static str>> {
         let Some((state, in_mirrors)) = self.core.catalog.everywhere().await? else {
             return Ok(Some(UNREADABLE_CATALOG));
@@ -84,46 +72,46 @@ impl Pruner {
         if state.totals().uploads() == 0 {
             return Ok(Some(EMPTY_CATALOG));
         }
-        unnamed.take_out_images(in_mirrors);
-        unnamed.take_out_state(state);
+        unreferenced.remove_images(in_mirrors);
+        unreferenced.remove_referenced_by_state(state);
         let mut quarantined = self.core.archive.store().list(layout::QUARANTINE, None);
         while let Some(meta) = quarantined.try_next().await? {
             if layout::parse_quarantined_commit(&meta.key).is_some() {
                 return Ok(Some(DAMAGED_COMMIT));
             }
         }
-        self.know_present_chunks(unnamed).await?;
+        self.note_present_chunks(unreferenced).await?;
         for (version, manifest) in stay {
-            if !self.take_out(version, manifest, unnamed).await? {
+            if !self.remove_referenced_by(version, manifest, unreferenced).await? {
                 return Ok(Some(DAMAGED_BACKUP));
             }
         }
         let going: HashSet<BackupName> = go.iter().map(|(_, manifest)| manifest.name).collect();
-        Ok(self.read_new_backups(&going, unnamed).await?)
+        Ok(self.read_new_backups(&going, unreferenced).await?)
     }
 
     /// Most chunks of most backups are those of the present state, whose references are known without reading them. So
     /// a prune reads only the chunks that have changed since the oldest backup.
-    async fn know_present_chunks(&self, unnamed: &mut Unreferenced) -> Result<()> {
-        if unnamed.suspects.images.is_empty() {
+    async fn note_present_chunks(&self, unreferenced: &mut Unreferenced) -> Result<()> {
+        if unreferenced.candidates.images.is_empty() {
             return Ok(());
         }
-        let state = unnamed.state.clone();
+        let state = unreferenced.state.clone();
         let digests = move || state.chunks().iter().map(|chunk| chunk.summary().digest).collect();
-        unnamed.known = blocking(digests).await?;
+        unreferenced.known = blocking(digests).await?;
         Ok(())
     }
 
     /// Takes out the candidates that have been referenced since; the reason if that cannot be determined.
-    pub(super) async fn look_again(&self, unnamed: &mut Unreferenced) -> Result<Option<&'static str>> {
-        if let Some(reason) = self.read_new_backups(&HashSet::new(), unnamed).await? {
+    pub(super) async fn check_again(&self, unreferenced: &mut Unreferenced) -> Result<Option<&'static str>> {
+        if let Some(reason) = self.read_new_backups(&HashSet::new(), unreferenced).await? {
             return Ok(Some(reason));
         }
         self.core.catalog.refresh().await?;
         if !self.core.catalog.unreadable().is_empty() {
             return Ok(Some(UNREADABLE_CATALOG));
         }
-        unnamed.take_out_state(self.core.catalog.read(|state| state.snapshot()));
+        unreferenced.remove_referenced_by_state(self.core.catalog.read(|state| state.snapshot()));
         Ok(None)
     }
 
@@ -132,21 +120,21 @@ impl Pruner {
     async fn read_new_backups(
         &self,
         going: &HashSet<BackupName>,
-        unnamed: &mut Unreferenced,
+        unreferenced: &mut Unreferenced,
     ) -> Result<Option<&'static str>, StoreError> {
         let (archive, before) = (self.core.archive.store(), self.safe_before());
         let mut contention = Contention::new(layout::BACKUPS);
         'listing: loop {
             let listed: Vec<ObjectMeta> = archive.list(layout::BACKUPS, None).try_collect().await?;
             for meta in listed {
-                if unnamed.has_read(&meta) {
+                if unreferenced.has_read(&meta) {
                     continue;
                 }
                 if let Some(name) = layout::parse_manifest(&meta.key).filter(|name| !going.contains(name)) {
-                    let read = match self.present_manifest(name).await? {
-                        Present::Valid(manifest) => self.take_out(&meta, &manifest, unnamed).await?,
-                        Present::Damaged => false,
-                        Present::Gone => true,
+                    let read = match self.backups.read_manifest(name).await? {
+                        Some(manifest) => self.remove_referenced_by(&meta, &manifest, unreferenced).await?,
+                        // A backup that was deleted since the listing references nothing.
+                        None => archive.head(&meta.key).await.optional()?.is_none(),
                     };
                     if !read {
                         return Ok(Some(DAMAGED_BACKUP));
@@ -158,9 +146,9 @@ impl Pruner {
                         contention.lost().await?;
                         continue 'listing;
                     };
-                    let Some(intent) = Intent::decode(&bytes) else { return Ok(Some(DAMAGED_BACKUP)) };
-                    intent.chunks.iter().for_each(|chunk| _ = unnamed.suspects.chunks.remove(chunk));
-                    unnamed.read.insert((meta.key.clone(), meta.etag.clone()));
+                    let Some(intent) = seal::open::<Intent>(&bytes) else { return Ok(Some(DAMAGED_BACKUP)) };
+                    intent.chunks.iter().for_each(|chunk| _ = unreferenced.candidates.chunks.remove(chunk));
+                    unreferenced.read.insert((meta.key.clone(), meta.etag.clone()));
                 }
             }
             return Ok(None);
@@ -177,30 +165,24 @@ impl Pruner {
 
     /// Takes out the candidates that this backup references; returns false if a part of it cannot be read. Reads chunks
     /// only while there are candidate images without a known reference.
-    async fn take_out(
+    async fn remove_referenced_by(
         &self,
         version: &ObjectMeta,
         manifest: &Manifest,
-        unnamed: &mut Unreferenced,
+        unreferenced: &mut Unreferenced,
     ) -> Result<bool, StoreError> {
         let chunks = || manifest.chunks.iter().map(|chunk| chunk.sha256);
-        chunks().for_each(|chunk| _ = unnamed.suspects.chunks.remove(&chunk));
-        if !unnamed.suspects.images.is_empty() {
-            let new: Vec<Digest> = chunks().filter(|chunk| unnamed.known.insert(*chunk)).collect();
+        chunks().for_each(|chunk| _ = unreferenced.candidates.chunks.remove(&chunk));
+        if !unreferenced.candidates.images.is_empty() {
+            let new: Vec<Digest> = chunks().filter(|chunk| unreferenced.known.insert(*chunk)).collect();
             let read = async |digest: Digest| self.backups.read_chunk(&digest).await;
             let mut chunks = stream::iter(new).map(read).buffered(FETCHES);
             while let Some(chunk) = chunks.try_next().await? {
                 let Some(entries) = chunk else { return Ok(false) };
-                unnamed.take_out_images(entries.iter().filter_map(|(_, entry)| entry.content_digest()));
+                unreferenced.remove_images(entries.iter().filter_map(|(_, entry)| entry.content_digest()));
             }
         }
-        unnamed.read.insert((version.key.clone(), version.etag.clone()));
+        unreferenced.read.insert((version.key.clone(), version.etag.clone()));
         Ok(true)
     }
-}
-
-enum Present {
-    Valid(Manifest),
-    Damaged,
-    Gone,
 }

@@ -1,17 +1,18 @@
 //! Runs a prune.
 
-use crate::services::migrate;
 use futures::stream::{self, StreamExt, TryStreamExt};
 
-use super::candidates::{Candidate, Candidates, Stored, Unreferenced, What};
-use super::pruner::Pruner;
+use super::Pruner;
+use super::candidates::{Candidate, Candidates, ObjectKind, Stored, Unreferenced};
 use crate::catalog::gc_hints::Swept;
 use crate::core::counts::LastPrune;
 use crate::core::error::{Error, Result};
 use crate::core::lease::Lease;
 use crate::layout::{self, BackupName};
+use crate::services::migrate;
 use store::StoreError;
 use store::digest::Digest;
+
 /// Objects removed between two reference checks.
 const BATCH: usize = 100;
 const UNCONDITIONAL_DELETES: &str = "The service of the archive has no conditional deletes (If-Match), so an object could go \
@@ -19,7 +20,7 @@ const UNCONDITIONAL_DELETES: &str = "The service of the archive has no condition
 /// Objects removed concurrently.
 const DELETES: usize = 8;
 
-/// What a prune removed, or would remove.
+/// ObjectKind a prune removed, or would remove.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Pruned {
     /// Removed backups, newest first.
@@ -44,14 +45,14 @@ impl Pruned {
 
     fn add(&mut self, candidate: &Candidate) {
         self.bytes += candidate.version.size;
-        match candidate.what {
-            What::Chunk => self.chunks.push(candidate.digest),
-            What::Image => self.images.push(candidate.digest),
+        match candidate.kind {
+            ObjectKind::Chunk => self.chunks.push(candidate.digest),
+            ObjectKind::Image => self.images.push(candidate.digest),
         }
     }
 }
 
-/// What a prune examines.
+/// ObjectKind a prune examines.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Extent {
     /// All objects in the archive: a sweep.
@@ -69,17 +70,17 @@ impl Pruner {
         if dry_run {
             return self.prune_leased(None, Extent::Everything).await;
         }
-        self.prune_for_real(Extent::Everything).await
+        self.prune_with_lease(Extent::Everything).await
     }
 
     /// Like [`prune`](Self::prune), for a schedule: its cost follows from what changed, except for one sweep per
     /// [`SWEEP_EVERY`].
     pub async fn prune_by_schedule(&self) -> Result<Pruned> {
         migrate::check_migration(&self.core.primary).await?;
-        self.prune_for_real(Extent::Hinted).await
+        self.prune_with_lease(Extent::Hinted).await
     }
 
-    async fn prune_for_real(&self, extent: Extent) -> Result<Pruned> {
+    async fn prune_with_lease(&self, extent: Extent) -> Result<Pruned> {
         let lease = Lease::acquire_to_delete(self.core.archive.store(), &self.core.clock)
             .await?
             .ok_or(Error::RestoreRunning)?;
@@ -96,29 +97,29 @@ impl Pruner {
     /// Changes nothing if there is no lease.
     async fn prune_leased(&self, lease: Option<&Lease<'_>>, extent: Extent) -> Result<Pruned> {
         let began = self.core.clock.now();
-        let mut standing = self.standing_backups().await?;
-        let told = self.told(&standing).await?;
-        let sweeps = extent == Extent::Everything || told.damaged || self.sweep_is_due().await?;
-        let listed = if sweeps { Some(self.all_old_ones().await?) } else { None };
-        let (stay, go) = self.thin_out(std::mem::take(&mut standing.manifests));
-        let suspects = match &listed {
+        let mut existing = self.existing_backups().await?;
+        let hinted = self.read_hints(&existing).await?;
+        let sweeps = extent == Extent::Everything || hinted.damaged || self.sweep_is_due().await?;
+        let listed = if sweeps { Some(self.all_old_objects().await?) } else { None };
+        let (stay, go) = self.thin_out(std::mem::take(&mut existing.manifests));
+        let candidates = match &listed {
             Some(listed) => Candidates::of(listed),
-            None => self.suspects(&told, &stay, &go).await?,
+            None => self.hinted_candidates(&hinted, &stay, &go).await?,
         };
         let names = |backups: &[Stored]| backups.iter().map(|(_, m)| m.name).collect::<Vec<_>>();
         let mut pruned = Pruned { kept: names(&stay), ..Pruned::default() };
-        let mut unnamed = Unreferenced::new(suspects);
+        let mut unreferenced = Unreferenced::new(candidates);
         let held_back = |reason: &'static str| {
             let mut kept = [names(&stay), names(&go)].concat();
             kept.sort_by(|a, b| b.cmp(a));
             Ok(Pruned { kept, held_back: Some(reason), ..Pruned::default() })
         };
-        if let Some(reason) = self.look(&stay, &go, &mut unnamed).await? {
+        if let Some(reason) = self.check_references(&stay, &go, &mut unreferenced).await? {
             return held_back(reason);
         }
         let candidates = match listed {
-            Some(listed) => listed.into_iter().filter(|candidate| unnamed.has(candidate)).collect(),
-            None => self.old_ones(&unnamed).await?,
+            Some(listed) => listed.into_iter().filter(|candidate| unreferenced.has(candidate)).collect(),
+            None => self.old_candidates(&unreferenced).await?,
         };
         let removes_something = !go.is_empty() || !candidates.is_empty();
         if removes_something
@@ -139,14 +140,14 @@ impl Pruner {
             target.push(manifest.name);
             self.backups.forget(manifest.name);
         }
-        let pruned = self.remove(candidates, unnamed, lease, pruned).await?;
+        let pruned = self.remove(candidates, unreferenced, lease, pruned).await?;
         if pruned.held_back.is_some() {
             return Ok(pruned);
         }
         if sweeps {
             Swept::put(self.core.archive.store(), began).await?;
         }
-        for key in told.by.iter().map(|version| &version.key).chain(&written) {
+        for key in hinted.by.iter().map(|version| &version.key).chain(&written) {
             self.core.archive.store().delete(key).await?;
         }
         Ok(pruned)
@@ -156,22 +157,23 @@ impl Pruner {
     async fn remove(
         &self,
         candidates: Vec<Candidate>,
-        mut unnamed: Unreferenced,
+        mut unreferenced: Unreferenced,
         lease: &Lease<'_>,
         mut pruned: Pruned,
     ) -> Result<Pruned> {
         for batch in candidates.chunks(BATCH) {
             lease.renew_if_due().await?;
-            pruned.held_back = self.look_again(&mut unnamed).await?;
+            pruned.held_back = self.check_again(&mut unreferenced).await?;
             if pruned.held_back.is_some() {
                 break;
             }
-            let unnamed: Vec<Candidate> = batch.iter().filter(|candidate| unnamed.has(candidate)).cloned().collect();
+            let unreferenced: Vec<Candidate> =
+                batch.iter().filter(|candidate| unreferenced.has(candidate)).cloned().collect();
             let delete = async |candidate: Candidate| {
                 let deleted = self.delete_if_same(&candidate.version).await?;
                 Ok::<_, StoreError>(deleted.then_some(candidate))
             };
-            let mut deleted = stream::iter(unnamed).map(delete).buffered(DELETES);
+            let mut deleted = stream::iter(unreferenced).map(delete).buffered(DELETES);
             while let Some(deleted) = deleted.try_next().await? {
                 deleted.iter().for_each(|candidate| pruned.add(candidate));
             }

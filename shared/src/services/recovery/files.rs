@@ -1,15 +1,13 @@
 //! Files in `uploads/` without a live record.
 
-use super::Recovery;
 use std::collections::HashMap;
 
-use super::Report;
+use super::{Recovery, Report};
 use crate::base::clock::format_millis;
 use crate::catalog::{Change, Content, Loaded, Record, Tombstone};
 use crate::core::ages::IN_FLIGHT;
 use crate::core::error::{Error, Result};
 use crate::layout::{self, ImageId};
-use crate::services::images::fields::{DEFAULT_CATEGORY, DEFAULT_ORDER};
 use crate::services::images::records::{Listed, vanished};
 use store::{ErrorKind, ObjectMeta};
 
@@ -18,7 +16,7 @@ impl Recovery {
     ///
     /// A file whose name Keepsake made has no record only if an upload was interrupted, so it is set aside: a failed
     /// upload must not appear later. Only if all metadata was lost is it adopted like any other.
-    pub(super) async fn settle_files(
+    pub(super) async fn recover_unrecorded(
         &self,
         uploads: &HashMap<ImageId, Listed>,
         loaded: &Loaded,
@@ -36,7 +34,7 @@ impl Recovery {
         let mut adopted = Vec::new();
         for (id, listed, tombstone) in unexplained {
             let may_be_in_flight = now.duration_since(listed.modified) < IN_FLIGHT;
-            let settled = match tombstone {
+            let handled = match tombstone {
                 Some(_) if may_be_in_flight => Ok(()),
                 Some(tombstone) => match self.still_unexplained(id, listed).await? {
                     Some(file) => self.finish_delete(&file, &tombstone, report).await,
@@ -60,10 +58,10 @@ impl Recovery {
                     adopted.extend(record.map(|r| (id.clone(), Change { version: 0, content: Content::Live(r) })));
                 }),
             };
-            match settled {
+            match handled {
                 // Deleted or rewritten meanwhile: then it is in use.
                 Err(Error::Store(error)) if vanished(&error) || error.kind == ErrorKind::Changed => {}
-                settled => settled?,
+                handled => handled?,
             }
         }
         Ok(adopted)
@@ -105,15 +103,8 @@ impl Recovery {
     /// The record for a file that has none; `None` if it is not an image, which is left alone.
     async fn adopt(&self, id: &ImageId, listed: &Listed) -> Result<Option<Record>> {
         // A camera or a copy may have set a time in the future, which would sort the image before all others.
-        let uploaded = format_millis(listed.modified.min(self.core.clock.now()));
-        let record = Record {
-            category: Some(DEFAULT_CATEGORY.to_owned()),
-            description: Some(String::new()),
-            upload_date: Some(uploaded),
-            order: Some(DEFAULT_ORDER),
-            original_name: Some(id.to_string()),
-            ..Record::default()
-        };
+        let upload_date = Some(format_millis(listed.modified.min(self.core.clock.now())));
+        let record = Record { upload_date, original_name: Some(id.to_string()), ..Record::adopted() };
         let (media, record) = self.records.describe(id, record).await?;
         Ok(media.map(|_| record))
     }

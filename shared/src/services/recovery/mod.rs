@@ -8,35 +8,32 @@
 mod files;
 mod state;
 
-use crate::core::ages::IN_FLIGHT;
-use crate::services::backup::Backups;
-use crate::services::images::bytes::ImageBytes;
-use crate::services::images::records::ImageRecords;
-use crate::services::images::records::Listed;
-use crate::services::migrate;
-use crate::services::persistence::Persistence;
-use crate::services::replication::Replicator;
-use crate::services::unfinished::ticket::Tickets;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
-pub use state::{RecoveryState, Report, Restoring};
 
 use crate::catalog::{Loaded, Record};
-use crate::core::Core;
+use crate::core::ages::IN_FLIGHT;
 use crate::core::archive::Archived;
 use crate::core::error::{Error, Result};
+use crate::core::{COPIES, Core};
 use crate::layout::{self, ImageId};
-use crate::services::backup::Kind;
-use crate::services::replication::is_refusal;
+use crate::services::backup::{Backups, Kind};
+use crate::services::images::bytes::ImageBytes;
+use crate::services::images::records::{ImageRecords, Listed};
+use crate::services::migrate;
+use crate::services::persistence::Persistence;
+use crate::services::replication::{Replicator, is_refusal};
+use crate::services::unfinished::ticket::Tickets;
 use store::digest::Digest;
 use store::{ErrorKind, StoreError};
-/// Images processed concurrently.
-const COPIES: usize = 8;
+
+pub use state::{RecoveryState, Report, Restoring};
+
 /// What an image with a record needs.
 enum Need {
-    SecondCopy(Digest),
+    Replica(Digest),
     Bytes(Digest, Option<Listed>),
     Nothing,
     Missing,
@@ -51,32 +48,17 @@ pub struct Records {
 /// Restores all locations.
 #[derive(Debug)]
 pub struct Recovery {
-    core: Arc<Core>,
-    records: Arc<ImageRecords>,
-    bytes: Arc<ImageBytes>,
-    backups: Arc<Backups>,
-    replication: Arc<Replicator>,
-    tickets: Arc<Tickets>,
-    persistence: Arc<Persistence>,
-    recovering: Arc<RecoveryState>,
+    pub(crate) core: Arc<Core>,
+    pub(crate) records: Arc<ImageRecords>,
+    pub(crate) bytes: Arc<ImageBytes>,
+    pub(crate) backups: Arc<Backups>,
+    pub(crate) replication: Arc<Replicator>,
+    pub(crate) tickets: Arc<Tickets>,
+    pub(crate) persistence: Arc<Persistence>,
+    pub(crate) recovering: Arc<RecoveryState>,
 }
 
 impl Recovery {
-    /// Recovery for the stores of `core`.
-    #[expect(clippy::too_many_arguments, reason = "the signature shows every service that it depends on")]
-    pub fn new(
-        core: Arc<Core>,
-        records: Arc<ImageRecords>,
-        bytes: Arc<ImageBytes>,
-        backups: Arc<Backups>,
-        replication: Arc<Replicator>,
-        tickets: Arc<Tickets>,
-        persistence: Arc<Persistence>,
-        recovering: Arc<RecoveryState>,
-    ) -> Self {
-        Self { core, records, bytes, backups, replication, tickets, persistence, recovering }
-    }
-
     /// Recovers records and files; safe to run while this and other processes serve the store.
     pub async fn recover(&self) -> Result<Report> {
         let records = self.recover_records().await?;
@@ -122,12 +104,12 @@ impl Recovery {
     /// The second half: the bytes of images, in the primary and the archive. If it takes long,
     /// [`is_long`](Self::is_long) reports that.
     pub async fn recover_files(&self, records: Records) -> Result<Report> {
-        let report = self.core.note_write(self.settle_all(&records.loaded).await)?;
+        let report = self.core.note_write(self.recover_all(&records.loaded).await)?;
         self.recovering.note_end(report.clone());
         Ok(report)
     }
 
-    async fn settle_all(&self, loaded: &Loaded) -> Result<Report> {
+    async fn recover_all(&self, loaded: &Loaded) -> Result<Report> {
         self.recovering.note_work(self.core.catalog.read(|state| state.totals().undigested), 0);
         let imported = self.records.complete().await?;
         // Before the files are listed: without its ticket, the file of an interrupted completion has no owner.
@@ -142,7 +124,7 @@ impl Recovery {
             ..Report::default()
         };
         self.heal_images(&uploads, &archived, &loaded.unarchived, &mut report).await?;
-        let adopted = self.settle_files(&uploads, loaded, &mut report).await?;
+        let adopted = self.recover_unrecorded(&uploads, loaded, &mut report).await?;
         if !adopted.is_empty() {
             self.core.catalog.commit(adopted).await?;
         }
@@ -185,17 +167,16 @@ impl Recovery {
         // The newest first: users look at them first.
         needs.reverse();
         let pending_images =
-            needs.iter().filter(|(_, need, _)| matches!(need, Need::SecondCopy(_))).map(|(id, ..)| id.clone());
+            needs.iter().filter(|(_, need, _)| matches!(need, Need::Replica(_))).map(|(id, ..)| id.clone());
         self.replication.note_missing(pending_images.collect(), unrecorded.clone());
         let total = needs.iter().filter(|(_, need, _)| matches!(need, Need::Bytes(..))).count() as u64;
         if total > 0 {
-            let restoring = Some(Restoring { done: 0, total });
-            self.recovering.note_restoring(restoring);
+            self.recovering.note_restoring(total);
         }
         self.recovering.note_work(needs.len() as u64, needs.iter().map(|(.., size)| size).sum());
         let heal = async |(id, need, _): (ImageId, Need, u64)| {
             let restores = matches!(need, Need::Bytes(..));
-            let copies = matches!(need, Need::SecondCopy(_));
+            let copies = matches!(need, Need::Replica(_));
             match self.heal(&id, need).await {
                 // An image that the archive rejects blocks no other, and stays pending.
                 Err(error) if copies && is_refusal(&error) => Ok(Err(error)),
@@ -220,13 +201,13 @@ impl Recovery {
                 self.recovering.note_restored();
             }
             match healed {
-                Healed::SecondCopy => report.archived += 1,
+                Healed::Replica => report.archived += 1,
                 Healed::Bytes { set_aside } => {
                     report.brought_back += 1;
                     report.set_aside += u64::from(set_aside);
                 }
                 Healed::Missing => report.missing.push(id),
-                Healed::Overtaken => {}
+                Healed::Outdated => {}
             }
         }
         report.missing.sort();
@@ -237,15 +218,13 @@ impl Recovery {
         // Since the listing, the image may have been deleted or added.
         let lives = || self.core.catalog.read(|state| state.lives(id.as_str()));
         if !lives() {
-            return Ok(Healed::Overtaken);
+            return Ok(Healed::Outdated);
         }
         match need {
-            Need::SecondCopy(digest) => {
-                Ok(match self.core.archive.verify_named(&self.core.primary, id, digest).await? {
-                    Archived::Yes => Healed::SecondCopy,
-                    Archived::Missing => Healed::Missing,
-                })
-            }
+            Need::Replica(digest) => Ok(match self.core.archive.verify_named(&self.core.primary, id, digest).await? {
+                Archived::Yes => Healed::Replica,
+                Archived::Missing => Healed::Missing,
+            }),
             Need::Bytes(digest, present) => {
                 let set_aside = present.is_some();
                 if set_aside {
@@ -255,7 +234,7 @@ impl Recovery {
                 if brought == Archived::Yes && !lives() {
                     // It was deleted meanwhile, and the archive has the restored bytes.
                     self.core.primary.delete(&layout::image(id)).await?;
-                    return Ok(Healed::Overtaken);
+                    return Ok(Healed::Outdated);
                 }
                 Ok(match brought {
                     Archived::Yes => Healed::Bytes { set_aside },
@@ -264,9 +243,9 @@ impl Recovery {
             }
             Need::Missing | Need::Nothing => {
                 let entry = self.core.catalog.read(|state| state.get(id.as_str()).cloned());
-                let Some(record) = entry.as_ref().and_then(|entry| entry.live()) else { return Ok(Healed::Overtaken) };
+                let Some(record) = entry.as_ref().and_then(|entry| entry.live()) else { return Ok(Healed::Outdated) };
                 match self.bytes.locate(id, record).await {
-                    Ok(_) => Ok(Healed::Overtaken),
+                    Ok(_) => Ok(Healed::Outdated),
                     Err(Error::MissingBytes) => Ok(Healed::Missing),
                     Err(error) => Err(error),
                 }
@@ -276,13 +255,13 @@ impl Recovery {
 }
 
 enum Healed {
-    SecondCopy,
+    Replica,
     Bytes {
         set_aside: bool,
     },
     Missing,
     /// The listing is outdated.
-    Overtaken,
+    Outdated,
 }
 
 fn need(record: &Record, present: Option<Listed>, archived: &HashMap<Digest, u64>) -> Need {
@@ -298,7 +277,7 @@ fn need(record: &Record, present: Option<Listed>, archived: &HashMap<Digest, u64
     let right = |size: u64| record.size.is_none_or(|wanted| wanted == size);
     match (present.filter(|p| right(p.size)), archived.get(&digest).filter(|size| right(**size))) {
         (Some(_), Some(_)) => Need::Nothing,
-        (Some(_), None) => Need::SecondCopy(digest),
+        (Some(_), None) => Need::Replica(digest),
         (None, Some(_)) => Need::Bytes(digest, present),
         (None, None) => Need::Missing,
     }

@@ -11,7 +11,7 @@ use store::sync::{Mutex, lock};
 const FEW_IMAGES: u64 = 100;
 const FEW_BYTES: u64 = 256 * 1024 * 1024;
 /// The log reports progress once per this many restored images.
-const TOLD_EVERY: u64 = 1_000;
+const LOGGED_EVERY: u64 = 1_000;
 
 /// What a recovery found and did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -40,23 +40,6 @@ pub struct Report {
     pub missing: Vec<ImageId>,
     /// Names in an older `image-metadata.json` that cannot be file names here; the original was set aside.
     pub unusable_names: Vec<String>,
-}
-
-impl Report {
-    /// Whether nothing had to be done.
-    pub fn found_nothing(&self) -> bool {
-        let done = [
-            self.brought_back,
-            self.archived,
-            self.imported,
-            self.adopted,
-            self.set_aside,
-            self.deletes_finished,
-            self.damaged_commits as u64,
-            u64::from(self.metadata_restored),
-        ];
-        done.iter().sum::<u64>() == 0
-    }
 }
 
 /// The progress of restoring images.
@@ -107,15 +90,15 @@ impl RecoveryState {
         self.running.send_modify(|progress| {
             let Some(Restoring { done, total }) = &mut progress.restoring else { return };
             *done += 1;
-            if progress.long && (done.is_multiple_of(TOLD_EVERY) || done == total) {
-                tracing::info!(done, total, "images are brought back from the archive");
+            if progress.long && (done.is_multiple_of(LOGGED_EVERY) || done == total) {
+                tracing::info!(done, total, "images are being restored from the archive");
             }
         });
     }
 
-    /// Records the progress of restoring images.
-    pub(super) fn note_restoring(&self, restoring: Option<Restoring>) {
-        self.running.send_modify(|progress| progress.restoring = restoring);
+    /// Records that so many images are being restored.
+    pub(super) fn note_restoring(&self, total: u64) {
+        self.running.send_modify(|progress| progress.restoring = Some(Restoring { done: 0, total }));
     }
 
     /// Records that a recovery has ended.

@@ -3,7 +3,6 @@
 //! No data depends on this cache. Each object ends in the digest of the preceding bytes, so that a rotted one is made
 //! again; image viewers ignore those bytes. A store that is read-only or out of space is used without a cache.
 
-use super::source::ThumbnailSource;
 use std::collections::HashSet;
 
 use bytes::Bytes;
@@ -11,6 +10,7 @@ use futures::TryStreamExt;
 
 use super::form::Form;
 use super::scaler::Thumbnail;
+use super::source::ThumbnailSource;
 use crate::core::error::Result;
 use crate::layout;
 use crate::media::Format;
@@ -73,7 +73,7 @@ impl Cache {
         if put > self.max_bytes / SHARE
             && let Err(error) = self.sweep(from).await
         {
-            tracing::warn!(error = &error as &dyn std::error::Error, "old derivatives could not be cleared away");
+            tracing::warn!(error = &error as &dyn std::error::Error, "old thumbnails could not be deleted");
         }
     }
 

@@ -19,7 +19,7 @@ pub struct Limits {
     /// How many are made concurrently.
     pub at_once: usize,
     /// How long a request waits for its permit.
-    pub patience: Duration,
+    pub max_wait: Duration,
     /// The size of the thumbnail cache in the primary, in bytes; zero disables it.
     pub cache_bytes: u64,
 }
@@ -36,7 +36,7 @@ impl Default for Limits {
     /// Enough memory for the largest accepted JPEG, one thumbnail per processor, and no longer than a person waits.
     fn default() -> Self {
         let at_once = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { memory_bytes: 384 << 20, at_once, patience: Duration::from_secs(20), cache_bytes: 1 << 30 }
+        Self { memory_bytes: 384 << 20, at_once, max_wait: Duration::from_secs(20), cache_bytes: 1 << 30 }
     }
 }
 
@@ -45,12 +45,12 @@ impl Default for Limits {
 pub(super) struct MemoryPermits {
     memory: Arc<Semaphore>,
     workers: Arc<Semaphore>,
-    patience: Duration,
+    max_wait: Duration,
 }
 
 /// The permit for the requested resources, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Turn(#[expect(dead_code, reason = "held, not read")] [OwnedSemaphorePermit; 2]);
+pub(super) struct Permit(#[expect(dead_code, reason = "held, not read")] [OwnedSemaphorePermit; 2]);
 
 impl MemoryPermits {
     pub(super) fn new(limits: &Limits) -> Self {
@@ -58,20 +58,20 @@ impl MemoryPermits {
         Self {
             memory: Arc::new(Semaphore::new(units)),
             workers: Arc::new(Semaphore::new(limits.at_once.max(1))),
-            patience: limits.patience,
+            max_wait: limits.max_wait,
         }
     }
 
     /// Waits, in request order, until this many bytes and a processor are free; `None` if that takes too long. A
     /// dropped future leaves the queue.
-    pub(super) async fn enter(&self, bytes: u64) -> Option<Turn> {
+    pub(super) async fn enter(&self, bytes: u64) -> Option<Permit> {
         let units = u32::try_from(bytes.div_ceil(UNIT)).ok()?;
         let both = async {
             // Always in this order, which prevents deadlocks.
             let memory = Arc::clone(&self.memory).acquire_many_owned(units).await.ok()?;
             let worker = Arc::clone(&self.workers).acquire_owned().await.ok()?;
-            Some(Turn([memory, worker]))
+            Some(Permit([memory, worker]))
         };
-        timeout(self.patience, both).await.ok()?
+        timeout(self.max_wait, both).await.ok()?
     }
 }

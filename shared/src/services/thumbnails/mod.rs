@@ -23,11 +23,6 @@ use std::sync::{Arc, Weak};
 
 use tokio::sync::OnceCell;
 
-pub use form::{Bounds, Form, Formats, Pinned, WIDTHS};
-pub use limits::Limits;
-pub use scaler::{LOOKING, Scaler, Thumbnail, Unscalable};
-pub use source::ThumbnailSource;
-
 use self::cache::Cache;
 use self::limits::MemoryPermits;
 use crate::catalog::Record;
@@ -39,6 +34,11 @@ use crate::media::{self, MediaError};
 use store::digest::Digest;
 use store::sync::{Mutex, lock};
 use store::{ErrorKind, Ranged, StoreError};
+
+pub use form::{Bounds, Form, Formats, Pinned, WIDTHS};
+pub use limits::Limits;
+pub use scaler::{LOOKING, Scaler, Thumbnail, Unscalable};
+pub use source::ThumbnailSource;
 
 /// Makes thumbnails, within limits that all requests of a process share.
 #[derive(Debug)]
@@ -164,11 +164,11 @@ impl Thumbnails {
         }
         let (scaler, limits) = (Arc::clone(&self.scaler), from.core.settings.media);
         let looking = (meta.size + LOOKING).min(allowed);
-        let Some(turn) = self.permits.enter(looking).await else { return Ok(Err(Refusal::Busy)) };
+        let Some(permit) = self.permits.enter(looking).await else { return Ok(Err(Refusal::Busy)) };
         let header = Ranged::open(&store, meta.key, meta.size).await?;
         let found = guarded(move || {
             // Held until the inspection ends, whichever requests still wait for it.
-            let _turn = turn;
+            let _guard = permit;
             let media = media::measure(&header, &limits).map_err(|error| match error {
                 MediaError::Read(error) => Unscalable::Read(error),
                 MediaError::TooManyPixels { .. } => Unscalable::TooLarge,
@@ -184,12 +184,12 @@ impl Thumbnails {
             return Ok(Err(Unscalable::Memory { needed: cost, allowed }.into()));
         }
         // All requests for the same thumbnail have waited equally long.
-        let Some(turn) = self.permits.enter(cost).await else { return Ok(Err(Refusal::Busy)) };
+        let Some(permit) = self.permits.enter(cost).await else { return Ok(Err(Refusal::Busy)) };
         let source = from.bytes.load(id, record).await?;
         let scaler = Arc::clone(&self.scaler);
         guarded(move || {
             let made = scaler.scale(&source, format, form, cost);
-            drop((source, turn));
+            drop((source, permit));
             made
         })
         .await
@@ -206,7 +206,7 @@ async fn guarded<T: Send + 'static>(
         Ok(Err(Unscalable::Read(error))) => Err(unreadable(error)),
         Ok(Err(reason)) => Ok(Err(reason.into())),
         Err(_) => {
-            tracing::warn!("a decoder panicked over an image; the image is not scaled");
+            tracing::warn!("a decoder panicked on an image; the image is not scaled");
             Ok(Err(Unscalable::Damaged.into()))
         }
     }

@@ -3,10 +3,10 @@
 use std::{fmt, io};
 
 use bytes::Bytes;
-use store::ReadAt;
 
 use super::form::Form;
 use crate::media::Format;
+use store::ReadAt;
 
 /// The most memory that reading a header may take, in bytes, besides the image itself, which can be all header.
 pub const LOOKING: u64 = 8 << 20;

@@ -2,9 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,7 +12,6 @@ use futures::future::{join_all, poll_immediate};
 use jiff::SignedDuration;
 
 use super::{Bounds, Form, Formats, Limits, Scaler, Thumbnail, Thumbnails, Unscalable};
-use crate::base::clock::Clock;
 use crate::core::error::{Error, Result};
 use crate::core::settings::Settings;
 use crate::keepsake::Keepsake;
@@ -21,8 +19,9 @@ use crate::layout::{self, ImageId};
 use crate::media::Format;
 use crate::services::images::Fields;
 use crate::services::upload::NewImage;
+use crate::testing::keepsake_on;
 use store::testing::{Fault, FaultStore, MemoryStore, Operation};
-use store::{Body, ErrorKind, Key, PutMode, ReadAt, Store};
+use store::{Body, ErrorKind, Key, ObjectStore, PutMode, ReadAt};
 
 /// Counts the thumbnails made, and how many at a time; an image costs as many MiB as its last byte contains. Waits
 /// while the gate is closed.
@@ -105,17 +104,15 @@ struct World {
 }
 
 const LIMITS: Limits =
-    Limits { memory_bytes: 10 << 20, at_once: 4, patience: Duration::from_secs(3600), cache_bytes: 1 << 20 };
+    Limits { memory_bytes: 10 << 20, at_once: 4, max_wait: Duration::from_secs(3600), cache_bytes: 1 << 20 };
 
 impl World {
     fn new(limits: Limits) -> Self {
-        Self::on(Store::new(Arc::new(MemoryStore::new()), &std::env::temp_dir()), limits)
+        Self::on(Arc::new(MemoryStore::new()), limits)
     }
 
-    fn on(primary: Store, limits: Limits) -> Self {
-        let archive = primary.below(&layout::default_archive());
-        let clock = Clock::manual("2026-11-20T08:00:00Z".parse().unwrap());
-        let keepsake = Keepsake::new(primary, archive, Vec::new(), clock, Settings::default());
+    fn on(backend: Arc<dyn ObjectStore>, limits: Limits) -> Self {
+        let keepsake = keepsake_on(backend, Settings::default());
         let counting = Arc::new(Counting::default());
         let thumbnails = Thumbnails::new(Arc::new(Shared(Arc::clone(&counting))), limits);
         keepsake.thumbnails.set_kept(thumbnails.are_kept());
@@ -204,7 +201,7 @@ async fn who_stops_waiting_takes_nothing_from_others() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_waits_longer_than_people_do() {
-    let world = World::new(Limits { at_once: 1, patience: Duration::from_millis(1), ..LIMITS });
+    let world = World::new(Limits { at_once: 1, max_wait: Duration::from_millis(1), ..LIMITS });
     let (busy, id) = (world.upload(1, 1).await, world.upload(2, 1).await);
     *world.counting.gate() = true;
     let mut first = Box::pin(world.get(&busy, 320));
@@ -296,7 +293,7 @@ async fn thumbnails_are_served_uncached_on_read_only_or_full_store() {
             (operation.name == "put" && operation.key.starts_with(layout::THUMBNAILS)).then_some(Fault::Before(kind))
         };
         let backend = FaultStore::with_plan(Arc::new(MemoryStore::new()), fails);
-        let world = World::on(Store::new(Arc::new(backend), &std::env::temp_dir()), LIMITS);
+        let world = World::on(Arc::new(backend), LIMITS);
         let id = world.upload(1, 1).await;
         for _ in 0..2 {
             world.get(&id, 320).await.unwrap();

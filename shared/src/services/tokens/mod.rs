@@ -9,11 +9,11 @@ mod token_store;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-pub use token_cache::TRUSTED;
-pub use token_cache::Tokens;
+use utoipa::ToSchema;
+
+pub use token_cache::{TRUSTED, Tokens};
 pub use token_store::Token;
 pub(crate) use token_store::are_intact;
-use utoipa::ToSchema;
 
 /// What a token allows. Each scope includes those before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]

@@ -1,22 +1,19 @@
 //! A process's cache of the tokens, so that not every request reads them.
 
-use crate::core::Core;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::Scope;
-use super::token_store::{self, fingerprint};
-use super::token_store::{Document, LONGEST_NAME, PREFIX, Token, decode, read};
+use super::token_store::{self, Document, LONGEST_NAME, PREFIX, Token, decode, fingerprint, read};
 use crate::base::seal;
 use crate::base::single_flight::{Failure, PATIENCE, SingleFlight, within};
+use crate::core::Core;
 use crate::core::error::{Error, Result};
-use store::digest::Digest;
-use store::{Body, Change, Found};
-
 use crate::layout;
+use store::digest::Digest;
 use store::sync::{Mutex, lock};
-use store::{ErrorKind, StoreError};
+use store::{Body, Change, ErrorKind, Found, StoreError};
 
 /// How long a process relies on cached tokens: a revoked token works at most this much longer, if the store answers.
 pub const TRUSTED: SignedDuration = SignedDuration::from_secs(5);
@@ -25,55 +22,41 @@ pub const TRUSTED_ALONE: SignedDuration = SignedDuration::from_mins(15);
 /// The minimum interval between reads for an unknown token, which may have been issued just now.
 const LOOKS_AGAIN: SignedDuration = SignedDuration::from_secs(1);
 
-/// The cached tokens. The lock is never held during a request to the store.
-#[derive(Debug, Default)]
-pub(crate) struct Known {
-    seen: Mutex<Option<Seen>>,
-    reading: SingleFlight<StoreError>,
-}
-
-#[derive(Debug)]
-struct Seen {
-    at: Timestamp,
-    tokens: Vec<Token>,
-}
-
-impl Known {
-    /// The age of the cached tokens, and the one with this digest; `None` if nothing is cached.
-    fn find(&self, digest: Digest, now: Timestamp) -> Option<(SignedDuration, Option<Token>)> {
-        let seen = lock(&self.seen);
-        let seen = seen.as_ref()?;
-        // A clock that was set back has not made anything older.
-        Some((now.duration_since(seen.at).abs(), token_store::find(&seen.tokens, digest).cloned()))
-    }
-}
-
 /// Tokens and their scopes.
 #[derive(Debug)]
 pub struct Tokens {
-    pub(super) core: Arc<Core>,
-    /// The cached tokens of this process.
-    pub(super) known: Known,
+    core: Arc<Core>,
+    /// The tokens that this process has cached, and when. The lock is never held during a request to the store.
+    cached: Mutex<Option<(Timestamp, Vec<Token>)>>,
+    reading: SingleFlight<StoreError>,
 }
 
 impl Tokens {
     /// Tokens for the stores of `core`.
     pub fn new(core: Arc<Core>) -> Self {
-        Self { core, known: Known::default() }
+        Self { core, cached: Mutex::default(), reading: SingleFlight::default() }
+    }
+
+    /// The age of the cached tokens, and the one with this digest; `None` if nothing is cached.
+    fn find_cached(&self, digest: Digest) -> Option<(SignedDuration, Option<Token>)> {
+        let cached = lock(&self.cached);
+        let (at, tokens) = cached.as_ref()?;
+        // A clock that was set back has not made anything older.
+        Some((self.core.clock.now().duration_since(*at).abs(), token_store::find(tokens, digest).cloned()))
     }
 
     /// The token that a client presents, if this store has it. If the tokens cannot be read, that is an error, except
     /// for a token that was cached [a short while ago](TRUSTED_ALONE); if they are damaged, no token is valid.
     pub async fn find(&self, given: &str) -> Result<Option<Token>> {
         let Some(digest) = fingerprint(given) else { return Ok(None) };
-        let known = self.known.find(digest, self.core.clock.now());
+        let known = self.find_cached(digest);
         match &known {
             Some((age, Some(_))) if *age < TRUSTED => return Ok(known.and_then(|(_, token)| token)),
             Some((age, None)) if *age < LOOKS_AGAIN => return Ok(None),
             _ => {}
         }
-        let error = match self.known.reading.run(self.read_tokens()).await {
-            Ok(()) => return Ok(self.known.find(digest, self.core.clock.now()).and_then(|(_, token)| token)),
+        let error = match self.reading.run(self.read_tokens()).await {
+            Ok(()) => return Ok(self.find_cached(digest).and_then(|(_, token)| token)),
             Err(Failure::Failed(reason)) => {
                 StoreError::caused(reason.operation, &reason.key, reason.kind, Arc::clone(&reason))
             }
@@ -96,7 +79,7 @@ impl Tokens {
             }
             None => return Err(StoreError::new("get", layout::tokens(), ErrorKind::Unavailable)),
         };
-        *lock(&self.known.seen) = Some(Seen { at, tokens });
+        *lock(&self.cached) = Some((at, tokens));
         Ok(())
     }
 

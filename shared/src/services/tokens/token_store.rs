@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::Scope;
 use crate::base::clock::millis;
-use crate::base::seal::{self};
+use crate::base::seal;
 use crate::core::error::{Error, Result};
 use crate::layout;
 use store::digest::Digest;

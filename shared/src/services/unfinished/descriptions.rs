@@ -2,11 +2,10 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use store::digest::Digest;
 
 use crate::base::clock::millis;
-use crate::base::seal;
 use crate::services::images::fields::Fields;
+use store::digest::Digest;
 
 /// A stored ticket; sealed JSON.
 #[derive(Debug, Serialize, Deserialize)]
@@ -24,12 +23,6 @@ pub(crate) struct Ticket {
     /// The client that requested the ticket, as far as clients can be distinguished.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) client: Option<String>,
-}
-
-impl Ticket {
-    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
-        seal::open(bytes)
-    }
 }
 
 /// The content of the first request; sealed JSON.
@@ -66,9 +59,5 @@ impl Begun {
     #[must_use]
     pub fn of(self, client: Option<String>) -> Self {
         Self { client, ..self }
-    }
-
-    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
-        seal::open(bytes)
     }
 }

@@ -19,6 +19,7 @@ use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 use self::descriptions::{Begun, Ticket};
+use crate::base::seal;
 use crate::core::Core;
 use crate::core::error::{Error, Result};
 use crate::layout;
@@ -196,7 +197,7 @@ impl UnfinishedUploads {
         match self.clear_idle().await {
             Ok(cleared) if cleared.uploads == 0 => false,
             Ok(cleared) => {
-                tracing::info!(cleared.uploads, cleared.bytes, "unfinished uploads that were idle made way");
+                tracing::info!(cleared.uploads, cleared.bytes, "idle unfinished uploads were deleted to free space");
                 cleared.bytes > 0
             }
             Err(error) => {
@@ -236,9 +237,9 @@ impl UnfinishedUploads {
         }
         let Some((bytes, etag)) = self.core.primary.read(&meta.key).await.intact()? else { return Ok(None) };
         let claim = if meta.key == layout::ticket(id) {
-            Ticket::decode(&bytes).map(|ticket| Claim { client: ticket.client, bytes: ticket.size })
+            seal::open::<Ticket>(&bytes).map(|ticket| Claim { client: ticket.client, bytes: ticket.size })
         } else {
-            let begun = Begun::decode(&bytes).filter(|begun| begun.ended.is_none());
+            let begun = seal::open::<Begun>(&bytes).filter(|begun| begun.ended.is_none());
             let longest = self.core.settings.max_upload_bytes;
             begun.map(|begun| Claim { bytes: begun.length.unwrap_or(longest), client: begun.client })
         };

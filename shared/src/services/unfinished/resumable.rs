@@ -4,19 +4,21 @@
 //! of two parts at the same offset, one is kept. The progress of an upload follows from its parts, so it stays correct
 //! whichever process crashes at whatever time. Abandoned uploads are cleared with old tickets.
 
-pub use super::descriptions::Begun;
-use crate::services::room::Room;
-use crate::services::unfinished::UnfinishedUploads;
+use std::sync::Arc;
+
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
-use std::sync::Arc;
 use uuid::Uuid;
 
-use crate::base::seal::{self};
+use crate::base::seal;
 use crate::core::Core;
 use crate::core::error::{Error, Result};
 use crate::layout;
+use crate::services::room::Room;
+use crate::services::unfinished::UnfinishedUploads;
 use store::{Body, ErrorKind, ObjectMeta, Optional, PutMode, StoreError};
+
+pub use super::descriptions::Begun;
 
 /// The most parts of one upload: a client that needs more sends too little at a time.
 const MAX_PARTS: usize = 1_000;
@@ -45,21 +47,16 @@ pub enum Ending {
 /// Uploads in parts.
 #[derive(Debug)]
 pub struct ResumableUploads {
-    core: Arc<Core>,
-    room: Arc<Room>,
-    unfinished: Arc<UnfinishedUploads>,
+    pub(crate) core: Arc<Core>,
+    pub(crate) room: Arc<Room>,
+    pub(crate) unfinished: Arc<UnfinishedUploads>,
 }
 
 impl ResumableUploads {
-    /// Resumable uploads for the stores of `core`.
-    pub fn new(core: Arc<Core>, room: Arc<Room>, unfinished: Arc<UnfinishedUploads>) -> Self {
-        Self { core, room, unfinished }
-    }
-
     /// Begins an upload in parts; returns its id and its progress, without any bytes yet.
     pub async fn begin(&self, begun: Begun) -> Result<(Uuid, Standing)> {
         self.room.check(begun.length.unwrap_or_default()).await?;
-        let _turn = self.unfinished.beginning.lock().await;
+        let _guard = self.unfinished.beginning.lock().await;
         let longest = self.core.settings.max_upload_bytes;
         self.unfinished.check(begun.client.as_deref(), begun.length.unwrap_or(longest)).await?;
         let id = self.core.clock.new_id();
@@ -76,7 +73,7 @@ impl ResumableUploads {
     pub async fn standing(&self, id: Uuid) -> Result<Standing> {
         let key = layout::resumable(id);
         let (bytes, _) = self.core.primary.read(&key).await.optional()?.ok_or(Error::NoSuchTicket)?;
-        let begun = Begun::decode(&bytes).ok_or_else(|| StoreError::new("read", key, ErrorKind::Corrupt))?;
+        let begun = seal::open::<Begun>(&bytes).ok_or_else(|| StoreError::new("read", key, ErrorKind::Corrupt))?;
         let mut listed = self.core.primary.list(&layout::parts(id), None);
         let (mut offset, mut parts) = (0, Vec::new());
         while let Some(part) = listed.try_next().await? {

@@ -5,32 +5,30 @@
 //! Completing the ticket inspects the bytes in the store, copies them to `uploads/` and commits. Abandoned tickets are
 //! cleared.
 
-use super::descriptions::Ticket;
-use crate::services::replication::Replicator;
-use crate::services::room::Room;
-use crate::services::unfinished::UnfinishedUploads;
-use crate::services::upload::Uploads;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
-use store::sync::Mutex;
 
 use futures::TryStreamExt;
 use jiff::{SignedDuration, Timestamp};
 use subtle::ConstantTimeEq;
 use uuid::Uuid;
 
+use super::descriptions::Ticket;
 use crate::base::seal;
 use crate::catalog::Record;
-use crate::core::Core;
 use crate::core::archive::Archived;
-use crate::core::blocking;
 use crate::core::error::{Error, Result};
+use crate::core::{Core, blocking};
 use crate::layout::{self, ImageId};
 use crate::media::{self, Media, MediaError};
 use crate::services::images::fields::{Fields, check_name};
-use crate::services::upload::{InProgress, Uploaded};
+use crate::services::replication::Replicator;
+use crate::services::room::Room;
+use crate::services::unfinished::UnfinishedUploads;
+use crate::services::upload::{InProgress, Uploaded, Uploads};
 use store::digest::Digest;
+use store::sync::Mutex;
 use store::{Body, ErrorKind, Key, ObjectMeta, Optional, PutMode, Ranged, SignedPut, StoreError, Terms};
 
 /// How long after the ticket is issued the transfer of the bytes may begin.
@@ -131,7 +129,7 @@ impl Tickets {
             return Err(Error::TooLarge { limit: self.core.settings.max_upload_bytes });
         }
         self.room.check(size).await?;
-        let _turn = self.unfinished.beginning.lock().await;
+        let _guard = self.unfinished.beginning.lock().await;
         self.unfinished.check(client.as_deref(), size).await?;
         let (id, expires) = (self.core.clock.new_id(), self.core.clock.now() + OPEN_FOR);
         let terms = Terms { size, digest: sha256, content_type: content_type.clone() };
@@ -265,14 +263,14 @@ impl Tickets {
     async fn ticket(&self, id: Uuid) -> Result<Ticket> {
         let kept = self.core.primary.read(&layout::ticket(id)).await.optional()?;
         let (bytes, _) = kept.ok_or(Error::NoSuchTicket)?;
-        Ticket::decode(&bytes).ok_or_else(|| StoreError::new("read", layout::ticket(id), ErrorKind::Corrupt).into())
+        seal::open(&bytes).ok_or_else(|| StoreError::new("read", layout::ticket(id), ErrorKind::Corrupt).into())
     }
 
     /// Deletes a completed ticket, its bytes first.
     async fn clear_ticket(&self, id: Uuid) {
         for key in [layout::incoming(id), layout::ticket(id)] {
             if let Err(error) = self.core.primary.delete(&key).await {
-                tracing::warn!(%key, error = &error as &dyn std::error::Error, "what a ticket left stays for now");
+                tracing::warn!(%key, error = &error as &dyn std::error::Error, "the objects of a ticket could not be deleted; they are deleted later");
                 return;
             }
         }

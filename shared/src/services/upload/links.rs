@@ -1,17 +1,15 @@
 //! Links: records of content elsewhere, such as a video on YouTube. They have no bytes here.
 
-use super::Uploads;
 use std::sync::Arc;
 
 use serde_json::Value;
 use url::{Position, Url};
 
-use crate::base::clock::format_millis;
+use super::Uploads;
 use crate::catalog::{Entry, Record};
 use crate::core::error::{Error, Result};
-
 use crate::layout::ImageId;
-use crate::services::images::fields::{DEFAULT_CATEGORY, Fields};
+use crate::services::images::fields::Fields;
 use crate::services::upload::Uploaded;
 
 /// The longest URL in characters.
@@ -56,16 +54,16 @@ pub fn parse(given: &str) -> Result<Url> {
     }
     let fits = |sign: char| if sign.is_ascii() { sign.is_ascii_graphic() } else { sign.is_alphanumeric() };
     if !given.chars().all(|sign| fits(sign) && !UNFIT.contains(&sign)) {
-        return invalid("has signs in it that must be encoded");
+        return invalid("contains characters that must be encoded");
     }
     let scheme = given.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
     if !matches!(scheme.as_deref(), Some("http" | "https")) {
         return invalid("must begin with http:// or https://");
     }
-    let Ok(url) = Url::parse(given) else { return invalid("is none") };
+    let Ok(url) = Url::parse(given) else { return invalid("is not valid") };
     // An empty user name before the host is no credential, and still obscures the host.
     if url[Position::AfterScheme..Position::BeforeHost].contains('@') || authority(given).contains('@') {
-        return invalid("must not have credentials in it");
+        return invalid("must not contain credentials");
     }
     if url.host_str().is_none_or(str::is_empty) {
         return invalid("has no host");
@@ -126,15 +124,8 @@ impl Uploads {
         self.replication.check_lag()?;
         self.core.note_write(self.room.check(0).await)?;
         let uploaded = self.core.clock.now();
-        let mut record = Record {
-            kind: Some("link".to_owned()),
-            category: Some(fields.category.clone().unwrap_or_else(|| DEFAULT_CATEGORY.to_owned())),
-            description: Some(fields.description.clone().unwrap_or_default()),
-            upload_date: Some(format_millis(uploaded)),
-            queued_at: fields.queued_before(uploaded),
-            group_id: fields.group_id.clone(),
-            ..Record::default()
-        };
+        let link = Record { kind: Some("link".to_owned()), ..Record::default() };
+        let mut record = link.described(&fields, None, uploaded);
         record.extra.insert("url".to_owned(), Value::from(url));
         let id = ImageId::of_link(self.core.clock.new_id());
         let links: Vec<(ImageId, Arc<Entry>)> =

@@ -2,10 +2,6 @@
 
 pub mod links;
 
-use crate::services::backup::Backups;
-use crate::services::images::fields::{DEFAULT_ORDER, Fields, check_name};
-use crate::services::replication::Replicator;
-use crate::services::room::Room;
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -14,14 +10,18 @@ use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 use crate::catalog::{Change, CommitError, Content, Entry, Record, title_of};
-use crate::core::Core;
-use crate::core::blocking;
 use crate::core::error::{Error, Result};
+use crate::core::{Core, blocking};
 use crate::layout::{self, BackupName, ImageId};
 use crate::media::{self, Media};
+use crate::services::backup::Backups;
+use crate::services::images::fields::{DEFAULT_ORDER, Fields, check_name};
+use crate::services::replication::Replicator;
+use crate::services::room::Room;
 use store::digest::{Digest, Hasher};
 use store::sync::{Mutex, lock};
 use store::{Body, ErrorKind, PutMode};
+
 /// After this long, an upload checks before its commit that its bytes still exist. Recovery leaves them alone for a
 /// day.
 const RECHECK_AFTER: SignedDuration = SignedDuration::from_mins(30);
@@ -56,9 +56,9 @@ struct Prepared {
 
 impl NewImage {
     /// How an error refers to it: by its original name, or by its position among several.
-    fn called(&self, index: usize, several: bool) -> Option<String> {
-        let place = || several.then(|| format!("image {}", index + 1));
-        self.original_name.clone().or_else(place)
+    fn label(&self, index: usize, several: bool) -> Option<String> {
+        let position = || several.then(|| format!("image {}", index + 1));
+        self.original_name.clone().or_else(position)
     }
 }
 
@@ -93,9 +93,9 @@ impl Uploads {
         }
         let several = images.len() > 1;
         for (index, image) in images.iter().enumerate() {
-            let sound = if image.body.size() == 0 { Err(Error::EmptyFile) } else { Ok(()) };
-            let checked = sound.and_then(|()| check_name(image.original_name.as_deref()));
-            checked.map_err(|error| error.of_file(image.called(index, several).as_deref(), several))?;
+            let not_empty = if image.body.size() == 0 { Err(Error::EmptyFile) } else { Ok(()) };
+            let checked = not_empty.and_then(|()| check_name(image.original_name.as_deref()));
+            checked.map_err(|error| error.of_file(image.label(index, several).as_deref(), several))?;
         }
         self.replication.check_lag()?;
         let bytes = images.iter().map(|image| image.body.size()).sum();
@@ -140,7 +140,7 @@ impl Uploads {
             let several = images.len() > 1;
             let inspect = |(index, image): (usize, NewImage)| match media::inspect(&image.body, &limits) {
                 Ok(media) => Ok((media, image)),
-                Err(error) => Err(Error::from(error).of_file(image.called(index, several).as_deref(), several)),
+                Err(error) => Err(Error::from(error).of_file(image.label(index, several).as_deref(), several)),
             };
             images.into_iter().enumerate().map(inspect).collect::<Result<Vec<(Media, NewImage)>>>()
         };
@@ -208,13 +208,13 @@ impl Uploads {
         let (mine, outcomes): (Vec<Option<ImageId>>, Vec<Result<()>>) = puts.into_iter().unzip();
         let mine: Vec<ImageId> = mine.into_iter().flatten().collect();
         if let Err(error) = outcomes.into_iter().collect::<Result<()>>() {
-            self.take_back_images(&mine, retried).await;
+            self.delete_unrecorded(&mine, retried).await;
             return Err(error);
         }
         let records = prepared.into_iter().map(|p| (p.id, p.record)).collect();
         match self.commit_new(records, fields, begun).await {
             Err(Error::Commit(CommitError::NotStored(error))) => {
-                self.take_back_images(&mine, retried).await;
+                self.delete_unrecorded(&mine, retried).await;
                 Err(CommitError::NotStored(error).into())
             }
             committed => committed,
@@ -239,7 +239,7 @@ impl Uploads {
     ) -> Result<Vec<(ImageId, Arc<Entry>)>> {
         // The next order number in a group stays reserved until the commit exists.
         let in_sequence = fields.group_id.is_some() && fields.order.is_none();
-        let _turn = if in_sequence { Some(self.core.editing.lock().await) } else { None };
+        let _guard = if in_sequence { Some(self.core.editing.lock().await) } else { None };
         if in_sequence {
             self.core.catalog.refresh().await?;
         }
@@ -289,11 +289,11 @@ impl Uploads {
 
     /// Deletes the bytes of images that have no record. Replicas stay: another image may have the same content. If the
     /// upload may be `retried`, everything stays: another attempt may be storing the same image.
-    async fn take_back_images(&self, ids: &[ImageId], retried: bool) {
+    async fn delete_unrecorded(&self, ids: &[ImageId], retried: bool) {
         for id in ids.iter().filter(|_| !retried) {
             if let Err(error) = self.core.primary.delete(&layout::image(id)).await {
                 // Recovery sets aside files in `uploads/` without a record.
-                tracing::warn!(image = %id, error = &error as &dyn std::error::Error, "a failed upload's bytes stay for now");
+                tracing::warn!(image = %id, error = &error as &dyn std::error::Error, "a failed upload's bytes could not be deleted; a start quarantines them after a day");
             }
         }
     }

@@ -1,12 +1,11 @@
 //! Verifies what backups consist of, besides the bytes of live images.
 
-use super::Verifier;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 
-use super::{Copy, Findings, READS, Slice, is_unreadable, read_through};
+use super::{Copy, Findings, READS, Slice, Verifier, is_unreadable, read_through};
 use crate::catalog::Chunk;
 use crate::core::blocking;
 use crate::core::error::Result;
@@ -36,7 +35,7 @@ impl Verifier {
             let gone = !right && archive.head(&layout::archived_image(&digest)).await.optional()?.is_none();
             // A replica that has disappeared by now was pruned.
             if !right && !gone {
-                tracing::error!(%digest, "the replica of a deleted image is wrong or cannot be read");
+                tracing::error!(%digest, "the replica of a deleted image is damaged or unreadable");
                 findings.lost_copies.insert(digest);
             }
         }
@@ -134,7 +133,7 @@ impl Verifier {
     ) -> Result<Option<T>, StoreError> {
         match read.await {
             Err(error) if is_unreadable(self.core.archive.store(), key, &error).await => {
-                tracing::error!(%key, error = &error as &dyn std::error::Error, "the archive fails to return an object");
+                tracing::error!(%key, error = &error as &dyn std::error::Error, "the archive lists an object and fails to return it");
                 Ok(None)
             }
             read => read,

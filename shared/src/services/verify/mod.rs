@@ -7,11 +7,6 @@ mod backups;
 mod record;
 mod sizes;
 
-use crate::services::backup::Backups;
-use crate::services::images::bytes::ImageBytes;
-use crate::services::images::bytes::is_unreadable;
-use crate::services::images::records::ImageRecords;
-use crate::services::replication::Replicator;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
@@ -22,23 +17,28 @@ use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-pub use record::Record;
-
+use crate::base::seal;
 use crate::catalog;
 use crate::core::Core;
 use crate::core::ages::uploaded_after;
 use crate::core::archive::Archived;
 use crate::core::error::{Error, Result};
 use crate::layout::{self, BackupName, ImageId};
+use crate::services::backup::Backups;
+use crate::services::images::bytes::{ImageBytes, is_unreadable};
+use crate::services::images::records::ImageRecords;
+use crate::services::replication::Replicator;
 use store::digest::Digest;
 use store::{Body, Change, Found, Key, Optional, Store, StoreError};
+
+pub use record::Record;
 
 /// Objects read concurrently.
 const READS: usize = 4;
 /// The number of slices in the schedule: at one slice per hour, everything is read in thirty days.
 pub const SLICES: u32 = 720;
 /// With asynchronous replication, the replica of an image younger than this may still be pending.
-const FOLLOWS: SignedDuration = SignedDuration::from_hours(1);
+const REPLICATED_WITHIN: SignedDuration = SignedDuration::from_hours(1);
 
 /// A part of all stored objects, selected by digest: slice `number` of `of`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -167,13 +167,13 @@ impl Verifier {
     /// Verifies one slice. With `repair`, replaces each damaged copy whose other copy is intact.
     /// [`Error::VerificationRunning`] while another verification runs in this process.
     pub async fn verify(&self, slice: Slice, repair: bool) -> Result<Findings> {
-        let _turn = self.verifying.try_lock().map_err(|_| Error::VerificationRunning)?;
+        let _guard = self.verifying.try_lock().map_err(|_| Error::VerificationRunning)?;
         self.core.catalog.refresh().await?;
         let mut findings = Findings::default();
         let mut failure = self.verify_slice(slice, repair, &mut findings).await.err();
         if repair && let Err(error) = self.measure_older_records(slice).await {
             // No copy is damaged by this, and the next verification of the slice tries again.
-            tracing::warn!(error = &error as &dyn std::error::Error, "sizes in older records were not put right");
+            tracing::warn!(error = &error as &dyn std::error::Error, "sizes in older records could not be corrected");
         }
         failure = failure.or(self.verify_deleted(slice, &mut findings).await.err());
         let backups = self.verify_backups(slice, repair, &mut findings).await;
@@ -181,7 +181,7 @@ impl Verifier {
         failure = failure.or(failed);
         if let Err(error) = self.note_findings(slice, &findings, backups.as_deref(), failure.is_none()).await {
             // The store is then not writable, and the findings are most needed: log them.
-            tracing::warn!(error = &error as &dyn std::error::Error, ?findings, "what was found cannot be kept");
+            tracing::warn!(error = &error as &dyn std::error::Error, ?findings, "the findings could not be stored");
         }
         failure.map_or(Ok(findings), Err)
     }
@@ -191,7 +191,7 @@ impl Verifier {
         let slice = self.verifications().await?.next_slice();
         let findings = self.verify(slice, true).await?;
         if findings.needs_attention() {
-            tracing::error!(%slice, ?findings, "something is damaged and cannot be repaired");
+            tracing::error!(%slice, ?findings, "a verification found damage that it cannot repair");
         }
         Ok((slice, findings))
     }
@@ -202,20 +202,20 @@ impl Verifier {
     }
 
     async fn verify_slice(&self, slice: Slice, repair: bool, findings: &mut Findings) -> Result<()> {
-        let settled = self.core.clock.now() - FOLLOWS;
-        let queued = self.replication.queued_since(settled);
+        let replicated_by = self.core.clock.now() - REPLICATED_WITHIN;
+        let queued = self.replication.queued_since(replicated_by);
         let images: Vec<(ImageId, Digest, u64, bool)> = self.core.catalog.read(|state| {
             let live = state.iter().filter_map(|(id, entry)| Some((id, entry, entry.live()?)));
             let mine = live.filter_map(|(id, entry, r)| Some((id, entry, r, r.sha256.filter(|d| slice.takes(d))?)));
             let may_wait = |entry: &catalog::Entry, record: &catalog::Record| {
-                let new = !self.core.settings.archive_sync && uploaded_after(record, settled);
+                let new = !self.core.settings.archive_sync && uploaded_after(record, replicated_by);
                 new || queued.contains(&entry.stamp.commit)
             };
             mine.map(|(id, e, r, digest)| (id.clone(), digest, r.size.unwrap_or(0), may_wait(e, r))).collect()
         });
         self.core.progress.begin("images", images.len() as u64);
         let look = async |(id, digest, size, may_wait)| {
-            (self.look_until_settled(&id, digest, may_wait).await, id, digest, size)
+            (self.look_allowing_lag(&id, digest, may_wait).await, id, digest, size)
         };
         let mut looked = stream::iter(images).map(look).buffer_unordered(READS);
         let mut failure = None;
@@ -223,14 +223,14 @@ impl Verifier {
             findings.images += 1;
             self.core.progress.advance();
             findings.bytes += size;
-            let settled = match found {
+            let repaired = match found {
                 Ok(None) => Ok(()),
                 // An image deleted since then needs no repair.
                 Ok(Some(_)) if self.was_deleted(&id).await => Ok(()),
-                Ok(Some(copies)) => self.settle(&id, digest, copies, repair, findings).await,
+                Ok(Some(copies)) => self.repair(&id, digest, copies, repair, findings).await,
                 Err(error) => Err(error),
             };
-            if let Err(error) = settled {
+            if let Err(error) = repaired {
                 tracing::error!(image = %id, error = &error as &dyn std::error::Error, "an image could not be verified");
                 failure = failure.or(Some(error));
             }
@@ -239,7 +239,7 @@ impl Verifier {
     }
 
     /// Like [`look_at`](Self::look_at), but a pending replica is no fault if `may_wait` is set.
-    async fn look_until_settled(&self, id: &ImageId, digest: Digest, may_wait: bool) -> Result<Option<Copies>> {
+    async fn look_allowing_lag(&self, id: &ImageId, digest: Digest, may_wait: bool) -> Result<Option<Copies>> {
         let found = self.look_at(id, digest).await?;
         match found {
             Some(Copies { primary: Copy::Right, archive: Copy::Wrong }) if may_wait => {}
@@ -271,7 +271,7 @@ impl Verifier {
             let repaired = match self.look_at(&id, digest).await {
                 // Neither copy is intact, so there is no source for a repair.
                 Ok(Some(Copies { primary: Copy::Wrong, archive: Copy::Wrong }) | None) => Ok(()),
-                Ok(Some(copies)) => self.settle(&id, digest, copies, true, &mut findings).await,
+                Ok(Some(copies)) => self.repair(&id, digest, copies, true, &mut findings).await,
                 Err(error) => Err(error),
             };
             failure = failure.or(repaired.err());
@@ -284,7 +284,7 @@ impl Verifier {
         failure.map_or(Ok(()), Err)
     }
 
-    async fn settle(
+    async fn repair(
         &self,
         id: &ImageId,
         digest: Digest,
@@ -292,7 +292,7 @@ impl Verifier {
         repair: bool,
         findings: &mut Findings,
     ) -> Result<()> {
-        tracing::warn!(image = %id, ?copies, "a copy of an image is missing, wrong or cannot be read");
+        tracing::warn!(image = %id, ?copies, "a copy of an image is missing, damaged or unreadable");
         let Copies { primary, archive } = copies;
         let repaired = match (primary, archive) {
             (Copy::Wrong, Copy::Wrong) => {
@@ -350,7 +350,7 @@ impl Verifier {
     /// The recorded findings of past verifications.
     pub async fn verifications(&self) -> Result<Record> {
         let kept = self.core.archive.store().read(&layout::verified()).await.intact()?;
-        Ok(kept.and_then(|(bytes, _)| Record::decode(&bytes)).unwrap_or_else(Record::new))
+        Ok(kept.and_then(|(bytes, _)| seal::open(&bytes)).unwrap_or_default())
     }
 
     /// Records the findings of a verification. Only a verification that read all of its slice clears earlier findings.
@@ -362,17 +362,16 @@ impl Verifier {
         saw_all: bool,
     ) -> Result<()> {
         let note = |found: Found| {
-            let kept = match found {
-                Found::Absent | Found::Unreadable => None,
-                Found::Bytes(bytes) => Record::decode(&bytes),
+            let mut record = match found {
+                Found::Absent | Found::Unreadable => Record::default(),
+                Found::Bytes(bytes) => seal::open(&bytes).unwrap_or_default(),
             };
-            let mut record = kept.unwrap_or_else(Record::new);
             if let Some(backups) = backups {
                 // A backup that was deleted is no longer damaged.
                 record.damaged_backups.retain(|name| backups.contains(name));
             }
             record.note(slice, findings, self.core.clock.now(), saw_all);
-            Ok::<_, Error>(Change::Put(Body::from(record.encode()), ()))
+            Ok::<_, Error>(Change::Put(Body::from(seal::seal(&record)), ()))
         };
         self.core.archive.store().update(&layout::verified(), note).await
     }

@@ -7,14 +7,13 @@ use serde::{Deserialize, Serialize};
 
 use super::{Findings, SLICES, Slice};
 use crate::base::clock::millis;
-use crate::base::seal;
 use crate::layout::{BackupName, ImageId};
 use store::digest::Digest;
 
 /// The findings of past verifications; sealed JSON in the archive.
 ///
 /// A finding stays until a verification, of any slice, reads the same object again and finds it repaired.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Record {
     /// When each of the [`SLICES`] was last verified, by slice number.
@@ -35,25 +34,6 @@ pub struct Record {
 struct Moment(#[serde(with = "millis")] Timestamp);
 
 impl Record {
-    pub(super) fn new() -> Self {
-        Self {
-            slices: BTreeMap::new(),
-            whole: None,
-            damaged: BTreeMap::new(),
-            lost: BTreeMap::new(),
-            lost_copies: BTreeSet::new(),
-            damaged_backups: BTreeSet::new(),
-        }
-    }
-
-    pub(crate) fn encode(&self) -> Vec<u8> {
-        seal::seal(self)
-    }
-
-    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
-        seal::open(bytes)
-    }
-
     /// Adds the findings of a verification of `slice`. Earlier findings are cleared only if it `saw_all` of the slice.
     pub(super) fn note(&mut self, slice: Slice, findings: &Findings, now: Timestamp, saw_all: bool) {
         let verified = saw_all.then_some(slice);
@@ -82,7 +62,7 @@ impl Record {
 
     /// Whether nothing has been verified yet.
     pub fn is_empty(&self) -> bool {
-        *self == Self::new()
+        *self == Self::default()
     }
 
     /// The slice that was verified longest ago.

@@ -3,10 +3,9 @@
 //! These records have the size of the stored pixels and no orientation. A verification that repairs measures each such
 //! image again, by its header, and commits the result.
 
-use super::Verifier;
 use std::sync::Arc;
 
-use super::Slice;
+use super::{Slice, Verifier};
 use crate::catalog::{Change, Content, Entry, Record, Stamp};
 use crate::core::blocking;
 use crate::core::error::{Error, Result};

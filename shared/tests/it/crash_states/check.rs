@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use jiff::SignedDuration;
+
+use super::{Tree, View, World, now, tree, view};
+use crate::world::found_nothing;
 use shared::layout::BackupName;
 use shared::restore::Mode;
 use shared::store::testing::fs::{Moment, SimulatedDisk};
 use shared::verify::Slice;
-
-use super::{Tree, View, World, now, tree, view};
 
 /// What may be seen after a crash, and what was promised.
 pub struct Expected<'a> {
@@ -137,7 +138,7 @@ pub fn recover(world: &World) -> Result<(), String> {
 fn unchanged(world: &World, when: &str) -> Result<(), String> {
     let before = world.tree();
     let report = now(world.open().recovery.recover()).map_err(|e| format!("a recovery {when} fails: {e:?}"))?;
-    if !report.found_nothing() || world.tree() != before {
+    if !found_nothing(&report) || world.tree() != before {
         let paths = |tree: &Tree| tree.iter().map(|(path, _)| path.clone()).collect::<BTreeSet<_>>();
         let (before, after) = (paths(&before), paths(&world.tree()));
         let differences: Vec<_> = before.symmetric_difference(&after).collect();

@@ -19,6 +19,7 @@ use std::task::{Context, Poll, Waker};
 
 use image::{ImageFormat, RgbImage};
 use jiff::{SignedDuration, Timestamp};
+
 use shared::catalog::Record;
 use shared::clock::Clock;
 use shared::images::Fields;
@@ -31,10 +32,10 @@ use shared::{Keepsake, Settings};
 /// The images that a reader sees: their records, and their bytes.
 type View = BTreeMap<ImageId, (Record, Vec<u8>)>;
 
-/// A visible tree, by which states are told apart.
+/// A visible tree, by which states are acknowledged apart.
 type Tree = BTreeSet<(String, Option<Arc<Vec<u8>>>)>;
 
-/// A disk, the time, and what whoever uses it was told.
+/// A disk, the time, and what whoever uses it was acknowledged.
 #[derive(Clone)]
 struct World {
     disk: SimulatedDisk,

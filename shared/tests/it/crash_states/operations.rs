@@ -3,21 +3,20 @@
 use std::sync::Mutex;
 
 use jiff::SignedDuration;
+use uuid::Uuid;
+
+use super::{Copies, View, World, now, png, try_upload, upload, view};
 use shared::Keepsake;
 use shared::backup::Kind;
 use shared::catalog::Entry;
 use shared::digest::Digest;
-use shared::images::Fields;
-use shared::images::Patch;
+use shared::images::{Fields, Patch};
 use shared::layout::{self, BackupName, ImageId};
 use shared::restore::Mode;
 use shared::store::fs::{FileSystem, Open};
 use shared::store::{Body, PutMode};
 use shared::ticket::{Announcement, Destination};
 use shared::verify::Slice;
-use uuid::Uuid;
-
-use super::{Copies, View, World, now, png, try_upload, upload, view};
 
 /// What a process does that loses power meanwhile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +66,7 @@ pub const ALL: [Operation; 17] = [
     Sweep,
 ];
 
-/// What an operation needs to know from its preparation, and what it was told.
+/// What an operation needs to know from its preparation, and what it was acknowledged.
 #[derive(Debug, Default)]
 pub struct Notes {
     ticket: Mutex<Option<(Uuid, String)>>,
@@ -183,7 +182,7 @@ impl Operation {
         world.advance(SignedDuration::from_secs(1));
     }
 
-    /// Does it; what it is told of that lasts, it notes.
+    /// Does it; what it is acknowledged of that lasts, it notes.
     pub async fn run(self, keepsake: &Keepsake, notes: &Notes) -> shared::Result<()> {
         keepsake.core.catalog.refresh().await?;
         let ticket = notes.ticket.lock().unwrap().clone();
@@ -230,7 +229,7 @@ impl Operation {
         Ok(())
     }
 
-    /// Does it once more after the crash, as a client would who was not told: then it must stand, and only once. What was
+    /// Does it once more after the crash, as a client would who was not acknowledged: then it must stand, and only once. What was
     /// acknowledged of a ticket must be enough to complete it.
     pub fn again(self, keepsake: &Keepsake, notes: &Notes, acknowledged: bool) -> Result<(), String> {
         let notes = &Notes { ticket: Mutex::new(notes.ticket.lock().unwrap().clone()), ..Notes::default() };

@@ -6,16 +6,15 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use shared::clock::Clock;
-use shared::store::testing::FaultStore;
-use shared::store::testing::fs::Moment;
+use Operation::*;
 
 use super::check::{Expected, States};
 use super::operations::{ALL, Notes, Operation, used};
 use super::single::Recorded;
 use super::{Copies, View, World, view};
-
-use Operation::*;
+use shared::clock::Clock;
+use shared::store::testing::FaultStore;
+use shared::store::testing::fs::Moment;
 
 /// Whether the second operation finds what it is about after the first.
 fn follows(first: Operation, second: Operation) -> bool {
@@ -42,8 +41,8 @@ struct Two {
     notes: [Notes; 2],
 }
 
-/// A moment, and whether each of the two had been told by then that it was done.
-type Told = (Moment, [bool; 2]);
+/// A moment, and whether each of the two had been acknowledged by then that it was done.
+type Acknowledged = (Moment, [bool; 2]);
 
 impl Two {
     fn new(operations: [Operation; 2]) -> Self {
@@ -56,14 +55,14 @@ impl Two {
 
     /// The first makes `ahead` store operations, then the second does all of its own, then the first the rest; either one
     /// may be left out. Returns the moments, and whether the first had more than `ahead` to do.
-    fn run(&self, ahead: usize, take_part: [bool; 2]) -> (Vec<Told>, bool) {
+    fn run(&self, ahead: usize, take_part: [bool; 2]) -> (Vec<Acknowledged>, bool) {
         let keepsakes = [11, 12].map(|seed| {
             let clock = Clock::manual_seeded(self.world.clock.now(), seed);
             self.world.open_over(Arc::new(FaultStore::new(self.world.backend())), clock)
         });
         let mut first = pin!(self.operations[0].run(&keepsakes[0], &self.notes[0]));
         let mut second = pin!(self.operations[1].run(&keepsakes[1], &self.notes[1]));
-        let (mut told, mut moments, mut context) = ([false; 2], Vec::new(), Context::from_waker(Waker::noop()));
+        let (mut acknowledged, mut moments, mut context) = ([false; 2], Vec::new(), Context::from_waker(Waker::noop()));
         let mut ended = take_part.map(|takes_part| !takes_part);
         self.world.disk.record();
         let mut polls = 0;
@@ -71,14 +70,14 @@ impl Two {
             let turn = usize::from(ended[0] || polls >= ahead && !ended[1]);
             polls += usize::from(turn == 0);
             let polled = if turn == 0 { first.as_mut().poll(&mut context) } else { second.as_mut().poll(&mut context) };
-            moments.extend(self.world.disk.recorded().into_iter().map(|moment| (moment, told)));
+            moments.extend(self.world.disk.recorded().into_iter().map(|moment| (moment, acknowledged)));
             if let Poll::Ready(outcome) = polled {
                 ended[turn] = true;
                 // Who was refused was promised nothing.
-                told[turn] = outcome.is_ok();
+                acknowledged[turn] = outcome.is_ok();
             }
         }
-        moments.push((self.world.disk.moment(), told));
+        moments.push((self.world.disk.moment(), acknowledged));
         (moments, polls > ahead)
     }
 
@@ -99,15 +98,15 @@ fn interleaved(operations: [Operation; 2]) {
         let two = Two::new(operations);
         let (moments, more) = two.run(ahead, [true, true]);
         let both = two.view();
-        for (moment, told) in moments {
+        for (moment, acknowledged) in moments {
             let mut views = vec![&both];
-            views.extend((!told[1]).then_some(&alone[0]));
-            views.extend((!told[0]).then_some(&alone[1]));
-            views.extend((told == [false; 2]).then_some(&before));
+            views.extend((!acknowledged[1]).then_some(&alone[0]));
+            views.extend((!acknowledged[0]).then_some(&alone[1]));
+            views.extend((acknowledged == [false; 2]).then_some(&before));
             let backups = two.world.backups.clone();
             let rotten = operations.contains(&Verify);
             let expected = Expected { world: &two.world, views, backups, acknowledged: false, rotten };
-            for disk in states.entry(told).or_default().new_at(&moment) {
+            for disk in states.entry(acknowledged).or_default().new_at(&moment) {
                 count += 1;
                 let outcome = expected.check(&disk, |_| Ok(()));
                 outcome.unwrap_or_else(|e| panic!("{operations:?}, the second after {ahead}, after {moment:?}: {e}"));

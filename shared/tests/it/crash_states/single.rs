@@ -1,12 +1,12 @@
 //! Each operation by itself, cut off at each of its system calls, and the recoveries that follow, cut off likewise.
 
 use jiff::SignedDuration;
-use shared::store::testing::fs::{Moment, SimulatedDisk};
-use shared::store::{Body, Key, PutMode};
 
 use super::check::{Expected, States, recover};
 use super::operations::{ALL, Notes, Operation, runtime, same_images, used};
 use super::{Copies, View, World, now, png, view};
+use shared::store::testing::fs::{Moment, SimulatedDisk};
+use shared::store::{Body, Key, PutMode};
 
 /// An operation that was seen to its end, with the disk after each of its calls.
 pub struct Recorded {
@@ -54,7 +54,7 @@ impl Recorded {
         for moment in &self.moments {
             states.new_at(moment).into_iter().for_each(|disk| f(moment, disk, &in_flight));
         }
-        // From the last call on, the client may have been told.
+        // From the last call on, the client may have been acknowledged.
         let mut last = States::default();
         let (done, acknowledged) = (self.world.disk.moment(), self.expected(true));
         last.new_at(&done).into_iter().for_each(|disk| f(&done, disk, &acknowledged));

@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use futures::TryStreamExt;
 use jiff::Timestamp;
 use rustix::io::Errno;
-use shared::store::fs::{FileSystem, Open};
-use shared::store::testing::fs::{Call, CallFault, FaultyFileSystem, SimulatedDisk};
-use shared::store::{Body, DiskStore, ErrorKind, Key, PutMode, Store};
 
 use super::check::States;
 use super::now;
+use shared::store::fs::{FileSystem, Open};
+use shared::store::testing::fs::{Call, CallFault, FaultyFileSystem, SimulatedDisk};
+use shared::store::{Body, DiskStore, ErrorKind, Key, PutMode, Store};
 
 type Objects = BTreeMap<String, Vec<u8>>;
 

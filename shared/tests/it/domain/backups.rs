@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use rustix::io::Errno;
+
+use super::{World, upload, upload_all};
 use shared::backup::Kind;
 use shared::health::Status;
 use shared::restore::Mode;
@@ -10,8 +12,6 @@ use shared::store::testing::fs::{Call, CallFault, FaultyFileSystem, SimulatedDis
 use shared::store::testing::{Fault, FaultStore};
 use shared::store::{DiskStore, ErrorKind};
 use shared::verify::Slice;
-
-use super::{World, upload, upload_all};
 
 #[tokio::test]
 async fn automatic_backup_of_dead_process_is_made_once_by_recovery() {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use super::{World, png, seen, upload, upload_all};
 use shared::backup::Kind;
 use shared::health::Status;
 use shared::images::Fields;
@@ -11,8 +12,6 @@ use shared::store::testing::{Fault, FaultStore, MemoryStore, Operation};
 use shared::store::{Body, DiskStore, ErrorKind, ObjectStore, Store};
 use shared::upload::NewImage;
 use shared::{Error, Keepsake, Settings};
-
-use super::{World, png, seen, upload, upload_all};
 
 /// Fails the `n`th operation of a process, and no other.
 fn nth(n: u64, fault: Fault) -> impl Fn(&Operation) -> Option<Fault> + Send + Sync + 'static {

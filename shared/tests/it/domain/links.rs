@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 
 use jiff::SignedDuration;
 use serde_json::Value;
+
+use super::portable::{entries_of, export, import, records};
+use super::{World, png, seen, upload};
 use shared::Error;
 use shared::backup::Kind;
 use shared::catalog::Record;
@@ -15,9 +18,6 @@ use shared::restore::Mode;
 use shared::store::ErrorKind;
 use shared::store::testing::Fault;
 use shared::verify::Slice;
-
-use super::portable::{entries_of, export, import, records};
-use super::{World, png, seen, upload};
 
 const URL: &str = "https://youtu.be/dQw4w9WgXcQ";
 

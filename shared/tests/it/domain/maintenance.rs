@@ -5,17 +5,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use jiff::SignedDuration;
+use uuid::Uuid;
+
+use super::{World, png, seen, upload, upload_all};
 use shared::backup::Kind;
 use shared::catalog::Compacted;
 use shared::digest::Digest;
 use shared::images::Patch;
-use shared::layout;
 use shared::store::testing::{Fault, FaultStore, Operation};
 use shared::store::{Body, ErrorKind, ObjectStore, PutMode};
-use shared::{Keepsake, Settings};
-use uuid::Uuid;
-
-use super::{World, png, seen, upload, upload_all};
+use shared::{Keepsake, Settings, layout};
 
 impl World {
     /// A process whose uploads leave replicas and backups to others, and which others can come between.

@@ -2,10 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{AtomicBool, AtomicU32};
 
 use futures::TryStreamExt;
 use jiff::SignedDuration;
+
+use super::{World, png, seen, upload, upload_all};
+use crate::world::found_nothing;
 use shared::backup::Kind;
 use shared::images::Patch;
 use shared::layout::{self, ImageId};
@@ -15,8 +19,6 @@ use shared::store::ObjectMeta;
 use shared::store::testing::{FaultStore, Operation};
 use shared::verify::Slice;
 use shared::{Error, Keepsake};
-
-use super::{World, png, seen, upload, upload_all};
 
 /// A store with images, one that was edited, one that was deleted, an automatic backup and one made by hand.
 pub(crate) async fn filled(world: &World) -> Vec<ImageId> {
@@ -59,7 +61,7 @@ async fn backups(keepsake: &Keepsake) -> Vec<String> {
 pub(crate) async fn assert_same(from: &World, to: &World) {
     let (ours, theirs) = (to.open(), from.open());
     let report = ours.recovery.recover().await.unwrap();
-    assert!(report.found_nothing() && report.missing.is_empty() && !report.is_new, "{report:?}");
+    assert!(found_nothing(&report) && report.missing.is_empty() && !report.is_new, "{report:?}");
     assert_eq!(seen(&ours).await, seen(&theirs).await);
     assert_eq!(backups(&ours).await, backups(&theirs).await);
     let states = [&ours, &theirs].map(|keepsake| keepsake.core.catalog.read(|state| state.snapshot()));
@@ -322,7 +324,7 @@ async fn a_delete_that_only_the_target_has_forgotten_is_not_counted_twice() {
         keepsake.core.catalog.read(|state| state.totals().uploads())
     };
     assert_eq!(uploads(&to).await, 13);
-    assert!(to.open().recovery.recover().await.unwrap().found_nothing());
+    assert!(found_nothing(&to.open().recovery.recover().await.unwrap()));
     run(&from, &to).await.unwrap();
     assert_eq!((uploads(&to).await, uploads(&from).await), (13, 13));
 }

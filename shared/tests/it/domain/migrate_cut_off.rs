@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
+use super::World;
+use super::migrate::{assert_same, elsewhere, filled, versions};
 use shared::Error;
 use shared::migrate::migrate;
 use shared::store::ErrorKind;
 use shared::store::testing::{Fault, FaultStore};
-
-use super::World;
-use super::migrate::{assert_same, elsewhere, filled, versions};
 
 /// Migrates until the place to migrate to has done so many operations, and then fails for ever.
 async fn cut_off(from: &World, to: &World, after: u64) -> bool {

@@ -1,11 +1,10 @@
 //! Records of the older format, which have no digest until someone has looked at their files.
 
+use super::{World, png, seen};
 use shared::backup::Kind;
 use shared::images::Patch;
 use shared::layout::ImageId;
 use shared::restore::Mode;
-
-use super::{World, png, seen};
 
 /// A store that serves, into which someone copies a file and a checkpoint of the older format.
 async fn with_older_record() -> (World, ImageId) {

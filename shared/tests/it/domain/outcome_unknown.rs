@@ -1,17 +1,18 @@
 //! Changes whose outcome the client was not told: what a reader sees afterwards is what stays.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::SeqCst;
 use std::task::{Context, Poll, Waker};
 
 use jiff::SignedDuration;
+
+use super::{World, seen, upload};
 use shared::catalog::CommitError;
 use shared::images::Patch;
 use shared::store::testing::{Fault, FaultStore, Operation};
 use shared::store::{ErrorKind, Key};
 use shared::{Error, Keepsake};
-
-use super::{World, seen, upload};
 
 const COMMIT: &str = "image-metadata.d/";
 const MIRRORED: &str = "backups/image-metadata.d/";

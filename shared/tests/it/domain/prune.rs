@@ -6,6 +6,8 @@ use std::sync::Arc;
 use futures::FutureExt;
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
+
+use super::{World, png, upload, upload_all};
 use shared::backup::Kind;
 use shared::catalog::decode_chunk;
 use shared::config::Keep;
@@ -18,8 +20,6 @@ use shared::store::testing::{Fault, FaultStore, MemoryStore, Operation};
 use shared::store::{Body, ErrorKind, Key, ObjectStore, PutMode};
 use shared::upload::NewImage;
 use shared::{Error, Keepsake, Settings};
-
-use super::{World, png, upload, upload_all};
 
 pub const DAY: SignedDuration = SignedDuration::from_hours(24);
 

@@ -4,6 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use jiff::SignedDuration;
+
+use super::prune::{DAY, assert_whole, few, keepsake, name_of, worn};
+use super::{World, png, upload, upload_all};
 use shared::backup::Kind;
 use shared::catalog::{Change, Content, Record};
 use shared::digest::Digest;
@@ -12,9 +15,6 @@ use shared::prune::{Pruned, SWEEP_EVERY};
 use shared::store::ErrorKind;
 use shared::store::testing::{Fault, FaultStore, Operation};
 use shared::{Error, Keepsake};
-
-use super::prune::{DAY, assert_whole, few, keepsake, name_of, worn};
-use super::{World, png, upload, upload_all};
 
 impl World {
     /// As if everything had been looked at just now.

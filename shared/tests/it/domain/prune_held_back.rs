@@ -4,11 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use shared::store::ErrorKind;
-use shared::store::testing::{Fault, FaultStore, Operation};
-
 use super::prune::{few, keepsake, worn};
 use super::{World, upload};
+use shared::store::ErrorKind;
+use shared::store::testing::{Fault, FaultStore, Operation};
 
 /// Nothing is removed where something that names contents cannot be read.
 async fn held_back_by(what: &str, damage: impl AsyncFn(&World), reason: &str) {
@@ -16,7 +15,7 @@ async fn held_back_by(what: &str, damage: impl AsyncFn(&World), reason: &str) {
     damage(&world).await;
     let before = world.keys("").await;
     let pruned = keepsake(&world, 1).pruner.prune(false).await.unwrap();
-    assert!(pruned.held_back.is_some_and(|told| told.contains(reason)), "{what}: {pruned:?}");
+    assert!(pruned.held_back.is_some_and(|given| given.contains(reason)), "{what}: {pruned:?}");
     assert_eq!((pruned.removed, pruned.bytes, world.keys("").await), (vec![], 0, before), "{what}");
 }
 

@@ -8,14 +8,14 @@ use std::sync::Arc;
 use futures::poll;
 use jiff::SignedDuration;
 use proptest::prelude::*;
+
+use super::prune::{DAY, assert_whole};
+use super::{World, seen, upload, upload_all};
 use shared::backup::Kind;
 use shared::config::Keep;
 use shared::restore::Mode;
 use shared::store::testing::FaultStore;
 use shared::{Error, Keepsake, Settings};
-
-use super::prune::{DAY, assert_whole};
-use super::{World, seen, upload, upload_all};
 
 /// Someone at work, one store operation at a time.
 struct Actor<'a> {

@@ -4,6 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use jiff::SignedDuration;
+use uuid::Uuid;
+
+use super::{World, png, seen, upload_all};
+use crate::world::found_nothing;
 use shared::clock::{Clock, format_millis};
 use shared::health::Status;
 use shared::layout::{self, ImageId};
@@ -11,9 +15,6 @@ use shared::media::Limits;
 use shared::store::testing::{Fault, FaultStore, MemoryStore, Operation};
 use shared::store::{ErrorKind, Store};
 use shared::{Keepsake, Settings};
-use uuid::Uuid;
-
-use super::{World, png, seen, upload_all};
 
 #[tokio::test]
 async fn files_of_interrupted_upload_are_quarantined_once_it_cannot_run() {
@@ -235,7 +236,7 @@ async fn a_recovery_of_a_healthy_store_changes_nothing() {
     keepsake.recovery.recover().await.unwrap();
     let before = world.keys("").await;
     let report = world.open().recovery.recover().await.unwrap();
-    assert!(report.found_nothing(), "{report:?}");
+    assert!(found_nothing(&report), "{report:?}");
     assert_eq!(world.keys("").await, before);
 }
 

@@ -5,6 +5,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use serde_json::Value;
+
+use super::{png, upload_all};
 use shared::backup::Kind;
 use shared::clock::Clock;
 use shared::layout::{self, BackupName};
@@ -12,8 +14,6 @@ use shared::restore::Mode;
 use shared::store::testing::{Fault, FaultStore, Operation};
 use shared::store::{DiskStore, ErrorKind, ObjectStore, Store};
 use shared::{Error, Keepsake, Settings};
-
-use super::{png, upload_all};
 
 /// A process that serves the folder and whose operations fail like this.
 fn open(folder: &Path, clock: &Clock, plan: impl Fn(&Operation) -> Option<Fault> + Send + Sync + 'static) -> Keepsake {

@@ -3,13 +3,17 @@
 use std::io::Cursor;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::SeqCst;
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use futures::{FutureExt, TryStreamExt};
 use image::{ImageFormat, RgbImage};
 use jiff::SignedDuration;
+use uuid::Uuid;
+
+use super::{World, png, seen, upload_all};
 use shared::backup::Kind;
 use shared::catalog::CommitError;
 use shared::images::Fields;
@@ -21,9 +25,6 @@ use shared::store::{
 };
 use shared::upload::NewImage;
 use shared::{Error, Keepsake, Settings};
-use uuid::Uuid;
-
-use super::{World, png, seen, upload_all};
 
 const RESERVE: u64 = 10_000;
 

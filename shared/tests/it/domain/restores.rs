@@ -1,11 +1,11 @@
 //! Restores: what comes back, what stays, and what is refused.
 
 use futures::FutureExt;
+
+use super::{World, png, seen, upload, upload_all};
 use shared::Error;
 use shared::backup::Kind;
 use shared::restore::Mode;
-
-use super::{World, png, seen, upload, upload_all};
 
 #[tokio::test]
 async fn a_restore_refuses_a_tampered_image_and_brings_back_the_others() {

@@ -1,15 +1,15 @@
 //! Tickets whose completion is cut off, fails, or is asked for twice at once.
 
 use jiff::SignedDuration;
+use uuid::Uuid;
+
+use super::{World, png, seen};
 use shared::digest::Digest;
 use shared::images::Fields;
 use shared::store::testing::Fault;
 use shared::store::{Body, ErrorKind};
 use shared::ticket::{Announcement, Destination};
 use shared::{Error, Keepsake};
-use uuid::Uuid;
-
-use super::{World, png, seen};
 
 fn announcement(bytes: &[u8]) -> Announcement {
     Announcement {

@@ -1,10 +1,15 @@
 //! Tokens: what is kept of them, who changes them, and how soon a process knows.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::SeqCst;
 
 use futures::FutureExt;
 use jiff::SignedDuration;
+
+use super::migrate::{elsewhere, filled};
+use super::portable::{entries_of, export};
+use super::{World, upload};
 use shared::backup::Kind;
 use shared::migrate::migrate;
 use shared::portable::What;
@@ -13,10 +18,6 @@ use shared::store::ErrorKind;
 use shared::store::testing::{Fault, FaultStore, Operation};
 use shared::tokens::{Scope, TRUSTED};
 use shared::{Error, Keepsake};
-
-use super::migrate::{elsewhere, filled};
-use super::portable::{entries_of, export};
-use super::{World, upload};
 
 async fn names(keepsake: &Keepsake) -> Vec<String> {
     keepsake.tokens.list().await.unwrap().into_iter().map(|token| token.name).collect()

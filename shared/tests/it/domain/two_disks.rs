@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
+use super::{upload, upload_all};
 use shared::clock::Clock;
 use shared::images::Patch;
 use shared::layout::ImageId;
 use shared::store::Store;
 use shared::store::testing::MemoryStore;
 use shared::{Keepsake, Settings};
-
-use super::{upload, upload_all};
 
 fn on_a_new_disk(archive: &Arc<MemoryStore>, clock: &Clock, archive_sync: bool) -> Keepsake {
     let whole = |memory: Arc<MemoryStore>| Store::new(memory as _, &std::env::temp_dir());

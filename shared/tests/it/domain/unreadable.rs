@@ -3,6 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use uuid::Uuid;
+
+use super::{World, png, seen, upload_all};
 use shared::backup::Kind;
 use shared::health::Status;
 use shared::layout::{self, ImageId};
@@ -10,9 +13,6 @@ use shared::restore::Mode;
 use shared::store::ErrorKind;
 use shared::store::testing::Fault;
 use shared::{Error, Keepsake};
-use uuid::Uuid;
-
-use super::{World, png, seen, upload_all};
 
 /// Whether what a process reads is unreadable.
 #[derive(Clone)]

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use futures::FutureExt;
+
+use super::{World, png, seen, upload_all};
 use shared::backup::Kind;
 use shared::digest::Digest;
 use shared::health::Status;
@@ -13,8 +15,6 @@ use shared::store::testing::{Fault, FaultStore, Operation};
 use shared::store::{Body, ErrorKind, Key, ObjectStore, PutMode};
 use shared::verify::{Findings, SLICES, Slice};
 use shared::{Error, Keepsake, Settings};
-
-use super::{World, png, seen, upload_all};
 
 /// Other bytes of the same length.
 fn rotten(bytes: &[u8]) -> Vec<u8> {

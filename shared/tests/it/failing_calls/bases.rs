@@ -3,29 +3,28 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
+use uuid::Uuid;
+
+use super::operations::{Known, On, UNDER_TICKET, announcement};
+use super::run;
+use super::test_store::TestStore;
+use crate::world::{png, upload_all};
 use shared::backup::Kind;
 use shared::clock::Clock;
-use shared::images::Fields;
-use shared::images::Patch;
+use shared::images::{Fields, Patch};
 use shared::layout::{self, ImageId};
 use shared::restore::Mode;
 use shared::store::Body;
 use shared::ticket::Destination;
 use shared::upload::NewImage;
 use shared::{Keepsake, Settings};
-use uuid::Uuid;
-
-use super::operations::{Known, On, UNDER_TICKET, announcement};
-use super::places::Place;
-use super::run;
-use crate::world::{png, upload_all};
 
 /// Uploads for each automatic backup.
 const BACKUP_EVERY: u64 = 5;
 
 /// A store that cases start from, each on a copy of its own.
 pub(crate) struct Base {
-    pub(crate) place: Place,
+    pub(crate) store: TestStore,
     pub(crate) on: On,
     pub(crate) known: Known,
     pub(crate) settings: Settings,
@@ -36,24 +35,24 @@ pub(crate) struct Base {
 pub(crate) type View = Vec<(String, Option<String>, bool)>;
 
 impl Base {
-    pub(crate) fn new(place: Place, on: On) -> Self {
+    pub(crate) fn new(store: TestStore, on: On) -> Self {
         let clock = Clock::manual("2026-11-20T08:00:00Z".parse().unwrap());
-        place.set_now(clock.now());
+        store.set_now(clock.now());
         let settings = Settings {
             backup_every: BACKUP_EVERY,
             reserve_bytes: 0,
             archive_sync: on != On::Deferred,
             ..Settings::default()
         };
-        let keepsake = place.open(&clock, &settings, None).unwrap();
+        let keepsake = store.open(&clock, &settings, None).unwrap();
         let (ids, known) = run(fill(&keepsake));
         drop(keepsake);
-        let commits = place.keys(layout::COMMITS).iter().map(|key| commit_id(key)).collect();
+        let commits = store.keys(layout::COMMITS).iter().map(|key| commit_id(key)).collect();
         if on == On::Damaged {
-            damage(&place, &ids);
+            damage(&store, &ids);
             clock.advance(SignedDuration::from_hours(25));
         }
-        Self { place, on, known: Known { commits, ..known }, settings, now: clock.now() + SignedDuration::from_mins(1) }
+        Self { store, on, known: Known { commits, ..known }, settings, now: clock.now() + SignedDuration::from_mins(1) }
     }
 
     /// A clock that gives other ids than those that are in the store.
@@ -61,9 +60,9 @@ impl Base {
         Clock::manual_seeded(self.now, 7)
     }
 
-    /// What a client sees in a place that began as this one; every new reader sees the same.
-    pub(crate) fn view(&self, place: &Place, clock: &Clock) -> View {
-        self.seen(&place.open(clock, &self.settings, None).unwrap())
+    /// What a client sees in a store that began as this one; every new reader sees the same.
+    pub(crate) fn view(&self, store: &TestStore, clock: &Clock) -> View {
+        self.seen(&store.open(clock, &self.settings, None).unwrap())
     }
 
     /// Likewise, of one process.
@@ -87,17 +86,17 @@ impl Base {
         })
     }
 
-    /// Whether no unfinished file came to those that a place began with.
-    pub(crate) fn has_only_its_unfinished(&self, place: &Place) -> bool {
-        let before = self.place.unfinished();
-        place.unfinished().iter().all(|file| before.contains(file))
+    /// Whether no unfinished file came to those that a store began with.
+    pub(crate) fn has_only_its_unfinished(&self, store: &TestStore) -> bool {
+        let before = self.store.unfinished();
+        store.unfinished().iter().all(|file| before.contains(file))
     }
 
-    /// The images whose bytes lie in the place, and those that it should hold.
-    pub(crate) fn files(&self, place: &Place, keepsake: &Keepsake) -> (Vec<String>, Vec<String>) {
+    /// The images whose bytes lie in the store, and those that it should hold.
+    pub(crate) fn files(&self, store: &TestStore, keepsake: &Keepsake) -> (Vec<String>, Vec<String>) {
         let live =
             keepsake.core.catalog.read(|state| state.live().map(|(id, _)| layout::image(id).to_string()).collect());
-        (place.keys(layout::UPLOADS), live)
+        (store.keys(layout::UPLOADS), live)
     }
 
     /// Every backup that was there can be restored whole, and each automatic one that was due is there once.
@@ -152,23 +151,23 @@ async fn ticket(keepsake: &Keepsake, n: u32) -> ((Uuid, String), Vec<u8>) {
 }
 
 /// A bit of everything that recovery and verification repair.
-fn damage(place: &Place, ids: &[ImageId]) {
+fn damage(store: &TestStore, ids: &[ImageId]) {
     let digest = |n| shared::digest::Digest::of(&png(n));
     // The bytes of one image are gone, those of another have rotted, and one has no replica.
     let mut rotten = png(0);
     rotten[50] ^= 1;
-    place.put(&format!("uploads/{}", ids[0]), &rotten);
-    place.remove(&format!("uploads/{}", ids[2]));
-    place.remove(&format!("backups/images/{}", digest(3)));
+    store.put(&format!("uploads/{}", ids[0]), &rotten);
+    store.remove(&format!("uploads/{}", ids[2]));
+    store.remove(&format!("backups/images/{}", digest(3)));
     // A delete and an upload were cut off, and someone copied an image into the folder.
-    place.put(&format!("uploads/{}", ids[1]), &png(1));
-    place.put(&format!("uploads/{}", ImageId::generate(Uuid::from_u128(5), "png")), &png(70));
-    place.put("uploads/foreign.png", &png(71));
+    store.put(&format!("uploads/{}", ids[1]), &png(1));
+    store.put(&format!("uploads/{}", ImageId::generate(Uuid::from_u128(5), "png")), &png(70));
+    store.put("uploads/foreign.png", &png(71));
     // One commit is torn, and the replica of the checkpoint is gone.
-    let torn = place.keys(layout::COMMITS)[0].clone();
-    place.put(&torn, b"{\"digest\":");
-    place.remove("backups/image-metadata.json");
-    if let Place::Disk(disk) = place {
+    let torn = store.keys(layout::COMMITS)[0].clone();
+    store.put(&torn, b"{\"digest\":");
+    store.remove("backups/image-metadata.json");
+    if let TestStore::Disk(disk) = store {
         use shared::store::fs::{FileSystem, Open};
         let left = disk.root().unwrap().open_at(&format!(".tmp-{}", Uuid::from_u128(9)), Open::New).unwrap();
         left.write(b"unfinished").unwrap();
@@ -181,9 +180,9 @@ fn commit_id(key: &str) -> Uuid {
 }
 
 /// What operation and fault a case is about, printed where it fails.
-pub(crate) struct Told(pub(crate) String);
+pub(crate) struct ContextOnPanic(pub(crate) String);
 
-impl Drop for Told {
+impl Drop for ContextOnPanic {
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("in the case: {}", self.0);

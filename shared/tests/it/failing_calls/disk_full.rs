@@ -1,6 +1,10 @@
 //! The promise for a full disk: an upload that finds no room is refused and leaves nothing, deleting works at once, and
 //! uploads go on as soon as there is room.
 
+use super::bases::ContextOnPanic;
+use super::test_store::TestStore;
+use super::{answered, run};
+use crate::world::png;
 use shared::clock::Clock;
 use shared::health::Status;
 use shared::images::Fields;
@@ -10,11 +14,6 @@ use shared::store::fs::FileSystem;
 use shared::store::testing::fs::SimulatedDisk;
 use shared::upload::{NewImage, Uploaded};
 use shared::{Keepsake, Result, Settings};
-
-use super::bases::Told;
-use super::places::Place;
-use super::{answered, run};
-use crate::world::png;
 
 /// An image with something behind it, as long as an image that takes up room.
 fn large(n: u32) -> Vec<u8> {
@@ -49,7 +48,7 @@ fn open(disk: &SimulatedDisk, clock: &Clock) -> Keepsake {
 
 fn open_with(disk: &SimulatedDisk, clock: &Clock, reserve_bytes: u64) -> Keepsake {
     let settings = Settings { reserve_bytes, ..Settings::default() };
-    Place::Disk(disk.clone()).open(clock, &settings, None).unwrap()
+    TestStore::Disk(disk.clone()).open(clock, &settings, None).unwrap()
 }
 
 fn later() -> Clock {
@@ -77,7 +76,7 @@ fn full_disk_stores_upload_or_refuses_it_without_traces() {
     let (full, two, used) = disk_with_two();
     let (mut refused, mut needed) = (0, None);
     for free in (0..12_000).step_by(61) {
-        let _told = Told(format!("{free} bytes are free"));
+        let _context = ContextOnPanic(format!("{free} bytes are free"));
         let disk = full.moment().copy();
         let before = disk.moment().tree();
         disk.set_capacity(used + free);
@@ -110,7 +109,7 @@ fn full_disk_stores_upload_or_refuses_it_without_traces() {
 fn full_disk_deletes_images_with_any_number_of_free_bytes() {
     let (full, two, used) = disk_with_two();
     for free in (0..2_000).step_by(13) {
-        let _told = Told(format!("{free} bytes are free"));
+        let _context = ContextOnPanic(format!("{free} bytes are free"));
         let disk = full.moment().copy();
         disk.set_capacity(used + free);
         let keepsake = open(&disk, &later());
@@ -169,7 +168,7 @@ fn a_disk_without_free_inodes_says_so_in_health_and_in_the_answer() {
     let (full, two, _) = disk_with_two();
     let mut refused = 0;
     for free in 0..8 {
-        let _told = Told(format!("{free} inodes are free"));
+        let _context = ContextOnPanic(format!("{free} inodes are free"));
         let disk = full.moment().copy();
         disk.set_file_capacity(files(&disk) + free);
         let keepsake = open(&disk, &later());

@@ -1,12 +1,11 @@
 //! The ways to fail, as data.
 
 use rustix::io::Errno;
-use shared::store::ErrorKind;
-use shared::store::testing::Fault as StoreFault;
-use shared::store::testing::Operation;
-use shared::store::testing::fs::{Call, CallFault};
 
-use super::places::{Fault, How};
+use super::test_store::{Fault, How};
+use shared::store::ErrorKind;
+use shared::store::testing::fs::{Call, CallFault};
+use shared::store::testing::{Fault as StoreFault, Operation};
 
 const EIO: CallFault = CallFault::Fails(Errno::IO);
 

@@ -8,8 +8,8 @@ mod bases;
 mod disk_full;
 mod faults;
 mod operations;
-mod places;
 mod read_only;
+mod test_store;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
@@ -17,16 +17,16 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use axum::response::IntoResponse;
+use bases::{Base, ContextOnPanic, View, counted};
 use jiff::SignedDuration;
+use operations::{Effect, OPERATIONS, On, Operation};
+use test_store::{Fault, Injector, TestStore, When};
+
 use shared::clock::Clock;
 use shared::http::Problem;
 use shared::store::testing::MemoryStore;
 use shared::store::testing::fs::SimulatedDisk;
 use shared::{Error, Keepsake};
-
-use bases::{Base, Told, View, counted};
-use operations::{Effect, OPERATIONS, On, Operation};
-use places::{Fault, Injector, Place, When};
 
 /// Drives a future by hand, so that the same calls come in the same order each time. What hangs is a failure.
 fn run<F: Future>(future: F) -> F::Output {
@@ -64,46 +64,46 @@ struct Expected {
 }
 
 /// The files of images and commits, wherever they lie; those of new images have names that come from the clock.
-fn files(place: &Place) -> Vec<String> {
-    let places = ["uploads/", "image-metadata", "incoming/", "backups/images/", "backups/image-metadata"];
-    places.iter().flat_map(|prefix| place.keys(prefix)).collect()
+fn files(store: &TestStore) -> Vec<String> {
+    let prefixes = ["uploads/", "image-metadata", "incoming/", "backups/images/", "backups/image-metadata"];
+    prefixes.iter().flat_map(|prefix| store.keys(prefix)).collect()
 }
 
 impl Expected {
     fn new(base: &Base, operation: &Operation) -> Self {
-        let (place, clock) = (base.place.copy(), base.clock());
-        let keepsake = place.open(&clock, &base.settings, None).unwrap();
+        let (store, clock) = (base.store.copy(), base.clock());
+        let keepsake = store.open(&clock, &base.settings, None).unwrap();
         run((operation.run)(&keepsake, &base.known)).unwrap();
-        Self { before: base.view(&base.place, &clock), after: base.view(&place, &clock), files: files(&place) }
+        Self { before: base.view(&base.store, &clock), after: base.view(&store, &clock), files: files(&store) }
     }
 }
 
 /// One case: the operation on a copy of the base, with the fault. Returns whether the fault was reached.
 fn check(base: &Base, operation: &Operation, expected: &Expected, fault: Fault, when: When) -> bool {
-    let mut told = Told(format!("{:?} {}, {} {when:?}", base.on, operation.name, fault.name));
-    let (place, clock) = (base.place.copy(), base.clock());
-    place.set_now(clock.now());
-    let untouched = place.versions();
+    let mut context = ContextOnPanic(format!("{:?} {}, {} {when:?}", base.on, operation.name, fault.name));
+    let (store, clock) = (base.store.copy(), base.clock());
+    store.set_now(clock.now());
+    let untouched = store.versions();
     let injector = Injector::new(fault, when);
-    let keepsake = place.open(&clock, &base.settings, Some(&injector)).unwrap();
+    let keepsake = store.open(&clock, &base.settings, Some(&injector)).unwrap();
     injector.arm(true);
     let outcome = run((operation.run)(&keepsake, &base.known));
     injector.arm(false);
     let struck = injector.struck();
-    told.0 += &format!(", at {:?}, which gave {outcome:?}", struck.first());
+    context.0 += &format!(", at {:?}, which gave {outcome:?}", struck.first());
     if struck.is_empty() {
         assert!(outcome.is_ok());
         return false;
     }
 
-    assert_eq!(place.open_handles(), 0, "something stays open");
+    assert_eq!(store.open_handles(), 0, "something stays open");
     let removing_failed = struck.iter().any(|call| call.starts_with("unlink_at .tmp-"));
-    assert!(removing_failed || base.has_only_its_unfinished(&place), "{:?} stay", place.unfinished());
+    assert!(removing_failed || base.has_only_its_unfinished(&store), "{:?} stay", store.unfinished());
     if operation.effect == Effect::Reads {
-        assert_eq!(place.versions(), untouched, "reading wrote");
+        assert_eq!(store.versions(), untouched, "reading wrote");
     }
 
-    let between = base.view(&place, &clock);
+    let between = base.view(&store, &clock);
     // With the other copy of something wrong as well, what was there was not all that could be found.
     let two_wrong = base.on == On::Damaged && fault.spoils_a_copy();
     match outcome {
@@ -134,18 +134,18 @@ fn check(base: &Base, operation: &Operation, expected: &Expected, fault: Fault, 
             try_again(base, operation, &keepsake, &clock, may_stand, &problem);
             assert_eq!(base.seen(&keepsake), after, "after another try");
             if ["recover", "start"].contains(&operation.name) {
-                assert_eq!(files(&place), expected.files, "other files than after a recovery that never failed");
+                assert_eq!(files(&store), expected.files, "other files than after a recovery that never failed");
             }
         }
     }
-    survive(base, &place, &base.seen(&keepsake));
-    settle(base, &place, &keepsake, removing_failed);
+    survive(base, &store, &base.seen(&keepsake));
+    check_recovery(base, &store, &keepsake, removing_failed);
     true
 }
 
 /// What a client sees now is there after a loss of power too.
-fn survive(base: &Base, place: &Place, seen: &View) {
-    let lost = place.after_power_loss();
+fn survive(base: &Base, store: &TestStore, seen: &View) {
+    let lost = store.after_power_loss();
     let survivor = lost.open(&base.clock(), &base.settings, None).unwrap();
     run(survivor.recovery.recover()).unwrap();
     let survived = base.seen(&survivor);
@@ -168,7 +168,7 @@ fn try_again(base: &Base, operation: &Operation, keepsake: &Keepsake, clock: &Cl
 }
 
 /// The same process goes on, others see what it sees, and a day later everything is in order and nothing else is there.
-fn settle(base: &Base, place: &Place, keepsake: &Keepsake, removing_failed: bool) {
+fn check_recovery(base: &Base, store: &TestStore, keepsake: &Keepsake, removing_failed: bool) {
     run(crate::world::upload(keepsake, 90)).unwrap();
     let seen = base.seen(keepsake);
     assert!(seen.contains(&("new".to_owned(), Some("number 90".to_owned()), true)));
@@ -176,27 +176,27 @@ fn settle(base: &Base, place: &Place, keepsake: &Keepsake, removing_failed: bool
     assert!(health.writable, "{:?}", health.checks);
     let listed = run(keepsake.backups.list()).unwrap();
     assert!(listed.iter().any(|backup| backup.name == base.known.backup), "a backup is not listed any more");
-    assert!(removing_failed || base.has_only_its_unfinished(place), "{:?} stay", place.unfinished());
+    assert!(removing_failed || base.has_only_its_unfinished(store), "{:?} stay", store.unfinished());
 
     let clock = base.clock();
-    assert_eq!(base.view(place, &clock), seen, "another process sees something else");
+    assert_eq!(base.view(store, &clock), seen, "another process sees something else");
     clock.advance(SignedDuration::from_hours(25));
-    place.set_now(clock.now());
-    let later = place.open(&clock, &base.settings, None).unwrap();
+    store.set_now(clock.now());
+    let later = store.open(&clock, &base.settings, None).unwrap();
     run(later.recovery.recover()).unwrap();
     run(later.maintenance.follow_up()).unwrap();
     let seen_later = base.seen(&later);
     let as_ever = if base.on == On::Damaged { covers(&seen_later, &seen) } else { seen_later == seen };
     assert!(as_ever, "a recovery made {seen_later:?} of {seen:?}");
-    let (mut files, mut live) = base.files(place, &later);
+    let (mut files, mut live) = base.files(store, &later);
     files.sort();
     live.sort();
     assert_eq!(files, live, "files without a record, or records without a file");
-    assert_eq!(place.keys("incoming/"), [""; 0]);
-    assert_eq!(place.unfinished(), [""; 0]);
+    assert_eq!(store.keys("incoming/"), [""; 0]);
+    assert_eq!(store.unfinished(), [""; 0]);
     base.check_backups(&later);
     drop(later);
-    assert_eq!(place.open_handles(), 0);
+    assert_eq!(store.open_handles(), 0);
 }
 
 /// Whether a view shows all that another does.
@@ -214,7 +214,7 @@ const FROM: Row = When::From;
 /// All cases of these operations and faults on such places; returns how many there were. With a `stride`, each row leaves
 /// out some, each another part of them. Rows that fail do not keep others from being looked at.
 fn check_all(
-    new: fn() -> Place,
+    new: fn() -> TestStore,
     wanted: impl Fn(&Operation) -> bool,
     faults: &[Fault],
     rows: &[Row],
@@ -242,16 +242,16 @@ fn check_all(
     cases
 }
 
-fn in_memory() -> Place {
-    Place::Memory(Arc::new(MemoryStore::new()), None)
+fn in_memory() -> TestStore {
+    TestStore::Memory(Arc::new(MemoryStore::new()), None)
 }
 
-fn archive_apart() -> Place {
-    Place::Memory(Arc::new(MemoryStore::new()), Some(Arc::new(MemoryStore::new())))
+fn archive_apart() -> TestStore {
+    TestStore::Memory(Arc::new(MemoryStore::new()), Some(Arc::new(MemoryStore::new())))
 }
 
-fn on_disk() -> Place {
-    Place::Disk(SimulatedDisk::new())
+fn on_disk() -> TestStore {
+    TestStore::Disk(SimulatedDisk::new())
 }
 
 fn all(_: &Operation) -> bool {
@@ -354,14 +354,14 @@ fn two_faults_in_one_operation_do_no_more_harm_than_one() {
 
 #[test]
 fn a_store_that_cannot_be_opened_can_be_opened_when_the_fault_is_gone() {
-    let place = on_disk();
-    let base = Base::new(place, On::Intact);
+    let store = on_disk();
+    let base = Base::new(store, On::Intact);
     let mut cases = 0;
     for fault in faults::DISK {
         for n in 0.. {
             let injector = Injector::new(*fault, When::From(n));
             injector.arm(true);
-            let opened = base.place.open(&base.clock(), &base.settings, Some(&injector));
+            let opened = base.store.open(&base.clock(), &base.settings, Some(&injector));
             if injector.struck().is_empty() {
                 break;
             }
@@ -369,7 +369,7 @@ fn a_store_that_cannot_be_opened_can_be_opened_when_the_fault_is_gone() {
             cases += 1;
         }
     }
-    assert_eq!(base.place.open_handles(), 0);
-    assert!(base.place.open(&base.clock(), &base.settings, None).is_ok());
+    assert_eq!(base.store.open_handles(), 0);
+    assert!(base.store.open(&base.clock(), &base.settings, None).is_ok());
     assert!(cases >= 3, "{cases} cases");
 }

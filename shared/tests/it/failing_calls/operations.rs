@@ -4,20 +4,19 @@ use std::collections::BTreeSet;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use uuid::Uuid;
+
+use crate::world::{png, upload};
 use shared::backup::Kind;
-use shared::images::Fields;
-use shared::images::{Filter, Patch};
+use shared::images::{Fields, Filter, Patch};
 use shared::layout::{BackupName, ImageId};
 use shared::restore::Mode;
 use shared::store::Body;
 use shared::upload::NewImage;
 use shared::verify::Slice;
 use shared::{Error, Keepsake, Result};
-use uuid::Uuid;
 
-use crate::world::{png, upload};
-
-/// What there is in the place that an operation runs on.
+/// What there is in the store that an operation runs on.
 pub(crate) struct Known {
     /// Uploaded, backed up and edited since.
     pub(crate) edited: ImageId,
@@ -33,7 +32,7 @@ pub(crate) struct Known {
     pub(crate) ids: BTreeSet<ImageId>,
 }
 
-/// The place that an operation runs on.
+/// The store that an operation runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum On {
     /// A store that is well, one upload before an automatic backup.

@@ -1,9 +1,9 @@
 //! A disk that takes no writes: reading goes on, changing is refused, and all is well when it takes them again.
 
-use super::bases::{Base, Told};
+use super::bases::{Base, ContextOnPanic};
 use super::operations::{Effect, OPERATIONS, On};
-use super::places::Place;
-use super::{Expected, answered, on_disk, run, settle, try_again};
+use super::test_store::TestStore;
+use super::{Expected, answered, check_recovery, on_disk, run, try_again};
 
 #[test]
 fn read_only_disk_is_readable_and_refuses_changes() {
@@ -11,17 +11,17 @@ fn read_only_disk_is_readable_and_refuses_changes() {
     let (mut read, mut refused) = (0, 0);
     for operation in OPERATIONS {
         let base = bases.iter().find(|base| base.on == operation.on).unwrap();
-        let _told = Told(format!("{:?} {}", base.on, operation.name));
+        let _context = ContextOnPanic(format!("{:?} {}", base.on, operation.name));
         let expected = Expected::new(base, operation);
-        let (place, clock) = (base.place.copy(), base.clock());
-        let Place::Disk(disk) = &place else { panic!("it lies on a disk") };
-        let keepsake = place.open(&clock, &base.settings, None).unwrap();
-        let before = place.versions();
+        let (store, clock) = (base.store.copy(), base.clock());
+        let TestStore::Disk(disk) = &store else { panic!("it lies on a disk") };
+        let keepsake = store.open(&clock, &base.settings, None).unwrap();
+        let before = store.versions();
         disk.set_read_only(true);
         let outcome = run((operation.run)(&keepsake, &base.known));
         assert!(!run(keepsake.health.report()).writable);
         assert_eq!(base.seen(&keepsake), expected.before);
-        assert_eq!(place.versions(), before);
+        assert_eq!(store.versions(), before);
         disk.set_read_only(false);
         match outcome {
             Ok(()) => {
@@ -36,7 +36,7 @@ fn read_only_disk_is_readable_and_refuses_changes() {
                 assert_eq!(base.seen(&keepsake), expected.after);
             }
         }
-        settle(base, &place, &keepsake, false);
+        check_recovery(base, &store, &keepsake, false);
     }
     assert!(read >= 12 && refused >= 18, "{read} operations read and {refused} were refused");
 }

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use futures::TryStreamExt;
+
+use super::*;
 use shared::config::Location;
 use shared::health::{Health, Status};
 use shared::layout::{self, ImageId};
@@ -14,12 +16,13 @@ use shared::store::testing::{Fault, FaultStore};
 use shared::store::{DiskStore, ErrorKind, Store};
 use shared::{Keepsake, Settings};
 
-use super::*;
-
 /// A folder on a file system of this kind that is mounted there.
 fn folder_on(at: &str, point: &str, file_system: &str) -> MountPoint {
     let mountinfo = format!("1 0 8:1 / {point} rw - {file_system} device rw\n");
-    MountPoint::Folder { at: at.into(), mount: Machine::told(&mountinfo, None, None).mount_of(Path::new(at)).cloned() }
+    MountPoint::Folder {
+        at: at.into(),
+        mount: Machine::of_texts(&mountinfo, None, None).mount_of(Path::new(at)).cloned(),
+    }
 }
 
 /// A folder that is mounted itself.
@@ -49,18 +52,18 @@ fn on_the_root(id: &str) -> Deployment {
 }
 
 /// As a platform has it that wipes the instance's own disk.
-fn on_fly(deployment_of: Deployment) -> Deployment {
-    Deployment { platform: Some(shared::config::Platform::Fly), ..deployment_of }
+fn on_fly(deployment: Deployment) -> Deployment {
+    Deployment { platform: Some(shared::config::Platform::Fly), ..deployment }
 }
 
-/// Like `deployment_of`, with a volume at `uploads/` alone.
-fn with_uploads(deployment_of: Deployment) -> Deployment {
-    Deployment { uploads: folder("/data/uploads", "ext4"), ..deployment_of }
+/// Like `deployment`, with a volume at `uploads/` alone.
+fn with_uploads(deployment: Deployment) -> Deployment {
+    Deployment { uploads: folder("/data/uploads", "ext4"), ..deployment }
 }
 
-/// Like `deployment_of`, with an archive elsewhere.
-fn with_archive(archive: MountPoint, deployment_of: Deployment) -> Deployment {
-    Deployment { archive, archive_elsewhere: true, ..deployment_of }
+/// Like `deployment`, with an archive elsewhere.
+fn with_archive(archive: MountPoint, deployment: Deployment) -> Deployment {
+    Deployment { archive, archive_elsewhere: true, ..deployment }
 }
 
 /// Serves what lies in `world`, with its archive there or in another world.
@@ -74,7 +77,7 @@ fn process(world: &World, archive: Option<&World>, known: &Deployment) -> Keepsa
 
 /// Starts as the server does.
 async fn start_with(keepsake: Keepsake, known: Deployment) -> Keepsake {
-    keepsake.persistence.served_from(known).await;
+    keepsake.persistence.set_deployment(known).await;
     let recovered = keepsake.recovery.recover().await;
     assert!(recovered.is_ok() || keepsake.persistence.fenced().is_some(), "{recovered:?}");
     keepsake.persistence.note_start().await;
@@ -83,7 +86,7 @@ async fn start_with(keepsake: Keepsake, known: Deployment) -> Keepsake {
 
 /// Notes a start without a recovery before it.
 async fn note_start(keepsake: &Keepsake, known: Deployment) {
-    keepsake.persistence.served_from(known).await;
+    keepsake.persistence.set_deployment(known).await;
     keepsake.persistence.note_start().await;
 }
 
@@ -96,7 +99,7 @@ async fn start_beside(world: &World, archive: &World, known: Deployment) -> Keep
 }
 
 async fn verdict(keepsake: &Keepsake) -> PersistenceStatus {
-    keepsake.health.report().await.persistence.verdict
+    keepsake.health.report().await.persistence.status
 }
 
 fn check<'a>(health: &'a Health, name: &str) -> (Status, &'a str) {
@@ -139,16 +142,12 @@ async fn only_another_instance_proves_that_data_outlives_one() {
     assert_eq!(verdict(&again).await, PersistenceStatus::Unproven, "the process was started again, and nothing else");
     let redeployed = start(&world, on_a_volume("77aa")).await;
     let health = redeployed.health.report().await;
-    assert_eq!((health.persistence.verdict, health.status), (PersistenceStatus::Proven, Status::Ok));
+    assert_eq!((health.persistence.status, health.status), (PersistenceStatus::Proven, Status::Ok));
     let told = "data written by deployment 4f1c2d3e… on 2026-11-20T08:00:00.000Z was still here after 1 restart";
     assert_eq!(health.persistence.evidence, told);
     start(&world, on_a_volume("88bb")).await;
     let back = start(&world, on_a_volume("4f1c2d3e5a6b")).await.health.report().await.persistence;
-    assert!(
-        back.verdict == PersistenceStatus::Proven && back.evidence.contains("deployment 77aa"),
-        "{}",
-        back.evidence
-    );
+    assert!(back.status == PersistenceStatus::Proven && back.evidence.contains("deployment 77aa"), "{}", back.evidence);
 }
 
 #[tokio::test]
@@ -157,7 +156,7 @@ async fn what_a_wiped_disk_remembers_is_its_own_starts_only() {
     start(&world, on_fly(on_the_root("one"))).await;
     world.remove("").await;
     let health = start(&world, on_fly(on_the_root("two"))).await.health.report().await;
-    assert_eq!((health.persistence.verdict, health.status), (PersistenceStatus::Ephemeral, Status::Warn));
+    assert_eq!((health.persistence.status, health.status), (PersistenceStatus::Ephemeral, Status::Warn));
     let warning = health.persistence.warning.clone().unwrap();
     assert!(warning.starts_with("Storage may be ephemeral") && warning.contains("fly volumes create"), "{warning}");
     assert_eq!(check(&health, "persistence"), (Status::Warn, warning.as_str()));
@@ -268,7 +267,7 @@ async fn volume_at_uploads_keeps_images_and_records_and_health_warns() {
     assert_eq!(served(&redeployed, &ids[0]).await, png(0));
     let health = redeployed.health.report().await;
     assert_eq!(
-        (health.persistence.verdict, health.persistence.mount.as_deref()),
+        (health.persistence.status, health.persistence.mount.as_deref()),
         (PersistenceStatus::Proven, Some("/data/uploads"))
     );
     let (status, message) = check(&health, "backups");
@@ -283,7 +282,7 @@ async fn wiped_disk_recovers_from_external_archive_and_proves_it() {
     upload_all(&keepsake, 0..3).await;
     let before = seen(&keepsake).await;
     let health = keepsake.health.report().await;
-    assert_eq!((health.persistence.verdict, health.persistence.warning), (PersistenceStatus::Unproven, None));
+    assert_eq!((health.persistence.status, health.persistence.warning), (PersistenceStatus::Unproven, None));
     for id in ["two", "two", "three"] {
         if id != "two" || !disk.keys("uploads/").await.is_empty() {
             disk.remove("").await;
@@ -291,7 +290,7 @@ async fn wiped_disk_recovers_from_external_archive_and_proves_it() {
         let redeployed = start_beside(&disk, &archive, known(id)).await;
         assert_eq!(seen(&redeployed).await, before, "a wipe is no volume that is not mounted");
         let persistence = redeployed.health.report().await.persistence;
-        assert_eq!(persistence.verdict, PersistenceStatus::Proven, "{}", persistence.evidence);
+        assert_eq!(persistence.status, PersistenceStatus::Proven, "{}", persistence.evidence);
         assert!(persistence.evidence.contains("in the archive, which brought everything back"));
     }
     // What came back is proof only where all of it did.
@@ -365,7 +364,7 @@ async fn a_start_that_dies_at_any_operation_leaves_what_the_next_one_can_use() {
         let primary = Store::new(std::sync::Arc::new(store.clone()), &std::env::temp_dir());
         let (archive, uploads) = (primary.below(&layout::default_archive()), primary.below(&layout::uploads_mirror()));
         let dying = Keepsake::new(primary, archive, vec![uploads], world.clock.clone(), Settings::default());
-        dying.persistence.served_from(known.clone()).await;
+        dying.persistence.set_deployment(known.clone()).await;
         let recovered = dying.recovery.recover().await.is_ok();
         if recovered {
             dying.persistence.note_start().await;

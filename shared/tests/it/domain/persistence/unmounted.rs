@@ -1,6 +1,7 @@
 //! Places that are empty: lost, or only not mounted.
 
 use super::*;
+
 #[tokio::test]
 async fn unmounted_uploads_are_served_from_archive_without_writes() {
     let world = World::new();

@@ -3,6 +3,9 @@
 use std::process::Command;
 
 use serde_json::{Value, json};
+
+use super::{entries_of, export, id, records};
+use crate::domain::{World, png, seen, upload, upload_all};
 use shared::backup::Kind;
 use shared::config::Keep;
 use shared::digest::Digest;
@@ -10,9 +13,6 @@ use shared::portable::What;
 use shared::store::ErrorKind;
 use shared::store::testing::{Fault, Operation};
 use shared::{Error, Settings};
-
-use super::{entries_of, export, id, quiet, records};
-use crate::domain::{World, png, seen, upload, upload_all};
 
 /// A picture that is too long to be sent from memory.
 fn large() -> Vec<u8> {
@@ -59,7 +59,7 @@ async fn sha256sum_finds_every_file_of_an_export_right() {
     let keepsake = world.open();
     upload_all(&keepsake, 0..3).await;
     let folder = tempfile::tempdir().unwrap();
-    let exported = keepsake.exports.export_folder(What::Now, folder.path(), &quiet).await.unwrap();
+    let exported = keepsake.exports.export_folder(What::Now, folder.path()).await.unwrap();
     assert_eq!((exported.images, exported.missing.len()), (3, 0));
     let check = || Command::new("sha256sum").args(["--check", "--strict", "SHA256SUMS"]).current_dir(&folder).output();
     let checked = check().unwrap();
@@ -75,13 +75,13 @@ async fn an_export_into_a_folder_can_be_repeated_and_replaces_nothing() {
     let keepsake = world.open();
     let ids = upload_all(&keepsake, 0..2).await;
     let folder = tempfile::tempdir().unwrap();
-    let first = keepsake.exports.export_folder(What::Now, folder.path(), &quiet).await.unwrap();
+    let first = keepsake.exports.export_folder(What::Now, folder.path()).await.unwrap();
     let file = folder.path().join("uploads").join(ids[0].as_str());
     std::fs::remove_file(&file).unwrap();
-    assert_eq!(keepsake.exports.export_folder(What::Now, folder.path(), &quiet).await.unwrap(), first);
+    assert_eq!(keepsake.exports.export_folder(What::Now, folder.path()).await.unwrap(), first);
     assert_eq!(std::fs::read(&file).unwrap(), png(0));
     std::fs::write(&file, "mine").unwrap();
-    let refused = keepsake.exports.export_folder(What::Now, folder.path(), &quiet).await;
+    let refused = keepsake.exports.export_folder(What::Now, folder.path()).await;
     assert!(matches!(refused, Err(Error::Invalid(_))), "{refused:?}");
     assert_eq!(std::fs::read(&file).unwrap(), b"mine");
 }
@@ -133,7 +133,7 @@ async fn export_of_backup_pruned_meanwhile_fails() {
         None
     });
     let mut written = Vec::new();
-    let failed = pruning.exports.export_zip(What::Backup(backup), &mut written, &quiet).await;
+    let failed = pruning.exports.export_zip(What::Backup(backup), &mut written).await;
     assert!(matches!(failed, Err(Error::NoSuchBackup(_))), "{failed:?}");
     assert!(zip::ZipArchive::new(std::io::Cursor::new(written)).is_err(), "what was written is no zip");
 }

@@ -2,16 +2,16 @@
 
 use std::io::{Cursor, Write};
 
+use uuid::Uuid;
+use zip::write::SimpleFileOptions;
+
+use super::{open, zip_of};
+use crate::domain::{World, png, seen};
 use shared::Error;
 use shared::catalog::{Change, Commit, Content, Record};
 use shared::images::Patch;
 use shared::layout::{self, ImageId};
 use shared::portable::Source;
-use uuid::Uuid;
-use zip::write::SimpleFileOptions;
-
-use super::{open, quiet, zip_of};
-use crate::domain::{World, png, seen};
 
 /// Replaces a text everywhere, by one of the same length.
 fn replaced(mut bytes: Vec<u8>, from: &[u8], to: &[u8]) -> Vec<u8> {
@@ -40,7 +40,7 @@ async fn refuse(zip: Vec<u8>, says: &str) {
     let world = World::new();
     let keepsake = world.open();
     let outcome = match open(&zip).await {
-        Ok(source) => keepsake.imports.import(&source, &quiet).await.map(drop),
+        Ok(source) => keepsake.imports.import(&source).await.map(drop),
         Err(error) => Err(error),
     };
     match outcome {
@@ -59,7 +59,7 @@ async fn an_image_of_the_highest_version_can_still_be_changed_and_deleted() {
     let commit = Commit { id: commit, entries: vec![(name.clone(), change.stamped(commit))] };
     let key = layout::commit(commit.id);
     let files = [(key.as_str(), commit.encode(world.clock.now()).to_vec()), ("uploads/a.png", png(1))];
-    keepsake.imports.import(&open(&zip_of(files)).await.unwrap(), &quiet).await.unwrap();
+    keepsake.imports.import(&open(&zip_of(files)).await.unwrap()).await.unwrap();
     let patch = Patch { description: Some(Some("changed".to_owned())), ..Patch::default() };
     keepsake.images.edit("a.png", &patch, |_| true).await.unwrap();
     assert_eq!(seen(&world.open()).await[&name].0.as_deref(), Some("changed"));
@@ -131,7 +131,7 @@ async fn encrypted_and_strangely_packed_entries_refuse_the_zip() {
     let zip = || zip_of([("uploads/a.png", png(1))]);
     let flags = u16::from_le_bytes(zip()[6..8].try_into().unwrap());
     refuse(with_field(zip(), 6, &(flags | 1).to_le_bytes()), "is encrypted").await;
-    refuse(with_field(zip(), 8, &12_u16.to_le_bytes()), "other means").await;
+    refuse(with_field(zip(), 8, &12_u16.to_le_bytes()), "other than deflate").await;
     refuse(with_field(zip(), 8, &99_u16.to_le_bytes()), "").await;
 }
 
@@ -246,6 +246,6 @@ async fn a_zip_inside_is_not_opened_and_no_file_leaves_the_store() {
         .unwrap();
     let keepsake = World::new().open();
     let source = Source::zip_file(&folder.path().join("a.zip")).await.unwrap();
-    let imported = keepsake.imports.import(&source, &quiet).await.unwrap();
+    let imported = keepsake.imports.import(&source).await.unwrap();
     assert_eq!((imported.plan.adopted.len(), imported.plan.skipped), (1, vec!["b.zip".to_owned()]));
 }

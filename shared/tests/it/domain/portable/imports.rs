@@ -1,10 +1,14 @@
 //! What is taken in, from Keepsake's own archives and from anywhere.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::pin::pin;
 
-use futures::FutureExt;
+use futures::future::poll_immediate;
 use serde_json::json;
+
+use super::{export, id, import, older, open, records, write_all, zip_of};
+use crate::domain::{World, png, seen, upload, upload_all};
+use crate::world::found_nothing;
 use shared::Error;
 use shared::backup::Kind;
 use shared::catalog::Record;
@@ -14,9 +18,6 @@ use shared::portable::{Source, What};
 use shared::restore::Mode;
 use shared::store::ErrorKind;
 use shared::store::testing::{Fault, Operation};
-
-use super::{export, id, import, older, open, quiet, records, write_all, zip_of};
-use crate::domain::{World, png, seen, upload, upload_all};
 
 #[tokio::test]
 async fn a_backup_that_was_taken_out_comes_back_whole_after_everything_is_lost() {
@@ -42,7 +43,7 @@ async fn a_backup_that_was_taken_out_comes_back_whole_after_everything_is_lost()
     // Both copies of each stand, and a start finds nothing to do.
     assert_eq!(other.keys("backups/images/").await.len(), 5);
     let report = other.open().recovery.recover().await.unwrap();
-    assert!(report.found_nothing(), "{report:?}");
+    assert!(found_nothing(&report), "{report:?}");
 
     let again = import(&wiped, &zip).await;
     assert_eq!((again.plan.restored.len(), again.plan.kept, again.safety_backup), (0, 6, None));
@@ -54,19 +55,13 @@ async fn only_one_import_or_plan_runs_at_a_time() {
     let keepsake = world.open();
     let zip = zip_of((0..4).map(|n| (["a.png", "b.png", "c.png", "d.png"][n as usize], png(n))));
     let (first, second) = (open(&zip).await.unwrap(), open(&zip).await.unwrap());
-    let refused = Mutex::new(Vec::new());
-    // Called while the first is at work.
-    let told = |_| {
-        let plan = keepsake.imports.plan(&second, &quiet).now_or_never().map(|planned| planned.map(drop));
-        let import = keepsake.imports.import(&second, &quiet).now_or_never().map(|imported| imported.map(drop));
-        refused.lock().unwrap().extend([plan, import]);
-    };
-    assert_eq!(keepsake.imports.plan(&first, &told).await.unwrap().adopted.len(), 4);
-    let refused = refused.into_inner().unwrap();
-    assert!(refused.iter().all(|outcome| matches!(outcome, Some(Err(Error::RestoreRunning)))), "{refused:?}");
-    assert!(!refused.is_empty());
+    let mut running = pin!(keepsake.imports.plan(&first));
+    assert!(poll_immediate(running.as_mut()).await.is_none());
+    assert!(matches!(keepsake.imports.plan(&second).await, Err(Error::RestoreRunning)));
+    assert!(matches!(keepsake.imports.import(&second).await, Err(Error::RestoreRunning)));
+    assert_eq!(running.await.unwrap().adopted.len(), 4);
     // A plan that is given up leaves the way free.
-    drop(keepsake.imports.plan(&first, &quiet));
+    drop(keepsake.imports.plan(&first));
     assert_eq!(import(&keepsake, &zip).await.plan.adopted.len(), 4);
 }
 
@@ -82,7 +77,7 @@ async fn import_keeps_live_images_restores_deleted_ones_and_can_be_undone() {
     let newer = upload(&keepsake, 8).await.unwrap().images[0].0.clone();
     let before = seen(&keepsake).await;
 
-    let planned = keepsake.imports.plan(&open(&zip).await.unwrap(), &quiet).await.unwrap();
+    let planned = keepsake.imports.plan(&open(&zip).await.unwrap()).await.unwrap();
     assert_eq!((planned.restored.iter().collect::<Vec<_>>(), planned.kept), (vec![&ids[1]], 2));
     assert_eq!(seen(&keepsake).await, before, "a plan changes nothing");
 
@@ -241,14 +236,14 @@ async fn plain_images_in_any_folders_come_in_once_and_what_is_no_image_is_named(
     write_all(folder.path(), [("old.zip", nested), (".DS_Store", b"x".to_vec())]);
     std::os::unix::fs::symlink("/etc/passwd", folder.path().join("link.png")).unwrap();
     let source = Source::folder(folder.path()).await.unwrap();
-    let imported = keepsake.imports.import(&source, &quiet).await.unwrap();
+    let imported = keepsake.imports.import(&source).await.unwrap();
     assert_eq!((imported.plan.adopted.len(), imported.plan.restored.len()), (3, 0));
     assert_eq!(imported.plan.skipped, ["link.png", "notes.txt", "old.zip"]);
     let names: BTreeMap<_, _> =
         records(&keepsake).await.into_values().map(|r| (r.original_name.unwrap(), r.sha256)).collect();
     assert_eq!(names["2019/a.png"], Some(Digest::of(&png(2))));
     assert_eq!(names.len(), 3);
-    let again = keepsake.imports.import(&source, &quiet).await.unwrap();
+    let again = keepsake.imports.import(&source).await.unwrap();
     assert_eq!((again.plan.adopted.len(), again.plan.kept, again.safety_backup), (0, 3, None));
 }
 
@@ -307,7 +302,7 @@ async fn interrupted_import_is_atomic_and_finished_by_next() {
             let nth = count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             (nth >= steps).then_some(Fault::Before(ErrorKind::Unavailable))
         };
-        let first = world.open_failing(dies).imports.import(&open(&zip).await.unwrap(), &quiet).await;
+        let first = world.open_failing(dies).imports.import(&open(&zip).await.unwrap()).await;
         died = first.is_err();
         let between = world.open();
         between.core.catalog.refresh().await.unwrap();
@@ -354,7 +349,7 @@ async fn what_someone_changes_while_an_import_runs_wins() {
         None
     };
     let faulty = std::sync::Arc::new(store::testing::FaultStore::with_plan(memory, meddles));
-    let imported = world.open_on(faulty).imports.import(&open(&zip).await.unwrap(), &quiet).await.unwrap();
+    let imported = world.open_on(faulty).imports.import(&open(&zip).await.unwrap()).await.unwrap();
     assert_eq!((imported.plan.restored, imported.plan.kept), ([ids[1].clone()].into(), 1));
     assert_eq!(records(&keepsake).await[&ids[0]].description.as_deref(), Some("theirs"));
 }
@@ -367,7 +362,7 @@ async fn an_import_and_a_restore_do_not_run_beside_each_other() {
     let lease =
         json!({ "holder": uuid::Uuid::from_u128(1), "renewed": shared::clock::format_millis(world.clock.now()) });
     world.put(key.as_str(), lease.to_string().as_bytes()).await;
-    let refused = keepsake.imports.import(&open(&zip_of([("a.png", png(1))])).await.unwrap(), &quiet).await;
+    let refused = keepsake.imports.import(&open(&zip_of([("a.png", png(1))])).await.unwrap()).await;
     assert!(matches!(refused, Err(Error::RestoreRunning)), "{refused:?}");
     world.pass(jiff::SignedDuration::from_secs(61));
     import(&keepsake, &zip_of([("a.png", png(1))])).await;
@@ -410,7 +405,7 @@ async fn interrupted_import_makes_no_backup_for_each_ten_images() {
         };
         let faulty = std::sync::Arc::new(store::testing::FaultStore::with_plan(world.memory.clone(), dies));
         let importer = world.open_with(faulty, settings.clone());
-        died = importer.imports.import(&open(&zip).await.unwrap(), &quiet).await.is_err();
+        died = importer.imports.import(&open(&zip).await.unwrap()).await.is_err();
         upload(&other, 3).await.unwrap();
         let automatic = async || {
             let backups = world.open().backups.list().await.unwrap();

@@ -1,17 +1,15 @@
 //! A whole library of the older format, as someone brings it along.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
-use shared::clock::Clock;
-use shared::layout;
-use shared::portable::{Progress, Source, Stage};
-use shared::store::{DiskStore, Store};
-use shared::{Keepsake, Settings};
 
-use super::{id, quiet, records};
+use super::{id, records};
 use crate::domain::png;
+use shared::clock::Clock;
+use shared::portable::Source;
+use shared::store::{DiskStore, Store};
+use shared::{Keepsake, Settings, layout};
 
 /// A folder of the older format with `count` files, in groups, with fields that nobody knows, links to elsewhere, one
 /// record without its file and one file without a record; returns its records.
@@ -52,16 +50,12 @@ async fn import_library(count: u32) {
     let keepsake = keepsake_in(data.path());
     keepsake.recovery.recover().await.unwrap();
     let source = Source::folder(library.path()).await.unwrap();
-    let stages = std::sync::Mutex::new(BTreeMap::new());
-    let told = |progress: Progress| _ = stages.lock().unwrap().insert(format!("{:?}", progress.stage), progress);
-    let imported = keepsake.imports.import(&source, &told).await.unwrap();
+    let imported = keepsake.imports.import(&source).await.unwrap();
     assert_eq!(imported.plan.restored.len(), metadata.len());
     assert_eq!((imported.plan.adopted, imported.plan.missing), ([id("orphan.png")].into(), [id("missing.png")].into()));
     assert!(imported.plan.skipped.is_empty() && imported.plan.unusable.is_empty() && imported.plan.kept == 0);
-    for stage in [Stage::Reading, Stage::Archiving] {
-        let last = stages.lock().unwrap()[&format!("{stage:?}")];
-        assert_eq!((last.done, last.total), (u64::from(count) + 1, u64::from(count) + 1));
-    }
+    let (last, taken) = (keepsake.core.progress.seen(), metadata.len() as u64 + 1);
+    assert_eq!((last.step, last.done, last.total), ("images", taken, taken));
 
     let found = records(&keepsake).await;
     assert_eq!(found.len(), metadata.len() + 1);
@@ -81,7 +75,7 @@ async fn import_library(count: u32) {
         keepsake.core.catalog.read(|state| state.iter().map(|(id, e)| (id.clone(), e.stamp)).collect::<Vec<_>>())
     };
     let (stamps, backups) = (state(&keepsake), keepsake.backups.list().await.unwrap().len());
-    let again = keepsake.imports.import(&source, &quiet).await.unwrap();
+    let again = keepsake.imports.import(&source).await.unwrap();
     assert_eq!((again.plan.kept, again.safety_backup), (metadata.len() as u64 + 1, None));
     assert!(again.plan.restored.is_empty() && again.plan.adopted.is_empty() && again.plan.missing.is_empty());
     keepsake.core.catalog.refresh().await.unwrap();

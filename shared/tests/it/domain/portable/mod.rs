@@ -10,14 +10,13 @@ use std::io::{Cursor, Read, Write};
 use std::path::Path;
 
 use serde_json::Value;
+use zip::write::SimpleFileOptions;
+
 use shared::Keepsake;
 use shared::catalog::Record;
 use shared::layout::ImageId;
-use shared::portable::{Exported, Imported, Progress, Source, What};
+use shared::portable::{Exported, Imported, Source, What};
 use shared::store::Body;
-use zip::write::SimpleFileOptions;
-
-pub(crate) fn quiet(_: Progress) {}
 
 /// A zip with these entries, packed by deflate.
 pub(crate) fn zip_of<'a>(entries: impl IntoIterator<Item = (&'a str, Vec<u8>)>) -> Vec<u8> {
@@ -48,12 +47,12 @@ pub(crate) async fn open(zip: &[u8]) -> shared::Result<Source> {
 }
 
 pub(crate) async fn import(keepsake: &Keepsake, zip: &[u8]) -> Imported {
-    keepsake.imports.import(&open(zip).await.unwrap(), &quiet).await.unwrap()
+    keepsake.imports.import(&open(zip).await.unwrap()).await.unwrap()
 }
 
 pub(crate) async fn export(keepsake: &Keepsake, what: What) -> shared::Result<(Exported, Vec<u8>)> {
     let mut bytes = Vec::new();
-    let exported = keepsake.exports.export_zip(what, &mut bytes, &quiet).await?;
+    let exported = keepsake.exports.export_zip(what, &mut bytes).await?;
     Ok((exported, bytes))
 }
 

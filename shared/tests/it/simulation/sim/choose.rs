@@ -2,15 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use shared::images::Fields;
-use shared::images::Patch;
-use shared::layout::{BackupName, ImageId};
-use shared::restore::Mode;
-use shared::verify::Slice;
-
 use super::request::{Request, Spec};
 use super::schedule::{Action, Rng};
 use super::world::{FOLLOWER, World};
+use shared::images::{Fields, Patch};
+use shared::layout::{BackupName, ImageId};
+use shared::restore::Mode;
+use shared::verify::Slice;
 
 impl World {
     /// Begins an action, if there is something to do it with, on a process that does such things.

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 
 use bytes::Bytes;
 use image::{ImageFormat, RgbImage};
+
 use shared::digest::Digest;
 
 /// One of them.

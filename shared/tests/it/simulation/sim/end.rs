@@ -2,17 +2,16 @@
 
 use std::collections::BTreeSet;
 
+use super::contents::bytes_of;
+use super::model::{Checked, Outcome};
+use super::request::{Answer, Request, Spec};
+use super::world::{CHECKER, FOLLOWER, Running, Ticket, World};
 use shared::catalog::CommitError;
 use shared::digest::Digest;
 use shared::layout::ImageId;
 use shared::restore::{Mode, Restored};
 use shared::upload::Uploaded;
 use shared::{Error, Result};
-
-use super::contents::bytes_of;
-use super::model::{Checked, Outcome};
-use super::request::{Answer, Request, Spec};
-use super::world::{CHECKER, FOLLOWER, Running, Ticket, World};
 
 impl World {
     /// An action has ended.

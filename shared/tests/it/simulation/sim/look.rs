@@ -5,20 +5,20 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use serde::Deserialize;
+use uuid::Uuid;
+
+use super::contents::bytes_of;
+use super::model::{Backup, Checked, Outcome, View};
+use super::request::{Request, patched};
+use super::schedule::Side;
+use super::simulated_stores::Op;
+use super::world::{KEEP, World};
 use shared::backup::Kind;
 use shared::catalog::{Checkpoint, Commit, Entry, decode_checkpoint, decode_chunk};
 use shared::digest::Digest;
 use shared::layout::{self, BackupName, ImageId};
 use shared::restore::Mode;
 use shared::store::Key;
-use uuid::Uuid;
-
-use super::contents::bytes_of;
-use super::model::{Backup, Checked, Outcome, View};
-use super::places::Op;
-use super::request::{Request, patched};
-use super::schedule::Side;
-use super::world::{KEEP, World};
 
 /// A backup as it lies in the archive.
 pub(crate) struct Kept {
@@ -50,7 +50,7 @@ impl World {
     pub(crate) fn look(&mut self, action: usize, op: &Op) -> Checked {
         let changes = matches!(op.name, "put" | "delete");
         let Some(key) = Key::new(&op.key).ok().filter(|_| changes) else { return Ok(()) };
-        let here = self.places.read(op.side, &op.key);
+        let here = self.stores.read(op.side, &op.key);
         if let Some(commit) = layout::parse_commit(&key) {
             return match here {
                 Some(bytes) => self.look_at_commit(action, commit, &bytes),
@@ -154,12 +154,12 @@ impl World {
         let Some(change) = self.model.changes.get(&commit).filter(|change| change.seen && !self.hurt) else {
             return Ok(());
         };
-        for place in [Side::Primary, Side::Archive] {
-            let checkpoint = self.checkpoints[place as usize].as_ref();
+        for other in [Side::Primary, Side::Archive] {
+            let checkpoint = self.checkpoints[other as usize].as_ref();
             for (id, entry) in &change.entries {
                 let held = checkpoint.and_then(|state| state.get(id.as_str()));
                 if !self.model.covers(id, entry, held) {
-                    return Err(format!("commit {commit} left {side:?} while the checkpoint in {place:?} lacks {id}"));
+                    return Err(format!("commit {commit} left {side:?} while the checkpoint in {other:?} lacks {id}"));
                 }
             }
         }
@@ -168,7 +168,7 @@ impl World {
 
     /// A checkpoint that was written holds, with the commits beside it, whatever was acknowledged.
     fn look_at_checkpoint(&mut self, side: Side) -> Checked {
-        let bytes = self.places.read(side, layout::checkpoint().as_str()).unwrap_or_default();
+        let bytes = self.stores.read(side, layout::checkpoint().as_str()).unwrap_or_default();
         let Ok(Checkpoint::Ours(state, _)) = decode_checkpoint(&bytes) else {
             self.checkpoints[side as usize] = None;
             return if self.hurt { Ok(()) } else { Err(format!("a torn checkpoint in {side:?}")) };
@@ -183,7 +183,7 @@ impl World {
         for (id, entry) in self.model.floors.iter() {
             let held = self.checkpoints[side as usize].as_ref().and_then(|state| state.get(id.as_str()));
             let compacted = self.model.covers(id, entry, held);
-            if !compacted && self.places.read(side, layout::commit(entry.stamp.commit).as_str()).is_none() {
+            if !compacted && self.stores.read(side, layout::commit(entry.stamp.commit).as_str()).is_none() {
                 return Err(format!("{side:?} alone lacks {entry:?} of {id}"));
             }
         }
@@ -207,11 +207,11 @@ impl World {
     }
 
     pub(crate) fn has_copy(&self, digest: &Digest) -> bool {
-        self.places.read(Side::Archive, layout::archived_image(digest).as_str()).as_ref() == bytes_of(digest)
+        self.stores.read(Side::Archive, layout::archived_image(digest).as_str()).as_ref() == bytes_of(digest)
     }
 
     pub(crate) fn has_image(&self, id: &ImageId, digest: &Digest) -> bool {
-        self.places.read(Side::Primary, layout::image(id).as_str()).as_ref() == bytes_of(digest)
+        self.stores.read(Side::Primary, layout::image(id).as_str()).as_ref() == bytes_of(digest)
     }
 
     /// A manifest is written last: whatever it names is there, and is what the state was at some moment.
@@ -289,13 +289,13 @@ impl World {
 
     /// Reads a backup where it lies; an error where a part of it is wrong that was never damaged.
     pub(crate) fn kept_backup(&self, name: BackupName) -> Checked<Option<Kept>> {
-        let Some(bytes) = self.places.read(Side::Archive, layout::manifest(name).as_str()) else { return Ok(None) };
+        let Some(bytes) = self.stores.read(Side::Archive, layout::manifest(name).as_str()) else { return Ok(None) };
         let Ok(manifest) = serde_json::from_slice::<Written>(&bytes) else { return Ok(None) };
         let Written { kind, sequence, missing, chunks } = manifest;
         let mut kept = Kept { view: BTreeMap::new(), sequence, kind, missing, excused: false };
         for Named { sha256: digest } in chunks {
             let key = layout::chunk(&digest);
-            let bytes = self.places.read(Side::Archive, key.as_str()).filter(|bytes| Digest::of(bytes) == digest);
+            let bytes = self.stores.read(Side::Archive, key.as_str()).filter(|bytes| Digest::of(bytes) == digest);
             match bytes.as_deref().map(decode_chunk) {
                 Some(Ok(entries)) => kept.view.extend(entries),
                 _ if self.bad_chunks.contains(key.as_str()) => kept.excused = true,

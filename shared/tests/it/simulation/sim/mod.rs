@@ -6,18 +6,19 @@ mod contents;
 mod end;
 mod look;
 mod model;
-mod places;
 mod request;
 mod rest;
 mod schedule;
+mod simulated_stores;
 mod stats;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use world::World;
+
 pub(crate) use schedule::{Setup, Turn, generate, shrink};
 pub(crate) use stats::Stats;
-use world::World;
 
 /// A run that has failed.
 #[derive(Debug)]

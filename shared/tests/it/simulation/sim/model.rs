@@ -24,10 +24,11 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use uuid::Uuid;
+
 use shared::backup::Kind;
 use shared::catalog::Entry;
 use shared::layout::{BackupName, ImageId};
-use uuid::Uuid;
 
 /// Why a run has failed.
 pub(crate) type Checked<T = ()> = Result<T, String>;

@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use uuid::Uuid;
+
+use super::contents::{Image, image};
 use shared::backup::{All, Kind, Manifest};
 use shared::catalog::{Entry, Record, Stamp};
-use shared::images::Fields;
-use shared::images::{Filter, Page, Patch};
+use shared::images::{Fields, Filter, Page, Patch};
 use shared::layout::{BackupName, ImageId};
 use shared::prune::Pruned;
 use shared::restore::{Mode, Plan, Restored};
@@ -16,9 +18,6 @@ use shared::ticket::{Announcement, Destination};
 use shared::upload::{NewImage, Uploaded};
 use shared::verify::{Findings, Slice};
 use shared::{Error, Keepsake, Result};
-use uuid::Uuid;
-
-use super::contents::{Image, image};
 
 /// An upload as its client knows it.
 #[derive(Debug, Clone)]

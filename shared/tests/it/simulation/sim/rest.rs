@@ -9,22 +9,22 @@
 use std::collections::BTreeSet;
 
 use jiff::SignedDuration;
-use shared::backup::Kind;
-use shared::layout::{self, BackupName};
-use shared::store::Key;
-use shared::verify::Slice;
 
 use super::model::{Checked, Outcome};
 use super::request::Request;
 use super::schedule::{Damage, Rng, SERVING, Side};
 use super::world::{CHECKER, FOLLOWER, World};
+use shared::backup::Kind;
+use shared::layout::{self, BackupName};
+use shared::store::Key;
+use shared::verify::Slice;
 
 impl World {
     /// Lets everything end, or die; then a fresh process recovers, and everything is checked.
     pub(crate) fn rest(&mut self, abruptly: bool) -> Checked {
         self.note(|| format!("all comes to rest, abruptly: {abruptly}"));
         self.stats.count("rest");
-        self.places.set_broken(None);
+        self.stores.set_broken(None);
         if abruptly {
             (0..=FOLLOWER).for_each(|process| self.crash(process));
         } else {
@@ -62,9 +62,9 @@ impl World {
         for (id, entry) in view.iter() {
             let Some(digest) = entry.live().and_then(|record| record.sha256) else { continue };
             let excused = self.excused.contains(&digest) && !self.model.floors.contains_key(id);
-            for (whole, place) in [(self.has_image(id, &digest), "primary"), (self.has_copy(&digest), "archive")] {
+            for (whole, store) in [(self.has_image(id, &digest), "primary"), (self.has_copy(&digest), "archive")] {
                 if !whole && !excused {
-                    return Err(format!("at rest, the {place} lacks the bytes of {id}"));
+                    return Err(format!("at rest, the {store} lacks the bytes of {id}"));
                 }
             }
             self.stats.count("images checked");
@@ -77,14 +77,14 @@ impl World {
                 return Err(format!("at rest, the checkpoint in {side:?} lacks the state of {id}"));
             }
         }
-        if let [commit, ..] = &self.places.keys(Side::Primary, layout::COMMITS)[..] {
+        if let [commit, ..] = &self.stores.keys(Side::Primary, layout::COMMITS)[..] {
             return Err(format!("at rest, {commit} is not folded"));
         }
         self.check_backups()
     }
 
     fn check_backups(&mut self) -> Checked {
-        let names = self.places.keys(Side::Archive, layout::BACKUPS).into_iter();
+        let names = self.stores.keys(Side::Archive, layout::BACKUPS).into_iter();
         let names: BTreeSet<BackupName> =
             names.filter_map(|key| layout::parse_manifest(&Key::new(key).ok()?)).collect();
         let mut numbers = Vec::new();
@@ -117,7 +117,7 @@ impl World {
     }
 
     fn read_checkpoint_anew(&mut self, side: Side) {
-        let bytes = self.places.read(side, layout::checkpoint().as_str()).unwrap_or_default();
+        let bytes = self.stores.read(side, layout::checkpoint().as_str()).unwrap_or_default();
         self.checkpoints[side as usize] = match shared::catalog::decode_checkpoint(&bytes) {
             Ok(shared::catalog::Checkpoint::Ours(state, _)) => Some(state),
             _ => None,
@@ -172,22 +172,22 @@ impl World {
     }
 
     fn lose(&mut self, side: Side, prefix: &str) {
-        for key in self.places.keys(side, prefix) {
-            self.places.remove(side, &key);
+        for key in self.stores.keys(side, prefix) {
+            self.stores.remove(side, &key);
         }
     }
 
     fn rot(&mut self, side: Side, rng: &mut Rng, change: impl Fn(&mut Vec<u8>, usize)) {
-        let mut keys = self.places.keys(side, "");
+        let mut keys = self.stores.keys(side, "");
         keys.retain(|key| !key.starts_with("quarantine/"));
         let Some(key) = keys.get(rng.below(keys.len().max(1) as u64) as usize) else { return };
-        let Some(mut bytes) = self.places.read(side, key).map(|bytes| bytes.to_vec()).filter(|b| !b.is_empty()) else {
+        let Some(mut bytes) = self.stores.read(side, key).map(|bytes| bytes.to_vec()).filter(|b| !b.is_empty()) else {
             return;
         };
         let at = rng.below(bytes.len() as u64) as usize;
         change(&mut bytes, at);
         self.note(|| format!("{key} rots at {at}"));
-        self.places.write(side, key, bytes);
+        self.stores.write(side, key, bytes);
         self.stats.count("rot");
         if let Some(parsed) = Key::new(key).ok().filter(|_| side == Side::Archive) {
             if let Some(name) = layout::parse_manifest(&parsed) {

@@ -7,6 +7,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use jiff::{SignedDuration, Timestamp};
+use uuid::Uuid;
+
+use super::model::{Checked, Model, View};
+use super::request::{Answer, Request, Spec};
+use super::schedule::{Mishap, SERVING, Setup, Turn};
+use super::simulated_stores::{Op, SimulatedStores};
+use super::stats::Stats;
 use shared::catalog::{Snapshot, State};
 use shared::clock::Clock;
 use shared::config::Keep;
@@ -15,13 +22,6 @@ use shared::layout::ImageId;
 use shared::store::ErrorKind;
 use shared::store::testing::Fault;
 use shared::{Keepsake, Result, Settings};
-use uuid::Uuid;
-
-use super::model::{Checked, Model, View};
-use super::places::{GpsRemoval, Op};
-use super::request::{Answer, Request, Spec};
-use super::schedule::{Mishap, SERVING, Setup, Turn};
-use super::stats::Stats;
 
 /// The process that follows uploads where replicas are deferred.
 pub(crate) const FOLLOWER: usize = SERVING;
@@ -70,7 +70,7 @@ pub(crate) struct Ticket {
 
 pub(crate) struct World {
     pub(crate) setup: Setup,
-    pub(crate) places: GpsRemoval,
+    pub(crate) stores: SimulatedStores,
     pub(crate) now: Timestamp,
     pub(crate) turn: u64,
     pub(crate) processes: Vec<Process>,
@@ -109,7 +109,7 @@ impl World {
         let now = "2026-01-01T00:00:00Z".parse().map_err(|_| "a moment")?;
         let mut world = Self {
             setup,
-            places: GpsRemoval::new(setup.apart),
+            stores: SimulatedStores::new(setup.apart),
             now,
             turn: 0,
             processes: Vec::new(),
@@ -131,7 +131,7 @@ impl World {
             stats: Stats::default(),
             trace: traced.then(Vec::new),
         };
-        world.places.set_now(now);
+        world.stores.set_now(now);
         for _ in 0..=CHECKER {
             let process = world.process(SignedDuration::ZERO);
             world.processes.push(process);
@@ -158,7 +158,7 @@ impl World {
             keep: KEEP,
             ..Settings::default()
         };
-        let [primary, archive] = self.places.stores();
+        let [primary, archive] = self.stores.stores();
         let keepsake = Arc::new(Keepsake::new(primary, archive, Vec::new(), clock.clone(), settings));
         Process { keepsake, clock, skew, up: false, loading: false, changed: BTreeSet::new() }
     }
@@ -202,11 +202,11 @@ impl World {
             Turn::Break { side, kind } => {
                 self.note(|| format!("broken: {side:?} {kind:?}"));
                 self.stats.count("outage");
-                self.places.set_broken(Some((side, kind)));
+                self.stores.set_broken(Some((side, kind)));
                 Ok(())
             }
             Turn::Heal => {
-                self.places.set_broken(None);
+                self.stores.set_broken(None);
                 Ok(())
             }
             Turn::Jump { process, minutes } => {
@@ -227,7 +227,7 @@ impl World {
     pub(crate) fn advance(&mut self, by: SignedDuration) {
         self.now += by;
         self.processes.iter().for_each(|process| process.clock.advance(by));
-        self.places.set_now(self.now);
+        self.stores.set_now(self.now);
     }
 
     fn pass(&mut self, minutes: i64) -> Checked {
@@ -271,12 +271,12 @@ impl World {
     /// Lets an action make its next operation; returns whether anything happened.
     pub(crate) fn step(&mut self, at: usize, pass_over: u8, mishap: Option<Mishap>) -> Checked<bool> {
         self.advance(STEP);
-        self.places.open(pass_over, mishap);
+        self.stores.open(pass_over, mishap);
         let mut context = Context::from_waker(Waker::noop());
         // It is polled again while it only passes over operations.
         for _ in 0..8 {
             let polled = self.running[at].future.as_mut().poll(&mut context);
-            let passed = self.places.passed();
+            let passed = self.stores.passed();
             let progressed = passed.is_some();
             if let Some(op) = passed {
                 self.observe(at, op)?;
@@ -322,7 +322,7 @@ impl World {
     pub(crate) fn deliver(&mut self) -> Checked<bool> {
         for backend in 0..self.late.len() {
             if let Some(action) = self.late[backend].pop_front() {
-                let Some(op) = self.places.deliver(backend) else { return Err("a late operation is gone".to_owned()) };
+                let Some(op) = self.stores.deliver(backend) else { return Err("a late operation is gone".to_owned()) };
                 self.note(|| format!("  {action}, late: {} {:?} {}", op.name, op.side, op.key));
                 self.stats.count("late arrival");
                 self.look(action, &op)?;

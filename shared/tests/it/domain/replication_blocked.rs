@@ -4,16 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use jiff::SignedDuration;
+
+use super::replication::{Pair, behind, described, keys, never, whole};
+use super::{png, seen, upload, upload_all};
 use shared::health::Status;
 use shared::images::Fields;
-use shared::layout;
 use shared::store::testing::{Fault, Operation};
 use shared::store::{Body, ErrorKind};
 use shared::upload::NewImage;
-use shared::{Error, Settings};
-
-use super::second_copies::{Pair, behind, described, keys, never, whole};
-use super::{png, seen, upload, upload_all};
+use shared::{Error, Settings, layout};
 
 fn deferring() -> Settings {
     Settings { archive_sync: false, ..Settings::default() }

@@ -1,4 +1,4 @@
-//! [`Laid`]: the role of each file of a source.
+//! [`SourceLayout`]: the role of each file of a source.
 
 use std::collections::BTreeMap;
 
@@ -8,17 +8,17 @@ use crate::layout;
 
 /// The files of a source by their role.
 #[derive(Default)]
-pub(super) struct Laid {
+pub(super) struct SourceLayout {
     pub(super) metadata: Option<SourceFile>,
     pub(super) commits: Vec<SourceFile>,
     /// Files below `uploads/`, by their name there.
     pub(super) uploads: BTreeMap<String, SourceFile>,
     pub(super) plain: Vec<SourceFile>,
     /// Paths without a role.
-    pub(super) strange: Vec<String>,
+    pub(super) without_role: Vec<String>,
 }
 
-impl Laid {
+impl SourceLayout {
     pub(super) fn of(source: &Source) -> Self {
         let metadata = layout::checkpoint();
         let is_root = |root: &str| {
@@ -30,24 +30,24 @@ impl Laid {
         let wrapped = wrapped.filter(|root| source.files.iter().all(|file| file.path.starts_with(*root)));
         let root = if is_root("") { "" } else { wrapped.filter(|root| is_root(root)).unwrap_or_default() };
 
-        let mut laid = Self::default();
+        let mut sources = Self::default();
         for file in &source.files {
             let path = file.path.strip_prefix(root).unwrap_or(&file.path);
             if path == metadata.as_str() {
-                laid.metadata = Some(file.clone());
+                sources.metadata = Some(file.clone());
             } else if path.starts_with(layout::COMMITS) {
-                laid.commits.push(file.clone());
+                sources.commits.push(file.clone());
             } else if let Some(name) = path.strip_prefix(layout::UPLOADS) {
-                laid.uploads.insert(name.to_owned(), file.clone());
+                sources.uploads.insert(name.to_owned(), file.clone());
             } else if !layout::is_own(path) {
-                laid.plain.push(file.clone());
+                sources.plain.push(file.clone());
             }
         }
-        if laid.metadata.is_some() {
+        if sources.metadata.is_some() {
             // Files beside a library are unrelated to it.
-            laid.strange.extend(std::mem::take(&mut laid.plain).into_iter().map(|file| file.path));
+            sources.without_role.extend(std::mem::take(&mut sources.plain).into_iter().map(|file| file.path));
         }
-        laid.uploads.retain(|name, _| !layout::is_own(&format!("{}{name}", layout::UPLOADS)));
-        laid
+        sources.uploads.retain(|name, _| !layout::is_own(&format!("{}{name}", layout::UPLOADS)));
+        sources
     }
 }

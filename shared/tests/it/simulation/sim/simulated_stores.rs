@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use bytes::Bytes;
 use futures::{FutureExt, TryStreamExt};
 use jiff::Timestamp;
+
+use super::schedule::{Mishap, Side};
 use shared::layout;
 use shared::store::testing::{Fault, FaultStore, MemoryStore, Operation};
 use shared::store::{Body, ErrorKind, Key, ObjectStore, PutMode, Store};
-
-use super::schedule::{Mishap, Side};
 
 /// An operation that took place, or failed in its place.
 #[derive(Debug, Clone)]
@@ -35,7 +35,7 @@ struct Control {
 }
 
 /// The primary and the archive, in one backend or in two.
-pub(crate) struct GpsRemoval {
+pub(crate) struct SimulatedStores {
     apart: bool,
     memory: Vec<Arc<MemoryStore>>,
     faulty: Vec<FaultStore>,
@@ -74,7 +74,7 @@ fn fault(mishap: Mishap, name: &str) -> Option<Fault> {
     }
 }
 
-impl GpsRemoval {
+impl SimulatedStores {
     pub(crate) fn new(apart: bool) -> Self {
         let control = Arc::<Mutex<Control>>::default();
         let memory: Vec<_> = (0..if apart { 2 } else { 1 }).map(|_| Arc::new(MemoryStore::new())).collect();
@@ -83,7 +83,7 @@ impl GpsRemoval {
             let plan = move |operation: &Operation| {
                 let mut control = lock(&planned);
                 let (side, key) = locate(apart, backend, &operation.key);
-                let broken = control.broken.filter(|(place, _)| place.is_none_or(|place| place == side));
+                let broken = control.broken.filter(|(of, _)| of.is_none_or(|of| of == side));
                 let mishap = broken.map(|(_, kind)| Mishap::Fails(kind)).or(control.mishap);
                 let fault = mishap.and_then(|mishap| fault(mishap, operation.name));
                 control.op = Some(Op { backend, side, name: operation.name, key, fault });
@@ -160,8 +160,9 @@ impl GpsRemoval {
         let (memory, full) = self.raw(side, prefix);
         let listed: Vec<_> = now(memory.list(&full, None).try_collect()).unwrap_or_default();
         let own = |meta: store::ObjectMeta| {
-            let (place, key) = locate(self.apart, usize::from(self.apart && side == Side::Archive), meta.key.as_str());
-            (place == side).then_some(key)
+            let (located, key) =
+                locate(self.apart, usize::from(self.apart && side == Side::Archive), meta.key.as_str());
+            (located == side).then_some(key)
         };
         listed.into_iter().filter_map(own).collect()
     }

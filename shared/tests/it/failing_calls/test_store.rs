@@ -6,18 +6,17 @@ use std::sync::{Arc, Mutex};
 
 use futures::TryStreamExt;
 use jiff::Timestamp;
+
+use super::run;
 use shared::clock::Clock;
-use shared::layout;
 use shared::store::fs::FileSystem;
 use shared::store::testing::fs::{Call, CallFault, FaultyFileSystem, SimulatedDisk};
 use shared::store::testing::{FaultStore, MemoryStore, Operation};
 use shared::store::{self, Body, DiskStore, Key, ObjectStore, PutMode, Store, StoreError};
-use shared::{Keepsake, Settings};
+use shared::{Keepsake, Settings, layout};
 
-use super::run;
-
-/// A place that outlives the processes which serve it.
-pub(crate) enum Place {
+/// A store that outlives the processes which serve it.
+pub(crate) enum TestStore {
     Disk(SimulatedDisk),
     /// A store in memory, with the archive inside it or in another one.
     Memory(Arc<MemoryStore>, Option<Arc<MemoryStore>>),
@@ -115,8 +114,8 @@ impl Fault {
     }
 }
 
-impl Place {
-    /// A place with the same content, which nobody has open.
+impl TestStore {
+    /// A store with the same content, which nobody has open.
     pub(crate) fn copy(&self) -> Self {
         match self {
             Self::Disk(disk) => Self::Disk(disk.moment().copy()),
@@ -166,7 +165,7 @@ impl Place {
         }
     }
 
-    /// A process that serves the place.
+    /// A process that serves the store.
     pub(crate) fn open(
         &self,
         clock: &Clock,

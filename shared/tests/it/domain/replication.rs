@@ -9,6 +9,8 @@ use std::task::Poll;
 
 use futures::TryStreamExt;
 use jiff::SignedDuration;
+
+use super::{png, seen, upload, upload_all};
 use shared::clock::Clock;
 use shared::health::Status;
 use shared::images::Patch;
@@ -17,8 +19,6 @@ use shared::recovery::Restoring;
 use shared::store::testing::{Fault, FaultStore, MemoryStore, Operation};
 use shared::store::{ErrorKind, PutMode, Store};
 use shared::{Error, Keepsake, Settings};
-
-use super::{png, seen, upload, upload_all};
 
 pub(crate) type Plan = Box<dyn Fn(&Operation) -> Option<Fault> + Send + Sync>;
 

@@ -1,13 +1,12 @@
 //! The check of one store: the primary or the archive.
 
-use super::HealthReport;
-use super::{ARCHIVE, Check, PRIMARY, Status};
+use super::{ARCHIVE, Check, HealthReport, PRIMARY, Status};
 use crate::core::WriteFailure;
 use store::{ErrorKind, Files, Store, StoreStatus};
 
 impl HealthReport {
     /// Adds the check of a store; returns its status, if it answers.
-    pub(super) async fn check_place(
+    pub(super) async fn check_store(
         &self,
         name: &'static str,
         store: &Store,
@@ -17,7 +16,7 @@ impl HealthReport {
         // With asynchronous replication, no request waits for the archive.
         let follows = name == ARCHIVE && !self.core.settings.archive_sync;
         let serious = if follows { Status::Warn } else { Status::Error };
-        let here = |failure: &WriteFailure| failure.place.unwrap_or(PRIMARY) == name;
+        let here = |failure: &WriteFailure| failure.store.unwrap_or(PRIMARY) == name;
         let failure = self.core.last_write_failure().filter(here);
         let upkeep = self.core.last_upkeep_failure().filter(here);
         let (level, message) = match &status {
