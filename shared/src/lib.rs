@@ -17,6 +17,7 @@ pub mod telemetry;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
+pub use self::core::edit::{Any, Precondition};
 pub use self::core::error::{Error, Result};
 pub use self::core::settings::Settings;
 pub use self::core::{Core, archive, counts};

@@ -4,6 +4,7 @@ use axum::http::header::CACHE_CONTROL;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use headers::{ETag, HeaderMapExt, IfMatch, IfModifiedSince, IfNoneMatch, IfUnmodifiedSince, LastModified};
+use shared::Precondition;
 use shared::catalog::Entry;
 use shared::groups::Group;
 use shared::http::{Problem, etag, group_etag};
@@ -72,18 +73,31 @@ impl Expected {
         let if_match = headers.typed_try_get();
         if_match.map(Self).map_err(|_| Error::Invalid("If-Match must be * or entity tags in quotes.".to_owned()))
     }
+}
 
-    /// Whether this image has one of these versions.
-    pub(crate) fn image(&self, entry: &Entry) -> bool {
-        self.holds(|tags| tags.precondition_passes(&etag(entry)))
+impl Precondition<Entry> for Expected {
+    fn holds(&self, present: Option<&Entry>) -> bool {
+        self.matches(present.map(etag))
     }
 
-    /// Whether this group has one of these versions. A group that does not exist has none.
-    pub(crate) fn group(&self, group: Option<&Group>) -> bool {
-        self.holds(|tags| group.is_some_and(|group| tags.precondition_passes(&group_etag(group))))
+    fn is_any(&self) -> bool {
+        self.0.is_none()
+    }
+}
+
+impl Precondition<Group> for Expected {
+    fn holds(&self, present: Option<&Group>) -> bool {
+        self.matches(present.map(group_etag))
     }
 
-    fn holds(&self, passes: impl FnOnce(&IfMatch) -> bool) -> bool {
-        self.0.as_ref().is_none_or(passes)
+    fn is_any(&self) -> bool {
+        self.0.is_none()
+    }
+}
+
+impl Expected {
+    /// Whether the present version is one of these. What does not exist has none.
+    fn matches(&self, present: Option<ETag>) -> bool {
+        self.0.as_ref().is_none_or(|tags| present.is_some_and(|present| tags.precondition_passes(&present)))
     }
 }

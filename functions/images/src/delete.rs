@@ -43,8 +43,7 @@ pub(crate) async fn delete(
     headers: HeaderMap,
 ) -> Result<Json<ImageDeleted>, Problem> {
     let expected = Expected::of(&headers)?;
-    let change =
-        move |keepsake: Arc<Keepsake>| async move { keepsake.images.delete(&id, |entry| expected.image(entry)).await };
+    let change = move |keepsake: Arc<Keepsake>| async move { keepsake.images.delete(&id, expected).await };
     let id = app.change(change).await?;
     let message = "The image was deleted. Restoring a backup that holds it brings it back.";
     Ok(Json(ImageDeleted { message, id }))

@@ -72,9 +72,7 @@ pub(crate) async fn edit(
     let ImagePatch { category, description, group_id, order } =
         serde_json::from_value(fields.into()).map_err(invalid)?;
     let patch = Patch { category, description, group_id, order };
-    let change = move |keepsake: Arc<Keepsake>| async move {
-        keepsake.images.edit(&id, &patch, |entry| expected.image(entry)).await
-    };
+    let change = move |keepsake: Arc<Keepsake>| async move { keepsake.images.edit(&id, &patch, expected).await };
     let image = app.change(change).await?;
     Ok(conditions::revalidated(etag(&image.1), show::item(&app, &image)?))
 }

@@ -111,9 +111,7 @@ pub(crate) async fn show(
 pub(crate) async fn arrange(State(app): State<App>, change: Change<GroupContents>) -> Result<Response, Problem> {
     let Change { id, expected, to: GroupContents { files: images, title } } = change;
     let wanted = groups::GroupContents { images, title };
-    let arrange = move |keepsake: Arc<Keepsake>| async move {
-        keepsake.groups.arrange(&id, &wanted, |group| expected.group(group)).await
-    };
+    let arrange = move |keepsake: Arc<Keepsake>| async move { keepsake.groups.arrange(&id, &wanted, expected).await };
     item(&app, &app.change(arrange).await?)
 }
 
@@ -137,9 +135,7 @@ pub(crate) async fn retitle(State(app): State<App>, change: Change<GroupTitle>) 
         return Err(Error::Invalid("The body contains neither a title nor a titleImage.".to_owned()).into());
     }
     let wanted = GroupEdit { title, title_image };
-    let rename = move |keepsake: Arc<Keepsake>| async move {
-        keepsake.groups.rename(&id, &wanted, |group| expected.group(group)).await
-    };
+    let rename = move |keepsake: Arc<Keepsake>| async move { keepsake.groups.rename(&id, &wanted, expected).await };
     item(&app, &app.change(rename).await?)
 }
 
@@ -159,9 +155,7 @@ pub(crate) async fn retitle(State(app): State<App>, change: Change<GroupTitle>) 
 )]
 pub(crate) async fn reorder(State(app): State<App>, change: Change<GroupOrder>) -> Result<Response, Problem> {
     let Change { id, expected, to: GroupOrder { files } } = change;
-    let reorder = move |keepsake: Arc<Keepsake>| async move {
-        keepsake.groups.reorder(&id, &files, |group| expected.group(group)).await
-    };
+    let reorder = move |keepsake: Arc<Keepsake>| async move { keepsake.groups.reorder(&id, &files, expected).await };
     item(&app, &app.change(reorder).await?)
 }
 
@@ -187,10 +181,9 @@ pub(crate) async fn delete(
 ) -> Result<Json<DeletedGroup>, Problem> {
     let (expected, group) = (Expected::of(&headers)?, id.clone());
     let change = move |keepsake: Arc<Keepsake>| async move {
-        let is_expected = |group: Option<&Group>| expected.group(group);
         match keep_images {
-            true => keepsake.groups.dissolve(&group, is_expected).await,
-            false => keepsake.groups.delete(&group, is_expected).await,
+            true => keepsake.groups.dissolve(&group, expected).await,
+            false => keepsake.groups.delete(&group, expected).await,
         }
     };
     let images = app.change(change).await?;

@@ -64,7 +64,7 @@ pub async fn run(data: &Path) -> Result<Took> {
         keepsake.backups.create(Kind::Auto).await?;
     }
     for id in &ids {
-        keepsake.images.delete(id.as_str(), |_| true).await?;
+        keepsake.images.delete(id.as_str(), shared::Any).await?;
     }
     keepsake.core.catalog.compact().await?;
     let keepsake = open(data, later(31), None).await?;

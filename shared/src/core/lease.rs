@@ -12,9 +12,8 @@ use uuid::Uuid;
 use crate::base::clock::{Clock, millis};
 use crate::base::process::Process;
 use crate::core::error::{Error, Result};
-use crate::layout;
 use store::sync::{Mutex, lock};
-use store::{Body, ETag, ErrorKind, Optional, PutMode, Store, StoreError};
+use store::{Body, ETag, ErrorKind, Key, Optional, PutMode, Store, StoreError};
 
 /// If a lease was not renewed for this long, its holder died.
 const EXPIRY: SignedDuration = SignedDuration::from_secs(60);
@@ -27,10 +26,11 @@ const RETRY: SignedDuration = SignedDuration::from_secs(5);
 /// Up to this long after the last renewal one may fail: the lease still holds, and there is time for another.
 const RENEW_GRACE: SignedDuration = SignedDuration::from_secs(40);
 
-/// The lease of a running restore, or of an operation that must not run beside one.
+/// A lease in progress: of a restore or an operation that must not run beside one, or of a conditional edit.
 #[derive(Debug)]
 pub(crate) struct Lease<'a> {
-    archive: &'a Store,
+    store: &'a Store,
+    key: Key,
     clock: &'a Clock,
     holder: Holder,
     /// `None` while there is no space for it; only for an operation that deletes.
@@ -53,9 +53,9 @@ struct Holder {
 }
 
 impl Holder {
-    /// This process, as the holder of a lease in this archive.
-    async fn here(archive: &Store, clock: &Clock) -> Self {
-        Self { id: clock.new_id(), process: this_process(archive).await }
+    /// This process, as the holder of a lease in this store.
+    async fn here(store: &Store, id: Uuid) -> Self {
+        Self { id, process: this_process(store).await }
     }
 }
 
@@ -82,13 +82,13 @@ impl LeaseJson {
 /// File systems that are local to one machine. A missing name costs a wait of a minute after a crash.
 const LOCAL: [&str; 9] = ["ext4", "xfs", "btrfs", "bcachefs", "f2fs", "zfs", "overlay", "tmpfs", "ramfs"];
 
-/// This process's identity for a lease in this archive; `None` if other machines may share the archive.
-async fn this_process(archive: &Store) -> Option<Process> {
-    if !archive.is_disk() {
+/// This process's identity for a lease in this store; `None` if other machines may share the store.
+async fn this_process(store: &Store) -> Option<Process> {
+    if !store.is_disk() {
         return None;
     }
     // A service or a network file system may be shared by machines that are copies of each other, with the same ids.
-    let file_system = archive.status().await.ok()?.file_system?;
+    let file_system = store.status().await.ok()?.file_system?;
     is_local(&file_system).then(Process::this).flatten()
 }
 
@@ -97,41 +97,53 @@ fn is_local(file_system: &str) -> bool {
 }
 
 impl<'a> Lease<'a> {
-    /// Takes the lease; `None` while another holds it.
-    pub(crate) async fn acquire(archive: &'a Store, clock: &'a Clock) -> Result<Option<Self>, StoreError> {
-        let holder = Holder::here(archive, clock).await;
-        let taken = Self::take(archive, clock, &holder).await?;
-        Ok(taken.map(|etag| Self::new(archive, clock, holder, Some(etag), false)))
+    /// Takes the lease; `None` while another holder has it. A lease of the same holder, from an attempt whose outcome was
+    /// unknown, is no obstacle.
+    pub(crate) async fn acquire(
+        store: &'a Store,
+        key: Key,
+        clock: &'a Clock,
+        holder: Uuid,
+    ) -> Result<Option<Self>, StoreError> {
+        let lease = Self::new(store, key, clock, Holder::here(store, holder).await, false);
+        Ok(lease.take().await?.map(|etag| lease.with(etag)))
     }
 
     /// Takes the lease for an operation that only deletes, which has to work on a full disk: if there is no space for a
     /// lease, it is enough that none is held. A restore cannot begin there either.
-    pub(crate) async fn acquire_to_delete(archive: &'a Store, clock: &'a Clock) -> Result<Option<Self>, StoreError> {
-        let holder = Holder::here(archive, clock).await;
-        let held = match Self::take(archive, clock, &holder).await {
-            Ok(None) => return Ok(None),
-            Err(e) if e.kind == ErrorKind::Full => None,
-            taken => taken?,
-        };
-        Ok(Some(Self::new(archive, clock, holder, held, true)))
+    pub(crate) async fn acquire_to_delete(
+        store: &'a Store,
+        key: Key,
+        clock: &'a Clock,
+    ) -> Result<Option<Self>, StoreError> {
+        let lease = Self::new(store, key, clock, Holder::here(store, clock.new_id()).await, true);
+        match lease.take().await {
+            Err(e) if e.kind == ErrorKind::Full => Ok(Some(lease)),
+            taken => Ok(taken?.map(|etag| lease.with(etag))),
+        }
     }
 
-    fn new(archive: &'a Store, clock: &'a Clock, holder: Holder, held: Option<ETag>, only_deletes: bool) -> Self {
-        let (held, renewed) = (tokio::sync::Mutex::new(held), Mutex::new(clock.now()));
+    fn new(store: &'a Store, key: Key, clock: &'a Clock, holder: Holder, only_deletes: bool) -> Self {
+        let (held, renewed) = (tokio::sync::Mutex::default(), Mutex::new(clock.now()));
         let (due, unsure) = (Mutex::new(clock.now() + RENEWAL), AtomicBool::new(false));
-        Self { archive, clock, holder, held, renewed, due, unsure, only_deletes }
+        Self { store, key, clock, holder, held, renewed, due, unsure, only_deletes }
     }
 
-    async fn take(archive: &Store, clock: &Clock, holder: &Holder) -> Result<Option<ETag>, StoreError> {
-        let (key, now) = (layout::restore_lease(), clock.now());
-        let mode = match archive.read(&key).await.optional()? {
+    fn with(mut self, held: ETag) -> Self {
+        *self.held.get_mut() = Some(held);
+        self
+    }
+
+    async fn take(&self) -> Result<Option<ETag>, StoreError> {
+        let now = self.clock.now();
+        let mode = match self.store.read(&self.key).await.optional()? {
             None => PutMode::Create,
             Some((bytes, etag)) => match serde_json::from_slice::<LeaseJson>(&bytes) {
-                Ok(other) if other.holder.id != holder.id && other.holds(now) => return Ok(None),
+                Ok(other) if other.holder.id != self.holder.id && other.holds(now) => return Ok(None),
                 _ => PutMode::Update(etag),
             },
         };
-        match archive.put(&key, &LeaseJson::body(holder, now), &mode).await {
+        match self.store.put(&self.key, &LeaseJson::body(&self.holder, now), &mode).await {
             Ok(etag) => Ok(Some(etag)),
             Err(e) if e.is_lost_race() => Ok(None),
             Err(e) => Err(e),
@@ -139,7 +151,7 @@ impl<'a> Lease<'a> {
     }
 
     /// Renews the lease if that is due; call it often. [`Error::RestoreRunning`] if another process has taken it over.
-    /// A short outage of the archive ends nothing while the lease holds.
+    /// A short outage of the store ends nothing while the lease holds.
     pub(crate) async fn renew_if_due(&self) -> Result<()> {
         // Without a lease, for lack of space, renew each time: another process may have found space for one since.
         let held = self.held.lock().await.is_some();
@@ -172,9 +184,9 @@ impl<'a> Lease<'a> {
                     etag = self.own().await?.ok_or(Error::RestoreRunning)?;
                 }
                 let body = LeaseJson::body(&self.holder, now);
-                self.archive.put(&layout::restore_lease(), &body, &PutMode::Update(etag)).await.map(Some)
+                self.store.put(&self.key, &body, &PutMode::Update(etag)).await.map(Some)
             }
-            None => Self::take(self.archive, self.clock, &self.holder).await,
+            None => self.take().await,
         };
         self.unsure.store(matches!(&renewed, Err(e) if e.kind == ErrorKind::Unavailable), Ordering::Relaxed);
         *held = match renewed {
@@ -193,31 +205,38 @@ impl<'a> Lease<'a> {
     /// Whether the lease still holds, and for long enough to finish the current step. Writes nothing, so that it works
     /// on a full disk too.
     pub(crate) async fn still_holds(&self) -> Result<bool, StoreError> {
-        let in_time = self.clock.now().duration_since(*lock(&self.renewed)) < RENEW_GRACE;
-        Ok(in_time && self.own().await?.is_some())
+        Ok(self.is_in_time() && self.own().await?.is_some())
+    }
+
+    /// Whether the last renewal is so recent that no other process can have taken the lease over.
+    pub(crate) fn is_in_time(&self) -> bool {
+        self.clock.now().duration_since(*lock(&self.renewed)) < RENEW_GRACE
     }
 
     /// The current version of the lease object, if this process holds it.
     async fn own(&self) -> Result<Option<ETag>, StoreError> {
-        let Some((bytes, etag)) = self.archive.read(&layout::restore_lease()).await.optional()? else {
+        let Some((bytes, etag)) = self.store.read(&self.key).await.optional()? else {
             return Ok(None);
         };
         let lease = serde_json::from_slice::<LeaseJson>(&bytes);
         Ok(lease.is_ok_and(|lease| lease.holder.id == self.holder.id).then_some(etag))
     }
 
-    /// Releases the lease; if that fails, it expires.
-    pub(crate) async fn end(self) {
-        if let Err(error) = self.release().await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "a lease could not be released; it expires");
-        }
-    }
-
-    /// Deletes the lease, unless another process has taken it over.
-    async fn release(self) -> Result<(), StoreError> {
-        match self.own().await? {
-            Some(_) => self.archive.delete(&layout::restore_lease()).await,
-            None => Ok(()),
+    /// Releases the lease; if that fails, it expires. Returns whether this process certainly held it until now: if so,
+    /// nobody else has had it since it was taken.
+    pub(crate) async fn end(self) -> bool {
+        match self.own().await {
+            Ok(None) => false,
+            Ok(Some(_)) => {
+                if let Err(error) = self.store.delete(&self.key).await {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "a lease stays until it expires");
+                }
+                true
+            }
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "a lease stays until it expires");
+                false
+            }
         }
     }
 }

@@ -3,11 +3,13 @@
 pub mod ages;
 pub mod archive;
 pub mod counts;
+pub mod edit;
 pub mod error;
 pub mod lease;
 pub mod settings;
 
 use jiff::Timestamp;
+use uuid::Uuid;
 
 use self::archive::Archive;
 use self::counts::Counts;
@@ -40,6 +42,8 @@ pub struct Core {
     pub settings: Settings,
     /// When this process began to serve.
     pub started_at: Timestamp,
+    /// Identifies this process as the holder of a lease.
+    process_id: Uuid,
     /// Serializes changes of existing records, so that none is based on a state that another has just replaced.
     pub(crate) editing: tokio::sync::Mutex<()>,
     /// The progress of the long operation that this process runs.
@@ -70,6 +74,7 @@ impl Core {
             catalog: Catalog::new(primary.clone(), mirrors, settings.archive_sync, clock.clone()),
             archive: Archive::new(archive, clock.clone()),
             started_at: clock.now(),
+            process_id: clock.new_id(),
             editing: tokio::sync::Mutex::default(),
             progress: Progress::default(),
             counts: Counts::default(),

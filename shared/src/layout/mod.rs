@@ -8,6 +8,7 @@
 //! incoming/<id>.part-<offset>           a part of a resumable upload, and beside it <id>.resumable.json
 //! derivatives/<sha256>/<version>-<form> thumbnails of images, which may be deleted at any time
 //! migration.json                        the marker of a migration into this store that has not ended
+//! editing.json                          the lease of a conditional edit in progress
 //! starts.json                           which instances started here; in every location that holds metadata
 //! tokens.json                           the tokens of clients, hashed
 //! backups/…                             the archive, a separate store (below)
@@ -252,6 +253,11 @@ pub fn restore_lease() -> Key {
     key("restore.json")
 }
 
+/// The lease of a conditional edit, in the primary.
+pub fn edit_lease() -> Key {
+    key("editing.json")
+}
+
 /// In an export: the digests of all other files, in the format of `sha256sum --check`.
 pub fn exported_digests() -> Key {
     key("SHA256SUMS")
@@ -328,7 +334,9 @@ mod tests {
             quarantined(&digest, "x"),
         ];
         let mut all: Vec<String> = archive.iter().map(|k| format!("{}/{k}", default_archive())).collect();
-        all.extend([checkpoint(), starts(), tokens(), migration(), commit(Uuid::nil())].map(|k| k.to_string()));
+        all.extend(
+            [checkpoint(), starts(), tokens(), migration(), edit_lease(), commit(Uuid::nil())].map(|k| k.to_string()),
+        );
         let nil = Uuid::nil();
         all.extend([incoming(nil), ticket(nil), resumable(nil), part(nil, 0)].map(|k| k.to_string()));
         all.push(thumbnail(&digest, "1-w320-webp").to_string());

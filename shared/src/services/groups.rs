@@ -11,6 +11,7 @@ use jiff::Timestamp;
 
 use crate::catalog::{Content, Entry, Position, Record, State, Tombstone, rank};
 use crate::core::Core;
+use crate::core::edit::Precondition;
 use crate::core::error::{Error, Result};
 use crate::layout::ImageId;
 use crate::services::images::fields::{DEFAULT_ORDER, Edit, Fields, MAX_NAME};
@@ -189,13 +190,8 @@ impl Groups {
     }
 
     /// Makes a group consist of exactly these images, in this order; the group need not exist yet. Its other images
-    /// leave it. `holds` decides whether the present group, if any, is the one the client meant.
-    pub async fn arrange(
-        &self,
-        id: &str,
-        wanted: &GroupContents,
-        holds: impl Fn(Option<&Group>) -> bool,
-    ) -> Result<Group> {
+    /// leave it. The present group, if any, must be the expected one.
+    pub async fn arrange(&self, id: &str, wanted: &GroupContents, expected: impl Precondition<Group>) -> Result<Group> {
         let fields = Fields { group_id: Some(id.to_owned()), ..Fields::default() };
         fields.check()?;
         check_title(&wanted.title)?;
@@ -221,12 +217,12 @@ impl Groups {
             changes.extend(in_order(id, &members, title.as_deref()));
             Ok(changes)
         };
-        self.change_group(id, holds, plan).await?;
+        self.change_group(id, &expected, plan).await?;
         self.get(id).await
     }
 
     /// Changes a group's title or its title image.
-    pub async fn rename(&self, id: &str, wanted: &GroupEdit, holds: impl Fn(Option<&Group>) -> bool) -> Result<Group> {
+    pub async fn rename(&self, id: &str, wanted: &GroupEdit, expected: impl Precondition<Group>) -> Result<Group> {
         check_title(&wanted.title)?;
         self.replication.check_lag()?;
         let plan = |_: &State, group: Option<&Group>| {
@@ -249,12 +245,12 @@ impl Groups {
             };
             Ok(images.iter().filter_map(titled).collect())
         };
-        self.change_group(id, holds, plan).await?;
+        self.change_group(id, &expected, plan).await?;
         self.get(id).await
     }
 
     /// Reorders the images of a group; the order must contain each of them once.
-    pub async fn reorder(&self, id: &str, order: &[String], holds: impl Fn(Option<&Group>) -> bool) -> Result<Group> {
+    pub async fn reorder(&self, id: &str, order: &[String], expected: impl Precondition<Group>) -> Result<Group> {
         check_distinct(order)?;
         self.replication.check_lag()?;
         let plan = |_: &State, group: Option<&Group>| {
@@ -268,23 +264,23 @@ impl Groups {
             })?;
             Ok(in_order(id, &images, group.title()).collect())
         };
-        self.change_group(id, holds, plan).await?;
+        self.change_group(id, &expected, plan).await?;
         self.get(id).await
     }
 
     /// Dissolves a group: its images stay. Returns their number.
-    pub async fn dissolve(&self, id: &str, holds: impl Fn(Option<&Group>) -> bool) -> Result<usize> {
+    pub async fn dissolve(&self, id: &str, expected: impl Precondition<Group>) -> Result<usize> {
         self.replication.check_lag()?;
         let plan = |_: &State, group: Option<&Group>| {
             let group = group.ok_or_else(|| Error::NoSuchGroup(id.to_owned()))?;
             Ok(group.images.iter().filter_map(|(id, entry)| leaving(id, entry)).collect())
         };
-        Ok(self.change_group(id, holds, plan).await?.len())
+        Ok(self.change_group(id, &expected, plan).await?.len())
     }
 
     /// Deletes a group with its images, in one commit. Their replicas stay in the archive, so a restore brings them
     /// back. Returns the number of images.
-    pub async fn delete(&self, id: &str, holds: impl Fn(Option<&Group>) -> bool) -> Result<usize> {
+    pub async fn delete(&self, id: &str, expected: impl Precondition<Group>) -> Result<usize> {
         let group = self.get(id).await?;
         if group.images.iter().any(|(_, entry)| entry.live().is_some_and(|record| record.sha256.is_none())) {
             // Imported images that have not been completed have no replica yet.
@@ -299,14 +295,14 @@ impl Groups {
             let group = group.ok_or_else(|| Error::NoSuchGroup(id.to_owned()))?;
             Ok(group.images.iter().filter_map(tombstone).collect())
         };
-        let mut outcome = self.change_group(id, &holds, plan).await;
-        if holds(Some(&group)) {
+        let mut outcome = self.change_group(id, &expected, plan).await;
+        if expected.holds(Some(&group)) {
             let mut images = group.images.iter();
             while outcome.as_ref().is_err_and(|error| error.store_kind() == Some(ErrorKind::Full))
                 && let Some((image, entry)) = images.next()
                 && self.images.makes_room(image, entry).await
             {
-                outcome = self.change_group(id, &holds, plan).await;
+                outcome = self.change_group(id, &expected, plan).await;
             }
         }
         let deleted = outcome?;
@@ -320,17 +316,22 @@ impl Groups {
     async fn change_group(
         &self,
         id: &str,
-        holds: impl Fn(Option<&Group>) -> bool,
+        expected: &impl Precondition<Group>,
         plan: impl Fn(&State, Option<&Group>) -> Result<Changes>,
     ) -> Result<Vec<Changed>> {
-        let _guard = self.core.editing.lock().await;
-        self.core.catalog.refresh().await?;
-        let changes = self.core.catalog.read(|state| {
-            let group = Group::find(state, id);
-            let changes = plan(state, group.as_ref())?;
-            if holds(group.as_ref()) { Ok(changes) } else { Err(Error::Changed) }
-        })?;
-        self.records.commit_changes(changes).await
+        let permit = self.core.begin_edit(!expected.is_any()).await?;
+        let changed = async {
+            self.core.catalog.refresh().await?;
+            let changes = self.core.catalog.read(|state| {
+                let group = Group::find(state, id);
+                let changes = plan(state, group.as_ref())?;
+                if expected.holds(group.as_ref()) { Ok(changes) } else { Err(Error::Changed) }
+            })?;
+            permit.check()?;
+            self.records.commit_changes(changes).await
+        };
+        let changed = changed.await;
+        permit.end(changed).await
     }
 }
 

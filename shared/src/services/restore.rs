@@ -214,7 +214,7 @@ impl Restores {
     /// Restores a backup. A crash at any point leaves the old state or the new one; running it again completes the
     /// restore.
     pub async fn restore(&self, name: BackupName, mode: Mode) -> Result<Restored> {
-        let lease = Lease::acquire(self.core.archive.store(), &self.core.clock).await?.ok_or(Error::RestoreRunning)?;
+        let lease = self.core.restore_lease().await?;
         let outcome = self.restore_leased(name, mode, &lease).await;
         lease.end().await;
         outcome

@@ -124,7 +124,7 @@ async fn a_download_breaks_off_where_its_backup_is_deleted_and_pruned_meanwhile(
     }
     let name = quiet.keepsake.backups.create(Kind::Manual).await.unwrap().name;
     for id in &ids {
-        quiet.keepsake.images.delete(id, |_| true).await.unwrap();
+        quiet.keepsake.images.delete(id, shared::Any).await.unwrap();
     }
     let response = server(&quiet)
         .oneshot(request("GET", &format!("/api/backups/{name}/download"), &[], Body::empty()))
@@ -219,7 +219,7 @@ async fn a_backup_shows_what_restoring_it_would_do_now() {
     let app = app();
     let ids = [store_image(&app.keepsake, png(1)).await, store_image(&app.keepsake, png(2)).await];
     let name = app.keepsake.backups.create(Kind::Manual).await.unwrap().name;
-    app.keepsake.images.delete(&ids[0], |_| true).await.unwrap();
+    app.keepsake.images.delete(&ids[0], shared::Any).await.unwrap();
     store_image(&app.keepsake, png(3)).await;
     let shown = ask(&app, "GET", &format!("/api/backups/{name}?plan=true"), Body::empty()).await.json();
     let counts = |kept, removed| json!({ "restored": 1, "changed": 0, "kept": kept, "removed": removed, "missing": 0 });
@@ -232,7 +232,7 @@ async fn a_backup_shows_how_much_room_restoring_it_lacks() {
     let app = app_on(Arc::clone(&store) as _);
     let id = store_image(&app.keepsake, png(1)).await;
     let name = app.keepsake.backups.create(Kind::Manual).await.unwrap().name;
-    app.keepsake.images.delete(&id, |_| true).await.unwrap();
+    app.keepsake.images.delete(&id, shared::Any).await.unwrap();
     store.status.lock().unwrap().free_bytes = Some(Settings::default().reserve_bytes);
     let lacking = app.keepsake.restores.plan(name, Mode::Merge).await.unwrap().lacking_bytes;
     let shown = ask(&app, "GET", &format!("/api/backups/{name}?plan=true"), Body::empty()).await.json();

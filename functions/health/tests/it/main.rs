@@ -106,7 +106,7 @@ async fn a_store_in_good_health_says_everything_there_is_to_say() {
     let app = app_on(Arc::new(StubStore::with_status(status)));
     let deleted = store_image(&app.keepsake, png(1)).await;
     store_image(&app.keepsake, png(2)).await;
-    app.keepsake.images.delete(&deleted, |_| true).await.unwrap();
+    app.keepsake.images.delete(&deleted, shared::Any).await.unwrap();
     app.keepsake.backups.create(Kind::Manual).await.unwrap();
     app.keepsake.core.clock.advance(SignedDuration::from_millis(1_500));
     store_image(&app.keepsake, png(3)).await;

@@ -33,9 +33,9 @@ async fn scene(keepsake: &Keepsake) -> Scene {
     let edited = store_image(keepsake, png(2)).await;
     let same = store_image(keepsake, png(3)).await;
     let backup = keepsake.backups.create(Kind::Manual).await.unwrap().name.to_string();
-    keepsake.images.delete(&deleted, |_| true).await.unwrap();
+    keepsake.images.delete(&deleted, shared::Any).await.unwrap();
     let patch = shared::images::Patch { description: Some(Some("new".to_owned())), ..Default::default() };
-    keepsake.images.edit(&edited, &patch, |_| true).await.unwrap();
+    keepsake.images.edit(&edited, &patch, shared::Any).await.unwrap();
     let new = store_image(keepsake, png(4)).await;
     Scene { backup, deleted, edited, same, new }
 }

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use futures::future::join_all;
 use reqwest::StatusCode;
 use serde_json::Value;
 
@@ -56,6 +57,33 @@ async fn two_servers_on_one_folder_lose_no_upload_of_four_hundred() {
         assert_eq!(automatic_backups(server).await, UPLOADS / 10, "one for each ten, whoever uploads");
     }
     eventually("every record is in the checkpoint", || records(folder.path()) == Some(UPLOADS)).await;
+}
+
+/// `KEEPSAKE_EDIT_ROUNDS=200` asks for more.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_twenty_edits_with_one_etag_at_two_servers_one_succeeds() {
+    let folder = tempfile::tempdir().unwrap();
+    let servers = [Server::start(folder.path()), Server::start(folder.path())];
+    let id = servers[0].upload("one.png", &small(1), "one").await["id"].as_str().unwrap().to_owned();
+    let path = format!("/api/images/{id}");
+    let tag = |response: &reqwest::Response| response.headers()["etag"].to_str().unwrap().to_owned();
+    let mut etag = tag(&servers[0].get(&path).await);
+    let rounds = std::env::var("KEEPSAKE_EDIT_ROUNDS").map_or(5, |rounds| rounds.parse().unwrap());
+    for round in 0..rounds {
+        let edits = (0..20).map(|n| {
+            let body = serde_json::json!({ "description": format!("{round}/{n}") });
+            let request = reqwest::Client::new().patch(servers[n % 2].url(&path)).header("if-match", &etag);
+            request.header("content-type", "application/merge-patch+json").body(body.to_string()).send()
+        });
+        let responses: Vec<_> = join_all(edits).await.into_iter().map(Result::unwrap).collect();
+        let edited: Vec<_> = responses.iter().filter(|response| response.status() == StatusCode::OK).collect();
+        let refused = responses.iter().filter(|response| response.status() == StatusCode::PRECONDITION_FAILED).count();
+        assert_eq!((edited.len(), refused), (1, 19), "round {round}");
+        etag = tag(edited[0]);
+        for server in &servers {
+            assert_eq!(tag(&server.get(&path).await), etag, "round {round}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

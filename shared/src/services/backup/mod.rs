@@ -17,7 +17,6 @@ use jiff::Timestamp;
 use crate::catalog::gc_hints::{GcHints, Swept};
 use crate::catalog::{Chunk, Entry, QUEUED_AT_MOST, decode_chunk, uploaded_at};
 use crate::core::error::{Error, Result};
-use crate::core::lease::Lease;
 use crate::core::{Core, FETCHES};
 use crate::layout::{self, BackupName, ImageId};
 use crate::services::images::records::ImageRecords;
@@ -199,8 +198,7 @@ impl Backups {
     /// Deletes a backup. The objects that only it referenced are left to a prune. [`Error::RestoreRunning`] beside a
     /// restore.
     pub async fn delete(&self, name: BackupName) -> Result<()> {
-        let archive = self.core.archive.store();
-        let lease = Lease::acquire_to_delete(archive, &self.core.clock).await?.ok_or(Error::RestoreRunning)?;
+        let lease = self.core.restore_lease_to_delete().await?;
         let deleted = self.delete_manifest(name).await;
         lease.end().await;
         self.core.note_write(deleted)

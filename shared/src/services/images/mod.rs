@@ -11,6 +11,7 @@ use crate::catalog::{Content, Entry, Position, Record, Tombstone, title_of};
 use crate::core::Core;
 use crate::core::ages::{AGING, uploaded_after};
 use crate::core::archive::Archived;
+use crate::core::edit::Precondition;
 use crate::core::error::{Error, Result};
 use crate::layout::{self, ImageId};
 use crate::services::images::records::ImageRecords;
@@ -155,8 +156,13 @@ impl Images {
         Ok((name, entry.ok_or_else(unknown)?))
     }
 
-    /// Changes an image's metadata; `holds` decides whether the present state is the one the client meant.
-    pub async fn edit(&self, id: &str, patch: &Patch, holds: impl Fn(&Entry) -> bool) -> Result<(ImageId, Arc<Entry>)> {
+    /// Changes an image's metadata, if its present state is the expected one.
+    pub async fn edit(
+        &self,
+        id: &str,
+        patch: &Patch,
+        expected: impl Precondition<Entry>,
+    ) -> Result<(ImageId, Arc<Entry>)> {
         patch.check()?;
         self.replication.check_lag()?;
         let patched = |before: &Record| {
@@ -169,12 +175,12 @@ impl Images {
             }
             Content::Live(record)
         };
-        let Changed { id, after, .. } = self.change_image(id, holds, patched).await?;
+        let Changed { id, after, .. } = self.change_image(id, &expected, patched).await?;
         Ok((id, after))
     }
 
     /// Deletes an image. Its replica stays in the archive, so that a restore brings it back.
-    pub async fn delete(&self, id: &str, holds: impl Fn(&Entry) -> bool) -> Result<ImageId> {
+    pub async fn delete(&self, id: &str, expected: impl Precondition<Entry>) -> Result<ImageId> {
         self.core.catalog.refresh().await?;
         let (name, entry) = self.known_image(id)?;
         if entry.live().is_some_and(|record| record.sha256.is_none()) {
@@ -183,13 +189,13 @@ impl Images {
         }
         let deleted_at = self.core.clock.now();
         let tombstone = |record: &Record| Content::Deleted(Tombstone { deleted_at, sha256: record.sha256 });
-        let mut outcome = self.change_image(id, &holds, tombstone).await;
+        let mut outcome = self.change_image(id, &expected, tombstone).await;
         if let Err(error) = &outcome
             && error.store_kind() == Some(ErrorKind::Full)
-            && holds(&entry)
+            && expected.holds(Some(&entry))
             && self.makes_room(&name, &entry).await
         {
-            outcome = self.change_image(id, &holds, tombstone).await;
+            outcome = self.change_image(id, &expected, tombstone).await;
         }
         let Changed { before, .. } = outcome?;
         self.delete_bytes_of_deleted(&name, &before).await;
@@ -220,19 +226,24 @@ impl Images {
     async fn change_image(
         &self,
         id: &str,
-        holds: impl Fn(&Entry) -> bool,
+        expected: &impl Precondition<Entry>,
         change: impl Fn(&Record) -> Content,
     ) -> Result<Changed> {
-        let _guard = self.core.editing.lock().await;
-        self.core.catalog.refresh().await?;
-        let (id, before) = self.known_image(id)?;
-        if !holds(&before) {
-            return Err(Error::Changed);
-        }
-        let Some(record) = before.live() else { return Err(Error::NoSuchImage(id.to_string())) };
-        let content = change(record);
-        let mut changed = self.records.commit_changes(vec![(id.clone(), before, content)]).await?;
-        changed.pop().ok_or_else(|| Error::NoSuchImage(id.to_string()))
+        let permit = self.core.begin_edit(!expected.is_any()).await?;
+        let changed = async {
+            self.core.catalog.refresh().await?;
+            let (id, before) = self.known_image(id)?;
+            if !expected.holds(Some(&before)) {
+                return Err(Error::Changed);
+            }
+            let Some(record) = before.live() else { return Err(Error::NoSuchImage(id.to_string())) };
+            let content = change(record);
+            permit.check()?;
+            let mut changed = self.records.commit_changes(vec![(id.clone(), before, content)]).await?;
+            changed.pop().ok_or_else(|| Error::NoSuchImage(id.to_string()))
+        };
+        let changed = changed.await;
+        permit.end(changed).await
     }
 
     /// Deletes an image's bytes from the primary once the archive's copy is verified; leaves them if there is no such

@@ -44,7 +44,7 @@ impl Imports {
     /// plan of an import in this process.
     pub async fn import(&self, source: &Source) -> Result<Imported> {
         let _guard = self.importing.try_lock().map_err(|_| Error::RestoreRunning)?;
-        let lease = Lease::acquire(self.core.archive.store(), &self.core.clock).await?.ok_or(Error::RestoreRunning)?;
+        let lease = self.core.restore_lease().await?;
         let outcome = self.import_leased(source, &lease).await;
         lease.end().await;
         self.core.note_write(outcome)

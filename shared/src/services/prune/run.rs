@@ -6,7 +6,7 @@ use super::Pruner;
 use super::candidates::{Candidate, Candidates, ObjectKind, Stored, Unreferenced};
 use crate::catalog::gc_hints::Swept;
 use crate::core::counts::LastPrune;
-use crate::core::error::{Error, Result};
+use crate::core::error::Result;
 use crate::core::lease::Lease;
 use crate::layout::{self, BackupName};
 use crate::services::migrate;
@@ -81,9 +81,7 @@ impl Pruner {
     }
 
     async fn prune_with_lease(&self, extent: Extent) -> Result<Pruned> {
-        let lease = Lease::acquire_to_delete(self.core.archive.store(), &self.core.clock)
-            .await?
-            .ok_or(Error::RestoreRunning)?;
+        let lease = self.core.restore_lease_to_delete().await?;
         let pruned = self.prune_leased(Some(&lease), extent).await;
         lease.end().await;
         self.core.counts.note_prune(LastPrune {

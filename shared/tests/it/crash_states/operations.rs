@@ -85,7 +85,7 @@ pub fn used(copies: Copies) -> World {
     now(keepsake.maintenance.catch_up()).unwrap();
     let automatic = now(keepsake.backups.list()).unwrap()[0].name;
     world.backups.insert(automatic, view(&keepsake).unwrap());
-    now(keepsake.images.delete(id_of(&keepsake, 2).unwrap().as_str(), |_| true)).unwrap();
+    now(keepsake.images.delete(id_of(&keepsake, 2).unwrap().as_str(), shared::Any)).unwrap();
     backup(&mut world, &keepsake);
     now(keepsake.core.catalog.compact()).unwrap();
     upload(&keepsake, &[4], None);
@@ -143,7 +143,7 @@ impl Operation {
             RestoreMerge | RestoreExact => {
                 // The other of two restores that meet may have deleted it already.
                 if let Ok(id) = id_of(&keepsake, 1) {
-                    now(keepsake.images.delete(id.as_str(), |_| true)).unwrap();
+                    now(keepsake.images.delete(id.as_str(), shared::Any)).unwrap();
                 }
                 now(Edit.run(&keepsake, notes)).unwrap();
             }
@@ -204,10 +204,10 @@ impl Operation {
             }
             Edit => {
                 let patch = Patch { description: Some(Some("edited".to_owned())), ..Patch::default() };
-                return keepsake.images.edit(id_of(keepsake, 3)?.as_str(), &patch, |_| true).await.map(drop);
+                return keepsake.images.edit(id_of(keepsake, 3)?.as_str(), &patch, shared::Any).await.map(drop);
             }
             Delete => {
-                return keepsake.images.delete(id_of(keepsake, 3)?.as_str(), |_| true).await.map(drop);
+                return keepsake.images.delete(id_of(keepsake, 3)?.as_str(), shared::Any).await.map(drop);
             }
             Backup => {
                 let made = keepsake.backups.create(Kind::Manual).await?.name;

@@ -66,7 +66,7 @@ async fn interrupted_restore_leaves_old_or_new_state_and_can_be_repeated() {
     for n in 0.. {
         for id in &ids {
             // Whether it is there depends on how far the last round came.
-            let _ = world.open().images.delete(id.as_str(), |_| true).await;
+            let _ = world.open().images.delete(id.as_str(), shared::Any).await;
         }
         // Else each round would find more commits to read than the one before, and never come to its end.
         world.open().core.catalog.compact().await.unwrap();
@@ -243,7 +243,7 @@ async fn change_of_unknown_outcome_that_was_read_is_not_rolled_back() {
     assert_eq!(shown.values().next(), Some(&(Some("number 1".to_owned()), Some(png(1)))));
 
     let id = shown.keys().next().unwrap();
-    unanswered().images.delete(id.as_str(), |_| true).await.unwrap_err();
+    unanswered().images.delete(id.as_str(), shared::Any).await.unwrap_err();
     assert!(seen(&world.open()).await.is_empty());
     let after = world.open();
     after.recovery.recover().await.unwrap();
@@ -337,7 +337,7 @@ async fn an_idempotency_key_of_a_deleted_image_says_so() {
     };
     let ids: Vec<_> = send(&[1, 2]).await.unwrap().images.into_iter().map(|(id, _)| id).collect();
     for (deleted, left) in ids.iter().zip([1, 0]) {
-        keepsake.images.delete(deleted.as_str(), |_| true).await.unwrap();
+        keepsake.images.delete(deleted.as_str(), shared::Any).await.unwrap();
         let again = send(&[1, 2]).await;
         match left {
             0 => assert!(matches!(again, Err(Error::DeletedSince)), "{again:?}"),

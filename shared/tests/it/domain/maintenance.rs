@@ -80,7 +80,7 @@ async fn replication_of_a_commit_is_idempotent_and_may_be_late() {
     // Deleted before anyone followed it, and a commit that never was.
     upload(&world.open_deferring(), 8).await.unwrap();
     let commits = world.commits().await.into_iter().chain([Uuid::nil()]).collect();
-    maintenance.images.delete(id.as_str(), |_| true).await.unwrap();
+    maintenance.images.delete(id.as_str(), shared::Any).await.unwrap();
     assert!(maintenance.replication.replicate_commits(&commits).await.unwrap().is_empty());
 }
 
@@ -194,7 +194,7 @@ async fn full_compaction_continues_after_losing_to_an_earlier_one() {
         None
     });
     let edit = Patch { description: Some(Some("seen at once".to_owned())), ..Patch::default() };
-    keepsake.images.edit(id.as_str(), &edit, |_| true).await.unwrap();
+    keepsake.images.edit(id.as_str(), &edit, shared::Any).await.unwrap();
     assert_eq!(keepsake.replication.compact().await.unwrap(), Compacted::Superseded);
     keepsake.replication.compact_all().await.unwrap();
     let (now, _) = world.raw().read(&checkpoint).await.unwrap();

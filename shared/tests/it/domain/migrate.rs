@@ -25,9 +25,9 @@ pub(crate) async fn filled(world: &World) -> Vec<ImageId> {
     let keepsake = world.open();
     keepsake.recovery.recover().await.unwrap();
     let ids = upload_all(&keepsake, 0..12).await;
-    keepsake.images.edit(ids[1].as_str(), &described("another"), |_| true).await.unwrap();
+    keepsake.images.edit(ids[1].as_str(), &described("another"), shared::Any).await.unwrap();
     keepsake.backups.create(Kind::Manual).await.unwrap();
-    keepsake.images.delete(ids[0].as_str(), |_| true).await.unwrap();
+    keepsake.images.delete(ids[0].as_str(), shared::Any).await.unwrap();
     keepsake.core.catalog.compact().await.unwrap();
     upload(&keepsake, 100).await.unwrap();
     ids
@@ -102,7 +102,7 @@ async fn repeated_migration_copies_only_changes_in_both_directions() {
     assert_eq!((again.copied, again.second_copies, again.backups, again.images), (0, 0, 0, 12));
 
     upload(&from.open(), 300).await.unwrap();
-    from.open().images.delete(ids[2].as_str(), |_| true).await.unwrap();
+    from.open().images.delete(ids[2].as_str(), shared::Any).await.unwrap();
     let more = run(&from, &to).await.unwrap();
     assert_eq!((more.copied, more.second_copies), (1, 1), "{more:?}");
     // What its record has deleted goes when a start finds it a day later, as what any interrupted delete leaves.
@@ -112,7 +112,7 @@ async fn repeated_migration_copies_only_changes_in_both_directions() {
     assert_same(&from, &to).await;
 
     upload(&there, 301).await.unwrap();
-    there.images.delete(ids[3].as_str(), |_| true).await.unwrap();
+    there.images.delete(ids[3].as_str(), shared::Any).await.unwrap();
     there.backups.create(Kind::Manual).await.unwrap();
     let refusal = run(&from, &to).await.unwrap_err().to_string();
     assert!(refusal.contains("the other way round"), "{refusal}");
@@ -151,8 +151,8 @@ async fn changes_on_both_sides_are_refused() {
     let (from, to) = (World::new(), elsewhere());
     let ids = filled(&from).await;
     run(&from, &to).await.unwrap();
-    from.open().images.edit(ids[4].as_str(), &described("here"), |_| true).await.unwrap();
-    to.open().images.edit(ids[5].as_str(), &described("there"), |_| true).await.unwrap();
+    from.open().images.edit(ids[4].as_str(), &described("here"), shared::Any).await.unwrap();
+    to.open().images.edit(ids[5].as_str(), &described("there"), shared::Any).await.unwrap();
     for (a, b) in [(&from, &to), (&to, &from)] {
         let before = versions(b).await;
         assert!(matches!(run(a, b).await, Err(Error::MigrationRefused(_))));
@@ -164,7 +164,7 @@ async fn changes_on_both_sides_are_refused() {
 async fn deletes_that_the_source_has_forgotten_do_not_come_back_by_a_migration() {
     let (from, to) = (World::new(), elsewhere());
     let ids = filled(&from).await;
-    from.open().images.delete(ids[6].as_str(), |_| true).await.unwrap();
+    from.open().images.delete(ids[6].as_str(), shared::Any).await.unwrap();
     run(&from, &to).await.unwrap();
     for world in [&from, &to] {
         world.pass(SignedDuration::from_hours(24 * 40));
@@ -176,7 +176,7 @@ async fn deletes_that_the_source_has_forgotten_do_not_come_back_by_a_migration()
     assert_same(&from, &to).await;
 
     // Nobody can tell an image that was deleted and forgotten from one that was uploaded there.
-    from.open().images.delete(ids[7].as_str(), |_| true).await.unwrap();
+    from.open().images.delete(ids[7].as_str(), shared::Any).await.unwrap();
     from.pass(SignedDuration::from_hours(24 * 40));
     from.open().recovery.recover().await.unwrap();
     let keepsake = from.open();
@@ -294,7 +294,7 @@ async fn uploads_and_backups_beside_a_migration_come_along_or_are_told_of() {
         for n in 500..512 {
             let id = upload(&busy, n).await.unwrap().images[0].0.clone();
             if n % 4 == 0 {
-                busy.images.delete(id.as_str(), |_| true).await.unwrap();
+                busy.images.delete(id.as_str(), shared::Any).await.unwrap();
             }
             if n % 3 == 0 {
                 busy.core.catalog.compact().await.unwrap();

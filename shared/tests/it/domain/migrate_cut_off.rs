@@ -52,7 +52,7 @@ async fn interrupted_later_migration_leaves_old_or_new_state() {
     migrate(&from.open().core, &to.open().core).await.unwrap();
     let older = to.open().recovery.recover().await.unwrap().images;
     super::upload_all(&from.open(), 600..609).await;
-    from.open().images.delete(ids[8].as_str(), |_| true).await.unwrap();
+    from.open().images.delete(ids[8].as_str(), shared::Any).await.unwrap();
     for after in 0.. {
         let cut = cut_off(&from, &to, after).await;
         let report = to.open().recovery.recover().await.unwrap();

@@ -21,13 +21,13 @@ async fn deleting_an_image_that_was_only_just_imported_can_be_undone() {
     let keepsake = world.open();
     let backup = keepsake.backups.create(Kind::Manual).await.unwrap();
     assert_eq!((backup.images, backup.bytes, backup.missing.len()), (1, png(1).len() as u64, 0));
-    keepsake.images.delete(id.as_str(), |_| true).await.unwrap();
+    keepsake.images.delete(id.as_str(), shared::Any).await.unwrap();
     assert!(world.keys("uploads/").await.is_empty());
     keepsake.restores.restore(backup.name, Mode::Merge).await.unwrap();
     assert_eq!(seen(&keepsake).await[&id], (Some("old".to_owned()), Some(png(1))));
 
     let (world, id) = with_older_record().await;
-    world.open().images.delete(id.as_str(), |_| true).await.unwrap();
+    world.open().images.delete(id.as_str(), shared::Any).await.unwrap();
     assert_eq!(world.keys("backups/images/").await.len(), 1, "a replica is made before the only one goes");
 }
 
@@ -35,7 +35,7 @@ async fn deleting_an_image_that_was_only_just_imported_can_be_undone() {
 async fn an_imported_record_that_was_edited_first_still_gets_its_digest() {
     let (world, id) = with_older_record().await;
     let patch = Patch { description: Some(Some("edited".to_owned())), ..Patch::default() };
-    world.open().images.edit(id.as_str(), &patch, |_| true).await.unwrap();
+    world.open().images.edit(id.as_str(), &patch, shared::Any).await.unwrap();
     world.open().recovery.recover().await.unwrap();
     world.remove("uploads/").await;
     let again = world.open();
@@ -52,7 +52,7 @@ async fn edit_of_field_imported_with_other_type_survives_restart() {
     let older = br#"{"old.png": {"order": null, "groupId": 5, "category": 7, "size": "70", "sha256": ""}}"#;
     world.put("image-metadata.json", older).await;
     let patch = Patch { order: Some(Some(3)), group_id: Some(None), ..Patch::default() };
-    let edited = world.open().images.edit("old.png", &patch, |_| true).await.unwrap().1;
+    let edited = world.open().images.edit("old.png", &patch, shared::Any).await.unwrap().1;
     assert!(world.open().recovery.recover().await.unwrap().imported > 0);
     let again = world.open();
     assert_eq!(again.recovery.recover().await.unwrap().imported, 0, "what its bytes say of it is kept as well");
@@ -73,7 +73,7 @@ async fn a_backup_says_which_images_it_cannot_bring_back() {
     let backup = keepsake.backups.create(Kind::Manual).await.unwrap();
     assert_eq!(backup.missing, [ImageId::new("gone.png").unwrap()]);
     for id in ["gone.png", "link"] {
-        keepsake.images.delete(id, |_| true).await.unwrap();
+        keepsake.images.delete(id, shared::Any).await.unwrap();
     }
     let restored = keepsake.restores.restore(backup.name, Mode::Merge).await.unwrap();
     assert_eq!(restored.plan.restored.len(), 1, "the link comes back, and nothing is claimed of the other");

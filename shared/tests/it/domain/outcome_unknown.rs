@@ -89,7 +89,7 @@ async fn an_edit_of_unknown_outcome_stays_what_a_reader_saw() {
             let id = upload(&keepsake, 1).await.unwrap().images[0].0.clone();
             failing.store(true, SeqCst);
             let patch = Patch { description: Some(Some("changed".to_owned())), ..Patch::default() };
-            let error = keepsake.images.edit(id.as_str(), &patch, |_| true).await.unwrap_err();
+            let error = keepsake.images.edit(id.as_str(), &patch, shared::Any).await.unwrap_err();
             assert!(is_unknown(&error), "{name}: {error:?}");
             failing.store(looks_while_failing, SeqCst);
             let first = seen(&keepsake).await;
@@ -162,11 +162,11 @@ async fn an_old_delete_of_unknown_outcome_spares_a_later_edit() {
     let (keepsake, failing) = open(&world, PLANS[0].1);
     let id = upload(&keepsake, 1).await.unwrap().images[0].0.clone();
     failing.store(true, SeqCst);
-    let error = keepsake.images.delete(id.as_str(), |_| true).await.unwrap_err();
+    let error = keepsake.images.delete(id.as_str(), shared::Any).await.unwrap_err();
     assert!(is_unknown(&error), "{error:?}");
     world.clock.advance(SignedDuration::from_hours(1));
     let patch = Patch { description: Some(Some("changed".to_owned())), ..Patch::default() };
-    world.open().images.edit(id.as_str(), &patch, |_| true).await.unwrap();
+    world.open().images.edit(id.as_str(), &patch, shared::Any).await.unwrap();
     failing.store(false, SeqCst);
     assert_eq!(seen(&keepsake).await[&id].0.as_deref(), Some("changed"));
 }

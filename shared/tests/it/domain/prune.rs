@@ -115,11 +115,11 @@ pub async fn worn() -> World {
     keepsake.backups.create(Kind::Auto).await.unwrap();
     world.pass(DAY);
     // In the first backup only, and then in none but for its tombstone.
-    keepsake.images.delete(ids[0].as_str(), |_| true).await.unwrap();
-    keepsake.images.delete(ids[1].as_str(), |_| true).await.unwrap();
+    keepsake.images.delete(ids[0].as_str(), shared::Any).await.unwrap();
+    keepsake.images.delete(ids[1].as_str(), shared::Any).await.unwrap();
     keepsake.backups.create(Kind::Safety).await.unwrap();
     world.pass(31 * DAY);
-    keepsake.images.delete(ids[2].as_str(), |_| true).await.unwrap();
+    keepsake.images.delete(ids[2].as_str(), shared::Any).await.unwrap();
     // The first two tombstones go.
     keepsake.core.catalog.compact().await.unwrap();
     keepsake.core.catalog.compact().await.unwrap();
@@ -332,7 +332,7 @@ async fn play(events: Vec<Event>) {
         match event {
             Event::Upload(image) => _ = upload(keepsake, *image).await.unwrap(),
             Event::Delete(at) if !live.is_empty() => {
-                keepsake.images.delete(at.get(&live).0.as_str(), |_| true).await.unwrap();
+                keepsake.images.delete(at.get(&live).0.as_str(), shared::Any).await.unwrap();
             }
             Event::Backup(kind) => {
                 let made = keepsake.backups.create(*kind).await.unwrap();

@@ -81,7 +81,7 @@ async fn a_prune_by_schedule_costs_what_changed_and_not_what_is_stored() {
         maker.recovery.recover().await.unwrap();
         store(&world, &maker, (0..images).chain([9_999_999])).await;
         maker.backups.create(Kind::Auto).await.unwrap();
-        maker.images.delete("9999999.png", |_| true).await.unwrap();
+        maker.images.delete("9999999.png", shared::Any).await.unwrap();
         world.pass(31 * DAY);
         maker.core.catalog.compact().await.unwrap();
         maker.core.catalog.compact().await.unwrap();
@@ -126,7 +126,7 @@ async fn objects_of_a_deleted_backup_are_pruned_a_day_later() {
     keepsake.recovery.recover().await.unwrap();
     let ids = upload_all(&keepsake, 0..2).await;
     let first = keepsake.backups.create(Kind::Manual).await.unwrap();
-    keepsake.images.delete(ids[0].as_str(), |_| true).await.unwrap();
+    keepsake.images.delete(ids[0].as_str(), shared::Any).await.unwrap();
     world.pass(31 * DAY);
     keepsake.core.catalog.compact().await.unwrap();
     keepsake.core.catalog.compact().await.unwrap();
@@ -152,7 +152,7 @@ async fn object_referenced_only_by_a_tombstone_is_pruned_after_it() {
     let keepsake = keepsake(&world, 1);
     keepsake.recovery.recover().await.unwrap();
     let ids = upload_all(&keepsake, 0..2).await;
-    keepsake.images.delete(ids[0].as_str(), |_| true).await.unwrap();
+    keepsake.images.delete(ids[0].as_str(), shared::Any).await.unwrap();
     keepsake.backups.create(Kind::Manual).await.unwrap();
     world.pass(31 * DAY);
     world.note_sweep().await;
@@ -173,7 +173,7 @@ async fn what_a_backup_stored_that_was_cut_off_goes_with_its_intent() {
     let ids = upload_all(&maker, 0..2).await;
     let no_manifest = |o: &Operation| o.key.ends_with("manifest.json").then_some(Fault::Before(ErrorKind::Unavailable));
     world.open_failing(no_manifest).backups.create(Kind::Manual).await.unwrap_err();
-    maker.images.delete(ids[0].as_str(), |_| true).await.unwrap();
+    maker.images.delete(ids[0].as_str(), shared::Any).await.unwrap();
     world.note_sweep().await;
     world.pass(2 * DAY);
     assert_eq!(prune_by_schedule(&world).await.0.chunks.len(), 1);
@@ -287,7 +287,7 @@ async fn tombstones_stay_if_gc_hints_cannot_be_written() {
     let keeper = keepsake(&world, 1);
     keeper.recovery.recover().await.unwrap();
     let ids = upload_all(&keeper, 0..2).await;
-    keeper.images.delete(ids[0].as_str(), |_| true).await.unwrap();
+    keeper.images.delete(ids[0].as_str(), shared::Any).await.unwrap();
     keeper.core.catalog.compact().await.unwrap();
     world.pass(31 * DAY);
     let refuse = |o: &Operation| o.key.contains("leftovers/").then_some(Fault::Before(ErrorKind::Unavailable));

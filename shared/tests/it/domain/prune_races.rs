@@ -105,7 +105,7 @@ async fn scene(rival: Rival, extent: Extent) -> Scene {
     );
     pruner.recovery.recover().await.unwrap();
     let ids = upload_all(&pruner, 0..2).await;
-    pruner.images.delete(ids[0].as_str(), |_| true).await.unwrap();
+    pruner.images.delete(ids[0].as_str(), shared::Any).await.unwrap();
     world.pass(31 * DAY);
     // The tombstone goes.
     pruner.core.catalog.compact().await.unwrap();
@@ -118,7 +118,7 @@ async fn scene(rival: Rival, extent: Extent) -> Scene {
     world.pass(SignedDuration::from_secs(1));
     if rival == Rival::Restore {
         // So that there is something to bring back.
-        pruner.images.delete(ids[1].as_str(), |_| true).await.unwrap();
+        pruner.images.delete(ids[1].as_str(), shared::Any).await.unwrap();
         world.pass(31 * DAY);
         pruner.core.catalog.compact().await.unwrap();
         pruner.core.catalog.compact().await.unwrap();
@@ -127,7 +127,7 @@ async fn scene(rival: Rival, extent: Extent) -> Scene {
         // The state of the old backup comes back, and with it its chunk.
         let id = upload_all(&pruner, 5..6).await.remove(0);
         pruner.backups.create(kind).await.unwrap();
-        pruner.images.delete(id.as_str(), |_| true).await.unwrap();
+        pruner.images.delete(id.as_str(), shared::Any).await.unwrap();
     }
     if extent == Extent::Schedule {
         if !thins {
@@ -178,13 +178,13 @@ async fn race(rival: Rival, extent: Extent, mut turn: impl FnMut() -> Option<boo
                 }
                 Rival::UploadThenDelete => {
                     let id = upload(keepsake, 0).await.unwrap().images[0].0.clone();
-                    keepsake.images.delete(id.as_str(), |_| true).await.map(drop)
+                    keepsake.images.delete(id.as_str(), shared::Any).await.map(drop)
                 }
                 Rival::Backup | Rival::BackupOfAnother | Rival::BackupOnThinned => {
                     keepsake.backups.create(Kind::Manual).await.map(drop)
                 }
                 Rival::Restore => keepsake.restores.restore(scene.backup, Mode::Merge).await.map(drop),
-                Rival::Delete => keepsake.images.delete(scene.kept.as_str(), |_| true).await.map(drop),
+                Rival::Delete => keepsake.images.delete(scene.kept.as_str(), shared::Any).await.map(drop),
             };
         };
         let [first, second] = scene.stores.clone();

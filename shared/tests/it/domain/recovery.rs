@@ -96,7 +96,7 @@ async fn records_are_restored_from_metadata_mirror_in_uploads() {
     let ids = upload_all(&keepsake, 0..12).await;
     keepsake.core.catalog.compact().await.unwrap();
     upload_all(&keepsake, 12..13).await;
-    keepsake.images.delete(ids[2].as_str(), |_| true).await.unwrap();
+    keepsake.images.delete(ids[2].as_str(), shared::Any).await.unwrap();
     let before = seen(&keepsake).await;
     drop(keepsake);
     world.remove("image-metadata").await;
@@ -142,7 +142,7 @@ async fn interrupted_delete_is_finished_and_spares_new_file_of_same_name() {
     let keepsake = world.open();
     let ids = upload_all(&keepsake, 0..2).await;
     for id in &ids {
-        keepsake.images.delete(id.as_str(), |_| true).await.unwrap();
+        keepsake.images.delete(id.as_str(), shared::Any).await.unwrap();
     }
     let (deleted, other) = (format!("uploads/{}", ids[0]), format!("uploads/{}", ids[1]));
     world.put(&deleted, &png(0)).await;
@@ -159,7 +159,7 @@ async fn recovery_leaves_files_that_the_store_refuses_to_delete() {
     let keepsake = world.open();
     keepsake.recovery.recover().await.unwrap();
     let ids = upload_all(&keepsake, 0..2).await;
-    keepsake.images.delete(ids[0].as_str(), |_| true).await.unwrap();
+    keepsake.images.delete(ids[0].as_str(), shared::Any).await.unwrap();
     let (deleted, kept) = (format!("uploads/{}", ids[0]), format!("uploads/{}", ids[1]));
     let orphan = format!("uploads/{}", ImageId::generate(Uuid::from_u128(5), "png"));
     world.put(&deleted, &png(0)).await;

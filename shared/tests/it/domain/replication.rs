@@ -132,7 +132,7 @@ async fn sync_replication_refuses_uploads_during_outage_without_traces() {
     assert_eq!((health.status, health.writable, health.archive.status.is_some()), (Status::Error, false, false));
     pair.goes(false);
     upload(&keepsake, 2).await.unwrap();
-    keepsake.images.delete(ids[0].as_str(), |_| true).await.unwrap();
+    keepsake.images.delete(ids[0].as_str(), shared::Any).await.unwrap();
     assert_eq!(seen(&pair.open(true)).await.len(), 2);
 }
 
@@ -147,9 +147,9 @@ async fn changes_during_archive_outage_stay_pending_over_restart_and_replicate()
 
     pair.goes(true);
     let more = upload_all(&keepsake, 4..9).await;
-    keepsake.images.edit(ids[0].as_str(), &described("edited"), |_| true).await.unwrap();
-    keepsake.images.edit(more[0].as_str(), &described("edited twice"), |_| true).await.unwrap();
-    keepsake.images.delete(ids[1].as_str(), |_| true).await.unwrap();
+    keepsake.images.edit(ids[0].as_str(), &described("edited"), shared::Any).await.unwrap();
+    keepsake.images.edit(more[0].as_str(), &described("edited twice"), shared::Any).await.unwrap();
+    keepsake.images.delete(ids[1].as_str(), shared::Any).await.unwrap();
     pair.clock.advance(SignedDuration::from_secs(90));
     assert!(keepsake.replication.compact().await.is_err());
     let health = keepsake.health.report().await;
@@ -198,9 +198,9 @@ async fn lost_primary_loses_only_reported_lag() {
         let ids = upload_all(&dying, 0..5).await;
         dying.replication.compact().await.unwrap();
         let more = upload_all(&dying, 5..9).await;
-        dying.images.edit(ids[0].as_str(), &described("edited"), |_| true).await.unwrap();
-        dying.images.edit(more[0].as_str(), &described("edited twice"), |_| true).await.unwrap();
-        dying.images.delete(ids[1].as_str(), |_| true).await.unwrap();
+        dying.images.edit(ids[0].as_str(), &described("edited"), shared::Any).await.unwrap();
+        dying.images.edit(more[0].as_str(), &described("edited twice"), shared::Any).await.unwrap();
+        dying.images.delete(ids[1].as_str(), shared::Any).await.unwrap();
         let truth = seen(&dying).await;
 
         limit.dies_after(n);
@@ -294,9 +294,9 @@ async fn used(count: u32) -> (Pair, Vec<ImageId>) {
     let keepsake = pair.open(true);
     keepsake.recovery.recover().await.unwrap();
     let ids = upload_all(&keepsake, 0..count).await;
-    keepsake.images.edit(ids[0].as_str(), &described("edited"), |_| true).await.unwrap();
+    keepsake.images.edit(ids[0].as_str(), &described("edited"), shared::Any).await.unwrap();
     for id in &ids[1..3] {
-        keepsake.images.delete(id.as_str(), |_| true).await.unwrap();
+        keepsake.images.delete(id.as_str(), shared::Any).await.unwrap();
     }
     keepsake.replication.compact().await.unwrap();
     (pair, ids)
@@ -333,12 +333,12 @@ async fn what_happens_to_images_while_they_are_brought_back_holds() {
             for _ in 0..patience {
                 tokio::task::yield_now().await;
             }
-            keepsake.images.delete(ids[11].as_str(), |_| true).await.unwrap();
-            keepsake.images.delete(ids[4].as_str(), |_| true).await.unwrap();
-            keepsake.images.edit(ids[5].as_str(), &described("edited meanwhile"), |_| true).await.unwrap();
+            keepsake.images.delete(ids[11].as_str(), shared::Any).await.unwrap();
+            keepsake.images.delete(ids[4].as_str(), shared::Any).await.unwrap();
+            keepsake.images.edit(ids[5].as_str(), &described("edited meanwhile"), shared::Any).await.unwrap();
             let made = keepsake.backups.create(shared::backup::Kind::Manual).await.unwrap();
             keepsake.verifier.verify(shared::verify::Slice::WHOLE, true).await.unwrap();
-            keepsake.images.delete(ids[6].as_str(), |_| true).await.unwrap();
+            keepsake.images.delete(ids[6].as_str(), shared::Any).await.unwrap();
             keepsake.restores.restore(made.name, shared::restore::Mode::Merge).await.unwrap();
             keepsake.pruner.prune(false).await.unwrap();
             upload(&keepsake, 40).await.unwrap()
@@ -434,7 +434,7 @@ async fn image_deleted_during_its_recovery_stays_deleted() {
                 return;
             }
         }
-        let mut delete = Box::pin(keepsake.images.delete(ids[3].as_str(), |_| true));
+        let mut delete = Box::pin(keepsake.images.delete(ids[3].as_str(), shared::Any));
         let mut deleted = false;
         for _ in 0..100 {
             // Where the recovery has what it waits for, it goes on with it.

@@ -124,9 +124,9 @@ async fn pending_replication_is_bounded_and_deletes_always_work() {
     pair.goes(true);
     let ids = upload_all(&keepsake, 0..3).await;
     assert!(matches!(upload(&keepsake, 3).await, Err(Error::ArchiveBehind)));
-    let edit = keepsake.images.edit(ids[0].as_str(), &described("edited"), |_| true).await;
+    let edit = keepsake.images.edit(ids[0].as_str(), &described("edited"), shared::Any).await;
     assert!(matches!(edit, Err(Error::ArchiveBehind)));
-    keepsake.images.delete(ids[0].as_str(), |_| true).await.unwrap();
+    keepsake.images.delete(ids[0].as_str(), shared::Any).await.unwrap();
     let restarted = pair.open_with(settings, Box::new(never), Box::new(never));
     restarted.core.catalog.refresh().await.unwrap();
     assert!(matches!(upload(&restarted, 3).await, Err(Error::ArchiveBehind)), "also after a restart");
@@ -147,7 +147,7 @@ async fn a_record_waits_for_its_image_where_only_the_image_cannot_be_copied() {
     let keepsake = pair.open_with(deferring(), Box::new(never), Box::new(images));
     keepsake.recovery.recover().await.unwrap();
     let ids = upload_all(&keepsake, 0..3).await;
-    keepsake.images.edit(ids[1].as_str(), &described("edited"), |_| true).await.unwrap();
+    keepsake.images.edit(ids[1].as_str(), &described("edited"), shared::Any).await.unwrap();
     assert!(keepsake.replication.compact().await.is_err());
     assert_eq!(behind(&keepsake).await, Some(3));
     let elsewhere = pair.wiped().await.open(false);
@@ -203,7 +203,7 @@ async fn refused_change_is_not_applied_while_its_replica_exists() {
     let ids = upload_all(&keepsake, 0..1).await;
     refuses.store(true, Ordering::SeqCst);
     let (other, id) = (Arc::clone(&keepsake), ids[0].clone());
-    let edit = tokio::spawn(async move { other.images.edit(id.as_str(), &described("refused"), |_| true).await });
+    let edit = tokio::spawn(async move { other.images.edit(id.as_str(), &described("refused"), shared::Any).await });
     tokio::task::spawn_blocking(move || has_reached.recv().unwrap()).await.unwrap();
     refuses.store(false, Ordering::SeqCst);
     assert_eq!(keys(&pair.archive, "image-metadata.d/").await.len(), 2);

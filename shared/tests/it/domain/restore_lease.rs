@@ -56,7 +56,7 @@ impl Left {
         let keepsake = open(folder.path(), &clock, |_| None);
         let ids = upload_all(&keepsake, 0..1).await;
         let backup = keepsake.backups.create(Kind::Manual).await.unwrap().name;
-        keepsake.images.delete(ids[0].as_str(), |_| true).await.unwrap();
+        keepsake.images.delete(ids[0].as_str(), shared::Any).await.unwrap();
         let dies = |operation: &Operation| {
             let hit = operation.key.contains("manifest.json") || operation.name == "delete";
             hit.then_some(Fault::Before(ErrorKind::Unavailable))

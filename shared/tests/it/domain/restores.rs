@@ -14,7 +14,7 @@ async fn a_restore_refuses_a_tampered_image_and_brings_back_the_others() {
     let ids = upload_all(&keepsake, 0..3).await;
     let backup = keepsake.backups.create(Kind::Manual).await.unwrap().name;
     for id in &ids {
-        keepsake.images.delete(id.as_str(), |_| true).await.unwrap();
+        keepsake.images.delete(id.as_str(), shared::Any).await.unwrap();
     }
     let tampered = shared::digest::Digest::of(&png(1));
     let mut bytes = png(1);
@@ -35,7 +35,7 @@ async fn restore_rejects_foreign_bytes_under_name_of_deleted_image() {
     let ids = upload_all(&keepsake, 0..2).await;
     let backup = keepsake.backups.create(Kind::Manual).await.unwrap().name;
     for id in &ids {
-        keepsake.images.delete(id.as_str(), |_| true).await.unwrap();
+        keepsake.images.delete(id.as_str(), shared::Any).await.unwrap();
     }
     // A deletion that was cut off left the file of one, and that has rotted since.
     let mut rotten = png(0);
@@ -70,9 +70,9 @@ async fn a_plan_says_what_the_restore_then_does_and_changes_nothing() {
     let keepsake = world.open();
     let ids = upload_all(&keepsake, 0..4).await;
     let backup = keepsake.backups.create(Kind::Manual).await.unwrap().name;
-    keepsake.images.delete(ids[0].as_str(), |_| true).await.unwrap();
+    keepsake.images.delete(ids[0].as_str(), shared::Any).await.unwrap();
     let patch = shared::images::Patch { description: Some(Some("changed".to_owned())), ..Default::default() };
-    keepsake.images.edit(ids[1].as_str(), &patch, |_| true).await.unwrap();
+    keepsake.images.edit(ids[1].as_str(), &patch, shared::Any).await.unwrap();
     let late = upload(&keepsake, 9).await.unwrap().images[0].0.clone();
     world.remove(&format!("uploads/{}", ids[2])).await;
 
@@ -121,7 +121,7 @@ async fn delete_repairs_corrupt_replica_before_removing_the_original() {
     let mut rotten = png(0);
     rotten[30] ^= 1;
     world.put(&format!("backups/images/{}", shared::digest::Digest::of(&png(0))), &rotten).await;
-    keepsake.images.delete(ids[0].as_str(), |_| true).await.unwrap();
+    keepsake.images.delete(ids[0].as_str(), shared::Any).await.unwrap();
     keepsake.restores.restore(backup, Mode::Merge).await.unwrap();
     assert_eq!(seen(&keepsake).await[&ids[0]].1, Some(png(0)));
 }
@@ -132,7 +132,7 @@ async fn a_restore_wakes_the_background_task() {
     let keepsake = world.open();
     let ids = upload_all(&keepsake, 0..1).await;
     let backup = keepsake.backups.create(Kind::Manual).await.unwrap().name;
-    keepsake.images.delete(ids[0].as_str(), |_| true).await.unwrap();
+    keepsake.images.delete(ids[0].as_str(), shared::Any).await.unwrap();
     let woken = || keepsake.core.changed.notified().now_or_never().is_some();
     while woken() {}
     keepsake.restores.restore(backup, Mode::Merge).await.unwrap();

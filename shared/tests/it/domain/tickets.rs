@@ -119,11 +119,11 @@ async fn a_completion_that_comes_late_takes_back_neither_an_edit_nor_a_deletion(
             let meanwhile = async || {
                 let image = quick.tickets.complete(id).await.unwrap().images[0].0.clone();
                 if delete {
-                    quick.images.delete(image.as_str(), |_| true).await.unwrap();
+                    quick.images.delete(image.as_str(), shared::Any).await.unwrap();
                 } else {
                     let patch =
                         shared::images::Patch { description: Some(Some("edited".to_owned())), ..Default::default() };
-                    quick.images.edit(image.as_str(), &patch, |_| true).await.unwrap();
+                    quick.images.edit(image.as_str(), &patch, shared::Any).await.unwrap();
                 }
             };
             let Some(_) = interrupted(&world, id, stop, meanwhile).await else { continue };

@@ -111,7 +111,7 @@ async fn corrupt_chunk_is_rewritten_or_its_backups_are_named() {
         assert!(!found.damaged_backups.is_empty() && found.needs_attention());
         assert!(!keepsake.verifier.verify(Slice::WHOLE, true).await.unwrap().needs_attention());
     }
-    keepsake.images.delete(ids[0].as_str(), |_| true).await.unwrap();
+    keepsake.images.delete(ids[0].as_str(), shared::Any).await.unwrap();
     world.put(chunk, b"{}").await;
     let found = keepsake.verifier.verify(Slice::WHOLE, true).await.unwrap();
     let listed = keepsake.backups.list().await.unwrap();
@@ -125,7 +125,7 @@ async fn corrupt_chunk_is_rewritten_or_its_backups_are_named() {
 #[tokio::test]
 async fn verify_reads_replicas_of_deleted_images() {
     let (world, keepsake, ids) = world_of(3).await;
-    keepsake.images.delete(ids[1].as_str(), |_| true).await.unwrap();
+    keepsake.images.delete(ids[1].as_str(), shared::Any).await.unwrap();
     let well = keepsake.verifier.verify(Slice::WHOLE, true).await.unwrap();
     assert_eq!((well.images, well.deleted, well.needs_attention()), (2, 1, false));
     world.rot_copy(1).await;
@@ -180,7 +180,7 @@ async fn damage_is_reported_until_a_verification_finds_it_repaired() {
 #[tokio::test]
 async fn slices_cover_everything_and_the_oldest_is_next() {
     let (world, keepsake, ids) = world_of(20).await;
-    keepsake.images.delete(ids[3].as_str(), |_| true).await.unwrap();
+    keepsake.images.delete(ids[3].as_str(), shared::Any).await.unwrap();
     let whole = keepsake.verifier.verify(Slice::WHOLE, false).await.unwrap();
     assert_eq!(keepsake.verifier.verifications().await.unwrap().complete_since(), Some(world.clock.now()));
     let mut sum = Findings::default();
@@ -210,7 +210,7 @@ async fn slices_cover_everything_and_the_oldest_is_next() {
 #[tokio::test]
 async fn upload_does_not_reuse_a_corrupt_replica() {
     let (world, keepsake, ids) = world_of(1).await;
-    keepsake.images.delete(ids[0].as_str(), |_| true).await.unwrap();
+    keepsake.images.delete(ids[0].as_str(), shared::Any).await.unwrap();
     world.rot_copy(0).await;
     let again = upload_all(&keepsake, 0..1).await;
     world.remove("uploads/").await;
@@ -354,7 +354,7 @@ async fn queued_replica_of_an_old_image_is_not_damage() {
     assert_eq!(keepsake.verifier.verify(Slice::WHOLE, false).await.unwrap().damaged.len(), 1);
     // An import or a restore of an old image is such a commit as well.
     let edit = Patch { description: Some(Some("edited".to_owned())), ..Patch::default() };
-    keepsake.images.edit(ids[0].as_str(), &edit, |_| true).await.unwrap();
+    keepsake.images.edit(ids[0].as_str(), &edit, shared::Any).await.unwrap();
     assert!(!keepsake.verifier.verify(Slice::WHOLE, false).await.unwrap().needs_attention());
     keepsake.maintenance.catch_up().await.unwrap();
     assert!(!keepsake.verifier.verify(Slice::WHOLE, false).await.unwrap().needs_attention());
@@ -397,7 +397,7 @@ async fn sizes_in_records_of_older_versions_are_put_right_by_a_repair() {
     keepsake.recovery.recover().await.unwrap();
     world.remove("uploads/gone.png").await;
     let patch = Patch { description: Some(Some("edited".to_owned())), ..Patch::default() };
-    keepsake.images.edit("b.png", &patch, |_| true).await.unwrap();
+    keepsake.images.edit("b.png", &patch, shared::Any).await.unwrap();
     let said = async |keepsake: &Keepsake, id: &str| {
         let (_, entry) = keepsake.images.get(id).await.unwrap();
         let record = entry.live().unwrap().clone();

@@ -121,8 +121,8 @@ async fn fill(keepsake: &Keepsake) -> (Vec<ImageId>, Known) {
     let backup = keepsake.backups.create(Kind::Manual).await.unwrap().name;
     keepsake.core.catalog.compact().await.unwrap();
     let patch = Patch { description: Some(Some("edited".to_owned())), ..Patch::default() };
-    keepsake.images.edit(ids[0].as_str(), &patch, |_| true).await.unwrap();
-    keepsake.images.delete(ids[1].as_str(), |_| true).await.unwrap();
+    keepsake.images.edit(ids[0].as_str(), &patch, shared::Any).await.unwrap();
+    keepsake.images.delete(ids[1].as_str(), shared::Any).await.unwrap();
     let image = NewImage { body: Body::from(png(3)), original_name: None };
     let fields =
         Fields { description: Some("number 3".to_owned()), group_id: Some("g".to_owned()), ..Fields::default() };

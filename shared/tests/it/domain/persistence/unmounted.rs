@@ -7,7 +7,7 @@ async fn unmounted_uploads_are_served_from_archive_without_writes() {
     let world = World::new();
     let keepsake = start(&world, with_uploads(on_the_root("one"))).await;
     let ids = upload_all(&keepsake, 0..3).await;
-    keepsake.images.delete(ids[2].as_str(), |_| true).await.unwrap();
+    keepsake.images.delete(ids[2].as_str(), shared::Any).await.unwrap();
     upload_all(&keepsake, 3..4).await;
     let unmounted = without(&world, "uploads/").await;
     // What lay in the folder before anything was mounted over it.
@@ -18,7 +18,7 @@ async fn unmounted_uploads_are_served_from_archive_without_writes() {
     assert_eq!(served(&keepsake, &ids[0]).await, png(0));
     let errors = [
         upload(&keepsake, 9).await.unwrap_err(),
-        keepsake.images.delete(ids[0].as_str(), |_| true).await.unwrap_err(),
+        keepsake.images.delete(ids[0].as_str(), shared::Any).await.unwrap_err(),
         keepsake.backups.create(shared::backup::Kind::Manual).await.unwrap_err(),
         keepsake.pruner.prune(false).await.unwrap_err(),
         keepsake.recovery.recover().await.unwrap_err(),

@@ -30,7 +30,7 @@ async fn a_backup_comes_out_as_plain_files_with_digests_and_the_same_each_time()
     let long = keepsake.uploads.upload(vec![image], Default::default(), None).await.unwrap().images[0].0.clone();
     let backup = keepsake.backups.create(Kind::Manual).await.unwrap().name;
     // What happens to the images later does not change the backup.
-    keepsake.images.delete(ids[0].as_str(), |_| true).await.unwrap();
+    keepsake.images.delete(ids[0].as_str(), shared::Any).await.unwrap();
     upload(&keepsake, 5).await.unwrap();
 
     let (exported, zip) = export(&keepsake, What::Backup(backup)).await.unwrap();
@@ -116,7 +116,7 @@ async fn export_of_backup_pruned_meanwhile_fails() {
     let ids = upload_all(&keepsake, 0..2).await;
     let backup = keepsake.backups.create(Kind::Manual).await.unwrap().name;
     for id in &ids {
-        keepsake.images.delete(id.as_str(), |_| true).await.unwrap();
+        keepsake.images.delete(id.as_str(), shared::Any).await.unwrap();
     }
     // The archive loses what only the backup named: first the manifest, as a prune and a delete have it, then the rest.
     let lost = format!("backups/images/{}", Digest::of(&png(1)));

@@ -25,7 +25,7 @@ async fn a_backup_that_was_taken_out_comes_back_whole_after_everything_is_lost()
     let keepsake = world.open();
     let ids = upload_all(&keepsake, 0..4).await;
     let patch = Patch { group_id: Some(Some("holiday".to_owned())), ..Patch::default() };
-    keepsake.images.edit(ids[1].as_str(), &patch, |_| true).await.unwrap();
+    keepsake.images.edit(ids[1].as_str(), &patch, shared::Any).await.unwrap();
     let odd = json!({ "odd.png": { "order": "7", "camera": { "lens": [1, null] } }, "link": { "url": "https://example.com/a" } });
     import(&keepsake, &zip_of([("image-metadata.json", older(odd)), ("uploads/odd.png", png(7))])).await;
     let backup = keepsake.backups.create(Kind::Manual).await.unwrap().name;
@@ -72,8 +72,8 @@ async fn import_keeps_live_images_restores_deleted_ones_and_can_be_undone() {
     let ids = upload_all(&keepsake, 0..3).await;
     let zip = export(&keepsake, What::Now).await.unwrap().1;
     let patch = Patch { description: Some(Some("edited since".to_owned())), ..Patch::default() };
-    keepsake.images.edit(ids[0].as_str(), &patch, |_| true).await.unwrap();
-    keepsake.images.delete(ids[1].as_str(), |_| true).await.unwrap();
+    keepsake.images.edit(ids[0].as_str(), &patch, shared::Any).await.unwrap();
+    keepsake.images.delete(ids[1].as_str(), shared::Any).await.unwrap();
     let newer = upload(&keepsake, 8).await.unwrap().images[0].0.clone();
     let before = seen(&keepsake).await;
 
@@ -269,7 +269,7 @@ async fn import_of_store_folder_includes_pending_commits_and_deletes() {
     let served = world.open();
     let ids = upload_all(&served, 0..3).await;
     served.core.catalog.compact().await.unwrap();
-    served.images.delete(ids[0].as_str(), |_| true).await.unwrap();
+    served.images.delete(ids[0].as_str(), shared::Any).await.unwrap();
     let late = upload(&served, 4).await.unwrap().images[0].0.clone();
     let mut files = Vec::new();
     for key in world.keys("").await {
@@ -329,8 +329,8 @@ async fn what_someone_changes_while_an_import_runs_wins() {
     let keepsake = world.open();
     let ids = upload_all(&keepsake, 0..2).await;
     let zip = export(&keepsake, What::Now).await.unwrap().1;
-    keepsake.images.delete(ids[0].as_str(), |_| true).await.unwrap();
-    keepsake.images.delete(ids[1].as_str(), |_| true).await.unwrap();
+    keepsake.images.delete(ids[0].as_str(), shared::Any).await.unwrap();
+    keepsake.images.delete(ids[1].as_str(), shared::Any).await.unwrap();
     let backup = keepsake.backups.list().await.unwrap();
     assert!(backup.is_empty());
     // Another process brings one of them back and edits it, right when the import makes its safety backup.

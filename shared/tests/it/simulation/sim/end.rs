@@ -91,14 +91,14 @@ impl World {
                 if !self.model.attempts[running.action].commits.contains(&entry.stamp.commit) {
                     return Err(format!("the answer is not what was stored: {entry:?}"));
                 }
-                self.accept_change(running.process, &id, entry.stamp.version)?;
+                self.accept_change(running, &id, entry.stamp.version)?;
                 self.model.show(&floors, &id, &entry)
             }
             (Request::Delete { id, .. }, Answer::Done) => {
                 let made = self.model.attempts[running.action].commits.last();
                 let entry = made.and_then(|commit| self.model.changes[commit].entries.get(id)).cloned();
                 let entry = entry.ok_or("it was deleted without a commit")?;
-                self.accept_change(running.process, id, entry.stamp.version)?;
+                self.accept_change(running, id, entry.stamp.version)?;
                 self.model.show(&floors, id, &entry)
             }
             (Request::List { limit }, Answer::Page(page)) => {
@@ -199,8 +199,15 @@ impl World {
         uploaded.backup.map_or(Ok(()), |name| self.acknowledge_backup(name))
     }
 
-    /// No two changes of one process are made from the same state.
-    fn accept_change(&mut self, process: usize, id: &ImageId, version: u64) -> Checked {
+    /// No two changes of one process are made from the same state, and no two conditional ones of any process.
+    fn accept_change(&mut self, running: &Running, id: &ImageId, version: u64) -> Checked {
+        let process = running.process;
+        if let Request::Edit { condition: Some(stamp), .. } | Request::Delete { condition: Some(stamp), .. } =
+            *running.request
+            && !self.expected.insert((id.clone(), stamp))
+        {
+            return Err(format!("two acknowledged conditional changes of {id} expected version {}", stamp.version));
+        }
         if self.processes[process].changed.insert((id.clone(), version)) {
             return Ok(());
         }

@@ -17,7 +17,7 @@ use shared::store::Body;
 use shared::ticket::{Announcement, Destination};
 use shared::upload::{NewImage, Uploaded};
 use shared::verify::{Findings, Slice};
-use shared::{Error, Keepsake, Result};
+use shared::{Error, Keepsake, Precondition, Result};
 
 /// An upload as its client knows it.
 #[derive(Debug, Clone)]
@@ -165,7 +165,6 @@ impl Request {
 
     /// Does it.
     pub(crate) async fn perform(self, keepsake: Arc<Keepsake>) -> Result<Answer> {
-        let holds = |condition: Option<Stamp>| move |entry: &Entry| condition.is_none_or(|stamp| entry.stamp == stamp);
         Ok(match self {
             Self::Upload(spec) => {
                 let uploaded = keepsake.uploads.upload(spec.images(), spec.fields.clone(), spec.key.as_deref()).await?;
@@ -193,11 +192,11 @@ impl Request {
             }
             Self::Complete { ticket, .. } => Answer::Uploaded(keepsake.tickets.complete(ticket).await?),
             Self::Edit { id, patch, condition } => {
-                let (id, entry) = keepsake.images.edit(id.as_str(), &patch, holds(condition)).await?;
+                let (id, entry) = keepsake.images.edit(id.as_str(), &patch, Expected(condition)).await?;
                 Answer::Image(id, entry)
             }
             Self::Delete { id, condition } => {
-                keepsake.images.delete(id.as_str(), holds(condition)).await?;
+                keepsake.images.delete(id.as_str(), Expected(condition)).await?;
                 Answer::Done
             }
             Self::List { limit } => Answer::Page(keepsake.images.list(&Filter::default(), None, limit).await?),
@@ -244,6 +243,19 @@ impl Request {
             }
             Self::Recover => Answer::Missing(keepsake.recovery.recover().await?.missing),
         })
+    }
+}
+
+/// The state that a change expects, if any.
+struct Expected(Option<Stamp>);
+
+impl Precondition<Entry> for Expected {
+    fn holds(&self, present: Option<&Entry>) -> bool {
+        self.0.is_none_or(|stamp| present.is_some_and(|entry| entry.stamp == stamp))
+    }
+
+    fn is_any(&self) -> bool {
+        self.0.is_none()
     }
 }
 

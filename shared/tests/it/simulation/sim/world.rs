@@ -14,7 +14,7 @@ use super::request::{Answer, Request, Spec};
 use super::schedule::{Mishap, SERVING, Setup, Turn};
 use super::simulated_stores::{Op, SimulatedStores};
 use super::stats::Stats;
-use shared::catalog::{Snapshot, State};
+use shared::catalog::{Snapshot, Stamp, State};
 use shared::clock::Clock;
 use shared::config::Keep;
 use shared::digest::Digest;
@@ -81,6 +81,8 @@ pub(crate) struct World {
     pub(crate) tickets: Vec<Ticket>,
     /// The images that each idempotency key has made.
     pub(crate) by_key: BTreeMap<String, BTreeSet<ImageId>>,
+    /// The states that acknowledged conditional changes expected.
+    pub(crate) expected: BTreeSet<(ImageId, Stamp)>,
     /// Commits that the follower has not been told to have followed.
     pub(crate) events: Vec<Uuid>,
     /// Whose late operations are on their way, by backend.
@@ -118,6 +120,7 @@ impl World {
             requests: Vec::new(),
             tickets: Vec::new(),
             by_key: BTreeMap::new(),
+            expected: BTreeSet::new(),
             events: Vec::new(),
             late: Default::default(),
             checkpoints: [None, None],
