@@ -43,9 +43,8 @@ impl Api {
             ..config.clone()
         };
         let app = App::from_config(keepsake, &config);
-        let is_disk = matches!(config.store, StoreUrl::File(_));
-        let in_s3 = |url: &StoreUrl| matches!(url, StoreUrl::S3 { .. });
-        let in_bucket = (in_s3(&config.store), config.backup.as_ref().is_some_and(in_s3));
+        let is_disk = config.store.is_disk();
+        let in_bucket = (config.store.is_probed(), config.backup.as_ref().is_some_and(StoreUrl::is_probed));
         Ok(Self {
             keepsake: Arc::clone(&app.keepsake),
             router: http::finish(server::routes().into_router(app.clone()), &app),

@@ -11,7 +11,7 @@ use axum::extract::{Request, State};
 use axum::middleware::{from_fn_with_state, map_request};
 use shared::Keepsake;
 use shared::clock::Clock;
-use shared::config::{Config, StoreUrl};
+use shared::config::Config;
 use shared::http::limits::Limiter;
 use shared::http::{self, App, Routes};
 use shared::store::ErrorKind;
@@ -63,7 +63,7 @@ pub async fn serve(mut config: Config) -> Result<(), String> {
     let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
     banner::print(&banner::lines(&app.keepsake, &config, bound, &recovery, made_token.as_ref()).await);
 
-    let pace = if matches!(config.store, StoreUrl::File(_)) { Pace::EachBurst } else { Pace::WhenWorthwhile };
+    let pace = if config.store.is_disk() { Pace::EachBurst } else { Pace::WhenWorthwhile };
     let (end_compacting, ended) = watch::channel(false);
     let compaction = tokio::spawn(background::run(Arc::clone(&app.keepsake), pace, ended));
     tokio::spawn(background::look_after(Arc::clone(&app.keepsake), app.thumbnails.clone(), pace, stopped.clone()));

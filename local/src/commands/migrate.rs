@@ -1,10 +1,8 @@
 //! The command `migrate`.
 
-use std::path::Path;
-
 use serde_json::{Value, json};
 use shared::clock::Clock;
-use shared::config::{Config, StoreUrl};
+use shared::config::Config;
 use shared::migrate::{Migrated, migrate};
 
 use super::fields::{number, text, texts};
@@ -83,7 +81,7 @@ fn check_apart(from: &Config, to: &Config) -> Result<(), Failure> {
     let locations = |config: &Config| [Some(config.store.clone()), config.backup.clone()].into_iter().flatten();
     for one in locations(from) {
         for other in locations(to) {
-            if overlap(&one, &other) || overlap(&other, &one) {
+            if one.contains(&other) || other.contains(&one) {
                 let detail =
                     "The two stores have the same location, or one contains the other. Name separate locations.";
                 return Err(Failure::usage(detail));
@@ -91,22 +89,6 @@ fn check_apart(from: &Config, to: &Config) -> Result<(), Failure> {
         }
     }
     Ok(())
-}
-
-/// Whether `inner` is `outer` or inside it.
-fn overlap(outer: &StoreUrl, inner: &StoreUrl) -> bool {
-    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    match (outer, inner) {
-        (StoreUrl::File(outer), StoreUrl::File(inner)) => real(inner).starts_with(real(outer)),
-        (
-            StoreUrl::S3 { bucket: a, prefix: outer, endpoint: outer_endpoint, .. },
-            StoreUrl::S3 { bucket: b, prefix: inner, endpoint: inner_endpoint, .. },
-        ) => {
-            let [outer, inner] = [outer, inner].map(|prefix| Path::new(prefix.as_deref().unwrap_or_default()));
-            (a, outer_endpoint) == (b, inner_endpoint) && inner.starts_with(outer)
-        }
-        _ => false,
-    }
 }
 
 fn answer(done: &Migrated) -> Value {

@@ -43,6 +43,42 @@ pub enum StoreUrl {
     },
 }
 
+impl StoreUrl {
+    /// Whether it is a folder, whose compactions, verifications and listings cost no requests.
+    pub fn is_disk(&self) -> bool {
+        match self {
+            Self::File(_) => true,
+            Self::S3 { .. } | Self::Cloudinary { .. } => false,
+        }
+    }
+
+    /// Whether the capabilities of its service have to be determined before anything is written to it.
+    pub fn is_probed(&self) -> bool {
+        match self {
+            Self::S3 { .. } => true,
+            Self::File(_) | Self::Cloudinary { .. } => false,
+        }
+    }
+
+    /// Whether `other` is the same location or inside it.
+    pub fn contains(&self, other: &Self) -> bool {
+        let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let path = |prefix: &Option<String>| PathBuf::from(prefix.as_deref().unwrap_or_default());
+        match (self, other) {
+            (Self::File(outer), Self::File(inner)) => real(inner).starts_with(real(outer)),
+            (
+                Self::S3 { bucket: a, prefix: outer, endpoint: at, .. },
+                Self::S3 { bucket: b, prefix: inner, endpoint: there, .. },
+            ) => (a, at) == (b, there) && path(inner).starts_with(path(outer)),
+            (
+                Self::Cloudinary { cloud: a, folder: outer, endpoint: at, .. },
+                Self::Cloudinary { cloud: b, folder: inner, endpoint: there, .. },
+            ) => (a, at) == (b, there) && Path::new(inner).starts_with(outer),
+            (Self::File(_) | Self::S3 { .. } | Self::Cloudinary { .. }, _) => false,
+        }
+    }
+}
+
 impl fmt::Display for StoreUrl {
     /// For display: without secrets, and without endpoint and region.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -126,3 +126,21 @@ fn an_archive_may_lie_at_cloudinary_and_a_store_may_not() {
     }
     assert!(read(&[as_store]).unwrap_err().remedy.starts_with("name Cloudinary in BACKUP_URL instead"));
 }
+
+#[test]
+fn a_location_contains_itself_and_what_is_below_it() {
+    let cloudinary = |folder: &str| backup(&format!("cloudinary://1:hunter2@cloud/{folder}")).unwrap();
+    let folder = |path: &str| StoreUrl::File(path.into());
+    let pairs = [
+        (folder("/nowhere/data"), folder("/nowhere/data/below"), folder("/nowhere/data-2")),
+        (s3(None, None, None), s3(Some("a"), None, None), s3(None, Some("http://127.0.0.1:9000"), None)),
+        (s3(Some("a"), None, None), s3(Some("a/b"), None, None), s3(Some("ab"), None, None)),
+        (cloudinary("photos"), cloudinary("photos/old"), cloudinary("photos-2")),
+        (cloudinary("photos"), cloudinary("photos"), s3(None, None, None)),
+    ];
+    for (outer, inner, other) in pairs {
+        assert!(outer.contains(&outer) && outer.contains(&inner), "{outer} and {inner}");
+        assert!(inner == outer || !inner.contains(&outer), "{inner} and {outer}");
+        assert!(!outer.contains(&other) && !other.contains(&outer), "{outer} and {other}");
+    }
+}
