@@ -319,14 +319,21 @@ impl Groups {
         expected: &impl Precondition<Group>,
         plan: impl Fn(&State, Option<&Group>) -> Result<Changes>,
     ) -> Result<Vec<Changed>> {
-        let permit = self.core.begin_edit(!expected.is_any()).await?;
-        let changed = async {
+        let planned = async || {
             self.core.catalog.refresh().await?;
-            let changes = self.core.catalog.read(|state| {
+            self.core.catalog.read(|state| {
                 let group = Group::find(state, id);
                 let changes = plan(state, group.as_ref())?;
                 if expected.holds(group.as_ref()) { Ok(changes) } else { Err(Error::Changed) }
-            })?;
+            })
+        };
+        if !expected.is_any() {
+            // Fails without a lease, for which a full disk has no room.
+            planned().await?;
+        }
+        let permit = self.core.begin_edit(!expected.is_any()).await?;
+        let changed = async {
+            let changes = planned().await?;
             permit.check()?;
             self.records.commit_changes(changes).await
         };

@@ -229,13 +229,13 @@ impl Images {
         expected: &impl Precondition<Entry>,
         change: impl Fn(&Record) -> Content,
     ) -> Result<Changed> {
+        if !expected.is_any() {
+            // Fails without a lease, for which a full disk has no room.
+            self.expected_image(id, expected).await?;
+        }
         let permit = self.core.begin_edit(!expected.is_any()).await?;
         let changed = async {
-            self.core.catalog.refresh().await?;
-            let (id, before) = self.known_image(id)?;
-            if !expected.holds(Some(&before)) {
-                return Err(Error::Changed);
-            }
+            let (id, before) = self.expected_image(id, expected).await?;
             let Some(record) = before.live() else { return Err(Error::NoSuchImage(id.to_string())) };
             let content = change(record);
             permit.check()?;
@@ -244,6 +244,12 @@ impl Images {
         };
         let changed = changed.await;
         permit.end(changed).await
+    }
+
+    /// The present state of a live image, if it is the expected one.
+    async fn expected_image(&self, id: &str, expected: &impl Precondition<Entry>) -> Result<(ImageId, Arc<Entry>)> {
+        let (id, before) = self.get(id).await?;
+        if expected.holds(Some(&before)) { Ok((id, before)) } else { Err(Error::Changed) }
     }
 
     /// Deletes an image's bytes from the primary once the archive's copy is verified; leaves them if there is no such

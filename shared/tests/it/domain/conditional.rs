@@ -1,6 +1,7 @@
 //! Conditional changes of two processes on one store.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use futures::FutureExt;
 use jiff::SignedDuration;
@@ -20,6 +21,8 @@ fn expects(stamp: Stamp) -> impl Fn(Option<&Entry>) -> bool {
 }
 
 const LEASE: &str = "editing.json";
+/// How often the condition was checked before the call that holds the lease.
+const WITH_LEASE: u32 = 1;
 
 #[tokio::test(start_paused = true)]
 async fn an_edit_waits_for_that_of_another_process_and_then_expects_in_vain() {
@@ -29,11 +32,13 @@ async fn an_edit_waits_for_that_of_another_process_and_then_expects_in_vain() {
     let stamp = here.images.get(id.as_str()).await.unwrap().1.stamp;
     let patch = described("there");
     let mut second = Box::pin(there.images.edit(id.as_str(), &patch, expects(stamp)));
-    let began = Mutex::new(&mut second);
+    let (calls, began) = (AtomicU32::new(0), Mutex::new(&mut second));
     let first = |present: Option<&Entry>| {
-        // The first has read the state and not stored its change when the second begins.
-        let outcome = began.lock().unwrap().as_mut().now_or_never();
-        assert!(outcome.is_none(), "{outcome:?}");
+        // The first has its lease, has read the state and not stored its change when the second begins.
+        if calls.fetch_add(1, Ordering::Relaxed) == WITH_LEASE {
+            let outcome = began.lock().unwrap().as_mut().now_or_never();
+            assert!(outcome.is_none(), "{outcome:?}");
+        }
         present.is_some_and(|entry| entry.stamp == stamp)
     };
     let (_, first) = here.images.edit(id.as_str(), &described("here"), first).await.unwrap();
@@ -48,9 +53,12 @@ async fn an_edit_whose_lease_was_taken_over_is_not_acknowledged() {
     let keepsake = world.open();
     let id = upload_all(&keepsake, 1..2).await.remove(0);
     let stamp = keepsake.images.get(id.as_str()).await.unwrap().1.stamp;
+    let calls = AtomicU32::new(0);
     let slow = |present: Option<&Entry>| {
         // This process is stopped here for so long that another one takes its lease over.
-        world.put(LEASE, lease(&world).as_bytes()).now_or_never().unwrap();
+        if calls.fetch_add(1, Ordering::Relaxed) == WITH_LEASE {
+            world.put(LEASE, lease(&world).as_bytes()).now_or_never().unwrap();
+        }
         present.is_some_and(|entry| entry.stamp == stamp)
     };
     let error = keepsake.images.edit(id.as_str(), &described("edited"), slow).await.unwrap_err();
