@@ -60,6 +60,7 @@ async fn two_servers_on_one_folder_lose_no_upload_of_four_hundred() {
 }
 
 /// `KEEPSAKE_EDIT_ROUNDS=200` asks for more.
+#[expect(clippy::disallowed_methods, reason = "a test reads its own setting")]
 #[tokio::test(flavor = "multi_thread")]
 async fn of_twenty_edits_with_one_etag_at_two_servers_one_succeeds() {
     let folder = tempfile::tempdir().unwrap();
