@@ -1,8 +1,8 @@
 //! Where a page ends. The result must never change: it decides which pages equal maps share.
 //!
 //! A page ends at a key whose hash says so, one in [`RUN`]; or when it has [`ENTRIES`] entries or [`BYTES`] bytes of
-//! JSON. The limits alone would move every boundary behind an insertion. The hash alone would give lengths of chance:
-//! with one key in 128, one page in fifty has more than 500 entries.
+//! JSON. The limits alone would move every boundary behind an insertion. With the hash alone, lengths would be
+//! random: with one key in 128, one page in fifty has more than 500 entries.
 
 /// After how many entries, on average, the hash of a key ends a page.
 const RUN: u64 = 512;

@@ -1,10 +1,10 @@
 //! Immutable ordered maps, stored in pages that are named by the digest of their bytes: *prolly trees*, as in Noms and
 //! Dolt.
 //!
-//! A [`Tree`] is a B-tree whose page boundaries follow from its contents alone, so equal maps have equal pages, whoever
-//! wrote them and in whatever order. A change writes the pages on the paths that changed and shares all others.
-//! A [`Tree`] itself is a small value: the link to its top page. Each link carries a [summary](Schema::Summary) of what
-//! is below it, so that totals are known at the top and questions can skip pages.
+//! The boundaries of pages follow from the contents of the map alone. So equal maps have equal pages, in every process
+//! and whatever the order of their changes. A change writes the pages on the paths to what changed, and shares all
+//! others. A [`Tree`] is a small value: the link to its top page. Each link has a [summary](Schema::Summary) of the
+//! entries below it, so that totals are known at the top, and a search skips pages.
 //!
 //! | Operation | Pages read |
 //! |---|---|
@@ -40,8 +40,8 @@ use serde::de::DeserializeOwned;
 pub trait Schema: Send + Sync + Sized + 'static {
     /// The value under each key, stored as JSON.
     type Value: Serialize + DeserializeOwned + Send + Sync;
-    /// What a link says about all entries below it, as JSON. Equal entries must have equal summaries, and the order in
-    /// which summaries are merged must not matter.
+    /// A link's summary of all entries below it, stored as JSON. Equal entries must have equal summaries, and the order
+    /// in which summaries are merged must not matter.
     type Summary: Serialize + DeserializeOwned + Default + Clone + PartialEq + std::fmt::Debug + Send + Sync;
 
     /// The summary of one entry.

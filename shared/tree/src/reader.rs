@@ -27,7 +27,7 @@ impl<S: Schema> Weighter<Digest, Arc<Node<S>>> for ByWeight {
 impl<S: Schema> Reader<S> {
     /// A reader of these pages, which keeps at most about `cache` bytes of decoded pages.
     pub fn new(pages: Arc<dyn Pages>, cache: u64) -> Self {
-        /// What a page weighs, about: only decides for how many the cache has room at first.
+        /// The approximate memory of a page, for the initial capacity of the cache.
         const PAGE: u64 = 48 * 1024;
         Self { pages, cache: Cache::with_weighter((cache / PAGE) as usize, cache, ByWeight) }
     }
@@ -50,7 +50,7 @@ impl<S: Schema> Reader<S> {
         }
     }
 
-    /// A decoded page; one read serves all who wait for it.
+    /// A decoded page. Concurrent calls share one read.
     pub(crate) async fn node(&self, link: &Link<S>) -> Result<Arc<Node<S>>, TreeError> {
         let read = async {
             let bytes = self.pages.read(&link.page).await?.ok_or(TreeError::Missing(link.page))?;

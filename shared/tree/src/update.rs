@@ -1,8 +1,9 @@
 //! Changing a tree: only the pages on the paths to the changes are read and written.
 //!
-//! A level is an ordered list of entries, cut into pages by [`boundary`](crate::boundary). Writing a page anew from its
-//! first entry cuts the same pages as before up to the change, and the old ones again from the first old boundary that
-//! is a new one too. The pages that came and went are the changes of the level above.
+//! A level is an ordered list of entries, cut into pages by [`boundary`](crate::boundary). The page with a change is
+//! written again from its first entry. Pages after it are written again until a new boundary is also an old one: from
+//! there on, the old pages are those that would be written. The pages that went and came are the changes of the level
+//! above.
 
 use std::collections::BTreeMap;
 
