@@ -100,8 +100,8 @@ impl Uploads {
         self.replication.check_lag()?;
         let bytes = images.iter().map(|image| image.body.size()).sum();
         self.core.note_write(self.room.check(bytes).await)?;
-        let key = idempotency_key.map(|key| Digest::of(key.as_bytes()));
-        let _guard = key.map(|key| InProgress::enter(&self.uploading, key)).transpose()?;
+        let key = idempotency_key.map(IdempotencyKey::new);
+        let _guard = key.map(|key| InProgress::enter(&self.uploading, key.digest)).transpose()?;
         let prepared = self.prepare(images, &fields, key).await?;
         if let Some(key) = key
             && let Some(earlier) = self.earlier_answer(key, &prepared).await?
@@ -134,7 +134,12 @@ impl Uploads {
     }
 
     /// Inspects the images' bytes and makes their records, except for their order in a group.
-    async fn prepare(&self, images: Vec<NewImage>, fields: &Fields, key: Option<Digest>) -> Result<Vec<Prepared>> {
+    async fn prepare(
+        &self,
+        images: Vec<NewImage>,
+        fields: &Fields,
+        key: Option<IdempotencyKey>,
+    ) -> Result<Vec<Prepared>> {
         let limits = self.core.settings.media;
         let inspect = move || {
             let several = images.len() > 1;
@@ -148,7 +153,7 @@ impl Uploads {
         let request = key.map(|_| request_digest(&inspected, fields));
         let uploaded = self.core.clock.now();
         let prepare = |(index, (media, image)): (usize, (Media, NewImage))| {
-            let uuid = key.map_or_else(|| self.core.clock.new_id(), |key| idempotent_id(key, index));
+            let uuid = key.map_or_else(|| self.core.clock.new_id(), |key| key.id(index));
             let record = Record::of_bytes(image.body.size(), image.body.digest(), &media);
             let record = Record { request_digest: request, ..record.described(fields, image.original_name, uploaded) };
             let body = image.body.of_type(media.format.content_type());
@@ -159,7 +164,7 @@ impl Uploads {
 
     /// The images that an earlier upload with this key stored and that still exist, if there was one.
     /// [`Error::DeletedSince`] if none of them exists.
-    async fn earlier_answer(&self, key: Digest, prepared: &[Prepared]) -> Result<Option<Uploaded>> {
+    async fn earlier_answer(&self, key: IdempotencyKey, prepared: &[Prepared]) -> Result<Option<Uploaded>> {
         self.core.catalog.refresh().await?;
         let stored: Vec<(ImageId, Arc<Entry>)> = self.all_stored_under(key).collect();
         if stored.is_empty() {
@@ -181,15 +186,17 @@ impl Uploads {
     }
 
     /// The images that an upload with this key stored, deleted ones included, as far as is cached.
-    fn all_stored_under(&self, key: Digest) -> impl Iterator<Item = (ImageId, Arc<Entry>)> {
-        (0..).map_while(move |index| self.image_of_uuid(idempotent_id(key, index)))
+    fn all_stored_under(&self, key: IdempotencyKey) -> impl Iterator<Item = (ImageId, Arc<Entry>)> {
+        (0..).map_while(move |index| self.image_of_uuid(key.id(index)))
     }
 
     /// The images that an upload with this key stored and that still exist.
     pub async fn stored_under(&self, idempotency_key: &str) -> Result<Uploaded> {
         self.core.catalog.refresh().await?;
-        let key = Digest::of(idempotency_key.as_bytes());
-        let images = self.all_stored_under(key).filter(|(_, entry)| entry.live().is_some()).collect();
+        let images = self
+            .all_stored_under(IdempotencyKey::new(idempotency_key))
+            .filter(|(_, entry)| entry.live().is_some())
+            .collect();
         Ok(Uploaded { images, copies: self.copies(), backup: None })
     }
 
@@ -299,15 +306,35 @@ impl Uploads {
     }
 }
 
-/// The id of the image at `index` of an upload with this idempotency key: the same each time.
-fn idempotent_id(key: Digest, index: usize) -> Uuid {
-    let mut hasher = Hasher::default();
-    hasher.update(key.as_bytes());
-    hasher.update(&(index as u64).to_be_bytes());
-    let digest = hasher.finish();
-    let mut bytes = [0; 16];
-    bytes.copy_from_slice(&digest.as_bytes()[..16]);
-    Uuid::new_v8(bytes)
+/// An idempotency key.
+#[derive(Debug, Clone, Copy)]
+struct IdempotencyKey {
+    digest: Digest,
+    /// The time in it, as the first six bytes of a UUID of version 7 have it.
+    time: Option<[u8; 6]>,
+}
+
+impl IdempotencyKey {
+    fn new(key: &str) -> Self {
+        let uuid = Uuid::try_parse(key).ok().filter(|uuid| uuid.get_version_num() == 7);
+        let time = uuid.and_then(|uuid| uuid.as_bytes().first_chunk().copied());
+        Self { digest: Digest::of(key.as_bytes()), time }
+    }
+
+    /// The id of the image at `index` of an upload with this key: the same each time. If the key contains a time, so
+    /// does the id. Then new images are neighbours in the catalog, as those without a key are, and a backup stores few
+    /// chunks.
+    fn id(self, index: usize) -> Uuid {
+        let mut hasher = Hasher::default();
+        hasher.update(self.digest.as_bytes());
+        hasher.update(&(index as u64).to_be_bytes());
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&hasher.finish().as_bytes()[..16]);
+        if let Some(time) = self.time {
+            bytes[..time.len()].copy_from_slice(&time);
+        }
+        Uuid::new_v8(bytes)
+    }
 }
 
 /// The digest of a request: these images with these fields.

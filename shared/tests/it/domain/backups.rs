@@ -1,16 +1,21 @@
 //! Backups: when they are made, what they cost, and what becomes of those that are cut off.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use jiff::SignedDuration;
 use rustix::io::Errno;
 
-use super::{World, upload, upload_all};
+use super::{World, png, upload, upload_all};
+use shared::Settings;
 use shared::backup::Kind;
 use shared::health::Status;
+use shared::images::Fields;
 use shared::restore::Mode;
 use shared::store::testing::fs::{Call, CallFault, FaultyFileSystem, SimulatedDisk};
 use shared::store::testing::{Fault, FaultStore};
-use shared::store::{DiskStore, ErrorKind};
+use shared::store::{Body, DiskStore, ErrorKind};
+use shared::upload::NewImage;
 use shared::verify::Slice;
 
 #[tokio::test]
@@ -47,6 +52,31 @@ async fn a_backup_writes_only_what_changed_since_the_last() {
     upload(&keepsake, 1).await.unwrap();
     assert_eq!(world.keys("backups/images/").await.len(), images, "equal bytes are kept once");
     assert_eq!(keepsake.backups.list().await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_backup_after_ten_keyed_uploads_writes_as_much_as_after_ten_others() {
+    let world = World::new();
+    let settings = Settings { backup_every: 1_000_000, ..Settings::default() };
+    let keepsake = world.open_with(Arc::clone(&world.memory) as _, settings);
+    upload_all(&keepsake, 0..1_000).await;
+    let mut chunks = BTreeSet::new();
+    let mut backup = async || {
+        world.pass(SignedDuration::from_secs(1));
+        keepsake.backups.create(Kind::Manual).await.unwrap();
+        let before = chunks.len();
+        chunks.extend(world.keys("backups/catalog/").await);
+        chunks.len() - before
+    };
+    assert!(backup().await > 3, "scattered names would change more chunks than two");
+    for n in 0..10 {
+        let time = format!("{:012x}", world.clock.now().as_millisecond());
+        let key = format!("{}-{}-7000-8000-{n:012}", &time[..8], &time[8..]);
+        let image = NewImage { body: Body::from(png(2_000 + n)), original_name: None };
+        let uploaded = keepsake.uploads.upload(vec![image], Fields::default(), Some(&key)).await.unwrap();
+        assert_eq!(uploaded.images[0].0.as_str()[..13], key[..13], "the time of the key");
+    }
+    assert!(backup().await <= 2);
 }
 
 #[tokio::test]
