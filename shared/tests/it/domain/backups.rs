@@ -205,7 +205,7 @@ async fn a_backup_folder_without_read_permission_hides_no_other_backup() {
         assert_eq!(all.listed.iter().map(|backup| backup.name).collect::<Vec<_>>(), [first], "{call}");
         assert_eq!(all.unreadable, [second], "{call}");
         // Of another millisecond, and so in another folder.
-        world.pass(jiff::SignedDuration::from_secs(1));
+        world.pass(SignedDuration::from_secs(1));
         keepsake.backups.create(Kind::Manual).await.unwrap();
         keepsake.recovery.recover().await.unwrap();
         let found = keepsake.verifier.verify(Slice::WHOLE, false).await.unwrap();
