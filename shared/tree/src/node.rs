@@ -12,7 +12,7 @@ use std::marker::PhantomData;
 use bytes::Bytes;
 use flate2::read::GzDecoder;
 use flate2::{Compression, GzBuilder};
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::value::RawValue;
 use store::digest::Digest;
@@ -80,31 +80,17 @@ impl<S: Schema> Node<S> {
         }
         let mut json = Vec::new();
         GzDecoder::new(&bytes[..]).take(JSON_AT_MOST).read_to_end(&mut json).map_err(|e| damaged(e.to_string()))?;
-        #[derive(serde::Deserialize)]
-        struct Head {
-            format: u32,
-            level: u8,
-            #[expect(dead_code, reason = "read again, by the type that the level implies")]
-            entries: IgnoredAny,
+        if link.level == 0 {
+            return Ok(Self::Leaf(entries(link, &json)?));
         }
-        let head: Head = serde_json::from_slice(&json).map_err(|e| damaged(e.to_string()))?;
-        match head {
-            Head { format, .. } if format > FORMAT => Err(TreeError::Newer { page: link.page, format }),
-            Head { level, .. } if level != link.level => {
-                Err(damaged(format!("it has level {level}, not {}", link.level)))
-            }
-            Head { level: 0, .. } => Ok(Self::Leaf(entries(&json).map_err(damaged)?)),
-            Head { level, .. } => {
-                let children: Vec<(Box<str>, Child<S>)> = entries(&json).map_err(damaged)?;
-                let link = |child: Child<S>| Link {
-                    level: level - 1,
-                    page: child.page,
-                    entries: child.entries,
-                    summary: child.summary,
-                };
-                Ok(Self::Inner(children.into_iter().map(|(last, child)| (last, link(child))).collect()))
-            }
-        }
+        let children: Vec<(Box<str>, Child<S>)> = entries(link, &json)?;
+        let below = |child: Child<S>| Link {
+            level: link.level - 1,
+            page: child.page,
+            entries: child.entries,
+            summary: child.summary,
+        };
+        Ok(Self::Inner(children.into_iter().map(|(last, child)| (last, below(child))).collect()))
     }
 
     /// How many entries or children it has; at least one.
@@ -220,8 +206,11 @@ pub(crate) fn encode<S: Schema>(level: u8, items: &[Item<S>]) -> (Link<S>, Bytes
     (Link { level, page: Digest::of(&bytes), entries, summary }, bytes)
 }
 
-/// The member `entries` of a page, in the order in which it is written.
-fn entries<V: serde::de::DeserializeOwned>(json: &[u8]) -> Result<Vec<(Box<str>, V)>, String> {
+/// The entries of a page that a link references, in the order in which they are written.
+fn entries<S: Schema, V: serde::de::DeserializeOwned>(
+    link: &Link<S>,
+    json: &[u8],
+) -> Result<Vec<(Box<str>, V)>, TreeError> {
     struct Entries<V>(Vec<(Box<str>, V)>);
     impl<'de, V: Deserialize<'de>> Deserialize<'de> for Entries<V> {
         fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -245,15 +234,32 @@ fn entries<V: serde::de::DeserializeOwned>(json: &[u8]) -> Result<Vec<(Box<str>,
     #[derive(serde::Deserialize)]
     #[serde(bound = "V: Deserialize<'de>")]
     struct Page<V> {
+        format: u32,
+        level: u8,
         entries: Entries<V>,
     }
-    let page: Page<V> = serde_json::from_slice(json).map_err(|e| e.to_string())?;
-    let entries = page.entries.0;
+    #[derive(serde::Deserialize)]
+    struct Format {
+        format: u32,
+    }
+    let damaged = |reason: String| TreeError::Damaged { page: link.page, reason };
+    let read = serde_json::from_slice::<Page<V>>(json).map_err(|error| match serde_json::from_slice(json) {
+        // Its entries may have another shape.
+        Ok(Format { format }) if format > FORMAT => TreeError::Newer { page: link.page, format },
+        _ => damaged(error.to_string()),
+    });
+    let Page { format, level, entries: Entries(entries) } = read?;
+    if format > FORMAT {
+        return Err(TreeError::Newer { page: link.page, format });
+    }
+    if level != link.level {
+        return Err(damaged(format!("it has level {level}, not {}", link.level)));
+    }
     if entries.is_empty() {
-        return Err("it has no entries".into());
+        return Err(damaged("it has no entries".into()));
     }
     match entries.windows(2).any(|pair| pair[0].0 >= pair[1].0) {
-        true => Err("its keys are not in order".into()),
+        true => Err(damaged("its keys are not in order".into())),
         false => Ok(entries),
     }
 }
