@@ -17,8 +17,8 @@ pub enum Direction {
 }
 
 /// Reads the entries of a tree in order, page by page.
-pub struct Cursor<'a, S: Schema> {
-    reader: &'a Reader<S>,
+pub struct Cursor<S: Schema> {
+    reader: Arc<Reader<S>>,
     direction: Direction,
     /// Only entries beyond this key, in the direction, are returned.
     after: Option<Box<str>>,
@@ -32,21 +32,26 @@ struct Frame<S: Schema> {
     link: Link<S>,
     node: Arc<Node<S>>,
     rest: Range<usize>,
+    /// Whether all entries were to be visited.
+    is_whole: bool,
 }
 
-impl<'a, S: Schema> Cursor<'a, S> {
+impl<S: Schema> Cursor<S> {
     /// A cursor before the first entry, or right after the key `after`, which need not exist.
-    pub fn new(reader: &'a Reader<S>, tree: &Tree<S>, direction: Direction, after: Option<&str>) -> Self {
-        Self { reader, direction, after: after.map(Into::into), top: tree.top.clone(), path: Vec::new() }
+    pub fn new(reader: &Arc<Reader<S>>, tree: &Tree<S>, direction: Direction, after: Option<&str>) -> Self {
+        Self {
+            reader: Arc::clone(reader),
+            direction,
+            after: after.map(Into::into),
+            top: tree.top.clone(),
+            path: Vec::new(),
+        }
     }
 
-    /// The next entry below links whose summary is `wanted`; pages below others are not read.
-    pub async fn next(
-        &mut self,
-        wanted: impl Fn(&S::Summary) -> bool,
-    ) -> Result<Option<(Box<str>, S::Value)>, TreeError> {
+    /// The next entry below links that are `wanted`; pages below others are not read.
+    pub async fn next(&mut self, wanted: impl Fn(&Link<S>) -> bool) -> Result<Option<(Box<str>, S::Value)>, TreeError> {
         if let Some(top) = self.top.take()
-            && wanted(&top.summary)
+            && wanted(&top)
         {
             self.enter(top).await?;
         }
@@ -66,7 +71,7 @@ impl<'a, S: Schema> Cursor<'a, S> {
                 }
                 Node::Inner(children) => {
                     let child = &children[at].1;
-                    if wanted(&child.summary) {
+                    if wanted(child) {
                         let child = child.clone();
                         self.enter(child).await?;
                     }
@@ -74,6 +79,12 @@ impl<'a, S: Schema> Cursor<'a, S> {
             }
         }
         Ok(None)
+    }
+
+    /// The page of the last entry, and whether the cursor began at its first one.
+    pub fn page(&self) -> Option<(&Link<S>, bool)> {
+        let frame = self.path.last()?;
+        Some((&frame.link, frame.is_whole))
     }
 
     async fn enter(&mut self, link: Link<S>) -> Result<(), TreeError> {
@@ -85,7 +96,8 @@ impl<'a, S: Schema> Cursor<'a, S> {
             // The first child that ends at the key or beyond may begin before it.
             (Direction::Backward, Some(after), Node::Inner(_)) => 0..(node.count_before(after) + 1).min(node.len()),
         };
-        self.path.push(Frame { link, node, rest });
+        let is_whole = rest.len() == node.len();
+        self.path.push(Frame { link, node, rest, is_whole });
         Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! The entries in which two trees differ; pages that both have are not read.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 use serde_json::value::RawValue;
 
@@ -20,21 +21,21 @@ pub struct Difference<V> {
 }
 
 /// Reads the differences of two trees in the order of their keys.
-pub struct Differences<'a, S: Schema> {
-    before: Side<'a, S>,
-    after: Side<'a, S>,
+pub struct Differences<S: Schema> {
+    before: Side<S>,
+    after: Side<S>,
 }
 
 impl<S: Schema> Reader<S> {
     /// The entries in which `after`, whose pages `theirs` reads, differs from `before`.
-    pub fn differences<'a>(&'a self, before: &Tree<S>, theirs: &'a Reader<S>, after: &Tree<S>) -> Differences<'a, S> {
+    pub fn differences(self: &Arc<Self>, before: &Tree<S>, theirs: &Arc<Self>, after: &Tree<S>) -> Differences<S> {
         Differences { before: Side::new(self, before), after: Side::new(theirs, after) }
     }
 }
 
 /// What of a tree has not been compared yet.
-struct Side<'a, S: Schema> {
-    reader: &'a Reader<S>,
+struct Side<S: Schema> {
+    reader: Arc<Reader<S>>,
     /// In reverse order: the next part is the last.
     rest: Vec<Part<S>>,
 }
@@ -47,7 +48,7 @@ enum Part<S: Schema> {
     Entry(Box<str>, Box<RawValue>, Link<S>),
 }
 
-impl<S: Schema> Differences<'_, S> {
+impl<S: Schema> Differences<S> {
     /// The next difference; `None` after the last.
     pub async fn next(&mut self) -> Result<Option<Difference<S::Value>>, TreeError> {
         loop {
@@ -94,9 +95,9 @@ impl<S: Schema> Part<S> {
     }
 }
 
-impl<'a, S: Schema> Side<'a, S> {
-    fn new(reader: &'a Reader<S>, tree: &Tree<S>) -> Self {
-        Self { reader, rest: tree.top.clone().map(Part::Below).into_iter().collect() }
+impl<S: Schema> Side<S> {
+    fn new(reader: &Arc<Reader<S>>, tree: &Tree<S>) -> Self {
+        Self { reader: Arc::clone(reader), rest: tree.top.clone().map(Part::Below).into_iter().collect() }
     }
 
     /// Replaces the next part, a page, by the parts of that page.

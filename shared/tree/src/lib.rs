@@ -30,6 +30,7 @@ pub use cursor::{Cursor, Direction};
 pub use diff::{Difference, Differences};
 pub use node::{Link, Tree};
 pub use page::{Pages, TreeError};
+pub use reach::LostRange;
 pub use reader::Reader;
 pub use update::{Changes, Updated};
 

@@ -93,6 +93,15 @@ impl<S: Schema> Node<S> {
         Ok(Self::Inner(children.into_iter().map(|(last, child)| (last, below(child))).collect()))
     }
 
+    /// The page with these entries.
+    pub(crate) fn of_items(level: u8, items: Vec<Item<S>>) -> Self {
+        let link = |item: Item<S>| item.link.map(|link| (item.key, link));
+        match level {
+            0 => Self::Leaf(items.into_iter().map(|item| (item.key, item.json)).collect()),
+            _ => Self::Inner(items.into_iter().filter_map(link).collect()),
+        }
+    }
+
     /// How many entries or children it has; at least one.
     pub(crate) fn len(&self) -> usize {
         match self {
@@ -155,16 +164,18 @@ pub(crate) struct Item<S: Schema> {
     /// How many entries are below it; 1 in a leaf.
     pub(crate) entries: u64,
     pub(crate) summary: S::Summary,
+    /// The link that it is, above the leaves.
+    pub(crate) link: Option<Link<S>>,
 }
 
 impl<S: Schema> Item<S> {
     pub(crate) fn of_value(key: Box<str>, value: &S::Value) -> Self {
-        Self { json: raw(value), entries: 1, summary: S::summary(&key, value), key }
+        Self { json: raw(value), entries: 1, summary: S::summary(&key, value), link: None, key }
     }
 
     pub(crate) fn of_link(key: Box<str>, link: &Link<S>) -> Self {
         let child = Child::<S> { page: link.page, entries: link.entries, summary: link.summary.clone() };
-        Self { json: raw(&child), entries: link.entries, summary: link.summary.clone(), key }
+        Self { json: raw(&child), entries: link.entries, summary: link.summary.clone(), link: Some(link.clone()), key }
     }
 
     /// Its length in a page in bytes of JSON, but for escapes.

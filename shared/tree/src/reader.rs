@@ -1,7 +1,9 @@
 //! [`Reader`]: reading pages through a cache of bounded size.
 
+use std::fmt;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use store::digest::Digest;
@@ -13,10 +15,23 @@ use crate::{Pages, Schema, TreeError};
 pub struct Reader<S: Schema> {
     pub(crate) pages: Arc<dyn Pages>,
     cache: Cache<Digest, Arc<Node<S>>, ByWeight>,
+    notes: Cache<Digest, Arc<[u64]>, ByWeight>,
+}
+
+impl<S: Schema> fmt::Debug for Reader<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader").field("cached", &self.cache.len()).finish_non_exhaustive()
+    }
 }
 
 #[derive(Clone)]
 struct ByWeight;
+
+impl Weighter<Digest, Arc<[u64]>> for ByWeight {
+    fn weight(&self, _: &Digest, note: &Arc<[u64]>) -> u64 {
+        size_of_val::<[u64]>(note) as u64
+    }
+}
 
 impl<S: Schema> Weighter<Digest, Arc<Node<S>>> for ByWeight {
     fn weight(&self, _: &Digest, node: &Arc<Node<S>>) -> u64 {
@@ -25,11 +40,12 @@ impl<S: Schema> Weighter<Digest, Arc<Node<S>>> for ByWeight {
 }
 
 impl<S: Schema> Reader<S> {
-    /// A reader of these pages, which keeps at most about `cache` bytes of decoded pages.
-    pub fn new(pages: Arc<dyn Pages>, cache: u64) -> Self {
+    /// A reader of these pages, which keeps at most about `cache` bytes of decoded pages, and half as many of notes.
+    pub fn new(pages: Arc<dyn Pages>, cache: u64) -> Arc<Self> {
         /// The approximate memory of a page, for the initial capacity of the cache.
         const PAGE: u64 = 48 * 1024;
-        Self { pages, cache: Cache::with_weighter((cache / PAGE) as usize, cache, ByWeight) }
+        let notes = Cache::with_weighter((cache / PAGE) as usize, cache / 2, ByWeight);
+        Arc::new(Self { pages, cache: Cache::with_weighter((cache / PAGE) as usize, cache, ByWeight), notes })
     }
 
     /// The value under a key.
@@ -48,6 +64,53 @@ impl<S: Schema> Reader<S> {
                 }
             }
         }
+    }
+
+    /// The entry that has `n` others before it.
+    pub async fn nth(&self, tree: &Tree<S>, mut n: u64) -> Result<Option<(Box<str>, S::Value)>, TreeError> {
+        let Some(mut link) = tree.top.clone().filter(|top| n < top.entries) else { return Ok(None) };
+        loop {
+            let node = self.node(&link).await?;
+            match &*node {
+                Node::Inner(children) => {
+                    let below = children.iter().find(|(_, child)| {
+                        let is_here = n < child.entries;
+                        n -= if is_here { 0 } else { child.entries };
+                        is_here
+                    });
+                    let Some((_, child)) = below else { return Ok(None) };
+                    link = child.clone();
+                }
+                Node::Leaf(entries) => {
+                    let Some((key, json)) = entries.get(n as usize) else { return Ok(None) };
+                    return Ok(Some((key.clone(), decode::<S>(&link, json.get())?)));
+                }
+            }
+        }
+    }
+
+    /// The bytes of a page, for a copy of it.
+    pub async fn bytes(&self, page: &Digest) -> Result<Bytes, TreeError> {
+        let bytes = self.pages.read(page).await?.ok_or(TreeError::Missing(*page))?;
+        match Digest::of(&bytes) == *page {
+            true => Ok(bytes),
+            false => Err(TreeError::Damaged { page: *page, reason: "its digest is another".into() }),
+        }
+    }
+
+    /// What the caller has noted about a page, as long as there is memory for it.
+    pub fn note(&self, page: &Digest) -> Option<Arc<[u64]>> {
+        self.notes.get(page)
+    }
+
+    /// Notes something about a page that will always be true of it.
+    pub fn set_note(&self, page: &Digest, note: Arc<[u64]>) {
+        self.notes.insert(*page, note);
+    }
+
+    /// Keeps a page that was just written, since its entries are the newest.
+    pub(crate) fn hold(&self, page: &Digest, node: Node<S>) {
+        self.cache.insert(*page, Arc::new(node));
     }
 
     /// A decoded page. Concurrent calls share one read.

@@ -7,13 +7,18 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use serde_json::value::RawValue;
+use store::digest::Digest;
 
 use crate::boundary::{BYTES, ENTRIES, ends_run};
 use crate::cursor::Level;
 use crate::node::{Item, Link, Node, Tree, encode};
 use crate::reader::decode;
 use crate::{Reader, Schema, TreeError};
+
+/// Pages stored concurrently.
+const WRITES: usize = 16;
 
 /// New values by key; `None` removes the entry.
 pub type Changes<S> = BTreeMap<Box<str>, Option<<S as Schema>::Value>>;
@@ -36,11 +41,12 @@ type Pages<S> = BTreeMap<Box<str>, Link<S>>;
 impl<S: Schema> Reader<S> {
     /// Changes entries, and stores the new pages before it returns. A failure leaves at most pages without a reference.
     pub async fn update(&self, tree: &Tree<S>, changes: &Changes<S>) -> Result<Updated<S>, TreeError> {
-        let mut written = Writing { reader: self, pages: 0, bytes: 0 };
+        let mut written = Writing { reader: self, pages: 0, bytes: 0, waiting: Vec::new() };
         let items = changes
             .iter()
             .map(|(key, value)| (key.clone(), value.as_ref().map(|value| Item::of_value(key.clone(), value))));
         let tree = written.update(tree, items.collect()).await?;
+        written.store().await?;
         Ok(Updated { tree, pages: written.pages, bytes: written.bytes })
     }
 }
@@ -49,6 +55,8 @@ struct Writing<'a, S: Schema> {
     reader: &'a Reader<S>,
     pages: u64,
     bytes: u64,
+    /// Pages that are not stored yet.
+    waiting: Vec<(Digest, Bytes)>,
 }
 
 impl<S: Schema> Writing<'_, S> {
@@ -128,7 +136,7 @@ impl<S: Schema> Writing<'_, S> {
             Node::Leaf(entries) => {
                 let item = |(key, json): &(Box<str>, Box<RawValue>)| {
                     let summary = S::summary(key, &decode::<S>(link, json.get())?);
-                    Ok(Item { key: key.clone(), json: json.clone(), entries: 1, summary })
+                    Ok(Item { key: key.clone(), json: json.clone(), entries: 1, summary, link: None })
                 };
                 entries.iter().map(item).collect()
             }
@@ -144,14 +152,27 @@ impl<S: Schema> Writing<'_, S> {
         if is_last { self.write(out).await } else { Ok(()) }
     }
 
+    /// Stores the pages that wait.
+    async fn store(&mut self) -> Result<(), TreeError> {
+        let pages = std::mem::take(&mut self.waiting);
+        let writes = pages.iter().map(|(page, bytes)| self.reader.pages.write(page, bytes.clone()));
+        futures::future::try_join_all(writes).await?;
+        Ok(())
+    }
+
     /// Writes the page in progress, unless it is empty.
     async fn write(&mut self, out: &mut Output<S>) -> Result<(), TreeError> {
         let Some(last) = out.page.last().map(|item| item.key.clone()) else { return Ok(()) };
         let (link, bytes) = encode(out.level, &out.page);
-        (out.page, out.length) = (Vec::new(), 0);
+        let node = Node::of_items(out.level, std::mem::take(&mut out.page));
+        out.length = 0;
         self.pages += 1;
         self.bytes += bytes.len() as u64;
-        self.reader.pages.write(&link.page, bytes).await?;
+        self.waiting.push((link.page, bytes));
+        self.reader.hold(&link.page, node);
+        if self.waiting.len() == WRITES {
+            self.store().await?;
+        }
         out.written.insert(last, link);
         Ok(())
     }

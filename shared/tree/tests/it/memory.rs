@@ -73,7 +73,7 @@ impl Pages for Memory {
 pub type Model = BTreeMap<Box<str>, u64>;
 
 /// A reader of these pages that has read none of them.
-pub fn reader(memory: &Arc<Memory>) -> Reader<Numbers> {
+pub fn reader(memory: &Arc<Memory>) -> Arc<Reader<Numbers>> {
     Reader::new(Arc::clone(memory) as Arc<dyn Pages>, 16 << 20)
 }
 
@@ -85,7 +85,7 @@ pub async fn tree_of(reader: &Reader<Numbers>, model: &Model) -> Tree<Numbers> {
 
 /// Everything that a cursor returns.
 pub async fn collect(
-    reader: &Reader<Numbers>,
+    reader: &Arc<Reader<Numbers>>,
     tree: &Tree<Numbers>,
     direction: Direction,
     after: Option<&str>,

@@ -1,5 +1,6 @@
 //! A tree behaves as an ordered map does, and equal maps are equal trees.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use proptest::collection::{btree_map, vec};
@@ -83,7 +84,7 @@ proptest! {
             }
             let before = tree_of(&ours, &model).await;
             let after = tree_of(&theirs, &changed).await;
-            let keys: std::collections::BTreeSet<_> = model.keys().chain(changed.keys()).collect();
+            let keys: BTreeSet<_> = model.keys().chain(changed.keys()).collect();
             let expected = keys.into_iter().filter(|key| model.get(*key) != changed.get(*key));
             let expected: Vec<_> = expected
                 .map(|key| Difference {
@@ -98,6 +99,13 @@ proptest! {
                 found.push(difference);
             }
             assert_eq!(found, expected);
+
+            let beyond = theirs.pages_beyond(&after, &ours, &before).await.unwrap();
+            let lacking: Vec<_> = there.pages().into_keys().filter(|page| !here.pages().contains_key(page)).collect();
+            assert_eq!(beyond.iter().collect::<BTreeSet<_>>(), lacking.iter().collect::<BTreeSet<_>>());
+            here.change(|pages| pages.extend(there.pages()));
+            let all: Vec<_> = changed.into_iter().collect();
+            assert_eq!(collect(&ours, &after, Direction::Forward, None).await.unwrap(), all);
         });
     }
 }
@@ -110,7 +118,7 @@ async fn a_cursor_reads_only_pages_that_are_wanted() {
     let (cold, mut found) = (reader(&memory), Vec::new());
     memory.take_reads();
     let mut cursor = Cursor::new(&cold, &tree, Direction::Backward, None);
-    while let Some((key, value)) = cursor.next(|summary| summary.odd > 0).await.unwrap() {
+    while let Some((key, value)) = cursor.next(|link| link.summary.odd > 0).await.unwrap() {
         if value % 2 == 1 {
             found.push(key);
         }
