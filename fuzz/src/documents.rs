@@ -1,23 +1,33 @@
 //! Documents that lie in a store, where anything may have happened to them.
 
+use futures::FutureExt;
 use serde_json::{Map, Value};
-use shared::catalog::{Checkpoint, Entry, Older, decode_checkpoint};
+use shared::catalog::{Entry, MetadataFile, Older, View, decode_metadata_file};
 use shared::digest::Digest;
+use shared::testing::catalog::entries_of;
 use shared::testing::documents::{Document, sealed};
 
-pub fn checkpoint(data: &[u8]) {
+/// A root, which the first of all reads begin with.
+pub fn root(data: &[u8]) {
+    document(Document::Root, data);
+}
+
+/// The records as they are written for people, or as the older format has them.
+pub fn metadata_file(data: &[u8]) {
     for bytes in [data, &sealed(data)] {
-        match decode_checkpoint(bytes) {
-            Ok(Checkpoint::Ours(state, _)) => {
+        match decode_metadata_file(bytes) {
+            Ok(MetadataFile::Ours(ours)) => {
+                let state = View::of(ours.entries);
+                let entries = entries_of(&state).now_or_never().expect("they are in memory").expect("they can be read");
+                let live = entries.values().filter(|entry| entry.live().is_some()).count() as u64;
                 let totals = state.totals();
-                let live = state.iter().filter(|(_, entry)| entry.live().is_some()).count() as u64;
-                assert_eq!((totals.live, totals.live + totals.deleted), (live, state.iter().count() as u64));
+                assert_eq!((totals.live, totals.live + totals.deleted), (live, entries.len() as u64));
             }
-            Ok(Checkpoint::Older(older)) => keeps_every_field(bytes, &older),
+            Ok(MetadataFile::Older(older)) => keeps_every_field(bytes, &older),
             Err(_) => {}
         }
     }
-    document(Document::Checkpoint, data);
+    document(Document::MetadataFile, data);
 }
 
 pub fn commit(data: &[u8]) {
@@ -70,7 +80,7 @@ fn document(kind: Document, data: &[u8]) {
 fn notices_damage(kind: Document, whole: &[u8]) {
     let taken = |bytes: &[u8]| match kind {
         // What is taken for the older format has not been noticed either.
-        Document::Checkpoint => decode_checkpoint(bytes).is_ok(),
+        Document::MetadataFile => decode_metadata_file(bytes).is_ok(),
         _ => kind.rewritten(bytes).is_some(),
     };
     // All of the start, where the seal is, and some places of the rest.

@@ -85,7 +85,7 @@ async fn uploaded(pieces: Vec<Vec<u8>>) -> Answer {
         let (bytes, _) = app.keepsake.core.primary.read(&path).await.expect("what was acknowledged is there");
         assert_eq!(image["sha256"], Digest::of(&bytes).to_string());
     }
-    assert_eq!(app.keepsake.core.catalog.read(|state| state.totals().live), images.len() as u64);
+    assert_eq!(app.keepsake.core.catalog.view().totals().live, images.len() as u64);
     answer
 }
 

@@ -21,8 +21,7 @@ mod zip;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 16] = [
-    ("checkpoint", documents::checkpoint),
+pub const TARGETS: [Target; 17] = [
     ("chunk", documents::chunk),
     ("commit", documents::commit),
     ("form", form::form),
@@ -31,10 +30,12 @@ pub const TARGETS: [Target; 16] = [
     ("list", list::list),
     ("location", location::location),
     ("manifest", documents::manifest),
+    ("metadata_file", documents::metadata_file),
     ("names", names::names),
     ("notes", documents::notes),
     ("parts", form::parts),
     ("paths", paths::paths),
+    ("root", documents::root),
     ("scale", scale::scale),
     ("settings", settings::settings),
     ("zip", zip::zip),

@@ -52,6 +52,7 @@ fn is_the_only_key(key: &Key) {
         layout::parse_ticket(key).map(layout::ticket),
         layout::parse_commit(key).map(layout::commit),
         layout::parse_archived_image(key).map(|digest| layout::archived_image(&digest)),
+        layout::parse_page(key).map(|digest| layout::page(&digest)),
         layout::parse_chunk(key).map(|digest| layout::chunk(&digest)),
         layout::parse_manifest(key).map(layout::manifest),
     ];

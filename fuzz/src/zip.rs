@@ -20,7 +20,7 @@ pub fn zip(bytes: &[u8]) {
         let (restored, adopted) = (first.plan.restored.len(), first.plan.adopted.len());
         assert_eq!((planned.restored.len(), planned.adopted.len()), (restored, adopted));
         keepsake.core.catalog.refresh().await.unwrap();
-        assert_eq!(keepsake.core.catalog.read(|state| state.totals().live) as usize, restored + adopted);
+        assert_eq!(keepsake.core.catalog.view().totals().live as usize, restored + adopted);
         let again = keepsake.imports.import(&source).await.unwrap();
         assert!(again.plan.restored.is_empty() && again.plan.adopted.is_empty() && again.safety_backup.is_none());
         // Whatever came in, it can be taken out and is the same in the next store.

@@ -1,8 +1,9 @@
-//! Background work: compaction, so that `image-metadata.json` soon contains recent changes, and cleanup.
+//! Background work: replication, compaction, `image-metadata.json`, and cleanup.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use shared::catalog::METADATA_FILE_EVERY;
 use shared::recovery::Report;
 use shared::store::ErrorKind;
 use shared::thumbnails::Thumbnails;
@@ -18,11 +19,17 @@ pub enum Pace {
     EachBurst,
     /// When there are enough of them: in a bucket, where each request costs money.
     WhenWorthwhile,
+    /// Later; only what follows each change is done.
+    NotYet,
 }
 
 /// Changes that follow each other within this time are compacted together.
 const BURST: Duration = Duration::from_millis(200);
-/// Compaction takes at most one part in this many of the time; the checkpoint is written as a whole each time.
+/// In a large store, a compaction writes a few pages for one change as for many: so often, and
+const LARGE_BURST: Duration = Duration::from_secs(10);
+/// after so many changes.
+const LARGE_BURST_CHANGES: usize = 256;
+/// Compaction takes at most one part in this many of the time.
 const SHARE: u32 = 10;
 /// Without changes, the work runs at this interval: tombstones expire, and other processes may have died.
 const IDLE: Duration = Duration::from_secs(3600);
@@ -45,17 +52,27 @@ pub async fn run(keepsake: Arc<Keepsake>, pace: Pace, stopped: watch::Receiver<b
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "pacing needs the time that has passed, not the time of day")]
 async fn keep_compacting(keepsake: &Keepsake, pace: Pace, mut stopped: watch::Receiver<bool>) {
-    let mut pause = Pause::default();
+    let (mut pause, mut compacted) = (Pause::default(), Instant::now());
     loop {
+        let idle = pause.length.unwrap_or_else(|| until_next(keepsake, pace));
         let stopping = tokio::select! {
             () = keepsake.core.changed.notified() => wait(BURST, &mut stopped).await,
-            stopping = wait(pause.length.unwrap_or(IDLE), &mut stopped) => stopping,
+            stopping = wait(idle, &mut stopped) => stopping,
         };
         if stopping {
             break;
         }
-        let (took, outcome) = compact(keepsake, pace).await;
+        let catalog = &keepsake.core.catalog;
+        let waits = pace == Pace::EachBurst
+            && !catalog.is_small()
+            && catalog.uncompacted() < LARGE_BURST_CHANGES
+            && compacted.elapsed() < LARGE_BURST;
+        let (took, outcome) = compact(keepsake, if waits { Pace::NotYet } else { pace }).await;
+        if !waits {
+            compacted = Instant::now();
+        }
         pause.after(&outcome);
         if wait(took * (SHARE - 1), &mut stopped).await {
             break;
@@ -63,6 +80,20 @@ async fn keep_compacting(keepsake: &Keepsake, pace: Pace, mut stopped: watch::Re
     }
     // A failure is logged, and the next start continues the work.
     let _ = compact(keepsake, Pace::EachBurst).await;
+    if pace == Pace::EachBurst {
+        let written = keepsake.core.catalog.write_files().await.map_err(shared::Error::from);
+        warn_of(&written, "image-metadata.json could not be written");
+    }
+}
+
+/// How soon there is something to do without a change.
+fn until_next(keepsake: &Keepsake, pace: Pace) -> Duration {
+    let catalog = &keepsake.core.catalog;
+    match pace {
+        Pace::EachBurst if catalog.uncompacted() > 0 => LARGE_BURST,
+        Pace::EachBurst if catalog.has_outdated_files() => METADATA_FILE_EVERY.unsigned_abs(),
+        _ => IDLE,
+    }
 }
 
 /// Runs `work` for at most this long after a stop; `None` if that was too short. Dropped work can be repeated.
@@ -200,6 +231,7 @@ async fn compact(keepsake: &Keepsake, pace: Pace) -> (Duration, Result<()>) {
             Ok(()) => keepsake.maintenance.catch_up().await,
             Err(error) => Err(error),
         },
+        Pace::NotYet => keepsake.maintenance.catch_up().await,
         // Compaction comes last: the count of automatic backups may have to start at the commits that are still
         // pending.
         Pace::WhenWorthwhile => match keepsake.maintenance.catch_up().await {
@@ -210,6 +242,9 @@ async fn compact(keepsake: &Keepsake, pace: Pace) -> (Duration, Result<()>) {
         },
     };
     warn_of(&outcome, "replication or compaction failed; it will be retried");
+    if outcome.as_ref().is_err_and(shared::Error::is_damaged_catalog) {
+        warn_of(&keepsake.recovery.repair_catalog().await, "the catalog could not be repaired; it will be retried");
+    }
     (start.elapsed(), outcome)
 }
 

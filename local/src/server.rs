@@ -156,7 +156,7 @@ async fn recover(keepsake: &Arc<Keepsake>, stopped: &watch::Receiver<bool>) -> R
 }
 
 async fn has_records(keepsake: &Keepsake) -> bool {
-    keepsake.core.catalog.refresh().await.is_ok() && keepsake.core.catalog.read(|state| state.totals().uploads()) > 0
+    keepsake.core.catalog.refresh().await.is_ok() && keepsake.core.catalog.view().totals().uploads() > 0
 }
 
 /// Opens the store of a configuration; the error is one sentence.

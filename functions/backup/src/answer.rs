@@ -3,6 +3,7 @@
 use serde::Serialize;
 use shared::backup::{ChunkRef, Kind, Listed, Manifest};
 use shared::clock::format_millis;
+use shared::digest::Digest;
 use shared::layout::{BackupName, ImageId};
 use shared::prune::Pruned;
 use shared::restore::Plan;
@@ -74,8 +75,13 @@ pub(crate) struct Backup {
     verified_at: String,
     /// Images in it whose bytes are missing.
     missing: Vec<ImageId>,
-    /// The catalog chunks that it consists of.
-    chunks: Vec<ChunkRef>,
+    /// The top page of the catalog that it keeps, by its digest; null if that is empty, missing in backups that older
+    /// versions made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    page: Option<Option<Digest>>,
+    /// In backups that older versions made: the catalog chunks that they consist of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    chunks: Option<Vec<ChunkRef>>,
     /// With `plan`: what restoring it would do; null if the backup is damaged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) plan: Option<Option<RestorePlans>>,
@@ -120,7 +126,7 @@ pub(crate) struct PruneAnswer {
     removed: Vec<BackupName>,
     /// Remaining backups, newest first.
     kept: Vec<BackupName>,
-    /// How many catalog chunks and images were removed.
+    /// How many parts of the catalog and images were removed.
     objects: usize,
     /// Total length of those.
     bytes: u64,
@@ -173,6 +179,7 @@ impl From<Manifest> for BackupMade {
 
 impl From<Manifest> for Backup {
     fn from(manifest: Manifest) -> Self {
+        let (page, is_of_chunks) = (manifest.page(), manifest.is_of_chunks());
         Self {
             name: manifest.name,
             created: format_millis(manifest.created),
@@ -182,7 +189,8 @@ impl From<Manifest> for Backup {
             bytes: manifest.bytes,
             verified_at: format_millis(manifest.verified_at),
             missing: manifest.missing,
-            chunks: manifest.chunks,
+            page: (!is_of_chunks).then_some(page),
+            chunks: is_of_chunks.then_some(manifest.chunks),
             plan: None,
         }
     }

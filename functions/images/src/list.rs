@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use shared::digest::Digest;
 use shared::groups::{GroupedPage, Shown};
 use shared::http::{App, GroupItem, Item, LAMBDA_MAX_BODY_BYTES, Problem, Query};
-use shared::images::{Filter, Page};
+use shared::images::{Filter, Page, Total};
 use shared::{Error, Result};
 use utoipa::ToSchema;
 
@@ -55,6 +55,7 @@ enum ImageOrGroup<'a> {
 
 /// One page of images.
 #[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
 struct Images<'a> {
     images: Vec<ImageOrGroup<'a>>,
     /// Where the next page begins; missing on the last page.
@@ -63,6 +64,20 @@ struct Images<'a> {
     /// The number of entries on all pages; only on the first page.
     #[serde(skip_serializing_if = "Option::is_none")]
     total: Option<u64>,
+    /// Instead of `total`, where counting all entries would mean to read the whole catalog: there are at least so many.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    total_at_least: Option<u64>,
+}
+
+impl<'a> Images<'a> {
+    fn new(images: Vec<ImageOrGroup<'a>>, next: Option<String>, total: Option<Total>) -> Self {
+        let (total, total_at_least) = match total {
+            Some(Total::Exactly(total)) => (Some(total), None),
+            Some(Total::AtLeast(total)) => (None, Some(total)),
+            None => (None, None),
+        };
+        Self { images, next, total, total_at_least }
+    }
 }
 
 /// List images and groups, newest first; a group is sorted by its newest image.
@@ -154,7 +169,7 @@ fn file_count(entry: &Shown) -> usize {
 fn json_of_images(app: &App, page: &Page) -> Result<Vec<u8>, Problem> {
     let images =
         page.images.iter().filter_map(Item::new).map(|item| ImageOrGroup::Image(item.at(&app.public_url))).collect();
-    json(&Images { images, next: page.next.as_ref().map(cursor::encode), total: page.total })
+    json(&Images::new(images, page.next.as_ref().map(cursor::encode), page.total))
 }
 
 fn json_of_groups(app: &App, page: &GroupedPage, most_files: usize) -> Result<Vec<u8>, Problem> {
@@ -163,7 +178,7 @@ fn json_of_groups(app: &App, page: &GroupedPage, most_files: usize) -> Result<Ve
         Shown::Group(group) => Some(ImageOrGroup::Group(GroupItem::new(group, most_files).at(&app.public_url))),
     });
     let images = entries.collect();
-    json(&Images { images, next: page.next.as_ref().map(cursor::encode_grouped), total: page.total })
+    json(&Images::new(images, page.next.as_ref().map(cursor::encode_grouped), page.total))
 }
 
 fn json(answer: &Images<'_>) -> Result<Vec<u8>, Problem> {

@@ -25,7 +25,7 @@ pub enum Event {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Task {
-    /// Make the automatic backups that are due, and compact commits into the checkpoints.
+    /// Make the automatic backups that are due, and compact commits into the catalog.
     #[serde(rename = "fold")]
     Compact,
     /// The same, and recover all locations.

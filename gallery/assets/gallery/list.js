@@ -18,6 +18,8 @@ export class List extends EventTarget {
   group = null;
   #query;
   #total = null;
+  /** Where the server has not counted all. */
+  #atLeast = 0;
   #next = null;
   #wanted = 0;
   #loading = null;
@@ -35,7 +37,7 @@ export class List extends EventTarget {
   /** How many items there are, as far as is known: those that are to come count too. */
   get length() {
     if (this.complete || this.problem) return this.items.length;
-    return Math.max(this.#total ?? 0, this.items.length + (this.#total === null && this.items.length ? PAGE / 4 : 0));
+    return Math.max(this.#total ?? this.#atLeast, this.items.length + (this.#total === null && this.items.length ? PAGE / 4 : 0));
   }
 
   get isLoading() { return this.#loading !== null; }
@@ -89,6 +91,7 @@ export class List extends EventTarget {
     this.#next = page.next ?? null;
     this.complete = !page.next;
     if (typeof page.total === 'number') this.#total = page.total - this.#hidden.size;
+    if (typeof page.totalAtLeast === 'number') this.#atLeast = page.totalAtLeast - this.#hidden.size;
   }
 
   #add(items) {

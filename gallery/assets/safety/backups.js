@@ -79,7 +79,7 @@ async function contents(name) {
     ['Completed by upload', manifest.sequence && `number ${number(manifest.sequence)}`],
     ['Images', `${number(manifest.fileCount)}, ${bytes(manifest.bytes)}`],
     ['Read back and found right', time(manifest.verifiedAt)],
-    ['Parts of the catalog', number(manifest.chunks.length)],
+    ['Parts of the catalog', manifest.chunks && number(manifest.chunks.length)],
     ['Without bytes in any place', manifest.missing.length ? count(manifest.missing.length, 'image') : 'none'],
   ]), names('Images without bytes', manifest.missing)), (problem) => fill(place, h('p', { class: 'error', text: sentence(problem) })));
   await ask('What is in this backup', place, [{ label: 'Close', value: null }]);

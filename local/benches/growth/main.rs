@@ -30,6 +30,10 @@ const BACKUPS: usize = 21;
 /// Times that a page is asked for.
 const PAGES: usize = 200;
 const RESTARTS: usize = 3;
+/// Searches and other looks of each kind.
+const LOOKS: usize = 50;
+/// Uploads to each store that are two seconds apart.
+const SPACED: usize = 50;
 /// Prunes of each store.
 const PRUNES: usize = 5;
 
@@ -55,6 +59,12 @@ async fn run() -> Result<([usize; 3], Vec<Row>)> {
         eprintln!("growth: making a store of {images} images");
         stores.push(Store::seeded(images).await?);
     }
+    eprintln!("growth: looking");
+    for store in &mut stores {
+        store.look(LOOKS).await?;
+    }
+    eprintln!("growth: uploading, two seconds apart");
+    write_spaced(&mut stores).await?;
     eprintln!("growth: uploading");
     let before = count_all(&stores)?;
     for _ in 0..TURNS {
@@ -98,6 +108,28 @@ async fn run() -> Result<([usize; 3], Vec<Row>)> {
     Ok((sizes, rows))
 }
 
+/// Uploads to each store, two seconds apart, and counts what is written.
+async fn write_spaced(stores: &mut [Store]) -> Result<()> {
+    let before = stores.iter().map(Store::bytes_written).collect::<Result<Vec<_>>>()?;
+    for _ in 0..SPACED {
+        for store in stores.iter_mut() {
+            store.upload_alone().await?;
+        }
+        spaced().await;
+    }
+    wait_for_compaction(stores).await?;
+    for (store, before) in stores.iter_mut().zip(before) {
+        let each = (store.bytes_written()? - before) as f64 / SPACED as f64;
+        store.written = (each - 2.0 * seed::IMAGE_BYTES as f64) / 1e3;
+    }
+    Ok(())
+}
+
+#[expect(clippy::disallowed_methods, reason = "uploads that are apart do not share a compaction")]
+async fn spaced() {
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+}
+
 /// What `--images` says.
 fn images() -> Result<usize> {
     let mut arguments = std::env::args();
@@ -133,6 +165,22 @@ fn table_of(stores: &mut [Store], [before, after, last]: [&[Counts]; 3]) -> Resu
     row("10th upload with its backup, ms", stores.iter().map(|s| s.tenth.median()).collect(), Bound::Growth(1.5));
     row("backup by hand after 10 uploads, ms", stores.iter().map(|s| s.backup.median()).collect(), Bound::Growth(1.5));
     row("page of 50, ms", stores.iter().map(|s| s.page.median()).collect(), Bound::Growth(1.5));
+    row("page of 50 of a category, ms", stores.iter().map(|s| s.category.median()).collect(), Bound::Growth(1.5));
+    row(
+        "search for a word that no image has, ms",
+        stores.iter().map(|s| s.search.median()).collect(),
+        Bound::Below(40.0),
+    );
+    row(
+        "search for a word that one image has, ms",
+        stores.iter().map(|s| s.rare.median()).collect(),
+        Bound::Below(40.0),
+    );
+    row("  the first search of a process, ms", stores.iter().map(|s| s.first_search.median()).collect(), Bound::None);
+    row("report of the storage, ms", stores.iter().map(|s| s.storage.median()).collect(), Bound::None);
+    row("plan of a restore, ms", stores.iter().map(|s| s.plan.median()).collect(), Bound::None);
+    row("memory after a start and some lists, MB", stores.iter().map(|s| s.at_start).collect(), Bound::Below(96.0));
+    row("written per upload, beyond the image, kB", stores.iter().map(|s| s.written).collect(), Bound::None);
     row("restart until ready, s", stores.iter().map(|s| s.restart.median() / 1e3).collect(), Bound::Below(2.0));
     row("backups/ per upload: replica, kB", kilobytes(|c| c.image_bytes), Bound::None);
     row("backups/ per upload: metadata, kB", kilobytes(|c| c.other_bytes), Bound::None);
@@ -151,7 +199,7 @@ fn rows_of_prunes(stores: &[Store]) -> [Row; 4] {
     let row = |name, of: fn(&Store) -> f64, bound| Row { name, values: stores.iter().map(of).collect(), bound };
     [
         row("prune of 10 backups and 100 images, ms", |s| s.prune.median(), Bound::Growth(1.5)),
-        // In a store of few chunks more of what goes lies in the same ones.
+        // In a store of few pages more of what goes lies in the same ones.
         row("  operations of the stores", |s| s.prune_operations as f64, Bound::Growth(1.5)),
         row("  beside it: a sweep that looks only, ms", |s| s.sweep.median(), Bound::None),
         row("  the first such look of a process, ms", |s| s.first_sweep.median(), Bound::None),

@@ -93,6 +93,17 @@ pub struct Store {
     pub tenth: Times,
     pub backup: Times,
     pub page: Times,
+    pub category: Times,
+    pub storage: Times,
+    /// Searches for a word that no image has, and that one image has, and the first search of a process.
+    pub search: Times,
+    pub rare: Times,
+    pub first_search: Times,
+    pub plan: Times,
+    /// Memory after a start, in MB.
+    pub at_start: f64,
+    /// Bytes written for each of some uploads that were two seconds apart, beyond the two copies of the image, in kB.
+    pub written: f64,
     pub restart: Times,
     pub prune: Times,
     pub sweep: Times,
@@ -109,6 +120,7 @@ impl Store {
         let server = Server::start(&data_of(&folder), &client, BACKUP_EVERY).await?;
         let server = Some(server);
         let (upload, floor, tenth, backup, page, restart) = Default::default();
+        let (category, storage, search, rare, first_search, plan) = Default::default();
         let (prune, sweep, first_sweep, prune_operations, peak_megabytes) = Default::default();
         Ok(Self {
             server,
@@ -121,6 +133,14 @@ impl Store {
             tenth,
             backup,
             page,
+            category,
+            storage,
+            search,
+            rare,
+            first_search,
+            plan,
+            at_start: 0.0,
+            written: 0.0,
             restart,
             prune,
             sweep,
@@ -185,6 +205,40 @@ impl Store {
             self.page.add(took);
         }
         Ok(())
+    }
+
+    /// Asks for lists that are narrowed, for the report of the storage, and what a restore of the newest backup would do.
+    pub async fn look(&mut self, times: usize) -> Result<()> {
+        self.at_start = self.server.as_ref().ok_or("the server is not running")?.megabytes_now()?;
+        self.first_search.add(self.ask("/api/images?q=zebra").await?.0);
+        let rare = format!("/api/images?q=IMG_{:06}", self.images / 2);
+        for _ in 0..times {
+            self.search.add(self.ask("/api/images?q=zebra").await?.0);
+            self.rare.add(self.ask(&rare).await?.0);
+            self.category.add(self.ask("/api/images?category=fun&limit=50").await?.0);
+            self.storage.add(self.ask("/api/storage").await?.0);
+        }
+        let (_, backups) = self.ask("/api/backups").await?;
+        let name = backups["backups"][0]["name"].as_str().ok_or("there is no backup")?.to_owned();
+        for _ in 0..5 {
+            let request = self.client.post(self.url(&format!("/api/restore/{name}?dryRun=true"))?);
+            self.plan.add(timed(request).await?.0);
+        }
+        Ok(())
+    }
+
+    async fn ask(&self, path: &str) -> Result<(Duration, Value)> {
+        timed(self.client.get(self.url(path)?)).await
+    }
+
+    /// What the server has had written so far, in bytes.
+    pub fn bytes_written(&self) -> Result<u64> {
+        self.server.as_ref().ok_or("the server is not running")?.written()
+    }
+
+    /// Uploads one image.
+    pub async fn upload_alone(&mut self) -> Result<()> {
+        self.upload_one().await.map(drop)
     }
 
     /// Stops the server and starts it again.

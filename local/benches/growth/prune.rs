@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use futures::{StreamExt, TryStreamExt};
 use jiff::SignedDuration;
 use shared::backup::Kind;
 use shared::catalog::{Change, Content, Record};
@@ -106,15 +107,10 @@ async fn open(data: &Path, clock: Clock, operations: Option<Arc<Operations>>) ->
 /// Gives some image another description.
 async fn edit_one(keepsake: &Keepsake) -> Result<()> {
     keepsake.core.catalog.refresh().await?;
-    let (id, version, record) = keepsake
-        .core
-        .catalog
-        .read(|state| {
-            let nth = fastrand::usize(..(state.totals().live as usize).max(1));
-            let (id, entry) = state.iter().filter(|(_, entry)| entry.live().is_some()).nth(nth)?;
-            Some((id.clone(), entry.stamp.version, entry.live()?.clone()))
-        })
-        .ok_or("the store is empty")?;
+    let view = keepsake.core.catalog.view();
+    let nth = fastrand::usize(..(view.totals().live as usize).max(1));
+    let (id, entry) = view.live().skip(nth).try_next().await?.ok_or("the store is empty")?;
+    let (version, record) = (entry.stamp.version, entry.live().ok_or("a list shows what is deleted")?.clone());
     let record = Record { description: Some(format!("edited as {}", keepsake.core.clock.new_id())), ..record };
     keepsake.core.catalog.commit(vec![(id, Change { version: version + 1, content: Content::Live(record) })]).await?;
     Ok(())

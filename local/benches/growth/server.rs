@@ -21,7 +21,10 @@ pub struct Server {
 impl Server {
     /// Starts the server on a folder and waits until it is ready.
     pub async fn start(folder: &Path, client: &reqwest::Client, backup_every: u32) -> Result<Self> {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_keepsake"))
+        // `--server` names another build, to be compared.
+        let named = std::env::args().skip_while(|argument| argument != "--server").nth(1);
+        let program = named.unwrap_or_else(|| env!("CARGO_BIN_EXE_keepsake").to_owned());
+        let mut child = Command::new(program)
             .current_dir(folder)
             .env("DATA_DIR", folder)
             .env("BACKUP_EVERY", backup_every.to_string())
@@ -45,10 +48,26 @@ impl Server {
 
     /// The most memory it ever had, in MB.
     pub fn peak_megabytes(&self) -> Result<f64> {
+        self.megabytes("VmHWM:")
+    }
+
+    /// The memory it has now, in MB.
+    pub fn megabytes_now(&self) -> Result<f64> {
+        self.megabytes("VmRSS:")
+    }
+
+    fn megabytes(&self, field: &str) -> Result<f64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("no VmHWM")?;
+        let line = status.lines().find_map(|line| line.strip_prefix(field)).ok_or("no such field")?;
         let kibibytes: f64 = line.trim().trim_end_matches(" kB").parse()?;
         Ok(kibibytes * 1024.0 / 1e6)
+    }
+
+    /// Bytes that it has had written to a disk.
+    pub fn written(&self) -> Result<u64> {
+        let io = std::fs::read_to_string(format!("/proc/{}/io", self.child.id()))?;
+        let line = io.lines().find_map(|line| line.strip_prefix("write_bytes:")).ok_or("no write_bytes")?;
+        Ok(line.trim().parse()?)
     }
 
     /// Asks it to stop, and waits until it has.

@@ -18,7 +18,7 @@ fn lines(pruned: &Value) -> Vec<String> {
     let mut lines: Vec<String> = texts(pruned, "removed").map(|name| format!("{verb:<9} {name}")).collect();
     lines.push(format!("kept      {} backups", texts(pruned, "kept").count()));
     let (objects, bytes) = (number(pruned, "objects"), number(pruned, "bytes"));
-    lines.push(format!("{verb:<9} {objects} catalog chunks and replicas, {bytes} bytes"));
+    lines.push(format!("{verb:<9} {objects} parts of the catalog and replicas, {bytes} bytes"));
     lines.extend(pruned["heldBack"].as_str().map(|reason| format!("nothing more is removed: {reason}")));
     lines
 }

@@ -21,7 +21,7 @@ fn lines(found: &Value) -> Vec<String> {
         format!("slice     {}", text(found, "slice")),
         format!("images    {} read in the store and in the archive, {} bytes each", count("images"), count("bytes")),
         format!("deleted   {} images read, of which the archive keeps a copy", count("deleted")),
-        format!("backups   {} manifests and chunks read, {} written again", count("pieces"), count("rewritten")),
+        format!("backups   {} manifests and parts read, {} written again", count("pieces"), count("rewritten")),
     ];
     for what in ["repaired", "copied", "damaged", "lost"] {
         lines.extend(texts(found, what).map(|id| format!("{what:<9} {id}")));

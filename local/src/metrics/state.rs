@@ -47,7 +47,7 @@ fn add_catalog(registry: &mut Registry, keepsake: &Keepsake) {
         thumbnails.get_or_create(&[("outcome", outcome.name().to_owned())]).inc_by(count);
     }
     registry.register("derivatives", "Requests for thumbnails, by outcome", thumbnails);
-    let totals = keepsake.core.catalog.read(|state| state.totals());
+    let totals = keepsake.core.catalog.view().totals();
     gauge(registry, "images", "Images that there are", totals.live as f64);
     gauge(registry, "image_bytes", "Length of those images", totals.bytes as f64);
 }

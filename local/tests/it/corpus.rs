@@ -33,7 +33,9 @@ macro_rules! replay {
     };
 }
 
-replay! { checkpoint chunk commit form headers image list location manifest names notes parts paths scale settings zip }
+replay! {
+    chunk commit form headers image list location manifest metadata_file names notes parts paths root scale settings zip
+}
 
 #[test]
 fn every_target_has_a_corpus_a_binary_and_a_test() {

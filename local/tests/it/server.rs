@@ -170,7 +170,7 @@ pub fn names(folder: PathBuf) -> Vec<String> {
     names
 }
 
-/// How many records the checkpoint of a folder shows to whoever opens it; `None` while it cannot be read as JSON.
+/// How many records the metadata file of a folder shows to whoever opens it; `None` while it cannot be read as JSON.
 pub fn records(folder: &Path) -> Option<usize> {
     let text = std::fs::read_to_string(folder.join("image-metadata.json")).ok()?;
     let json: Value = serde_json::from_str(&text).ok()?;

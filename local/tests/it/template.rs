@@ -152,10 +152,9 @@ fn only_pruning_functions_may_delete_replicas_and_backups() {
         "backup-*/manifest.json",
         "catalog/*",
         "images/*",
-        "leftovers/*",
+        "pruned.json",
         "restore.json",
         "scratch/*",
-        "swept.json",
     ];
     for (name, function) in functions() {
         let deletes = allowed(&function, "s3:DeleteObject");
@@ -167,6 +166,21 @@ fn only_pruning_functions_may_delete_replicas_and_backups() {
             _ => Vec::new(),
         };
         assert_eq!(in_the_archive, expected, "{name}");
+        let prunes = [MAINTENANCE, "backup"].contains(&name.as_str());
+        assert_eq!(deletes.contains("${Images.Arn}/catalog/*"), prunes, "{name}: a page may go with a prune alone");
+    }
+}
+
+#[test]
+fn every_function_may_read_all_of_the_catalog() {
+    // A page that is damaged in one bucket is read from the other.
+    for (name, function) in functions() {
+        let reads = allowed(&function, "s3:GetObject");
+        for bucket in ["Images", "Archive"] {
+            for part in ["catalog.json", "catalog/*", "image-metadata.json", "image-metadata.d/*"] {
+                assert!(reads.contains(&format!("${{{bucket}.Arn}}/{part}")), "{name}: {part} in {bucket}");
+            }
+        }
     }
 }
 

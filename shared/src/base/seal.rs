@@ -4,15 +4,20 @@
 //! The first field named `digest` contains `sha256:` and 64 hexadecimal digits. The digest is computed over the whole
 //! document with those digits replaced by zeros.
 
+use std::io;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use store::digest::{Digest, Hasher};
+use store::{Body, Spool};
 
 /// The value of a document's `digest` field before it is sealed.
 pub(crate) const UNSEALED: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
 
 const DIGITS: usize = 64;
+/// How much of a body is read at a time.
+const CHUNK: usize = 64 * 1024;
 /// The field is this close to the start, so that arbitrary text is not searched for it.
 const WITHIN: usize = 100;
 
@@ -63,6 +68,46 @@ pub(crate) fn write_digest(document: &mut [u8]) -> bool {
 pub fn check(bytes: &[u8]) -> Result<(), SealError> {
     let at = digits_at(bytes).ok_or(SealError::Missing)?;
     if digest(bytes, at).to_string().as_bytes() == &bytes[at..at + DIGITS] { Ok(()) } else { Err(SealError::Broken) }
+}
+
+/// Like [`check`], for bytes that need not be in memory. Blocks.
+pub(crate) fn check_body(body: &Body) -> Result<(), SealError> {
+    let (mut hasher, mut offset, mut expected) = (Hasher::default(), 0, None);
+    let mut chunk = vec![0; CHUNK];
+    loop {
+        let read = body.read_at(offset, &mut chunk).map_err(|_| SealError::Broken)?;
+        if offset == 0 {
+            let at = digits_at(&chunk[..read]).ok_or(SealError::Missing)?;
+            expected = Some(chunk[at..at + DIGITS].to_vec());
+            chunk[at..at + DIGITS].fill(b'0');
+        }
+        if read == 0 {
+            break;
+        }
+        hasher.update(&chunk[..read]);
+        offset += read as u64;
+    }
+    let digest = hasher.finish().to_string();
+    if expected.is_some_and(|expected| digest.as_bytes() == expected) { Ok(()) } else { Err(SealError::Broken) }
+}
+
+/// Seals a body that is too large for memory: copies it, with its digest written into it.
+pub(crate) async fn seal_body(unsealed: &Body, mut sealed: Spool) -> io::Result<Body> {
+    let (digest, mut offset) = (unsealed.digest().to_string(), 0);
+    let mut chunk = vec![0; CHUNK];
+    loop {
+        let read = unsealed.read_at(offset, &mut chunk)?;
+        if read == 0 {
+            return sealed.finish().await;
+        }
+        if offset == 0
+            && let Some(at) = digits_at(&chunk[..read])
+        {
+            chunk[at..at + DIGITS].copy_from_slice(digest.as_bytes());
+        }
+        sealed.write(&chunk[..read]).await?;
+        offset += read as u64;
+    }
 }
 
 /// Parses a sealed document; `None` if its digest does not match or it is of another type.

@@ -46,7 +46,10 @@ impl Catalog {
                 Err(error) => return Err(roll_back(&mirrors[..written], &key, error).await),
             }
         }
-        self.cache_mut().hold(commit);
+        if let Err(error) = self.hold(commit).await {
+            // It is stored, and the next refresh reads it.
+            tracing::warn!(commit = %commit.id, error = &error as &dyn std::error::Error, "a commit could not be joined into the cache");
+        }
         Ok(())
     }
 }

@@ -1,53 +1,44 @@
-//! Compaction: moving commits into the checkpoints.
+//! Compaction: moving commits into a new root.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
+use futures::stream::TryStreamExt;
+use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::piece::{self, Checkpoint, PieceError, decode_checkpoint};
-use super::{
-    Base, Cache, Catalog, CatalogError, Commit, Snapshot, State, TOMBSTONE_AGE, Tombstone, list_commits, offload,
-    read_commit,
-};
-use crate::catalog::gc_hints::GcHints;
-use crate::catalog::quarantine;
-use crate::layout;
-use store::{Body, Contention, ETag, ErrorKind, Key, Optional, PutMode, Store, StoreError};
-
-/// The approximate length of a record in a checkpoint, in bytes; only decides whether encoding is worth a thread.
-const RECORD_BYTES: usize = 500;
+use super::root::Root;
+use super::{Base, Catalog, CatalogError, Commit, TOMBSTONE_AGE, View, list_commits, offload, read_commit};
+use crate::layout::{self, ImageId};
+use store::{Body, ETag, ErrorKind, Optional, PutMode, Store};
 
 /// The outcome of a compaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Compacted {
     /// There was nothing to compact.
     Nothing,
-    /// This many commits are now in every checkpoint and deleted.
+    /// This many commits are now in every root and deleted.
     Commits(usize),
-    /// Another process compacted at the same time, to the same effect.
+    /// Another process compacted at the same time, or a mirror or a metadata file had more: the next compaction has the
+    /// rest.
     Superseded,
 }
 
-/// A mirror's checkpoint.
-pub(super) struct Mirrored {
-    pub(super) etag: ETag,
-    /// Its contents; empty if it is damaged.
-    pub(super) state: State,
-    /// Damaged or of the older format: quarantined before it is replaced.
-    pub(super) replaceable: bool,
-}
-
-/// A compaction in progress: the primary's checkpoint contains its commits, and those of the mirrors are next. If it is
+/// A compaction in progress: the primary's root contains its commits, and those of the mirrors are next. If it is
 /// dropped before [`finish`](Self::finish), nothing else has changed, and the next compaction does all of it.
 #[derive(Debug)]
 pub(crate) struct Compaction<'a> {
     catalog: &'a Catalog,
     _turn: tokio::sync::MutexGuard<'a, ()>,
+    store: Uuid,
+    /// The primary's root, and its document.
+    written: View,
     body: Body,
-    written: Snapshot,
+    /// The metadata file, if it was needed already.
+    file: Option<Body>,
     held: BTreeSet<Uuid>,
-    /// The versions of the mirrors' checkpoints that `written` contains.
-    mirror_tags: Vec<Option<ETag>>,
+    /// The versions of the mirrors' roots that `written` contains.
+    mirrored: Vec<Option<(ETag, Arc<Root>)>>,
     done: bool,
 }
 
@@ -57,11 +48,17 @@ impl Compaction<'_> {
         &self.held
     }
 
-    /// Joins the primary's checkpoint into each mirror's, and deletes the commits.
+    /// Brings each mirror's root up to date, and deletes the commits.
     pub(crate) async fn finish(mut self) -> Result<Compacted, CatalogError> {
         let catalog = self.catalog;
-        for place in 0..catalog.mirrors.len() {
-            self.join_into_mirror(place).await?;
+        for mirror in 0..catalog.mirrors.len() {
+            let known = self.mirrored[mirror].take();
+            if !catalog.replicate_root(mirror, &self.written, &self.body, known).await? {
+                return Ok(Compacted::Superseded);
+            }
+        }
+        if !catalog.write_files_if_due(1..catalog.pages.len(), &self.written, self.store, &mut self.file).await {
+            return Ok(Compacted::Superseded);
         }
         for mirror in &catalog.mirrors {
             catalog.sweep_mirror(mirror, &self.held, &self.written).await?;
@@ -74,120 +71,142 @@ impl Compaction<'_> {
         self.done = true;
         Ok(Compacted::Commits(self.held.len()))
     }
-
-    /// Writes the checkpoint into a mirror by compare-and-set, joined with what only the mirror has.
-    async fn join_into_mirror(&mut self, place: usize) -> Result<(), CatalogError> {
-        let (mirror, key) = (&self.catalog.mirrors[place], layout::checkpoint());
-        let mut known = self.mirror_tags[place].take();
-        let mut contention = Contention::new(&key);
-        loop {
-            let (mode, joined) = match known.take() {
-                Some(etag) => (PutMode::Update(etag), None),
-                None => self.join_with_mirror(place).await?,
-            };
-            match mirror.put(&key, joined.as_ref().unwrap_or(&self.body), &mode).await {
-                Ok(etag) => {
-                    self.catalog.cache_mut().mirror_tags[place] = Some(etag);
-                    return Ok(());
-                }
-                Err(e) if e.is_lost_race() => contention.lost().await?,
-                Err(e) => return Err(e.into()),
-            }
-        }
-    }
-
-    /// Reads a mirror's checkpoint: the condition on which it may be replaced, and the replacement if it contains
-    /// anything that was not written. The cache cannot serve for that: it may have grown since by what must not be
-    /// there yet.
-    async fn join_with_mirror(&self, place: usize) -> Result<(PutMode, Option<Body>), CatalogError> {
-        let catalog = self.catalog;
-        let Some(Mirrored { etag, state, replaceable }) = catalog.join_mirror(place).await? else {
-            return Ok((PutMode::Create, None));
-        };
-        if replaceable {
-            catalog.set_aside(&catalog.mirrors[place], &layout::checkpoint()).await?;
-        }
-        if state.iter().all(|(id, entry)| self.written.covers(id, entry)) {
-            return Ok((PutMode::Update(etag), None));
-        }
-        let mut joined = State::default();
-        joined.join_all(&self.written);
-        joined.join_all(&state);
-        let store = catalog.cache().store_id;
-        Ok((PutMode::Update(etag), store.map(|store| piece::encode_checkpoint(&joined, store).into())))
-    }
 }
 
 impl Drop for Compaction<'_> {
     fn drop(&mut self) {
         if !self.done {
-            // The mirrors still lack the contents of the primary's checkpoint.
+            // The mirrors still lack the contents of the primary's root.
             self.catalog.cache_mut().unsaved = true;
         }
     }
 }
 
 impl Catalog {
-    /// Joins the commits into the primary's checkpoint and that into each mirror's, then deletes the commits.
+    /// Joins the commits into the primary's root and that into each mirror's, then deletes the commits.
     pub async fn compact(&self) -> Result<Compacted, CatalogError> {
         match self.begin_compaction().await? {
-            Ok(fold) => fold.finish().await,
+            Ok(compaction) => compaction.finish().await,
             Err(ended) => Ok(ended),
         }
     }
 
-    /// Joins the commits into the primary's checkpoint, and does not delete them. Later commits are not part of this
+    /// Joins the commits into the primary's root, and does not delete them. Later commits are not part of this
     /// compaction. If there is nothing to do, or another process was faster, the compaction has ended.
     pub(crate) async fn begin_compaction(&self) -> Result<Result<Compaction<'_>, Compacted>, CatalogError> {
         let turn = self.compacting.lock().await;
         self.refresh().await?;
-        if let Err(error) = self.expire_tombstones().await {
-            // Tombstones can wait, even while the archive is unavailable; the file that users open cannot.
-            tracing::warn!(error = &error as &dyn std::error::Error, "old tombstones stay for now");
-        }
-        if !self.needs_compaction() {
-            return Ok(Err(Compacted::Nothing));
-        }
-        let (snapshot, store, base, held, mirror_tags) = {
+        let (view, store, base, held, mirrored): (_, _, _, BTreeSet<Uuid>, _) = {
             let cache = self.cache();
             let store = cache.store_id.unwrap_or_else(|| self.clock.new_id());
-            (cache.state.snapshot(), store, cache.base.clone(), cache.listed.clone(), cache.mirror_tags.clone())
+            (
+                cache.view.clone(),
+                store,
+                cache.base.clone(),
+                cache.listed.keys().copied().collect(),
+                cache.mirrored.clone(),
+            )
         };
-        if let Base::Replaceable(_) = base {
-            self.set_aside(&self.primary, &layout::checkpoint()).await?;
+        let is_settled = view.overlay.is_empty() && held.is_empty() && mirrored.iter().all(Option::is_some);
+        let expired = if is_settled { self.expired_tombstones(&view).await } else { Ok(Vec::new()) };
+        let expired = expired.unwrap_or_else(|error| {
+            // Tombstones can wait, even while the archive is unavailable; the file that users open cannot.
+            tracing::warn!(error = &error as &dyn std::error::Error, "old tombstones stay for now");
+            Vec::new()
+        });
+        let is_file_due = (0..self.pages.len()).any(|place| self.is_file_due(place));
+        if expired.is_empty() && !self.needs_compaction() && !is_file_due {
+            return Ok(Err(Compacted::Nothing));
         }
-        let records = snapshot.totals().uploads() as usize;
-        let written = snapshot.clone();
-        let encode = move || {
-            let body = Body::from(piece::encode_checkpoint(&snapshot, store));
-            let digest = body.digest();
-            (body, digest)
+        if let Base::Damaged(_) = base {
+            self.set_aside(&self.primary, &layout::root()).await?;
+        }
+        let root = Arc::new(view.compacted(&expired).await?);
+        let written = View::at(Arc::clone(&root), &self.readers[0]);
+        let present = match &base {
+            Base::Known(_) => None,
+            Base::Joined(_, present) => Some(Arc::clone(present)),
+            Base::NotRead | Base::Absent | Base::Damaged(_) => Some(Arc::default()),
         };
-        let (body, digest) = offload(records.saturating_mul(RECORD_BYTES), encode).await;
+        if let Some(present) = present
+            && view.root.names.top().is_some()
+        {
+            // The view is based on a mirror's root, whose pages the primary may lack.
+            self.copy_pages(&written, &present, 0).await?;
+        }
+        let body = Body::from(root.encode(store));
         let put = match &base {
-            // Only the mirrors lack it, perhaps for long.
-            Base::Known(etag, there) if *there == digest => Ok(etag.clone()),
-            base => self.primary.put(&layout::checkpoint(), &body, &base.put_mode()).await,
+            // Only the mirrors or the metadata files lack it, perhaps for long.
+            Base::Known(etag) if *root == *view.root => Ok(etag.clone()),
+            base => self.primary.put(&layout::root(), &body, &base.put_mode()).await,
         };
         let etag = match put {
             Ok(etag) => etag,
-            Err(e) if e.is_lost_race() => {
-                return Ok(Err(Compacted::Superseded));
-            }
+            Err(e) if e.is_lost_race() => return Ok(Err(Compacted::Superseded)),
             Err(e) => return Err(e.into()),
         };
-        {
+        self.note_written((&base, &view.root), etag, &written, store).await?;
+        let mut file = None;
+        if !self.write_files_if_due(0..1, &written, store, &mut file).await {
+            return Ok(Err(Compacted::Superseded));
+        }
+        Ok(Ok(Compaction { catalog: self, _turn: turn, store, written, body, file, held, mirrored, done: false }))
+    }
+
+    /// Makes the root that was just written that of the view, unless a newer one has been read since.
+    async fn note_written(
+        &self,
+        (base, root): (&Base, &Arc<Root>),
+        etag: ETag,
+        written: &View,
+        store: Uuid,
+    ) -> Result<(), CatalogError> {
+        self.change_view(async |view| {
+            if self.cache().base != *base || !Arc::ptr_eq(&view.root, root) {
+                return Ok(());
+            }
+            let mut next = written.clone();
+            for (id, overlaid) in view.overlay.iter() {
+                next.join(id, &overlaid.entry).await?;
+            }
+            *view = next;
             let mut cache = self.cache_mut();
-            cache.base = Base::Known(etag, digest);
+            cache.base = Base::Known(etag);
             cache.store_id = Some(store);
             cache.unsaved = false;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Writes the metadata files of these locations that are due; returns false if one of them has something that the
+    /// root lacks. A failure delays nothing else: the file stays due.
+    async fn write_files_if_due(
+        &self,
+        places: std::ops::Range<usize>,
+        written: &View,
+        store: Uuid,
+        file: &mut Option<Body>,
+    ) -> bool {
+        for place in places {
+            if !self.is_file_due(place) {
+                continue;
+            }
+            match self.write_file(place, written, store, file).await {
+                Ok(true) => {}
+                Ok(false) => return false,
+                Err(error) => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::warn!(place, error, "image-metadata.json could not be written; it will be retried");
+                }
+            }
         }
-        Ok(Ok(Compaction { catalog: self, _turn: turn, body, written, held, mirror_tags, done: false }))
+        true
     }
 
     /// The commits of the primary that wait for compaction, according to the cache.
     pub(crate) fn listed(&self) -> BTreeSet<Uuid> {
-        self.cache().listed.clone()
+        self.cache().listed.keys().copied().collect()
     }
 
     /// The commits that every mirror holds.
@@ -222,82 +241,31 @@ impl Catalog {
         Ok(())
     }
 
-    /// Whether enough commits wait that a compaction is worth its requests, if each request costs money: at most a
-    /// tenth of the cost of reading them.
+    /// Whether enough commits wait that a compaction is worth its requests, if each request costs money: it takes about
+    /// as many as these commits took.
     pub fn compaction_is_worthwhile(&self) -> bool {
-        let records = self.read(|state| state.totals().uploads()) as usize;
-        self.uncompacted() >= (records / 50).clamp(10, 256)
+        const COMMITS: usize = 32;
+        self.uncompacted() >= COMMITS
     }
 
-    /// Joins a mirror's checkpoint into the cache and returns its contents; `None` if it does not exist. Writes
-    /// nothing.
-    pub(super) async fn join_mirror(&self, place: usize) -> Result<Option<Mirrored>, CatalogError> {
-        let (mirror, key) = (&self.mirrors[place], layout::checkpoint());
-        let read = match mirror.read(&key).await {
-            // Then the primary's checkpoint, which is written first, contains all of this one.
-            Err(reason) if reason.kind == ErrorKind::Corrupt && matches!(self.cache().base, Base::Known(..)) => {
-                tracing::error!(place = place + 1, %reason, "a replica of the checkpoint cannot be read");
-                let there = mirror.head(&key).await.optional()?;
-                return Ok(there.map(|meta| Mirrored { etag: meta.etag, state: State::default(), replaceable: true }));
-            }
-            read => read.optional()?,
-        };
-        let Some((bytes, etag)) = read else { return Ok(None) };
-        match offload(bytes.len(), move || decode_checkpoint(&bytes)).await {
-            Ok(Checkpoint::Ours(state, store)) => {
-                let mut cache = self.cache_mut();
-                cache.adopt_store(place + 1, store, &state)?;
-                cache.unsaved |= cache.state.join_all(&state);
-                Ok(Some(Mirrored { etag, state, replaceable: false }))
-            }
-            Ok(Checkpoint::Older(older)) => {
-                let state = older.records.iter().cloned().collect();
-                self.cache_mut().join_older(older);
-                Ok(Some(Mirrored { etag, state, replaceable: true }))
-            }
-            Err(source @ PieceError::Newer(_)) => Err(CatalogError::Piece { key, source }),
-            Err(reason) => {
-                tracing::error!(place = place + 1, %reason, "a replica of the checkpoint is damaged");
-                Ok(Some(Mirrored { etag, state: State::default(), replaceable: true }))
-            }
-        }
-    }
-
-    /// Joins the mirrors' checkpoints into the cache, skipping damaged ones; returns whether one of them is intact.
-    pub(super) async fn join_mirrored_checkpoints(&self) -> Result<bool, CatalogError> {
-        let mut whole = false;
-        for place in 0..self.mirrors.len() {
-            whole |= self.join_mirror(place).await?.is_some_and(|mirrored| !mirrored.replaceable);
-        }
-        Ok(whole)
-    }
-
-    /// Deletes replicas of commits that every checkpoint contains, if there are no commits that would cause a
+    /// Deletes replicas of commits that every root contains, if there are no commits that would cause a
     /// compaction. A replica that was written while its commit was being compacted came too late for that compaction.
     pub(crate) async fn sweep_strays(&self) -> Result<(), CatalogError> {
         let _turn = self.compacting.lock().await;
         self.refresh().await?;
-        let held = {
-            let cache = self.cache();
-            if cache.unsaved {
-                return Ok(());
-            }
-            cache.state.snapshot()
-        };
+        if self.cache().unsaved {
+            return Ok(());
+        }
+        let held = self.view();
         for mirror in &self.mirrors {
             self.sweep_mirror(mirror, &BTreeSet::new(), &held).await?;
         }
         Ok(())
     }
 
-    /// Deletes a mirror's commits that the checkpoints contain: the compacted ones, and strays that a crash or a
+    /// Deletes a mirror's commits that the roots contain: the compacted ones, and strays that a crash or a
     /// failure of this mirror left behind earlier.
-    async fn sweep_mirror(
-        &self,
-        mirror: &Store,
-        compacted: &BTreeSet<Uuid>,
-        held: &Snapshot,
-    ) -> Result<(), CatalogError> {
+    async fn sweep_mirror(&self, mirror: &Store, compacted: &BTreeSet<Uuid>, held: &View) -> Result<(), CatalogError> {
         for id in list_commits(mirror).await? {
             if compacted.contains(&id) || self.is_stray(mirror, id, held).await? {
                 mirror.delete(&layout::commit(id)).await?;
@@ -306,66 +274,44 @@ impl Catalog {
         Ok(())
     }
 
-    /// Whether the written checkpoint contains a mirror's commit, and the commit is not in the primary any more: it was
-    /// deleted there after every checkpoint contained it. A commit that is not contained yet belongs to a writer
+    /// Whether the written root contains a mirror's commit, and the commit is not in the primary any more: it was
+    /// deleted there after every root contained it. A commit that is not contained yet belongs to a writer
     /// between its two puts, or to a recovery that has read it and not written it yet, so the cache cannot serve for
     /// this check.
-    async fn is_stray(&self, mirror: &Store, id: Uuid, held: &Snapshot) -> Result<bool, CatalogError> {
+    async fn is_stray(&self, mirror: &Store, id: Uuid, held: &View) -> Result<bool, CatalogError> {
         let Some(Ok(commit)) = read_commit(mirror, id).await? else { return Ok(false) };
-        let held = commit.entries.iter().all(|(name, entry)| held.covers(name, entry));
-        Ok(held && self.primary.head(&layout::commit(id)).await.optional()?.is_none())
+        Ok(held.holds(&commit).await? && self.primary.head(&layout::commit(id)).await.optional()?.is_none())
     }
 
-    /// Drops tombstones that are old enough, while no location holds a commit: any commit might be an older state of a
-    /// deleted image. First writes gc hints about the contents that may become unreferenced.
-    async fn expire_tombstones(&self) -> Result<(), CatalogError> {
-        let now = self.clock.now();
-        let old = |t: &Tombstone| now.duration_since(t.deleted_at) > TOMBSTONE_AGE;
-        let contents = |state: &State| {
-            let old = state.iter().filter_map(|(_, entry)| entry.tombstone().filter(|tombstone| old(tombstone)));
-            old.map(|tombstone| tombstone.sha256).collect::<BTreeSet<_>>()
-        };
-        let dropped = self.read(contents);
-        if dropped.is_empty() {
-            return Ok(());
+    /// The tombstones of a state that are old enough to be dropped, each with its version; none if any location holds a
+    /// commit, which might be an older state of a deleted image.
+    async fn expired_tombstones(&self, view: &View) -> Result<Vec<(ImageId, u64)>, CatalogError> {
+        let before = self.clock.now() - TOMBSTONE_AGE;
+        let mut expired = Vec::new();
+        let mut deleted = view.by_name(move |sums| sums.first_deletion.is_some_and(|first| is_before(first, before)));
+        while let Some((id, entry)) = deleted.try_next().await? {
+            if entry.tombstone().is_some_and(|tombstone| tombstone.deleted_at < before) {
+                expired.push((id, entry.stamp.version));
+            }
+        }
+        if expired.is_empty() {
+            return Ok(expired);
         }
         for place in std::iter::once(&self.primary).chain(&self.mirrors) {
             if !list_commits(place).await?.is_empty() {
-                return Ok(());
+                return Ok(Vec::new());
             }
         }
-        // Nor may they come back from another process's checkpoint, to be counted twice.
-        for place in 0..self.mirrors.len() {
-            if !self.holds_mirror(place).await? {
-                return Ok(());
+        // Nor may they come back from another process's root, to be counted twice.
+        for mirror in 0..self.mirrors.len() {
+            if !self.holds_mirror(mirror).await? {
+                return Ok(Vec::new());
             }
         }
-        if !self.may_expire(&self.cache()) {
-            return Ok(());
-        }
-        if let Some(archive) = self.mirrors.first() {
-            let images = dropped.iter().flatten().copied().collect();
-            GcHints::of_images(images).put(archive, self.clock.new_id()).await?;
-        }
-        let mut cache = self.cache_mut();
-        if self.may_expire(&cache) {
-            cache.state.expire_tombstones(|tombstone| old(tombstone) && dropped.contains(&tombstone.sha256));
-            cache.unsaved = true;
-        }
-        Ok(())
+        Ok(expired)
     }
+}
 
-    /// Whether the cache contains every piece of every location, and everything in it is in a checkpoint.
-    fn may_expire(&self, cache: &Cache) -> bool {
-        cache.listed.is_empty() && cache.mirror_tags.iter().all(Option::is_some)
-    }
-
-    /// Copies an object that is about to be replaced or deleted into the archive's quarantine; returns whether it is
-    /// there now.
-    pub(super) async fn set_aside(&self, place: &Store, key: &Key) -> Result<bool, StoreError> {
-        match self.mirrors.first() {
-            Some(archive) => quarantine::quarantine(archive, place, key).await,
-            None => Ok(false),
-        }
-    }
+fn is_before(first: i64, before: Timestamp) -> bool {
+    first < before.as_millisecond()
 }

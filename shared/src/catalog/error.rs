@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::piece::PieceError;
 use store::{ErrorKind, Key, StoreError};
+use tree::TreeError;
 
 /// A failure of the catalog.
 #[derive(Debug, thiserror::Error)]
@@ -13,7 +14,10 @@ pub enum CatalogError {
     /// A store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A checkpoint or commit was written by a newer Keepsake.
+    /// A page of a root is missing or damaged in every location, or was written by a newer Keepsake.
+    #[error(transparent)]
+    Page(TreeError),
+    /// A root, metadata file or commit was written by a newer Keepsake.
     #[error("{key:?} cannot be used")]
     Piece {
         /// The key of the piece.
@@ -35,8 +39,8 @@ pub enum CatalogError {
         /// The store that was expected.
         expected: Uuid,
     },
-    /// The checkpoint kept changing while it was read.
-    #[error("the checkpoint kept changing while it was read")]
+    /// The root kept changing while it was read.
+    #[error("the root of the catalog kept changing while it was read")]
     TooContended,
     /// A refresh failed, for all callers that waited for it.
     #[error(transparent)]
@@ -44,6 +48,15 @@ pub enum CatalogError {
     /// A refresh that another caller began did not end in time.
     #[error("the store did not answer the request before this one in time")]
     TimedOut,
+}
+
+impl From<TreeError> for CatalogError {
+    fn from(error: TreeError) -> Self {
+        match error {
+            TreeError::Store(error) => Self::Store(error),
+            other => Self::Page(other),
+        }
+    }
 }
 
 impl CatalogError {
@@ -55,12 +68,18 @@ impl CatalogError {
         }
     }
 
+    /// Whether a part of a state is missing or damaged.
+    pub(crate) fn is_damage(&self) -> bool {
+        matches!(self.cause(), Self::Page(TreeError::Missing(_) | TreeError::Damaged { .. }))
+    }
+
     /// The store's failure, if it was one.
     pub fn store_kind(&self) -> Option<ErrorKind> {
         match self {
             Self::Store(e) => Some(e.kind),
             Self::TooContended | Self::TimedOut => Some(ErrorKind::Unavailable),
             Self::Shared(shared) => shared.store_kind(),
+            Self::Page(_) => Some(ErrorKind::Corrupt),
             Self::Piece { .. } | Self::ForeignStore { .. } => None,
         }
     }

@@ -1,36 +1,47 @@
 //! The catalog: which images exist, as the join of every surviving piece.
 //!
-//! A change is one immutable commit object, so writers never coordinate. A reader joins the checkpoint and the commits;
-//! [`compact`](Catalog::compact) moves commits into the checkpoint. Readers use the pieces in the primary; each mirror
-//! (the archive, and `uploads/.keepsake/` if `uploads/` is a separate file system) holds a replica of them.
+//! A change is one immutable commit object, so writers never coordinate. A state is a tree of immutable pages, which a
+//! [root](root::Root) names. A reader joins the root and the commits; [`compact`](Catalog::compact) moves commits into a
+//! new root. Readers use the pieces in the primary; each mirror (the archive, and `uploads/.keepsake/` if `uploads/` is
+//! a separate file system) holds a replica of them.
 //!
 //! Order of writes, and why no acknowledged change can be missed:
 //! - A commit goes to the mirrors first and to the primary last. Readers only look at the primary, so a commit becomes
 //!   visible in one step, and a failed one can be rolled back before any reader has seen it.
-//! - A compaction writes the primary's checkpoint by compare-and-set, joins it into each mirror's by compare-and-set,
-//!   and only then deletes the commits: no copy of a commit is deleted before every checkpoint contains it.
-//! - A reader lists the commits after it has read the checkpoint, and then confirms that the checkpoint is still the
-//!   same version: a commit that had left the listing by then was in that checkpoint.
+//! - A compaction writes the new pages into the primary, then the primary's root by compare-and-set. The same follows
+//!   for each mirror. Only then it deletes the commits: no copy of a commit is deleted before every root contains it.
+//! - A reader lists the commits after it has read the root, and then confirms that the root is still the same version: a
+//!   commit that had left the listing by then was in that root.
 //!
 //! Architecture invariant: the catalog handles records, not image bytes; it never reads or writes `uploads/<id>`.
 
 mod adopt;
+mod archived;
 mod commit;
 mod compact;
 mod error;
-pub(crate) mod gc_hints;
 mod group_order;
+mod join;
 mod listed;
+mod lists;
 mod load;
+mod merge;
+mod metadata_file;
+mod overlay;
+mod pages;
 mod piece;
 pub(crate) mod quarantine;
 mod read;
+mod rebuild;
 mod record;
-mod state;
+mod replicas;
+mod root;
+mod search;
 mod undecided;
+mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 use futures::stream::TryStreamExt;
 use jiff::SignedDuration;
@@ -38,25 +49,36 @@ use uuid::Uuid;
 
 pub use compact::Compacted;
 pub use error::{CatalogError, CommitError};
-pub(crate) use group_order::{rank, title_of};
+pub(crate) use group_order::rank;
+pub use join::{Difference, DifferenceStream};
 pub(crate) use listed::uploaded_at;
-pub use listed::{Position, QUEUED_AT_MOST};
+pub use listed::{Position, PositionStream, QUEUED_AT_MOST};
 pub use load::Loaded;
-#[cfg(any(test, feature = "testing"))]
-pub(crate) use piece::encode_checkpoint;
-pub use piece::{Checkpoint, Commit, Older, PieceError, decode_checkpoint, decode_chunk};
+pub use metadata_file::EVERY as METADATA_FILE_EVERY;
+pub use piece::{Commit, MetadataFile, Older, PieceError, decode_chunk, decode_metadata_file};
 pub use record::{Change, Content, Entry, Record, Stamp, Tombstone};
-pub use state::{Chunk, ChunkSummary, Snapshot, State, Totals};
+pub(crate) use root::EntryTree;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use root::Root;
+pub use search::Tokens;
+pub use view::{EntryStream, Totals, View};
 
 use crate::base::clock::Clock;
 use crate::base::single_flight::SingleFlight;
 use crate::layout::{self, ImageId};
-use store::digest::Digest;
 use store::sync::{self, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard, lock};
 use store::{ETag, ErrorKind, Optional, PutMode, Store, StoreError};
 
+use self::pages::LocatedPages;
+use self::root::EntryReader;
+#[cfg(not(any(test, feature = "testing")))]
+use self::root::Root;
+
 /// The minimum lifetime of a tombstone: as long as an older copy of the record might reappear.
 pub const TOMBSTONE_AGE: SignedDuration = SignedDuration::from_hours(30 * 24);
+
+/// About how many bytes of pages a process keeps in memory.
+const CACHED_PAGES: u64 = 24 * 1024 * 1024;
 
 /// The catalog of one store. Shared by every request of a process; any number of processes may have one each.
 #[derive(Debug)]
@@ -67,7 +89,12 @@ pub struct Catalog {
     /// mirrors, which are beside the images, it always is.
     mirror_at_once: bool,
     clock: Clock,
+    /// The pages in each location, the primary's first.
+    pages: Vec<Arc<LocatedPages>>,
+    readers: Vec<Arc<EntryReader>>,
     cache: RwLock<Cache>,
+    /// Held while the view changes, which may have to read pages.
+    joining: tokio::sync::Mutex<()>,
     refreshing: SingleFlight<CatalogError>,
     compacting: tokio::sync::Mutex<()>,
     /// Commits whose copy in the primary is damaged, and whether they could be read elsewhere. Unreadable ones are
@@ -79,22 +106,26 @@ pub struct Catalog {
     undecided: Mutex<BTreeMap<Uuid, undecided::Undecided>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Cache {
-    state: State,
-    /// The store's id, once a checkpoint has been read.
+    view: View,
+    /// The store's id, once a root has been read.
     store_id: Option<Uuid>,
     base: Base,
-    /// Commits of the primary that `state` contains.
-    listed: BTreeSet<Uuid>,
-    /// The version of each mirror's checkpoint that `state` contains.
-    mirror_tags: Vec<Option<ETag>>,
-    /// How many uploads the checkpoint counted when this process first read it, before it read any commit.
+    /// Commits of the primary that `view` contains, with the images that each changes.
+    listed: BTreeMap<Uuid, Arc<[ImageId]>>,
+    /// The root of each mirror that `view` contains, and its version.
+    mirrored: Vec<Option<(ETag, Arc<Root>)>>,
+    /// How many uploads the root counted when this process first read it, before it read any commit.
     uploads_at_first: Option<u64>,
-    /// Whether `state` contains anything that neither the checkpoint nor a commit does.
+    /// The mirrors whose pages may be lost, whatever their roots name.
+    distrusted: BTreeSet<usize>,
+    /// Whether some location lacks what the others have, or has what is to be replaced.
     unsaved: bool,
-    /// Names in a checkpoint of the older format that are not valid file names here.
+    /// Names in a metadata file of the older format that are not valid file names here.
     unusable_names: Vec<String>,
+    /// What is known of the metadata files.
+    files: metadata_file::Files,
 }
 
 /// Where a commit whose copy in the primary is damaged can be read.
@@ -106,27 +137,29 @@ enum Readable {
     NotNow,
 }
 
-/// The primary's checkpoint as last read.
+/// The primary's root as last read.
 #[derive(Debug, Default, Clone, PartialEq)]
 enum Base {
     #[default]
     NotRead,
     Absent,
-    /// The state contains all of it; the digest of its bytes.
-    Known(ETag, Digest),
-    /// Torn, damaged or of the older format: quarantined before it is replaced.
-    Replaceable(ETag),
+    /// It is the root of the view.
+    Known(ETag),
+    /// The view contains it, but has another root.
+    Joined(ETag, Arc<Root>),
+    /// Torn or damaged: quarantined before it is replaced.
+    Damaged(ETag),
 }
 
 impl Base {
     fn etag(&self) -> Option<&ETag> {
         match self {
             Self::NotRead | Self::Absent => None,
-            Self::Known(etag, _) | Self::Replaceable(etag) => Some(etag),
+            Self::Known(etag) | Self::Joined(etag, _) | Self::Damaged(etag) => Some(etag),
         }
     }
 
-    /// The condition on which this checkpoint may be replaced.
+    /// The condition on which this root may be replaced.
     fn put_mode(&self) -> PutMode {
         self.etag().map_or(PutMode::Create, |etag| PutMode::Update(etag.clone()))
     }
@@ -136,13 +169,40 @@ impl Catalog {
     /// A catalog whose pieces are in `primary`, with replicas in `mirrors`, the archive first. With `mirror_at_once`, a
     /// commit is acknowledged only once the archive holds its replica, too.
     pub fn new(primary: Store, mirrors: Vec<Store>, mirror_at_once: bool, clock: Clock) -> Self {
-        let cache = Cache { mirror_tags: vec![None; mirrors.len()], ..Cache::default() };
+        let locations: Vec<Store> = std::iter::once(primary.clone()).chain(mirrors.iter().cloned()).collect();
+        let pages = (0..locations.len()).map(|own| {
+            let others =
+                locations.iter().enumerate().filter(|(place, _)| *place != own).map(|(_, store)| store.clone());
+            Arc::new(LocatedPages::new(locations[own].clone(), others.collect()))
+        });
+        let pages: Vec<_> = pages.collect();
+        let cached = |place| if place == 0 { CACHED_PAGES } else { CACHED_PAGES / 16 };
+        let readers: Vec<_> = pages
+            .iter()
+            .enumerate()
+            .map(|(place, pages)| EntryReader::new(Arc::clone(pages) as Arc<dyn tree::Pages>, cached(place)))
+            .collect();
+        let cache = Cache {
+            view: View::at(Arc::default(), &readers[0]),
+            store_id: None,
+            base: Base::NotRead,
+            listed: BTreeMap::new(),
+            mirrored: vec![None; mirrors.len()],
+            uploads_at_first: None,
+            distrusted: BTreeSet::new(),
+            unsaved: false,
+            unusable_names: Vec::new(),
+            files: metadata_file::Files::default(),
+        };
         Self {
             primary,
             mirrors,
             mirror_at_once,
             clock,
+            pages,
+            readers,
             cache: RwLock::new(cache),
+            joining: tokio::sync::Mutex::default(),
             refreshing: SingleFlight::default(),
             compacting: tokio::sync::Mutex::default(),
             damaged: Mutex::default(),
@@ -156,9 +216,22 @@ impl Catalog {
         &self.mirrors
     }
 
-    /// Reads from the cache; call [`refresh`](Self::refresh) first to include the changes of other processes.
-    pub fn read<T>(&self, f: impl FnOnce(&State) -> T) -> T {
-        f(&self.cache().state)
+    /// The state according to the cache; call [`refresh`](Self::refresh) first to include the changes of other
+    /// processes.
+    pub fn view(&self) -> View {
+        self.cache().view.clone()
+    }
+
+    /// Changes the view. A failure changes nothing.
+    async fn change_view<T>(
+        &self,
+        change: impl AsyncFnOnce(&mut View) -> Result<T, CatalogError>,
+    ) -> Result<T, CatalogError> {
+        let _joining = self.joining.lock().await;
+        let mut view = self.view();
+        let changed = change(&mut view).await?;
+        self.cache_mut().view = view;
+        Ok(changed)
     }
 
     /// Commits that could not be read anywhere, for health.
@@ -167,17 +240,17 @@ impl Catalog {
         damaged.iter().filter(|(_, readable)| **readable != Readable::InMirror).map(|(id, _)| *id).collect()
     }
 
-    /// How many uploads the checkpoint counted when this process first read it; zero before. Later uploads are known
+    /// How many uploads the root counted when this process first read it; zero before. Later uploads are known
     /// from commits.
     pub(crate) fn uploads_at_first(&self) -> u64 {
         self.cache().uploads_at_first.unwrap_or_default()
     }
 
-    /// The live images whose current state was made by one of these commits, according to the cache.
-    pub(crate) fn made_by(&self, commits: &BTreeSet<Uuid>) -> Vec<(ImageId, Uuid, Digest)> {
+    /// The images that these commits change; `None` if one of the commits is not in the cache.
+    pub(crate) fn images_of(&self, commits: &BTreeSet<Uuid>) -> Option<BTreeSet<ImageId>> {
         let cache = self.cache();
-        let made = cache.state.iter().filter(|(_, entry)| commits.contains(&entry.stamp.commit));
-        made.filter_map(|(id, entry)| Some((id.clone(), entry.stamp.commit, entry.live()?.sha256?))).collect()
+        let images = commits.iter().map(|commit| cache.listed.get(commit).map(|images| images.to_vec()));
+        Some(images.collect::<Option<Vec<_>>>()?.into_iter().flatten().collect())
     }
 
     /// How many commits of the primary wait for compaction, according to the cache.
@@ -188,7 +261,11 @@ impl Catalog {
     /// Whether a compaction would change anything, according to the cache.
     pub fn needs_compaction(&self) -> bool {
         let cache = self.cache();
-        cache.unsaved || !cache.listed.is_empty() || !matches!(cache.base, Base::Known(..)) || self.has_absent()
+        cache.unsaved
+            || !cache.listed.is_empty()
+            || !cache.view.overlay.is_empty()
+            || !matches!(cache.base, Base::Known(_))
+            || self.has_absent()
     }
 
     fn cache(&self) -> RwLockReadGuard<'_, Cache> {
@@ -201,36 +278,9 @@ impl Catalog {
 }
 
 impl Cache {
-    fn hold(&mut self, commit: &Commit) {
-        for (name, entry) in &commit.entries {
-            self.state.join(name, entry);
-        }
-        self.listed.insert(commit.id);
-    }
-
-    /// Forgets what was read, but keeps the store's id and the first count of uploads.
-    fn start_again(&mut self) {
-        self.state = State::default();
-        self.listed.clear();
-        self.mirror_tags.fill(None);
-        self.unsaved = false;
-    }
-
-    /// Joins a checkpoint of the older format; returns whether that changed the state.
-    fn join_older(&mut self, older: Older) -> bool {
-        let before = self.state.totals();
-        for (id, entry) in &older.records {
-            self.state.join(id, entry);
-        }
-        self.unusable_names.extend(older.unusable.into_iter().map(|(name, _)| name));
-        let changed = before != self.state.totals();
-        self.unsaved |= changed;
-        changed
-    }
-
     /// Records the store that a location belongs to. A location without records yields to one that has some.
-    fn adopt_store(&mut self, place: usize, found: Uuid, theirs: &Snapshot) -> Result<(), CatalogError> {
-        let (ours, empty) = (self.state.totals().uploads(), theirs.totals().uploads() == 0);
+    fn adopt_store(&mut self, place: usize, found: Uuid, theirs: &View) -> Result<(), CatalogError> {
+        let (ours, empty) = (self.view.totals().uploads(), theirs.totals().uploads() == 0);
         match self.store_id {
             Some(expected) if expected != found && ours > 0 && !empty => {
                 Err(CatalogError::ForeignStore { place, found, expected })
@@ -283,3 +333,7 @@ async fn offload<T: Send + 'static>(size: usize, work: impl FnOnce() -> T + Send
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
 }
+
+#[cfg(test)]
+#[path = "view_tests.rs"]
+mod tests;

@@ -1,23 +1,21 @@
-//! The pieces of a stored state, checkpoints and commits, and their encoding.
+//! The pieces of a stored state besides roots: metadata files and commits, and their encoding.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
-use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::record::{Content, Entry, InFull, Record, Stamp};
-use super::state::{Snapshot, State};
-use crate::base::seal::{self, UNSEALED};
+use super::record::{Content, Entry, Record, Stamp};
+use crate::base::seal;
 use crate::layout::{ImageId, RESERVED_NAME};
 use store::StoreError;
 
-/// The version of the encoding of checkpoints and commits.
-const FORMAT: u32 = 1;
+/// The version of the encoding of metadata files and commits.
+pub(super) const FORMAT: u32 = 1;
 
 /// Why a piece cannot be decoded.
 #[derive(Debug, thiserror::Error)]
@@ -36,13 +34,29 @@ pub enum PieceError {
     Newer(u32),
 }
 
-/// A decoded checkpoint.
+/// A decoded metadata file.
 #[derive(Debug)]
-pub enum Checkpoint {
-    /// Our format: the state, and the id of the store it belongs to.
-    Ours(State, Uuid),
+pub enum MetadataFile {
+    /// Written by Keepsake.
+    Ours(Ours),
     /// The older format: records by file name, without Keepsake's own fields.
     Older(Older),
+}
+
+/// A metadata file that Keepsake wrote.
+#[derive(Debug, PartialEq)]
+pub struct Ours {
+    /// The store it belongs to.
+    pub store: Uuid,
+    /// The top page of the tree by name that it was written from. Versions without trees leave it out: then the file
+    /// may have what no root has.
+    pub tree: Option<String>,
+    /// How many tombstones had been dropped.
+    pub dropped_tombstones: u64,
+    /// The highest version of a tombstone that was dropped.
+    pub dropped_version: u64,
+    /// All entries, deleted ones included.
+    pub entries: Vec<(ImageId, Arc<Entry>)>,
 }
 
 /// An `image-metadata.json` of the older format.
@@ -63,60 +77,12 @@ pub struct Commit {
     pub entries: Vec<(ImageId, Arc<Entry>)>,
 }
 
-/// Encodes a checkpoint: one JSON object keyed by file name, with [`RESERVED_NAME`] first.
-pub fn encode_checkpoint(state: &Snapshot, store: Uuid) -> Vec<u8> {
-    seal::seal_document(&CheckpointJson { state, store })
-}
-
-struct CheckpointJson<'a> {
-    state: &'a Snapshot,
-    store: Uuid,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Own<'a> {
-    digest: &'static str,
-    format: u32,
-    store: Uuid,
-    dropped_tombstones: u64,
-    dropped_version: u64,
-    tombstones: Tombstones<'a>,
-}
-
-struct Tombstones<'a>(&'a Snapshot);
-
-impl Serialize for Tombstones<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.iter().filter(|(_, entry)| entry.tombstone().is_some()))
-    }
-}
-
-impl Serialize for CheckpointJson<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let own = Own {
-            digest: UNSEALED,
-            format: FORMAT,
-            store: self.store,
-            dropped_tombstones: self.state.totals().dropped,
-            dropped_version: self.state.floor(),
-            tombstones: Tombstones(self.state),
-        };
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry(RESERVED_NAME, &own)?;
-        for (id, entry) in self.state.iter().filter(|(_, entry)| entry.live().is_some()) {
-            map.serialize_entry(id, &InFull(entry))?;
-        }
-        map.end()
-    }
-}
-
-/// Decodes a checkpoint, of our format or of the older one.
-pub fn decode_checkpoint(bytes: &[u8]) -> Result<Checkpoint, PieceError> {
+/// Decodes a metadata file, of our format or of the older one.
+pub fn decode_metadata_file(bytes: &[u8]) -> Result<MetadataFile, PieceError> {
     match seal::check(bytes) {
         Ok(()) => decode_ours(bytes),
         Err(missing @ seal::SealError::Missing) => match serde_json::from_slice::<Map<String, Value>>(bytes) {
-            Ok(map) if !map.contains_key(RESERVED_NAME) => Ok(Checkpoint::Older(older(map))),
+            Ok(map) if !map.contains_key(RESERVED_NAME) => Ok(MetadataFile::Older(older(map))),
             _ => Err(missing.into()),
         },
         // Sealed bytes are ours, even if the damaged part is the reserved name.
@@ -124,12 +90,14 @@ pub fn decode_checkpoint(bytes: &[u8]) -> Result<Checkpoint, PieceError> {
     }
 }
 
-fn decode_ours(bytes: &[u8]) -> Result<Checkpoint, PieceError> {
+fn decode_ours(bytes: &[u8]) -> Result<MetadataFile, PieceError> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Own {
         format: u32,
         store: Uuid,
+        #[serde(default)]
+        tree: Option<String>,
         dropped_tombstones: u64,
         dropped_version: u64,
         tombstones: Entries,
@@ -151,7 +119,7 @@ fn decode_ours(bytes: &[u8]) -> Result<Checkpoint, PieceError> {
                 type Value = Whole;
 
                 fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                    f.write_str("a checkpoint")
+                    f.write_str("a metadata file")
                 }
 
                 fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Whole, A::Error> {
@@ -182,9 +150,9 @@ fn decode_ours(bytes: &[u8]) -> Result<Checkpoint, PieceError> {
     if own.format > FORMAT {
         return Err(PieceError::Newer(own.format));
     }
-    let mut state: State = records.into_iter().chain(own.tombstones.0).collect();
-    state.set_dropped(own.dropped_tombstones, own.dropped_version);
-    Ok(Checkpoint::Ours(state, own.store))
+    let Own { store, tree, dropped_tombstones, dropped_version, tombstones, .. } = own;
+    let entries = records.into_iter().chain(tombstones.0).collect();
+    Ok(MetadataFile::Ours(Ours { store, tree, dropped_tombstones, dropped_version, entries }))
 }
 
 #[derive(Deserialize)]
@@ -217,7 +185,7 @@ impl<'de> Deserialize<'de> for Entries {
     }
 }
 
-/// Decodes the records of one backup chunk, as encoded by [`super::Chunk::encode`].
+/// Decodes the records of one backup chunk, of format 1.
 pub fn decode_chunk(bytes: &[u8]) -> Result<Vec<(ImageId, Arc<Entry>)>, PieceError> {
     Ok(serde_json::from_slice::<Entries>(bytes)?.0)
 }
@@ -246,6 +214,11 @@ struct CommitJson<R> {
 }
 
 impl Commit {
+    /// The images that it changes.
+    pub(super) fn images(&self) -> Arc<[ImageId]> {
+        self.entries.iter().map(|(id, _)| id.clone()).collect()
+    }
+
     /// The same change under another id.
     pub(super) fn under(&self, id: Uuid) -> Self {
         let restamped = |entry: &Entry| Entry { stamp: Stamp { commit: id, ..entry.stamp }, ..entry.clone() };
@@ -285,14 +258,15 @@ impl Commit {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::seal::UNSEALED;
 
     #[test]
-    fn what_people_leave_in_the_checkpoint_is_told_from_ours() {
+    fn only_a_sound_map_of_records_is_of_the_older_format() {
         for damaged in ["", "[]", "null", "garbage", "{\"$keepsake\": {}}", "{\"a.jpg\": {}"] {
-            assert!(decode_checkpoint(damaged.as_bytes()).is_err(), "{damaged}");
+            assert!(decode_metadata_file(damaged.as_bytes()).is_err(), "{damaged}");
         }
-        let Ok(Checkpoint::Older(older)) =
-            decode_checkpoint(br#"{"a.jpg": {"category": "fun", "version": "x"}, "b/c": {}}"#)
+        let Ok(MetadataFile::Older(older)) =
+            decode_metadata_file(br#"{"a.jpg": {"category": "fun", "version": "x"}, "b/c": {}}"#)
         else {
             panic!("the older format is taken");
         };
@@ -301,37 +275,8 @@ mod tests {
     }
 
     #[test]
-    fn checkpoint_with_corrupt_reserved_name_is_not_older_format() {
-        let whole = encode_checkpoint(&Snapshot::default(), Uuid::from_u128(1));
-        let name_at = whole.windows(RESERVED_NAME.len()).position(|w| w == RESERVED_NAME.as_bytes()).unwrap();
-        for at in name_at..name_at + RESERVED_NAME.len() {
-            let mut rotten = whole.clone();
-            rotten[at] ^= 1;
-            assert!(decode_checkpoint(&rotten).is_err(), "{}", String::from_utf8_lossy(&rotten));
-        }
-    }
-
-    #[test]
-    fn a_checkpoint_reads_back_as_the_state_it_was() {
-        let entry =
-            |version, content| Arc::new(Entry { stamp: Stamp { version, commit: Uuid::from_u128(9) }, content });
-        let tombstone = super::super::Tombstone { deleted_at: Timestamp::UNIX_EPOCH, sha256: None };
-        let state: State = [
-            (ImageId::new("a.jpg").unwrap(), entry(3, Content::Live(Record::default()))),
-            (ImageId::new("b.jpg").unwrap(), entry(4, Content::Deleted(tombstone))),
-        ]
-        .into_iter()
-        .collect();
-        let Ok(Checkpoint::Ours(back, store)) = decode_checkpoint(&encode_checkpoint(&state, Uuid::from_u128(1)))
-        else {
-            panic!("it is ours");
-        };
-        assert_eq!((&*back, store), (&*state, Uuid::from_u128(1)));
-    }
-
-    #[test]
     fn a_newer_format_is_not_taken_for_damage() {
         let text = seal::seal_document(&serde_json::json!({ "$keepsake": { "digest": UNSEALED, "format": 2 } }));
-        assert!(matches!(decode_checkpoint(&text), Err(PieceError::Newer(2))));
+        assert!(matches!(decode_metadata_file(&text), Err(PieceError::Newer(2))));
     }
 }

@@ -1,19 +1,17 @@
-//! Reading: the checkpoint, its commits, and the confirmation that nothing was missed between them.
+//! Reading: the root, the commits, and the confirmation that nothing was missed between them.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use uuid::Uuid;
 
-use super::{
-    Base, Catalog, CatalogError, Checkpoint, Commit, PieceError, Readable, State, decode_checkpoint, list_commits,
-    offload, read_commit,
-};
+use super::root::Root;
+use super::{Base, Catalog, CatalogError, Commit, PieceError, Readable, View, list_commits, read_commit};
 use crate::base::single_flight::Failure;
 use crate::layout;
-use store::digest::Digest;
 use store::sync::lock;
-use store::{ErrorKind, Optional};
+use store::{ETag, ErrorKind, Optional};
 
 /// Commits fetched concurrently.
 const FETCHES: usize = 16;
@@ -42,16 +40,16 @@ impl Catalog {
 
     async fn read_all(&self) -> Result<(), CatalogError> {
         if self.cache().base == Base::NotRead {
-            self.read_checkpoint().await?;
+            self.read_root().await?;
             let mut cache = self.cache_mut();
-            let uploads = cache.state.totals().uploads();
+            let uploads = cache.view.totals().uploads();
             cache.uploads_at_first.get_or_insert(uploads);
         }
         for _ in 0..ROUNDS {
             let none_vanished = self.read_new_commits().await?;
-            let now = self.primary.head(&layout::checkpoint()).await.optional()?.map(|meta| meta.etag);
+            let now = self.primary.head(&layout::root()).await.optional()?.map(|meta| meta.etag);
             if self.cache().base.etag() != now.as_ref() {
-                self.read_checkpoint().await?;
+                self.read_root().await?;
             } else if none_vanished {
                 return Ok(());
             }
@@ -59,101 +57,108 @@ impl Catalog {
         Err(CatalogError::TooContended)
     }
 
-    /// Joins the primary's checkpoint into the cache.
-    async fn read_checkpoint(&self) -> Result<(), CatalogError> {
-        for _ in 0..ROUNDS {
-            if self.join_checkpoint().await? {
-                return Ok(());
-            }
-        }
-        Err(CatalogError::TooContended)
-    }
-
-    /// Joins the primary's checkpoint into the cache; returns false, with nothing joined, if a commit has been
-    /// compacted into a newer one meanwhile.
-    async fn join_checkpoint(&self) -> Result<bool, CatalogError> {
-        let key = layout::checkpoint();
+    /// Makes the primary's root that of the view, with everything joined in that the view had.
+    async fn read_root(&self) -> Result<(), CatalogError> {
+        let key = layout::root();
         let read = match self.primary.read(&key).await {
             Err(reason) if reason.kind == ErrorKind::Corrupt => {
-                tracing::error!(%key, %reason, "the checkpoint cannot be read; its replica is used");
+                tracing::error!(%key, %reason, "the root of the catalog cannot be read; its replica is used");
                 let etag = self.primary.head(&key).await?.etag;
                 // It may become readable again, so without a replica it must not be replaced.
-                if !self.join_mirrored_checkpoints().await? {
+                if !self.join_mirrored_roots().await? {
                     return Err(reason.into());
                 }
-                self.cache_mut().base = Base::Replaceable(etag);
-                return Ok(true);
+                self.cache_mut().base = Base::Damaged(etag);
+                return Ok(());
             }
             read => read.optional()?,
         };
         let Some((bytes, etag)) = read else {
-            self.join_mirrored_checkpoints().await?;
+            self.join_replicas().await?;
             let mut cache = self.cache_mut();
-            cache.unsaved |= cache.state.totals().uploads() > 0;
+            cache.unsaved |= cache.view.totals().uploads() > 0;
             cache.base = Base::Absent;
-            return Ok(true);
+            return Ok(());
         };
-        let (decoded, digest) = offload(bytes.len(), move || (decode_checkpoint(&bytes), Digest::of(&bytes))).await;
-        match decoded {
-            Ok(Checkpoint::Ours(state, store)) => {
-                self.cache_mut().adopt_store(0, store, &state)?;
-                let base = Base::Known(etag, digest);
-                if state.totals().dropped > self.read(|ours| ours.totals().dropped) {
-                    return self.start_again(&state, base).await;
-                }
-                let mut cache = self.cache_mut();
-                cache.state.join_all(&state);
-                cache.base = base;
+        match Root::decode(&bytes) {
+            Ok((root, store)) => {
+                let theirs = View::at(Arc::new(root), &self.readers[0]);
+                self.cache_mut().adopt_store(0, store, &theirs)?;
+                self.switch_to(theirs, etag).await
             }
-            Ok(Checkpoint::Older(older)) => {
-                // It may have replaced ours.
-                self.join_mirrored_checkpoints().await?;
-                let mut cache = self.cache_mut();
-                cache.join_older(older);
-                cache.base = Base::Replaceable(etag);
-            }
-            Err(source @ PieceError::Newer(_)) => return Err(CatalogError::Piece { key, source }),
+            Err(source @ PieceError::Newer(_)) => Err(CatalogError::Piece { key, source }),
             Err(reason) => {
-                tracing::error!(%key, %reason, "the checkpoint is damaged; its replica is used");
-                self.join_mirrored_checkpoints().await?;
-                self.cache_mut().base = Base::Replaceable(etag);
+                tracing::error!(%key, %reason, "the root of the catalog is damaged; its replica is used");
+                self.join_replicas().await?;
+                self.cache_mut().base = Base::Damaged(etag);
+                Ok(())
             }
         }
-        Ok(true)
     }
 
-    /// Replaces the contents of the cache with a checkpoint: tombstones were dropped that the cache may never have
-    /// seen, so it may contain deleted images. First reads again the commits that the cache contains, so that the
-    /// switch is one step and no reader misses an acknowledged change. Returns false if one of them has been compacted
-    /// into a newer checkpoint.
-    async fn start_again(&self, state: &State, base: Base) -> Result<bool, CatalogError> {
-        let mut anew: HashMap<Uuid, Fetched> = HashMap::new();
-        loop {
-            let missing: Vec<Uuid> = {
-                let mut cache = self.cache_mut();
-                let missing: Vec<Uuid> = cache.listed.iter().filter(|id| !anew.contains_key(id)).copied().collect();
-                if missing.is_empty() {
-                    cache.start_again();
-                    cache.state.join_all(state);
-                    for fetched in anew.values() {
-                        if let Fetched::Commit(commit) = fetched {
-                            cache.hold(commit);
-                        }
-                    }
-                    cache.base = base;
-                    return Ok(true);
-                }
-                missing
-            };
-            for id in missing {
-                let fetched = self.fetch_commit(id).await?;
-                if matches!(fetched, Fetched::Vanished) {
-                    self.cache_mut().listed.remove(&id);
-                    return Ok(false);
-                }
-                anew.insert(id, fetched);
+    /// Joins what may replace the primary's root: the roots of the mirrors, which may lag, and the metadata files.
+    async fn join_replicas(&self) -> Result<(), CatalogError> {
+        let has_root = self.join_mirrored_roots().await?;
+        for place in 0..self.pages.len() {
+            match self.join_replica(place).await {
+                Err(error) if has_root => tracing::error!(place, %error, "a metadata file cannot be read"),
+                joined => joined?,
             }
         }
+        Ok(())
+    }
+
+    /// Replaces the view by the primary's root, which has this version, and joins in what the view had.
+    ///
+    /// If tombstones were dropped that the view may never have had, it may have deleted images. Then only the commits
+    /// that still exist are joined in.
+    async fn switch_to(&self, mut root: View, etag: ETag) -> Result<(), CatalogError> {
+        let _joining = self.joining.lock().await;
+        let before = self.view();
+        if root.root.dropped_tombstones > before.root.dropped_tombstones && before.totals().uploads() > 0 {
+            return self.start_again(root, etag).await;
+        }
+        let own = Arc::clone(&root.root);
+        match root.join_all(&before).await {
+            // The pages of a root that was replaced long ago may be gone; the primary's root has all that it had.
+            Err(error) if error.is_damage() && matches!(self.cache().base, Base::Known(_)) => {
+                tracing::info!(%error, "the root that this process read last has been pruned");
+                for (id, overlaid) in before.overlay.iter() {
+                    root.join(id, &overlaid.entry).await?;
+                }
+            }
+            joined => _ = joined?,
+        }
+        let mut cache = self.cache_mut();
+        cache.base = if Arc::ptr_eq(&own, &root.root) { Base::Known(etag) } else { Base::Joined(etag, own) };
+        cache.view = root;
+        Ok(())
+    }
+
+    /// Replaces the view by the primary's root and the commits that exist, in one step, so that no reader misses an
+    /// acknowledged change. Changes nothing if the root has changed meanwhile; the caller reads it again.
+    async fn start_again(&self, mut root: View, etag: ETag) -> Result<(), CatalogError> {
+        let mut listed = BTreeMap::new();
+        for id in list_commits(&self.primary).await? {
+            match self.fetch_commit(id).await? {
+                Fetched::Commit(commit) => {
+                    root.join_commit(&commit).await?;
+                    listed.insert(id, commit.images());
+                }
+                Fetched::Vanished => return Ok(()),
+                Fetched::Unreadable => {}
+            }
+        }
+        let now = self.primary.head(&layout::root()).await.optional()?.map(|meta| meta.etag);
+        if now.as_ref() == Some(&etag) {
+            let mut cache = self.cache_mut();
+            cache.view = root;
+            cache.base = Base::Known(etag);
+            cache.listed = listed;
+            cache.mirrored.fill(None);
+            cache.unsaved = false;
+        }
+        Ok(())
     }
 
     /// Joins the commits that the cache lacks; returns false if one vanished between listing and reading.
@@ -161,22 +166,29 @@ impl Catalog {
         let present = list_commits(&self.primary).await?;
         let new: Vec<Uuid> = {
             let mut cache = self.cache_mut();
-            cache.listed.retain(|id| present.contains(id));
+            cache.listed.retain(|id, _| present.contains(id));
             let mut damaged = lock(&self.damaged);
             damaged.retain(|id, readable| *readable != Readable::NotNow || present.contains(id));
             let unreadable = |id: &Uuid| damaged.get(id) == Some(&Readable::Nowhere);
-            present.iter().filter(|id| !cache.listed.contains(id) && !unreadable(id)).copied().collect()
+            present.iter().filter(|id| !cache.listed.contains_key(id) && !unreadable(id)).copied().collect()
         };
         let mut none_vanished = true;
         let mut fetched = stream::iter(new).map(|id| self.fetch_commit(id)).buffered(FETCHES);
         while let Some(fetch) = fetched.try_next().await? {
             match fetch {
-                Fetched::Commit(commit) => self.cache_mut().hold(&commit),
+                Fetched::Commit(commit) => self.hold(&commit).await?,
                 Fetched::Vanished => none_vanished = false,
                 Fetched::Unreadable => {}
             }
         }
         Ok(none_vanished)
+    }
+
+    /// Joins a commit of the primary into the view.
+    pub(super) async fn hold(&self, commit: &Commit) -> Result<(), CatalogError> {
+        self.change_view(async |view| view.join_commit(commit).await).await?;
+        self.cache_mut().listed.insert(commit.id, commit.images());
+        Ok(())
     }
 
     /// Reads a commit from the primary, or from a mirror if the primary's copy is damaged.

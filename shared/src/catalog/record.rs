@@ -14,7 +14,7 @@ use store::digest::Digest;
 
 /// The metadata of one image.
 ///
-/// Its JSON in checkpoints and exports has every documented field, `null` if unset; in commits and in the chunks of
+/// Its JSON in metadata files and exports has every documented field, `null` if unset; in commits and in the pages of
 /// backups, which are addressed by their digests, it has only those that are set. A field of the older format that is
 /// unknown, or that has an unexpected type, is kept unchanged in `extra`; `null` is the same as unset.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -58,7 +58,7 @@ pub struct Record {
     pub extra: Map<String, Value>,
 }
 
-/// The fields that every record in a checkpoint has.
+/// The fields that every record in a metadata file has.
 const DOCUMENTED: [&str; 12] = [
     "category",
     "description",
@@ -245,6 +245,14 @@ impl Record {
         self.group_id.as_deref().filter(|group| !group.is_empty())
     }
 
+    /// The texts in which a list looks for words, in lower case: description, original name, category, group title and
+    /// URL.
+    pub fn searched_text(&self) -> impl Iterator<Item = String> {
+        let fields = [&self.description, &self.original_name, &self.category, &self.group_title];
+        let url = self.extra.get("url").and_then(|url| url.as_str());
+        fields.into_iter().flatten().map(String::as_str).chain(url).map(str::to_lowercase)
+    }
+
     /// Whether it is a link to a file elsewhere, which has no bytes here.
     pub fn is_link(&self) -> bool {
         self.extra.contains_key("url") || self.kind.as_deref() == Some("link")
@@ -327,7 +335,7 @@ impl Serialize for Entry {
     }
 }
 
-/// An entry as written in a checkpoint: with every documented field.
+/// An entry as written in a metadata file: with every documented field.
 pub(super) struct InFull<'a>(pub(super) &'a Entry);
 
 impl Serialize for InFull<'_> {

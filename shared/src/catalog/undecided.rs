@@ -113,7 +113,7 @@ impl Catalog {
         }
         let (cache, mut undecided) = (self.cache(), lock(&self.undecided));
         for id in failed {
-            if cache.listed.contains(id) {
+            if cache.listed.contains_key(id) {
                 undecided.remove(id);
             } else if let Some(undecided) = undecided.get_mut(id) {
                 *undecided = Undecided::Absent;

@@ -1,5 +1,7 @@
 //! [`Archive`]: the replicas of images, each content once.
 
+use jiff::Timestamp;
+
 use super::ages::AGING;
 use crate::base::clock::Clock;
 use crate::catalog::quarantine::quarantine;
@@ -65,6 +67,11 @@ impl Archive {
     /// it again.
     pub(crate) fn is_aging(&self, meta: &ObjectMeta) -> bool {
         self.clock.now().duration_since(meta.modified) > AGING
+    }
+
+    /// Since when an object was stored that need not be put again, as [`is_aging`](Self::is_aging) decides.
+    pub(crate) fn young_since(&self) -> Timestamp {
+        self.clock.now() - AGING
     }
 
     /// Whether a replica with the right length exists.

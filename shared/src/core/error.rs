@@ -196,6 +196,11 @@ impl Error {
         }
     }
 
+    /// Whether a page of the catalog is missing or damaged.
+    pub fn is_damaged_catalog(&self) -> bool {
+        matches!(self, Self::Catalog(error) if error.is_damage())
+    }
+
     /// The kind of the underlying store failure, if there is one.
     pub fn store_kind(&self) -> Option<ErrorKind> {
         match self {

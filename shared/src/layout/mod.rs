@@ -2,8 +2,10 @@
 //!
 //! ```text
 //! uploads/<id>                          image bytes
-//! image-metadata.json                   the checkpoint
+//! catalog.json                          the root of the catalog
+//! catalog/<sha256>.json.gz              its pages
 //! image-metadata.d/<commit-id>.json     commits not yet compacted into it
+//! image-metadata.json                   every record, for people
 //! incoming/<ticket-id>[.json]           bytes received for a ticket, and the ticket
 //! incoming/<id>.part-<offset>           a part of a resumable upload, and beside it <id>.resumable.json
 //! derivatives/<sha256>/<version>-<form> thumbnails of images, which may be deleted at any time
@@ -17,20 +19,20 @@
 //! Inside the archive, which by default is `backups/` in the primary:
 //!
 //! ```text
-//! image-metadata.json, image-metadata.d/…   replicas of the above
+//! catalog.json, image-metadata.json, …      replicas of the above
 //! images/<sha256>                           replica of each image, once per content
-//! catalog/<sha256>.json                     catalog chunks, shared between backups
+//! catalog/<sha256>.json.gz                  pages of the catalog and of backups
+//! catalog/<sha256>.json                     chunks of backups of format 1
 //! <backup-name>/manifest.json               a backup
 //! <backup-name>/intent-<uuid>.json          what a backup in progress will reference
 //! sequence.json                             which automatic backups are due
 //! restore.json                              the lease of a running restore or prune
 //! verified.json                             the findings of verifications
-//! leftovers/<uuid>.json                     gc hints: objects that may be unreferenced, for the next prune
-//! swept.json                                when a prune last scanned everything
+//! pruned.json                               what was referenced when the last prune ended
 //! quarantine/<sha256>/<file name>           what recovery could not explain
 //! ```
 //!
-//! The checkpoint and the commits have the same keys in every location that holds metadata, so the same code reads them
+//! The root, its pages and the commits have the same keys in every location that holds metadata, so the same code reads them
 //! all.
 
 pub mod file_name;
@@ -53,15 +55,13 @@ pub const INCOMING: &str = "incoming/";
 pub const THUMBNAILS: &str = "derivatives/";
 /// The archive's folder of replicas of images, as a listing prefix.
 pub const ARCHIVED_IMAGES: &str = "images/";
-/// The archive's folder of catalog chunks, as a listing prefix.
-pub const CHUNKS: &str = "catalog/";
-/// The archive's folder of gc hints, as a listing prefix.
-pub const LEFTOVERS: &str = "leftovers/";
+/// The folder of the catalog's pages, as a listing prefix; in the archive, also of the chunks of older backups.
+pub const CATALOG: &str = "catalog/";
 /// The archive's quarantine folder, as a listing prefix.
 pub const QUARANTINE: &str = "quarantine/";
 /// The prefix of every backup's name.
 pub const BACKUPS: &str = "backup-";
-/// The name in a checkpoint for everything that is not a record.
+/// The name in a metadata file for everything that is not a record.
 pub const RESERVED_NAME: &str = "$keepsake";
 
 /// Builds a key from validated parts.
@@ -145,9 +145,24 @@ pub fn parse_thumbnail(key: &Key) -> Option<Digest> {
     key.as_str().strip_prefix(THUMBNAILS)?.split_once('/')?.0.parse().ok()
 }
 
-/// The checkpoint, in any location that holds metadata.
-pub fn checkpoint() -> Key {
+/// The metadata file, in any location that holds metadata.
+pub fn metadata_file() -> Key {
     key("image-metadata.json")
+}
+
+/// The root of the catalog, in any location that holds metadata.
+pub fn root() -> Key {
+    key("catalog.json")
+}
+
+/// A page of the catalog, in any location that holds metadata.
+pub fn page(digest: &Digest) -> Key {
+    key(format!("{CATALOG}{digest}.json.gz"))
+}
+
+/// Parses the key of a [`page`].
+pub fn parse_page(key: &Key) -> Option<Digest> {
+    key.as_str().strip_prefix(CATALOG)?.strip_suffix(".json.gz")?.parse().ok()
 }
 
 /// The marker of a migration into this store that has not ended, in the primary.
@@ -192,12 +207,12 @@ pub fn parse_archived_image(key: &Key) -> Option<Digest> {
 
 /// A catalog chunk, in the archive.
 pub fn chunk(digest: &Digest) -> Key {
-    key(format!("{CHUNKS}{digest}.json"))
+    key(format!("{CATALOG}{digest}.json"))
 }
 
 /// Parses the key of a [`chunk`] in the archive.
 pub fn parse_chunk(key: &Key) -> Option<Digest> {
-    key.as_str().strip_prefix(CHUNKS)?.strip_suffix(".json")?.parse().ok()
+    key.as_str().strip_prefix(CATALOG)?.strip_suffix(".json")?.parse().ok()
 }
 
 /// A backup's manifest, in the archive.
@@ -232,14 +247,9 @@ pub fn verified() -> Key {
     key("verified.json")
 }
 
-/// Gc hints, in the archive.
-pub fn leftovers(id: Uuid) -> Key {
-    key(format!("{LEFTOVERS}{id}.json"))
-}
-
-/// When a prune last scanned everything, in the archive.
-pub fn swept() -> Key {
-    key("swept.json")
+/// What was referenced when the last prune ended, in the archive.
+pub fn pruned() -> Key {
+    key("pruned.json")
 }
 
 /// Parses the commit id from the key of a quarantined commit in the archive.
@@ -272,8 +282,10 @@ pub fn exported_missing() -> Key {
 pub fn is_own(path: &str) -> bool {
     let folders = ["backups/", THUMBNAILS, INCOMING, "scratch/", "uploads/.keepsake/"];
     let name = path.rsplit('/').next().unwrap_or_default();
+    let key = Key::new(path).ok();
     folders.iter().any(|folder| path.starts_with(folder))
-        || [exported_digests(), exported_missing(), tokens()].iter().any(|key| key.as_str() == path)
+        || key.is_some_and(|key| parse_page(&key).or_else(|| parse_chunk(&key)).is_some())
+        || [exported_digests(), exported_missing(), tokens(), root()].iter().any(|key| key.as_str() == path)
         || name.starts_with(".keepsake")
         || name.starts_with(Key::RESERVED_PREFIX)
 }
@@ -319,7 +331,7 @@ mod tests {
     fn no_key_of_the_layout_is_a_path_prefix_of_another() {
         let (digest, name) = (Digest::of(b""), BackupName::at(Timestamp::UNIX_EPOCH));
         let archive = [
-            checkpoint(),
+            metadata_file(),
             starts(),
             commit(Uuid::nil()),
             archived_image(&digest),
@@ -329,19 +341,21 @@ mod tests {
             sequence(),
             restore_lease(),
             verified(),
-            leftovers(Uuid::nil()),
-            swept(),
+            pruned(),
+            root(),
+            page(&digest),
             quarantined(&digest, "x"),
         ];
         let mut all: Vec<String> = archive.iter().map(|k| format!("{}/{k}", default_archive())).collect();
         all.extend(
-            [checkpoint(), starts(), tokens(), migration(), edit_lease(), commit(Uuid::nil())].map(|k| k.to_string()),
+            [metadata_file(), starts(), tokens(), migration(), edit_lease(), commit(Uuid::nil())]
+                .map(|k| k.to_string()),
         );
         let nil = Uuid::nil();
         all.extend([incoming(nil), ticket(nil), resumable(nil), part(nil, 0)].map(|k| k.to_string()));
         all.push(thumbnail(&digest, "1-w320-webp").to_string());
         all.push(image(&ImageId::new("a.jpg").unwrap()).to_string());
-        all.push(format!("{}/{}", uploads_mirror(), checkpoint()));
+        all.push(format!("{}/{}", uploads_mirror(), metadata_file()));
         for a in &all {
             assert!(!all.iter().any(|b| b.starts_with(&format!("{a}/"))), "{a}");
         }

@@ -5,18 +5,20 @@
 //! groups. A change of a group is one commit that holds all changed records.
 
 use std::collections::{HashMap, HashSet};
+use std::pin::pin;
 use std::sync::Arc;
 
+use futures::stream::TryStreamExt;
 use jiff::Timestamp;
 
-use crate::catalog::{Content, Entry, Position, Record, State, Tombstone, rank};
+use crate::catalog::{CatalogError, Content, Entry, Position, Record, Tombstone, View, rank};
 use crate::core::Core;
 use crate::core::edit::Precondition;
 use crate::core::error::{Error, Result};
 use crate::layout::ImageId;
 use crate::services::images::fields::{DEFAULT_ORDER, Edit, Fields, MAX_NAME};
 use crate::services::images::records::{Changed, ImageRecords};
-use crate::services::images::{Filter, Images};
+use crate::services::images::{Filter, Images, Total};
 use crate::services::replication::Replicator;
 use store::ErrorKind;
 
@@ -61,7 +63,7 @@ pub struct GroupedPage {
     /// Where the next page starts, if there is one.
     pub next: Option<Cursor>,
     /// The number of entries on all pages; counted for the first page only.
-    pub total: Option<u64>,
+    pub total: Option<Total>,
 }
 
 /// New contents of a group.
@@ -82,17 +84,20 @@ pub struct GroupEdit {
     pub title_image: Option<String>,
 }
 
+/// An image with its present state.
+type Member = (ImageId, Arc<Entry>);
+
 /// The changes for a commit: each image with its present state and its new content.
 type Changes = Vec<(ImageId, Arc<Entry>, Content)>;
 
 impl Group {
     /// The group with this id, if an image references it.
-    pub fn find(state: &State, id: &str) -> Option<Self> {
-        let mut images: Vec<(Position, &Arc<Entry>)> = state.group(id).collect();
+    pub async fn find(view: &View, id: &str) -> Result<Option<Self>, CatalogError> {
+        let mut images = view.group(id).await?;
         let upload_date = images.first().and_then(|(_, entry)| entry.live()?.upload_date.clone());
         images.sort_by_cached_key(|(position, entry)| rank(position, entry));
-        let images: Vec<_> = images.into_iter().map(|((_, id), entry)| (id, Arc::clone(entry))).collect();
-        (!images.is_empty()).then(|| Self { id: id.to_owned(), images, upload_date })
+        let images: Vec<_> = images.into_iter().map(|((_, id), entry)| (id, entry)).collect();
+        Ok((!images.is_empty()).then(|| Self { id: id.to_owned(), images, upload_date }))
     }
 
     /// Its title: that of the first image that has one. All images have it, except one that joined while the title was
@@ -108,6 +113,16 @@ impl Group {
 
     fn position(&self, id: &str) -> Option<usize> {
         self.images.iter().position(|(member, _)| member.as_str() == id)
+    }
+}
+
+impl Shown {
+    /// How many images it has.
+    fn images(&self) -> usize {
+        match self {
+            Self::Image(_) => 1,
+            Self::Group(group) => group.images.len(),
+        }
     }
 }
 
@@ -147,46 +162,57 @@ impl Groups {
         let filter = &Filter { kind: filter.kind.clone().filter(|_| !only_groups), ..filter.clone() };
         let takes = filter.takes();
         let taken = |entry: &Entry| entry.live().is_some_and(&takes);
-        Ok(self.core.catalog.read(|state| {
-            let group_of = |entry: &'_ Entry| entry.live().and_then(Record::group).map(str::to_owned);
-            let shows = |entry: &Entry| match entry.live().and_then(Record::group) {
-                Some(group) => filter.is_empty() || state.group(group).any(|(_, member)| taken(member)),
+        let view = &self.core.catalog.view();
+        let shows = async |entry: &Entry| {
+            Ok::<_, CatalogError>(match entry.live().and_then(Record::group) {
+                Some(_) if filter.is_empty() => true,
+                Some(group) => view.group(group).await?.iter().any(|(_, member)| taken(member)),
                 None => !only_groups && taken(entry),
+            })
+        };
+        let started = after.map(|after| after.started);
+        let mut leaders = view.leaders_with(after.map(|after| &after.last), started, &filter.tokens());
+        let (mut page, mut more) = (Vec::new(), false);
+        while !more && let Some((position, entry)) = leaders.try_next().await? {
+            if shows(&entry).await? {
+                more = page.len() == limit;
+                if !more {
+                    page.push((position, entry));
+                }
+            }
+        }
+        let total = match after {
+            Some(_) => None,
+            None if filter.is_empty() && !only_groups => Some(Total::Exactly(view.leading().await?)),
+            None => {
+                let rest = leaders.and_then(async |(_, entry)| shows(&entry).await);
+                Some(Total::count(page.len() as u64 + u64::from(more), pin!(rest)).await?)
+            }
+        };
+        let (mut entries, mut images, mut last) = (Vec::new(), 0, None);
+        for (position, entry) in page {
+            let shown = match entry.live().and_then(Record::group) {
+                Some(group) => Group::find(view, group).await?.map(Shown::Group),
+                None => Some(Shown::Image((position.1.clone(), entry))),
             };
-            let started = after.map(|after| after.started);
-            let mut found = state.leaders(after.map(|after| &after.last), started).filter(|(_, entry)| shows(entry));
-            let mut page: Vec<(Position, &Arc<Entry>)> = found.by_ref().take(limit).collect();
-            let mut more = found.next().is_some();
-            let total = after.is_none().then(|| {
-                let all = filter.is_empty() && !only_groups;
-                if all { state.leading() } else { page.len() + usize::from(more) + found.count() }
-            });
-            let mut images = 0;
-            let fitting = page.iter().take_while(|(_, entry)| {
-                let is_first = images == 0;
-                images += entry.live().and_then(Record::group).map_or(1, |group| state.group(group).count());
-                is_first || images <= MAX_PAGE_IMAGES
-            });
-            let fitting = fitting.count();
-            more |= fitting < page.len();
-            page.truncate(fitting);
-
-            let newest = state.span().map_or(Timestamp::MIN, |(newest, _)| newest);
-            let next = page.last().filter(|_| more);
-            let next = next.map(|(last, _)| Cursor { last: last.clone(), started: started.unwrap_or(newest) });
-            let shown = |((_, id), entry): (Position, &Arc<Entry>)| match group_of(entry) {
-                Some(group) => Group::find(state, &group).map(Shown::Group),
-                None => Some(Shown::Image((id, Arc::clone(entry)))),
-            };
-            let entries = page.into_iter().filter_map(shown).collect();
-            GroupedPage { entries, next, total: total.map(|total| total as u64) }
-        }))
+            images += shown.as_ref().map_or(0, Shown::images);
+            if images > MAX_PAGE_IMAGES && !entries.is_empty() {
+                more = true;
+                break;
+            }
+            entries.extend(shown);
+            last = Some(position);
+        }
+        let newest = view.newest(None).try_next().await?.map_or(Timestamp::MIN, |((newest, _), _)| newest);
+        let next = last.filter(|_| more).map(|last| Cursor { last, started: started.unwrap_or(newest) });
+        Ok(GroupedPage { entries, next, total })
     }
 
     /// The group with this id.
     pub async fn get(&self, id: &str) -> Result<Group> {
         self.core.catalog.refresh().await?;
-        self.core.catalog.read(|state| Group::find(state, id)).ok_or_else(|| Error::NoSuchGroup(id.to_owned()))
+        let group = Group::find(&self.core.catalog.view(), id).await?;
+        group.ok_or_else(|| Error::NoSuchGroup(id.to_owned()))
     }
 
     /// Makes a group consist of exactly these images, in this order; the group need not exist yet. Its other images
@@ -200,24 +226,18 @@ impl Groups {
             return Err(Error::Invalid("A group has at least one image; delete it instead.".to_owned()));
         }
         check_distinct(&wanted.images)?;
-        let plan = |state: &State, group: Option<&Group>| {
+        let plan = |group: Option<&Group>, members: &[Member]| {
             let present = group.and_then(Group::title).map(str::to_owned);
             let title = wanted.title.clone().unwrap_or(present);
-            let live = |name: &String| {
-                let entry = state.get(name).filter(|entry| entry.live().is_some());
-                let unknown = || Error::NoSuchImage(name.clone());
-                Ok((ImageId::new(name).map_err(|_| unknown())?, Arc::clone(entry.ok_or_else(unknown)?)))
-            };
-            let members = wanted.images.iter().map(live).collect::<Result<Vec<_>>>()?;
             let named: HashSet<&str> = wanted.images.iter().map(String::as_str).collect();
             let kept = |id: &ImageId| named.contains(id.as_str());
             let had = group.map_or(&[][..], |group| &group.images);
             let left = had.iter().filter(|(id, _)| !kept(id)).filter_map(|(id, entry)| leaving(id, entry));
             let mut changes: Changes = left.collect();
-            changes.extend(in_order(id, &members, title.as_deref()));
+            changes.extend(in_order(id, members, title.as_deref()));
             Ok(changes)
         };
-        self.change_group(id, &expected, plan).await?;
+        self.change_group(id, &expected, &wanted.images, plan).await?;
         self.get(id).await
     }
 
@@ -225,7 +245,7 @@ impl Groups {
     pub async fn rename(&self, id: &str, wanted: &GroupEdit, expected: impl Precondition<Group>) -> Result<Group> {
         check_title(&wanted.title)?;
         self.replication.check_lag()?;
-        let plan = |_: &State, group: Option<&Group>| {
+        let plan = |group: Option<&Group>, _: &[Member]| {
             let group = group.ok_or_else(|| Error::NoSuchGroup(id.to_owned()))?;
             let mut images = group.images.clone();
             if let Some(title_image) = &wanted.title_image {
@@ -237,7 +257,7 @@ impl Groups {
             if wanted.title_image.is_some() {
                 return Ok(in_order(id, &images, title.as_deref()).collect());
             }
-            let titled = |(image, entry): &(ImageId, Arc<Entry>)| {
+            let titled = |(image, entry): &Member| {
                 let mut record = entry.live()?.clone();
                 let order = record.order.unwrap_or(DEFAULT_ORDER);
                 let changed = record.group_title != title && record.set_group(Some(id), order, title.as_deref());
@@ -245,7 +265,7 @@ impl Groups {
             };
             Ok(images.iter().filter_map(titled).collect())
         };
-        self.change_group(id, &expected, plan).await?;
+        self.change_group(id, &expected, &[], plan).await?;
         self.get(id).await
     }
 
@@ -253,7 +273,7 @@ impl Groups {
     pub async fn reorder(&self, id: &str, order: &[String], expected: impl Precondition<Group>) -> Result<Group> {
         check_distinct(order)?;
         self.replication.check_lag()?;
-        let plan = |_: &State, group: Option<&Group>| {
+        let plan = |group: Option<&Group>, _: &[Member]| {
             let group = group.ok_or_else(|| Error::NoSuchGroup(id.to_owned()))?;
             let members: HashMap<&str, _> = group.images.iter().map(|member| (member.0.as_str(), member)).collect();
             let images: Option<Vec<_>> =
@@ -264,18 +284,18 @@ impl Groups {
             })?;
             Ok(in_order(id, &images, group.title()).collect())
         };
-        self.change_group(id, &expected, plan).await?;
+        self.change_group(id, &expected, &[], plan).await?;
         self.get(id).await
     }
 
     /// Dissolves a group: its images stay. Returns their number.
     pub async fn dissolve(&self, id: &str, expected: impl Precondition<Group>) -> Result<usize> {
         self.replication.check_lag()?;
-        let plan = |_: &State, group: Option<&Group>| {
+        let plan = |group: Option<&Group>, _: &[Member]| {
             let group = group.ok_or_else(|| Error::NoSuchGroup(id.to_owned()))?;
             Ok(group.images.iter().filter_map(|(id, entry)| leaving(id, entry)).collect())
         };
-        Ok(self.change_group(id, &expected, plan).await?.len())
+        Ok(self.change_group(id, &expected, &[], plan).await?.len())
     }
 
     /// Deletes a group with its images, in one commit. Their replicas stay in the archive, so a restore brings them
@@ -287,22 +307,22 @@ impl Groups {
             self.records.complete().await?;
         }
         let deleted_at = self.core.clock.now();
-        let tombstone = |(id, entry): &(ImageId, Arc<Entry>)| {
+        let tombstone = |(id, entry): &Member| {
             let sha256 = entry.live()?.sha256;
             Some((id.clone(), Arc::clone(entry), Content::Deleted(Tombstone { deleted_at, sha256 })))
         };
-        let plan = |_: &State, group: Option<&Group>| {
+        let plan = |group: Option<&Group>, _: &[Member]| {
             let group = group.ok_or_else(|| Error::NoSuchGroup(id.to_owned()))?;
             Ok(group.images.iter().filter_map(tombstone).collect())
         };
-        let mut outcome = self.change_group(id, &expected, plan).await;
+        let mut outcome = self.change_group(id, &expected, &[], plan).await;
         if expected.holds(Some(&group)) {
             let mut images = group.images.iter();
             while outcome.as_ref().is_err_and(|error| error.store_kind() == Some(ErrorKind::Full))
                 && let Some((image, entry)) = images.next()
                 && self.images.makes_room(image, entry).await
             {
-                outcome = self.change_group(id, &expected, plan).await;
+                outcome = self.change_group(id, &expected, &[], plan).await;
             }
         }
         let deleted = outcome?;
@@ -312,20 +332,20 @@ impl Groups {
         Ok(deleted.len())
     }
 
-    /// Commits the changes that `plan` derives from the present state.
+    /// Commits the changes that `plan` derives from the present group and from the present states of these images.
     async fn change_group(
         &self,
         id: &str,
         expected: &impl Precondition<Group>,
-        plan: impl Fn(&State, Option<&Group>) -> Result<Changes>,
+        images: &[String],
+        plan: impl Fn(Option<&Group>, &[Member]) -> Result<Changes>,
     ) -> Result<Vec<Changed>> {
         let planned = async || {
             self.core.catalog.refresh().await?;
-            self.core.catalog.read(|state| {
-                let group = Group::find(state, id);
-                let changes = plan(state, group.as_ref())?;
-                if expected.holds(group.as_ref()) { Ok(changes) } else { Err(Error::Changed) }
-            })
+            let view = self.core.catalog.view();
+            let group = Group::find(&view, id).await?;
+            let changes = plan(group.as_ref(), &live_images(&view, images).await?)?;
+            if expected.holds(group.as_ref()) { Ok(changes) } else { Err(Error::Changed) }
         };
         if !expected.is_any() {
             // Fails without a lease, for which a full disk has no room.
@@ -342,10 +362,21 @@ impl Groups {
     }
 }
 
+/// The present states of images; each must be live.
+async fn live_images(view: &View, names: &[String]) -> Result<Vec<Member>> {
+    let mut images = Vec::with_capacity(names.len());
+    for name in names {
+        let unknown = || Error::NoSuchImage(name.clone());
+        let entry = view.get_live(name).await?.ok_or_else(unknown)?;
+        images.push((ImageId::new(name).map_err(|_| unknown())?, entry));
+    }
+    Ok(images)
+}
+
 /// The images that change when a group gets this order.
 fn in_order(
     group: &str,
-    images: &[(ImageId, Arc<Entry>)],
+    images: &[Member],
     title: Option<&str>,
 ) -> impl Iterator<Item = (ImageId, Arc<Entry>, Content)> {
     images.iter().zip(0..).filter_map(move |((id, entry), order)| {

@@ -8,7 +8,6 @@ use jiff::SignedDuration;
 
 use crate::core::Core;
 use crate::core::error::Result;
-use crate::layout::BackupName;
 use crate::services::backup::Backups;
 use crate::services::replication::Replicator;
 
@@ -54,12 +53,13 @@ impl Maintenance {
         self.core.catalog.refresh().await?;
         let newest = self.backups.newest_manifest(false).await?;
         let name = newest.as_ref().map(|manifest| manifest.name);
-        if self.backups.uploaded_after(name) < self.core.settings.backup_every {
+        if self.backups.uploaded_after(name).await? < self.core.settings.backup_every {
             return Ok(SignedDuration::ZERO);
         }
-        let since = name
-            .map(BackupName::moment)
-            .or_else(|| self.core.catalog.read(|state| state.span().map(|(_, oldest)| oldest)));
+        let since = match name {
+            Some(name) => Some(name.moment()),
+            None => self.core.catalog.view().span().await?.map(|(_, oldest)| oldest),
+        };
         Ok(since.map_or(SignedDuration::ZERO, |since| self.core.clock.now().duration_since(since)))
     }
 }

@@ -34,7 +34,7 @@ struct State {
     uncompared: bool,
     /// Images whose replica was missing in the comparison and is still pending.
     pending_images: BTreeSet<ImageId>,
-    /// Images whose present record is missing in the archive, though it is in the primary's checkpoint.
+    /// Images whose present record is missing in the archive, though it is in the primary's root.
     unrecorded: BTreeSet<ImageId>,
 }
 
@@ -65,7 +65,7 @@ impl Replicator {
         Self { core, state: Mutex::new(State { uncompared, ..State::default() }) }
     }
 
-    /// Moves commits into the checkpoints: into the primary's at once, and into the archive's after their replicas.
+    /// Moves commits into the roots: into the primary's at once, and into the archive's after their replicas.
     pub async fn compact(&self) -> Result<Compacted> {
         self.core.note_upkeep(self.compact_in_order().await)
     }
@@ -86,10 +86,10 @@ impl Replicator {
         }
     }
 
-    /// Compacts until the checkpoints hold everything committed before this call, for a reader of
+    /// Compacts until the roots hold everything committed before this call, for a reader of
     /// `image-metadata.json`. A compaction by another process may have begun earlier.
     pub async fn compact_all(&self) -> Result<()> {
-        let mut contention = Contention::new(layout::checkpoint());
+        let mut contention = Contention::new(layout::metadata_file());
         while self.compact().await? == Compacted::Superseded {
             contention.lost().await?;
         }
@@ -122,8 +122,7 @@ impl Replicator {
 
     /// Replicates these commits and their images; returns the commits that failed, each with its reason.
     ///
-    /// A commit that has been compacted meanwhile is found by the records it made. If none of them is left, the commit
-    /// was taken back, or its records have changed since, and then the commit that changed them covers the same images.
+    /// A commit that has been compacted meanwhile was replicated before, or was taken back.
     pub async fn replicate_commits(&self, commits: &BTreeSet<Uuid>) -> Result<Vec<(Uuid, Error)>> {
         self.core.catalog.refresh().await?;
         let mut failed = Vec::new();
@@ -136,7 +135,7 @@ impl Replicator {
     /// Replicates the images first, and then the commits whose images are all replicated or have no bytes to replicate.
     async fn replicate_batch(&self, batch: &[Uuid]) -> Vec<(Uuid, Error)> {
         let mut failed: BTreeMap<Uuid, Error> = BTreeMap::new();
-        let (mut bodies, mut compacted) = (Vec::new(), BTreeSet::new());
+        let mut bodies = Vec::new();
         self.forget_compacted();
         let mut images: BTreeMap<(Uuid, Digest), ImageId> = BTreeMap::new();
         let read = async |commit: Uuid| (commit, self.core.catalog.intact_commit(commit).await);
@@ -147,13 +146,10 @@ impl Replicator {
                     images.extend(contents(&content).map(|(id, digest)| ((commit, digest), id)));
                     bodies.push((commit, body));
                 }
-                Ok(None) => _ = compacted.insert(commit),
+                // A compaction replicates the images of commits before it deletes them.
+                Ok(None) => {}
                 Err(error) => _ = failed.insert(commit, error.into()),
             }
-        }
-        if !compacted.is_empty() {
-            let made = self.core.catalog.made_by(&compacted).into_iter();
-            images.extend(made.map(|(id, commit, digest)| ((commit, digest), id)));
         }
         let copy =
             async |((commit, digest), id): ((Uuid, Digest), ImageId)| (commit, self.replicate_image(&id, digest).await);
@@ -186,7 +182,7 @@ impl Replicator {
             Archived::Yes => Ok(()),
             Archived::Missing => {
                 self.core.catalog.refresh().await?;
-                let lives = self.core.catalog.read(|state| state.lives(id.as_str()));
+                let lives = self.core.catalog.view().is_live(id.as_str()).await?;
                 if lives { Err(Error::MissingBytes) } else { Ok(()) }
             }
         }
@@ -230,7 +226,8 @@ impl Replicator {
     }
 
     /// What a loss of the primary would lose now, as far as is cached; `None` if that is unknown, since the primary and
-    /// the archive have not been compared since the start. Queries the archive only if it is `reachable`.
+    /// the archive have not been compared since the start, or since the catalog cannot be read. Queries the archive
+    /// only if it is `reachable`.
     pub(crate) async fn behind(&self, reachable: bool) -> Option<ReplicationLag> {
         let mut waiting = Vec::new();
         if !self.core.settings.archive_sync {
@@ -249,20 +246,33 @@ impl Replicator {
         if uncompared || waiting.is_empty() && pending_images.is_empty() {
             return (!uncompared).then_some(ReplicationLag { images: 0, single_copies: 0, since: None });
         }
-        let (images, single_copies, stored) = self.core.catalog.read(|state| {
-            let touched =
-                state.iter().filter(|(id, e)| waiting.contains(&e.stamp.commit) || pending_images.contains(*id));
-            let (mut images, mut live) = (0, 0);
-            for (_, entry) in touched {
-                images += 1;
-                live += u64::from(entry.live().is_some());
+        self.lag(&waiting, &pending_images, queued).await.ok()
+    }
+
+    /// The lag while these commits and images wait, the oldest of the commits since `queued`.
+    async fn lag(
+        &self,
+        waiting: &BTreeSet<Uuid>,
+        pending_images: &BTreeSet<ImageId>,
+        queued: Option<Timestamp>,
+    ) -> Result<ReplicationLag> {
+        let mut lag = ReplicationLag { images: 0, single_copies: 0, since: queued };
+        let view = self.core.catalog.view();
+        let mut images = self.core.catalog.images_of(waiting).unwrap_or_default();
+        images.extend(pending_images.iter().cloned());
+        for id in images {
+            let pending = pending_images.contains(&id);
+            let Some(entry) = view.get(id.as_str()).await? else { continue };
+            if !pending && !waiting.contains(&entry.stamp.commit) {
+                continue;
             }
-            let stored = pending_images
-                .iter()
-                .filter_map(|id| state.get(id.as_str())?.live()?.upload_date.as_deref()?.parse().ok());
-            (images, live, stored.min())
-        });
-        Some(ReplicationLag { images, single_copies, since: queued.into_iter().chain(stored).min() })
+            lag.images += 1;
+            lag.single_copies += u64::from(entry.live().is_some());
+            let stored =
+                entry.live().filter(|_| pending).and_then(|record| record.upload_date.as_deref()?.parse().ok());
+            lag.since = lag.since.into_iter().chain(stored).min();
+        }
+        Ok(lag)
     }
 
     /// Marks the archive's gaps as unknown.

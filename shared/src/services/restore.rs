@@ -1,17 +1,19 @@
 //! Restores a backup in two steps: a read-only plan, then its application in one commit.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::future::ready;
+use std::pin::pin;
 use std::sync::Arc;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 
-use crate::catalog::{Change, CommitError, Content, Entry, Record, Snapshot, Stamp, Tombstone};
+use crate::catalog::{CatalogError, Change, CommitError, Content, Difference, Entry, Record, Stamp, Tombstone, View};
 use crate::core::archive::Archived;
 use crate::core::error::{Error, Result};
 use crate::core::lease::Lease;
 use crate::core::{COPIES, Core};
 use crate::layout::{self, BackupName, ImageId};
-use crate::services::backup::{Backups, ChunkRef, Kind};
+use crate::services::backup::{Backups, Kind};
 use crate::services::images::Images;
 use crate::services::images::records::{ImageRecords, Listed};
 use crate::services::room::Room;
@@ -54,7 +56,8 @@ pub struct Plan {
     in_the_way: BTreeSet<ImageId>,
     /// The change of each image, and the image state that the change was planned from.
     changes: BTreeMap<ImageId, (Option<Stamp>, Change)>,
-    records: BTreeMap<ImageId, Record>,
+    /// The entries in the backup of the images that change or whose bytes are not in the primary.
+    entries: BTreeMap<ImageId, Arc<Entry>>,
     /// The original upload names of the deleted images.
     removed_names: BTreeMap<ImageId, String>,
     /// The images whose files this restore has begun to write, with the digests of the written bytes.
@@ -80,6 +83,21 @@ pub struct Restores {
     pub(crate) room: Arc<Room>,
 }
 
+/// A state to restore.
+struct BackupState {
+    name: BackupName,
+    view: View,
+    /// The images that had no bytes when the backup was made.
+    without_bytes: BTreeSet<ImageId>,
+}
+
+impl BackupState {
+    /// The error of a read of this state.
+    fn failure(&self, error: CatalogError) -> Error {
+        if error.is_damage() { Error::DamagedBackup(self.name) } else { error.into() }
+    }
+}
+
 impl Restores {
     /// What restoring a backup would do. Changes nothing.
     pub async fn plan(&self, name: BackupName, mode: Mode) -> Result<Plan> {
@@ -91,82 +109,81 @@ impl Restores {
     pub async fn plan_each<const N: usize>(&self, name: BackupName, modes: [Mode; N]) -> Result<[Plan; N]> {
         let refresh = async { Ok(self.core.catalog.refresh().await?) };
         let list = async { Ok(self.records.list_files().await?) };
-        let (backup, (), present) = futures::try_join!(self.records_of(name), refresh, list)?;
-        let now = self.core.catalog.read(|state| state.snapshot());
-        let mut plans = modes.map(|mode| self.compare(&now, &backup, mode));
-        for plan in &mut plans {
-            self.plan_bytes(plan, &present).await?;
+        let (backup, (), present) = futures::try_join!(self.state_of(name), refresh, list)?;
+        let now = self.core.catalog.view();
+        let mut plans = modes.map(|_| Plan::default());
+        for (plan, mode) in plans.iter_mut().zip(modes) {
+            *plan = self.compare(&now, &backup, mode).await?;
+            self.plan_bytes(plan, &backup, &present).await?;
             self.plan_room(plan, &present).await?;
         }
         Ok(plans)
     }
 
-    /// The records of a backup, except for images that had no bytes when it was made.
-    async fn records_of(&self, name: BackupName) -> Result<Vec<(ImageId, Arc<Entry>)>> {
+    /// The state in a backup, and the images that had no bytes when it was made.
+    async fn state_of(&self, name: BackupName) -> Result<BackupState> {
         let manifest = self.backups.manifest(name).await?;
-        let nowhere: BTreeSet<&ImageId> = manifest.missing.iter().collect();
-        let read = async |chunk: &ChunkRef| -> Result<_> {
-            self.backups.read_chunk(&chunk.sha256).await?.ok_or(Error::DamagedBackup(name))
-        };
-        let mut chunks = stream::iter(&manifest.chunks).map(read).buffered(COPIES);
-        let mut backup = Vec::new();
-        while let Some(entries) = chunks.try_next().await? {
-            backup.extend(entries.into_iter().filter(|(id, entry)| {
-                // A link has no bytes. An image that had none at the time of the backup has none now.
-                let has_bytes = entry.live().is_some_and(|record| record.sha256.is_some());
-                has_bytes || !nowhere.contains(id)
-            }));
-        }
-        Ok(backup)
+        let view = self.backups.view(&manifest).await?;
+        Ok(BackupState { name, view, without_bytes: manifest.missing.into_iter().collect() })
     }
 
-    /// Compares the backup's records with the present ones.
-    fn compare(&self, now: &Snapshot, backup: &[(ImageId, Arc<Entry>)], mode: Mode) -> Plan {
+    /// Compares the state in the backup with the present one.
+    async fn compare(&self, now: &View, backup: &BackupState, mode: Mode) -> Result<Plan> {
         let mut plan = Plan::default();
-        for (id, then) in backup {
-            let Some(record) = then.live() else { continue };
-            let present = now.get(id.as_str());
-            match present.map(|entry| entry.live()) {
-                Some(Some(live)) if live == record => plan.kept += 1,
-                Some(Some(_)) => _ = plan.changed.insert(id.clone()),
-                Some(None) | None => _ = plan.restored.insert(id.clone()),
-            }
-            if plan.changed.contains(id) || plan.restored.contains(id) {
-                let version = now.next_version(id.as_str()).max(then.stamp.version + 1);
-                let change = Change { version, content: Content::Live(record.clone()) };
-                plan.changes.insert(id.clone(), (present.map(|entry| entry.stamp), change));
-            }
-            plan.records.insert(id.clone(), record.clone());
+        let mut differences = now.differences(&backup.view);
+        while let Some(Difference { id, before, after }) =
+            differences.try_next().await.map_err(|error| backup.failure(error))?
+        {
+            let present = before.as_ref().and_then(|entry| entry.live());
+            let then = after.as_ref().and_then(|entry| Some((entry, entry.live()?)));
+            // An image that had no bytes at the time of the backup has none now. A link needs none.
+            let then = then.filter(|(_, record)| record.sha256.is_some() || !backup.without_bytes.contains(&id));
+            let version = now.next_version(id.as_str()).await?;
+            let change = match (present, then) {
+                // Only their stamps differ.
+                (Some(present), Some((_, record))) if present == record => continue,
+                (_, Some((entry, record))) => {
+                    let images = if present.is_some() { &mut plan.changed } else { &mut plan.restored };
+                    images.insert(id.clone());
+                    plan.entries.insert(id.clone(), Arc::clone(entry));
+                    let version = version.max(entry.stamp.version + 1);
+                    Change { version, content: Content::Live(record.clone()) }
+                }
+                (Some(present), None) if mode == Mode::Exact => {
+                    plan.removed.insert(id.clone());
+                    plan.removed_names.extend(present.original_name.clone().map(|name| (id.clone(), name)));
+                    let tombstone = Tombstone { deleted_at: self.core.clock.now(), sha256: present.sha256 };
+                    Change { version, content: Content::Deleted(tombstone) }
+                }
+                _ => continue,
+            };
+            plan.changes.insert(id, (before.map(|entry| entry.stamp), change));
         }
-        for (id, entry) in now.iter() {
-            let Some(record) = entry.live().filter(|_| !plan.records.contains_key(id)) else { continue };
-            if mode == Mode::Merge {
-                plan.kept += 1;
-                continue;
-            }
-            let tombstone = Tombstone { deleted_at: self.core.clock.now(), sha256: record.sha256 };
-            let change = Change { version: entry.stamp.version + 1, content: Content::Deleted(tombstone) };
-            plan.changes.insert(id.clone(), (Some(entry.stamp), change));
-            plan.removed.insert(id.clone());
-            plan.removed_names.extend(record.original_name.clone().map(|name| (id.clone(), name)));
-        }
-        plan
+        plan.kept = now.totals().live - (plan.changed.len() + plan.removed.len()) as u64;
+        Ok(plan)
     }
 
     /// Finds the images whose bytes must be copied, and those whose bytes are unavailable.
-    async fn plan_bytes(&self, plan: &mut Plan, present: &HashMap<ImageId, Listed>) -> Result<()> {
+    async fn plan_bytes(
+        &self,
+        plan: &mut Plan,
+        backup: &BackupState,
+        present: &HashMap<ImageId, Listed>,
+    ) -> Result<()> {
         let wrong = self.wrong_leftovers(plan, present).await?;
-        let lacking = |(id, record): (&ImageId, &Record)| {
-            let digest = record.sha256?;
-            let right = |file: &Listed| record.size.is_none_or(|wanted| wanted == file.size) && !wrong.contains(id);
-            let there = present.get(id).is_some_and(right);
-            (!there).then(|| (id.clone(), digest, record.size))
+        let lacking = |(id, entry): (ImageId, Arc<Entry>)| {
+            let (digest, size) = entry.live().and_then(|record| Some((record.sha256?, record.size)))?;
+            let right = |file: &Listed| size.is_none_or(|wanted| wanted == file.size) && !wrong.contains(&id);
+            let there = present.get(&id).is_some_and(right);
+            (!there).then_some((id, entry, digest, size))
         };
-        let lacking: Vec<_> = plan.records.iter().filter_map(lacking).collect();
-        let check = async |(id, digest, size)| Ok::<_, StoreError>((id, self.core.archive.has(&digest, size).await?));
-        let checked: Vec<(ImageId, bool)> =
-            stream::iter(lacking).map(check).buffer_unordered(COPIES).try_collect().await?;
-        for (id, archived) in checked {
+        let check =
+            async |(id, entry, digest, size)| Ok::<_, Error>((id, entry, self.core.archive.has(&digest, size).await?));
+        let live = backup.view.live().map_err(|error| backup.failure(error));
+        let lacking = live.try_filter_map(|live| ready(Ok(lacking(live))));
+        let mut checked = pin!(lacking.map_ok(check).try_buffer_unordered(COPIES));
+        while let Some((id, entry, archived)) = checked.try_next().await? {
+            plan.entries.insert(id.clone(), entry);
             if archived {
                 if present.contains_key(&id) {
                     plan.in_the_way.insert(id.clone());
@@ -185,7 +202,7 @@ impl Restores {
             return Ok(());
         }
         let sum = |sizes: &mut dyn Iterator<Item = u64>| sizes.fold(0, u64::saturating_add);
-        let size = |id: &ImageId| plan.records.get(id).and_then(|record| record.size);
+        let size = |id: &ImageId| plan.record(id).and_then(|record| record.size);
         let brought = sum(&mut plan.bytes_to_bring.iter().filter_map(size));
         let set_aside = sum(&mut plan.in_the_way.iter().filter_map(|id| present.get(id)).map(|file| file.size));
         let commit = plan.changes.len() as u64 * RECORD_BYTES;
@@ -202,7 +219,7 @@ impl Restores {
         present: &HashMap<ImageId, Listed>,
     ) -> Result<BTreeSet<ImageId>, StoreError> {
         let left = plan.restored.iter().filter(|id| present.contains_key(*id));
-        let left = left.filter_map(|id| Some((id.clone(), plan.records.get(id)?.sha256?)));
+        let left = left.filter_map(|id| Some((id.clone(), plan.record(id)?.sha256?)));
         let look = async |(id, wanted)| {
             let found = self.core.primary.digest(&layout::image(&id)).await.intact()?;
             Ok(found.is_none_or(|(_, digest)| digest != wanted).then_some(id))
@@ -247,15 +264,16 @@ impl Restores {
     /// Restores the bytes, commits the changes, and deletes the bytes of removed images.
     async fn apply(&self, plan: &mut Plan, lease: &Lease<'_>) -> Result<()> {
         self.restore_bytes(plan, lease).await?;
-        let removed: Vec<(ImageId, Arc<Entry>)>;
+        let mut removed: Vec<(ImageId, Arc<Entry>)> = Vec::new();
         {
             lease.renew().await?;
             let _guard = self.core.editing.lock().await;
             self.core.catalog.refresh().await?;
-            let now = self.core.catalog.read(|state| state.snapshot());
-            plan.skip_changed(&now);
-            let removing = plan.removed.iter().filter_map(|id| Some((id.clone(), Arc::clone(now.get(id.as_str())?))));
-            removed = removing.collect();
+            let now = self.core.catalog.view();
+            plan.skip_changed(&now).await?;
+            for id in &plan.removed {
+                removed.extend(now.get(id.as_str()).await?.map(|entry| (id.clone(), entry)));
+            }
             if !plan.changes.is_empty() {
                 let changes = std::mem::take(&mut plan.changes).into_iter().map(|(id, (_, change))| (id, change));
                 let committed = self.core.catalog.commit(changes.collect()).await;
@@ -293,7 +311,7 @@ impl Restores {
             }
             self.core.catalog.refresh().await?;
             for (id, version) in copies.into_iter().flatten() {
-                if self.core.catalog.read(|state| state.lives(id.as_str())) {
+                if self.core.catalog.view().is_live(id.as_str()).await? {
                     continue;
                 }
                 match self.core.primary.delete_version(&version).await {
@@ -307,7 +325,7 @@ impl Restores {
 
     async fn restore_bytes(&self, plan: &mut Plan, lease: &Lease<'_>) -> Result<()> {
         let wanted = plan.bytes_to_bring.iter().filter_map(|id| {
-            let record = plan.records.get(id)?;
+            let record = plan.record(id)?;
             Some((id.clone(), record.sha256?, record.size.unwrap_or_default()))
         });
         let wanted: Vec<(ImageId, Digest, u64)> = wanted.collect();
@@ -365,7 +383,7 @@ impl Restores {
 impl Plan {
     /// The original upload name of an image in the plan, if known.
     pub fn original_name(&self, id: &ImageId) -> Option<&str> {
-        let back = self.records.get(id).and_then(|record| record.original_name.as_ref());
+        let back = self.record(id).and_then(|record| record.original_name.as_ref());
         back.or_else(|| self.removed_names.get(id)).map(String::as_str)
     }
 
@@ -377,6 +395,11 @@ impl Plan {
         self.restored.extend(self.bytes_to_bring.iter().filter(|id| !self.changed.contains(*id)).cloned());
         self.kept = self.kept.saturating_sub((self.restored.len() - before) as u64);
         self
+    }
+
+    /// The record in the backup.
+    fn record(&self, id: &ImageId) -> Option<&Record> {
+        self.entries.get(id)?.live()
     }
 
     /// Whether the restore would change nothing.
@@ -394,16 +417,20 @@ impl Plan {
     }
 
     /// Skips what changed after the plan was made, and therefore after the safety backup.
-    fn skip_changed(&mut self, now: &Snapshot) {
-        let moved = |(id, (planned, _)): (&ImageId, &(Option<Stamp>, Change))| {
-            (now.get(id.as_str()).map(|entry| entry.stamp) != *planned).then(|| id.clone())
-        };
-        for id in self.changes.iter().filter_map(moved).collect::<Vec<_>>() {
+    async fn skip_changed(&mut self, now: &View) -> Result<()> {
+        let mut moved = Vec::new();
+        for (id, (planned, _)) in &self.changes {
+            if now.get(id.as_str()).await?.map(|entry| entry.stamp) != *planned {
+                moved.push(id.clone());
+            }
+        }
+        for id in moved {
             self.changes.remove(&id);
             self.restored.remove(&id);
             self.changed.remove(&id);
             self.removed.remove(&id);
             self.kept += 1;
         }
+        Ok(())
     }
 }

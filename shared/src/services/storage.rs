@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+use futures::stream::TryStreamExt;
 use jiff::Timestamp;
 use jiff::tz::Offset;
 
-use crate::catalog::{Snapshot, uploaded_at};
+use crate::catalog::{CatalogError, View, uploaded_at};
+use crate::core::Core;
 use crate::core::error::Result;
-use crate::core::{Core, blocking};
 
 /// The most categories that are reported separately, the largest; the others count as one. Any client that uploads can
 /// create more.
@@ -65,9 +66,9 @@ impl StorageReport {
     pub async fn report(&self) -> Result<Storage> {
         self.core.catalog.refresh().await?;
         let status = self.core.primary.status().await?;
-        let snapshot = self.core.catalog.read(|state| state.snapshot());
-        let totals = snapshot.totals();
-        let (by_category, history) = blocking(move || count(&snapshot)).await?;
+        let view = self.core.catalog.view();
+        let totals = view.totals();
+        let (by_category, history) = count(&view).await?;
         Ok(Storage {
             used: totals.bytes,
             available: status.free_bytes,
@@ -79,14 +80,16 @@ impl StorageReport {
     }
 }
 
-fn count(snapshot: &Snapshot) -> (Vec<Category>, Vec<Month>) {
-    let largest = largest(snapshot);
+async fn count(view: &View) -> Result<(Vec<Category>, Vec<Month>), CatalogError> {
+    let largest = largest(view).await?;
     let named = |category: &str| if largest.contains(category) { category.to_owned() } else { OTHERS.to_owned() };
     let mut by_category: BTreeMap<String, Category> = BTreeMap::new();
     // An image without a valid date counts as older than all others.
     let (mut undated, mut by_month) =
         (BTreeMap::<String, u64>::new(), BTreeMap::<(i16, i8), BTreeMap<String, u64>>::new());
-    for (_, record) in snapshot.live() {
+    let mut live = view.live();
+    while let Some((_, entry)) = live.try_next().await? {
+        let Some(record) = entry.live() else { continue };
         let (name, bytes) = (named(record.category.as_deref().unwrap_or_default()), record.size.unwrap_or(0));
         let at = uploaded_at(record);
         let added = if at == Timestamp::MIN { &mut undated } else { by_month.entry(month(at)).or_default() };
@@ -106,18 +109,20 @@ fn count(snapshot: &Snapshot) -> (Vec<Category>, Vec<Month>) {
     let history = added_up.collect();
     let mut by_category: Vec<Category> = by_category.into_values().collect();
     by_category.sort_by(|a, b| (b.bytes, &a.name).cmp(&(a.bytes, &b.name)));
-    (by_category, history)
+    Ok((by_category, history))
 }
 
 /// The names of the largest categories.
-fn largest(snapshot: &Snapshot) -> HashSet<String> {
-    let mut bytes: BTreeMap<&str, u64> = BTreeMap::new();
-    for (_, record) in snapshot.live() {
-        *bytes.entry(record.category.as_deref().unwrap_or_default()).or_default() += record.size.unwrap_or(0);
+async fn largest(view: &View) -> Result<HashSet<String>, CatalogError> {
+    let mut bytes: BTreeMap<String, u64> = BTreeMap::new();
+    let mut live = view.live();
+    while let Some((_, entry)) = live.try_next().await? {
+        let Some(record) = entry.live() else { continue };
+        *bytes.entry(record.category.clone().unwrap_or_default()).or_default() += record.size.unwrap_or(0);
     }
-    let mut bytes: Vec<(&str, u64)> = bytes.into_iter().collect();
+    let mut bytes: Vec<(String, u64)> = bytes.into_iter().collect();
     bytes.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
-    bytes.into_iter().take(MAX_CATEGORIES).map(|(name, _)| name.to_owned()).collect()
+    Ok(bytes.into_iter().take(MAX_CATEGORIES).map(|(name, _)| name).collect())
 }
 
 fn month(at: Timestamp) -> (i16, i8) {

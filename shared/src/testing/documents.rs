@@ -2,7 +2,7 @@
 
 use super::START;
 use crate::base::seal;
-use crate::catalog::{Checkpoint, Commit, State, decode_checkpoint, decode_chunk, encode_checkpoint};
+use crate::catalog::{Commit, MetadataFile, Root, decode_chunk, decode_metadata_file};
 use crate::core::lease::LeaseJson;
 use crate::services::backup::Manifest;
 use crate::services::backup::automatic::Sequence;
@@ -12,8 +12,10 @@ use crate::services::verify::Record;
 /// A kind of document that Keepsake stores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Document {
-    /// A checkpoint of ours.
-    Checkpoint,
+    /// A root.
+    Root,
+    /// A metadata file of ours.
+    MetadataFile,
     /// A commit.
     Commit,
     /// A catalog chunk of a backup; its name is its digest.
@@ -39,18 +41,16 @@ impl Document {
     /// Reads a document of this kind and writes what was read; `None` where it is not taken for one.
     pub fn rewritten(self, bytes: &[u8]) -> Option<Vec<u8>> {
         match self {
-            Self::Checkpoint => match decode_checkpoint(bytes).ok()? {
-                Checkpoint::Ours(state, store) => Some(encode_checkpoint(&state, store)),
-                Checkpoint::Older(_) => None,
+            Self::Root => Root::decode(bytes).ok().map(|(root, store)| root.encode(store)),
+            Self::MetadataFile => match decode_metadata_file(bytes).ok()? {
+                MetadataFile::Ours(ours) => Some(ours.encode()),
+                MetadataFile::Older(_) => None,
             },
             Self::Commit => Some(Commit::decode(bytes).ok()?.encode(START.parse().unwrap()).to_vec()),
             Self::Chunk => {
-                let state: State = decode_chunk(bytes).ok()?.into_iter().collect();
-                match state.chunks() {
-                    // One without a live record is never written, and of several each would have to be told from the next.
-                    [chunk] if chunk.live().next().is_some() => Some(chunk.encode()),
-                    _ => None,
-                }
+                let entries: std::collections::BTreeMap<_, _> = decode_chunk(bytes).ok()?.into_iter().collect();
+                // One without a live record was never written.
+                entries.values().any(|entry| entry.live().is_some()).then(|| serde_json::to_vec(&entries).unwrap())
             }
             Self::Manifest => Some(seal::seal(&Manifest::decode(bytes).ok()?)),
             Self::Sequence => Some(seal::seal(&seal::open::<Sequence>(bytes)?)),

@@ -1,6 +1,7 @@
 //! What the tests of the functions share: a store to serve, images to send, and somewhere to send them.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
+pub mod catalog;
 pub mod documents;
 #[cfg(feature = "testing")]
 pub mod lambda;

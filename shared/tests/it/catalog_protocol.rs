@@ -1,11 +1,11 @@
-//! The catalog's protocol under every interleaving that chance finds: several processes write, edit, delete, fold, read
+//! The catalog's protocol under every interleaving that chance finds: several processes write, edit, delete, compact, read
 //! and restart on one primary and one archive; each may die between any two store operations, and operations may fail
 //! or lose their reply. The schedule is a list of numbers, so a failure shrinks and repeats exactly.
 //!
 //! After every single step the primary alone and the archive alone must hold everything acknowledged. At the end a
 //! fresh process must see, of each image, a state that was attempted and is no older than the last one acknowledged.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::Path;
 use std::pin::Pin;
@@ -17,13 +17,12 @@ use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 use uuid::Uuid;
 
-use shared::catalog::{
-    Catalog, Change, Checkpoint, Commit, CommitError, Content, Entry, Record, Stamp, Tombstone, decode_checkpoint,
-};
+use shared::catalog::{Catalog, Change, Commit, CommitError, Content, Entry, Record, Stamp, Tombstone};
 use shared::clock::Clock;
 use shared::layout::{self, ImageId};
 use shared::store::testing::{Fault, FaultStore, MemoryStore, Operation};
-use shared::store::{ErrorKind, ObjectStore, Store};
+use shared::store::{ErrorKind, Key, ObjectStore, Store};
+use shared::testing::catalog::{checked_entries, entries_of};
 
 /// What one process is told to do.
 #[derive(Debug, Clone, Copy)]
@@ -105,9 +104,11 @@ async fn change(
         return Ok(());
     }
     let id = ImageId::new(&format!("{image}.jpg")).unwrap();
-    let present = catalog.read(|state| state.get(id.as_str()).cloned());
+    let view = catalog.view();
+    let Ok(present) = view.get(id.as_str()).await else { return Ok(()) };
+    let Ok(next) = view.next_version(id.as_str()).await else { return Ok(()) };
     let version = match (action, &present) {
-        (Action::Upload(_), None) => catalog.read(|state| state.next_version(id.as_str())),
+        (Action::Upload(_), None) => next,
         (Action::Edit(_) | Action::Delete(_), Some(entry)) if entry.live().is_some() => entry.stamp.version + 1,
         _ => return Ok(()),
     };
@@ -152,9 +153,11 @@ impl World {
 async fn read(catalog: Arc<Catalog>, world: Shared<World>) -> Result<(), TestCaseError> {
     let before = world.lock().unwrap().acknowledged.clone();
     if catalog.refresh().await.is_ok() {
+        let view = catalog.view();
         for (id, entry) in before {
+            // A page that cannot be read is an error for the caller, and no answer.
+            let Ok(seen) = view.get(id.as_str()).await else { continue };
             let world = world.lock().unwrap();
-            let seen = catalog.read(|state| state.get(id.as_str()).cloned());
             prop_assert!(world.allows(&id, &entry, seen.as_ref()), "a reader missed {id}");
         }
     }
@@ -187,24 +190,23 @@ fn finish<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
-/// The join of what lies in one store.
+/// The join of what lies in one store: its root, with pages from this store alone, and its commits.
 fn surviving(memory: &Arc<MemoryStore>) -> BTreeMap<ImageId, Arc<Entry>> {
     let store = store(&(Arc::clone(memory) as _));
-    let mut joined: BTreeMap<ImageId, Arc<Entry>> = BTreeMap::new();
-    let mut join = |id: &ImageId, entry: &Arc<Entry>| {
-        if joined.get(id).is_none_or(|known| entry.supersedes(known)) {
-            joined.insert(id.clone(), Arc::clone(entry));
-        }
-    };
+    let mut joined = BTreeMap::new();
     finish(async {
-        let objects: Vec<_> = store.list("", None).try_collect().await.unwrap();
+        if store.head(&layout::root()).await.is_ok() {
+            let alone = store.clone();
+            let read = move |key: &Key| finish(alone.read(key)).ok().map(|(bytes, _)| bytes);
+            joined = checked_entries(read).expect("a root has all its pages");
+        }
+        let objects: Vec<_> = store.list(layout::COMMITS, None).try_collect().await.unwrap();
         for meta in objects {
             let (bytes, _) = store.read(&meta.key).await.unwrap();
-            if layout::parse_commit(&meta.key).is_some() {
-                Commit::decode(&bytes).unwrap().entries.iter().for_each(|(id, entry)| join(id, entry));
-            } else if meta.key == layout::checkpoint() {
-                let Ok(Checkpoint::Ours(state, _)) = decode_checkpoint(&bytes) else { panic!("a torn checkpoint") };
-                state.iter().for_each(|(id, entry)| join(id, entry));
+            for (id, entry) in Commit::decode(&bytes).unwrap().entries {
+                if joined.get(&id).is_none_or(|known| entry.supersedes(known)) {
+                    joined.insert(id, entry);
+                }
             }
         }
     });
@@ -315,9 +317,8 @@ fn play(
     let (in_primary, in_archive) = (surviving(&memory[0]), surviving(&memory[1]));
     prop_assert_eq!(&in_primary, &in_archive, "after recovery both stores hold the same");
     holds("primary", &memory[0], &world)?;
-    let known: BTreeSet<ImageId> = last.read(|state| state.iter().map(|(id, _)| id.clone()).collect());
-    for id in known {
-        let entry = last.read(|state| state.get(id.as_str()).cloned()).unwrap();
+    let known = finish(entries_of(&last.view())).map_err(TestCaseError::fail)?;
+    for (id, entry) in known {
         let same = |(name, attempt): &&(ImageId, Entry)| {
             *name == id && attempt.stamp.version == entry.stamp.version && attempt.content == entry.content
         };

@@ -1,19 +1,24 @@
 //! A place that outlives the processes which serve it, and what tests do there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::Cursor;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures::TryStreamExt;
 use image::{ImageFormat, RgbImage};
 use jiff::SignedDuration;
 
+use shared::backup::Manifest;
+use shared::catalog::Record;
 use shared::clock::Clock;
+use shared::digest::Digest;
 use shared::images::Fields;
 use shared::layout::{self, ImageId};
 use shared::recovery::Report;
 use shared::store::testing::{Fault, FaultStore, MemoryStore, Operation};
 use shared::store::{Body, Key, ObjectStore, PutMode, Store};
+use shared::testing::catalog::{Entries, backup_parts, entries_of};
 use shared::upload::{NewImage, Uploaded};
 use shared::{Keepsake, Settings};
 
@@ -70,11 +75,63 @@ impl World {
         self.raw().put(&Key::new(key).unwrap(), &body, &PutMode::Overwrite).await.unwrap();
     }
 
+    /// Another place with the same objects of the same ages, at the same time.
+    pub(crate) async fn copy(&self) -> Self {
+        let copy = Self { memory: Arc::new(MemoryStore::new()), clock: self.clock.clone() };
+        for meta in self.raw().list("", None).try_collect::<Vec<_>>().await.unwrap() {
+            copy.memory.set_now(meta.modified);
+            copy.put(meta.key.as_str(), &self.raw().read(&meta.key).await.unwrap().0).await;
+        }
+        copy.memory.set_now(self.clock.now());
+        copy
+    }
+
+    /// Removes the catalog of a location, which is the primary or one below it: the root, its pages, the commits and the
+    /// metadata file.
+    pub(crate) async fn remove_catalog(&self, location: &str) {
+        for name in ["catalog", "image-metadata"] {
+            self.remove(&format!("{location}{name}")).await;
+        }
+    }
+
+    /// The pages in a location.
+    pub(crate) async fn pages(&self, location: &str) -> BTreeSet<Digest> {
+        let keys = self.keys(&format!("{location}{}", layout::CATALOG)).await;
+        let page = |key: String| layout::parse_page(&Key::new(key.strip_prefix(location).unwrap()).unwrap());
+        keys.into_iter().filter_map(page).collect()
+    }
+
+    /// Replaces a page by these bytes in the primary and in the archive.
+    pub(crate) async fn spoil_page(&self, page: &Digest, bytes: &[u8]) {
+        for location in ["", "backups/"] {
+            self.put(&format!("{location}{}", layout::page(page)), bytes).await;
+        }
+    }
+
     pub(crate) async fn remove(&self, prefix: &str) {
         for key in self.keys(prefix).await {
             self.raw().delete(&Key::new(key).unwrap()).await.unwrap();
         }
     }
+}
+
+/// Reads the objects that a location held when this was called, of the catalog and its pages; the location is the
+/// primary, or one below it.
+pub(crate) async fn catalog_of(
+    world: &World,
+    location: &str,
+) -> impl Fn(&Key) -> Option<Bytes> + Send + Sync + 'static {
+    let mut objects = BTreeMap::new();
+    for key in world.keys(&format!("{location}catalog")).await {
+        let (bytes, _) = world.raw().read(&Key::new(&*key).unwrap()).await.unwrap();
+        objects.insert(Key::new(key.strip_prefix(location).unwrap()).unwrap(), bytes);
+    }
+    move |key| objects.get(key).cloned()
+}
+
+/// The pages of a backup, and its entries.
+pub(crate) async fn parts_of(world: &World, manifest: &Manifest) -> (HashSet<Digest>, Entries) {
+    backup_parts(manifest, catalog_of(world, "backups/").await).unwrap()
 }
 
 /// The bytes of a small image that differs for each `n`.
@@ -101,15 +158,23 @@ pub(crate) async fn upload_all(keepsake: &Keepsake, numbers: std::ops::Range<u32
     ids
 }
 
+/// The live records according to the cache of a process.
+pub(crate) async fn live(keepsake: &Keepsake) -> BTreeMap<ImageId, Record> {
+    let live = keepsake.core.catalog.view().live();
+    live.map_ok(|(id, entry)| (id, entry.live().unwrap().clone())).try_collect().await.unwrap()
+}
+
+/// All entries according to the cache of a process.
+pub(crate) async fn entries(keepsake: &Keepsake) -> Entries {
+    entries_of(&keepsake.core.catalog.view()).await.unwrap()
+}
+
 /// Every image that a reader sees: its description and, where they can be had, its bytes.
 pub(crate) async fn seen(keepsake: &Keepsake) -> BTreeMap<ImageId, (Option<String>, Option<Vec<u8>>)> {
     keepsake.core.catalog.refresh().await.unwrap();
-    let records: Vec<_> = keepsake
-        .core
-        .catalog
-        .read(|state| state.live().map(|(id, record)| (id.clone(), record.description.clone())).collect());
     let mut seen = BTreeMap::new();
-    for (id, description) in records {
+    for (id, record) in live(keepsake).await {
+        let description = record.description;
         let bytes = keepsake.core.primary.read(&layout::image(&id)).await.ok().map(|(bytes, _)| bytes.to_vec());
         seen.insert(id, (description, bytes));
     }

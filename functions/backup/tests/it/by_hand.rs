@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
 use serde_json::json;
 use shared::backup::Kind;
 use shared::config::Secret;
 use shared::digest::Digest;
 use shared::http::{Access, App, finish};
+use shared::layout;
 use shared::restore::Mode;
 use shared::store::testing::{Fault, FaultStore, MemoryStore, Operation};
 use shared::store::{ErrorKind, Key};
@@ -26,6 +27,13 @@ async fn ask(app: &App, method: &str, path: &str, body: impl Into<Body>) -> Answ
     send(&server(app), request(method, path, &[], body)).await
 }
 
+/// Deletes a page of the catalog in every location, so that no replica is left.
+async fn lose_page(app: &App, page: Digest) {
+    let key = layout::page(&page);
+    app.keepsake.core.primary.delete(&key).await.unwrap();
+    app.keepsake.core.archive.store().delete(&key).await.unwrap();
+}
+
 fn zip_of(name: &str, bytes: &[u8]) -> Vec<u8> {
     let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
     zip.start_file(name, zip::write::SimpleFileOptions::default()).unwrap();
@@ -36,7 +44,8 @@ fn zip_of(name: &str, bytes: &[u8]) -> Vec<u8> {
 /// Every image: its item without the version that its entity tag tells of.
 async fn images(app: &App) -> Vec<(String, shared::catalog::Record)> {
     app.keepsake.core.catalog.refresh().await.unwrap();
-    app.keepsake.core.catalog.read(|state| state.live().map(|(id, record)| (id.to_string(), record.clone())).collect())
+    let live = app.keepsake.core.catalog.view().live();
+    live.map_ok(|(id, entry)| (id.to_string(), entry.live().unwrap().clone())).try_collect().await.unwrap()
 }
 
 #[tokio::test]
@@ -105,8 +114,7 @@ async fn download_of_missing_backup_is_a_problem_response() {
         }
     }
     let backup = app.keepsake.backups.create(Kind::Manual).await.unwrap();
-    let chunk = Key::new(format!("backups/catalog/{}.json", backup.chunks[0].sha256)).unwrap();
-    app.keepsake.core.primary.delete(&chunk).await.unwrap();
+    lose_page(&app, backup.page().unwrap()).await;
     let answer = ask(&app, "GET", &format!("/api/backups/{}/download", backup.name), Body::empty()).await;
     assert_eq!(answer.problem(), (500, "damaged-backup".to_owned()));
     let shown = ask(&app, "GET", &format!("/api/backups/{}?plan=true", backup.name), Body::empty()).await.json();

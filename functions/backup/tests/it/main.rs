@@ -14,9 +14,12 @@ use shared::Settings;
 use shared::backup::Kind;
 use shared::config::Keep;
 use shared::config::Secret;
+use shared::digest::Digest;
 use shared::http::{Access, App};
+use shared::layout;
 use shared::store::testing::{Fault, FaultStore, MemoryStore, Operation};
 use shared::store::{DiskStore, ErrorKind, Key, PutMode};
+use shared::testing::documents::sealed;
 use shared::testing::lambda::{EventBody, event, invoke};
 use shared::testing::{Answer, app, app_on, import, keepsake_on, png, request, send, store_image};
 
@@ -53,8 +56,45 @@ async fn a_backup_is_made_reported_listed_and_shown() {
 
     let shown = ask(&app, "GET", answer.header("location"), &[]).await.json();
     assert_eq!((&shown["name"], &shown["fileCount"], &shown["missing"]), (&json!(name), &json!(2), &json!([])));
-    assert_eq!(shown["chunks"][0]["images"], 2);
+    let page = shown["page"].as_str().unwrap().parse().unwrap();
+    app.keepsake.core.archive.store().head(&layout::page(&page)).await.unwrap();
+    assert_eq!(shown.get("chunks"), None);
     assert_eq!(shown.get("digest"), None);
+}
+
+#[tokio::test]
+async fn a_backup_of_nothing_has_no_page() {
+    let app = app();
+    let made = ask(&app, "POST", "/api/backup", &[]).await;
+    assert_eq!((made.status.as_u16(), &made.json()["fileCount"]), (201, &json!(0)));
+    let shown = ask(&app, "GET", made.header("location"), &[]).await.json();
+    assert_eq!((shown.get("page"), shown.get("chunks")), (Some(&json!(null)), None));
+}
+
+#[tokio::test]
+async fn a_backup_of_an_older_version_is_shown_with_its_chunks_and_can_be_planned() {
+    let (app, name) = (app(), "backup-2026-01-01T00-00-00-000Z");
+    let record = json!({ "category": "fun", "sha256": Digest::of(&png(1)), "size": png(1).len(), "version": 1 });
+    let chunk = serde_json::to_vec(&json!({ "a.png": record })).unwrap();
+    let manifest = json!({
+        "format": 1, "name": name, "created": "2026-01-01T00:00:00.000Z",
+        "kind": "manual", "images": 1, "bytes": png(1).len(), "verifiedAt": "2026-01-01T00:00:00.000Z",
+        "chunks": [{ "sha256": Digest::of(&chunk), "images": 1 }],
+    });
+    // The digest comes first.
+    let text = manifest.to_string().replacen('{', &format!("{{\"digest\": \"sha256:{}\",", "0".repeat(64)), 1);
+    let archive = app.keepsake.core.archive.store();
+    let objects = [
+        (layout::archived_image(&Digest::of(&png(1))), png(1)),
+        (layout::chunk(&Digest::of(&chunk)), chunk.clone()),
+        (layout::manifest(name.parse().unwrap()), sealed(text.as_bytes())),
+    ];
+    for (key, bytes) in objects {
+        archive.put(&key, &bytes.into(), &PutMode::Create).await.unwrap();
+    }
+    let shown = ask(&app, "GET", &format!("/api/backups/{name}?plan=true"), &[]).await.json();
+    assert_eq!((&shown["chunks"], shown.get("page")), (&manifest["chunks"], None), "{shown}");
+    assert_eq!((&shown["fileCount"], &shown["plan"]["merge"]["restored"]), (&json!(1), &json!(1)), "{shown}");
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use futures::TryStreamExt;
 use serde_json::{Value, json};
 use shared::backup::Kind;
 use shared::http::App;
+use shared::layout;
 use shared::store::testing::{FaultStore, MemoryStore};
 use shared::store::{DiskStore, Key, PutMode};
 use shared::testing::lambda::{EventBody, event, invoke};
@@ -170,9 +171,11 @@ async fn keys(app: &App) -> Vec<String> {
 async fn a_damaged_backup_changes_nothing() {
     let app = app();
     let scene = scene(&app.keepsake).await;
-    let chunk = app.keepsake.backups.manifest(scene.backup.parse().unwrap()).await.unwrap().chunks[0].sha256;
-    let key = Key::new(format!("backups/catalog/{chunk}.json")).unwrap();
-    app.keepsake.core.primary.put(&key, &b"{}".to_vec().into(), &PutMode::Overwrite).await.unwrap();
+    let page = app.keepsake.backups.manifest(scene.backup.parse().unwrap()).await.unwrap().page().unwrap();
+    // In every location, or it would be read from a replica.
+    for location in [&app.keepsake.core.primary, app.keepsake.core.archive.store()] {
+        location.put(&layout::page(&page), &b"{}".to_vec().into(), &PutMode::Overwrite).await.unwrap();
+    }
     let before = ids(&app).await;
     let answer = restore(&app, &scene.backup).await;
     assert_eq!((answer.problem(), &answer.json()["success"]), ((500, "damaged-backup".to_owned()), &json!(false)));

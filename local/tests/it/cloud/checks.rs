@@ -1,13 +1,14 @@
 //! What must hold when a crowd has gone, looked at in S3 itself and through functions that saw nothing of it.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use axum::http::StatusCode;
 use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::Value;
-use shared::catalog::{Checkpoint, decode_checkpoint};
+use shared::catalog::{MetadataFile, decode_metadata_file};
 use shared::layout;
-use shared::store::Store;
+use shared::store::{Key, Store};
+use shared::testing::catalog::{Entries, stored_entries};
 use shared::testing::lambda::EventBody;
 
 use super::bucket::Access;
@@ -36,28 +37,43 @@ pub async fn everything(
     backups(access, lambda, acknowledged.len(), by_hand).await;
 }
 
+/// The entries of the root of a location, from its own pages alone.
+async fn stored_in(place: &Store) -> Entries {
+    let mut objects = HashMap::from([(layout::root(), place.read(&layout::root()).await.unwrap().0)]);
+    let pages: Vec<_> = place.list(layout::CATALOG, None).map_ok(|meta| meta.key).try_collect().await.unwrap();
+    let read = async |key: Key| (key.clone(), place.read(&key).await.unwrap().0);
+    objects.extend(stream::iter(pages).map(read).buffer_unordered(AT_A_TIME).collect::<Vec<_>>().await);
+    stored_entries(move |key| objects.get(key).cloned()).expect("a root is whole")
+}
+
 /// The names below a folder.
 async fn names_below(store: &Store, folder: &str) -> HashSet<String> {
     let names = store.list(folder, None).map_ok(|meta| meta.key.as_str()[folder.len()..].to_owned());
     names.try_collect().await.unwrap()
 }
 
-/// Every record is in both checkpoints, no commit is left, and every image has its bytes and their replica.
+/// Every record is in both roots and both metadata files, no commit is left, and every image has its bytes and their replica.
 async fn records(access: &Access, acknowledged: &HashSet<String>) {
     let keepsake = &access.keepsake();
     for place in [&keepsake.core.primary, keepsake.core.archive.store()] {
-        let bytes = place.read(&layout::checkpoint()).await.unwrap().0;
-        assert!(matches!(decode_checkpoint(&bytes).unwrap(), Checkpoint::Ours { .. }), "a checkpoint is whole");
+        let entries = stored_in(place).await;
+        let live = entries.iter().filter(|(_, entry)| entry.live().is_some());
+        assert_eq!(&live.map(|(id, _)| id.to_string()).collect::<HashSet<_>>(), acknowledged, "a root has each record");
+        let bytes = place.read(&layout::metadata_file()).await.unwrap().0;
+        assert!(matches!(decode_metadata_file(&bytes).unwrap(), MetadataFile::Ours(_)), "a metadata file is whole");
         let json: Value = serde_json::from_slice(&bytes).unwrap();
         let names = json.as_object().unwrap().keys().filter(|name| *name != "$keepsake");
         let ids: HashSet<String> = names.cloned().collect();
-        assert_eq!(&ids, acknowledged, "a checkpoint holds each record");
+        assert_eq!(&ids, acknowledged, "a metadata file holds each record");
         assert_eq!(names_below(place, layout::COMMITS).await, HashSet::new(), "all commits were folded");
     }
     keepsake.core.catalog.refresh().await.unwrap();
-    let digests: Vec<_> = keepsake.core.catalog.read(|state| {
-        state.live().map(|(id, record)| (id.clone(), record.sha256.unwrap(), record.size.unwrap())).collect()
+    let live = keepsake.core.catalog.view().live();
+    let digests = live.map_ok(|(id, entry)| {
+        let record = entry.live().unwrap();
+        (id, record.sha256.unwrap(), record.size.unwrap())
     });
+    let digests: Vec<_> = digests.try_collect().await.unwrap();
     let check = async |(id, digest, size)| {
         let image = keepsake.core.primary.hash(&layout::image(&id)).await.unwrap();
         let copy = keepsake.core.archive.store().hash(&layout::archived_image(&digest)).await.unwrap();

@@ -16,7 +16,7 @@ use crate::s3_server::BUCKET;
 /// Numbers of images that no test uploads.
 const FIRST: u32 = 1_000_000;
 
-/// A bucket that holds so many images, all of them in the checkpoint and in one backup.
+/// A bucket that holds so many images, all of them in the root and in one backup.
 pub async fn bucket_of(images: u32) -> Bucket {
     let bucket = Bucket::in_process().await;
     let folder = bucket.folder.as_ref().unwrap().path().join(BUCKET);

@@ -43,7 +43,7 @@ fn each_command_works_on_an_empty_store() {
     assert!(refused.complained.contains("There are no backups at all."), "{refused:?}");
     let outside = tempfile::tempdir().unwrap();
     let migrated = run(path, &["migrate", ".", outside.path().join("new").to_str().unwrap()]).ends(1);
-    assert!(migrated.complained.contains("it has no checkpoint"), "{migrated:?}");
+    assert!(migrated.complained.contains("it has no root"), "{migrated:?}");
     let zip = outside.path().join("nothing.zip");
     run(path, &["export", zip.to_str().unwrap()]).ends(0);
     assert_eq!(run(path, &["import", "--json", zip.to_str().unwrap()]).ends(0).json()["restored"], 0);

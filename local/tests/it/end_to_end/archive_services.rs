@@ -80,7 +80,9 @@ async fn a_disk_that_is_emptied_comes_back_from_cloudinary() {
     let cloudinary = cloudinary_server::start().await;
     everything_comes_back(&[("BACKUP_URL", &at(&cloudinary))]).await;
     let (images, raw) = (cloudinary.ids("image"), cloudinary.ids("raw"));
-    assert!(raw.contains(&"photos/image-metadata.json".to_owned()));
+    for name in ["photos/catalog.json", "photos/image-metadata.json"] {
+        assert!(raw.contains(&name.to_owned()), "{name}");
+    }
     // This Cloudinary reads no WebP.
     let plain = raw.iter().filter(|id| id.starts_with("photos/images/")).count();
     assert!(plain > 0 && images.len() + plain == 13, "{images:?} {raw:?}");
@@ -98,7 +100,9 @@ async fn emptied_disk_recovers_from_s3_archive_with_separate_credentials() {
         ("AWS_SECRET_ACCESS_KEY", "else"),
     ])
     .await;
-    assert!(folder.path().join(BUCKET).join("photos/image-metadata.json").exists());
+    for name in ["photos/catalog.json", "photos/image-metadata.json"] {
+        assert!(folder.path().join(BUCKET).join(name).exists(), "{name}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

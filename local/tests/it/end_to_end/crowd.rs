@@ -56,7 +56,7 @@ async fn two_servers_on_one_folder_lose_no_upload_of_four_hundred() {
         assert_eq!(ids(&server.get_json("/api/images").await), acknowledged);
         assert_eq!(automatic_backups(server).await, UPLOADS / 10, "one for each ten, whoever uploads");
     }
-    eventually("every record is in the checkpoint", || records(folder.path()) == Some(UPLOADS)).await;
+    eventually("every record is in image-metadata.json", || records(folder.path()) == Some(UPLOADS)).await;
 }
 
 /// `KEEPSAKE_EDIT_ROUNDS=200` asks for more.
@@ -113,5 +113,5 @@ async fn uploads_go_on_while_backups_and_a_restore_run() {
     assert_eq!(ids(&server.get_json("/api/images").await), acknowledged);
     assert_eq!(names(folder.path().join("uploads")).len(), UPLOADS + 1);
     assert_eq!(automatic_backups(&server).await, UPLOADS / 10);
-    eventually("every record is in the checkpoint", || records(folder.path()) == Some(UPLOADS + 1)).await;
+    eventually("every record is in image-metadata.json", || records(folder.path()) == Some(UPLOADS + 1)).await;
 }

@@ -103,6 +103,14 @@ impl Gallery {
         self.path().join("backups").join(newest)
     }
 
+    /// The pages of the catalog in a folder.
+    fn pages(&self, folder: &str) -> Vec<PathBuf> {
+        let folder = self.path().join(folder);
+        let pages: Vec<_> = names(folder.clone()).iter().map(|name| folder.join(name)).collect();
+        assert!(!pages.is_empty(), "{folder:?} has no pages");
+        pages
+    }
+
     fn first_image(&self) -> PathBuf {
         self.path().join("uploads").join(self.images[0].0["id"].as_str().unwrap())
     }
@@ -138,19 +146,48 @@ survives! {
     uploads_removed: |gallery| { fs::remove_dir_all(gallery.path().join("uploads")).unwrap(); }
     backups_removed: |gallery| { fs::remove_dir_all(gallery.path().join("backups")).unwrap(); }
     metadata_removed: |gallery| {
-        fs::remove_file(gallery.path().join("image-metadata.json")).unwrap();
-        fs::remove_dir_all(gallery.path().join("image-metadata.d")).unwrap();
+        for file in ["catalog.json", "image-metadata.json"] {
+            fs::remove_file(gallery.path().join(file)).unwrap();
+        }
+        for folder in ["catalog", "image-metadata.d"] {
+            fs::remove_dir_all(gallery.path().join(folder)).unwrap();
+        }
     }
-    checkpoint_removed: |gallery| { fs::remove_file(gallery.path().join("image-metadata.json")).unwrap(); }
     commits_removed: |gallery| { fs::remove_dir_all(gallery.path().join("image-metadata.d")).unwrap(); }
-    checkpoint_truncated: |gallery| { truncate(&gallery.path().join("image-metadata.json")); }
-    checkpoint_emptied: |gallery| { fs::write(gallery.path().join("image-metadata.json"), "").unwrap(); }
-    checkpoint_rotten: |gallery| { rot(&gallery.path().join("image-metadata.json")); }
-    checkpoint_garbage: |gallery| { fs::write(gallery.path().join("image-metadata.json"), [0xff; 3000]).unwrap(); }
-    checkpoint_an_empty_object: |gallery| { fs::write(gallery.path().join("image-metadata.json"), "{}").unwrap(); }
-    checkpoint_an_empty_list: |gallery| { fs::write(gallery.path().join("image-metadata.json"), "[]").unwrap(); }
-    checkpoint_null: |gallery| { fs::write(gallery.path().join("image-metadata.json"), "null").unwrap(); }
-    second_checkpoint_truncated: |gallery| { truncate(&gallery.path().join("backups/image-metadata.json")); }
+    root_removed: |gallery| { fs::remove_file(gallery.path().join("catalog.json")).unwrap(); }
+    root_truncated: |gallery| { truncate(&gallery.path().join("catalog.json")); }
+    root_emptied: |gallery| { fs::write(gallery.path().join("catalog.json"), "").unwrap(); }
+    root_rotten: |gallery| { rot(&gallery.path().join("catalog.json")); }
+    root_garbage: |gallery| { fs::write(gallery.path().join("catalog.json"), [0xff; 3000]).unwrap(); }
+    root_an_empty_object: |gallery| { fs::write(gallery.path().join("catalog.json"), "{}").unwrap(); }
+    root_an_empty_list: |gallery| { fs::write(gallery.path().join("catalog.json"), "[]").unwrap(); }
+    root_null: |gallery| { fs::write(gallery.path().join("catalog.json"), "null").unwrap(); }
+    second_root_truncated: |gallery| { truncate(&gallery.path().join("backups/catalog.json")); }
+    metadata_file_removed: |gallery| { fs::remove_file(gallery.path().join("image-metadata.json")).unwrap(); }
+    metadata_file_truncated: |gallery| { truncate(&gallery.path().join("image-metadata.json")); }
+    metadata_file_emptied: |gallery| { fs::write(gallery.path().join("image-metadata.json"), "").unwrap(); }
+    metadata_file_rotten: |gallery| { rot(&gallery.path().join("image-metadata.json")); }
+    metadata_file_garbage: |gallery| { fs::write(gallery.path().join("image-metadata.json"), [0xff; 3000]).unwrap(); }
+    metadata_file_an_empty_object: |gallery| { fs::write(gallery.path().join("image-metadata.json"), "{}").unwrap(); }
+    metadata_file_an_empty_list: |gallery| { fs::write(gallery.path().join("image-metadata.json"), "[]").unwrap(); }
+    metadata_file_null: |gallery| { fs::write(gallery.path().join("image-metadata.json"), "null").unwrap(); }
+    second_metadata_file_truncated: |gallery| { truncate(&gallery.path().join("backups/image-metadata.json")); }
+    both_roots_removed: |gallery| {
+        for file in ["catalog.json", "backups/catalog.json"] {
+            fs::remove_file(gallery.path().join(file)).unwrap();
+        }
+    }
+    both_roots_and_all_pages_removed: |gallery| {
+        for place in ["", "backups"] {
+            fs::remove_file(gallery.path().join(place).join("catalog.json")).unwrap();
+            fs::remove_dir_all(gallery.path().join(place).join("catalog")).unwrap();
+        }
+    }
+    pages_removed: |gallery| { fs::remove_dir_all(gallery.path().join("catalog")).unwrap(); }
+    pages_truncated: |gallery| { gallery.pages("catalog").iter().for_each(|page| truncate(page)); }
+    pages_rotten: |gallery| { gallery.pages("catalog").iter().for_each(|page| rot(page)); }
+    second_copies_of_pages_removed: |gallery| { fs::remove_dir_all(gallery.path().join("backups/catalog")).unwrap(); }
+    second_copies_of_pages_rotten: |gallery| { gallery.pages("backups/catalog").iter().for_each(|page| rot(page)); }
     image_truncated: |gallery| { truncate(&gallery.first_image()); }
     image_emptied: |gallery| { fs::write(gallery.first_image(), "").unwrap(); }
     image_removed: |gallery| { fs::remove_file(gallery.first_image()).unwrap(); }
@@ -165,7 +202,16 @@ survives! {
         truncate(&gallery.path().join("backups/image-metadata.d").join(name));
     }
     half_made_temp_files_about: |gallery| {
-        for folder in ["", "uploads", "image-metadata.d", "backups", "backups/images", "backups/image-metadata.d"] {
+        for folder in [
+            "",
+            "uploads",
+            "catalog",
+            "image-metadata.d",
+            "backups",
+            "backups/catalog",
+            "backups/images",
+            "backups/image-metadata.d",
+        ] {
             fs::write(gallery.path().join(folder).join(".tmp-0b7e0a54-0000-4000-8000-000000000000"), "half").unwrap();
         }
     }

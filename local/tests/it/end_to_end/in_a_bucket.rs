@@ -40,6 +40,8 @@ async fn bucket_equals_folder_in_keys_bytes_and_survived_losses() {
     assert!(names(elsewhere.path().to_owned()).is_empty(), "nothing is left on the disk");
 
     fs::remove_dir_all(store.join("uploads")).unwrap();
+    fs::remove_file(store.join("catalog.json")).unwrap();
+    fs::remove_dir_all(store.join("catalog")).unwrap();
     fs::remove_file(store.join("image-metadata.json")).unwrap();
     let again = on_bucket(elsewhere.path(), &endpoint, &format!("s3://{BUCKET}/gallery"));
     assert_eq!(again.get_json("/api/images").await, listed, "{:?}", again.greeting);

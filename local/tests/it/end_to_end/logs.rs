@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use crate::photos::photo;
 use crate::s3_server::{self, BUCKET, OTHER_KEY};
-use crate::server::{self, Server, command, names};
+use crate::server::{self, Server, command, eventually, names};
 
 const ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -92,7 +92,10 @@ async fn a_failure_is_logged_once_with_its_causes() {
     let logged = Logged::start(&[]);
     let (name, bytes) = photo(1);
     logged.server.upload(&name, &bytes, "").await;
-    // Where the parts of backups belong is a file, and nothing can be put below it.
+    let commits = logged.data().join("image-metadata.d");
+    eventually("the commits are folded", || names(commits.clone()).is_empty()).await;
+    // Where the pages of backups belong is a file, and nothing can be put below it.
+    fs::remove_dir_all(logged.data().join("backups/catalog")).unwrap();
     fs::write(logged.data().join("backups/catalog"), "in the way").unwrap();
     let request = Client::new().post(logged.server.url("/api/backup")).header(ID, "fails-1");
     let answer = request.send().await.unwrap();

@@ -9,7 +9,7 @@ use reqwest::{Client, StatusCode};
 use serde_json::Value;
 
 use crate::photos::photo;
-use crate::server::{self, Server};
+use crate::server::{self, Server, eventually, names};
 
 /// What a scrape showed.
 struct Scrape {
@@ -133,12 +133,17 @@ async fn a_backup_that_is_known_to_be_damaged_is_not_the_newest_verified_one() {
     let server = Server::start(folder.path());
     let (name, bytes) = photo(0);
     let item = server.upload(&name, &bytes, "").await;
-    server::json(server.post("/api/backup").await, StatusCode::CREATED).await;
-    // With another state, so that the chunk cannot be written again from the present one.
+    let made = server::json(server.post("/api/backup").await, StatusCode::CREATED).await;
+    let shown = server.get_json(&format!("/api/backups/{}", made["backupName"].as_str().unwrap())).await;
+    // With another state, so that the page is none of the present one.
     server.delete(item["id"].as_str().unwrap()).await;
-    let chunks = folder.path().join("backups/catalog");
-    for chunk in fs::read_dir(chunks).unwrap() {
-        fs::write(chunk.unwrap().path(), "rotten").unwrap();
+    // In every location, or it is written again from a replica.
+    for place in ["catalog", "backups/catalog"] {
+        let page = folder.path().join(place).join(format!("{}.json.gz", shown["page"].as_str().unwrap()));
+        assert!(page.exists() || place == "catalog", "{page:?}");
+        if page.exists() {
+            fs::write(page, "rotten").unwrap();
+        }
     }
     server.post("/api/verify").await;
     let scrape = Scrape::of(&server).await;
@@ -156,6 +161,9 @@ async fn a_store_that_fails_shows_in_its_errors() {
     let server = Server::start(folder.path());
     let (name, bytes) = photo(0);
     server.upload(&name, &bytes, "").await;
+    let commits = folder.path().join("image-metadata.d");
+    eventually("the commits are folded", || names(commits.clone()).is_empty()).await;
+    fs::remove_dir_all(folder.path().join("backups/catalog")).unwrap();
     fs::write(folder.path().join("backups/catalog"), "in the way").unwrap();
     assert!(server.post("/api/backup").await.status().is_server_error());
     let scrape = Scrape::of(&server).await;

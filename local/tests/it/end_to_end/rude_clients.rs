@@ -59,7 +59,9 @@ fn status(answer: &[u8]) -> &str {
 async fn nothing_is_left(server: &Server, folder: &Path, open_files: usize) {
     eventually("what clients left open is closed", || server.open_files() <= open_files).await;
     assert!(server.get_json("/api/images").await["images"].as_array().unwrap().is_empty());
-    for below in ["", "uploads", "backups/images", "image-metadata.d", "backups/image-metadata.d"] {
+    for below in
+        ["", "uploads", "catalog", "backups/catalog", "backups/images", "image-metadata.d", "backups/image-metadata.d"]
+    {
         let left: Vec<String> = names(folder.join(below)).into_iter().filter(|name| name.contains("tmp")).collect();
         assert!(left.is_empty(), "{left:?}");
     }

@@ -194,7 +194,7 @@ impl Soak {
         lose(&["backups"]);
         self.world.model().forget_backups();
         self.starts_whole("the loss of backups/").await;
-        lose(&["image-metadata.json", "image-metadata.d"]);
+        lose(&["catalog.json", "catalog", "image-metadata.json", "image-metadata.d"]);
         self.starts_whole("the loss of the metadata").await;
         self.verify(&folder);
         self.print_figures();

@@ -57,7 +57,7 @@ impl Sequence {
 impl Backups {
     /// Makes the automatic backups that are due, if any; returns the last one that this call made. Call it after an
     /// upload's commit, and before any compaction of this process: if there is no count yet, it starts at what the
-    /// checkpoint held when this process first read it.
+    /// root held when this process first read it.
     pub async fn make_due(&self) -> Result<Option<BackupName>> {
         self.core.note_upkeep(self.make_due_backups().await)
     }
@@ -103,7 +103,7 @@ impl Backups {
     /// only the last is made, whichever process sees the commit first. If the commit never happens, none is skipped.
     pub(crate) async fn pass_over_automatic(&self, added: u64) -> Result<()> {
         let (due, every) = (self.due(), self.core.settings.backup_every);
-        let reached = self.core.catalog.read(|state| state.totals().uploads()).saturating_add(added) / every;
+        let reached = self.core.catalog.view().totals().uploads().saturating_add(added) / every;
         if reached <= due + 1 {
             return Ok(());
         }
@@ -115,7 +115,7 @@ impl Backups {
     }
 
     fn due(&self) -> u64 {
-        self.core.catalog.read(|state| state.totals().uploads()) / self.core.settings.backup_every
+        self.core.catalog.view().totals().uploads() / self.core.settings.backup_every
     }
 
     /// Makes claimed backups; those that fail are left to the next upload.

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use crate::base::clock::millis;
 use crate::base::seal;
-use crate::catalog::ChunkSummary;
+use crate::catalog::{EntryTree, View};
 use crate::layout::{BackupName, ImageId};
 use store::digest::Digest;
 
@@ -29,8 +29,8 @@ pub struct Listed {
     pub verified_at: Timestamp,
 }
 
-/// The version of the manifest format.
-const FORMAT: u32 = 1;
+/// The version of the manifest format. Before version 2, manifests listed chunks.
+const FORMAT: u32 = 2;
 
 /// Why a backup was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -46,7 +46,7 @@ pub enum Kind {
 }
 
 /// The contents of a backup; sealed JSON.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Manifest {
     format: u32,
@@ -70,7 +70,11 @@ pub struct Manifest {
     /// Images with a record in it whose bytes were in neither the primary nor the archive.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<ImageId>,
-    /// Its catalog chunks, sorted by the names in them.
+    /// The tree of all entries, deleted ones included; none in format 1.
+    #[serde(default)]
+    entries: EntryTree,
+    /// In format 1, its catalog chunks, sorted by the names in them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub chunks: Vec<ChunkRef>,
 }
 
@@ -84,27 +88,34 @@ pub struct ChunkRef {
 }
 
 impl Manifest {
-    /// A manifest of these chunks.
+    /// A manifest of a state whose pages are all stored.
     pub(super) fn new(
         name: BackupName,
         kind: Kind,
         sequence: Option<u64>,
-        chunks: &[ChunkSummary],
+        state: &View,
         missing: Vec<ImageId>,
         (created, verified_at): (Timestamp, Timestamp),
     ) -> Self {
+        let totals = state.totals();
         Self {
             format: FORMAT,
             name,
             created,
             kind,
             sequence,
-            images: chunks.iter().map(|c| c.records).sum(),
-            bytes: chunks.iter().map(|c| c.bytes).sum(),
+            images: totals.live,
+            bytes: totals.bytes,
             verified_at,
             missing,
-            chunks: chunks.iter().map(|c| ChunkRef { sha256: c.digest, images: c.records }).collect(),
+            entries: state.names().clone(),
+            chunks: Vec::new(),
         }
+    }
+
+    /// The tree of all entries; `None` in format 1.
+    pub(crate) fn entries(&self) -> Option<&EntryTree> {
+        (self.format > 1).then_some(&self.entries)
     }
 
     /// Decodes a manifest; the reason if it is damaged or invalid.
@@ -115,6 +126,16 @@ impl Manifest {
             return Err("it was written by a newer version");
         }
         Ok(manifest)
+    }
+
+    /// The top page of the tree of its entries; none if it has no entries, or is of format 1.
+    pub fn page(&self) -> Option<Digest> {
+        Some(self.entries.top()?.page)
+    }
+
+    /// Whether it lists chunks instead of a tree.
+    pub fn is_of_chunks(&self) -> bool {
+        self.format == 1
     }
 
     /// The backup as listed.
@@ -131,12 +152,12 @@ impl Manifest {
     }
 }
 
-/// The chunks that a backup in progress will reference; sealed JSON.
+/// The tree that a backup in progress will reference; sealed JSON.
 ///
 /// It is written before the backup looks for a base. So a backup that finds its base deleted does not rely on it, and a
 /// process that deletes the base later finds the intent.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Intent {
-    /// The chunks, by their digests.
-    pub(crate) chunks: Vec<Digest>,
+    /// The entries of the backup.
+    pub(crate) entries: EntryTree,
 }

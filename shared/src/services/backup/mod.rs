@@ -1,7 +1,14 @@
 //! Backups: immutable snapshots of the catalog.
 //!
-//! A backup is a manifest that references catalog chunks, which reference images; all are stored in the archive once
-//! each, by digest. The manifest is written last, so a backup without a valid manifest does not exist.
+//! A backup is a manifest that names a tree of entries, which reference images; pages and images are stored in the
+//! archive once each, by digest. The manifest is written last, so a backup without a valid manifest does not exist.
+//!
+//! What the newest backup references was stored and verified when that one was made. So a new one stores and verifies
+//! only the pages and images that it does not share with it. An intent, which names the same tree, keeps a prune from
+//! removing its pages until the manifest does ([`prune`](crate::services::prune)).
+//!
+//! Manifests of format 1 list chunks of entries instead of naming a tree. They are listed, read, restored and pruned as
+//! before, and no longer made.
 
 pub(crate) mod automatic;
 mod create;
@@ -11,11 +18,11 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use futures::future;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::Timestamp;
 
-use crate::catalog::gc_hints::{GcHints, Swept};
-use crate::catalog::{Chunk, Entry, QUEUED_AT_MOST, decode_chunk, uploaded_at};
+use crate::catalog::{CatalogError, Entry, Position, QUEUED_AT_MOST, View, decode_chunk, uploaded_at};
 use crate::core::error::{Error, Result};
 use crate::core::{Core, FETCHES};
 use crate::layout::{self, BackupName, ImageId};
@@ -35,8 +42,6 @@ struct Known {
     seen: Mutex<HashMap<BackupName, (ETag, Option<Listed>)>>,
     /// The newest known valid manifest: the objects that it references need not be stored and checked again.
     base: Mutex<Option<Arc<Manifest>>>,
-    /// The chunks of the last backup that this process made, so that changes can be found without reading them again.
-    made: Mutex<HashMap<Digest, Arc<Chunk>>>,
     /// The last automatic backup known to be claimed, in units of `backup_every` uploads; none before this process has
     /// read it.
     claimed: Mutex<Option<u64>>,
@@ -69,15 +74,14 @@ impl Backups {
     }
 
     /// How many live images were uploaded after a backup was made, or in total if there is none.
-    pub(crate) fn uploaded_after(&self, newest: Option<BackupName>) -> u64 {
+    pub(crate) async fn uploaded_after(&self, newest: Option<BackupName>) -> Result<u64, CatalogError> {
         let since = newest.map_or(Timestamp::MIN, BackupName::moment);
         // An image's position in lists may precede its upload by a bounded time.
         let earliest = since.checked_sub(QUEUED_AT_MOST).unwrap_or(Timestamp::MIN);
         let is_after = |entry: &Entry| entry.live().is_some_and(|record| uploaded_at(record) > since);
-        self.core.catalog.read(|state| {
-            let newest = state.newest(None).take_while(|((at, _), _)| *at > earliest);
-            newest.filter(|(_, entry)| is_after(entry)).count() as u64
-        })
+        let may_be_after = |((at, _), _): &(Position, Arc<Entry>)| future::ready(Ok(*at > earliest));
+        let newest = self.core.catalog.view().newest(None).try_take_while(may_be_after);
+        newest.try_fold(0, async |count, (_, entry)| Ok(count + u64::from(is_after(&entry)))).await
     }
 
     /// Every backup that has a valid manifest, newest first.
@@ -155,7 +159,24 @@ impl Backups {
         }
     }
 
-    /// Reads one chunk of a backup; `None` if it is missing or its bytes do not match its digest.
+    /// The state that a backup names. [`Error::DamagedBackup`] if a part of it is missing or damaged; of a tree, that
+    /// shows when its pages are read.
+    pub(crate) async fn view(&self, manifest: &Manifest) -> Result<View> {
+        if let Some(entries) = manifest.entries() {
+            return Ok(self.core.catalog.archived_view(entries.clone()));
+        }
+        let read = async |chunk: &ChunkRef| -> Result<_> {
+            self.read_chunk(&chunk.sha256).await?.ok_or(Error::DamagedBackup(manifest.name))
+        };
+        let mut chunks = stream::iter(&manifest.chunks).map(read).buffered(FETCHES);
+        let mut entries = Vec::new();
+        while let Some(chunk) = chunks.try_next().await? {
+            entries.extend(chunk);
+        }
+        Ok(View::of(entries))
+    }
+
+    /// Reads one chunk of a backup of format 1; `None` if it is missing or its bytes do not match its digest.
     pub(crate) async fn read_chunk(&self, digest: &Digest) -> Result<Option<Vec<(ImageId, Arc<Entry>)>>, StoreError> {
         let Some((bytes, _)) = self.core.archive.store().read(&layout::chunk(digest)).await.intact()? else {
             return Ok(None);
@@ -163,16 +184,14 @@ impl Backups {
         Ok(if Digest::of(&bytes) == *digest { decode_chunk(&bytes).ok() } else { None })
     }
 
-    /// The newest valid backup whose chunks exist, read from the archive if none is cached yet. Checks only the first
-    /// chunk, so that the cost of a backup does not grow. This detects at once that `catalog/` was removed. A single
-    /// missing chunk is detected by the next recovery, which checks `thoroughly`, all of them.
-    pub(crate) async fn newest_manifest(&self, thoroughly: bool) -> Result<Option<Arc<Manifest>>, StoreError> {
-        let to_check =
-            |manifest: &Manifest| if thoroughly { manifest.chunks.len() } else { manifest.chunks.len().min(1) };
+    /// The newest valid backup whose parts exist, read from the archive if none is cached yet. Checks only the first
+    /// part, so that the cost of a backup does not grow. This detects at once that `catalog/` was removed. A single
+    /// missing page is detected by the next recovery, which checks `thoroughly`, all of them.
+    pub(crate) async fn newest_manifest(&self, thoroughly: bool) -> Result<Option<Arc<Manifest>>, CatalogError> {
         let known = lock(&self.known.base).clone();
         if let Some(known) = known
             && self.core.archive.store().head(&layout::manifest(known.name)).await.optional()?.is_some()
-            && self.has_chunks(&known.chunks[..to_check(&known)]).await?
+            && self.has_parts(&known, thoroughly).await?
         {
             return Ok(Some(known));
         }
@@ -186,7 +205,7 @@ impl Backups {
                 read => read?,
             };
             if let Some(manifest) = manifest
-                && self.has_chunks(&manifest.chunks[..to_check(&manifest)]).await?
+                && self.has_parts(&manifest, thoroughly).await?
             {
                 newest = Some(Arc::new(manifest));
             }
@@ -208,13 +227,6 @@ impl Backups {
         let (archive, key) = (self.core.archive.store(), layout::manifest(name));
         // This includes damaged ones: nothing else removes them.
         archive.head(&key).await.optional()?.ok_or_else(|| Error::NoSuchBackup(name.to_string()))?;
-        match self.read_manifest(name).await? {
-            Some(manifest) => {
-                let chunks = manifest.chunks.iter().map(|chunk| chunk.sha256).collect();
-                GcHints::of_chunks(chunks).put(archive, self.core.clock.new_id()).await?;
-            }
-            None => Swept::forget(archive).await?,
-        }
         archive.delete(&key).await?;
         self.forget(name);
         Ok(())
@@ -227,11 +239,15 @@ impl Backups {
         *base = base.take().filter(|base| base.name != name);
     }
 
-    /// Whether the archive holds these chunks.
-    async fn has_chunks(&self, chunks: &[ChunkRef]) -> Result<bool, StoreError> {
+    /// Whether the archive holds the parts of a backup: the first one, or all of them.
+    async fn has_parts(&self, manifest: &Manifest, thoroughly: bool) -> Result<bool, CatalogError> {
+        if let Some(entries) = manifest.entries() {
+            return self.core.catalog.archive_has(entries, thoroughly).await;
+        }
+        let first = if thoroughly { manifest.chunks.len() } else { manifest.chunks.len().min(1) };
         let head =
             async |chunk: &ChunkRef| self.core.archive.store().head(&layout::chunk(&chunk.sha256)).await.optional();
-        let mut heads = stream::iter(chunks).map(head).buffered(FETCHES);
+        let mut heads = stream::iter(&manifest.chunks[..first]).map(head).buffered(FETCHES);
         while let Some(head) = heads.try_next().await? {
             if head.is_none() {
                 return Ok(false);

@@ -2,14 +2,14 @@
 
 mod store_check;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures::future;
+use futures::stream::TryStreamExt;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::base::clock::format_millis;
-use crate::catalog::{State, Totals};
+use crate::catalog::Totals;
 use crate::core::Core;
 use crate::core::error::Result;
 use crate::layout::{self, BackupName, ImageId};
@@ -177,7 +177,7 @@ impl HealthReport {
         }
         let restoring = self.recovering.restoring();
         let archive = ArchiveHealth { sync, status, behind, restoring };
-        let totals = self.core.catalog.read(|state| state.totals());
+        let totals = self.core.catalog.view().totals();
         let backup::All { listed: backups, unreadable: unreadable_backups } = backups;
         let newest = backups.first().cloned();
         let damaged =
@@ -195,7 +195,7 @@ impl HealthReport {
             totals,
             backups: backups.len(),
             unreadable_backups,
-            not_backed_up: self.not_backed_up(newest.as_ref(), totals.live),
+            not_backed_up: self.not_backed_up(newest.as_ref(), totals.live).await,
             newest,
             newest_verified,
             unfinished: self.unfinished.sums().await.unwrap_or_default(),
@@ -229,8 +229,13 @@ impl HealthReport {
     async fn check_recovery(&self, checks: &mut Vec<Check>) -> u64 {
         let report: Option<Arc<recovery::Report>> = self.recovering.last();
         let Some(report) = report else { return 0 };
-        let lives = |state: &State| report.missing.iter().filter(|id| state.lives(id.as_str())).cloned().collect();
-        let living: Vec<ImageId> = self.core.catalog.read(lives);
+        let (view, mut living) = (self.core.catalog.view(), Vec::new());
+        for id in &report.missing {
+            // What cannot be looked up is not known to be deleted.
+            if view.is_live(id.as_str()).await.unwrap_or(true) {
+                living.push(id);
+            }
+        }
         let look = living.iter().take(SAMPLE_SIZE).map(async |id| self.core.primary.head(&layout::image(id)).await);
         let found = future::join_all(look).await.iter().filter(|found| found.is_ok()).count();
         let missing = (living.len() - found) as u64;
@@ -276,7 +281,8 @@ impl HealthReport {
     /// Counts missing image files. Looks up a sample, spread over all images, and lists everything only if one of these
     /// is missing.
     async fn gone_images(&self) -> Result<u64> {
-        let sample = self.core.catalog.read(some_images);
+        let view = self.core.catalog.view();
+        let sample = view.sample(SAMPLE_SIZE).await?;
         let look = sample.iter().map(async |id| self.core.primary.head(&layout::image(id)).await);
         let is_gone = |found: &Result<_, StoreError>| found.as_ref().is_err_and(|e| e.kind == ErrorKind::NotFound);
         if !future::join_all(look).await.iter().any(is_gone) {
@@ -286,16 +292,14 @@ impl HealthReport {
         let was_missing = |id: &ImageId| known.as_ref().is_some_and(|report| report.missing.contains(id));
         // An image that has a record both before and after the listing should be in it: its bytes are put before its
         // record.
-        let with_bytes = |state: &State| {
-            let stored = state.live().filter(|(id, record)| record.sha256.is_some() && !was_missing(id));
-            stored.map(|(id, _)| id.clone()).collect::<BTreeSet<ImageId>>()
-        };
-        let mut wanted = self.core.catalog.read(with_bytes);
         let present = self.records.list_files().await?;
-        wanted.retain(|id| !present.contains_key(id));
         self.core.catalog.refresh().await?;
-        self.core.catalog.read(|state| wanted.retain(|id| state.lives(id.as_str())));
-        Ok(wanted.len() as u64)
+        let (mut before, after, mut gone) = (view.live(), self.core.catalog.view(), 0);
+        while let Some((id, entry)) = before.try_next().await? {
+            let is_absent = entry.content_digest().is_some() && !was_missing(&id) && !present.contains_key(&id);
+            gone += u64::from(is_absent && after.is_live(id.as_str()).await?);
+        }
+        Ok(gone)
     }
 
     async fn check_verifications(&self, checks: &mut Vec<Check>) -> Option<verify::Record> {
@@ -365,22 +369,12 @@ impl HealthReport {
     }
 
     /// How many images are in no backup. Imported images may have old dates, so the result is at least the difference
-    /// between the live images and the images in the newest backup.
-    fn not_backed_up(&self, newest: Option<&Listed>, live: u64) -> u64 {
+    /// between the live images and the images in the newest backup, and just that if the catalog cannot be read.
+    async fn not_backed_up(&self, newest: Option<&Listed>, live: u64) -> u64 {
         let fewer = live.saturating_sub(newest.map_or(0, |backup| backup.images));
-        self.backups.uploaded_after(newest.map(|backup| backup.name)).max(fewer)
+        let uploaded = self.backups.uploaded_after(newest.map(|backup| backup.name)).await;
+        uploaded.unwrap_or_default().max(fewer)
     }
-}
-
-/// A sample of images that should have bytes, of all ages: chunks are split by name, and names begin with a time.
-fn some_images(state: &State) -> Vec<ImageId> {
-    let chunks = state.chunks();
-    let from_each = SAMPLE_SIZE.div_ceil(chunks.len().max(1));
-    let picked = chunks.iter().step_by(chunks.len().div_ceil(SAMPLE_SIZE).max(1)).flat_map(|chunk| {
-        let stored = chunk.live().filter(|(_, entry)| entry.live().is_some_and(|record| record.sha256.is_some()));
-        stored.take(from_each).map(|(id, _)| id.clone())
-    });
-    picked.collect()
 }
 
 /// Lists the backups that cannot be read, and what to do.

@@ -57,7 +57,7 @@ impl HealthReport {
                 (Some(ErrorKind::Full), _) => (Status::Error, "The last write found no room.".to_owned()),
                 (Some(_), _) => (Status::Error, "The last write failed.".to_owned()),
                 (None, _) if upkeep.is_some() => {
-                    let message = "What follows a change (replicas, automatic backups, the checkpoint) failed last \
+                    let message = "What follows a change (replicas, automatic backups, compaction) failed last \
                                    time. It is tried again; the log says why.";
                     (Status::Warn, message.to_owned())
                 }

@@ -72,10 +72,10 @@ impl ImageBytes {
                 Ok(Some((meta, found))) if found == digest => return Ok((store.clone(), meta)),
                 Ok(None) if self.recovering.restoring().is_some() => {
                     tracing::debug!(image = %id, "an image is requested before it is restored");
-                    self.suspect(id);
+                    self.suspect(id).await;
                 }
                 Ok(_) => {
-                    if self.suspect(id) {
+                    if self.suspect(id).await {
                         tracing::error!(image = %id, "a copy of an image is missing or does not match its digest");
                     }
                 }
@@ -115,8 +115,9 @@ impl ImageBytes {
 
     /// Records an image for a repair; returns whether it is new. Skips images while writes are fenced, since a repair
     /// would fail, and deleted images of a backup, whose bytes are in the archive alone.
-    fn suspect(&self, id: &ImageId) -> bool {
-        let lives = self.core.catalog.read(|state| state.lives(id.as_str()));
+    async fn suspect(&self, id: &ImageId) -> bool {
+        // A repair looks again, so an image that cannot be looked up may be recorded.
+        let lives = self.core.catalog.view().is_live(id.as_str()).await.unwrap_or(true);
         let is_new = lives && !self.core.is_fenced() && lock(&self.suspects).insert(id.clone());
         if is_new {
             self.core.changed.notify_one();
@@ -125,7 +126,7 @@ impl ImageBytes {
     }
 
     async fn suspect_unreadable(&self, id: &ImageId, store: &Store, key: &Key, error: &StoreError) {
-        if is_unreadable(store, key, error).await && self.suspect(id) {
+        if is_unreadable(store, key, error).await && self.suspect(id).await {
             let error = error as &dyn std::error::Error;
             tracing::error!(image = %id, error, "a store lists an image's bytes and fails to return them");
         }

@@ -6,8 +6,11 @@ pub mod records;
 
 use std::sync::Arc;
 
+use futures::future;
+use futures::stream::{Stream, TryStreamExt};
+
 use self::records::Changed;
-use crate::catalog::{Content, Entry, Position, Record, Tombstone, title_of};
+use crate::catalog::{CatalogError, Content, Entry, Position, Record, Tokens, Tombstone};
 use crate::core::Core;
 use crate::core::ages::{AGING, uploaded_after};
 use crate::core::archive::Archived;
@@ -45,7 +48,35 @@ pub struct Page {
     /// Where the next page starts, if there is one.
     pub next: Option<Position>,
     /// The number of images on all pages; counted for the first page only.
-    pub total: Option<u64>,
+    pub total: Option<Total>,
+}
+
+/// The number of entries of a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Total {
+    /// There are this many.
+    Exactly(u64),
+    /// There are at least this many. Counting all would mean to read the whole catalog.
+    AtLeast(u64),
+}
+
+impl Total {
+    /// How many further records are looked at to count those of a list.
+    const COUNTED: usize = 1_000;
+
+    /// Adds those of the rest of a list that it takes to those that were found already.
+    pub(crate) async fn count(
+        mut count: u64,
+        mut rest: impl Stream<Item = Result<bool, CatalogError>> + Unpin,
+    ) -> Result<Self, CatalogError> {
+        for _ in 0..Self::COUNTED {
+            match rest.try_next().await? {
+                Some(taken) => count += u64::from(taken),
+                None => return Ok(Self::Exactly(count)),
+            }
+        }
+        Ok(Self::AtLeast(count))
+    }
 }
 
 /// A change of an image's metadata. Fields that are `None` stay as they are.
@@ -68,6 +99,16 @@ impl Filter {
         !without_category && [category, group_id, kind, text].into_iter().all(Option::is_none)
     }
 
+    /// What the records of the list have in common.
+    pub(crate) fn tokens(&self) -> Tokens {
+        let mut tokens = Tokens::default();
+        self.category.iter().for_each(|category| tokens.category(category));
+        self.kind.iter().for_each(|kind| tokens.kind(kind));
+        let text = self.text.as_ref().map(|text| text.to_lowercase()).unwrap_or_default();
+        text.split_whitespace().for_each(|word| tokens.word(word));
+        tokens
+    }
+
     /// Matches the records of the list.
     pub(crate) fn takes(&self) -> impl Fn(&Record) -> bool {
         let same = |wanted: &Option<String>, has: &Option<String>| wanted.is_none() || wanted == has;
@@ -79,10 +120,7 @@ impl Filter {
                 && same(&self.group_id, &record.group_id)
                 && same(&self.kind, &record.kind)
                 && (words.is_empty() || {
-                    let fields = [&record.description, &record.original_name, &record.category, &record.group_title];
-                    let url = record.extra.get("url").and_then(|url| url.as_str());
-                    let fields = fields.into_iter().flatten().map(String::as_str).chain(url);
-                    let fields: Vec<String> = fields.map(str::to_lowercase).collect();
+                    let fields: Vec<String> = record.searched_text().collect();
                     words.iter().all(|word| fields.iter().any(|field| field.contains(word)))
                 })
         }
@@ -129,30 +167,40 @@ impl Images {
     pub async fn list(&self, filter: &Filter, after: Option<&Position>, limit: usize) -> Result<Page> {
         self.core.catalog.refresh().await?;
         let takes = filter.takes();
-        Ok(self.core.catalog.read(|state| {
-            let mut found = state.newest(after).filter(|(_, entry)| entry.live().is_some_and(&takes));
-            let page: Vec<(Position, &Arc<Entry>)> = found.by_ref().take(limit).collect();
-            let more = found.next().is_some();
-            let total = after.is_none().then(|| {
-                let counted = || (page.len() + usize::from(more) + found.count()) as u64;
-                if filter.is_empty() { state.totals().live } else { counted() }
-            });
-            let next = page.last().filter(|_| more).map(|(position, _)| position.clone());
-            let images = page.into_iter().map(|((_, id), entry)| (id, Arc::clone(entry))).collect();
-            Page { images, next, total }
-        }))
+        let view = self.core.catalog.view();
+        let mut newest = view.newest_with(after, &filter.tokens());
+        let (mut page, mut more) = (Vec::new(), false);
+        while !more && let Some((position, entry)) = newest.try_next().await? {
+            if entry.live().is_some_and(&takes) {
+                more = page.len() == limit;
+                if !more {
+                    page.push((position, entry));
+                }
+            }
+        }
+        let total = match after {
+            Some(_) => None,
+            None if filter.is_empty() => Some(Total::Exactly(view.totals().live)),
+            None => {
+                let rest = newest.map_ok(|(_, entry)| entry.live().is_some_and(&takes));
+                Some(Total::count(page.len() as u64 + u64::from(more), rest).await?)
+            }
+        };
+        let next = page.last().filter(|_| more).map(|(position, _)| position.clone());
+        let images = page.into_iter().map(|((_, id), entry)| (id, entry)).collect();
+        Ok(Page { images, next, total })
     }
 
     /// The state of a live image.
     pub async fn get(&self, id: &str) -> Result<(ImageId, Arc<Entry>)> {
         self.core.catalog.refresh().await?;
-        self.known_image(id)
+        self.known_image(id).await
     }
 
-    fn known_image(&self, id: &str) -> Result<(ImageId, Arc<Entry>)> {
+    async fn known_image(&self, id: &str) -> Result<(ImageId, Arc<Entry>)> {
         let unknown = || Error::NoSuchImage(id.to_owned());
         let name = ImageId::new(id).map_err(|_| unknown())?;
-        let entry = self.core.catalog.read(|state| state.get(id).filter(|entry| entry.live().is_some()).cloned());
+        let entry = self.core.catalog.view().get_live(id).await?;
         Ok((name, entry.ok_or_else(unknown)?))
     }
 
@@ -168,12 +216,17 @@ impl Images {
         let patched = |before: &Record| {
             let mut record = before.clone();
             patch.apply(&mut record);
-            if record.group_id != before.group_id {
-                let title = |group| self.core.catalog.read(|state| title_of(state, group));
-                record.group_title = record.group().and_then(title);
-                record.extra.remove("groupTitle");
+            let moves = record.group_id != before.group_id;
+            async move {
+                if moves {
+                    record.group_title = match record.group() {
+                        Some(group) => self.core.catalog.view().group_title(group).await?,
+                        None => None,
+                    };
+                    record.extra.remove("groupTitle");
+                }
+                Ok(Content::Live(record))
             }
-            Content::Live(record)
         };
         let Changed { id, after, .. } = self.change_image(id, &expected, patched).await?;
         Ok((id, after))
@@ -182,13 +235,14 @@ impl Images {
     /// Deletes an image. Its replica stays in the archive, so that a restore brings it back.
     pub async fn delete(&self, id: &str, expected: impl Precondition<Entry>) -> Result<ImageId> {
         self.core.catalog.refresh().await?;
-        let (name, entry) = self.known_image(id)?;
+        let (name, entry) = self.known_image(id).await?;
         if entry.live().is_some_and(|record| record.sha256.is_none()) {
             // Imported images that have not been completed have no replica yet.
             self.records.complete().await?;
         }
         let deleted_at = self.core.clock.now();
-        let tombstone = |record: &Record| Content::Deleted(Tombstone { deleted_at, sha256: record.sha256 });
+        let tombstone =
+            |record: &Record| future::ready(Ok(Content::Deleted(Tombstone { deleted_at, sha256: record.sha256 })));
         let mut outcome = self.change_image(id, &expected, tombstone).await;
         if let Err(error) = &outcome
             && error.store_kind() == Some(ErrorKind::Full)
@@ -222,12 +276,12 @@ impl Images {
         }
     }
 
-    /// Commits a new state of one image.
-    async fn change_image(
+    /// Commits the new state of one image that `change` derives from its present one.
+    async fn change_image<C: Future<Output = Result<Content>>>(
         &self,
         id: &str,
         expected: &impl Precondition<Entry>,
-        change: impl Fn(&Record) -> Content,
+        change: impl Fn(&Record) -> C,
     ) -> Result<Changed> {
         if !expected.is_any() {
             // Fails without a lease, for which a full disk has no room.
@@ -237,7 +291,7 @@ impl Images {
         let changed = async {
             let (id, before) = self.expected_image(id, expected).await?;
             let Some(record) = before.live() else { return Err(Error::NoSuchImage(id.to_string())) };
-            let content = change(record);
+            let content = change(record).await?;
             permit.check()?;
             let mut changed = self.records.commit_changes(vec![(id.clone(), before, content)]).await?;
             changed.pop().ok_or_else(|| Error::NoSuchImage(id.to_string()))

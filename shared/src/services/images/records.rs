@@ -62,23 +62,14 @@ impl ImageRecords {
     /// Completes records without a digest (imported ones) from their files, and makes their replicas; returns the
     /// number of completed records. Until then a record is in no backup and must not be deleted.
     pub(crate) async fn complete(&self) -> Result<u64> {
-        if self.core.catalog.read(|state| state.totals().undigested) == 0 {
+        let view = self.core.catalog.view();
+        if view.totals().undigested == 0 {
             return Ok(0);
         }
-        let incomplete: Vec<(ImageId, Arc<Entry>)> = self.core.catalog.read(|state| {
-            let lacks_digest = |id: &ImageId, entry: &Entry| {
-                !id.is_link() && entry.live().is_some_and(|record| record.sha256.is_none())
-            };
-            state
-                .iter()
-                .filter(|(id, entry)| lacks_digest(id, entry))
-                .map(|(id, e)| (id.clone(), Arc::clone(e)))
-                .collect()
-        });
-        let mut completed = Vec::new();
-        for (id, entry) in incomplete {
-            let Some(record) = entry.live().cloned() else { continue };
-            match self.describe(&id, record).await {
+        let (mut undigested, mut completed) = (view.undigested(), Vec::new());
+        while let Some((id, entry)) = undigested.try_next().await? {
+            let Some(record) = entry.live().filter(|record| record.sha256.is_none() && !id.is_link()) else { continue };
+            match self.describe(&id, record.clone()).await {
                 Ok((_, record)) => {
                     completed.push((
                         id,
@@ -94,15 +85,18 @@ impl ImageRecords {
     }
 
     /// Commits changes of those records that are still in the state that each was made from; returns their number.
-    pub(crate) async fn commit_unless_changed(&self, mut changes: Vec<(ImageId, Stamp, Change)>) -> Result<u64> {
+    pub(crate) async fn commit_unless_changed(&self, changes: Vec<(ImageId, Stamp, Change)>) -> Result<u64> {
         let _guard = self.core.editing.lock().await;
         self.core.catalog.refresh().await?;
-        let unchanged =
-            |id: &ImageId, stamp| self.core.catalog.read(|s| s.get(id.as_str()).map(|e| e.stamp) == Some(stamp));
-        changes.retain(|(id, stamp, _)| unchanged(id, *stamp));
-        let count = changes.len() as u64;
+        let (view, mut unchanged) = (self.core.catalog.view(), Vec::new());
+        for (id, stamp, change) in changes {
+            if view.get(id.as_str()).await?.is_some_and(|entry| entry.stamp == stamp) {
+                unchanged.push((id, change));
+            }
+        }
+        let count = unchanged.len() as u64;
         if count > 0 {
-            self.core.catalog.commit(changes.into_iter().map(|(id, _, change)| (id, change)).collect()).await?;
+            self.core.catalog.commit(unchanged).await?;
             self.core.changed.notify_one();
         }
         Ok(count)

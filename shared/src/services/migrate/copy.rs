@@ -1,27 +1,28 @@
 //! Copies what a state needs, in an order in which every object is copied before those that reference it.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
 
 use futures::stream::{self, TryStreamExt};
 
 use super::Migrated;
 use super::lacking::{Wanted, lacking};
 use crate::base::seal;
-use crate::catalog::Snapshot;
+use crate::catalog::{Entry, View};
 use crate::core::ages::IN_FLIGHT;
-use crate::core::error::Result;
+use crate::core::error::{Error, Result};
 use crate::core::{COPIES, Core};
 use crate::layout::{self, BackupName, ImageId};
 use crate::services::backup::{Manifest, Sequence};
 use crate::services::tokens;
 use store::digest::Digest;
-use store::{Body, Key, ObjectMeta, Optional, PutMode, StoreError};
+use store::{Body, Key, Optional, PutMode, StoreError};
 
 /// Copies everything that `state` and `backups` consist of, except for the state itself.
 pub(super) async fn round(
     from: &Core,
     to: &Core,
-    state: &Snapshot,
+    state: &View,
     backups: &[BackupName],
     report: &mut Migrated,
 ) -> Result<()> {
@@ -30,7 +31,7 @@ pub(super) async fn round(
     round.files_without_a_record().await?;
     round.replicas_of_images(report).await?;
     round.other_replicas(report).await?;
-    report.chunks += round.objects_by_digest(layout::CHUNKS, layout::parse_chunk, "chunks").await?.copied;
+    report.chunks += round.objects_by_digest(layout::CATALOG, parse_part, "pages of the catalog").await?.copied;
     report.set_aside +=
         round.objects_by_digest(layout::QUARANTINE, layout::parse_quarantined, "quarantine").await?.copied;
     round.backups(backups, report).await?;
@@ -41,7 +42,7 @@ pub(super) async fn round(
 struct Round<'a> {
     from: &'a Core,
     to: &'a Core,
-    state: &'a Snapshot,
+    state: &'a View,
 }
 
 /// The source of an image's bytes.
@@ -62,9 +63,11 @@ impl Round<'_> {
     /// Copies the bytes of every live image.
     async fn images(&self, report: &mut Migrated) -> Result<()> {
         self.to.progress.begin("images", self.state.totals().live);
-        let wanted = self.state.live().map(|(id, record)| {
-            Ok(Wanted { key: layout::image(id), size: record.size, what: (id.clone(), record.sha256, record.size) })
-        });
+        let file = |(id, entry): (ImageId, Arc<Entry>)| {
+            let record = entry.live()?;
+            Some(Wanted { key: layout::image(&id), size: record.size, what: (id, record.sha256, record.size) })
+        };
+        let wanted = self.state.live().map_err(Error::from).try_filter_map(async |live| Ok(file(live)));
         let copy = async |wanted: Wanted<(ImageId, Option<Digest>, Option<u64>)>| {
             let (id, digest, size) = wanted.what;
             let came = match digest {
@@ -75,9 +78,9 @@ impl Round<'_> {
                     return Ok(None);
                 }
             };
-            Ok::<_, StoreError>(Some((id, came, size)))
+            Ok::<_, Error>(Some((id, came, size)))
         };
-        let lacking = lacking(stream::iter(wanted), &self.to.primary, layout::UPLOADS, &self.to.progress);
+        let lacking = lacking(wanted, &self.to.primary, layout::UPLOADS, &self.to.progress);
         let mut copies = std::pin::pin!(lacking.map_ok(copy).try_buffer_unordered(COPIES));
         while let Some(copied) = copies.try_next().await? {
             let Some((id, came, size)) = copied else { continue };
@@ -108,13 +111,11 @@ impl Round<'_> {
     async fn files_without_a_record(&self) -> Result<()> {
         self.to.progress.begin("files without a record", 0);
         let young = self.from.clock.now() - IN_FLIGHT;
-        let unexplained = |meta: &ObjectMeta| {
-            let id = layout::parse_image(&meta.key)?;
+        let files = self.from.primary.list(layout::UPLOADS, None).map_err(Error::from).try_filter_map(async |meta| {
+            let Some(id) = layout::parse_image(&meta.key) else { return Ok(None) };
             let may_be_under_way = id.uuid().is_some() && meta.modified > young;
-            (self.state.get(id.as_str()).is_none() && !may_be_under_way).then_some(id)
-        };
-        let files = self.from.primary.list(layout::UPLOADS, None).try_filter_map(async |meta| {
-            Ok(unexplained(&meta).map(|id| Wanted { key: meta.key, size: Some(meta.size), what: id }))
+            let is_unexplained = !may_be_under_way && self.state.get(id.as_str()).await?.is_none();
+            Ok(is_unexplained.then_some(Wanted { key: meta.key, size: Some(meta.size), what: id }))
         });
         let mut lacking = std::pin::pin!(lacking(files, &self.to.primary, layout::UPLOADS, &self.to.progress));
         while let Some(file) = lacking.try_next().await? {
@@ -125,14 +126,18 @@ impl Round<'_> {
 
     /// Makes the replicas of live images, from wherever their primary copy is now.
     async fn replicas_of_images(&self, report: &mut Migrated) -> Result<()> {
-        let mut live: Vec<(Digest, &ImageId, Option<u64>)> =
-            self.state.live().filter_map(|(id, record)| Some((record.sha256?, id, record.size))).collect();
+        let replica = |(id, entry): (ImageId, Arc<Entry>)| {
+            let record = entry.live()?;
+            Some((record.sha256?, id, record.size))
+        };
+        let live = self.state.live().try_filter_map(async |live| Ok(replica(live)));
+        let mut live: Vec<(Digest, ImageId, Option<u64>)> = live.try_collect().await?;
         live.sort();
         live.dedup_by_key(|(digest, _, _)| *digest);
         self.to.progress.begin("replicas", live.len() as u64);
-        let wanted = live.into_iter().map(|(digest, id, size)| {
-            Ok(Wanted { key: layout::archived_image(&digest), size, what: (digest, id.clone()) })
-        });
+        let wanted = live
+            .into_iter()
+            .map(|(digest, id, size)| Ok(Wanted { key: layout::archived_image(&digest), size, what: (digest, id) }));
         let archive = self.to.archive.store();
         let copy = async |wanted: Wanted<(Digest, ImageId)>| {
             let (digest, id) = wanted.what;
@@ -140,7 +145,7 @@ impl Round<'_> {
                 return Ok(true);
             }
             // Two records may share these bytes, and the primary's copy for this record may be the missing one.
-            self.from.archive.store().copy_if_right(&wanted.key, archive, &wanted.key, digest).await
+            Ok::<_, Error>(self.from.archive.store().copy_if_right(&wanted.key, archive, &wanted.key, digest).await?)
         };
         let lacking = lacking(stream::iter(wanted), archive, layout::ARCHIVED_IMAGES, &self.to.progress);
         let mut copies = std::pin::pin!(lacking.map_ok(copy).try_buffer_unordered(COPIES));
@@ -156,11 +161,16 @@ impl Round<'_> {
             self.objects_by_digest(layout::ARCHIVED_IMAGES, layout::parse_archived_image, "older images").await?;
         report.second_copies += others.copied;
         // A live image without a copy in TO is already reported as missing.
-        let live: HashSet<Digest> = match others.wrong.is_empty() {
-            true => HashSet::new(),
-            false => self.state.live().filter_map(|(_, record)| record.sha256).collect(),
-        };
-        report.lost_copies.extend(others.wrong.into_iter().filter(|digest| !live.contains(digest)));
+        let mut lost: BTreeSet<Digest> = others.wrong.into_iter().collect();
+        let mut live = self.state.live();
+        while !lost.is_empty()
+            && let Some((_, entry)) = live.try_next().await?
+        {
+            if let Some(digest) = entry.content_digest() {
+                lost.remove(&digest);
+            }
+        }
+        report.lost_copies.append(&mut lost);
         Ok(())
     }
 
@@ -173,14 +183,14 @@ impl Round<'_> {
     ) -> Result<Copied> {
         self.to.progress.begin(step, 0);
         let (from, to) = (self.from.archive.store(), self.to.archive.store());
-        let wanted = from.list(prefix, None).try_filter_map(async |meta| {
+        let wanted = from.list(prefix, None).map_err(Error::from).try_filter_map(async |meta| {
             Ok(parse(&meta.key).map(|digest| Wanted { key: meta.key, size: Some(meta.size), what: digest }))
         });
         let copy = async |wanted: Wanted<Digest>| {
             let came = from.copy_if_right(&wanted.key, to, &wanted.key, wanted.what).await?;
             // An object that disappeared meanwhile was pruned, and is unreferenced.
             let wrong = !came && from.head(&wanted.key).await.optional()?.is_some();
-            Ok::<_, StoreError>((wanted.what, came, wrong))
+            Ok::<_, Error>((wanted.what, came, wrong))
         };
         let mut copies =
             std::pin::pin!(lacking(wanted, to, prefix, &self.to.progress).map_ok(copy).try_buffer_unordered(COPIES));
@@ -192,15 +202,12 @@ impl Round<'_> {
         Ok(all)
     }
 
-    /// Copies the manifests of these backups, each once all its chunks exist.
+    /// Copies the manifests of these backups, each once all its pages exist.
     async fn backups(&self, names: &[BackupName], report: &mut Migrated) -> Result<()> {
         self.to.progress.begin("backups", names.len() as u64);
         let (from, to) = (self.from.archive.store(), self.to.archive.store());
-        let chunks: HashSet<Digest> = to
-            .list(layout::CHUNKS, None)
-            .try_filter_map(async |meta| Ok(layout::parse_chunk(&meta.key)))
-            .try_collect()
-            .await?;
+        let parts: HashSet<Digest> =
+            to.list(layout::CATALOG, None).try_filter_map(async |meta| Ok(parse_part(&meta.key))).try_collect().await?;
         let wanted = names.iter().map(|name| Ok(Wanted { key: layout::manifest(*name), size: None, what: *name }));
         let mut lacking = std::pin::pin!(lacking(stream::iter(wanted), to, layout::BACKUPS, &self.to.progress));
         while let Some(Wanted { key, what: name, .. }) = lacking.try_next().await? {
@@ -211,9 +218,7 @@ impl Round<'_> {
             }
             let manifest = read.intact()?.map(|(bytes, _)| (Manifest::decode(&bytes), bytes));
             match manifest {
-                Some((Ok(manifest), bytes))
-                    if manifest.name == name && manifest.chunks.iter().all(|chunk| chunks.contains(&chunk.sha256)) =>
-                {
+                Some((Ok(manifest), bytes)) if manifest.name == name && self.has_parts(&manifest, &parts).await? => {
                     to.put(&key, &Body::from(bytes), &PutMode::Overwrite).await?;
                     report.backups += 1;
                 }
@@ -221,6 +226,19 @@ impl Round<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether `parts` has all pages or chunks of a backup.
+    async fn has_parts(&self, manifest: &Manifest, parts: &HashSet<Digest>) -> Result<bool> {
+        let mut pages = HashSet::new();
+        if let Some(entries) = manifest.entries() {
+            match self.from.catalog.reach_archived(entries, &mut pages).await {
+                Err(error) if error.is_damage() => return Ok(false),
+                reached => reached?,
+            }
+        }
+        pages.extend(manifest.chunks.iter().map(|chunk| chunk.sha256));
+        Ok(pages.is_subset(parts))
     }
 
     /// Copies which automatic backups are due. If it cannot be read, TO starts the count again, as FROM would.
@@ -251,4 +269,9 @@ impl Round<'_> {
         let Some(body) = self.from.primary.fetch(key).await.intact()? else { return Ok(()) };
         self.to.primary.put(key, &body, &PutMode::Overwrite).await.map(drop)
     }
+}
+
+/// The digest of a page of the catalog, or of a chunk of a backup of format 1.
+fn parse_part(key: &Key) -> Option<Digest> {
+    layout::parse_page(key).or_else(|| layout::parse_chunk(key))
 }

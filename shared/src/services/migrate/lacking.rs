@@ -5,6 +5,7 @@ use std::pin::Pin;
 use futures::stream::{self, BoxStream, Peekable, Stream, StreamExt, TryStreamExt};
 
 use crate::base::progress::Progress;
+use crate::core::error::Result;
 use store::{Key, ObjectMeta, Store, StoreError};
 
 /// An object that should exist under a key.
@@ -18,11 +19,11 @@ pub(super) struct Wanted<T> {
 /// Those of `wanted`, which is sorted by key, that `place` lacks or holds with another length. Each item that was
 /// checked counts in `progress`.
 pub(super) fn lacking<'a, T: Send + Sync + 'a>(
-    wanted: impl Stream<Item = Result<Wanted<T>, StoreError>> + Send + 'a,
+    wanted: impl Stream<Item = Result<Wanted<T>>> + Send + 'a,
     store: &Store,
     prefix: &str,
     progress: &'a Progress,
-) -> impl Stream<Item = Result<Wanted<T>, StoreError>> + Send + 'a {
+) -> impl Stream<Item = Result<Wanted<T>>> + Send + 'a {
     let listing = store.list(prefix, None).peekable();
     stream::try_unfold((wanted.boxed(), listing), async move |(mut wanted, mut listing)| {
         while let Some(item) = wanted.try_next().await? {

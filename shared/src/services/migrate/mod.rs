@@ -1,11 +1,11 @@
 //! Migration: copies a store from one location to another.
 //!
 //! FROM is only read, and may be served meanwhile. TO receives image bytes first, then replicas, chunks and backups,
-//! and last, in one put, the checkpoint: until then TO is not a store, or is the older one that it was. An object that
+//! and last, in one put, the root: until then TO is not a store, or is the older one that it was. An object that
 //! exists in TO with the right length is not copied again, since a put is atomic. So another run completes an
 //! interrupted one, and a later run copies what changed. Nothing in TO is deleted.
 //!
-//! While TO has no checkpoint yet, it contains a marker, and a start refuses it: the files alone would look like a
+//! While TO has no root yet, it contains a marker, and a start refuses it: the files alone would look like a
 //! store whose metadata was lost.
 //!
 //! Architecture invariant: nothing here writes to FROM.
@@ -19,7 +19,7 @@ use std::collections::BTreeSet;
 use futures::stream::TryStreamExt;
 use serde::Serialize;
 
-use crate::catalog::Snapshot;
+use crate::catalog::{CatalogError, Difference, View};
 use crate::core::Core;
 use crate::core::error::{Error, Result};
 use crate::layout::{self, BackupName, ImageId};
@@ -76,16 +76,18 @@ impl Migrated {
 pub async fn migrate(from: &Core, to: &Core) -> Result<Migrated> {
     from.catalog.refresh().await?;
     let Some(store) = from.catalog.store_id() else {
-        return refused("The store to migrate from is not one yet: it has no checkpoint. Start the server on it once.");
+        return refused("The store to migrate from is not one yet: it has no root. Start the server on it once.");
     };
     check_target(from, to, store).await?;
-    let (mut report, mut last) = (Migrated::default(), None::<Snapshot>);
+    let (mut report, mut last) = (Migrated::default(), None::<View>);
     for _ in 0..ROUNDS {
         // The objects that these backups reference are older than the backups, so the later listings include them.
         let backups = backup_names(from.archive.store()).await?;
         from.catalog.refresh().await?;
-        let now = from.catalog.read(|state| state.snapshot());
-        report.caught_up += last.as_ref().map_or(0, |last| changes(last, &now));
+        let now = from.catalog.view();
+        if let Some(last) = &last {
+            report.caught_up += changes(last, &now).await?;
+        }
         report = Migrated { missing: BTreeSet::new(), ..report };
         copy::round(from, to, &now, &backups, &mut report).await?;
         if !to.catalog.adopt(&now, store).await? {
@@ -93,7 +95,7 @@ pub async fn migrate(from: &Core, to: &Core) -> Result<Migrated> {
         }
         marker::remove(&to.primary).await?;
         from.catalog.refresh().await?;
-        report.behind = from.catalog.read(|state| changes(&now, &state.snapshot()));
+        report.behind = changes(&now, &from.catalog.view()).await?;
         report.images = now.totals().live;
         last = Some(now);
         let rests = backup_names(from.archive.store()).await?.iter().all(|name| backups.contains(name));
@@ -102,7 +104,13 @@ pub async fn migrate(from: &Core, to: &Core) -> Result<Migrated> {
         }
     }
     // An image that was deleted meanwhile does not count as missing.
-    report.missing.retain(|id| from.catalog.read(|state| state.lives(id.as_str())));
+    let (view, mut missing) = (from.catalog.view(), BTreeSet::new());
+    for id in report.missing {
+        if view.is_live(id.as_str()).await? {
+            missing.insert(id);
+        }
+    }
+    report.missing = missing;
     report.unreadable_commits = from.catalog.unreadable().len() + from.catalog.only_in_mirrors().await?.len();
     Ok(report)
 }
@@ -123,13 +131,12 @@ async fn check_target(from: &Core, to: &Core, store: uuid::Uuid) -> Result<()> {
         return if other == store { Ok(()) } else { refused("Another store is being migrated to this location.") };
     }
     to.catalog.refresh().await?;
-    let theirs = from.catalog.read(|state| state.snapshot());
     match to.catalog.store_id() {
         Some(found) if found == store => {
-            return if to.catalog.beyond(&theirs).is_empty() { Ok(()) } else { refused(TARGET_IS_AHEAD) };
+            return if to.catalog.is_ahead_of(&from.catalog.view()).await? { refused(TARGET_IS_AHEAD) } else { Ok(()) };
         }
         // A server that was once started here has left an empty store.
-        Some(_) if to.catalog.read(|state| state.totals().uploads()) == 0 && holds_no_images(to).await? => {}
+        Some(_) if to.catalog.view().totals().uploads() == 0 && holds_no_images(to).await? => {}
         None if is_empty(&to.primary).await? && is_empty(to.archive.store()).await? => {}
         _ => return refused("The location to migrate to is not empty, and is not this store."),
     }
@@ -168,9 +175,13 @@ async fn backup_names(archive: &Store) -> Result<Vec<BackupName>, StoreError> {
     backups.try_filter_map(async |meta| Ok(layout::parse_manifest(&meta.key))).try_collect().await
 }
 
-/// How many images differ between a state and a later one.
-fn changes(then: &Snapshot, now: &Snapshot) -> u64 {
-    now.iter().filter(|(id, entry)| !then.covers(id, entry)).count() as u64
+/// How many images have changed between a state and a later one. Tombstones that were dropped do not count.
+async fn changes(then: &View, now: &View) -> Result<u64, CatalogError> {
+    let is_newer = |Difference { before, after, .. }: &Difference| {
+        after.as_ref().is_some_and(|after| before.as_ref().is_none_or(|before| after.supersedes(before)))
+    };
+    let newer = then.differences(now).try_filter(|difference| std::future::ready(is_newer(difference)));
+    newer.try_fold(0, async |count, _| Ok(count + 1)).await
 }
 
 /// [`Error::MigrationUnfinished`] if a migration into this store has begun and not ended.

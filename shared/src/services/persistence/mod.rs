@@ -8,7 +8,7 @@
 //!   record that it had a file system of its own, it has none now, and it carries no mark ([`Fenced`]). Then nothing is
 //!   written anywhere: missing data would be restored beside the volume, and deletions would be forgotten.
 //!
-//! A location carries a mark if it has a ledger or a checkpoint. Recovery writes a checkpoint into every location
+//! A location carries a mark if it has a ledger or a root. Recovery writes a root into every location
 //! before a ledger records it as a volume, so no crash leaves a volume that is recorded but not marked.
 
 mod instance;
@@ -310,7 +310,7 @@ impl Persistence {
     /// Whether a location carries the mark of a store. A location that does not answer is not known to be empty.
     async fn carries_mark(&self, location: Location) -> bool {
         let store = self.store_of(location);
-        for key in [layout::starts(), layout::checkpoint()] {
+        for key in [layout::starts(), layout::root(), layout::metadata_file()] {
             if !matches!(store.head(&key).await.optional(), Ok(None)) {
                 return true;
             }

@@ -1,13 +1,13 @@
-//! [`Contents`]: the state to export, chunk by chunk.
+//! [`Contents`]: the state to export, of which only a part is in memory at a time.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use futures::stream::{self, Stream, StreamExt, TryStreamExt};
+use futures::stream::{Stream, StreamExt, TryStreamExt};
 use jiff::Timestamp;
 
 use super::verified_image::VerifiedImage;
-use crate::catalog::{Chunk, Entry};
+use crate::catalog::{CatalogError, Entry, View};
 use crate::core::Core;
 use crate::core::error::{Error, Result};
 use crate::layout::{self, BackupName, ImageId};
@@ -55,26 +55,27 @@ impl Exports {
     }
 }
 
-/// The state to export: its chunks, one of which is in memory at a time.
+/// The state to export.
 pub(super) struct Contents<'a> {
     pub(super) exports: &'a Exports,
-    pub(super) backup: Option<BackupName>,
+    entries: Entries,
     pub(super) moment: Timestamp,
-    pub(super) chunks: Vec<Part>,
     pub(super) records: u64,
     /// Images that are left out of a zip with an announced length; every other one must be found.
     pub(super) left_out: Option<BTreeSet<ImageId>>,
 }
 
-pub(super) enum Part {
-    Archived(Digest),
-    Held(Arc<Chunk>),
+/// Where the entries are.
+enum Entries {
+    Now(View),
+    Backup(BackupName, View),
 }
 
 impl<'a> Contents<'a> {
     /// Empty contents, only for [`find`](Self::find) on live images.
     pub(super) fn of_single_images(exports: &'a Exports) -> Self {
-        Self { exports, backup: None, moment: exports.core.clock.now(), chunks: Vec::new(), records: 0, left_out: None }
+        let (entries, moment) = (Entries::Now(View::of([])), exports.core.clock.now());
+        Self { exports, entries, moment, records: 0, left_out: None }
     }
 
     /// The same for a zip with an announced length that does not contain these images.
@@ -86,33 +87,17 @@ impl<'a> Contents<'a> {
         match what {
             What::Backup(name) => {
                 let manifest = exports.backups.manifest(name).await?;
-                let chunks = manifest.chunks.iter().map(|chunk| Part::Archived(chunk.sha256)).collect();
+                let view = exports.backups.view(&manifest).await?;
                 let (moment, records) = (manifest.created, manifest.images);
-                Ok(Self { exports, backup: Some(name), moment, chunks, records, left_out: None })
+                Ok(Self { exports, entries: Entries::Backup(name, view), moment, records, left_out: None })
             }
             What::Now => {
                 exports.core.catalog.refresh().await?;
                 exports.records.complete().await?;
-                let snapshot = exports.core.catalog.read(|state| state.snapshot());
-                let chunks = snapshot.chunks().iter().map(|chunk| Part::Held(Arc::clone(chunk))).collect();
-                let (moment, records) = (exports.core.clock.now(), snapshot.totals().live);
-                Ok(Self { exports, backup: None, moment, chunks, records, left_out: None })
+                let view = exports.core.catalog.view();
+                let (moment, records) = (exports.core.clock.now(), view.totals().live);
+                Ok(Self { exports, entries: Entries::Now(view), moment, records, left_out: None })
             }
-        }
-    }
-
-    /// The live entries of one chunk, by name.
-    pub(super) async fn entries(&self, part: &Part) -> Result<Vec<(ImageId, Arc<Entry>)>> {
-        match (part, self.backup) {
-            (Part::Held(chunk), _) => Ok(chunk.live().map(|(id, entry)| (id.clone(), Arc::clone(entry))).collect()),
-            (Part::Archived(digest), Some(name)) => match self.exports.backups.read_chunk(digest).await? {
-                Some(entries) => Ok(entries),
-                None => {
-                    self.check_backup_exists().await?;
-                    Err(Error::DamagedBackup(name))
-                }
-            },
-            (Part::Archived(_), None) => Ok(Vec::new()),
         }
     }
 
@@ -124,8 +109,16 @@ impl<'a> Contents<'a> {
 
     /// Every live entry in the order of a zip.
     pub(super) fn each(&self) -> impl Stream<Item = Result<(ImageId, Arc<Entry>)>> {
-        let entries = stream::iter(&self.chunks).then(|part| self.entries(part));
-        entries.map_ok(|entries| stream::iter(entries.into_iter().map(Ok::<_, Error>))).try_flatten()
+        match &self.entries {
+            Entries::Now(view) => view.live().map_err(Error::from).left_stream(),
+            Entries::Backup(name, view) => {
+                let failure = async |error: CatalogError| match error.is_damage() {
+                    true => Err(self.check_backup_exists().await.err().unwrap_or(Error::DamagedBackup(*name))),
+                    false => Err(error.into()),
+                };
+                view.live().or_else(failure).right_stream()
+            }
+        }
     }
 
     pub(super) async fn find(
@@ -182,7 +175,7 @@ impl<'a> Contents<'a> {
     /// A prune and the delete of a backup remove its manifest before anything that it references. So if something is
     /// missing and the manifest still exists, neither of them caused it.
     async fn check_backup_exists(&self) -> Result<()> {
-        let Some(name) = self.backup else { return Ok(()) };
+        let Entries::Backup(name, _) = self.entries else { return Ok(()) };
         let manifest = self.exports.core.archive.store().head(&layout::manifest(name)).await.optional()?;
         manifest.map(drop).ok_or_else(|| Error::NoSuchBackup(name.to_string()))
     }

@@ -13,7 +13,7 @@ use super::source_file::SourceFile;
 use super::source_layout::SourceLayout;
 use super::text_budget::TextBudget;
 use crate::base::clock::format_millis;
-use crate::catalog::{Change, Checkpoint, Commit, Content, Record, Snapshot, Stamp, State, decode_checkpoint};
+use crate::catalog::{Change, Commit, Content, Entry, MetadataFile, Record, Stamp, View, decode_metadata_file};
 use crate::core::error::{Error, Result};
 use crate::core::lease::Lease;
 use crate::core::{COPIES, Core, blocking};
@@ -82,7 +82,7 @@ pub(super) enum TakenBytes {
 /// A record, a file or both, under one name.
 struct Subject {
     name: String,
-    /// The record, and its version in a checkpoint of Keepsake.
+    /// The record, and its version in a metadata file of Keepsake.
     record: Option<(Record, u64)>,
     file: Option<SourceFile>,
     /// It is a file in an arbitrary folder, whose name carries no meaning.
@@ -107,13 +107,13 @@ struct Seen {
 
 /// The present state that an import is compared with.
 struct Now {
-    snapshot: Snapshot,
+    view: View,
     present: HashMap<ImageId, Listed>,
 }
 
 impl Now {
-    fn live(&self, id: &ImageId) -> Option<&Record> {
-        self.snapshot.get(id.as_str())?.live()
+    async fn get(&self, id: &ImageId) -> Result<Option<Arc<Entry>>> {
+        Ok(self.view.get(id.as_str()).await?)
     }
 
     /// Whether a file of the right length is in `uploads/`.
@@ -152,8 +152,8 @@ impl Imports {
         plan.renamed_files = source.files.iter().filter_map(renamed).collect();
         let subjects = self.subjects(source, &mut plan).await?;
         self.core.catalog.refresh().await?;
-        let snapshot = self.core.catalog.read(|state| state.snapshot());
-        let now = Now { snapshot, present: self.records.list_files().await? };
+        let view = self.core.catalog.view();
+        let now = Now { view, present: self.records.list_files().await? };
         let files = subjects.iter().filter(|subject| subject.file.is_some()).count() as u64;
         self.core.progress.begin("reading", files);
         let look = async |subject: Subject| {
@@ -168,7 +168,7 @@ impl Imports {
         };
         let mut looked = stream::iter(subjects).map(look).buffered(COPIES);
         while let Some((subject, facts)) = looked.try_next().await? {
-            Self::decide(&mut plan, &now, subject, facts);
+            Self::decide(&mut plan, &now, subject, facts).await?;
         }
         plan.date_arrivals(self.core.clock.now());
         Ok(plan)
@@ -178,26 +178,27 @@ impl Imports {
     async fn subjects(&self, source: &Source, plan: &mut ImportPlan) -> Result<Vec<Subject>> {
         let mut sources = SourceLayout::of(source);
         plan.skipped.append(&mut sources.without_role);
-        let (mut state, mut odd) = (State::default(), Vec::new());
+        let (mut found, mut odd) = (Vec::new(), Vec::new());
         let (mut subjects, mut budget) = (Vec::new(), TextBudget::of(source));
         if let Some(file) = &sources.metadata {
             let bytes = budget.read(source, file, self.core.primary.spool()).await?;
-            let decoded = blocking(move || decode_checkpoint(&bytes)).await?;
+            let decoded = blocking(move || decode_metadata_file(&bytes)).await?;
             match decoded.map_err(|error| unreadable(file, &error))? {
-                Checkpoint::Ours(ours, _) => state = ours,
-                Checkpoint::Older(older) => {
-                    state = older.records.into_iter().collect();
+                MetadataFile::Ours(ours) => found = ours.entries,
+                MetadataFile::Older(older) => {
+                    found = older.records;
                     odd = older.unusable;
                 }
             }
         }
-        // The commits in a folder that Keepsake has served, which are not in its checkpoint yet.
+        // The commits in a folder that Keepsake has served, which are not in its metadata file yet.
         for file in &sources.commits {
             let bytes = budget.read(source, file, self.core.primary.spool()).await?;
             let commit = Commit::decode(&bytes).map_err(|error| unreadable(file, &error))?;
-            commit.entries.iter().for_each(|(id, entry)| _ = state.join(id, entry));
+            found.extend(commit.entries);
         }
-        for (id, entry) in state.iter() {
+        let mut joined = View::of(found).entries();
+        while let Some((id, entry)) = joined.try_next().await? {
             let (name, file) = (id.to_string(), sources.uploads.remove(id.as_str()));
             match entry.live() {
                 Some(record) => {
@@ -236,7 +237,11 @@ impl Imports {
 
     async fn examine(&self, source: &Source, subject: &Subject, now: &Now) -> Result<Facts> {
         let id = ImageId::new(&subject.name).ok().filter(|_| !subject.plain);
-        let live = id.as_ref().and_then(|id| now.live(id));
+        let entry = match &id {
+            Some(id) => now.get(id).await?,
+            None => None,
+        };
+        let live = entry.as_ref().and_then(|entry| entry.live());
         let mut facts = Facts { seen: None, present: None, archived: false };
         let wanted = subject.record.as_ref().and_then(|(record, _)| record.sha256);
         // The same image is intact here: its file need not be read.
@@ -264,7 +269,7 @@ impl Imports {
         Ok(facts)
     }
 
-    fn decide(plan: &mut ImportPlan, now: &Now, subject: Subject, facts: Facts) {
+    async fn decide(plan: &mut ImportPlan, now: &Now, subject: Subject, facts: Facts) -> Result<()> {
         let Subject { name, record, file, plain } = subject;
         let promised = record.as_ref().and_then(|(record, _)| record.sha256);
         let mut brought = facts.seen.zip(file);
@@ -276,17 +281,17 @@ impl Imports {
             && let Some((_, file)) = brought.take_if(|(seen, _)| seen.media.is_err())
         {
             plan.skipped.push(file.path);
-            return;
+            return Ok(());
         }
         let content = brought.as_ref().map(|(seen, _)| seen.digest).or(promised);
         let media = brought.as_ref().and_then(|(seen, _)| seen.media.as_ref().ok());
-        // An image keeps its name, unless another has it: a live one, or a file whose record is unknown.
-        let is_another = |there: Option<Digest>| there.zip(content).is_some_and(|(there, content)| there != content);
-        let free = |id: &ImageId| match now.live(id) {
-            Some(live) => !is_another(live.sha256),
-            None => !is_another(facts.present),
-        };
-        let own = ImageId::new(&name).ok().filter(|id| !plain && free(id));
+        let mut own = ImageId::new(&name).ok().filter(|_| !plain);
+        if let Some(id) = &own {
+            // An image keeps its name, unless another has it: a live one, or a file whose record is unknown.
+            let entry = now.get(id).await?;
+            let there = entry.as_ref().and_then(|entry| entry.live()).map_or(facts.present, |live| live.sha256);
+            own = own.filter(|_| there.zip(content).is_none_or(|(there, content)| there == content));
+        }
         let id = own.unwrap_or_else(|| {
             let named = || names::extension(&name).unwrap_or_else(|| "bin".to_owned());
             let extension = media.map_or_else(named, |media| media.format.extension().to_owned());
@@ -298,18 +303,18 @@ impl Imports {
         });
         if plan.takes.contains_key(&id) {
             plan.kept += 1;
-            return;
+            return Ok(());
         }
 
-        let entry = now.snapshot.get(id.as_str());
-        let planned_from = entry.map(|entry| entry.stamp);
-        if let (Some(entry), Some(live)) = (entry, now.live(&id)) {
+        let entry = now.get(&id).await?;
+        let planned_from = entry.as_ref().map(|entry| entry.stamp);
+        if let Some((entry, live)) = entry.as_ref().and_then(|entry| Some((entry, entry.live()?))) {
             let lacking = !now.has_file(&id, live) && !live.is_link();
             let Some((seen, file)) =
                 brought.filter(|(seen, _)| lacking && live.sha256.is_none_or(|d| d == seen.digest))
             else {
                 plan.kept += 1;
-                return;
+                return Ok(());
             };
             let change = live.sha256.is_none().then(|| {
                 let content = Content::Live(completed(live.clone(), seen.size, seen.digest, seen.media.as_ref().ok()));
@@ -317,7 +322,7 @@ impl Imports {
             });
             plan.restored.insert(id.clone());
             plan.takes.insert(id, Take { change, bytes: seen.bytes(file) });
-            return;
+            return Ok(());
         }
 
         let (mut record, version) = match record {
@@ -351,9 +356,10 @@ impl Imports {
             },
         };
         // It supersedes the tombstone here, and any that was dropped.
-        let version = now.snapshot.next_version(id.as_str()).max(version + 1);
+        let version = now.view.next_version(id.as_str()).await?.max(version + 1);
         let change = Change { version, content: Content::Live(record) };
         plan.takes.insert(id, Take { change: Some((planned_from, change)), bytes });
+        Ok(())
     }
 }
 

@@ -17,7 +17,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use super::decide::{ImportPlan, Imports, Take, TakenBytes};
 use super::source::Source;
 use super::source_file::SourceFile;
-use crate::catalog::State;
+use crate::catalog::View;
 use crate::catalog::quarantine::put_into_quarantine;
 use crate::core::COPIES;
 use crate::core::archive::Archived;
@@ -123,13 +123,17 @@ impl Imports {
         lease.renew().await?;
         let _guard = self.core.editing.lock().await;
         self.core.catalog.refresh().await?;
-        plan.skip_changed(|id| self.core.catalog.read(|state| state.get(id.as_str()).map(|entry| entry.stamp)));
+        let now = self.core.catalog.view();
+        plan.skip_changed(&now).await?;
         let changes = plan.takes.iter_mut();
         let changes: Vec<_> = changes.filter_map(|(id, take)| Some((id.clone(), take.change.take()?.1))).collect();
         if !changes.is_empty() {
             // An import is not a series of uploads with a backup for each ten: one backup covers all of it.
-            let new = |state: &State| changes.iter().filter(|(id, _)| state.get(id.as_str()).is_none()).count();
-            self.backups.pass_over_automatic(self.core.catalog.read(new) as u64).await?;
+            let mut new = 0;
+            for (id, _) in &changes {
+                new += u64::from(now.get(id.as_str()).await?.is_none());
+            }
+            self.backups.pass_over_automatic(new).await?;
             self.core.catalog.commit(changes).await?;
             self.core.changed.notify_one();
         }
@@ -170,7 +174,7 @@ impl Imports {
             return Ok(Archived::Yes);
         }
         let differs_in_case = |other: &ImageId| other != id && other.as_str().eq_ignore_ascii_case(id.as_str());
-        if self.core.catalog.read(|state| state.live().any(|(other, _)| differs_in_case(other))) {
+        if self.core.catalog.view().live().try_any(async |(other, _)| differs_in_case(&other)).await? {
             // On a case-insensitive file system, the file belongs to the other image.
             tracing::warn!(image = %id, "another image's name differs only in case; this image is served from the archive");
             return Ok(Archived::Yes);
@@ -200,12 +204,16 @@ fn of_type(body: Body, format: Option<Format>) -> Body {
 
 impl ImportPlan {
     /// Skips what changed after the plan was made.
-    fn skip_changed(&mut self, now: impl Fn(&ImageId) -> Option<crate::catalog::Stamp>) {
-        let moved = |(id, take): (&ImageId, &Take)| {
-            let (planned, _) = take.change.as_ref()?;
-            (now(id) != *planned).then(|| id.clone())
-        };
-        for id in self.takes.iter().filter_map(moved).collect::<Vec<_>>() {
+    async fn skip_changed(&mut self, now: &View) -> Result<()> {
+        let mut moved = Vec::new();
+        for (id, take) in &self.takes {
+            if let Some((planned, _)) = &take.change
+                && now.get(id.as_str()).await?.map(|entry| entry.stamp) != *planned
+            {
+                moved.push(id.clone());
+            }
+        }
+        for id in moved {
             self.takes.remove(&id);
             self.restored.remove(&id);
             self.adopted.remove(&id);
@@ -214,5 +222,6 @@ impl ImportPlan {
             self.undated.remove(&id);
             self.kept += 1;
         }
+        Ok(())
     }
 }

@@ -20,7 +20,7 @@ pub(super) struct SourceLayout {
 
 impl SourceLayout {
     pub(super) fn of(source: &Source) -> Self {
-        let metadata = layout::checkpoint();
+        let metadata = layout::metadata_file();
         let is_root = |root: &str| {
             let below = source.files.iter().filter_map(|file| file.path.strip_prefix(root));
             below.into_iter().any(|path| path == metadata.as_str() || path.starts_with(layout::UPLOADS))

@@ -15,18 +15,21 @@ use store::digest::{Digest, Hasher};
 /// The text files of an export, in order.
 pub(super) fn texts<'a>(contents: &'a Contents<'a>, missing: &'a BTreeSet<ImageId>) -> Vec<Text<'a>> {
     let kinds: &[_] = if missing.is_empty() {
-        &[(TextKind::Metadata, layout::checkpoint()), (TextKind::Digests, layout::exported_digests())]
+        &[(TextKind::Metadata, layout::metadata_file()), (TextKind::Digests, layout::exported_digests())]
     } else {
         &[
             (TextKind::Missing, layout::exported_missing()),
-            (TextKind::Metadata, layout::checkpoint()),
+            (TextKind::Metadata, layout::metadata_file()),
             (TextKind::Digests, layout::exported_digests()),
         ]
     };
     kinds.iter().map(|(kind, name)| Text { contents, missing, kind: *kind, name: name.clone() }).collect()
 }
 
-/// A text file of an export. It is generated each time it is read, chunk by chunk, so that it is never in memory as a
+/// Records in a piece of a text.
+const RECORDS: usize = 256;
+
+/// A text file of an export. It is generated each time it is read, piece by piece, so that it is never in memory as a
 /// whole.
 pub(super) struct Text<'a> {
     contents: &'a Contents<'a>,
@@ -49,8 +52,8 @@ impl Text<'_> {
     /// The text in pieces; `listed` are the texts before this one.
     pub(super) fn pieces<'b>(&'b self, listed: &'b [(Key, Digest)]) -> impl Stream<Item = Result<Vec<u8>>> + 'b {
         let mut first = true;
-        let chunks = stream::iter(&self.contents.chunks).then(|part| self.contents.entries(part));
-        let middle = chunks.map_ok(move |entries| {
+        let entries = self.contents.each().try_chunks(RECORDS).map_err(|failed| failed.1);
+        let middle = entries.map_ok(move |entries| {
             let live = entries.iter().filter_map(|(id, entry)| Some((id, entry.live()?)));
             let mut piece = Vec::new();
             live.for_each(|(id, record)| self.write(id, record, &mut first, &mut piece));

@@ -172,7 +172,7 @@ fn named(files: Vec<SourceFile>, raw_names: &[Option<Box<[u8]>>]) -> Result<Vec<
         }
         taken.push(file);
     }
-    let metadata = layout::checkpoint();
+    let metadata = layout::metadata_file();
     let refused = |path: &str| path.rsplit('/').next() == Some(metadata.as_str());
     match names::make_distinct(&mut taken, refused) {
         Ok(()) => Ok(taken),

@@ -2,74 +2,56 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use crate::catalog::Snapshot;
 use crate::layout;
 use crate::services::backup::Manifest;
 use store::digest::Digest;
 use store::{ETag, Key, ObjectMeta};
 
-/// A content-addressed object in the archive.
+/// A content-addressed object.
 #[derive(Clone)]
 pub(super) struct Candidate {
     pub(super) kind: ObjectKind,
     pub(super) digest: Digest,
+    /// Which location it is in: 0 is the primary, 1 the archive, 2 the mirror in `uploads/`.
+    pub(super) place: usize,
     pub(super) version: ObjectMeta,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum ObjectKind {
+    /// A page of the catalog, in any location.
+    Page,
+    /// A chunk of a backup of format 1, in the archive.
     Chunk,
+    /// A replica of an image, in the archive.
     Image,
-}
-
-/// Candidates for removal, by digest.
-pub(super) struct Candidates {
-    pub(super) chunks: BTreeSet<Digest>,
-    pub(super) images: BTreeSet<Digest>,
-}
-
-impl Candidates {
-    /// The digests of the listed candidates.
-    pub(super) fn of(candidates: &[Candidate]) -> Self {
-        let those = |kind| candidates.iter().filter(move |c| c.kind == kind).map(|candidate| candidate.digest);
-        Self { chunks: those(ObjectKind::Chunk).collect(), images: those(ObjectKind::Image).collect() }
-    }
 }
 
 /// A manifest together with its object version.
 pub(super) type Stored = (ObjectMeta, Manifest);
 
 /// The candidates to which no reference has been found yet.
+#[derive(Default)]
 pub(super) struct Unreferenced {
-    pub(super) candidates: Candidates,
-    /// Chunks that reference no candidate image.
-    pub(super) known: HashSet<Digest>,
+    /// Images without a known reference.
+    pub(super) images: BTreeSet<Digest>,
+    /// Pages and chunks that are referenced.
+    pub(super) referenced: HashSet<Digest>,
+    /// Pages and chunks whose live entries have been compared with the candidates.
+    pub(super) compared: HashSet<Digest>,
+    /// Pages of which all entries have been, deleted ones included.
+    pub(super) compared_with_deleted: HashSet<Digest>,
     /// The versions of the manifests and intents that have been read.
     pub(super) read: HashSet<(Key, ETag)>,
-    /// The catalog snapshot that was examined last.
-    pub(super) state: Snapshot,
 }
 
 impl Unreferenced {
-    /// Starts with all `candidates`; nothing has been examined yet.
-    pub(super) fn new(candidates: Candidates) -> Self {
-        let (known, read) = Default::default();
-        Self { candidates, known, read, state: Snapshot::default() }
-    }
-
     /// Whether no reference to this candidate has been found.
     pub(super) fn has(&self, candidate: &Candidate) -> bool {
         match candidate.kind {
-            ObjectKind::Chunk => self.candidates.chunks.contains(&candidate.digest),
-            ObjectKind::Image => self.candidates.images.contains(&candidate.digest),
+            ObjectKind::Page | ObjectKind::Chunk => !self.referenced.contains(&candidate.digest),
+            ObjectKind::Image => self.images.contains(&candidate.digest),
         }
-    }
-
-    /// The keys of these objects, images first.
-    pub(super) fn objects(&self) -> impl Iterator<Item = (ObjectKind, Digest, Key)> {
-        let image = |digest: &Digest| (ObjectKind::Image, *digest, layout::archived_image(digest));
-        let chunk = |digest: &Digest| (ObjectKind::Chunk, *digest, layout::chunk(digest));
-        self.candidates.images.iter().map(image).chain(self.candidates.chunks.iter().map(chunk))
     }
 
     pub(super) fn has_read(&self, version: &ObjectMeta) -> bool {
@@ -77,17 +59,14 @@ impl Unreferenced {
     }
 
     pub(super) fn remove_images(&mut self, named: impl IntoIterator<Item = Digest>) {
-        named.into_iter().for_each(|digest| _ = self.candidates.images.remove(&digest));
+        named.into_iter().for_each(|digest| _ = self.images.remove(&digest));
     }
+}
 
-    /// Takes out what this catalog state references; examines only what changed since the last snapshot.
-    pub(super) fn remove_referenced_by_state(&mut self, state: Snapshot) {
-        if !self.candidates.images.is_empty() {
-            let changed: Vec<_> = state.changed_since(&self.state).cloned().collect();
-            changed.iter().for_each(|chunk| self.remove_images(chunk.contents()));
-        }
-        self.state = state;
-    }
+/// Which kind of object has this key, and its digest.
+pub(super) fn part_of_catalog(key: &Key) -> Option<(ObjectKind, Digest)> {
+    let page = layout::parse_page(key).map(|digest| (ObjectKind::Page, digest));
+    page.or_else(|| layout::parse_chunk(key).map(|digest| (ObjectKind::Chunk, digest)))
 }
 
 /// The existing backups.

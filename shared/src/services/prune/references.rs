@@ -1,4 +1,4 @@
-//! ObjectKind backups and the catalog reference.
+//! What backups and the catalog reference.
 
 use std::collections::HashSet;
 
@@ -8,13 +8,14 @@ use jiff::Timestamp;
 use super::Pruner;
 use super::candidates::{ExistingBackups, Stored, Unreferenced};
 use crate::base::seal;
+use crate::catalog::{CatalogError, Entry, View};
+use crate::core::FETCHES;
 use crate::core::ages::SAFE_AGE;
 use crate::core::error::Result;
-use crate::core::{FETCHES, blocking};
 use crate::layout::{self, BackupName};
 use crate::services::backup::{Intent, Kind, Manifest};
 use store::digest::Digest;
-use store::{Contention, ErrorKind, ObjectMeta, Optional, StoreError};
+use store::{Contention, ErrorKind, ObjectMeta, Optional, Store, StoreError};
 
 const UNREADABLE_CATALOG: &str = "A part of the catalog cannot be read, so its references are unknown.";
 const EMPTY_CATALOG: &str = "The catalog contains no image, which may mean that it was lost.";
@@ -73,33 +74,22 @@ impl Pruner {
             return Ok(Some(EMPTY_CATALOG));
         }
         unreferenced.remove_images(in_mirrors);
-        unreferenced.remove_referenced_by_state(state);
+        if !self.remove_referenced_by_state(&state, unreferenced).await? {
+            return Ok(Some(UNREADABLE_CATALOG));
+        }
         let mut quarantined = self.core.archive.store().list(layout::QUARANTINE, None);
         while let Some(meta) = quarantined.try_next().await? {
             if layout::parse_quarantined_commit(&meta.key).is_some() {
                 return Ok(Some(DAMAGED_COMMIT));
             }
         }
-        self.note_present_chunks(unreferenced).await?;
         for (version, manifest) in stay {
             if !self.remove_referenced_by(version, manifest, unreferenced).await? {
                 return Ok(Some(DAMAGED_BACKUP));
             }
         }
         let going: HashSet<BackupName> = go.iter().map(|(_, manifest)| manifest.name).collect();
-        Ok(self.read_new_backups(&going, unreferenced).await?)
-    }
-
-    /// Most chunks of most backups are those of the present state, whose references are known without reading them. So
-    /// a prune reads only the chunks that have changed since the oldest backup.
-    async fn note_present_chunks(&self, unreferenced: &mut Unreferenced) -> Result<()> {
-        if unreferenced.candidates.images.is_empty() {
-            return Ok(());
-        }
-        let state = unreferenced.state.clone();
-        let digests = move || state.chunks().iter().map(|chunk| chunk.summary().digest).collect();
-        unreferenced.known = blocking(digests).await?;
-        Ok(())
+        self.read_new_backups(&going, unreferenced).await
     }
 
     /// Takes out the candidates that have been referenced since; the reason if that cannot be determined.
@@ -108,11 +98,36 @@ impl Pruner {
             return Ok(Some(reason));
         }
         self.core.catalog.refresh().await?;
-        if !self.core.catalog.unreadable().is_empty() {
-            return Ok(Some(UNREADABLE_CATALOG));
+        let is_read = self.core.catalog.unreadable().is_empty()
+            && self.remove_referenced_by_state(&self.core.catalog.view(), unreferenced).await?;
+        Ok((!is_read).then_some(UNREADABLE_CATALOG))
+    }
+
+    /// Takes out what the roots of all locations and this state reference; returns false if a root cannot be read.
+    async fn remove_referenced_by_state(&self, state: &View, unreferenced: &mut Unreferenced) -> Result<bool> {
+        if !known(self.core.catalog.reach_roots(&mut unreferenced.referenced).await)?.unwrap_or(false) {
+            return Ok(false);
         }
-        unreferenced.remove_referenced_by_state(self.core.catalog.read(|state| state.snapshot()));
-        Ok(None)
+        let Unreferenced { images, compared_with_deleted: compared, .. } = unreferenced;
+        if images.is_empty() {
+            return Ok(true);
+        }
+        let remove = |entry: &Entry| _ = entry.content_digest().map(|digest| images.remove(&digest));
+        Ok(known(state.visit(|page| compared.insert(*page), remove).await)?.is_some())
+    }
+
+    /// Takes out the candidate images that are live in the state of a backup; returns false if a part of it cannot be
+    /// read. A restore does not need those that were deleted.
+    async fn remove_live_contents(&self, state: &View, unreferenced: &mut Unreferenced) -> Result<bool> {
+        let Unreferenced { images, compared, compared_with_deleted, .. } = unreferenced;
+        if images.is_empty() {
+            return Ok(true);
+        }
+        let is_new = |page: &Digest| !compared_with_deleted.contains(page) && compared.insert(*page);
+        let remove = |entry: &Entry| {
+            entry.live().and_then(|record| record.sha256).map(|digest| images.remove(&digest));
+        };
+        Ok(known(state.visit(is_new, remove).await)?.is_some())
     }
 
     /// Takes out the candidates referenced by backups that have not been read yet, except those `going`, and by backups
@@ -121,7 +136,7 @@ impl Pruner {
         &self,
         going: &HashSet<BackupName>,
         unreferenced: &mut Unreferenced,
-    ) -> Result<Option<&'static str>, StoreError> {
+    ) -> Result<Option<&'static str>> {
         let (archive, before) = (self.core.archive.store(), self.safe_before());
         let mut contention = Contention::new(layout::BACKUPS);
         'listing: loop {
@@ -147,7 +162,10 @@ impl Pruner {
                         continue 'listing;
                     };
                     let Some(intent) = seal::open::<Intent>(&bytes) else { return Ok(Some(DAMAGED_BACKUP)) };
-                    intent.chunks.iter().for_each(|chunk| _ = unreferenced.candidates.chunks.remove(chunk));
+                    let reached = self.core.catalog.reach_archived(&intent.entries, &mut unreferenced.referenced);
+                    if known(reached.await)?.is_none() {
+                        return Ok(Some(DAMAGED_BACKUP));
+                    }
                     unreferenced.read.insert((meta.key.clone(), meta.etag.clone()));
                 }
             }
@@ -156,25 +174,32 @@ impl Pruner {
     }
 
     /// Deletes this version of an object; returns false if it was stored again or is gone.
-    pub(super) async fn delete_if_same(&self, version: &ObjectMeta) -> Result<bool, StoreError> {
-        match self.core.archive.store().delete_version(version).await {
+    pub(super) async fn delete_if_same(&self, location: &Store, version: &ObjectMeta) -> Result<bool, StoreError> {
+        match location.delete_version(version).await {
             Err(e) if e.kind == ErrorKind::Changed => Ok(false),
             deleted => deleted.map(|()| true),
         }
     }
 
-    /// Takes out the candidates that this backup references; returns false if a part of it cannot be read. Reads chunks
-    /// only while there are candidate images without a known reference.
+    /// Takes out the candidates that this backup references; returns false if a part of it cannot be read. Reads
+    /// entries only while there are candidate images without a known reference.
     async fn remove_referenced_by(
         &self,
         version: &ObjectMeta,
         manifest: &Manifest,
         unreferenced: &mut Unreferenced,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<bool> {
+        if let Some(entries) = manifest.entries() {
+            let reached = self.core.catalog.reach_archived(entries, &mut unreferenced.referenced).await;
+            let state = self.core.catalog.archived_view(entries.clone());
+            if known(reached)?.is_none() || !self.remove_live_contents(&state, unreferenced).await? {
+                return Ok(false);
+            }
+        }
         let chunks = || manifest.chunks.iter().map(|chunk| chunk.sha256);
-        chunks().for_each(|chunk| _ = unreferenced.candidates.chunks.remove(&chunk));
-        if !unreferenced.candidates.images.is_empty() {
-            let new: Vec<Digest> = chunks().filter(|chunk| unreferenced.known.insert(*chunk)).collect();
+        unreferenced.referenced.extend(chunks());
+        if !unreferenced.images.is_empty() {
+            let new: Vec<Digest> = chunks().filter(|chunk| unreferenced.compared.insert(*chunk)).collect();
             let read = async |digest: Digest| self.backups.read_chunk(&digest).await;
             let mut chunks = stream::iter(new).map(read).buffered(FETCHES);
             while let Some(chunk) = chunks.try_next().await? {
@@ -184,5 +209,13 @@ impl Pruner {
         }
         unreferenced.read.insert((version.key.clone(), version.etag.clone()));
         Ok(true)
+    }
+}
+
+/// What was read; `None` if a part of it is missing or damaged.
+fn known<T>(read: Result<T, CatalogError>) -> Result<Option<T>, CatalogError> {
+    match read {
+        Err(error) if error.is_damage() => Ok(None),
+        read => read.map(Some),
     }
 }

@@ -3,15 +3,14 @@
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::Pruner;
-use super::candidates::{Candidate, Candidates, ObjectKind, Stored, Unreferenced};
-use crate::catalog::gc_hints::Swept;
+use super::candidates::{Candidate, ObjectKind, Stored, Unreferenced};
 use crate::core::counts::LastPrune;
 use crate::core::error::Result;
 use crate::core::lease::Lease;
 use crate::layout::{self, BackupName};
 use crate::services::migrate;
-use store::StoreError;
 use store::digest::Digest;
+use store::{Store, StoreError};
 
 /// Objects removed between two reference checks.
 const BATCH: usize = 100;
@@ -20,50 +19,50 @@ const UNCONDITIONAL_DELETES: &str = "The service of the archive has no condition
 /// Objects removed concurrently.
 const DELETES: usize = 8;
 
-/// ObjectKind a prune removed, or would remove.
+/// What a prune removed, or would remove.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Pruned {
     /// Removed backups, newest first.
     pub removed: Vec<BackupName>,
     /// Remaining backups, newest first.
     pub kept: Vec<BackupName>,
-    /// Removed catalog chunks.
-    pub chunks: Vec<Digest>,
+    /// Removed pages of the catalog, in every location, and chunks of backups of format 1.
+    pub pages: Vec<Digest>,
     /// Removed replicas of images.
     pub images: Vec<Digest>,
-    /// Total size of those chunks and images in bytes.
+    /// Total size of those pages and images in bytes.
     pub bytes: u64,
     /// Why the prune removed nothing, or stopped early: one sentence.
     pub held_back: Option<&'static str>,
 }
 
 impl Pruned {
-    /// The number of removed chunks and images.
+    /// The number of removed pages and images.
     pub fn objects(&self) -> usize {
-        self.chunks.len() + self.images.len()
+        self.pages.len() + self.images.len()
     }
 
     fn add(&mut self, candidate: &Candidate) {
         self.bytes += candidate.version.size;
         match candidate.kind {
-            ObjectKind::Chunk => self.chunks.push(candidate.digest),
+            ObjectKind::Page | ObjectKind::Chunk => self.pages.push(candidate.digest),
             ObjectKind::Image => self.images.push(candidate.digest),
         }
     }
 }
 
-/// ObjectKind a prune examines.
+/// What a prune examines.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Extent {
     /// All objects in the archive: a sweep.
     Everything,
-    /// The objects in gc hints.
-    Hinted,
+    /// What may have lost references since the last prune.
+    SinceLast,
 }
 
 impl Pruner {
-    /// Thins out automatic and safety backups by the retention rules in [`Keep`], and removes all chunks and replicas
-    /// in the archive that neither a remaining backup nor the catalog references. Manual backups stay. With `dry_run`,
+    /// Thins out automatic and safety backups by the retention rules in [`Keep`], and removes all pages and replicas
+    /// of images that neither a remaining backup nor the catalog references. Manual backups stay. With `dry_run`,
     /// only reports what would be removed. [`Error::RestoreRunning`] beside a restore or another prune.
     pub async fn prune(&self, dry_run: bool) -> Result<Pruned> {
         migrate::check_migration(&self.core.primary).await?;
@@ -77,7 +76,7 @@ impl Pruner {
     /// [`SWEEP_EVERY`].
     pub async fn prune_by_schedule(&self) -> Result<Pruned> {
         migrate::check_migration(&self.core.primary).await?;
-        self.prune_with_lease(Extent::Hinted).await
+        self.prune_with_lease(Extent::SinceLast).await
     }
 
     async fn prune_with_lease(&self, extent: Extent) -> Result<Pruned> {
@@ -96,34 +95,40 @@ impl Pruner {
     async fn prune_leased(&self, lease: Option<&Lease<'_>>, extent: Extent) -> Result<Pruned> {
         let began = self.core.clock.now();
         let mut existing = self.existing_backups().await?;
-        let hinted = self.read_hints(&existing).await?;
-        let sweeps = extent == Extent::Everything || hinted.damaged || self.sweep_is_due().await?;
-        let listed = if sweeps { Some(self.all_old_objects().await?) } else { None };
         let (stay, go) = self.thin_out(std::mem::take(&mut existing.manifests));
-        let candidates = match &listed {
-            Some(listed) => Candidates::of(listed),
-            None => self.hinted_candidates(&hinted, &stay, &go).await?,
-        };
         let names = |backups: &[Stored]| backups.iter().map(|(_, m)| m.name).collect::<Vec<_>>();
         let mut pruned = Pruned { kept: names(&stay), ..Pruned::default() };
-        let mut unreferenced = Unreferenced::new(candidates);
         let held_back = |reason: &'static str| {
             let mut kept = [names(&stay), names(&go)].concat();
             kept.sort_by(|a, b| b.cmp(a));
             Ok(Pruned { kept, held_back: Some(reason), ..Pruned::default() })
         };
+
+        let parts = self.old_parts_of_catalog().await?;
+        self.core.catalog.refresh().await?;
+        let state = self.core.catalog.view();
+        let last = if extent == Extent::Everything { None } else { self.last_references().await? };
+        let dropped = match &last {
+            Some(last) => self.dropped_images(last, &state, &stay, &go).await?,
+            None => None,
+        };
+        let listed = if dropped.is_none() { Some(self.all_old_replicas().await?) } else { None };
+        let images = match &listed {
+            Some(listed) => listed.iter().map(|candidate| candidate.digest).collect(),
+            None => dropped.unwrap_or_default(),
+        };
+        let mut unreferenced = Unreferenced { images, ..Unreferenced::default() };
         if let Some(reason) = self.check_references(&stay, &go, &mut unreferenced).await? {
             return held_back(reason);
         }
-        let candidates = match listed {
-            Some(listed) => listed.into_iter().filter(|candidate| unreferenced.has(candidate)).collect(),
-            None => self.old_candidates(&unreferenced).await?,
+        let swept_at = if listed.is_some() { began } else { last.as_ref().map_or(began, |last| last.swept_at) };
+        let mut candidates = match listed {
+            Some(listed) => listed,
+            None => self.old_replicas(&unreferenced.images).await?,
         };
-        let removes_something = !go.is_empty() || !candidates.is_empty();
-        if removes_something
-            && !self.core.is_fenced()
-            && !self.core.archive.store().check_conditional_deletes(&layout::scratch()).await?
-        {
+        candidates.extend(parts);
+        candidates.retain(|candidate| unreferenced.has(candidate));
+        if !self.may_delete(&go, &candidates).await? {
             return held_back(UNCONDITIONAL_DELETES);
         }
         let Some(lease) = lease else {
@@ -131,44 +136,64 @@ impl Pruner {
             candidates.iter().for_each(|candidate| pruned.add(candidate));
             return Ok(pruned);
         };
-        let written = self.write_hints(&stay, &go).await?;
-        for (version, manifest) in go {
+        for (version, manifest) in &go {
             lease.renew_if_due().await?;
-            let target = if self.delete_if_same(&version).await? { &mut pruned.removed } else { &mut pruned.kept };
+            let deleted = self.delete_if_same(self.core.archive.store(), version).await?;
+            let target = if deleted { &mut pruned.removed } else { &mut pruned.kept };
             target.push(manifest.name);
             self.backups.forget(manifest.name);
         }
-        let pruned = self.remove(candidates, unreferenced, lease, pruned).await?;
+        let (images, parts): (Vec<_>, Vec<_>) =
+            candidates.into_iter().partition(|candidate| candidate.kind == ObjectKind::Image);
+        let mut pruned = self.remove(images, &mut unreferenced, lease, pruned).await?;
         if pruned.held_back.is_some() {
             return Ok(pruned);
         }
-        if sweeps {
-            Swept::put(self.core.archive.store(), began).await?;
+        // Before the pages of what was referenced last go: without them, the next prune would have to sweep.
+        self.put_references(swept_at, &state, &stay).await?;
+        pruned = self.remove(parts, &mut unreferenced, lease, pruned).await?;
+        if pruned.held_back.is_some() {
+            return Ok(pruned);
         }
-        for key in hinted.by.iter().map(|version| &version.key).chain(&written) {
-            self.core.archive.store().delete(key).await?;
+        for intent in &existing.old_intents {
+            self.core.archive.store().delete(&intent.key).await?;
         }
         Ok(pruned)
+    }
+
+    /// Whether the services of all locations with something to remove have conditional deletes.
+    async fn may_delete(&self, go: &[Stored], candidates: &[Candidate]) -> Result<bool> {
+        if self.core.is_fenced() {
+            return Ok(true);
+        }
+        for (place, location) in self.core.catalog.locations().enumerate() {
+            let removes = (place == 1 && !go.is_empty()) || candidates.iter().any(|candidate| candidate.place == place);
+            if removes && !location.check_conditional_deletes(&layout::scratch()).await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Removes the candidates that are unreferenced.
     async fn remove(
         &self,
         candidates: Vec<Candidate>,
-        mut unreferenced: Unreferenced,
+        unreferenced: &mut Unreferenced,
         lease: &Lease<'_>,
         mut pruned: Pruned,
     ) -> Result<Pruned> {
+        let locations: Vec<&Store> = self.core.catalog.locations().collect();
         for batch in candidates.chunks(BATCH) {
             lease.renew_if_due().await?;
-            pruned.held_back = self.check_again(&mut unreferenced).await?;
+            pruned.held_back = self.check_again(unreferenced).await?;
             if pruned.held_back.is_some() {
                 break;
             }
             let unreferenced: Vec<Candidate> =
                 batch.iter().filter(|candidate| unreferenced.has(candidate)).cloned().collect();
             let delete = async |candidate: Candidate| {
-                let deleted = self.delete_if_same(&candidate.version).await?;
+                let deleted = self.delete_if_same(locations[candidate.place], &candidate.version).await?;
                 Ok::<_, StoreError>(deleted.then_some(candidate))
             };
             let mut deleted = stream::iter(unreferenced).map(delete).buffered(DELETES);

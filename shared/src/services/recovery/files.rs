@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use futures::stream::TryStreamExt;
+
 use super::{Recovery, Report};
 use crate::base::clock::format_millis;
 use crate::catalog::{Change, Content, Loaded, Record, Tombstone};
@@ -18,25 +20,28 @@ impl Recovery {
     /// upload must not appear later. Only if all metadata was lost is it adopted like any other.
     pub(super) async fn recover_unrecorded(
         &self,
-        uploads: &HashMap<ImageId, Listed>,
+        mut uploads: HashMap<ImageId, Listed>,
         loaded: &Loaded,
         report: &mut Report,
     ) -> Result<Vec<(ImageId, Change)>> {
         let now = self.core.clock.now();
-        let mut unexplained: Vec<(&ImageId, &Listed, Option<Tombstone>)> = self.core.catalog.read(|state| {
-            let entry_of = |id: &ImageId| state.get(id.as_str());
-            let live = |id: &ImageId| entry_of(id).is_some_and(|entry| entry.live().is_some());
-            let listed = uploads.iter().filter(|(id, _)| !live(id));
-            listed.map(|(id, listed)| (id, listed, entry_of(id).and_then(|e| e.tombstone().cloned()))).collect()
-        });
-        unexplained.sort_by_key(|(id, ..)| *id);
+        let mut unexplained: Vec<(ImageId, Listed, Option<Tombstone>)> = Vec::new();
+        let mut entries = self.core.catalog.view().entries();
+        while let Some((id, entry)) = entries.try_next().await? {
+            let Some(listed) = uploads.remove(&id) else { continue };
+            if let Some(tombstone) = entry.tombstone() {
+                unexplained.push((id, listed, Some(tombstone.clone())));
+            }
+        }
+        unexplained.extend(uploads.into_iter().map(|(id, listed)| (id, listed, None)));
+        unexplained.sort_by(|(a, ..), (b, ..)| a.cmp(b));
         let tickets = self.tickets.open().await?;
         let mut adopted = Vec::new();
         for (id, listed, tombstone) in unexplained {
             let may_be_in_flight = now.duration_since(listed.modified) < IN_FLIGHT;
             let handled = match tombstone {
                 Some(_) if may_be_in_flight => Ok(()),
-                Some(tombstone) => match self.still_unexplained(id, listed).await? {
+                Some(tombstone) => match self.still_unexplained(&id, &listed).await? {
                     Some(file) => self.finish_delete(&file, &tombstone, report).await,
                     None => Ok(()),
                 },
@@ -44,18 +49,18 @@ impl Recovery {
                 None if id.uuid().is_some_and(|uuid| tickets.contains(&uuid)) => Ok(()),
                 // A commit that cannot be read now may contain its record.
                 None if id.uuid().is_some() && loaded.some_unreadable => Ok(()),
-                None if id.uuid().is_some() && !loaded.no_checkpoint => {
+                None if id.uuid().is_some() && !loaded.no_root => {
                     if !may_be_in_flight
-                        && let Some(file) = self.still_unexplained(id, listed).await?
+                        && let Some(file) = self.still_unexplained(&id, &listed).await?
                         && self.core.archive.quarantine(&self.core.primary, &file.key).await?
                     {
                         report.set_aside += u64::from(self.delete_copied(&file).await?);
                     }
                     Ok(())
                 }
-                None => self.adopt(id, listed).await.map(|record| {
+                None => self.adopt(&id, &listed).await.map(|record| {
                     report.adopted += u64::from(record.is_some());
-                    adopted.extend(record.map(|r| (id.clone(), Change { version: 0, content: Content::Live(r) })));
+                    adopted.extend(record.map(|r| (id, Change { version: 0, content: Content::Live(r) })));
                 }),
             };
             match handled {
@@ -72,7 +77,7 @@ impl Recovery {
     async fn still_unexplained(&self, id: &ImageId, listed: &Listed) -> Result<Option<ObjectMeta>> {
         let now = self.core.primary.head(&layout::image(id)).await?;
         self.core.catalog.refresh().await?;
-        let live = self.core.catalog.read(|state| state.lives(id.as_str()));
+        let live = self.core.catalog.view().is_live(id.as_str()).await?;
         let same = (now.size, now.modified) == (listed.size, listed.modified);
         Ok((!live && same).then_some(now))
     }

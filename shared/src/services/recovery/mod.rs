@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 
-use crate::catalog::{Loaded, Record};
+use crate::catalog::{Entry, Loaded, Record};
 use crate::core::ages::IN_FLIGHT;
 use crate::core::archive::Archived;
 use crate::core::error::{Error, Result};
@@ -30,6 +30,9 @@ use store::digest::Digest;
 use store::{ErrorKind, StoreError};
 
 pub use state::{RecoveryState, Report, Restoring};
+
+/// A start does not wait until the files of so many images were compared with their records.
+const LARGE: u64 = 10_000;
 
 /// What an image with a record needs.
 enum Need {
@@ -71,15 +74,29 @@ impl Recovery {
         if self.core.is_fenced() {
             // Unreadable pieces are skipped.
             let _ = self.core.catalog.load().await;
-            return Err(StoreError::new("put", layout::checkpoint(), ErrorKind::Fenced).into());
+            return Err(StoreError::new("put", layout::root(), ErrorKind::Fenced).into());
         }
         let joined = self.core.note_write(self.join_records().await);
         joined.inspect_err(|error| self.persistence.note_foreign(error))
     }
 
+    /// After a read found that a page is missing: rebuilds the catalog, unless it was the page of an older state.
+    pub async fn repair_catalog(&self) -> Result<()> {
+        if self.core.catalog.rebuild().await? {
+            self.core.changed.notify_one();
+        }
+        Ok(())
+    }
+
     async fn join_records(&self) -> Result<Records> {
         migrate::check_migration(&self.core.primary).await?;
-        let mut loaded = self.core.catalog.load().await?;
+        let mut loaded = match self.core.catalog.load().await {
+            Err(error) if error.is_damage() => {
+                self.core.catalog.rebuild().await?;
+                self.core.catalog.load().await?
+            }
+            loaded => loaded?,
+        };
         if self.core.settings.archive_sync {
             // From here on the records are safe in every location, whatever happens to the rest.
             self.core.catalog.compact().await?;
@@ -104,13 +121,22 @@ impl Recovery {
     /// The second half: the bytes of images, in the primary and the archive. If it takes long,
     /// [`is_long`](Self::is_long) reports that.
     pub async fn recover_files(&self, records: Records) -> Result<Report> {
-        let report = self.core.note_write(self.recover_all(&records.loaded).await)?;
+        let recovered = match self.recover_all(&records.loaded).await {
+            Err(Error::Catalog(error)) if error.is_damage() => {
+                self.repair_catalog().await?;
+                self.recover_all(&records.loaded).await
+            }
+            recovered => recovered,
+        };
+        let report = self.core.note_write(recovered)?;
         self.recovering.note_end(report.clone());
         Ok(report)
     }
 
     async fn recover_all(&self, loaded: &Loaded) -> Result<Report> {
-        self.recovering.note_work(self.core.catalog.read(|state| state.totals().undigested), 0);
+        let totals = self.core.catalog.view().totals();
+        // In a large store, even to look at everything takes longer than a start should.
+        self.recovering.note_work(totals.undigested.max(if totals.live > LARGE { totals.live } else { 0 }), 0);
         let imported = self.records.complete().await?;
         // Before the files are listed: without its ticket, the file of an interrupted completion has no owner.
         self.tickets.clear().await?;
@@ -124,13 +150,13 @@ impl Recovery {
             ..Report::default()
         };
         self.heal_images(&uploads, &archived, &loaded.unarchived, &mut report).await?;
-        let adopted = self.recover_unrecorded(&uploads, loaded, &mut report).await?;
+        let adopted = self.recover_unrecorded(uploads, loaded, &mut report).await?;
         if !adopted.is_empty() {
             self.core.catalog.commit(adopted).await?;
         }
         self.replication.compact().await?;
         self.backups.resume_automatic().await?;
-        report.images = self.core.catalog.read(|state| state.totals().live);
+        report.images = self.core.catalog.view().totals().live;
         if report.images > 0 && self.backups.newest_manifest(true).await?.is_none() {
             self.backups.create(Kind::Safety).await?;
         }
@@ -157,13 +183,13 @@ impl Recovery {
         unrecorded: &BTreeSet<ImageId>,
         report: &mut Report,
     ) -> Result<()> {
-        let mut needs: Vec<(ImageId, Need, u64)> = self.core.catalog.read(|state| {
-            let needs = state.live().map(|(id, record)| {
-                (id, need(record, uploads.get(id).copied(), archived), record.size.unwrap_or_default())
-            });
-            let needs = needs.filter(|(_, need, _)| !matches!(need, Need::Nothing));
-            needs.map(|(id, need, size)| (id.clone(), need, size)).collect()
-        });
+        let needy = |(id, entry): (ImageId, Arc<Entry>)| {
+            let record = entry.live()?;
+            let need = need(record, uploads.get(&id).copied(), archived);
+            (!matches!(need, Need::Nothing)).then_some((id, need, record.size.unwrap_or_default()))
+        };
+        let needs = self.core.catalog.view().live().try_filter_map(async |live| Ok(needy(live)));
+        let mut needs: Vec<(ImageId, Need, u64)> = needs.try_collect().await?;
         // The newest first: users look at them first.
         needs.reverse();
         let pending_images =
@@ -216,8 +242,8 @@ impl Recovery {
 
     async fn heal(&self, id: &ImageId, need: Need) -> Result<Healed> {
         // Since the listing, the image may have been deleted or added.
-        let lives = || self.core.catalog.read(|state| state.lives(id.as_str()));
-        if !lives() {
+        let is_live = || async { self.core.catalog.view().is_live(id.as_str()).await };
+        if !is_live().await? {
             return Ok(Healed::Outdated);
         }
         match need {
@@ -231,7 +257,7 @@ impl Recovery {
                     self.core.archive.quarantine(&self.core.primary, &layout::image(id)).await?;
                 }
                 let brought = self.core.archive.bring_back(&self.core.primary, id, digest).await?;
-                if brought == Archived::Yes && !lives() {
+                if brought == Archived::Yes && !is_live().await? {
                     // It was deleted meanwhile, and the archive has the restored bytes.
                     self.core.primary.delete(&layout::image(id)).await?;
                     return Ok(Healed::Outdated);
@@ -242,7 +268,7 @@ impl Recovery {
                 })
             }
             Need::Missing | Need::Nothing => {
-                let entry = self.core.catalog.read(|state| state.get(id.as_str()).cloned());
+                let entry = self.core.catalog.view().get(id.as_str()).await?;
                 let Some(record) = entry.as_ref().and_then(|entry| entry.live()) else { return Ok(Healed::Outdated) };
                 match self.bytes.locate(id, record).await {
                     Ok(_) => Ok(Healed::Outdated),

@@ -12,7 +12,7 @@ use super::form::Form;
 use super::scaler::Thumbnail;
 use super::source::ThumbnailSource;
 use crate::core::error::Result;
-use crate::layout;
+use crate::layout::{self, ImageId};
 use crate::media::Format;
 use store::digest::Digest;
 use store::sync::{AtomicU64, Ordering};
@@ -55,7 +55,14 @@ impl Cache {
     }
 
     /// Caches a thumbnail of an image that still has this content, as far as there is space.
-    pub(super) async fn keep(&self, from: &ThumbnailSource, content: Digest, key: &Key, made: &Thumbnail) {
+    pub(super) async fn keep(
+        &self,
+        from: &ThumbnailSource,
+        id: &ImageId,
+        content: Digest,
+        key: &Key,
+        made: &Thumbnail,
+    ) {
         let sealed = seal(made);
         let bytes = sealed.size();
         if bytes > self.max_bytes / SHARE || from.room.check_each(bytes, 0).await.is_err() {
@@ -65,7 +72,7 @@ impl Cache {
         if from.core.primary.put(key, &sealed, &PutMode::Overwrite).await.is_err() {
             return;
         }
-        if !is_live(from, content) {
+        if !has_content(from, id, content).await.unwrap_or(false) {
             // The image was deleted meanwhile, and the delete found no thumbnail here yet.
             let _ = from.core.primary.delete(key).await;
         }
@@ -84,10 +91,15 @@ impl Cache {
         let Ok(_sweeping) = self.sweeping.try_lock() else { return Ok(0) };
         self.put_bytes.store(0, Ordering::Relaxed);
         let mut found: Vec<ObjectMeta> = from.core.primary.list(layout::THUMBNAILS, None).try_collect().await?;
-        let live: HashSet<Digest> =
-            from.core.catalog.read(|state| state.live().filter_map(|(_, record)| record.sha256).collect());
+        let mut gone: HashSet<Digest> = found.iter().filter_map(|meta| layout::parse_thumbnail(&meta.key)).collect();
+        let mut live = from.core.catalog.view().live();
+        while let Some((_, entry)) = live.try_next().await? {
+            if let Some(content) = entry.content_digest() {
+                gone.remove(&content);
+            }
+        }
         let room = if from.room.check_each(0, 0).await.is_ok() { self.max_bytes - self.max_bytes / SHARE } else { 0 };
-        let is_live = |meta: &ObjectMeta| layout::parse_thumbnail(&meta.key).is_some_and(|of| live.contains(&of));
+        let is_live = |meta: &ObjectMeta| layout::parse_thumbnail(&meta.key).is_some_and(|of| !gone.contains(&of));
         // The newest first.
         found.sort_by(|a, b| b.modified.cmp(&a.modified).then_with(|| a.key.cmp(&b.key)));
         let (mut kept_bytes, mut removed) = (0_u64, 0);
@@ -104,9 +116,10 @@ impl Cache {
     }
 }
 
-/// Whether a live image has this content.
-fn is_live(from: &ThumbnailSource, content: Digest) -> bool {
-    from.core.catalog.read(|state| state.live().any(|(_, record)| record.sha256 == Some(content)))
+/// Whether this image is live and has this content.
+async fn has_content(from: &ThumbnailSource, id: &ImageId, content: Digest) -> Result<bool> {
+    let entry = from.core.catalog.view().get_live(id.as_str()).await?;
+    Ok(entry.is_some_and(|entry| entry.content_digest() == Some(content)))
 }
 
 fn seal(made: &Thumbnail) -> Body {

@@ -127,7 +127,7 @@ impl Thumbnails {
                 Ok(Err(Refusal::Busy)) | Err(_) => Outcome::Failed,
             });
             if let (Ok(Ok(made)), Some(key)) = (&made, &key) {
-                self.cache.keep(from, content, key, made).await;
+                self.cache.keep(from, id, content, key, made).await;
             }
             made
         });

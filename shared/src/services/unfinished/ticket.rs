@@ -26,7 +26,7 @@ use crate::services::images::fields::{Fields, check_name};
 use crate::services::replication::Replicator;
 use crate::services::room::Room;
 use crate::services::unfinished::UnfinishedUploads;
-use crate::services::upload::{InProgress, Uploaded, Uploads};
+use crate::services::upload::{InProgress, Uploaded, Uploads, image_of_uuid};
 use store::digest::Digest;
 use store::sync::Mutex;
 use store::{Body, ErrorKind, Key, ObjectMeta, Optional, PutMode, Ranged, SignedPut, StoreError, Terms};
@@ -185,7 +185,7 @@ impl Tickets {
     /// Makes an image of the bytes received for a ticket. Repeating this changes nothing and returns the same image.
     pub async fn complete(&self, id: Uuid) -> Result<Uploaded> {
         self.core.catalog.refresh().await?;
-        if let Some(earlier) = self.completed(id)? {
+        if let Some(earlier) = self.completed(id).await? {
             return Ok(earlier);
         }
         self.replication.check_lag()?;
@@ -227,7 +227,7 @@ impl Tickets {
         // A failure from here on is not rolled back: another request may be completing the same ticket with these
         // bytes.
         self.core.catalog.refresh().await?;
-        if let Some(earlier) = self.completed(id)? {
+        if let Some(earlier) = self.completed(id).await? {
             return Ok(earlier);
         }
         let images = self.uploads.commit_new(vec![(image, record)], &ticket.fields, begun).await;
@@ -246,8 +246,8 @@ impl Tickets {
     }
 
     /// The image that was made of a ticket, as far as is cached.
-    fn completed(&self, id: Uuid) -> Result<Option<Uploaded>> {
-        match self.uploads.image_of_uuid(id) {
+    async fn completed(&self, id: Uuid) -> Result<Option<Uploaded>> {
+        match image_of_uuid(&self.core.catalog.view(), id).await? {
             None => Ok(None),
             Some((_, entry)) if entry.live().is_none() => Err(Error::NoSuchTicket),
             Some(image) => Ok(Some(Uploaded { images: vec![image], copies: self.uploads.copies(), backup: None })),
@@ -257,7 +257,7 @@ impl Tickets {
     /// The result for a ticket whose objects are gone: another request may have just completed it.
     async fn completed_meanwhile(&self, id: Uuid, otherwise: Error) -> Result<Uploaded> {
         self.core.catalog.refresh().await?;
-        self.completed(id)?.ok_or(otherwise)
+        self.completed(id).await?.ok_or(otherwise)
     }
 
     async fn ticket(&self, id: Uuid) -> Result<Ticket> {

@@ -9,7 +9,7 @@ use futures::stream::{self, StreamExt};
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
-use crate::catalog::{Change, CommitError, Content, Entry, Record, title_of};
+use crate::catalog::{CatalogError, Change, CommitError, Content, Entry, Record, View};
 use crate::core::error::{Error, Result};
 use crate::core::{Core, blocking};
 use crate::layout::{self, BackupName, ImageId};
@@ -166,7 +166,7 @@ impl Uploads {
     /// [`Error::DeletedSince`] if none of them exists.
     async fn earlier_answer(&self, key: IdempotencyKey, prepared: &[Prepared]) -> Result<Option<Uploaded>> {
         self.core.catalog.refresh().await?;
-        let stored: Vec<(ImageId, Arc<Entry>)> = self.all_stored_under(key).collect();
+        let stored = self.all_stored_under(key).await?;
         if stored.is_empty() {
             return Ok(None);
         }
@@ -186,17 +186,19 @@ impl Uploads {
     }
 
     /// The images that an upload with this key stored, deleted ones included, as far as is cached.
-    fn all_stored_under(&self, key: IdempotencyKey) -> impl Iterator<Item = (ImageId, Arc<Entry>)> {
-        (0..).map_while(move |index| self.image_of_uuid(key.id(index)))
+    async fn all_stored_under(&self, key: IdempotencyKey) -> Result<Vec<(ImageId, Arc<Entry>)>> {
+        let (view, mut stored) = (self.core.catalog.view(), Vec::new());
+        while let Some(image) = image_of_uuid(&view, key.id(stored.len())).await? {
+            stored.push(image);
+        }
+        Ok(stored)
     }
 
     /// The images that an upload with this key stored and that still exist.
     pub async fn stored_under(&self, idempotency_key: &str) -> Result<Uploaded> {
         self.core.catalog.refresh().await?;
-        let images = self
-            .all_stored_under(IdempotencyKey::new(idempotency_key))
-            .filter(|(_, entry)| entry.live().is_some())
-            .collect();
+        let mut images = self.all_stored_under(IdempotencyKey::new(idempotency_key)).await?;
+        images.retain(|(_, entry)| entry.live().is_some());
         Ok(Uploaded { images, copies: self.copies(), backup: None })
     }
 
@@ -228,14 +230,6 @@ impl Uploads {
         }
     }
 
-    /// The image whose name contains this UUID, whatever its format, as far as is cached.
-    pub(crate) fn image_of_uuid(&self, uuid: Uuid) -> Option<(ImageId, Arc<Entry>)> {
-        let ids = media::Format::ALL.iter().map(|format| ImageId::generate(uuid, format.extension()));
-        self.core
-            .catalog
-            .read(|state| ids.into_iter().find_map(|id| state.get(id.as_str()).cloned().map(|entry| (id, entry))))
-    }
-
     /// Gives new images their order in the group and commits their records. Their bytes must have been put into the
     /// primary since `begun`.
     pub(crate) async fn commit_new(
@@ -250,8 +244,11 @@ impl Uploads {
         if in_sequence {
             self.core.catalog.refresh().await?;
         }
-        let next = fields.group_id.as_ref().and_then(|group| self.core.catalog.read(|state| state.next_order(group)));
-        let title = fields.group_id.as_ref().and_then(|group| self.core.catalog.read(|state| title_of(state, group)));
+        let view = self.core.catalog.view();
+        let (next, title) = match &fields.group_id {
+            Some(group) => (view.next_order(group).await?, view.group_title(group).await?),
+            None => (None, None),
+        };
         let mut order = fields.order.or(next);
         for (_, record) in &mut records {
             record.order = Some(order.unwrap_or(DEFAULT_ORDER));
@@ -259,7 +256,7 @@ impl Uploads {
             record.group_title.clone_from(&title);
         }
         let sizes: Vec<u64> = records.iter().filter_map(|(_, record)| record.size).collect();
-        let version = self.core.catalog.read(|state| state.first_version());
+        let version = view.first_version();
         let change = |(id, record): (ImageId, Record)| (id, Change { version, content: Content::Live(record) });
         let changes: Vec<(ImageId, Change)> = records.into_iter().map(change).collect();
         let committed = self.core.catalog.commit(changes.clone()).await;
@@ -304,6 +301,17 @@ impl Uploads {
             }
         }
     }
+}
+
+/// The image whose name contains this UUID, whatever its format.
+pub(crate) async fn image_of_uuid(view: &View, uuid: Uuid) -> Result<Option<(ImageId, Arc<Entry>)>, CatalogError> {
+    for format in media::Format::ALL {
+        let id = ImageId::generate(uuid, format.extension());
+        if let Some(entry) = view.get(id.as_str()).await? {
+            return Ok(Some((id, entry)));
+        }
+    }
+    Ok(None)
 }
 
 /// An idempotency key.

@@ -12,13 +12,13 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use futures::stream::{self, StreamExt};
+use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::base::seal;
-use crate::catalog;
+use crate::catalog::Entry;
 use crate::core::Core;
 use crate::core::ages::uploaded_after;
 use crate::core::archive::Archived;
@@ -100,7 +100,7 @@ pub struct Findings {
     pub lost_copies: BTreeSet<Digest>,
     /// Catalog chunks and manifests that were read.
     pub pieces: u64,
-    /// Damaged chunks that were rewritten from the present state.
+    /// Damaged or missing pages that were put back from another location.
     pub rewritten: u64,
     /// Backups with a missing or damaged part that could not be rewritten.
     pub damaged_backups: BTreeSet<BackupName>,
@@ -197,22 +197,21 @@ impl Verifier {
     }
 
     async fn was_deleted(&self, id: &ImageId) -> bool {
-        let lives = || self.core.catalog.read(|state| state.lives(id.as_str()));
-        self.core.catalog.refresh().await.is_ok() && !lives()
+        let refreshed = self.core.catalog.refresh().await;
+        refreshed.is_ok() && self.core.catalog.view().is_live(id.as_str()).await.is_ok_and(|is_live| !is_live)
     }
 
     async fn verify_slice(&self, slice: Slice, repair: bool, findings: &mut Findings) -> Result<()> {
         let replicated_by = self.core.clock.now() - REPLICATED_WITHIN;
         let queued = self.replication.queued_since(replicated_by);
-        let images: Vec<(ImageId, Digest, u64, bool)> = self.core.catalog.read(|state| {
-            let live = state.iter().filter_map(|(id, entry)| Some((id, entry, entry.live()?)));
-            let mine = live.filter_map(|(id, entry, r)| Some((id, entry, r, r.sha256.filter(|d| slice.takes(d))?)));
-            let may_wait = |entry: &catalog::Entry, record: &catalog::Record| {
-                let new = !self.core.settings.archive_sync && uploaded_after(record, replicated_by);
-                new || queued.contains(&entry.stamp.commit)
-            };
-            mine.map(|(id, e, r, digest)| (id.clone(), digest, r.size.unwrap_or(0), may_wait(e, r))).collect()
-        });
+        let mine = |(id, entry): (ImageId, Arc<Entry>)| {
+            let record = entry.live()?;
+            let digest = record.sha256.filter(|digest| slice.takes(digest))?;
+            let new = !self.core.settings.archive_sync && uploaded_after(record, replicated_by);
+            Some((id, digest, record.size.unwrap_or(0), new || queued.contains(&entry.stamp.commit)))
+        };
+        let images = self.core.catalog.view().live().try_filter_map(async |live| Ok(mine(live)));
+        let images: Vec<(ImageId, Digest, u64, bool)> = images.try_collect().await?;
         self.core.progress.begin("images", images.len() as u64);
         let look = async |(id, digest, size, may_wait)| {
             (self.look_allowing_lag(&id, digest, may_wait).await, id, digest, size)
@@ -266,15 +265,7 @@ impl Verifier {
         let suspects = self.bytes.take_suspects();
         let (mut failure, mut findings) = (None, Findings::default());
         for id in suspects {
-            let digest = self.core.catalog.read(|state| state.get(id.as_str())?.live()?.sha256);
-            let Some(digest) = digest else { continue };
-            let repaired = match self.look_at(&id, digest).await {
-                // Neither copy is intact, so there is no source for a repair.
-                Ok(Some(Copies { primary: Copy::Wrong, archive: Copy::Wrong }) | None) => Ok(()),
-                Ok(Some(copies)) => self.repair(&id, digest, copies, true, &mut findings).await,
-                Err(error) => Err(error),
-            };
-            failure = failure.or(repaired.err());
+            failure = failure.or(self.repair_suspect(&id, &mut findings).await.err());
         }
         if findings != Findings::default() {
             // Only adds findings to the record: this was not a full verification.
@@ -282,6 +273,16 @@ impl Verifier {
             failure = failure.or(noted.err());
         }
         failure.map_or(Ok(()), Err)
+    }
+
+    async fn repair_suspect(&self, id: &ImageId, findings: &mut Findings) -> Result<()> {
+        let entry = self.core.catalog.view().get_live(id.as_str()).await?;
+        let Some(digest) = entry.and_then(|entry| entry.live()?.sha256) else { return Ok(()) };
+        match self.look_at(id, digest).await? {
+            // Neither copy is intact, so there is no source for a repair.
+            Some(Copies { primary: Copy::Wrong, archive: Copy::Wrong }) | None => Ok(()),
+            Some(copies) => self.repair(id, digest, copies, true, findings).await,
+        }
     }
 
     async fn repair(

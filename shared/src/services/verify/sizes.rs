@@ -3,10 +3,10 @@
 //! These records have the size of the stored pixels and no orientation. A verification that repairs measures each such
 //! image again, by its header, and commits the result.
 
-use std::sync::Arc;
+use futures::stream::TryStreamExt;
 
 use super::{Slice, Verifier};
-use crate::catalog::{Change, Content, Entry, Record, Stamp};
+use crate::catalog::{Change, Content, Record, Stamp};
 use crate::core::blocking;
 use crate::core::error::{Error, Result};
 use crate::layout::ImageId;
@@ -26,17 +26,16 @@ impl Verifier {
             let is_mine = record.sha256.is_some_and(|digest| slice.takes(&digest));
             is_mine && record.orientation.is_none() && !record.is_link()
         };
-        let older: Vec<(ImageId, Arc<Entry>)> = self.core.catalog.read(|state| {
-            let older = state.iter().filter(|(_, entry)| entry.live().is_some_and(is_older));
-            older.map(|(id, entry)| (id.clone(), Arc::clone(entry))).collect()
-        });
-        for batch in older.chunks(BATCH) {
+        let live = self.core.catalog.view().live();
+        let older = live.try_filter(|(_, entry)| std::future::ready(entry.live().is_some_and(is_older)));
+        let mut batches = older.try_chunks(BATCH);
+        while let Some(batch) = batches.try_next().await.map_err(|failed| failed.1)? {
             let mut measured: Vec<(ImageId, Stamp, Change)> = Vec::new();
             for (id, entry) in batch {
                 let Some(record) = entry.live() else { continue };
-                if let Some(record) = self.measured_anew(id, record).await? {
-                    let change = Change { version: next_version(entry), content: Content::Live(record) };
-                    measured.push((id.clone(), entry.stamp, change));
+                if let Some(record) = self.measured_anew(&id, record).await? {
+                    let change = Change { version: next_version(&entry), content: Content::Live(record) };
+                    measured.push((id, entry.stamp, change));
                 }
             }
             self.records.commit_unless_changed(measured).await?;

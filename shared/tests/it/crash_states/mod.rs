@@ -20,6 +20,7 @@ use std::task::{Context, Poll, Waker};
 use image::{ImageFormat, RgbImage};
 use jiff::{SignedDuration, Timestamp};
 
+use crate::world::live;
 use shared::catalog::Record;
 use shared::clock::Clock;
 use shared::images::Fields;
@@ -148,10 +149,8 @@ async fn try_upload(
 /// What a reader sees, who must find the bytes of every image whole.
 fn view(keepsake: &Keepsake) -> Result<View, String> {
     now(keepsake.core.catalog.refresh()).map_err(|e| format!("{e:?}"))?;
-    let live: Vec<(ImageId, Record)> =
-        keepsake.core.catalog.read(|state| state.live().map(|(id, record)| (id.clone(), record.clone())).collect());
     let mut view = View::new();
-    for (id, record) in live {
+    for (id, record) in now(live(keepsake)) {
         let bytes = now(async {
             let (store, meta) = match record.sha256 {
                 Some(digest) => keepsake.bytes.verified(&id, digest).await?,

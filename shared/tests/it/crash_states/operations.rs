@@ -2,10 +2,12 @@
 
 use std::sync::Mutex;
 
+use futures::TryStreamExt;
 use jiff::SignedDuration;
 use uuid::Uuid;
 
 use super::{Copies, View, World, now, png, try_upload, upload, view};
+use crate::world::{entries, live};
 use shared::Keepsake;
 use shared::backup::Kind;
 use shared::catalog::Entry;
@@ -103,11 +105,8 @@ fn backup(world: &mut World, keepsake: &Keepsake) -> BackupName {
 /// The live image that was uploaded under this number.
 fn id_of(keepsake: &Keepsake, number: u8) -> shared::Result<ImageId> {
     let name = format!("{number}.png");
-    keepsake.core.catalog.read(|state| {
-        let mut live = state.live();
-        let named = live.find(|(_, record)| record.original_name.as_deref() == Some(&name));
-        named.map(|(id, _)| id.clone()).ok_or(shared::Error::NoSuchImage(name))
-    })
+    let named = now(live(keepsake)).into_iter().find(|(_, record)| record.original_name.as_deref() == Some(&name));
+    named.map(|(id, _)| id).ok_or(shared::Error::NoSuchImage(name))
 }
 
 /// An image whatever another operation has been prepared for: a restore, by deleting the first.
@@ -272,31 +271,31 @@ pub fn runtime() -> tokio::runtime::Runtime {
 }
 
 /// Everything that a recovery puts right: bytes and replicas that are missing, a file without a record, the bytes
-/// of a deleted image, and checkpoints that are gone.
+/// of a deleted image, and a root, a page and a metadata file that are gone.
 fn damage(keepsake: &Keepsake) {
     let (primary, archive) = (&keepsake.core.primary, keepsake.core.archive.store());
     let orphan = layout::image(&ImageId::generate(Uuid::from_u128(7), "png"));
     now(primary.put(&orphan, &Body::from(png(77)), &PutMode::Overwrite)).unwrap();
-    let deleted = keepsake.core.catalog.read(|state| {
-        let mut entries = state.iter();
-        let second = Some(Digest::of(&png(2)));
-        let is_second = |entry: &Entry| entry.tombstone().is_some_and(|tombstone| tombstone.sha256 == second);
-        entries.find(|(_, entry)| is_second(entry)).map(|(id, _)| layout::image(id))
-    });
+    let second = Some(Digest::of(&png(2)));
+    let is_second = |entry: &Entry| entry.tombstone().is_some_and(|tombstone| tombstone.sha256 == second);
+    let deleted = now(entries(keepsake)).into_iter().find(|(_, entry)| is_second(entry));
+    let deleted = deleted.map(|(id, _)| layout::image(&id));
     // Where tombstones are gone already, there is nothing to finish.
     if let Some(deleted) = deleted {
         now(primary.put(&deleted, &Body::from(png(2)), &PutMode::Overwrite)).unwrap();
     }
     let first = one_that_lives(keepsake);
     now(primary.delete(&layout::image(&first))).unwrap();
-    let other = keepsake.core.catalog.read(|state| {
-        let mut live = state.live();
-        live.find_map(|(id, record)| record.sha256.filter(|_| *id != first))
-    });
+    let other = now(live(keepsake)).into_iter().find_map(|(id, record)| record.sha256.filter(|_| id != first));
     if let Some(other) = other {
         now(archive.delete(&layout::archived_image(&other))).unwrap();
     }
-    now(archive.delete(&layout::checkpoint())).unwrap();
+    now(archive.delete(&layout::metadata_file())).unwrap();
+    now(archive.delete(&layout::root())).unwrap();
+    let page = now(primary.list(layout::CATALOG, None).try_next()).unwrap();
+    if let Some(page) = page {
+        now(primary.delete(&page.key)).unwrap();
+    }
 }
 
 /// Whether two views show the same images with the same bytes, whatever their records say.

@@ -38,7 +38,7 @@ async fn a_link_is_backed_up_deleted_and_restored_and_no_bytes_of_it_are_missed(
     let image = upload(&keepsake, 1).await.unwrap().images[0].0.clone();
     let id = link(&keepsake).await;
     assert!(id.is_link() && !image.is_link());
-    assert_eq!(keepsake.core.catalog.read(|state| state.totals().undigested), 0, "there is no file to look at");
+    assert_eq!(keepsake.core.catalog.view().totals().undigested, 0, "there is no file to look at");
 
     let backup = keepsake.backups.create(Kind::Manual).await.unwrap();
     assert_eq!((backup.images, backup.bytes, backup.missing.len()), (2, png(1).len() as u64, 0));
@@ -61,7 +61,7 @@ async fn a_link_is_backed_up_deleted_and_restored_and_no_bytes_of_it_are_missed(
 
 #[tokio::test]
 async fn a_link_outlives_the_loss_of_each_place() {
-    for lost in ["uploads/", "backups/", "image-metadata"] {
+    for lost in ["uploads/", "backups/", "image-metadata", "catalog"] {
         let world = World::new();
         let keepsake = world.open();
         keepsake.recovery.recover().await.unwrap();

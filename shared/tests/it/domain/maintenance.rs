@@ -69,10 +69,10 @@ async fn replication_of_a_commit_is_idempotent_and_may_be_late() {
         assert_eq!(world.keys("backups/image-metadata.d/").await.len(), 3);
     }
 
-    // Compacted before anyone followed it.
+    // Compacted before anyone followed it: that replicates it.
     let (late, id) = (world.open_deferring(), upload(&world.open_deferring(), 7).await.unwrap().images[0].0.clone());
     let commits: BTreeSet<Uuid> = world.commits().await.difference(&commits).copied().collect();
-    maintenance.core.catalog.compact().await.unwrap();
+    maintenance.replication.compact().await.unwrap();
     assert!(world.commits().await.is_empty());
     assert!(late.replication.replicate_commits(&commits).await.unwrap().is_empty());
     assert!(late.core.archive.has(&Digest::of(&png(7)), None).await.unwrap());
@@ -181,15 +181,15 @@ async fn full_compaction_continues_after_losing_to_an_earlier_one() {
     let world = World::new();
     let id = upload_all(&world.open(), 0..1).await.remove(0);
     world.open().replication.compact_all().await.unwrap();
-    let (raw, checkpoint) = (world.raw(), layout::checkpoint());
-    let (earlier, _) = raw.read(&checkpoint).await.unwrap();
-    // Just before the checkpoint is written, someone else writes one that does not hold the edit.
+    let raw = world.raw();
+    let (earlier, _) = raw.read(&layout::root()).await.unwrap();
+    // Just before the root is written, someone else writes one that does not hold the edit.
     let (quicker, wins) = (AtomicU64::new(0), 2);
     let keepsake = world.open_failing(move |operation| {
-        let writes = operation.name == "put" && operation.key == layout::checkpoint().as_str();
+        let writes = operation.name == "put" && operation.key == layout::root().as_str();
         if writes && quicker.fetch_add(1, Ordering::SeqCst) < wins {
             let bytes = Body::from([earlier.as_ref(), b"\n"].concat());
-            futures::executor::block_on(raw.put(&layout::checkpoint(), &bytes, &PutMode::Overwrite)).unwrap();
+            futures::executor::block_on(raw.put(&layout::root(), &bytes, &PutMode::Overwrite)).unwrap();
         }
         None
     });
@@ -197,7 +197,7 @@ async fn full_compaction_continues_after_losing_to_an_earlier_one() {
     keepsake.images.edit(id.as_str(), &edit, shared::Any).await.unwrap();
     assert_eq!(keepsake.replication.compact().await.unwrap(), Compacted::Superseded);
     keepsake.replication.compact_all().await.unwrap();
-    let (now, _) = world.raw().read(&checkpoint).await.unwrap();
+    let (now, _) = world.raw().read(&layout::metadata_file()).await.unwrap();
     assert!(String::from_utf8_lossy(&now).contains("seen at once"));
     assert!(world.commits().await.is_empty());
 }

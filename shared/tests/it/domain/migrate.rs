@@ -9,7 +9,7 @@ use futures::TryStreamExt;
 use jiff::SignedDuration;
 
 use super::{World, png, seen, upload, upload_all};
-use crate::world::found_nothing;
+use crate::world::{catalog_of, entries, found_nothing, parts_of};
 use shared::backup::Kind;
 use shared::images::Patch;
 use shared::layout::{self, ImageId};
@@ -17,6 +17,7 @@ use shared::migrate::{Migrated, migrate};
 use shared::restore::Mode;
 use shared::store::ObjectMeta;
 use shared::store::testing::{FaultStore, Operation};
+use shared::testing::catalog::stored_pages;
 use shared::verify::Slice;
 use shared::{Error, Keepsake};
 
@@ -64,8 +65,9 @@ pub(crate) async fn assert_same(from: &World, to: &World) {
     assert!(found_nothing(&report) && report.missing.is_empty() && !report.is_new, "{report:?}");
     assert_eq!(seen(&ours).await, seen(&theirs).await);
     assert_eq!(backups(&ours).await, backups(&theirs).await);
-    let states = [&ours, &theirs].map(|keepsake| keepsake.core.catalog.read(|state| state.snapshot()));
-    assert_eq!(states[0], states[1], "records, deleted images and counts are the same");
+    assert_eq!(entries(&ours).await, entries(&theirs).await, "records and deleted images are the same");
+    let totals = [&ours, &theirs].map(|keepsake| keepsake.core.catalog.view().totals());
+    assert_eq!(totals[0], totals[1], "counts are the same");
     let found = ours.verifier.verify(Slice::WHOLE, false).await.unwrap();
     assert!(!found.needs_attention(), "{found:?}");
 }
@@ -138,7 +140,7 @@ async fn places_that_hold_anything_else_are_refused_and_left_alone() {
         assert_eq!(versions(place).await, before);
     }
     let refusal = run(&World::new(), &World::new()).await.unwrap_err().to_string();
-    assert!(refusal.contains("it has no checkpoint"), "{refusal}");
+    assert!(refusal.contains("it has no root"), "{refusal}");
     // A server that was started in the wrong place first is no hindrance.
     let started = elsewhere();
     started.open().recovery.recover().await.unwrap();
@@ -182,7 +184,7 @@ async fn deletes_that_the_source_has_forgotten_do_not_come_back_by_a_migration()
     let keepsake = from.open();
     keepsake.core.catalog.load().await.unwrap();
     keepsake.core.catalog.compact().await.unwrap();
-    assert!(keepsake.core.catalog.read(|state| state.get(ids[7].as_str()).is_none()), "it is forgotten");
+    assert!(keepsake.core.catalog.view().get(ids[7].as_str()).await.unwrap().is_none(), "it is forgotten");
     assert!(matches!(run(&from, &to).await, Err(Error::MigrationRefused(_))));
 }
 
@@ -195,7 +197,7 @@ async fn bit_rot_in_migration_source_is_repaired_or_reported() {
         let keepsake = from.open();
         async move {
             keepsake.core.catalog.refresh().await.unwrap();
-            keepsake.core.catalog.read(|state| state.get(id.as_str()).unwrap().content_digest().unwrap())
+            entries(&keepsake).await[&id].content_digest().unwrap()
         }
     };
     let rotten = |bytes: Vec<u8>| bytes.into_iter().map(|byte| !byte).collect::<Vec<u8>>();
@@ -224,14 +226,15 @@ async fn bit_rot_in_migration_source_is_repaired_or_reported() {
 async fn a_backup_that_lacks_a_part_stays_behind_and_is_named() {
     let (from, to) = (World::new(), elsewhere());
     filled(&from).await;
-    let chunks = from.keys("backups/catalog/").await;
     let whole = backups(&from.open()).await;
     let newest = from.open().backups.manifest(whole[0].parse().unwrap()).await.unwrap();
     let older = from.open().backups.manifest(whole[1].parse().unwrap()).await.unwrap();
-    let only_newest = newest.chunks.iter().find(|chunk| !older.chunks.contains(chunk)).unwrap().sha256;
-    let key = format!("backups/{}", layout::chunk(&only_newest));
-    assert!(chunks.contains(&key));
-    from.put(&key, b"{}").await;
+    let [newest, older] = [parts_of(&from, &newest).await.0, parts_of(&from, &older).await.0];
+    // Neither the present state nor another location has a copy.
+    let present = stored_pages(catalog_of(&from, "backups/").await).unwrap();
+    let only_newest = newest.iter().find(|page| !older.contains(page)).unwrap();
+    assert!(!present.contains(only_newest));
+    from.spoil_page(only_newest, b"{}").await;
     let done = run(&from, &to).await.unwrap();
     assert_eq!(done.damaged_backups.iter().map(ToString::to_string).collect::<Vec<_>>(), whole[..1]);
     assert_eq!(backups(&to.open()).await, whole[1..]);
@@ -321,7 +324,7 @@ async fn a_delete_that_only_the_target_has_forgotten_is_not_counted_twice() {
         let keepsake = world.open();
         keepsake.core.catalog.load().await.unwrap();
         keepsake.core.catalog.compact().await.unwrap();
-        keepsake.core.catalog.read(|state| state.totals().uploads())
+        keepsake.core.catalog.view().totals().uploads()
     };
     assert_eq!(uploads(&to).await, 13);
     assert!(found_nothing(&to.open().recovery.recover().await.unwrap()));

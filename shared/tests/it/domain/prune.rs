@@ -8,8 +8,8 @@ use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 
 use super::{World, png, upload, upload_all};
+use crate::world::{catalog_of, entries, live, parts_of};
 use shared::backup::Kind;
-use shared::catalog::decode_chunk;
 use shared::config::Keep;
 use shared::digest::Digest;
 use shared::images::Fields;
@@ -18,6 +18,7 @@ use shared::prune::Pruned;
 use shared::restore::Mode;
 use shared::store::testing::{Fault, FaultStore, MemoryStore, Operation};
 use shared::store::{Body, ErrorKind, Key, ObjectStore, PutMode};
+use shared::testing::catalog::{backup_parts, stored_pages};
 use shared::upload::NewImage;
 use shared::{Error, Keepsake, Settings};
 
@@ -48,22 +49,23 @@ pub async fn assert_whole(world: &World, when: &str) {
         let key = shared::layout::archived_image(digest);
         archive.hash(&key).await.is_ok_and(|(_, found)| found == *digest)
     };
-    let named: Vec<Digest> = fresh.core.catalog.read(|s| s.iter().filter_map(|(_, e)| e.content_digest()).collect());
-    for digest in &named {
-        assert!(right(digest).await, "{when}: the replica of {digest}, which the catalog names, is gone");
+    for digest in entries(&fresh).await.values().filter_map(|entry| entry.content_digest()) {
+        assert!(right(&digest).await, "{when}: the replica of {digest}, which the catalog names, is gone");
+    }
+    for location in ["", "backups/"] {
+        let pages = stored_pages(catalog_of(world, location).await);
+        pages.unwrap_or_else(|e| panic!("{when}: the root in {location:?} is not whole: {e}"));
     }
     for key in world.keys("backups/backup-").await {
         let key = Key::new(key.strip_prefix("backups/").unwrap()).unwrap();
         let Some(backup) = parse_manifest(&key) else { continue };
         let manifest = fresh.backups.manifest(backup).await.unwrap_or_else(|e| panic!("{when}: {backup}: {e}"));
-        for chunk in &manifest.chunks {
-            let bytes = archive.read(&shared::layout::chunk(&chunk.sha256)).await;
-            let (bytes, _) = bytes.unwrap_or_else(|e| panic!("{when}: {backup} lacks a chunk: {e}"));
-            assert_eq!(Digest::of(&bytes), chunk.sha256, "{when}");
-            for (id, entry) in decode_chunk(&bytes).unwrap() {
-                let Some(digest) = entry.content_digest().filter(|_| !manifest.missing.contains(&id)) else { continue };
-                assert!(right(&digest).await, "{when}: {backup} lacks the bytes of {id}");
-            }
+        let parts = backup_parts(&manifest, catalog_of(world, "backups/").await);
+        let (_, entries) = parts.unwrap_or_else(|e| panic!("{when}: {backup} lacks a page: {e}"));
+        for (id, entry) in entries {
+            let digest = entry.live().and_then(|record| record.sha256).filter(|_| !manifest.missing.contains(&id));
+            let Some(digest) = digest else { continue };
+            assert!(right(&digest).await, "{when}: {backup} lacks the bytes of {id}");
         }
     }
 }
@@ -142,12 +144,26 @@ async fn prune_dry_run_lists_what_a_run_removes() {
         planned.images,
         [0, 1].map(|n| Digest::of(&png(n))).into_iter().collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>()
     );
-    assert_eq!((planned.chunks.len(), planned.held_back), (2, None));
+    // In each location, all pages that neither its root nor a backup that stays has.
+    let mut named = BTreeSet::new();
+    for location in ["", "backups/"] {
+        named.extend(stored_pages(catalog_of(&world, location).await).unwrap());
+    }
+    for name in &planned.kept {
+        named.extend(parts_of(&world, &world.open().backups.manifest(*name).await.unwrap()).await.0);
+    }
+    let mut unnamed = [world.pages("").await, world.pages("backups/").await].map(Vec::from_iter).concat();
+    unnamed.retain(|page| !named.contains(page));
+    assert!(unnamed.len() > 2);
+    let mut pages = planned.pages.clone();
+    pages.sort();
+    unnamed.sort();
+    assert_eq!((pages, planned.held_back), (unnamed, None));
     let pruned = keepsake(&world, 1).pruner.prune(false).await.unwrap();
     assert_eq!(pruned, planned);
     let after = world.keys("").await;
-    // A list of what tombstones named has gone too, and when it swept has come.
-    assert_eq!(after.len(), before.len() - 2 - 2 - 2, "{after:#?}");
+    // What is referenced now has come.
+    assert_eq!(after.len(), before.len() - 2 - 2 - planned.pages.len() + 1, "{after:#?}");
     assert_whole(&world, "after a prune").await;
     let again = keepsake(&world, 1).pruner.prune(false).await.unwrap();
     assert_eq!(again, Pruned { kept: planned.kept, ..Pruned::default() });
@@ -231,7 +247,7 @@ async fn on_a_full_disk_a_prune_and_the_delete_of_a_backup_go_on() {
     keepsake.backups.delete(newest).await.unwrap();
     assert_eq!(keepsake.backups.list().await.unwrap().len(), 3);
     let planned = keepsake.pruner.prune(true).await.unwrap();
-    assert!(!planned.removed.is_empty() && !planned.images.is_empty());
+    assert!(!planned.removed.is_empty() && !planned.images.is_empty(), "{planned:?}");
     assert_eq!(keepsake.pruner.prune(false).await.unwrap(), planned);
     assert_whole(&world, "after a prune of a full disk").await;
     // Beside a restore it waits there too.
@@ -261,7 +277,9 @@ async fn a_backup_can_be_deleted_and_no_process_leans_on_it_afterwards() {
         assert!(keepsake.backups.list().await.unwrap().is_empty());
         assert!(matches!(keepsake.restores.restore(made.name, Mode::Merge).await, Err(Error::NoSuchBackup(_))));
     }
-    assert_eq!(keepsakes[0].pruner.prune(false).await.unwrap().chunks.len(), 1, "its chunk was left to the prune");
+    assert_eq!(keepsakes[0].pruner.prune(false).await.unwrap().held_back, None);
+    let present = stored_pages(catalog_of(&world, "").await).unwrap();
+    assert!(world.pages("backups/").await.is_subset(&present.into_iter().collect()), "its page was left to the prune");
     for keepsake in &keepsakes {
         world.pass(SignedDuration::from_secs(1));
         keepsake.backups.create(Kind::Manual).await.unwrap();
@@ -326,7 +344,7 @@ async fn play(events: Vec<Event>) {
         let keepsake = &processes[n % 2];
         let live: Vec<_> = {
             keepsake.core.catalog.refresh().await.unwrap();
-            keepsake.core.catalog.read(|s| s.live().map(|(id, record)| (id.clone(), record.sha256.unwrap())).collect())
+            live(keepsake).await.into_iter().map(|(id, record)| (id, record.sha256.unwrap())).collect()
         };
         let standing: Vec<BackupName> = backups.keys().copied().collect();
         match event {
@@ -363,24 +381,24 @@ async fn play(events: Vec<Event>) {
         }
         assert_whole(&world, &format!("{event:?}, number {n}")).await;
     }
-    // Where nothing fails, those who take names away tell of everything: when the last tombstones have gone, prunes by
-    // schedule leave nothing for a sweep to find.
+    // Where nothing fails, a prune by schedule finds all that has lost its references since the last prune: when the last
+    // tombstones have gone, it leaves nothing for a sweep to find.
     world.pass(31 * DAY);
     if processes[0].pruner.prune(true).await.unwrap().held_back.is_some() {
         return;
     }
     let kept = keepsake(&world, 100);
+    kept.pruner.prune(false).await.unwrap();
     for _ in 0..2 {
         kept.recovery.recover().await.unwrap();
         kept.core.catalog.compact().await.unwrap();
         kept.core.catalog.compact().await.unwrap();
-        world.note_sweep().await;
         world.pass(DAY + SignedDuration::from_mins(1));
         kept.pruner.prune_by_schedule().await.unwrap();
         assert_whole(&world, "at the end").await;
     }
     let left = kept.pruner.prune(true).await.unwrap();
-    assert_eq!((left.images, left.chunks), (vec![], vec![]));
+    assert_eq!((left.images, left.pages), (vec![], vec![]));
 }
 
 proptest! {

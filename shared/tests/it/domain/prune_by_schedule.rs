@@ -1,12 +1,14 @@
-//! Pruning by schedule: it looks only at what it is told of, and a sweep now and then finds the rest.
+//! Pruning by schedule: it looks at what was referenced when the last prune ended, and a sweep now and then finds the
+//! rest.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, Mutex};
 
 use jiff::SignedDuration;
 
 use super::prune::{DAY, assert_whole, few, keepsake, name_of, worn};
 use super::{World, png, upload, upload_all};
+use crate::world::parts_of;
 use shared::backup::Kind;
 use shared::catalog::{Change, Content, Record};
 use shared::digest::Digest;
@@ -17,29 +19,24 @@ use shared::store::testing::{Fault, FaultStore, Operation};
 use shared::{Error, Keepsake};
 
 impl World {
-    /// As if everything had been looked at just now.
+    /// As if everything had been looked at just now, and nothing removed.
     pub(crate) async fn note_sweep(&self) {
-        let other = World::new();
-        other.pass(self.clock.now().duration_since(other.clock.now()));
-        let keepsake = other.open();
-        upload(&keepsake, 1).await.unwrap();
-        keepsake.recovery.recover().await.unwrap();
-        keepsake.pruner.prune(false).await.unwrap();
-        let (swept, _) = other.raw().read(&name_of("backups/swept.json")).await.unwrap();
-        self.put("backups/swept.json", &swept).await;
+        let copy = self.copy().await;
+        copy.open_with(Arc::clone(&copy.memory) as _, few(100)).pruner.prune(false).await.unwrap();
+        let (pruned, _) = copy.raw().read(&name_of(PRUNED)).await.unwrap();
+        self.put(PRUNED, &pruned).await;
     }
 
     /// What a sweep would remove beyond backups.
     async fn unfound(&self) -> (Vec<Digest>, Vec<Digest>) {
         let planned = self.open_with(Arc::clone(&self.memory) as _, few(100)).pruner.prune(true).await.unwrap();
         assert_eq!(planned.held_back, None);
-        (planned.images, planned.chunks)
-    }
-
-    async fn leftovers(&self) -> usize {
-        self.keys("backups/leftovers/").await.len()
+        (planned.images, planned.pages)
     }
 }
+
+/// What was referenced when the last prune ended.
+const PRUNED: &str = "backups/pruned.json";
 
 /// Prunes in a process of its own, which makes no sweep; returns the operations that took.
 async fn prune_by_schedule(world: &World) -> (Pruned, Vec<Operation>) {
@@ -53,7 +50,7 @@ async fn prune_by_schedule(world: &World) -> (Pruned, Vec<Operation>) {
     let pruned = world.open_with(Arc::new(store), few(1)).pruner.prune_by_schedule().await.unwrap();
     assert_eq!(pruned.held_back, None);
     let operations = std::mem::take(&mut *operations.lock().unwrap());
-    let whole = ["backups/images/", "backups/catalog/", "uploads/"];
+    let whole = ["backups/images/", "uploads/"];
     let listed = operations.iter().find(|operation| operation.name == "list" && whole.contains(&&*operation.key));
     assert_eq!(listed, None);
     (pruned, operations)
@@ -89,7 +86,8 @@ async fn a_prune_by_schedule_costs_what_changed_and_not_what_is_stored() {
         world.note_sweep().await;
         world.pass(2 * DAY);
         let (pruned, operations) = prune_by_schedule(&world).await;
-        assert_eq!((pruned.removed.len(), pruned.chunks.len(), pruned.images.len()), (1, 1, 1), "{pruned:?}");
+        assert_eq!((pruned.removed.len(), pruned.images.len()), (1, 1), "{pruned:?}");
+        assert!(!pruned.pages.is_empty());
         assert_eq!(world.unfound().await, (vec![], vec![]));
         // What differs are names, digests and times.
         let kind = |key: &str| match key.rsplit_once('/') {
@@ -99,6 +97,10 @@ async fn a_prune_by_schedule_costs_what_changed_and_not_what_is_stored() {
         };
         let mut asked: Vec<_> = operations.iter().map(|o| (o.name, kind(&o.key))).collect();
         asked.sort();
+        // Whether another image has the same bytes is on any page of the names: each is read once.
+        let pages = asked.iter().filter(|asked| **asked == ("get", "catalog/".to_owned())).count();
+        assert!(pages <= 8 + images as usize / 64, "{pages} pages of {images} images");
+        asked.retain(|asked| *asked != ("get", "catalog/".to_owned()));
         each.push(asked);
     }
     assert_eq!(each[0], each[1]);
@@ -111,16 +113,16 @@ async fn it_removes_what_a_sweep_would() {
     let planned = keepsake(&world, 1).pruner.prune(true).await.unwrap();
     world.note_sweep().await;
     let (pruned, _) = prune_by_schedule(&world).await;
-    assert!(!pruned.images.is_empty() && !pruned.chunks.is_empty() && !pruned.removed.is_empty());
+    assert!(!pruned.images.is_empty() && !pruned.pages.is_empty() && !pruned.removed.is_empty());
     let sets =
-        |pruned: &Pruned| [&pruned.images, &pruned.chunks].map(|all| all.iter().copied().collect::<BTreeSet<_>>());
+        |pruned: &Pruned| [&pruned.images, &pruned.pages].map(|all| all.iter().copied().collect::<BTreeSet<_>>());
     assert_eq!((sets(&pruned), pruned.removed, pruned.kept), (sets(&planned), planned.removed, planned.kept));
     assert_whole(&world, "after a prune by schedule").await;
-    assert_eq!((world.unfound().await, world.leftovers().await), ((vec![], vec![]), 0));
+    assert_eq!(world.unfound().await, (vec![], vec![]));
 }
 
 #[tokio::test]
-async fn objects_of_a_deleted_backup_are_pruned_a_day_later() {
+async fn objects_of_a_deleted_backup_are_pruned_next() {
     let world = World::new();
     let keepsake = keepsake(&world, 1);
     keepsake.recovery.recover().await.unwrap();
@@ -133,17 +135,17 @@ async fn objects_of_a_deleted_backup_are_pruned_a_day_later() {
     keepsake.backups.create(Kind::Manual).await.unwrap();
     world.note_sweep().await;
     world.pass(2 * DAY);
-    // It was told of the image when the tombstone went, and leaves it, for the backup still names it.
-    assert_eq!(prune_by_schedule(&world).await.0.objects(), 0);
-    assert_eq!(world.leftovers().await, 0);
+    // The backup still names the image whose tombstone went.
+    assert_eq!(prune_by_schedule(&world).await.0.images, []);
+    assert_eq!(world.unfound().await, (vec![], vec![]));
+    let (pages, _) = parts_of(&world, &first).await;
     keepsake.backups.delete(first.name).await.unwrap();
-    assert_eq!(prune_by_schedule(&world).await.0.objects(), 0, "who deletes it may still be at it");
-    assert_eq!(world.leftovers().await, 1);
-    world.pass(DAY + SignedDuration::from_mins(1));
     let (pruned, _) = prune_by_schedule(&world).await;
-    assert_eq!((pruned.images, pruned.chunks.len()), (vec![Digest::of(&png(0))], 1));
+    // From the primary and from the archive.
+    assert_eq!(pruned.images, [Digest::of(&png(0))]);
+    assert_eq!(pruned.pages.into_iter().collect::<HashSet<_>>(), pages);
     assert_whole(&world, "after a prune by schedule").await;
-    assert_eq!((world.unfound().await, world.leftovers().await), ((vec![], vec![]), 0));
+    assert_eq!(world.unfound().await, (vec![], vec![]));
 }
 
 #[tokio::test]
@@ -156,13 +158,13 @@ async fn object_referenced_only_by_a_tombstone_is_pruned_after_it() {
     keepsake.backups.create(Kind::Manual).await.unwrap();
     world.pass(31 * DAY);
     world.note_sweep().await;
-    assert_eq!(prune_by_schedule(&world).await.0.objects(), 0, "its tombstone stands");
+    assert_eq!(prune_by_schedule(&world).await.0.images, [], "its tombstone stands");
     keepsake.core.catalog.compact().await.unwrap();
     keepsake.core.catalog.compact().await.unwrap();
-    assert_eq!(prune_by_schedule(&world).await.0.objects(), 0, "a fold may still be at it");
+    assert_eq!(prune_by_schedule(&world).await.0.images, [Digest::of(&png(0))], "though a backup names its tombstone");
     world.pass(DAY + SignedDuration::from_mins(1));
-    assert_eq!(prune_by_schedule(&world).await.0.images, [Digest::of(&png(0))]);
-    assert_eq!((world.unfound().await, world.leftovers().await), ((vec![], vec![]), 0));
+    prune_by_schedule(&world).await;
+    assert_eq!(world.unfound().await, (vec![], vec![]));
 }
 
 #[tokio::test]
@@ -172,66 +174,86 @@ async fn what_a_backup_stored_that_was_cut_off_goes_with_its_intent() {
     maker.recovery.recover().await.unwrap();
     let ids = upload_all(&maker, 0..2).await;
     let no_manifest = |o: &Operation| o.key.ends_with("manifest.json").then_some(Fault::Before(ErrorKind::Unavailable));
+    let before = world.pages("backups/").await;
     world.open_failing(no_manifest).backups.create(Kind::Manual).await.unwrap_err();
+    let stored: Vec<Digest> = world.pages("backups/").await.difference(&before).copied().collect();
     maker.images.delete(ids[0].as_str(), shared::Any).await.unwrap();
     world.note_sweep().await;
     world.pass(2 * DAY);
-    assert_eq!(prune_by_schedule(&world).await.0.chunks.len(), 1);
+    let (pruned, _) = prune_by_schedule(&world).await;
+    assert!(!stored.is_empty() && stored.iter().all(|page| pruned.pages.contains(page)));
     assert!(world.keys("backups/backup-").await.is_empty());
     assert_eq!(world.unfound().await, (vec![], vec![]));
 }
 
 #[tokio::test]
-async fn unhinted_objects_wait_for_the_occasional_sweep() {
+async fn replicas_that_nothing_referenced_wait_for_the_occasional_sweep() {
     let world = World::new();
     let keepsake = keepsake(&world, 1);
     keepsake.recovery.recover().await.unwrap();
     upload(&keepsake, 1).await.unwrap();
-    let stray = format!("backups/images/{}", Digest::of(b"stray"));
+    let (stray, gone) = (format!("backups/images/{}", Digest::of(b"stray")), [Digest::of(b"stray")]);
     world.put(&stray, b"stray").await;
     world.pass(2 * DAY);
-    assert_eq!(keepsake.pruner.prune_by_schedule().await.unwrap().objects(), 1, "the first is a sweep");
+    assert_eq!(keepsake.pruner.prune_by_schedule().await.unwrap().images, gone, "the first is a sweep");
     world.put(&stray, b"stray").await;
     let sweep = world.clock.now();
     world.pass(SWEEP_EVERY - SignedDuration::from_mins(1));
-    assert_eq!(prune_by_schedule(&world).await.0.objects(), 0);
+    assert_eq!(prune_by_schedule(&world).await.0.images, []);
     world.pass(SignedDuration::from_mins(1));
     assert_eq!(world.clock.now() - SWEEP_EVERY, sweep);
-    assert_eq!(keepsake.pruner.prune_by_schedule().await.unwrap().objects(), 1);
+    assert_eq!(keepsake.pruner.prune_by_schedule().await.unwrap().images, gone);
     world.put(&stray, b"stray").await;
     world.pass(2 * DAY);
-    assert_eq!(prune_by_schedule(&world).await.0.objects(), 0, "which took note of itself");
-    assert_eq!(keepsake.pruner.prune(false).await.unwrap().objects(), 1, "one by hand is a sweep");
+    assert_eq!(prune_by_schedule(&world).await.0.images, [], "which took note of itself");
+    assert_eq!(keepsake.pruner.prune(false).await.unwrap().images, gone, "one by hand is a sweep");
 }
 
 #[tokio::test]
-async fn unreadable_gc_hints_cause_a_sweep() {
-    // A list that cannot be read.
-    let world = worn().await;
-    world.note_sweep().await;
-    world.put(&format!("backups/leftovers/{}.json", world.clock.new_id()), b"rotten").await;
-    let stray = format!("backups/images/{}", Digest::of(b"stray"));
-    world.put(&stray, b"stray").await;
-    world.pass(2 * DAY);
-    let pruned = keepsake(&world, 1).pruner.prune_by_schedule().await.unwrap();
-    assert!(pruned.images.contains(&Digest::of(b"stray")));
-    assert_eq!((world.unfound().await, world.leftovers().await), ((vec![], vec![]), 0));
+async fn a_sweep_is_due_where_it_is_not_known_what_was_referenced() {
+    let with_stray = async || {
+        let world = worn().await;
+        world.put(&format!("backups/images/{}", Digest::of(b"stray")), b"stray").await;
+        world.pass(2 * DAY);
+        world.note_sweep().await;
+        world
+    };
+    let is_swept = async |world: &World| {
+        let pruned = keepsake(world, 1).pruner.prune_by_schedule().await.unwrap();
+        assert!(pruned.images.contains(&Digest::of(b"stray")));
+        assert_eq!(world.unfound().await, (vec![], vec![]));
+    };
 
-    // A damaged backup that is deleted: what it named is not known.
+    // What the last prune noted cannot be read.
+    let world = with_stray().await;
+    world.put(PRUNED, b"rotten").await;
+    is_swept(&world).await;
+
+    // Nor can a page of a state that it noted: of a backup that is gone.
+    let world = with_stray().await;
+    let oldest = keepsake(&world, 1).backups.list().await.unwrap().pop().unwrap().name;
+    let (pages, _) = parts_of(&world, &keepsake(&world, 1).backups.manifest(oldest).await.unwrap()).await;
+    keepsake(&world, 1).backups.delete(oldest).await.unwrap();
+    for page in &pages {
+        world.spoil_page(page, b"rotten").await;
+    }
+    is_swept(&world).await;
+
+    // A full disk, on which nothing can be noted.
+    let world = with_stray().await;
+    let full = |operation: &Operation| (operation.name == "put").then_some(Fault::Before(ErrorKind::Full));
+    let failing = FaultStore::with_plan(Arc::clone(&world.memory) as _, full);
+    world.open_with(Arc::new(failing), few(1)).pruner.prune_by_schedule().await.unwrap();
+    assert!(world.keys(PRUNED).await.is_empty());
+    is_swept(&world).await;
+
+    // A damaged backup that is deleted: what it named was noted.
     let world = worn().await;
     world.note_sweep().await;
     let oldest = keepsake(&world, 1).backups.list().await.unwrap().pop().unwrap().name;
     world.put(&format!("backups/{oldest}/manifest.json"), b"rotten").await;
     keepsake(&world, 1).backups.delete(oldest).await.unwrap();
-    keepsake(&world, 1).pruner.prune_by_schedule().await.unwrap();
-    assert_eq!(world.unfound().await, (vec![], vec![]));
-
-    // A full disk, on which no list can be written.
-    let world = worn().await;
-    world.note_sweep().await;
-    let full = |operation: &Operation| (operation.name == "put").then_some(Fault::Before(ErrorKind::Full));
-    world.open_failing(full).backups.delete(oldest).await.unwrap();
-    keepsake(&world, 1).pruner.prune_by_schedule().await.unwrap();
+    prune_by_schedule(&world).await;
     assert_eq!(world.unfound().await, (vec![], vec![]));
 }
 
@@ -253,9 +275,6 @@ async fn interrupted_scheduled_prune_is_finished_without_a_sweep() {
             prune_by_schedule(&world).await;
             assert_whole(&world, &format!("died at operation {n}, then finished")).await;
             assert_eq!(world.unfound().await, (vec![], vec![]), "operation {n}");
-            world.pass(DAY + SignedDuration::from_mins(1));
-            prune_by_schedule(&world).await;
-            assert_eq!(world.leftovers().await, 0, "operation {n}");
             if outcome.is_ok() {
                 assert!(n > 15);
                 return;
@@ -282,7 +301,7 @@ async fn it_waits_for_a_restore_and_is_held_back_as_a_sweep_is() {
 }
 
 #[tokio::test]
-async fn tombstones_stay_if_gc_hints_cannot_be_written() {
+async fn a_dropped_tombstone_is_counted_once_by_two_processes() {
     let world = World::new();
     let keeper = keepsake(&world, 1);
     keeper.recovery.recover().await.unwrap();
@@ -290,23 +309,18 @@ async fn tombstones_stay_if_gc_hints_cannot_be_written() {
     keeper.images.delete(ids[0].as_str(), shared::Any).await.unwrap();
     keeper.core.catalog.compact().await.unwrap();
     world.pass(31 * DAY);
-    let refuse = |o: &Operation| o.key.contains("leftovers/").then_some(Fault::Before(ErrorKind::Unavailable));
-    let failing = world.open_failing(refuse);
-    failing.recovery.recover().await.unwrap();
-    upload(&failing, 5).await.unwrap();
-    failing.core.catalog.compact().await.unwrap();
-    failing.core.catalog.compact().await.unwrap();
-    let tombstones = async || {
+    let other = world.open();
+    other.recovery.recover().await.unwrap();
+    upload(&other, 5).await.unwrap();
+    let totals = async || {
         let fresh = world.open();
         fresh.core.catalog.refresh().await.unwrap();
-        fresh.core.catalog.read(|state| state.totals().deleted)
+        fresh.core.catalog.view().totals()
     };
-    assert_eq!(tombstones().await, 1);
-    keeper.core.catalog.compact().await.unwrap();
-    keeper.core.catalog.compact().await.unwrap();
-    assert_eq!((tombstones().await, world.leftovers().await), (0, 1));
-    // Though the other has written the archive's checkpoint since the first last looked, it counts once.
-    let fresh = world.open();
-    fresh.core.catalog.refresh().await.unwrap();
-    assert_eq!(fresh.core.catalog.read(|state| state.totals().uploads()), 3);
+    // Though the other has written the archive's root since the first last looked, it counts once.
+    for process in [&other, &keeper, &other, &keeper] {
+        process.core.catalog.compact().await.unwrap();
+        assert_eq!(totals().await.uploads(), 3);
+    }
+    assert_eq!(totals().await.deleted, 0);
 }

@@ -1,13 +1,17 @@
 //! What holds a prune back: something that names contents and cannot be read.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::prune::{few, keepsake, worn};
+use super::prune::{DAY, few, keepsake, worn};
 use super::{World, upload};
+use crate::world::{catalog_of, parts_of};
+use shared::digest::Digest;
+use shared::layout;
 use shared::store::ErrorKind;
 use shared::store::testing::{Fault, FaultStore, Operation};
+use shared::testing::catalog::{stored_entries, stored_pages};
 
 /// Nothing is removed where something that names contents cannot be read.
 async fn held_back_by(what: &str, damage: impl AsyncFn(&World), reason: &str) {
@@ -27,9 +31,8 @@ async fn nothing_goes_where_something_that_names_contents_cannot_be_read() {
     };
     held_back_by("an old manifest", async |world| spoil(world, "backups/backup-", 0).await, "backup").await;
     held_back_by("a new manifest", async |world| spoil(world, "backups/backup-", 3).await, "backup").await;
-    held_back_by("the checkpoint", async |world| spoil(world, "image-metadata.json", 0).await, "catalog").await;
-    let replicate_image = "backups/image-metadata.json";
-    held_back_by("its replica", async |world| spoil(world, replicate_image, 0).await, "catalog").await;
+    held_back_by("the root", async |world| spoil(world, "catalog.json", 0).await, "catalog").await;
+    held_back_by("its replica", async |world| spoil(world, "backups/catalog.json", 0).await, "catalog").await;
     held_back_by(
         "a commit in the archive",
         async |world| spoil(world, "backups/image-metadata.d/", 0).await,
@@ -47,39 +50,85 @@ async fn nothing_goes_where_something_that_names_contents_cannot_be_read() {
     };
     held_back_by("a commit in quarantine", set_aside, "quarantine").await;
     let all_gone = async |world: &World| {
-        for place in ["image-metadata", "backups/image-metadata", "uploads/"] {
-            world.remove(place).await;
+        world.remove_catalog("").await;
+        for place in ["catalog.json", "image-metadata"] {
+            world.remove(&format!("backups/{place}")).await;
         }
+        world.remove("uploads/").await;
         world.open().recovery.recover().await.unwrap();
     };
     held_back_by("a catalog that was lost", all_gone, "lost").await;
 }
 
 #[tokio::test]
-async fn a_chunk_of_a_backup_that_stays_holds_a_prune_back() {
+async fn nothing_goes_where_a_page_of_the_root_is_damaged_in_each_location() {
+    let read = Arc::new(catalog_of(&worn().await, "").await);
+    let all = stored_pages({
+        let read = Arc::clone(&read);
+        move |key| read(key)
+    })
+    .unwrap();
+    // Those of lists name nothing that the others do not.
+    let names_contents = |page: &Digest| {
+        let (read, lost) = (Arc::clone(&read), layout::page(page));
+        stored_entries(move |key| read(key).filter(|_| *key != lost)).is_err()
+    };
+    let pages: Vec<Digest> = all.into_iter().filter(names_contents).collect();
+    assert!(!pages.is_empty());
+    for page in pages {
+        let world = worn().await;
+        world.spoil_page(&page, b"rotten").await;
+        let before = world.keys("").await;
+        if let Ok(pruned) = keepsake(&world, 1).pruner.prune(false).await {
+            assert!(pruned.held_back.is_some(), "{page}: {pruned:?}");
+        }
+        let is_lease = |key: &String| key.ends_with("restore.json");
+        let after = world.keys("").await.into_iter().filter(|key| !is_lease(key));
+        assert_eq!(after.collect::<Vec<_>>(), before, "{page}");
+    }
+}
+
+#[tokio::test]
+async fn a_page_of_a_backup_that_stays_holds_a_prune_back() {
     let world = worn().await;
     let keepsake = keepsake(&world, 1);
     let newest = keepsake.backups.list().await.unwrap()[0].name;
-    let chunk = keepsake.backups.manifest(newest).await.unwrap().chunks[0].sha256;
-    // Where the state is still that of the backup, what its chunks name needs no reading.
-    upload(&keepsake, 99).await.unwrap();
-    world.put(&format!("backups/catalog/{chunk}.json"), b"{}").await;
-    assert!(keepsake.pruner.prune(false).await.unwrap().held_back.is_some());
+    let pages = async |name| parts_of(&world, &keepsake.backups.manifest(name).await.unwrap()).await.0;
+    let newest = pages(newest).await;
+    let mut with_it = Vec::new();
     for backup in keepsake.backups.list().await.unwrap() {
-        if keepsake.backups.manifest(backup.name).await.unwrap().chunks.iter().any(|named| named.sha256 == chunk) {
-            keepsake.backups.delete(backup.name).await.unwrap();
+        if !newest.is_disjoint(&pages(backup.name).await) {
+            with_it.push(backup.name);
         }
+    }
+    // Where the state is still that of the backup, what its pages name needs no reading.
+    upload(&keepsake, 99).await.unwrap();
+    keepsake.core.catalog.compact().await.unwrap();
+    for page in &newest {
+        world.spoil_page(page, b"{}").await;
+    }
+    let keepsake = super::prune::keepsake(&world, 1);
+    assert!(keepsake.pruner.prune(false).await.unwrap().held_back.is_some());
+    for name in with_it {
+        keepsake.backups.delete(name).await.unwrap();
     }
     assert_eq!(keepsake.pruner.prune(false).await.unwrap().held_back, None, "once nothing needs it");
 }
 
 #[tokio::test]
-async fn a_prune_reads_only_those_chunks_that_have_changed_since() {
+async fn a_prune_reads_each_page_of_different_states_once() {
     let world = worn().await;
     let keepsake = keepsake(&world, 100);
     keepsake.recovery.recover().await.unwrap();
     keepsake.backups.create(shared::backup::Kind::Manual).await.unwrap();
-    let chunks = world.keys("backups/catalog/").await.len();
+    // No reading ends early, since something is named nowhere.
+    world.put(&format!("backups/images/{}", Digest::of(b"stray")), b"stray").await;
+    world.pass(2 * DAY);
+    let mut pages = HashSet::new();
+    for backup in keepsake.backups.list().await.unwrap() {
+        pages.extend(parts_of(&world, &keepsake.backups.manifest(backup.name).await.unwrap()).await.0);
+    }
+    assert_eq!(pages.len(), 3, "the newest are of the present state");
     let reads = async || {
         let read = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&read);
@@ -94,12 +143,14 @@ async fn a_prune_reads_only_those_chunks_that_have_changed_since() {
         assert_eq!(keepsake.pruner.prune(false).await.unwrap().held_back, None);
         read.load(Ordering::SeqCst)
     };
-    assert_eq!(reads().await, chunks - 1, "all but that of the state as it is");
+    assert_eq!(reads().await, pages.len());
     let older = keepsake.backups.list().await.unwrap().into_iter().skip(1);
     for backup in older {
         keepsake.backups.delete(backup.name).await.unwrap();
     }
-    assert_eq!(reads().await, 0);
+    world.put(&format!("backups/images/{}", Digest::of(b"stray")), b"stray").await;
+    world.pass(2 * DAY);
+    assert_eq!(reads().await, 1);
 }
 
 #[tokio::test]

@@ -37,28 +37,34 @@ async fn files_of_interrupted_upload_are_quarantined_once_it_cannot_run() {
 
 #[tokio::test]
 async fn image_without_metadata_is_adopted_until_its_record_returns() {
-    let world = World::new();
-    let keepsake = world.open();
-    let ids = upload_all(&keepsake, 0..3).await;
-    keepsake.core.catalog.compact().await.unwrap();
-    let checkpoint = world.raw().read(&layout::checkpoint()).await.unwrap().0;
-    world.remove("image-metadata").await;
-    world.remove("backups/").await;
+    // The root with its pages, or the metadata file alone.
+    for returning in ["catalog", "image-metadata.json"] {
+        let world = World::new();
+        let keepsake = world.open();
+        let ids = upload_all(&keepsake, 0..3).await;
+        keepsake.core.catalog.compact().await.unwrap();
+        let kept = world.copy().await;
+        world.remove_catalog("").await;
+        world.remove("backups/").await;
 
-    let again = world.open();
-    let report = again.recovery.recover().await.unwrap();
-    assert_eq!((report.adopted, report.archived), (3, 0));
-    let adopted = seen(&again).await;
-    assert_eq!(adopted.keys().collect::<Vec<_>>(), ids.iter().collect::<Vec<_>>());
-    assert_eq!(adopted[&ids[1]], (Some(String::new()), Some(png(1))));
-    assert_eq!(world.keys("backups/images/").await.len(), 3, "adopted images get their replica");
+        let again = world.open();
+        let report = again.recovery.recover().await.unwrap();
+        assert_eq!((report.adopted, report.archived), (3, 0));
+        let adopted = seen(&again).await;
+        assert_eq!(adopted.keys().collect::<Vec<_>>(), ids.iter().collect::<Vec<_>>());
+        assert_eq!(adopted[&ids[1]], (Some(String::new()), Some(png(1))));
+        assert_eq!(world.keys("backups/images/").await.len(), 3, "adopted images get their replica");
 
-    world.put("image-metadata.json", &checkpoint).await;
-    world.remove("image-metadata.d/").await;
-    world.remove("backups/image-metadata").await;
-    let real = world.open();
-    real.recovery.recover().await.unwrap();
-    assert_eq!(seen(&real).await[&ids[1]].0.as_deref(), Some("number 1"));
+        for location in ["", "backups/"] {
+            world.remove_catalog(location).await;
+        }
+        for key in kept.keys(returning).await {
+            world.put(&key, &kept.raw().read(&store::Key::new(&*key).unwrap()).await.unwrap().0).await;
+        }
+        let real = world.open();
+        real.recovery.recover().await.unwrap();
+        assert_eq!(seen(&real).await[&ids[1]].0.as_deref(), Some("number 1"), "{returning}");
+    }
 }
 
 #[tokio::test]
@@ -99,7 +105,7 @@ async fn records_are_restored_from_metadata_mirror_in_uploads() {
     keepsake.images.delete(ids[2].as_str(), shared::Any).await.unwrap();
     let before = seen(&keepsake).await;
     drop(keepsake);
-    world.remove("image-metadata").await;
+    world.remove_catalog("").await;
     world.remove("backups/").await;
 
     let again = open();
@@ -127,7 +133,7 @@ async fn changes_during_archive_outage_recover_from_metadata_mirror() {
     let ids = upload_all(&keepsake, 0..3).await;
     assert!(keepsake.replication.compact().await.is_err());
     drop(keepsake);
-    world.remove("image-metadata").await;
+    world.remove_catalog("").await;
 
     let again = open(FaultStore::with_plan(archive as _, |_: &Operation| None));
     again.recovery.recover().await.unwrap();

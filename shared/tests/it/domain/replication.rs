@@ -161,7 +161,7 @@ async fn changes_during_archive_outage_stay_pending_over_restart_and_replicate()
     drop(keepsake);
 
     // The file that people open is up to date, and a process that starts knows what waits once it has compared.
-    let bytes = whole(&pair.primary).read(&layout::checkpoint()).await.unwrap().0;
+    let bytes = whole(&pair.primary).read(&layout::metadata_file()).await.unwrap().0;
     assert!(std::str::from_utf8(&bytes).unwrap().contains("edited twice"));
     let takes_no_image = |operation: &Operation| {
         let image = operation.name == "put" && operation.key.starts_with("images/");
@@ -265,7 +265,7 @@ async fn primary_lost_while_archive_refills_loses_only_reported_lag() {
         for keeps_images in [false, true] {
             let archive = if keeps_images { copy_of(&pair.archive).await } else { Arc::default() };
             if keeps_images {
-                whole(&archive).delete(&layout::checkpoint()).await.unwrap();
+                whole(&archive).delete(&layout::metadata_file()).await.unwrap();
             }
             let fresh = Pair { primary: copy_of(&pair.primary).await, archive, ..Pair::new() };
             let (dying, limit) = fresh.dying_at(n);

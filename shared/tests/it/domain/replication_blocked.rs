@@ -58,7 +58,7 @@ async fn unchanged_checkpoint_is_not_rewritten_during_archive_outage() {
     let (pair, puts) = (Pair::new(), Arc::new(AtomicU64::new(0)));
     let counted = Arc::clone(&puts);
     let count = move |operation: &Operation| {
-        let writes = operation.name == "put" && operation.key == layout::checkpoint().to_string();
+        let writes = operation.name == "put" && operation.key == layout::metadata_file().to_string();
         counted.fetch_add(u64::from(writes), Ordering::SeqCst);
         None
     };
@@ -161,12 +161,12 @@ async fn a_record_waits_for_its_image_where_only_the_image_cannot_be_copied() {
 #[tokio::test]
 async fn an_image_that_is_gone_keeps_no_record_of_its_upload_from_the_archive() {
     let pair = Pair::new();
-    // The checkpoint never gets there.
-    let fold = |operation: &Operation| {
-        let checkpoint = operation.name == "put" && operation.key == layout::checkpoint().to_string();
-        checkpoint.then_some(Fault::Before(ErrorKind::Unavailable))
+    // The root never gets there.
+    let roots = |operation: &Operation| {
+        let is_root = operation.name == "put" && operation.key == layout::root().to_string();
+        is_root.then_some(Fault::Before(ErrorKind::Unavailable))
     };
-    let keepsake = pair.open_with(deferring(), Box::new(never), Box::new(fold));
+    let keepsake = pair.open_with(deferring(), Box::new(never), Box::new(roots));
     let _ = keepsake.recovery.recover().await;
     let image = |n: u32| NewImage { body: Body::from(png(n)), original_name: None };
     let uploaded = keepsake.uploads.upload(vec![image(1), image(2)], Fields::default(), None).await.unwrap();

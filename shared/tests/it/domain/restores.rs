@@ -3,6 +3,7 @@
 use futures::FutureExt;
 
 use super::{World, png, seen, upload, upload_all};
+use crate::world::parts_of;
 use shared::Error;
 use shared::backup::Kind;
 use shared::restore::Mode;
@@ -50,13 +51,19 @@ async fn restore_rejects_foreign_bytes_under_name_of_deleted_image() {
 }
 
 #[tokio::test]
-async fn a_backup_with_a_damaged_chunk_is_refused_and_nothing_changes() {
+async fn a_backup_with_a_damaged_page_is_refused_and_nothing_changes() {
     let world = World::new();
     let keepsake = world.open();
-    upload_all(&keepsake, 0..3).await;
-    let backup = keepsake.backups.create(Kind::Manual).await.unwrap().name;
-    let chunk = world.keys("backups/catalog/").await[0].clone();
-    world.put(&chunk, b"{}").await;
+    let ids = upload_all(&keepsake, 0..3).await;
+    let made = keepsake.backups.create(Kind::Manual).await.unwrap();
+    let backup = made.name;
+    // A page that the present state has is read from there.
+    keepsake.images.delete(ids[0].as_str(), shared::Any).await.unwrap();
+    keepsake.core.catalog.compact().await.unwrap();
+    let (pages, _) = parts_of(&world, &made).await;
+    let [page] = pages.into_iter().collect::<Vec<_>>()[..] else { panic!("one page") };
+    world.spoil_page(&page, b"{}").await;
+    let keepsake = world.open();
     let before = seen(&keepsake).await;
     let outcome = keepsake.restores.restore(backup, Mode::Exact).await;
     assert!(matches!(outcome, Err(Error::DamagedBackup(_))), "{outcome:?}");

@@ -69,7 +69,7 @@ async fn of_two_completions_at_once_one_that_fails_takes_nothing_from_the_other(
         assert_eq!(seen(&after).await[id].1, Some(png(1)), "operation {n}");
         after.recovery.recover().await.unwrap();
         assert_eq!(seen(&after).await[id].1, Some(png(1)), "operation {n}");
-        assert_eq!(after.core.catalog.read(|state| state.totals().uploads()), 1);
+        assert_eq!(after.core.catalog.view().totals().uploads(), 1);
     }
 }
 

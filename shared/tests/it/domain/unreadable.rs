@@ -81,11 +81,11 @@ async fn a_file_without_a_record_that_cannot_be_read_is_not_set_aside() {
 }
 
 #[tokio::test]
-async fn unreadable_checkpoint_without_replica_is_not_treated_as_empty() {
+async fn unreadable_root_without_replica_is_not_treated_as_empty() {
     let (world, ids) = filled().await;
     world.open().core.catalog.compact().await.unwrap();
-    world.remove("backups/image-metadata.json").await;
-    let (keepsake, broken) = open(&world, |key| key == "image-metadata.json");
+    world.remove("backups/catalog.json").await;
+    let (keepsake, broken) = open(&world, |key| key == "catalog.json");
     broken.set(true);
     let before = world.keys("").await;
     for outcome in [keepsake.images.get(ids[0].as_str()).await.map(drop), keepsake.recovery.recover().await.map(drop)] {
@@ -97,19 +97,38 @@ async fn unreadable_checkpoint_without_replica_is_not_treated_as_empty() {
 }
 
 #[tokio::test]
-async fn unreadable_checkpoint_replica_does_not_stop_a_start() {
+async fn unreadable_page_without_replica_is_not_treated_as_empty() {
     let (world, ids) = filled().await;
     world.open().core.catalog.compact().await.unwrap();
-    let (keepsake, broken) = open(&world, |key| key == "backups/image-metadata.json");
+    world.remove("backups/catalog/").await;
+    let (keepsake, broken) = open(&world, |key| key.starts_with("catalog/"));
+    broken.set(true);
+    let before = world.keys("").await;
+    for outcome in [keepsake.images.get(ids[0].as_str()).await.map(drop), keepsake.recovery.recover().await.map(drop)] {
+        assert!(
+            !matches!(outcome, Ok(()) | Err(Error::NoSuchImage(_))),
+            "not that there is no such image: {outcome:?}"
+        );
+    }
+    assert_eq!(world.keys("").await, before);
+    broken.set(false);
+    assert_eq!(seen(&keepsake).await.len(), ids.len());
+}
+
+#[tokio::test]
+async fn unreadable_root_replica_does_not_stop_a_start() {
+    let (world, ids) = filled().await;
+    world.open().core.catalog.compact().await.unwrap();
+    let (keepsake, broken) = open(&world, |key| key == "backups/catalog.json");
     broken.set(true);
     keepsake.recovery.recover().await.unwrap();
     upload_all(&keepsake, 3..4).await;
     keepsake.core.catalog.compact().await.unwrap();
     assert_eq!(seen(&keepsake).await.len(), ids.len() + 1);
     // It was written anew.
-    let checkpoint = world.raw().read(&layout::checkpoint()).await.unwrap().0;
-    let copy = store::Key::new("backups/image-metadata.json").unwrap();
-    assert_eq!(world.raw().read(&copy).await.unwrap().0, checkpoint);
+    let root = world.raw().read(&layout::root()).await.unwrap().0;
+    let copy = store::Key::new("backups/catalog.json").unwrap();
+    assert_eq!(world.raw().read(&copy).await.unwrap().0, root);
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use futures::FutureExt;
 
 use super::{World, png, seen, upload_all};
+use crate::world::parts_of;
 use shared::backup::Kind;
 use shared::digest::Digest;
 use shared::health::Status;
@@ -32,6 +33,14 @@ async fn world_of(images: u32) -> (World, Keepsake, Vec<ImageId>) {
     let ids = upload_all(&keepsake, 0..images).await;
     keepsake.backups.create(Kind::Manual).await.unwrap();
     (world, keepsake, ids)
+}
+
+/// The page of the newest backup, which has only one.
+async fn page_of_newest(world: &World, keepsake: &Keepsake) -> Digest {
+    let newest = keepsake.backups.list().await.unwrap()[0].name;
+    let (pages, _) = parts_of(world, &keepsake.backups.manifest(newest).await.unwrap()).await;
+    let [page] = pages.into_iter().collect::<Vec<_>>()[..] else { panic!("one page") };
+    page
 }
 
 fn set(id: &ImageId) -> BTreeSet<ImageId> {
@@ -99,24 +108,26 @@ async fn corrupt_image_is_served_from_replica_and_repaired() {
 }
 
 #[tokio::test]
-async fn corrupt_chunk_is_rewritten_or_its_backups_are_named() {
+async fn corrupt_page_is_put_back_or_its_backups_are_named() {
     let (world, keepsake, ids) = world_of(3).await;
-    let [chunk] = &world.keys("backups/catalog/").await[..] else { panic!("one chunk") };
+    let page = page_of_newest(&world, &keepsake).await;
+    let key = format!("backups/{}", layout::page(&page));
     for damage in [Some(&b"{}"[..]), None] {
         match damage {
-            Some(bytes) => world.put(chunk, bytes).await,
-            None => world.remove(chunk).await,
+            Some(bytes) => world.put(&key, bytes).await,
+            None => world.remove(&key).await,
         }
         let found = keepsake.verifier.verify(Slice::WHOLE, false).await.unwrap();
         assert!(!found.damaged_backups.is_empty() && found.needs_attention());
         assert!(!keepsake.verifier.verify(Slice::WHOLE, true).await.unwrap().needs_attention());
     }
     keepsake.images.delete(ids[0].as_str(), shared::Any).await.unwrap();
-    world.put(chunk, b"{}").await;
+    keepsake.core.catalog.compact().await.unwrap();
+    world.spoil_page(&page, b"{}").await;
     let found = keepsake.verifier.verify(Slice::WHOLE, true).await.unwrap();
     let listed = keepsake.backups.list().await.unwrap();
     let names: BTreeSet<_> = listed.iter().map(|backup| backup.name).collect();
-    assert_eq!(found.damaged_backups, names, "each of them has this chunk");
+    assert_eq!(found.damaged_backups, names, "each of them has this page");
 
     world.put(&format!("backups/{}/manifest.json", listed[0].name), b"{}").await;
     assert!(keepsake.verifier.verify(Slice::WHOLE, true).await.unwrap().damaged_backups.contains(&listed[0].name));
@@ -313,11 +324,11 @@ async fn unrepairable_image_is_reported_in_health() {
 }
 
 #[tokio::test]
-async fn unreadable_manifests_and_chunks_are_damaged_backups() {
+async fn unreadable_manifests_and_pages_are_damaged_backups() {
     let (world, keepsake, ids) = world_of(2).await;
     let name = keepsake.backups.list().await.unwrap()[0].name;
-    let [chunk] = &world.keys("backups/catalog/").await[..] else { panic!("one chunk") };
-    let keepsake = open_rotten(&world, Settings::default(), std::slice::from_ref(chunk));
+    let page = format!("backups/{}", layout::page(&page_of_newest(&world, &keepsake).await));
+    let keepsake = open_rotten(&world, Settings::default(), &[page]);
     assert!(keepsake.verifier.verify(Slice::WHOLE, false).await.unwrap().damaged_backups.contains(&name));
     assert_eq!(keepsake.verifier.verify(Slice::WHOLE, true).await.unwrap().rewritten, 1);
     let keepsake = open_rotten(&world, Settings::default(), &[format!("backups/{name}/manifest.json")]);

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::operations::{Known, On, UNDER_TICKET, announcement};
 use super::run;
 use super::test_store::TestStore;
-use crate::world::{png, upload_all};
+use crate::world::{live, png, upload_all};
 use shared::backup::Kind;
 use shared::clock::Clock;
 use shared::images::{Fields, Patch};
@@ -69,12 +69,10 @@ impl Base {
     pub(crate) fn seen(&self, keepsake: &Keepsake) -> View {
         run(async {
             keepsake.core.catalog.refresh().await.unwrap();
-            let live: Vec<_> = keepsake.core.catalog.read(|state| {
-                state.live().map(|(id, record)| (id.clone(), record.description.clone(), record.sha256)).collect()
-            });
             let mut view = View::new();
-            for (id, said, digest) in live {
-                let served = match digest {
+            for (id, record) in live(keepsake).await {
+                let said = record.description;
+                let served = match record.sha256 {
                     Some(digest) => keepsake.bytes.verified(&id, digest).await.is_ok(),
                     None => false,
                 };
@@ -94,8 +92,7 @@ impl Base {
 
     /// The images whose bytes lie in the store, and those that it should hold.
     pub(crate) fn files(&self, store: &TestStore, keepsake: &Keepsake) -> (Vec<String>, Vec<String>) {
-        let live =
-            keepsake.core.catalog.read(|state| state.live().map(|(id, _)| layout::image(id).to_string()).collect());
+        let live = run(live(keepsake)).keys().map(|id| layout::image(id).to_string()).collect();
         (store.keys(layout::UPLOADS), live)
     }
 
@@ -108,7 +105,7 @@ impl Base {
                 let plan = keepsake.restores.plan(backup.name, Mode::Exact).await.unwrap();
                 assert!(plan.missing.is_empty(), "{} has lost {:?}", backup.name, plan.missing);
             }
-            let uploads = keepsake.core.catalog.read(|state| state.totals().uploads());
+            let uploads = keepsake.core.catalog.view().totals().uploads();
             let automatic = listed.iter().filter(|backup| backup.kind == Kind::Auto).count() as u64;
             assert_eq!(automatic, uploads / BACKUP_EVERY, "automatic backups after {uploads} uploads");
         });
@@ -163,10 +160,12 @@ fn damage(store: &TestStore, ids: &[ImageId]) {
     store.put(&format!("uploads/{}", ids[1]), &png(1));
     store.put(&format!("uploads/{}", ImageId::generate(Uuid::from_u128(5), "png")), &png(70));
     store.put("uploads/foreign.png", &png(71));
-    // One commit is torn, and the replica of the checkpoint is gone.
+    // One commit is torn, and the replica of the root, a page, and a metadata file are gone.
     let torn = store.keys(layout::COMMITS)[0].clone();
     store.put(&torn, b"{\"digest\":");
+    store.remove("backups/catalog.json");
     store.remove("backups/image-metadata.json");
+    store.remove(&store.keys(layout::CATALOG)[0].clone());
     if let TestStore::Disk(disk) = store {
         use shared::store::fs::{FileSystem, Open};
         let left = disk.root().unwrap().open_at(&format!(".tmp-{}", Uuid::from_u128(9)), Open::New).unwrap();

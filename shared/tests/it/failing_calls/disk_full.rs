@@ -4,7 +4,7 @@
 use super::bases::ContextOnPanic;
 use super::test_store::TestStore;
 use super::{answered, run};
-use crate::world::png;
+use crate::world::{live, png};
 use shared::clock::Clock;
 use shared::health::Status;
 use shared::images::Fields;
@@ -60,14 +60,11 @@ fn ids(disk: &SimulatedDisk) -> Vec<ImageId> {
     let keepsake = open(disk, &later());
     run(async {
         keepsake.core.catalog.refresh().await.unwrap();
-        let live: Vec<_> = keepsake
-            .core
-            .catalog
-            .read(|state| state.live().map(|(id, record)| (id.clone(), record.sha256.unwrap())).collect());
-        for (id, digest) in &live {
-            keepsake.bytes.verified(id, *digest).await.unwrap();
+        let live = live(&keepsake).await;
+        for (id, record) in &live {
+            keepsake.bytes.verified(id, record.sha256.unwrap()).await.unwrap();
         }
-        live.into_iter().map(|(id, _)| id).collect()
+        live.into_keys().collect()
     })
 }
 

@@ -200,6 +200,13 @@ impl TestStore {
         all.filter(|key| key.starts_with(prefix)).collect()
     }
 
+    /// The bytes of an object.
+    pub(crate) fn read(&self, key: &str) -> Vec<u8> {
+        let (primary, archive) = self.stores(None).unwrap();
+        let (store, key) = key.strip_prefix("backups/").map_or((primary, key), |key| (archive, key));
+        run(store.read(&Key::new(key).unwrap())).unwrap().0.to_vec()
+    }
+
     /// Every object with its version.
     pub(crate) fn versions(&self) -> BTreeMap<String, String> {
         let (primary, archive) = self.stores(None).unwrap();

@@ -65,7 +65,7 @@ const EVENTS: [(&str, u64); 24] = [
     ("backups pruned", 20),
     ("backups read", 1000),
     ("cancelled", 100),
-    ("chunks pruned", 10),
+    ("pages pruned", 10),
     ("clock jump", 50),
     ("copies pruned", 1),
     ("crash", 100),

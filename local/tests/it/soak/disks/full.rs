@@ -115,7 +115,16 @@ impl Small {
         // A restore that found no room leaves bytes that it had brought back already.
         stored.retain(|name| live.contains(name) || !self.restorable.contains_key(name));
         assert_eq!(stored, live, "{after}");
-        for folder in ["", "uploads", "image-metadata.d", "backups", "backups/images", "backups/image-metadata.d"] {
+        for folder in [
+            "",
+            "uploads",
+            "catalog",
+            "image-metadata.d",
+            "backups",
+            "backups/catalog",
+            "backups/images",
+            "backups/image-metadata.d",
+        ] {
             let folder = self.mount.data().join(folder);
             // There may be one for a moment, while commits are compacted.
             let unfinished = || names(folder.clone()).iter().any(|name| name.starts_with(".tmp-"));

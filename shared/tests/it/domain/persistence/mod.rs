@@ -260,7 +260,7 @@ async fn volume_at_uploads_keeps_images_and_records_and_health_warns() {
     let ids = upload_all(&keepsake, 0..3).await;
     let before = seen(&keepsake).await;
     world.remove("backups/").await;
-    world.remove("image-metadata").await;
+    world.remove_catalog("").await;
     world.remove("starts.json").await;
     let redeployed = start(&world, known("two")).await;
     assert_eq!(seen(&redeployed).await, before);
@@ -311,7 +311,7 @@ async fn a_place_of_another_store_is_said_plainly_and_left_alone() {
         start(world, with_uploads(on_the_root("one"))).await;
     }
     let archive = without(&theirs, "uploads/").await;
-    archive.remove("image-metadata").await;
+    archive.remove_catalog("").await;
     let foreign = World::new();
     for (key, bytes) in all(&archive).await {
         foreign.put(key.strip_prefix("backups/").unwrap_or("starts.json"), &bytes).await;

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::{id, records};
 use crate::domain::png;
+use crate::world::entries;
 use shared::clock::Clock;
 use shared::portable::Source;
 use shared::store::{DiskStore, Store};
@@ -71,15 +72,15 @@ async fn import_library(count: u32) {
     }
     assert!(keepsake.core.primary.read(&layout::image(&id("orphan.png"))).await.is_ok());
 
-    let state = |keepsake: &Keepsake| {
-        keepsake.core.catalog.read(|state| state.iter().map(|(id, e)| (id.clone(), e.stamp)).collect::<Vec<_>>())
+    let stamps_of = async |keepsake: &Keepsake| {
+        entries(keepsake).await.into_iter().map(|(id, entry)| (id, entry.stamp)).collect::<Vec<_>>()
     };
-    let (stamps, backups) = (state(&keepsake), keepsake.backups.list().await.unwrap().len());
+    let (stamps, backups) = (stamps_of(&keepsake).await, keepsake.backups.list().await.unwrap().len());
     let again = keepsake.imports.import(&source).await.unwrap();
     assert_eq!((again.plan.kept, again.safety_backup), (metadata.len() as u64 + 1, None));
     assert!(again.plan.restored.is_empty() && again.plan.adopted.is_empty() && again.plan.missing.is_empty());
     keepsake.core.catalog.refresh().await.unwrap();
-    assert_eq!(state(&keepsake), stamps);
+    assert_eq!(stamps_of(&keepsake).await, stamps);
     assert_eq!(keepsake.backups.list().await.unwrap().len(), backups);
     // A start finds all of it in order.
     let report = keepsake_in(data.path()).recovery.recover().await.unwrap();

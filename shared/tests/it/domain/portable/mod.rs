@@ -12,6 +12,7 @@ use std::path::Path;
 use serde_json::Value;
 use zip::write::SimpleFileOptions;
 
+use crate::world::live;
 use shared::Keepsake;
 use shared::catalog::Record;
 use shared::layout::ImageId;
@@ -59,7 +60,7 @@ pub(crate) async fn export(keepsake: &Keepsake, what: What) -> shared::Result<(E
 /// Every live record.
 pub(crate) async fn records(keepsake: &Keepsake) -> BTreeMap<ImageId, Record> {
     keepsake.core.catalog.refresh().await.unwrap();
-    keepsake.core.catalog.read(|state| state.live().map(|(id, record)| (id.clone(), record.clone())).collect())
+    live(keepsake).await
 }
 
 pub(crate) fn id(name: &str) -> ImageId {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::contents::bytes_of;
-use super::model::{Checked, Outcome};
+use super::model::{Checked, Outcome, View};
 use super::request::{Answer, Request, Spec};
 use super::world::{CHECKER, FOLLOWER, Running, Ticket, World};
 use shared::catalog::CommitError;
@@ -102,15 +102,20 @@ impl World {
                 self.model.show(&floors, id, &entry)
             }
             (Request::List { limit }, Answer::Page(page)) => {
-                let view = self.view(running.process);
-                self.model.read(&floors, &view)?;
-                let live = view.values().filter(|entry| entry.live().is_some()).count();
-                let newest =
-                    |entry: &shared::catalog::Entry| entry.live().and_then(|record| record.upload_date.clone());
-                let all_there = page.images.len() == live.min(*limit) && page.next.is_some() == (live > *limit);
-                let same = page.images.iter().all(|(id, entry)| view.get(id) == Some(entry));
-                let ordered = page.images.is_sorted_by(|(a, left), (b, right)| (newest(left), a) > (newest(right), b));
-                if all_there && same && ordered { Ok(()) } else { Err("the page is not what there is".to_owned()) }
+                // It is the page of one moment.
+                let explains = |view: &View| {
+                    let live = view.values().filter(|entry| entry.live().is_some()).count();
+                    let newest =
+                        |entry: &shared::catalog::Entry| entry.live().and_then(|record| record.upload_date.clone());
+                    let all_there = page.images.len() == live.min(*limit) && page.next.is_some() == (live > *limit);
+                    let same = page.images.iter().all(|(id, entry)| view.get(id) == Some(entry));
+                    let is_ordered =
+                        page.images.is_sorted_by(|(a, left), (b, right)| (newest(left), a) > (newest(right), b));
+                    all_there && same && is_ordered
+                };
+                let mut states = running.states.iter().rev().map(|state| self.entries(state));
+                let view = states.find(explains).ok_or("the page is not what there was at any moment")?;
+                self.model.read(&floors, &view)
             }
             (Request::Get { id }, Answer::Bytes(entry, bytes)) => {
                 let digest = entry.live().and_then(|record| record.sha256);
@@ -138,7 +143,7 @@ impl World {
             (Request::Prune { dry_run: false } | Request::PruneBySchedule, Answer::Pruned(pruned)) => {
                 self.stats.add("backups pruned", pruned.removed.len() as u64);
                 self.stats.add("copies pruned", pruned.images.len() as u64);
-                self.stats.add("chunks pruned", pruned.chunks.len() as u64);
+                self.stats.add("pages pruned", pruned.pages.len() as u64);
                 Ok(())
             }
             (Request::Restore { name, mode }, Answer::Restored(restored)) => {
@@ -176,7 +181,13 @@ impl World {
             }
             self.model.show(&floors, id, entry)?;
             let digest = record.sha256.ok_or("no digest")?;
-            let settled = !self.hurt && !self.model.may_be_gone(id, entry);
+            // A deletion that finds no room frees the bytes before its tombstone stands.
+            let frees = |running: &Running| {
+                matches!(&*running.request, Request::Delete { id: deleted, .. } if deleted == id)
+                    && self.found_no_room.contains(&running.action)
+            };
+            let is_going = self.running.iter().any(frees);
+            let settled = !self.hurt && !is_going && !self.model.may_be_gone(id, entry);
             if settled && !self.has_image(id, &digest) {
                 return Err(format!("{id} is acknowledged without bytes"));
             }

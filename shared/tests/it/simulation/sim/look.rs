@@ -14,11 +14,12 @@ use super::schedule::Side;
 use super::simulated_stores::Op;
 use super::world::{KEEP, World};
 use shared::backup::Kind;
-use shared::catalog::{Checkpoint, Commit, Entry, decode_checkpoint, decode_chunk};
+use shared::catalog::{Commit, Entry};
 use shared::digest::Digest;
 use shared::layout::{self, BackupName, ImageId};
 use shared::restore::Mode;
 use shared::store::Key;
+use shared::testing::catalog::{backup_entries, checked_entries};
 
 /// A backup as it lies in the archive.
 pub(crate) struct Kept {
@@ -37,12 +38,6 @@ struct Written {
     sequence: Option<u64>,
     #[serde(default)]
     missing: Vec<ImageId>,
-    chunks: Vec<Named>,
-}
-
-#[derive(Deserialize)]
-struct Named {
-    sha256: Digest,
 }
 
 impl World {
@@ -58,8 +53,11 @@ impl World {
                 None => Ok(()),
             };
         }
-        if key == layout::checkpoint() {
-            return self.look_at_checkpoint(op.side);
+        if key == layout::root() {
+            return self.look_at_root(op.side);
+        }
+        if layout::parse_page(&key).is_some() && op.name == "delete" && here.is_none() && !self.hurt {
+            self.look_at_root(op.side).map_err(|error| format!("{key} has been deleted: {error}"))?;
         }
         if let Some(id) = layout::parse_image(&key).filter(|_| op.side == Side::Primary) {
             return if op.name == "delete" && here.is_none() {
@@ -149,31 +147,32 @@ impl World {
         }
     }
 
-    /// No commit that anybody counts on leaves a place before each checkpoint holds it.
+    /// No commit that anybody counts on leaves a place before each root holds it.
     fn look_at_deleted_commit(&self, side: Side, commit: Uuid) -> Checked {
         let Some(change) = self.model.changes.get(&commit).filter(|change| change.seen && !self.hurt) else {
             return Ok(());
         };
         for other in [Side::Primary, Side::Archive] {
-            let checkpoint = self.checkpoints[other as usize].as_ref();
+            let root = self.roots[other as usize].as_ref();
             for (id, entry) in &change.entries {
-                let held = checkpoint.and_then(|state| state.get(id.as_str()));
+                let held = root.and_then(|state| state.get(id));
                 if !self.model.covers(id, entry, held) {
-                    return Err(format!("commit {commit} left {side:?} while the checkpoint in {other:?} lacks {id}"));
+                    return Err(format!("commit {commit} left {side:?} while the root in {other:?} lacks {id}"));
                 }
             }
         }
         Ok(())
     }
 
-    /// A checkpoint that was written holds, with the commits beside it, whatever was acknowledged.
-    fn look_at_checkpoint(&mut self, side: Side) -> Checked {
-        let bytes = self.stores.read(side, layout::checkpoint().as_str()).unwrap_or_default();
-        let Ok(Checkpoint::Ours(state, _)) = decode_checkpoint(&bytes) else {
-            self.checkpoints[side as usize] = None;
-            return if self.hurt { Ok(()) } else { Err(format!("a torn checkpoint in {side:?}")) };
-        };
-        self.checkpoints[side as usize] = Some(state);
+    /// A root has all its pages beside it, and holds, with the commits there, whatever was acknowledged.
+    fn look_at_root(&mut self, side: Side) -> Checked {
+        match checked_entries(self.stores.reader(side)) {
+            Ok(entries) => self.roots[side as usize] = Some(entries),
+            Err(error) => {
+                self.roots[side as usize] = None;
+                return if self.hurt { Ok(()) } else { Err(format!("the root in {side:?}: {error}")) };
+            }
+        }
         // Replicas that are deferred come when they come.
         if self.hurt || (side == Side::Archive && !self.setup.sync) { Ok(()) } else { self.check_metadata(side) }
     }
@@ -181,7 +180,7 @@ impl World {
     /// A place alone holds whatever was acknowledged or seen.
     pub(crate) fn check_metadata(&self, side: Side) -> Checked {
         for (id, entry) in self.model.floors.iter() {
-            let held = self.checkpoints[side as usize].as_ref().and_then(|state| state.get(id.as_str()));
+            let held = self.roots[side as usize].as_ref().and_then(|state| state.get(id));
             let compacted = self.model.covers(id, entry, held);
             if !compacted && self.stores.read(side, layout::commit(entry.stamp.commit).as_str()).is_none() {
                 return Err(format!("{side:?} alone lacks {entry:?} of {id}"));
@@ -279,7 +278,7 @@ impl World {
                 return wrong("which is named");
             }
         }
-        if layout::parse_chunk(key).is_some() {
+        if layout::parse_page(key).is_some() {
             for (name, _) in standing() {
                 self.kept_backup(*name)?;
             }
@@ -291,17 +290,14 @@ impl World {
     pub(crate) fn kept_backup(&self, name: BackupName) -> Checked<Option<Kept>> {
         let Some(bytes) = self.stores.read(Side::Archive, layout::manifest(name).as_str()) else { return Ok(None) };
         let Ok(manifest) = serde_json::from_slice::<Written>(&bytes) else { return Ok(None) };
-        let Written { kind, sequence, missing, chunks } = manifest;
-        let mut kept = Kept { view: BTreeMap::new(), sequence, kind, missing, excused: false };
-        for Named { sha256: digest } in chunks {
-            let key = layout::chunk(&digest);
-            let bytes = self.stores.read(Side::Archive, key.as_str()).filter(|bytes| Digest::of(bytes) == digest);
-            match bytes.as_deref().map(decode_chunk) {
-                Some(Ok(entries)) => kept.view.extend(entries),
-                _ if self.bad_chunks.contains(key.as_str()) => kept.excused = true,
-                _ => return Err(format!("{name} lacks {key}")),
-            }
-        }
+        let Written { kind, sequence, missing } = manifest;
+        let (view, excused) = match backup_entries(&bytes, self.stores.reader(Side::Archive)) {
+            Ok(None) => return Ok(None),
+            Ok(Some(entries)) => (entries.into_iter().filter(|(_, entry)| entry.live().is_some()).collect(), false),
+            Err(_) if self.lost_pages => (BTreeMap::new(), true),
+            Err(error) => return Err(format!("{name}: {error}")),
+        };
+        let kept = Kept { view, sequence, kind, missing, excused };
         Ok(Some(kept))
     }
 }

@@ -17,6 +17,7 @@ use super::world::{CHECKER, FOLLOWER, World};
 use shared::backup::Kind;
 use shared::layout::{self, BackupName};
 use shared::store::Key;
+use shared::testing::catalog::checked_entries;
 use shared::verify::Slice;
 
 impl World {
@@ -50,7 +51,7 @@ impl World {
             self.excuse_what_stays_damaged();
             self.hurt = false;
             for side in [Side::Primary, Side::Archive] {
-                self.read_checkpoint_anew(side);
+                self.roots[side as usize] = checked_entries(self.stores.reader(side)).ok();
             }
         }
         self.check_all()
@@ -71,14 +72,14 @@ impl World {
         }
         for side in [Side::Primary, Side::Archive] {
             self.check_metadata(side)?;
-            let state = self.checkpoints[side as usize].as_ref();
-            let held = |id: &layout::ImageId| state.and_then(|state| state.get(id.as_str()));
+            let state = self.roots[side as usize].as_ref();
+            let held = |id: &layout::ImageId| state.and_then(|state| state.get(id));
             if let Some((id, _)) = view.iter().find(|(id, entry)| held(id) != Some(entry)) {
-                return Err(format!("at rest, the checkpoint in {side:?} lacks the state of {id}"));
+                return Err(format!("at rest, the root in {side:?} lacks the state of {id}"));
             }
         }
         if let [commit, ..] = &self.stores.keys(Side::Primary, layout::COMMITS)[..] {
-            return Err(format!("at rest, {commit} is not folded"));
+            return Err(format!("at rest, {commit} is not compacted"));
         }
         self.check_backups()
     }
@@ -108,20 +109,12 @@ impl World {
         numbers.extend(self.model.backups.iter().filter(|(_, b)| b.going).filter_map(|(_, b)| b.sequence));
         numbers.sort_unstable();
         numbers.dedup();
-        let uploads = self.processes[CHECKER].keepsake.core.catalog.read(|state| state.totals().uploads());
+        let uploads = self.processes[CHECKER].keepsake.core.catalog.view().totals().uploads();
         let due: Vec<u64> = (1..=uploads / self.setup.backup_every).collect();
         if self.counted && numbers != due {
             return Err(format!("of automatic backups there are {numbers:?}, not {due:?}"));
         }
         Ok(())
-    }
-
-    fn read_checkpoint_anew(&mut self, side: Side) {
-        let bytes = self.stores.read(side, layout::checkpoint().as_str()).unwrap_or_default();
-        self.checkpoints[side as usize] = match shared::catalog::decode_checkpoint(&bytes) {
-            Ok(shared::catalog::Checkpoint::Ours(state, _)) => Some(state),
-            _ => None,
-        };
     }
 
     /// Brings all to rest, makes sure that each place holds everything, and damages one of them.
@@ -155,6 +148,7 @@ impl World {
                 (0..=FOLLOWER).for_each(|process| self.crash(process));
                 self.processes[FOLLOWER].up = false;
                 self.lose(Side::Primary, "image-metadata");
+                self.lose(Side::Primary, "catalog");
                 self.stats.count("loss: metadata");
                 self.renew_checker();
                 self.finish_alone(CHECKER, Request::Recover)?;
@@ -193,8 +187,8 @@ impl World {
             if let Some(name) = layout::parse_manifest(&parsed) {
                 self.model.backups.entry(name).and_modify(|backup| backup.excused = true);
             }
-            if layout::parse_chunk(&parsed).is_some() {
-                self.bad_chunks.insert(key.clone());
+            if layout::parse_page(&parsed).is_some() {
+                self.lost_pages = true;
                 // Whether it can be written again shows later.
                 self.excuse_what_stays_damaged();
             }

@@ -140,6 +140,20 @@ impl SimulatedStores {
         Some(Op { backend, side, name, key, fault: None })
     }
 
+    /// What reads the objects of a place as they lie there now.
+    pub(crate) fn reader(&self, side: Side) -> impl Fn(&Key) -> Option<Bytes> + Send + Sync + use<> {
+        let (apart, memory) = (self.apart, self.memory.clone());
+        move |key| {
+            let (memory, key) = match (side, apart) {
+                (Side::Primary, _) => (&memory[0], key.clone()),
+                (Side::Archive, true) => (&memory[1], key.clone()),
+                (Side::Archive, false) => (&memory[0], Key::new(format!("backups/{key}")).ok()?),
+            };
+            let store = Store::new(Arc::clone(memory) as _, std::path::Path::new("never"));
+            now(store.read(&key)).ok().map(|(bytes, _)| bytes)
+        }
+    }
+
     fn raw(&self, side: Side, key: &str) -> (&MemoryStore, String) {
         match (side, self.apart) {
             (Side::Primary, _) => (&self.memory[0], key.to_owned()),

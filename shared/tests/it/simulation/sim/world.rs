@@ -6,21 +6,23 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 use super::model::{Checked, Model, View};
 use super::request::{Answer, Request, Spec};
-use super::schedule::{Mishap, SERVING, Setup, Turn};
+use super::schedule::{Mishap, SERVING, Setup, Side, Turn};
 use super::simulated_stores::{Op, SimulatedStores};
 use super::stats::Stats;
-use shared::catalog::{Snapshot, Stamp, State};
+use shared::catalog::{Stamp, View as State};
 use shared::clock::Clock;
 use shared::config::Keep;
 use shared::digest::Digest;
-use shared::layout::ImageId;
+use shared::layout::{self, ImageId};
 use shared::store::ErrorKind;
 use shared::store::testing::Fault;
+use shared::testing::catalog::{Entries, entries_in};
 use shared::{Keepsake, Result, Settings};
 
 /// The process that follows uploads where replicas are deferred.
@@ -56,6 +58,8 @@ pub(crate) struct Running {
     future: Pin<Box<dyn Future<Output = Result<Answer>>>>,
     /// When it began, in steps.
     pub(crate) began: u64,
+    /// The states that its process held while it ran, if it lists images.
+    pub(crate) states: Vec<State>,
     /// How many loads had begun by then; none where one was running.
     pub(crate) loads: Option<u64>,
     /// How many of its operations went wrong.
@@ -87,8 +91,8 @@ pub(crate) struct World {
     pub(crate) events: Vec<Uuid>,
     /// Whose late operations are on their way, by backend.
     late: [VecDeque<usize>; 2],
-    /// The checkpoints as they lie in the two places.
-    pub(crate) checkpoints: [Option<State>; 2],
+    /// The entries of the roots as they lie in the two places.
+    pub(crate) roots: [Option<Entries>; 2],
     loads: u64,
     /// Clocks made so far, each with identifiers of its own.
     clocks: u64,
@@ -98,8 +102,8 @@ pub(crate) struct World {
     pub(crate) found_no_room: BTreeSet<usize>,
     /// Contents of deleted images whose only copy was damaged.
     pub(crate) excused: BTreeSet<Digest>,
-    /// Chunks that were damaged.
-    pub(crate) bad_chunks: BTreeSet<String>,
+    /// Whether a page in the archive was damaged and may not have been put back.
+    pub(crate) lost_pages: bool,
     /// Whether automatic backups have been counted without a break.
     pub(crate) counted: bool,
     pub(crate) stats: Stats,
@@ -123,13 +127,13 @@ impl World {
             expected: BTreeSet::new(),
             events: Vec::new(),
             late: Default::default(),
-            checkpoints: [None, None],
+            roots: [None, None],
             loads: 0,
             clocks: 0,
             hurt: false,
             found_no_room: BTreeSet::new(),
             excused: BTreeSet::new(),
-            bad_chunks: BTreeSet::new(),
+            lost_pages: false,
             counted: true,
             stats: Stats::default(),
             trace: traced.then(Vec::new),
@@ -262,7 +266,9 @@ impl World {
         self.requests.push(Rc::clone(&request));
         let loads = (!loading).then_some(self.loads);
         let (began, mishaps) = (self.stats.steps, 0);
-        self.running.push(Running { action, process, request, future, began, loads, mishaps });
+        let states = Vec::new();
+        self.running.push(Running { action, process, request, future, began, states, loads, mishaps });
+        self.note_state(process);
         self.running.len() - 1
     }
 
@@ -279,6 +285,7 @@ impl World {
         // It is polled again while it only passes over operations.
         for _ in 0..8 {
             let polled = self.running[at].future.as_mut().poll(&mut context);
+            self.note_state(self.running[at].process);
             let passed = self.stores.passed();
             let progressed = passed.is_some();
             if let Some(op) = passed {
@@ -358,8 +365,29 @@ impl World {
         self.processes[CHECKER] = self.process(SignedDuration::ZERO);
     }
 
+    /// Notes what a process holds now for those of its actions that list images.
+    fn note_state(&mut self, process: usize) {
+        let state = self.processes[process].keepsake.core.catalog.view();
+        let lists =
+            |running: &&mut Running| running.process == process && matches!(*running.request, Request::List { .. });
+        for running in self.running.iter_mut().filter(lists) {
+            if running.states.last().is_none_or(|last| !last.is_same(&state)) {
+                running.states.push(state.clone());
+            }
+        }
+    }
+
     pub(crate) fn view(&self, process: usize) -> View {
-        let snapshot: Snapshot = self.processes[process].keepsake.core.catalog.read(|state| state.snapshot());
-        snapshot.iter().map(|(id, entry)| (id.clone(), Arc::clone(entry))).collect()
+        self.entries(&self.processes[process].keepsake.core.catalog.view())
+    }
+
+    pub(crate) fn entries(&self, view: &State) -> View {
+        // Each page is in the primary, or in the archive while the primary is damaged.
+        let (primary, archive) = (self.stores.reader(Side::Primary), self.stores.reader(Side::Archive));
+        entries_in(view, move |key| {
+            let is_intact = |bytes: &Bytes| layout::parse_page(key) == Some(Digest::of(bytes));
+            primary(key).filter(is_intact).or_else(|| archive(key))
+        })
+        .expect("a state has all its pages")
     }
 }
