@@ -84,8 +84,9 @@ impl Recovery {
     pub async fn repair_catalog(&self) -> Result<()> {
         if self.core.catalog.rebuild().await? {
             self.core.changed.notify_one();
+            return Ok(());
         }
-        Ok(())
+        Ok(self.core.catalog.refresh().await?)
     }
 
     async fn join_records(&self) -> Result<Records> {
