@@ -231,8 +231,9 @@ impl Catalog {
     }
 
     /// Reads a location's metadata file. A damaged one is replaced by the next compaction.
-    pub(crate) async fn verify_file(&self, place: usize) -> Result<(), CatalogError> {
-        self.join_file(place).await.map(drop)
+    /// Returns whether there is one.
+    pub(crate) async fn verify_file(&self, place: usize) -> Result<bool, CatalogError> {
+        Ok(!matches!(self.join_file(place).await?, Found::Nothing))
     }
 
     /// Joins a whole file, whatever it is; returns the tree that it was written from, and whether it had anything that

@@ -105,7 +105,8 @@ async fn what_is_no_zip_is_refused_with_a_sentence() {
 
 #[tokio::test]
 async fn download_of_missing_backup_is_a_problem_response() {
-    let app = app();
+    let memory = Arc::new(MemoryStore::new());
+    let app = app_on(memory.clone());
     store_image(&app.keepsake, png(1)).await;
     for name in ["x", "backup-2026-01-01T00-00-00-000Z", "..%2Fx"] {
         for method in ["GET", "HEAD"] {
@@ -115,6 +116,8 @@ async fn download_of_missing_backup_is_a_problem_response() {
     }
     let backup = app.keepsake.backups.create(Kind::Manual).await.unwrap();
     lose_page(&app, backup.page().unwrap()).await;
+    // A process that has not read it before.
+    let app = app_on(memory);
     let answer = ask(&app, "GET", &format!("/api/backups/{}/download", backup.name), Body::empty()).await;
     assert_eq!(answer.problem(), (500, "damaged-backup".to_owned()));
     let shown = ask(&app, "GET", &format!("/api/backups/{}?plan=true", backup.name), Body::empty()).await.json();

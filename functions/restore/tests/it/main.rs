@@ -169,7 +169,8 @@ async fn keys(app: &App) -> Vec<String> {
 
 #[tokio::test]
 async fn a_damaged_backup_changes_nothing() {
-    let app = app();
+    let memory = Arc::new(MemoryStore::new());
+    let app = app_on(memory.clone());
     let scene = scene(&app.keepsake).await;
     let page = app.keepsake.backups.manifest(scene.backup.parse().unwrap()).await.unwrap().page().unwrap();
     // In every location, or it would be read from a replica.
@@ -177,6 +178,8 @@ async fn a_damaged_backup_changes_nothing() {
         location.put(&layout::page(&page), &b"{}".to_vec().into(), &PutMode::Overwrite).await.unwrap();
     }
     let before = ids(&app).await;
+    // A process that has not read it before.
+    let app = app_on(memory);
     let answer = restore(&app, &scene.backup).await;
     assert_eq!((answer.problem(), &answer.json()["success"]), ((500, "damaged-backup".to_owned()), &json!(false)));
     assert_eq!(ids(&app).await, before);
