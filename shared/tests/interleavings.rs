@@ -10,6 +10,7 @@ use std::io::Cursor;
 use std::path::Path;
 use std::sync::Arc;
 
+use futures::TryStreamExt;
 use image::{ImageFormat, Rgb, RgbImage};
 use jiff::SignedDuration;
 use shuttle::future::block_on;
@@ -97,19 +98,20 @@ impl Acknowledged {
     async fn add(&self, catalog: &Catalog, image: u32) {
         add(catalog, image).await;
         self.0.lock().unwrap().insert(image);
-        self.are_seen(&BTreeSet::from([image]), catalog);
+        self.are_seen(&BTreeSet::from([image]), catalog).await;
     }
 
     /// Refreshes; whatever was acknowledged before is then there.
     async fn refresh(&self, catalog: &Catalog) {
         let before = self.all();
         catalog.refresh().await.unwrap();
-        self.are_seen(&before, catalog);
+        self.are_seen(&before, catalog).await;
     }
 
-    fn are_seen(&self, images: &BTreeSet<u32>, catalog: &Catalog) {
+    async fn are_seen(&self, images: &BTreeSet<u32>, catalog: &Catalog) {
+        let view = catalog.view();
         for image in images {
-            assert!(catalog.read(|state| state.lives(name(*image).as_str())), "{image} is not seen");
+            assert!(view.is_live(name(*image).as_str()).await.unwrap(), "{image} is not seen");
         }
     }
 
@@ -277,7 +279,7 @@ fn uploads_with_one_idempotency_key_make_one_image() {
             let again = upload(&here, &bytes, Some("key")).await.unwrap().images[0].0.clone();
             let stored = stored.lock().unwrap();
             assert!(!stored.is_empty() && stored.iter().all(|id| *id == again));
-            assert_eq!(here.core.catalog.read(|state| state.totals().uploads()), 1);
+            assert_eq!(here.core.catalog.view().totals().uploads(), 1);
             assert_eq!(here.core.primary.read(&layout::image(&again)).await.unwrap().0, bytes);
         });
     });
@@ -299,8 +301,8 @@ fn images_that_join_a_group_at_once_get_a_place_each() {
         };
         join(0, Some(1))();
         at_once![join(1, None), join(2, None)];
-        let places: BTreeSet<_> =
-            here.core.catalog.read(|state| state.live().map(|(_, record)| record.order).collect());
+        let orders = here.core.catalog.view().live().map_ok(|(_, entry)| entry.live().and_then(|record| record.order));
+        let places: BTreeSet<_> = block_on(orders.try_collect()).unwrap();
         assert_eq!(places, BTreeSet::from([Some(1), Some(2), Some(3)]));
     });
 }
