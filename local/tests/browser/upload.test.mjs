@@ -69,6 +69,10 @@ test('files of one selection stand in the order in which they were picked', asyn
   const shown = () => tiles(page).evaluateAll((all) => all.map((one) => one.getAttribute('aria-label').split(',')[0]));
   await eventually(async () => assert.deepEqual(await shown(), picked));
   assert.deepEqual((await server.images()).map(({ originalName }) => originalName), picked);
+  // The page knows the server's time to the second, from the last answer.
+  const newest = Date.parse((await server.images())[0].queuedAt);
+  const second = async () => Math.floor(Date.parse((await server.ask('/api/health')).timestamp) / 1000) * 1000;
+  await eventually(async () => assert.ok(await second() > newest));
   await page.reload();
   await eventually(async () => assert.deepEqual(await shown(), picked));
   const [later] = await draw(page, [9]);
