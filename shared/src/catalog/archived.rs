@@ -11,7 +11,7 @@ use super::{Catalog, CatalogError, View};
 use crate::layout;
 use store::digest::Digest;
 use store::{Optional, Store, StoreError};
-use tree::{Pages, TreeError};
+use tree::Pages;
 
 /// Pages checked concurrently.
 const CHECKS: usize = 8;
@@ -61,12 +61,7 @@ impl Catalog {
     ) -> Result<(), CatalogError> {
         let place = self.archive_place();
         let archive = self.location(place);
-        let beyond = match state.reader.pages_beyond(state.names(), self.archive_reader(), known).await {
-            Err(TreeError::Missing(_) | TreeError::Damaged { .. }) => {
-                state.reader.pages_beyond(state.names(), self.archive_reader(), &EntryTree::EMPTY).await?
-            }
-            beyond => beyond?,
-        };
+        let beyond = self.pages_to_copy(&state.reader, state.names(), place, known).await?;
         let store = async |page: Digest| {
             let key = layout::page(&page);
             let found = archive.inspect(&key).await.intact()?;
@@ -94,7 +89,7 @@ impl Catalog {
         }
         let mut pages = HashSet::new();
         match self.archive_reader().reach(entries, &mut pages).await {
-            Err(TreeError::Missing(_) | TreeError::Damaged { .. }) => return Ok(false),
+            Err(error) if error.is_damage() => return Ok(false),
             reached => reached?,
         }
         let mut listed = archive.list(layout::CATALOG, None);
@@ -124,7 +119,7 @@ impl Catalog {
             for tree in root.trees() {
                 match self.readers[place].reach(tree, &mut pages).await {
                     // The page that is lost is among them already.
-                    Err(TreeError::Missing(_) | TreeError::Damaged { .. }) => {}
+                    Err(error) if error.is_damage() => {}
                     reached => reached?,
                 }
             }

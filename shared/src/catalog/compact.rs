@@ -297,7 +297,7 @@ impl Catalog {
         if expired.is_empty() {
             return Ok(expired);
         }
-        for place in std::iter::once(&self.primary).chain(&self.mirrors) {
+        for place in self.locations() {
             if !list_commits(place).await?.is_empty() {
                 return Ok(Vec::new());
             }

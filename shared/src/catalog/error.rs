@@ -70,7 +70,7 @@ impl CatalogError {
 
     /// Whether a part of a state is missing or damaged.
     pub(crate) fn is_damage(&self) -> bool {
-        matches!(self.cause(), Self::Page(TreeError::Missing(_) | TreeError::Damaged { .. }))
+        matches!(self.cause(), Self::Page(error) if error.is_damage())
     }
 
     /// The store's failure, if it was one.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 
-use super::root::{EntryTree, Root};
+use super::root::{EntryReader, EntryTree, Root};
 use super::{Base, Catalog, CatalogError, PieceError, View};
 use crate::layout;
 use store::digest::Digest;
@@ -166,18 +166,28 @@ impl Catalog {
         }
     }
 
+    /// The pages of `after`, a tree that `reader` reads, that `before`, a tree in the location `place`, does not have.
+    /// All of them if the location has lost a part of `before`.
+    pub(super) async fn pages_to_copy(
+        &self,
+        reader: &EntryReader,
+        after: &EntryTree,
+        place: usize,
+        before: &EntryTree,
+    ) -> Result<Vec<Digest>, TreeError> {
+        match reader.pages_beyond(after, &self.readers[place], before).await {
+            Err(error) if error.is_damage() => {
+                reader.pages_beyond(after, &self.readers[place], &EntryTree::EMPTY).await
+            }
+            beyond => beyond,
+        }
+    }
+
     /// Copies the pages of a state that `before`, a root of the location `place`, does not have into that location.
     pub(super) async fn copy_pages(&self, state: &View, before: &Root, place: usize) -> Result<(), CatalogError> {
         let mut pages = Vec::new();
         for (after, before) in state.root.trees().into_iter().zip(before.trees()) {
-            let beyond = match state.reader.pages_beyond(after, &self.readers[place], before).await {
-                // The location has lost a part of that root.
-                Err(TreeError::Missing(_) | TreeError::Damaged { .. }) => {
-                    state.reader.pages_beyond(after, &self.readers[place], &EntryTree::EMPTY).await?
-                }
-                beyond => beyond?,
-            };
-            pages.extend(beyond);
+            pages.extend(self.pages_to_copy(&state.reader, after, place, before).await?);
         }
         let copy = async |page: Digest| {
             let bytes = state.reader.bytes(&page).await?;

@@ -43,3 +43,11 @@ pub enum TreeError {
     #[error(transparent)]
     Store(#[from] StoreError),
 }
+
+impl TreeError {
+    /// Whether a page is missing or damaged.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::Missing(_) | Self::Damaged { .. })
+    }
+}
