@@ -111,6 +111,19 @@ pub async fn within<T>(time: Duration, mut stopped: watch::Receiver<bool>, work:
     }
 }
 
+/// Makes what the first search would have to read known before it; not in a bucket, where each page is a request.
+pub async fn prepare_searches(keepsake: Arc<Keepsake>, mut stopped: watch::Receiver<bool>) {
+    let view = keepsake.core.catalog.view();
+    tokio::select! {
+        _ = stopped.wait_for(|stopped| *stopped) => {}
+        noted = view.note_all() => match noted {
+            Ok(()) => {}
+            // A request, a verification or the next start will meet it, and handle it.
+            Err(error) => tracing::debug!(%error, "the pages of the catalog could not all be read"),
+        },
+    }
+}
+
 /// Completes a recovery that has been running since the start, or that was not possible then.
 pub async fn recover(
     keepsake: Arc<Keepsake>,

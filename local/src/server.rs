@@ -67,6 +67,9 @@ pub async fn serve(mut config: Config) -> Result<(), String> {
     let (end_compacting, ended) = watch::channel(false);
     let compaction = tokio::spawn(background::run(Arc::clone(&app.keepsake), pace, ended));
     tokio::spawn(background::look_after(Arc::clone(&app.keepsake), app.thumbnails.clone(), pace, stopped.clone()));
+    if config.store.is_disk() {
+        tokio::spawn(background::prepare_searches(Arc::clone(&app.keepsake), stopped.clone()));
+    }
     if config.backup.is_some() {
         tokio::spawn(background::look_again(Arc::clone(&app.keepsake), stopped.clone()));
     }

@@ -81,6 +81,7 @@ impl Counts {
 
 /// A store that is served, and what was measured on it.
 pub struct Store {
+    program: String,
     /// `None` only while it restarts.
     server: Option<Server>,
     folder: TempDir,
@@ -102,8 +103,10 @@ pub struct Store {
     pub plan: Times,
     /// Memory after a start, in MB.
     pub at_start: f64,
-    /// Bytes written for each of some uploads that were two seconds apart, beyond the two copies of the image, in kB.
+    /// Bytes written for each of some uploads that were two seconds apart, beyond the two copies of the image, in kB,
+    /// without and with a key.
     pub written: f64,
+    pub written_keyed: f64,
     pub restart: Times,
     pub prune: Times,
     pub sweep: Times,
@@ -114,15 +117,16 @@ pub struct Store {
 
 impl Store {
     /// A store that holds so many images, served.
-    pub async fn seeded(images: usize) -> Result<Self> {
+    pub async fn seeded(program: &str, images: usize) -> Result<Self> {
         let (folder, client) = (new_folder()?, Client::new());
         seed::fill(&data_of(&folder), images).await?;
-        let server = Server::start(&data_of(&folder), &client, BACKUP_EVERY).await?;
+        let server = Server::start(program, &data_of(&folder), &client, BACKUP_EVERY).await?;
         let server = Some(server);
         let (upload, floor, tenth, backup, page, restart) = Default::default();
         let (category, storage, search, rare, first_search, plan) = Default::default();
         let (prune, sweep, first_sweep, prune_operations, peak_megabytes) = Default::default();
         Ok(Self {
+            program: program.to_owned(),
             server,
             folder,
             client,
@@ -141,6 +145,7 @@ impl Store {
             plan,
             at_start: 0.0,
             written: 0.0,
+            written_keyed: 0.0,
             restart,
             prune,
             sweep,
@@ -172,7 +177,7 @@ impl Store {
     /// Uploads so many new images one after the other, and makes as many plain writes beside each.
     pub async fn upload(&mut self, uploads: usize) -> Result<()> {
         for _ in 0..uploads {
-            let (took, with_backup) = self.upload_one().await?;
+            let (took, with_backup) = self.upload_one(false).await?;
             let times = if with_backup { &mut self.tenth } else { &mut self.upload };
             times.add(took);
             self.floor.add(plain_writes(self.folder.path())?);
@@ -180,9 +185,12 @@ impl Store {
         Ok(())
     }
 
-    async fn upload_one(&mut self) -> Result<(Duration, bool)> {
+    async fn upload_one(&mut self, keyed: bool) -> Result<(Duration, bool)> {
         let image = seed::image(self.images as u64)?;
-        let request = self.client.post(self.url("/api/upload")?).header(CONTENT_TYPE, "image/png").body(image);
+        let mut request = self.client.post(self.url("/api/upload")?).header(CONTENT_TYPE, "image/png").body(image);
+        if keyed {
+            request = request.header("Idempotency-Key", format!("growth-{}", self.images));
+        }
         let (took, answer) = timed(request).await?;
         self.images += 1;
         Ok((took, answer.get("backup").is_some()))
@@ -191,7 +199,7 @@ impl Store {
     /// Uploads ten images and then makes a backup.
     pub async fn back_up_by_hand(&mut self) -> Result<()> {
         for _ in 0..10 {
-            self.upload_one().await?;
+            self.upload_one(false).await?;
         }
         let (took, _) = timed(self.client.post(self.url("/api/backup")?)).await?;
         self.backup.add(took);
@@ -207,7 +215,7 @@ impl Store {
         Ok(())
     }
 
-    /// Asks for lists that are narrowed, for the report of the storage, and what a restore of the newest backup would do.
+    /// Asks for lists that are narrowed and for the report of the storage.
     pub async fn look(&mut self, times: usize) -> Result<()> {
         self.at_start = self.server.as_ref().ok_or("the server is not running")?.megabytes_now()?;
         self.first_search.add(self.ask("/api/images?q=zebra").await?.0);
@@ -218,6 +226,15 @@ impl Store {
             self.category.add(self.ask("/api/images?category=fun&limit=50").await?.0);
             self.storage.add(self.ask("/api/storage").await?.0);
         }
+        Ok(())
+    }
+
+    /// Asks what a restore of the newest backup would do, ten uploads after it.
+    pub async fn plan(&mut self) -> Result<()> {
+        for _ in 0..10 {
+            self.upload_one(false).await?;
+        }
+        self.compacted().await?;
         let (_, backups) = self.ask("/api/backups").await?;
         let name = backups["backups"][0]["name"].as_str().ok_or("there is no backup")?.to_owned();
         for _ in 0..5 {
@@ -237,8 +254,8 @@ impl Store {
     }
 
     /// Uploads one image.
-    pub async fn upload_alone(&mut self) -> Result<()> {
-        self.upload_one().await.map(drop)
+    pub async fn upload_alone(&mut self, keyed: bool) -> Result<()> {
+        self.upload_one(keyed).await.map(drop)
     }
 
     /// Stops the server and starts it again.
@@ -258,7 +275,7 @@ impl Store {
         self.peak_megabytes()?;
         let begin = Instant::now();
         self.server.take().map(Server::stop).transpose()?;
-        self.server = Some(Server::start(&data_of(&self.folder), &self.client, backup_every).await?);
+        self.server = Some(Server::start(&self.program, &data_of(&self.folder), &self.client, backup_every).await?);
         Ok(begin.elapsed())
     }
 
@@ -282,9 +299,9 @@ impl Store {
 }
 
 /// Sends many large images at a time to a new store; returns the most memory that the server had.
-pub async fn many_large_uploads() -> Result<f64> {
+pub async fn many_large_uploads(program: &str) -> Result<f64> {
     let (folder, client) = (new_folder()?, Client::new());
-    let server = Server::start(&data_of(&folder), &client, BACKUP_EVERY).await?;
+    let server = Server::start(program, &data_of(&folder), &client, BACKUP_EVERY).await?;
     let url = format!("{}/api/upload", server.url);
     let piece: &'static [u8] = Box::leak(vec![0xa5; 1 << 20].into_boxed_slice());
     let upload = async |number| {

@@ -9,6 +9,9 @@ use reqwest::StatusCode;
 
 use crate::Result;
 
+/// The program of this build.
+pub const OWN: &str = env!("CARGO_BIN_EXE_keepsake");
+
 /// A running server; killed when dropped.
 pub struct Server {
     child: Child,
@@ -20,10 +23,7 @@ pub struct Server {
 
 impl Server {
     /// Starts the server on a folder and waits until it is ready.
-    pub async fn start(folder: &Path, client: &reqwest::Client, backup_every: u32) -> Result<Self> {
-        // `--server` names another build, to be compared.
-        let named = std::env::args().skip_while(|argument| argument != "--server").nth(1);
-        let program = named.unwrap_or_else(|| env!("CARGO_BIN_EXE_keepsake").to_owned());
+    pub async fn start(program: &str, folder: &Path, client: &reqwest::Client, backup_every: u32) -> Result<Self> {
         let mut child = Command::new(program)
             .current_dir(folder)
             .env("DATA_DIR", folder)

@@ -28,6 +28,11 @@ impl Row {
         Self { name, values: vec![value], bound }
     }
 
+    /// The same without a promise.
+    pub fn unbound(self) -> Self {
+        Self { bound: Bound::None, ..self }
+    }
+
     fn growth(&self) -> f64 {
         self.values[self.values.len() - 1] / self.values[0]
     }
@@ -42,9 +47,9 @@ impl Row {
         }
     }
 
-    fn print(&self) {
+    fn print(&self, columns: usize) {
         let mut line = format!("{:<46}", self.name);
-        let missing = 3 - self.values.len();
+        let missing = columns - self.values.len();
         (0..missing).for_each(|_| line.push_str(&format!("{:>11}", "")));
         self.values.iter().for_each(|value| line.push_str(&format!("{value:>11.2}")));
         line.push_str(&if missing == 0 { format!("{:>10.2}", self.growth()) } else { " ".repeat(10) });
@@ -60,12 +65,15 @@ impl Row {
 }
 
 /// Prints the table.
-pub fn print(sizes: &[usize; 3], rows: &[Row]) {
-    let [small, middle, large] = sizes.map(grouped);
-    println!("{:<46}{small:>11}{middle:>11}{large:>11}{:>10}  bound", "images in the store", "ratio");
-    rows.iter().for_each(Row::print);
+pub fn print(build: &str, sizes: &[usize], rows: &[Row]) {
+    let columns: String = sizes.iter().map(|size| format!("{:>11}", grouped(*size))).collect();
+    println!("{build}\n{:<46}{columns}{:>10}  bound", "images in the store", "ratio");
+    rows.iter().for_each(|row| row.print(sizes.len()));
 }
 
 fn grouped(number: usize) -> String {
-    format!("{},{:03}", number / 1000, number % 1000)
+    match number / 1_000 {
+        0 => number.to_string(),
+        thousands => format!("{},{:03}", grouped(thousands), number % 1_000),
+    }
 }

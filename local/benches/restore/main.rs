@@ -53,7 +53,7 @@ async fn run() -> Result<f64> {
     fs::create_dir(&data)?;
     seed::fill_with(&data, images, seed::Bytes::All).await?;
     let client = Client::new();
-    let server = Server::start(&data, &client, NEVER).await?;
+    let server = Server::start(server::OWN, &data, &client, NEVER).await?;
     let backups: Value = client.get(format!("{}/api/backups", server.url)).send().await?.json().await?;
     let backup = backups["backups"][0]["name"].as_str().ok_or("there is no backup")?.to_owned();
     let restore = Restore { client, url: format!("{}/api/restore/{backup}", server.url), data, images };

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::Timestamp;
+use tokio::task::coop::consume_budget;
 
 use super::CatalogError;
 use super::group_order::rank;
@@ -11,10 +12,10 @@ use super::listed::{Position, PositionStream};
 use super::merge::merge;
 use super::overlay::newest_of;
 use super::record::{Entry, Record};
-use super::root::{Entries, EntryReader, EntryTree, group_end, group_key, position_of, time_key};
-use super::search::{Note, Tokens};
+use super::root::{Entries, EntryTree, group_end, group_key, position_of, time_key};
+use super::search::Tokens;
+use super::usage::Usage;
 use super::view::{View, id_of, unusable};
-use store::digest::Digest;
 use tree::{Cursor, Direction, Link};
 
 impl View {
@@ -25,10 +26,8 @@ impl View {
 
     /// Like [`newest`](Self::newest), but may leave out images whose records do not have these tokens.
     pub fn newest_with(&self, after: Option<&Position>, tokens: &Tokens) -> PositionStream {
-        let by_time = |tree, add| self.by_time(tree, add, after, tokens);
-        let (leading, following) =
-            (by_time(&self.root.leading, Note::add_leader), by_time(&self.root.following, Note::add));
-        let stored = newest_first(leading, following);
+        let by_time = |tree| self.by_time(tree, Unit::Image, after, tokens);
+        let stored = newest_first(by_time(&self.root.leading), by_time(&self.root.following));
         newest_first(stored, newest_of(&self.overlay, None, after))
     }
 
@@ -40,8 +39,8 @@ impl View {
         self.leaders_with(after, started, &Tokens::default())
     }
 
-    /// Like [`leaders`](Self::leaders), but may leave out images without a group whose records do not have these
-    /// tokens.
+    /// Like [`leaders`](Self::leaders), but may leave out images whose records do not have these tokens, and groups
+    /// without an image whose record has them.
     pub fn leaders_with(
         &self,
         after: Option<&Position>,
@@ -70,7 +69,7 @@ impl View {
             let group = entry.live().and_then(Record::group);
             std::future::ready(group.is_none_or(|group| !overlay.changes(group)))
         };
-        let stored = self.by_time(&self.root.leading, Note::add_leader, after, tokens);
+        let stored = self.by_time(&self.root.leading, Unit::Group, after, tokens);
         if self.overlay.is_empty() { stored } else { stored.try_filter(is_same).boxed() }
     }
 
@@ -179,17 +178,41 @@ impl View {
         Ok(newest.map(|((at, _), _)| at).zip(oldest))
     }
 
-    /// The root's images of a tree by time, newest first, except those that the overlay changes. May leave out images
-    /// whose records do not have these tokens, and notes which pages have what.
-    fn by_time(
-        &self,
-        tree: &EntryTree,
-        add: fn(&mut Note, &Record),
-        after: Option<&Position>,
-        tokens: &Tokens,
-    ) -> PositionStream {
+    /// What the live images use.
+    pub async fn usage(&self) -> Result<Usage, CatalogError> {
+        let mut usage = Usage::default();
+        for tree in [&self.root.leading, &self.root.following] {
+            let mut leaves = Cursor::new(&self.reader, tree, Direction::Forward, None);
+            while let Some(leaf) = leaves.next_leaf(|_| true).await? {
+                usage.merge(self.reader.note(&leaf).await?.usage());
+                consume_budget().await;
+            }
+        }
+        for (_, overlaid) in self.overlay.iter() {
+            overlaid.replaces.iter().filter_map(|entry| entry.live()).for_each(|record| usage.remove(record));
+            overlaid.entry.live().into_iter().for_each(|record| usage.add(record));
+        }
+        Ok(usage)
+    }
+
+    /// Makes the notes of all pages that searches may ask for, as far as there is memory for them. Otherwise the first
+    /// search has to read all of these pages.
+    pub async fn note_all(&self) -> Result<(), CatalogError> {
+        for tree in [&self.root.leading, &self.root.following, &self.root.groups] {
+            let mut leaves = Cursor::new(&self.reader, tree, Direction::Backward, None);
+            while let Some(leaf) = leaves.next_leaf(|_| true).await? {
+                self.reader.note(&leaf).await?;
+                tokio::task::yield_now().await;
+            }
+        }
+        Ok(())
+    }
+
+    /// The root's images of a tree by time, newest first, except those that the overlay changes. May leave out units
+    /// without these tokens.
+    fn by_time(&self, tree: &EntryTree, unit: Unit, after: Option<&Position>, tokens: &Tokens) -> PositionStream {
         let cursor = Cursor::new(&self.reader, tree, Direction::Backward, after.map(time_key).as_deref());
-        let walk = Walk { reader: Arc::clone(&self.reader), cursor, tokens: tokens.clone(), add, noting: None };
+        let walk = Walk { view: self.without_overlay(), cursor, unit, tokens: tokens.clone() };
         let next = async |mut walk: Walk| Ok(walk.next().await?.map(|found| (found, walk)));
         let (stored, overlay) = (stream::try_unfold(walk, next), Arc::clone(&self.overlay));
         if overlay.is_empty() {
@@ -197,40 +220,76 @@ impl View {
         }
         stored.try_filter(move |((_, id), _)| std::future::ready(overlay.get(id.as_str()).is_none())).boxed()
     }
+
+    /// Whether an image of a group may have these tokens, by the root alone.
+    async fn may_have(&self, group: &str, tokens: &Tokens) -> Result<bool, CatalogError> {
+        let (before, end) = (format!("{group}\u{0}"), group_end(group));
+        for leaf in self.reader.leaves(&self.root.groups, &before, &end).await? {
+            if self.reader.note(&leaf).await?.may_have(tokens) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
 }
 
-/// A walk through a tree by time that notes what pages have, and skips those without the tokens that it looks for.
+/// What has the tokens that a walk looks for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unit {
+    /// Each image by itself.
+    Image,
+    /// A group by any of its images. A tree by time has only one of them.
+    Group,
+}
+
+/// A walk through a tree by time of a root that skips pages without the tokens that it looks for.
 struct Walk {
-    reader: Arc<EntryReader>,
+    view: View,
     cursor: Cursor<Entries>,
+    unit: Unit,
     tokens: Tokens,
-    /// Adds a record to a note.
-    add: fn(&mut Note, &Record),
-    /// The page that is being read from its first entry, the entries that are left of it, and its note.
-    noting: Option<(Digest, u64, Note)>,
 }
 
 impl Walk {
     async fn next(&mut self) -> Result<Option<(Position, Arc<Entry>)>, CatalogError> {
-        let Self { reader, cursor, tokens, add, noting } = self;
-        let is_wanted =
-            |link: &Link<Entries>| link.level > 0 || reader.note(&link.page).is_none_or(|note| tokens.may_be_in(&note));
-        let Some((key, entry)) = cursor.next(is_wanted).await? else { return Ok(None) };
-        if !tokens.is_empty()
-            && let Some((link, true)) = cursor.page()
-        {
-            if noting.as_ref().is_none_or(|(page, ..)| *page != link.page) {
-                *noting = Some((link.page, link.entries, Note::default()));
-            }
-            if let Some((page, left, note)) = noting {
-                entry.live().into_iter().for_each(|record| add(note, record));
-                *left -= 1;
-                if *left == 0 {
-                    reader.set_note(page, note.clone().finish());
+        loop {
+            while let Some((key, entry)) = self.cursor.next_here()? {
+                if self.may_take(&entry).await? {
+                    return positioned(&key, Arc::new(entry)).map(Some);
                 }
             }
+            let Some(leaf) = self.cursor.next_leaf(|_| true).await? else { return Ok(None) };
+            if self.may_be_on(&leaf).await? {
+                self.cursor.enter(leaf).await?;
+            }
+            consume_budget().await;
         }
-        positioned(&key, Arc::new(entry)).map(Some)
+    }
+
+    async fn may_take(&self, entry: &Entry) -> Result<bool, CatalogError> {
+        match entry.live().and_then(Record::group) {
+            Some(group) if self.unit == Unit::Group && !self.tokens.is_empty() => {
+                self.view.may_have(group, &self.tokens).await
+            }
+            _ => Ok(true),
+        }
+    }
+
+    async fn may_be_on(&self, leaf: &Link<Entries>) -> Result<bool, CatalogError> {
+        if self.tokens.is_empty() {
+            return Ok(true);
+        }
+        let note = self.view.reader.note(leaf).await?;
+        if note.may_have(&self.tokens) {
+            return Ok(true);
+        }
+        let groups = note.groups().filter(|_| self.unit == Unit::Group);
+        for group in groups {
+            if self.view.may_have(group, &self.tokens).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }
 

@@ -27,6 +27,7 @@ mod lists;
 mod load;
 mod merge;
 mod metadata_file;
+mod note;
 mod overlay;
 mod pages;
 mod piece;
@@ -38,6 +39,7 @@ mod replicas;
 mod root;
 mod search;
 mod undecided;
+mod usage;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -61,6 +63,7 @@ pub(crate) use root::EntryTree;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use root::Root;
 pub use search::Tokens;
+pub use usage::{Month, Usage, Used};
 pub use view::{EntryStream, Totals, View};
 
 use crate::base::clock::Clock;

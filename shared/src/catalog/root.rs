@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::listed::{Position, listed_at};
+use super::note::Note;
 use super::piece::PieceError;
 use super::record::{Entry, Record};
 use crate::base::seal;
@@ -68,6 +69,7 @@ impl Sums {
 impl Schema for Entries {
     type Value = Entry;
     type Summary = Sums;
+    type Note = Note;
 
     fn summary(key: &str, entry: &Entry) -> Sums {
         // Only in the tree by name is the key a name alone, and only there this is asked for.
@@ -80,6 +82,14 @@ impl Schema for Entries {
         all.undigested += other.undigested;
         all.bytes += other.bytes;
         all.first_deletion = all.first_deletion.into_iter().chain(other.first_deletion).min();
+    }
+
+    fn note(entries: &[Entry]) -> Note {
+        Note::of(entries)
+    }
+
+    fn note_weight(note: &Note) -> u64 {
+        note.weight()
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::TryStreamExt;
 use jiff::{SignedDuration, Timestamp};
@@ -48,6 +49,7 @@ fn content(step: &Step) -> Content {
             upload_date: Some(format_millis(start() + SignedDuration::from_mins(step.minute))),
             group_id: step.group.map(|group| format!("g{group}")),
             description: Some(format!("A {} at {}", WORDS[usize::from(word)], step.image)),
+            category: step.group.map(|group| format!("c{}", group % 2)),
             size: Some(u64::from(step.image)),
             ..Record::default()
         }),
@@ -111,11 +113,16 @@ async fn check(view: &View, model: &Model) {
         };
         let found = all(view.newest_with(None, &tokens)).await.into_iter().filter(has);
         assert!(found.eq(listed.iter().filter(|item| has(item)).cloned()), "{word}");
-        let found = all(view.leaders_with(None, None, &tokens)).await;
-        let single = |(_, entry): &&(Position, Entry)| group_of(entry).is_none();
-        let found = found.iter().filter(single).filter(|item| has(item));
-        assert!(found.eq(listed.iter().filter(single).filter(|item| has(item))), "{word}, of leaders");
+        let unit_has = |item: &(Position, Entry)| match group_of(&item.1) {
+            Some(group) => listed.iter().any(|item| group_of(&item.1) == Some(group) && has(item)),
+            None => has(item),
+        };
+        let found = all(view.leaders_with(None, None, &tokens)).await.into_iter().filter(unit_has);
+        assert!(found.eq(leaders(model, None).into_iter().filter(unit_has)), "{word}, of leaders");
     }
+    let mut usage = Usage::default();
+    listed.iter().filter_map(|(_, entry)| entry.live()).for_each(|record| usage.add(record));
+    assert_eq!(view.usage().await.unwrap(), usage);
 }
 
 proptest! {
@@ -164,6 +171,56 @@ proptest! {
             Ok(())
         })?;
     }
+}
+
+/// Counts the pages that are read.
+#[derive(Debug)]
+struct Counting(Arc<LocatedPages>, AtomicU64);
+
+#[async_trait::async_trait]
+impl tree::Pages for Counting {
+    async fn read(&self, page: &store::digest::Digest) -> Result<Option<bytes::Bytes>, StoreError> {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        self.0.read(page).await
+    }
+
+    async fn write(&self, page: &store::digest::Digest, bytes: bytes::Bytes) -> Result<(), StoreError> {
+        self.0.write(page, bytes).await
+    }
+}
+
+#[tokio::test]
+async fn a_second_search_reads_only_pages_that_may_have_what_it_looks_for() {
+    let store = || Store::new(Arc::new(MemoryStore::new()), Path::new("bodies here never leave memory"));
+    let catalog = Catalog::new(store(), vec![store()], true, Clock::manual(start()));
+    let image = |number: u16| {
+        let group = number.is_multiple_of(3).then_some((number / 30) as u8);
+        let step = Step { image: number, minute: number.into(), group, word: Some(0), compacts: false };
+        let id = ImageId::new(&format!("{number:05}.jpg")).unwrap();
+        (id, Change { version: 1, content: content(&step) })
+    };
+    catalog.commit((0..6_000).map(image).collect()).await.unwrap();
+    catalog.compact().await.unwrap();
+    let pages = Arc::new(Counting(Arc::clone(&catalog.pages[0]), AtomicU64::new(0)));
+    let few_pages_in_memory = EntryReader::new(Arc::clone(&pages) as Arc<dyn tree::Pages>, 256 * 1024);
+    let view = View { reader: few_pages_in_memory, ..catalog.view() };
+    let search = async |word: &str| {
+        let mut tokens = Tokens::default();
+        tokens.word(word);
+        let found = all(view.leaders_with(None, None, &tokens)).await.len();
+        let found_alone = all(view.newest_with(None, &tokens)).await.len();
+        (found, found_alone, pages.1.swap(0, Ordering::Relaxed))
+    };
+    let (.., reads) = search("nowhere").await;
+    assert!(reads > 60, "the first search read {reads} pages");
+    let (found, found_alone, reads) = search("zebra").await;
+    assert!((found, found_alone) == (0, 0) && reads <= 4, "a search for nothing read {reads} pages");
+    let (found, found_alone, reads) = search("at 5999").await;
+    let is_one_page = |found: usize| (1..=128).contains(&found);
+    assert!(is_one_page(found) && is_one_page(found_alone) && reads <= 8, "a search for one image read {reads} pages");
+    view.usage().await.unwrap();
+    let reads = pages.1.load(Ordering::Relaxed);
+    assert!(reads <= 4, "the used storage read {reads} pages");
 }
 
 #[test]

@@ -3,11 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use futures::stream::TryStreamExt;
-use jiff::Timestamp;
-use jiff::tz::Offset;
-
-use crate::catalog::{CatalogError, View, uploaded_at};
+use crate::catalog::Usage;
 use crate::core::Core;
 use crate::core::error::Result;
 
@@ -55,7 +51,7 @@ pub struct Month {
     pub bytes: BTreeMap<String, u64>,
 }
 
-/// Reports storage use.
+/// Reports storage use. The first report of a process reads every page of the catalog.
 #[derive(Debug)]
 pub struct StorageReport {
     pub(crate) core: Arc<Core>,
@@ -68,7 +64,7 @@ impl StorageReport {
         let status = self.core.primary.status().await?;
         let view = self.core.catalog.view();
         let totals = view.totals();
-        let (by_category, history) = count(&view).await?;
+        let (by_category, history) = count(&view.usage().await?);
         Ok(Storage {
             used: totals.bytes,
             available: status.free_bytes,
@@ -80,52 +76,40 @@ impl StorageReport {
     }
 }
 
-async fn count(view: &View) -> Result<(Vec<Category>, Vec<Month>), CatalogError> {
-    let largest = largest(view).await?;
+fn count(usage: &Usage) -> (Vec<Category>, Vec<Month>) {
+    let largest = largest(usage);
     let named = |category: &str| if largest.contains(category) { category.to_owned() } else { OTHERS.to_owned() };
     let mut by_category: BTreeMap<String, Category> = BTreeMap::new();
-    // An image without a valid date counts as older than all others.
-    let (mut undated, mut by_month) =
-        (BTreeMap::<String, u64>::new(), BTreeMap::<(i16, i8), BTreeMap<String, u64>>::new());
-    let mut live = view.live();
-    while let Some((_, entry)) = live.try_next().await? {
-        let Some(record) = entry.live() else { continue };
-        let (name, bytes) = (named(record.category.as_deref().unwrap_or_default()), record.size.unwrap_or(0));
-        let at = uploaded_at(record);
-        let added = if at == Timestamp::MIN { &mut undated } else { by_month.entry(month(at)).or_default() };
-        *added.entry(name.clone()).or_default() += bytes;
+    let mut by_month: BTreeMap<Option<(i16, i8)>, BTreeMap<String, u64>> = BTreeMap::new();
+    for (category, month, used) in usage.iter() {
+        let name = named(category);
+        *by_month.entry(month).or_default().entry(name.clone()).or_default() += used.bytes;
         let new = || Category { name: name.clone(), images: 0, bytes: 0 };
         let category = by_category.entry(name.clone()).or_insert_with(new);
-        category.images += 1;
-        category.bytes += bytes;
+        category.images += used.images;
+        category.bytes += used.bytes;
     }
-    let mut sum = undated;
-    let added_up = by_month.into_iter().map(|((year, month), added)| {
+    // An image without a valid date counts as older than all others.
+    let mut sum = by_month.remove(&None).unwrap_or_default();
+    let added_up = by_month.into_iter().filter_map(|(month, added)| {
         for (name, bytes) in added {
             *sum.entry(name).or_default() += bytes;
         }
-        Month { month: format!("{year:04}-{month:02}"), bytes: sum.clone() }
+        month.map(|(year, month)| Month { month: format!("{year:04}-{month:02}"), bytes: sum.clone() })
     });
     let history = added_up.collect();
     let mut by_category: Vec<Category> = by_category.into_values().collect();
     by_category.sort_by(|a, b| (b.bytes, &a.name).cmp(&(a.bytes, &b.name)));
-    Ok((by_category, history))
+    (by_category, history)
 }
 
 /// The names of the largest categories.
-async fn largest(view: &View) -> Result<HashSet<String>, CatalogError> {
-    let mut bytes: BTreeMap<String, u64> = BTreeMap::new();
-    let mut live = view.live();
-    while let Some((_, entry)) = live.try_next().await? {
-        let Some(record) = entry.live() else { continue };
-        *bytes.entry(record.category.clone().unwrap_or_default()).or_default() += record.size.unwrap_or(0);
+fn largest(usage: &Usage) -> HashSet<&str> {
+    let mut bytes: BTreeMap<&str, u64> = BTreeMap::new();
+    for (category, _, used) in usage.iter() {
+        *bytes.entry(category).or_default() += used.bytes;
     }
-    let mut bytes: Vec<(String, u64)> = bytes.into_iter().collect();
+    let mut bytes: Vec<(&str, u64)> = bytes.into_iter().collect();
     bytes.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
-    Ok(bytes.into_iter().take(MAX_CATEGORIES).map(|(name, _)| name).collect())
-}
-
-fn month(at: Timestamp) -> (i16, i8) {
-    let date = Offset::UTC.to_datetime(at);
-    (date.year(), date.month())
+    bytes.into_iter().take(MAX_CATEGORIES).map(|(name, _)| name).collect()
 }

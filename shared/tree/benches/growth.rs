@@ -44,6 +44,7 @@ struct Totals {
 impl Schema for Images {
     type Value = Record;
     type Summary = Totals;
+    type Note = ();
 
     fn summary(_: &str, record: &Record) -> Totals {
         Totals { bytes: record.size }
@@ -51,6 +52,12 @@ impl Schema for Images {
 
     fn merge(all: &mut Totals, other: &Totals) {
         all.bytes += other.bytes;
+    }
+
+    fn note(_: &[Record]) {}
+
+    fn note_weight((): &()) -> u64 {
+        0
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::node::{Link, Node, Tree};
 use crate::reader::decode;
-use crate::{Reader, Schema, TreeError};
+use crate::{Entry, Reader, Schema, TreeError};
 
 /// The order in which a [`Cursor`] returns entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,8 +32,6 @@ struct Frame<S: Schema> {
     link: Link<S>,
     node: Arc<Node<S>>,
     rest: Range<usize>,
-    /// Whether all entries were to be visited.
-    is_whole: bool,
 }
 
 impl<S: Schema> Cursor<S> {
@@ -49,45 +47,50 @@ impl<S: Schema> Cursor<S> {
     }
 
     /// The next entry below links that are `wanted`; pages below others are not read.
-    pub async fn next(&mut self, wanted: impl Fn(&Link<S>) -> bool) -> Result<Option<(Box<str>, S::Value)>, TreeError> {
-        if let Some(top) = self.top.take()
-            && wanted(&top)
-        {
-            self.enter(top).await?;
-        }
-        while let Some(frame) = self.path.last_mut() {
-            let at = match self.direction {
-                Direction::Forward => frame.rest.next(),
-                Direction::Backward => frame.rest.next_back(),
-            };
-            let Some(at) = at else {
-                self.path.pop();
-                continue;
-            };
-            match &*frame.node {
-                Node::Leaf(entries) => {
-                    let (key, json) = &entries[at];
-                    return Ok(Some((key.clone(), decode::<S>(&frame.link, json.get())?)));
-                }
-                Node::Inner(children) => {
-                    let child = &children[at].1;
-                    if wanted(child) {
-                        let child = child.clone();
-                        self.enter(child).await?;
-                    }
-                }
+    pub async fn next(&mut self, wanted: impl Fn(&Link<S>) -> bool) -> Result<Option<Entry<S>>, TreeError> {
+        loop {
+            if let Some(entry) = self.next_here()? {
+                return Ok(Some(entry));
+            }
+            match self.next_leaf(&wanted).await? {
+                Some(leaf) => self.enter(leaf).await?,
+                None => return Ok(None),
             }
         }
-        Ok(None)
     }
 
-    /// The page of the last entry, and whether the cursor began at its first one.
-    pub fn page(&self) -> Option<(&Link<S>, bool)> {
-        let frame = self.path.last()?;
-        Some((&frame.link, frame.is_whole))
+    /// The next entry of the leaf that was [entered](Self::enter) last; `None` behind its last one.
+    pub fn next_here(&mut self) -> Result<Option<Entry<S>>, TreeError> {
+        let Some(Frame { link, node, rest }) = self.path.last_mut() else { return Ok(None) };
+        let Node::Leaf(entries) = &**node else { return Ok(None) };
+        let Some(at) = self.direction.next(rest) else { return Ok(None) };
+        let (key, json) = &entries[at];
+        Ok(Some((key.clone(), decode::<S>(link, json.get())?)))
     }
 
-    async fn enter(&mut self, link: Link<S>) -> Result<(), TreeError> {
+    /// The next leaf below links that are `wanted`, and wanted itself. It is not read, unless it is
+    /// [entered](Self::enter).
+    pub async fn next_leaf(&mut self, wanted: impl Fn(&Link<S>) -> bool) -> Result<Option<Link<S>>, TreeError> {
+        let mut found = self.top.take();
+        loop {
+            match found.take().filter(&wanted) {
+                Some(leaf) if leaf.level == 0 => return Ok(Some(leaf)),
+                Some(inner) => self.enter(inner).await?,
+                None => {}
+            }
+            let Some(frame) = self.path.last_mut() else { return Ok(None) };
+            if let Node::Inner(children) = &*frame.node
+                && let Some(at) = self.direction.next(&mut frame.rest)
+            {
+                found = Some(children[at].1.clone());
+            } else {
+                self.path.pop();
+            }
+        }
+    }
+
+    /// Reads a leaf that [`next_leaf`](Self::next_leaf) has just returned, for [`next_here`](Self::next_here).
+    pub async fn enter(&mut self, link: Link<S>) -> Result<(), TreeError> {
         let node = self.reader.node(&link).await?;
         let rest = match (self.direction, self.after.as_deref(), &*node) {
             (_, None, node) => 0..node.len(),
@@ -96,9 +99,17 @@ impl<S: Schema> Cursor<S> {
             // The first child that ends at the key or beyond may begin before it.
             (Direction::Backward, Some(after), Node::Inner(_)) => 0..(node.count_before(after) + 1).min(node.len()),
         };
-        let is_whole = rest.len() == node.len();
-        self.path.push(Frame { link, node, rest, is_whole });
+        self.path.push(Frame { link, node, rest });
         Ok(())
+    }
+}
+
+impl Direction {
+    fn next(self, rest: &mut Range<usize>) -> Option<usize> {
+        match self {
+            Self::Forward => rest.next(),
+            Self::Backward => rest.next_back(),
+        }
     }
 }
 

@@ -10,6 +10,7 @@
 //! |---|---|
 //! | [`Reader::get`] | one for each level |
 //! | [`Cursor`] | those that hold what it returns, and the path to the first |
+//! | [`Reader::note`] | one, for the first note of it |
 //! | [`Reader::update`] | the paths to what changes; as many are written |
 //! | [`Reader::differences`] | those that the two trees do not share |
 //! | [`Reader::walk`] | each page that is not known to the caller |
@@ -37,6 +38,9 @@ pub use update::{Changes, Updated};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+/// A key and its value.
+pub type Entry<S> = (Box<str>, <S as Schema>::Value);
+
 /// What the entries of a tree are.
 pub trait Schema: Send + Sync + Sized + 'static {
     /// The value under each key, stored as JSON.
@@ -44,10 +48,18 @@ pub trait Schema: Send + Sync + Sized + 'static {
     /// A link's summary of all entries below it, stored as JSON. Equal entries must have equal summaries, and the order
     /// in which summaries are merged must not matter.
     type Summary: Serialize + DeserializeOwned + Default + Clone + PartialEq + std::fmt::Debug + Send + Sync;
+    /// What is kept in memory about the entries of a leaf, so that a search need not read the leaf again. Never stored.
+    type Note: Send + Sync;
 
     /// The summary of one entry.
     fn summary(key: &str, value: &Self::Value) -> Self::Summary;
 
     /// Adds the summary of other entries to `all`.
     fn merge(all: &mut Self::Summary, other: &Self::Summary);
+
+    /// The note of a leaf with these values.
+    fn note(values: &[Self::Value]) -> Self::Note;
+
+    /// Memory that a note occupies, approximately, in bytes.
+    fn note_weight(note: &Self::Note) -> u64;
 }

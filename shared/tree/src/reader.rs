@@ -1,6 +1,7 @@
 //! [`Reader`]: reading pages through a cache of bounded size.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,13 +10,13 @@ use quick_cache::sync::Cache;
 use store::digest::Digest;
 
 use crate::node::{Link, Node, Tree};
-use crate::{Pages, Schema, TreeError};
+use crate::{Entry, Pages, Schema, TreeError};
 
 /// Reads and writes the pages of trees of one schema, with a cache of decoded pages. A process has one of each schema.
 pub struct Reader<S: Schema> {
     pub(crate) pages: Arc<dyn Pages>,
     cache: Cache<Digest, Arc<Node<S>>, ByWeight>,
-    notes: Cache<Digest, Arc<[u64]>, ByWeight>,
+    notes: Cache<Digest, Arc<S::Note>, ByNote<S>>,
 }
 
 impl<S: Schema> fmt::Debug for Reader<S> {
@@ -26,10 +27,17 @@ impl<S: Schema> fmt::Debug for Reader<S> {
 
 #[derive(Clone)]
 struct ByWeight;
+struct ByNote<S>(PhantomData<fn() -> S>);
 
-impl Weighter<Digest, Arc<[u64]>> for ByWeight {
-    fn weight(&self, _: &Digest, note: &Arc<[u64]>) -> u64 {
-        size_of_val::<[u64]>(note) as u64
+impl<S> Clone for ByNote<S> {
+    fn clone(&self) -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<S: Schema> Weighter<Digest, Arc<S::Note>> for ByNote<S> {
+    fn weight(&self, _: &Digest, note: &Arc<S::Note>) -> u64 {
+        S::note_weight(note)
     }
 }
 
@@ -40,11 +48,11 @@ impl<S: Schema> Weighter<Digest, Arc<Node<S>>> for ByWeight {
 }
 
 impl<S: Schema> Reader<S> {
-    /// A reader of these pages, which keeps at most about `cache` bytes of decoded pages, and half as many of notes.
+    /// A reader of these pages, which keeps at most about `cache` bytes of decoded pages, and as many of notes.
     pub fn new(pages: Arc<dyn Pages>, cache: u64) -> Arc<Self> {
         /// The approximate memory of a page, for the initial capacity of the cache.
         const PAGE: u64 = 48 * 1024;
-        let notes = Cache::with_weighter((cache / PAGE) as usize, cache / 2, ByWeight);
+        let notes = Cache::with_weighter((cache / PAGE) as usize, cache, ByNote(PhantomData));
         Arc::new(Self { pages, cache: Cache::with_weighter((cache / PAGE) as usize, cache, ByWeight), notes })
     }
 
@@ -67,7 +75,7 @@ impl<S: Schema> Reader<S> {
     }
 
     /// The entry that has `n` others before it.
-    pub async fn nth(&self, tree: &Tree<S>, mut n: u64) -> Result<Option<(Box<str>, S::Value)>, TreeError> {
+    pub async fn nth(&self, tree: &Tree<S>, mut n: u64) -> Result<Option<Entry<S>>, TreeError> {
         let Some(mut link) = tree.top.clone().filter(|top| n < top.entries) else { return Ok(None) };
         loop {
             let node = self.node(&link).await?;
@@ -89,6 +97,22 @@ impl<S: Schema> Reader<S> {
         }
     }
 
+    /// The leaves whose entries may have keys above `after` and up to `until`. They are not read.
+    pub async fn leaves(&self, tree: &Tree<S>, after: &str, until: &str) -> Result<Vec<Link<S>>, TreeError> {
+        let mut links: Vec<Link<S>> = tree.top.iter().cloned().collect();
+        while links.first().is_some_and(|link| link.level > 0) {
+            let mut below = Vec::new();
+            for link in &links {
+                let node = self.node(link).await?;
+                let Node::Inner(children) = &*node else { continue };
+                let end = (node.count_before(until) + 1).min(children.len());
+                below.extend(children[node.count_up_to(after)..end].iter().map(|(_, child)| child.clone()));
+            }
+            links = below;
+        }
+        Ok(links)
+    }
+
     /// The bytes of a page, for a copy of it.
     pub async fn bytes(&self, page: &Digest) -> Result<Bytes, TreeError> {
         let bytes = self.pages.read(page).await?.ok_or(TreeError::Missing(*page))?;
@@ -98,14 +122,15 @@ impl<S: Schema> Reader<S> {
         }
     }
 
-    /// What the caller has noted about a page, as long as there is memory for it.
-    pub fn note(&self, page: &Digest) -> Option<Arc<[u64]>> {
-        self.notes.get(page)
-    }
-
-    /// Notes something about a page that will always be true of it.
-    pub fn set_note(&self, page: &Digest, note: Arc<[u64]>) {
-        self.notes.insert(*page, note);
+    /// The note of a leaf. Reads the leaf if there is none in memory.
+    pub async fn note(&self, leaf: &Link<S>) -> Result<Arc<S::Note>, TreeError> {
+        let read = async {
+            let node = self.node(leaf).await?;
+            let Node::Leaf(entries) = &*node else { unreachable!("only leaves have notes") };
+            let values: Result<Vec<_>, _> = entries.iter().map(|(_, json)| decode::<S>(leaf, json.get())).collect();
+            Ok(Arc::new(S::note(&values?)))
+        };
+        self.notes.get_or_insert_async(&leaf.page, read).await
     }
 
     /// Keeps a page that was just written, since its entries are the newest.

@@ -103,6 +103,9 @@ impl Filter {
     pub(crate) fn tokens(&self) -> Tokens {
         let mut tokens = Tokens::default();
         self.category.iter().for_each(|category| tokens.category(category));
+        if self.without_category {
+            tokens.category("");
+        }
         self.kind.iter().for_each(|kind| tokens.kind(kind));
         let text = self.text.as_ref().map(|text| text.to_lowercase()).unwrap_or_default();
         text.split_whitespace().for_each(|word| tokens.word(word));

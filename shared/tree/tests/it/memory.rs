@@ -24,6 +24,7 @@ pub struct Sum {
 impl Schema for Numbers {
     type Value = u64;
     type Summary = Sum;
+    type Note = u64;
 
     fn summary(_: &str, value: &u64) -> Sum {
         Sum { sum: *value, odd: value % 2 }
@@ -32,6 +33,14 @@ impl Schema for Numbers {
     fn merge(all: &mut Sum, other: &Sum) {
         all.sum += other.sum;
         all.odd += other.odd;
+    }
+
+    fn note(values: &[u64]) -> u64 {
+        values.iter().sum()
+    }
+
+    fn note_weight(_: &u64) -> u64 {
+        8
     }
 }
 
