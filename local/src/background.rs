@@ -26,7 +26,7 @@ pub enum Pace {
 /// Changes that follow each other within this time are compacted together.
 const BURST: Duration = Duration::from_millis(200);
 /// In a large store, a compaction writes a few pages for one change as for many: so often, and
-const LARGE_BURST: Duration = Duration::from_secs(10);
+const LARGE_BURST: Duration = Duration::from_secs(20);
 /// after so many changes.
 const LARGE_BURST_CHANGES: usize = 256;
 /// Compaction takes at most one part in this many of the time.

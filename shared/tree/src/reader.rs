@@ -122,10 +122,13 @@ impl<S: Schema> Reader<S> {
         }
     }
 
-    /// The note of a leaf. Reads the leaf if there is none in memory.
+    /// The note of a leaf. Reads the leaf if there is none in memory, and does not keep it: a search asks for many.
     pub async fn note(&self, leaf: &Link<S>) -> Result<Arc<S::Note>, TreeError> {
         let read = async {
-            let node = self.node(leaf).await?;
+            let node = match self.cache.get(&leaf.page) {
+                Some(node) => node,
+                None => self.read(leaf).await?,
+            };
             let Node::Leaf(entries) = &*node else { unreachable!("only leaves have notes") };
             let values: Result<Vec<_>, _> = entries.iter().map(|(_, json)| decode::<S>(leaf, json.get())).collect();
             Ok(Arc::new(S::note(&values?)))
@@ -140,11 +143,12 @@ impl<S: Schema> Reader<S> {
 
     /// A decoded page. Concurrent calls share one read.
     pub(crate) async fn node(&self, link: &Link<S>) -> Result<Arc<Node<S>>, TreeError> {
-        let read = async {
-            let bytes = self.pages.read(&link.page).await?.ok_or(TreeError::Missing(link.page))?;
-            Node::decode(link, &bytes).map(Arc::new)
-        };
-        self.cache.get_or_insert_async(&link.page, read).await
+        self.cache.get_or_insert_async(&link.page, self.read(link)).await
+    }
+
+    async fn read(&self, link: &Link<S>) -> Result<Arc<Node<S>>, TreeError> {
+        let bytes = self.pages.read(&link.page).await?.ok_or(TreeError::Missing(link.page))?;
+        Node::decode(link, &bytes).map(Arc::new)
     }
 }
 
