@@ -18,7 +18,7 @@ use super::view::View;
 use super::{Base, Catalog, CatalogError, offload};
 use crate::base::seal;
 use crate::layout::{self, ImageId, RESERVED_NAME};
-use store::{Body, Contention, ETag, ErrorKind, Optional, PutMode, Spool, Store, StoreError};
+use store::{Body, Contention, ETag, ErrorKind, Optional, PutMode, Spool, StoreError};
 
 /// Up to this many entries, about four megabytes, the file is written at each compaction.
 const FEW: u64 = 8_000;
@@ -285,10 +285,6 @@ impl Catalog {
         cache.unsaved |= changed;
         cache.unusable_names.extend(older.unusable.into_iter().map(|(name, _)| name));
         Ok(changed)
-    }
-
-    pub(super) fn location(&self, place: usize) -> &Store {
-        place.checked_sub(1).map_or(&self.primary, |mirror| &self.mirrors[mirror])
     }
 }
 

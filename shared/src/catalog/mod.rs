@@ -216,6 +216,17 @@ impl Catalog {
         &self.mirrors
     }
 
+    /// The primary or, from 1 on, a mirror.
+    fn location(&self, place: usize) -> &Store {
+        place.checked_sub(1).map_or(&self.primary, |mirror| &self.mirrors[mirror])
+    }
+
+    /// The version of a location's root, and the root with the id of its store, if it can be decoded.
+    async fn root_of(&self, place: usize) -> Result<(ETag, Result<(Root, Uuid), PieceError>), StoreError> {
+        let (bytes, etag) = self.location(place).read(&layout::root()).await?;
+        Ok((etag, Root::decode(&bytes)))
+    }
+
     /// The state according to the cache; call [`refresh`](Self::refresh) first to include the changes of other
     /// processes.
     pub fn view(&self) -> View {

@@ -22,9 +22,7 @@ impl Catalog {
         let _turn = self.compacting.lock().await;
         let _joining = self.joining.lock().await;
         let (mut view, mut base) = (self.view(), self.cache().base.clone());
-        if let Some((bytes, etag)) = self.primary.read(&layout::root()).await.intact()?
-            && let Ok((root, _)) = Root::decode(&bytes)
-        {
+        if let Some((etag, Ok((root, _)))) = self.root_of(0).await.intact()? {
             view.root = Arc::new(root);
             base = Base::Damaged(etag);
         }
@@ -48,9 +46,7 @@ impl Catalog {
                 }
             };
             for place in 1..self.pages.len() {
-                if let Some((bytes, _)) = self.location(place).read(&layout::root()).await.intact()?
-                    && let Ok((root, _)) = Root::decode(&bytes)
-                {
+                if let Some((_, Ok((root, _)))) = self.root_of(place).await.intact()? {
                     self.salvage(&root, &mut join).await?;
                     dropped_tombstones = root.dropped_tombstones.max(dropped_tombstones);
                     dropped_version = root.dropped_version.max(dropped_version);

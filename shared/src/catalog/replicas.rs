@@ -25,7 +25,7 @@ impl Catalog {
     /// Reads a mirror's root; `None` if there is none. Writes nothing.
     pub(super) async fn read_mirror(&self, mirror: usize) -> Result<Option<Mirrored>, CatalogError> {
         let (location, key) = (&self.mirrors[mirror], layout::root());
-        let read = match location.read(&key).await {
+        let read = match self.root_of(mirror + 1).await {
             // Then the primary's root, which is written first, contains all of this one.
             Err(reason) if reason.kind == ErrorKind::Corrupt && matches!(self.cache().base, Base::Known(_)) => {
                 tracing::error!(place = mirror + 1, %reason, "a replica of the root cannot be read");
@@ -34,8 +34,8 @@ impl Catalog {
             }
             read => read.optional()?,
         };
-        let Some((bytes, etag)) = read else { return Ok(None) };
-        match Root::decode(&bytes) {
+        let Some((etag, decoded)) = read else { return Ok(None) };
+        match decoded {
             Ok((root, store)) => {
                 let root = Arc::new(root);
                 self.cache_mut().adopt_store(mirror + 1, store, &self.mirror_view(mirror, &root))?;
