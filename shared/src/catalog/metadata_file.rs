@@ -261,14 +261,11 @@ impl Catalog {
             .change_view(async |view| {
                 let mut changed = view.join_all(&theirs).await?;
                 if ours.dropped_tombstones > view.root.dropped_tombstones {
-                    let (was, mut cache) = (Arc::clone(&view.root), self.cache_mut());
-                    if let Base::Known(etag) = cache.base.clone() {
-                        cache.base = Base::Joined(etag, was);
-                    }
-                    drop(cache);
+                    let was = Arc::clone(&view.root);
                     let root = Arc::make_mut(&mut view.root);
                     root.dropped_tombstones = ours.dropped_tombstones;
                     root.dropped_version = root.dropped_version.max(ours.dropped_version);
+                    self.cache_mut().note_new_root(was, &view.root);
                     changed = true;
                 }
                 Ok(changed)

@@ -289,6 +289,15 @@ impl Catalog {
 }
 
 impl Cache {
+    /// Records that the view, whose root was `was`, gets the root `now`.
+    fn note_new_root(&mut self, was: Arc<Root>, now: &Arc<Root>) {
+        if let Base::Known(etag) = &self.base
+            && !Arc::ptr_eq(&was, now)
+        {
+            self.base = Base::Joined(etag.clone(), was);
+        }
+    }
+
     /// Records the store that a location belongs to. A location without records yields to one that has some.
     fn adopt_store(&mut self, place: usize, found: Uuid, theirs: &View) -> Result<(), CatalogError> {
         let (ours, empty) = (self.view.totals().uploads(), theirs.totals().uploads() == 0);

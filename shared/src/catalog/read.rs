@@ -129,7 +129,8 @@ impl Catalog {
             joined => _ = joined?,
         }
         let mut cache = self.cache_mut();
-        cache.base = if Arc::ptr_eq(&own, &root.root) { Base::Known(etag) } else { Base::Joined(etag, own) };
+        cache.base = Base::Known(etag);
+        cache.note_new_root(own, &root.root);
         cache.view = root;
         Ok(())
     }

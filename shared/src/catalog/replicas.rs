@@ -88,11 +88,7 @@ impl Catalog {
             }
             let mut cache = self.cache_mut();
             cache.unsaved |= changed;
-            if let Base::Known(etag) = cache.base.clone()
-                && !Arc::ptr_eq(&was, &view.root)
-            {
-                cache.base = Base::Joined(etag, was);
-            }
+            cache.note_new_root(was, &view.root);
             Ok(())
         })
         .await
