@@ -27,13 +27,13 @@ pub const EVERY: SignedDuration = SignedDuration::from_mins(10);
 /// The marker of the tree is within this many bytes of the start.
 const HEAD: u64 = 512;
 
-/// What this process knows of the metadata files.
-#[derive(Debug, Default)]
-pub(super) struct Files {
-    /// Each location's file as it was last written or joined.
-    known: Vec<Option<KnownFile>>,
-    /// When each was last written, or this process first found it outdated.
-    since: Vec<Option<Timestamp>>,
+/// What this process knows of a location's metadata file.
+#[derive(Clone, Debug, Default)]
+pub(super) struct FileState {
+    /// The file as it was last written or joined.
+    known: Option<KnownFile>,
+    /// When it was last written, or this process first found it outdated.
+    since: Option<Timestamp>,
 }
 
 #[derive(Clone, Debug)]
@@ -70,8 +70,7 @@ impl Catalog {
 
     fn is_outdated(&self, place: usize) -> bool {
         let cache = self.cache();
-        let known = cache.files.known.get(place).and_then(Option::as_ref);
-        known.is_none_or(|known| known.tree != Some(marker(&cache.view.root)))
+        cache.files[place].known.as_ref().is_none_or(|known| known.tree != Some(marker(&cache.view.root)))
     }
 
     /// Whether the metadata file of a location is to be written at the next compaction.
@@ -80,9 +79,7 @@ impl Catalog {
             return false;
         }
         let (now, is_small) = (self.clock.now(), self.is_small());
-        let mut cache = self.cache_mut();
-        cache.files.since.resize(self.pages.len(), None);
-        let since = *cache.files.since[place].get_or_insert(now);
+        let since = *self.cache_mut().files[place].since.get_or_insert(now);
         is_small || now.duration_since(since).abs() >= EVERY
     }
 
@@ -121,7 +118,7 @@ impl Catalog {
         let mut contention = Contention::new(&key);
         let tree = marker(&state.root);
         loop {
-            let known = self.cache().files.known.get(place).cloned().flatten();
+            let known = self.cache().files[place].known.clone();
             let mode = match known {
                 Some(known) if known.tree.as_ref() == Some(&tree) => return Ok(true),
                 Some(known) => {
@@ -142,8 +139,9 @@ impl Catalog {
             };
             match location.put(&key, body, &mode).await {
                 Ok(etag) => {
-                    let tree = Some(tree);
-                    self.note_written_file(place, KnownFile { etag, tree, is_odd: false });
+                    let known = Some(KnownFile { etag, tree: Some(tree), is_odd: false });
+                    let since = Some(self.clock.now());
+                    self.cache_mut().files[place] = FileState { known, since };
                     return Ok(true);
                 }
                 Err(e) if e.is_lost_race() => {
@@ -156,16 +154,7 @@ impl Catalog {
     }
 
     fn note_file(&self, place: usize, known: Option<KnownFile>) {
-        let mut cache = self.cache_mut();
-        cache.files.known.resize(self.pages.len(), None);
-        cache.files.known[place] = known;
-    }
-
-    fn note_written_file(&self, place: usize, known: KnownFile) {
-        self.note_file(place, Some(known));
-        let (now, mut cache) = (self.clock.now(), self.cache_mut());
-        cache.files.since.resize(self.pages.len(), None);
-        cache.files.since[place] = Some(now);
+        self.cache_mut().files[place].known = known;
     }
 
     /// Joins what a location's metadata file may have that no root has: an edit by hand of the older format, or the

@@ -124,8 +124,8 @@ struct Cache {
     unsaved: bool,
     /// Names in a metadata file of the older format that are not valid file names here.
     unusable_names: Vec<String>,
-    /// What is known of the metadata files.
-    files: metadata_file::Files,
+    /// The metadata file of each location, the primary's first.
+    files: Vec<metadata_file::FileState>,
 }
 
 /// Where a commit whose copy in the primary is damaged can be read.
@@ -192,7 +192,7 @@ impl Catalog {
             distrusted: BTreeSet::new(),
             unsaved: false,
             unusable_names: Vec::new(),
-            files: metadata_file::Files::default(),
+            files: vec![metadata_file::FileState::default(); pages.len()],
         };
         Self {
             primary,
