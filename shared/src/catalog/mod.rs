@@ -216,7 +216,7 @@ impl Catalog {
         &self.mirrors
     }
 
-    /// The primary or, from 1 on, a mirror.
+    /// A location by its index, its `place`: 0 is the primary, and from 1 on there are the mirrors.
     fn location(&self, place: usize) -> &Store {
         place.checked_sub(1).map_or(&self.primary, |mirror| &self.mirrors[mirror])
     }
@@ -318,8 +318,8 @@ impl Cache {
     }
 }
 
-async fn list_commits(place: &Store) -> Result<BTreeSet<Uuid>, StoreError> {
-    place
+async fn list_commits(location: &Store) -> Result<BTreeSet<Uuid>, StoreError> {
+    location
         .list(layout::COMMITS, None)
         .try_filter_map(async |meta| Ok(layout::parse_commit(&meta.key)))
         .try_collect()
@@ -327,9 +327,9 @@ async fn list_commits(place: &Store) -> Result<BTreeSet<Uuid>, StoreError> {
 }
 
 /// Reads a commit: `None` if it does not exist, the reason if it cannot be trusted.
-async fn read_commit(place: &Store, id: Uuid) -> Result<Option<Result<Commit, PieceError>>, CatalogError> {
+async fn read_commit(location: &Store, id: Uuid) -> Result<Option<Result<Commit, PieceError>>, CatalogError> {
     let key = layout::commit(id);
-    let bytes = match place.read(&key).await {
+    let bytes = match location.read(&key).await {
         Err(e) if e.kind == ErrorKind::Corrupt => return Ok(Some(Err(PieceError::Unreadable(e)))),
         read => match read.optional()? {
             Some((bytes, _)) => bytes,

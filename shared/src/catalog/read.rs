@@ -213,7 +213,7 @@ impl Catalog {
             }
         }
         if lock(&self.damaged).insert(id, readable) != Some(readable) {
-            tracing::error!(commit = %id, %reason, "a commit can be read in no place");
+            tracing::error!(commit = %id, %reason, "a commit can be read in no location");
         }
         Ok(Fetched::Unreadable)
     }

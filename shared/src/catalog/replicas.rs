@@ -194,9 +194,9 @@ impl Catalog {
 
     /// Copies an object that is about to be replaced or deleted into the archive's quarantine; returns whether it is
     /// there now.
-    pub(super) async fn set_aside(&self, place: &Store, key: &store::Key) -> Result<bool, StoreError> {
+    pub(super) async fn set_aside(&self, location: &Store, key: &store::Key) -> Result<bool, StoreError> {
         match self.mirrors.first() {
-            Some(archive) => super::quarantine::quarantine(archive, place, key).await,
+            Some(archive) => super::quarantine::quarantine(archive, location, key).await,
             None => Ok(false),
         }
     }

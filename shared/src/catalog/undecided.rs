@@ -81,7 +81,7 @@ impl Catalog {
                         let error = &error as &dyn std::error::Error;
                         tracing::warn!(commit = %id, error, "a commit with an unknown outcome could not be stored again");
                     }
-                    None => tracing::warn!(commit = %id, "a place did not answer in time to store a commit again"),
+                    None => tracing::warn!(commit = %id, "a location did not answer in time to store a commit again"),
                 }
             }
             failed.push(id);
@@ -97,8 +97,8 @@ impl Catalog {
 
     async fn store_again(&self, id: Uuid, body: &Body) -> Result<(), StoreError> {
         let key = layout::commit(id);
-        for place in self.mirrors_at_once().iter().chain([&self.primary]) {
-            match place.put(&key, body, &PutMode::Create).await {
+        for location in self.mirrors_at_once().iter().chain([&self.primary]) {
+            match location.put(&key, body, &PutMode::Create).await {
                 Err(e) if e.kind == ErrorKind::AlreadyExists => {}
                 put => drop(put?),
             }
