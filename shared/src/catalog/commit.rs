@@ -60,7 +60,7 @@ enum Failure {
     NotStored(StoreError),
     /// A store did not answer, so that it may exist.
     Unknown(StoreError),
-    /// It never reached the primary, but its copies elsewhere could not be deleted, or will be later.
+    /// It never reached the primary, but a delete of its copies elsewhere failed, and may still be carried out.
     NotDeleted(StoreError),
 }
 
@@ -77,7 +77,7 @@ impl From<Failure> for CommitError {
 async fn roll_back(written: &[Store], key: &Key, error: StoreError) -> Failure {
     for location in written {
         if let Err(deletion) = location.delete(key).await {
-            tracing::error!(%key, error = &deletion as &dyn std::error::Error, "a failed commit could not be taken back");
+            tracing::error!(%key, error = &deletion as &dyn std::error::Error, "a failed commit could not be rolled back");
             return Failure::NotDeleted(error);
         }
     }

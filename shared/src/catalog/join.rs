@@ -1,4 +1,4 @@
-//! What joins and compares [`View`]s, and what makes a root of one.
+//! Joining and comparing [`View`]s, and making a root of one.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -42,7 +42,9 @@ impl Catalog {
         let mut archived = None;
         for mirror in 0..self.mirrors.len() {
             let mirrored = self.load_mirror(mirror, &mut loaded).await?;
-            archived = if mirror == 0 { mirrored } else { archived };
+            if mirror == 0 {
+                archived = mirrored;
+            }
         }
         let damaged: Vec<_> = lock(&self.damaged).clone().into_iter().collect();
         for (id, readable) in damaged {

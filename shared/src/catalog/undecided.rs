@@ -59,14 +59,11 @@ impl Catalog {
 
     /// Stores the undecided commits again; returns those for which that failed, or for which it is too late.
     pub(super) async fn store_undecided(&self) -> Vec<Uuid> {
-        let waiting: Vec<(Uuid, Body, Timestamp)> = {
-            let undecided = lock(&self.undecided);
-            let waiting = undecided.iter().filter_map(|(id, undecided)| match undecided {
-                Undecided::Open { body, since } => Some((*id, body.clone(), *since)),
-                Undecided::Absent => None,
-            });
-            waiting.collect()
+        let if_open = |(id, undecided): (&Uuid, &Undecided)| match undecided {
+            Undecided::Open { body, since } => Some((*id, body.clone(), *since)),
+            Undecided::Absent => None,
         };
+        let waiting: Vec<(Uuid, Body, Timestamp)> = lock(&self.undecided).iter().filter_map(if_open).collect();
         let (mut failed, count) = (Vec::new(), waiting.len());
         for (id, body, since) in waiting {
             let too_late = self.clock.now().duration_since(since).abs() > STORED_AGAIN_FOR;
@@ -123,14 +120,8 @@ impl Catalog {
 
     /// Deletes the mirrors' copies of commits that readers found absent.
     pub(super) async fn take_back_absent(&self) -> Result<(), StoreError> {
-        let absent: Vec<Uuid> = {
-            let undecided = lock(&self.undecided);
-            undecided
-                .iter()
-                .filter(|(_, undecided)| matches!(undecided, Undecided::Absent))
-                .map(|(id, _)| *id)
-                .collect()
-        };
+        let if_absent = |(id, undecided): (&Uuid, &Undecided)| matches!(undecided, Undecided::Absent).then_some(*id);
+        let absent: Vec<Uuid> = lock(&self.undecided).iter().filter_map(if_absent).collect();
         for id in absent {
             let key = layout::commit(id);
             // A put that reached the primary late has made it visible; a commit that a reader may have seen is not

@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_checkpoint_has_every_documented_field_and_null_is_not_set() {
+    fn a_metadata_file_has_every_documented_field_and_null_is_not_set() {
         let sparse = r#"{"groupId":null,"size":-1,"version":2,"commit":"00000000-0000-0000-0000-000000000001"}"#;
         let entry: Entry = serde_json::from_str(sparse).unwrap();
         let in_full = serde_json::to_value(InFull(&entry)).unwrap();
