@@ -162,6 +162,18 @@ pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     panic!("it never came to pass that {what}");
 }
 
+/// The folders of a store into which the server writes, below the current folder; it makes others for each backup.
+pub const STORE_FOLDERS: [&str; 8] = [
+    "",
+    "uploads",
+    "catalog",
+    "image-metadata.d",
+    "backups",
+    "backups/catalog",
+    "backups/images",
+    "backups/image-metadata.d",
+];
+
 /// The names in a folder, none where it is not there.
 pub fn names(folder: PathBuf) -> Vec<String> {
     let entries = std::fs::read_dir(folder).into_iter().flatten();

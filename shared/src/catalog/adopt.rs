@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures::stream::TryStreamExt;
 use uuid::Uuid;
 
-use super::{Base, Catalog, CatalogError, Commit, Compacted, Difference, View, list_commits, read_commit};
+use super::{Catalog, CatalogError, Commit, Compacted, Difference, View, list_commits, read_commit};
 
 impl Catalog {
     /// The id of the store, once a root has been read.
@@ -49,9 +49,7 @@ impl Catalog {
             cache.view = View { reader: ours.reader, ..theirs.clone() };
             cache.store_id = Some(store);
             cache.unsaved = true;
-            if let Base::Known(etag) = cache.base.clone() {
-                cache.base = Base::Joined(etag, ours.root);
-            }
+            cache.note_new_root(ours.root, &theirs.root);
         }
         Ok(self.compact().await? != Compacted::Superseded)
     }

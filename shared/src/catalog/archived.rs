@@ -113,9 +113,7 @@ impl Catalog {
     /// The pages of a location's root; none if it has no root that can be read.
     pub(crate) async fn pages_of_root(&self, place: usize) -> Result<HashSet<Digest>, CatalogError> {
         let mut pages = HashSet::new();
-        if let Some((bytes, _)) = self.location(place).read(&layout::root()).await.intact()?
-            && let Ok((root, _)) = Root::decode(&bytes)
-        {
+        if let Some((_, Ok((root, _)))) = self.root_of(place).await.intact()? {
             for tree in root.trees() {
                 match self.readers[place].reach(tree, &mut pages).await {
                     // The page that is lost is among them already.
@@ -130,8 +128,8 @@ impl Catalog {
     /// Adds the pages of the root of each location to `known`; returns false if one of them cannot be read.
     pub(crate) async fn reach_roots(&self, known: &mut HashSet<Digest>) -> Result<bool, CatalogError> {
         for (place, reader) in self.readers.iter().enumerate() {
-            let Some((bytes, _)) = self.location(place).read(&layout::root()).await.optional()? else { continue };
-            let Ok((root, _)) = Root::decode(&bytes) else { return Ok(false) };
+            let Some((_, decoded)) = self.root_of(place).await.optional()? else { continue };
+            let Ok((root, _)) = decoded else { return Ok(false) };
             for tree in root.trees() {
                 reader.reach(tree, known).await?;
             }

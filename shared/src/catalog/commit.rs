@@ -38,8 +38,8 @@ impl Catalog {
 
     async fn put_commit(&self, commit: &Commit, body: &Body) -> Result<(), Failure> {
         let (key, mirrors) = (layout::commit(commit.id), self.mirrors_at_once());
-        for (written, place) in mirrors.iter().chain([&self.primary]).enumerate() {
-            match place.put(&key, body, &PutMode::Create).await {
+        for (written, location) in mirrors.iter().chain([&self.primary]).enumerate() {
+            match location.put(&key, body, &PutMode::Create).await {
                 Ok(_) => {}
                 // It may exist there, or still arrive. It is stored again rather than deleted.
                 Err(error) if error.kind == ErrorKind::Unavailable => return Err(Failure::Unknown(error)),
@@ -60,7 +60,7 @@ enum Failure {
     NotStored(StoreError),
     /// A store did not answer, so that it may exist.
     Unknown(StoreError),
-    /// It never reached the primary, but its copies elsewhere could not be deleted, or will be later.
+    /// It never reached the primary, but a delete of its copies elsewhere failed, and may still be carried out.
     NotDeleted(StoreError),
 }
 
@@ -75,9 +75,9 @@ impl From<Failure> for CommitError {
 
 /// Deletes the copies of a commit that a store refused with `error`.
 async fn roll_back(written: &[Store], key: &Key, error: StoreError) -> Failure {
-    for place in written {
-        if let Err(deletion) = place.delete(key).await {
-            tracing::error!(%key, error = &deletion as &dyn std::error::Error, "a failed commit could not be taken back");
+    for location in written {
+        if let Err(deletion) = location.delete(key).await {
+            tracing::error!(%key, error = &deletion as &dyn std::error::Error, "a failed commit could not be rolled back");
             return Failure::NotDeleted(error);
         }
     }

@@ -297,8 +297,8 @@ impl Catalog {
         if expired.is_empty() {
             return Ok(expired);
         }
-        for place in self.locations() {
-            if !list_commits(place).await?.is_empty() {
+        for location in self.locations() {
+            if !list_commits(location).await?.is_empty() {
                 return Ok(Vec::new());
             }
         }

@@ -1,4 +1,4 @@
-//! What joins and compares [`View`]s, and what makes a root of one.
+//! Joining and comparing [`View`]s, and making a root of one.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -166,10 +166,10 @@ impl View {
                 continue;
             }
             if let Some((position, entry)) = led.filter(|((_, id), _)| self.overlay.get(id.as_str()).is_none()) {
-                changes.move_to(&position, &entry, Place::Following);
+                changes.move_to(&position, &entry, TimeTree::Following);
             }
             if let Some((position, entry)) = leads {
-                changes.move_to(&position, &entry, Place::Leading);
+                changes.move_to(&position, &entry, TimeTree::Leading);
             }
         }
         for (id, _) in expired {
@@ -194,9 +194,9 @@ impl View {
     }
 }
 
-/// In which of the trees by time an image of a group is.
+/// The trees by time; an image of a group is in one of them.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum TimeTree {
     Leading,
     Following,
 }
@@ -227,15 +227,15 @@ impl RootChanges {
         match entry.live().and_then(Record::group) {
             Some(group) => {
                 self.groups.insert(group_key(group, position).into(), Some(entry.clone()));
-                self.move_to(position, entry, Place::Following);
+                self.move_to(position, entry, TimeTree::Following);
             }
             None => _ = self.leading.insert(time_key(position).into(), Some(entry.clone())),
         }
     }
 
-    fn move_to(&mut self, position: &Position, entry: &Entry, place: Place) {
+    fn move_to(&mut self, position: &Position, entry: &Entry, tree: TimeTree) {
         let key: Box<str> = time_key(position).into();
-        self.leading.insert(key.clone(), (place == Place::Leading).then(|| entry.clone()));
-        self.following.insert(key, (place == Place::Following).then(|| entry.clone()));
+        self.leading.insert(key.clone(), (tree == TimeTree::Leading).then(|| entry.clone()));
+        self.following.insert(key, (tree == TimeTree::Following).then(|| entry.clone()));
     }
 }

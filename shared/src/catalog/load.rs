@@ -42,7 +42,9 @@ impl Catalog {
         let mut archived = None;
         for mirror in 0..self.mirrors.len() {
             let mirrored = self.load_mirror(mirror, &mut loaded).await?;
-            archived = if mirror == 0 { mirrored } else { archived };
+            if mirror == 0 {
+                archived = mirrored;
+            }
         }
         let damaged: Vec<_> = lock(&self.damaged).clone().into_iter().collect();
         for (id, readable) in damaged {
@@ -84,13 +86,14 @@ impl Catalog {
         self.refresh().await?;
         let mut all_read = self.unreadable().is_empty() && matches!(self.cache().base, Base::Known(_));
         let mut in_mirrors = Vec::new();
-        for (place, mirror) in self.mirrors.iter().enumerate() {
-            if !self.holds_mirror(place).await? {
-                all_read &= self.join_mirror(place).await?.is_none_or(|mirrored| mirrored.root.is_some());
+        for mirror in 0..self.mirrors.len() {
+            if !self.holds_mirror(mirror).await? {
+                all_read &= self.join_mirror(mirror).await?.is_none_or(|mirrored| mirrored.root.is_some());
             }
             // Not joined: its writer may still roll it back.
-            for id in list_commits(mirror).await? {
-                match read_commit(mirror, id).await? {
+            let location = &self.mirrors[mirror];
+            for id in list_commits(location).await? {
+                match read_commit(location, id).await? {
                     Some(Ok(commit)) => {
                         in_mirrors.extend(commit.entries.iter().filter_map(|(_, entry)| entry.content_digest()))
                     }

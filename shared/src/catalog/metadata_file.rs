@@ -18,7 +18,7 @@ use super::view::View;
 use super::{Base, Catalog, CatalogError, offload};
 use crate::base::seal;
 use crate::layout::{self, ImageId, RESERVED_NAME};
-use store::{Body, Contention, ETag, ErrorKind, Optional, PutMode, Spool, Store, StoreError};
+use store::{Body, Contention, ETag, ErrorKind, Optional, PutMode, Spool, StoreError};
 
 /// Up to this many entries, about four megabytes, the file is written at each compaction.
 const FEW: u64 = 8_000;
@@ -27,13 +27,13 @@ pub const EVERY: SignedDuration = SignedDuration::from_mins(10);
 /// The marker of the tree is within this many bytes of the start.
 const HEAD: u64 = 512;
 
-/// What this process knows of the metadata files.
-#[derive(Debug, Default)]
-pub(super) struct Files {
-    /// Each location's file as it was last written or joined.
-    known: Vec<Option<KnownFile>>,
-    /// When each was last written, or this process first found it outdated.
-    since: Vec<Option<Timestamp>>,
+/// What this process knows of a location's metadata file.
+#[derive(Clone, Debug, Default)]
+pub(super) struct FileState {
+    /// The file as it was last written or joined.
+    known: Option<KnownFile>,
+    /// When it was last written, or this process first found it outdated.
+    since: Option<Timestamp>,
 }
 
 #[derive(Clone, Debug)]
@@ -70,8 +70,7 @@ impl Catalog {
 
     fn is_outdated(&self, place: usize) -> bool {
         let cache = self.cache();
-        let known = cache.files.known.get(place).and_then(Option::as_ref);
-        known.is_none_or(|known| known.tree != Some(marker(&cache.view.root)))
+        cache.files[place].known.as_ref().is_none_or(|known| known.tree != Some(marker(&cache.view.root)))
     }
 
     /// Whether the metadata file of a location is to be written at the next compaction.
@@ -80,9 +79,7 @@ impl Catalog {
             return false;
         }
         let (now, is_small) = (self.clock.now(), self.is_small());
-        let mut cache = self.cache_mut();
-        cache.files.since.resize(self.pages.len(), None);
-        let since = *cache.files.since[place].get_or_insert(now);
+        let since = *self.cache_mut().files[place].since.get_or_insert(now);
         is_small || now.duration_since(since).abs() >= EVERY
     }
 
@@ -121,7 +118,7 @@ impl Catalog {
         let mut contention = Contention::new(&key);
         let tree = marker(&state.root);
         loop {
-            let known = self.cache().files.known.get(place).cloned().flatten();
+            let known = self.cache().files[place].known.clone();
             let mode = match known {
                 Some(known) if known.tree.as_ref() == Some(&tree) => return Ok(true),
                 Some(known) => {
@@ -142,8 +139,9 @@ impl Catalog {
             };
             match location.put(&key, body, &mode).await {
                 Ok(etag) => {
-                    let tree = Some(tree);
-                    self.note_written_file(place, KnownFile { etag, tree, is_odd: false });
+                    let known = Some(KnownFile { etag, tree: Some(tree), is_odd: false });
+                    let since = Some(self.clock.now());
+                    self.cache_mut().files[place] = FileState { known, since };
                     return Ok(true);
                 }
                 Err(e) if e.is_lost_race() => {
@@ -156,16 +154,7 @@ impl Catalog {
     }
 
     fn note_file(&self, place: usize, known: Option<KnownFile>) {
-        let mut cache = self.cache_mut();
-        cache.files.known.resize(self.pages.len(), None);
-        cache.files.known[place] = known;
-    }
-
-    fn note_written_file(&self, place: usize, known: KnownFile) {
-        self.note_file(place, Some(known));
-        let (now, mut cache) = (self.clock.now(), self.cache_mut());
-        cache.files.since.resize(self.pages.len(), None);
-        cache.files.since[place] = Some(now);
+        self.cache_mut().files[place].known = known;
     }
 
     /// Joins what a location's metadata file may have that no root has: an edit by hand of the older format, or the
@@ -261,14 +250,11 @@ impl Catalog {
             .change_view(async |view| {
                 let mut changed = view.join_all(&theirs).await?;
                 if ours.dropped_tombstones > view.root.dropped_tombstones {
-                    let (was, mut cache) = (Arc::clone(&view.root), self.cache_mut());
-                    if let Base::Known(etag) = cache.base.clone() {
-                        cache.base = Base::Joined(etag, was);
-                    }
-                    drop(cache);
+                    let was = Arc::clone(&view.root);
                     let root = Arc::make_mut(&mut view.root);
                     root.dropped_tombstones = ours.dropped_tombstones;
                     root.dropped_version = root.dropped_version.max(ours.dropped_version);
+                    self.cache_mut().note_new_root(was, &view.root);
                     changed = true;
                 }
                 Ok(changed)
@@ -285,10 +271,6 @@ impl Catalog {
         cache.unsaved |= changed;
         cache.unusable_names.extend(older.unusable.into_iter().map(|(name, _)| name));
         Ok(changed)
-    }
-
-    pub(super) fn location(&self, place: usize) -> &Store {
-        place.checked_sub(1).map_or(&self.primary, |mirror| &self.mirrors[mirror])
     }
 }
 

@@ -127,8 +127,8 @@ struct Cache {
     unsaved: bool,
     /// Names in a metadata file of the older format that are not valid file names here.
     unusable_names: Vec<String>,
-    /// What is known of the metadata files.
-    files: metadata_file::Files,
+    /// The metadata file of each location, the primary's first.
+    files: Vec<metadata_file::FileState>,
 }
 
 /// Where a commit whose copy in the primary is damaged can be read.
@@ -195,7 +195,7 @@ impl Catalog {
             distrusted: BTreeSet::new(),
             unsaved: false,
             unusable_names: Vec::new(),
-            files: metadata_file::Files::default(),
+            files: vec![metadata_file::FileState::default(); pages.len()],
         };
         Self {
             primary,
@@ -217,6 +217,17 @@ impl Catalog {
     /// The locations of replicas of the pieces, the archive first.
     pub(crate) fn mirrors(&self) -> &[Store] {
         &self.mirrors
+    }
+
+    /// A location by its index, its `place`: 0 is the primary, and from 1 on there are the mirrors.
+    fn location(&self, place: usize) -> &Store {
+        place.checked_sub(1).map_or(&self.primary, |mirror| &self.mirrors[mirror])
+    }
+
+    /// The version of a location's root, and the root with the id of its store, if it can be decoded.
+    async fn root_of(&self, place: usize) -> Result<(ETag, Result<(Root, Uuid), PieceError>), StoreError> {
+        let (bytes, etag) = self.location(place).read(&layout::root()).await?;
+        Ok((etag, Root::decode(&bytes)))
     }
 
     /// The state according to the cache; call [`refresh`](Self::refresh) first to include the changes of other
@@ -281,6 +292,15 @@ impl Catalog {
 }
 
 impl Cache {
+    /// Records that the view, whose root was `was`, gets the root `now`.
+    fn note_new_root(&mut self, was: Arc<Root>, now: &Arc<Root>) {
+        if let Base::Known(etag) = &self.base
+            && !Arc::ptr_eq(&was, now)
+        {
+            self.base = Base::Joined(etag.clone(), was);
+        }
+    }
+
     /// Records the store that a location belongs to. A location without records yields to one that has some.
     fn adopt_store(&mut self, place: usize, found: Uuid, theirs: &View) -> Result<(), CatalogError> {
         let (ours, empty) = (self.view.totals().uploads(), theirs.totals().uploads() == 0);
@@ -301,8 +321,8 @@ impl Cache {
     }
 }
 
-async fn list_commits(place: &Store) -> Result<BTreeSet<Uuid>, StoreError> {
-    place
+async fn list_commits(location: &Store) -> Result<BTreeSet<Uuid>, StoreError> {
+    location
         .list(layout::COMMITS, None)
         .try_filter_map(async |meta| Ok(layout::parse_commit(&meta.key)))
         .try_collect()
@@ -310,9 +330,9 @@ async fn list_commits(place: &Store) -> Result<BTreeSet<Uuid>, StoreError> {
 }
 
 /// Reads a commit: `None` if it does not exist, the reason if it cannot be trusted.
-async fn read_commit(place: &Store, id: Uuid) -> Result<Option<Result<Commit, PieceError>>, CatalogError> {
+async fn read_commit(location: &Store, id: Uuid) -> Result<Option<Result<Commit, PieceError>>, CatalogError> {
     let key = layout::commit(id);
-    let bytes = match place.read(&key).await {
+    let bytes = match location.read(&key).await {
         Err(e) if e.kind == ErrorKind::Corrupt => return Ok(Some(Err(PieceError::Unreadable(e)))),
         read => match read.optional()? {
             Some((bytes, _)) => bytes,

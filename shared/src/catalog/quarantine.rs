@@ -4,9 +4,9 @@ use store::{Body, ErrorKind, Key, Optional, PutMode, Store, StoreError};
 
 use crate::layout;
 
-/// Copies an object of `place` into the quarantine of `archive`.
-pub(crate) async fn quarantine(archive: &Store, place: &Store, key: &Key) -> Result<bool, StoreError> {
-    let Some(body) = place.fetch(key).await.intact()? else { return Ok(false) };
+/// Copies an object of `location` into the quarantine of `archive`.
+pub(crate) async fn quarantine(archive: &Store, location: &Store, key: &Key) -> Result<bool, StoreError> {
+    let Some(body) = location.fetch(key).await.intact()? else { return Ok(false) };
     put_into_quarantine(archive, &body, key.name()).await.map(|()| true)
 }
 

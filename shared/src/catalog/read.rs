@@ -6,7 +6,6 @@ use std::sync::Arc;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use uuid::Uuid;
 
-use super::root::Root;
 use super::{Base, Catalog, CatalogError, Commit, PieceError, Readable, View, list_commits, read_commit};
 use crate::base::single_flight::Failure;
 use crate::layout;
@@ -60,7 +59,7 @@ impl Catalog {
     /// Makes the primary's root that of the view, with everything joined in that the view had.
     async fn read_root(&self) -> Result<(), CatalogError> {
         let key = layout::root();
-        let read = match self.primary.read(&key).await {
+        let read = match self.root_of(0).await {
             Err(reason) if reason.kind == ErrorKind::Corrupt => {
                 tracing::error!(%key, %reason, "the root of the catalog cannot be read; its replica is used");
                 let etag = self.primary.head(&key).await?.etag;
@@ -73,14 +72,14 @@ impl Catalog {
             }
             read => read.optional()?,
         };
-        let Some((bytes, etag)) = read else {
+        let Some((etag, decoded)) = read else {
             self.join_replicas().await?;
             let mut cache = self.cache_mut();
             cache.unsaved |= cache.view.totals().uploads() > 0;
             cache.base = Base::Absent;
             return Ok(());
         };
-        match Root::decode(&bytes) {
+        match decoded {
             Ok((root, store)) => {
                 let theirs = View::at(Arc::new(root), &self.readers[0]);
                 self.cache_mut().adopt_store(0, store, &theirs)?;
@@ -130,7 +129,8 @@ impl Catalog {
             joined => _ = joined?,
         }
         let mut cache = self.cache_mut();
-        cache.base = if Arc::ptr_eq(&own, &root.root) { Base::Known(etag) } else { Base::Joined(etag, own) };
+        cache.base = Base::Known(etag);
+        cache.note_new_root(own, &root.root);
         cache.view = root;
         Ok(())
     }
@@ -213,7 +213,7 @@ impl Catalog {
             }
         }
         if lock(&self.damaged).insert(id, readable) != Some(readable) {
-            tracing::error!(commit = %id, %reason, "a commit can be read in no place");
+            tracing::error!(commit = %id, %reason, "a commit can be read in no location");
         }
         Ok(Fetched::Unreadable)
     }

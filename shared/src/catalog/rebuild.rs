@@ -22,19 +22,17 @@ impl Catalog {
         let _turn = self.compacting.lock().await;
         let _joining = self.joining.lock().await;
         let (mut view, mut base) = (self.view(), self.cache().base.clone());
-        if let Some((bytes, etag)) = self.primary.read(&layout::root()).await.intact()?
-            && let Ok((root, _)) = Root::decode(&bytes)
-        {
+        if let Some((etag, Ok((root, _)))) = self.root_of(0).await.intact()? {
             view.root = Arc::new(root);
             base = Base::Damaged(etag);
         }
         let mut entries = Entries::new();
         let lost = self.salvage(&view.root, |id, entry| _ = entries.insert(id, entry)).await?;
-        let mut lists = Vec::new();
-        for tree in view.root.trees() {
-            lists.extend(self.readers[0].salvage(tree, |_, _| ()).await?);
+        let mut pages = lost.len();
+        for list in [&view.root.leading, &view.root.following, &view.root.groups] {
+            pages += self.readers[0].salvage(list, |_, _| ()).await?.len();
         }
-        if lost.is_empty() && lists.is_empty() {
+        if pages == 0 {
             return Ok(false);
         }
         let (mut dropped_tombstones, mut dropped_version) = (view.root.dropped_tombstones, view.root.dropped_version);
@@ -48,9 +46,7 @@ impl Catalog {
                 }
             };
             for place in 1..self.pages.len() {
-                if let Some((bytes, _)) = self.location(place).read(&layout::root()).await.intact()?
-                    && let Ok((root, _)) = Root::decode(&bytes)
-                {
+                if let Some((_, Ok((root, _)))) = self.root_of(place).await.intact()? {
                     self.salvage(&root, &mut join).await?;
                     dropped_tombstones = root.dropped_tombstones.max(dropped_tombstones);
                     dropped_version = root.dropped_version.max(dropped_version);
@@ -69,8 +65,7 @@ impl Catalog {
                 entries.insert(id.clone(), Arc::clone(&overlaid.entry));
             }
         }
-        let (pages, images) = (lost.len().max(lists.len()), entries.len());
-        tracing::error!(pages, images, "pages of the catalog are lost; it is rebuilt");
+        tracing::error!(pages, images = entries.len(), "pages of the catalog are lost; it is rebuilt");
         let root = Arc::new(Root { dropped_tombstones, dropped_version, ..Root::default() });
         let mut cache = self.cache_mut();
         cache.base = base;

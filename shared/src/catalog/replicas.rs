@@ -25,7 +25,7 @@ impl Catalog {
     /// Reads a mirror's root; `None` if there is none. Writes nothing.
     pub(super) async fn read_mirror(&self, mirror: usize) -> Result<Option<Mirrored>, CatalogError> {
         let (location, key) = (&self.mirrors[mirror], layout::root());
-        let read = match location.read(&key).await {
+        let read = match self.root_of(mirror + 1).await {
             // Then the primary's root, which is written first, contains all of this one.
             Err(reason) if reason.kind == ErrorKind::Corrupt && matches!(self.cache().base, Base::Known(_)) => {
                 tracing::error!(place = mirror + 1, %reason, "a replica of the root cannot be read");
@@ -34,8 +34,8 @@ impl Catalog {
             }
             read => read.optional()?,
         };
-        let Some((bytes, etag)) = read else { return Ok(None) };
-        match Root::decode(&bytes) {
+        let Some((etag, decoded)) = read else { return Ok(None) };
+        match decoded {
             Ok((root, store)) => {
                 let root = Arc::new(root);
                 self.cache_mut().adopt_store(mirror + 1, store, &self.mirror_view(mirror, &root))?;
@@ -88,11 +88,7 @@ impl Catalog {
             }
             let mut cache = self.cache_mut();
             cache.unsaved |= changed;
-            if let Base::Known(etag) = cache.base.clone()
-                && !Arc::ptr_eq(&was, &view.root)
-            {
-                cache.base = Base::Joined(etag, was);
-            }
+            cache.note_new_root(was, &view.root);
             Ok(())
         })
         .await
@@ -198,9 +194,9 @@ impl Catalog {
 
     /// Copies an object that is about to be replaced or deleted into the archive's quarantine; returns whether it is
     /// there now.
-    pub(super) async fn set_aside(&self, place: &Store, key: &store::Key) -> Result<bool, StoreError> {
+    pub(super) async fn set_aside(&self, location: &Store, key: &store::Key) -> Result<bool, StoreError> {
         match self.mirrors.first() {
-            Some(archive) => super::quarantine::quarantine(archive, place, key).await,
+            Some(archive) => super::quarantine::quarantine(archive, location, key).await,
             None => Ok(false),
         }
     }

@@ -59,14 +59,11 @@ impl Catalog {
 
     /// Stores the undecided commits again; returns those for which that failed, or for which it is too late.
     pub(super) async fn store_undecided(&self) -> Vec<Uuid> {
-        let waiting: Vec<(Uuid, Body, Timestamp)> = {
-            let undecided = lock(&self.undecided);
-            let waiting = undecided.iter().filter_map(|(id, undecided)| match undecided {
-                Undecided::Open { body, since } => Some((*id, body.clone(), *since)),
-                Undecided::Absent => None,
-            });
-            waiting.collect()
+        let if_open = |(id, undecided): (&Uuid, &Undecided)| match undecided {
+            Undecided::Open { body, since } => Some((*id, body.clone(), *since)),
+            Undecided::Absent => None,
         };
+        let waiting: Vec<(Uuid, Body, Timestamp)> = lock(&self.undecided).iter().filter_map(if_open).collect();
         let (mut failed, count) = (Vec::new(), waiting.len());
         for (id, body, since) in waiting {
             let too_late = self.clock.now().duration_since(since).abs() > STORED_AGAIN_FOR;
@@ -81,7 +78,7 @@ impl Catalog {
                         let error = &error as &dyn std::error::Error;
                         tracing::warn!(commit = %id, error, "a commit with an unknown outcome could not be stored again");
                     }
-                    None => tracing::warn!(commit = %id, "a place did not answer in time to store a commit again"),
+                    None => tracing::warn!(commit = %id, "a location did not answer in time to store a commit again"),
                 }
             }
             failed.push(id);
@@ -97,8 +94,8 @@ impl Catalog {
 
     async fn store_again(&self, id: Uuid, body: &Body) -> Result<(), StoreError> {
         let key = layout::commit(id);
-        for place in self.mirrors_at_once().iter().chain([&self.primary]) {
-            match place.put(&key, body, &PutMode::Create).await {
+        for location in self.mirrors_at_once().iter().chain([&self.primary]) {
+            match location.put(&key, body, &PutMode::Create).await {
                 Err(e) if e.kind == ErrorKind::AlreadyExists => {}
                 put => drop(put?),
             }
@@ -123,14 +120,8 @@ impl Catalog {
 
     /// Deletes the mirrors' copies of commits that readers found absent.
     pub(super) async fn take_back_absent(&self) -> Result<(), StoreError> {
-        let absent: Vec<Uuid> = {
-            let undecided = lock(&self.undecided);
-            undecided
-                .iter()
-                .filter(|(_, undecided)| matches!(undecided, Undecided::Absent))
-                .map(|(id, _)| *id)
-                .collect()
-        };
+        let if_absent = |(id, undecided): (&Uuid, &Undecided)| matches!(undecided, Undecided::Absent).then_some(*id);
+        let absent: Vec<Uuid> = lock(&self.undecided).iter().filter_map(if_absent).collect();
         for id in absent {
             let key = layout::commit(id);
             // A put that reached the primary late has made it visible; a commit that a reader may have seen is not

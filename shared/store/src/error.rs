@@ -9,7 +9,7 @@ pub type Result<T, E = StoreError> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 #[error("{operation} {key:?}: {kind}")]
 pub struct StoreError {
-    /// The operation, as a verb: `put`, `get`, `head`, `list`, `delete`, `copy`, `open`.
+    /// The operation, as a verb: `put`, `get`, `list`, `copy`, `open` and others.
     pub operation: &'static str,
     /// The key or prefix.
     pub key: String,

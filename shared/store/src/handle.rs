@@ -189,16 +189,6 @@ impl Store {
         self.run("probe", self.backend.check_conditional_deletes(&self.full(scratch)?)).await
     }
 
-    /// Copies an object that has this digest, as [`copy_to`](Self::copy_to) does; false if it does not exist or has
-    /// another.
-    pub async fn copy_if_right(&self, key: &Key, to: &Self, to_key: &Key, digest: Digest) -> Result<bool> {
-        match self.copy_to(key, to, to_key, digest, None).await {
-            Ok(()) => Ok(true),
-            Err(e) if matches!(e.kind, ErrorKind::NotFound | ErrorKind::Corrupt) => Ok(false),
-            Err(e) => Err(e),
-        }
-    }
-
     /// See [`ObjectStore::status`].
     pub async fn status(&self) -> Result<StoreStatus> {
         self.run("status", self.backend.status()).await
@@ -280,5 +270,15 @@ impl Store {
         }
         to.put(to_key, &body, &PutMode::Overwrite).await?;
         Ok(())
+    }
+
+    /// Copies an object that has this digest, as [`copy_to`](Self::copy_to) does; false if it does not exist or has
+    /// another.
+    pub async fn copy_if_right(&self, key: &Key, to: &Self, to_key: &Key, digest: Digest) -> Result<bool> {
+        match self.copy_to(key, to, to_key, digest, None).await {
+            Ok(()) => Ok(true),
+            Err(e) if matches!(e.kind, ErrorKind::NotFound | ErrorKind::Corrupt) => Ok(false),
+            Err(e) => Err(e),
+        }
     }
 }

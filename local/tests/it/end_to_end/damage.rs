@@ -8,7 +8,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use crate::photos::photo;
-use crate::server::{Server, eventually, names};
+use crate::server::{STORE_FOLDERS, Server, eventually, names};
 
 /// A store that has been used: 25 images, one of them edited, and two that were deleted.
 struct Gallery {
@@ -202,16 +202,7 @@ survives! {
         truncate(&gallery.path().join("backups/image-metadata.d").join(name));
     }
     half_made_temp_files_about: |gallery| {
-        for folder in [
-            "",
-            "uploads",
-            "catalog",
-            "image-metadata.d",
-            "backups",
-            "backups/catalog",
-            "backups/images",
-            "backups/image-metadata.d",
-        ] {
+        for folder in STORE_FOLDERS {
             fs::write(gallery.path().join(folder).join(".tmp-0b7e0a54-0000-4000-8000-000000000000"), "half").unwrap();
         }
     }

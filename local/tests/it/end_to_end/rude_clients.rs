@@ -16,7 +16,7 @@ use serde_json::Value;
 use shared::digest::{Digest, Hasher};
 
 use crate::photos::{large, small};
-use crate::server::{Server, eventually, names};
+use crate::server::{STORE_FOLDERS, Server, eventually, names};
 
 impl Server {
     fn connect(&self) -> TcpStream {
@@ -59,9 +59,7 @@ fn status(answer: &[u8]) -> &str {
 async fn nothing_is_left(server: &Server, folder: &Path, open_files: usize) {
     eventually("what clients left open is closed", || server.open_files() <= open_files).await;
     assert!(server.get_json("/api/images").await["images"].as_array().unwrap().is_empty());
-    for below in
-        ["", "uploads", "catalog", "backups/catalog", "backups/images", "image-metadata.d", "backups/image-metadata.d"]
-    {
+    for below in STORE_FOLDERS {
         let left: Vec<String> = names(folder.join(below)).into_iter().filter(|name| name.contains("tmp")).collect();
         assert!(left.is_empty(), "{left:?}");
     }

@@ -8,8 +8,7 @@ use uuid::Uuid;
 use super::fs::{Handle, Open, Stat};
 use super::path::{At, Disk, Found, etag, look, sync_names};
 use crate::body::Body;
-use crate::error::NoInodes;
-use crate::error::{ErrorKind, Result, StoreError};
+use crate::error::{ErrorKind, NoInodes, Result, StoreError};
 use crate::key::Key;
 use crate::object::{ETag, PutMode};
 

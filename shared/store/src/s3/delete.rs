@@ -5,6 +5,7 @@ use bytes::Bytes;
 
 use super::S3Store;
 use super::errors::{Failure, failure, is_conflict, kind, status};
+use super::probe::stale;
 use super::put::{LostReplies, new_put_id};
 use crate::body::Body;
 use crate::error::{ErrorKind, Optional, Result, StoreError};
@@ -50,8 +51,7 @@ impl S3Store {
         let probe = Key::new(format!("{prefix}/conditional-delete-probe-{}", new_put_id()))
             .map_err(|e| StoreError::caused("probe", prefix, ErrorKind::Refused, e))?;
         let etag = self.put(&probe, &Body::from(Bytes::from_static(b"1")), &PutMode::Create).await?;
-        let stale = ETag("\"00000000000000000000000000000000\"".to_owned());
-        let tried = match self.try_delete(&probe, &stale, &LostReplies::default()).await {
+        let tried = match self.try_delete(&probe, &stale(), &LostReplies::default()).await {
             Ok(()) => return Ok(false),
             Err(e) if status(&e) == Some(412) => self.try_delete(&probe, &etag, &LostReplies::default()).await,
             Err(e) => Err(e),

@@ -40,6 +40,7 @@ use crate::key::Key;
 use crate::object::{
     Address, ETag, Files, Object, ObjectMeta, ObjectStore, PutMode, ServedAs, SignedPut, StoreStatus, Terms,
 };
+
 /// The metadata field in which a put stores its random id, to tell its object from others.
 const PUT_ID: &str = "put-id";
 

@@ -15,7 +15,7 @@ const CONDITIONAL: &str = "use a service with conditional writes (If-None-Match,
 const RIGHTS: &str = "check the bucket, the key and its rights";
 
 /// An entity tag that no object has.
-fn stale() -> ETag {
+pub(super) fn stale() -> ETag {
     ETag("\"00000000000000000000000000000000\"".to_owned())
 }
 

@@ -15,6 +15,7 @@ mod portable;
 mod prune;
 mod prune_by_schedule;
 mod prune_held_back;
+mod prune_histories;
 mod prune_races;
 mod recovery;
 mod replication;

@@ -15,7 +15,7 @@ use super::mounts::Mount;
 use crate::clients::World;
 use crate::model::{Sent, State};
 use crate::photos;
-use crate::server::{Server, eventually, names};
+use crate::server::{STORE_FOLDERS, Server, eventually, names};
 
 /// A store on a small disk, and what it must hold.
 struct Small {
@@ -115,16 +115,7 @@ impl Small {
         // A restore that found no room leaves bytes that it had brought back already.
         stored.retain(|name| live.contains(name) || !self.restorable.contains_key(name));
         assert_eq!(stored, live, "{after}");
-        for folder in [
-            "",
-            "uploads",
-            "catalog",
-            "image-metadata.d",
-            "backups",
-            "backups/catalog",
-            "backups/images",
-            "backups/image-metadata.d",
-        ] {
+        for folder in STORE_FOLDERS {
             let folder = self.mount.data().join(folder);
             // There may be one for a moment, while commits are compacted.
             let unfinished = || names(folder.clone()).iter().any(|name| name.starts_with(".tmp-"));
