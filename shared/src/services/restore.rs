@@ -1,8 +1,7 @@
 //! Restores a backup in two steps: a read-only plan, then its application in one commit.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::ready;
-use std::pin::pin;
 use std::sync::Arc;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -15,7 +14,8 @@ use crate::core::{COPIES, Core};
 use crate::layout::{self, BackupName, ImageId};
 use crate::services::backup::{Backups, Kind};
 use crate::services::images::Images;
-use crate::services::images::records::{ImageRecords, Listed};
+use crate::services::images::files::Paired;
+use crate::services::images::records::ImageRecords;
 use crate::services::room::Room;
 use store::digest::Digest;
 use store::sync::{AtomicBool, Mutex, Ordering, lock};
@@ -52,8 +52,8 @@ pub struct Plan {
     /// How many more free bytes this needs, besides the reserve; 0 if there is enough space or the stores do not report
     /// it.
     pub lacking_bytes: u64,
-    /// Those among them whose key holds a file with other bytes.
-    in_the_way: BTreeSet<ImageId>,
+    /// Those among them whose key holds a file with other bytes, and the length of that file.
+    in_the_way: BTreeMap<ImageId, u64>,
     /// The change of each image, and the image state that the change was planned from.
     changes: BTreeMap<ImageId, (Option<Stamp>, Change)>,
     /// The entries in the backup of the images that change or whose bytes are not in the primary.
@@ -91,6 +91,16 @@ struct BackupState {
     without_bytes: BTreeSet<ImageId>,
 }
 
+/// An image of a backup whose bytes are not in the primary.
+#[derive(Clone)]
+struct Lacking {
+    id: ImageId,
+    entry: Arc<Entry>,
+    /// The length of a file with other bytes under the image's key.
+    in_the_way: Option<u64>,
+    archived: bool,
+}
+
 impl BackupState {
     /// The error of a read of this state.
     fn failure(&self, error: CatalogError) -> Error {
@@ -107,15 +117,17 @@ impl Restores {
 
     /// Like [`plan`](Self::plan) for several modes, from a single look at the backup and the store.
     pub async fn plan_each<const N: usize>(&self, name: BackupName, modes: [Mode; N]) -> Result<[Plan; N]> {
-        let refresh = async { Ok(self.core.catalog.refresh().await?) };
-        let list = async { Ok(self.records.list_files().await?) };
-        let (backup, (), present) = futures::try_join!(self.state_of(name), refresh, list)?;
+        let backup = self.state_of(name).await?;
+        let lacking = self.lacking(&backup).await?;
+        // After the listing: a file that was listed and deleted since belongs to an image that is deleted now, and the
+        // files of those are looked at again.
+        self.core.catalog.refresh().await?;
         let now = self.core.catalog.view();
         let mut plans = modes.map(|_| Plan::default());
         for (plan, mode) in plans.iter_mut().zip(modes) {
             *plan = self.compare(&now, &backup, mode).await?;
-            self.plan_bytes(plan, &backup, &present).await?;
-            self.plan_room(plan, &present).await?;
+            self.plan_bytes(plan, &lacking).await?;
+            self.plan_room(plan).await?;
         }
         Ok(plans)
     }
@@ -163,31 +175,31 @@ impl Restores {
         Ok(plan)
     }
 
-    /// Finds the images whose bytes must be copied, and those whose bytes are unavailable.
-    async fn plan_bytes(
-        &self,
-        plan: &mut Plan,
-        backup: &BackupState,
-        present: &HashMap<ImageId, Listed>,
-    ) -> Result<()> {
-        let wrong = self.wrong_leftovers(plan, present).await?;
-        let lacking = |(id, entry): (ImageId, Arc<Entry>)| {
-            let (digest, size) = entry.live().and_then(|record| Some((record.sha256?, record.size)))?;
-            let right = |file: &Listed| size.is_none_or(|wanted| wanted == file.size) && !wrong.contains(&id);
-            let there = present.get(&id).is_some_and(right);
-            (!there).then_some((id, entry, digest, size))
-        };
-        let check =
-            async |(id, entry, digest, size)| Ok::<_, Error>((id, entry, self.core.archive.has(&digest, size).await?));
+    /// The images of a backup that have no file of the right length in the primary, in the order of their names.
+    async fn lacking(&self, backup: &BackupState) -> Result<Vec<Lacking>> {
         let live = backup.view.live().map_err(|error| backup.failure(error));
-        let lacking = live.try_filter_map(|live| ready(Ok(lacking(live))));
-        let mut checked = pin!(lacking.map_ok(check).try_buffer_unordered(COPIES));
-        while let Some((id, entry, archived)) = checked.try_next().await? {
+        let lacking = |Paired { id, entry, file }: Paired| {
+            let entry = entry?;
+            let (digest, size) = entry.live().and_then(|record| Some((record.sha256?, record.size)))?;
+            let in_the_way = file.map(|file| file.size);
+            let there = in_the_way.is_some_and(|found| size.is_none_or(|wanted| wanted == found));
+            (!there).then_some((Lacking { id, entry, in_the_way, archived: false }, digest, size))
+        };
+        let check = async |(lacking, digest, size)| {
+            let archived = self.core.archive.has(&digest, size).await?;
+            Ok::<_, Error>(Lacking { archived, ..lacking })
+        };
+        let lacking = self.records.with_files(live).try_filter_map(|image| ready(Ok(lacking(image))));
+        lacking.map_ok(check).try_buffered(COPIES).try_collect().await
+    }
+
+    /// Finds the images whose bytes must be copied, and those whose bytes are unavailable.
+    async fn plan_bytes(&self, plan: &mut Plan, lacking: &[Lacking]) -> Result<()> {
+        let wrong = self.wrong_leftovers(plan, lacking).await?;
+        for Lacking { id, entry, in_the_way, archived } in lacking.iter().cloned().chain(wrong) {
             plan.entries.insert(id.clone(), entry);
             if archived {
-                if present.contains_key(&id) {
-                    plan.in_the_way.insert(id.clone());
-                }
+                plan.in_the_way.extend(in_the_way.map(|size| (id.clone(), size)));
                 plan.bytes_to_bring.insert(id);
             } else {
                 plan.give_up(id);
@@ -197,32 +209,37 @@ impl Restores {
     }
 
     /// Computes how much free space is missing for the bytes, the safety backup and the commit.
-    async fn plan_room(&self, plan: &mut Plan, present: &HashMap<ImageId, Listed>) -> Result<()> {
+    async fn plan_room(&self, plan: &mut Plan) -> Result<()> {
         if plan.does_nothing() || !self.room.is_limited().await? {
             return Ok(());
         }
         let sum = |sizes: &mut dyn Iterator<Item = u64>| sizes.fold(0, u64::saturating_add);
         let size = |id: &ImageId| plan.record(id).and_then(|record| record.size);
         let brought = sum(&mut plan.bytes_to_bring.iter().filter_map(size));
-        let set_aside = sum(&mut plan.in_the_way.iter().filter_map(|id| present.get(id)).map(|file| file.size));
+        let set_aside = sum(&mut plan.in_the_way.values().copied());
         let commit = plan.changes.len() as u64 * RECORD_BYTES;
         let for_archive = self.backups.backup_bytes().await? + set_aside + commit;
         plan.lacking_bytes = self.room.lacking(brought.saturating_add(commit), for_archive).await?;
         Ok(())
     }
 
-    /// The restored images whose key holds a file with other bytes. The file of a deleted image has not been verified
-    /// since the delete, so its length alone proves nothing.
-    async fn wrong_leftovers(
-        &self,
-        plan: &Plan,
-        present: &HashMap<ImageId, Listed>,
-    ) -> Result<BTreeSet<ImageId>, StoreError> {
-        let left = plan.restored.iter().filter(|id| present.contains_key(*id));
-        let left = left.filter_map(|id| Some((id.clone(), plan.record(id)?.sha256?)));
-        let look = async |(id, wanted)| {
+    /// The restored images whose key holds a file of the right length with other bytes. The file of a deleted image has
+    /// not been verified since the delete, so its length alone proves nothing.
+    async fn wrong_leftovers(&self, plan: &Plan, lacking: &[Lacking]) -> Result<Vec<Lacking>> {
+        let is_lacking = |id: &ImageId| lacking.binary_search_by(|lacking| lacking.id.cmp(id)).is_ok();
+        let left = plan.restored.iter().filter(|id| !is_lacking(id));
+        let left = left.filter_map(|id| {
+            let entry = plan.entries.get(id)?;
+            let record = entry.live()?;
+            Some((id.clone(), Arc::clone(entry), record.sha256?, record.size))
+        });
+        let look = async |(id, entry, wanted, size): (ImageId, Arc<Entry>, Digest, Option<u64>)| {
             let found = self.core.primary.digest(&layout::image(&id)).await.intact()?;
-            Ok(found.is_none_or(|(_, digest)| digest != wanted).then_some(id))
+            if found.is_some_and(|(_, digest)| digest == wanted) {
+                return Ok(None);
+            }
+            let archived = self.core.archive.has(&wanted, size).await?;
+            Ok::<_, Error>(Some(Lacking { id, entry, in_the_way: Some(size.unwrap_or_default()), archived }))
         };
         let looked = stream::iter(left.collect::<Vec<_>>()).map(look).buffer_unordered(COPIES);
         looked.try_filter_map(async |wrong| Ok(wrong)).try_collect().await
@@ -340,7 +357,7 @@ impl Restores {
                 return Ok(None);
             }
             let brought = async {
-                self.clear_key(&id, size, in_the_way.contains(&id)).await?;
+                self.clear_key(&id, size, in_the_way.contains_key(&id)).await?;
                 lock(&begun).push((id.clone(), digest));
                 self.restore_one(&id, digest, lease).await
             };

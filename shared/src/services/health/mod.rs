@@ -11,9 +11,10 @@ use jiff::{SignedDuration, Timestamp};
 use crate::base::clock::format_millis;
 use crate::catalog::Totals;
 use crate::core::Core;
-use crate::core::error::Result;
+use crate::core::error::{Error, Result};
 use crate::layout::{self, BackupName, ImageId};
 use crate::services::backup::{self, Backups, Listed};
+use crate::services::images::files::Paired;
 use crate::services::images::records::ImageRecords;
 use crate::services::persistence::{Persistence, PersistenceReport};
 use crate::services::recovery::{self, RecoveryState, Restoring};
@@ -289,15 +290,20 @@ impl HealthReport {
             return Ok(0);
         }
         let known = self.recovering.last();
-        let was_missing = |id: &ImageId| known.as_ref().is_some_and(|report| report.missing.contains(id));
+        let was_missing = |id: &ImageId| known.as_ref().is_some_and(|report| report.missing.binary_search(id).is_ok());
         // An image that has a record both before and after the listing should be in it: its bytes are put before its
         // record.
-        let present = self.records.list_files().await?;
+        let (mut images, mut absent) = (self.records.with_files(view.live().map_err(Error::from)), Vec::new());
+        while let Some(Paired { id, entry, file }) = images.try_next().await? {
+            let has_bytes = entry.is_some_and(|entry| entry.content_digest().is_some());
+            if has_bytes && file.is_none() && !was_missing(&id) {
+                absent.push(id);
+            }
+        }
         self.core.catalog.refresh().await?;
-        let (mut before, after, mut gone) = (view.live(), self.core.catalog.view(), 0);
-        while let Some((id, entry)) = before.try_next().await? {
-            let is_absent = entry.content_digest().is_some() && !was_missing(&id) && !present.contains_key(&id);
-            gone += u64::from(is_absent && after.is_live(id.as_str()).await?);
+        let (after, mut gone) = (self.core.catalog.view(), 0);
+        for id in absent {
+            gone += u64::from(after.is_live(id.as_str()).await?);
         }
         Ok(gone)
     }

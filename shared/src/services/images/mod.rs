@@ -2,6 +2,7 @@
 
 pub mod bytes;
 pub mod fields;
+pub(crate) mod files;
 pub mod records;
 
 use std::sync::Arc;

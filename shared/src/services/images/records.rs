@@ -1,10 +1,8 @@
 //! [`ImageRecords`]: changes of records that several services share, and access to the files of these records.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures::stream::TryStreamExt;
-use jiff::Timestamp;
 
 use crate::catalog::{Change, Content, Entry, Record, Stamp};
 use crate::core::error::{Error, Result};
@@ -19,15 +17,6 @@ pub(crate) struct Changed {
     pub(crate) id: ImageId,
     pub(crate) before: Arc<Entry>,
     pub(crate) after: Arc<Entry>,
-}
-
-/// A file in `uploads/` as it was listed.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Listed {
-    /// Length in bytes.
-    pub(crate) size: u64,
-    /// When it was last put.
-    pub(crate) modified: Timestamp,
 }
 
 /// Changes of records that several services share.
@@ -114,18 +103,6 @@ impl ImageRecords {
             self.core.archive.put(&body).await?;
         }
         Ok((media, completed(record, body.size(), body.digest(), media.as_ref())))
-    }
-
-    /// The files in `uploads/`, by the image that each holds.
-    pub(crate) async fn list_files(&self) -> Result<HashMap<ImageId, Listed>, StoreError> {
-        let uploads = self.core.primary.list(layout::UPLOADS, None);
-        uploads
-            .try_filter_map(async |meta| {
-                let listed = Listed { size: meta.size, modified: meta.modified };
-                Ok(layout::parse_image(&meta.key).map(|id| (id, listed)))
-            })
-            .try_collect()
-            .await
     }
 }
 

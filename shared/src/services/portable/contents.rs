@@ -1,6 +1,6 @@
 //! [`Contents`]: the state to export, of which only a part is in memory at a time.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures::stream::{Stream, StreamExt, TryStreamExt};
@@ -14,7 +14,7 @@ use crate::layout::{self, BackupName, ImageId};
 use crate::services::backup::Backups;
 use crate::services::gps::GpsPositions;
 use crate::services::images::bytes::ImageBytes;
-use crate::services::images::records::{ImageRecords, Listed};
+use crate::services::images::records::ImageRecords;
 use store::Optional;
 use store::digest::Digest;
 use store::sync::{Mutex, lock};
@@ -149,24 +149,20 @@ impl<'a> Contents<'a> {
     }
 
     /// The length of what [`find`](Self::find) would find; `None` inside if it would find nothing. Bytes of the right
-    /// length are not read, whether they are listed in `uploads`, or without such a list in the primary, or in the
+    /// length are not read, whether in the primary, where `file` yields the length of the image's file, or in the
     /// archive. Those that a download found damaged before are read.
     pub(super) async fn look(
         &self,
         id: ImageId,
         entry: Arc<Entry>,
-        uploads: Option<&HashMap<ImageId, Listed>>,
+        file: impl Future<Output = Option<u64>>,
     ) -> Result<Option<(ImageId, Option<u64>)>> {
         let known = entry.live().and_then(|record| record.sha256.zip(record.size));
-        if let Some((digest, size)) = known.filter(|(digest, _)| !lock(&self.exports.damaged_in_both).contains(digest))
+        let known = known.filter(|(digest, _)| !lock(&self.exports.damaged_in_both).contains(digest));
+        if let Some((digest, size)) = known
+            && (file.await == Some(size) || self.exports.core.archive.has(&digest, Some(size)).await.unwrap_or(false))
         {
-            let present = match uploads {
-                Some(uploads) => uploads.get(&id).map(|file| file.size),
-                None => self.exports.core.primary.head(&layout::image(&id)).await.ok().map(|meta| meta.size),
-            };
-            if present == Some(size) || self.exports.core.archive.has(&digest, Some(size)).await.is_ok_and(|has| has) {
-                return Ok(Some((id, Some(size))));
-            }
+            return Ok(Some((id, Some(size))));
         }
         let found = self.find(id, entry).await?;
         Ok(found.map(|(id, found)| (id, found.map(|image| image.size))))

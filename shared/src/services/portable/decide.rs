@@ -1,6 +1,6 @@
 //! The plan of an import: the outcome for each record and each file of a source.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -13,14 +13,14 @@ use super::source_file::SourceFile;
 use super::source_layout::SourceLayout;
 use super::text_budget::TextBudget;
 use crate::base::clock::format_millis;
-use crate::catalog::{Change, Commit, Content, Entry, MetadataFile, Record, Stamp, View, decode_metadata_file};
+use crate::catalog::{Change, Commit, Content, MetadataFile, Record, Stamp, View, decode_metadata_file};
 use crate::core::error::{Error, Result};
 use crate::core::lease::Lease;
 use crate::core::{COPIES, Core, blocking};
 use crate::layout::{self, ImageId};
 use crate::media::{self, Format, Media, MediaError};
 use crate::services::backup::Backups;
-use crate::services::images::records::{ImageRecords, Listed, completed};
+use crate::services::images::records::{ImageRecords, completed};
 use crate::services::room::Room;
 use store::Optional;
 use store::digest::Digest;
@@ -92,10 +92,19 @@ struct Subject {
 /// The facts about a subject.
 struct Facts {
     seen: Option<Seen>,
-    /// Digest of the file under the name of an image that is not live.
-    present: Option<Digest>,
     /// Whether the archive has the bytes that the record references and the source lacks.
     archived: bool,
+    /// The id that it gets or has.
+    id: ImageId,
+    /// Whether the primary has a file of the right length, if an image with this id is live.
+    has_file: bool,
+}
+
+impl Subject {
+    /// The content that its record references.
+    fn promised(&self) -> Option<Digest> {
+        self.record.as_ref().and_then(|(record, _)| record.sha256)
+    }
 }
 
 /// A file that was read.
@@ -103,23 +112,6 @@ struct Seen {
     digest: Digest,
     size: u64,
     media: Result<Media, MediaError>,
-}
-
-/// The present state that an import is compared with.
-struct Now {
-    view: View,
-    present: HashMap<ImageId, Listed>,
-}
-
-impl Now {
-    async fn get(&self, id: &ImageId) -> Result<Option<Arc<Entry>>> {
-        Ok(self.view.get(id.as_str()).await?)
-    }
-
-    /// Whether a file of the right length is in `uploads/`.
-    fn has_file(&self, id: &ImageId, record: &Record) -> bool {
-        self.present.get(id).is_some_and(|file| record.size.is_none_or(|size| size == file.size))
-    }
 }
 
 /// Imports images and their records from plain files.
@@ -153,11 +145,10 @@ impl Imports {
         let subjects = self.subjects(source, &mut plan).await?;
         self.core.catalog.refresh().await?;
         let view = self.core.catalog.view();
-        let now = Now { view, present: self.records.list_files().await? };
         let files = subjects.iter().filter(|subject| subject.file.is_some()).count() as u64;
         self.core.progress.begin("reading", files);
         let look = async |subject: Subject| {
-            let facts = self.examine(source, &subject, &now).await?;
+            let facts = self.examine(source, &subject, &view).await?;
             if subject.file.is_some() {
                 self.core.progress.advance();
             }
@@ -168,7 +159,7 @@ impl Imports {
         };
         let mut looked = stream::iter(subjects).map(look).buffered(COPIES);
         while let Some((subject, facts)) = looked.try_next().await? {
-            Self::decide(&mut plan, &now, subject, facts).await?;
+            Self::decide(&mut plan, &view, subject, facts).await?;
         }
         plan.date_arrivals(self.core.clock.now());
         Ok(plan)
@@ -235,18 +226,21 @@ impl Imports {
         Ok(subjects)
     }
 
-    async fn examine(&self, source: &Source, subject: &Subject, now: &Now) -> Result<Facts> {
-        let id = ImageId::new(&subject.name).ok().filter(|_| !subject.plain);
-        let entry = match &id {
-            Some(id) => now.get(id).await?,
+    async fn examine(&self, source: &Source, subject: &Subject, now: &View) -> Result<Facts> {
+        let own = ImageId::new(&subject.name).ok().filter(|_| !subject.plain);
+        let entry = match &own {
+            Some(id) => now.get(id.as_str()).await?,
             None => None,
         };
         let live = entry.as_ref().and_then(|entry| entry.live());
-        let mut facts = Facts { seen: None, present: None, archived: false };
-        let wanted = subject.record.as_ref().and_then(|(record, _)| record.sha256);
+        let promised = subject.promised();
         // The same image is intact here: its file need not be read.
-        let same = wanted.is_some() && live.is_some_and(|live| live.sha256 == wanted);
-        let whole_here = same && id.as_ref().zip(live).is_some_and(|(id, live)| now.has_file(id, live));
+        let whole_here = match own.as_ref().zip(live).filter(|(_, live)| promised.is_some() && live.sha256 == promised)
+        {
+            Some((id, live)) => self.has_file(id, live).await?,
+            None => false,
+        };
+        let mut seen = None;
         if let Some(file) = subject.file.as_ref().filter(|_| !whole_here) {
             let body = source.read(file, self.core.primary.spool()).await?;
             let (limits, inspected) = (self.core.settings.media, body.clone());
@@ -254,24 +248,49 @@ impl Imports {
             if let Err(MediaError::Read(error)) = media {
                 return Err(MediaError::Read(error).into());
             }
-            facts.seen = Some(Seen { digest: body.digest(), size: body.size(), media });
+            seen = Some(Seen { digest: body.digest(), size: body.size(), media });
         }
-        if let Some(id) = id.filter(|id| live.is_none() && now.present.contains_key(id)) {
-            facts.present = self.core.primary.digest(&layout::image(&id)).await.intact()?.map(|(_, digest)| digest);
-        }
+        let mut archived = false;
         if let Some((record, _)) = &subject.record
             && let Some(digest) = record.sha256
-            && facts.seen.as_ref().is_none_or(|seen| seen.digest != digest)
+            && seen.as_ref().is_none_or(|seen| seen.digest != digest)
             && live.is_none()
         {
-            facts.archived = self.core.archive.has(&digest, record.size).await?;
+            archived = self.core.archive.has(&digest, record.size).await?;
         }
-        Ok(facts)
+        // An image keeps its name, unless another has it: a live one, or a file whose record is unknown.
+        let there = match (&own, live) {
+            (_, Some(live)) => live.sha256,
+            (Some(id), None) => self.core.primary.digest(&layout::image(id)).await.intact()?.map(|(_, digest)| digest),
+            (None, None) => None,
+        };
+        let right = seen.as_ref().filter(|seen| promised.is_none_or(|digest| digest == seen.digest));
+        let content = right.map(|seen| seen.digest).or(promised);
+        let id = own.filter(|_| there.zip(content).is_none_or(|(there, content)| there == content));
+        let id = id.unwrap_or_else(|| {
+            let named = || names::extension(&subject.name).unwrap_or_else(|| "bin".to_owned());
+            let media = right.and_then(|seen| seen.media.as_ref().ok());
+            let extension = media.map_or_else(named, |media| media.format.extension().to_owned());
+            names::new_id(&subject.name, content, &extension)
+        });
+        let has_file = whole_here
+            || match now.get_live(id.as_str()).await?.as_ref().and_then(|entry| entry.live()) {
+                Some(live) => self.has_file(&id, live).await?,
+                None => false,
+            };
+        Ok(Facts { seen, archived, id, has_file })
     }
 
-    async fn decide(plan: &mut ImportPlan, now: &Now, subject: Subject, facts: Facts) -> Result<()> {
-        let Subject { name, record, file, plain } = subject;
-        let promised = record.as_ref().and_then(|(record, _)| record.sha256);
+    /// Whether a file of the right length is in `uploads/`. One request for each image of the source: a listing would
+    /// have to be held in memory, since a plain file gets its id only from its bytes.
+    async fn has_file(&self, id: &ImageId, record: &Record) -> Result<bool> {
+        let file = self.core.primary.head(&layout::image(id)).await.optional()?;
+        Ok(file.is_some_and(|file| record.size.is_none_or(|size| size == file.size)))
+    }
+
+    async fn decide(plan: &mut ImportPlan, now: &View, subject: Subject, facts: Facts) -> Result<()> {
+        let promised = subject.promised();
+        let (Subject { name, record, file, plain }, id) = (subject, facts.id);
         let mut brought = facts.seen.zip(file);
         if let Some((_, file)) = brought.take_if(|(seen, _)| promised.is_some_and(|digest| digest != seen.digest)) {
             plan.damaged.push(file.path.clone());
@@ -283,33 +302,18 @@ impl Imports {
             plan.skipped.push(file.path);
             return Ok(());
         }
-        let content = brought.as_ref().map(|(seen, _)| seen.digest).or(promised);
-        let media = brought.as_ref().and_then(|(seen, _)| seen.media.as_ref().ok());
-        let mut own = ImageId::new(&name).ok().filter(|_| !plain);
-        if let Some(id) = &own {
-            // An image keeps its name, unless another has it: a live one, or a file whose record is unknown.
-            let entry = now.get(id).await?;
-            let there = entry.as_ref().and_then(|entry| entry.live()).map_or(facts.present, |live| live.sha256);
-            own = own.filter(|_| there.zip(content).is_none_or(|(there, content)| there == content));
+        if !plain && id.as_str() != name {
+            plan.renamed.insert(name.clone(), id.clone());
         }
-        let id = own.unwrap_or_else(|| {
-            let named = || names::extension(&name).unwrap_or_else(|| "bin".to_owned());
-            let extension = media.map_or_else(named, |media| media.format.extension().to_owned());
-            let id = names::new_id(&name, content, &extension);
-            if !plain {
-                plan.renamed.insert(name.clone(), id.clone());
-            }
-            id
-        });
         if plan.takes.contains_key(&id) {
             plan.kept += 1;
             return Ok(());
         }
 
-        let entry = now.get(&id).await?;
+        let entry = now.get(id.as_str()).await?;
         let planned_from = entry.as_ref().map(|entry| entry.stamp);
         if let Some((entry, live)) = entry.as_ref().and_then(|entry| Some((entry, entry.live()?))) {
-            let lacking = !now.has_file(&id, live) && !live.is_link();
+            let lacking = !facts.has_file && !live.is_link();
             let Some((seen, file)) =
                 brought.filter(|(seen, _)| lacking && live.sha256.is_none_or(|d| d == seen.digest))
             else {
@@ -356,7 +360,7 @@ impl Imports {
             },
         };
         // It supersedes the tombstone here, and any that was dropped.
-        let version = now.view.next_version(id.as_str()).await?.max(version + 1);
+        let version = now.next_version(id.as_str()).await?.max(version + 1);
         let change = Change { version, content: Content::Live(record) };
         plan.takes.insert(id, Take { change: Some((planned_from, change)), bytes });
         Ok(())

@@ -12,7 +12,7 @@ use super::verified_image::unwritten;
 use super::zip_writer::ZipWriter;
 use crate::catalog::{Entry, Record};
 use crate::core::error::Result;
-use crate::layout::{ImageId, file_name};
+use crate::layout::{self, ImageId, file_name};
 use crate::services::groups::Group;
 
 /// The file that lists the targets of the group's links.
@@ -33,7 +33,11 @@ impl Exports {
     /// Plans a zip of a group. Reads no images, except those that a download found damaged before.
     pub async fn plan_group_zip(&self, group: &Group) -> Result<GroupPlan> {
         let contents = Contents::of_single_images(self);
-        let looks = group.images.iter().map(|(id, entry)| contents.look(id.clone(), Arc::clone(entry), None));
+        let looks = group.images.iter().map(|(id, entry)| {
+            let key = layout::image(id);
+            let length = async move { self.core.primary.head(&key).await.ok().map(|meta| meta.size) };
+            contents.look(id.clone(), Arc::clone(entry), length)
+        });
         let looks: Vec<_> = looks.collect();
         let sizes: Vec<_> = stream::iter(looks).buffered(LOOKS).try_collect().await?;
         let mut zip = ZipWriter::new(tokio::io::sink(), self.core.clock.now());

@@ -1,11 +1,12 @@
 //! Zips of backups whose length is known before their first byte, and of which any range can be served.
 
 use std::collections::BTreeSet;
+use std::future::ready;
 use std::io;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll, ready};
+use std::task::{self, Context, Poll};
 
-use futures::stream::TryStreamExt;
+use futures::stream::{StreamExt, TryStreamExt};
 use tokio::io::AsyncWrite;
 
 use super::contents::{Contents, Exports, What};
@@ -14,6 +15,7 @@ use super::text::texts;
 use super::zip_writer::ZipWriter;
 use crate::core::error::Result;
 use crate::layout::{self, BackupName, ImageId};
+use crate::services::images::files::{Paired, pair};
 use store::digest::{Digest, Hasher};
 
 /// Images checked concurrently.
@@ -35,12 +37,14 @@ impl Exports {
     /// Plans a zip of a backup. Reads no images, except those that a download found damaged before.
     pub async fn plan_zip(&self, backup: BackupName) -> Result<ZipPlan> {
         let contents = Contents::open(self, What::Backup(backup)).await?;
-        // If the primary is unavailable, the archive has all images.
-        let uploads = self.records.list_files().await.ok();
         let mut zip = ZipWriter::new(tokio::io::sink(), contents.moment);
         let mut left_out = BTreeSet::new();
         {
-            let looked = contents.each().map_ok(|(id, entry)| contents.look(id, entry, uploads.as_ref()));
+            // If the primary is unavailable, the archive has all images.
+            let files = self.records.files().filter_map(async |file| file.ok().map(Ok));
+            let with_entry = |Paired { id, entry, file }: Paired| entry.map(|entry| (id, entry, file.map(|f| f.size)));
+            let images = pair(contents.each(), files).try_filter_map(|image| ready(Ok(with_entry(image))));
+            let looked = images.map_ok(|(id, entry, length)| contents.look(id, entry, ready(length)));
             let mut looked = pin!(looked.try_buffered(LOOKS));
             while let Some(found) = looked.try_next().await? {
                 match found {
@@ -89,7 +93,7 @@ impl<W: AsyncWrite + Unpin> AsyncWrite for Rest<W> {
         let over = usize::try_from(self.before).unwrap_or(usize::MAX).min(bytes.len());
         let written = match &bytes[over..] {
             [] => 0,
-            rest => ready!(Pin::new(&mut self.out).poll_write(context, rest))?,
+            rest => task::ready!(Pin::new(&mut self.out).poll_write(context, rest))?,
         };
         self.before -= over as u64;
         Poll::Ready(Ok(over + written))

@@ -1,48 +1,41 @@
 //! Files in `uploads/` without a live record.
 
-use std::collections::HashMap;
-
-use futures::stream::TryStreamExt;
-
 use super::{Recovery, Report};
 use crate::base::clock::format_millis;
 use crate::catalog::{Change, Content, Loaded, Record, Tombstone};
 use crate::core::ages::IN_FLIGHT;
 use crate::core::error::{Error, Result};
 use crate::layout::{self, ImageId};
-use crate::services::images::records::{Listed, vanished};
+use crate::services::images::files::Listed;
+use crate::services::images::records::vanished;
 use store::{ErrorKind, ObjectMeta};
 
 impl Recovery {
-    /// Adopts, sets aside or deletes files without a live record; returns the records of the adopted ones.
+    /// Adopts, sets aside or deletes files that had no live record when they were listed; returns the records of the
+    /// adopted ones.
     ///
     /// A file whose name Keepsake made has no record only if an upload was interrupted, so it is set aside: a failed
     /// upload must not appear later. Only if all metadata was lost is it adopted like any other.
     pub(super) async fn recover_unrecorded(
         &self,
-        mut uploads: HashMap<ImageId, Listed>,
+        unrecorded: Vec<(ImageId, Listed)>,
         loaded: &Loaded,
         report: &mut Report,
     ) -> Result<Vec<(ImageId, Change)>> {
         let now = self.core.clock.now();
-        let mut unexplained: Vec<(ImageId, Listed, Option<Tombstone>)> = Vec::new();
-        let mut entries = self.core.catalog.view().entries();
-        while let Some((id, entry)) = entries.try_next().await? {
-            let Some(listed) = uploads.remove(&id) else { continue };
-            if let Some(tombstone) = entry.tombstone() {
-                unexplained.push((id, listed, Some(tombstone.clone())));
-            }
-        }
-        unexplained.extend(uploads.into_iter().map(|(id, listed)| (id, listed, None)));
-        unexplained.sort_by(|(a, ..), (b, ..)| a.cmp(b));
         let tickets = self.tickets.open().await?;
         let mut adopted = Vec::new();
-        for (id, listed, tombstone) in unexplained {
+        for (id, listed) in unrecorded {
+            // Newer than the listing: the file may have got its record since.
+            let entry = self.core.catalog.view().get(id.as_str()).await?;
+            if entry.as_ref().is_some_and(|entry| entry.live().is_some()) {
+                continue;
+            }
             let may_be_in_flight = now.duration_since(listed.modified) < IN_FLIGHT;
-            let handled = match tombstone {
+            let handled = match entry.as_ref().and_then(|entry| entry.tombstone()) {
                 Some(_) if may_be_in_flight => Ok(()),
                 Some(tombstone) => match self.still_unexplained(&id, &listed).await? {
-                    Some(file) => self.finish_delete(&file, &tombstone, report).await,
+                    Some(file) => self.finish_delete(&file, tombstone, report).await,
                     None => Ok(()),
                 },
                 // A ticket whose bytes have come this far can still be completed.

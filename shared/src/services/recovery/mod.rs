@@ -8,12 +8,12 @@
 mod files;
 mod state;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 
-use crate::catalog::{Entry, Loaded, Record};
+use crate::catalog::{Loaded, Record};
 use crate::core::ages::IN_FLIGHT;
 use crate::core::archive::Archived;
 use crate::core::error::{Error, Result};
@@ -21,7 +21,8 @@ use crate::core::{COPIES, Core};
 use crate::layout::{self, ImageId};
 use crate::services::backup::{Backups, Kind};
 use crate::services::images::bytes::ImageBytes;
-use crate::services::images::records::{ImageRecords, Listed};
+use crate::services::images::files::{Listed, Paired};
+use crate::services::images::records::ImageRecords;
 use crate::services::migrate;
 use crate::services::persistence::Persistence;
 use crate::services::replication::{Replicator, is_refusal};
@@ -40,6 +41,26 @@ enum Need {
     Bytes(Digest, Option<Listed>),
     Nothing,
     Missing,
+}
+
+impl Need {
+    /// The content that was missing somewhere.
+    fn content(&self) -> Option<Digest> {
+        match self {
+            Self::Replica(digest) | Self::Bytes(digest, _) => Some(*digest),
+            Self::Nothing | Self::Missing => None,
+        }
+    }
+}
+
+/// What a comparison of records and files found.
+struct Compared {
+    /// What images need, the newest first, with the lengths of these images.
+    needs: Vec<(ImageId, Need, u64)>,
+    /// Files without a live record.
+    unrecorded: Vec<(ImageId, Listed)>,
+    /// Whether there is a file at all.
+    found_files: bool,
 }
 
 /// The recovered records, and the remaining work on files.
@@ -141,17 +162,17 @@ impl Recovery {
         let imported = self.records.complete().await?;
         // Before the files are listed: without its ticket, the file of an interrupted completion has no owner.
         self.tickets.clear().await?;
-        let (uploads, archived) = futures::try_join!(self.records.list_files(), self.list_archived())?;
+        let Compared { needs, unrecorded, found_files } = self.compare().await?;
         let mut report = Report {
-            is_new: loaded.is_new && uploads.is_empty(),
+            is_new: loaded.is_new && !found_files,
             metadata_restored: loaded.from_mirrors && !loaded.is_new,
             imported,
             damaged_commits: loaded.damaged_commits.len(),
             unusable_names: loaded.unusable_names.clone(),
             ..Report::default()
         };
-        self.heal_images(&uploads, &archived, &loaded.unarchived, &mut report).await?;
-        let adopted = self.recover_unrecorded(uploads, loaded, &mut report).await?;
+        self.heal_images(needs, &loaded.unarchived, &mut report).await?;
+        let adopted = self.recover_unrecorded(unrecorded, loaded, &mut report).await?;
         if !adopted.is_empty() {
             self.core.catalog.commit(adopted).await?;
         }
@@ -168,31 +189,45 @@ impl Recovery {
         Ok(report)
     }
 
-    async fn list_archived(&self) -> Result<HashMap<Digest, u64>, StoreError> {
-        let images = self.core.archive.store().list(layout::ARCHIVED_IMAGES, None);
-        images
-            .try_filter_map(async |meta| Ok(layout::parse_archived_image(&meta.key).map(|digest| (digest, meta.size))))
-            .try_collect()
-            .await
+    /// Compares the records with the files. What the result names may have changed since: see
+    /// [`with_files`](ImageRecords::with_files).
+    async fn compare(&self) -> Result<Compared> {
+        let archived = self.list_archived().await?;
+        let (mut needs, mut unrecorded, mut found_files) = (Vec::new(), Vec::new(), false);
+        let mut images = self.records.with_files(self.core.catalog.view().live().map_err(Error::from));
+        while let Some(Paired { id, entry, file }) = images.try_next().await? {
+            found_files |= file.is_some();
+            match entry.as_ref().and_then(|entry| entry.live()) {
+                Some(record) => match need(record, file, &archived) {
+                    Need::Nothing => {}
+                    need => needs.push((id, need, record.size.unwrap_or_default())),
+                },
+                None => unrecorded.extend(file.map(|file| (id, file))),
+            }
+        }
+        // The newest first: users look at them first.
+        needs.reverse();
+        Ok(Compared { needs, unrecorded, found_files })
     }
 
-    /// Restores missing bytes and replicas of every image that has a record.
+    /// The replicas in the archive and their lengths, sorted: images are looked up by content, and come by name.
+    async fn list_archived(&self) -> Result<Vec<(Digest, u64)>, StoreError> {
+        let images = self.core.archive.store().list(layout::ARCHIVED_IMAGES, None);
+        let mut archived: Vec<_> = images
+            .try_filter_map(async |meta| Ok(layout::parse_archived_image(&meta.key).map(|digest| (digest, meta.size))))
+            .try_collect()
+            .await?;
+        archived.sort_unstable();
+        Ok(archived)
+    }
+
+    /// Restores missing bytes and replicas.
     async fn heal_images(
         &self,
-        uploads: &HashMap<ImageId, Listed>,
-        archived: &HashMap<Digest, u64>,
+        needs: Vec<(ImageId, Need, u64)>,
         unrecorded: &BTreeSet<ImageId>,
         report: &mut Report,
     ) -> Result<()> {
-        let needy = |(id, entry): (ImageId, Arc<Entry>)| {
-            let record = entry.live()?;
-            let need = need(record, uploads.get(&id).copied(), archived);
-            (!matches!(need, Need::Nothing)).then_some((id, need, record.size.unwrap_or_default()))
-        };
-        let needs = self.core.catalog.view().live().try_filter_map(async |live| Ok(needy(live)));
-        let mut needs: Vec<(ImageId, Need, u64)> = needs.try_collect().await?;
-        // The newest first: users look at them first.
-        needs.reverse();
         let pending_images =
             needs.iter().filter(|(_, need, _)| matches!(need, Need::Replica(_))).map(|(id, ..)| id.clone());
         self.replication.note_missing(pending_images.collect(), unrecorded.clone());
@@ -242,9 +277,9 @@ impl Recovery {
     }
 
     async fn heal(&self, id: &ImageId, need: Need) -> Result<Healed> {
-        // Since the listing, the image may have been deleted or added.
-        let is_live = || async { self.core.catalog.view().is_live(id.as_str()).await };
-        if !is_live().await? {
+        // Since the comparison, the image may have been deleted, and another one imported under its name.
+        let Some(entry) = self.core.catalog.view().get_live(id.as_str()).await? else { return Ok(Healed::Outdated) };
+        if need.content().is_some_and(|digest| entry.content_digest() != Some(digest)) {
             return Ok(Healed::Outdated);
         }
         match need {
@@ -258,7 +293,7 @@ impl Recovery {
                     self.core.archive.quarantine(&self.core.primary, &layout::image(id)).await?;
                 }
                 let brought = self.core.archive.bring_back(&self.core.primary, id, digest).await?;
-                if brought == Archived::Yes && !is_live().await? {
+                if brought == Archived::Yes && !self.core.catalog.view().is_live(id.as_str()).await? {
                     // It was deleted meanwhile, and the archive has the restored bytes.
                     self.core.primary.delete(&layout::image(id)).await?;
                     return Ok(Healed::Outdated);
@@ -269,8 +304,7 @@ impl Recovery {
                 })
             }
             Need::Missing | Need::Nothing => {
-                let entry = self.core.catalog.view().get(id.as_str()).await?;
-                let Some(record) = entry.as_ref().and_then(|entry| entry.live()) else { return Ok(Healed::Outdated) };
+                let Some(record) = entry.live() else { return Ok(Healed::Outdated) };
                 match self.bytes.locate(id, record).await {
                     Ok(_) => Ok(Healed::Outdated),
                     Err(Error::MissingBytes) => Ok(Healed::Missing),
@@ -291,7 +325,7 @@ enum Healed {
     Outdated,
 }
 
-fn need(record: &Record, present: Option<Listed>, archived: &HashMap<Digest, u64>) -> Need {
+fn need(record: &Record, present: Option<Listed>, archived: &[(Digest, u64)]) -> Need {
     let Some(digest) = record.sha256 else {
         return match present {
             // It arrived since the records were completed.
@@ -302,7 +336,8 @@ fn need(record: &Record, present: Option<Listed>, archived: &HashMap<Digest, u64
         };
     };
     let right = |size: u64| record.size.is_none_or(|wanted| wanted == size);
-    match (present.filter(|p| right(p.size)), archived.get(&digest).filter(|size| right(**size))) {
+    let replica = archived.binary_search_by_key(&digest, |(digest, _)| *digest).ok().map(|at| archived[at].1);
+    match (present.filter(|p| right(p.size)), replica.filter(|size| right(*size))) {
         (Some(_), Some(_)) => Need::Nothing,
         (Some(_), None) => Need::Replica(digest),
         (None, Some(_)) => Need::Bytes(digest, present),

@@ -1,6 +1,7 @@
 //! Uploads, backups, restores and recovery on stores in memory that fail where a test wants them to.
 
 mod backups;
+mod beside_listings;
 mod conditional;
 mod failures;
 mod links;
