@@ -2,12 +2,14 @@
 
 pub mod bytes;
 pub mod fields;
+mod read_through;
 pub mod records;
 
 use std::sync::Arc;
 
 use futures::future;
 use futures::stream::{Stream, TryStreamExt};
+use jiff::SignedDuration;
 
 use self::records::Changed;
 use crate::catalog::{CatalogError, Content, Entry, Position, Record, Tokens, Tombstone};
@@ -23,6 +25,10 @@ use crate::services::thumbnails::ThumbnailSource;
 use store::ErrorKind;
 
 pub use self::fields::{DEFAULT_CATEGORY, DEFAULT_ORDER, Edit, Fields, MAX_DESCRIPTION, MAX_NAME};
+pub use self::read_through::TRUSTED;
+
+/// For how long an image is sent after another process of the same machine has deleted it.
+pub const SETTLED: SignedDuration = SignedDuration::from_secs(1);
 
 /// Which images a list contains.
 #[derive(Debug, Clone, Default)]
@@ -198,6 +204,18 @@ impl Images {
     pub async fn get(&self, id: &str) -> Result<(ImageId, Arc<Entry>)> {
         self.core.catalog.refresh().await?;
         self.known_image(id).await
+    }
+
+    /// The state of a live image, to send its bytes. On a disk it may be as of [`SETTLED`] ago: of an image, only the
+    /// deletion by another process matters here.
+    pub async fn get_to_send(&self, id: &str) -> Result<(ImageId, Arc<Entry>)> {
+        if self.core.primary.is_disk()
+            && self.core.catalog.is_fresh(SETTLED)
+            && let Ok(known) = self.known_image(id).await
+        {
+            return Ok(known);
+        }
+        self.get(id).await
     }
 
     async fn known_image(&self, id: &str) -> Result<(ImageId, Arc<Entry>)> {
