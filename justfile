@@ -55,6 +55,10 @@ fuzz target *arguments:
 bench *arguments:
     cargo bench --package local --bench growth -- {{arguments}}
 
+# Measure what reads cost beside nginx and Caddy.
+bench-serve *arguments:
+    .ci/bench-serve {{arguments}}
+
 # Measure the pages in Chromium on a store of 100,000 images: first paint, longest task while scrolling, bytes of script and style.
 bench-browser *arguments:
     cargo build --release --package local

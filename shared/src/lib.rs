@@ -25,7 +25,6 @@ pub use base::{clock, progress};
 pub use keepsake::Keepsake;
 pub use layout::file_name;
 pub use open::{Meters, open, open_metered};
-pub use services::gps::GpsRemoval;
 pub use services::unfinished::{self, resumable, ticket};
 pub use services::upload::{self, links};
 pub use services::{

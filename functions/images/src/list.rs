@@ -1,8 +1,8 @@
 //! The handler of `GET /api/images`.
 
 use axum::extract::State;
-use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::Response;
 use headers::ETag;
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,8 @@ use shared::images::{Filter, Page, Total};
 use shared::{Error, Result};
 use utoipa::ToSchema;
 
-use crate::{conditions, cursor};
+use crate::conditions::{self, Validators};
+use crate::cursor;
 
 /// The most images on one page, and the default.
 const MAX_LIMIT: usize = 1_000;
@@ -100,6 +101,7 @@ impl<'a> Images<'a> {
 pub(crate) async fn list(
     State(app): State<App>,
     Query(wanted): Query<Wanted>,
+    uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let given = |value: Option<String>| value.filter(|value| !value.is_empty());
@@ -117,12 +119,22 @@ pub(crate) async fn list(
         text: given(wanted.q),
     };
     let flat = given(wanted.flat).map_or(Ok(false), |flat| parse_bool("flat", &flat))? || filter.group_id.is_some();
-    let body = if flat {
+    let etag = |version: Digest| {
+        // The page is a function of the state and the request.
+        let named = format!("{version} {} {}", app.public_url, uri.query().unwrap_or_default());
+        format!("\"{}\"", Digest::of(named.as_bytes())).parse::<ETag>().map_err(Problem::internal)
+    };
+    let present = Validators { etag: etag(app.keepsake.images.version().await?)?, last_modified: None };
+    if !present.is_modified(&headers)? {
+        return Ok(conditions::revalidated(present.etag, StatusCode::NOT_MODIFIED));
+    }
+    let (version, body) = if flat {
         let last = after.map(|position| position.last);
         loop {
-            let body = json_of_images(&app, &app.keepsake.images.list(&filter, last.as_ref(), limit).await?)?;
+            let page = app.keepsake.images.list(&filter, last.as_ref(), limit).await?;
+            let body = json_of_images(&app, &page)?;
             if fits(&app, &body) || limit == 1 {
-                break body;
+                break (page.version, body);
             }
             limit /= 2;
         }
@@ -132,7 +144,7 @@ pub(crate) async fn list(
             let page = app.keepsake.groups.list(&filter, after.as_ref(), limit).await?;
             let body = json_of_groups(&app, &page, most_files)?;
             if fits(&app, &body) || most_files == 1 {
-                break body;
+                break (page.version, body);
             }
             // A group that is too large for an answer shows its first images.
             match limit {
@@ -141,8 +153,7 @@ pub(crate) async fn list(
             }
         }
     };
-    let etag: ETag = format!("\"{}\"", Digest::of(&body)).parse().map_err(Problem::internal)?;
-    conditions::answer(etag, &headers, || Ok(([(CONTENT_TYPE, "application/json")], body)))
+    Ok(conditions::revalidated(etag(version)?, ([(CONTENT_TYPE, "application/json")], body)))
 }
 
 fn parse_limit(limit: &str) -> Result<usize> {

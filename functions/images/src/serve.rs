@@ -80,7 +80,7 @@ pub(crate) async fn serve(
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    let (id, entry) = app.keepsake.images.get(&file).await?;
+    let (id, entry) = app.keepsake.images.get_to_send(&file).await?;
     let Some(record) = entry.live() else { return Err(Error::NoSuchImage(id.to_string()).into()) };
     if let Some(form) = size.form(&headers)?
         && let Some(thumbnails) = &app.thumbnails
@@ -90,10 +90,7 @@ pub(crate) async fn serve(
     // If the record contains the digest, the conditions can be evaluated without a request to the store.
     let located = if record.sha256.is_none() { Some(locate(&app, &id, record).await?) } else { None };
     // Unless the bytes must be scanned to determine what is sent.
-    let gps = if app.strip_gps { Some(app.keepsake.gps.find(&id, record).await?) } else { None };
-    let (patches, verified) = gps.map(|gps| (gps.patches, gps.verified)).unwrap_or_default();
-    let is_verified = verified.is_some();
-    let located = verified.or(located);
+    let patches = if app.strip_gps { app.keepsake.gps.find(&id, record).await? } else { Patches::default() };
     let (etag, digest) = match (record.sha256, &located) {
         (Some(digest), _) => (digest, Some(digest)),
         (None, Some((_, meta))) => (Digest::of(meta.etag.0.as_bytes()), None),
@@ -120,34 +117,79 @@ pub(crate) async fn serve(
     let redirects = method != Method::HEAD
         && is_stored
         && app.keepsake.core.primary.signed_url(&image, served, SIGNED_FOR).await.map_err(Error::from)?.is_some();
-    let (store, meta) = match located {
-        Some(located) => located,
-        // The server does not see the bucket's answer to the client, so it first requests one byte.
-        None if redirects => app.keepsake.bytes.readable(&id, record).await?,
-        None => locate(&app, &id, record).await?,
-    };
     if method == Method::HEAD {
+        let (_, meta) = match located {
+            Some(located) => located,
+            None => locate(&app, &id, record).await?,
+        };
         return Ok(file.content(StatusCode::OK, meta.size, Body::empty()));
     }
-    if redirects && let Some(url) = store.signed_url(&meta.key, served, SIGNED_FOR).await.map_err(Error::from)? {
-        return Ok((StatusCode::TEMPORARY_REDIRECT, [(LOCATION, url), (CACHE_CONTROL, REDIRECT_CACHE.to_owned())])
-            .into_response());
+    if redirects {
+        let (store, meta) = match &located {
+            Some(located) => located.clone(),
+            // The server does not see the bucket's answer to the client, so it first requests one byte.
+            None => app.keepsake.bytes.readable(&id, record).await?,
+        };
+        if let Some(url) = store.signed_url(&meta.key, served, SIGNED_FOR).await.map_err(Error::from)? {
+            let cached = (CACHE_CONTROL, REDIRECT_CACHE.to_owned());
+            return Ok((StatusCode::TEMPORARY_REDIRECT, [(LOCATION, url), cached]).into_response());
+        }
     }
-    let (store, meta) = match record.sha256 {
-        // A rotted image is never sent: the bytes are read in full before.
-        Some(digest) if !is_verified => app.keepsake.bytes.verified(&id, digest).await?,
-        _ => (store, meta),
+    let source = match (record.sha256.zip(record.size), record.sha256, located) {
+        (Some((digest, size)), ..) => Source::Recorded(digest, size),
+        (None, Some(digest), _) => Source::Located(app.keepsake.bytes.verified(&id, digest).await?),
+        (None, None, Some(located)) => Source::Located(located),
+        (None, None, None) => return Err(Error::MissingBytes.into()),
     };
     let Validators { etag, last_modified } = &file.validators;
-    match range::asked_for(&headers, etag, last_modified.as_ref(), meta.size) {
-        Wanted::Whole => Ok(file.content(StatusCode::OK, meta.size, read(&id, &store, &meta, None, patches).await?)),
-        Wanted::Nothing => Err(range::unsatisfiable(meta.size)),
+    let size = source.size();
+    match range::asked_for(&headers, etag, last_modified.as_ref(), size) {
+        Wanted::Whole => Ok(file.content(StatusCode::OK, size, source.read(&app, &id, None, patches).await?)),
+        Wanted::Nothing => Err(range::unsatisfiable(size)),
         Wanted::Part(part) => {
-            let body = read(&id, &store, &meta, Some(part.clone()), patches).await?;
+            let body = source.read(&app, &id, Some(part.clone()), patches).await?;
             let mut response = file.content(StatusCode::PARTIAL_CONTENT, part.end - part.start, body);
-            response.headers_mut().typed_insert(ContentRange::bytes(part, meta.size).map_err(Problem::internal)?);
+            response.headers_mut().typed_insert(ContentRange::bytes(part, size).map_err(Problem::internal)?);
             Ok(response)
         }
+    }
+}
+
+/// Where the bytes to send come from.
+enum Source {
+    /// The copy that has this digest and this length in bytes.
+    Recorded(Digest, u64),
+    /// This version of an object.
+    Located((Store, ObjectMeta)),
+}
+
+impl Source {
+    fn size(&self) -> u64 {
+        match self {
+            Self::Recorded(_, size) => *size,
+            Self::Located((_, meta)) => meta.size,
+        }
+    }
+
+    /// The bytes, or a range of them, with these patches.
+    async fn read(&self, app: &App, id: &ImageId, range: Option<Range<u64>>, patches: Patches) -> Result<Body> {
+        let start = range.as_ref().map_or(0, |range| range.start);
+        let object = match self {
+            Self::Recorded(digest, size) => app.keepsake.bytes.open(id, *digest, *size, range).await?,
+            Self::Located((store, meta)) => match store.get(&meta.key, range).await {
+                Err(error) if error.is_not_found() => return Err(Error::NoSuchImage(id.to_string())),
+                object => object.map_err(Error::from).and_then(|object| match object.meta.etag == meta.etag {
+                    true => Ok(object),
+                    false => Err(Error::MissingBytes),
+                })?,
+            },
+        };
+        let id = id.clone();
+        let body = object.body.inspect_err(move |error| {
+            // The answer has begun, so it can only be aborted, which the server does.
+            tracing::error!(image = %id, error = error as &dyn std::error::Error, "reading an image failed after the response had begun");
+        });
+        Ok(Body::from_stream(patches.over(start, body)))
     }
 }
 
@@ -210,30 +252,6 @@ async fn locate(app: &App, id: &ImageId, record: &Record) -> Result<(Store, Obje
         }
         located => located,
     }
-}
-
-/// The bytes of a version of an image, or a range of them, with these patches.
-async fn read(
-    id: &ImageId,
-    store: &Store,
-    meta: &ObjectMeta,
-    range: Option<Range<u64>>,
-    patches: Patches,
-) -> Result<Body> {
-    let start = range.as_ref().map_or(0, |range| range.start);
-    let object = match store.get(&meta.key, range).await {
-        Err(error) if error.is_not_found() => return Err(Error::NoSuchImage(id.to_string())),
-        object => object?,
-    };
-    if object.meta.etag != meta.etag {
-        return Err(Error::MissingBytes);
-    }
-    let id = id.clone();
-    let body = object.body.inspect_err(move |error| {
-        // The answer has begun, so it can only be aborted, which the server does.
-        tracing::error!(image = %id, error = error as &dyn std::error::Error, "reading an image failed after the response had begun");
-    });
-    Ok(Body::from_stream(patches.over(start, body)))
 }
 
 /// An upload's time, if HTTP can represent it.

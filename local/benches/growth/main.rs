@@ -27,14 +27,14 @@ const IMAGES: [usize; 3] = [1_000, 10_000, 100_000];
 const TURNS: usize = 5;
 const UPLOADS: usize = 100;
 /// Backups by hand, each after ten uploads.
-const BACKUPS: usize = 21;
+const BACKUPS: usize = 7;
 /// Times that a page is asked for.
 const PAGES: usize = 200;
 const RESTARTS: usize = 3;
 /// Searches and other looks of each kind.
 const LOOKS: usize = 50;
 /// Uploads to each store that are two seconds apart.
-const SPACED: usize = 50;
+const SPACED: usize = 40;
 /// Prunes of each store.
 const PRUNES: usize = 5;
 

@@ -46,6 +46,11 @@ impl Server {
         Ok(server)
     }
 
+    /// The number of its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The most memory it ever had, in MB.
     pub fn peak_megabytes(&self) -> Result<f64> {
         self.megabytes("VmHWM:")

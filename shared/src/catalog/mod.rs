@@ -46,7 +46,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
 
 use futures::stream::TryStreamExt;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 pub use compact::Compacted;
@@ -99,6 +99,8 @@ pub struct Catalog {
     /// Held while the view changes, which may have to read pages.
     joining: tokio::sync::Mutex<()>,
     refreshing: SingleFlight<CatalogError>,
+    /// When the last refresh that succeeded began.
+    refreshed_at: Mutex<Option<Timestamp>>,
     compacting: tokio::sync::Mutex<()>,
     /// Commits whose copy in the primary is damaged, and whether they could be read elsewhere. Unreadable ones are
     /// reported once and never compacted.
@@ -207,6 +209,7 @@ impl Catalog {
             cache: RwLock::new(cache),
             joining: tokio::sync::Mutex::default(),
             refreshing: SingleFlight::default(),
+            refreshed_at: Mutex::default(),
             compacting: tokio::sync::Mutex::default(),
             damaged: Mutex::default(),
             in_flight: Mutex::default(),

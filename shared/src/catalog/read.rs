@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
+use jiff::SignedDuration;
 use uuid::Uuid;
 
 use super::{Base, Catalog, CatalogError, Commit, PieceError, Readable, View, list_commits, read_commit};
@@ -30,10 +31,18 @@ impl Catalog {
         })
     }
 
+    /// Whether the cache has every change that was acknowledged more than `age` ago, by any process.
+    pub fn is_fresh(&self, age: SignedDuration) -> bool {
+        let refreshed_at = *lock(&self.refreshed_at);
+        refreshed_at.is_some_and(|at| (SignedDuration::ZERO..age).contains(&self.clock.now().duration_since(at)))
+    }
+
     async fn refresh_alone(&self) -> Result<(), CatalogError> {
+        let began = self.clock.now();
         let absent = self.store_undecided().await;
         self.read_all().await?;
         self.decide(&absent);
+        *lock(&self.refreshed_at) = Some(began);
         Ok(())
     }
 

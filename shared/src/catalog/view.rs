@@ -8,10 +8,10 @@ use super::CatalogError;
 use super::merge::merge;
 use super::overlay::Overlay;
 use super::pages::NoPages;
-use super::record::Entry;
+use super::record::{Entry, Stamp};
 use super::root::{Entries, EntryReader, EntryTree, Root, Sums};
 use crate::layout::ImageId;
-use store::digest::Digest;
+use store::digest::{Digest, Hasher};
 use tree::{Cursor, Direction, TreeError};
 
 /// Entries of a state, in the order of their names.
@@ -99,6 +99,20 @@ impl View {
     /// The tree of the entries that are not in memory alone.
     pub(crate) fn names(&self) -> &EntryTree {
         &self.root.names
+    }
+
+    /// A name for the state: states with other entries have other names. A state may have several, since a compaction
+    /// moves changes into the root.
+    pub fn version(&self) -> Digest {
+        let mut hasher = Hasher::default();
+        self.root.names.top().into_iter().for_each(|top| hasher.update(top.page.as_bytes()));
+        for (id, overlaid) in self.overlay.iter() {
+            let Stamp { version, commit } = overlaid.entry.stamp;
+            hasher.update(id.as_str().as_bytes());
+            hasher.update(&version.to_be_bytes());
+            hasher.update(commit.as_bytes());
+        }
+        hasher.finish()
     }
 
     /// Totals of the state.

@@ -21,15 +21,6 @@ const CACHE_CAPACITY: usize = 10_000;
 /// Larger scan results, in bytes, are not cached.
 const MAX_CACHED_BYTES: usize = 4_096;
 
-/// The GPS positions in an image.
-#[derive(Debug)]
-pub struct GpsRemoval {
-    /// The replacements that remove them.
-    pub patches: Patches,
-    /// Where the verified bytes of the image are, if they were read in full to find the positions.
-    pub verified: Option<(Store, ObjectMeta)>,
-}
-
 /// GPS positions in images.
 #[derive(Debug)]
 pub struct GpsPositions {
@@ -44,12 +35,12 @@ impl GpsPositions {
         Self { bytes, known: Mutex::default() }
     }
 
-    /// The GPS positions in an image. Its bytes are read in full and compared with its digest, unless they were scanned
-    /// before.
-    pub async fn find(&self, id: &ImageId, record: &Record) -> Result<GpsRemoval> {
+    /// The replacements that remove the GPS positions from an image. Its bytes are read in full and compared with its
+    /// digest, unless they were scanned before.
+    pub async fn find(&self, id: &ImageId, record: &Record) -> Result<Patches> {
         let known = |digest: Digest| lock(&self.known).get(&digest).cloned();
         if let Some(patches) = record.sha256.and_then(known) {
-            return Ok(GpsRemoval { patches, verified: None });
+            return Ok(patches);
         }
         let mut scanner = Scanner::default();
         let (store, meta) = match record.sha256 {
@@ -68,7 +59,7 @@ impl GpsPositions {
             }
             known.insert(digest, patches.clone());
         }
-        Ok(GpsRemoval { patches, verified: Some((store, meta)) })
+        Ok(patches)
     }
 }
 

@@ -21,6 +21,7 @@ use crate::services::images::records::{Changed, ImageRecords};
 use crate::services::images::{Filter, Images, Total};
 use crate::services::replication::Replicator;
 use store::ErrorKind;
+use store::digest::Digest;
 
 /// The most images on a page of a list, including those inside of groups; a single larger group may exceed it.
 const MAX_PAGE_IMAGES: usize = 10_000;
@@ -58,6 +59,8 @@ pub struct Cursor {
 /// One page of such a list.
 #[derive(Debug)]
 pub struct GroupedPage {
+    /// The [version](crate::catalog::View::version) of the state that it is a page of.
+    pub version: Digest,
     /// Images and groups, newest first; a group is sorted by its newest image.
     pub entries: Vec<Shown>,
     /// Where the next page starts, if there is one.
@@ -205,7 +208,7 @@ impl Groups {
         }
         let newest = view.newest(None).try_next().await?.map_or(Timestamp::MIN, |((newest, _), _)| newest);
         let next = last.filter(|_| more).map(|last| Cursor { last, started: started.unwrap_or(newest) });
-        Ok(GroupedPage { entries, next, total })
+        Ok(GroupedPage { version: view.version(), entries, next, total })
     }
 
     /// The group with this id.

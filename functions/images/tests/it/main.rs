@@ -8,6 +8,7 @@ mod lambda;
 mod list;
 mod places;
 mod private;
+mod read_through;
 mod scaled;
 mod serve;
 mod serve_stored;

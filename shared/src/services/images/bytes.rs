@@ -1,10 +1,12 @@
 //! [`ImageBytes`]: an image's bytes, from the primary or else from the archive.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use futures::StreamExt;
+use futures::stream::{self, BoxStream, StreamExt};
+use tokio::sync::Semaphore;
 
 use crate::catalog::Record;
 use crate::core::Core;
@@ -12,9 +14,11 @@ use crate::core::error::{Error, Result};
 use crate::layout::{self, ImageId};
 use crate::media::location::Scanner;
 use crate::services::recovery::RecoveryState;
-use store::digest::Digest;
+use store::digest::{Digest, Hasher};
 use store::sync::{Mutex, lock};
-use store::{ErrorKind, Key, ObjectMeta, Observer, Optional, Store, StoreError};
+use store::{ErrorKind, Key, Object, ObjectMeta, Observer, Optional, Store, StoreError};
+
+use super::read_through::ReadThrough;
 
 /// Finds the bytes of images, in the primary or else in the archive.
 #[derive(Debug)]
@@ -23,12 +27,111 @@ pub struct ImageBytes {
     recovering: Arc<RecoveryState>,
     /// Images whose bytes were found damaged when they were served, to be repaired soon.
     suspects: Mutex<BTreeSet<ImageId>>,
+    read_through: ReadThrough,
+    /// Permits to read large objects through before a part of them is sent.
+    reading_through: Semaphore,
 }
+
+/// Objects up to this length, in bytes, are read through in memory.
+const SMALL: u64 = 2 * 1024 * 1024;
+/// Large objects that are read through at a time, so that requests for them leave room for all others.
+const READ_THROUGH: usize = 2;
 
 impl ImageBytes {
     /// Image bytes for the stores of `core`.
     pub fn new(core: Arc<Core>, recovering: Arc<RecoveryState>) -> Self {
-        Self { core, recovering, suspects: Mutex::default() }
+        let reading_through = Semaphore::new(READ_THROUGH);
+        Self { core, recovering, suspects: Mutex::default(), read_through: ReadThrough::default(), reading_through }
+    }
+
+    /// Opens an image for sending, or a range of it: only bytes that are right are sent. A copy that was read through
+    /// within [`TRUSTED`](super::TRUSTED) is not read through again. A large one that was not is read through while it
+    /// is sent, and the body fails before its last bytes if they are wrong; the next request then gets the replica.
+    pub async fn open(
+        self: &Arc<Self>,
+        id: &ImageId,
+        digest: Digest,
+        size: u64,
+        range: Option<Range<u64>>,
+    ) -> Result<Object> {
+        let key = layout::image(id);
+        if let Some(object) = self.open_read_through(id, digest, &range).await {
+            return Ok(object);
+        }
+        if size <= SMALL {
+            let mut bytes = BytesMut::new();
+            let (_, meta) = self.verified_seen_by(&mut bytes, id, digest).await?;
+            if meta.size != size {
+                return Err(Error::MissingBytes);
+            }
+            let Range { start, end } = range.unwrap_or(0..size);
+            let part = bytes.freeze().slice(start as usize..end as usize);
+            return Ok(Object { meta, body: stream::iter([Ok(part)]).boxed() });
+        }
+        if range.is_none()
+            && let Ok(object) = self.core.primary.get(&key, None).await
+            && object.meta.size == size
+            && !self.read_through.is_wrong(id, digest, &object.meta.etag, self.core.clock.now())
+        {
+            return Ok(self.checked(id.clone(), digest, object));
+        }
+        // It is never closed, so this is a permit.
+        let _permit = self.reading_through.acquire().await;
+        // Another request may have read it through meanwhile.
+        if let Some(object) = self.open_read_through(id, digest, &range).await {
+            return Ok(object);
+        }
+        let (store, meta) = self.verified(id, digest).await?;
+        let object = store.get(&meta.key, range).await?;
+        if object.meta.etag == meta.etag { Ok(object) } else { Err(Error::MissingBytes) }
+    }
+
+    /// Opens a copy that was read through lately and is right.
+    async fn open_read_through(&self, id: &ImageId, digest: Digest, range: &Option<Range<u64>>) -> Option<Object> {
+        let right = self.read_through.right(id, digest, self.core.clock.now())?;
+        // A failure is met again, and handled, by what follows.
+        let object = self.core.primary.get(&layout::image(id), range.clone()).await.ok()?;
+        (object.meta.etag == right).then_some(object)
+    }
+
+    /// The object with a body that fails before its last chunk if the bytes are wrong.
+    fn checked(self: &Arc<Self>, id: ImageId, digest: Digest, object: Object) -> Object {
+        struct Reading {
+            images: Arc<ImageBytes>,
+            id: ImageId,
+            meta: ObjectMeta,
+            body: BoxStream<'static, store::Result<Bytes>>,
+            hasher: Hasher,
+            /// The chunk that is not sent before the next one was read.
+            held: Option<Bytes>,
+        }
+        let Object { meta, body } = object;
+        let (images, described, hasher) = (Arc::clone(self), meta.clone(), Hasher::default());
+        let reading = Reading { images, id, meta, body, hasher, held: None };
+        let body = stream::try_unfold(Some(reading), move |reading| async move {
+            let Some(mut reading) = reading else { return Ok(None) };
+            loop {
+                let Some(chunk) = reading.body.next().await.transpose()? else { break };
+                reading.hasher.update(&chunk);
+                if let Some(held) = reading.held.replace(chunk) {
+                    return Ok(Some((held, Some(reading))));
+                }
+            }
+            let Reading { images, id, meta, hasher, held, .. } = reading;
+            let is_right = hasher.finish() == digest;
+            images.remember(&id, &meta, digest, is_right);
+            if is_right {
+                return Ok(held.map(|held| (held, None)));
+            }
+            images.suspect(&id).await;
+            Err(StoreError::new("read", meta.key, ErrorKind::Corrupt))
+        });
+        Object { meta: described, body: body.boxed() }
+    }
+
+    /// Remembers whether a version of an image in the primary is right.
+    fn remember(&self, id: &ImageId, meta: &ObjectMeta, digest: Digest, is_right: bool) {
+        self.read_through.remember(id, meta.etag.clone(), digest, is_right, self.core.clock.now());
     }
 
     /// Where an image's bytes are complete: in the primary, else in the archive. Skips a copy whose length differs from
@@ -65,16 +168,24 @@ impl ImageBytes {
         digest: Digest,
     ) -> Result<(Store, ObjectMeta)> {
         let mut failure = None;
-        for (store, key) in
-            [(&self.core.primary, layout::image(id)), (self.core.archive.store(), layout::archived_image(&digest))]
-        {
+        let (primary, archive) = (&self.core.primary, self.core.archive.store());
+        let copies = [(true, primary, layout::image(id)), (false, archive, layout::archived_image(&digest))];
+        for (is_primary, store, key) in copies {
             match store.inspect_seen_by(observer, &key).await.intact() {
-                Ok(Some((meta, found))) if found == digest => return Ok((store.clone(), meta)),
+                Ok(Some((meta, found))) if found == digest => {
+                    if is_primary {
+                        self.remember(id, &meta, digest, true);
+                    }
+                    return Ok((store.clone(), meta));
+                }
                 Ok(None) if self.recovering.restoring().is_some() => {
                     tracing::debug!(image = %id, "an image is requested before it is restored");
                     self.suspect(id).await;
                 }
-                Ok(_) => {
+                Ok(found) => {
+                    if let Some((meta, _)) = found.filter(|_| is_primary) {
+                        self.remember(id, &meta, digest, false);
+                    }
                     if self.suspect(id).await {
                         tracing::error!(image = %id, "a copy of an image is missing or does not match its digest");
                     }

@@ -3,12 +3,14 @@
 pub mod bytes;
 pub mod fields;
 pub(crate) mod files;
+mod read_through;
 pub mod records;
 
 use std::sync::Arc;
 
 use futures::future;
 use futures::stream::{Stream, TryStreamExt};
+use jiff::SignedDuration;
 
 use self::records::Changed;
 use crate::catalog::{CatalogError, Content, Entry, Position, Record, Tokens, Tombstone};
@@ -22,8 +24,13 @@ use crate::services::images::records::ImageRecords;
 use crate::services::replication::Replicator;
 use crate::services::thumbnails::ThumbnailSource;
 use store::ErrorKind;
+use store::digest::Digest;
 
 pub use self::fields::{DEFAULT_CATEGORY, DEFAULT_ORDER, Edit, Fields, MAX_DESCRIPTION, MAX_NAME};
+pub use self::read_through::TRUSTED;
+
+/// How long an image may still be sent after another process has deleted it.
+pub const DELETION_DELAY: SignedDuration = SignedDuration::from_secs(1);
 
 /// Which images a list contains.
 #[derive(Debug, Clone, Default)]
@@ -44,6 +51,8 @@ pub struct Filter {
 /// One page of a list.
 #[derive(Debug)]
 pub struct Page {
+    /// The [version](crate::catalog::View::version) of the state that it is a page of.
+    pub version: Digest,
     /// The images, newest first.
     pub images: Vec<(ImageId, Arc<Entry>)>,
     /// Where the next page starts, if there is one.
@@ -192,13 +201,31 @@ impl Images {
         };
         let next = page.last().filter(|_| more).map(|(position, _)| position.clone());
         let images = page.into_iter().map(|((_, id), entry)| (id, entry)).collect();
-        Ok(Page { images, next, total })
+        Ok(Page { version: view.version(), images, next, total })
+    }
+
+    /// The [version](crate::catalog::View::version) of the present state of the catalog.
+    pub async fn version(&self) -> Result<Digest> {
+        self.core.catalog.refresh().await?;
+        Ok(self.core.catalog.view().version())
     }
 
     /// The state of a live image.
     pub async fn get(&self, id: &str) -> Result<(ImageId, Arc<Entry>)> {
         self.core.catalog.refresh().await?;
         self.known_image(id).await
+    }
+
+    /// The state of a live image, to send its bytes. On a disk it may be [`DELETION_DELAY`] old: since bytes never
+    /// change, only a deletion by another process matters.
+    pub async fn get_to_send(&self, id: &str) -> Result<(ImageId, Arc<Entry>)> {
+        if self.core.primary.is_disk()
+            && self.core.catalog.is_fresh(DELETION_DELAY)
+            && let Ok(known) = self.known_image(id).await
+        {
+            return Ok(known);
+        }
+        self.get(id).await
     }
 
     async fn known_image(&self, id: &str) -> Result<(ImageId, Arc<Entry>)> {

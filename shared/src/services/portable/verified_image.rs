@@ -97,7 +97,7 @@ impl VerifiedImage {
             let bytes = gps_in(bytes.clone()).await?.applied(0, bytes);
             return Ok(Self { crc: crc32fast::hash(&bytes), bytes: Held::InMemory(bytes), ..self });
         }
-        let patches = gps.find(id, record).await?.patches;
+        let patches = gps.find(id, record).await?;
         if patches.is_empty() {
             return Ok(self);
         }

@@ -1,0 +1,83 @@
+//! What a process and its children use.
+
+use std::fs;
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use crate::Result;
+use crate::server::pause;
+
+/// Ticks of the kernel's clock for each second, as Linux reports processor time.
+const TICKS: f64 = 100.0;
+
+/// A process that is measured together with its children.
+pub struct Measured(u32);
+
+impl Measured {
+    pub fn of(process: u32) -> Self {
+        Self(process)
+    }
+
+    pub fn id(&self) -> u32 {
+        self.0
+    }
+
+    /// The processor time that it has used, for itself and in the kernel.
+    pub fn processor_time(&self) -> Result<Duration> {
+        let mut ticks = 0;
+        for process in self.all() {
+            let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
+            // Behind the name, which may contain anything.
+            let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+            for at in [11, 12] {
+                ticks += fields.get(at).ok_or("no such field")?.parse::<u64>()?;
+            }
+        }
+        Ok(Duration::from_secs_f64(ticks as f64 / TICKS))
+    }
+
+    /// The memory that it has now, in MB.
+    pub fn megabytes(&self) -> Result<f64> {
+        let mut kibibytes = 0.0;
+        for process in self.all() {
+            let status = fs::read_to_string(format!("/proc/{process}/status"))?;
+            let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
+            kibibytes += line.trim().trim_end_matches(" kB").parse::<f64>()?;
+        }
+        Ok(kibibytes * 1024.0 / 1e6)
+    }
+
+    fn all(&self) -> Vec<u32> {
+        let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.0)).unwrap_or_default();
+        let children = children.split_whitespace().filter_map(|child| child.parse().ok());
+        std::iter::once(self.0).chain(children).collect()
+    }
+}
+
+/// Another server; ended when dropped.
+pub struct Other(Child);
+
+impl Other {
+    /// Starts it, and waits until it listens.
+    pub async fn start(mut command: Command, port: u16) -> Result<Self> {
+        let quiet = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let other = Self(quiet.spawn()?);
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            pause().await;
+        }
+        Ok(other)
+    }
+
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
+}
+
+impl Drop for Other {
+    fn drop(&mut self) {
+        // So that nginx ends its workers.
+        let _ = Command::new("kill").args(["-TERM", &self.0.id().to_string()]).status();
+        let _ = self.0.wait();
+    }
+}
