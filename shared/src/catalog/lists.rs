@@ -255,7 +255,7 @@ impl Walk {
         loop {
             while let Some((key, entry)) = self.cursor.next_here()? {
                 if self.may_take(&entry).await? {
-                    return positioned(&key, Arc::new(entry)).map(Some);
+                    return positioned(&key, entry).map(Some);
                 }
             }
             let Some(leaf) = self.cursor.next_leaf(|_| true).await? else { return Ok(None) };

@@ -146,7 +146,7 @@ impl View {
 
     /// The root's entry of an image.
     pub(super) async fn in_root(&self, id: &str) -> Result<Option<Arc<Entry>>, CatalogError> {
-        Ok(self.reader.get(&self.root.names, id).await?.map(Arc::new))
+        Ok(self.reader.get(&self.root.names, id).await?)
     }
 
     /// The entry of an image, if it is live.
@@ -249,7 +249,7 @@ impl View {
         let next = async |(mut cursor, wanted): (Cursor<Entries>, _)| {
             let is_wanted: &(dyn Fn(&Sums) -> bool + Send + Sync) = &wanted;
             let next = cursor.next(|link| is_wanted(&link.summary)).await?;
-            Ok(next.map(|(key, entry)| ((key, Arc::new(entry)), (cursor, wanted))))
+            Ok(next.map(|found| (found, (cursor, wanted))))
         };
         stream::try_unfold((cursor, wanted), next).boxed()
     }

@@ -4,7 +4,6 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::node::{Link, Node, Tree};
-use crate::reader::decode;
 use crate::{Entry, Reader, Schema, TreeError};
 
 /// The order in which a [`Cursor`] returns entries.
@@ -64,8 +63,8 @@ impl<S: Schema> Cursor<S> {
         let Some(Frame { link, node, rest }) = self.path.last_mut() else { return Ok(None) };
         let Node::Leaf(entries) = &**node else { return Ok(None) };
         let Some(at) = self.direction.next(rest) else { return Ok(None) };
-        let (key, json) = &entries[at];
-        Ok(Some((key.clone(), decode::<S>(link, json.get())?)))
+        let (key, leaf) = &entries[at];
+        Ok(Some((key.clone(), leaf.value(link)?)))
     }
 
     /// The next leaf below links that are `wanted`, and wanted itself. It is not read, unless it is

@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use serde_json::value::RawValue;
 
-use crate::node::{Link, Node, Tree};
-use crate::reader::decode;
+use crate::node::{Leaf, Link, Node, Tree, decode};
 use crate::{Reader, Schema, TreeError};
 
 /// An entry that two trees do not share.
@@ -109,7 +108,7 @@ impl<S: Schema> Side<S> {
             }
             Node::Leaf(entries) => {
                 let entry =
-                    |(key, json): &(Box<str>, Box<RawValue>)| Part::Entry(key.clone(), json.clone(), link.clone());
+                    |(key, leaf): &(Box<str>, Leaf<S>)| Part::Entry(key.clone(), leaf.json.clone(), link.clone());
                 self.rest.extend(entries.iter().rev().map(entry));
             }
         }
@@ -134,7 +133,7 @@ fn difference<S: Schema>(
     }
     let Some((key, ..)) = before.as_ref().or(after.as_ref()) else { return Ok(None) };
     let value = |entry: &Option<(_, Box<RawValue>, Link<S>)>| match entry {
-        Some((_, json, link)) => decode::<S>(link, json.get()).map(Some),
+        Some((_, json, link)) => decode::<S>(link, json).map(Some),
         None => Ok(None),
     };
     Ok(Some(Difference { key: key.clone(), before: value(&before)?, after: value(&after)? }))

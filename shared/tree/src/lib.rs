@@ -35,11 +35,13 @@ pub use reach::LostRange;
 pub use reader::Reader;
 pub use update::{Changes, Updated};
 
+use std::sync::Arc;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// A key and its value.
-pub type Entry<S> = (Box<str>, <S as Schema>::Value);
+pub type Entry<S> = (Box<str>, Arc<<S as Schema>::Value>);
 
 /// What the entries of a tree are.
 pub trait Schema: Send + Sync + Sized + 'static {

@@ -8,6 +8,7 @@
 use std::fmt;
 use std::io::{Read as _, Write as _};
 use std::marker::PhantomData;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use flate2::read::GzDecoder;
@@ -65,10 +66,40 @@ impl<S: Schema> Tree<S> {
 
 /// A decoded page: its level, and its entries in the order of their keys.
 pub(crate) enum Node<S: Schema> {
-    /// Values are decoded when they are asked for: a lookup needs one of them.
-    Leaf(Vec<(Box<str>, Box<RawValue>)>),
+    Leaf(Vec<(Box<str>, Leaf<S>)>),
     /// Children, each under the last key below it.
     Inner(Vec<(Box<str>, Link<S>)>),
+}
+
+/// The value of an entry. It is decoded when it is first asked for: a lookup needs one of a page.
+pub(crate) struct Leaf<S: Schema> {
+    pub(crate) json: Box<RawValue>,
+    value: OnceLock<Arc<S::Value>>,
+}
+
+impl<S: Schema> Leaf<S> {
+    fn of(json: Box<RawValue>) -> Self {
+        Self { json, value: OnceLock::new() }
+    }
+
+    /// The value, which stays in memory with the page that the link references.
+    pub(crate) fn value(&self, link: &Link<S>) -> Result<Arc<S::Value>, TreeError> {
+        if let Some(value) = self.value.get() {
+            return Ok(Arc::clone(value));
+        }
+        let value = self.decode(link)?;
+        Ok(Arc::clone(self.value.get_or_init(|| Arc::new(value))))
+    }
+
+    /// The value, decoded for the caller alone.
+    pub(crate) fn decode(&self, link: &Link<S>) -> Result<S::Value, TreeError> {
+        decode::<S>(link, &self.json)
+    }
+}
+
+/// Decodes a value of the page that a link references.
+pub(crate) fn decode<S: Schema>(link: &Link<S>, json: &RawValue) -> Result<S::Value, TreeError> {
+    serde_json::from_str(json.get()).map_err(|e| TreeError::Damaged { page: link.page, reason: e.to_string() })
 }
 
 impl<S: Schema> Node<S> {
@@ -81,7 +112,8 @@ impl<S: Schema> Node<S> {
         let mut json = Vec::new();
         GzDecoder::new(&bytes[..]).take(JSON_AT_MOST).read_to_end(&mut json).map_err(|e| damaged(e.to_string()))?;
         if link.level == 0 {
-            return Ok(Self::Leaf(entries(link, &json)?));
+            let values: Vec<(Box<str>, Box<RawValue>)> = entries(link, &json)?;
+            return Ok(Self::Leaf(values.into_iter().map(|(key, json)| (key, Leaf::of(json))).collect()));
         }
         let children: Vec<(Box<str>, Child<S>)> = entries(link, &json)?;
         let below = |child: Child<S>| Link {
@@ -97,7 +129,7 @@ impl<S: Schema> Node<S> {
     pub(crate) fn of_items(level: u8, items: Vec<Item<S>>) -> Self {
         let link = |item: Item<S>| item.link.map(|link| (item.key, link));
         match level {
-            0 => Self::Leaf(items.into_iter().map(|item| (item.key, item.json)).collect()),
+            0 => Self::Leaf(items.into_iter().map(|item| (item.key, Leaf::of(item.json))).collect()),
             _ => Self::Inner(items.into_iter().filter_map(link).collect()),
         }
     }
@@ -138,7 +170,11 @@ impl<S: Schema> Node<S> {
     /// Memory that it occupies, approximately, in bytes.
     pub(crate) fn weight(&self) -> u64 {
         let weight = match self {
-            Self::Leaf(entries) => entries.iter().map(|(key, value)| key.len() + value.get().len() + 64).sum::<usize>(),
+            // A decoded value has about as much text as its JSON.
+            Self::Leaf(entries) => {
+                let value = size_of::<Leaf<S>>() + size_of::<S::Value>();
+                entries.iter().map(|(key, leaf)| key.len() + 2 * leaf.json.get().len() + value + 32).sum::<usize>()
+            }
             Self::Inner(children) => {
                 children.iter().map(|(key, _)| key.len() + 32 + size_of::<Link<S>>()).sum::<usize>()
             }

@@ -5,7 +5,6 @@ use std::collections::HashSet;
 use store::digest::Digest;
 
 use crate::node::{Link, Node, Tree};
-use crate::reader::decode;
 use crate::{Reader, Schema, TreeError};
 
 /// Keys after the first, up to and including the second; without one, there is no limit on that side.
@@ -87,8 +86,8 @@ impl<S: Schema> Reader<S> {
                         }
                     }
                     Node::Leaf(entries) => {
-                        for (key, json) in entries {
-                            each(key, decode::<S>(&link, json.get())?);
+                        for (key, leaf) in entries {
+                            each(key, leaf.decode(&link)?);
                         }
                     }
                 },
@@ -115,8 +114,8 @@ impl<S: Schema> Reader<S> {
             match &*self.node(&link).await? {
                 Node::Inner(children) => rest.extend(children.iter().rev().map(|(_, child)| child.clone())),
                 Node::Leaf(entries) => {
-                    for (key, json) in entries {
-                        each(key, decode::<S>(&link, json.get())?);
+                    for (key, leaf) in entries {
+                        each(key, leaf.decode(&link)?);
                     }
                 }
             }

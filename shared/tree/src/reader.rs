@@ -57,7 +57,7 @@ impl<S: Schema> Reader<S> {
     }
 
     /// The value under a key.
-    pub async fn get(&self, tree: &Tree<S>, key: &str) -> Result<Option<S::Value>, TreeError> {
+    pub async fn get(&self, tree: &Tree<S>, key: &str) -> Result<Option<Arc<S::Value>>, TreeError> {
         let Some(mut link) = tree.top.clone() else { return Ok(None) };
         loop {
             let node = self.node(&link).await?;
@@ -68,7 +68,7 @@ impl<S: Schema> Reader<S> {
                 },
                 Node::Leaf(entries) => {
                     let found = entries.binary_search_by(|(name, _)| (**name).cmp(key)).ok();
-                    return found.map(|at| decode::<S>(&link, entries[at].1.get())).transpose();
+                    return found.map(|at| entries[at].1.value(&link)).transpose();
                 }
             }
         }
@@ -90,8 +90,8 @@ impl<S: Schema> Reader<S> {
                     link = child.clone();
                 }
                 Node::Leaf(entries) => {
-                    let Some((key, json)) = entries.get(n as usize) else { return Ok(None) };
-                    return Ok(Some((key.clone(), decode::<S>(&link, json.get())?)));
+                    let Some((key, leaf)) = entries.get(n as usize) else { return Ok(None) };
+                    return Ok(Some((key.clone(), leaf.value(&link)?)));
                 }
             }
         }
@@ -130,7 +130,7 @@ impl<S: Schema> Reader<S> {
                 None => self.read(leaf).await?,
             };
             let Node::Leaf(entries) = &*node else { unreachable!("only leaves have notes") };
-            let values: Result<Vec<_>, _> = entries.iter().map(|(_, json)| decode::<S>(leaf, json.get())).collect();
+            let values: Result<Vec<_>, _> = entries.iter().map(|(_, value)| value.decode(leaf)).collect();
             Ok(Arc::new(S::note(&values?)))
         };
         self.notes.get_or_insert_async(&leaf.page, read).await
@@ -150,9 +150,4 @@ impl<S: Schema> Reader<S> {
         let bytes = self.pages.read(&link.page).await?.ok_or(TreeError::Missing(link.page))?;
         Node::decode(link, &bytes).map(Arc::new)
     }
-}
-
-/// Decodes a value of a leaf.
-pub(crate) fn decode<S: Schema>(link: &Link<S>, json: &str) -> Result<S::Value, TreeError> {
-    serde_json::from_str(json).map_err(|e| TreeError::Damaged { page: link.page, reason: e.to_string() })
 }

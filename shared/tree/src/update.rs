@@ -8,13 +8,11 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use serde_json::value::RawValue;
 use store::digest::Digest;
 
 use crate::boundary::{BYTES, ENTRIES, ends_run};
 use crate::cursor::Level;
-use crate::node::{Item, Link, Node, Tree, encode};
-use crate::reader::decode;
+use crate::node::{Item, Leaf, Link, Node, Tree, encode};
 use crate::{Reader, Schema, TreeError};
 
 /// Pages stored concurrently.
@@ -134,9 +132,9 @@ impl<S: Schema> Writing<'_, S> {
                 Ok(children.iter().map(|(last, child)| Item::of_link(last.clone(), child)).collect())
             }
             Node::Leaf(entries) => {
-                let item = |(key, json): &(Box<str>, Box<RawValue>)| {
-                    let summary = S::summary(key, &decode::<S>(link, json.get())?);
-                    Ok(Item { key: key.clone(), json: json.clone(), entries: 1, summary, link: None })
+                let item = |(key, leaf): &(Box<str>, Leaf<S>)| {
+                    let summary = S::summary(key, &leaf.decode(link)?);
+                    Ok(Item { key: key.clone(), json: leaf.json.clone(), entries: 1, summary, link: None })
                 };
                 entries.iter().map(item).collect()
             }

@@ -68,6 +68,21 @@ async fn silent_damage_is_noticed_within_an_hour() {
 }
 
 #[tokio::test]
+async fn replaced_file_is_noticed_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let app = app_on(Arc::new(DiskStore::open(folder.path()).unwrap()));
+    for (bytes, other) in [(png(2), png(3)), (large(), vec![9; large().len()])] {
+        let id = store_image(&app.keepsake, bytes.clone()).await;
+        let path = format!("/uploads/{id}");
+        assert!(get(&app, &path).await.body == bytes);
+        fs::write(folder.path().join("uploads").join(&id), other).unwrap();
+        let part = ask(&app, "GET", &path, &[("range", "bytes=50-60")]).await;
+        assert!(part.status == 206 && part.body == bytes[50..=60]);
+        assert!(receive(&app, &path).await == (bytes, false));
+    }
+}
+
+#[tokio::test]
 async fn large_damaged_image_breaks_off_before_its_end_and_is_then_sent_from_the_archive() {
     let folder = tempfile::tempdir().unwrap();
     let app = app_on(Arc::new(DiskStore::open(folder.path()).unwrap()));

@@ -102,7 +102,7 @@ pub async fn collect(
     let mut cursor = Cursor::new(reader, tree, direction, after);
     let mut all = Vec::new();
     while let Some(entry) = cursor.next(|_| true).await? {
-        all.push(entry);
+        all.push((entry.0, *entry.1));
     }
     Ok(all)
 }
