@@ -119,32 +119,30 @@ pub(crate) async fn list(
         text: given(wanted.q),
     };
     let flat = given(wanted.flat).map_or(Ok(false), |flat| parse_bool("flat", &flat))? || filter.group_id.is_some();
-    let etag = |version: Digest| {
-        // The page is a function of the state and the request.
-        let named = format!("{version} {} {}", app.public_url, uri.query().unwrap_or_default());
-        format!("\"{}\"", Digest::of(named.as_bytes())).parse::<ETag>().map_err(Problem::internal)
-    };
-    let present = Validators { etag: etag(app.keepsake.images.version().await?)?, last_modified: None };
-    if !present.is_modified(&headers)? {
-        return Ok(conditions::revalidated(present.etag, StatusCode::NOT_MODIFIED));
+    let view = app.keepsake.images.view().await?;
+    // The page is a function of the state and the request.
+    let named = format!("{} {} {}", view.version(), app.public_url, uri.query().unwrap_or_default());
+    let etag: ETag = format!("\"{}\"", Digest::of(named.as_bytes())).parse().map_err(Problem::internal)?;
+    let validators = Validators { etag, last_modified: None };
+    if !validators.is_modified(&headers)? {
+        return Ok(conditions::revalidated(validators.etag, StatusCode::NOT_MODIFIED));
     }
-    let (version, body) = if flat {
+    let body = if flat {
         let last = after.map(|position| position.last);
         loop {
-            let page = app.keepsake.images.list(&filter, last.as_ref(), limit).await?;
-            let body = json_of_images(&app, &page)?;
+            let body = json_of_images(&app, &Page::of(&view, &filter, last.as_ref(), limit).await?)?;
             if fits(&app, &body) || limit == 1 {
-                break (page.version, body);
+                break body;
             }
             limit /= 2;
         }
     } else {
         let mut most_files = usize::MAX;
         loop {
-            let page = app.keepsake.groups.list(&filter, after.as_ref(), limit).await?;
+            let page = GroupedPage::of(&view, &filter, after.as_ref(), limit).await?;
             let body = json_of_groups(&app, &page, most_files)?;
             if fits(&app, &body) || most_files == 1 {
-                break (page.version, body);
+                break body;
             }
             // A group that is too large for an answer shows its first images.
             match limit {
@@ -153,7 +151,7 @@ pub(crate) async fn list(
             }
         }
     };
-    Ok(conditions::revalidated(etag(version)?, ([(CONTENT_TYPE, "application/json")], body)))
+    Ok(conditions::revalidated(validators.etag, ([(CONTENT_TYPE, "application/json")], body)))
 }
 
 fn parse_limit(limit: &str) -> Result<usize> {

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use futures::stream::{self, StreamExt};
 use reqwest::header::CONTENT_TYPE;
@@ -103,8 +103,8 @@ pub struct Store {
     pub plan: Times,
     /// Memory after a start, in MB.
     pub at_start: f64,
-    /// Bytes written for each of some uploads that were two seconds apart, beyond the two copies of the image, in kB,
-    /// without and with a key.
+    /// Bytes written for each of some uploads that were two seconds apart, beyond the two copies of the image and without
+    /// `image-metadata.json`, in kB, without and with a key.
     pub written: f64,
     pub written_keyed: f64,
     pub restart: Times,
@@ -248,6 +248,13 @@ impl Store {
         timed(self.client.get(self.url(path)?)).await
     }
 
+    /// When each `image-metadata.json` was written last, and its length in bytes.
+    pub fn metadata_files(&self) -> Result<[(SystemTime, u64); 2]> {
+        let data = data_of(&self.folder);
+        let look = |path: &str| fs::metadata(data.join(path)).and_then(|meta| Ok((meta.modified()?, meta.len())));
+        Ok([look("image-metadata.json")?, look("backups/image-metadata.json")?])
+    }
+
     /// What the server has had written so far, in bytes.
     pub fn bytes_written(&self) -> Result<u64> {
         self.server.as_ref().ok_or("the server is not running")?.written()
@@ -273,8 +280,8 @@ impl Store {
     #[expect(clippy::disallowed_methods, reason = "measures time")]
     async fn restart_with(&mut self, backup_every: u32) -> Result<Duration> {
         self.peak_megabytes()?;
-        let begin = Instant::now();
         self.server.take().map(Server::stop).transpose()?;
+        let begin = Instant::now();
         self.server = Some(Server::start(&self.program, &data_of(&self.folder), &self.client, backup_every).await?);
         Ok(begin.elapsed())
     }

@@ -4,8 +4,10 @@
 //! the same requests over 64 connections for a second. The load comes from the same machine, so only the processor time of
 //! a server is its own; requests a second are those of server and load together.
 
+#[allow(dead_code, reason = "some of it is for the growth of stores")]
 #[path = "../growth/seed.rs"]
 mod seed;
+#[allow(dead_code, reason = "likewise")]
 #[path = "../growth/server.rs"]
 mod server;
 
@@ -72,7 +74,6 @@ async fn run() -> Result<()> {
     let tag = |answer: &reqwest::Response| {
         answer.headers().get("etag").and_then(|tag| tag.to_str().ok()).map(|tag| format!("If-None-Match: {tag}\r\n"))
     };
-    let list_tag = tag(&client.get(format!("{}{list}", keepsake.url)).send().await?).ok_or("no entity tag")?;
 
     let data = data.canonicalize()?;
     let mut servers = vec![("Keepsake", Measured::of(keepsake.id()), keepsake.url.clone())];
@@ -87,7 +88,7 @@ async fn run() -> Result<()> {
     }
 
     println!("{:<26}{:<10}{:>12}{:>14}{:>10}", "", "", "CPU, µs", "requests/s", "MB");
-    for case in cases(&files, &list, &list_tag) {
+    for case in cases(&files, &list) {
         let mut rounds = vec![Vec::new(); servers.len()];
         for _ in 0..ROUNDS {
             for ((_, process, url), rounds) in servers.iter().zip(&mut rounds) {
@@ -118,7 +119,7 @@ async fn run() -> Result<()> {
     Ok(())
 }
 
-fn cases(files: &[String], list: &str, list_tag: &str) -> Vec<Case> {
+fn cases(files: &[String], list: &str) -> Vec<Case> {
     let case =
         |name, path: &str, headers: &str, is_file| Case { name, path: path.into(), headers: headers.into(), is_file };
     vec![

@@ -21,7 +21,6 @@ use crate::services::images::records::{Changed, ImageRecords};
 use crate::services::images::{Filter, Images, Total};
 use crate::services::replication::Replicator;
 use store::ErrorKind;
-use store::digest::Digest;
 
 /// The most images on a page of a list, including those inside of groups; a single larger group may exceed it.
 const MAX_PAGE_IMAGES: usize = 10_000;
@@ -59,14 +58,66 @@ pub struct Cursor {
 /// One page of such a list.
 #[derive(Debug)]
 pub struct GroupedPage {
-    /// The [version](crate::catalog::View::version) of the state that it is a page of.
-    pub version: Digest,
     /// Images and groups, newest first; a group is sorted by its newest image.
     pub entries: Vec<Shown>,
     /// Where the next page starts, if there is one.
     pub next: Option<Cursor>,
     /// The number of entries on all pages; counted for the first page only.
     pub total: Option<Total>,
+}
+
+impl GroupedPage {
+    /// A page of at most `limit` images and groups of a state, newest first, after `after` if given. A group is listed, as a
+    /// whole, if the filter matches one of its images; the type `group` lists groups only.
+    pub async fn of(view: &View, filter: &Filter, after: Option<&Cursor>, limit: usize) -> Result<Self> {
+        let only_groups = filter.kind.as_deref() == Some("group");
+        let filter = &Filter { kind: filter.kind.clone().filter(|_| !only_groups), ..filter.clone() };
+        let takes = filter.takes();
+        let taken = |entry: &Entry| entry.live().is_some_and(&takes);
+        let shows = async |entry: &Entry| {
+            Ok::<_, CatalogError>(match entry.live().and_then(Record::group) {
+                Some(_) if filter.is_empty() => true,
+                Some(group) => view.group(group).await?.iter().any(|(_, member)| taken(member)),
+                None => !only_groups && taken(entry),
+            })
+        };
+        let started = after.map(|after| after.started);
+        let mut leaders = view.leaders_with(after.map(|after| &after.last), started, &filter.tokens());
+        let (mut page, mut more) = (Vec::new(), false);
+        while !more && let Some((position, entry)) = leaders.try_next().await? {
+            if shows(&entry).await? {
+                more = page.len() == limit;
+                if !more {
+                    page.push((position, entry));
+                }
+            }
+        }
+        let total = match after {
+            Some(_) => None,
+            None if filter.is_empty() && !only_groups => Some(Total::Exactly(view.leading().await?)),
+            None => {
+                let rest = leaders.and_then(async |(_, entry)| shows(&entry).await);
+                Some(Total::count(page.len() as u64 + u64::from(more), pin!(rest)).await?)
+            }
+        };
+        let (mut entries, mut images, mut last) = (Vec::new(), 0, None);
+        for (position, entry) in page {
+            let shown = match entry.live().and_then(Record::group) {
+                Some(group) => Group::find(view, group).await?.map(Shown::Group),
+                None => Some(Shown::Image((position.1.clone(), entry))),
+            };
+            images += shown.as_ref().map_or(0, Shown::images);
+            if images > MAX_PAGE_IMAGES && !entries.is_empty() {
+                more = true;
+                break;
+            }
+            entries.extend(shown);
+            last = Some(position);
+        }
+        let newest = view.newest(None).try_next().await?.map_or(Timestamp::MIN, |((newest, _), _)| newest);
+        let next = last.filter(|_| more).map(|last| Cursor { last, started: started.unwrap_or(newest) });
+        Ok(Self { entries, next, total })
+    }
 }
 
 /// New contents of a group.
@@ -157,60 +208,6 @@ pub struct Groups {
 }
 
 impl Groups {
-    /// A page of at most `limit` images and groups, newest first, after `after` if given. A group is listed, as a
-    /// whole, if the filter matches one of its images; the type `group` lists groups only.
-    pub async fn list(&self, filter: &Filter, after: Option<&Cursor>, limit: usize) -> Result<GroupedPage> {
-        self.core.catalog.refresh().await?;
-        let only_groups = filter.kind.as_deref() == Some("group");
-        let filter = &Filter { kind: filter.kind.clone().filter(|_| !only_groups), ..filter.clone() };
-        let takes = filter.takes();
-        let taken = |entry: &Entry| entry.live().is_some_and(&takes);
-        let view = &self.core.catalog.view();
-        let shows = async |entry: &Entry| {
-            Ok::<_, CatalogError>(match entry.live().and_then(Record::group) {
-                Some(_) if filter.is_empty() => true,
-                Some(group) => view.group(group).await?.iter().any(|(_, member)| taken(member)),
-                None => !only_groups && taken(entry),
-            })
-        };
-        let started = after.map(|after| after.started);
-        let mut leaders = view.leaders_with(after.map(|after| &after.last), started, &filter.tokens());
-        let (mut page, mut more) = (Vec::new(), false);
-        while !more && let Some((position, entry)) = leaders.try_next().await? {
-            if shows(&entry).await? {
-                more = page.len() == limit;
-                if !more {
-                    page.push((position, entry));
-                }
-            }
-        }
-        let total = match after {
-            Some(_) => None,
-            None if filter.is_empty() && !only_groups => Some(Total::Exactly(view.leading().await?)),
-            None => {
-                let rest = leaders.and_then(async |(_, entry)| shows(&entry).await);
-                Some(Total::count(page.len() as u64 + u64::from(more), pin!(rest)).await?)
-            }
-        };
-        let (mut entries, mut images, mut last) = (Vec::new(), 0, None);
-        for (position, entry) in page {
-            let shown = match entry.live().and_then(Record::group) {
-                Some(group) => Group::find(view, group).await?.map(Shown::Group),
-                None => Some(Shown::Image((position.1.clone(), entry))),
-            };
-            images += shown.as_ref().map_or(0, Shown::images);
-            if images > MAX_PAGE_IMAGES && !entries.is_empty() {
-                more = true;
-                break;
-            }
-            entries.extend(shown);
-            last = Some(position);
-        }
-        let newest = view.newest(None).try_next().await?.map_or(Timestamp::MIN, |((newest, _), _)| newest);
-        let next = last.filter(|_| more).map(|last| Cursor { last, started: started.unwrap_or(newest) });
-        Ok(GroupedPage { version: view.version(), entries, next, total })
-    }
-
     /// The group with this id.
     pub async fn get(&self, id: &str) -> Result<Group> {
         self.core.catalog.refresh().await?;

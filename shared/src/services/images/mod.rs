@@ -13,7 +13,7 @@ use futures::stream::{Stream, TryStreamExt};
 use jiff::SignedDuration;
 
 use self::records::Changed;
-use crate::catalog::{CatalogError, Content, Entry, Position, Record, Tokens, Tombstone};
+use crate::catalog::{CatalogError, Content, Entry, Position, Record, Tokens, Tombstone, View};
 use crate::core::Core;
 use crate::core::ages::{AGING, uploaded_after};
 use crate::core::archive::Archived;
@@ -24,7 +24,6 @@ use crate::services::images::records::ImageRecords;
 use crate::services::replication::Replicator;
 use crate::services::thumbnails::ThumbnailSource;
 use store::ErrorKind;
-use store::digest::Digest;
 
 pub use self::fields::{DEFAULT_CATEGORY, DEFAULT_ORDER, Edit, Fields, MAX_DESCRIPTION, MAX_NAME};
 pub use self::read_through::TRUSTED;
@@ -51,14 +50,40 @@ pub struct Filter {
 /// One page of a list.
 #[derive(Debug)]
 pub struct Page {
-    /// The [version](crate::catalog::View::version) of the state that it is a page of.
-    pub version: Digest,
     /// The images, newest first.
     pub images: Vec<(ImageId, Arc<Entry>)>,
     /// Where the next page starts, if there is one.
     pub next: Option<Position>,
     /// The number of images on all pages; counted for the first page only.
     pub total: Option<Total>,
+}
+
+impl Page {
+    /// A page of at most `limit` images of a state, newest first, after `after` if given.
+    pub async fn of(view: &View, filter: &Filter, after: Option<&Position>, limit: usize) -> Result<Self> {
+        let takes = filter.takes();
+        let mut newest = view.newest_with(after, &filter.tokens());
+        let (mut page, mut more) = (Vec::new(), false);
+        while !more && let Some((position, entry)) = newest.try_next().await? {
+            if entry.live().is_some_and(&takes) {
+                more = page.len() == limit;
+                if !more {
+                    page.push((position, entry));
+                }
+            }
+        }
+        let total = match after {
+            Some(_) => None,
+            None if filter.is_empty() => Some(Total::Exactly(view.totals().live)),
+            None => {
+                let rest = newest.map_ok(|(_, entry)| entry.live().is_some_and(&takes));
+                Some(Total::count(page.len() as u64 + u64::from(more), rest).await?)
+            }
+        };
+        let next = page.last().filter(|_| more).map(|(position, _)| position.clone());
+        let images = page.into_iter().map(|((_, id), entry)| (id, entry)).collect();
+        Ok(Self { images, next, total })
+    }
 }
 
 /// The number of entries of a list.
@@ -176,38 +201,15 @@ pub struct Images {
 }
 
 impl Images {
-    /// A page of at most `limit` images, newest first, after `after` if given.
-    pub async fn list(&self, filter: &Filter, after: Option<&Position>, limit: usize) -> Result<Page> {
+    /// The present state of the catalog.
+    pub async fn view(&self) -> Result<View> {
         self.core.catalog.refresh().await?;
-        let takes = filter.takes();
-        let view = self.core.catalog.view();
-        let mut newest = view.newest_with(after, &filter.tokens());
-        let (mut page, mut more) = (Vec::new(), false);
-        while !more && let Some((position, entry)) = newest.try_next().await? {
-            if entry.live().is_some_and(&takes) {
-                more = page.len() == limit;
-                if !more {
-                    page.push((position, entry));
-                }
-            }
-        }
-        let total = match after {
-            Some(_) => None,
-            None if filter.is_empty() => Some(Total::Exactly(view.totals().live)),
-            None => {
-                let rest = newest.map_ok(|(_, entry)| entry.live().is_some_and(&takes));
-                Some(Total::count(page.len() as u64 + u64::from(more), rest).await?)
-            }
-        };
-        let next = page.last().filter(|_| more).map(|(position, _)| position.clone());
-        let images = page.into_iter().map(|((_, id), entry)| (id, entry)).collect();
-        Ok(Page { version: view.version(), images, next, total })
+        Ok(self.core.catalog.view())
     }
 
-    /// The [version](crate::catalog::View::version) of the present state of the catalog.
-    pub async fn version(&self) -> Result<Digest> {
-        self.core.catalog.refresh().await?;
-        Ok(self.core.catalog.view().version())
+    /// A page of at most `limit` images of the present state, newest first, after `after` if given.
+    pub async fn list(&self, filter: &Filter, after: Option<&Position>, limit: usize) -> Result<Page> {
+        Page::of(&self.view().await?, filter, after, limit).await
     }
 
     /// The state of a live image.
