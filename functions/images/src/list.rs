@@ -120,8 +120,9 @@ pub(crate) async fn list(
     };
     let flat = given(wanted.flat).map_or(Ok(false), |flat| parse_bool("flat", &flat))? || filter.group_id.is_some();
     let view = app.keepsake.images.view().await?;
-    // The page is a function of the state and the request.
-    let named = format!("{} {} {}", view.version(), app.public_url, uri.query().unwrap_or_default());
+    // The page is a function of the state, the program, its address and the request.
+    let (program, query) = (env!("CARGO_PKG_VERSION"), uri.query().unwrap_or_default());
+    let named = format!("{} {program} {} {query}", view.version(), app.public_url);
     let etag: ETag = format!("\"{}\"", Digest::of(named.as_bytes())).parse().map_err(Problem::internal)?;
     let validators = Validators { etag, last_modified: None };
     if !validators.is_modified(&headers)? {

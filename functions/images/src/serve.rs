@@ -16,6 +16,7 @@ use shared::digest::Digest;
 use shared::file_name;
 use shared::http::range::{self, Wanted};
 use shared::http::{App, Binary, Path, Problem, Query};
+use shared::images::Check;
 use shared::layout::ImageId;
 use shared::media::Format;
 use shared::media::location::Patches;
@@ -175,7 +176,11 @@ impl Source {
     async fn read(&self, app: &App, id: &ImageId, range: Option<Range<u64>>, patches: Patches) -> Result<Body> {
         let start = range.as_ref().map_or(0, |range| range.start);
         let object = match self {
-            Self::Recorded(digest, size) => app.keepsake.bytes.open(id, *digest, *size, range).await?,
+            Self::Recorded(digest, size) => {
+                // The replacements are those for the right bytes, so no others may be sent.
+                let check = if app.strip_gps { Check::BeforeSending } else { Check::WhileSending };
+                app.keepsake.bytes.open(id, (*digest, *size), range, check).await?
+            }
             Self::Located((store, meta)) => match store.get(&meta.key, range).await {
                 Err(error) if error.is_not_found() => return Err(Error::NoSuchImage(id.to_string())),
                 object => object.map_err(Error::from).and_then(|object| match object.meta.etag == meta.etag {

@@ -235,11 +235,13 @@ impl Restores {
         });
         let look = async |(id, entry, wanted, size): (ImageId, Arc<Entry>, Digest, Option<u64>)| {
             let found = self.core.primary.digest(&layout::image(&id)).await.intact()?;
-            if found.is_some_and(|(_, digest)| digest == wanted) {
+            if found.as_ref().is_some_and(|(_, digest)| *digest == wanted) {
                 return Ok(None);
             }
+            // A file that cannot be read is in the way, too.
+            let in_the_way = Some(found.map_or(size.unwrap_or_default(), |(meta, _)| meta.size));
             let archived = self.core.archive.has(&wanted, size).await?;
-            Ok::<_, Error>(Some(Lacking { id, entry, in_the_way: Some(size.unwrap_or_default()), archived }))
+            Ok::<_, Error>(Some(Lacking { id, entry, in_the_way, archived }))
         };
         let looked = stream::iter(left.collect::<Vec<_>>()).map(look).buffer_unordered(COPIES);
         looked.try_filter_map(async |wrong| Ok(wrong)).try_collect().await

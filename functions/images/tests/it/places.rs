@@ -9,7 +9,7 @@ use serde_json::json;
 use shared::digest::Digest;
 use shared::http::App;
 use shared::store::testing::{FaultStore, MemoryStore, Operation};
-use shared::store::{Body, Key, PutMode};
+use shared::store::{Body, DiskStore, Key, PutMode};
 use shared::testing::located::{Order, XMP, app1, exif, jpeg_with};
 use shared::testing::{StubStore, app, app_on, import, jpeg_with_a_place, png, request, samples, send, store_image};
 use shared::thumbnails::{Limits, Thumbnails};
@@ -157,6 +157,23 @@ async fn an_image_is_looked_through_once_and_known_from_then_on() {
     assert_eq!(ask(&app, "GET", &path, &[("if-none-match", &etag)]).await.status, 304);
     assert_eq!(ask(&app, "HEAD", &path, &[]).await.status, 200);
     assert_eq!(count.swap(0, Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn large_replaced_image_is_not_sent_before_it_is_compared() {
+    let folder = tempfile::tempdir().unwrap();
+    let app = stripping(app_on(Arc::new(DiskStore::open(folder.path()).unwrap())));
+    let large = |mut bytes: Vec<u8>| {
+        bytes.resize(3 * 1024 * 1024, 0);
+        bytes
+    };
+    let id = store_image(&app.keepsake, large(png(1))).await;
+    let path = format!("/uploads/{id}");
+    assert!(get(&app, &path).await.body == large(png(1)));
+    let replaced = large(jpeg_with_a_place());
+    assert!(says_a_place(&replaced));
+    std::fs::write(folder.path().join("uploads").join(&id), replaced).unwrap();
+    assert!(get(&app, &path).await.body == large(png(1)));
 }
 
 #[tokio::test]

@@ -83,6 +83,23 @@ async fn replaced_file_is_noticed_at_once() {
 }
 
 #[tokio::test]
+async fn bytes_that_another_process_deleted_do_not_come_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = || app_on(Arc::new(DiskStore::open(folder.path()).unwrap()));
+    let (app, other) = (open(), open());
+    let id = store_image(&app.keepsake, png(2)).await;
+    let path = format!("/uploads/{id}");
+    get(&app, &path).await;
+    other.keepsake.images.delete(&id, shared::Any).await.unwrap();
+    // This process may not have noticed yet.
+    get(&app, &path).await;
+    app.keepsake.verifier.repair_suspects().await.unwrap();
+    assert!(!folder.path().join("uploads").join(&id).exists());
+    app.keepsake.core.clock.advance(shared::images::DELETION_DELAY);
+    assert_eq!(get(&app, &path).await.status, 404);
+}
+
+#[tokio::test]
 async fn large_damaged_image_breaks_off_before_its_end_and_is_then_sent_from_the_archive() {
     let folder = tempfile::tempdir().unwrap();
     let app = app_on(Arc::new(DiskStore::open(folder.path()).unwrap()));

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::run::{Ran, run, run_with};
 use crate::photos::photo;
-use crate::server::{self, Server, names};
+use crate::server::{self, Server, eventually, names};
 
 async fn filled(server: &Server, numbers: std::ops::Range<u32>) -> Vec<String> {
     let mut ids = Vec::new();
@@ -55,6 +55,8 @@ async fn commands_answer_what_the_api_answers() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path());
     filled(&server, 0..3).await;
+    let commits = folder.path().join("image-metadata.d");
+    eventually("the commits are compacted", || names(commits.clone()).is_empty()).await;
     let made = run(folder.path(), &["backup", "--json"]).ends(0).json();
     assert_eq!((&made["success"], &made["fileCount"]), (&json!(true), &json!(3)));
     let name = made["backupName"].as_str().unwrap();

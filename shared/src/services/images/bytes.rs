@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use futures::stream::{self, BoxStream, StreamExt};
+use jiff::Timestamp;
 use tokio::sync::Semaphore;
 
 use crate::catalog::Record;
@@ -45,57 +46,67 @@ impl ImageBytes {
     }
 
     /// Opens an image for sending, or a range of it: only bytes that are right are sent. A copy that was read through
-    /// within [`TRUSTED`](super::TRUSTED) is not read through again. A large one that was not is read through while it
-    /// is sent, and the body fails before its last bytes if they are wrong; the next request then gets the replica.
+    /// within [`TRUSTED`](super::TRUSTED) is not read through again. With [`Check::WhileSending`], a large one that was
+    /// not is read through while it is sent, and the body fails before its last bytes if they are wrong; the next
+    /// request then gets the replica.
     pub async fn open(
         self: &Arc<Self>,
         id: &ImageId,
-        digest: Digest,
-        size: u64,
+        (digest, size): (Digest, u64),
         range: Option<Range<u64>>,
+        check: Check,
     ) -> Result<Object> {
-        let key = layout::image(id);
-        if let Some(object) = self.open_read_through(id, digest, &range).await {
+        // Players begin with a range of everything.
+        let range = range.filter(|range| *range != (0..size));
+        if let Some(object) = self.open_read_through(id, (digest, size), &range).await {
             return Ok(object);
         }
         if size <= SMALL {
-            let mut bytes = BytesMut::new();
+            let mut bytes = AtMost { bytes: BytesMut::new(), most: size };
             let (_, meta) = self.verified_seen_by(&mut bytes, id, digest).await?;
             if meta.size != size {
                 return Err(Error::MissingBytes);
             }
             let Range { start, end } = range.unwrap_or(0..size);
-            let part = bytes.freeze().slice(start as usize..end as usize);
+            let part = bytes.bytes.freeze().slice(start as usize..end as usize);
             return Ok(Object { meta, body: stream::iter([Ok(part)]).boxed() });
         }
+        let opened = self.core.clock.now();
         if range.is_none()
-            && let Ok(object) = self.core.primary.get(&key, None).await
+            && check == Check::WhileSending
+            && let Ok(object) = self.core.primary.get(&layout::image(id), None).await
             && object.meta.size == size
-            && !self.read_through.is_wrong(id, digest, &object.meta.etag, self.core.clock.now())
+            && !self.read_through.is_wrong(id, digest, &object.meta.etag, opened)
         {
-            return Ok(self.checked(id.clone(), digest, object));
+            return Ok(self.checked(id.clone(), digest, object, opened));
         }
         // It is never closed, so this is a permit.
         let _permit = self.reading_through.acquire().await;
         // Another request may have read it through meanwhile.
-        if let Some(object) = self.open_read_through(id, digest, &range).await {
+        if let Some(object) = self.open_read_through(id, (digest, size), &range).await {
             return Ok(object);
         }
         let (store, meta) = self.verified(id, digest).await?;
         let object = store.get(&meta.key, range).await?;
-        if object.meta.etag == meta.etag { Ok(object) } else { Err(Error::MissingBytes) }
+        let is_same = object.meta.etag == meta.etag && meta.size == size;
+        if is_same { Ok(object) } else { Err(Error::MissingBytes) }
     }
 
     /// Opens a copy that was read through lately and is right.
-    async fn open_read_through(&self, id: &ImageId, digest: Digest, range: &Option<Range<u64>>) -> Option<Object> {
+    async fn open_read_through(
+        &self,
+        id: &ImageId,
+        (digest, size): (Digest, u64),
+        range: &Option<Range<u64>>,
+    ) -> Option<Object> {
         let right = self.read_through.right(id, digest, self.core.clock.now())?;
         // A failure is met again, and handled, by what follows.
         let object = self.core.primary.get(&layout::image(id), range.clone()).await.ok()?;
-        (object.meta.etag == right).then_some(object)
+        (object.meta.etag == right && object.meta.size == size).then_some(object)
     }
 
     /// The object with a body that fails before its last chunk if the bytes are wrong.
-    fn checked(self: &Arc<Self>, id: ImageId, digest: Digest, object: Object) -> Object {
+    fn checked(self: &Arc<Self>, id: ImageId, digest: Digest, object: Object, opened: Timestamp) -> Object {
         struct Reading {
             images: Arc<ImageBytes>,
             id: ImageId,
@@ -119,7 +130,7 @@ impl ImageBytes {
             }
             let Reading { images, id, meta, hasher, held, .. } = reading;
             let is_right = hasher.finish() == digest;
-            images.remember(&id, &meta, digest, is_right);
+            images.read_through.remember(&id, meta.etag.clone(), digest, is_right, opened);
             if is_right {
                 return Ok(held.map(|held| (held, None)));
             }
@@ -127,11 +138,6 @@ impl ImageBytes {
             Err(StoreError::new("read", meta.key, ErrorKind::Corrupt))
         });
         Object { meta: described, body: body.boxed() }
-    }
-
-    /// Remembers whether a version of an image in the primary is right.
-    fn remember(&self, id: &ImageId, meta: &ObjectMeta, digest: Digest, is_right: bool) {
-        self.read_through.remember(id, meta.etag.clone(), digest, is_right, self.core.clock.now());
     }
 
     /// Where an image's bytes are complete: in the primary, else in the archive. Skips a copy whose length differs from
@@ -167,14 +173,14 @@ impl ImageBytes {
         id: &ImageId,
         digest: Digest,
     ) -> Result<(Store, ObjectMeta)> {
-        let mut failure = None;
+        let (mut failure, began) = (None, self.core.clock.now());
         let (primary, archive) = (&self.core.primary, self.core.archive.store());
         let copies = [(true, primary, layout::image(id)), (false, archive, layout::archived_image(&digest))];
         for (is_primary, store, key) in copies {
             match store.inspect_seen_by(observer, &key).await.intact() {
                 Ok(Some((meta, found))) if found == digest => {
                     if is_primary {
-                        self.remember(id, &meta, digest, true);
+                        self.read_through.remember(id, meta.etag.clone(), digest, true, began);
                     }
                     return Ok((store.clone(), meta));
                 }
@@ -184,7 +190,7 @@ impl ImageBytes {
                 }
                 Ok(found) => {
                     if let Some((meta, _)) = found.filter(|_| is_primary) {
-                        self.remember(id, &meta, digest, false);
+                        self.read_through.remember(id, meta.etag, digest, false, began);
                     }
                     if self.suspect(id).await {
                         tracing::error!(image = %id, "a copy of an image is missing or does not match its digest");
@@ -227,7 +233,10 @@ impl ImageBytes {
     /// Records an image for a repair; returns whether it is new. Skips images while writes are fenced, since a repair
     /// would fail, and deleted images of a backup, whose bytes are in the archive alone.
     async fn suspect(&self, id: &ImageId) -> bool {
-        // A repair looks again, so an image that cannot be looked up may be recorded.
+        // It may have been deleted since. A repair looks again, so an image that cannot be looked up may be recorded.
+        if let Err(error) = self.core.catalog.refresh().await {
+            tracing::debug!(error = &error as &dyn std::error::Error, "the catalog could not be refreshed");
+        }
         let lives = self.core.catalog.view().is_live(id.as_str()).await.unwrap_or(true);
         let is_new = lives && !self.core.is_fenced() && lock(&self.suspects).insert(id.clone());
         if is_new {
@@ -255,6 +264,33 @@ impl ImageBytes {
                 let (store, meta) = self.locate(id, record).await?;
                 Ok(store.get(&meta.key, None).await?.bytes().await?)
             }
+        }
+    }
+}
+
+/// When a large image is compared with its digest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Check {
+    /// Before the first byte is sent.
+    BeforeSending,
+    /// While it is sent; before the last bytes.
+    WhileSending,
+}
+
+/// Collects bytes as long as there are not more than are wanted.
+struct AtMost {
+    bytes: BytesMut,
+    most: u64,
+}
+
+impl Observer for AtMost {
+    fn begin(&mut self, size: u64) {
+        self.bytes = BytesMut::with_capacity(size.min(self.most) as usize);
+    }
+
+    fn see(&mut self, chunk: &[u8]) {
+        if (self.bytes.len() + chunk.len()) as u64 <= self.most {
+            self.bytes.extend_from_slice(chunk);
         }
     }
 }

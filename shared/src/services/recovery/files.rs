@@ -24,6 +24,7 @@ impl Recovery {
     ) -> Result<Vec<(ImageId, Change)>> {
         let now = self.core.clock.now();
         let tickets = self.tickets.open().await?;
+        self.core.catalog.refresh().await?;
         let mut adopted = Vec::new();
         for (id, listed) in unrecorded {
             // Newer than the listing: the file may have got its record since.

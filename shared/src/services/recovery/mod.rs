@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
+use jiff::SignedDuration;
 
 use crate::catalog::{Loaded, Record};
 use crate::core::ages::IN_FLIGHT;
@@ -34,6 +35,8 @@ pub use state::{RecoveryState, Report, Restoring};
 
 /// A start does not wait until the files of so many images were compared with their records.
 const LARGE: u64 = 10_000;
+/// How old the state of the catalog may be when an image is healed.
+const RECENT: SignedDuration = SignedDuration::from_secs(1);
 
 /// What an image with a record needs.
 enum Need {
@@ -278,6 +281,9 @@ impl Recovery {
 
     async fn heal(&self, id: &ImageId, need: Need) -> Result<Healed> {
         // Since the comparison, the image may have been deleted, and another one imported under its name.
+        if !self.core.catalog.is_fresh(RECENT) {
+            self.core.catalog.refresh().await?;
+        }
         let Some(entry) = self.core.catalog.view().get_live(id.as_str()).await? else { return Ok(Healed::Outdated) };
         if need.content().is_some_and(|digest| entry.content_digest() != Some(digest)) {
             return Ok(Healed::Outdated);
@@ -293,6 +299,7 @@ impl Recovery {
                     self.core.archive.quarantine(&self.core.primary, &layout::image(id)).await?;
                 }
                 let brought = self.core.archive.bring_back(&self.core.primary, id, digest).await?;
+                self.core.catalog.refresh().await?;
                 if brought == Archived::Yes && !self.core.catalog.view().is_live(id.as_str()).await? {
                     // It was deleted meanwhile, and the archive has the restored bytes.
                     self.core.primary.delete(&layout::image(id)).await?;

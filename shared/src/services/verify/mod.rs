@@ -276,6 +276,8 @@ impl Verifier {
     }
 
     async fn repair_suspect(&self, id: &ImageId, findings: &mut Findings) -> Result<()> {
+        // Bytes of an image that another process has just deleted must not come back.
+        self.core.catalog.refresh().await?;
         let entry = self.core.catalog.view().get_live(id.as_str()).await?;
         let Some(digest) = entry.and_then(|entry| entry.live()?.sha256) else { return Ok(()) };
         match self.look_at(id, digest).await? {

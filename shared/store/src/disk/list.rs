@@ -33,9 +33,37 @@ struct Level {
     folder: Box<dyn Handle>,
     /// The prefix of the keys in this folder: empty, or a path that ends in `/`.
     path: String,
-    /// The remaining names, sorted. A folder's name ends in `/`, which sorts it in key order: `a.txt` comes before
-    /// `a/b`, although `a` comes before `a.txt`.
-    names: std::vec::IntoIter<String>,
+    names: Names,
+}
+
+/// The names in a folder, in one allocation: there may be a million. A folder's name ends in `/`, which sorts it in key
+/// order: `a.txt` comes before `a/b`, although `a` comes before `a.txt`.
+#[derive(Default)]
+struct Names {
+    /// Each name and a NUL, which no name contains.
+    text: String,
+    /// Where the remaining names start in the text; the next one is the last.
+    starts: Vec<usize>,
+}
+
+impl Names {
+    fn push(&mut self, name: &str, suffix: &str) {
+        self.starts.push(self.text.len());
+        self.text.extend([name, suffix, "\0"]);
+    }
+
+    fn sort(&mut self) {
+        let text = &self.text;
+        self.starts.sort_unstable_by(|a, b| name_at(text, *b).cmp(name_at(text, *a)));
+    }
+
+    fn next(&mut self) -> Option<String> {
+        self.starts.pop().map(|start| name_at(&self.text, start).to_owned())
+    }
+}
+
+fn name_at(text: &str, start: usize) -> &str {
+    text[start..].split('\0').next().unwrap_or_default()
 }
 
 pub(super) fn list(disk: Arc<Disk>, prefix: &str, start_after: Option<&str>) -> BoxStream<'static, Result<ObjectMeta>> {
@@ -129,15 +157,15 @@ impl Walk {
                 break read;
             }
         };
-        names.sort_unstable();
+        names.sort();
         self.left_out += left_out;
-        self.levels.push(Level { folder, path, names: names.into_iter() });
+        self.levels.push(Level { folder, path, names });
         Ok(())
     }
 
     /// The names in a folder that the listing can need, and how many entries cannot be objects.
-    fn read_names(&self, at: At<'_>, folder: &dyn Handle, path: &str) -> Result<(Vec<String>, u64)> {
-        let (mut names, mut left_out) = (Vec::new(), 0);
+    fn read_names(&self, at: At<'_>, folder: &dyn Handle, path: &str) -> Result<(Names, u64)> {
+        let (mut names, mut left_out) = (Names::default(), 0);
         for entry in folder.entries().map_err(|e| at.io(e))? {
             let (name, kind) = entry.map_err(|e| at.io(e))?;
             let Ok(name) = name.into_string() else {
@@ -149,10 +177,10 @@ impl Walk {
             }
             match kind_of(at, folder, &name, kind)? {
                 Some(FileType::Directory) if self.wants(&format!("{path}{name}/"), true) => {
-                    names.push(format!("{name}/"));
+                    names.push(&name, "/");
                 }
                 Some(FileType::RegularFile) if self.wants(&format!("{path}{name}"), false) => {
-                    names.push(name);
+                    names.push(&name, "");
                 }
                 Some(FileType::Directory | FileType::RegularFile) | None => {}
                 Some(_) => left_out += 1,
