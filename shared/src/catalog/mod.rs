@@ -263,11 +263,12 @@ impl Catalog {
         self.cache().uploads_at_first.unwrap_or_default()
     }
 
-    /// The images that these commits change; `None` if one of the commits is not in the cache.
-    pub(crate) fn images_of(&self, commits: &BTreeSet<Uuid>) -> Option<BTreeSet<ImageId>> {
+    /// The images that these commits change, as far as the commits are in the cache. One that is not there any more is in
+    /// every root.
+    pub(crate) fn images_of(&self, commits: &BTreeSet<Uuid>) -> BTreeSet<ImageId> {
         let cache = self.cache();
-        let images = commits.iter().map(|commit| cache.listed.get(commit).map(|images| images.to_vec()));
-        Some(images.collect::<Option<Vec<_>>>()?.into_iter().flatten().collect())
+        let images = commits.iter().filter_map(|commit| cache.listed.get(commit));
+        images.flat_map(|images| images.iter().cloned()).collect()
     }
 
     /// How many commits of the primary wait for compaction, according to the cache.

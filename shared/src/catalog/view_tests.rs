@@ -223,6 +223,16 @@ async fn a_second_search_reads_only_pages_that_may_have_what_it_looks_for() {
     assert!(reads <= 4, "the used storage read {reads} pages");
 }
 
+#[tokio::test]
+async fn commit_that_was_compacted_meanwhile_hides_no_other_that_waits() {
+    let store = Store::new(Arc::new(MemoryStore::new()), Path::new("bodies here never leave memory"));
+    let catalog = Catalog::new(store, vec![], true, Clock::manual(start()));
+    let step = Step { image: 1, minute: 1, group: None, word: Some(0), compacts: false };
+    let id = ImageId::new("001.jpg").unwrap();
+    let waits = catalog.commit(vec![(id.clone(), Change { version: 1, content: content(&step) })]).await.unwrap();
+    assert_eq!(catalog.images_of(&BTreeSet::from([waits, Uuid::nil()])), BTreeSet::from([id]));
+}
+
 #[test]
 fn keys_sort_as_positions_do() {
     let id = |name| ImageId::new(name).unwrap();

@@ -258,7 +258,7 @@ impl Replicator {
     ) -> Result<ReplicationLag> {
         let mut lag = ReplicationLag { images: 0, single_copies: 0, since: queued };
         let view = self.core.catalog.view();
-        let mut images = self.core.catalog.images_of(waiting).unwrap_or_default();
+        let mut images = self.core.catalog.images_of(waiting);
         images.extend(pending_images.iter().cloned());
         for id in images {
             let pending = pending_images.contains(&id);
