@@ -44,14 +44,14 @@ impl Validators {
 
 /// Answers a GET with a representation that may be cached, but must be revalidated before each use, unless the
 /// request's conditions require another answer.
-pub(crate) fn answer<T: IntoResponse>(
+pub(crate) async fn answer<T: IntoResponse>(
     etag: ETag,
     headers: &HeaderMap,
-    representation: impl FnOnce() -> Result<T, Problem>,
+    representation: impl AsyncFnOnce() -> Result<T, Problem>,
 ) -> Result<Response, Problem> {
     let validators = Validators { etag, last_modified: None };
     Ok(match validators.is_modified(headers)? {
-        true => revalidated(validators.etag, representation()?),
+        true => revalidated(validators.etag, representation().await?),
         false => revalidated(validators.etag, StatusCode::NOT_MODIFIED),
     })
 }

@@ -91,7 +91,7 @@ pub(crate) async fn show(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let group = app.keepsake.groups.get(&id).await?;
-    conditions::answer(group_etag(&group), &headers, || json(&app, &group))
+    conditions::answer(group_etag(&group), &headers, async || json(&app, &group)).await
 }
 
 /// Make a group consist of exactly these images, in this order; its other images leave it.

@@ -2,19 +2,19 @@
 
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
 use headers::ETag;
 use serde::{Deserialize, Serialize};
+use shared::catalog::View;
 use shared::digest::Digest;
-use shared::groups::{GroupedPage, Shown};
+use shared::groups::{Cursor, GroupedPage, Shown};
 use shared::http::{App, GroupItem, Item, LAMBDA_MAX_BODY_BYTES, Problem, Query};
 use shared::images::{Filter, Page, Total};
 use shared::{Error, Result};
 use utoipa::ToSchema;
 
-use crate::conditions::{self, Validators};
-use crate::cursor;
+use crate::{conditions, cursor};
 
 /// The most images on one page, and the default.
 const MAX_LIMIT: usize = 1_000;
@@ -105,7 +105,7 @@ pub(crate) async fn list(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let given = |value: Option<String>| value.filter(|value| !value.is_empty());
-    let mut limit = given(wanted.limit).map_or(Ok(MAX_LIMIT), |limit| parse_limit(&limit))?;
+    let limit = given(wanted.limit).map_or(Ok(MAX_LIMIT), |limit| parse_limit(&limit))?;
     let after = given(wanted.cursor).map(|cursor| {
         cursor::decode(&cursor).ok_or_else(|| Error::Invalid("The cursor is not one of a list.".to_owned()))
     });
@@ -124,35 +124,45 @@ pub(crate) async fn list(
     let (program, query) = (env!("CARGO_PKG_VERSION"), uri.query().unwrap_or_default());
     let named = format!("{} {program} {} {query}", view.version(), app.public_url);
     let etag: ETag = format!("\"{}\"", Digest::of(named.as_bytes())).parse().map_err(Problem::internal)?;
-    let validators = Validators { etag, last_modified: None };
-    if !validators.is_modified(&headers)? {
-        return Ok(conditions::revalidated(validators.etag, StatusCode::NOT_MODIFIED));
-    }
-    let body = if flat {
-        let last = after.map(|position| position.last);
+    let page = async || {
+        let body = render(&app, &view, &filter, after.as_ref(), flat, limit).await?;
+        Ok(([(CONTENT_TYPE, "application/json")], body))
+    };
+    conditions::answer(etag, &headers, page).await
+}
+
+/// The JSON of a page of a state. On Lambda, a page that does not fit into a response is shorter.
+async fn render(
+    app: &App,
+    view: &View,
+    filter: &Filter,
+    after: Option<&Cursor>,
+    flat: bool,
+    mut limit: usize,
+) -> Result<Vec<u8>, Problem> {
+    if flat {
+        let last = after.map(|position| &position.last);
         loop {
-            let body = json_of_images(&app, &Page::of(&view, &filter, last.as_ref(), limit).await?)?;
-            if fits(&app, &body) || limit == 1 {
-                break body;
+            let body = json_of_images(app, &Page::of(view, filter, last, limit).await?)?;
+            if fits(app, &body) || limit == 1 {
+                return Ok(body);
             }
             limit /= 2;
         }
-    } else {
-        let mut most_files = usize::MAX;
-        loop {
-            let page = GroupedPage::of(&view, &filter, after.as_ref(), limit).await?;
-            let body = json_of_groups(&app, &page, most_files)?;
-            if fits(&app, &body) || most_files == 1 {
-                break body;
-            }
-            // A group that is too large for an answer shows its first images.
-            match limit {
-                1 => most_files = page.entries.first().map_or(1, |entry| file_count(entry).min(most_files) / 2).max(1),
-                _ => limit /= 2,
-            }
+    }
+    let mut most_files = usize::MAX;
+    loop {
+        let page = GroupedPage::of(view, filter, after, limit).await?;
+        let body = json_of_groups(app, &page, most_files)?;
+        if fits(app, &body) || most_files == 1 {
+            return Ok(body);
         }
-    };
-    Ok(conditions::revalidated(validators.etag, ([(CONTENT_TYPE, "application/json")], body)))
+        // A group that is too large for an answer shows its first images.
+        match limit {
+            1 => most_files = page.entries.first().map_or(1, |entry| file_count(entry).min(most_files) / 2).max(1),
+            _ => limit /= 2,
+        }
+    }
 }
 
 fn parse_limit(limit: &str) -> Result<usize> {

@@ -16,7 +16,7 @@ use shared::digest::Digest;
 use shared::file_name;
 use shared::http::range::{self, Wanted};
 use shared::http::{App, Binary, Path, Problem, Query};
-use shared::images::Check;
+use shared::images::bytes::{Check, ImageBytes};
 use shared::layout::ImageId;
 use shared::media::Format;
 use shared::media::location::Patches;
@@ -181,13 +181,7 @@ impl Source {
                 let check = if app.strip_gps { Check::BeforeSending } else { Check::WhileSending };
                 app.keepsake.bytes.open(id, (*digest, *size), range, check).await?
             }
-            Self::Located((store, meta)) => match store.get(&meta.key, range).await {
-                Err(error) if error.is_not_found() => return Err(Error::NoSuchImage(id.to_string())),
-                object => object.map_err(Error::from).and_then(|object| match object.meta.etag == meta.etag {
-                    true => Ok(object),
-                    false => Err(Error::MissingBytes),
-                })?,
-            },
+            Self::Located((store, meta)) => ImageBytes::open_version(id, store, meta, range).await?,
         };
         let id = id.clone();
         let body = object.body.inspect_err(move |error| {

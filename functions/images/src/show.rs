@@ -36,7 +36,7 @@ pub(crate) async fn show(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let image = app.keepsake.images.get(&id).await?;
-    conditions::answer(etag(&image.1), &headers, || item(&app, &image))
+    conditions::answer(etag(&image.1), &headers, async || item(&app, &image)).await
 }
 
 pub(crate) fn item<'a>(app: &'a App, image: &'a (ImageId, Arc<Entry>)) -> Result<Json<Item<'a>>, Problem> {

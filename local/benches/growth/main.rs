@@ -18,6 +18,7 @@ mod table;
 use std::process::ExitCode;
 
 use crate::measure::{Counts, Store};
+use crate::server::argument;
 use crate::table::{Bound, Row};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
@@ -164,11 +165,6 @@ async fn spaced() {
 fn images() -> Result<Vec<usize>> {
     let Some(images) = argument("--images") else { return Ok(IMAGES.to_vec()) };
     Ok(images.split(',').map(str::parse).collect::<std::result::Result<_, _>>()?)
-}
-
-/// The value of an option of the command line.
-fn argument(name: &str) -> Option<String> {
-    std::env::args().skip_while(|argument| argument != name).nth(1)
 }
 
 /// Waits until no store has anything left to compact.

@@ -21,7 +21,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::process::Measured;
-use crate::server::{OWN, Server};
+use crate::server::{OWN, Server, argument};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
@@ -155,9 +155,4 @@ fn nginx(program: &Path, data: &Path, port: u16) -> Command {
     let mut command = Command::new(program);
     command.arg("-c").arg(conf).arg("-e").arg(own.join("log"));
     command
-}
-
-/// The value of an option of the command line.
-fn argument(name: &str) -> Option<String> {
-    std::env::args().skip_while(|argument| argument != name).nth(1)
 }

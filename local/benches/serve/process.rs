@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use crate::Result;
-use crate::server::pause;
+use crate::server::{megabytes_of, pause};
 
 /// Ticks of the kernel's clock for each second, as Linux reports processor time.
 const TICKS: f64 = 100.0;
@@ -39,13 +39,7 @@ impl Measured {
 
     /// The memory that it has now, in MB.
     pub fn megabytes(&self) -> Result<f64> {
-        let mut kibibytes = 0.0;
-        for process in self.all() {
-            let status = fs::read_to_string(format!("/proc/{process}/status"))?;
-            let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
-            kibibytes += line.trim().trim_end_matches(" kB").parse::<f64>()?;
-        }
-        Ok(kibibytes * 1024.0 / 1e6)
+        self.all().into_iter().map(|process| megabytes_of(process, "VmRSS:")).sum()
     }
 
     fn all(&self) -> Vec<u32> {

@@ -10,6 +10,7 @@ use super::CatalogError;
 use super::group_order::rank;
 use super::listed::{Position, PositionStream};
 use super::merge::merge;
+use super::note::Note;
 use super::overlay::newest_of;
 use super::record::{Entry, Record};
 use super::root::{Entries, EntryTree, group_end, group_key, position_of, time_key};
@@ -181,13 +182,7 @@ impl View {
     /// What the live images use.
     pub async fn usage(&self) -> Result<Usage, CatalogError> {
         let mut usage = Usage::default();
-        for tree in [&self.root.leading, &self.root.following] {
-            let mut leaves = Cursor::new(&self.reader, tree, Direction::Forward, None);
-            while let Some(leaf) = leaves.next_leaf(|_| true).await? {
-                usage.merge(self.reader.note(&leaf).await?.usage());
-                consume_budget().await;
-            }
-        }
+        self.each_note([&self.root.leading, &self.root.following], |note| usage.merge(note.usage())).await?;
         for (_, overlaid) in self.overlay.iter() {
             overlaid.replaces.iter().filter_map(|entry| entry.live()).for_each(|record| usage.remove(record));
             overlaid.entry.live().into_iter().for_each(|record| usage.add(record));
@@ -198,11 +193,19 @@ impl View {
     /// Makes the notes of all pages that searches may ask for, as far as there is memory for them. Otherwise the first
     /// search has to read all of these pages.
     pub async fn note_all(&self) -> Result<(), CatalogError> {
-        for tree in [&self.root.leading, &self.root.following, &self.root.groups] {
+        self.each_note([&self.root.leading, &self.root.following, &self.root.groups], |_| ()).await
+    }
+
+    async fn each_note<const N: usize>(
+        &self,
+        trees: [&EntryTree; N],
+        mut each: impl FnMut(&Note),
+    ) -> Result<(), CatalogError> {
+        for tree in trees {
             let mut leaves = Cursor::new(&self.reader, tree, Direction::Backward, None);
             while let Some(leaf) = leaves.next_leaf(|_| true).await? {
-                self.reader.note(&leaf).await?;
-                tokio::task::yield_now().await;
+                each(&*self.reader.note(&leaf).await?);
+                consume_budget().await;
             }
         }
         Ok(())

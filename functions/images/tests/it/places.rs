@@ -2,19 +2,18 @@
 
 use std::io::{Cursor, Read};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 
 use image::ImageFormat;
 use serde_json::json;
 use shared::digest::Digest;
 use shared::http::App;
-use shared::store::testing::{FaultStore, MemoryStore, Operation};
 use shared::store::{Body, DiskStore, Key, PutMode};
 use shared::testing::located::{Order, XMP, app1, exif, jpeg_with};
 use shared::testing::{StubStore, app, app_on, import, jpeg_with_a_place, png, request, samples, send, store_image};
 use shared::thumbnails::{Limits, Thumbnails};
 
-use super::{ask, get};
+use super::{app_with_reads, ask, get};
 
 fn stripping(app: App) -> App {
     App { strip_gps: true, ..app }
@@ -138,14 +137,8 @@ async fn over_a_bucket_an_image_that_says_a_place_is_sent_by_the_server_itself()
 
 #[tokio::test]
 async fn an_image_is_looked_through_once_and_known_from_then_on() {
-    let count = Arc::new(AtomicU32::new(0));
-    let counting = Arc::clone(&count);
-    let plan = move |operation: &Operation| {
-        let is_read = operation.name == "get" && operation.key.starts_with("uploads/");
-        counting.fetch_add(u32::from(is_read), Ordering::Relaxed);
-        None
-    };
-    let app = stripping(app_on(Arc::new(FaultStore::with_plan(Arc::new(MemoryStore::new()), plan))));
+    let (app, count) = app_with_reads();
+    let app = stripping(app);
     let path = format!("/uploads/{}", store_image(&app.keepsake, jpeg_with_a_place()).await);
     count.store(0, Ordering::Relaxed);
     get(&app, &path).await;

@@ -4,18 +4,17 @@
 use std::fs::{self, File};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 
 use axum::body::Body;
 use http_body_util::BodyExt;
 use shared::http::App;
 use shared::images::TRUSTED;
 use shared::store::DiskStore;
-use shared::store::testing::{FaultStore, MemoryStore, Operation};
 use shared::testing::{app_on, png, request, store_image};
 use tower::ServiceExt;
 
-use super::{ask, get};
+use super::{app_with_reads, ask, get};
 
 /// An image that is not read into memory as a whole.
 fn large() -> Vec<u8> {
@@ -115,14 +114,7 @@ async fn large_damaged_image_breaks_off_before_its_end_and_is_then_sent_from_the
 
 #[tokio::test]
 async fn ranges_of_a_large_image_are_read_through_once() {
-    let reads = Arc::new(AtomicU32::new(0));
-    let counting = Arc::clone(&reads);
-    let plan = move |operation: &Operation| {
-        let is_read = operation.name == "get" && operation.key.starts_with("uploads/");
-        counting.fetch_add(u32::from(is_read), Ordering::Relaxed);
-        None
-    };
-    let app = app_on(Arc::new(FaultStore::with_plan(Arc::new(MemoryStore::new()), plan)));
+    let (app, reads) = app_with_reads();
     let path = format!("/uploads/{}", store_image(&app.keepsake, large()).await);
     let mut reads_of = Vec::new();
     for _ in 0..3 {

@@ -87,9 +87,24 @@ impl ImageBytes {
             return Ok(object);
         }
         let (store, meta) = self.verified(id, digest).await?;
-        let object = store.get(&meta.key, range).await?;
-        let is_same = object.meta.etag == meta.etag && meta.size == size;
-        if is_same { Ok(object) } else { Err(Error::MissingBytes) }
+        if meta.size != size {
+            return Err(Error::MissingBytes);
+        }
+        Self::open_version(id, &store, &meta, range).await
+    }
+
+    /// Opens this version of an image's object, or a range of it.
+    pub async fn open_version(
+        id: &ImageId,
+        store: &Store,
+        meta: &ObjectMeta,
+        range: Option<Range<u64>>,
+    ) -> Result<Object> {
+        let object = match store.get(&meta.key, range).await {
+            Err(error) if error.is_not_found() => return Err(Error::NoSuchImage(id.to_string())),
+            object => object?,
+        };
+        if object.meta.etag == meta.etag { Ok(object) } else { Err(Error::MissingBytes) }
     }
 
     /// Opens a copy that was read through lately and is right.

@@ -25,7 +25,6 @@ use crate::services::replication::Replicator;
 use crate::services::thumbnails::ThumbnailSource;
 use store::ErrorKind;
 
-pub use self::bytes::Check;
 pub use self::fields::{DEFAULT_CATEGORY, DEFAULT_ORDER, Edit, Fields, MAX_DESCRIPTION, MAX_NAME};
 pub use self::read_through::TRUSTED;
 

@@ -299,16 +299,16 @@ impl Recovery {
                     self.core.archive.quarantine(&self.core.primary, &layout::image(id)).await?;
                 }
                 let brought = self.core.archive.bring_back(&self.core.primary, id, digest).await?;
+                if brought == Archived::Missing {
+                    return Ok(Healed::Missing);
+                }
                 self.core.catalog.refresh().await?;
-                if brought == Archived::Yes && !self.core.catalog.view().is_live(id.as_str()).await? {
+                if !self.core.catalog.view().is_live(id.as_str()).await? {
                     // It was deleted meanwhile, and the archive has the restored bytes.
                     self.core.primary.delete(&layout::image(id)).await?;
                     return Ok(Healed::Outdated);
                 }
-                Ok(match brought {
-                    Archived::Yes => Healed::Bytes { set_aside },
-                    Archived::Missing => Healed::Missing,
-                })
+                Ok(Healed::Bytes { set_aside })
             }
             Need::Missing | Need::Nothing => {
                 let Some(record) = entry.live() else { return Ok(Healed::Outdated) };
