@@ -40,6 +40,8 @@ impl Api {
             api_token: None,
             read: Read::Open,
             allowed_hosts: Vec::new(),
+            // No proxy is in front of a command.
+            offload: None,
             ..config.clone()
         };
         let app = App::from_config(keepsake, &config);

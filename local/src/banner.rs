@@ -59,6 +59,12 @@ pub async fn lines(
         ArchiveMode::Async => "soon after an upload was answered",
     };
     lines.push(format!("  archive   {archive}; replicas are made {when}"));
+    if let Some(offload) = &config.offload {
+        lines.push(format!(
+            "  offload   {}: a proxy sends images; a client that reaches past it gets no bytes",
+            offload.header
+        ));
+    }
     for check in health.checks.iter().filter(|check| matches!(check.name, "primary" | "archive")) {
         if check.status != Status::Ok {
             lines.push(format!("  warning   {}: {}", check.name, check.message));

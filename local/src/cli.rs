@@ -42,7 +42,7 @@ pub struct Cli {
 }
 
 /// The settings: each variable of the environment, and the help of its flag.
-const SETTINGS: [(&str, &str); 27] = [
+const SETTINGS: [(&str, &str); 28] = [
     ("HOST", "Address to listen on: an IP address or localhost"),
     ("PORT", "Port to listen on; 0 takes a free one"),
     ("DATA_DIR", "Folder of uploads/, backups/ and image-metadata.json"),
@@ -63,6 +63,10 @@ const SETTINGS: [(&str, &str); 27] = [
     ("RESERVE_BYTES", "Bytes that uploads leave free, such as 64MiB"),
     ("DERIVATIVE_CACHE_BYTES", "Size of the thumbnail cache, such as 1GiB; 0 disables it"),
     ("STRIP_GPS", "Whether images are served without their GPS positions: true or false"),
+    (
+        "OFFLOAD",
+        "How a proxy before the server sends the files of verified images: x-accel-redirect:/internal-uploads/ or x-sendfile",
+    ),
     ("ACCEPT_UNMOUNTED", "Locations whose volume is lost for good: data, uploads or archive, separated by commas"),
     ("READ", "Who may read the store: open for everyone, token for holders of a token"),
     ("ALLOWED_HOSTS", "Host names that the server accepts, besides localhost, separated by commas"),

@@ -9,6 +9,7 @@ mod group_download;
 mod groups;
 mod headers;
 mod list;
+mod offload;
 mod scaled;
 mod serve;
 mod show;

@@ -24,10 +24,20 @@ pub struct Server {
 impl Server {
     /// Starts the server on a folder and waits until it is ready.
     pub async fn start(program: &str, folder: &Path, client: &reqwest::Client, backup_every: u32) -> Result<Self> {
+        Self::start_with(program, folder, client, &[("BACKUP_EVERY", &backup_every.to_string())]).await
+    }
+
+    /// Likewise, with these variables in its environment.
+    pub async fn start_with(
+        program: &str,
+        folder: &Path,
+        client: &reqwest::Client,
+        variables: &[(&str, &str)],
+    ) -> Result<Self> {
         let mut child = Command::new(program)
             .current_dir(folder)
             .env("DATA_DIR", folder)
-            .env("BACKUP_EVERY", backup_every.to_string())
+            .envs(variables.iter().copied())
             .envs([("HOST", "127.0.0.1"), ("PORT", "0"), ("LOG_FORMAT", "json"), ("RUST_LOG", "warn")])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -1,4 +1,5 @@
-//! How much processor time a read costs, beside nginx and Caddy on the same files.
+//! How much processor time a read costs, beside nginx and Caddy on the same files, and behind nginx with the configuration in
+//! `deploy/`, where nginx sends the files (`OFFLOAD`).
 //!
 //! `just bench-serve` installs both, runs this and prints a table of medians of five rounds. In each round, each server gets
 //! the same requests over 64 connections for a second. The load comes from the same machine, so only the processor time of
@@ -25,6 +26,7 @@ use crate::server::{OWN, Server, argument};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
+const KEEPSAKE: &str = "Keepsake";
 const ROUNDS: usize = 5;
 const ROUND: Duration = Duration::from_secs(1);
 const CONNECTIONS: usize = 64;
@@ -76,23 +78,33 @@ async fn run() -> Result<()> {
     };
 
     let data = data.canonicalize()?;
-    let mut servers = vec![("Keepsake", Measured::of(keepsake.id()), keepsake.url.clone())];
+    let mut servers = vec![(KEEPSAKE, Measured::of(&[keepsake.id()]), keepsake.url.clone())];
     let mut others = Vec::new();
     for (name, start) in [("caddy", caddy as fn(&Path, &Path, u16) -> Command), ("nginx", nginx)] {
         if let Some(program) = argument(&format!("--{name}")) {
-            let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+            let port = free_port()?;
             let other = process::Other::start(start(Path::new(&program), &data, port), port).await?;
-            servers.push((name, Measured::of(other.id()), format!("http://127.0.0.1:{port}")));
+            servers.push((name, Measured::of(&[other.id()]), format!("http://127.0.0.1:{port}")));
             others.push(other);
         }
+    }
+    let never = NEVER.to_string();
+    let variables = [("BACKUP_EVERY", never.as_str()), ("OFFLOAD", "x-accel-redirect:/internal-uploads/")];
+    let offloading = Server::start_with(OWN, &data, &client, &variables).await?;
+    if let Some(program) = argument("--nginx") {
+        let port = free_port()?;
+        let command = nginx_before(Path::new(&program), &data, port, &offloading.url);
+        let other = process::Other::start(command, port).await?;
+        servers.push(("both", Measured::of(&[offloading.id(), other.id()]), format!("http://127.0.0.1:{port}")));
+        others.push(other);
     }
 
     println!("{:<26}{:<10}{:>12}{:>14}{:>10}", "", "", "CPU, µs", "requests/s", "MB");
     for case in cases(&files, &list) {
         let mut rounds = vec![Vec::new(); servers.len()];
         for _ in 0..ROUNDS {
-            for ((_, process, url), rounds) in servers.iter().zip(&mut rounds) {
-                if !case.is_file && process.id() != keepsake.id() {
+            for ((name, process, url), rounds) in servers.iter().zip(&mut rounds) {
+                if !case.is_file && *name != KEEPSAKE {
                     continue;
                 }
                 let headers = match case.headers.as_str() {
@@ -140,15 +152,32 @@ fn caddy(program: &Path, data: &Path, port: u16) -> Command {
 }
 
 fn nginx(program: &Path, data: &Path, port: u16) -> Command {
-    let own = data.with_file_name("nginx");
+    let server = format!("server {{ listen 127.0.0.1:{port}; root {}; }}", data.display());
+    nginx_with(program, &data.with_file_name("nginx"), &server)
+}
+
+/// nginx before a server that leaves files to it, with the configuration in `deploy/` but without TLS.
+fn nginx_before(program: &Path, data: &Path, port: u16, url: &str) -> Command {
+    let lines = include_str!("../../../deploy/nginx/keepsake.conf").lines();
+    let plain: Vec<&str> = lines.filter(|line| !line.contains("ssl_") && !line.contains("[::]")).collect();
+    let server = plain.join("\n").replace("443 ssl", &format!("127.0.0.1:{port}"));
+    let server = server.replace("127.0.0.1:3000", url.trim_start_matches("http://"));
+    let server = server.replace("/var/lib/keepsake", &data.display().to_string());
+    nginx_with(program, &data.with_file_name("nginx-before"), &server)
+}
+
+fn free_port() -> Result<u16> {
+    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+fn nginx_with(program: &Path, own: &Path, server: &str) -> Command {
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|kind| format!("{kind}_temp_path {}/{kind};", own.display()))
         .concat();
     let text = format!(
         "daemon off; user root; worker_processes 2; pid {own}/pid; error_log {own}/log; events {{}} http {{ access_log off; \
-         sendfile on; keepalive_requests 10000000; {temporary} server {{ listen 127.0.0.1:{port}; root {data}; }} }}",
+         sendfile on; keepalive_requests 10000000; {temporary} {server} }}",
         own = own.display(),
-        data = data.display()
     );
     let conf = own.join("conf");
     std::fs::create_dir_all(&own).and_then(|()| std::fs::write(&conf, text)).unwrap_or_else(|e| panic!("{e}"));

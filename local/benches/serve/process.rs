@@ -11,19 +11,15 @@ use crate::server::{megabytes_of, pause};
 /// Ticks of the kernel's clock for each second, as Linux reports processor time.
 const TICKS: f64 = 100.0;
 
-/// A process that is measured together with its children.
-pub struct Measured(u32);
+/// Processes that are measured together, each with its children.
+pub struct Measured(Vec<u32>);
 
 impl Measured {
-    pub fn of(process: u32) -> Self {
-        Self(process)
+    pub fn of(processes: &[u32]) -> Self {
+        Self(processes.to_vec())
     }
 
-    pub fn id(&self) -> u32 {
-        self.0
-    }
-
-    /// The processor time that it has used, for itself and in the kernel.
+    /// The processor time that they have used, for themselves and in the kernel.
     pub fn processor_time(&self) -> Result<Duration> {
         let mut ticks = 0;
         for process in self.all() {
@@ -37,15 +33,18 @@ impl Measured {
         Ok(Duration::from_secs_f64(ticks as f64 / TICKS))
     }
 
-    /// The memory that it has now, in MB.
+    /// The memory that they have now, in MB.
     pub fn megabytes(&self) -> Result<f64> {
         self.all().into_iter().map(|process| megabytes_of(process, "VmRSS:")).sum()
     }
 
     fn all(&self) -> Vec<u32> {
-        let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.0)).unwrap_or_default();
-        let children = children.split_whitespace().filter_map(|child| child.parse().ok());
-        std::iter::once(self.0).chain(children).collect()
+        let mut all = self.0.clone();
+        for process in &self.0 {
+            let children = fs::read_to_string(format!("/proc/{process}/task/{process}/children")).unwrap_or_default();
+            all.extend(children.split_whitespace().filter_map(|child| child.parse::<u32>().ok()));
+        }
+        all
     }
 }
 

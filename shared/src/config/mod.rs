@@ -6,6 +6,7 @@
 mod error;
 mod location;
 mod modes;
+mod offload;
 mod parse;
 mod platform;
 mod retention;
@@ -25,6 +26,7 @@ use values::Values;
 pub use error::ConfigError;
 pub use location::Location;
 pub use modes::{ArchiveMode, LogFormat, Read};
+pub use offload::Offload;
 pub use platform::Platform;
 pub use retention::Keep;
 pub use store::{AwsCredentials, Secret};
@@ -87,6 +89,9 @@ pub struct Config {
     pub thumbnail_cache_bytes: u64,
     /// `STRIP_GPS`: whether GPS positions are removed from images when they are served, by default not.
     pub strip_gps: bool,
+    /// `OFFLOAD`: how a proxy in front of the server sends the files of verified images; by default the server sends
+    /// them. Only for a store on a disk.
+    pub offload: Option<Offload>,
     /// `API_TOKEN`: the token that clients need for changes.
     pub api_token: Option<Secret>,
     /// `READ`: whether reading needs a token too, by default `open`.
@@ -196,6 +201,7 @@ impl Config {
             allowed_hosts,
             thumbnail_cache_bytes: values.size("DERIVATIVE_CACHE_BYTES", 0)?.unwrap_or(1 << 30),
             strip_gps: values.strip_gps(platform)?,
+            offload: values.offload(&store, platform)?,
             api_token: values.token()?,
             public_url,
             allowed_origins: values.origins()?,

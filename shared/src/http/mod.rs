@@ -42,7 +42,7 @@ use tower_http::trace::TraceLayer;
 use tracing::{Instrument, Span};
 
 use crate::base::clock::Clock;
-use crate::config::{Config, Platform};
+use crate::config::{Config, Offload, Platform};
 use crate::core::error::{Error, Result};
 use crate::keepsake::Keepsake;
 use crate::services::thumbnails::Thumbnails;
@@ -83,6 +83,8 @@ pub struct App {
     pub public_url: Arc<str>,
     /// Whether GPS positions are removed from images when they are served; no function supports it.
     pub strip_gps: bool,
+    /// How a proxy sends the files of verified images, if it does; no function supports it.
+    pub offload: Option<Arc<Offload>>,
 }
 
 /// The largest body, in bytes, that a Lambda function accepts itself: its request may have 6 MB, base64 included.
@@ -100,6 +102,7 @@ impl App {
             thumbnails: None,
             public_url: "".into(),
             strip_gps: false,
+            offload: None,
         }
     }
 
@@ -132,7 +135,8 @@ impl App {
         let platform = config.platform.map(Platform::name);
         let public_url = config.public_url.as_deref().unwrap_or_default().into();
         let strip_gps = config.strip_gps;
-        Self { on_lambda, platform, public_url, strip_gps, ..Self::new(keepsake, Access::from_config(config)) }
+        let offload = config.offload.clone().map(Arc::new);
+        Self { on_lambda, platform, public_url, strip_gps, offload, ..Self::new(keepsake, Access::from_config(config)) }
     }
 }
 

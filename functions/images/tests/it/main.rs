@@ -6,6 +6,7 @@ mod group_list;
 mod groups;
 mod lambda;
 mod list;
+mod offload;
 mod places;
 mod private;
 mod read_through;

@@ -28,6 +28,11 @@ fn nginx(mut headers: HeaderMap) -> HeaderMap {
             "$http_host" => host.clone(),
             "$remote_addr" => HeaderValue::from_static(CLIENT),
             "$scheme" => HeaderValue::from_static("https"),
+            // nginx does not send a header without a value.
+            "\"\"" => {
+                headers.remove(name.to_lowercase());
+                continue;
+            }
             fixed if !fixed.contains('$') => HeaderValue::from_str(fixed).unwrap(),
             other => panic!("what does {other} mean here?"),
         };

@@ -93,6 +93,15 @@ impl ImageBytes {
         Self::open_version(id, &store, &meta, range).await
     }
 
+    /// Whether the primary's copy was read through within [`TRUSTED`](super::TRUSTED) and is still the version that was
+    /// right, so that another program may send the file.
+    pub async fn is_trusted(&self, id: &ImageId, (digest, size): (Digest, u64)) -> bool {
+        let Some(right) = self.read_through.right(id, digest, self.core.clock.now()) else { return false };
+        // A failure is met again, and handled, by a read.
+        let meta = self.core.primary.head(&layout::image(id)).await;
+        meta.is_ok_and(|meta| meta.etag == right && meta.size == size)
+    }
+
     /// Opens this version of an image's object, or a range of it.
     pub async fn open_version(
         id: &ImageId,
