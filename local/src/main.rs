@@ -6,6 +6,7 @@ mod background;
 mod banner;
 mod cli;
 mod commands;
+mod compression;
 mod connections;
 mod drain_body;
 mod limits;

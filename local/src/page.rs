@@ -3,14 +3,12 @@
 //! Architecture invariant: a page uses only what the API offers every client, and its scripts are separate files: the
 //! policy of each page allows no others.
 
-use std::io::Write;
 use std::time::Duration;
 
 use axum::extract::Path;
-use axum::http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, VARY};
+use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue};
 use axum::http::{HeaderMap, HeaderName, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use flate2::{Compression, write::GzEncoder};
 use headers::{CacheControl, ETag, HeaderMapExt, IfNoneMatch};
 use rust_embed::{EmbeddedFile, RustEmbed};
 use shared::Keepsake;
@@ -88,19 +86,10 @@ fn file(path: &str, headers: &HeaderMap, policy: &HeaderValue) -> Result<Respons
     let found = Files::get(path).and_then(|file| Some((media_type(path)?, file)));
     let unknown = || Problem::new(StatusCode::NOT_FOUND, "not-found", "There is no such page.");
     let (media_type, file) = found.ok_or_else(unknown)?;
-    let gzip = takes_gzip(headers);
-    let etag = etag(&file, gzip)?;
+    let etag = etag(&file)?;
     let is_new = headers.typed_get::<IfNoneMatch>().is_none_or(|known| known.precondition_passes(&etag));
-    let mut answer = match (is_new, gzip) {
-        (false, _) => StatusCode::NOT_MODIFIED.into_response(),
-        (true, false) => file.data.into_response(),
-        (true, true) => packed(&file.data).map_err(Problem::internal)?.into_response(),
-    };
+    let mut answer = if is_new { file.data.into_response() } else { StatusCode::NOT_MODIFIED.into_response() };
     let fields = answer.headers_mut();
-    if is_new && gzip {
-        fields.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-    }
-    fields.insert(VARY, HeaderValue::from_static("accept-encoding"));
     fields.typed_insert(etag);
     // A page and its scripts must have the same version: the browser revalidates each time, and usually has it.
     fields.typed_insert(CacheControl::new().with_no_cache());
@@ -115,27 +104,10 @@ fn file(path: &str, headers: &HeaderMap, policy: &HeaderValue) -> Result<Respons
     Ok(answer)
 }
 
-/// The compressed file has its own tag: it is the same file in other bytes.
-fn etag(file: &EmbeddedFile, gzip: bool) -> Result<ETag, Problem> {
+fn etag(file: &EmbeddedFile) -> Result<ETag, Problem> {
     let digest = file.metadata.sha256_hash();
     let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("\"{hex}{}\"", if gzip { "-gzip" } else { "" }).parse().map_err(Problem::internal)
-}
-
-fn packed(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
-    let mut packed = GzEncoder::new(Vec::new(), Compression::default());
-    packed.write_all(bytes)?;
-    packed.finish()
-}
-
-/// Whether a client accepts gzip, rather than listing it only to refuse it.
-fn takes_gzip(headers: &HeaderMap) -> bool {
-    let named = headers.get_all(ACCEPT_ENCODING).into_iter().filter_map(|value| value.to_str().ok());
-    named.flat_map(|value| value.split(',')).any(|coding| {
-        let (name, weight) = coding.split_once(';').unwrap_or((coding, ""));
-        let refused = weight.trim().strip_prefix("q=").is_some_and(|q| q.trim().parse() == Ok(0.0));
-        name.trim().eq_ignore_ascii_case("gzip") && !refused
-    })
+    format!("\"{hex}\"").parse().map_err(Problem::internal)
 }
 
 fn media_type(path: &str) -> Option<&'static str> {
@@ -151,6 +123,8 @@ fn media_type(path: &str) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
+    use shared::testing::{request, send};
+
     use super::*;
 
     const PLAIN: HeaderValue = HeaderValue::from_static(POLICY);
@@ -220,35 +194,22 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_file_is_packed_for_who_takes_it_so() {
-        let plain = file("assets/style.css", &HeaderMap::new(), &PLAIN).unwrap();
-        for (accepted, is_packed) in [
-            ("gzip, deflate, br", true),
-            ("br;q=1, GZIP;q=0.5", true),
-            ("br", false),
-            ("gzip;q=0", false),
-            ("gzip; q=0.0", false),
-        ] {
-            let headers = HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static(accepted))]);
-            let answer = file("assets/style.css", &headers, &PLAIN).unwrap();
-            assert_eq!(answer.headers().contains_key(CONTENT_ENCODING), is_packed, "{accepted}");
-            assert_eq!(answer.headers()["etag"] != plain.headers()["etag"], is_packed, "{accepted}");
-        }
-        let bytes = Files::get("assets/style.css").unwrap().data;
-        let mut unpacked = flate2::write::GzDecoder::new(Vec::new());
-        unpacked.write_all(&packed(&bytes).unwrap()).unwrap();
-        assert_eq!(unpacked.finish().unwrap(), *bytes);
-    }
-
-    #[test]
-    fn what_a_page_loads_is_under_a_hundred_kilobytes_as_it_is_sent() {
+    #[tokio::test]
+    async fn what_a_page_loads_is_under_a_hundred_kilobytes_as_it_is_sent() {
+        let app = shared::testing::app();
+        let router = crate::compression::layer(routes(&Buckets::default()).into_router(app));
         let own = |path: &str| path.ends_with(".js") || path.ends_with(".css");
         for page in ["assets/gallery/", "assets/safety/"] {
             let of_page = |path: &str| path.starts_with(page) || path.matches('/').count() == 1;
-            let files = Files::iter().filter(|path| own(path) && of_page(path));
-            let bytes: usize = files.map(|path| packed(&Files::get(&path).unwrap().data).unwrap().len()).sum();
-            assert!((1..100_000).contains(&bytes), "{page}: {bytes} bytes");
+            for coding in ["gzip", "br", "zstd"] {
+                let mut bytes = 0;
+                for path in Files::iter().filter(|path| own(path) && of_page(path)) {
+                    let headers = [("accept-encoding", coding)];
+                    let sent = request("GET", &format!("/{path}"), &headers, axum::body::Body::empty());
+                    bytes += send(&router, sent).await.body.len();
+                }
+                assert!((1..100_000).contains(&bytes), "{page} in {coding}: {bytes} bytes");
+            }
         }
     }
 

@@ -25,7 +25,7 @@ use crate::background::{self, Pace};
 use crate::banner::Recovery;
 use crate::limits::{Limits, note_client};
 use crate::metrics::{self, Metrics};
-use crate::{banner, connections, openapi, page, token};
+use crate::{banner, compression, connections, openapi, page, token};
 
 /// How long requests in progress may take after the stop signal.
 const DRAIN: Duration = Duration::from_secs(25);
@@ -87,9 +87,11 @@ pub async fn serve(mut config: Config) -> Result<(), String> {
     compaction.await.map_err(|error| format!("compaction failed ({error})"))
 }
 
-fn router(app: App, metrics: Arc<Metrics>, buckets: &page::Buckets) -> Router {
+/// All routes with their layers.
+pub fn router(app: App, metrics: Arc<Metrics>, buckets: &page::Buckets) -> Router {
     let routes = all_routes(Arc::clone(&metrics), buckets);
-    http::finish(routes.into_router(app.clone()), &app).layer(from_fn_with_state(metrics, metrics::observe))
+    let router = compression::layer(http::finish(routes.into_router(app.clone()), &app));
+    router.layer(from_fn_with_state(metrics, metrics::observe))
 }
 
 /// The routes of all functions, and those that only a server has.

@@ -22,7 +22,9 @@ pub(crate) fn is_possible(headers: &HeaderMap) -> bool {
 pub(crate) fn to_proxy(mut response: Response, offload: &Offload, id: &ImageId) -> Result<Response, Problem> {
     let value = HeaderValue::try_from(offload.value(id)).map_err(Problem::internal)?;
     response.headers_mut().insert(HeaderName::from_static(offload.header), value);
-    // The proxy adds its own, and nginx would send both.
-    response.headers_mut().remove(ACCEPT_RANGES);
+    if offload.header == "x-accel-redirect" {
+        // nginx adds its own, and would send both.
+        response.headers_mut().remove(ACCEPT_RANGES);
+    }
     Ok(response)
 }

@@ -180,7 +180,7 @@ fn nginx_with(program: &Path, own: &Path, server: &str) -> Command {
         own = own.display(),
     );
     let conf = own.join("conf");
-    std::fs::create_dir_all(&own).and_then(|()| std::fs::write(&conf, text)).unwrap_or_else(|e| panic!("{e}"));
+    std::fs::create_dir_all(own).and_then(|()| std::fs::write(&conf, text)).unwrap_or_else(|e| panic!("{e}"));
     let mut command = Command::new(program);
     command.arg("-c").arg(conf).arg("-e").arg(own.join("log"));
     command
