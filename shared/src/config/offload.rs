@@ -89,7 +89,8 @@ mod tests {
         let nginx = "x-accel-redirect:/internal-uploads/";
         assert_eq!(value(nginx, "/srv", "a.png"), ("x-accel-redirect", "/internal-uploads/a.png".to_owned()));
         assert_eq!(value("X-Sendfile", "/srv/my images", "a.png").1, "/srv/my%20images/uploads/a.png");
-        for (name, written) in [("ä b?.png", "%C3%A4%20b%3F.png"), ("100%.png", "100%25.png"), ("a\\b;c", "a%5Cb%3Bc")]
+        for (name, written) in
+            [("ä b?.png", "%C3%A4%20b%3F.png"), ("100%.png", "100%25.png"), ("a&b;c#", "a%26b%3Bc%23")]
         {
             assert_eq!(value(nginx, "/srv", name).1, format!("/internal-uploads/{written}"));
         }
