@@ -93,13 +93,21 @@ impl ImageBytes {
         Self::open_version(id, &store, &meta, range).await
     }
 
-    /// Whether the primary's copy was read through within [`TRUSTED`](super::TRUSTED) and is still the version that was
-    /// right, so that another program may send the file.
+    /// Whether the primary's copy was read through within [`TRUSTED`](super::TRUSTED), and was still the version that was
+    /// right within [`UNCHANGED`](super::UNCHANGED), so that another program may send the file.
     pub async fn is_trusted(&self, id: &ImageId, (digest, size): (Digest, u64)) -> bool {
-        let Some(right) = self.read_through.right(id, digest, self.core.clock.now()) else { return false };
+        let now = self.core.clock.now();
+        let Some(right) = self.read_through.right(id, digest, now) else { return false };
+        if self.read_through.was_seen(id, digest, now) {
+            return true;
+        }
         // A failure is met again, and handled, by a read.
         let meta = self.core.primary.head(&layout::image(id)).await;
-        meta.is_ok_and(|meta| meta.etag == right && meta.size == size)
+        let is_right = meta.is_ok_and(|meta| meta.etag == right && meta.size == size);
+        if is_right {
+            self.read_through.see(id, digest, &right, now);
+        }
+        is_right
     }
 
     /// Opens this version of an image's object, or a range of it.

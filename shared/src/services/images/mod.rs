@@ -26,7 +26,7 @@ use crate::services::thumbnails::ThumbnailSource;
 use store::ErrorKind;
 
 pub use self::fields::{DEFAULT_CATEGORY, DEFAULT_ORDER, Edit, Fields, MAX_DESCRIPTION, MAX_NAME};
-pub use self::read_through::TRUSTED;
+pub use self::read_through::{TRUSTED, UNCHANGED};
 
 /// How long an image may still be sent after another process has deleted it.
 pub const DELETION_DELAY: SignedDuration = SignedDuration::from_secs(1);

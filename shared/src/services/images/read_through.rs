@@ -8,10 +8,13 @@ use quick_cache::sync::Cache;
 use crate::layout::ImageId;
 use store::ETag;
 use store::digest::Digest;
+use store::sync::{Mutex, lock};
 
 /// How long an object counts as right without being read through again. Within this time, damage that leaves length and
 /// time of modification as they were is noticed by a verification alone.
 pub const TRUSTED: SignedDuration = SignedDuration::from_hours(1);
+/// How long a file that a proxy sends counts as unchanged without being looked at.
+pub const UNCHANGED: SignedDuration = SignedDuration::from_secs(1);
 /// The most images that are remembered: about ten megabytes.
 const CAPACITY: usize = 50_000;
 
@@ -26,6 +29,8 @@ struct Verdict {
     digest: Digest,
     is_right: bool,
     at: Timestamp,
+    /// When this version was last seen in the store.
+    seen: Mutex<Timestamp>,
 }
 
 impl Default for ReadThrough {
@@ -37,12 +42,25 @@ impl Default for ReadThrough {
 impl ReadThrough {
     /// Remembers whether a version of an image's object has this digest.
     pub(super) fn remember(&self, id: &ImageId, etag: ETag, digest: Digest, is_right: bool, at: Timestamp) {
-        self.0.insert(id.clone(), Arc::new(Verdict { etag, digest, is_right, at }));
+        self.0.insert(id.clone(), Arc::new(Verdict { etag, digest, is_right, at, seen: Mutex::new(at) }));
     }
 
     /// The version of an image's object that has this digest, if it was read lately.
     pub(super) fn right(&self, id: &ImageId, digest: Digest, now: Timestamp) -> Option<ETag> {
         self.verdict(id, digest, now).filter(|verdict| verdict.is_right).map(|verdict| verdict.etag.clone())
+    }
+
+    /// Whether the right version of an image's object was seen within [`UNCHANGED`].
+    pub(super) fn was_seen(&self, id: &ImageId, digest: Digest, now: Timestamp) -> bool {
+        let is_recent = |at: Timestamp| (SignedDuration::ZERO..UNCHANGED).contains(&now.duration_since(at));
+        self.verdict(id, digest, now).is_some_and(|verdict| verdict.is_right && is_recent(*lock(&verdict.seen)))
+    }
+
+    /// Remembers that this version of an image's object was seen.
+    pub(super) fn see(&self, id: &ImageId, digest: Digest, etag: &ETag, now: Timestamp) {
+        if let Some(verdict) = self.verdict(id, digest, now).filter(|verdict| verdict.etag == *etag) {
+            *lock(&verdict.seen) = now;
+        }
     }
 
     /// Whether this version of an image's object was read lately and has another digest.
