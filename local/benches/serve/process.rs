@@ -23,18 +23,21 @@ impl Measured {
         self.0
     }
 
-    /// The processor time that it has used, for itself and in the kernel.
+    /// The processor time that it and its children have used, for themselves and in the kernel.
     pub fn processor_time(&self) -> Result<Duration> {
-        let mut ticks = 0;
-        for process in self.all() {
-            let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
-            // Behind the name, which may contain anything.
-            let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-            for at in [11, 12] {
-                ticks += fields.get(at).ok_or("no such field")?.parse::<u64>()?;
-            }
-        }
-        Ok(Duration::from_secs_f64(ticks as f64 / TICKS))
+        self.all().into_iter().map(|process| time_of(process, OWN)).sum()
+    }
+
+    /// The processor time that it has used without its children.
+    #[allow(dead_code, reason = "the benchmark of reads measures servers only")]
+    pub fn processor_time_alone(&self) -> Result<Duration> {
+        time_of(self.0, OWN)
+    }
+
+    /// The processor time of its children that have ended.
+    #[allow(dead_code, reason = "likewise")]
+    pub fn processor_time_of_ended(&self) -> Result<Duration> {
+        time_of(self.0, ENDED)
     }
 
     /// The memory that it has now, in MB.
@@ -47,6 +50,22 @@ impl Measured {
         let children = children.split_whitespace().filter_map(|child| child.parse().ok());
         std::iter::once(self.0).chain(children).collect()
     }
+}
+
+/// The fields of a process's own processor time, in user mode and in the kernel.
+const OWN: [usize; 2] = [11, 12];
+/// Those of its children that have ended.
+const ENDED: [usize; 2] = [13, 14];
+
+fn time_of(process: u32, fields: [usize; 2]) -> Result<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
+    // Behind the name, which may contain anything.
+    let all: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let mut ticks = 0;
+    for at in fields {
+        ticks += all.get(at).ok_or("no such field")?.parse::<u64>()?;
+    }
+    Ok(Duration::from_secs_f64(ticks as f64 / TICKS))
 }
 
 /// Another server; ended when dropped.
