@@ -36,22 +36,25 @@ impl<K: Clone + Eq + Hash + Send + 'static, V: Clone + Send + Sync + 'static> Fl
     where
         W: Future<Output = ()> + Send + 'static,
     {
-        let mut result = {
-            let mut running = lock(&self.0);
-            match running.get(&key) {
-                Some(sender) => sender.subscribe(),
-                None => {
-                    let (sender, result) = watch::channel(None);
-                    let sender = Arc::new(sender);
-                    running.insert(key.clone(), Arc::clone(&sender));
-                    let flight = Arc::new(Flight { key, sender, running: Arc::clone(&self.0) });
-                    tokio::spawn(work(flight));
-                    result
-                }
-            }
-        };
+        let (mut result, started) = self.enter(key);
+        // Outside of the lock: a flight that is dropped takes it.
+        if let Some(flight) = started {
+            tokio::spawn(work(Arc::new(flight)));
+        }
         let value = result.wait_for(Option::is_some).await.map_err(|_| Lost)?;
         value.clone().ok_or(Lost)
+    }
+
+    /// Waits for the work for this key; also returns a new flight if there is none.
+    fn enter(&self, key: K) -> (watch::Receiver<Option<V>>, Option<Flight<K, V>>) {
+        let mut running = lock(&self.0);
+        if let Some(sender) = running.get(&key) {
+            return (sender.subscribe(), None);
+        }
+        let (sender, result) = watch::channel(None);
+        let sender = Arc::new(sender);
+        running.insert(key.clone(), Arc::clone(&sender));
+        (result, Some(Flight { key, sender, running: Arc::clone(&self.0) }))
     }
 
     /// Whether work for this key is in progress.
