@@ -123,9 +123,10 @@ pub(crate) async fn list(
     // The page is a function of the state, the program, its address and the request.
     let (program, query) = (env!("CARGO_PKG_VERSION"), uri.query().unwrap_or_default());
     let named = format!("{} {program} {} {query}", view.version(), app.public_url);
-    let etag: ETag = format!("\"{}\"", Digest::of(named.as_bytes())).parse().map_err(Problem::internal)?;
+    let digest = Digest::of(named.as_bytes());
+    let etag: ETag = format!("\"{digest}\"").parse().map_err(Problem::internal)?;
     let page = async || {
-        let body = render(&app, &view, &filter, after.as_ref(), flat, limit).await?;
+        let body = app.lists.get(&digest, render(&app, &view, &filter, after.as_ref(), flat, limit)).await?;
         Ok(([(CONTENT_TYPE, "application/json")], body))
     };
     conditions::answer(etag, &headers, page).await

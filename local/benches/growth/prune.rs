@@ -80,6 +80,8 @@ pub async fn run(data: &Path) -> Result<Took> {
     keepsake.core.catalog.refresh().await?;
     let (first_sweep, _) = timed(keepsake.pruner.prune(true)).await?;
     let (sweep, _) = timed(keepsake.pruner.prune(true)).await?;
+    // As a server does after its start.
+    keepsake.core.catalog.view().note_all().await?;
     let before = operations.0.load(Ordering::Relaxed);
     let (prune, gone) = timed(keepsake.pruner.prune_by_schedule()).await?;
     let operations = operations.0.load(Ordering::Relaxed) - before;

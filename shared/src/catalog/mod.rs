@@ -19,6 +19,7 @@ mod adopt;
 mod archived;
 mod commit;
 mod compact;
+mod contents;
 mod error;
 mod group_order;
 mod join;

@@ -6,9 +6,9 @@ use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 
 use super::CatalogError;
 use super::merge::merge;
-use super::overlay::Overlay;
+use super::overlay::{Overlaid, Overlay};
 use super::pages::NoPages;
-use super::record::{Entry, Stamp};
+use super::record::Entry;
 use super::root::{Entries, EntryReader, EntryTree, Root, Sums};
 use crate::layout::ImageId;
 use store::digest::{Digest, Hasher};
@@ -106,11 +106,13 @@ impl View {
     pub fn version(&self) -> Digest {
         let mut hasher = Hasher::default();
         self.root.names.top().into_iter().for_each(|top| hasher.update(top.page.as_bytes()));
-        for (id, overlaid) in self.overlay.iter() {
-            let Stamp { version, commit } = overlaid.entry.stamp;
-            hasher.update(id.as_str().as_bytes());
-            hasher.update(&version.to_be_bytes());
-            hasher.update(commit.as_bytes());
+        for (id, Overlaid { entry, .. }) in self.overlay.iter() {
+            // A NUL, which no name has, ends the name.
+            hasher.update(format!("{id}\0{} {}\0", entry.stamp.version, entry.stamp.commit).as_bytes());
+            if entry.stamp.commit.is_nil() {
+                // It comes from a file of an older format, which several states may have in common.
+                hasher.update(format!("{:?}", entry.content).as_bytes());
+            }
         }
         hasher.finish()
     }

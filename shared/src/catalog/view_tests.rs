@@ -241,3 +241,19 @@ fn keys_sort_as_positions_do() {
     let keys: Vec<String> = positions.map(|position| root::time_key(&position)).collect();
     assert!(keys.is_sorted(), "{keys:?}");
 }
+
+#[test]
+fn states_with_other_entries_have_other_versions() {
+    let entry = |description: &str, commit: u128| {
+        let record = Record { description: Some(description.to_owned()), ..Record::default() };
+        Change { version: 1, content: Content::Live(record) }.stamped(Uuid::from_u128(commit))
+    };
+    let state = |entries: &[(&str, &str, u128)]| {
+        View::of(entries.iter().map(|(id, text, commit)| (ImageId::new(id).unwrap(), entry(text, *commit)))).version()
+    };
+    assert_eq!(state(&[("a", "one", 0)]), state(&[("a", "one", 0)]));
+    // An entry of a file of an older format has no commit.
+    let states = [&[("a", "one", 0)][..], &[("a", "two", 0)], &[("a", "one", 5)], &[("b", "one", 0)], &[]];
+    let versions: BTreeSet<_> = states.iter().map(|entries| state(entries)).collect();
+    assert_eq!(versions.len(), states.len());
+}

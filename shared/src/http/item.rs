@@ -38,6 +38,14 @@ impl<'a> Item<'a> {
         Self { base, ..self }
     }
 
+    /// Writes a documented field. A value of another type than its own is stored and returned unchanged.
+    fn field<M: SerializeMap>(&self, map: &mut M, name: &str, value: Option<impl Serialize>) -> Result<(), M::Error> {
+        match value {
+            Some(value) => map.serialize_entry(name, &value),
+            None => map.serialize_entry(name, &self.record.extra.get(name)),
+        }
+    }
+
     /// The URL of the image's bytes. An imported record without bytes contains its own.
     pub fn url(&self) -> String {
         match self.record.extra.get("url") {
@@ -47,55 +55,70 @@ impl<'a> Item<'a> {
     }
 }
 
+/// The documented fields, apart from those that only some items have.
+const DOCUMENTED: [&str; 16] = [
+    "id",
+    "url",
+    "filename",
+    "category",
+    "description",
+    "uploadDate",
+    "type",
+    "groupId",
+    "order",
+    "originalName",
+    "contentType",
+    "size",
+    "width",
+    "height",
+    "orientation",
+    "sha256",
+];
+
 impl Serialize for Item<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Record { extra, .. } = self.record;
+        let Self { id, record, .. } = *self;
         let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("id", self.id)?;
+        map.serialize_entry("id", id)?;
         map.serialize_entry("url", &self.url())?;
-        map.serialize_entry("filename", self.id)?;
-        let mut shown = vec!["id", "url", "filename", "requestDigest"];
-        {
-            // A documented field with a value of another type is stored and returned unchanged.
-            let mut documented = |name: &'static str, value: Option<Value>| {
-                shown.push(name);
-                map.serialize_entry(name, &value.as_ref().or_else(|| extra.get(name)))
-            };
-            let record = self.record;
-            documented("category", record.category.clone().map(Value::from))?;
-            documented("description", record.description.clone().map(Value::from))?;
-            documented("uploadDate", record.upload_date.clone().map(Value::from))?;
-            documented("type", record.kind.clone().map(Value::from))?;
-            documented("groupId", record.group_id.clone().map(Value::from))?;
-            documented("order", record.order.map(Value::from))?;
-            documented("originalName", record.original_name.clone().map(Value::from))?;
-            documented("contentType", record.content_type.clone().map(Value::from))?;
-            documented("size", record.size.map(Value::from))?;
-            documented("width", record.width.map(Value::from))?;
-            documented("height", record.height.map(Value::from))?;
-            documented("orientation", record.orientation.map(Value::from))?;
-            documented("sha256", record.sha256.map(|digest| digest.to_string().into()))?;
-        }
-        if self.record.kind.as_deref() == Some("link") && self.record.sha256.is_none() {
+        map.serialize_entry("filename", id)?;
+        self.field(&mut map, "category", record.category.as_ref())?;
+        self.field(&mut map, "description", record.description.as_ref())?;
+        self.field(&mut map, "uploadDate", record.upload_date.as_ref())?;
+        self.field(&mut map, "type", record.kind.as_ref())?;
+        self.field(&mut map, "groupId", record.group_id.as_ref())?;
+        self.field(&mut map, "order", record.order)?;
+        self.field(&mut map, "originalName", record.original_name.as_ref())?;
+        self.field(&mut map, "contentType", record.content_type.as_ref())?;
+        self.field(&mut map, "size", record.size)?;
+        self.field(&mut map, "width", record.width)?;
+        self.field(&mut map, "height", record.height)?;
+        self.field(&mut map, "orientation", record.orientation)?;
+        self.field(&mut map, "sha256", record.sha256)?;
+        let mut shown = Vec::new();
+        if record.kind.as_deref() == Some("link") && record.sha256.is_none() {
             let embed = links::parse(&self.url()).ok().and_then(|url| links::embed(&url));
             shown.extend(["provider", "embedUrl"]);
             map.serialize_entry("provider", &embed.as_ref().map(|embed| embed.provider.name()))?;
             map.serialize_entry("embedUrl", &embed.map(|embed| embed.url))?;
         }
-        if let Some(queued_at) = &self.record.queued_at {
+        if let Some(queued_at) = &record.queued_at {
             shown.push("queuedAt");
             map.serialize_entry("queuedAt", queued_at)?;
         }
-        if let Some(truncated) = self.record.truncated {
+        if let Some(truncated) = record.truncated {
             shown.push("truncated");
             map.serialize_entry("truncated", &truncated)?;
         }
-        if let Some(title) = &self.record.group_title {
+        if let Some(title) = &record.group_title {
             shown.push("groupTitle");
             map.serialize_entry("groupTitle", title)?;
         }
-        for (name, value) in extra.iter().filter(|(name, _)| !shown.contains(&name.as_str())) {
-            map.serialize_entry(name, value)?;
+        for (name, value) in &record.extra {
+            let is_hidden = name == "requestDigest" || DOCUMENTED.contains(&name.as_str());
+            if !is_hidden && !shown.contains(&name.as_str()) {
+                map.serialize_entry(name, value)?;
+            }
         }
         map.end()
     }

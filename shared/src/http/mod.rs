@@ -12,6 +12,7 @@ mod extract;
 mod item;
 pub mod lambda;
 pub mod limits;
+mod lists;
 mod problem;
 pub mod range;
 mod routes;
@@ -51,6 +52,7 @@ pub use access::Access;
 pub use caller::{Caller, unauthorized};
 pub use extract::{MAX_JSON_BYTES, Path, Query, media_type, read_json};
 pub use item::{GroupItem, Item, etag, group_etag};
+pub use lists::Lists;
 pub use problem::Problem;
 pub use routes::Routes;
 pub use schema::{Binary, FilePart, time};
@@ -78,6 +80,8 @@ pub struct App {
     pub platform: Option<&'static str>,
     /// The maker of thumbnails; functions have none, and respond with the images themselves.
     pub thumbnails: Option<Arc<Thumbnails>>,
+    /// The lists that were rendered last.
+    pub lists: Lists,
     /// The URL under which clients reach this server, such as `https://photos.example`: the prefix of URLs in
     /// responses. If it is empty, URLs are relative.
     pub public_url: Arc<str>,
@@ -98,6 +102,7 @@ impl App {
             on_lambda: false,
             platform: None,
             thumbnails: None,
+            lists: Lists::default(),
             public_url: "".into(),
             strip_gps: false,
         }

@@ -69,10 +69,10 @@ impl<S: Schema> Cursor<S> {
 
     /// The next leaf below links that are `wanted`, and wanted itself. It is not read, unless it is
     /// [entered](Self::enter).
-    pub async fn next_leaf(&mut self, wanted: impl Fn(&Link<S>) -> bool) -> Result<Option<Link<S>>, TreeError> {
+    pub async fn next_leaf(&mut self, mut wanted: impl FnMut(&Link<S>) -> bool) -> Result<Option<Link<S>>, TreeError> {
         let mut found = self.top.take();
         loop {
-            match found.take().filter(&wanted) {
+            match found.take().filter(&mut wanted) {
                 Some(leaf) if leaf.level == 0 => return Ok(Some(leaf)),
                 Some(inner) => self.enter(inner).await?,
                 None => {}

@@ -112,8 +112,7 @@ impl Pruner {
         if images.is_empty() {
             return Ok(true);
         }
-        let remove = |entry: &Entry| _ = entry.content_digest().map(|digest| images.remove(&digest));
-        Ok(known(state.visit(|page| compared.insert(*page), remove).await)?.is_some())
+        Ok(known(state.remove_contents(images, compared).await)?.is_some())
     }
 
     /// Takes out the candidate images that are live in the state of a backup; returns false if a part of it cannot be

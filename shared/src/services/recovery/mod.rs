@@ -29,7 +29,7 @@ use crate::services::persistence::Persistence;
 use crate::services::replication::{Replicator, is_refusal};
 use crate::services::unfinished::ticket::Tickets;
 use store::digest::Digest;
-use store::{ErrorKind, StoreError};
+use store::{ErrorKind, ObjectMeta, StoreError};
 
 pub use state::{RecoveryState, Report, Restoring};
 
@@ -213,15 +213,12 @@ impl Recovery {
         Ok(Compared { needs, unrecorded, found_files })
     }
 
-    /// The replicas in the archive and their lengths, sorted: images are looked up by content, and come by name.
-    async fn list_archived(&self) -> Result<Vec<(Digest, u64)>, StoreError> {
+    async fn list_archived(&self) -> Result<Replicas, StoreError> {
         let images = self.core.archive.store().list(layout::ARCHIVED_IMAGES, None);
-        let mut archived: Vec<_> = images
-            .try_filter_map(async |meta| Ok(layout::parse_archived_image(&meta.key).map(|digest| (digest, meta.size))))
-            .try_collect()
-            .await?;
-        archived.sort_unstable();
-        Ok(archived)
+        let replica = |meta: ObjectMeta| Some(Replicas::key(&layout::parse_archived_image(&meta.key)?, meta.size));
+        let mut replicas: Vec<_> = images.try_filter_map(async |meta| Ok(replica(meta))).try_collect().await?;
+        replicas.sort_unstable();
+        Ok(Replicas(replicas))
     }
 
     /// Restores missing bytes and replicas.
@@ -332,7 +329,31 @@ enum Healed {
     Outdated,
 }
 
-fn need(record: &Record, present: Option<Listed>, archived: &[(Digest, u64)]) -> Need {
+/// The replicas in the archive, sorted: images come by name, and are looked up by content. Of each, 12 bytes of its digest
+/// and 4 of its length, since there may be millions. That no two contents have these in common is as certain as that a
+/// disk returns what was written.
+struct Replicas(Vec<u128>);
+
+impl Replicas {
+    fn key(digest: &Digest, size: u64) -> u128 {
+        let digest = digest.as_bytes()[..12].iter().fold(0, |key, byte| key << 8 | u128::from(*byte));
+        digest << 32 | u128::from(size as u32)
+    }
+
+    /// Whether there is a replica, of this length if one is given.
+    fn has(&self, digest: &Digest, size: Option<u64>) -> bool {
+        match size {
+            Some(size) => self.0.binary_search(&Self::key(digest, size)).is_ok(),
+            None => {
+                let first = Self::key(digest, 0);
+                let at = self.0.partition_point(|key| *key < first);
+                self.0.get(at).is_some_and(|key| key >> 32 == first >> 32)
+            }
+        }
+    }
+}
+
+fn need(record: &Record, present: Option<Listed>, archived: &Replicas) -> Need {
     let Some(digest) = record.sha256 else {
         return match present {
             // It arrived since the records were completed.
@@ -342,12 +363,11 @@ fn need(record: &Record, present: Option<Listed>, archived: &[(Digest, u64)]) ->
             None => Need::Missing,
         };
     };
-    let right = |size: u64| record.size.is_none_or(|wanted| wanted == size);
-    let replica = archived.binary_search_by_key(&digest, |(digest, _)| *digest).ok().map(|at| archived[at].1);
-    match (present.filter(|p| right(p.size)), replica.filter(|size| right(*size))) {
-        (Some(_), Some(_)) => Need::Nothing,
-        (Some(_), None) => Need::Replica(digest),
-        (None, Some(_)) => Need::Bytes(digest, present),
-        (None, None) => Need::Missing,
+    let is_right = |file: &Listed| record.size.is_none_or(|wanted| wanted == file.size);
+    match (present.filter(is_right), archived.has(&digest, record.size)) {
+        (Some(_), true) => Need::Nothing,
+        (Some(_), false) => Need::Replica(digest),
+        (None, true) => Need::Bytes(digest, present),
+        (None, false) => Need::Missing,
     }
 }

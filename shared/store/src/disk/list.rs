@@ -18,11 +18,17 @@ use crate::object::ObjectMeta;
 /// How many files one blocking job looks at.
 const PAGE: usize = 1_000;
 
+/// How many names of a folder are in memory at a time, about 15 MB. One with more is read again for each part, in which
+/// at least half as many are.
+const HELD: usize = 200_000;
+
 /// A listing in progress; it holds one open folder per level.
 struct Walk {
     disk: Arc<Disk>,
     prefix: String,
     start_after: Option<String>,
+    /// How many names of a folder may be in memory at a time.
+    held: usize,
     begun: bool,
     levels: Vec<Level>,
     /// How many entries were skipped because they are not objects: invalid keys, links, pipes.
@@ -36,20 +42,54 @@ struct Level {
     names: Names,
 }
 
-/// The names in a folder, in one allocation: there may be a million. A folder's name ends in `/`, which sorts it in key
-/// order: `a.txt` comes before `a/b`, although `a` comes before `a.txt`.
-#[derive(Default)]
+/// Names in a folder, in one allocation: a part of them, in key order, if there are more than [`HELD`]. A folder's name
+/// ends in `/`, which sorts it in key order: `a.txt` comes before `a/b`, although `a` comes before `a.txt`.
 struct Names {
     /// Each name and a NUL, which no name contains.
     text: String,
-    /// Where the remaining names start in the text; the next one is the last.
+    /// Where the remaining names start in the text; once sorted, the next one is the last.
     starts: Vec<usize>,
+    /// The first name of the part; it need not exist.
+    from: String,
+    /// The first name of the next part.
+    until: Option<String>,
+    /// The most names of a part.
+    held: usize,
 }
 
 impl Names {
+    fn part(from: &str, held: usize) -> Self {
+        Self { text: String::new(), starts: Vec::new(), from: from.to_owned(), until: None, held }
+    }
+
     fn push(&mut self, name: &str, suffix: &str) {
-        self.starts.push(self.text.len());
-        self.text.extend([name, suffix, "\0"]);
+        let start = self.text.len();
+        self.text.extend([name, suffix]);
+        let pushed = &self.text[start..];
+        if *pushed < *self.from || self.until.as_deref().is_some_and(|until| pushed >= until) {
+            self.text.truncate(start);
+            return;
+        }
+        self.text.push('\0');
+        self.starts.push(start);
+        if self.starts.len() > self.held {
+            self.halve();
+        }
+    }
+
+    /// Leaves the upper half of the names to the next part.
+    fn halve(&mut self) {
+        let text = std::mem::take(&mut self.text);
+        let half = self.starts.len() / 2;
+        let (lower, middle, _) =
+            self.starts.select_nth_unstable_by(half, |a, b| name_at(&text, *a).cmp(name_at(&text, *b)));
+        self.until = Some(name_at(&text, *middle).to_owned());
+        for start in lower {
+            let name = name_at(&text, *start);
+            *start = self.text.len();
+            self.text.extend([name, "\0"]);
+        }
+        self.starts.truncate(half);
     }
 
     fn sort(&mut self) {
@@ -67,8 +107,17 @@ fn name_at(text: &str, start: usize) -> &str {
 }
 
 pub(super) fn list(disk: Arc<Disk>, prefix: &str, start_after: Option<&str>) -> BoxStream<'static, Result<ObjectMeta>> {
+    in_parts(disk, prefix, start_after, HELD)
+}
+
+fn in_parts(
+    disk: Arc<Disk>,
+    prefix: &str,
+    start_after: Option<&str>,
+    held: usize,
+) -> BoxStream<'static, Result<ObjectMeta>> {
     let (prefix, start_after) = (prefix.to_owned(), start_after.map(str::to_owned));
-    let walk = Walk { disk, prefix, start_after, begun: false, levels: Vec::new(), left_out: 0 };
+    let walk = Walk { disk, prefix, start_after, held, begun: false, levels: Vec::new(), left_out: 0 };
     let pages = stream::try_unfold(walk, |mut walk| async {
         let prefix = walk.prefix.clone();
         let (page, walk) = blocking("list", &prefix, move || Ok((walk.next_page()?, walk))).await?;
@@ -90,7 +139,10 @@ impl Walk {
         while page.len() < PAGE {
             let Some(level) = self.levels.last_mut() else { break };
             let Some(name) = level.names.next() else {
-                self.levels.pop();
+                if let Some(Level { folder, path, names: Names { until: Some(from), .. } }) = self.levels.pop() {
+                    let at = At { operation: "list", key: &path };
+                    self.push_from(at, folder, path.clone(), from)?;
+                }
                 continue;
             };
             let path = format!("{}{name}", level.path);
@@ -133,11 +185,16 @@ impl Walk {
     }
 
     /// Enters a folder.
+    fn push(&mut self, at: At<'_>, folder: Box<dyn Handle>, path: String) -> Result<()> {
+        self.push_from(at, folder, path, String::new())
+    }
+
+    /// Enters a folder at a name in it.
     ///
     /// On some file systems (tmpfs is one) a file that replaces another moves to the end of its folder, so a concurrent
     /// read of the names can miss it. A read therefore counts only if no file was replaced meanwhile; after two failed
     /// attempts, the third excludes writers.
-    fn push(&mut self, at: At<'_>, folder: Box<dyn Handle>, path: String) -> Result<()> {
+    fn push_from(&mut self, at: At<'_>, folder: Box<dyn Handle>, path: String, from: String) -> Result<()> {
         // The access time of the lock file is the stamp of the last file that replaced another.
         let replaced = |lock: Option<Box<dyn Handle>>| match lock {
             Some(lock) => lock.stat().map(|stat| Some(stat.accessed_ns)).map_err(|e| at.io(e)),
@@ -148,24 +205,24 @@ impl Walk {
             tries += 1;
             let lock = self.disk.lock_shared(at)?;
             if tries > 2 {
-                break self.read_names(at, &*folder, &path)?;
+                break self.read_names(at, &*folder, &path, &from)?;
             }
             let before = replaced(lock)?;
-            let read = self.read_names(at, &*folder, &path)?;
+            let read = self.read_names(at, &*folder, &path, &from)?;
             // A writer that is replacing a file has updated the time by the time it releases the lock.
             if replaced(self.disk.lock_shared(at)?)? == before {
                 break read;
             }
         };
         names.sort();
-        self.left_out += left_out;
+        self.left_out += if from.is_empty() { left_out } else { 0 };
         self.levels.push(Level { folder, path, names });
         Ok(())
     }
 
     /// The names in a folder that the listing can need, and how many entries cannot be objects.
-    fn read_names(&self, at: At<'_>, folder: &dyn Handle, path: &str) -> Result<(Names, u64)> {
-        let (mut names, mut left_out) = (Names::default(), 0);
+    fn read_names(&self, at: At<'_>, folder: &dyn Handle, path: &str, from: &str) -> Result<(Names, u64)> {
+        let (mut names, mut left_out) = (Names::part(from, self.held), 0);
         for entry in folder.entries().map_err(|e| at.io(e))? {
             let (name, kind) = entry.map_err(|e| at.io(e))?;
             let Ok(name) = name.into_string() else {
@@ -271,4 +328,35 @@ impl Disk {
 /// Whether a put created this name: other programs have files with similar names.
 fn is_temp(name: &str) -> bool {
     name.strip_prefix(Key::RESERVED_PREFIX).is_some_and(|id| Uuid::try_parse(id).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::DiskStore;
+
+    #[tokio::test]
+    async fn listing_in_parts_has_every_file_once_and_in_order() {
+        let root = tempfile::tempdir().unwrap();
+        for folder in ["", "a/", "a/b/", "m/", "z/"] {
+            std::fs::create_dir_all(root.path().join(folder)).unwrap();
+            for file in 0..23 {
+                let name = format!("{folder}{}{}.txt", ["a", "m", "y"][file % 3], file * 7919 % 31);
+                std::fs::write(root.path().join(name), "").unwrap();
+            }
+        }
+        let disk = DiskStore::open(root.path()).unwrap().disk;
+        for (prefix, after) in
+            [("", None), ("a/", None), ("a/b/m", None), ("", Some("a/b/m1.txt")), ("", Some("m12.txt"))]
+        {
+            let whole = in_parts(Arc::clone(&disk), prefix, after, HELD);
+            let whole: Vec<ObjectMeta> = whole.try_collect().await.unwrap();
+            assert!(whole.is_sorted_by(|a, b| a.key < b.key) && !whole.is_empty());
+            for held in [1, 2, 3, 10, 26, 27, 28] {
+                let parts = in_parts(Arc::clone(&disk), prefix, after, held);
+                let parts: Vec<ObjectMeta> = parts.try_collect().await.unwrap();
+                assert_eq!(parts, whole, "{held} names at a time, {prefix:?} after {after:?}");
+            }
+        }
+    }
 }
