@@ -253,7 +253,7 @@ async fn thumbnail_is_cached_although_every_request_disconnected_while_it_was_sc
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn many_concurrent_requests_make_a_thumbnail_once() {
     let world = Arc::new(World::new(LIMITS));
-    for number in 0..50 {
+    for number in 0..20 {
         let id = world.upload(number, 1).await;
         let ask = |_| {
             let (world, id) = (Arc::clone(&world), id.clone());
