@@ -22,7 +22,7 @@ use futures::future;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::Timestamp;
 
-use crate::catalog::{CatalogError, Entry, Position, QUEUED_AT_MOST, View, decode_chunk, uploaded_at};
+use crate::catalog::{CatalogError, Difference, Entry, Position, QUEUED_AT_MOST, View, decode_chunk, uploaded_at};
 use crate::core::error::{Error, Result};
 use crate::core::{Core, FETCHES};
 use crate::layout::{self, BackupName, ImageId};
@@ -76,11 +76,25 @@ impl Backups {
     /// How many live images were uploaded after a backup was made, or in total if there is none.
     pub(crate) async fn uploaded_after(&self, newest: Option<BackupName>) -> Result<u64, CatalogError> {
         let since = newest.map_or(Timestamp::MIN, BackupName::moment);
+        let is_after = |entry: &Entry| entry.live().is_some_and(|record| uploaded_at(record) > since);
+        let view = self.core.catalog.view();
+        let manifest = match newest {
+            Some(name) => self.read_manifest(name).await?,
+            None => None,
+        };
+        if let Some(entries) = manifest.as_ref().and_then(|manifest| manifest.entries()) {
+            let differences = self.core.catalog.archived_view(entries.clone()).differences(&view);
+            let is_new = |difference: &Difference| difference.after.as_ref().is_some_and(|after| is_after(after));
+            let counted = differences.try_fold(0, async |count, difference| Ok(count + u64::from(is_new(&difference))));
+            match counted.await {
+                Err(error) if error.is_damage() => {}
+                counted => return counted,
+            }
+        }
         // An image's position in lists may precede its upload by a bounded time.
         let earliest = since.checked_sub(QUEUED_AT_MOST).unwrap_or(Timestamp::MIN);
-        let is_after = |entry: &Entry| entry.live().is_some_and(|record| uploaded_at(record) > since);
         let may_be_after = |((at, _), _): &(Position, Arc<Entry>)| future::ready(Ok(*at > earliest));
-        let newest = self.core.catalog.view().newest(None).try_take_while(may_be_after);
+        let newest = view.newest(None).try_take_while(may_be_after);
         newest.try_fold(0, async |count, (_, entry)| Ok(count + u64::from(is_after(&entry)))).await
     }
 

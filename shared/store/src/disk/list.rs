@@ -18,8 +18,8 @@ use crate::object::ObjectMeta;
 /// How many files one blocking job looks at.
 const PAGE: usize = 1_000;
 
-/// How many names of a folder are in memory at a time, about 15 MB. One with more is read again for each part, in which
-/// at least half as many are.
+/// The most names of a folder that are in memory, about 15 MB. A folder with more is read again for each further part, of
+/// at least three quarters as many.
 const HELD: usize = 200_000;
 
 /// A listing in progress; it holds one open folder per level.
@@ -62,6 +62,12 @@ impl Names {
         Self { text: String::new(), starts: Vec::new(), from: from.to_owned(), until: None, held }
     }
 
+    /// Whether a file or folder of this name may belong to the part.
+    fn may_have(&self, name: &str) -> bool {
+        // "a/" comes after "a.txt", although "a" comes before it.
+        (name >= &*self.from || self.from.starts_with(name)) && self.until.as_deref().is_none_or(|until| name < until)
+    }
+
     fn push(&mut self, name: &str, suffix: &str) {
         let start = self.text.len();
         self.text.extend([name, suffix]);
@@ -73,23 +79,22 @@ impl Names {
         self.text.push('\0');
         self.starts.push(start);
         if self.starts.len() > self.held {
-            self.halve();
+            self.leave_the_last();
         }
     }
 
-    /// Leaves the upper half of the names to the next part.
-    fn halve(&mut self) {
+    /// Leaves a quarter of the names, the last ones, to the next part.
+    fn leave_the_last(&mut self) {
         let text = std::mem::take(&mut self.text);
-        let half = self.starts.len() / 2;
-        let (lower, middle, _) =
-            self.starts.select_nth_unstable_by(half, |a, b| name_at(&text, *a).cmp(name_at(&text, *b)));
-        self.until = Some(name_at(&text, *middle).to_owned());
-        for start in lower {
+        let kept = (self.starts.len() * 3 / 4).max(1);
+        self.starts.select_nth_unstable_by(kept, |a, b| name_at(&text, *a).cmp(name_at(&text, *b)));
+        self.until = Some(name_at(&text, self.starts[kept]).to_owned());
+        self.starts.truncate(kept);
+        for start in &mut self.starts {
             let name = name_at(&text, *start);
             *start = self.text.len();
             self.text.extend([name, "\0"]);
         }
-        self.starts.truncate(half);
     }
 
     fn sort(&mut self) {
@@ -230,6 +235,10 @@ impl Walk {
                 continue;
             };
             if name == LOCK || name.starts_with(Key::RESERVED_PREFIX) {
+                continue;
+            }
+            // The first part looks at all of them, and counts what cannot be an object.
+            if !from.is_empty() && !names.may_have(&name) {
                 continue;
             }
             match kind_of(at, folder, &name, kind)? {
