@@ -59,6 +59,11 @@ bench *arguments:
 bench-serve *arguments:
     .ci/bench-serve {{arguments}}
 
+# Measure uploads beside the durable limit of the disk, and thumbnails of new photographs beside vipsthumbnail: `just
+# bench-ingest --only uploads --connections 16`.
+bench-ingest *arguments:
+    .ci/bench-ingest {{arguments}}
+
 # Measure the pages in Chromium on a store of 100,000 images: first paint, longest task while scrolling, bytes of script and style.
 bench-browser *arguments:
     cargo build --release --package local

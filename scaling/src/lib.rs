@@ -14,6 +14,7 @@ mod encode;
 mod jpeg;
 mod original;
 mod png;
+mod reduced;
 mod resize;
 mod tiff;
 
@@ -23,7 +24,7 @@ use shared::store::{Body, ReadAt};
 use shared::thumbnails::{Form, Scaler, Thumbnail, Unscalable};
 
 /// Incrementing it changes the entity tag and the cache key of every thumbnail.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 
 /// The scaler of the server.
 #[derive(Clone, Copy, Debug, Default)]
@@ -45,10 +46,15 @@ impl Scaler for Engine {
         if look.cost(body.size(), form) > most {
             return Err(Unscalable::TooLarge);
         }
-        let pixels = decode::pixels(source, format, &look, most)?;
         let (width, height) = look.target(form);
-        let is_as_stored = (width, height) == (pixels.width, pixels.height) && look.is_plain();
-        let small = resize::resize(pixels, width, height)?;
+        let is_as_stored = (width, height) == (look.width, look.height) && look.is_plain();
+        let reduced = (format == Format::Jpeg)
+            .then(|| reduced::pixels(source, (look.width, look.height), (width, height)))
+            .flatten();
+        let small = match reduced {
+            Some(small) => small,
+            None => resize::resize(decode::pixels(source, format, &look, most)?, width, height)?,
+        };
         let small = color::to_srgb(small, look.space.as_ref());
         let made = encode::encode(&resize::rotate(small, look.orientation), form)?;
         // An image that is already small enough must not get longer.

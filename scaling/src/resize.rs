@@ -34,6 +34,20 @@ pub(crate) fn resize(pixels: Pixels, width: u32, height: u32) -> Result<Pixels, 
     Ok(Pixels { width, height, alpha: pixels.alpha, bytes: small.into_vec() })
 }
 
+/// Shrinks the `used` part, from the upper left, of a plane of this size.
+pub(crate) fn plane(
+    bytes: Vec<u8>,
+    (width, height): (u32, u32),
+    used: (f64, f64),
+    target: (u32, u32),
+) -> Option<Vec<u8>> {
+    let large = Image::from_vec_u8(width, height, bytes, PixelType::U8).ok()?;
+    let mut small = Image::new(target.0, target.1, PixelType::U8);
+    let options = ResizeOptions::new().use_alpha(false).crop(0.0, 0.0, used.0, used.1);
+    Resizer::new().resize(&large, &mut small, &options).ok()?;
+    Some(small.into_vec())
+}
+
 /// Only pictures without pixels, or with too few of them for their size, fail; decoders return neither.
 fn impossible<E>(_: E) -> Unscalable {
     Unscalable::Damaged

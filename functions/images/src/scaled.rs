@@ -1,5 +1,7 @@
 //! `GET` and `HEAD /uploads/{file}?w=&h=&format=`: a thumbnail of an image.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, VARY};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
@@ -63,7 +65,7 @@ impl Size {
 /// Serves this thumbnail of an image. A HEAD makes it too: its headers are only known then.
 pub(crate) async fn serve(
     keepsake: &Keepsake,
-    thumbnails: &Thumbnails,
+    thumbnails: &Arc<Thumbnails>,
     (id, record): (&ImageId, &Record),
     form: Form,
     method: &Method,

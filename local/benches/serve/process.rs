@@ -21,16 +21,7 @@ impl Measured {
 
     /// The processor time that they have used, for themselves and in the kernel.
     pub fn processor_time(&self) -> Result<Duration> {
-        let mut ticks = 0;
-        for process in self.all() {
-            let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
-            // Behind the name, which may contain anything.
-            let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-            for at in [11, 12] {
-                ticks += fields.get(at).ok_or("no such field")?.parse::<u64>()?;
-            }
-        }
-        Ok(Duration::from_secs_f64(ticks as f64 / TICKS))
+        self.all().into_iter().map(|process| time_of(process, OWN)).sum()
     }
 
     /// The memory that they have now, in MB.
@@ -46,6 +37,34 @@ impl Measured {
         }
         all
     }
+}
+
+/// The fields of a process's own processor time, in user mode and in the kernel.
+const OWN: [usize; 2] = [11, 12];
+/// Those of its children that have ended.
+const ENDED: [usize; 2] = [13, 14];
+
+/// The processor time that a process has used without its children.
+#[allow(dead_code, reason = "the benchmark of reads measures servers only")]
+pub fn time_alone(process: u32) -> Result<Duration> {
+    time_of(process, OWN)
+}
+
+/// The processor time of the children of a process that have ended.
+#[allow(dead_code, reason = "likewise")]
+pub fn time_of_ended(process: u32) -> Result<Duration> {
+    time_of(process, ENDED)
+}
+
+fn time_of(process: u32, fields: [usize; 2]) -> Result<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
+    // Behind the name, which may contain anything.
+    let all: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let mut ticks = 0;
+    for at in fields {
+        ticks += all.get(at).ok_or("no such field")?.parse::<u64>()?;
+    }
+    Ok(Duration::from_secs_f64(ticks as f64 / TICKS))
 }
 
 /// Another server; ended when dropped.

@@ -1,6 +1,7 @@
 //! The errors of a store.
 
 use std::fmt;
+use std::sync::Arc;
 
 /// The result of a store operation.
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;
@@ -26,6 +27,22 @@ pub struct StoreError {
 #[derive(Debug, thiserror::Error)]
 #[error("the file system has no free inodes, so it cannot hold more files")]
 pub(crate) struct NoInodes;
+
+/// The source of an error that several callers share.
+#[derive(Debug)]
+struct SharedSource(Arc<StoreError>);
+
+impl fmt::Display for SharedSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.source.as_ref().map_or(Ok(()), |source| source.fmt(f))
+    }
+}
+
+impl std::error::Error for SharedSource {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source.as_ref().and_then(|source| source.source())
+    }
+}
 
 /// Kinds of failure that callers treat differently; a kind that no caller acts on does not exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,6 +110,12 @@ impl StoreError {
             _ => ErrorKind::Unavailable,
         };
         Self::caused(operation, key, kind, source)
+    }
+
+    /// The same error for one of several callers that share a failure.
+    pub fn shared(error: &Arc<Self>) -> Self {
+        let source = error.source.is_some().then(|| SharedSource(Arc::clone(error)).into());
+        Self { operation: error.operation, key: error.key.clone(), kind: error.kind, store: error.store, source }
     }
 
     /// The same error, with the name of the store.

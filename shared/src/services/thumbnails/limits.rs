@@ -25,18 +25,23 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// The default limits, with less memory if this process may use little of it in total. Blocks briefly.
+    /// The least memory of [`of_this_machine`](Self::of_this_machine): enough for a JPEG of 12 megapixels, scaled to 640
+    /// pixels.
+    pub const LEAST_MEMORY_BYTES: u64 = memory::LEAST;
+
+    /// The limits for what this process may use: memory as the machine and the cgroups allow, and one thumbnail for each
+    /// processor of the cgroups' quota. Blocks briefly.
     pub fn of_this_machine() -> Self {
-        let limits = Self::default();
-        Self { memory_bytes: memory::budget(limits.memory_bytes, memory::available()), ..limits }
+        Self { memory_bytes: memory::budget(memory::available()), ..Self::default() }
     }
 }
 
 impl Default for Limits {
     /// Enough memory for the largest accepted JPEG, one thumbnail per processor, and no longer than a person waits.
     fn default() -> Self {
+        // Heeds the affinity and, on Linux, the quotas (`cpu.max`, `cpu.cfs_quota_us`) of all cgroups of the process.
         let at_once = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { memory_bytes: 384 << 20, at_once, max_wait: Duration::from_secs(20), cache_bytes: 1 << 30 }
+        Self { memory_bytes: memory::LARGE_JPEG, at_once, max_wait: Duration::from_secs(20), cache_bytes: 1 << 30 }
     }
 }
 

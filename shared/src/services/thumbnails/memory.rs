@@ -5,14 +5,19 @@
 
 use std::path::{Path, PathBuf};
 
-/// Memory reserved for everything except thumbnails: requests, the catalog, code.
+/// Enough for the largest accepted JPEG.
+pub(super) const LARGE_JPEG: u64 = 384 << 20;
+/// Enough for a JPEG of 12 megapixels at the size of a tile in the gallery.
+pub(super) const LEAST: u64 = 64 << 20;
+/// Memory for everything except thumbnails on a small machine: requests, the catalog, code.
 const RESERVE: u64 = 96 << 20;
 
-/// How many of the `wanted` bytes thumbnails may use if the process may use `available` bytes in total.
-pub(super) fn budget(wanted: u64, available: Option<u64>) -> u64 {
+/// How many bytes thumbnails may use if the process may use `available` bytes in total: a quarter. On a small machine
+/// more, because there a quarter is too little for large images; and never less than a photograph takes.
+pub(super) fn budget(available: Option<u64>) -> u64 {
     match available {
-        Some(available) => wanted.min(available.saturating_sub(RESERVE).max(available / 4)),
-        None => wanted,
+        Some(available) => (available / 4).max(available.saturating_sub(RESERVE).min(LARGE_JPEG)).max(LEAST),
+        None => LARGE_JPEG,
     }
 }
 
@@ -144,12 +149,18 @@ mod tests {
     }
 
     #[test]
-    fn budget_leaves_a_reserve_and_never_exceeds_what_is_wanted() {
-        let wanted = 384 * MIB;
-        for (available, expected) in
-            [(None, 384), (Some(4096), 384), (Some(512), 384), (Some(256), 160), (Some(64), 16)]
-        {
-            assert_eq!(budget(wanted, available.map(|mib| mib * MIB)), expected * MIB, "{available:?}");
+    fn budget_is_a_share_of_a_large_machine_and_leaves_a_reserve_on_a_small_one() {
+        for (available, expected) in [
+            (None, 384),
+            (Some(65_536), 16_384),
+            (Some(4096), 1024),
+            (Some(1024), 384),
+            (Some(512), 384),
+            (Some(256), 160),
+            (Some(128), 64),
+            (Some(64), 64),
+        ] {
+            assert_eq!(budget(available.map(|mib| mib * MIB)), expected * MIB, "{available:?}");
         }
     }
 }

@@ -8,6 +8,7 @@
 //! the same thumbnail.
 
 mod cache;
+mod flight;
 mod form;
 mod limits;
 mod memory;
@@ -16,23 +17,21 @@ mod source;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
-use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
-use tokio::sync::OnceCell;
+use tracing::Instrument;
 
 use self::cache::Cache;
-use self::limits::MemoryPermits;
+use self::flight::Flights;
+use self::limits::{MemoryPermits, Permit};
 use crate::catalog::Record;
 use crate::core::blocking;
 use crate::core::counts::Outcome;
 use crate::core::error::{Error, Result};
 use crate::layout::ImageId;
-use crate::media::{self, MediaError};
+use crate::media::{self, Format, MediaError};
 use store::digest::Digest;
-use store::sync::{Mutex, lock};
 use store::{ErrorKind, Ranged, StoreError};
 
 pub use form::{Bounds, Form, Formats, Pinned, WIDTHS};
@@ -47,12 +46,14 @@ pub struct Thumbnails {
     permits: MemoryPermits,
     limits: Limits,
     cache: Cache,
-    /// The thumbnails in progress, for concurrent requests of the same one.
-    making: Mutex<HashMap<(Digest, Form), Weak<Making>>>,
+    /// The thumbnails in progress.
+    making: Flights<(Digest, Form), Made>,
 }
 
 /// The result for all requests that waited for it.
 type Made = std::result::Result<Thumbnail, Refusal>;
+/// A thumbnail in progress.
+type Flight = flight::Flight<(Digest, Form), Made>;
 
 /// Why no thumbnail was made.
 #[derive(Clone, Debug)]
@@ -61,11 +62,37 @@ enum Refusal {
     Image(String),
     /// No permit became available in time.
     Busy,
+    /// No store has the image's bytes.
+    MissingBytes,
+    /// The bytes could not be read.
+    Store(Arc<StoreError>),
 }
 
 impl From<Unscalable> for Refusal {
     fn from(reason: Unscalable) -> Self {
-        Self::Image(reason.to_string())
+        match reason {
+            Unscalable::Read(error) => match error.downcast::<StoreError>() {
+                Ok(error) => error.into(),
+                Err(error) => StoreError::caused("read", "", ErrorKind::Unavailable, error).into(),
+            },
+            reason => Self::Image(reason.to_string()),
+        }
+    }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        Self::Store(Arc::new(error))
+    }
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::MissingBytes => Self::MissingBytes,
+            Error::Store(error) => error.into(),
+            error => StoreError::caused("read", "", ErrorKind::Unavailable, error).into(),
+        }
     }
 }
 
@@ -74,18 +101,24 @@ impl From<Refusal> for Error {
         match refusal {
             Refusal::Image(reason) => Self::NotScalable(reason),
             Refusal::Busy => Self::TooBusy,
+            Refusal::MissingBytes => Self::MissingBytes,
+            Refusal::Store(error) => Self::Store(StoreError::shared(&error)),
         }
     }
 }
 
-/// Filled once by the first request, or by the next one if the first stops waiting.
-type Making = OnceCell<Made>;
+/// What an image's header told, and the permit to scale it.
+struct Prepared {
+    format: Format,
+    cost: u64,
+    permit: Permit,
+}
 
 impl Thumbnails {
     /// Thumbnails by `scaler`, within `limits`.
     pub fn new(scaler: Arc<dyn Scaler>, limits: Limits) -> Self {
         let (permits, cache) = (MemoryPermits::new(&limits), Cache::new(limits.cache_bytes));
-        Self { scaler, permits, limits, cache, making: Mutex::default() }
+        Self { scaler, permits, limits, cache, making: Flights::default() }
     }
 
     /// Identifies this thumbnail of this content, and distinguishes it from those of other scaler versions.
@@ -95,10 +128,12 @@ impl Thumbnails {
 
     /// A thumbnail of an image. `content` distinguishes its bytes from all others: their digest, if the record has it.
     ///
-    /// A request that stops waiting does not affect others that wait for the same thumbnail.
+    /// Concurrent requests for the same thumbnail share one making, and its failure; the next request tries again. A
+    /// request that stops waiting does not affect others. If it was the last one, the making leaves the queue; once the
+    /// pixels are being scaled, it goes on and the thumbnail is cached.
     pub async fn get(
-        &self,
-        from: &ThumbnailSource,
+        self: &Arc<Self>,
+        from: &Arc<ThumbnailSource>,
         id: &ImageId,
         record: &Record,
         content: Digest,
@@ -112,26 +147,37 @@ impl Thumbnails {
             from.core.counts.add_thumbnail(Outcome::Found);
             return Ok(found);
         }
-        let cell = self.cell(content, form);
-        let made = cell.get_or_try_init(async || {
-            let made = match self.make(from, id, record, form).await {
-                // The file was deleted before it was read. Its replica serves as well.
-                Err(error) if error.store_kind() == Some(ErrorKind::NotFound) => {
-                    self.make(from, id, record, form).await
+        let (thumbnails, from, id, record) = (Arc::clone(self), Arc::clone(from), id.clone(), record.clone());
+        let work = |flight: Arc<Flight>| {
+            let work = async move {
+                // Another making may have ended between the look above and the start of this one.
+                if let Some(key) = &key
+                    && let Some(found) = thumbnails.cache.find(&from, key).await
+                {
+                    from.core.counts.add_thumbnail(Outcome::Found);
+                    return flight.land(Ok(found));
                 }
-                made => made,
+                let Some(mut made) = thumbnails.make(&flight, &from, &id, &record, form).await else { return };
+                if matches!(&made, Err(Refusal::Store(error)) if error.is_not_found()) {
+                    // The file was deleted before it was read. Its replica serves as well.
+                    let Some(again) = thumbnails.make(&flight, &from, &id, &record, form).await else { return };
+                    made = again;
+                }
+                from.core.counts.add_thumbnail(match &made {
+                    Ok(_) => Outcome::Made,
+                    Err(Refusal::Image(_)) => Outcome::Refused,
+                    Err(_) => Outcome::Failed,
+                });
+                // Nobody waits for the disk.
+                flight.land(made.clone());
+                if let (Ok(made), Some(key)) = (&made, &key) {
+                    thumbnails.cache.keep(&from, &id, content, key, made).await;
+                }
             };
-            from.core.counts.add_thumbnail(match &made {
-                Ok(Ok(_)) => Outcome::Made,
-                Ok(Err(Refusal::Image(_))) => Outcome::Refused,
-                Ok(Err(Refusal::Busy)) | Err(_) => Outcome::Failed,
-            });
-            if let (Ok(Ok(made)), Some(key)) = (&made, &key) {
-                self.cache.keep(from, id, content, key, made).await;
-            }
-            made
-        });
-        Ok(made.await?.clone()?)
+            work.in_current_span()
+        };
+        let lost = |_| StoreError::new("scale", "", ErrorKind::Unavailable);
+        Ok(self.making.join((content, form), work).await.map_err(lost)??)
     }
 
     /// Removes thumbnails of deleted images, and the oldest if there are too many; returns the number removed.
@@ -144,27 +190,37 @@ impl Thumbnails {
         self.limits.cache_bytes > 0
     }
 
-    fn cell(&self, content: Digest, form: Form) -> Arc<Making> {
-        let mut making = lock(&self.making);
-        if let Some(cell) = making.get(&(content, form)).and_then(Weak::upgrade) {
-            return cell;
+    /// `None` if all who waited for it are gone before its pixels are scaled.
+    async fn make(
+        &self,
+        flight: &Flight,
+        from: &ThumbnailSource,
+        id: &ImageId,
+        record: &Record,
+        form: Form,
+    ) -> Option<Made> {
+        match flight.unless_abandoned(self.prepare(from, id, record, form)).await? {
+            Ok(prepared) => Some(self.scale(from, id, record, form, prepared).await),
+            Err(refusal) => Some(Err(refusal)),
         }
-        // Drops entries that no request waits for.
-        making.retain(|_, cell| cell.strong_count() > 0);
-        let cell = Arc::default();
-        making.insert((content, form), Arc::downgrade(&cell));
-        cell
     }
 
-    async fn make(&self, from: &ThumbnailSource, id: &ImageId, record: &Record, form: Form) -> Result<Made> {
+    /// Reads the image's header, and waits for the permit to scale it.
+    async fn prepare(
+        &self,
+        from: &ThumbnailSource,
+        id: &ImageId,
+        record: &Record,
+        form: Form,
+    ) -> std::result::Result<Prepared, Refusal> {
         let (store, meta) = from.bytes.readable(id, record).await?;
         let allowed = self.limits.memory_bytes;
         if meta.size > allowed {
-            return Ok(Err(Unscalable::Memory { needed: meta.size, allowed }.into()));
+            return Err(Unscalable::Memory { needed: meta.size, allowed }.into());
         }
         let (scaler, limits) = (Arc::clone(&self.scaler), from.core.settings.media);
         let looking = (meta.size + LOOKING).min(allowed);
-        let Some(permit) = self.permits.enter(looking).await else { return Ok(Err(Refusal::Busy)) };
+        let permit = self.permits.enter(looking).await.ok_or(Refusal::Busy)?;
         let header = Ranged::open(&store, meta.key, meta.size).await?;
         let found = guarded(move || {
             // Held until the inspection ends, whichever requests still wait for it.
@@ -176,15 +232,23 @@ impl Thumbnails {
             })?;
             Ok((media.format, scaler.cost(&header, media.format, form)?))
         });
-        let (format, cost) = match found.await? {
-            Ok(found) => found,
-            Err(reason) => return Ok(Err(reason)),
-        };
+        let (format, cost) = found.await?;
         if cost > allowed {
-            return Ok(Err(Unscalable::Memory { needed: cost, allowed }.into()));
+            return Err(Unscalable::Memory { needed: cost, allowed }.into());
         }
         // All requests for the same thumbnail have waited equally long.
-        let Some(permit) = self.permits.enter(cost).await else { return Ok(Err(Refusal::Busy)) };
+        let permit = self.permits.enter(cost).await.ok_or(Refusal::Busy)?;
+        Ok(Prepared { format, cost, permit })
+    }
+
+    async fn scale(
+        &self,
+        from: &ThumbnailSource,
+        id: &ImageId,
+        record: &Record,
+        form: Form,
+        Prepared { format, cost, permit }: Prepared,
+    ) -> Made {
         let source = from.bytes.load(id, record).await?;
         let scaler = Arc::clone(&self.scaler);
         guarded(move || {
@@ -199,23 +263,12 @@ impl Thumbnails {
 /// Runs blocking work on an untrusted image. A panic in a decoder is contained.
 async fn guarded<T: Send + 'static>(
     work: impl FnOnce() -> std::result::Result<T, Unscalable> + Send + 'static,
-) -> Result<std::result::Result<T, Refusal>> {
-    let caught = blocking(|| catch_unwind(AssertUnwindSafe(work))).await?;
-    match caught {
-        Ok(Ok(done)) => Ok(Ok(done)),
-        Ok(Err(Unscalable::Read(error))) => Err(unreadable(error)),
-        Ok(Err(reason)) => Ok(Err(reason.into())),
+) -> std::result::Result<T, Refusal> {
+    match blocking(|| catch_unwind(AssertUnwindSafe(work))).await? {
+        Ok(done) => Ok(done?),
         Err(_) => {
             tracing::warn!("a decoder panicked on an image; the image is not scaled");
-            Ok(Err(Unscalable::Damaged.into()))
+            Err(Unscalable::Damaged.into())
         }
-    }
-}
-
-/// The store's own error, if there is one.
-fn unreadable(error: io::Error) -> Error {
-    match error.downcast::<StoreError>() {
-        Ok(error) => Error::Store(error),
-        Err(error) => Error::Media(MediaError::Read(error)),
     }
 }

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
 use std::pin::pin;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -99,7 +99,7 @@ fn form(width: u32) -> Form {
 
 struct World {
     keepsake: Keepsake,
-    thumbnails: Thumbnails,
+    thumbnails: Arc<Thumbnails>,
     counting: Arc<Counting>,
 }
 
@@ -114,7 +114,7 @@ impl World {
     fn on(backend: Arc<dyn ObjectStore>, limits: Limits) -> Self {
         let keepsake = keepsake_on(backend, Settings::default());
         let counting = Arc::new(Counting::default());
-        let thumbnails = Thumbnails::new(Arc::new(Shared(Arc::clone(&counting))), limits);
+        let thumbnails = Arc::new(Thumbnails::new(Arc::new(Shared(Arc::clone(&counting))), limits));
         keepsake.thumbnails.set_kept(thumbnails.are_kept());
         Self { keepsake, thumbnails, counting }
     }
@@ -131,7 +131,13 @@ impl World {
     async fn get(&self, id: &ImageId, width: u32) -> Result<Thumbnail> {
         let (id, entry) = self.keepsake.images.get(id.as_str()).await?;
         let record = entry.live().unwrap();
-        self.thumbnails.get(&self.keepsake.thumbnails, &id, record, record.sha256.unwrap(), form(width)).await
+        let content = record.sha256.unwrap();
+        let made = self.thumbnails.get(&self.keepsake.thumbnails, &id, record, content, form(width)).await;
+        // It is cached after it was returned.
+        while self.thumbnails.making.has(&(content, form(width))) {
+            tokio::task::yield_now().await;
+        }
+        made
     }
 
     fn made(&self) -> usize {
@@ -197,6 +203,96 @@ async fn who_stops_waiting_takes_nothing_from_others() {
     first.await.unwrap();
     stays.await.unwrap();
     assert_eq!(world.made(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn thumbnail_whose_first_request_disconnects_is_made_once() {
+    let world = World::new(Limits { cache_bytes: 0, ..LIMITS });
+    let id = world.upload(1, 1).await;
+    *world.counting.gate() = true;
+    let mut gone = Box::pin(world.get(&id, 320));
+    while world.counting.now.load(Ordering::SeqCst) == 0 {
+        assert!(poll_immediate(gone.as_mut()).await.is_none());
+        tokio::task::yield_now().await;
+    }
+    let mut stays = Box::pin(world.get(&id, 320));
+    // Until it waits for the same making.
+    for _ in 0..100 {
+        assert!(poll_immediate(stays.as_mut()).await.is_none());
+        tokio::task::yield_now().await;
+    }
+    drop(gone);
+    for _ in 0..100 {
+        assert!(poll_immediate(stays.as_mut()).await.is_none());
+        tokio::task::yield_now().await;
+    }
+    world.counting.open();
+    stays.await.unwrap();
+    assert_eq!(world.made(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn thumbnail_is_cached_although_every_request_disconnected_while_it_was_scaled() {
+    let world = World::new(LIMITS);
+    let id = world.upload(1, 1).await;
+    *world.counting.gate() = true;
+    let mut gone = Box::pin(world.get(&id, 320));
+    while world.counting.now.load(Ordering::SeqCst) == 0 {
+        assert!(poll_immediate(gone.as_mut()).await.is_none());
+        tokio::task::yield_now().await;
+    }
+    drop(gone);
+    world.counting.open();
+    while world.kept().await.is_empty() {
+        tokio::task::yield_now().await;
+    }
+    world.get(&id, 320).await.unwrap();
+    assert_eq!(world.made(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_concurrent_requests_make_a_thumbnail_once() {
+    let world = Arc::new(World::new(LIMITS));
+    for number in 0..20 {
+        let id = world.upload(number, 1).await;
+        let ask = |_| {
+            let (world, id) = (Arc::clone(&world), id.clone());
+            tokio::spawn(async move { world.get(&id, 320).await })
+        };
+        for made in join_all((0..16).map(ask)).await {
+            made.unwrap().unwrap();
+        }
+        assert_eq!(world.made(), usize::from(number) + 1);
+    }
+}
+
+#[tokio::test]
+async fn concurrent_requests_share_a_failure_and_the_next_tries_again() {
+    let (fails, reads) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let plan = {
+        let (fails, reads) = (Arc::clone(&fails), Arc::clone(&reads));
+        move |operation: &Operation| {
+            let is_image = operation.name == "get" && !operation.key.starts_with(layout::THUMBNAILS);
+            (is_image && fails.load(Ordering::SeqCst)).then(|| {
+                reads.fetch_add(1, Ordering::SeqCst);
+                Fault::Before(ErrorKind::Unavailable)
+            })
+        }
+    };
+    let world = World::on(Arc::new(FaultStore::with_plan(Arc::new(MemoryStore::new()), plan)), LIMITS);
+    let id = world.upload(1, 1).await;
+    let (id, entry) = world.keepsake.images.get(id.as_str()).await.unwrap();
+    let record = entry.live().unwrap();
+    let ask = || world.thumbnails.get(&world.keepsake.thumbnails, &id, record, record.sha256.unwrap(), form(320));
+    fails.store(true, Ordering::SeqCst);
+    assert_eq!(ask().await.unwrap_err().store_kind(), Some(ErrorKind::Unavailable));
+    let alone = reads.swap(0, Ordering::SeqCst);
+    for failed in join_all((0..8).map(|_| ask())).await {
+        assert_eq!(failed.unwrap_err().store_kind(), Some(ErrorKind::Unavailable));
+    }
+    assert_eq!(reads.load(Ordering::SeqCst), alone, "the store was read for one of them");
+    fails.store(false, Ordering::SeqCst);
+    ask().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
