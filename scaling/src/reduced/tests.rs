@@ -68,8 +68,10 @@ fn shades_of_gray_restarts_and_own_tables_are_decoded() {
     for (color, interval, optimized) in [
         (ColorType::Luma, 0, false),
         (ColorType::Luma, 3, false),
-        (ColorType::Rgb, 1, true),
+        (ColorType::Rgb, 1, false),
         (ColorType::Rgb, 7, false),
+        // Without restarts, for which this encoder's own tables lack codes; and with colors it would make several scans.
+        (ColorType::Luma, 0, true),
     ] {
         let jpeg = encoded(810, 650, color, |encoder| {
             encoder.set_optimized_huffman_tables(optimized);
