@@ -85,21 +85,29 @@ impl Names {
 
     /// Leaves a quarter of the names, the last ones, to the next part.
     fn leave_the_last(&mut self) {
-        let text = std::mem::take(&mut self.text);
         let kept = (self.starts.len() * 3 / 4).max(1);
-        self.starts.select_nth_unstable_by(kept, |a, b| name_at(&text, *a).cmp(name_at(&text, *b)));
-        self.until = Some(name_at(&text, self.starts[kept]).to_owned());
+        let mut text = std::mem::take(&mut self.text).into_bytes();
+        self.starts.select_nth_unstable_by(kept, |a, b| text[*a..].cmp(&text[*b..]));
+        let until = text[self.starts[kept]..].split(|byte| *byte == 0).next().unwrap_or_default();
+        self.until = Some(String::from_utf8_lossy(until).into_owned());
         self.starts.truncate(kept);
+        // In place, since a copy would be most of the memory of a listing.
+        self.starts.sort_unstable();
+        let mut end = 0;
         for start in &mut self.starts {
-            let name = name_at(&text, *start);
-            *start = self.text.len();
-            self.text.extend([name, "\0"]);
+            let length = text[*start..].iter().position(|byte| *byte == 0).map_or(0, |length| length + 1);
+            text.copy_within(*start..*start + length, end);
+            *start = end;
+            end += length;
         }
+        text.truncate(end);
+        self.text = String::from_utf8(text).unwrap_or_else(|_| unreachable!("whole names were moved"));
     }
 
+    /// The NUL behind a name sorts it before all that begin with it.
     fn sort(&mut self) {
-        let text = &self.text;
-        self.starts.sort_unstable_by(|a, b| name_at(text, *b).cmp(name_at(text, *a)));
+        let text = self.text.as_bytes();
+        self.starts.sort_unstable_by(|a, b| text[*b..].cmp(&text[*a..]));
     }
 
     fn next(&mut self) -> Option<String> {
