@@ -54,11 +54,15 @@ impl Catalog {
             cache.uploads_at_first.get_or_insert(uploads);
         }
         for _ in 0..ROUNDS {
-            let none_vanished = self.read_new_commits().await?;
+            let none_vanished = match self.read_new_commits().await {
+                // The pages of a root that was replaced long ago may be gone.
+                Err(error) if error.is_damage() => Err(error),
+                read => Ok(read?),
+            };
             let now = self.primary.head(&layout::root()).await.optional()?.map(|meta| meta.etag);
             if self.cache().base.etag() != now.as_ref() {
                 self.read_root().await?;
-            } else if none_vanished {
+            } else if none_vanished? {
                 return Ok(());
             }
         }

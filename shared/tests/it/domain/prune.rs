@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures::FutureExt;
 use jiff::{SignedDuration, Timestamp};
 
-use super::{World, png, upload, upload_all};
+use super::{World, png, seen, upload, upload_all};
 use crate::world::{catalog_of, entries, parts_of};
 use shared::backup::Kind;
 use shared::config::Keep;
@@ -346,4 +346,22 @@ async fn objects_referenced_during_a_prune_stay() {
     assert!(!pruned.images.contains(&Digest::of(&png(0))) && pruned.images.contains(&Digest::of(&png(1))));
     assert!(world.open().images.get(id.as_str()).await.is_ok());
     assert_whole(&world, "after a prune").await;
+}
+
+#[tokio::test]
+async fn idle_process_reads_commits_although_the_pages_of_its_root_are_pruned() {
+    let world = World::new();
+    let idle = keepsake(&world, 1);
+    let busy = keepsake(&world, 1);
+    busy.recovery.recover().await.unwrap();
+    upload_all(&busy, 0..2).await;
+    busy.core.catalog.compact().await.unwrap();
+    idle.core.catalog.refresh().await.unwrap();
+    upload_all(&busy, 2..4).await;
+    busy.core.catalog.compact().await.unwrap();
+    world.pass(2 * DAY);
+    assert!(!busy.pruner.prune(false).await.unwrap().pages.is_empty());
+    upload_all(&busy, 4..5).await;
+    idle.core.catalog.refresh().await.unwrap();
+    assert_eq!(seen(&idle).await.len(), 5);
 }
