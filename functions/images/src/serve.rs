@@ -145,15 +145,16 @@ pub(crate) async fn serve(
     };
     let Validators { etag, last_modified } = &file.validators;
     let size = source.size();
+    let wanted = range::asked_for(&headers, etag, last_modified.as_ref(), size);
     if let Some(offload) = app.offload.as_deref().filter(|_| is_stored && offload::is_possible(&headers))
         && let Source::Recorded(digest, size) = source
-        && range::asked_for(&headers, etag, last_modified.as_ref(), size) != Wanted::Nothing
+        && wanted != Wanted::Nothing
         && app.keepsake.bytes.is_trusted(&id, (digest, size)).await
     {
         // The proxy evaluates the range.
         return offload::to_proxy(file.content(StatusCode::OK, 0, Body::empty()), offload, &id);
     }
-    match range::asked_for(&headers, etag, last_modified.as_ref(), size) {
+    match wanted {
         Wanted::Whole => Ok(file.content(StatusCode::OK, size, source.read(&app, &id, None, patches).await?)),
         Wanted::Nothing => Err(range::unsatisfiable(size)),
         Wanted::Part(part) => {

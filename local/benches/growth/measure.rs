@@ -13,7 +13,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::seed::{self, IMAGE_BYTES};
-use crate::server::{Server, pause};
+use crate::server::{NEVER, Server, pause};
 use crate::{Result, prune};
 
 /// What `BACKUP_EVERY` is by default.
@@ -274,7 +274,7 @@ impl Store {
 
     /// From now on no upload makes a backup.
     pub async fn stop_automatic_backups(&mut self) -> Result<()> {
-        self.restart_with(1_000_000_000).await.map(drop)
+        self.restart_with(NEVER).await.map(drop)
     }
 
     #[expect(clippy::disallowed_methods, reason = "measures time")]

@@ -12,6 +12,9 @@ use crate::Result;
 /// The program of this build.
 pub const OWN: &str = env!("CARGO_BIN_EXE_keepsake");
 
+/// For [`Server::start`]: no automatic backup is made.
+pub const NEVER: u32 = 1_000_000_000;
+
 /// A running server; killed when dropped.
 pub struct Server {
     child: Child,

@@ -30,8 +30,6 @@ use std::process::ExitCode;
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 const ROUNDS: usize = 5;
-/// No automatic backup interrupts a round.
-const NEVER: u32 = 1_000_000_000;
 
 #[tokio::main]
 async fn main() -> ExitCode {

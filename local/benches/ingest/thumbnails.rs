@@ -11,9 +11,9 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use crate::process::{Measured, time_of_ended};
-use crate::server::{OWN, Server, argument};
+use crate::server::{NEVER, OWN, Server, argument};
 use crate::table::{self, Round};
-use crate::{NEVER, ROUNDS, Result, load, photograph};
+use crate::{ROUNDS, Result, load, photograph};
 
 const PHOTOGRAPHS: u32 = 60;
 /// As many as a browser opens to a server.

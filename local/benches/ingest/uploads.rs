@@ -10,9 +10,9 @@ use bytes::Bytes;
 
 use crate::limit::{self, Durability};
 use crate::process::{Measured, time_alone};
-use crate::server::{OWN, Server, argument};
+use crate::server::{NEVER, OWN, Server, argument};
 use crate::table::{self, Round};
-use crate::{NEVER, ROUNDS, Result, load, seed};
+use crate::{ROUNDS, Result, load, seed};
 
 const ROUND: Duration = Duration::from_secs(2);
 /// The default of `BACKUP_EVERY`.

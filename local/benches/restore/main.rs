@@ -21,7 +21,7 @@ use reqwest::{Client, Response};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::server::Server;
+use crate::server::{NEVER, Server};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
@@ -30,8 +30,6 @@ const IMAGES: usize = 10_000;
 const PAIRS: usize = 5;
 /// What a restore may take, in times of the copy.
 const BOUND: f64 = 1.5;
-/// No backup by itself during the run.
-const NEVER: u32 = 1_000_000_000;
 
 #[tokio::main]
 async fn main() -> ExitCode {

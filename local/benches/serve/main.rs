@@ -22,7 +22,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::process::Measured;
-use crate::server::{OWN, Server, argument};
+use crate::server::{NEVER, OWN, Server, argument};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
@@ -34,8 +34,6 @@ const CONNECTIONS: usize = 64;
 const IMAGES: usize = 1_000;
 const SMALL: usize = 5_000;
 const LARGE: usize = 100_000_000;
-/// No automatic backup interrupts a round.
-const NEVER: u32 = 1_000_000_000;
 
 #[tokio::main]
 async fn main() -> ExitCode {

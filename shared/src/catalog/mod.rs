@@ -59,6 +59,7 @@ pub use listed::{Position, PositionStream, QUEUED_AT_MOST};
 pub use load::Loaded;
 pub use metadata_file::EVERY as METADATA_FILE_EVERY;
 pub use piece::{Commit, MetadataFile, Older, PieceError, decode_chunk, decode_metadata_file};
+pub(crate) use record::DOCUMENTED;
 pub use record::{Change, Content, Entry, Record, Stamp, Tombstone};
 pub(crate) use root::EntryTree;
 #[cfg(any(test, feature = "testing"))]

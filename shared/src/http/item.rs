@@ -8,7 +8,7 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
-use crate::catalog::{Entry, Record};
+use crate::catalog::{DOCUMENTED, Entry, Record};
 use crate::layout::ImageId;
 use crate::services::groups::Group;
 use crate::services::upload::links;
@@ -55,25 +55,9 @@ impl<'a> Item<'a> {
     }
 }
 
-/// The documented fields, apart from those that only some items have.
-const DOCUMENTED: [&str; 16] = [
-    "id",
-    "url",
-    "filename",
-    "category",
-    "description",
-    "uploadDate",
-    "type",
-    "groupId",
-    "order",
-    "originalName",
-    "contentType",
-    "size",
-    "width",
-    "height",
-    "orientation",
-    "sha256",
-];
+/// What an item never has from other fields of an imported record: its own fields beside those of each record, and an
+/// internal one.
+const RESERVED: [&str; 5] = ["id", "url", "filename", "orientation", "requestDigest"];
 
 impl Serialize for Item<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -115,8 +99,7 @@ impl Serialize for Item<'_> {
             map.serialize_entry("groupTitle", title)?;
         }
         for (name, value) in &record.extra {
-            let is_hidden = name == "requestDigest" || DOCUMENTED.contains(&name.as_str());
-            if !is_hidden && !shown.contains(&name.as_str()) {
+            if ![&RESERVED[..], &DOCUMENTED, &shown].iter().any(|names| names.contains(&name.as_str())) {
                 map.serialize_entry(name, value)?;
             }
         }

@@ -58,7 +58,7 @@ pub struct Record {
 }
 
 /// The fields that every record in a metadata file has.
-const DOCUMENTED: [&str; 12] = [
+pub(crate) const DOCUMENTED: [&str; 12] = [
     "category",
     "description",
     "uploadDate",

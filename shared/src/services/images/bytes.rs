@@ -98,14 +98,14 @@ impl ImageBytes {
     pub async fn is_trusted(&self, id: &ImageId, (digest, size): (Digest, u64)) -> bool {
         let now = self.core.clock.now();
         let Some(right) = self.read_through.right(id, digest, now) else { return false };
-        if self.read_through.was_seen(id, digest, now) {
+        if right.was_seen(now) {
             return true;
         }
         // A failure is met again, and handled, by a read.
         let meta = self.core.primary.head(&layout::image(id)).await;
-        let is_right = meta.is_ok_and(|meta| meta.etag == right && meta.size == size);
+        let is_right = meta.is_ok_and(|meta| meta.etag == right.etag && meta.size == size);
         if is_right {
-            self.read_through.see(id, digest, &right, now);
+            right.see(now);
         }
         is_right
     }
@@ -134,7 +134,7 @@ impl ImageBytes {
         let right = self.read_through.right(id, digest, self.core.clock.now())?;
         // A failure is met again, and handled, by what follows.
         let object = self.core.primary.get(&layout::image(id), range.clone()).await.ok()?;
-        (object.meta.etag == right && object.meta.size == size).then_some(object)
+        (object.meta.etag == right.etag && object.meta.size == size).then_some(object)
     }
 
     /// The object with a body that fails before its last chunk if the bytes are wrong.

@@ -24,8 +24,9 @@ pub(super) struct ReadThrough(Cache<ImageId, Arc<Verdict>>);
 
 /// What a read of a whole object found.
 #[derive(Debug)]
-struct Verdict {
-    etag: ETag,
+pub(super) struct Verdict {
+    /// The version of the object.
+    pub(super) etag: ETag,
     digest: Digest,
     is_right: bool,
     at: Timestamp,
@@ -45,22 +46,9 @@ impl ReadThrough {
         self.0.insert(id.clone(), Arc::new(Verdict { etag, digest, is_right, at, seen: Mutex::new(at) }));
     }
 
-    /// The version of an image's object that has this digest, if it was read lately.
-    pub(super) fn right(&self, id: &ImageId, digest: Digest, now: Timestamp) -> Option<ETag> {
-        self.verdict(id, digest, now).filter(|verdict| verdict.is_right).map(|verdict| verdict.etag.clone())
-    }
-
-    /// Whether the right version of an image's object was seen within [`UNCHANGED`].
-    pub(super) fn was_seen(&self, id: &ImageId, digest: Digest, now: Timestamp) -> bool {
-        let is_recent = |at: Timestamp| (SignedDuration::ZERO..UNCHANGED).contains(&now.duration_since(at));
-        self.verdict(id, digest, now).is_some_and(|verdict| verdict.is_right && is_recent(*lock(&verdict.seen)))
-    }
-
-    /// Remembers that this version of an image's object was seen.
-    pub(super) fn see(&self, id: &ImageId, digest: Digest, etag: &ETag, now: Timestamp) {
-        if let Some(verdict) = self.verdict(id, digest, now).filter(|verdict| verdict.etag == *etag) {
-            *lock(&verdict.seen) = now;
-        }
+    /// What was found about the object of an image, if it was read lately and has this digest.
+    pub(super) fn right(&self, id: &ImageId, digest: Digest, now: Timestamp) -> Option<Arc<Verdict>> {
+        self.verdict(id, digest, now).filter(|verdict| verdict.is_right)
     }
 
     /// Whether this version of an image's object was read lately and has another digest.
@@ -73,5 +61,17 @@ impl ReadThrough {
             verdict.digest == digest && (SignedDuration::ZERO..TRUSTED).contains(&now.duration_since(verdict.at))
         };
         self.0.get(id).filter(is_recent)
+    }
+}
+
+impl Verdict {
+    /// Whether this version was seen in the store within [`UNCHANGED`].
+    pub(super) fn was_seen(&self, now: Timestamp) -> bool {
+        (SignedDuration::ZERO..UNCHANGED).contains(&now.duration_since(*lock(&self.seen)))
+    }
+
+    /// Remembers that this version was seen in the store.
+    pub(super) fn see(&self, now: Timestamp) {
+        *lock(&self.seen) = now;
     }
 }

@@ -86,13 +86,13 @@ impl Names {
     /// Leaves a quarter of the names, the last ones, to the next part.
     fn leave_the_last(&mut self) {
         let kept = (self.starts.len() * 3 / 4).max(1);
-        let mut text = std::mem::take(&mut self.text).into_bytes();
+        let text = self.text.as_bytes();
         self.starts.select_nth_unstable_by(kept, |a, b| text[*a..].cmp(&text[*b..]));
-        let until = text[self.starts[kept]..].split(|byte| *byte == 0).next().unwrap_or_default();
-        self.until = Some(String::from_utf8_lossy(until).into_owned());
+        self.until = Some(name_at(&self.text, self.starts[kept]).to_owned());
         self.starts.truncate(kept);
         // In place, since a copy would be most of the memory of a listing.
         self.starts.sort_unstable();
+        let mut text = std::mem::take(&mut self.text).into_bytes();
         let mut end = 0;
         for start in &mut self.starts {
             let length = text[*start..].iter().position(|byte| *byte == 0).map_or(0, |length| length + 1);
